@@ -1,0 +1,133 @@
+/**
+ * File descriptors that are owned: closed exactly once, by the one who holds them.
+ *
+ * @module
+ */
+
+import { check, cString, libc } from "./libc.ts";
+import { statx as statxStruct } from "./structs.ts";
+
+const F_GETFD = 1;
+const F_DUPFD_CLOEXEC = 1030;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_BASIC_STATS = 0x7ff;
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const O_RDWR = 2;
+const O_CLOEXEC = 0o2000000;
+
+/** Closes the descriptors of owners that were dropped without being closed. */
+const forgotten = new FinalizationRegistry<number>((fd) => {
+  libc().close(fd);
+});
+
+/**
+ * A file descriptor and the duty to close it. `using` closes it at the end of the block; one that is forgotten is
+ * closed when the owner is collected.
+ *
+ * Contract: the number handed to the constructor is open and nobody else closes it.
+ *
+ * @example
+ * ```ts
+ * import { OwnedFd } from "./ffi/fd.ts";
+ * using file = OwnedFd.open("/dev/null");
+ * console.assert(file.isOpen);
+ * ```
+ */
+export class OwnedFd implements Disposable {
+  #fd: number;
+
+  /** Takes over an open descriptor. */
+  constructor(fd: number) {
+    if (!Number.isInteger(fd) || fd < 0) throw new RangeError(`Not a file descriptor: ${fd}`);
+    this.#fd = fd;
+    forgotten.register(this, fd, this);
+  }
+
+  /**
+   * Opens a file for reading and writing.
+   *
+   * @throws {SystemError} as open(2) fails
+   */
+  static open(path: string, flags = O_RDWR): OwnedFd {
+    const bytes = cString(path);
+    return new OwnedFd(
+      check(
+        libc().open(Deno.UnsafePointer.of(bytes), flags | O_CLOEXEC, 0o600),
+        "open",
+        `Cannot open ${path}`,
+      ),
+    );
+  }
+
+  /** The number, for a system call that only borrows it. Throws once closed. */
+  get fd(): number {
+    if (this.#fd < 0) throw new Error("File descriptor is closed");
+    return this.#fd;
+  }
+
+  /** Whether it is still ours to close. */
+  get isOpen(): boolean {
+    return this.#fd >= 0;
+  }
+
+  /** Closes it. A second close is refused: by then the number may be someone else's. */
+  close(): void {
+    libc().close(this.release());
+  }
+
+  /** Gives up ownership: the caller closes the number returned. */
+  release(): number {
+    const fd = this.fd;
+    this.#fd = -1;
+    forgotten.unregister(this);
+    return fd;
+  }
+
+  /** A second descriptor of the same open file. */
+  duplicate(): OwnedFd {
+    return new OwnedFd(check(libc().fcntl(this.fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
+  }
+
+  /**
+   * What kind of file it is and how large.
+   *
+   * @throws {SystemError} as statx(2) fails
+   */
+  stat(): { isFile: boolean; size: bigint } {
+    const buffer = new Uint8Array(statxStruct.SIZE);
+    const empty = cString("");
+    check(
+      libc().statx(
+        this.fd,
+        Deno.UnsafePointer.of(empty),
+        AT_EMPTY_PATH,
+        STATX_BASIC_STATS,
+        Deno.UnsafePointer.of(buffer),
+      ),
+      "statx",
+    );
+    const view = new DataView(buffer.buffer);
+    return {
+      isFile: (view.getUint16(statxStruct.mode, true) & S_IFMT) === S_IFREG,
+      size: view.getBigUint64(statxStruct.size, true),
+    };
+  }
+
+  /** Closes it if it is still open. */
+  [Symbol.dispose](): void {
+    if (this.isOpen) this.close();
+  }
+}
+
+/** Closes every one that is still open. */
+export function closeAll(fds: Iterable<OwnedFd>): void {
+  for (const fd of fds) fd[Symbol.dispose]();
+}
+
+/** How many of this process's descriptors from 0 to `limit` - 1 are open: for tests that look for leaks. */
+export function countOpenFds(limit = 1024): number {
+  let count = 0;
+  for (let fd = 0; fd < limit; fd++) if (libc().fcntl(fd, F_GETFD, 0) >= 0) count++;
+  return count;
+}

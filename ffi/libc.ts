@@ -1,0 +1,146 @@
+/**
+ * The symbol table: one line a function of libc, with its C signature, and the library itself, opened on
+ * first use so that what needs no system call needs no permission either.
+ *
+ * Contract of this file, and of everything that calls `libc()`:
+ * - Pointers passed in point to memory that the caller keeps referenced and large enough for the call.
+ * - `size_t` is passed as bigint (a number is twenty times slower); `ssize_t` results are i32, so no call asks
+ *   for 2 GiB or more.
+ * - `errno` is read in the statement right after the failing call, before anything allocates.
+ * - Only `poll` exists as a nonblocking call: a call on Deno's thread pool can't tell its errno.
+ *
+ * @module
+ */
+
+import { SystemError } from "./errno.ts";
+
+const SYMBOLS = {
+  // int *__errno_location(void) -- glibc and musl alike
+  __errno_location: { parameters: [], result: "pointer" },
+  // int close(int fd)
+  close: { parameters: ["i32"], result: "i32" },
+  // int fcntl(int fd, int cmd, int arg)
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  // int open(const char *path, int flags, unsigned mode)
+  open: { parameters: ["pointer", "i32", "u32"], result: "i32" },
+  // ssize_t read(int fd, void *buf, size_t count)
+  read: { parameters: ["i32", "pointer", "usize"], result: "i32" },
+  // ssize_t write(int fd, const void *buf, size_t count)
+  write: { parameters: ["i32", "pointer", "usize"], result: "i32" },
+  // int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *buf)
+  statx: { parameters: ["i32", "pointer", "i32", "u32", "pointer"], result: "i32" },
+
+  // int socket(int domain, int type, int protocol)
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  // int socketpair(int domain, int type, int protocol, int sv[2])
+  socketpair: { parameters: ["i32", "i32", "i32", "pointer"], result: "i32" },
+  // int connect(int fd, const struct sockaddr *addr, socklen_t len)
+  connect: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+  // int bind(int fd, const struct sockaddr *addr, socklen_t len)
+  bind: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+  // int listen(int fd, int backlog)
+  listen: { parameters: ["i32", "i32"], result: "i32" },
+  // int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+  accept4: { parameters: ["i32", "pointer", "pointer", "i32"], result: "i32" },
+  // int shutdown(int fd, int how)
+  shutdown: { parameters: ["i32", "i32"], result: "i32" },
+  // int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+  setsockopt: { parameters: ["i32", "i32", "i32", "pointer", "u32"], result: "i32" },
+  // int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
+  getsockopt: { parameters: ["i32", "i32", "i32", "pointer", "pointer"], result: "i32" },
+  // ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+  sendmsg: { parameters: ["i32", "pointer", "i32"], result: "i32" },
+  // ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+  recvmsg: { parameters: ["i32", "pointer", "i32"], result: "i32" },
+
+  // int poll(struct pollfd *fds, nfds_t nfds, int timeout_ms)
+  poll: { parameters: ["pointer", "usize", "i32"], result: "i32" },
+  // the same on a thread of Deno's pool; its errno is out of reach
+  pollNonblocking: {
+    name: "poll",
+    parameters: ["pointer", "usize", "i32"],
+    result: "i32",
+    nonblocking: true,
+  },
+  // int eventfd(unsigned initval, int flags)
+  eventfd: { parameters: ["u32", "i32"], result: "i32" },
+
+  // int memfd_create(const char *name, unsigned flags)
+  memfd_create: { parameters: ["pointer", "u32"], result: "i32" },
+  // int ftruncate(int fd, off_t length)
+  ftruncate: { parameters: ["i32", "i64"], result: "i32" },
+  // void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+  mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
+  // int munmap(void *addr, size_t length)
+  munmap: { parameters: ["pointer", "usize"], result: "i32" },
+} as const;
+
+type Symbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+/** libc's functions, and `errno`, a window on the calling thread's own. */
+export interface Libc extends Symbols {
+  /** One element: the errno of the last failed synchronous call of this thread. */
+  readonly errno: Int32Array;
+}
+
+/** Where a C library is found: glibc, then musl by architecture, then the linker's name. */
+const LIBRARY_NAMES = ["libc.so.6", `libc.musl-${Deno.build.arch}.so.1`, "libc.so"];
+
+let opened: Libc | undefined;
+
+/**
+ * The C library, opened on first use (2 to 3 ms).
+ *
+ * @throws {Deno.errors.NotCapable} without `--allow-ffi`
+ * @throws {Error} on a system that is not 64-bit Linux
+ */
+export function libc(): Libc {
+  return opened ??= open();
+}
+
+function open(): Libc {
+  const { os, arch } = Deno.build;
+  if (os !== "linux" || (arch !== "x86_64" && arch !== "aarch64")) {
+    throw new Error(
+      `Cannot use vfio-user here: it needs Linux on x86_64 or aarch64, this is ${os} on ${arch}`,
+    );
+  }
+  let firstError: unknown;
+  for (const name of LIBRARY_NAMES) {
+    try {
+      const symbols = Deno.dlopen(name, SYMBOLS).symbols;
+      const location = symbols.__errno_location()!;
+      const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(location, 4));
+      return Object.assign(symbols, { errno });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) {
+        throw new Deno.errors.NotCapable(
+          "Cannot call the C library: run again with --allow-ffi (a narrowed --allow-ffi=... is not enough)",
+        );
+      }
+      firstError ??= error;
+    }
+  }
+  throw new Error(`Cannot open the C library (tried ${LIBRARY_NAMES.join(", ")})`, {
+    cause: firstError,
+  });
+}
+
+/**
+ * Turns the result of a call to libc into a value or an error. To be called with the result itself, in the same
+ * expression, so that errno is still that of the call.
+ *
+ * @param result what the call returned; below 0 means that it failed
+ * @param syscall its name, for the error
+ * @param doing what was being done, if the name alone would not tell a user
+ * @throws {SystemError} if `result` is below 0
+ */
+export function check(result: number, syscall: string, doing?: string): number {
+  if (result < 0) throw new SystemError(syscall, opened!.errno[0]!, doing);
+  return result;
+}
+
+/** A NUL-terminated copy of a string, for a `const char *` parameter. The caller keeps it referenced. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text + "\0");
+}

@@ -1,0 +1,435 @@
+/**
+ * UNIX stream sockets that carry file descriptors.
+ *
+ * Contract of `send` and `receive`: they return what the kernel did, and a negative errno where it refused; nothing
+ * is thrown, nothing is retried, so that callers on the hot path decide. Buffers are `IoBuffer`s, bounds are checked
+ * here, the pointers never leave this file.
+ *
+ * @module
+ */
+
+import { IoBuffer } from "./buffer.ts";
+import { EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, SystemError } from "./errno.ts";
+import { OwnedFd } from "./fd.ts";
+import { check, type Libc, libc } from "./libc.ts";
+import { cmsghdr, cmsgLength, cmsgSpace, iovec, msghdr, sockaddrUn, timeval } from "./structs.ts";
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SCM_RIGHTS = 1;
+const SO_TYPE = 3;
+const SO_DOMAIN = 39;
+const SO_RCVTIMEO = 20;
+const SHUT_RDWR = 2;
+const F_SETFL = 4;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+const MSG_DONTWAIT = 0x40;
+const MSG_CTRUNC = 0x08;
+const MSG_NOSIGNAL = 0x4000;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+
+/** SCM_MAX_FD: the most that Linux passes with one message. Room for all of them, so that surplus ones are seen. */
+export const MAX_FDS_PER_MESSAGE = 253;
+
+/** Bytes of a socket path that fit its address, the terminating NUL left out. */
+export const MAX_SOCKET_PATH = sockaddrUn.PATH_SIZE - 1;
+
+/** A msghdr with two iovecs, whose addresses are taken once. */
+class MessageHeader {
+  readonly pointer: Deno.PointerObject;
+  readonly #header = new IoBuffer(msghdr.SIZE);
+  readonly #vectors = new IoBuffer(2 * iovec.SIZE);
+  readonly #control: IoBuffer;
+  readonly #words: Uint32Array;
+  readonly #vectorWords: Uint32Array;
+  readonly #vectorBases: BigUint64Array;
+  readonly #flags: Int32Array;
+
+  constructor(controlSize: number) {
+    this.#control = new IoBuffer(controlSize);
+    this.#words = new Uint32Array(this.#header.bytes.buffer);
+    this.#flags = new Int32Array(this.#header.bytes.buffer);
+    this.#vectorWords = new Uint32Array(this.#vectors.bytes.buffer);
+    this.#vectorBases = new BigUint64Array(this.#vectors.bytes.buffer);
+    this.#header.view.setBigUint64(msghdr.iov, this.#vectors.address, true);
+    this.#header.view.setBigUint64(msghdr.control, this.#control.address, true);
+    this.pointer = this.#header.pointer;
+    this.vectorCount = 1;
+  }
+
+  set vectorCount(count: 1 | 2) {
+    this.#words[msghdr.iovlen / 4] = count;
+  }
+
+  /** Points vector `index` at `length` bytes of `buffer` from `start`. */
+  setVector(index: 0 | 1, buffer: IoBuffer, start: number, length: number): void {
+    if (start < 0 || length < 0 || start + length > buffer.length) {
+      throw new RangeError(
+        `Cannot use bytes ${start} to ${start + length} of a buffer of ${buffer.length}`,
+      );
+    }
+    this.#vectorBases[index * 2] = start === 0 ? buffer.address : buffer.address + BigInt(start);
+    this.#vectorWords[index * 4 + 2] = length; // low half; the high one stays 0
+  }
+
+  /** Bytes of control data: what is sent, what there is room for, what came. */
+  get controlLength(): number {
+    return this.#words[msghdr.controllen / 4]!;
+  }
+  set controlLength(length: number) {
+    this.#words[msghdr.controllen / 4] = length;
+  }
+
+  /** Room for control data. */
+  get controlSize(): number {
+    return this.#control.length;
+  }
+
+  get flags(): number {
+    return this.#flags[msghdr.flags / 4]!;
+  }
+
+  /** Makes the control data one SCM_RIGHTS with `fds`. */
+  putFds(fds: readonly number[]): void {
+    const { view, bytes } = this.#control;
+    const space = cmsgSpace(fds.length);
+    bytes.fill(0, 0, space);
+    view.setBigUint64(cmsghdr.len, BigInt(cmsgLength(fds.length)), true);
+    view.setInt32(cmsghdr.level, SOL_SOCKET, true);
+    view.setInt32(cmsghdr.type, SCM_RIGHTS, true);
+    fds.forEach((fd, i) => view.setInt32(cmsghdr.data + i * 4, fd, true));
+    this.controlLength = space;
+  }
+
+  /** The descriptors of every SCM_RIGHTS in the control data that came. Each is open and now ours. */
+  takeFds(): OwnedFd[] {
+    const fds: OwnedFd[] = [];
+    const { view } = this.#control;
+    const end = Math.min(this.controlLength, this.controlSize);
+    for (let at = 0; at + cmsghdr.SIZE <= end;) {
+      const length = Number(view.getBigUint64(at + cmsghdr.len, true));
+      if (length < cmsghdr.SIZE || at + length > end) break; // the kernel never writes this
+      const isRights = view.getInt32(at + cmsghdr.level, true) === SOL_SOCKET &&
+        view.getInt32(at + cmsghdr.type, true) === SCM_RIGHTS;
+      if (isRights) {
+        for (let data = at + cmsghdr.data; data + 4 <= at + length; data += 4) {
+          fds.push(new OwnedFd(view.getInt32(data, true)));
+        }
+      }
+      at += (length + 7) & ~7;
+    }
+    return fds;
+  }
+}
+
+const NO_FDS: OwnedFd[] = [];
+
+/** One end of a connected UNIX stream socket. */
+export class UnixSocket implements Disposable {
+  readonly #fd: OwnedFd;
+  readonly #libc: Libc = libc();
+  readonly #out = new MessageHeader(cmsgSpace(MAX_FDS_PER_MESSAGE));
+  readonly #in = new MessageHeader(cmsgSpace(MAX_FDS_PER_MESSAGE));
+  #receiveTimeoutMs = 0; // what SO_RCVTIMEO is set to; 0 is the kernel's own default, none
+
+  /** The descriptors that came with the last `receive`. The caller takes them over. */
+  receivedFds: OwnedFd[] = NO_FDS;
+  /** Whether the last `receive` lost descriptors (MSG_CTRUNC), as when this process has too many open. */
+  fdsLost = false;
+
+  /** Takes over a connected socket. */
+  constructor(fd: OwnedFd) {
+    this.#fd = fd;
+  }
+
+  /**
+   * Takes over a descriptor that someone else connected, as systemd and `--fd=` hand them over.
+   *
+   * @throws {SystemError} if it is no open socket
+   * @throws {TypeError} if it is a socket of another kind
+   */
+  static adopt(fd: number): UnixSocket {
+    const c = libc();
+    const option = (name: number) => {
+      const value = new Int32Array(1);
+      const length = new Uint32Array([4]);
+      check(
+        c.getsockopt(
+          fd,
+          SOL_SOCKET,
+          name,
+          Deno.UnsafePointer.of(value),
+          Deno.UnsafePointer.of(length),
+        ),
+        "getsockopt",
+        `Cannot use file descriptor ${fd}`,
+      );
+      return value[0];
+    };
+    if (option(SO_DOMAIN) !== AF_UNIX || option(SO_TYPE) !== SOCK_STREAM) {
+      throw new TypeError(`Cannot use file descriptor ${fd}: it is not a UNIX stream socket`);
+    }
+    check(c.fcntl(fd, F_SETFD, FD_CLOEXEC), "fcntl");
+    return new UnixSocket(new OwnedFd(fd));
+  }
+
+  /**
+   * Connects to a listening socket without waiting.
+   *
+   * @param path at most 107 bytes
+   * @returns the socket, or undefined if the listener's queue is full: try again later
+   * @throws {SystemError} as connect(2) fails
+   * @throws {RangeError} if the path is empty or too long for an address
+   */
+  static connect(path: string): UnixSocket | undefined {
+    const c = libc();
+    const address = socketAddress(path);
+    const fd = new OwnedFd(
+      check(c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket"),
+    );
+    const result = c.connect(fd.fd, Deno.UnsafePointer.of(address), address.length);
+    const errno = result < 0 ? c.errno[0]! : 0;
+    if (errno !== 0) {
+      fd.close();
+      if (errno === EAGAIN || errno === EINPROGRESS || errno === EINTR) return undefined;
+      throw new SystemError("connect", errno, `Cannot connect to ${path}`);
+    }
+    check(c.fcntl(fd.fd, F_SETFL, 0), "fcntl"); // blocking again: `receive` says MSG_DONTWAIT where it means it
+    return new UnixSocket(fd);
+  }
+
+  /** Two sockets connected to each other. */
+  static pair(): [UnixSocket, UnixSocket] {
+    const fds = new Int32Array(2);
+    check(
+      libc().socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, Deno.UnsafePointer.of(fds)),
+      "socketpair",
+    );
+    return [new UnixSocket(new OwnedFd(fds[0]!)), new UnixSocket(new OwnedFd(fds[1]!))];
+  }
+
+  /** The descriptor, for poll. */
+  get fd(): number {
+    return this.#fd.fd;
+  }
+
+  /** Whether it has not been closed here. */
+  get isOpen(): boolean {
+    return this.#fd.isOpen;
+  }
+
+  /**
+   * Sends without waiting.
+   *
+   * @param buffer where the bytes are
+   * @param start the first of them
+   * @param length how many, at least 1
+   * @param fds descriptors to pass; the kernel duplicates them, they stay the caller's
+   * @param tail more bytes to send right behind, whole
+   * @returns how many bytes the kernel took, or a negative errno
+   */
+  send(
+    buffer: IoBuffer,
+    start: number,
+    length: number,
+    fds?: readonly number[],
+    tail?: IoBuffer,
+  ): number {
+    const header = this.#out;
+    header.setVector(0, buffer, start, length);
+    if (tail !== undefined) header.setVector(1, tail, 0, tail.length);
+    header.vectorCount = tail === undefined ? 1 : 2;
+    if (fds !== undefined && fds.length > 0) {
+      if (fds.length > MAX_FDS_PER_MESSAGE) {
+        throw new RangeError(
+          `Cannot pass ${fds.length} file descriptors at once: ${MAX_FDS_PER_MESSAGE} at most`,
+        );
+      }
+      header.putFds(fds);
+    } else {
+      header.controlLength = 0;
+    }
+    const result = this.#libc.sendmsg(this.#fd.fd, header.pointer, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return result >= 0 ? result : -this.#libc.errno[0]!;
+  }
+
+  /**
+   * Receives once. Afterwards `receivedFds` has the descriptors that came along, which are then the caller's, and
+   * `fdsLost` tells whether some did not make it.
+   *
+   * @param timeoutMs 0: without waiting. Else the thread is blocked for up to so many milliseconds, -EAGAIN after
+   *   that. Ending early with -EAGAIN or -EINTR is possible: the caller looks at its clock.
+   * @returns how many bytes came, 0 at the end of the stream, or a negative errno
+   */
+  receive(buffer: IoBuffer, start: number, length: number, timeoutMs = 0): number {
+    const header = this.#in;
+    header.setVector(0, buffer, start, length);
+    header.controlLength = header.controlSize;
+    let flags = MSG_CMSG_CLOEXEC;
+    if (timeoutMs === 0) flags |= MSG_DONTWAIT;
+    else if (timeoutMs !== this.#receiveTimeoutMs) this.#setReceiveTimeout(timeoutMs);
+    const result = this.#libc.recvmsg(this.#fd.fd, header.pointer, flags);
+    if (result < 0) {
+      const errno = this.#libc.errno[0]!;
+      this.receivedFds = NO_FDS;
+      this.fdsLost = false;
+      return -errno;
+    }
+    this.receivedFds = header.controlLength === 0 ? NO_FDS : header.takeFds();
+    this.fdsLost = (header.flags & MSG_CTRUNC) !== 0;
+    return result;
+  }
+
+  #setReceiveTimeout(timeoutMs: number): void {
+    const value = new BigInt64Array(2);
+    value[timeval.sec / 8] = BigInt(Math.trunc(timeoutMs / 1000));
+    value[timeval.usec / 8] = BigInt(Math.max(1, Math.trunc((timeoutMs % 1000) * 1000)));
+    check(
+      this.#libc.setsockopt(
+        this.#fd.fd,
+        SOL_SOCKET,
+        SO_RCVTIMEO,
+        Deno.UnsafePointer.of(value),
+        timeval.SIZE,
+      ),
+      "setsockopt",
+    );
+    this.#receiveTimeoutMs = timeoutMs;
+  }
+
+  /** Ends both directions; whoever waits on either end wakes. The descriptor stays open until `close`. */
+  shutdown(): void {
+    this.#libc.shutdown(this.#fd.fd, SHUT_RDWR); // fails if the peer is gone already, which is as good
+  }
+
+  /** Closes the descriptor, and those received that nobody took. */
+  close(): void {
+    this.#fd.close();
+  }
+
+  /** Gives up ownership of the descriptor. */
+  release(): number {
+    return this.#fd.release();
+  }
+
+  /** Closes it if it is still open. */
+  [Symbol.dispose](): void {
+    this.#fd[Symbol.dispose]();
+  }
+}
+
+/** A listening UNIX stream socket. Its file is removed when it is closed. */
+export class UnixListener implements Disposable {
+  /** Where it listens; undefined if the descriptor was handed over. */
+  readonly path: string | undefined;
+  readonly #fd: OwnedFd;
+  readonly #inode: bigint | number | null | undefined;
+
+  private constructor(fd: OwnedFd, path: string | undefined) {
+    this.#fd = fd;
+    this.path = path;
+    this.#inode = path === undefined ? undefined : Deno.lstatSync(path).ino;
+  }
+
+  /**
+   * Listens at `path`. A socket file that nobody listens on any more is replaced.
+   *
+   * @throws {SystemError} EADDRINUSE if somebody listens there or the file is no socket; else as bind(2) fails
+   * @throws {RangeError} if the path is empty or too long for an address
+   */
+  static listen(path: string, backlog = 16): UnixListener {
+    const c = libc();
+    const address = socketAddress(path);
+    removeIfStale(path);
+    const fd = new OwnedFd(
+      check(c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket"),
+    );
+    try {
+      check(
+        c.bind(fd.fd, Deno.UnsafePointer.of(address), address.length),
+        "bind",
+        `Cannot listen on ${path}`,
+      );
+      check(c.listen(fd.fd, backlog), "listen", `Cannot listen on ${path}`);
+      return new UnixListener(fd, path);
+    } catch (error) {
+      fd.close();
+      throw error;
+    }
+  }
+
+  /** The descriptor, for poll. */
+  get fd(): number {
+    return this.#fd.fd;
+  }
+
+  /** Whether it has not been closed. */
+  get isOpen(): boolean {
+    return this.#fd.isOpen;
+  }
+
+  /**
+   * Takes the next connection without waiting.
+   *
+   * @returns undefined if there is none
+   * @throws {SystemError} as accept4(2) fails, EMFILE for one
+   */
+  accept(): UnixSocket | undefined {
+    const c = libc();
+    const fd = c.accept4(this.#fd.fd, null, null, SOCK_CLOEXEC);
+    if (fd >= 0) return new UnixSocket(new OwnedFd(fd));
+    const errno = c.errno[0]!;
+    if (errno === EAGAIN || errno === EINTR) return undefined;
+    throw new SystemError(
+      "accept4",
+      errno,
+      `Cannot accept a connection on ${this.path ?? "the socket"}`,
+    );
+  }
+
+  /** Stops listening and removes the socket's file, unless another one has taken its place. */
+  close(): void {
+    this.#fd.close();
+    if (this.path === undefined) return;
+    try {
+      if (Deno.lstatSync(this.path).ino === this.#inode) Deno.removeSync(this.path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  /** Closes it if it is still open. */
+  [Symbol.dispose](): void {
+    if (this.isOpen) this.close();
+  }
+}
+
+function removeIfStale(path: string): void {
+  try {
+    if (!Deno.lstatSync(path).isSocket) return; // bind says EADDRINUSE
+    UnixSocket.connect(path)?.close();
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === ECONNREFUSED) Deno.removeSync(path);
+    else if (!(error instanceof Deno.errors.NotFound || error instanceof SystemError)) throw error;
+  }
+}
+
+function socketAddress(path: string): Uint8Array<ArrayBuffer> {
+  const bytes = new TextEncoder().encode(path);
+  if (bytes.length === 0 || bytes.includes(0)) {
+    throw new RangeError("A socket path is not empty and holds no NUL");
+  }
+  if (bytes.length > MAX_SOCKET_PATH) {
+    throw new RangeError(
+      `Socket path is too long: ${bytes.length} bytes, an address holds ${MAX_SOCKET_PATH}; use a relative path or a link to it`,
+    );
+  }
+  const address = new Uint8Array(sockaddrUn.SIZE);
+  new DataView(address.buffer).setUint16(sockaddrUn.family, AF_UNIX, true);
+  address.set(bytes, sockaddrUn.path);
+  return address;
+}

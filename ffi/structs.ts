@@ -1,0 +1,44 @@
+/**
+ * The structs of Linux's C interface that we fill in or read: one field table each, byte offsets as the
+ * 64-bit ABI has them (x86_64 and aarch64 alike; measured with offsetof on both).
+ *
+ * @module
+ */
+
+/** `struct msghdr`: u64 name, u32 namelen, u64 iov, u64 iovlen, u64 control, u64 controllen, i32 flags. */
+export const msghdr = {
+  SIZE: 56,
+  iov: 16,
+  iovlen: 24,
+  control: 32,
+  controllen: 40,
+  flags: 48,
+} as const;
+
+/** `struct iovec`: u64 base, u64 len. */
+export const iovec = { SIZE: 16, base: 0, len: 8 } as const;
+
+/** `struct cmsghdr`: u64 len (header included), i32 level, i32 type, then the data. */
+export const cmsghdr = { SIZE: 16, len: 0, level: 8, type: 12, data: 16 } as const;
+
+/** `struct sockaddr_un`: u16 family, char path[108]. */
+export const sockaddrUn = { SIZE: 110, family: 0, path: 2, PATH_SIZE: 108 } as const;
+
+/** `struct pollfd`: i32 fd, i16 events, i16 revents. */
+export const pollfd = { SIZE: 8, fd: 0, events: 4, revents: 6 } as const;
+
+/** `struct timeval`: i64 sec, i64 usec. */
+export const timeval = { SIZE: 16, sec: 0, usec: 8 } as const;
+
+/** `struct statx`: of its fields only the ones that we read. u16 mode, u64 ino, u64 size. */
+export const statx = { SIZE: 256, mode: 28, ino: 32, size: 40 } as const;
+
+/** CMSG_SPACE: bytes that `count` file descriptors take in a control buffer, padding included. */
+export function cmsgSpace(count: number): number {
+  return cmsghdr.SIZE + ((count * 4 + 7) & ~7);
+}
+
+/** CMSG_LEN: what `cmsghdr.len` says for `count` file descriptors. */
+export function cmsgLength(count: number): number {
+  return cmsghdr.SIZE + count * 4;
+}

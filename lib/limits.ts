@@ -1,0 +1,63 @@
+/**
+ * Every bound of ours, each with its reason. A number that a peer can influence is compared with one of
+ * these before it is used.
+ *
+ * @module
+ */
+
+/** Bytes of a message header. */
+export const HEADER_SIZE = 16;
+
+/** What the specification gives a peer that does not say: file descriptors in one message. */
+export const DEFAULT_MAX_MSG_FDS = 1;
+/** What the specification gives a peer that does not say: bytes of data in one message. */
+export const DEFAULT_MAX_DATA_XFER_SIZE = 1 << 20;
+/** What the specification gives a peer that does not say: DMA maps at one time. */
+export const DEFAULT_MAX_DMA_MAPS = 65535;
+/** What the specification gives a peer that does not say: page sizes, as a bit mask. */
+export const DEFAULT_PGSIZES = 4096;
+
+/** What we offer: QEMU refuses a peer that says more than 16, libvfio-user takes 8. */
+export const OFFERED_MAX_MSG_FDS = 16;
+/** What we offer: the default of every implementation. */
+export const OFFERED_MAX_DATA_XFER_SIZE = 1 << 20;
+
+/** The largest max_data_xfer_size that is taken from a peer: QEMU's own limit, 64 MiB. */
+export const MAX_DATA_XFER_SIZE = 64 << 20;
+/** The largest max_msg_fds that is taken from a peer: Linux passes 253 in one message (SCM_MAX_FD). */
+export const MAX_MSG_FDS = 253;
+
+/** Room for what comes with the data of a message: header, the largest fixed payload, capabilities. */
+export const MESSAGE_OVERHEAD = 4096;
+
+/** The VERSION JSON of a peer; the longest one seen is 240 bytes. */
+export const MAX_VERSION_SIZE = 16 << 10;
+
+/** Regions that are asked about. PCI has 9; QEMU says 10; device-specific ones follow. */
+export const MAX_REGIONS = 256;
+/** IRQ indexes that are asked about. PCI has 5. */
+export const MAX_IRQ_INDEXES = 256;
+/** Capabilities in one chain: enough for any device, few enough to be read by a person. */
+export const MAX_CAPABILITIES = 64;
+/** Bytes of a region info reply: a chain with 4000 sparse areas. */
+export const MAX_REGION_INFO_SIZE = 64 << 10;
+
+/**
+ * Data of one REGION_WRITE. libvfio-user reads the body of a message with a single recv, which is whole up to this
+ * size; 40 KiB fail now and then.
+ */
+export const WRITE_CHUNK_SIZE = 32 << 10;
+
+/** Requests sent and not yet answered, on one connection. Each costs memory here and in the peer. */
+export const MAX_PENDING = 4096;
+/** Requests of the peer received and not yet answered; reading stops until some are. */
+export const MAX_INCOMING = 256;
+/** The same while the handler itself waits for a reply of the peer, and reading can't stop; beyond it the connection is closed. */
+export const MAX_INCOMING_BLOCKED = 4096;
+/** Bytes queued for a peer that does not read; beyond it the connection is closed. */
+export const MAX_QUEUED_BYTES = 64 << 20;
+/** Late replies that are still expected after their request timed out; beyond it the peer is taken for dead. */
+export const MAX_ABANDONED = 4096;
+
+/** A request without a timeout of its own. QEMU's client takes 5 s as well. */
+export const DEFAULT_TIMEOUT_MS = 5000;
