@@ -1,0 +1,122 @@
+/**
+ * Codecs: how the payload of a message, the bytes after its header, becomes a value and back. Those
+ * of messages that are one struct, one struct with data, or nothing are made here.
+ *
+ * What follows the known part of a payload: a request that may not be longer is refused; one with
+ * an `argsz` may be, for a later version of the protocol may extend its struct; surplus bytes of a
+ * reply are ignored, because some peers send them.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "../errors.ts";
+import type { Layout } from "./layout.ts";
+
+/** Encodes and decodes the payload of one kind of message. */
+export interface Codec<T> {
+  /** What is coded, for error messages: "DMA_MAP request". */
+  readonly name: string;
+  /**
+   * The payload that says `value`, in bytes of its own.
+   *
+   * @throws {RangeError} if something in the value does not fit the message
+   */
+  encode(value: T): Uint8Array;
+  /**
+   * The value of a payload. Data in it are views of `payload`, not copies.
+   *
+   * @throws {ProtocolError} if the payload is not a valid message of this kind
+   */
+  decode(payload: Uint8Array): T;
+}
+
+/** A request that is one struct and nothing else. */
+export function fixedRequest<T>(layout: Layout<T>): Codec<T> {
+  return {
+    name: layout.name,
+    encode: layout.encode,
+    decode(payload) {
+      const value = layout.decode(payload);
+      refuseSurplus(layout.name, payload, layout.size);
+      return value;
+    },
+  };
+}
+
+/** A request that is one struct which begins with `argsz`, the size of the struct or more. */
+export function argszRequest<T extends { argsz: number }>(layout: Layout<T>): Codec<T> {
+  return {
+    name: layout.name,
+    encode: layout.encode,
+    decode(payload) {
+      const value = layout.decode(payload);
+      checkArgsz(layout, value.argsz);
+      return value;
+    },
+  };
+}
+
+/** A reply that is one struct. */
+export function fixedReply<T>(layout: Layout<T>): Codec<T> {
+  return { name: layout.name, encode: layout.encode, decode: (payload) => layout.decode(payload) };
+}
+
+/** A request without a payload. */
+export function emptyRequest(name: string): Codec<void> {
+  return {
+    name,
+    encode: () => new Uint8Array(),
+    decode: (payload) => refuseSurplus(name, payload, 0),
+  };
+}
+
+/** A reply without a payload. */
+export function emptyReply(name: string): Codec<void> {
+  return { name, encode: () => new Uint8Array(), decode: () => undefined };
+}
+
+/** A struct followed by data, as bytes of their own. */
+export function encodeWithData<T>(layout: Layout<T>, value: T, data: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(layout.size + data.length);
+  layout.write(value, bytes);
+  bytes.set(data, layout.size);
+  return bytes;
+}
+
+/**
+ * The data after a struct, a view. They must be `count` bytes exactly.
+ *
+ * @throws {ProtocolError} if there are more or fewer
+ */
+export function exactData(
+  layout: Layout<unknown>,
+  payload: Uint8Array,
+  count: number | bigint,
+): Uint8Array {
+  const data = payload.subarray(layout.size);
+  if (BigInt(data.length) !== BigInt(count)) {
+    throw new ProtocolError(
+      `Cannot decode ${layout.name}: count is ${count}, ${data.length} bytes of data came`,
+    );
+  }
+  return data;
+}
+
+/**
+ * Refuses an `argsz` smaller than the struct it stands in.
+ *
+ * @throws {ProtocolError} if it is
+ */
+export function checkArgsz(layout: Layout<unknown>, argsz: number): void {
+  if (argsz < layout.size) {
+    throw new ProtocolError(
+      `Cannot decode ${layout.name}: argsz is ${argsz}, the least is ${layout.size}`,
+    );
+  }
+}
+
+function refuseSurplus(name: string, payload: Uint8Array, size: number): void {
+  if (payload.length > size) {
+    throw new ProtocolError(`Cannot decode ${name}: ${payload.length} bytes came, it has ${size}`);
+  }
+}

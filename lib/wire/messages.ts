@@ -1,0 +1,168 @@
+/**
+ * Every message of the protocol in one table: who sends it, and how its request and its reply are
+ * coded.
+ *
+ * @module
+ */
+
+import {
+  type DmaAccess,
+  type DmaData,
+  DmaReadReply,
+  DmaReadRequest,
+  DmaWriteReply,
+  DmaWriteRequest,
+  type RegionAccess,
+  type RegionData,
+  RegionReadReply,
+  RegionReadRequest,
+  RegionWriteMultiReply,
+  RegionWriteMultiRequest,
+  RegionWriteReply,
+  RegionWriteRequest,
+} from "./access.ts";
+import type { Codec } from "./codec.ts";
+import { Command, type CommandName } from "./command.ts";
+import {
+  DeviceInfoReply,
+  DeviceInfoRequest,
+  DeviceResetReply,
+  DeviceResetRequest,
+} from "./device.ts";
+import {
+  DmaMapReply,
+  DmaMapRequest,
+  type DmaUnmap,
+  DmaUnmapReply,
+  DmaUnmapRequest,
+} from "./dma.ts";
+import { type DeviceFeature, DeviceFeatureReply, DeviceFeatureRequest } from "./feature.ts";
+import { RegionIoFdsReply, RegionIoFdsRequest } from "./io_fds.ts";
+import { IrqInfoReply, IrqInfoRequest, SetIrqsReply, SetIrqsRequest } from "./irq.ts";
+import {
+  type MigData,
+  MigDataReadReply,
+  MigDataReadRequest,
+  MigDataWriteReply,
+  MigDataWriteRequest,
+} from "./migration.ts";
+import { RegionInfoReply, RegionInfoRequest } from "./region.ts";
+import { Version } from "./version.ts";
+
+/** A command: its request, its reply, and whose it is. */
+export interface Message<Q, P> {
+  /** Its name in {@linkcode Command}. */
+  readonly name: CommandName;
+  /** Its number. */
+  readonly command: number;
+  /** Which end sends the request. */
+  readonly sender: "client" | "server";
+  /** The payload of the request. */
+  readonly request: Codec<Q>;
+  /** The payload of the reply, if it is not an error reply. */
+  readonly reply: Codec<P>;
+}
+
+function message<Q, P>(
+  name: CommandName,
+  sender: "client" | "server",
+  request: Codec<Q>,
+  reply: Codec<P>,
+): Message<Q, P> {
+  return { name, command: Command[name], sender, request, reply };
+}
+
+/** The type of {@linkcode messages}: request and reply of each command. */
+export interface Messages {
+  /** Version and capabilities. */
+  readonly VERSION: Message<Version, Version>;
+  /** Gives memory. */
+  readonly DMA_MAP: Message<DmaMapRequest, void>;
+  /** Takes memory back. */
+  readonly DMA_UNMAP: Message<DmaUnmap, DmaUnmap>;
+  /** What the device is. */
+  readonly DEVICE_GET_INFO: Message<DeviceInfoRequest, DeviceInfoReply>;
+  /** What a region is. */
+  readonly DEVICE_GET_REGION_INFO: Message<RegionInfoRequest, RegionInfoReply>;
+  /** File descriptors in place of parts of a region. */
+  readonly DEVICE_GET_REGION_IO_FDS: Message<RegionIoFdsRequest, RegionIoFdsReply>;
+  /** What an IRQ index is. */
+  readonly DEVICE_GET_IRQ_INFO: Message<IrqInfoRequest, IrqInfoReply>;
+  /** Sets up, masks or fires interrupts. */
+  readonly DEVICE_SET_IRQS: Message<SetIrqsRequest, void>;
+  /** Reads a region. */
+  readonly REGION_READ: Message<RegionAccess, RegionData>;
+  /** Writes a region. */
+  readonly REGION_WRITE: Message<RegionData, RegionAccess>;
+  /** Reads memory of the client. */
+  readonly DMA_READ: Message<DmaAccess, DmaData>;
+  /** Writes memory of the client. */
+  readonly DMA_WRITE: Message<DmaData, DmaAccess>;
+  /** Resets the device. */
+  readonly DEVICE_RESET: Message<void, void>;
+  /** Several small region writes. */
+  readonly REGION_WRITE_MULTI: Message<RegionWriteMultiRequest, RegionWriteMultiReply>;
+  /** Gets, sets or probes a feature. */
+  readonly DEVICE_FEATURE: Message<DeviceFeature, DeviceFeature>;
+  /** Reads migration data. */
+  readonly MIG_DATA_READ: Message<MigDataReadRequest, MigData>;
+  /** Writes migration data. */
+  readonly MIG_DATA_WRITE: Message<MigData, void>;
+}
+
+/**
+ * The messages by name: all of {@linkcode Command} but DIRTY_PAGES, which the specification
+ * dropped.
+ *
+ * @example
+ * ```ts
+ * import { messages } from "./messages.ts";
+ *
+ * const { request } = messages.REGION_READ;
+ * const payload = request.encode({ offset: 0x1cn, region: 0, count: 4 });
+ * console.assert(request.decode(payload).offset === 0x1cn);
+ * ```
+ */
+export const messages: Messages = {
+  VERSION: message("VERSION", "client", Version, Version),
+  DMA_MAP: message("DMA_MAP", "client", DmaMapRequest, DmaMapReply),
+  DMA_UNMAP: message("DMA_UNMAP", "client", DmaUnmapRequest, DmaUnmapReply),
+  DEVICE_GET_INFO: message("DEVICE_GET_INFO", "client", DeviceInfoRequest, DeviceInfoReply),
+  DEVICE_GET_REGION_INFO: message(
+    "DEVICE_GET_REGION_INFO",
+    "client",
+    RegionInfoRequest,
+    RegionInfoReply,
+  ),
+  DEVICE_GET_REGION_IO_FDS: message(
+    "DEVICE_GET_REGION_IO_FDS",
+    "client",
+    RegionIoFdsRequest,
+    RegionIoFdsReply,
+  ),
+  DEVICE_GET_IRQ_INFO: message("DEVICE_GET_IRQ_INFO", "client", IrqInfoRequest, IrqInfoReply),
+  DEVICE_SET_IRQS: message("DEVICE_SET_IRQS", "client", SetIrqsRequest, SetIrqsReply),
+  REGION_READ: message("REGION_READ", "client", RegionReadRequest, RegionReadReply),
+  REGION_WRITE: message("REGION_WRITE", "client", RegionWriteRequest, RegionWriteReply),
+  DMA_READ: message("DMA_READ", "server", DmaReadRequest, DmaReadReply),
+  DMA_WRITE: message("DMA_WRITE", "server", DmaWriteRequest, DmaWriteReply),
+  DEVICE_RESET: message("DEVICE_RESET", "client", DeviceResetRequest, DeviceResetReply),
+  REGION_WRITE_MULTI: message(
+    "REGION_WRITE_MULTI",
+    "client",
+    RegionWriteMultiRequest,
+    RegionWriteMultiReply,
+  ),
+  DEVICE_FEATURE: message("DEVICE_FEATURE", "client", DeviceFeatureRequest, DeviceFeatureReply),
+  MIG_DATA_READ: message("MIG_DATA_READ", "client", MigDataReadRequest, MigDataReadReply),
+  MIG_DATA_WRITE: message("MIG_DATA_WRITE", "client", MigDataWriteRequest, MigDataWriteReply),
+};
+
+const BY_COMMAND: ReadonlyMap<number, Message<unknown, unknown>> = new Map(
+  Object.values(messages).map((each: Message<unknown, unknown>) => [each.command, each]),
+);
+
+/** The message of a command number; undefined for one that the specification does not give. */
+export function messageOf(command: number): Message<unknown, unknown> | undefined {
+  return BY_COMMAND.get(command);
+}

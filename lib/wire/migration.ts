@@ -1,0 +1,86 @@
+/**
+ * The state of a device that migrates, as bytes that only the device understands (specification:
+ * "VFIO_USER_MIG_DATA_READ", "VFIO_USER_MIG_DATA_WRITE").
+ *
+ * @module
+ */
+
+import { ProtocolError } from "../errors.ts";
+import {
+  argszRequest,
+  checkArgsz,
+  type Codec,
+  emptyReply,
+  encodeWithData,
+  exactData,
+} from "./codec.ts";
+import { layout, u32 } from "./layout.ts";
+
+/** Asks for migration data. */
+export interface MigDataReadRequest {
+  /** Bytes that the reply may have, 8 or more. */
+  argsz: number;
+  /** Bytes of data that are wanted. */
+  size: number;
+}
+
+/** Migration data. */
+export interface MigData {
+  /** Bytes of the message, 8 or more. */
+  argsz: number;
+  /** The data. Decoded: a view. */
+  data: Uint8Array;
+}
+
+/** MIG_DATA_READ request. */
+export const MigDataReadRequest: Codec<MigDataReadRequest> = argszRequest(
+  layout("MIG_DATA_READ request", 8, { argsz: u32(0), size: u32(4) }),
+);
+
+const ReadReply = layout("MIG_DATA_READ reply", 8, { argsz: u32(0), size: u32(4) });
+const WriteRequest = layout("MIG_DATA_WRITE request", 8, { argsz: u32(0), size: u32(4) });
+
+/**
+ * MIG_DATA_READ reply. Fewer data than were asked for are the last. What follows the data is
+ * ignored: libvfio-user pads them to the size that was asked for.
+ *
+ * @example
+ * ```ts
+ * import { MigDataReadReply } from "./migration.ts";
+ *
+ * const padded = new Uint8Array([12, 0, 0, 0, 2, 0, 0, 0, 0xab, 0xcd, 0, 0]);
+ * console.assert(MigDataReadReply.decode(padded).data.length === 2);
+ * ```
+ */
+export const MigDataReadReply: Codec<MigData> = {
+  name: ReadReply.name,
+  encode({ argsz, data }) {
+    return encodeWithData(ReadReply, { argsz, size: data.length }, data);
+  },
+  decode(payload) {
+    const { argsz, size } = ReadReply.decode(payload);
+    const room = payload.length - ReadReply.size;
+    if (size > room) {
+      throw new ProtocolError(
+        `Cannot decode ${ReadReply.name}: size is ${size}, ${room} bytes of data came`,
+      );
+    }
+    return { argsz, data: payload.subarray(ReadReply.size, ReadReply.size + size) };
+  },
+};
+
+/** MIG_DATA_WRITE request. */
+export const MigDataWriteRequest: Codec<MigData> = {
+  name: WriteRequest.name,
+  encode({ argsz, data }) {
+    return encodeWithData(WriteRequest, { argsz, size: data.length }, data);
+  },
+  decode(payload) {
+    const { argsz, size } = WriteRequest.decode(payload);
+    checkArgsz(WriteRequest, argsz);
+    return { argsz, data: exactData(WriteRequest, payload, size) };
+  },
+};
+
+/** MIG_DATA_WRITE reply: no payload. */
+export const MigDataWriteReply: Codec<void> = emptyReply("MIG_DATA_WRITE reply");
