@@ -1,0 +1,869 @@
+/**
+ * `VfioProxy`: one end of a vfio-user connection, the client's or the server's.
+ *
+ * Everything that arrives goes through one dispatcher: a reply completes its pending request, a command of the peer
+ * goes to the handler. Two ways drive it. `requestSync` sends, then blocks the thread until its reply is there.
+ * `request` returns a promise; what one turn of the event loop asks for leaves in one send, and one poll waits for the
+ * replies. Both may be used on one proxy, mixed at will.
+ *
+ * Threading and blocking:
+ * - A proxy belongs to the thread (isolate) that made it. Nothing in it is locked, nothing needs to be.
+ * - `requestSync` blocks its thread for up to its timeout. Meanwhile commands of the peer are served and replies to asynchronous
+ *   requests are taken in, but promises, timers and AbortSignals of the thread wait.
+ * - The handler is called outside the receive path, one command at a time, in order of arrival; if it returns a promise, the
+ *   next one waits for that. It may itself call `requestSync`.
+ * - `request` and `close` never block; `post` does only when the peer leaves very much unread.
+ * - Every request ends exactly once: with its reply, an error reply, a timeout, an abort, or the end of the
+ *   connection. A reply that comes after that is taken off the stream and dropped.
+ * - The process is kept alive while an asynchronous request is pending, and while `serving` is on.
+ *
+ * States: CONNECTED, then ERROR (a failure, kept in `cause`) or CLOSING (`close` was called), then CLOSED. On the way every pending request fails
+ * with the cause, at once.
+ *
+ * @module
+ */
+
+import { EINVAL } from "../ffi/errno.ts";
+import { closeAll, type OwnedFd } from "../ffi/fd.ts";
+import { POLLIN, POLLOUT, PollSet } from "../ffi/event.ts";
+import { type Watch, watch } from "../ffi/poller.ts";
+import type { UnixSocket } from "../ffi/socket.ts";
+import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "./errors.ts";
+import {
+  DEFAULT_MAX_MSG_FDS,
+  DEFAULT_TIMEOUT_MS,
+  HEADER_SIZE,
+  MAX_ABANDONED,
+  MAX_INCOMING,
+  MAX_INCOMING_BLOCKED,
+  MAX_MSG_FDS,
+  MAX_PENDING,
+  MAX_QUEUED_BYTES,
+  MAX_VERSION_SIZE,
+} from "./limits.ts";
+import { type Message, MessageStream, type StreamLimits, type Trace } from "./stream.ts";
+import { commandName } from "./wire/command.ts";
+import { MessageFlags } from "./wire/header.ts";
+
+/** Which end of the connection a proxy is. */
+export type Role = "client" | "server";
+
+/** Where a proxy is in its life. */
+export type ProxyState = "CONNECTED" | "ERROR" | "CLOSING" | "CLOSED";
+
+/** How long to wait for the reply, and what may come with it. */
+export interface RequestOptions {
+  /** Bulk data that follows the payload. Sent from where it is if large, and free again when the call returns. */
+  data?: Uint8Array;
+  /** Descriptors to pass. They stay the caller's, and open until the request has ended. */
+  fds?: readonly OwnedFd[];
+  /** How many descriptors the reply may carry. One where none belong closes the connection. Default 0. */
+  maxReplyFds?: number;
+  /** In milliseconds; default that of the proxy. Infinity waits as long as the connection lasts. */
+  timeoutMs?: number;
+  /** What is being done, for errors: "read 4 bytes of bar0". Default the name of the command. */
+  doing?: string;
+}
+
+/** The same for an asynchronous request, which can be called off. */
+export interface AsyncRequestOptions extends RequestOptions {
+  /** Ends the wait with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** A command of the peer, to be answered exactly once. */
+export interface IncomingRequest {
+  /** The command's number. */
+  readonly command: number;
+  /** Whether the peer wants no reply; `reply` and `fail` then send nothing. */
+  readonly noReply: boolean;
+  /** What follows the header: a view that holds until the handler, or the promise it returns, is done. */
+  readonly payload: Uint8Array;
+  /** How many descriptors came with it. */
+  readonly fdCount: number;
+  /** Whether it has been answered. */
+  readonly isAnswered: boolean;
+  /** Takes over the descriptors that came with it; those that are not taken are closed after the answer. */
+  takeFds(): OwnedFd[];
+  /** Answers with a payload, bulk data behind it, and descriptors, which stay the caller's. */
+  reply(payload?: Uint8Array, data?: Uint8Array, fds?: readonly OwnedFd[]): void;
+  /** Answers that it failed. */
+  fail(errno: number): void;
+}
+
+/** Serves the commands of the peer. It does not throw. */
+export type RequestHandler = (request: IncomingRequest) => void | Promise<void>;
+
+/** How a proxy is set up. */
+export interface ProxyOptions {
+  /** Which end this is. */
+  role: Role;
+  /** Serves the peer's commands. Without it each is answered with EINVAL. */
+  handler?: RequestHandler;
+  /** For requests that say nothing else, in milliseconds. Default 5000. */
+  timeoutMs?: number;
+  /** Sees every message. */
+  trace?: Trace;
+  /** Called once when the connection has ended, with the reason unless `close` was called without one. */
+  onClose?: (cause: Error | undefined) => void;
+}
+
+/** A request that is waiting for its turn or its reply. */
+interface Pending {
+  readonly command: number;
+  readonly doing: string | undefined;
+  readonly maxReplyFds: number;
+  readonly deadline: number;
+  /** Set for an asynchronous request. */
+  readonly settle: ((reply: Message | undefined, error: Error | undefined) => void) | undefined;
+  reply: Message | undefined;
+  error: Error | undefined;
+  isDone: boolean;
+}
+
+/** A request that waits until fewer are in flight. */
+interface Waiting {
+  readonly pending: Pending;
+  readonly payload: Uint8Array | undefined;
+  readonly options: RequestOptions;
+}
+
+/** Bytes that may wait to be sent before `post` waits for the peer. */
+const POST_HIGH_WATER = 1 << 20;
+
+/** The longest that one receive blocks: what a timeval's milliseconds are safe for. A longer wait is several. */
+const MAX_BLOCK_MS = 1_000_000;
+
+/** Ids from here on are for messages that want no reply, so that a peer that replies all the same is understood. */
+const POSTED_IDS = 0x8000;
+
+/** One end of a vfio-user connection. */
+export class VfioProxy implements Disposable {
+  readonly #stream: MessageStream;
+  readonly #peer: Role;
+  readonly #handler: RequestHandler | undefined;
+  readonly #timeoutMs: number;
+  readonly #onClose: ((cause: Error | undefined) => void) | undefined;
+
+  #state: ProxyState = "CONNECTED";
+  #cause: Error | undefined;
+
+  #nextId = 1;
+  #nextPostedId = POSTED_IDS;
+  #hasPosted = false;
+  readonly #pending = new Map<number, Pending>();
+  readonly #abandoned = new Map<number, number>(); // message id -> command, of requests that ended without a reply
+  #waiting: Waiting[] = [];
+  #asyncPending = 0; // asynchronous ones among #pending and #waiting
+
+  #incoming: Message[] = [];
+  #handling = false;
+  #viewsInUse = false; // whether the handler holds a view of the receive buffer
+  #serving = false;
+
+  #watch: Watch | undefined;
+  #flushScheduled = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerDeadline = Infinity;
+
+  /** How many requests may be in flight at once; more wait for their turn. 1 for a peer that can't take a second. */
+  window = MAX_PENDING;
+  /** How many descriptors the peer takes in one message. */
+  peerMaxFds = DEFAULT_MAX_MSG_FDS;
+
+  /** Takes over a connected socket. Until the limits are set, only a VERSION message fits. */
+  constructor(socket: UnixSocket, options: ProxyOptions) {
+    this.#peer = options.role === "client" ? "server" : "client";
+    this.#handler = options.handler;
+    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#onClose = options.onClose;
+    this.#stream = new MessageStream(socket, this.#peer, {
+      maxMessageSize: HEADER_SIZE + MAX_VERSION_SIZE,
+      maxFds: MAX_MSG_FDS,
+    });
+    this.#stream.trace = options.trace;
+  }
+
+  /** Where it is in its life. */
+  get state(): ProxyState {
+    return this.#state;
+  }
+
+  /** Why the connection ended, if it was not just closed. */
+  get cause(): Error | undefined {
+    return this.#cause;
+  }
+
+  /** Requests that have not ended. */
+  get pendingCount(): number {
+    return this.#pending.size + this.#waiting.length;
+  }
+
+  /** What is accepted from the peer, as negotiated. */
+  get limits(): StreamLimits {
+    return this.#stream.limits;
+  }
+  set limits(limits: StreamLimits) {
+    this.#stream.limits = limits;
+  }
+
+  /**
+   * Whether commands of the peer are served while nothing is asked of it. Keeps the process alive while on. Off,
+   * they are served during requests only.
+   */
+  get serving(): boolean {
+    return this.#serving;
+  }
+  set serving(on: boolean) {
+    this.#serving = on;
+    this.#updateWatch();
+  }
+
+  /**
+   * Sends a command and blocks until its reply is there.
+   *
+   * @param payload what follows the header
+   * @returns the reply; its payload is a view that holds until the proxy is used again. Its descriptors are the caller's
+   *   to take
+   * @throws {RemoteError} if the peer answers with an error
+   * @throws {TimeoutError} if no reply came in time; the connection goes on, a late reply is dropped
+   * @throws {ProtocolError} if the peer breaks the protocol; the connection is then closed
+   * @throws {ConnectionError} if there is no connection, or it ends
+   */
+  requestSync(command: number, payload?: Uint8Array, options: RequestOptions = {}): Message {
+    const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
+    const deadline = performance.now() + timeoutMs;
+    this.#assertSendable(options);
+    this.#keepViews();
+    const pending = makePending(command, options, deadline, undefined);
+    if (this.#isFull) this.#waitForRoom(deadline, timeoutMs, pending);
+    const id = this.#send(pending, payload, options);
+    this.#flush();
+    // Nearly always this one receive brings the reply. What was not sent yet can't be answered, though.
+    if (!pending.isDone && !this.#stream.isBlocked) {
+      this.#receive(Math.min(timeoutMs, MAX_BLOCK_MS));
+    }
+    while (!pending.isDone) {
+      const remaining = deadline - performance.now();
+      if (remaining <= 0) {
+        this.#abandon(id, pending, timeoutError(pending, this.#peer, timeoutMs));
+        break;
+      }
+      this.#waitReady(remaining);
+    }
+    if (pending.error !== undefined) throw pending.error;
+    return pending.reply!;
+  }
+
+  /**
+   * Sends a command; the promise is settled when its reply is there. Any number may be pending: up to `window` are in
+   * flight, the others wait for their turn. They leave in the order of the calls.
+   *
+   * @param payload what follows the header; it and the data may be reused when the call returns
+   * @returns the reply, with bytes of its own. Its descriptors are the caller's to take
+   * @throws as `requestSync`, and the signal's reason if that is aborted
+   */
+  request(
+    command: number,
+    payload?: Uint8Array,
+    options: AsyncRequestOptions = {},
+  ): Promise<Message> {
+    const { signal } = options;
+    const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      this.#assertSendable(options);
+      let id: number | undefined;
+      const onAbort = () => this.#abandon(id, pending, signal!.reason);
+      const settle = (reply: Message | undefined, error: Error | undefined) => {
+        this.#asyncPending--;
+        signal?.removeEventListener("abort", onAbort);
+        if (reply !== undefined) resolve(reply);
+        else reject(error);
+      };
+      const deadline = performance.now() + timeoutMs;
+      const pending = makePending(command, options, deadline, settle);
+      this.#asyncPending++;
+      signal?.addEventListener("abort", onAbort, { once: true });
+      if (this.#isFull || this.#waiting.length > 0) {
+        const { data } = options;
+        this.#waiting.push({
+          pending,
+          payload: payload?.slice(),
+          options: data ? { ...options, data: data.slice() } : options,
+        });
+      } else {
+        id = this.#trySend(pending, payload, options);
+      }
+      this.#watchDeadline(deadline);
+      this.#scheduleFlush();
+    });
+  }
+
+  /**
+   * Sends a command that wants no reply. It leaves with the next flush: at the end of this turn of the event loop, or ahead of
+   * the next synchronous request. Blocks while the peer leaves more than 1 MiB unread.
+   *
+   * @throws {ConnectionError} if there is no connection
+   * @throws {TimeoutError} if it had to wait and the peer did not read
+   */
+  post(
+    command: number,
+    payload?: Uint8Array,
+    options: Pick<RequestOptions, "data" | "fds"> = {},
+  ): void {
+    this.#assertSendable(options);
+    if (this.#stream.queuedBytes > POST_HIGH_WATER) this.flushSync();
+    const id = this.#nextPostedId;
+    this.#nextPostedId = id === 0xffff ? POSTED_IDS : id + 1;
+    this.#hasPosted = true;
+    this.#guard(() => {
+      this.#stream.write(
+        id,
+        command,
+        MessageFlags.COMMAND | MessageFlags.NO_REPLY,
+        0,
+        payload,
+        options.data,
+        options.fds?.map((fd) => fd.fd),
+      );
+    });
+    this.#scheduleFlush();
+  }
+
+  /** Sends what was posted now, blocking while the peer's buffer is full, for `timeoutMs` at most. */
+  flushSync(timeoutMs = this.#timeoutMs): void {
+    this.#assertConnected();
+    const deadline = performance.now() + timeoutMs;
+    this.#flush();
+    while (this.#state === "CONNECTED" && this.#stream.isBlocked) {
+      const remaining = deadline - performance.now();
+      if (remaining <= 0) {
+        throw new TimeoutError(`Cannot send: the ${this.#peer} did not read for ${timeoutMs} ms`);
+      }
+      this.#waitReady(remaining);
+    }
+    this.#assertConnected();
+  }
+
+  /**
+   * Ends the connection. Every pending request fails at once; descriptors that nobody took are closed.
+   *
+   * @param cause what the pending requests fail with; without one they are told that the connection was closed
+   */
+  close(cause?: Error): void {
+    if (this.#state !== "CONNECTED") return;
+    this.#state = "CLOSING";
+    try {
+      this.#stream.flush(); // what was posted or answered still goes out, as far as the peer takes it
+    } catch { /* it is closed all the same */ }
+    this.#end(cause);
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  // ---- Requests of ours
+
+  get #isFull(): boolean {
+    return this.#pending.size >= this.window ||
+      (this.#pending.size > 0 && this.#stream.queuedBytes > MAX_QUEUED_BYTES / 2);
+  }
+
+  #assertConnected(): void {
+    if (this.#state === "CONNECTED") return;
+    throw this.#cause ?? new ConnectionError(`The connection to the ${this.#peer} is closed`);
+  }
+
+  #assertSendable(options: RequestOptions): void {
+    this.#assertConnected();
+    const count = options.fds?.length ?? 0;
+    if (count > this.peerMaxFds) {
+      throw new RangeError(
+        `Cannot pass ${count} file descriptors in one message: the ${this.#peer} takes ${this.peerMaxFds}`,
+      );
+    }
+  }
+
+  /** Writes the message and makes the request pending. */
+  #send(pending: Pending, payload: Uint8Array | undefined, options: RequestOptions): number {
+    const fds = options.fds?.map((fd) => fd.fd); // throws for a closed one, before anything is under way
+    const id = this.#allocateId();
+    this.#pending.set(id, pending);
+    this.#guard(() => {
+      this.#stream.write(id, pending.command, MessageFlags.COMMAND, 0, payload, options.data, fds);
+    });
+    return id;
+  }
+
+  /** As `#send`; what is thrown (a closed descriptor among `fds`) ends the request. */
+  #trySend(
+    pending: Pending,
+    payload: Uint8Array | undefined,
+    options: RequestOptions,
+  ): number | undefined {
+    try {
+      return this.#send(pending, payload, options);
+    } catch (error) {
+      this.#complete(pending, undefined, error as Error);
+      return undefined;
+    }
+  }
+
+  /** An id that no pending or abandoned request has. There are always some: both are bounded. */
+  #allocateId(): number {
+    let id = this.#nextId;
+    while (this.#pending.has(id) || this.#abandoned.has(id)) {
+      id = id + 1 === POSTED_IDS ? 0 : id + 1;
+    }
+    this.#nextId = id + 1 === POSTED_IDS ? 0 : id + 1;
+    return id;
+  }
+
+  #complete(pending: Pending, reply: Message | undefined, error: Error | undefined): void {
+    pending.isDone = true;
+    pending.reply = reply;
+    pending.error = error;
+    pending.settle?.(reply, error);
+  }
+
+  /** Ends a request without its reply, which is dropped if it comes later. */
+  #abandon(id: number | undefined, pending: Pending, error: Error): void {
+    if (pending.isDone) return;
+    if (id === undefined) id = this.#idOf(pending);
+    if (id === undefined) {
+      this.#waiting = this.#waiting.filter((waiting) => waiting.pending !== pending);
+    } else {
+      this.#pending.delete(id);
+      this.#abandoned.set(id, pending.command);
+    }
+    this.#complete(pending, undefined, error);
+    if (this.#abandoned.size > MAX_ABANDONED) {
+      this.#fail(
+        new ConnectionError(`The ${this.#peer} left ${MAX_ABANDONED} requests unanswered`),
+      );
+    }
+    this.#sendWaiting();
+    this.#updateWatch();
+  }
+
+  #idOf(pending: Pending): number | undefined {
+    for (const [id, other] of this.#pending) if (other === pending) return id;
+    return undefined;
+  }
+
+  /** Requests that waited for their turn leave, as far as there is room. */
+  #sendWaiting(): void {
+    let sent = 0;
+    while (sent < this.#waiting.length && !this.#isFull && this.#state === "CONNECTED") {
+      const { pending, payload, options } = this.#waiting[sent++]!;
+      this.#trySend(pending, payload, options);
+    }
+    if (sent === 0) return;
+    this.#waiting.splice(0, sent);
+    this.#scheduleFlush();
+  }
+
+  #waitForRoom(deadline: number, timeoutMs: number, pending: Pending): void {
+    while (this.#isFull) {
+      const remaining = deadline - performance.now();
+      if (remaining <= 0) throw timeoutError(pending, this.#peer, timeoutMs);
+      this.#flush();
+      this.#waitReady(remaining);
+      this.#assertConnected();
+    }
+  }
+
+  // ---- What drives it
+
+  /** Blocks until the socket is ready, for `timeoutMs` at most, then does what can be done. */
+  #waitReady(timeoutMs: number): void {
+    const set = new PollSet();
+    set.add(this.#stream.fd, this.#stream.isBlocked ? POLLIN | POLLOUT : POLLIN);
+    if (set.wait(timeoutMs) === 0) return;
+    this.#flush();
+    this.#receive(0);
+  }
+
+  #flush(): void {
+    this.#guard(() => this.#stream.flush());
+  }
+
+  /** What one turn of the event loop asks for leaves together. */
+  #scheduleFlush(): void {
+    if (this.#flushScheduled || this.#state !== "CONNECTED") return;
+    this.#flushScheduled = true;
+    queueMicrotask(() => {
+      this.#flushScheduled = false;
+      if (this.#state !== "CONNECTED") return;
+      this.#flush();
+      this.#updateWatch();
+    });
+  }
+
+  /**
+   * Receives once on behalf of a blocked caller, and dispatches everything that has come whole. `timeoutMs` above 0 blocks.
+   * Commands of the peer may queue up meanwhile, if the handler is the one that is blocked.
+   */
+  #receive(timeoutMs: number): void {
+    if (this.#state !== "CONNECTED") return;
+    this.#guard(() => void this.#stream.receive(timeoutMs));
+    this.#takeMessages(MAX_INCOMING_BLOCKED);
+    if (this.#incoming.length >= MAX_INCOMING_BLOCKED) {
+      this.#fail(
+        new ProtocolError(
+          `The ${this.#peer} sent ${MAX_INCOMING_BLOCKED} requests without waiting for an answer`,
+        ),
+      );
+    }
+  }
+
+  /** Dispatches the messages that are there, and serves commands; stops where `maxIncoming` of them wait. */
+  #takeMessages(maxIncoming: number): void {
+    let wasFull: boolean;
+    do {
+      this.#guard(() => {
+        while (this.#incoming.length < maxIncoming) {
+          const message = this.#stream.next();
+          if (message === undefined) break;
+          this.#dispatch(message);
+        }
+        this.#sendWaiting();
+      });
+      wasFull = this.#incoming.length >= maxIncoming;
+      this.#serve();
+    } while (wasFull && this.#incoming.length < maxIncoming && this.#state === "CONNECTED");
+  }
+
+  /** Runs what touches the stream: its failures end the connection. Our own caller's mistakes pass through. */
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof ProtocolError || error instanceof ConnectionError)) throw error;
+      this.#refuse(error);
+      this.#takeLastWords(error);
+      this.#fail(error);
+    }
+  }
+
+  /** A server tells the client of an impossible header before it closes. */
+  #refuse(error: Error): void {
+    if (this.#peer === "server" || !(error instanceof ProtocolError)) return;
+    const rejected = this.#stream.rejected;
+    if (rejected === undefined) return;
+    try {
+      const { messageId, command } = rejected;
+      this.#stream.write(messageId, command, MessageFlags.REPLY | MessageFlags.ERROR, EINVAL);
+      this.#stream.flush();
+    } catch { /* the connection ends anyway */ }
+  }
+
+  /** A peer that refuses us may answer, then close: a failed send is not yet the whole story. */
+  #takeLastWords(error: Error): void {
+    if (!(error instanceof ConnectionError) || this.#pending.size === 0) return;
+    try {
+      while (this.#stream.receive()) {
+        for (
+          let message = this.#stream.next();
+          message !== undefined;
+          message = this.#stream.next()
+        ) {
+          this.#dispatch(message);
+        }
+      }
+    } catch { /* the first failure is the one to report */ }
+  }
+
+  /** The poll says that the socket is ready. */
+  #onReady(): void {
+    if (this.#state !== "CONNECTED") return;
+    this.#flush();
+    // A bounded number of receives: other connections of this thread have their turn, too.
+    for (let i = 0, came = true; came && i < 16 && this.#isListening; i++) {
+      this.#guard(() => came = this.#stream.receive());
+      this.#takeMessages(MAX_INCOMING);
+    }
+    if (this.#state === "CONNECTED") this.#flush();
+    this.#updateWatch();
+  }
+
+  /** Whether something is awaited from the socket. */
+  get #isListening(): boolean {
+    return this.#state === "CONNECTED" && this.#incoming.length < MAX_INCOMING &&
+      (this.#serving || this.#asyncPending > 0);
+  }
+
+  /** Has the poll watch what is awaited, and nothing else. */
+  #updateWatch(): void {
+    let events = 0;
+    if (this.#state === "CONNECTED") {
+      if (this.#isListening) events |= POLLIN;
+      if (this.#stream.isBlocked) events |= POLLOUT;
+    }
+    if (events === (this.#watch?.events ?? 0)) return;
+    this.#watch?.close();
+    this.#watch = events === 0 ? undefined : watch(this.#stream.fd, events, () => this.#onReady());
+  }
+
+  /** One timer serves all deadlines; it is set to the earliest. */
+  #watchDeadline(deadline: number): void {
+    if (deadline >= this.#timerDeadline) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#timerDeadline = deadline;
+    if (deadline === Infinity) return;
+    const delayMs = Math.min(Math.max(0, Math.ceil(deadline - performance.now())), 0x7fffffff);
+    this.#timer = setTimeout(() => this.#onDeadline(), delayMs);
+    Deno.unrefTimer(this.#timer); // the poll keeps the process alive
+  }
+
+  #onDeadline(): void {
+    this.#timer = undefined;
+    this.#timerDeadline = Infinity;
+    const now = performance.now();
+    let next = Infinity;
+    const expire = (id: number | undefined, pending: Pending) => {
+      if (pending.settle === undefined) return; // its own thread of control looks at the clock
+      if (pending.deadline <= now) this.#abandon(id, pending, timeoutError(pending, this.#peer));
+      else next = Math.min(next, pending.deadline);
+    };
+    for (const [id, pending] of [...this.#pending]) expire(id, pending);
+    for (const { pending } of [...this.#waiting]) expire(undefined, pending);
+    if (this.#state === "CONNECTED") this.#watchDeadline(next);
+  }
+
+  // ---- The dispatcher
+
+  #dispatch(message: Message): void {
+    if (message.isReply) return this.#dispatchReply(message);
+    // Cloud Hypervisor's crate typed its error replies as commands until 2026.
+    if (message.isError && this.#pending.get(message.messageId)?.command === message.command) {
+      return this.#dispatchReply(message);
+    }
+    this.#incoming.push(message);
+  }
+
+  #dispatchReply(message: Message): void {
+    const { messageId, command } = message;
+    const pending = this.#pending.get(messageId);
+    if (pending === undefined) {
+      message.discardFds();
+      if (this.#isLate(messageId, command)) return;
+      throw new ProtocolError(
+        `The ${this.#peer} sent a ${
+          commandName(command)
+        } reply with message id ${messageId}, which no request has`,
+      );
+    }
+    if (command !== pending.command) {
+      message.discardFds();
+      throw new ProtocolError(
+        `The ${this.#peer} sent a ${commandName(command)} reply to request ${messageId}, which is ${
+          commandName(pending.command)
+        }`,
+      );
+    }
+    const maxFds = message.isError ? 0 : pending.maxReplyFds;
+    if (message.fdCount > 0 && maxFds === 0) {
+      const count = message.fdCount;
+      message.discardFds();
+      throw new ProtocolError(
+        `The ${this.#peer} passed ${count} file descriptor${count === 1 ? "" : "s"} with a ${
+          commandName(command)
+        } reply, where none belong`,
+      );
+    }
+    this.#pending.delete(messageId);
+    if (message.isError) {
+      this.#complete(pending, undefined, remoteError(pending, this.#peer, message.error));
+      return;
+    }
+    message.keepFds(maxFds);
+    this.#complete(pending, pending.settle === undefined ? message : message.own(), undefined);
+  }
+
+  /** Whether a reply that nobody waits for is explained: its request timed out, or did not want one. */
+  #isLate(messageId: number, command: number): boolean {
+    if (this.#abandoned.get(messageId) === command) {
+      this.#abandoned.delete(messageId);
+      return true;
+    }
+    return this.#hasPosted && messageId >= POSTED_IDS;
+  }
+
+  // ---- Requests of the peer
+
+  /** Hands the commands that came to the handler, one at a time. */
+  #serve(): void {
+    if (this.#handling) {
+      for (const message of this.#incoming) message.own(); // they wait: the receive buffer is used again meanwhile
+      return;
+    }
+    while (this.#incoming.length > 0 && this.#state === "CONNECTED") {
+      const message = this.#incoming.shift()!;
+      this.#handling = true;
+      const request = new Incoming(message, (reply) => this.#answer(message, reply));
+      this.#viewsInUse = true;
+      const result = this.#handler === undefined ? request.fail(EINVAL) : this.#handler(request);
+      if (result instanceof Promise) {
+        this.#keepViews();
+        for (const waiting of this.#incoming) waiting.own();
+        result.finally(() => {
+          this.#finish(request);
+          this.#takeMessages(MAX_INCOMING);
+          if (this.#state === "CONNECTED") this.#flush();
+          this.#updateWatch();
+        });
+        return;
+      }
+      this.#finish(request);
+    }
+    if (this.#state === "CONNECTED") this.#flush();
+  }
+
+  /** What the handler was given stays as it is while the proxy receives, because the handler has not returned or awaits. */
+  #keepViews(): void {
+    if (this.#viewsInUse) this.#stream.keepViews();
+    this.#viewsInUse = false;
+  }
+
+  #finish(request: Incoming): void {
+    this.#handling = this.#viewsInUse = false;
+    if (!request.isAnswered) request.fail(EINVAL);
+    closeAll(request.takeFds());
+  }
+
+  #answer(message: Message, reply: Answer): void {
+    if (this.#state !== "CONNECTED" || (message.flags & MessageFlags.NO_REPLY) !== 0) return;
+    const { messageId, command } = message;
+    const flags = reply.errno === undefined
+      ? MessageFlags.REPLY
+      : MessageFlags.REPLY | MessageFlags.ERROR;
+    this.#guard(() => {
+      this.#stream.write(
+        messageId,
+        command,
+        flags,
+        reply.errno ?? 0,
+        reply.payload,
+        reply.data,
+        reply.fds?.map((fd) => fd.fd),
+      );
+    });
+    this.#scheduleFlush();
+  }
+
+  // ---- The end
+
+  #fail(cause: Error): void {
+    if (this.#state !== "CONNECTED") return;
+    this.#state = "ERROR";
+    this.#end(cause);
+  }
+
+  #end(cause: Error | undefined): void {
+    this.#cause = cause;
+    this.#watch?.close();
+    this.#watch = undefined;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#stream.close();
+    for (const message of this.#incoming) message.discardFds();
+    this.#incoming = [];
+    const error = cause ?? new ConnectionError(`The connection to the ${this.#peer} was closed`);
+    const unfinished = [...this.#pending.values(), ...this.#waiting.map(({ pending }) => pending)];
+    this.#pending.clear();
+    this.#waiting = [];
+    this.#abandoned.clear();
+    this.#state = "CLOSED";
+    for (const pending of unfinished) this.#complete(pending, undefined, error);
+    this.#onClose?.(cause);
+  }
+}
+
+/** What an answer consists of: a payload, or an errno. */
+interface Answer {
+  errno?: number;
+  payload?: Uint8Array | undefined;
+  data?: Uint8Array | undefined;
+  fds?: readonly OwnedFd[] | undefined;
+}
+
+class Incoming implements IncomingRequest {
+  readonly #message: Message;
+  readonly #answer: (answer: Answer) => void;
+  isAnswered = false;
+
+  constructor(message: Message, answer: (answer: Answer) => void) {
+    this.#message = message;
+    this.#answer = answer;
+  }
+
+  get command(): number {
+    return this.#message.command;
+  }
+
+  get noReply(): boolean {
+    return (this.#message.flags & MessageFlags.NO_REPLY) !== 0;
+  }
+
+  get payload(): Uint8Array {
+    return this.#message.payload;
+  }
+
+  get fdCount(): number {
+    return this.#message.fdCount;
+  }
+
+  takeFds(): OwnedFd[] {
+    return this.#message.takeFds();
+  }
+
+  reply(payload?: Uint8Array, data?: Uint8Array, fds?: readonly OwnedFd[]): void {
+    this.#finish({ payload, data, fds });
+  }
+
+  fail(errno: number): void {
+    this.#finish({ errno });
+  }
+
+  #finish(answer: Answer): void {
+    if (this.isAnswered) throw new Error(`${commandName(this.command)} was answered already`);
+    this.isAnswered = true;
+    this.#answer(answer);
+  }
+}
+
+function makePending(
+  command: number,
+  options: RequestOptions,
+  deadline: number,
+  settle: Pending["settle"],
+): Pending {
+  return {
+    command,
+    doing: options.doing,
+    maxReplyFds: options.maxReplyFds ?? 0,
+    deadline,
+    settle,
+    reply: undefined,
+    error: undefined,
+    isDone: false,
+  };
+}
+
+function describeDoing(pending: Pending): string {
+  return pending.doing ?? `complete ${commandName(pending.command)}`;
+}
+
+function timeoutError(pending: Pending, peer: Role, timeoutMs?: number): TimeoutError {
+  const within = timeoutMs === undefined ? "in time" : `within ${Math.round(timeoutMs)} ms`;
+  return new TimeoutError(`Cannot ${describeDoing(pending)}: the ${peer} did not answer ${within}`);
+}
+
+function remoteError(pending: Pending, peer: Role, errno: number): RemoteError {
+  return new RemoteError(`Cannot ${describeDoing(pending)}`, errno, peer);
+}

@@ -1,0 +1,487 @@
+/**
+ * Messages over a UNIX stream socket: bytes are cut into messages with the file descriptors that belong to
+ * them, and messages are put together into as few sends as the peers bear.
+ *
+ * Knows framing, not meaning: message ids, replies and states are the proxy's.
+ *
+ * @module
+ */
+
+import { IoBuffer } from "../ffi/buffer.ts";
+import { EAGAIN, EINTR, SystemError } from "../ffi/errno.ts";
+import { closeAll, OwnedFd } from "../ffi/fd.ts";
+import type { UnixSocket } from "../ffi/socket.ts";
+import { ConnectionError, ProtocolError } from "./errors.ts";
+import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "./limits.ts";
+import { HeaderLayout, MessageFlags } from "./wire/header.ts";
+import { commandName } from "./wire/command.ts";
+
+const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT, error: ERROR_AT } =
+  HeaderLayout.offsets;
+
+/** What is received at once: many small messages, and the beginning of a large one. */
+const RECEIVE_SIZE = 64 << 10;
+
+/**
+ * What is sent at once. A send of this size is one segment in the kernel, so that a peer that reads a message's body
+ * with a single recv finds it whole.
+ */
+const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;
+
+/** Data from this size on is sent from where it is; below, a copy costs less than taking its address. */
+const COPY_LIMIT = 8 << 10;
+
+const EMPTY = new Uint8Array(0);
+
+/** A whole message that came. */
+export class Message {
+  /** Chosen by its sender. */
+  readonly messageId: number;
+  /** The command's number. */
+  readonly command: number;
+  /** Type and flags. */
+  readonly flags: number;
+  /** The errno of an error reply. */
+  readonly error: number;
+  #bytes: Uint8Array;
+  #start: number;
+  #end: number;
+  #fds: OwnedFd[];
+
+  /** @param start where the header begins in `bytes`; `end` is where the payload ends */
+  constructor(bytes: Uint8Array, view: DataView, start: number, end: number, fds: OwnedFd[]) {
+    this.messageId = view.getUint16(start + ID_AT, true);
+    this.command = view.getUint16(start + COMMAND_AT, true);
+    this.flags = view.getUint32(start + FLAGS_AT, true);
+    this.error = view.getUint32(start + ERROR_AT, true);
+    this.#bytes = bytes;
+    this.#start = start;
+    this.#end = end;
+    this.#fds = fds;
+  }
+
+  /** Whether it is a reply. Else it is a command: other types do not get this far. */
+  get isReply(): boolean {
+    return (this.flags & MessageFlags.TYPE_MASK) === MessageFlags.REPLY;
+  }
+
+  /** Whether the error flag is set. */
+  get isError(): boolean {
+    return (this.flags & MessageFlags.ERROR) !== 0;
+  }
+
+  /** Bytes after the header. */
+  get payloadSize(): number {
+    return this.#end - this.#start - HEADER_SIZE;
+  }
+
+  /** What follows the header: a view that holds until the stream receives again, unless `own` was called. */
+  get payload(): Uint8Array {
+    return this.#bytes.subarray(this.#start + HEADER_SIZE, this.#end);
+  }
+
+  /** Header and payload, a view like `payload`. */
+  get bytes(): Uint8Array {
+    return this.#bytes.subarray(this.#start, this.#end);
+  }
+
+  /** Gives the message bytes of its own, so that it outlives the next receive. */
+  own(): this {
+    const size = this.#end - this.#start;
+    if (size !== this.#bytes.length) {
+      this.#bytes = this.#bytes.slice(this.#start, this.#end);
+      this.#start = 0;
+      this.#end = size;
+    }
+    return this;
+  }
+
+  /** How many descriptors came with it and were not taken. */
+  get fdCount(): number {
+    return this.#fds.length;
+  }
+
+  /** Takes over its descriptors: the caller closes them. */
+  takeFds(): OwnedFd[] {
+    const fds = this.#fds;
+    this.#fds = [];
+    return fds;
+  }
+
+  /** Closes all of its descriptors but the first `count`. */
+  keepFds(count: number): void {
+    if (this.#fds.length > count) closeAll(this.#fds.splice(count));
+  }
+
+  /** Closes the descriptors that nobody took. */
+  discardFds(): void {
+    if (this.#fds.length > 0) closeAll(this.takeFds());
+  }
+}
+
+/** Bytes that the kernel did not take yet, in memory of their own. */
+interface Chunk {
+  readonly buffer: IoBuffer;
+  start: number;
+  readonly end: number;
+  fds: OwnedFd[];
+}
+
+/** What a stream accepts. */
+export interface StreamLimits {
+  /** Bytes of a message, header included. */
+  maxMessageSize: number;
+  /** Descriptors with one message. */
+  maxFds: number;
+}
+
+/** Sees every message: its direction, its bytes (a view, valid during the call) and its descriptor count. */
+export type Trace = (direction: "sent" | "received", bytes: Uint8Array, fds: number) => void;
+
+/** Cuts and joins messages over one socket. It owns the socket. */
+export class MessageStream {
+  readonly #socket: UnixSocket;
+  readonly #peer: string;
+  /** May be changed at any time; holds from the next message on. */
+  limits: StreamLimits;
+  /** Called for each message, if set. */
+  trace: Trace | undefined;
+
+  // Received: bytes of #small from #start to #end, or of #large, which holds exactly one message.
+  #small = new IoBuffer(RECEIVE_SIZE);
+  #start = 0;
+  #end = 0;
+  #large: IoBuffer | undefined;
+  #largeEnd = 0;
+  #fds: OwnedFd[] = []; // of the message that is incomplete; see `receive`
+  #fdsEnd = 0; // position in #small after the byte they came with
+
+  // To be sent: #backlog first, then #batch up to #batchEnd.
+  readonly #batch = new IoBuffer(BATCH_SIZE);
+  #batchEnd = 0;
+  #backlog: Chunk[] = [];
+  #backlogBytes = 0;
+
+  /** @param peer what to call the other end in errors: "server" or "client" */
+  constructor(socket: UnixSocket, peer: string, limits: StreamLimits) {
+    this.#socket = socket;
+    this.#peer = peer;
+    this.limits = limits;
+  }
+
+  /** The socket's descriptor, for poll. */
+  get fd(): number {
+    return this.#socket.fd;
+  }
+
+  /** Whether bytes wait for the kernel to take them. */
+  get isBlocked(): boolean {
+    return this.#backlog.length > 0;
+  }
+
+  /** Bytes not yet taken by the kernel. */
+  get queuedBytes(): number {
+    return this.#backlogBytes + this.#batchEnd;
+  }
+
+  /**
+   * Receives once. Then `next` gives the messages, all of which are to be taken before the next call.
+   *
+   * @param timeoutMs as in `UnixSocket.receive`: 0 does not wait
+   * @returns whether anything came
+   * @throws {ConnectionError} at the end of the stream or if the socket fails
+   * @throws {ProtocolError} if descriptors were lost, or more came than are allowed
+   */
+  receive(timeoutMs = 0): boolean {
+    const large = this.#large;
+    let count: number;
+    if (large !== undefined) {
+      count = this.#socket.receive(large, this.#largeEnd, large.length - this.#largeEnd, timeoutMs);
+      if (count > 0) this.#largeEnd += count;
+    } else {
+      this.#makeRoom();
+      count = this.#socket.receive(this.#small, this.#end, RECEIVE_SIZE - this.#end, timeoutMs);
+      if (count > 0) this.#end += count;
+    }
+    if (this.#socket.receivedFds.length > 0 || this.#socket.fdsLost) this.#keepFds();
+    if (count > 0) return true;
+    if (count === -EAGAIN || count === -EINTR) return false;
+    throw count === 0 ? this.#endOfStream() : this.#lost("recvmsg", -count);
+  }
+
+  /** Moves an incomplete message to the front, where all of the buffer lies before it. */
+  #makeRoom(): void {
+    if (this.#start === 0) return;
+    if (this.#start < this.#end) this.#small.bytes.copyWithin(0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#fdsEnd -= this.#start;
+    this.#start = 0;
+  }
+
+  /**
+   * Descriptors belong to the message that holds the last byte received with them: a receive that meets some ends
+   * with their segment, and every message with descriptors has a segment of its own.
+   */
+  #keepFds(): void {
+    const came = this.#socket.receivedFds;
+    this.#socket.receivedFds = [];
+    this.#fds.push(...came);
+    this.#fdsEnd = this.#end;
+    if (this.#socket.fdsLost) {
+      throw new ProtocolError(
+        `File descriptors that the ${this.#peer} passed were lost (MSG_CTRUNC): it passed too many, or this process has too many open`,
+      );
+    }
+    if (this.#fds.length > this.limits.maxFds) {
+      throw new ProtocolError(
+        `The ${this.#peer} passed ${this.#fds.length} file descriptors with a message, ${this.limits.maxFds} are allowed`,
+      );
+    }
+  }
+
+  /**
+   * The next whole message among the bytes received, or undefined.
+   *
+   * @throws {ProtocolError} if its size or type is impossible. `rejected` then has the header's fields
+   */
+  next(): Message | undefined {
+    if (this.#large !== undefined) return this.#nextLarge(this.#large);
+    const start = this.#start;
+    const available = this.#end - start;
+    if (available < HEADER_SIZE) {
+      if (available === 0) this.#start = this.#end = 0;
+      return undefined;
+    }
+    const { view, bytes } = this.#small;
+    const size = view.getUint32(start + SIZE_AT, true);
+    this.#checkHeader(view, start, size);
+    if (available < size) {
+      if (size > RECEIVE_SIZE) this.#beginLarge(size);
+      return undefined;
+    }
+    const end = start + size;
+    const message = new Message(bytes, view, start, end, this.#claimFds(end));
+    this.#start = end;
+    this.trace?.("received", message.bytes, message.fdCount);
+    return message;
+  }
+
+  /** Makes the views of messages that were taken hold for good: from here on another buffer is received into. */
+  keepViews(): void {
+    const fresh = new IoBuffer(RECEIVE_SIZE);
+    fresh.bytes.set(this.#small.bytes.subarray(this.#start, this.#end), this.#start);
+    this.#small = fresh;
+  }
+
+  #beginLarge(size: number): void {
+    const large = new IoBuffer(size);
+    large.bytes.set(this.#small.bytes.subarray(this.#start, this.#end));
+    this.#large = large;
+    this.#largeEnd = this.#end - this.#start;
+    this.#start = this.#end = 0;
+  }
+
+  #nextLarge(large: IoBuffer): Message | undefined {
+    if (this.#largeEnd < large.length) return undefined;
+    this.#large = undefined;
+    const fds = this.#fds;
+    this.#fds = [];
+    const message = new Message(large.bytes, large.view, 0, large.length, fds);
+    this.trace?.("received", message.bytes, message.fdCount);
+    return message;
+  }
+
+  #claimFds(end: number): OwnedFd[] {
+    if (this.#fds.length === 0 || this.#fdsEnd > end) return [];
+    const fds = this.#fds;
+    this.#fds = [];
+    return fds;
+  }
+
+  #checkHeader(view: DataView, start: number, size: number): void {
+    const type = view.getUint32(start + FLAGS_AT, true) & MessageFlags.TYPE_MASK;
+    const { maxMessageSize } = this.limits;
+    if (size >= HEADER_SIZE && size <= maxMessageSize && type <= MessageFlags.REPLY) return;
+    const command = view.getUint16(start + COMMAND_AT, true);
+    const what = type === MessageFlags.REPLY ? "reply" : "message";
+    let problem: string;
+    if (size < HEADER_SIZE) problem = `its size is ${size}, less than a header's ${HEADER_SIZE}`;
+    else if (size > maxMessageSize) {
+      problem = `its size is ${size}, at most ${maxMessageSize} are allowed`;
+    } else problem = `its type is ${type}, neither command nor reply`;
+    throw new ProtocolError(
+      `The ${this.#peer} sent an impossible ${what} (${commandName(command)}): ${problem}`,
+    );
+  }
+
+  /** The header that `next` refused, for an error reply: message id and command, if it was typed as a command. */
+  get rejected(): { messageId: number; command: number } | undefined {
+    const { view } = this.#small;
+    if (this.#end - this.#start < HEADER_SIZE) return undefined;
+    if (
+      (view.getUint32(this.#start + FLAGS_AT, true) & MessageFlags.TYPE_MASK) !==
+        MessageFlags.COMMAND
+    ) {
+      return undefined;
+    }
+    return {
+      messageId: view.getUint16(this.#start + ID_AT, true),
+      command: view.getUint16(this.#start + COMMAND_AT, true),
+    };
+  }
+
+  /**
+   * Queues a message; `flush` sends it. Its bytes are copied, or sent right away where they are large, so the caller's
+   * buffers are free afterwards.
+   *
+   * @param fds passed with it; they stay the caller's
+   * @throws {ConnectionError} if the socket fails, or the peer has left too much unread
+   */
+  write(
+    messageId: number,
+    command: number,
+    flags: number,
+    error: number,
+    payload: Uint8Array = EMPTY,
+    data: Uint8Array = EMPTY,
+    fds?: readonly number[],
+  ): void {
+    const headSize = HEADER_SIZE + payload.length;
+    const size = headSize + data.length;
+    const hasFds = fds !== undefined && fds.length > 0;
+    if (hasFds || this.#batchEnd + size > BATCH_SIZE) this.flush();
+    // Data that is large, or that does not fit the batch, is sent from where it is.
+    const inBatch = headSize + (data.length < COPY_LIMIT ? data.length : 0);
+    if (inBatch > BATCH_SIZE) {
+      // A long payload: only we build those, as VERSION or capabilities, and the data part is for bulk.
+      return this.write(messageId, command, flags, error, EMPTY, join(payload, data), fds);
+    }
+    const { view, bytes } = this.#batch;
+    const start = this.#batchEnd;
+    view.setUint16(start + ID_AT, messageId, true);
+    view.setUint16(start + COMMAND_AT, command, true);
+    view.setUint32(start + SIZE_AT, size, true);
+    view.setUint32(start + FLAGS_AT, flags, true);
+    view.setUint32(start + ERROR_AT, error, true);
+    if (payload.length > 0) bytes.set(payload, start + HEADER_SIZE);
+    if (data.length > 0 && data.length < COPY_LIMIT) bytes.set(data, start + headSize);
+    if (this.trace !== undefined) {
+      const head = bytes.subarray(start, start + inBatch);
+      this.trace("sent", inBatch === size ? head : join(head, data), fds?.length ?? 0);
+    }
+    this.#batchEnd = start + inBatch;
+    if (inBatch < size) this.#sendBatch(fds, data);
+    else if (hasFds) this.#sendBatch(fds);
+  }
+
+  /**
+   * Sends what is queued, as far as the kernel takes it now.
+   *
+   * @returns whether everything is sent
+   * @throws {ConnectionError} if the socket fails
+   */
+  flush(): boolean {
+    while (this.#backlog.length > 0) {
+      const chunk = this.#backlog[0]!;
+      const count = this.#socket.send(
+        chunk.buffer,
+        chunk.start,
+        chunk.end - chunk.start,
+        chunk.fds.map((fd) => fd.fd),
+      );
+      if (count === -EAGAIN) {
+        if (this.#batchEnd > 0) this.#sendBatch(); // behind the backlog: the batch has to be free again
+        return false;
+      }
+      if (count === -EINTR) continue;
+      if (count < 0) throw this.#lost("sendmsg", -count);
+      closeAll(chunk.fds); // the first byte took them along
+      chunk.fds = [];
+      chunk.start += count;
+      this.#backlogBytes -= count;
+      if (chunk.start === chunk.end) this.#backlog.shift();
+    }
+    if (this.#batchEnd > 0) this.#sendBatch();
+    return this.#backlog.length === 0;
+  }
+
+  /** Sends the batch, `data` right behind it; what the kernel leaves is kept in the backlog. */
+  #sendBatch(fds?: readonly number[], data: Uint8Array = EMPTY): void {
+    const batchSize = this.#batchEnd;
+    this.#batchEnd = 0;
+    let sent = 0;
+    if (this.#backlog.length === 0) {
+      const tail = data.length > 0 ? asIoBuffer(data) : undefined;
+      do sent = this.#socket.send(this.#batch, 0, batchSize, fds, tail); while (sent === -EINTR);
+      if (sent === batchSize + data.length) return;
+      if (sent < 0 && sent !== -EAGAIN) throw this.#lost("sendmsg", -sent);
+      sent = Math.max(sent, 0);
+    }
+    const rest = new IoBuffer(batchSize + data.length - sent);
+    rest.bytes.set(this.#batch.bytes.subarray(Math.min(sent, batchSize), batchSize));
+    const dataSent = Math.max(0, sent - batchSize);
+    rest.bytes.set(data.subarray(dataSent), rest.length - (data.length - dataSent));
+    const unsentFds = sent === 0 && fds ? fds.map(duplicateFd) : [];
+    this.#backlog.push({ buffer: rest, start: 0, end: rest.length, fds: unsentFds });
+    this.#backlogBytes += rest.length;
+    if (this.#backlogBytes > MAX_QUEUED_BYTES) {
+      throw new ConnectionError(
+        `The ${this.#peer} does not read: ${this.#backlogBytes} bytes wait to be sent, ${MAX_QUEUED_BYTES} is the limit`,
+      );
+    }
+  }
+
+  #endOfStream(): ConnectionError {
+    const partial = this.#large ? this.#largeEnd : this.#end - this.#start;
+    if (partial === 0) return new ConnectionError(`The ${this.#peer} closed the connection`);
+    const size = this.#large?.length ??
+      (partial >= HEADER_SIZE
+        ? this.#small.view.getUint32(this.#start + SIZE_AT, true)
+        : undefined);
+    return new ConnectionError(
+      `The ${this.#peer} closed the connection in the middle of a message: ${partial} of ${
+        size === undefined ? `a header's ${HEADER_SIZE}` : size
+      } bytes came`,
+    );
+  }
+
+  #lost(syscall: string, errno: number): ConnectionError {
+    const cause = new SystemError(syscall, errno);
+    return new ConnectionError(`Lost the connection to the ${this.#peer}: ${cause.message}`, {
+      cause,
+    });
+  }
+
+  /** Closes the socket and every descriptor that was not handed on. What is queued is not sent. */
+  close(): void {
+    closeAll(this.#fds);
+    this.#fds = [];
+    for (const chunk of this.#backlog) closeAll(chunk.fds);
+    this.#backlog = [];
+    this.#backlogBytes = 0;
+    this.#batchEnd = 0;
+    if (!this.#socket.isOpen) return;
+    this.#socket.shutdown(); // a poll of ours that still has it in its set wakes
+    this.#socket.close();
+  }
+}
+
+function join(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}
+
+function asIoBuffer(data: Uint8Array): IoBuffer {
+  return new IoBuffer(data as Uint8Array<ArrayBuffer>);
+}
+
+function duplicateFd(fd: number): OwnedFd {
+  const borrowed = new OwnedFd(fd);
+  try {
+    return borrowed.duplicate();
+  } finally {
+    borrowed.release();
+  }
+}
