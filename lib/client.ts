@@ -1,0 +1,263 @@
+/**
+ * The client's end: `connect` makes a connection, agrees on a version and gives the {@linkcode Device}.
+ *
+ * @module
+ */
+
+import { describeErrno, SystemError } from "../ffi/errno.ts";
+import { closeAll, type OwnedFd } from "../ffi/fd.ts";
+import { UnixSocket } from "../ffi/socket.ts";
+import { Device, type Negotiated } from "./device.ts";
+import { ConnectionError, ProtocolError, TimeoutError } from "./errors.ts";
+import {
+  DEFAULT_MAX_DATA_XFER_SIZE,
+  DEFAULT_MAX_DMA_MAPS,
+  DEFAULT_MAX_MSG_FDS,
+  DEFAULT_PGSIZES,
+  DEFAULT_TIMEOUT_MS,
+  HEADER_SIZE,
+  MESSAGE_OVERHEAD,
+  OFFERED_MAX_DATA_XFER_SIZE,
+  OFFERED_MAX_MSG_FDS,
+} from "./limits.ts";
+import { VfioProxy } from "./proxy.ts";
+import type { Message, Trace } from "./stream.ts";
+import { Command } from "./wire/command.ts";
+import {
+  type Capabilities,
+  checkCapabilities,
+  decodeVersion,
+  encodeVersion,
+} from "./wire/version.ts";
+
+/** The version that we speak, and propose. */
+export const PROTOCOL_VERSION = { major: 0, minor: 2 } as const;
+
+/** How to connect. */
+export interface ConnectOptions {
+  /** For the connection, and later for every request that says nothing else. In milliseconds; default 5000. */
+  timeoutMs?: number;
+  /** Calls the connecting off. */
+  signal?: AbortSignal;
+  /** Sees every message. */
+  trace?: Trace;
+  /** The minor version to propose; default 2. */
+  minor?: number;
+  /** What to say about ourselves in place of the defaults. */
+  capabilities?: Pick<
+    Capabilities,
+    "maxMsgFds" | "maxDataXferSize" | "maxDmaMaps" | "pgsizes" | "writeMultiple" | "extra"
+  >;
+  /** Whether to ask for a socket of their own for the server's commands; default false. */
+  twinSocket?: boolean;
+}
+
+/** How long until a full listen queue is tried again. */
+const RETRY_MS = 20;
+
+/**
+ * Connects to a vfio-user server and agrees on version and capabilities.
+ *
+ * @param target the path of the server's socket, or the descriptor of a connected one, which is taken over
+ * @throws {ConnectionError} if there is no connection to be had; the message says why and what to try
+ * @throws {TimeoutError} if the server does not answer
+ * @throws {RemoteError} if it refuses the version
+ * @throws {ProtocolError} if its answer breaks the protocol
+ *
+ * @example
+ * ```ts no-eval
+ * import { connect } from "./lib/client.ts";
+ *
+ * using device = await connect("/tmp/dev.sock");
+ * const { numRegions } = await device.info();
+ * ```
+ */
+export async function connect(
+  target: string | number,
+  options: ConnectOptions = {},
+): Promise<Device> {
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  const socket = typeof target === "number"
+    ? UnixSocket.adopt(target)
+    : await openSocket(target, timeoutMs, options.signal);
+  const proxy = new VfioProxy(socket, {
+    role: "client",
+    timeoutMs,
+    ...(options.trace && { trace: options.trace }),
+  });
+  try {
+    return await negotiate(proxy, timeoutMs, options);
+  } catch (error) {
+    proxy.close();
+    throw error;
+  }
+}
+
+async function negotiate(
+  proxy: VfioProxy,
+  timeoutMs: number,
+  options: ConnectOptions,
+): Promise<Device> {
+  const client: Capabilities = {
+    maxMsgFds: OFFERED_MAX_MSG_FDS,
+    maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
+    maxDmaMaps: DEFAULT_MAX_DMA_MAPS,
+    pgsizes: BigInt(DEFAULT_PGSIZES),
+    writeMultiple: true,
+    ...options.capabilities,
+    ...(options.twinSocket && { twinSocket: { supported: true } }),
+  };
+  const { major } = PROTOCOL_VERSION;
+  const minor = options.minor ?? PROTOCOL_VERSION.minor;
+  const maxFds = client.maxMsgFds ?? DEFAULT_MAX_MSG_FDS;
+  const reply = await proxy.request(
+    Command.VERSION,
+    encodeVersion({ major, minor, capabilities: client }),
+    {
+      timeoutMs,
+      maxReplyFds: options.twinSocket ? Math.max(1, maxFds) : 0,
+      doing: `agree on a version (proposed ${major}.${minor})`,
+      ...(options.signal && { signal: options.signal }),
+    },
+  );
+  const fds = reply.takeFds();
+  try {
+    const negotiated = checkReply(reply, client, minor);
+    proxy.peerMaxFds = negotiated.maxMsgFds;
+    proxy.limits = {
+      maxFds,
+      maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD +
+        (client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE),
+    };
+    return new Device(proxy, negotiated, takeTwin(negotiated, fds, proxy, options));
+  } finally {
+    closeAll(fds);
+  }
+}
+
+/** Checks the server's answer by the rules of the specification's "VFIO_USER_VERSION". */
+function checkReply(reply: Message, client: Capabilities, proposedMinor: number): Negotiated {
+  const { major, minor, capabilities: server } = decodeVersion(reply.payload);
+  if (major !== PROTOCOL_VERSION.major) {
+    throw new ProtocolError(
+      `The server answered version ${major}.${minor}, which we do not speak: we proposed 0.${proposedMinor}`,
+    );
+  }
+  if (minor > proposedMinor) {
+    throw new ProtocolError(
+      `The server answered version ${major}.${minor}, greater than the 0.${proposedMinor} proposed`,
+    );
+  }
+  checkCapabilities(server);
+  const ourSize = client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE;
+  return {
+    major,
+    minor,
+    server,
+    client,
+    maxMsgFds: server.maxMsgFds ?? DEFAULT_MAX_MSG_FDS,
+    maxDataXferSize: Math.min(ourSize, server.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE),
+    maxDmaMaps: server.maxDmaMaps ?? DEFAULT_MAX_DMA_MAPS,
+    pgsizes: server.pgsizes ?? BigInt(DEFAULT_PGSIZES),
+    writeMultiple: (client.writeMultiple ?? false) && (server.writeMultiple ?? false),
+    twinSocket: server.twinSocket?.supported ?? false,
+  };
+}
+
+/** The proxy on the socket that the server made for its own commands, if both want it. */
+function takeTwin(
+  negotiated: Negotiated,
+  fds: OwnedFd[],
+  proxy: VfioProxy,
+  options: ConnectOptions,
+): VfioProxy | undefined {
+  if (!negotiated.twinSocket) return undefined;
+  if (!options.twinSocket) {
+    throw new ProtocolError("The server answered with a twin socket, which was not asked for");
+  }
+  const index = negotiated.server.twinSocket?.fdIndex;
+  const fd = index === undefined ? undefined : fds[index];
+  if (fd === undefined) {
+    throw new ProtocolError(
+      `The server answered that it made a twin socket, but its fd_index is ${
+        index ?? "missing"
+      } and ${fds.length} file descriptors came`,
+    );
+  }
+  let socket: UnixSocket;
+  try {
+    socket = UnixSocket.adopt(fd.fd);
+  } catch (cause) {
+    throw new ProtocolError("The twin socket that the server passed is not a UNIX stream socket", {
+      cause,
+    });
+  }
+  fd.release();
+  const twin = new VfioProxy(socket, {
+    role: "client",
+    ...(options.trace && { trace: options.trace }),
+  });
+  twin.limits = proxy.limits;
+  return twin;
+}
+
+/** Connects, trying again while the server's queue of clients is full. */
+async function openSocket(
+  path: string,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<UnixSocket> {
+  const deadline = performance.now() + timeoutMs;
+  while (true) {
+    signal?.throwIfAborted();
+    let socket: UnixSocket | undefined;
+    try {
+      socket = UnixSocket.connect(path);
+    } catch (error) {
+      throw error instanceof Error ? explain(path, error) : error;
+    }
+    if (socket !== undefined) return socket;
+    if (performance.now() >= deadline) {
+      throw new TimeoutError(
+        `Cannot connect to ${path}: the server did not accept within ${timeoutMs} ms; it may be busy with another client`,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+/** Says what a user can do about a failed connect. */
+function explain(path: string, error: Error): Error {
+  if (error instanceof RangeError) {
+    return new ConnectionError(`Cannot connect to ${path}: ${error.message}`, { cause: error });
+  }
+  if (!(error instanceof SystemError)) return error;
+  let hint: string;
+  switch (error.code) {
+    case "ENOENT":
+    case "ENOTDIR":
+      hint = "there is no such file; start the server, or check the path";
+      break;
+    case "EACCES":
+      hint =
+        "permission denied; it takes write permission on the socket and search permission on its folders";
+      break;
+    case "ECONNREFUSED":
+      hint = isSocket(path) === false
+        ? "it is not a socket; give the path that the server was started with"
+        : "nobody listens on it; the server has ended, start it again";
+      break;
+    default:
+      hint = describeErrno(error.errno);
+  }
+  return new ConnectionError(`Cannot connect to ${path}: ${hint}`, { cause: error });
+}
+
+/** Undefined where Deno was not given the permission to look. */
+function isSocket(path: string): boolean | undefined {
+  try {
+    return Deno.statSync(path).isSocket ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
