@@ -1,0 +1,128 @@
+/**
+ * The configuration space of a served PCI device: bytes, and which bits of them a client may write.
+ *
+ * @module
+ */
+
+import { RegionFlags } from "../wire/region.ts";
+import type { ServedRegion } from "./device.ts";
+
+/** Offset of the first base address register, and of the ROM's. */
+const BAR_AT = 0x10;
+
+/** How a base address register is declared. */
+export interface BarOptions {
+  /** Bytes: a power of two, 16 or more. */
+  size: number;
+  /** I/O ports in place of memory. */
+  io?: boolean;
+  /** Takes two registers. */
+  is64Bit?: boolean;
+  /** Reading has no side effects. */
+  prefetchable?: boolean;
+}
+
+/**
+ * A configuration space. Bits are read-only unless they were declared writable, as on hardware: so writing all ones to a BAR and
+ * reading back gives its size.
+ *
+ * @example
+ * ```ts
+ * import { ConfigRegion } from "./config.ts";
+ *
+ * const config = new ConfigRegion(256);
+ * config.set16(0, 0x1234);
+ * config.setBar(0, { size: 4096 });
+ * config.write(0x10, new Uint8Array([0xff, 0xff, 0xff, 0xff]));
+ * const register = new Uint8Array(4);
+ * config.read(0x10, register);
+ * console.assert(register.join() === "0,240,255,255");
+ * ```
+ */
+export class ConfigRegion implements ServedRegion {
+  /** READ and WRITE. */
+  readonly flags = RegionFlags.READ | RegionFlags.WRITE;
+  /** 256, or 4096 with extended capabilities. */
+  readonly size: number;
+  /** What a client reads. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView<ArrayBuffer>;
+  readonly #writable: Uint8Array;
+  readonly #initial: Uint8Array;
+  #lastCapability = 0;
+
+  /** @param size in bytes: 256 or 4096 */
+  constructor(size: 256 | 4096) {
+    this.size = size;
+    this.bytes = new Uint8Array(size);
+    this.#view = new DataView(this.bytes.buffer);
+    this.#writable = new Uint8Array(size);
+    this.#initial = new Uint8Array(size);
+  }
+
+  /** Sets 8 bits, and which of them a client may write. */
+  set8(at: number, value: number, writable = 0): void {
+    this.#view.setUint8(at, value);
+    this.#writable[at] = writable;
+    this.#initial[at] = value;
+  }
+
+  /** Sets 16 bits, and which of them a client may write. */
+  set16(at: number, value: number, writable = 0): void {
+    for (let i = 0; i < 2; i++) {
+      this.set8(at + i, (value >>> (8 * i)) & 0xff, (writable >>> (8 * i)) & 0xff);
+    }
+  }
+
+  /** Sets 32 bits, and which of them a client may write. */
+  set32(at: number, value: number, writable = 0): void {
+    for (let i = 0; i < 4; i++) {
+      this.set8(at + i, (value >>> (8 * i)) & 0xff, (writable >>> (8 * i)) & 0xff);
+    }
+  }
+
+  /** The 16 bits at an offset, as they are now. */
+  get16(at: number): number {
+    return this.#view.getUint16(at, true);
+  }
+
+  /** Declares base address register `index`, 0 to 5. */
+  setBar(index: number, options: BarOptions): void {
+    const { size, io = false, is64Bit = false, prefetchable = false } = options;
+    const type = io ? 1 : (is64Bit ? 4 : 0) | (prefetchable ? 8 : 0);
+    const mask = -BigInt(size); // the address bits above the size
+    this.set32(BAR_AT + index * 4, type, Number(BigInt.asUintN(32, mask)));
+    if (is64Bit) this.set32(BAR_AT + index * 4 + 4, 0, Number(BigInt.asUintN(32, mask >> 32n)));
+  }
+
+  /** Links a capability into the chain. Its body is set by the caller, from `at` + 2 on. */
+  addCapability(at: number, id: number): void {
+    this.set16(0x06, this.get16(0x06) | 0x10); // STATUS.CAP_LIST
+    this.set8(this.#lastCapability === 0 ? 0x34 : this.#lastCapability + 1, at);
+    this.set8(at, id);
+    this.#lastCapability = at;
+  }
+
+  /** Sets the header of an extended capability. The first is at 0x100; `next` is 0 for the last. */
+  addExtendedCapability(at: number, id: number, version: number, next: number): void {
+    this.set32(at, id | version << 16 | next << 20);
+  }
+
+  /** Copies out of the space. */
+  read(offset: number, into: Uint8Array): void {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+  }
+
+  /** Changes the bits that are writable. */
+  write(offset: number, data: Uint8Array): void {
+    for (const [i, value] of data.entries()) {
+      const mask = this.#writable[offset + i]!;
+      this.bytes[offset + i] = (this.bytes[offset + i]! & ~mask) | (value & mask);
+    }
+  }
+
+  /** Puts every register back to what it was declared with. */
+  reset(): void {
+    this.bytes.set(this.#initial);
+  }
+}

@@ -1,0 +1,308 @@
+/**
+ * One client of a server: negotiation, then its requests, dispatched to the device.
+ *
+ * Errors are answered as libvfio-user does: EINVAL for anything out of range or malformed; the connection lives on, unless it is
+ * the first VERSION that fails or a message that can't be delimited.
+ *
+ * @module
+ */
+
+import { EINVAL, EIO, ENOTSUP } from "../../ffi/errno.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
+import { ConnectionError, ProtocolError } from "../errors.ts";
+import {
+  DEFAULT_MAX_DMA_MAPS,
+  DEFAULT_MAX_MSG_FDS,
+  DEFAULT_PGSIZES,
+  DEFAULT_TIMEOUT_MS,
+  HEADER_SIZE,
+  MAX_MSG_FDS,
+  MESSAGE_OVERHEAD,
+  OFFERED_MAX_DATA_XFER_SIZE,
+  OFFERED_MAX_MSG_FDS,
+} from "../limits.ts";
+import { type IncomingRequest, VfioProxy } from "../proxy.ts";
+import type { Trace } from "../stream.ts";
+import {
+  RegionAccessLayout,
+  RegionReadReply,
+  RegionReadRequest,
+  RegionWriteMultiReply,
+  RegionWriteMultiRequest,
+  RegionWriteReply,
+  RegionWriteRequest,
+} from "../wire/access.ts";
+import { Command, commandName } from "../wire/command.ts";
+import { DeviceInfoReply, DeviceInfoRequest, DeviceResetRequest } from "../wire/device.ts";
+import { IrqInfoReply, IrqInfoRequest } from "../wire/irq.ts";
+import {
+  encodeRegionInfo,
+  RegionFlags,
+  RegionInfoRequest,
+  regionInfoSize,
+} from "../wire/region.ts";
+import {
+  type Capabilities,
+  checkCapabilities,
+  decodeVersion,
+  encodeVersion,
+} from "../wire/version.ts";
+import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
+
+/** The version that the server speaks. */
+const SERVER_VERSION = { major: 0, minor: 2 } as const;
+
+/** Data of a read up to this size goes through one buffer that is used again and again. */
+const SCRATCH_SIZE = 64;
+
+/** What a connection tells its server. */
+export interface ConnectionOptions {
+  /** Sees every message. */
+  trace?: Trace | undefined;
+  /** Hears of what a device hook threw that was no DeviceError. */
+  onError: (error: unknown, doing: string) => void;
+  /** Called once when the client is gone; with the reason if it did not just leave. */
+  onClose: (cause: Error | undefined) => void;
+}
+
+/** One connected client. */
+export class ServerConnection {
+  readonly #proxy: VfioProxy;
+  readonly #device: ServedDevice;
+  readonly #onError: ConnectionOptions["onError"];
+  readonly #handshake: ReturnType<typeof setTimeout>;
+  readonly #scratch = new Uint8Array(SCRATCH_SIZE);
+  readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
+  #client: Capabilities | undefined; // what the client said in its VERSION, once it has
+
+  /** Takes over an accepted socket and serves it. */
+  constructor(socket: UnixSocket, device: ServedDevice, options: ConnectionOptions) {
+    this.#device = device;
+    this.#onError = options.onError;
+    // A client that says nothing keeps others waiting: it gets as long as a request does.
+    this.#handshake = setTimeout(() => {
+      this.#proxy.close(
+        new ProtocolError(`The client sent no VERSION within ${DEFAULT_TIMEOUT_MS} ms`),
+      );
+    }, DEFAULT_TIMEOUT_MS);
+    this.#proxy = new VfioProxy(socket, {
+      role: "server",
+      handler: (request) => this.#handle(request),
+      ...(options.trace && { trace: options.trace }),
+      onClose: (cause) => {
+        clearTimeout(this.#handshake);
+        options.onClose(cause);
+      },
+    });
+    this.#proxy.serving = true;
+  }
+
+  /** Ends the connection. */
+  close(): void {
+    this.#proxy.close();
+  }
+
+  #handle(request: IncomingRequest): void | Promise<void> {
+    const { command } = request;
+    try {
+      if (request.fdCount > 0 && !takesFds(command)) {
+        throw new ProtocolError(
+          `${request.fdCount} file descriptors came with ${
+            commandName(command)
+          }, where none belong`,
+        );
+      }
+      if (this.#client === undefined) return this.#negotiate(request);
+      const result = this.#dispatch(request);
+      return result instanceof Promise
+        ? result.catch((error) => this.#refuse(request, error))
+        : undefined;
+    } catch (error) {
+      this.#refuse(request, error);
+    }
+  }
+
+  #refuse(request: IncomingRequest, error: unknown): void {
+    if (!request.isAnswered) request.fail(errnoOf(error));
+    const isKnown = error instanceof DeviceError || error instanceof ProtocolError ||
+      error instanceof ConnectionError;
+    if (!isKnown) this.#onError(error, commandName(request.command));
+    // The first VERSION decides: without one there is nothing to talk about.
+    if (this.#client === undefined) {
+      this.#proxy.close(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #negotiate(request: IncomingRequest): void {
+    if (request.command !== Command.VERSION) {
+      throw new ProtocolError(
+        `The client's first command is ${commandName(request.command)}, not VERSION`,
+      );
+    }
+    const { major, minor, capabilities } = decodeVersion(request.payload);
+    if (major !== SERVER_VERSION.major) {
+      throw new ProtocolError(
+        `The client proposes version ${major}.${minor}, which we do not speak`,
+      );
+    }
+    checkCapabilities(capabilities);
+    const server: Capabilities = {
+      maxMsgFds: OFFERED_MAX_MSG_FDS,
+      maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
+      maxDmaMaps: DEFAULT_MAX_DMA_MAPS,
+      pgsizes: BigInt(DEFAULT_PGSIZES),
+      ...(capabilities.writeMultiple && { writeMultiple: true }),
+    };
+    clearTimeout(this.#handshake);
+    this.#client = capabilities;
+    this.#proxy.limits = {
+      maxFds: MAX_MSG_FDS,
+      maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + OFFERED_MAX_DATA_XFER_SIZE,
+    };
+    this.#proxy.peerMaxFds = capabilities.maxMsgFds ?? DEFAULT_MAX_MSG_FDS;
+    request.reply(
+      encodeVersion({
+        ...SERVER_VERSION,
+        minor: Math.min(minor, SERVER_VERSION.minor),
+        capabilities: server,
+      }),
+    );
+  }
+
+  #dispatch(request: IncomingRequest): void | Promise<void> {
+    switch (request.command) {
+      case Command.REGION_READ:
+        return this.#regionRead(request);
+      case Command.REGION_WRITE:
+        return this.#regionWrite(request);
+      case Command.REGION_WRITE_MULTI:
+        return this.#regionWriteMulti(request);
+      case Command.DEVICE_GET_INFO:
+        return this.#deviceInfo(request);
+      case Command.DEVICE_GET_REGION_INFO:
+        return this.#regionInfo(request);
+      case Command.DEVICE_GET_IRQ_INFO:
+        return this.#irqInfo(request);
+      case Command.DEVICE_RESET:
+        return this.#reset(request);
+      case Command.VERSION:
+        throw new DeviceError(EINVAL, "VERSION came twice");
+      case Command.DIRTY_PAGES:
+        throw new DeviceError(ENOTSUP);
+      default:
+        throw new DeviceError(EINVAL, `${commandName(request.command)} is not served`);
+    }
+  }
+
+  #deviceInfo(request: IncomingRequest): void {
+    DeviceInfoRequest.decode(request.payload);
+    const { flags, regions, irqs } = this.#device;
+    request.reply(
+      DeviceInfoReply.encode({
+        argsz: 16,
+        flags,
+        numRegions: regions.length,
+        numIrqs: irqs.length,
+      }),
+    );
+  }
+
+  #regionInfo(request: IncomingRequest): void {
+    const { index, argsz } = RegionInfoRequest.decode(request.payload);
+    if (index >= this.#device.regions.length) {
+      throw new DeviceError(EINVAL, `there is no region ${index}`);
+    }
+    const region = this.#device.regions[index];
+    const info = {
+      index,
+      flags: region?.flags ?? 0,
+      size: BigInt(region?.size ?? 0),
+      offset: BigInt(region?.fdOffset ?? 0),
+      capabilities: [...(region?.capabilities ?? [])],
+    };
+    // Without room for the capabilities no descriptor goes along: the client asks again.
+    const fits = regionInfoSize(info.capabilities) <= argsz;
+    request.reply(encodeRegionInfo(info, argsz), undefined, fits ? region?.fds : undefined);
+  }
+
+  #irqInfo(request: IncomingRequest): void {
+    const { index } = IrqInfoRequest.decode(request.payload);
+    const irq = this.#device.irqs[index];
+    if (irq === undefined) throw new DeviceError(EINVAL, `there is no IRQ index ${index}`);
+    request.reply(IrqInfoReply.encode({ argsz: 16, flags: irq.flags, index, count: irq.count }));
+  }
+
+  #reset(request: IncomingRequest): void | Promise<void> {
+    DeviceResetRequest.decode(request.payload);
+    const result = this.#device.reset();
+    if (result instanceof Promise) return result.then(() => request.reply());
+    request.reply();
+  }
+
+  #regionRead(request: IncomingRequest): void | Promise<void> {
+    const access = RegionReadRequest.decode(request.payload);
+    const { count } = access;
+    const region = this.#region(access.region, RegionFlags.READ, access.offset, count);
+    const isShort = count <= SCRATCH_SIZE;
+    const data = isShort ? this.#scratch.subarray(0, count) : new Uint8Array(count);
+    if (isShort) data.fill(0);
+    const result = region?.read(Number(access.offset), data);
+    RegionAccessLayout.write(access, this.#accessHead);
+    if (result instanceof Promise) {
+      return result.then(() => request.reply(RegionReadReply.encode({ ...access, data })));
+    }
+    request.reply(this.#accessHead, data);
+  }
+
+  #regionWrite(request: IncomingRequest): void | Promise<void> {
+    const { region: index, offset, data } = RegionWriteRequest.decode(request.payload);
+    const count = data.length;
+    const region = this.#region(index, RegionFlags.WRITE, offset, count);
+    const result = region?.write(Number(offset), data);
+    const reply = () => request.reply(RegionWriteReply.encode({ offset, region: index, count }));
+    return result instanceof Promise ? result.then(reply) : reply();
+  }
+
+  async #regionWriteMulti(request: IncomingRequest): Promise<void> {
+    if (!this.#client?.writeMultiple) {
+      throw new DeviceError(EINVAL, "REGION_WRITE_MULTI was not agreed on");
+    }
+    const { writes } = RegionWriteMultiRequest.decode(request.payload);
+    let count = 0n;
+    try {
+      for (const { region: index, offset, data } of writes) {
+        const region = this.#region(index, RegionFlags.WRITE, offset, data.length);
+        const result = region?.write(Number(offset), data);
+        if (result instanceof Promise) await result;
+        count++;
+      }
+    } catch (error) {
+      // Those before it are done: the reply says how many. Only if none is does the message fail.
+      if (count === 0n) throw error;
+    }
+    request.reply(RegionWriteMultiReply.encode({ count }));
+  }
+
+  /** The region of an access that is within its bounds and rights; undefined for an access of no bytes. */
+  #region(index: number, right: number, offset: bigint, count: number): ServedRegion | undefined {
+    const region = this.#device.regions[index];
+    if (region === undefined) throw new DeviceError(EINVAL, `there is no region ${index}`);
+    if (count > OFFERED_MAX_DATA_XFER_SIZE) {
+      throw new DeviceError(EINVAL, `${count} bytes are too many`);
+    }
+    if (offset + BigInt(count) > BigInt(region.size)) {
+      throw new DeviceError(EINVAL, "the access leaves the region");
+    }
+    if ((region.flags & right) === 0) throw new DeviceError(EINVAL, "the region does not allow it");
+    return count === 0 ? undefined : region;
+  }
+}
+
+function takesFds(command: number): boolean {
+  return command === Command.DMA_MAP || command === Command.DEVICE_SET_IRQS;
+}
+
+function errnoOf(error: unknown): number {
+  if (error instanceof DeviceError) return error.errno;
+  return error instanceof ProtocolError ? EINVAL : EIO;
+}

@@ -1,0 +1,78 @@
+/**
+ * Regions made of memory.
+ *
+ * @module
+ */
+
+import { createMemfd, Mapping } from "../../ffi/memory.ts";
+import type { OwnedFd } from "../../ffi/fd.ts";
+import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
+import type { ServedRegion } from "./device.ts";
+
+/**
+ * A region that is plain memory, which clients may map, as a whole or in areas. The memory is a memfd that nobody can
+ * shrink.
+ *
+ * @example
+ * ```ts
+ * import { MemoryRegion } from "./region.ts";
+ *
+ * using region = new MemoryRegion("bar2", 0x4000, [{ offset: 0x1000n, size: 0x1000n }]);
+ * region.write(0, new Uint8Array([1, 2]));
+ * console.assert(region.bytes[1] === 2);
+ * ```
+ */
+export class MemoryRegion implements ServedRegion, Disposable {
+  /** READ, WRITE and MMAP. */
+  readonly flags = RegionFlags.READ | RegionFlags.WRITE | RegionFlags.MMAP;
+  /** Bytes of the region. */
+  readonly size: number;
+  /** The memfd. */
+  readonly fds: readonly OwnedFd[];
+  /** The areas, if not all of it may be mapped. */
+  readonly capabilities: readonly RegionCapability[];
+  /** The memory itself. Its length is 0 after `close`. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #mapping: Mapping;
+
+  /**
+   * @param name of the memfd, seen in /proc
+   * @param size in bytes, a multiple of the page size
+   * @param areas what may be mapped: page-aligned; all of it if left out
+   * @throws {RangeError} if an area is not inside the region
+   */
+  constructor(name: string, size: number, areas?: readonly SparseArea[]) {
+    for (const area of areas ?? []) {
+      if (area.offset + area.size > BigInt(size)) {
+        throw new RangeError(`An area of ${name} ends after the region`);
+      }
+    }
+    const fd = createMemfd(name, size);
+    this.#mapping = Mapping.create(fd, { length: size });
+    this.bytes = this.#mapping.bytes;
+    this.size = size;
+    this.fds = [fd];
+    this.capabilities = areas ? [{ kind: "sparse_mmap", version: 1, areas: [...areas] }] : [];
+  }
+
+  /** Copies out of the memory. */
+  read(offset: number, into: Uint8Array): void {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+  }
+
+  /** Copies into the memory. */
+  write(offset: number, data: Uint8Array): void {
+    this.bytes.set(data, offset);
+  }
+
+  /** Frees the memory. Clients that have mapped it keep theirs. */
+  close(): void {
+    this.#mapping.close();
+    for (const fd of this.fds) fd[Symbol.dispose]();
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * A server: listens, and serves one device to one client after another.
+ *
+ * @module
+ */
+
+import { SystemError } from "../../ffi/errno.ts";
+import { POLLIN } from "../../ffi/event.ts";
+import { type Watch, watch } from "../../ffi/poller.ts";
+import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import { ConnectionError } from "../errors.ts";
+import type { Trace } from "../stream.ts";
+import { ServerConnection } from "./connection.ts";
+import type { ServedDevice } from "./device.ts";
+
+/** How a server is set up. */
+export interface ServerOptions {
+  /** Sees every message. */
+  trace?: Trace;
+  /** A client has connected. */
+  onConnect?: () => void;
+  /** A client is gone; with the reason unless it just left. */
+  onDisconnect?: (cause: Error | undefined) => void;
+  /** A device hook threw what is no DeviceError; the client got EIO. Default: nothing. */
+  onError?: (error: unknown, doing: string) => void;
+}
+
+/** How long until accepting is tried again when this process has no descriptor left. */
+const ACCEPT_RETRY_MS = 100;
+
+/**
+ * Serves one device. While a client is connected, others wait in the socket's queue; when it goes, the next one is
+ * served, and finds the device as the last one left it. The process is kept alive until `close`.
+ *
+ * @example
+ * ```ts no-eval
+ * import { Server } from "./server.ts";
+ * import { DemoDevice } from "../devices/demo.ts";
+ *
+ * using server = Server.listen("/tmp/demo.sock", new DemoDevice());
+ * await server.closed;
+ * ```
+ */
+export class Server implements Disposable {
+  readonly #device: ServedDevice;
+  readonly #options: ServerOptions;
+  readonly #listener: UnixListener | undefined;
+  readonly #finished = Promise.withResolvers<void>();
+  #accepting: Watch | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #connection: ServerConnection | undefined;
+  #isOpen = true;
+
+  private constructor(
+    listener: UnixListener | undefined,
+    device: ServedDevice,
+    options: ServerOptions,
+  ) {
+    this.#listener = listener;
+    this.#device = device;
+    this.#options = options;
+  }
+
+  /**
+   * Listens at a path. A socket file that a dead server left is replaced.
+   *
+   * @throws {ConnectionError} if somebody listens there, the file is no socket, or the path can't be used
+   */
+  static listen(path: string, device: ServedDevice, options: ServerOptions = {}): Server {
+    let listener: UnixListener;
+    try {
+      listener = UnixListener.listen(path);
+    } catch (error) {
+      throw error instanceof Error ? explain(path, error) : error;
+    }
+    const server = new Server(listener, device, options);
+    server.#accept();
+    return server;
+  }
+
+  /**
+   * Serves the one client at the other end of a connected socket, and is closed when that goes.
+   *
+   * @param fd taken over
+   * @throws {TypeError} if it is no UNIX stream socket
+   * @throws {SystemError} if it is not open
+   */
+  static serve(fd: number, device: ServedDevice, options: ServerOptions = {}): Server {
+    const socket = UnixSocket.adopt(fd);
+    const server = new Server(undefined, device, options);
+    server.#connect(socket);
+    return server;
+  }
+
+  /** Where it listens, if it does. */
+  get path(): string | undefined {
+    return this.#listener?.path;
+  }
+
+  /** Settled when it is closed. */
+  get closed(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Ends the client's connection, stops listening, removes the socket and closes the device. */
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    clearTimeout(this.#retry);
+    this.#accepting?.close();
+    this.#connection?.close();
+    this.#listener?.close();
+    this.#device.close?.();
+    this.#finished.resolve();
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Waits for the next client. */
+  #accept(): void {
+    if (!this.#isOpen || this.#listener === undefined) return this.close();
+    const listener = this.#listener;
+    this.#accepting = watch(listener.fd, POLLIN, () => {
+      let socket: UnixSocket | undefined;
+      try {
+        socket = listener.accept();
+      } catch (error) {
+        this.#options.onError?.(error, "accept a client");
+        this.#accepting?.close();
+        this.#retry = setTimeout(() => this.#accept(), ACCEPT_RETRY_MS);
+        return;
+      }
+      if (socket === undefined) return;
+      this.#accepting?.close();
+      this.#connect(socket);
+    });
+  }
+
+  #connect(socket: UnixSocket): void {
+    const { trace, onConnect, onDisconnect, onError } = this.#options;
+    this.#connection = new ServerConnection(socket, this.#device, {
+      trace,
+      onError: (error, doing) => onError?.(error, doing),
+      onClose: (cause) => {
+        this.#connection = undefined;
+        onDisconnect?.(isLeaving(cause) ? undefined : cause);
+        this.#accept();
+      },
+    });
+    onConnect?.();
+  }
+}
+
+/** A client that closes its end between two messages has just left. */
+function isLeaving(cause: Error | undefined): boolean {
+  return cause instanceof ConnectionError && cause.cause === undefined &&
+    !cause.message.includes("middle");
+}
+
+function explain(path: string, error: Error): Error {
+  if (error instanceof RangeError) {
+    return new ConnectionError(`Cannot listen on ${path}: ${error.message}`, { cause: error });
+  }
+  if (!(error instanceof SystemError)) return error;
+  const hint = error.code === "EADDRINUSE"
+    ? "another server listens there, or the file is not a socket; stop it, or choose another path"
+    : error.code === "ENOENT"
+    ? "its folder does not exist"
+    : error.message;
+  return new ConnectionError(`Cannot listen on ${path}: ${hint}`, { cause: error });
+}
