@@ -1,0 +1,101 @@
+# What the scripts of this folder share. They source it after `set -euo pipefail` and `started=`.
+# shellcheck shell=bash disable=SC2154
+
+[[ -n ${VFU_PEERS_CACHE:-${HOME:-}} ]] || { echo "set HOME or VFU_PEERS_CACHE" >&2 && exit 1; }
+cache=${VFU_PEERS_CACHE:-$HOME/.cache/vfu-peers}
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+peer=$(basename "$0" .sh)
+log=$cache/$peer.log
+# A finished build keeps this in its stamp: it changes when the recipe does.
+recipe=$(sha256sum <"$0" | cut -d' ' -f1)
+
+fail() {
+  echo "$peer: $*" >&2
+  exit 1
+}
+
+seconds_since() {
+  awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'
+}
+
+# One line for people and for CI: name, version, where, seconds.
+report() {
+  printf '%-18s %-24s %s (%s s)\n' "$1" "$2" "$3" "$(seconds_since "$started")"
+}
+
+# Runs one step of a recipe: quiet while it works; names the step and shows why when it fails.
+# Fd 9 is the lock: a daemon that a step leaves behind must not hold it.
+step() {
+  local name=$1 from=$EPOCHREALTIME
+  shift
+  echo "== $name: $*" >>"$log"
+  if ! "$@" >>"$log" 2>&1 </dev/null 9>&-; then
+    tail -n 20 "$log" >&2
+    fail "step '$name' failed, its log is $log"
+  fi
+  echo "== $name: $(seconds_since "$from") s" >>"$log"
+}
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo -n "$@"
+  else
+    echo "This needs root or sudo: $*" >&2
+    return 1
+  fi
+}
+
+# Old lists name packages that the archive no longer has.
+renew_lists() {
+  command -v apt-get >/dev/null || fail "no apt-get on this machine; needed: $*"
+  step "apt-get update" as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
+}
+
+# Installs those of the Debian packages that are not there yet.
+need_packages() {
+  local package missing=()
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+      missing+=("$package")
+  done
+  ((${#missing[@]} > 0)) || return 0
+  renew_lists "${missing[@]}"
+  step "apt-get install ${missing[*]}" as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}"
+}
+
+# True when the cache holds a build of this very recipe.
+is_stamped() {
+  local first=
+  [[ -f $cache/$peer/stamp ]] && read -r first <"$cache/$peer/stamp" && [[ $first == "$recipe" ]]
+}
+
+# The version that the finished build was made of.
+stamped_version() {
+  tail -n 1 "$cache/$peer/stamp"
+}
+
+# One build at a time: a second one waits here and then finds what the first one made. What a
+# killed build left behind goes away.
+begin_build() {
+  exec 9>"$cache/.$peer.lock"
+  flock 9
+  if finished; then return; fi
+  rm -rf "$cache/$peer".build.*
+  : >"$log"
+  echo "$peer: building, the log is $log" >&2
+  build=$(mktemp -d "$cache/$peer.build.XXXXXX")
+  trap 'rm -rf "$build"' EXIT
+}
+
+# Stamps the folder that was built, of the version given, and puts it in place with a rename: half
+# a build never looks finished.
+end_build() {
+  printf '%s\n' "$recipe" "$2" >"$1/stamp"
+  rm -rf "${cache:?}/$peer"
+  mv -T "$1" "$cache/$peer"
+  finished || fail "the programs in $cache/$peer do not start, the log is $log"
+}

@@ -1,0 +1,544 @@
+/**
+ * What `lspci` makes of a configuration space, against what we make of it.
+ *
+ * @module
+ */
+
+import type { Bar } from "../../lib/pci/bar.ts";
+import type { Capability } from "../../lib/pci/capability.ts";
+import type { BridgeHeader, BridgeWindow, ConfigSpace } from "../../lib/pci/config_space.ts";
+import { lspciDump } from "../../lib/pci/dump.ts";
+import type { ExpressCapability } from "../../lib/pci/express.ts";
+import type { Flags } from "../../lib/pci/registers.ts";
+
+/** Runs `lspci -vv -nn` over a dump of `config`. Fails if `lspci` is not installed or does not like the dump. */
+export async function runLspci(config: Uint8Array): Promise<string> {
+  const path = await Deno.makeTempFile({ suffix: ".lspci" });
+  try {
+    await Deno.writeTextFile(path, lspciDump(config));
+    const command = new Deno.Command("lspci", { args: ["-F", path, "-vv", "-nn"] });
+    const { success, stdout, stderr } = await command.output();
+    const text = new TextDecoder().decode(stdout);
+    if (!success || text === "") {
+      throw new Error(`lspci gave nothing: ${new TextDecoder().decode(stderr)}`);
+    }
+    return text;
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+/**
+ * Shows `config` to `lspci` and compares what it prints with `space`, our decode of the same bytes. The
+ * result is a line for each disagreement: none if both see the same.
+ */
+export async function compareWithLspci(config: Uint8Array, space: ConfigSpace): Promise<string[]> {
+  const comparison = new Comparison(parseLspci(await runLspci(config)));
+  comparison.title(space);
+  comparison.flags("Control", space.command, CONTROL);
+  comparison.flags("Status", space.status, STATUS);
+  const devsel = space.devsel === "reserved" ? "??" : space.devsel;
+  comparison.equal("DEVSEL", devsel, comparison.match("Status", /DEVSEL=(\S+)/));
+  comparison.bars(space.bars);
+  if (space.header.layout === "bridge") comparison.bridge(space.header);
+  comparison.capabilities(space);
+  return comparison.disagreements;
+}
+
+/** A capability as `lspci` prints it: its first line, and the labelled lines below it. */
+interface LspciCapability {
+  offset: number;
+  version?: number;
+  head: string;
+  sections: Map<string, string>;
+}
+
+interface LspciText {
+  title: string;
+  /** Labelled lines of the header; "Capabilities" is apart. */
+  sections: Map<string, string>;
+  capabilities: LspciCapability[];
+}
+
+/** Lines with one tab are of the header or begin a capability; deeper ones go on with what is above them. */
+function parseLspci(text: string): LspciText {
+  const [title = "", ...lines] = text.split("\n");
+  const result: LspciText = { title, sections: new Map(), capabilities: [] };
+  let sections = result.sections;
+  let label = "";
+  for (const line of lines) {
+    const [, tabs, content] = /^(\t+)(.*)$/.exec(line) ?? [];
+    if (tabs === undefined || content === undefined) continue;
+    const capability = /^Capabilities: \[([0-9a-f]+)(?: v(\d+))?\] (.*)$/.exec(content);
+    if (tabs.length === 1 && capability) {
+      const [, offset, version, head] = capability;
+      sections = new Map();
+      const entry: LspciCapability = {
+        offset: Number.parseInt(offset!, 16),
+        head: head!,
+        sections,
+      };
+      if (version !== undefined) entry.version = Number(version);
+      // A broken list ends with a place and no name.
+      if (!head!.startsWith("<")) result.capabilities.push(entry);
+      label = "";
+      continue;
+    }
+    if (tabs.length === 1) sections = result.sections;
+    // The expansion ROM is the one line of the header without a colon.
+    const section = tabs.length <= 2
+      ? /^(Expansion ROM)( at .*)$/.exec(content) ?? /^([A-Za-z/][\w/ -]*?):\s*(.*)$/.exec(content)
+      : null;
+    if (section) {
+      label = section[1]!;
+      sections.set(label, section[2]!);
+    } else {
+      sections.set(label, `${sections.get(label) ?? ""} ${content.trim()}`);
+    }
+  }
+  return result;
+}
+
+/** The words that end in + or -, and which it is. */
+function signedWords(text: string): Map<string, boolean> {
+  const words = text.matchAll(/([^\s,;]+?)([+-])(?=[\s,;]|$)/g);
+  return new Map(Array.from(words, ([, word, sign]) => [word!, sign === "+"]));
+}
+
+class Comparison {
+  readonly disagreements: string[] = [];
+  readonly #lspci: LspciText;
+
+  constructor(lspci: LspciText) {
+    this.#lspci = lspci;
+  }
+
+  equal(what: string, ours: unknown, theirs: unknown): void {
+    if (ours !== theirs) this.disagreements.push(`${what}: ${ours} is ours, ${theirs} lspci's`);
+  }
+
+  match(section: string, pattern: RegExp, sections = this.#lspci.sections): string | undefined {
+    return pattern.exec(sections.get(section) ?? "")?.[1];
+  }
+
+  /** Compares the flags that `words` has a word for. */
+  flags(
+    section: string,
+    ours: Flags,
+    words: Readonly<Record<string, string>>,
+    sections = this.#lspci.sections,
+  ): void {
+    const theirs = signedWords(sections.get(section) ?? "");
+    for (const [name, word] of Object.entries(words)) {
+      this.equal(`${section} ${word}`, ours.set.includes(name), theirs.get(word));
+    }
+  }
+
+  title(space: ConfigSpace): void {
+    const digits = (value: number, count: number) => value.toString(16).padStart(count, "0");
+    const { title } = this.#lspci;
+    const progIf = /\(prog-if ([0-9a-f]{2})/.exec(title)?.[1];
+    this.equal(
+      "ids",
+      `${digits(space.vendorId, 4)}:${digits(space.deviceId, 4)}`,
+      /\[([0-9a-f]{4}:[0-9a-f]{4})\]/.exec(title)?.[1],
+    );
+    this.equal("class", digits(space.classCode >> 8, 4), /\[([0-9a-f]{4})\]:/.exec(title)?.[1]);
+    this.equal("interface", space.classCode & 0xff, Number.parseInt(progIf ?? "0", 16));
+    this.equal("revision", digits(space.revisionId, 2), /\(rev (..)\)/.exec(title)?.[1] ?? "00");
+    if (space.header.layout === "normal") {
+      const { subsystem } = space;
+      const ours = subsystem && `${digits(subsystem.vendorId, 4)}:${digits(subsystem.id, 4)}`;
+      this.equal("subsystem", ours, this.match("Subsystem", /\[([0-9a-f]{4}:[0-9a-f]{4})\]/));
+    }
+  }
+
+  /**
+   * Two things `lspci` sees otherwise: it knows no sizes, so it shows no BAR whose register is
+   * 0; and version 3.9 shows the upper half of a 64-bit BAR in a dump as a BAR of its own.
+   */
+  bars(bars: readonly Bar[]): void {
+    const ours = new Map(
+      bars.filter((bar) => bar.register !== 0n)
+        .map((bar) => [`Region ${bar.index}`, barText(bar)]),
+    );
+    const upperHalves = bars.filter((bar) => bar.space === "memory" && bar.type === "64-bit")
+      .map((bar) => `Region ${bar.index + 1}`);
+    const theirs = new Map(
+      [...this.#lspci.sections]
+        .filter(([label]) => label.startsWith("Region ") && !upperHalves.includes(label))
+        .map(([label, text]) => [label, normalRegion(text)]),
+    );
+    for (const label of new Set([...ours.keys(), ...theirs.keys()])) {
+      this.equal(label, ours.get(label), theirs.get(label));
+    }
+  }
+
+  bridge(header: BridgeHeader): void {
+    const buses = this.#lspci.sections.get("Bus") ?? "";
+    const bus = (name: string) =>
+      Number.parseInt(new RegExp(`\\b${name}=([0-9a-f]+)`).exec(buses)?.[1] ?? "", 16);
+    this.equal("primary bus", header.primaryBus, bus("primary"));
+    this.equal("secondary bus", header.secondaryBus, bus("secondary"));
+    this.equal("subordinate bus", header.subordinateBus, bus("subordinate"));
+    this.window("I/O behind bridge", header.ioWindow);
+    this.window("Memory behind bridge", header.memoryWindow);
+    this.window("Prefetchable memory behind bridge", header.prefetchableWindow);
+    this.flags("Secondary status", header.secondaryStatus, SECONDARY_STATUS);
+    this.flags("BridgeCtl", header.bridgeControl, BRIDGE_CONTROL);
+  }
+
+  window(label: string, window: BridgeWindow): void {
+    const text = this.#lspci.sections.get(label) ?? "";
+    const [, base, limit] = /([0-9a-f]{8,})-([0-9a-f]{8,})/.exec(text) ?? [];
+    const theirs = base && limit && !text.includes("[disabled]")
+      ? `${BigInt("0x" + base)}-${BigInt("0x" + limit)}`
+      : "disabled";
+    this.equal(label, window.enabled ? `${window.base}-${window.limit}` : "disabled", theirs);
+    this.equal(`${label}, bits`, `${window.widthBits}`, /\[(\d+)-bit\]/.exec(text)?.[1]);
+  }
+
+  /** `lspci` looks for extended capabilities only if there is a PCI Express or PCI-X capability. */
+  capabilities(space: ConfigSpace): void {
+    const looksFurther = space.capabilities.some(({ id }) => id === 0x10 || id === 0x07);
+    const ours = [
+      ...space.capabilities,
+      ...(looksFurther ? space.extendedCapabilities : []),
+    ];
+    const theirs = this.#lspci.capabilities;
+    const place = ({ offset, version }: { offset: number; version?: number }) =>
+      offset.toString(16) + (version === undefined ? "" : ` v${version}`);
+    this.equal("capabilities", ours.map(place).join(), theirs.map(place).join());
+    for (const capability of ours) {
+      const entry = theirs.find(({ offset }) => offset === capability.offset);
+      if (entry) this.capability(capability, entry);
+    }
+  }
+
+  capability(ours: Capability, { head, sections }: LspciCapability): void {
+    const what = `[${ours.offset.toString(16)}]`;
+    const pattern = (ours.extended ? EXTENDED_HEADS : STANDARD_HEADS)[ours.id];
+    if (pattern) this.equal(`${what} is ${ours.name}`, true, pattern.test(head));
+    const words = signedWords(head);
+    switch (ours.kind) {
+      case "pm":
+        this.equal(`${what} version`, `${ours.structureVersion}`, /version (\d)/.exec(head)?.[1]);
+        this.equal(
+          `${what} state`,
+          ours.powerState,
+          this.match("Status", /^(\w+)/, sections),
+        );
+        this.equal(
+          `${what} NoSoftRst`,
+          ours.noSoftReset,
+          signedWords(sections.get("Status") ?? "").get("NoSoftRst"),
+        );
+        this.equal(
+          `${what} PME`,
+          ours.pmeSupport.join(),
+          Array.from((sections.get("Flags") ?? "").matchAll(/(D\w+)\+(?=[,)])/g), (at) => at[1])
+            .join(),
+        );
+        break;
+      case "msi":
+        this.equal(`${what} enabled`, ours.enabled, words.get("Enable"));
+        this.equal(`${what} maskable`, ours.maskable, words.get("Maskable"));
+        this.equal(`${what} 64bit`, ours.addressBits === 64, words.get("64bit"));
+        this.equal(
+          `${what} count`,
+          `${ours.enabledCount}/${ours.capableCount}`,
+          /Count=(\S+)/.exec(head)?.[1],
+        );
+        this.equal(
+          `${what} address`,
+          ours.address.toString(16).padStart(ours.addressBits / 4, "0"),
+          this.match("Address", /^([0-9a-f]+)/, sections),
+        );
+        break;
+      case "msix":
+        this.equal(`${what} enabled`, ours.enabled, words.get("Enable"));
+        this.equal(`${what} masked`, ours.functionMasked, words.get("Masked"));
+        this.equal(`${what} count`, `${ours.tableSize}`, /Count=(\d+)/.exec(head)?.[1]);
+        this.place(`${what} table`, ours.tableBar, ours.tableOffset, sections.get("Vector table"));
+        this.place(`${what} PBA`, ours.pbaBar, ours.pbaOffset, sections.get("PBA"));
+        break;
+      case "exp":
+        this.express(ours, head, sections);
+        break;
+      case "vendor":
+        if (ours.virtio) {
+          const name = VIRTIO_NAMES[ours.virtio.cfgType];
+          if (name) this.equal(`${what} virtio`, name, /VirtIO: (\S+)/.exec(head)?.[1]);
+        } else {
+          this.equal(
+            `${what} length`,
+            ours.length.toString(16).padStart(2, "0"),
+            /Len=(\w+)/.exec(head)?.[1],
+          );
+        }
+        break;
+      case "aer":
+        this.flags("UESta", ours.uncorrectableStatus, UNCORRECTABLE, sections);
+        this.flags("UEMsk", ours.uncorrectableMask, UNCORRECTABLE, sections);
+        this.flags("UESvrt", ours.uncorrectableSeverity, UNCORRECTABLE, sections);
+        this.flags("CESta", ours.correctableStatus, CORRECTABLE, sections);
+        this.flags("CEMsk", ours.correctableMask, CORRECTABLE, sections);
+        break;
+      case "dsn":
+        this.equal(what, ours.serialNumber, /Number (\S+)/.exec(head)?.[1]);
+        break;
+      case "sriov":
+        this.equal(
+          `${what} VFs`,
+          `${ours.initialVfs} ${ours.totalVfs} ${ours.numVfs}`,
+          /(\d+), Total VFs: (\d+), Number of VFs: (\d+)/
+            .exec(sections.get("Initial VFs") ?? "")?.slice(1).join(" "),
+        );
+        break;
+    }
+  }
+
+  place(what: string, bar: number, offset: number, theirs: string | undefined): void {
+    const digits = offset.toString(16).padStart(8, "0");
+    this.equal(what, `BAR=${bar} offset=${digits}`, theirs?.trim());
+  }
+
+  express(ours: ExpressCapability, head: string, sections: Map<string, string>): void {
+    const [, version, type, message] = /^Express \(v(\d+)\) (.*?)(?:, MSI ([0-9a-f]+))?$/
+      .exec(head) ?? [];
+    this.equal("Express version", `${ours.structureVersion}`, version);
+    this.equal(
+      "Express type",
+      ours.deviceTypeName.replaceAll("PCI Express", "PCI-Express"),
+      type?.replace(/ \(Slot[+-]\)/, ""),
+    );
+    this.equal("Express message", ours.interruptMessage, Number.parseInt(message ?? "", 16));
+    this.flags("DevCtl", ours.device.control, DEVICE_CONTROL, sections);
+    this.flags("DevSta", ours.device.status, DEVICE_STATUS, sections);
+    const { device, link } = ours;
+    const control = `${device.maxPayload}, ${device.maxReadRequest}`;
+    const [, payload, request] = /MaxPayload (\d+) bytes, MaxReadReq (\d+)/
+      .exec(sections.get("DevCtl") ?? "") ?? [];
+    this.equal(
+      "DevCap payload",
+      `${device.maxPayloadSupported}`,
+      this.match("DevCap", /MaxPayload (\d+)/, sections),
+    );
+    this.equal("DevCtl sizes", control, `${payload}, ${request}`);
+    if (!link) {
+      this.equal("link", undefined, sections.get("LnkCap"));
+      return;
+    }
+    const speed = /Speed ([^\s,]+)/;
+    const width = /Width x(\d+)/;
+    this.equal("LnkCap port", `${link.port}`, this.match("LnkCap", /Port #(\d+)/, sections));
+    this.equal("LnkCap speed", link.maxSpeed, this.match("LnkCap", speed, sections));
+    this.equal("LnkCap width", `${link.maxWidth}`, this.match("LnkCap", width, sections));
+    const aspm = link.aspmSupport === "none" ? "not supported" : link.aspmSupport;
+    this.equal(
+      "LnkCap ASPM",
+      aspm,
+      this.match("LnkCap", /ASPM (not supported|L0s L1|L0s|L1)/, sections),
+    );
+    const enabled = link.aspmEnabled === "none" ? "Disabled" : `${link.aspmEnabled} Enabled`;
+    this.equal("LnkCtl ASPM", enabled, this.match("LnkCtl", /ASPM ([^;]+)/, sections));
+    this.equal("LnkSta speed", link.speed, this.match("LnkSta", speed, sections));
+    this.equal("LnkSta width", `${link.width}`, this.match("LnkSta", width, sections));
+    this.flags("LnkCtl", link.control, LINK_CONTROL, sections);
+    this.flags("LnkSta", link.status, LINK_STATUS, sections);
+  }
+}
+
+function barText(bar: Bar): string {
+  const where = bar.address === 0n ? "unassigned" : bar.address.toString(16);
+  if (bar.space === "io") return `I/O ports at ${where}`;
+  const types = {
+    "32-bit": "32-bit",
+    "64-bit": "64-bit",
+    "below 1M": "low-1M",
+    reserved: "type 3",
+  };
+  const prefetchable = bar.prefetchable ? "prefetchable" : "non-prefetchable";
+  return `Memory at ${where} (${types[bar.type]}, ${prefetchable})`;
+}
+
+/** Takes leading zeros, brackets and remarks off an address. */
+function normalRegion(text: string): string {
+  return text.replace(/ at <(unassigned|ignored)>/, " at unassigned")
+    .replace(/ at 0*([0-9a-f]+)/, " at $1")
+    .replace(/(?: \[[^\]]*\])+$/, "");
+}
+
+const CONTROL = {
+  IO: "I/O",
+  MEMORY: "Mem",
+  MASTER: "BusMaster",
+  SPECIAL: "SpecCycle",
+  INVALIDATE: "MemWINV",
+  VGA_PALETTE: "VGASnoop",
+  PARITY: "ParErr",
+  WAIT: "Stepping",
+  SERR: "SERR",
+  FAST_BACK: "FastB2B",
+  INTX_DISABLE: "DisINTx",
+};
+
+const STATUS = {
+  INTERRUPT: "INTx",
+  CAP_LIST: "Cap",
+  "66MHZ": "66MHz",
+  UDF: "UDF",
+  FAST_BACK: "FastB2B",
+  PARITY: "ParErr",
+  SIG_TARGET_ABORT: ">TAbort",
+  REC_TARGET_ABORT: "<TAbort",
+  REC_MASTER_ABORT: "<MAbort",
+  SIG_SYSTEM_ERROR: ">SERR",
+  DETECTED_PARITY: "<PERR",
+};
+
+const SECONDARY_STATUS = {
+  "66MHZ": "66MHz",
+  FAST_BACK: "FastB2B",
+  PARITY: "ParErr",
+  SIG_TARGET_ABORT: ">TAbort",
+  REC_TARGET_ABORT: "<TAbort",
+  REC_MASTER_ABORT: "<MAbort",
+  REC_SYSTEM_ERROR: "<SERR",
+  DETECTED_PARITY: "<PERR",
+};
+
+const BRIDGE_CONTROL = {
+  PARITY: "Parity",
+  SERR: "SERR",
+  ISA: "NoISA",
+  VGA: "VGA",
+  VGA_16BIT: "VGA16",
+  MASTER_ABORT: "MAbort",
+  BUS_RESET: ">Reset",
+  FAST_BACK: "FastB2B",
+};
+
+const DEVICE_CONTROL = {
+  CERE: "CorrErr",
+  NFERE: "NonFatalErr",
+  FERE: "FatalErr",
+  URRE: "UnsupReq",
+  RELAX_EN: "RlxdOrd",
+  EXT_TAG: "ExtTag",
+  PHANTOM: "PhantFunc",
+  AUX_PME: "AuxPwr",
+  NOSNOOP_EN: "NoSnoop",
+};
+
+const DEVICE_STATUS = {
+  CED: "CorrErr",
+  NFED: "NonFatalErr",
+  FED: "FatalErr",
+  URD: "UnsupReq",
+  AUXPD: "AuxPwr",
+  TRPND: "TransPend",
+};
+
+const LINK_CONTROL = {
+  LD: "Disabled",
+  CCC: "CommClk",
+  ES: "ExtSynch",
+  CLKREQ_EN: "ClockPM",
+  HAWD: "AutWidDis",
+  LBMIE: "BWInt",
+  LABIE: "AutBWInt",
+};
+
+const LINK_STATUS = {
+  LT: "Train",
+  SLC: "SlotClk",
+  DLLLA: "DLActive",
+  LBMS: "BWMgmt",
+  LABS: "ABWMgmt",
+};
+
+const UNCORRECTABLE = {
+  DLP: "DLP",
+  SURPDN: "SDES",
+  POISON_TLP: "TLP",
+  FCP: "FCP",
+  COMP_TIME: "CmpltTO",
+  COMP_ABORT: "CmpltAbrt",
+  UNX_COMP: "UnxCmplt",
+  RX_OVER: "RxOF",
+  MALF_TLP: "MalfTLP",
+  ECRC: "ECRC",
+  UNSUP: "UnsupReq",
+  ACSV: "ACSViol",
+};
+
+const CORRECTABLE = {
+  RCVR: "RxErr",
+  BAD_TLP: "BadTLP",
+  BAD_DLLP: "BadDLLP",
+  REP_ROLL: "Rollover",
+  REP_TIMER: "Timeout",
+};
+
+const VIRTIO_NAMES: Readonly<Record<number, string>> = {
+  1: "CommonCfg",
+  2: "Notify",
+  3: "ISR",
+  4: "DeviceCfg",
+};
+
+/** How `lspci` begins the line of each standard capability. */
+const STANDARD_HEADS: Readonly<Record<number, RegExp>> = {
+  0x00: /^Null/,
+  0x01: /^Power Management version/,
+  0x02: /^AGP version/,
+  0x03: /^Vital Product Data/,
+  0x04: /^Slot ID:/,
+  0x05: /^MSI:/,
+  0x06: /^CompactPCI hot-swap/,
+  0x07: /^PCI-X/,
+  0x08: /^HyperTransport:/,
+  0x09: /^Vendor Specific Information:/,
+  0x0a: /^Debug port:/,
+  0x0b: /^CompactPCI central/,
+  0x0c: /^Hot-plug capable/,
+  0x0d: /^(Bridge s|S)ubsystem:/,
+  0x0e: /^AGP3/,
+  0x0f: /^Secure device/,
+  0x10: /^Express/,
+  0x11: /^MSI-X:/,
+  0x12: /^SATA HBA/,
+  0x13: /^PCI Advanced Features/,
+  0x14: /^Enhanced Allocation/,
+};
+
+/** How `lspci` begins the line of each extended capability. */
+const EXTENDED_HEADS: Readonly<Record<number, RegExp>> = {
+  0x00: /^Null/,
+  0x01: /^Advanced Error Reporting/,
+  0x02: /^Virtual Channel/,
+  0x03: /^Device Serial Number/,
+  0x04: /^Power Budgeting/,
+  0x09: /^Virtual Channel/,
+  0x0b: /^Vendor Specific Information/,
+  0x0d: /^Access Control Services/,
+  0x0e: /^Alternative Routing-ID/,
+  0x0f: /^Address Translation Service/,
+  0x10: /^Single Root I\/O Virtualization/,
+  0x12: /^Multicast/,
+  0x13: /^Page Request Interface/,
+  0x15: /Resizable BAR/,
+  0x17: /^Transaction Processing Hints/,
+  0x18: /^Latency Tolerance Reporting/,
+  0x19: /^Secondary PCI Express/,
+  0x1b: /^Process Address Space ID/,
+  0x1d: /^Downstream Port Containment/,
+  0x1e: /^L1 PM Substates/,
+  0x1f: /^Precision Time Measurement/,
+  0x23: /^Designated Vendor-Specific/,
+  0x24: /Resizable BAR/,
+  0x25: /^Data Link Feature/,
+  0x26: /^Physical Layer 16/,
+  0x27: /^Lane Margining/,
+};
