@@ -20,7 +20,11 @@ export class IoBuffer {
   /** The same memory, for an iovec. */
   readonly address: bigint;
 
-  /** @param memory how many bytes to allocate, or bytes to use where they are; at least one */
+  /**
+   * Takes the address of memory.
+   *
+   * @param memory how many bytes to allocate, or bytes to use where they are; at least one
+   */
   constructor(memory: number | Uint8Array<ArrayBuffer>) {
     this.bytes = typeof memory === "number" ? new Uint8Array(memory) : memory;
     if (this.bytes.length === 0) throw new RangeError("An IoBuffer holds at least one byte");

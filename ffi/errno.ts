@@ -138,6 +138,7 @@ const TABLE: readonly (readonly [number, string, string])[] = [
   [130, "EOWNERDEAD", "Owner died"],
   [131, "ENOTRECOVERABLE", "State not recoverable"],
   [132, "ERFKILL", "Operation not possible due to RF-kill"],
+  [133, "EHWPOISON", "Memory page has hardware error"],
 ];
 
 const BY_CODE = new Map(TABLE.map(([code, name, text]) => [code, { name, text }]));
@@ -145,6 +146,7 @@ const BY_NAME = new Map([
   ...TABLE.map(([code, name]) => [name, code] as const),
   ["EOPNOTSUPP", 95] as const, // second names of the same numbers
   ["EWOULDBLOCK", 11] as const,
+  ["EDEADLOCK", 35] as const,
 ]);
 
 // The ones that code compares with.
@@ -187,7 +189,7 @@ export const EINPROGRESS = 115;
  *
  * @example
  * ```ts
- * import { errnoName } from "./ffi/errno.ts";
+ * import { errnoName } from "./errno.ts";
  * console.assert(errnoName(22) === "EINVAL");
  * console.assert(errnoName(4242) === "errno 4242");
  * ```
@@ -223,7 +225,11 @@ export class SystemError extends Error {
   /** The function that failed, as "connect". */
   readonly syscall: string;
 
-  /** @param doing what was being done, if more than the name of the call is worth saying */
+  /**
+   * A failed call.
+   *
+   * @param doing what was being done, if more than the name of the call is worth saying
+   */
   constructor(syscall: string, errno: number, doing?: string) {
     super(`${doing ?? syscall}: ${describeErrno(errno)}`);
     this.syscall = syscall;

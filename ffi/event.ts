@@ -24,11 +24,23 @@ export const POLLNVAL = 32;
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
 
-const scratch = { counter: undefined as IoBuffer | undefined };
+const MAX_COUNT = 2n ** 64n - 2n;
 
-/** The 8 bytes that eventfd reads and writes go through; one for the thread, used only within a call. */
+// Made on first use, one for the thread, used only within a call.
+let counter: IoBuffer | undefined;
+let single: PollSet | undefined;
+
+/** The 8 bytes that eventfd reads and writes go through. */
 function counterBuffer(): IoBuffer {
-  return scratch.counter ??= new IoBuffer(8);
+  return counter ??= new IoBuffer(8);
+}
+
+/** Whether a read (POLLIN) or a write (POLLOUT) would not block, or would fail at once. */
+function isReady(fd: number, events: number): boolean {
+  single ??= new PollSet();
+  single.clear();
+  single.add(fd, events);
+  return single.wait(0) > 0;
 }
 
 /**
@@ -36,7 +48,7 @@ function counterBuffer(): IoBuffer {
  *
  * @example
  * ```ts
- * import { EventFd } from "./ffi/event.ts";
+ * import { EventFd } from "./event.ts";
  * using event = new EventFd();
  * event.signal(2n);
  * event.signal();
@@ -45,10 +57,19 @@ function counterBuffer(): IoBuffer {
  */
 export class EventFd implements Disposable {
   readonly #fd: OwnedFd;
+  readonly #mayBlock: boolean;
 
-  /** @param fd an eventfd that came from elsewhere, to be taken over; without it a new one is made */
+  /**
+   * Makes an eventfd.
+   *
+   * @param fd one that came from elsewhere, to be taken over in place of a new one. It may lack O_NONBLOCK, which is
+   *   its other holders' affair: each use of it costs a poll more
+   */
   constructor(fd?: OwnedFd) {
-    this.#fd = fd ?? new OwnedFd(check(libc().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
+    this.#mayBlock = fd !== undefined;
+    this.#fd = fd ?? new OwnedFd(
+      check("Cannot make an eventfd", "eventfd", libc().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+    );
   }
 
   /** The descriptor, for poll or to be passed on. */
@@ -67,11 +88,15 @@ export class EventFd implements Disposable {
   }
 
   /**
-   * Adds to the counter, which wakes whoever polls it.
+   * Adds to the counter, which wakes whoever polls it. Never waits: a counter too full for `count` stays as it is,
+   * signalled as it can be.
    *
-   * @throws {SystemError} as write(2) fails; not if the counter is full, which is signalled as it can be
+   * @throws {SystemError} as write(2) fails
+   * @throws {RangeError} if the count is not from 0 to 2^64 - 2
    */
   signal(count = 1n): void {
+    if (count < 0n || count > MAX_COUNT) throw new RangeError(`Not an eventfd count: ${count}`);
+    if (this.#mayBlock && !isReady(this.#fd.fd, POLLOUT)) return;
     const c = libc();
     const buffer = counterBuffer();
     buffer.view.setBigUint64(0, count, true);
@@ -87,14 +112,19 @@ export class EventFd implements Disposable {
    *
    * @returns 0n if it was not signalled
    * @throws {SystemError} as read(2) fails
+   * @throws {TypeError} if it is no eventfd, and gave less than a counter
    */
   take(): bigint {
+    if (this.#mayBlock && !isReady(this.#fd.fd, POLLIN)) return 0n;
     const c = libc();
     const buffer = counterBuffer();
     const result = c.read(this.#fd.fd, buffer.pointer, 8n);
     const errno = result < 0 ? c.errno[0]! : 0;
     if (errno === EAGAIN || errno === EINTR) return 0n;
     if (errno !== 0) throw new SystemError("read", errno, "Cannot read an eventfd");
+    if (result !== 8) {
+      throw new TypeError(`Cannot read an eventfd: ${result} bytes came, its counter has 8`);
+    }
     return buffer.view.getBigUint64(0, true);
   }
 
@@ -145,7 +175,7 @@ export class PollSet {
   /**
    * Blocks the thread until an entry is ready. Signal handlers and AbortSignals do not run meanwhile.
    *
-   * @param timeoutMs -1 waits for ever; fractions are rounded up
+   * @param timeoutMs Infinity waits for ever; fractions are rounded up; below 0 (a deadline passed) is 0
    * @returns how many entries are ready; 0 after the timeout, and after a signal (look at your clock)
    * @throws {SystemError} as poll(2) fails
    */
@@ -165,5 +195,6 @@ export class PollSet {
 }
 
 function pollTimeout(timeoutMs: number): number {
-  return timeoutMs < 0 ? -1 : Math.min(Math.ceil(timeoutMs), 0x7fffffff);
+  if (timeoutMs === Infinity) return -1;
+  return Math.max(0, Math.min(Math.ceil(timeoutMs), 0x7fffffff));
 }

@@ -9,10 +9,13 @@ import { statx as statxStruct } from "./structs.ts";
 
 const F_GETFD = 1;
 const F_DUPFD_CLOEXEC = 1030;
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_STATS = 0x7ff;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
+const S_IFSOCK = 0o140000;
 const O_RDWR = 2;
 const O_CLOEXEC = 0o2000000;
 
@@ -29,7 +32,7 @@ const forgotten = new FinalizationRegistry<number>((fd) => {
  *
  * @example
  * ```ts
- * import { OwnedFd } from "./ffi/fd.ts";
+ * import { OwnedFd } from "./fd.ts";
  * using file = OwnedFd.open("/dev/null");
  * console.assert(file.isOpen);
  * ```
@@ -48,15 +51,12 @@ export class OwnedFd implements Disposable {
    * Opens a file for reading and writing.
    *
    * @throws {SystemError} as open(2) fails
+   * @throws {RangeError} if there is a NUL in the path
    */
   static open(path: string, flags = O_RDWR): OwnedFd {
-    const bytes = cString(path);
+    const c = libc();
     return new OwnedFd(
-      check(
-        libc().open(Deno.UnsafePointer.of(bytes), flags | O_CLOEXEC, 0o600),
-        "open",
-        `Cannot open ${path}`,
-      ),
+      check(`Cannot open ${path}`, "open", c.open(cString(path), flags | O_CLOEXEC, 0o600)),
     );
   }
 
@@ -86,7 +86,8 @@ export class OwnedFd implements Disposable {
 
   /** A second descriptor of the same open file. */
   duplicate(): OwnedFd {
-    return new OwnedFd(check(libc().fcntl(this.fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
+    const doing = "Cannot duplicate a file descriptor";
+    return new OwnedFd(check(doing, "fcntl", libc().fcntl(this.fd, F_DUPFD_CLOEXEC, 0)));
   }
 
   /**
@@ -94,30 +95,52 @@ export class OwnedFd implements Disposable {
    *
    * @throws {SystemError} as statx(2) fails
    */
-  stat(): { isFile: boolean; size: bigint } {
-    const buffer = new Uint8Array(statxStruct.SIZE);
-    const empty = cString("");
-    check(
-      libc().statx(
-        this.fd,
-        Deno.UnsafePointer.of(empty),
-        AT_EMPTY_PATH,
-        STATX_BASIC_STATS,
-        Deno.UnsafePointer.of(buffer),
-      ),
-      "statx",
-    );
-    const view = new DataView(buffer.buffer);
-    return {
-      isFile: (view.getUint16(statxStruct.mode, true) & S_IFMT) === S_IFREG,
-      size: view.getBigUint64(statxStruct.size, true),
-    };
+  stat(): FileStat {
+    return statx(this.fd, "", AT_EMPTY_PATH);
   }
 
   /** Closes it if it is still open. */
   [Symbol.dispose](): void {
     if (this.isOpen) this.close();
   }
+}
+
+/** What is known about a file. */
+export interface FileStat {
+  /** Whether it is a regular file; a memfd is one. */
+  isFile: boolean;
+  /** Whether it is a socket. */
+  isSocket: boolean;
+  /** Its inode number. */
+  inode: bigint;
+  /** Bytes of a regular file. */
+  size: bigint;
+}
+
+/**
+ * What kind of file is at a path; a symbolic link is not followed. Unlike Deno.lstat this needs no permission but FFI.
+ *
+ * @throws {SystemError} as statx(2) fails
+ */
+export function statPath(path: string): FileStat {
+  return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW);
+}
+
+function statx(dirFd: number, path: string, flags: number): FileStat {
+  const buffer = new Uint8Array(statxStruct.SIZE);
+  check(
+    path === "" ? "Cannot stat a file descriptor" : `Cannot stat ${path}`,
+    "statx",
+    libc().statx(dirFd, cString(path), flags, STATX_BASIC_STATS, buffer),
+  );
+  const view = new DataView(buffer.buffer);
+  const type = view.getUint16(statxStruct.mode, true) & S_IFMT;
+  return {
+    isFile: type === S_IFREG,
+    isSocket: type === S_IFSOCK,
+    inode: view.getBigUint64(statxStruct.ino, true),
+    size: view.getBigUint64(statxStruct.size, true),
+  };
 }
 
 /** Closes every one that is still open. */

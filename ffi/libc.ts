@@ -3,7 +3,8 @@
  * first use so that what needs no system call needs no permission either.
  *
  * Contract of this file, and of everything that calls `libc()`:
- * - Pointers passed in point to memory that the caller keeps referenced and large enough for the call.
+ * - Pointers passed in point to memory that the caller keeps referenced and large enough for the call. Taking an
+ *   address (UnsafePointer.of) is no reference: memory made for one call is passed as a `buffer`, which is.
  * - `size_t` is passed as bigint (a number is twenty times slower); `ssize_t` results are i32, so no call asks
  *   for 2 GiB or more.
  * - `errno` is read in the statement right after the failing call, before anything allocates.
@@ -22,22 +23,24 @@ const SYMBOLS = {
   // int fcntl(int fd, int cmd, int arg)
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   // int open(const char *path, int flags, unsigned mode)
-  open: { parameters: ["pointer", "i32", "u32"], result: "i32" },
+  open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
   // ssize_t read(int fd, void *buf, size_t count)
   read: { parameters: ["i32", "pointer", "usize"], result: "i32" },
   // ssize_t write(int fd, const void *buf, size_t count)
   write: { parameters: ["i32", "pointer", "usize"], result: "i32" },
   // int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *buf)
-  statx: { parameters: ["i32", "pointer", "i32", "u32", "pointer"], result: "i32" },
+  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+  // int unlink(const char *path)
+  unlink: { parameters: ["buffer"], result: "i32" },
 
   // int socket(int domain, int type, int protocol)
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   // int socketpair(int domain, int type, int protocol, int sv[2])
-  socketpair: { parameters: ["i32", "i32", "i32", "pointer"], result: "i32" },
+  socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   // int connect(int fd, const struct sockaddr *addr, socklen_t len)
-  connect: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   // int bind(int fd, const struct sockaddr *addr, socklen_t len)
-  bind: { parameters: ["i32", "pointer", "u32"], result: "i32" },
+  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   // int listen(int fd, int backlog)
   listen: { parameters: ["i32", "i32"], result: "i32" },
   // int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
@@ -45,9 +48,9 @@ const SYMBOLS = {
   // int shutdown(int fd, int how)
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   // int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
-  setsockopt: { parameters: ["i32", "i32", "i32", "pointer", "u32"], result: "i32" },
+  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   // int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
-  getsockopt: { parameters: ["i32", "i32", "i32", "pointer", "pointer"], result: "i32" },
+  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   // ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
   sendmsg: { parameters: ["i32", "pointer", "i32"], result: "i32" },
   // ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
@@ -66,7 +69,7 @@ const SYMBOLS = {
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
 
   // int memfd_create(const char *name, unsigned flags)
-  memfd_create: { parameters: ["pointer", "u32"], result: "i32" },
+  memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
   // int ftruncate(int fd, off_t length)
   ftruncate: { parameters: ["i32", "i64"], result: "i32" },
   // void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
@@ -127,20 +130,25 @@ function open(): Libc {
 }
 
 /**
- * Turns the result of a call to libc into a value or an error. To be called with the result itself, in the same
- * expression, so that errno is still that of the call.
+ * Turns the result of a call to libc into a value or an error. The call itself is the last argument: what comes before it
+ * is made up first, so nothing stands between the call and its errno.
  *
- * @param result what the call returned; below 0 means that it failed
- * @param syscall its name, for the error
- * @param doing what was being done, if the name alone would not tell a user
+ * @param doing what is being done, for the error: "Cannot listen on /run/x"
+ * @param syscall the name of the function
+ * @param result what it returned; below 0 means that it failed
  * @throws {SystemError} if `result` is below 0
  */
-export function check(result: number, syscall: string, doing?: string): number {
+export function check(doing: string, syscall: string, result: number): number {
   if (result < 0) throw new SystemError(syscall, opened!.errno[0]!, doing);
   return result;
 }
 
-/** A NUL-terminated copy of a string, for a `const char *` parameter. The caller keeps it referenced. */
+/**
+ * A NUL-terminated copy of a string, for a `const char *` parameter.
+ *
+ * @throws {RangeError} if there is a NUL in it: C would take what comes before for the whole
+ */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) throw new RangeError(`Not a C string: ${JSON.stringify(text)}`);
   return new TextEncoder().encode(text + "\0");
 }

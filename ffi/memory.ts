@@ -60,7 +60,7 @@ export function createMemfd(name: string, size: number): OwnedFd {
  *
  * @example
  * ```ts
- * import { createMemfd, Mapping } from "./ffi/memory.ts";
+ * import { createMemfd, Mapping } from "./memory.ts";
  * using fd = createMemfd("example", 4096);
  * using mapping = Mapping.create(fd, { length: 4096 });
  * mapping.bytes[0] = 1;

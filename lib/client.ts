@@ -65,11 +65,16 @@ const RETRY_MS = 20;
  * @throws {ProtocolError} if its answer breaks the protocol
  *
  * @example
- * ```ts no-eval
- * import { connect } from "./lib/client.ts";
+ * ```ts
+ * import { connect } from "./client.ts";
+ * import { DemoDevice } from "./devices/demo.ts";
+ * import { Server } from "./server/server.ts";
  *
- * using device = await connect("/tmp/dev.sock");
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice()); // in another process, usually
+ * using device = await connect(path);
  * const { numRegions } = await device.info();
+ * console.assert(numRegions === 9);
  * ```
  */
 export async function connect(

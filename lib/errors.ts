@@ -23,6 +23,8 @@ export class RemoteError extends Error {
   readonly code: string;
 
   /**
+   * A refusal.
+   *
    * @param doing what was asked for, as "Cannot read 4 bytes of bar0 at 0x1c"
    * @param peer who refused
    */

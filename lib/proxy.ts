@@ -167,9 +167,9 @@ export class VfioProxy implements Disposable {
   #timerDeadline = Infinity;
 
   /** How many requests may be in flight at once; more wait for their turn. 1 for a peer that can't take a second. */
-  window = MAX_PENDING;
+  window: number = MAX_PENDING;
   /** How many descriptors the peer takes in one message. */
-  peerMaxFds = DEFAULT_MAX_MSG_FDS;
+  peerMaxFds: number = DEFAULT_MAX_MSG_FDS;
 
   /** Takes over a connected socket. Until the limits are set, only a VERSION message fits. */
   constructor(socket: UnixSocket, options: ProxyOptions) {

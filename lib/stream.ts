@@ -48,7 +48,7 @@ export class Message {
   #end: number;
   #fds: OwnedFd[];
 
-  /** @param start where the header begins in `bytes`; `end` is where the payload ends */
+  /** A message in `bytes`: its header begins at `start`, its payload ends at `end`. */
   constructor(bytes: Uint8Array, view: DataView, start: number, end: number, fds: OwnedFd[]) {
     this.messageId = view.getUint16(start + ID_AT, true);
     this.command = view.getUint16(start + COMMAND_AT, true);

@@ -230,6 +230,7 @@ function makeConfig(): ConfigRegion {
   config.set32(CAP.EXP + 12, 0x0000_0013); // LnkCap: 8 GT/s, x1
   config.set16(CAP.EXP + 18, 0x0013); // LnkSta: 8 GT/s, x1
   config.set32(CAP.EXP + 44, 0x0000_000e); // LnkCap2: 2.5, 5 and 8 GT/s
+  config.set16(CAP.EXP + 48, 0x0003, 0x000f); // LnkCtl2: target 8 GT/s
 
   config.addCapability(CAP.VNDR, 0x09);
   config.set8(CAP.VNDR + 2, 12); // length

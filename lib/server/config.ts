@@ -51,7 +51,11 @@ export class ConfigRegion implements ServedRegion {
   readonly #initial: Uint8Array;
   #lastCapability = 0;
 
-  /** @param size in bytes: 256 or 4096 */
+  /**
+   * A space full of zeros that nobody can write.
+   *
+   * @param size in bytes: 256 or 4096
+   */
   constructor(size: 256 | 4096) {
     this.size = size;
     this.bytes = new Uint8Array(size);

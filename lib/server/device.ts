@@ -15,7 +15,11 @@ export class DeviceError extends Error {
   /** Linux's error number for the client, above 0. */
   readonly errno: number;
 
-  /** @param errno Linux's error number, above 0 */
+  /**
+   * A refusal.
+   *
+   * @param errno Linux's error number, above 0
+   */
   constructor(errno: number, message?: string) {
     super(message ?? describeErrno(errno));
     this.errno = errno;

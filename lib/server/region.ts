@@ -36,6 +36,8 @@ export class MemoryRegion implements ServedRegion, Disposable {
   readonly #mapping: Mapping;
 
   /**
+   * Makes the memory.
+   *
    * @param name of the memfd, seen in /proc
    * @param size in bytes, a multiple of the page size
    * @param areas what may be mapped: page-aligned; all of it if left out

@@ -33,11 +33,12 @@ const ACCEPT_RETRY_MS = 100;
  * served, and finds the device as the last one left it. The process is kept alive until `close`.
  *
  * @example
- * ```ts no-eval
- * import { Server } from "./server.ts";
+ * ```ts
  * import { DemoDevice } from "../devices/demo.ts";
+ * import { Server } from "./server.ts";
  *
- * using server = Server.listen("/tmp/demo.sock", new DemoDevice());
+ * const server = Server.listen(Deno.makeTempDirSync() + "/demo.sock", new DemoDevice());
+ * setTimeout(() => server.close(), 10);
  * await server.closed;
  * ```
  */

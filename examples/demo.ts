@@ -1,0 +1,22 @@
+/**
+ * What `deno task demo` shows: the demo device is served in this process, and `vfu probe` looks at it.
+ *
+ * @module
+ */
+
+import { main } from "../cli/main.ts";
+import { DemoDevice, Server } from "../mod.ts";
+
+const folder = Deno.makeTempDirSync({ prefix: "vfu-demo-" });
+const path = `${folder}/demo.sock`;
+const server = Server.listen(path, new DemoDevice());
+let exitCode: number;
+try {
+  console.log(`$ vfu serve demo --socket-path=${path} &`);
+  console.log(`$ vfu probe ${path}`);
+  exitCode = await main(["probe", path]);
+} finally {
+  server.close();
+  Deno.removeSync(folder, { recursive: true });
+}
+Deno.exit(exitCode);

@@ -1,0 +1,74 @@
+/**
+ * Where a capability's decoder reads from.
+ *
+ * @module
+ */
+
+import type { RegionSizes } from "./bar.ts";
+import type { ConfigView } from "./view.ts";
+
+/** What decoders know of the function that a capability belongs to. */
+export interface FunctionContext {
+  /** Vendor id of the function. */
+  vendorId: number;
+  /** Sizes of its regions. */
+  regionSizes: RegionSizes;
+}
+
+/** Reads of one capability structure, at offsets from its own start. They cannot fail. */
+export class CapabilityReader {
+  /** What is wrong with the structure. */
+  readonly notes: string[] = [];
+  readonly #view: ConfigView;
+
+  /** A reader of the structure at `offset` of `view`. */
+  constructor(
+    view: ConfigView,
+    readonly offset: number,
+    readonly context: FunctionContext,
+  ) {
+    this.#view = view;
+  }
+
+  /** The byte at `offset` of the structure. */
+  u8(offset: number): number {
+    return this.#view.u8(this.offset + offset);
+  }
+
+  /** The two bytes at `offset` of the structure. */
+  u16(offset: number): number {
+    return this.#view.u16(this.offset + offset);
+  }
+
+  /** The four bytes at `offset` of the structure. */
+  u32(offset: number): number {
+    return this.#view.u32(this.offset + offset);
+  }
+
+  /** The eight bytes at `offset` of the structure. */
+  u64(offset: number): bigint {
+    return this.#view.u64(this.offset + offset);
+  }
+
+  /** A copy of up to `length` bytes at `offset` of the structure. */
+  bytes(offset: number, length: number): Uint8Array {
+    return this.#view.bytes(this.offset + offset, length);
+  }
+
+  /** Notes if `length` bytes at `start` of BAR `bar` are not inside its region, as far as that is known. */
+  checkInBar(what: string, bar: number, start: number | bigint, length: number | bigint): void {
+    if (bar > 5) {
+      this.notes.push(`${what} is in BAR ${bar}, which does not exist`);
+      return;
+    }
+    const size = this.context.regionSizes(bar);
+    const end = BigInt(start) + BigInt(length);
+    if (size !== undefined && end > size) {
+      this.notes.push(
+        `${what} ends at 0x${end.toString(16)} of BAR ${bar}, which has 0x${
+          size.toString(16)
+        } bytes`,
+      );
+    }
+  }
+}

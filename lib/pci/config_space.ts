@@ -1,0 +1,407 @@
+/**
+ * A function's configuration space, decoded.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "../errors.ts";
+import { type Bar, parseBars, parseRomBar, type RegionSizes, type RomBar } from "./bar.ts";
+import {
+  type Capability,
+  type CapabilityChain,
+  parseCapabilities,
+  parseExtendedCapabilities,
+} from "./capability.ts";
+import {
+  BRIDGE_CTL,
+  COMMAND,
+  type Flags,
+  flags,
+  HEADER,
+  HEADER_BRIDGE,
+  HEADER_CARDBUS,
+  HEADER_NORMAL,
+  SEC_STATUS,
+  STATUS,
+} from "./registers.ts";
+import { bit, bits, ConfigView } from "./view.ts";
+
+/** Bytes that every configuration space has: the header. */
+export const CONFIG_HEADER_SIZE = 64;
+
+/** A subsystem: whose board or product the device is on. */
+export interface Subsystem {
+  /** Subsystem vendor id. */
+  vendorId: number;
+  /** Subsystem id. */
+  id: number;
+}
+
+/** Built-in self test register. */
+export interface Bist {
+  /** The function can test itself. */
+  capable: boolean;
+  /** The test is running. */
+  running: boolean;
+  /** How the last test ended, 4 bits; 0 is well. */
+  completionCode: number;
+}
+
+/** The part of the header that an ordinary function has. */
+export interface NormalHeader {
+  /** Which header it is. */
+  layout: "normal";
+  /** Offset of the CardBus CIS; 0 if there is none. */
+  cardbusCis: number;
+  /** How long a burst it needs, in quarter microseconds. */
+  minGnt: number;
+  /** How often it needs the bus, in quarter microseconds. */
+  maxLat: number;
+}
+
+/** A range of addresses that a bridge passes on. */
+export interface BridgeWindow {
+  /** First address. */
+  base: bigint;
+  /** Last address. */
+  limit: bigint;
+  /** Bits of its addresses. */
+  widthBits: 16 | 32 | 64;
+  /** It passes something on: base is not above limit. */
+  enabled: boolean;
+}
+
+/** The part of the header that a PCI-to-PCI bridge has. */
+export interface BridgeHeader {
+  /** Which header it is. */
+  layout: "bridge";
+  /** Bus above the bridge. */
+  primaryBus: number;
+  /** Bus right below it. */
+  secondaryBus: number;
+  /** Highest bus below it. */
+  subordinateBus: number;
+  /** Latency timer of the bus below. */
+  secondaryLatencyTimer: number;
+  /** I/O ports below the bridge. */
+  ioWindow: BridgeWindow;
+  /** Memory below the bridge. */
+  memoryWindow: BridgeWindow;
+  /** Prefetchable memory below the bridge. */
+  prefetchableWindow: BridgeWindow;
+  /** Status of the bus below. */
+  secondaryStatus: Flags;
+  /** DEVSEL timing of the bus below. */
+  secondaryDevsel: DevselTiming;
+  /** Bridge control. */
+  bridgeControl: Flags;
+}
+
+/** The part of the header of a CardBus bridge that is decoded. */
+export interface CardbusHeader {
+  /** Which header it is. */
+  layout: "cardbus";
+  /** Bus above the bridge. */
+  primaryBus: number;
+  /** Bus of the card. */
+  cardBus: number;
+  /** Highest bus below it. */
+  subordinateBus: number;
+  /** Bridge control, 16 bits. */
+  bridgeControl: number;
+}
+
+/** A header of a type that is not known. */
+export interface UnknownHeader {
+  /** Which header it is. */
+  layout: "unknown";
+}
+
+/** How fast a function of conventional PCI answers. */
+export type DevselTiming = "fast" | "medium" | "slow" | "reserved";
+
+/** A configuration space. */
+export interface ConfigSpace {
+  /** Bytes that were looked at. */
+  size: number;
+  /** The header reads as ones only: there is no function. */
+  absent: boolean;
+  /** Vendor id. */
+  vendorId: number;
+  /** Device id. */
+  deviceId: number;
+  /** Subsystem; a bridge says it in a capability, if at all. */
+  subsystem?: Subsystem;
+  /** Revision id. */
+  revisionId: number;
+  /** Class code, 24 bits: base class, subclass, programming interface. */
+  classCode: number;
+  /** Command register. */
+  command: Flags;
+  /** Status register. */
+  status: Flags;
+  /** DEVSEL timing, of the status register. */
+  devsel: DevselTiming;
+  /** Cache line size, dwords. */
+  cacheLineSize: number;
+  /** Latency timer, bus clocks. */
+  latencyTimer: number;
+  /** Header type, 7 bits: 0 ordinary, 1 bridge, 2 CardBus bridge. */
+  headerType: number;
+  /** The device has more functions than this one. */
+  multifunction: boolean;
+  /** Built-in self test. */
+  bist: Bist;
+  /** What software wrote into the interrupt line register. */
+  interruptLine: number;
+  /** Interrupt pin: 0 none, 1 INTA to 4 INTD. */
+  interruptPin: number;
+  /** What follows the common part of the header. */
+  header: NormalHeader | BridgeHeader | CardbusHeader | UnknownHeader;
+  /** Base address registers that are there. */
+  bars: Bar[];
+  /** Expansion ROM. */
+  rom?: RomBar;
+  /** Standard capabilities, in the order of their list. */
+  capabilities: Capability[];
+  /** Extended capabilities, in the order of their list. */
+  extendedCapabilities: Capability[];
+  /** What is wrong with the space as a whole, as a broken list of capabilities. */
+  notes: string[];
+}
+
+/** Options of {@linkcode parseConfigSpace}. */
+export interface ParseConfigSpaceOptions {
+  /** Sizes of the regions behind the BARs, if they are known: the registers alone do not tell. */
+  regionSizes?: RegionSizes;
+}
+
+const DEVSEL: readonly DevselTiming[] = ["fast", "medium", "slow", "reserved"];
+
+const HEADER_TYPE_BRIDGE = 1;
+const HEADER_TYPE_CARDBUS = 2;
+
+/**
+ * Decodes a configuration space of any size from 64 bytes up: 256 of conventional PCI, 4096 of PCI Express.
+ * Whatever the bytes are, the result is a value: what is wrong is said in `notes`, here and with each
+ * capability and BAR.
+ *
+ * @throws {ProtocolError} if there are fewer than 64 bytes, which is not even a header
+ *
+ * @example
+ * ```ts
+ * import { parseConfigSpace } from "./config_space.ts";
+ *
+ * const config = new Uint8Array(256);
+ * config.set([0x36, 0x1b, 0x10, 0x00, 0x06, 0x04, 0x00, 0x00, 0x02, 0x02, 0x08, 0x01]);
+ * const space = parseConfigSpace(config);
+ * if (space.vendorId !== 0x1b36 || space.classCode !== 0x010802) throw new Error();
+ * if (space.command.set.join() !== "MEMORY,MASTER,INTX_DISABLE") throw new Error();
+ * ```
+ */
+export function parseConfigSpace(
+  bytes: Uint8Array,
+  options: ParseConfigSpaceOptions = {},
+): ConfigSpace {
+  if (bytes.length < CONFIG_HEADER_SIZE) {
+    throw new ProtocolError(
+      `Cannot decode the PCI configuration space: it has ${bytes.length} bytes, ` +
+        `${CONFIG_HEADER_SIZE} are needed for its header`,
+    );
+  }
+  const view = new ConfigView(bytes);
+  const regionSizes = options.regionSizes ?? (() => undefined);
+  const absent = bytes.subarray(0, CONFIG_HEADER_SIZE).every((byte) => byte === 0xff);
+  const common = parseCommon(view);
+  const notes: string[] = [];
+  if (absent) notes.push("There is no function: the header reads as ones only");
+  const header = parseHeader(view, common.headerType, notes);
+  const lists = absent
+    ? { standard: noList(), extended: noList() }
+    : parseLists(view, common, regionSizes);
+  const subsystem = absent ? undefined : findSubsystem(view, header, lists.standard.capabilities);
+  const { bars, rom } = absent ? { bars: [] } : parseAddresses(view, header, regionSizes);
+  return {
+    size: bytes.length,
+    absent,
+    ...common,
+    ...(subsystem ? { subsystem } : {}),
+    header,
+    bars,
+    ...(rom ? { rom } : {}),
+    capabilities: lists.standard.capabilities,
+    extendedCapabilities: lists.extended.capabilities,
+    notes: [...notes, ...lists.standard.notes, ...lists.extended.notes],
+  };
+}
+
+function parseCommon(view: ConfigView) {
+  const status = view.u16(HEADER.STATUS);
+  const classRevision = view.u32(HEADER.CLASS_REVISION);
+  const headerType = view.u8(HEADER.HEADER_TYPE);
+  const bist = view.u8(HEADER.BIST);
+  return {
+    vendorId: view.u16(HEADER.VENDOR_ID),
+    deviceId: view.u16(HEADER.DEVICE_ID),
+    revisionId: classRevision & 0xff,
+    classCode: classRevision >>> 8,
+    command: flags(view.u16(HEADER.COMMAND), COMMAND),
+    status: flags(status, STATUS),
+    devsel: DEVSEL[bits(status, 9, 2)]!,
+    cacheLineSize: view.u8(HEADER.CACHE_LINE_SIZE),
+    latencyTimer: view.u8(HEADER.LATENCY_TIMER),
+    headerType: bits(headerType, 0, 7),
+    multifunction: bit(headerType, 7),
+    bist: { capable: bit(bist, 7), running: bit(bist, 6), completionCode: bits(bist, 0, 4) },
+    interruptLine: view.u8(HEADER.INTERRUPT_LINE),
+    interruptPin: view.u8(HEADER.INTERRUPT_PIN),
+  };
+}
+
+function parseHeader(view: ConfigView, headerType: number, notes: string[]): ConfigSpace["header"] {
+  switch (headerType) {
+    case 0:
+      return {
+        layout: "normal",
+        cardbusCis: view.u32(HEADER_NORMAL.CARDBUS_CIS),
+        minGnt: view.u8(HEADER_NORMAL.MIN_GNT),
+        maxLat: view.u8(HEADER_NORMAL.MAX_LAT),
+      };
+    case HEADER_TYPE_BRIDGE:
+      return parseBridge(view, notes);
+    case HEADER_TYPE_CARDBUS:
+      return {
+        layout: "cardbus",
+        primaryBus: view.u8(HEADER_CARDBUS.CB_PRIMARY_BUS),
+        cardBus: view.u8(HEADER_CARDBUS.CB_CARD_BUS),
+        subordinateBus: view.u8(HEADER_CARDBUS.CB_SUBORDINATE_BUS),
+        bridgeControl: view.u16(HEADER_CARDBUS.CB_BRIDGE_CONTROL),
+      };
+    default:
+      return { layout: "unknown" };
+  }
+}
+
+function parseBridge(view: ConfigView, notes: string[]): BridgeHeader {
+  const secondaryStatus = view.u16(HEADER_BRIDGE.SEC_STATUS);
+  return {
+    layout: "bridge",
+    primaryBus: view.u8(HEADER_BRIDGE.PRIMARY_BUS),
+    secondaryBus: view.u8(HEADER_BRIDGE.SECONDARY_BUS),
+    subordinateBus: view.u8(HEADER_BRIDGE.SUBORDINATE_BUS),
+    secondaryLatencyTimer: view.u8(HEADER_BRIDGE.SEC_LATENCY_TIMER),
+    ioWindow: parseIoWindow(view, notes),
+    memoryWindow: bridgeWindow(
+      BigInt(view.u16(HEADER_BRIDGE.MEMORY_BASE) & 0xfff0) << 16n,
+      BigInt(view.u16(HEADER_BRIDGE.MEMORY_LIMIT) & 0xfff0) << 16n | 0xfffffn,
+      32,
+    ),
+    prefetchableWindow: parsePrefetchableWindow(view, notes),
+    secondaryStatus: flags(secondaryStatus, SEC_STATUS),
+    secondaryDevsel: DEVSEL[bits(secondaryStatus, 9, 2)]!,
+    bridgeControl: flags(view.u16(HEADER_BRIDGE.BRIDGE_CONTROL), BRIDGE_CTL),
+  };
+}
+
+function bridgeWindow(base: bigint, limit: bigint, widthBits: 16 | 32 | 64): BridgeWindow {
+  return { base, limit, widthBits, enabled: base <= limit };
+}
+
+/** The low four bits of base and limit say whether the upper halves count; both must say the same. */
+function isWide(what: string, baseType: number, limitType: number, notes: string[]): boolean {
+  if (baseType !== limitType || baseType > 1) {
+    notes.push(`The ${what} window has types ${baseType} of base and ${limitType} of limit`);
+  }
+  return baseType === 1;
+}
+
+function parseIoWindow(view: ConfigView, notes: string[]): BridgeWindow {
+  const base = view.u8(HEADER_BRIDGE.IO_BASE);
+  const limit = view.u8(HEADER_BRIDGE.IO_LIMIT);
+  const wide = isWide("I/O", base & 0xf, limit & 0xf, notes);
+  const upper = (offset: number) => wide ? BigInt(view.u16(offset)) << 16n : 0n;
+  return bridgeWindow(
+    upper(HEADER_BRIDGE.IO_BASE_UPPER16) | BigInt((base & 0xf0) << 8),
+    upper(HEADER_BRIDGE.IO_LIMIT_UPPER16) | BigInt((limit & 0xf0) << 8 | 0xfff),
+    wide ? 32 : 16,
+  );
+}
+
+function parsePrefetchableWindow(view: ConfigView, notes: string[]): BridgeWindow {
+  const base = view.u16(HEADER_BRIDGE.PREF_MEMORY_BASE);
+  const limit = view.u16(HEADER_BRIDGE.PREF_MEMORY_LIMIT);
+  const wide = isWide("prefetchable memory", base & 0xf, limit & 0xf, notes);
+  const upper = (offset: number) => wide ? BigInt(view.u32(offset)) << 32n : 0n;
+  return bridgeWindow(
+    upper(HEADER_BRIDGE.PREF_BASE_UPPER32) | BigInt(base & 0xfff0) << 16n,
+    upper(HEADER_BRIDGE.PREF_LIMIT_UPPER32) | BigInt(limit & 0xfff0) << 16n | 0xfffffn,
+    wide ? 64 : 32,
+  );
+}
+
+interface Lists {
+  standard: CapabilityChain;
+  extended: CapabilityChain;
+}
+
+function noList(): CapabilityChain {
+  return { capabilities: [], notes: [] };
+}
+
+function parseLists(
+  view: ConfigView,
+  { status, headerType, vendorId }: { status: Flags; headerType: number; vendorId: number },
+  regionSizes: RegionSizes,
+): Lists {
+  const context = { vendorId, regionSizes };
+  const pointer = headerType === HEADER_TYPE_CARDBUS
+    ? HEADER_CARDBUS.CB_CAPABILITY_LIST
+    : HEADER.CAPABILITY_LIST;
+  const hasList = (status.value & STATUS.CAP_LIST) !== 0;
+  return {
+    standard: hasList ? parseCapabilities(view, pointer, context) : noList(),
+    extended: parseExtendedCapabilities(view, context),
+  };
+}
+
+function findSubsystem(
+  view: ConfigView,
+  header: ConfigSpace["header"],
+  capabilities: Capability[],
+): Subsystem | undefined {
+  const at = (vendorOffset: number, offset: number) => {
+    const subsystem = { vendorId: view.u16(vendorOffset), id: view.u16(offset) };
+    return subsystem.vendorId === 0 ? undefined : subsystem; // an id of nobody says nothing
+  };
+  switch (header.layout) {
+    case "normal":
+      return at(HEADER_NORMAL.SUBSYSTEM_VENDOR_ID, HEADER_NORMAL.SUBSYSTEM_ID);
+    case "cardbus":
+      return at(HEADER_CARDBUS.CB_SUBSYSTEM_VENDOR_ID, HEADER_CARDBUS.CB_SUBSYSTEM_ID);
+    default: {
+      const ssvid = capabilities.find((capability) => capability.kind === "ssvid");
+      return ssvid && { vendorId: ssvid.subsystemVendorId, id: ssvid.subsystemId };
+    }
+  }
+}
+
+function parseAddresses(
+  view: ConfigView,
+  header: ConfigSpace["header"],
+  regionSizes: RegionSizes,
+): { bars: Bar[]; rom?: RomBar | undefined } {
+  switch (header.layout) {
+    case "normal":
+      return {
+        bars: parseBars(view, 6, regionSizes),
+        rom: parseRomBar(view, HEADER_NORMAL.ROM_ADDRESS, regionSizes),
+      };
+    case "bridge":
+      return {
+        bars: parseBars(view, 2, regionSizes),
+        rom: parseRomBar(view, HEADER_BRIDGE.ROM_ADDRESS1, regionSizes),
+      };
+    default:
+      return { bars: [] };
+  }
+}

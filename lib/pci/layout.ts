@@ -1,0 +1,34 @@
+/**
+ * Lines of words that end before the edge of the screen.
+ *
+ * @module
+ */
+
+/** Columns of a line: one less than 80, where some terminals wrap. */
+const MAX_COLUMNS = 79;
+
+/**
+ * Puts `words` after `prefix`, with a space between them, and goes on at column `indent` of the next line
+ * where one would not fit. A word that is longer than a line stays whole.
+ */
+export function wrap(prefix: string, words: readonly string[], indent: number): string[] {
+  const lines: string[] = [];
+  let line = prefix;
+  let isEmpty = true;
+  for (const word of words) {
+    if (!isEmpty && line.length + 1 + word.length > MAX_COLUMNS) {
+      lines.push(line);
+      line = " ".repeat(indent);
+      isEmpty = true;
+    }
+    line += isEmpty ? word : ` ${word}`;
+    isEmpty = false;
+  }
+  lines.push(line.trimEnd());
+  return lines;
+}
+
+/** Hexadecimal digits, at least so many. */
+export function hex(value: number | bigint, digits: number): string {
+  return value.toString(16).padStart(digits, "0");
+}

@@ -1,0 +1,82 @@
+/**
+ * vfio-user for Deno: talk to an emulated PCI device in another process, or be one.
+ *
+ * `connect` gives the {@linkcode Device} behind a socket; {@linkcode Server} serves one. The wire format alone, without any
+ * system call, is in `@vfu/vfu/wire`; decoding configuration space in `@vfu/vfu/pci`.
+ *
+ * @example A device is served and asked what it is
+ * ```ts
+ * import { connect, DemoDevice, Server } from "./mod.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const bar2 = await device.regionInfo(2);
+ * console.assert(bar2.size === 0x10000n);
+ * ```
+ *
+ * @module
+ */
+
+export { connect, type ConnectOptions, PROTOCOL_VERSION } from "./lib/client.ts";
+export {
+  Device,
+  type DeviceInfo,
+  type IrqInfo,
+  type Negotiated,
+  type RegionInfo,
+  type WaitOptions,
+} from "./lib/device.ts";
+export { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "./lib/errors.ts";
+export {
+  type AsyncRequestOptions,
+  type IncomingRequest,
+  type ProxyOptions,
+  type ProxyState,
+  type RequestHandler,
+  type RequestOptions,
+  type Role,
+  VfioProxy,
+} from "./lib/proxy.ts";
+export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
+export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
+export {
+  DeviceError,
+  type ServedDevice,
+  type ServedIrq,
+  type ServedRegion,
+} from "./lib/server/device.ts";
+export { MemoryRegion } from "./lib/server/region.ts";
+export { Server, type ServerOptions } from "./lib/server/server.ts";
+export {
+  DEMO_DEVICE_ID,
+  DEMO_VECTORS,
+  DEMO_VENDOR_ID,
+  DemoDevice,
+  DemoRegister,
+} from "./lib/devices/demo.ts";
+export { Command, commandName } from "./lib/wire/command.ts";
+export { describeMessage, type DescribeOptions } from "./lib/wire/describe.ts";
+export { DeviceFlags } from "./lib/wire/device.ts";
+export { IrqFlags, irqName, PciIrq } from "./lib/wire/irq.ts";
+export {
+  PciRegion,
+  type RegionCapability,
+  RegionFlags,
+  regionName,
+  type SparseArea,
+  type SparseFdArea,
+} from "./lib/wire/region.ts";
+export type {
+  Capabilities,
+  JsonObject,
+  JsonValue,
+  MigrationCapability,
+  TwinSocket,
+} from "./lib/wire/version.ts";
+export { OwnedFd } from "./ffi/fd.ts";
+export { EventFd } from "./ffi/event.ts";
+export { SystemError } from "./ffi/errno.ts";
+export { UnixListener, UnixSocket } from "./ffi/socket.ts";
+export { IoBuffer } from "./ffi/buffer.ts";
+export { createMemfd, Mapping } from "./ffi/memory.ts";

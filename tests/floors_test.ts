@@ -1,0 +1,87 @@
+/**
+ * The floors of the house (ARCHITECTURE.md): who may import whom.
+ */
+
+import { assertEquals } from "@std/assert";
+
+const ROOT = new URL("..", import.meta.url);
+
+/** Every source file of the folders, as a path from the root. */
+function sources(...folders: string[]): string[] {
+  return folders.flatMap((folder) =>
+    [...Deno.readDirSync(new URL(folder, ROOT))].flatMap((entry) => {
+      const path = `${folder}/${entry.name}`;
+      return entry.isDirectory ? sources(path) : path.endsWith(".ts") ? [path] : [];
+    })
+  );
+}
+
+/** What a file imports: paths from the root, or bare specifiers. Dynamic imports count. */
+function imports(path: string): string[] {
+  // Comments hold examples, which import what they like.
+  const code = Deno.readTextFileSync(new URL(path, ROOT)).replaceAll(/\/\*[\s\S]*?\*\//g, "");
+  const specifiers = code.matchAll(/(?:\bfrom\s+|\bimport\s*\(\s*|^import\s+)"([^"]+)"/gm);
+  return [...specifiers].map(([, specifier]) =>
+    specifier!.startsWith(".")
+      ? new URL(specifier!, new URL(path, ROOT)).href.slice(ROOT.href.length)
+      : specifier!
+  );
+}
+
+/** Imports of `paths` that `allowed` does not match. */
+function violations(paths: string[], allowed: RegExp): string[] {
+  return paths.flatMap((path) =>
+    imports(path).filter((each) => !allowed.test(each)).map((each) => `${path} -> ${each}`)
+  );
+}
+
+Deno.test("imports() finds what a file imports", () => {
+  assertEquals(imports("mod.ts").includes("lib/client.ts"), true);
+  assertEquals(imports("cli/main.ts").includes("cli/commands/probe.ts"), true);
+});
+
+Deno.test("ffi/ imports nothing but ffi/", () => {
+  assertEquals(violations(sources("ffi"), /^ffi\//), []);
+});
+
+Deno.test("lib/ imports lib/ and ffi/ only", () => {
+  assertEquals(violations(sources("lib"), /^(lib|ffi)\//), []);
+});
+
+Deno.test("lib/wire/ is pure: of the rest it takes errors, limits and the table of errnos", () => {
+  assertEquals(
+    violations(
+      sources("lib/wire"),
+      /^(lib\/wire\/|lib\/errors\.ts|lib\/limits\.ts|ffi\/errno\.ts)/,
+    ),
+    [],
+  );
+  assertEquals(
+    violations(["lib/errors.ts", "lib/limits.ts", "ffi/errno.ts"], /^ffi\/errno\.ts/),
+    [],
+  );
+});
+
+Deno.test("lib/pci/ is pure as well", () => {
+  assertEquals(violations(sources("lib/pci"), /^(lib\/pci\/|lib\/errors\.ts)/), []);
+});
+
+Deno.test("mod.ts imports lib/ and ffi/ only", () => {
+  assertEquals(violations(["mod.ts"], /^(lib|ffi)\//), []);
+});
+
+Deno.test("cli/ never imports ffi/", () => {
+  assertEquals(violations(sources("cli"), /^(?!ffi\/)/), []);
+});
+
+Deno.test("only ffi/ calls Deno.dlopen or sees a pointer", () => {
+  const outside = sources("lib", "cli").filter((path) =>
+    /Deno\.(dlopen|Unsafe)/.test(Deno.readTextFileSync(new URL(path, ROOT)))
+  );
+  assertEquals(outside, []);
+});
+
+Deno.test("nothing imports from JSR", () => {
+  const all = sources("ffi", "lib", "cli", "tests", "examples");
+  assertEquals(all.flatMap((path) => imports(path).filter((each) => each.startsWith("jsr:"))), []);
+});
