@@ -366,6 +366,7 @@ function barText(bar: Bar): string {
 function normalRegion(text: string): string {
   return text.replace(/ at <(unassigned|ignored)>/, " at unassigned")
     .replace(/ at 0*([0-9a-f]+)/, " at $1")
+    .replace(/ at 0(?= |$)/, " at unassigned") // what lspci says of address 0 while decoding is enabled
     .replace(/(?: \[[^\]]*\])+$/, "");
 }
 

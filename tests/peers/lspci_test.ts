@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { parseConfigSpace } from "../../lib/pci/mod.ts";
+import { capabilityKey, parseConfigSpace, REGISTER_NAMES } from "../../lib/pci/mod.ts";
 import {
   ConfigImage,
   crowdedImage,
@@ -94,4 +94,28 @@ Deno.test("compareWithLspci() says what disagrees", async () => {
   assert(disagreements.includes("[40] count: 64 is ours, 65 lspci's"));
   assert(disagreements.includes("Control Mem: true is ours, false lspci's"));
   assertEquals(disagreements.length, 2);
+});
+
+Deno.test("names of registers and capabilities agree with setpci", async () => {
+  const { stdout } = await new Deno.Command("setpci", { args: ["--dumpregs"] }).output();
+  const rows = new TextDecoder().decode(stdout).split("\n").slice(1).filter((row) => row !== "")
+    .map((row) => /^\s*([0-9a-f]+)? +([0-9a-f]{2}) ([BWL-]) (\w+)$/.exec(row)!.slice(1));
+  assert(rows.length > 100);
+  const widths: Record<string, number> = { B: 1, W: 2, L: 4 };
+  const names = new Set<string>();
+  for (const [id, offset, width, name] of rows) {
+    names.add(name!);
+    if (id === undefined) {
+      const register = REGISTER_NAMES.find((one) => one.name === name);
+      assertEquals(
+        [register?.offset, register?.width],
+        [Number.parseInt(offset!, 16), widths[width!]],
+        name,
+      );
+    } else {
+      const key = { extended: id.length === 4, id: Number.parseInt(id, 16) };
+      assertEquals(capabilityKey(name!), key, name);
+    }
+  }
+  assertEquals(REGISTER_NAMES.filter((register) => !names.has(register.name)), []);
 });
