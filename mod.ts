@@ -20,10 +20,18 @@
 
 export { connect, type ConnectOptions, PROTOCOL_VERSION } from "./lib/client.ts";
 export {
+  type Address,
+  type AddressBase,
+  parseAddress,
+  resolveAddress,
+  type ResolvedAddress,
+} from "./lib/address.ts";
+export {
   Device,
   type DeviceInfo,
   type IrqInfo,
   type Negotiated,
+  type RegionId,
   type RegionInfo,
   type WaitOptions,
 } from "./lib/device.ts";
@@ -38,6 +46,20 @@ export {
   type Role,
   VfioProxy,
 } from "./lib/proxy.ts";
+export { type BarAddress, type EnableOptions, PciFunction } from "./lib/pci_function.ts";
+export {
+  type AccessOptions,
+  type AsyncAccessOptions,
+  type AsyncPollOptions,
+  type BatchedWrite,
+  type BulkOptions,
+  type PollOptions,
+  Region,
+  type RegionHost,
+  type Via,
+  type Width,
+  type WriteOptions,
+} from "./lib/region.ts";
 export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
 export {
@@ -74,7 +96,8 @@ export type {
   MigrationCapability,
   TwinSocket,
 } from "./lib/wire/version.ts";
-export { OwnedFd } from "./ffi/fd.ts";
+export type { ConfigSpace } from "./lib/pci/config_space.ts";
+export { type FileStat, OwnedFd } from "./ffi/fd.ts";
 export { EventFd } from "./ffi/event.ts";
 export { SystemError } from "./ffi/errno.ts";
 export { UnixListener, UnixSocket } from "./ffi/socket.ts";

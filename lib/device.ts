@@ -6,9 +6,11 @@
 
 import { EINVAL } from "../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
-import { ProtocolError, RemoteError } from "./errors.ts";
+import { ConnectionError, ProtocolError, RemoteError } from "./errors.ts";
 import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "./limits.ts";
-import type { AsyncRequestOptions, ProxyState, VfioProxy } from "./proxy.ts";
+import { PciFunction } from "./pci_function.ts";
+import type { AsyncRequestOptions, ProxyState, RequestOptions, VfioProxy } from "./proxy.ts";
+import { Region } from "./region.ts";
 import type { Message } from "./stream.ts";
 import { RegionReadReply, RegionReadRequest } from "./wire/access.ts";
 import { Command } from "./wire/command.ts";
@@ -26,6 +28,7 @@ import { IrqInfoReply, IrqInfoRequest, irqName } from "./wire/irq.ts";
 import {
   PciRegion,
   type RegionCapability,
+  RegionFlags,
   RegionInfoReply,
   RegionInfoRequest,
   regionName,
@@ -95,12 +98,26 @@ export interface IrqInfo {
   readonly count: number;
 }
 
+/** A region by name or by index. */
+export type RegionId = Lowercase<keyof typeof PciRegion> | number;
+
+const REGION_INDEXES: ReadonlyMap<string, number> = new Map(
+  Object.entries(PciRegion).map(([name, index]) => [name.toLowerCase(), index]),
+);
+
 /** Bytes of configuration space that PCI Express defines: what is read of a larger region. */
 export const MAX_CONFIG_SIZE = 4096;
-/** Configuration space is read in pieces of 4 bytes, as hardware does it: every server takes those. */
+/** Configuration space is read in pieces of 4 bytes or, at its end, less: every server takes those, but not 3 bytes. */
 const CONFIG_PIECE = 4;
 /** Config reads in flight together. */
 const CONFIG_PIPELINE = 64;
+
+/** The states in which a device answers nearly nothing. */
+const STOPPED_STATES: ReadonlySet<number> = new Set([
+  DeviceState.STOP,
+  DeviceState.STOP_COPY,
+  DeviceState.RESUMING,
+]);
 
 const INFO_SIZE = 16;
 const REGION_INFO_SIZE = 32;
@@ -112,9 +129,12 @@ export class Device implements Disposable, AsyncDisposable {
   /** The connection itself, for messages that nothing here sends. */
   readonly proxy: VfioProxy;
   readonly #twin: VfioProxy | undefined;
+  #isClosed = false;
   #info: DeviceInfo | undefined;
   readonly #regions = new Map<number, RegionInfo>();
   readonly #irqs = new Map<number, IrqInfo>();
+  readonly #opened = new Map<number, Region>();
+  #pci: PciFunction | undefined;
 
   /** @ignore made by `connect` */
   constructor(proxy: VfioProxy, negotiated: Negotiated, twin?: VfioProxy) {
@@ -163,47 +183,120 @@ export class Device implements Disposable, AsyncDisposable {
    *   area outside the region
    */
   async regionInfo(index: number, options: WaitOptions = {}): Promise<RegionInfo> {
+    const exchange = this.#askRegionInfo(index);
+    let step = exchange.next();
+    while (!step.done) {
+      const { payload, ...request } = step.value;
+      const reply = await this.#request(Command.DEVICE_GET_REGION_INFO, payload, {
+        ...options,
+        ...request,
+      });
+      step = exchange.next(reply);
+    }
+    return step.value;
+  }
+
+  /**
+   * A region by its name or index, for reading and writing. The same object each time.
+   *
+   * If its info has not been asked for yet, this blocks until it is there; `await device.regionInfo(index)` before avoids that.
+   *
+   * @param region "bar0" to "bar5", "rom", "config", "vga", or the region index
+   * @throws {RangeError} if there is no such name
+   * @throws as `regionInfo`
+   */
+  region(region: RegionId): Region {
+    const index = typeof region === "number" ? region : REGION_INDEXES.get(region);
+    if (index === undefined) throw new RangeError(`There is no region "${region}"`);
+    let open = this.#opened.get(index);
+    if (open === undefined) {
+      open = new Region(this.#regionInfoSync(index), {
+        proxy: this.proxy,
+        negotiated: this.negotiated,
+        explain: (info, error) => this.#explainRefusal(info, error),
+      });
+      this.#opened.set(index, open);
+    }
+    return open;
+  }
+
+  /** The device as a PCI function: switch it on, give its BARs addresses, find its capabilities. */
+  get pci(): PciFunction {
+    return this.#pci ??= new PciFunction(this);
+  }
+
+  #regionInfoSync(index: number): RegionInfo {
+    const exchange = this.#askRegionInfo(index);
+    let step = exchange.next();
+    while (!step.done) {
+      const { payload, ...request } = step.value;
+      step = exchange.next(
+        this.proxy.requestSync(Command.DEVICE_GET_REGION_INFO, payload, request).own(),
+      );
+    }
+    return step.value;
+  }
+
+  /** The messages that it takes to learn of a region, however they are sent. */
+  *#askRegionInfo(
+    index: number,
+  ): Generator<RequestOptions & { payload: Uint8Array }, RegionInfo, Message> {
     const known = this.#regions.get(index);
     if (known) return known;
-    const doing = `get the info of ${regionName(index)}`;
     let argsz = REGION_INFO_SIZE;
     // Once for the size, once for the capabilities; once more if they have grown meanwhile.
     for (let attempt = 0; attempt < 3; attempt++) {
-      const reply = await this.#request(
-        Command.DEVICE_GET_REGION_INFO,
-        RegionInfoRequest.encode({ argsz, index }),
-        {
-          ...options,
-          doing,
-          maxReplyFds: this.proxy.limits.maxFds,
-        },
-      );
+      const reply = yield {
+        payload: RegionInfoRequest.encode({ argsz, index }),
+        doing: `get the info of ${regionName(index)}`,
+        maxReplyFds: this.proxy.limits.maxFds,
+      };
       const fds = reply.takeFds();
       try {
         const info = this.#decode(RegionInfoReply, reply);
         this.#checkIndex(info.index, index, "region");
-        if (info.argsz > argsz) {
-          if (info.argsz > MAX_REGION_INFO_SIZE) {
-            throw this.#broken(
-              `says that the info of ${
-                regionName(index)
-              } takes ${info.argsz} bytes, the limit is ${MAX_REGION_INFO_SIZE}`,
-            );
-          }
-          argsz = info.argsz;
-          closeAll(fds);
-          continue;
+        if (info.argsz <= argsz) return this.#keepRegion(info, fds);
+        if (info.argsz > MAX_REGION_INFO_SIZE) {
+          throw this.#broken(
+            `says that the info of ${
+              regionName(index)
+            } takes ${info.argsz} bytes, the limit is ${MAX_REGION_INFO_SIZE}`,
+          );
         }
-        const { flags, size, offset, capabilities } = info;
-        const region = { index, flags, size, offset, capabilities, fds };
-        this.#regions.set(index, region);
-        return region;
+        argsz = info.argsz;
+        closeAll(fds);
       } catch (error) {
         closeAll(fds);
         throw error;
       }
     }
     throw this.#broken(`wants ever more room for the info of ${regionName(index)}`);
+  }
+
+  /** Remembers what a region is, and those of the descriptors that are of use. */
+  #keepRegion(info: RegionInfoReply, fds: OwnedFd[]): RegionInfo {
+    const { index, flags, size, offset, capabilities } = info;
+    const name = regionName(index);
+    if (fds.length > 0 && (flags & RegionFlags.MMAP) === 0) {
+      throw this.#broken(`passed ${countFds(fds.length)} with ${name}, which can't be mapped`);
+    }
+    const fileCount = countFiles(capabilities);
+    if (fileCount > Math.max(1, fds.length)) {
+      throw this.#broken(
+        `says that areas of ${name} are in ${fileCount} files, but passed ${countFds(fds.length)}`,
+      );
+    }
+    // libvfio-user passes the one file again and again, once for each area.
+    closeAll(fds.splice(fileCount));
+    const known = this.#regions.get(index); // for another caller, who asked at the same time
+    if (known !== undefined) {
+      closeAll(fds);
+      return known;
+    }
+    if (this.#isClosed) throw new ConnectionError("The connection to the server was closed");
+    const region = { index, flags, size, offset, capabilities, fds };
+    this.#regions.set(index, region);
+    return region;
   }
 
   /**
@@ -269,15 +362,12 @@ export class Device implements Disposable, AsyncDisposable {
     const { size } = await this.regionInfo(PciRegion.CONFIG, options);
     const length = Number(size < BigInt(MAX_CONFIG_SIZE) ? size : BigInt(MAX_CONFIG_SIZE));
     const config = new Uint8Array(length);
-    const readPiece = async (at: number) => {
-      const count = Math.min(CONFIG_PIECE, length - at);
+    const readPiece = async ([at, count]: [number, number]) => {
       config.set(await this.readRegion(PciRegion.CONFIG, BigInt(at), count, options), at);
     };
-    for (let at = 0; at < length; at += CONFIG_PIECE * CONFIG_PIPELINE) {
-      const pieces: Promise<void>[] = [];
-      const end = Math.min(length, at + CONFIG_PIECE * CONFIG_PIPELINE);
-      for (let piece = at; piece < end; piece += CONFIG_PIECE) pieces.push(readPiece(piece));
-      await Promise.all(pieces);
+    const pieces = configPieces(length, this.negotiated.maxDataXferSize);
+    for (let at = 0; at < pieces.length; at += CONFIG_PIPELINE) {
+      await Promise.all(pieces.slice(at, at + CONFIG_PIPELINE).map(readPiece));
     }
     return config;
   }
@@ -297,8 +387,11 @@ export class Device implements Disposable, AsyncDisposable {
 
   /** Closes the connection and the descriptors of the regions. Requests that are pending fail. */
   close(): void {
+    this.#isClosed = true;
     this.#twin?.close();
     this.proxy.close();
+    for (const region of this.#opened.values()) region.close();
+    this.#opened.clear();
     for (const { fds } of this.#regions.values()) closeAll(fds);
     this.#regions.clear();
   }
@@ -348,6 +441,29 @@ export class Device implements Disposable, AsyncDisposable {
     if (came !== asked) throw this.#broken(`answered about ${what} ${came}, asked about ${asked}`);
   }
 
+  /** A BAR that has no address, or whose decoding is off, refuses everything: find out, and say what to do. */
+  #explainRefusal({ index }: RegionInfo, refusal: RemoteError): RemoteError {
+    if (refusal.errno !== EINVAL || index > PciRegion.BAR5) return refusal;
+    try {
+      const config = this.region("config");
+      const bar = config.read32(0x10 + index * 4);
+      const command = config.read16(0x04);
+      const isIo = (bar & 1) !== 0;
+      const hasAddress = (bar & (isIo ? ~3 : ~0xf)) !== 0 ||
+        (!isIo && (bar & 6) === 4 && config.read32(0x14 + index * 4) !== 0);
+      const isDecoded = (command & (isIo ? 1 : 2)) !== 0;
+      if (hasAddress && isDecoded) return refusal;
+      const lacks = hasAddress
+        ? `${isIo ? "I/O" : "memory"} decoding is off in COMMAND`
+        : "the BAR has no address yet";
+      return refusal.because(
+        `${lacks}: enable the device first (--pci-enable, or device.pci.enable())`,
+      );
+    } catch {
+      return refusal;
+    }
+  }
+
   /** A device that is stopped for a migration refuses nearly everything with EINVAL: find out, and say so. */
   async #explainStopped(refusal: RemoteError, options: WaitOptions): Promise<Error> {
     try {
@@ -358,15 +474,40 @@ export class Device implements Disposable, AsyncDisposable {
       });
       const reply = await this.#request(Command.DEVICE_FEATURE, request, options);
       const { state } = DeviceStateData.decode(DeviceFeatureReply.decode(reply.payload).data);
-      if (state === DeviceState.RUNNING) return refusal;
-      return new RemoteError(
-        `The device is stopped for a migration (state ${
+      if (!STOPPED_STATES.has(state)) return refusal;
+      return refusal.because(
+        `the device is stopped for a migration (state ${
           deviceStateName(state)
-        }); set it to RUNNING or restart its server. ${refusal.message.split(":")[0]}`,
-        refusal.errno,
+        }); set it to RUNNING, or restart its server`,
       );
     } catch {
+      options.signal?.throwIfAborted();
       return refusal;
     }
   }
+}
+
+/** How many files the areas of a region are in: one, unless its capabilities number them. */
+function countFiles(capabilities: readonly RegionCapability[]): number {
+  let count = 1;
+  for (const capability of capabilities) {
+    if (capability.kind !== "sparse_mmap_fds") continue;
+    for (const { fdIndex } of capability.areas) count = Math.max(count, fdIndex + 1);
+  }
+  return count;
+}
+
+function countFds(count: number): string {
+  return count === 1 ? "1 file descriptor" : `${count} file descriptors`;
+}
+
+/** Offset and count of the reads that `length` bytes of configuration space take, each aligned to its size. */
+function configPieces(length: number, maxDataXferSize: number): [number, number][] {
+  const pieces: [number, number][] = [];
+  for (let at = 0, count = 0; at < length; at += count) {
+    count = CONFIG_PIECE;
+    while (count > maxDataXferSize || count > length - at) count /= 2;
+    pieces.push([at, count]);
+  }
+  return pieces;
 }

@@ -37,6 +37,12 @@ export class RemoteError extends Error {
     this.errno = errno;
     this.code = errno === 0 ? "" : errnoName(errno);
   }
+
+  /** The same refusal, with its reason added to the message. */
+  because(reason: string): this {
+    this.message += `; ${reason}`;
+    return this;
+  }
 }
 
 /** A wait ended before what was waited for came. */

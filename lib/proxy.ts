@@ -61,8 +61,8 @@ export interface RequestOptions {
   maxReplyFds?: number;
   /** In milliseconds; default that of the proxy. Infinity waits as long as the connection lasts. */
   timeoutMs?: number;
-  /** What is being done, for errors: "read 4 bytes of bar0". Default the name of the command. */
-  doing?: string;
+  /** What is being done, for errors: "read 4 bytes of bar0"; a function is called only if there is one. Default the name of the command. */
+  doing?: string | (() => string);
 }
 
 /** The same for an asynchronous request, which can be called off. */
@@ -111,8 +111,9 @@ export interface ProxyOptions {
 /** A request that is waiting for its turn or its reply. */
 interface Pending {
   readonly command: number;
-  readonly doing: string | undefined;
+  readonly doing: string | (() => string) | undefined;
   readonly maxReplyFds: number;
+  readonly timeoutMs: number;
   readonly deadline: number;
   /** Set for an asynchronous request. */
   readonly settle: ((reply: Message | undefined, error: Error | undefined) => void) | undefined;
@@ -141,6 +142,7 @@ const POSTED_IDS = 0x8000;
 export class VfioProxy implements Disposable {
   readonly #stream: MessageStream;
   readonly #peer: Role;
+  readonly #pollSet = new PollSet();
   readonly #handler: RequestHandler | undefined;
   readonly #timeoutMs: number;
   readonly #onClose: ((cause: Error | undefined) => void) | undefined;
@@ -235,8 +237,8 @@ export class VfioProxy implements Disposable {
     const deadline = performance.now() + timeoutMs;
     this.#assertSendable(options);
     this.#keepViews();
-    const pending = makePending(command, options, deadline, undefined);
-    if (this.#isFull) this.#waitForRoom(deadline, timeoutMs, pending);
+    const pending = makePending(command, options, timeoutMs, deadline, undefined);
+    if (this.#isFull) this.#waitForRoom(pending);
     const id = this.#send(pending, payload, options);
     this.#flush();
     // Nearly always this one receive brings the reply. What was not sent yet can't be answered, though.
@@ -246,7 +248,7 @@ export class VfioProxy implements Disposable {
     while (!pending.isDone) {
       const remaining = deadline - performance.now();
       if (remaining <= 0) {
-        this.#abandon(id, pending, timeoutError(pending, this.#peer, timeoutMs));
+        this.#abandon(id, pending, timeoutError(pending, this.#peer));
         break;
       }
       this.#waitReady(remaining);
@@ -282,7 +284,7 @@ export class VfioProxy implements Disposable {
         else reject(error);
       };
       const deadline = performance.now() + timeoutMs;
-      const pending = makePending(command, options, deadline, settle);
+      const pending = makePending(command, options, timeoutMs, deadline, settle);
       this.#asyncPending++;
       signal?.addEventListener("abort", onAbort, { once: true });
       if (this.#isFull || this.#waiting.length > 0) {
@@ -341,6 +343,22 @@ export class VfioProxy implements Disposable {
       if (remaining <= 0) {
         throw new TimeoutError(`Cannot send: the ${this.#peer} did not read for ${timeoutMs} ms`);
       }
+      this.#waitReady(remaining);
+    }
+    this.#assertConnected();
+  }
+
+  /**
+   * Blocks for `timeoutMs`, serving the peer's commands and taking in replies meanwhile.
+   *
+   * @throws {ProtocolError} if the peer breaks the protocol; the connection is then closed
+   * @throws {ConnectionError} if there is no connection, or it ends
+   */
+  serveSync(timeoutMs: number): void {
+    const deadline = performance.now() + timeoutMs;
+    for (let remaining = timeoutMs; remaining > 0; remaining = deadline - performance.now()) {
+      this.#assertConnected();
+      this.#keepViews();
       this.#waitReady(remaining);
     }
     this.#assertConnected();
@@ -466,10 +484,10 @@ export class VfioProxy implements Disposable {
     this.#scheduleFlush();
   }
 
-  #waitForRoom(deadline: number, timeoutMs: number, pending: Pending): void {
+  #waitForRoom(pending: Pending): void {
     while (this.#isFull) {
-      const remaining = deadline - performance.now();
-      if (remaining <= 0) throw timeoutError(pending, this.#peer, timeoutMs);
+      const remaining = pending.deadline - performance.now();
+      if (remaining <= 0) throw timeoutError(pending, this.#peer);
       this.#flush();
       this.#waitReady(remaining);
       this.#assertConnected();
@@ -480,7 +498,8 @@ export class VfioProxy implements Disposable {
 
   /** Blocks until the socket is ready, for `timeoutMs` at most, then does what can be done. */
   #waitReady(timeoutMs: number): void {
-    const set = new PollSet();
+    const set = this.#pollSet;
+    set.clear();
     set.add(this.#stream.fd, this.#stream.isBlocked ? POLLIN | POLLOUT : POLLIN);
     if (set.wait(timeoutMs) === 0) return;
     this.#flush();
@@ -610,7 +629,7 @@ export class VfioProxy implements Disposable {
 
   /** One timer serves all deadlines; it is set to the earliest. */
   #watchDeadline(deadline: number): void {
-    if (deadline >= this.#timerDeadline) return;
+    if (deadline >= this.#timerDeadline || this.#state !== "CONNECTED") return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#timerDeadline = deadline;
@@ -713,6 +732,7 @@ export class VfioProxy implements Disposable {
         for (const waiting of this.#incoming) waiting.own();
         result.finally(() => {
           this.#finish(request);
+          if (this.#state !== "CONNECTED") return;
           this.#takeMessages(MAX_INCOMING);
           if (this.#state === "CONNECTED") this.#flush();
           this.#updateWatch();
@@ -832,14 +852,15 @@ class Incoming implements IncomingRequest {
 
   #finish(answer: Answer): void {
     if (this.isAnswered) throw new Error(`${commandName(this.command)} was answered already`);
-    this.isAnswered = true;
     this.#answer(answer);
+    this.isAnswered = true; // not if that threw: the peer is still owed an answer
   }
 }
 
 function makePending(
   command: number,
   options: RequestOptions,
+  timeoutMs: number,
   deadline: number,
   settle: Pending["settle"],
 ): Pending {
@@ -847,6 +868,7 @@ function makePending(
     command,
     doing: options.doing,
     maxReplyFds: options.maxReplyFds ?? 0,
+    timeoutMs,
     deadline,
     settle,
     reply: undefined,
@@ -856,12 +878,15 @@ function makePending(
 }
 
 function describeDoing(pending: Pending): string {
+  if (typeof pending.doing === "function") return pending.doing();
   return pending.doing ?? `complete ${commandName(pending.command)}`;
 }
 
-function timeoutError(pending: Pending, peer: Role, timeoutMs?: number): TimeoutError {
-  const within = timeoutMs === undefined ? "in time" : `within ${Math.round(timeoutMs)} ms`;
-  return new TimeoutError(`Cannot ${describeDoing(pending)}: the ${peer} did not answer ${within}`);
+function timeoutError(pending: Pending, peer: Role): TimeoutError {
+  const within = `${Math.round(pending.timeoutMs)} ms`;
+  return new TimeoutError(
+    `Cannot ${describeDoing(pending)}: the ${peer} did not answer within ${within}`,
+  );
 }
 
 function remoteError(pending: Pending, peer: Role, errno: number): RemoteError {

@@ -1,0 +1,25 @@
+/**
+ * Errors as lines for the user.
+ *
+ * @module
+ */
+
+import { printable } from "./printable.ts";
+
+/** One line that says what could not be done; with `verbose` also where it happened and what caused it. */
+export function failureLines(error: unknown, verbose: boolean): string[] {
+  if (!(error instanceof Error)) return [printable(String(error))];
+  const lines = [printable(error.message)];
+  if (!verbose) return lines;
+  lines.push(...frames(error));
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    lines.push(printable(`  caused by ${cause.name}: ${cause.message}`), ...frames(cause));
+  }
+  return lines;
+}
+
+/** Where it happened: the lines of the stack that follow the message. */
+function frames(error: Error): string[] {
+  const lines = error.stack?.split("\n") ?? [];
+  return lines.filter((line) => /^ +at /.test(line)).map(printable);
+}

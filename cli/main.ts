@@ -1,0 +1,118 @@
+/**
+ * The command line: `vfu SUBCOMMAND`.
+ *
+ * What is not needed is not loaded, so that `vfu probe` starts as fast as a shell command should: the module of a
+ * subcommand is imported when that is the one called, and for the same reason the modules of the command line import
+ * those of `lib/` by name, not all of them through `mod.ts`.
+ *
+ * Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
+ *
+ * @module
+ */
+
+import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import manifest from "../deno.json" with { type: "json" };
+import { type Context, Interrupted, type Output, processContext } from "./context.ts";
+import { failureLines } from "./failure.ts";
+import { COLOURED, PLAIN } from "./style.ts";
+
+/** A subcommand, as far as it is known before it is loaded. */
+interface Subcommand {
+  readonly name: string;
+  readonly summary: string;
+  load(): Promise<{ command(context: Context): CommandUnknownOpts }>;
+}
+
+const SUBCOMMANDS: readonly Subcommand[] = [
+  {
+    name: "probe",
+    summary: "show what a device is: version, regions, interrupts, PCI view",
+    load: () => import("./commands/probe.ts"),
+  },
+  {
+    name: "serve",
+    summary: "serve a device to a VMM or to vfu itself",
+    load: () => import("./commands/serve.ts"),
+  },
+];
+
+/**
+ * Runs one command line.
+ *
+ * @param args what follows the program's name
+ * @param context where it runs; this process if it is left out
+ * @returns the exit code
+ */
+export async function main(
+  args: readonly string[],
+  context: Context = processContext(),
+): Promise<number> {
+  let verbose = false;
+  try {
+    const program = await buildProgram(args, context);
+    program.hook("preAction", (_, called) => {
+      verbose = called.getOptionValue("verbose") === true;
+    });
+    await program.parseAsync(args, { from: "user" });
+    return 0;
+  } catch (error) {
+    // What fails after the signal fails because of it.
+    const { aborted, reason } = context.signal;
+    return exitCode(aborted ? reason : error, context, verbose);
+  }
+}
+
+/** The program with its subcommands. Only the one that is called, or whose help is asked for, is whole. */
+async function buildProgram(
+  args: readonly string[],
+  context: Context,
+): Promise<CommandUnknownOpts> {
+  const program: CommandUnknownOpts = new Command("vfu")
+    .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
+    .version(`vfu ${manifest.version}`, "-V, --version", "show the version")
+    .helpOption("-h, --help", "show this help")
+    .helpCommand("help [command]", "show the help of a command")
+    .enablePositionalOptions()
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ styleTitle: COLOURED.bold })
+    .configureOutput({
+      writeOut: (text) => context.out.write(text),
+      writeErr: (text) => context.err.write(text),
+      outputError: (text) => complain(context.err, [usageLine(text)]),
+      getOutHelpWidth: () => context.out.columns,
+      getErrHelpWidth: () => context.err.columns,
+      getOutHasColors: () => context.out.style !== PLAIN,
+      getErrHasColors: () => context.err.style !== PLAIN,
+    });
+  const [first, second] = args.filter((arg) => !arg.startsWith("-"));
+  const called = first === "help" ? second : first;
+  for (const { name, summary, load } of SUBCOMMANDS) {
+    const subcommand: CommandUnknownOpts = name === called
+      ? (await load()).command(context).helpOption("-h, --help", "show this help")
+      : new Command(name);
+    program.addCommand(subcommand.summary(summary).copyInheritedSettings(program));
+  }
+  return program;
+}
+
+/** Says what went wrong, unless that was done already or is plain. */
+function exitCode(error: unknown, context: Context, verbose: boolean): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof Interrupted) return error.exitCode;
+  if (error instanceof Deno.errors.BrokenPipe) return 0;
+  complain(context.err, failureLines(error, verbose));
+  return 1;
+}
+
+function complain({ style, write }: Output, lines: readonly string[]): void {
+  write(`${style.red("vfu:")} ${lines.join("\n")}\n`);
+}
+
+/** Our way of saying what commander says as "error: unknown command 'prob'\n(Did you mean probe?)\n". */
+function usageLine(text: string): string {
+  const line = text.replace(/^error: /, "").trim().replaceAll("\n", " ");
+  return line.charAt(0).toUpperCase() + line.slice(1);
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,0 +1,128 @@
+/**
+ * Asking a device everything that it can be asked without changing it.
+ *
+ * @module
+ */
+
+import type { Device, DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
+import { RemoteError } from "../../lib/errors.ts";
+import {
+  CONFIG_HEADER_SIZE,
+  type ConfigSpace,
+  parseConfigSpace,
+} from "../../lib/pci/config_space.ts";
+import type { RegionSizes } from "../../lib/pci/bar.ts";
+import { PCI_IDS_PATHS, PciIds } from "../../lib/pci/pci_ids.ts";
+import { DeviceFlags } from "../../lib/wire/device.ts";
+import { irqName } from "../../lib/wire/irq.ts";
+import { PciRegion, regionName } from "../../lib/wire/region.ts";
+
+/** What the server said to one question: an answer, or that it will not. */
+export type Answer<T> = { readonly value: T } | { readonly refusal: RemoteError };
+
+/** What the server said about something that has an index. */
+export type Indexed<T> = Answer<T> & { readonly index: number; readonly name: string };
+
+/** Names from the machine's `pci.ids`, as far as they are there. */
+export interface PciNames {
+  readonly vendor?: string | undefined;
+  readonly device?: string | undefined;
+  readonly subsystem?: string | undefined;
+}
+
+/** The PCI view of a device. */
+export interface PciView {
+  /** Its configuration space. */
+  readonly config: Uint8Array;
+  /** What that says; undefined if it is too short to say anything. */
+  readonly space: ConfigSpace | undefined;
+  /** Names of the ids in it. */
+  readonly names: PciNames;
+}
+
+/** All that there is to know. */
+export interface Probe {
+  /** What both ends agreed on. */
+  readonly negotiated: Negotiated;
+  /** What the device is. */
+  readonly info: DeviceInfo;
+  /** Its regions, by index. */
+  readonly regions: readonly Indexed<RegionInfo>[];
+  /** Its IRQ indexes. */
+  readonly irqs: readonly Indexed<IrqInfo>[];
+  /** Its PCI view; undefined if it is no PCI device or has no configuration space. */
+  readonly pci: Answer<PciView> | undefined;
+}
+
+/**
+ * Asks a device about itself.
+ *
+ * @throws as `Device.info`; and whatever ends the connection
+ */
+export async function probeDevice(device: Device): Promise<Probe> {
+  const info = await device.info();
+  const isPci = (info.flags & DeviceFlags.PCI) !== 0;
+  const [regions, irqs] = await Promise.all([
+    askEach(info.numRegions, isPci ? regionName : (index) => `region ${index}`, (index) => {
+      return device.regionInfo(index);
+    }),
+    askEach(info.numIrqs, isPci ? irqName : (index) => `irq ${index}`, (index) => {
+      return device.irqInfo(index);
+    }),
+  ]);
+  const regionSizes = (index: number) => {
+    const region = regions[index];
+    return region && "value" in region ? region.value.size : undefined;
+  };
+  const hasConfig = isPci && (regionSizes(PciRegion.CONFIG) ?? 0n) > 0n;
+  const pci = hasConfig ? await askPci(device, regionSizes) : undefined;
+  return { negotiated: device.negotiated, info, regions, irqs, pci };
+}
+
+async function askPci(device: Device, regionSizes: RegionSizes): Promise<Answer<PciView>> {
+  const opening = PciIds.open(PCI_IDS_PATHS.filter(isReadable)); // while the server answers
+  const config = await ask(device.readConfigSpace()).finally(() => opening);
+  return "value" in config ? { value: pciView(config.value, regionSizes, await opening) } : config;
+}
+
+/** Asks about every index below `count` at once. */
+function askEach<T>(
+  count: number,
+  nameOf: (index: number) => string,
+  question: (index: number) => Promise<T>,
+): Promise<Indexed<T>[]> {
+  return Promise.all(Array.from({ length: count }, async (_, index) => {
+    return { index, name: nameOf(index), ...await ask(question(index)) };
+  }));
+}
+
+/** A refusal is an answer too; anything else that fails ends the probe. */
+async function ask<T>(question: Promise<T>): Promise<Answer<T>> {
+  try {
+    return { value: await question };
+  } catch (error) {
+    if (error instanceof RemoteError) return { refusal: error };
+    throw error;
+  }
+}
+
+function pciView(
+  config: Uint8Array,
+  regionSizes: RegionSizes,
+  ids: PciIds | undefined,
+): PciView {
+  if (config.length < CONFIG_HEADER_SIZE) return { config, space: undefined, names: {} };
+  const space = parseConfigSpace(config, { regionSizes });
+  const { vendorId, deviceId, subsystem } = space;
+  const names = {
+    vendor: ids?.vendor(vendorId),
+    device: ids?.device(vendorId, deviceId),
+    subsystem: subsystem && ids?.subsystem(vendorId, deviceId, subsystem.vendorId, subsystem.id),
+  };
+  return { config, space, names };
+}
+
+/** Whether a file may be read without asking anybody for the permission. */
+function isReadable(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}

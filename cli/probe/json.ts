@@ -1,0 +1,259 @@
+/**
+ * A probe as JSON.
+ *
+ * @module
+ */
+
+import type { IrqInfo, RegionInfo } from "../../lib/device.ts";
+import type { RemoteError } from "../../lib/errors.ts";
+import { configSpaceJson } from "../../lib/pci/json.ts";
+import { DeviceFlags } from "../../lib/wire/device.ts";
+import { IrqFlags } from "../../lib/wire/irq.ts";
+import { type RegionCapability, RegionFlags } from "../../lib/wire/region.ts";
+import type { Capabilities } from "../../lib/wire/version.ts";
+import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
+import { flagNames } from "./flags.ts";
+
+/**
+ * What `vfu probe --json` writes. Later versions add keys; none of these changes its meaning or goes.
+ *
+ * An integer above 2^53 - 1, which only a `bigint` here can be, is a string of the form "0x8000000000000000".
+ * What the server refused to tell is an object with the key `error` in place of what it would have said.
+ */
+export interface ProbeJson {
+  /** The path that was given. */
+  socket: string;
+  /** The version agreed on. */
+  version: { major: number; minor: number };
+  /** What both ends can do. */
+  capabilities: {
+    /** What holds on this connection, with the specification's defaults where nobody said anything. */
+    agreed: CapabilitiesJson;
+    /** What we said. */
+    client: CapabilitiesJson;
+    /** What the server said, keys that we do not know as they came. */
+    server: CapabilitiesJson;
+  };
+  /** The device. */
+  device: {
+    /** The flags as a number. */
+    flags: number;
+    /** Those that have a name: "reset", "pci". */
+    flag_names: string[];
+    /** Region indexes: 0 to this, exclusive. */
+    num_regions: number;
+    /** IRQ indexes: 0 to this, exclusive. */
+    num_irqs: number;
+  };
+  /** Every region index, in order. */
+  regions: (RegionJson | RefusedJson)[];
+  /** Every IRQ index, in order. */
+  irqs: (IrqJson | RefusedJson)[];
+  /** The configuration space; null if the device has none or is no PCI device. */
+  pci: PciJson | { error: ErrorJson } | null;
+}
+
+/** Capabilities of one end, under their names on the wire; those that were not said are left out. */
+export interface CapabilitiesJson {
+  /** Descriptors in one message. */
+  max_msg_fds?: number | undefined;
+  /** Bytes of data in one message. */
+  max_data_xfer_size?: number | undefined;
+  /** DMA maps at one time. */
+  max_dma_maps?: number | undefined;
+  /** Page sizes, as a bit mask. */
+  pgsizes?: bigint | undefined;
+  /** Whether REGION_WRITE_MULTI is known. */
+  write_multiple?: boolean | undefined;
+  /** Whether the server's commands have a socket of their own: as said, an object; as agreed, a boolean. */
+  twin_socket?: boolean | { [key: string]: unknown } | undefined;
+  /** Of older drafts. */
+  migration?: { [key: string]: unknown } | undefined;
+  /** Keys that are not known here. */
+  [key: string]: unknown;
+}
+
+/** A region. */
+export interface RegionJson {
+  /** The region index. */
+  index: number;
+  /** "bar0" to "bar5", "rom", "config", "vga", else "region 9". */
+  name: string;
+  /** The flags as a number. */
+  flags: number;
+  /** Those that have a name: "read", "write", "mmap", "caps". */
+  flag_names: string[];
+  /** Bytes; 0 if the device does not have it. */
+  size: bigint;
+  /** Where it begins in the file to be mapped. */
+  offset: bigint;
+  /** File descriptors that came with the answer. */
+  fds: number;
+  /**
+   * Its capabilities by `kind`: "sparse_mmap" with `areas` of `offset` and `size`, "sparse_mmap_fds" with `fd_offset` and
+   * `fd_index` too, "type" with `type` and `subtype`, "msix_mappable", and "unknown" with `id` and `bytes` in hexadecimal.
+   */
+  capabilities: { kind: string; version: number; [key: string]: unknown }[];
+}
+
+/** An IRQ index. */
+export interface IrqJson {
+  /** The IRQ index. */
+  index: number;
+  /** "intx", "msi", "msix", "err", "req", else "irq 5". */
+  name: string;
+  /** The flags as a number. */
+  flags: number;
+  /** Those that have a name: "eventfd", "maskable", "automasked", "noresize". */
+  flag_names: string[];
+  /** Vectors; 0 if the device does not have it. */
+  count: number;
+}
+
+/** Something with an index that the server refused to tell about. */
+export interface RefusedJson {
+  /** The index. */
+  index: number;
+  /** Its name. */
+  name: string;
+  /** Why. */
+  error: ErrorJson;
+}
+
+/** An error reply. */
+export interface ErrorJson {
+  /** The Linux error number; 0 if the server gave none. */
+  errno: number;
+  /** Its name, as "EINVAL"; empty if the server gave none. */
+  code: string;
+  /** What was asked, and that it was refused. */
+  message: string;
+}
+
+/** The PCI view. */
+export interface PciJson {
+  /** The bytes of the configuration space, 4096 at most, in hexadecimal. */
+  config: string;
+  /** What they say, as `configSpaceJson` has it; null if there are fewer than 64. */
+  space: { [key: string]: unknown } | null;
+  /** Names of the ids from the machine's pci.ids; null where it has none, or is not there. */
+  names: { vendor: string | null; device: string | null; subsystem: string | null };
+}
+
+/** The probe as text of JSON, indented by 2, with a line break at its end. */
+export function probeJson(socket: string, probe: Probe): string {
+  return JSON.stringify(toJson(socket, probe), writeBigint, 2) + "\n";
+}
+
+function writeBigint(_key: string, value: unknown): unknown {
+  if (typeof value !== "bigint") return value;
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : `0x${value.toString(16)}`;
+}
+
+function toJson(socket: string, { negotiated, info, regions, irqs, pci }: Probe): ProbeJson {
+  return {
+    socket,
+    version: { major: negotiated.major, minor: negotiated.minor },
+    capabilities: {
+      agreed: {
+        max_msg_fds: negotiated.maxMsgFds,
+        max_data_xfer_size: negotiated.maxDataXferSize,
+        max_dma_maps: negotiated.maxDmaMaps,
+        pgsizes: negotiated.pgsizes,
+        write_multiple: negotiated.writeMultiple,
+        twin_socket: negotiated.twinSocket,
+      },
+      client: capabilitiesJson(negotiated.client),
+      server: capabilitiesJson(negotiated.server),
+    },
+    device: {
+      flags: info.flags,
+      flag_names: flagNames(info.flags, DeviceFlags),
+      num_regions: info.numRegions,
+      num_irqs: info.numIrqs,
+    },
+    regions: regions.map((region) => indexedJson(region, regionJson)),
+    irqs: irqs.map((irq) => indexedJson(irq, irqJson)),
+    pci: pci === undefined ? null : pciJson(pci),
+  };
+}
+
+function capabilitiesJson(capabilities: Capabilities): CapabilitiesJson {
+  const { twinSocket, migration } = capabilities;
+  return {
+    max_msg_fds: capabilities.maxMsgFds,
+    max_data_xfer_size: capabilities.maxDataXferSize,
+    max_dma_maps: capabilities.maxDmaMaps,
+    pgsizes: capabilities.pgsizes,
+    write_multiple: capabilities.writeMultiple,
+    twin_socket: twinSocket &&
+      { supported: twinSocket.supported, fd_index: twinSocket.fdIndex, ...twinSocket.extra },
+    migration: migration && {
+      pgsize: migration.pgsize,
+      max_bitmap_size: migration.maxBitmapSize,
+      ...migration.extra,
+    },
+    ...capabilities.extra,
+  };
+}
+
+function indexedJson<T, J>(
+  answer: Indexed<T>,
+  valueJson: (value: T, name: string) => J,
+): J | RefusedJson {
+  const { index, name } = answer;
+  if ("value" in answer) return valueJson(answer.value, name);
+  return { index, name, error: errorJson(answer.refusal) };
+}
+
+function errorJson({ errno, code, message }: RemoteError): ErrorJson {
+  return { errno, code, message };
+}
+
+function regionJson(region: RegionInfo, name: string): RegionJson {
+  return {
+    index: region.index,
+    name,
+    flags: region.flags,
+    flag_names: flagNames(region.flags, RegionFlags),
+    size: region.size,
+    offset: region.offset,
+    fds: region.fds.length,
+    capabilities: region.capabilities.map(regionCapabilityJson),
+  };
+}
+
+function regionCapabilityJson(capability: RegionCapability): RegionJson["capabilities"][number] {
+  switch (capability.kind) {
+    case "sparse_mmap_fds":
+      return {
+        ...capability,
+        areas: capability.areas.map(({ offset, size, fdOffset, fdIndex }) => (
+          { offset, size, fd_offset: fdOffset, fd_index: fdIndex }
+        )),
+      };
+    case "unknown":
+      return { ...capability, bytes: capability.bytes.toHex() };
+    default:
+      return { ...capability };
+  }
+}
+
+function irqJson(irq: IrqInfo, name: string): IrqJson {
+  const { index, flags, count } = irq;
+  return { index, name, flags, flag_names: flagNames(flags, IrqFlags), count };
+}
+
+function pciJson(answer: Answer<PciView>): ProbeJson["pci"] {
+  if ("refusal" in answer) return { error: errorJson(answer.refusal) };
+  const { config, space, names } = answer.value;
+  return {
+    config: config.toHex(),
+    space: space === undefined ? null : configSpaceJson(space),
+    names: {
+      vendor: names.vendor ?? null,
+      device: names.device ?? null,
+      subsystem: names.subsystem ?? null,
+    },
+  };
+}

@@ -1,0 +1,243 @@
+/**
+ * A probe for people.
+ *
+ * @module
+ */
+
+import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
+import type { RemoteError } from "../../lib/errors.ts";
+import { configSpaceText } from "../../lib/pci/text.ts";
+import { DeviceFlags } from "../../lib/wire/device.ts";
+import { IrqFlags } from "../../lib/wire/irq.ts";
+import { type RegionCapability, RegionFlags, type SparseArea } from "../../lib/wire/region.ts";
+import type { Capabilities, JsonObject } from "../../lib/wire/version.ts";
+import type { Output } from "../context.ts";
+import { printable } from "../printable.ts";
+import { humanSize } from "../size.ts";
+import type { Style } from "../style.ts";
+import { type Cell, tableLines, wrapWords } from "../table.ts";
+import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
+import { flagNames, unknownFlags } from "./flags.ts";
+
+/** How it will be shown. */
+type Screen = Pick<Output, "columns" | "style">;
+
+/** The probe as paragraphs of at most `columns` columns. */
+export function probeText(socket: string, probe: Probe, screen: Screen): string {
+  const { negotiated, info, regions, irqs, pci } = probe;
+  const { bold } = screen.style;
+  const paragraphs = [
+    [`${bold("Socket")}   ${printable(socket)}`, ...summaryLines(negotiated, info, bold)],
+    [bold("Capabilities"), ...capabilityLines(negotiated, screen)],
+    [bold("Regions"), ...regionLines(regions, screen)],
+    [bold("Interrupts"), ...irqLines(irqs, screen)],
+    ...(pci === undefined ? [] : [pciLines(pci, screen)]),
+  ];
+  return paragraphs.map((lines) => lines.join("\n") + "\n").join("\n");
+}
+
+function summaryLines(
+  { major, minor }: Negotiated,
+  { flags, numRegions, numIrqs }: DeviceInfo,
+  bold: Style["bold"],
+): string[] {
+  const names = flagText(flags, DeviceFlags);
+  const counts = `${numRegions} region indexes, ${numIrqs} IRQ indexes`;
+  return [
+    `${bold("Version")}  ${major}.${minor}`,
+    `${bold("Device")}   ${names === "" ? "" : `${names}; `}${counts}`,
+  ];
+}
+
+/** Flags by name; what has none as a number. */
+function flagText(flags: number, table: Readonly<Record<string, number>>): string {
+  const rest = unknownFlags(flags, table);
+  return [...flagNames(flags, table), ...(rest === 0 ? [] : [hex(rest)])].join(" ");
+}
+
+function hex(value: number | bigint): string {
+  return `0x${value.toString(16)}`;
+}
+
+function headings(style: Style, ...names: string[]): Cell[] {
+  return names.map((text) => ({ text, paint: style.dim }));
+}
+
+// ---- Capabilities
+
+const NOT_SAID = "-";
+
+function capabilityLines(negotiated: Negotiated, { columns, style }: Screen): string[] {
+  const { client, server } = negotiated;
+  const row = <T>(
+    name: string,
+    of: (side: Capabilities) => T | undefined,
+    agreed: T,
+    show: (value: T) => string,
+  ) => {
+    const shown = (value: T | undefined) => value === undefined ? NOT_SAID : show(value);
+    return [name, shown(agreed), shown(of(client)), shown(of(server))];
+  };
+  const rows = [
+    row("max_msg_fds", (side) => side.maxMsgFds, negotiated.maxMsgFds, String),
+    row("max_data_xfer_size", (side) => side.maxDataXferSize, negotiated.maxDataXferSize, sizeText),
+    row("max_dma_maps", (side) => side.maxDmaMaps, negotiated.maxDmaMaps, String),
+    row("pgsizes", (side) => side.pgsizes, negotiated.pgsizes, pageSizesText),
+    row("write_multiple", (side) => side.writeMultiple, negotiated.writeMultiple, yesOrNo),
+    row("twin_socket", (side) => side.twinSocket?.supported, negotiated.twinSocket, yesOrNo),
+  ];
+  for (const [key, value] of Object.entries(furtherCapabilities(server))) {
+    rows.push([printable(key), NOT_SAID, NOT_SAID, printable(stringify(value))]);
+  }
+  const heading = headings(style, "capability", "agreed", "we said", "server said");
+  return tableLines([heading, ...rows], { columns, indent: 2 });
+}
+
+/** What the server said that means nothing to us. */
+function furtherCapabilities({ migration, twinSocket, extra }: Capabilities): JsonObject {
+  return {
+    ...(migration && {
+      migration: {
+        ...(migration.pgsize !== undefined && { pgsize: migration.pgsize }),
+        ...(migration.maxBitmapSize !== undefined && { max_bitmap_size: migration.maxBitmapSize }),
+        ...migration.extra,
+      },
+    }),
+    ...(twinSocket?.extra && { twin_socket: twinSocket.extra }),
+    ...extra,
+  };
+}
+
+function stringify(value: unknown): string {
+  return JSON.stringify(value, (_, part) => typeof part === "bigint" ? hex(part) : part);
+}
+
+function yesOrNo(value: boolean): string {
+  return value ? "yes" : "no";
+}
+
+function sizeText(bytes: number | bigint): string {
+  return `${bytes} (${humanSize(BigInt(bytes))})`;
+}
+
+function pageSizesText(mask: bigint): string {
+  const sizes: string[] = [];
+  for (let bit = 0n; bit < 64n; bit++) {
+    if (mask >> bit & 1n) sizes.push(humanSize(1n << bit));
+  }
+  return `${hex(mask)} (${sizes.join(", ")})`;
+}
+
+// ---- Regions
+
+function regionLines(
+  regions: readonly Indexed<RegionInfo>[],
+  { columns, style }: Screen,
+): string[] {
+  const absent = regions.filter((region) => "value" in region && region.value.size === 0n);
+  const rows = regions.filter((region) => !absent.includes(region)).flatMap((region) =>
+    regionRows(region, style)
+  );
+  const heading = headings(style, "index", "name", "bytes", "size", "flags", "more");
+  return [
+    ...(rows.length === 0
+      ? []
+      : tableLines([heading, ...rows], { columns, indent: 2, right: [0, 2] })),
+    ...absentLines(absent, { columns, style }),
+  ];
+}
+
+function absentLines(absent: readonly { name: string }[], { columns, style }: Screen): string[] {
+  if (absent.length === 0) return [];
+  const text = absent.map(({ name }) => name).join(" ");
+  return tableLines([["absent:", { text, paint: style.dim }]], { columns, indent: 2 });
+}
+
+function regionRows(region: Indexed<RegionInfo>, style: Style): Cell[][] {
+  const { index, name } = region;
+  if ("refusal" in region) {
+    return [[String(index), name, "", "", "", refusalCell(region.refusal, style)]];
+  }
+  const { size, flags } = region.value;
+  const [first = "", ...others] = regionNotes(region.value, style);
+  return [
+    [String(index), name, hex(size), humanSize(size), accessText(flags), first],
+    ...others.map((note) => ["", "", "", "", "", note]),
+  ];
+}
+
+function refusalCell({ code }: RemoteError, { yellow }: Style): Cell {
+  return { text: code === "" ? "refused, no errno" : `refused: ${code}`, paint: yellow };
+}
+
+/** Flags as letters, as in a file's mode. */
+function accessText(flags: number): string {
+  const letters = [["r", RegionFlags.READ], ["w", RegionFlags.WRITE], [
+    "m",
+    RegionFlags.MMAP,
+  ]] as const;
+  return letters.map(([letter, bit]) => flags & bit ? letter : "-").join("");
+}
+
+function regionNotes({ flags, offset, fds, capabilities }: RegionInfo, { yellow }: Style): Cell[] {
+  const notes: Cell[] = [];
+  if (flags & RegionFlags.MMAP) {
+    notes.push(`mmap offset ${hex(offset)}`);
+    if (fds.length === 0) notes.push({ text: "no file descriptor came", paint: yellow });
+  }
+  const rest = unknownFlags(flags, RegionFlags);
+  if (rest !== 0) notes.push(`unknown flags ${hex(rest)}`);
+  return [...notes, ...capabilities.flatMap(regionCapabilityNotes)];
+}
+
+function regionCapabilityNotes(capability: RegionCapability): string[] {
+  switch (capability.kind) {
+    case "sparse_mmap":
+      return capability.areas.map((area) => `area ${areaText(area)}`);
+    case "sparse_mmap_fds":
+      return capability.areas.map((area) =>
+        `area ${areaText(area)} at ${hex(area.fdOffset)} of fd ${area.fdIndex}`
+      );
+    case "type":
+      return [`type ${hex(capability.type)}, subtype ${hex(capability.subtype)}`];
+    case "msix_mappable":
+      return ["MSI-X table mappable"];
+    case "unknown":
+      return [
+        `capability ${capability.id} v${capability.version}, ${capability.bytes.length} bytes`,
+      ];
+  }
+}
+
+function areaText({ offset, size }: SparseArea): string {
+  return `${hex(offset)}+${hex(size)} (${humanSize(size)})`;
+}
+
+// ---- Interrupts
+
+function irqLines(irqs: readonly Indexed<IrqInfo>[], { columns, style }: Screen): string[] {
+  const heading = headings(style, "index", "name", "vectors", "flags");
+  const rows = irqs.map((irq): Cell[] => {
+    const start = [String(irq.index), irq.name];
+    if ("refusal" in irq) return [...start, "", refusalCell(irq.refusal, style)];
+    const { count, flags } = irq.value;
+    return [...start, String(count), flagText(flags, IrqFlags)]
+      .map((text) => count === 0 ? { text, paint: style.dim } : text);
+  });
+  return tableLines([heading, ...rows], { columns, indent: 2, right: [0, 2] });
+}
+
+// ---- PCI
+
+function pciLines(answer: Answer<PciView>, { columns, style }: Screen): string[] {
+  const heading = "PCI configuration space";
+  if ("refusal" in answer) {
+    const lines = wrapWords(printable(answer.refusal.message), columns - 2);
+    return [style.bold(heading), ...lines.map((line) => style.yellow(`  ${line}`))];
+  }
+  const { config, space, names } = answer.value;
+  return [
+    style.bold(`${heading}, ${config.length} bytes`),
+    ...(space ? configSpaceText(space, names) : [style.yellow("  too short to have a header")]),
+  ];
+}

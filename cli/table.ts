@@ -1,0 +1,76 @@
+/**
+ * Aligned columns.
+ *
+ * @module
+ */
+
+import type { Paint } from "./style.ts";
+
+/** A cell: text, and its appearance if it has one. */
+export type Cell = string | { readonly text: string; readonly paint: Paint };
+
+/** How a table is laid out. */
+export interface TableOptions {
+  /** Width of the screen. The last column is wrapped to it between words. */
+  readonly columns: number;
+  /** Spaces before each line. */
+  readonly indent: number;
+  /** Indexes of the columns that are set flush right: numbers. */
+  readonly right?: readonly number[];
+}
+
+/** Spaces between columns. */
+const GAP = 2;
+/** The last column is not made narrower than this, however narrow the screen is. */
+const MIN_LAST_WIDTH = 24;
+
+/** The rows as lines, without spaces at their ends. Every row has as many cells as the first. */
+export function tableLines(rows: readonly (readonly Cell[])[], options: TableOptions): string[] {
+  const last = (rows[0]?.length ?? 0) - 1;
+  const widths = Array.from(
+    { length: last },
+    (_, at) => Math.max(...rows.map((row) => textOf(row[at]!).length)),
+  );
+  const start = options.indent + widths.reduce((sum, width) => sum + width + GAP, 0);
+  const lastWidth = Math.max(MIN_LAST_WIDTH, options.columns - start);
+  return rows.flatMap((row) => {
+    const head = widths.map((width, at) => {
+      const isRight = options.right?.includes(at) ?? false;
+      return padded(row[at]!, width, isRight) + " ".repeat(GAP);
+    });
+    return wrapWords(textOf(row[last]!), lastWidth).map((line, at) => {
+      const before = at === 0 ? " ".repeat(options.indent) + head.join("") : " ".repeat(start);
+      return (before + (line && painted(row[last]!, line))).trimEnd();
+    });
+  });
+}
+
+/** Lines of at most `width` columns; a word that is longer stays whole. There is always a line. */
+export function wrapWords(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}
+
+function textOf(cell: Cell): string {
+  return typeof cell === "string" ? cell : cell.text;
+}
+
+function painted(cell: Cell, text: string): string {
+  return typeof cell === "string" ? text : cell.paint(text);
+}
+
+/** Spaces are not painted: an underline or a background would show. */
+function padded(cell: Cell, width: number, isRight: boolean): string {
+  const text = textOf(cell);
+  const spaces = " ".repeat(width - text.length);
+  return isRight ? spaces + painted(cell, text) : painted(cell, text) + spaces;
+}

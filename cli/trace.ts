@@ -1,0 +1,19 @@
+/**
+ * The wire trace of `-v`.
+ *
+ * @module
+ */
+
+import type { Trace } from "../lib/stream.ts";
+import type { Output } from "./context.ts";
+
+/** Shows each message as a line, with the milliseconds since now. */
+export async function traceTo({ style, write }: Output): Promise<Trace> {
+  const { describeMessage } = await import("../lib/wire/describe.ts");
+  const startMs = performance.now();
+  return (direction, bytes, fds) => {
+    const time = (performance.now() - startMs).toFixed(1).padStart(8);
+    const arrow = direction === "sent" ? style.cyan("->") : style.green("<-");
+    write(`${style.dim(`${time} ms`)} ${arrow} ${describeMessage(bytes, { fds })}\n`);
+  };
+}

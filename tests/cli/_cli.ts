@@ -1,0 +1,94 @@
+/**
+ * The command line under test: in this process with a context of memory, or as a process of its own.
+ */
+
+import { assertEquals } from "@std/assert";
+import type { Context, Output } from "../../cli/context.ts";
+import { main } from "../../cli/main.ts";
+import { PLAIN, type Style } from "../../cli/style.ts";
+import { libc } from "../../ffi/libc.ts";
+import { idle } from "../../ffi/poller.ts";
+
+libc(); // opened once for all tests, which then leave nothing open
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const GOLDEN = new URL("./golden/", import.meta.url);
+
+/** What a command line left behind. */
+export interface Outcome {
+  code: number;
+  out: string;
+  err: string;
+}
+
+/** Runs a command line in this process. */
+export async function runHere(
+  args: string[],
+  { style = PLAIN, signal = new AbortController().signal }: {
+    style?: Style;
+    signal?: AbortSignal;
+  } = {},
+): Promise<Outcome> {
+  const texts = { out: "", err: "" };
+  const output = (key: "out" | "err"): Output => ({
+    isTerminal: false,
+    columns: 80,
+    style,
+    write: (text) => void (texts[key] += text),
+  });
+  const context: Context = { out: output("out"), err: output("err"), signal };
+  return { code: await main(args, context), ...texts };
+}
+
+/** What a process of its own is given. */
+export interface SpawnOptions {
+  /** Where it runs. */
+  cwd?: string;
+  /** All of its environment that matters. */
+  env?: Record<string, string>;
+  /** Deno's permissions; default those that the documentation asks for, with nothing else to read. */
+  permissions?: string[];
+}
+
+/** Starts a command line as a process of its own. */
+export function spawn(args: string[], options: SpawnOptions = {}): Deno.ChildProcess {
+  const permissions = options.permissions ?? ["--allow-ffi", `--allow-read=${ROOT}`];
+  const run = ["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`, ...permissions];
+  return new Deno.Command(Deno.execPath(), {
+    args: [...run, `${ROOT}cli/main.ts`, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "", FORCE_COLOR: "", ...options.env },
+    ...(options.cwd && { cwd: options.cwd }),
+  }).spawn();
+}
+
+/** Runs a command line as a process of its own. */
+export async function runThere(args: string[], options: SpawnOptions = {}): Promise<Outcome> {
+  const { code, stdout, stderr } = await spawn(args, options).output();
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+}
+
+/**
+ * Compares with the file `golden/NAME`. After a change that is meant, write the files anew with
+ * `VFU_UPDATE_GOLDEN=1 deno test -A tests/cli`, and read what changed.
+ */
+export function assertGolden(name: string, actual: string): void {
+  const file = new URL(name, GOLDEN);
+  if (Deno.env.get("VFU_UPDATE_GOLDEN") === "1") Deno.writeTextFileSync(file, actual);
+  assertEquals(actual, Deno.readTextFileSync(file), `${name} differs`);
+}
+
+/** A folder that lasts as long as the test. The servers in it are closed before it goes. */
+export function temporaryFolder(): { path: string } & AsyncDisposable {
+  const path = Deno.makeTempDirSync({ prefix: "vfu-cli-" });
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await idle();
+      Deno.removeSync(path, { recursive: true });
+    },
+  };
+}

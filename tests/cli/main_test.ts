@@ -1,0 +1,117 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Interrupted } from "../../cli/context.ts";
+import { COLOURED } from "../../cli/style.ts";
+import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
+import { serveOddly } from "./_server.ts";
+
+Deno.test("main() shows its help with --help", async () => {
+  const { code, out, err } = await runHere(["--help"]);
+  assertEquals([code, err], [0, ""]);
+  assertGolden("help.txt", out);
+});
+
+Deno.test("main() shows the help of a subcommand in either way", async () => {
+  const { code, out, err } = await runHere(["probe", "--help"]);
+  assertEquals([code, err], [0, ""]);
+  assertGolden("probe-help.txt", out);
+  assertEquals(await runHere(["help", "probe"]), { code, out, err });
+});
+
+Deno.test("main() shows its version", async () => {
+  const { code, out } = await runHere(["--version"]);
+  assertEquals(code, 0);
+  assertMatch(out, /^vfu \d+\.\d+\.\d+\n$/);
+});
+
+Deno.test("main() shows its help as an error when nothing is asked for", async () => {
+  const { code, out, err } = await runHere([]);
+  assertEquals([code, out], [2, ""]);
+  assertGolden("help.txt", err);
+});
+
+Deno.test("main() returns 2 and writes one line when the usage is wrong", async (t) => {
+  const wrong: [args: string[], line: string][] = [
+    [["prob"], "Unknown command 'prob' (Did you mean probe?)"],
+    [["frobnicate"], "Unknown command 'frobnicate'"],
+    [["--verson"], "Unknown option '--verson' (Did you mean --version?)"],
+    [["probe"], "Missing required argument 'socket'"],
+    [["probe", "--jsn", "x"], "Unknown option '--jsn' (Did you mean --json?)"],
+    [["probe", "x", "y"], "Too many arguments for 'probe'. Expected 1 argument but got 2."],
+    [
+      ["probe", "x", "--json", "--lspci"],
+      "Option '--json' cannot be used with option '--lspci'",
+    ],
+    [
+      ["probe", "x", "--timeout", "soon"],
+      "Option '--timeout <duration>' argument 'soon' is invalid. " +
+      "Write a number and a unit, as 500ms, 2s or 1m",
+    ],
+  ];
+  for (const [args, line] of wrong) {
+    await t.step(args.join(" "), async () => {
+      assertEquals(await runHere(args), { code: 2, out: "", err: `vfu: ${line}\n` });
+    });
+  }
+});
+
+Deno.test("main() colours headings and complaints when the style has colours", async () => {
+  const { out } = await runHere(["--help"], { style: COLOURED });
+  assertStringIncludes(out, "\x1b[1mUsage:\x1b[22m vfu");
+  const { err } = await runHere(["prob"], { style: COLOURED });
+  assertStringIncludes(err, "\x1b[31mvfu:\x1b[39m Unknown");
+});
+
+Deno.test("main() returns 130 and is silent when it is interrupted", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/silent.sock`;
+  using _server = serveOddly(path, () => "silence");
+  const controller = new AbortController();
+  const running = runHere(["probe", path], { signal: controller.signal });
+  setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
+  assertEquals(await running, { code: 130, out: "", err: "" });
+});
+
+Deno.test("vfu ends with 130 at Ctrl-C, with 143 at SIGTERM", async () => {
+  await using folder = temporaryFolder();
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    const path = `${folder.path}/${signal}.sock`;
+    const connected = Promise.withResolvers<void>();
+    using _server = serveOddly(path, () => {
+      connected.resolve();
+      return "silence";
+    });
+    const child = spawn(["probe", path]);
+    await connected.promise;
+    child.kill(signal);
+    const output = await child.output();
+    assertEquals([output.code, output.stdout.length, output.stderr.length], [code, 0, 0]);
+  }
+});
+
+Deno.test("vfu ends quietly when nobody reads its output", async () => {
+  const child = spawn(["--help"]);
+  await child.stdout.cancel();
+  const [{ code }, err] = await Promise.all([child.status, new Response(child.stderr).text()]);
+  assertEquals([code, err], [0, ""]);
+});
+
+Deno.test("vfu says which permission it lacks", async () => {
+  const { code, out, err } = await runThere(["probe", "x.sock"], { permissions: [] });
+  assertEquals([code, out], [1, ""]);
+  assertMatch(err, /^vfu: .*--allow-ffi.*\n$/);
+});
+
+Deno.test("vfu colours a pipe when FORCE_COLOR says so and it may look", async () => {
+  const red = "\x1b[31mvfu:\x1b[39m Unknown";
+  const isRed = async (env: Record<string, string>, permissions: string[]) =>
+    (await runThere(["prob"], { env, permissions })).err.startsWith(red);
+  const allowed = ["--allow-env=FORCE_COLOR"];
+  assertEquals(
+    await Promise.all([
+      isRed({ FORCE_COLOR: "1" }, allowed),
+      isRed({ FORCE_COLOR: "1" }, []),
+      isRed({}, allowed),
+    ]),
+    [true, false, false],
+  );
+});
