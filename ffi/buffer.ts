@@ -4,6 +4,18 @@
  * @module
  */
 
+import { libc } from "./libc.ts";
+
+/**
+ * Zeroed memory that is never freed, also not when its thread ends: for a nonblocking call, which goes on writing after the
+ * Worker that made it was terminated.
+ */
+export function lastingBytes(size: number): Uint8Array<ArrayBuffer> {
+  const pointer = libc().calloc(1n, BigInt(size));
+  if (pointer === null) throw new RangeError(`Cannot allocate ${size} bytes`);
+  return new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(pointer, size));
+}
+
 /**
  * Bytes whose address was taken once. Taking it costs 360 ns, a system call 500: so the buffers of hot paths are
  * made once and kept.

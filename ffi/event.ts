@@ -21,6 +21,8 @@ export const POLLHUP = 16;
 /** The descriptor is not open (output only). */
 export const POLLNVAL = 32;
 
+const BRIEF_NS = 100_000n;
+
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
 
@@ -141,8 +143,20 @@ export class EventFd implements Disposable {
 
 /** A set of pollfds with a known address. */
 export class PollSet {
-  #buffer = new IoBuffer(8 * pollfd.SIZE);
+  readonly #allocate: (size: number) => Uint8Array<ArrayBuffer>;
+  #buffer: IoBuffer;
   #count = 0;
+  #brief: IoBuffer | undefined; // struct timespec
+
+  /**
+   * Makes an empty set.
+   *
+   * @param allocate where its memory comes from; `lastingBytes` for `waitAsync`
+   */
+  constructor(allocate = (size: number): Uint8Array<ArrayBuffer> => new Uint8Array(size)) {
+    this.#allocate = allocate;
+    this.#buffer = new IoBuffer(allocate(8 * pollfd.SIZE));
+  }
 
   /** How many entries there are. */
   get count(): number {
@@ -157,7 +171,7 @@ export class PollSet {
   /** Adds an entry: a descriptor and what to wait for (POLLIN, POLLOUT). */
   add(fd: number, events: number): void {
     if ((this.#count + 1) * pollfd.SIZE > this.#buffer.length) {
-      const larger = new IoBuffer(this.#buffer.length * 2);
+      const larger = new IoBuffer(this.#allocate(this.#buffer.length * 2));
       larger.bytes.set(this.#buffer.bytes);
       this.#buffer = larger;
     }
@@ -186,6 +200,20 @@ export class PollSet {
     if (errno === EINTR) return 0;
     if (errno !== 0) throw new SystemError("poll", errno);
     return result;
+  }
+
+  /**
+   * Blocks the thread until an entry is ready, for a tenth of a millisecond at most: no longer than a peer takes that is about to
+   * ask again, and too short for the event loop to mind.
+   *
+   * @returns how many entries are ready; 0 if none is, or it failed
+   */
+  waitBriefly(): number {
+    this.#brief ??= new IoBuffer(new Uint8Array(new BigInt64Array([0n, BRIEF_NS]).buffer));
+    return Math.max(
+      0,
+      libc().ppoll(this.#buffer.pointer, BigInt(this.#count), this.#brief.pointer, null),
+    );
   }
 
   /** Waits on Deno's thread pool. The set must not change until the promise is settled. Below 0: it failed. */

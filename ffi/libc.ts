@@ -65,9 +65,15 @@ const SYMBOLS = {
     result: "i32",
     nonblocking: true,
   },
+  // int ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout, const sigset_t *mask)
+  ppoll: { parameters: ["pointer", "usize", "pointer", "pointer"], result: "i32" },
   // int eventfd(unsigned initval, int flags)
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
 
+  // void *calloc(size_t count, size_t size)
+  calloc: { parameters: ["usize", "usize"], result: "pointer" },
+  // int clock_gettime(clockid_t clock, struct timespec *time)
+  clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
   // int memfd_create(const char *name, unsigned flags)
   memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
   // int ftruncate(int fd, off_t length)

@@ -11,6 +11,8 @@ import { check, cString, libc } from "./libc.ts";
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_NORESERVE = 0x4000;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
@@ -31,19 +33,20 @@ export const MAX_MAPPING = 2 ** 32;
  *
  * @param size in bytes, at least 1
  * @throws {SystemError} as memfd_create(2), ftruncate(2) or fcntl(2) fail
+ * @throws {RangeError} if the size is no whole number from 1, or there is a NUL in the name
  */
 export function createMemfd(name: string, size: number): OwnedFd {
+  if (!Number.isSafeInteger(size) || size < 1) {
+    throw new RangeError(`Cannot make a memfd of ${size} bytes: at least 1 is needed`);
+  }
   const c = libc();
-  const bytes = cString(name);
-  const fd = new OwnedFd(
-    check(
-      c.memfd_create(Deno.UnsafePointer.of(bytes), MFD_CLOEXEC | MFD_ALLOW_SEALING),
-      "memfd_create",
-    ),
-  );
+  const doing = `Cannot make a memfd of ${size} bytes`;
+  const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  const fd = new OwnedFd(check(doing, "memfd_create", c.memfd_create(cString(name), flags)));
   try {
-    check(c.ftruncate(fd.fd, BigInt(size)), "ftruncate", `Cannot make ${size} bytes of memory`);
-    check(c.fcntl(fd.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), "fcntl");
+    const seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    check(doing, "ftruncate", c.ftruncate(fd.fd, BigInt(size)));
+    check(doing, "fcntl", c.fcntl(fd.fd, F_ADD_SEALS, seals));
     return fd;
   } catch (error) {
     fd.close();
@@ -57,6 +60,12 @@ export function createMemfd(name: string, size: number): OwnedFd {
  * Contract: there is exactly one ArrayBuffer for it. `close` detaches that first, so every view of it has length 0
  * before the memory goes: an access after close finds nothing, and never faults. A peer's file is checked to be long enough
  * when it is mapped; a peer that shrinks it later can still raise SIGBUS, which only a sealed file rules out.
+ *
+ * A mapping that is not writable shows what others write, until it is written to: that never faults and never leaves
+ * this process, but the page written to shows nothing of the others' any more. (JavaScript has no read-only memory;
+ * a page that really can't be written would end the process.)
+ *
+ * Who detaches the buffer (by transferring it to a Worker) takes the memory with it: it stays mapped, and `close` throws.
  *
  * @example
  * ```ts
@@ -106,8 +115,9 @@ export class Mapping implements Disposable {
       );
     }
     const c = libc();
-    const prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    const pointer = c.mmap(null, BigInt(length), prot, MAP_SHARED, fd.fd, offset);
+    const prot = PROT_READ | PROT_WRITE;
+    const flags = writable ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
+    const pointer = c.mmap(null, BigInt(length), prot, flags, fd.fd, offset);
     const errno = c.errno[0]!; // meant only if it failed, but it has to be read here
     if (pointer === null || Deno.UnsafePointer.value(pointer) === MAP_FAILED) {
       throw new SystemError("mmap", errno, `Cannot map ${length} bytes`);
@@ -120,7 +130,7 @@ export class Mapping implements Disposable {
     return this.#buffer;
   }
 
-  /** The memory as bytes: a new view of the same. */
+  /** The memory as bytes: a new view of the same. A TypeError after close. */
   get bytes(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#buffer);
   }
@@ -130,7 +140,11 @@ export class Mapping implements Disposable {
     return this.#pointer !== null;
   }
 
-  /** Detaches every view, then unmaps. A second close does nothing. */
+  /**
+   * Detaches every view, then unmaps. A second close does nothing.
+   *
+   * @throws {TypeError} if somebody else detached the buffer
+   */
   close(): void {
     if (this.#pointer === null) return;
     this.#buffer.transfer(0);

@@ -7,6 +7,8 @@
  * @module
  */
 
+import { lastingBytes } from "./buffer.ts";
+import { monotonicMs } from "./clock.ts";
 import { EventFd, POLLIN, PollSet } from "./event.ts";
 
 /** A descriptor that is being watched. */
@@ -16,11 +18,12 @@ export class Watch implements Disposable {
     readonly fd: number,
     readonly events: number,
     readonly onReady: (revents: number) => void,
+    readonly lingers: boolean,
   ) {}
 
   /** Stops watching. Its callback is not called any more; the descriptor may be closed right after. */
   close(): void {
-    if (watches.delete(this)) wake();
+    if (watches.delete(this)) change();
   }
 
   /** The same as `close`. */
@@ -29,9 +32,14 @@ export class Watch implements Disposable {
   }
 }
 
+/** How long timers, promises and signals may wait while peers keep coming back at once. */
+const LINGER_MS = 2;
+
 const watches = new Set<Watch>();
 let wakeEvent: EventFd | undefined;
+let set: PollSet | undefined; // one for the thread: its memory is never freed
 let running: Promise<void> | undefined; // settled when `run` ends
+let changed = true; // whether the set is not what is watched
 let polling = false; // whether it is inside poll, with a set that is then fixed
 
 /**
@@ -41,56 +49,88 @@ let polling = false; // whether it is inside poll, with a set that is then fixed
  * closes the Watch; it does not throw.
  *
  * @param events POLLIN, POLLOUT or both
+ * @param lingers the peer is likely to be back in microseconds, as the client of a server is: after it was ready, the thread waits
+ *   for it briefly before it goes back to the event loop, which costs ten times as much
+ * @throws {SystemError} if there is no descriptor left for the eventfd that wakes the poll
  */
-export function watch(fd: number, events: number, onReady: (revents: number) => void): Watch {
-  const entry = new Watch(fd, events, onReady);
+export function watch(
+  fd: number,
+  events: number,
+  onReady: (revents: number) => void,
+  lingers = false,
+): Watch {
+  wakeEvent ??= new EventFd();
+  const entry = new Watch(fd, events, onReady, lingers);
   watches.add(entry);
-  if (running === undefined) running = run();
-  else wake();
+  change();
+  running ??= run(wakeEvent);
   return entry;
 }
 
 /** Settled when nothing is watched and the poll has ended: what a test waits for before it counts descriptors. */
 export async function idle(): Promise<void> {
-  await running;
+  while (running !== undefined) await running;
 }
 
-function wake(): void {
+/** The set is not what is watched any more. */
+function change(): void {
+  changed = true;
   if (polling) wakeEvent!.signal();
 }
 
-async function run(): Promise<void> {
-  wakeEvent ??= new EventFd();
-  const set = new PollSet();
+async function run(event: EventFd): Promise<void> {
+  set ??= new PollSet(lastingBytes);
   const polled: Watch[] = [];
+  let turnStart = -Infinity; // since when the event loop has not had its turn; -Infinity: it is not to be kept waiting
   try {
     // A turn of the event loop passes first: what is watched and unwatched within it costs no system call.
     await Promise.resolve();
     while (watches.size > 0) {
-      set.clear();
-      set.add(wakeEvent.fd, POLLIN);
-      polled.length = 0;
-      for (const entry of watches) {
-        set.add(entry.fd, entry.events);
-        polled.push(entry);
+      if (changed) fill(set, polled, event);
+      let ready = 0;
+      if (turnStart + LINGER_MS > monotonicMs()) ready = set.waitBriefly();
+      if (ready === 0) {
+        polling = true;
+        ready = await set.waitAsync();
+        polling = false;
+        turnStart = -Infinity;
       }
-      polling = true;
-      const ready = await set.waitAsync();
-      polling = false;
       if (ready < 0) continue; // EINTR, or ENOMEM: its errno is out of reach, and poll has no other failure
-      if (set.revents(0) !== 0) wakeEvent.take();
-      for (const [i, entry] of polled.entries()) {
+      if (set.revents(0) !== 0) event.take();
+      let lingers = false;
+      for (let i = 0; i < polled.length; i++) {
         const revents = set.revents(i + 1);
-        if (revents !== 0 && watches.has(entry)) entry.onReady(revents);
+        const entry = polled[i]!;
+        if (revents === 0 || !watches.has(entry)) continue;
+        entry.onReady(revents);
+        lingers ||= entry.lingers;
       }
-      await settle();
+      if (!lingers) {
+        turnStart = -Infinity;
+        await settle();
+      } else {
+        if (turnStart === -Infinity) turnStart = monotonicMs();
+        await undefined; // what was completed continues
+      }
     }
   } finally {
     polling = false;
     running = undefined;
     // Nothing is watched: no descriptor of ours stays open either.
-    wakeEvent?.close();
+    event.close();
     wakeEvent = undefined;
+  }
+}
+
+/** Puts what is watched into the set, behind the event that wakes it. */
+function fill(set: PollSet, polled: Watch[], event: EventFd): void {
+  changed = false;
+  set.clear();
+  set.add(event.fd, POLLIN);
+  polled.length = 0;
+  for (const entry of watches) {
+    set.add(entry.fd, entry.events);
+    polled.push(entry);
   }
 }
 

@@ -10,12 +10,13 @@
 
 import { IoBuffer } from "./buffer.ts";
 import { EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, SystemError } from "./errno.ts";
-import { OwnedFd } from "./fd.ts";
-import { check, type Libc, libc } from "./libc.ts";
+import { type FileStat, OwnedFd, statPath } from "./fd.ts";
+import { check, cString, type Libc, libc } from "./libc.ts";
 import { cmsghdr, cmsgLength, cmsgSpace, iovec, msghdr, sockaddrUn, timeval } from "./structs.ts";
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
@@ -48,6 +49,8 @@ class MessageHeader {
   readonly #vectorWords: Uint32Array;
   readonly #vectorBases: BigUint64Array;
   readonly #flags: Int32Array;
+  /** What the vectors point at: an address keeps nothing alive. */
+  readonly #buffers: [IoBuffer?, IoBuffer?] = [];
 
   constructor(controlSize: number) {
     this.#control = new IoBuffer(controlSize);
@@ -65,13 +68,14 @@ class MessageHeader {
     this.#words[msghdr.iovlen / 4] = count;
   }
 
-  /** Points vector `index` at `length` bytes of `buffer` from `start`. */
+  /** Points vector `index` at `length` bytes of `buffer` from `start`; none at all would look like the end of a stream. */
   setVector(index: 0 | 1, buffer: IoBuffer, start: number, length: number): void {
-    if (start < 0 || length < 0 || start + length > buffer.length) {
+    if (!(start >= 0 && length >= 1 && start + length <= buffer.length)) {
       throw new RangeError(
         `Cannot use bytes ${start} to ${start + length} of a buffer of ${buffer.length}`,
       );
     }
+    this.#buffers[index] = buffer;
     this.#vectorBases[index * 2] = start === 0 ? buffer.address : buffer.address + BigInt(start);
     this.#vectorWords[index * 4 + 2] = length; // low half; the high one stays 0
   }
@@ -126,7 +130,7 @@ class MessageHeader {
   }
 }
 
-const NO_FDS: OwnedFd[] = [];
+const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
 
 /** One end of a connected UNIX stream socket. */
 export class UnixSocket implements Disposable {
@@ -136,8 +140,8 @@ export class UnixSocket implements Disposable {
   readonly #in = new MessageHeader(cmsgSpace(MAX_FDS_PER_MESSAGE));
   #receiveTimeoutMs = 0; // what SO_RCVTIMEO is set to; 0 is the kernel's own default, none
 
-  /** The descriptors that came with the last `receive`. The caller takes them over. */
-  receivedFds: OwnedFd[] = NO_FDS;
+  /** The descriptors that came with the last `receive`. They are the caller's, before the next `receive` forgets them. */
+  receivedFds: readonly OwnedFd[] = NO_FDS;
   /** Whether the last `receive` lost descriptors (MSG_CTRUNC), as when this process has too many open. */
   fdsLost = false;
 
@@ -154,26 +158,17 @@ export class UnixSocket implements Disposable {
    */
   static adopt(fd: number): UnixSocket {
     const c = libc();
+    const doing = `Cannot use file descriptor ${fd}`;
     const option = (name: number) => {
       const value = new Int32Array(1);
       const length = new Uint32Array([4]);
-      check(
-        c.getsockopt(
-          fd,
-          SOL_SOCKET,
-          name,
-          Deno.UnsafePointer.of(value),
-          Deno.UnsafePointer.of(length),
-        ),
-        "getsockopt",
-        `Cannot use file descriptor ${fd}`,
-      );
+      check(doing, "getsockopt", c.getsockopt(fd, SOL_SOCKET, name, value, length));
       return value[0];
     };
     if (option(SO_DOMAIN) !== AF_UNIX || option(SO_TYPE) !== SOCK_STREAM) {
-      throw new TypeError(`Cannot use file descriptor ${fd}: it is not a UNIX stream socket`);
+      throw new TypeError(`${doing}: it is not a UNIX stream socket`);
     }
-    check(c.fcntl(fd, F_SETFD, FD_CLOEXEC), "fcntl");
+    check(doing, "fcntl", c.fcntl(fd, F_SETFD, FD_CLOEXEC));
     return new UnixSocket(new OwnedFd(fd));
   }
 
@@ -187,18 +182,17 @@ export class UnixSocket implements Disposable {
    */
   static connect(path: string): UnixSocket | undefined {
     const c = libc();
+    const doing = `Cannot connect to ${path}`;
     const address = socketAddress(path);
-    const fd = new OwnedFd(
-      check(c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket"),
-    );
-    const result = c.connect(fd.fd, Deno.UnsafePointer.of(address), address.length);
+    const fd = makeSocket(doing, SOCK_STREAM);
+    const result = c.connect(fd.fd, address, address.length);
     const errno = result < 0 ? c.errno[0]! : 0;
     if (errno !== 0) {
       fd.close();
       if (errno === EAGAIN || errno === EINPROGRESS || errno === EINTR) return undefined;
-      throw new SystemError("connect", errno, `Cannot connect to ${path}`);
+      throw new SystemError("connect", errno, doing);
     }
-    check(c.fcntl(fd.fd, F_SETFL, 0), "fcntl"); // blocking again: `receive` says MSG_DONTWAIT where it means it
+    check(doing, "fcntl", c.fcntl(fd.fd, F_SETFL, 0)); // blocking again: `receive` says MSG_DONTWAIT where it means it
     return new UnixSocket(fd);
   }
 
@@ -206,8 +200,9 @@ export class UnixSocket implements Disposable {
   static pair(): [UnixSocket, UnixSocket] {
     const fds = new Int32Array(2);
     check(
-      libc().socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, Deno.UnsafePointer.of(fds)),
+      "Cannot make a pair of sockets",
       "socketpair",
+      libc().socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds),
     );
     return [new UnixSocket(new OwnedFd(fds[0]!)), new UnixSocket(new OwnedFd(fds[1]!))];
   }
@@ -227,7 +222,7 @@ export class UnixSocket implements Disposable {
    *
    * @param buffer where the bytes are
    * @param start the first of them
-   * @param length how many, at least 1
+   * @param length how many, at least 1: a RangeError else, and if the buffer does not hold them
    * @param fds descriptors to pass; the kernel duplicates them, they stay the caller's
    * @param tail more bytes to send right behind, whole
    * @returns how many bytes the kernel took, or a negative errno
@@ -289,14 +284,9 @@ export class UnixSocket implements Disposable {
     value[timeval.sec / 8] = BigInt(Math.trunc(timeoutMs / 1000));
     value[timeval.usec / 8] = BigInt(Math.max(1, Math.trunc((timeoutMs % 1000) * 1000)));
     check(
-      this.#libc.setsockopt(
-        this.#fd.fd,
-        SOL_SOCKET,
-        SO_RCVTIMEO,
-        Deno.UnsafePointer.of(value),
-        timeval.SIZE,
-      ),
+      "Cannot set how long a receive waits",
       "setsockopt",
+      this.#libc.setsockopt(this.#fd.fd, SOL_SOCKET, SO_RCVTIMEO, value, timeval.SIZE),
     );
     this.#receiveTimeoutMs = timeoutMs;
   }
@@ -306,7 +296,7 @@ export class UnixSocket implements Disposable {
     this.#libc.shutdown(this.#fd.fd, SHUT_RDWR); // fails if the peer is gone already, which is as good
   }
 
-  /** Closes the descriptor, and those received that nobody took. */
+  /** Closes the descriptor. Those received are the caller's, as ever. */
   close(): void {
     this.#fd.close();
   }
@@ -324,15 +314,15 @@ export class UnixSocket implements Disposable {
 
 /** A listening UNIX stream socket. Its file is removed when it is closed. */
 export class UnixListener implements Disposable {
-  /** Where it listens; undefined if the descriptor was handed over. */
-  readonly path: string | undefined;
+  /** Where it listens. */
+  readonly path: string;
   readonly #fd: OwnedFd;
-  readonly #inode: bigint | number | null | undefined;
+  readonly #inode: bigint;
 
-  private constructor(fd: OwnedFd, path: string | undefined) {
+  private constructor(fd: OwnedFd, path: string) {
     this.#fd = fd;
     this.path = path;
-    this.#inode = path === undefined ? undefined : Deno.lstatSync(path).ino;
+    this.#inode = statPath(path).inode;
   }
 
   /**
@@ -343,18 +333,13 @@ export class UnixListener implements Disposable {
    */
   static listen(path: string, backlog = 16): UnixListener {
     const c = libc();
+    const doing = `Cannot listen on ${path}`;
     const address = socketAddress(path);
-    removeIfStale(path);
-    const fd = new OwnedFd(
-      check(c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket"),
-    );
+    if (isStale(doing, path, address)) c.unlink(cString(path)); // if that fails, so does bind
+    const fd = makeSocket(doing, SOCK_STREAM);
     try {
-      check(
-        c.bind(fd.fd, Deno.UnsafePointer.of(address), address.length),
-        "bind",
-        `Cannot listen on ${path}`,
-      );
-      check(c.listen(fd.fd, backlog), "listen", `Cannot listen on ${path}`);
+      check(doing, "bind", c.bind(fd.fd, address, address.length));
+      check(doing, "listen", c.listen(fd.fd, backlog));
       return new UnixListener(fd, path);
     } catch (error) {
       fd.close();
@@ -384,22 +369,16 @@ export class UnixListener implements Disposable {
     if (fd >= 0) return new UnixSocket(new OwnedFd(fd));
     const errno = c.errno[0]!;
     if (errno === EAGAIN || errno === EINTR) return undefined;
-    throw new SystemError(
-      "accept4",
-      errno,
-      `Cannot accept a connection on ${this.path ?? "the socket"}`,
-    );
+    throw new SystemError("accept4", errno, `Cannot accept a connection on ${this.path}`);
   }
 
   /** Stops listening and removes the socket's file, unless another one has taken its place. */
   close(): void {
-    this.#fd.close();
-    if (this.path === undefined) return;
-    try {
-      if (Deno.lstatSync(this.path).ino === this.#inode) Deno.removeSync(this.path);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    // First the file, then the socket: while that is open, its inode number is nobody else's.
+    if (this.isOpen && statIfAny(this.path)?.inode === this.#inode) {
+      libc().unlink(cString(this.path));
     }
+    this.#fd.close();
   }
 
   /** Closes it if it is still open. */
@@ -408,13 +387,30 @@ export class UnixListener implements Disposable {
   }
 }
 
-function removeIfStale(path: string): void {
+/** A socket that does not block and is not inherited. */
+function makeSocket(doing: string, type: number): OwnedFd {
+  const flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+  return new OwnedFd(check(doing, "socket", libc().socket(AF_UNIX, type | flags, 0)));
+}
+
+/**
+ * Whether a socket file is left that belongs to no open socket. It is asked with a socket of another type: a live
+ * one refuses that (EPROTOTYPE) unnoticed by its owner, who might serve one connection only; and so does one that
+ * is bound and about to listen. What else is wrong with the path, bind will say.
+ */
+function isStale(doing: string, path: string, address: Uint8Array<ArrayBuffer>): boolean {
+  const c = libc();
+  using probe = makeSocket(doing, SOCK_DGRAM);
+  const result = c.connect(probe.fd, address, address.length);
+  const errno = result < 0 ? c.errno[0]! : 0;
+  return errno === ECONNREFUSED && statIfAny(path)?.isSocket === true;
+}
+
+function statIfAny(path: string): FileStat | undefined {
   try {
-    if (!Deno.lstatSync(path).isSocket) return; // bind says EADDRINUSE
-    UnixSocket.connect(path)?.close();
-  } catch (error) {
-    if (error instanceof SystemError && error.errno === ECONNREFUSED) Deno.removeSync(path);
-    else if (!(error instanceof Deno.errors.NotFound || error instanceof SystemError)) throw error;
+    return statPath(path);
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,0 +1,269 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { EventFd, POLLIN, POLLOUT, PollSet } from "../../ffi/event.ts";
+import { idle, type Watch, watch } from "../../ffi/poller.ts";
+import { UnixSocket } from "../../ffi/socket.ts";
+import { testFds } from "../_fds.ts";
+import { run, runJson } from "./_subprocess.ts";
+
+/** Lets the event loop turn until a condition holds, for 2 s at most. */
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 2000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error("The condition did not come to hold in 2 s");
+    await sleep(1);
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+testFds("watch() calls back when the descriptor is ready, and as often as it is", async () => {
+  using event = new EventFd();
+  const counts: bigint[] = [];
+  using _watch = watch(event.fd, POLLIN, (revents) => {
+    assertEquals(revents, POLLIN);
+    counts.push(event.take());
+  });
+  await sleep(5);
+  assertEquals(counts, []);
+  event.signal(2n);
+  await until(() => counts.length === 1);
+  event.signal(3n);
+  await until(() => counts.length === 2);
+  await sleep(5);
+  assertEquals(counts, [2n, 3n]);
+});
+
+testFds("watch() reports what is ready already, and the peer's close", async () => {
+  const [a, b] = UnixSocket.pair();
+  const seen: number[] = [];
+  const writable = watch(a.fd, POLLIN | POLLOUT, (revents) => {
+    seen.push(revents);
+    writable.close();
+  });
+  await until(() => seen.length === 1);
+  const gone = watch(a.fd, POLLIN, (revents) => {
+    seen.push(revents);
+    gone.close();
+  });
+  b.close();
+  await until(() => seen.length === 2);
+  assertEquals(seen, [POLLOUT, POLLIN | 16]);
+  a.close();
+});
+
+testFds(
+  "a Watch that was closed is not called, even if its descriptor was ready before",
+  async () => {
+    using event = new EventFd();
+    event.signal();
+    let calls = 0;
+    watch(event.fd, POLLIN, () => calls++).close();
+    const other = watch(event.fd, POLLIN, () => calls++);
+    await Promise.resolve();
+    await Promise.resolve(); // the poll is under way, and may have ended
+    const before = calls;
+    other.close();
+    other.close();
+    other[Symbol.dispose]();
+    await idle();
+    await sleep(5);
+    assertEquals(calls, before);
+  },
+);
+
+testFds(
+  "a callback may close its own watch, close others that are ready, and add new ones",
+  async () => {
+    const events = Array.from({ length: 3 }, () => new EventFd());
+    const calls: string[] = [];
+    const watches: Watch[] = events.map((event, i) =>
+      watch(event.fd, POLLIN, () => {
+        calls.push(`first ${i}`);
+        for (const entry of watches) entry.close();
+        const again = watch(event.fd, POLLIN, () => {
+          calls.push(`second ${event.take()}`);
+          again.close();
+        });
+      })
+    );
+    await sleep(5);
+    for (const event of events) event.signal(); // all three in one poll or the next: the first closes the others
+    await until(() => calls.length === 2);
+    await idle();
+    assertEquals(calls, ["first 0", "second 1"]);
+    for (const event of events) event.close();
+  },
+);
+
+testFds(
+  "the number of a closed descriptor, given out again, is nothing to the old watch",
+  async () => {
+    for (let round = 0; round < 20; round++) {
+      const [a, b] = UnixSocket.pair();
+      let calls = 0;
+      const entry = watch(a.fd, POLLIN, () => calls++);
+      if (round % 2 === 1) await sleep(1); // inside poll
+      const number = a.fd;
+      entry.close();
+      a.close();
+      using event = new EventFd();
+      assertEquals(event.fd, number);
+      event.signal();
+      let news = 0;
+      using _news = watch(event.fd, POLLIN, () => news += Number(event.take()));
+      await until(() => news === 1);
+      assertEquals(calls, 0);
+      b.close();
+    }
+  },
+);
+
+testFds("the peer sees the end of a descriptor that was watched and closed", async () => {
+  const [a, b] = UnixSocket.pair();
+  const entry = watch(a.fd, POLLIN, () => {});
+  await sleep(2);
+  entry.close();
+  a.close();
+  let ended = 0;
+  using _end = watch(b.fd, POLLIN, (revents) => {
+    ended = revents;
+    _end.close();
+  });
+  await until(() => ended !== 0);
+  assertEquals(ended, POLLIN | 16);
+  b.close();
+});
+
+testFds("many watches share one poll", async () => {
+  const waitAsync = PollSet.prototype.waitAsync;
+  let outstanding = 0, most = 0, calls = 0;
+  PollSet.prototype.waitAsync = async function () {
+    most = Math.max(most, ++outstanding);
+    calls++;
+    try {
+      return await waitAsync.call(this);
+    } finally {
+      outstanding--;
+    }
+  };
+  try {
+    const events = Array.from({ length: 100 }, () => new EventFd());
+    const taken = new Set<number>();
+    const watches = events.map((event, i) =>
+      watch(event.fd, POLLIN, () => taken.add(Number(event.take()) * 1000 + i))
+    );
+    for (const event of events) event.signal();
+    await until(() => taken.size === 100);
+    for (const entry of watches) entry.close();
+    await idle();
+    assertEquals([most, outstanding], [1, 0]);
+    assert(calls < 10, `${calls} polls`);
+    for (const event of events) event.close();
+  } finally {
+    PollSet.prototype.waitAsync = waitAsync;
+  }
+});
+
+testFds(
+  "watching and unwatching within one turn makes no poll and leaves nothing open",
+  async () => {
+    using event = new EventFd();
+    for (let i = 0; i < 100; i++) watch(event.fd, POLLIN, () => {}).close();
+    await idle();
+    await idle();
+  },
+);
+
+testFds("a signal of the process does not end watching", async () => {
+  using event = new EventFd();
+  let calls = 0;
+  let signals = 0;
+  const listener = () => void signals++;
+  Deno.addSignalListener("SIGUSR2", listener);
+  using _watch = watch(event.fd, POLLIN, () => calls += Number(event.take()));
+  await sleep(2);
+  Deno.kill(Deno.pid, "SIGUSR2");
+  await until(() => signals === 1);
+  event.signal();
+  await until(() => calls === 1);
+  Deno.removeSignalListener("SIGUSR2", listener);
+});
+
+Deno.test("the process lives while something is watched, and ends when nothing is", async () => {
+  const { code, stdout, stderr } = await run(`
+    import { EventFd, POLLIN } from "ffi/event.ts";
+    import { watch } from "ffi/poller.ts";
+    const event = new EventFd();
+    const entry = watch(event.fd, POLLIN, () => { console.log("called"); entry.close(); });
+    Deno.unrefTimer(setTimeout(() => event.signal(), 50));
+  `);
+  assertEquals([code, stdout, stderr], [0, "called", ""]);
+});
+
+Deno.test("watch() throws when no descriptor is left, and works when one is again", async () => {
+  const result = await runJson(
+    `
+    import { EventFd, POLLIN } from "ffi/event.ts";
+    import { OwnedFd } from "ffi/fd.ts";
+    import { watch } from "ffi/poller.ts";
+    const event = new EventFd();
+    const codes = [], files = [];
+    const fill = () => { while (true) files.push(OwnedFd.open("/dev/null")); };
+    try { fill(); } catch (error) { codes.push(error.code); }
+    try { watch(event.fd, POLLIN, () => {}); } catch (error) { codes.push(error.code); }
+    files.pop().close();
+    event.signal(5n);
+    const count = await new Promise((resolve) => {
+      const entry = watch(event.fd, POLLIN, () => { entry.close(); resolve(Number(event.take())); });
+    });
+    console.log(JSON.stringify([...codes, count]));
+  `,
+    { maxFds: 100 },
+  );
+  assertEquals(result, ["EMFILE", "EMFILE", 5]);
+});
+
+testFds("a closed descriptor can't be watched by its owner", () => {
+  const event = new EventFd();
+  event.close();
+  assertThrows(() => watch(event.fd, POLLIN, () => {}), Error, "closed");
+});
+
+Deno.test("a poll that outlives its worker writes to memory that is still its own", async () => {
+  const result = await runJson(`
+    import { IoBuffer } from "ffi/buffer.ts";
+    import { UnixSocket } from "ffi/socket.ts";
+    const source = \`
+      import { watch } from "ffi/poller.ts";
+      const of = Deno.UnsafePointer.of, addresses = [];
+      Deno.UnsafePointer.of = (value) => {
+        const pointer = of(value);
+        if (value.byteLength === 64) addresses.push(Deno.UnsafePointer.value(pointer));
+        return pointer;
+      };
+      self.onmessage = ({ data }) => {
+        watch(data, 1, () => {});
+        setTimeout(() => self.postMessage(addresses), 30);
+      };
+    \`;
+    const [watched, peer] = UnixSocket.pair();
+    const file = Deno.makeTempFileSync({ suffix: ".ts" });
+    Deno.writeTextFileSync(file, source);
+    const worker = new Worker("file://" + file, { type: "module" });
+    worker.postMessage(watched.fd);
+    const addresses = await new Promise((resolve) => worker.onmessage = (event) => resolve(event.data));
+    const pollfds = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(addresses[0]), 16));
+    worker.terminate();
+    Deno.removeSync(file);
+    const sleep = () => new Promise((resolve) => setTimeout(resolve, 100));
+    await sleep();
+    const before = [pollfds[2] === watched.fd, pollfds[3]];
+    peer.send(new IoBuffer(1), 0, 1);
+    await sleep();
+    console.log(JSON.stringify([addresses.length, ...before, pollfds[2] === watched.fd, pollfds[3]]));
+    Deno.exit(0); // nothing reads what came: the worker's poll is over
+  `);
+  assertEquals(result, [1, true, POLLIN, true, POLLIN | POLLIN << 16]); // events, then revents
+});
