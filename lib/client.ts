@@ -16,6 +16,7 @@ import {
   DEFAULT_PGSIZES,
   DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
+  MAX_REGION_INFO_SIZE,
   MESSAGE_OVERHEAD,
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
@@ -82,16 +83,17 @@ export async function connect(
   options: ConnectOptions = {},
 ): Promise<Device> {
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  const deadline = performance.now() + timeoutMs;
   const socket = typeof target === "number"
-    ? UnixSocket.adopt(target)
-    : await openSocket(target, timeoutMs, options.signal);
+    ? adoptSocket(target)
+    : await openSocket(target, deadline, timeoutMs, options.signal);
   const proxy = new VfioProxy(socket, {
     role: "client",
     timeoutMs,
     ...(options.trace && { trace: options.trace }),
   });
   try {
-    return await negotiate(proxy, timeoutMs, options);
+    return await negotiate(proxy, Math.max(1, deadline - performance.now()), options);
   } catch (error) {
     proxy.close();
     throw error;
@@ -115,16 +117,22 @@ async function negotiate(
   const { major } = PROTOCOL_VERSION;
   const minor = options.minor ?? PROTOCOL_VERSION.minor;
   const maxFds = client.maxMsgFds ?? DEFAULT_MAX_MSG_FDS;
-  const reply = await proxy.request(
-    Command.VERSION,
-    encodeVersion({ major, minor, capabilities: client }),
-    {
-      timeoutMs,
-      maxReplyFds: options.twinSocket ? Math.max(1, maxFds) : 0,
-      doing: `agree on a version (proposed ${major}.${minor})`,
-      ...(options.signal && { signal: options.signal }),
-    },
-  );
+  const doing = `agree on a version (proposed ${major}.${minor})`;
+  let reply: Message;
+  try {
+    reply = await proxy.request(
+      Command.VERSION,
+      encodeVersion({ major, minor, capabilities: client }),
+      {
+        timeoutMs,
+        maxReplyFds: options.twinSocket ? Math.max(1, maxFds) : 0,
+        doing,
+        ...(options.signal && { signal: options.signal }),
+      },
+    );
+  } catch (error) {
+    throw explainSilence(error, doing);
+  }
   const fds = reply.takeFds();
   try {
     const negotiated = checkReply(reply, client, minor);
@@ -132,7 +140,7 @@ async function negotiate(
     proxy.limits = {
       maxFds,
       maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD +
-        (client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE),
+        Math.max(client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE, MAX_REGION_INFO_SIZE),
     };
     return new Device(proxy, negotiated, takeTwin(negotiated, fds, proxy, options));
   } finally {
@@ -186,7 +194,7 @@ function takeTwin(
     throw new ProtocolError(
       `The server answered that it made a twin socket, but its fd_index is ${
         index ?? "missing"
-      } and ${fds.length} file descriptors came`,
+      } and ${fds.length} file descriptor${fds.length === 1 ? "" : "s"} came`,
     );
   }
   let socket: UnixSocket;
@@ -206,13 +214,25 @@ function takeTwin(
   return twin;
 }
 
+/** Takes over a connected socket. A descriptor that can't be used stays the caller's. */
+function adoptSocket(fd: number): UnixSocket {
+  try {
+    return UnixSocket.adopt(fd);
+  } catch (cause) {
+    if (cause instanceof TypeError || cause instanceof SystemError) {
+      throw new ConnectionError(cause.message, { cause });
+    }
+    throw cause;
+  }
+}
+
 /** Connects, trying again while the server's queue of clients is full. */
 async function openSocket(
   path: string,
+  deadline: number,
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<UnixSocket> {
-  const deadline = performance.now() + timeoutMs;
   while (true) {
     signal?.throwIfAborted();
     let socket: UnixSocket | undefined;
@@ -229,6 +249,24 @@ async function openSocket(
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
+}
+
+/** Says what a user can do about a VERSION that got no answer at all. */
+function explainSilence(error: unknown, doing: string): unknown {
+  if (error instanceof TimeoutError) {
+    return new TimeoutError(
+      `${error.message}; it may be busy with another client, or be no vfio-user server`,
+      { cause: error },
+    );
+  }
+  if (error instanceof ConnectionError) {
+    const reason = error.message.charAt(0).toLowerCase() + error.message.slice(1);
+    return new ConnectionError(
+      `Cannot ${doing}: ${reason}; it may refuse this version, or be no vfio-user server`,
+      { cause: error },
+    );
+  }
+  return error;
 }
 
 /** Says what a user can do about a failed connect. */
@@ -258,8 +296,9 @@ function explain(path: string, error: Error): Error {
   return new ConnectionError(`Cannot connect to ${path}: ${hint}`, { cause: error });
 }
 
-/** Undefined where Deno was not given the permission to look. */
+/** Undefined where Deno was not given the permission to look, for which nobody is to be asked now. */
 function isSocket(path: string): boolean | undefined {
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return undefined;
   try {
     return Deno.statSync(path).isSocket ?? undefined;
   } catch {

@@ -54,6 +54,8 @@ export const MAX_PENDING = 4096;
 export const MAX_INCOMING = 256;
 /** The same while the handler itself waits for a reply of the peer, and reading can't stop; beyond it the connection is closed. */
 export const MAX_INCOMING_BLOCKED = 4096;
+/** Bytes queued for a client, beyond which its further requests wait until it has read some. */
+export const SERVE_HIGH_WATER = 4 << 20;
 /** Bytes queued for a peer that does not read; beyond it the connection is closed. */
 export const MAX_QUEUED_BYTES = 64 << 20;
 /** Late replies that are still expected after their request timed out; beyond it the peer is taken for dead. */

@@ -31,7 +31,30 @@ const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;
 /** Data from this size on is sent from where it is; below, a copy costs less than taking its address. */
 const COPY_LIMIT = 8 << 10;
 
+/** The largest message whose buffer is kept to receive the next large one into. */
+const MAX_SPARE = (1 << 20) + (8 << 10);
+
 const EMPTY = new Uint8Array(0);
+const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
+
+/**
+ * What one receive brought: bytes of the receive buffer, from its start. Messages that are to outlive the next receive share one
+ * copy, because an allocation costs more than what most messages hold.
+ */
+class Receipt {
+  readonly #bytes: Uint8Array;
+  readonly #end: number;
+  #copy: Uint8Array | undefined;
+
+  constructor(bytes: Uint8Array, end: number) {
+    this.#bytes = bytes;
+    this.#end = end;
+  }
+
+  get copy(): Uint8Array {
+    return this.#copy ??= this.#bytes.slice(0, this.#end);
+  }
+}
 
 /** A whole message that came. */
 export class Message {
@@ -45,11 +68,24 @@ export class Message {
   readonly error: number;
   #bytes: Uint8Array;
   #start: number;
-  #end: number;
-  #fds: OwnedFd[];
+  readonly #end: number;
+  #fds: readonly OwnedFd[];
+  #receipt: Receipt | undefined;
+  #isOwned = false;
 
-  /** A message in `bytes`: its header begins at `start`, its payload ends at `end`. */
-  constructor(bytes: Uint8Array, view: DataView, start: number, end: number, fds: OwnedFd[]) {
+  /**
+   * A message in `bytes`: its header begins at `start`, its payload ends at `end`.
+   *
+   * @param receipt what it came with; none for a message that came into a buffer of its own
+   */
+  constructor(
+    bytes: Uint8Array,
+    view: DataView,
+    start: number,
+    end: number,
+    fds: readonly OwnedFd[],
+    receipt?: Receipt,
+  ) {
     this.messageId = view.getUint16(start + ID_AT, true);
     this.command = view.getUint16(start + COMMAND_AT, true);
     this.flags = view.getUint32(start + FLAGS_AT, true);
@@ -58,6 +94,7 @@ export class Message {
     this.#start = start;
     this.#end = end;
     this.#fds = fds;
+    this.#receipt = receipt;
   }
 
   /** Whether it is a reply. Else it is a command: other types do not get this far. */
@@ -87,13 +124,17 @@ export class Message {
 
   /** Gives the message bytes of its own, so that it outlives the next receive. */
   own(): this {
-    const size = this.#end - this.#start;
-    if (size !== this.#bytes.length) {
-      this.#bytes = this.#bytes.slice(this.#start, this.#end);
-      this.#start = 0;
-      this.#end = size;
+    this.#isOwned = true;
+    if (this.#receipt !== undefined) {
+      this.#bytes = this.#receipt.copy;
+      this.#receipt = undefined;
     }
     return this;
+  }
+
+  /** Whether `own` was called. */
+  get isOwned(): boolean {
+    return this.#isOwned;
   }
 
   /** How many descriptors came with it and were not taken. */
@@ -103,14 +144,16 @@ export class Message {
 
   /** Takes over its descriptors: the caller closes them. */
   takeFds(): OwnedFd[] {
-    const fds = this.#fds;
-    this.#fds = [];
+    const fds = [...this.#fds];
+    this.#fds = NO_FDS;
     return fds;
   }
 
   /** Closes all of its descriptors but the first `count`. */
   keepFds(count: number): void {
-    if (this.#fds.length > count) closeAll(this.#fds.splice(count));
+    if (this.#fds.length <= count) return;
+    closeAll(this.#fds.slice(count));
+    this.#fds = this.#fds.slice(0, count);
   }
 
   /** Closes the descriptors that nobody took. */
@@ -152,7 +195,10 @@ export class MessageStream {
   #start = 0;
   #end = 0;
   #large: IoBuffer | undefined;
+  #largeSize = 0;
   #largeEnd = 0;
+  #spare: { buffer: IoBuffer; message: Message } | undefined; // of the last large message, to be received into again
+  #receipt: Receipt | undefined;
   #fds: OwnedFd[] = []; // of the message that is incomplete; see `receive`
   #fdsEnd = 0; // position in #small after the byte they came with
 
@@ -196,12 +242,18 @@ export class MessageStream {
     const large = this.#large;
     let count: number;
     if (large !== undefined) {
-      count = this.#socket.receive(large, this.#largeEnd, large.length - this.#largeEnd, timeoutMs);
+      count = this.#socket.receive(
+        large,
+        this.#largeEnd,
+        this.#largeSize - this.#largeEnd,
+        timeoutMs,
+      );
       if (count > 0) this.#largeEnd += count;
     } else {
       this.#makeRoom();
       count = this.#socket.receive(this.#small, this.#end, RECEIVE_SIZE - this.#end, timeoutMs);
       if (count > 0) this.#end += count;
+      this.#receipt = undefined;
     }
     if (this.#socket.receivedFds.length > 0 || this.#socket.fdsLost) this.#keepFds();
     if (count > 0) return true;
@@ -260,7 +312,8 @@ export class MessageStream {
       return undefined;
     }
     const end = start + size;
-    const message = new Message(bytes, view, start, end, this.#claimFds(end));
+    this.#receipt ??= new Receipt(bytes, this.#end);
+    const message = new Message(bytes, view, start, end, this.#claimFds(end), this.#receipt);
     this.#start = end;
     this.trace?.("received", message.bytes, message.fdCount);
     return message;
@@ -271,10 +324,21 @@ export class MessageStream {
     const fresh = new IoBuffer(RECEIVE_SIZE);
     fresh.bytes.set(this.#small.bytes.subarray(this.#start, this.#end), this.#start);
     this.#small = fresh;
+    this.#receipt = undefined;
+    this.#spare = undefined;
+  }
+
+  /** Whether a message that is larger than the receive buffer has come in part. */
+  get isReceivingLarge(): boolean {
+    return this.#large !== undefined;
   }
 
   #beginLarge(size: number): void {
-    const large = new IoBuffer(size);
+    const spare = this.#spare;
+    this.#spare = undefined;
+    const isReusable = spare !== undefined && !spare.message.isOwned && spare.buffer.length >= size;
+    const large = isReusable ? spare.buffer : new IoBuffer(size);
+    this.#largeSize = size;
     large.bytes.set(this.#small.bytes.subarray(this.#start, this.#end));
     this.#large = large;
     this.#largeEnd = this.#end - this.#start;
@@ -282,17 +346,19 @@ export class MessageStream {
   }
 
   #nextLarge(large: IoBuffer): Message | undefined {
-    if (this.#largeEnd < large.length) return undefined;
+    const size = this.#largeSize;
+    if (this.#largeEnd < size) return undefined;
     this.#large = undefined;
     const fds = this.#fds;
     this.#fds = [];
-    const message = new Message(large.bytes, large.view, 0, large.length, fds);
+    const message = new Message(large.bytes, large.view, 0, size, fds);
+    if (large.length <= MAX_SPARE) this.#spare = { buffer: large, message };
     this.trace?.("received", message.bytes, message.fdCount);
     return message;
   }
 
-  #claimFds(end: number): OwnedFd[] {
-    if (this.#fds.length === 0 || this.#fdsEnd > end) return [];
+  #claimFds(end: number): readonly OwnedFd[] {
+    if (this.#fds.length === 0 || this.#fdsEnd > end) return NO_FDS;
     const fds = this.#fds;
     this.#fds = [];
     return fds;
@@ -314,16 +380,12 @@ export class MessageStream {
     );
   }
 
-  /** The header that `next` refused, for an error reply: message id and command, if it was typed as a command. */
+  /** The header that `next` refused, for an error reply: message id and command, unless it is a reply itself. */
   get rejected(): { messageId: number; command: number } | undefined {
     const { view } = this.#small;
     if (this.#end - this.#start < HEADER_SIZE) return undefined;
-    if (
-      (view.getUint32(this.#start + FLAGS_AT, true) & MessageFlags.TYPE_MASK) !==
-        MessageFlags.COMMAND
-    ) {
-      return undefined;
-    }
+    const type = view.getUint32(this.#start + FLAGS_AT, true) & MessageFlags.TYPE_MASK;
+    if (type === MessageFlags.REPLY) return undefined;
     return {
       messageId: view.getUint16(this.#start + ID_AT, true),
       command: view.getUint16(this.#start + COMMAND_AT, true),
@@ -434,8 +496,9 @@ export class MessageStream {
   #endOfStream(): ConnectionError {
     const partial = this.#large ? this.#largeEnd : this.#end - this.#start;
     if (partial === 0) return new ConnectionError(`The ${this.#peer} closed the connection`);
-    const size = this.#large?.length ??
-      (partial >= HEADER_SIZE
+    const size = this.#large !== undefined
+      ? this.#largeSize
+      : (partial >= HEADER_SIZE
         ? this.#small.view.getUint32(this.#start + SIZE_AT, true)
         : undefined);
     return new ConnectionError(

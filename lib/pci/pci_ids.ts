@@ -34,11 +34,11 @@ const MAX_PCI_IDS_SIZE = 32 << 20;
  */
 export class PciIds {
   readonly #text: string;
+  readonly #outermost = new Map<string, Block | undefined>(); // by key, those that were looked for: that takes a millisecond
 
   /** A list of `text`, in the format of `pci.ids`. */
   constructor(text: string) {
-    // Every entry is found by what begins its line; so the first one has a line break before it too.
-    this.#text = "\n" + text;
+    this.#text = text;
   }
 
   /**
@@ -76,12 +76,11 @@ export class PciIds {
 
   /** The names of a class code, 24 bits. */
   classNames(classCode: number): ClassNames {
-    const keys = [
-      `C ${hex(classCode >>> 16, 2)}`,
-      hex((classCode >>> 8) & 0xff, 2),
-      hex(classCode & 0xff, 2),
-    ];
-    const [base, sub, progIf] = [1, 2, 3].map((depth) => this.#find(...keys.slice(0, depth)));
+    const baseKey = `C ${hex(classCode >>> 16, 2)}`;
+    const subKey = hex((classCode >>> 8) & 0xff, 2);
+    const base = this.#find(baseKey);
+    const sub = this.#find(baseKey, subKey);
+    const progIf = this.#find(baseKey, subKey, hex(classCode & 0xff, 2));
     return {
       ...(base === undefined ? {} : { base }),
       ...(sub === undefined ? {} : { sub }),
@@ -90,32 +89,38 @@ export class PciIds {
   }
 
   /** Finds the entry of `keys`, one level of indentation each, by narrowing to the block of each. */
-  #find(...keys: string[]): string | undefined {
-    let from = 0;
-    let to = this.#text.length;
-    let name: string | undefined;
-    for (const [depth, key] of keys.entries()) {
-      const line = `\n${"\t".repeat(depth)}${key}  `;
-      const start = this.#text.indexOf(line, from);
-      if (start < 0 || start >= to) return undefined;
-      from = start + line.length;
-      name = this.#lineFrom(from);
-      to = this.#blockEnd(from, depth, to);
+  #find(outermost: string, ...keys: string[]): string | undefined {
+    if (!this.#outermost.has(outermost)) {
+      this.#outermost.set(outermost, findBlock(this.#text, outermost));
     }
-    return name === "" ? undefined : name;
+    let block = this.#outermost.get(outermost);
+    for (const [index, key] of keys.entries()) {
+      block &&= findBlock(block.body, "\t".repeat(index + 1) + key);
+    }
+    return block?.name || undefined;
   }
+}
 
-  #lineFrom(start: number): string {
-    const end = this.#text.indexOf("\n", start);
-    return this.#text.slice(start, end < 0 ? undefined : end).trim();
-  }
+/** An entry, and what is indented below it. */
+interface Block {
+  readonly name: string;
+  readonly body: string;
+}
 
-  /** Where the first line begins that is not deeper than `depth`; comments and empty lines do not count. */
-  #blockEnd(start: number, depth: number, limit: number): number {
-    const outer = new RegExp(`\\n\\t{0,${depth}}[^\\t\\n\\r#]`, "g");
-    outer.lastIndex = start;
-    return Math.min(outer.exec(this.#text)?.index ?? limit, limit);
-  }
+/** The first entry of `text` that begins with `key`, which is indented as deep as it is to be found. */
+function findBlock(text: string, key: string): Block | undefined {
+  const line = `${key}  `;
+  // To put a line break before the first line, too, would copy the whole text.
+  const start = text.startsWith(line) ? 0 : text.indexOf(`\n${line}`) + 1;
+  if (start === 0 && !text.startsWith(line)) return undefined;
+  const entry = text.slice(start + line.length);
+  const depth = key.lastIndexOf("\t") + 1;
+  // It ends before the first line that is not deeper; comments and empty lines do not count.
+  const end = entry.search(new RegExp(`\\n\\t{0,${depth}}[^\\t\\n\\r#]`));
+  const block = end < 0 ? entry : entry.slice(0, end);
+  const nameEnd = block.indexOf("\n");
+  if (nameEnd < 0) return { name: block.trim(), body: "" };
+  return { name: block.slice(0, nameEnd).trim(), body: block.slice(nameEnd) };
 }
 
 function hex(value: number, digits: number): string {
@@ -128,10 +133,17 @@ async function readText(path: string): Promise<string | undefined> {
     using file = await Deno.open(path);
     const { isFile, size } = await file.stat();
     if (!isFile || size > MAX_PCI_IDS_SIZE) return undefined;
-    const chunks = path.endsWith(".gz")
-      ? file.readable.pipeThrough(new DecompressionStream("gzip"))
-      : file.readable;
-    return await boundedText(chunks);
+    if (path.endsWith(".gz")) {
+      return await boundedText(file.readable.pipeThrough(new DecompressionStream("gzip")));
+    }
+    const bytes = new Uint8Array(size);
+    let count = 0;
+    while (count < size) {
+      const read = await file.read(bytes.subarray(count));
+      if (read === null) break; // it was cut meanwhile
+      count += read;
+    }
+    return new TextDecoder().decode(bytes.subarray(0, count));
   } catch {
     return undefined;
   }

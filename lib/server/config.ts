@@ -90,9 +90,23 @@ export class ConfigRegion implements ServedRegion {
     return this.#view.getUint16(at, true);
   }
 
-  /** Declares base address register `index`, 0 to 5. */
+  /**
+   * Declares base address register `index`, 0 to 5.
+   *
+   * @throws {RangeError} if there is no such register, or its size is not possible
+   */
   setBar(index: number, options: BarOptions): void {
     const { size, io = false, is64Bit = false, prefetchable = false } = options;
+    const last = is64Bit ? 4 : 5;
+    if (!Number.isInteger(index) || index < 0 || index > last) {
+      throw new RangeError(`Cannot declare BAR${index}: 0 to ${last} are possible`);
+    }
+    const largest = is64Bit ? Number.MAX_SAFE_INTEGER : 2 ** 31;
+    if (!Number.isInteger(Math.log2(size)) || size < 16 || size > largest) {
+      throw new RangeError(
+        `Cannot declare BAR${index}: ${size} is not a power of two in its range`,
+      );
+    }
     const type = io ? 1 : (is64Bit ? 4 : 0) | (prefetchable ? 8 : 0);
     const mask = -BigInt(size); // the address bits above the size
     this.set32(BAR_AT + index * 4, type, Number(BigInt.asUintN(32, mask)));

@@ -59,9 +59,11 @@ const SCRATCH_SIZE = 64;
 export interface ConnectionOptions {
   /** Sees every message. */
   trace?: Trace | undefined;
+  /** How long a client may take to send its VERSION. In milliseconds; default 5000. */
+  handshakeTimeoutMs?: number | undefined;
   /** Hears of what a device hook threw that was no DeviceError. */
   onError: (error: unknown, doing: string) => void;
-  /** Called once when the client is gone; with the reason if it did not just leave. */
+  /** Called once when the client is gone and its last request is done with; with the reason why it went. */
   onClose: (cause: Error | undefined) => void;
 }
 
@@ -73,6 +75,7 @@ export class ServerConnection {
   readonly #handshake: ReturnType<typeof setTimeout>;
   readonly #scratch = new Uint8Array(SCRATCH_SIZE);
   readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
+  #running: Promise<void> | undefined; // a device hook that takes its time
   #client: Capabilities | undefined; // what the client said in its VERSION, once it has
 
   /** Takes over an accepted socket and serves it. */
@@ -80,18 +83,21 @@ export class ServerConnection {
     this.#device = device;
     this.#onError = options.onError;
     // A client that says nothing keeps others waiting: it gets as long as a request does.
+    const { handshakeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     this.#handshake = setTimeout(() => {
       this.#proxy.close(
-        new ProtocolError(`The client sent no VERSION within ${DEFAULT_TIMEOUT_MS} ms`),
+        new ProtocolError(`The client sent no VERSION within ${handshakeTimeoutMs} ms`),
       );
-    }, DEFAULT_TIMEOUT_MS);
+    }, handshakeTimeoutMs);
     this.#proxy = new VfioProxy(socket, {
       role: "server",
       handler: (request) => this.#handle(request),
       ...(options.trace && { trace: options.trace }),
       onClose: (cause) => {
         clearTimeout(this.#handshake);
-        options.onClose(cause);
+        // The next client does not get a device that is still busy with this one's request.
+        if (this.#running === undefined) options.onClose(cause);
+        else this.#running.then(() => options.onClose(cause));
       },
     });
     this.#proxy.serving = true;
@@ -107,16 +113,17 @@ export class ServerConnection {
     try {
       if (request.fdCount > 0 && !takesFds(command)) {
         throw new ProtocolError(
-          `${request.fdCount} file descriptors came with ${
+          `${request.fdCount} file descriptor${request.fdCount === 1 ? "" : "s"} came with ${
             commandName(command)
           }, where none belong`,
         );
       }
       if (this.#client === undefined) return this.#negotiate(request);
       const result = this.#dispatch(request);
-      return result instanceof Promise
-        ? result.catch((error) => this.#refuse(request, error))
-        : undefined;
+      if (!(result instanceof Promise)) return;
+      return this.#running = result
+        .catch((error) => this.#refuse(request, error))
+        .finally(() => this.#running = undefined);
     } catch (error) {
       this.#refuse(request, error);
     }
@@ -124,9 +131,7 @@ export class ServerConnection {
 
   #refuse(request: IncomingRequest, error: unknown): void {
     if (!request.isAnswered) request.fail(errnoOf(error));
-    const isKnown = error instanceof DeviceError || error instanceof ProtocolError ||
-      error instanceof ConnectionError;
-    if (!isKnown) this.#onError(error, commandName(request.command));
+    if (!isExpected(error)) this.#onError(error, commandName(request.command));
     // The first VERSION decides: without one there is nothing to talk about.
     if (this.#client === undefined) {
       this.#proxy.close(error instanceof Error ? error : new Error(String(error)));
@@ -220,9 +225,14 @@ export class ServerConnection {
       offset: BigInt(region?.fdOffset ?? 0),
       capabilities: [...(region?.capabilities ?? [])],
     };
+    let fds = region?.fds ?? [];
+    if (fds.length > this.#proxy.peerMaxFds) { // the client can't be given what it would map
+      info.flags &= ~RegionFlags.MMAP;
+      fds = [];
+    }
     // Without room for the capabilities no descriptor goes along: the client asks again.
     const fits = regionInfoSize(info.capabilities) <= argsz;
-    request.reply(encodeRegionInfo(info, argsz), undefined, fits ? region?.fds : undefined);
+    request.reply(encodeRegionInfo(info, argsz), undefined, fits ? fds : []);
   }
 
   #irqInfo(request: IncomingRequest): void {
@@ -279,6 +289,7 @@ export class ServerConnection {
     } catch (error) {
       // Those before it are done: the reply says how many. Only if none is does the message fail.
       if (count === 0n) throw error;
+      if (!isExpected(error)) this.#onError(error, commandName(request.command));
     }
     request.reply(RegionWriteMultiReply.encode({ count }));
   }
@@ -300,6 +311,12 @@ export class ServerConnection {
 
 function takesFds(command: number): boolean {
   return command === Command.DMA_MAP || command === Command.DEVICE_SET_IRQS;
+}
+
+/** Whether it is the client's doing, or what the device means to say: nothing that a developer has to hear of. */
+function isExpected(error: unknown): boolean {
+  return error instanceof DeviceError || error instanceof ProtocolError ||
+    error instanceof ConnectionError;
 }
 
 function errnoOf(error: unknown): number {

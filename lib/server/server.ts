@@ -4,7 +4,7 @@
  * @module
  */
 
-import { SystemError } from "../../ffi/errno.ts";
+import { describeErrno, SystemError } from "../../ffi/errno.ts";
 import { POLLIN } from "../../ffi/event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
 import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
@@ -17,6 +17,8 @@ import type { ServedDevice } from "./device.ts";
 export interface ServerOptions {
   /** Sees every message. */
   trace?: Trace;
+  /** How long a client may take to send its VERSION before it is cut off. In milliseconds; default 5000. */
+  handshakeTimeoutMs?: number;
   /** A client has connected. */
   onConnect?: () => void;
   /** A client is gone; with the reason unless it just left. */
@@ -82,12 +84,17 @@ export class Server implements Disposable {
   /**
    * Serves the one client at the other end of a connected socket, and is closed when that goes.
    *
-   * @param fd taken over
-   * @throws {TypeError} if it is no UNIX stream socket
-   * @throws {SystemError} if it is not open
+   * @param fd taken over, unless it can't be used
+   * @throws {ConnectionError} if it is no UNIX stream socket
    */
   static serve(fd: number, device: ServedDevice, options: ServerOptions = {}): Server {
-    const socket = UnixSocket.adopt(fd);
+    let socket: UnixSocket;
+    try {
+      socket = UnixSocket.adopt(fd);
+    } catch (cause) {
+      if (!(cause instanceof TypeError || cause instanceof SystemError)) throw cause;
+      throw new ConnectionError(cause.message, { cause });
+    }
     const server = new Server(undefined, device, options);
     server.#connect(socket);
     return server;
@@ -141,9 +148,10 @@ export class Server implements Disposable {
   }
 
   #connect(socket: UnixSocket): void {
-    const { trace, onConnect, onDisconnect, onError } = this.#options;
+    const { trace, handshakeTimeoutMs, onConnect, onDisconnect, onError } = this.#options;
     this.#connection = new ServerConnection(socket, this.#device, {
       trace,
+      handshakeTimeoutMs,
       onError: (error, doing) => onError?.(error, doing),
       onClose: (cause) => {
         this.#connection = undefined;
@@ -161,15 +169,22 @@ function isLeaving(cause: Error | undefined): boolean {
     !cause.message.includes("middle");
 }
 
+/** Says what a user can do about a path that can't be listened on. */
 function explain(path: string, error: Error): Error {
-  if (error instanceof RangeError) {
-    return new ConnectionError(`Cannot listen on ${path}: ${error.message}`, { cause: error });
-  }
-  if (!(error instanceof SystemError)) return error;
-  const hint = error.code === "EADDRINUSE"
-    ? "another server listens there, or the file is not a socket; stop it, or choose another path"
-    : error.code === "ENOENT"
-    ? "its folder does not exist"
-    : error.message;
+  let hint: string;
+  if (error instanceof RangeError) hint = error.message;
+  else if (error instanceof SystemError) {
+    hint = LISTEN_HINTS[error.code] ?? describeErrno(error.errno);
+  } else if (error instanceof Deno.errors.PermissionDenied) hint = LISTEN_HINTS["EACCES"]!;
+  else if (error instanceof Deno.errors.NotADirectory) hint = LISTEN_HINTS["ENOTDIR"]!;
+  else return error;
   return new ConnectionError(`Cannot listen on ${path}: ${hint}`, { cause: error });
 }
+
+const LISTEN_HINTS: Readonly<Record<string, string>> = {
+  EADDRINUSE:
+    "another server listens there, or the file is not a socket; stop it, or choose another path",
+  ENOENT: "its folder does not exist",
+  ENOTDIR: "its folder is not a folder",
+  EACCES: "permission denied; it takes write and search permission on its folder",
+};

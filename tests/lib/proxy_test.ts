@@ -805,3 +805,12 @@ testFds("an orphaned proxy without pending requests does not keep the process al
   }).output();
   assertEquals(exit, 0);
 });
+
+testFds("request() on a connection that turns out to be lost leaves no timer behind", async () => {
+  using event = new EventFd();
+  const [proxy, peer] = clientPair();
+  peer.close();
+  // With descriptors it is sent at once, and the failure ends the connection before request() returns.
+  const pending = proxy.request(DEVICE_RESET, undefined, { fds: [event.handle] });
+  await assertRejects(() => pending, ConnectionError, "Lost the connection");
+});

@@ -1,0 +1,170 @@
+/**
+ * A client by hand for a server under test, and a device whose hooks the test sets.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import type { OwnedFd } from "../../../ffi/fd.ts";
+import { ServerConnection } from "../../../lib/server/connection.ts";
+import type { ServedDevice, ServedIrq, ServedRegion } from "../../../lib/server/device.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { MessageFlags } from "../../../lib/wire/header.ts";
+import { RegionFlags } from "../../../lib/wire/region.ts";
+import { type Capabilities, encodeVersion } from "../../../lib/wire/version.ts";
+import { RawPeer } from "../../_raw_peer.ts";
+
+/** A region of bytes. */
+export class BytesRegion implements ServedRegion {
+  readonly bytes: Uint8Array;
+
+  constructor(
+    readonly size: number,
+    readonly flags: number = RegionFlags.READ | RegionFlags.WRITE,
+  ) {
+    this.bytes = new Uint8Array(size);
+    for (let i = 0; i < size; i++) this.bytes[i] = i;
+  }
+
+  read(offset: number, into: Uint8Array): void | Promise<void> {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+  }
+
+  write(offset: number, data: Uint8Array): void | Promise<void> {
+    this.bytes.set(data, offset);
+  }
+}
+
+/** A device with region 0 of 4 KiB, region 1 that can be read only, region 2 that can be written only, one of 2 MiB. */
+export class TestDevice implements ServedDevice {
+  readonly flags = 3;
+  readonly bar0: BytesRegion = new BytesRegion(4096);
+  readonly regions: (ServedRegion | undefined)[] = [
+    this.bar0,
+    new BytesRegion(64, RegionFlags.READ),
+    new BytesRegion(64, RegionFlags.WRITE),
+    new BytesRegion(2 << 20),
+    undefined,
+  ];
+  readonly irqs: ServedIrq[] = [{ flags: 1, count: 1 }, { flags: 9, count: 4 }];
+  resets = 0;
+  closes = 0;
+
+  reset(): void | Promise<void> {
+    this.resets++;
+  }
+
+  close(): void {
+    this.closes++;
+  }
+}
+
+/** A connection of a server to a client by hand. */
+export interface Served extends Disposable {
+  readonly device: TestDevice;
+  readonly peer: RawPeer;
+  readonly connection: ServerConnection;
+  /** Why the connection ended, when it has. */
+  readonly closed: Promise<Error | undefined>;
+  /** What device hooks threw. */
+  readonly errors: [error: unknown, doing: string][];
+}
+
+/** Serves a device to a client by hand, which has said nothing yet. */
+export function serve(options: { device?: TestDevice; handshakeTimeoutMs?: number } = {}): Served {
+  const { device = new TestDevice(), handshakeTimeoutMs } = options;
+  const [peer, socket] = RawPeer.pair();
+  const errors: [unknown, string][] = [];
+  const { promise: closed, resolve } = Promise.withResolvers<Error | undefined>();
+  const connection = new ServerConnection(socket, device, {
+    handshakeTimeoutMs,
+    onError: (error, doing) => errors.push([error, doing]),
+    onClose: resolve,
+  });
+  return {
+    device,
+    peer,
+    connection,
+    closed,
+    errors,
+    [Symbol.dispose]() {
+      connection.close();
+      peer.close();
+    },
+  };
+}
+
+/** The same after VERSION. */
+export async function serveNegotiated(
+  options: { device?: TestDevice; capabilities?: Capabilities } = {},
+): Promise<Served> {
+  const served = serve(options);
+  await negotiate(served.peer, options.capabilities);
+  return served;
+}
+
+/** Agrees on a version. */
+export async function negotiate(
+  peer: RawPeer,
+  capabilities: Capabilities = {},
+): Promise<Uint8Array> {
+  const reply = await ask(
+    peer,
+    Command.VERSION,
+    encodeVersion({ major: 0, minor: 2, capabilities }),
+  );
+  assertEquals(reply.errno, 0);
+  return reply.payload;
+}
+
+/** A reply; `errno` is 0 unless it is an error reply. */
+export interface Reply {
+  errno: number;
+  payload: Uint8Array;
+  fds: OwnedFd[];
+}
+
+let nextId = 100;
+
+/** Sends a command and gives its reply. */
+export async function ask(
+  peer: RawPeer,
+  command: number,
+  payload?: Uint8Array,
+  fds?: readonly OwnedFd[],
+): Promise<Reply> {
+  const id = nextId++ & 0xffff;
+  peer.command(id, command, payload, fds);
+  const reply = await peer.expect(command);
+  assertEquals(reply.messageId, id);
+  const isError = reply.flags === (MessageFlags.REPLY | MessageFlags.ERROR);
+  if (!isError) assertEquals([reply.flags, reply.error], [MessageFlags.REPLY, 0]);
+  else assertEquals([reply.size, reply.fds.length], [16, 0]);
+  return { errno: isError ? reply.error : 0, payload: reply.payload, fds: reply.fds };
+}
+
+/** 16 bytes and data: a region access. */
+export function access(
+  offset: bigint,
+  region: number,
+  count: number,
+  data: number[] = [],
+): Uint8Array {
+  const bytes = new Uint8Array(16 + data.length);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, offset, true);
+  view.setUint32(8, region, true);
+  view.setUint32(12, count, true);
+  bytes.set(data, 16);
+  return bytes;
+}
+
+/** Little-endian 32-bit words. */
+export function words(...values: number[]): Uint8Array {
+  return new Uint8Array(new Uint32Array(values).buffer);
+}
+
+/** The next turn of the event loop, or some milliseconds. */
+export function sleep(ms = 0): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
