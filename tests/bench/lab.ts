@@ -1,0 +1,177 @@
+/**
+ * `Lab`: where the benchmark runs its processes. It has a directory of its own and the C program,
+ * and takes everything with it when it is closed.
+ *
+ * @module
+ */
+
+/** The scripts of the benchmark, and `vfu` itself. */
+const HERE = import.meta.dirname!;
+const MAIN = `${HERE}/../../cli/main.ts`;
+
+/** Measures once with each call. Gives nanoseconds. */
+export type Meter = () => Promise<number>;
+
+/** Runs processes, each to its end or until the lab is closed. */
+export class Lab implements AsyncDisposable {
+  /** The directory for sockets and whatever else; removed at the end. */
+  readonly dir: string;
+  readonly #baseline: string | undefined;
+  readonly #children = new Set<Deno.ChildProcess>();
+  #servers = 0;
+
+  private constructor(dir: string, baseline: string | undefined) {
+    this.dir = dir;
+    this.#baseline = baseline;
+  }
+
+  /** Makes the directory, and the C program if there is a compiler. */
+  static async open(): Promise<Lab> {
+    const dir = await Deno.makeTempDir({ prefix: "vfu-bench-" });
+    try {
+      await Deno.writeTextFile(`${dir}/empty.ts`, "");
+      return new Lab(dir, await compile(dir));
+    } catch (error) {
+      await Deno.remove(dir, { recursive: true });
+      throw error;
+    }
+  }
+
+  /** Whether there is a C compiler, and with it something to compare with. */
+  get hasBaseline(): boolean {
+    return this.#baseline !== undefined;
+  }
+
+  /** A mode of baseline.c. */
+  async baseline(mode: string, ...args: number[]): Promise<Meter> {
+    const path = await this.#serveC();
+    return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
+  }
+
+  /** The same mode of client.ts, on the same CPU, with a server of the same kind. */
+  async client(mode: string, ...args: number[]): Promise<Meter> {
+    const path = await this.#serveC();
+    return this.#meter([...this.#pinned, ...script("client"), mode, path, ...args.map(String)]);
+  }
+
+  /** Encoding or decoding. */
+  codec(verb: string, subject: string, count: number): Promise<Meter> {
+    return Promise.resolve(this.#meter([...script("codecs"), verb, subject, String(count)]));
+  }
+
+  /** `vfu probe` with the demo device, from start to end. */
+  async probe(): Promise<Meter> {
+    const path = await this.#serve(script("demo_server"));
+    return () => this.#timeProcess([...deno(MAIN), "probe", path]);
+  }
+
+  /** Deno with nothing to do, from start to end. */
+  emptyScript(): Promise<Meter> {
+    return Promise.resolve(() => this.#timeProcess(deno(`${this.dir}/empty.ts`)));
+  }
+
+  /** Ends every process: the servers and meters of a row that is done. */
+  async clear(): Promise<void> {
+    const children = [...this.#children];
+    for (const child of children) {
+      try {
+        child.kill("SIGKILL");
+      } catch { /* it has just ended */ }
+    }
+    await Promise.all(children.map((child) => child.status));
+  }
+
+  /** Ends every process and removes the directory. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.clear();
+    await Deno.remove(this.dir, { recursive: true });
+  }
+
+  /** All of these run on one CPU, where no wake-up of another one is measured. */
+  get #pinned(): string[] {
+    return [this.#baseline!, "pin"];
+  }
+
+  /** A server of baseline.c. It serves one client at a time: each has its own. */
+  #serveC(): Promise<string> {
+    return this.#serve([...this.#pinned, this.#baseline!, "server"]);
+  }
+
+  /** Starts a server and gives its socket's path. */
+  async #serve(command: string[]): Promise<string> {
+    const path = `${this.dir}/${this.#servers++}.sock`;
+    const child = this.#spawn([...command, path], "null");
+    const { value } = await linesOf(child).read();
+    if (value !== "ready") throw new Error(`\`${command.join(" ")}\` did not start`);
+    return path;
+  }
+
+  /** A process that measures for each line that it is sent. */
+  #meter(command: string[]): Meter {
+    const child = this.#spawn(command, "piped");
+    const lines = linesOf(child);
+    const writer = child.stdin.getWriter();
+    return async () => {
+      await writer.write(new Uint8Array([0x0a]));
+      const { value } = await lines.read();
+      if (value === undefined) throw new Error(`\`${command.join(" ")}\` failed`);
+      return JSON.parse(value).ns;
+    };
+  }
+
+  async #timeProcess(command: string[]): Promise<number> {
+    const start = performance.now();
+    const child = this.#spawn(command, "null");
+    const [, { success }] = await Promise.all([new Response(child.stdout).text(), child.status]);
+    if (!success) throw new Error(`\`${command.join(" ")}\` failed`);
+    return (performance.now() - start) * 1e6;
+  }
+
+  #spawn([program, ...args]: string[], stdin: "null" | "piped"): Deno.ChildProcess {
+    const child = new Deno.Command(program!, { args, stdin, stdout: "piped" }).spawn();
+    this.#children.add(child);
+    child.status.finally(() => this.#children.delete(child));
+    return child;
+  }
+}
+
+function linesOf(child: Deno.ChildProcess): ReadableStreamDefaultReader<string> {
+  const text = child.stdout.pipeThrough(new TextDecoderStream());
+  return text.pipeThrough(new TextLineStream()).getReader();
+}
+
+/** Cuts text into lines. */
+class TextLineStream extends TransformStream<string, string> {
+  constructor() {
+    let rest = "";
+    super({
+      transform(text, controller) {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop()!;
+        for (const line of lines) controller.enqueue(line);
+      },
+    });
+  }
+}
+
+/** Compiles the C program. Undefined if there is no compiler. */
+async function compile(dir: string): Promise<string | undefined> {
+  const path = `${dir}/baseline`;
+  try {
+    const args = ["-O2", "-o", path, `${HERE}/baseline.c`];
+    const { success } = await new Deno.Command("cc", { args, stdout: "null" }).output();
+    if (!success) throw new Error("baseline.c does not compile");
+    return path;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function script(name: string): string[] {
+  return deno(`${HERE}/${name}.ts`);
+}
+
+function deno(file: string): string[] {
+  return [Deno.execPath(), "run", "--quiet", "--allow-all", file];
+}
