@@ -27,8 +27,10 @@ export {
   type ResolvedAddress,
 } from "./lib/address.ts";
 export {
+  type ConfigSpaceOptions,
   Device,
   type DeviceInfo,
+  type IrqId,
   type IrqInfo,
   type Negotiated,
   type RegionId,

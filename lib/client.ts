@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describeErrno, SystemError } from "../ffi/errno.ts";
+import { describeErrno, EINVAL, SystemError } from "../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { UnixSocket } from "../ffi/socket.ts";
 import { Device, type Negotiated } from "./device.ts";
@@ -21,7 +21,7 @@ import {
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
 } from "./limits.ts";
-import { VfioProxy } from "./proxy.ts";
+import { type ProxyOptions, VfioProxy } from "./proxy.ts";
 import type { Message, Trace } from "./stream.ts";
 import { Command } from "./wire/command.ts";
 import {
@@ -87,13 +87,22 @@ export async function connect(
   const socket = typeof target === "number"
     ? adoptSocket(target)
     : await openSocket(target, deadline, timeoutMs, options.signal);
-  const proxy = new VfioProxy(socket, {
+  let device: Device | undefined;
+  const proxyOptions: ProxyOptions = {
     role: "client",
     timeoutMs,
+    handler: (request) => device === undefined ? request.fail(EINVAL) : device.serve(request),
     ...(options.trace && { trace: options.trace }),
-  });
+  };
+  const proxy = new VfioProxy(socket, proxyOptions);
   try {
-    return await negotiate(proxy, Math.max(1, deadline - performance.now()), options);
+    const negotiated = await negotiate(
+      proxy,
+      proxyOptions,
+      Math.max(1, deadline - performance.now()),
+      options,
+    );
+    return device = new Device(proxy, negotiated);
   } catch (error) {
     proxy.close();
     throw error;
@@ -102,9 +111,10 @@ export async function connect(
 
 async function negotiate(
   proxy: VfioProxy,
+  proxyOptions: ProxyOptions,
   timeoutMs: number,
   options: ConnectOptions,
-): Promise<Device> {
+): Promise<Negotiated> {
   const client: Capabilities = {
     maxMsgFds: OFFERED_MAX_MSG_FDS,
     maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
@@ -142,7 +152,8 @@ async function negotiate(
       maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD +
         Math.max(client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE, MAX_REGION_INFO_SIZE),
     };
-    return new Device(proxy, negotiated, takeTwin(negotiated, fds, proxy, options));
+    proxy.twin = takeTwin(negotiated, fds, proxy, proxyOptions, options);
+    return negotiated;
   } finally {
     closeAll(fds);
   }
@@ -182,6 +193,7 @@ function takeTwin(
   negotiated: Negotiated,
   fds: OwnedFd[],
   proxy: VfioProxy,
+  proxyOptions: ProxyOptions,
   options: ConnectOptions,
 ): VfioProxy | undefined {
   if (!negotiated.twinSocket) return undefined;
@@ -206,10 +218,8 @@ function takeTwin(
     });
   }
   fd.release();
-  const twin = new VfioProxy(socket, {
-    role: "client",
-    ...(options.trace && { trace: options.trace }),
-  });
+  // The connection is both sockets: the end of one is the end of the other.
+  const twin = new VfioProxy(socket, { ...proxyOptions, onClose: (cause) => proxy.close(cause) });
   twin.limits = proxy.limits;
   return twin;
 }

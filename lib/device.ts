@@ -8,9 +8,18 @@ import { EINVAL } from "../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { ConnectionError, ProtocolError, RemoteError } from "./errors.ts";
 import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "./limits.ts";
+import { DmaSpace } from "./dma.ts";
+import { IrqIndex } from "./irq.ts";
 import { PciFunction } from "./pci_function.ts";
-import type { AsyncRequestOptions, ProxyState, RequestOptions, VfioProxy } from "./proxy.ts";
+import type {
+  AsyncRequestOptions,
+  IncomingRequest,
+  ProxyState,
+  RequestOptions,
+  VfioProxy,
+} from "./proxy.ts";
 import { Region } from "./region.ts";
+import { RegionIoFds } from "./io_fds.ts";
 import type { Message } from "./stream.ts";
 import { RegionReadReply, RegionReadRequest } from "./wire/access.ts";
 import { Command } from "./wire/command.ts";
@@ -24,7 +33,8 @@ import {
   Feature,
   FeatureFlags,
 } from "./wire/feature.ts";
-import { IrqInfoReply, IrqInfoRequest, irqName } from "./wire/irq.ts";
+import { RegionIoFdsReply, RegionIoFdsRequest } from "./wire/io_fds.ts";
+import { IrqInfoReply, IrqInfoRequest, irqName, PciIrq } from "./wire/irq.ts";
 import {
   PciRegion,
   type RegionCapability,
@@ -114,6 +124,13 @@ const REGION_INDEXES: ReadonlyMap<string, number> = new Map(
   Object.entries(PciRegion).map(([name, index]) => [name.toLowerCase(), index]),
 );
 
+/** An IRQ index by name or by number. */
+export type IrqId = Lowercase<keyof typeof PciIrq> | number;
+
+const IRQ_INDEXES: ReadonlyMap<string, number> = new Map(
+  Object.entries(PciIrq).map(([name, index]) => [name.toLowerCase(), index]),
+);
+
 /** Bytes of configuration space that PCI Express defines: what is read of a larger region. */
 export const MAX_CONFIG_SIZE = 4096;
 /** Configuration space is read in pieces of 8 bytes or, at its end, 4, 2 or 1: every server takes those, but not 3 bytes. */
@@ -135,6 +152,8 @@ const STOPPED_STATES: ReadonlySet<number> = new Set([
 ]);
 
 const INFO_SIZE = 16;
+const COMMAND_AT = 0x04;
+const BAR_AT = 0x10;
 const REGION_INFO_SIZE = 32;
 
 /** The device at the other end of a connection. */
@@ -143,19 +162,19 @@ export class Device implements Disposable, AsyncDisposable {
   readonly negotiated: Negotiated;
   /** The connection itself, for messages that nothing here sends. */
   readonly proxy: VfioProxy;
-  readonly #twin: VfioProxy | undefined;
   #isClosed = false;
   #info: DeviceInfo | undefined;
   readonly #regions = new Map<number, RegionInfo>();
   readonly #irqs = new Map<number, IrqInfo>();
   readonly #opened = new Map<number, Region>();
+  readonly #irqIndexes = new Map<number, IrqIndex>();
+  #dma: DmaSpace | undefined;
   #pci: PciFunction | undefined;
 
   /** @ignore made by `connect` */
-  constructor(proxy: VfioProxy, negotiated: Negotiated, twin?: VfioProxy) {
+  constructor(proxy: VfioProxy, negotiated: Negotiated) {
     this.proxy = proxy;
     this.negotiated = negotiated;
-    this.#twin = twin;
   }
 
   /** Where the connection is in its life. */
@@ -229,10 +248,46 @@ export class Device implements Disposable, AsyncDisposable {
         proxy: this.proxy,
         negotiated: this.negotiated,
         explain: (info, error) => this.#explainRefusal(info, error),
+        explainAsync: (info, error) => this.#explainRefusalAsync(info, error),
       });
       this.#opened.set(index, open);
     }
     return open;
+  }
+
+  /** Memory that the device may read and write. */
+  get dma(): DmaSpace {
+    return this.#dma ??= new DmaSpace({
+      proxy: this.proxy,
+      negotiated: this.negotiated,
+    });
+  }
+
+  /**
+   * The interrupts of an IRQ index. The same object each time.
+   *
+   * @param irq "intx", "msi", "msix", "err", "req", or the IRQ index
+   * @throws {RangeError} if there is no such name
+   * @throws as `irqInfo`
+   */
+  async irqs(irq: IrqId, options: WaitOptions = {}): Promise<IrqIndex> {
+    const index = typeof irq === "number" ? irq : IRQ_INDEXES.get(irq);
+    if (index === undefined) throw new RangeError(`There is no IRQ index "${irq}"`);
+    const info = await this.irqInfo(index, options);
+    let open = this.#irqIndexes.get(index);
+    if (open === undefined) this.#irqIndexes.set(index, open = new IrqIndex(info, this.proxy));
+    return open;
+  }
+
+  /**
+   * Answers a command of the server.
+   *
+   * @ignore `connect` hands them over
+   */
+  serve(request: IncomingRequest): void {
+    const isDma = request.command === Command.DMA_READ || request.command === Command.DMA_WRITE;
+    if (isDma && request.fdCount === 0) this.dma.serve(request);
+    else request.fail(EINVAL);
   }
 
   /** The device as a PCI function: switch it on, give its BARs addresses, find its capabilities. */
@@ -369,6 +424,46 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
+   * The descriptors that stand in for parts of a region: signalling one is a write to its part (specification:
+   * "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
+   *
+   * @param index the region index
+   * @returns one entry a part; entries may share a descriptor. The caller closes them
+   * @throws {RemoteError} if the server refuses
+   * @throws {ProtocolError} if an entry's descriptor did not come
+   */
+  async regionIoFds(index: number, options: WaitOptions = {}): Promise<RegionIoFds> {
+    let argsz = INFO_SIZE;
+    // Once for the size, once for the entries; once more if they have grown meanwhile.
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const payload = RegionIoFdsRequest.encode({ argsz, flags: 0, index, count: 0 });
+      const reply = await this.#request(Command.DEVICE_GET_REGION_IO_FDS, payload, {
+        ...options,
+        doing: `get the I/O descriptors of ${regionName(index)}`,
+        maxReplyFds: this.proxy.limits.maxFds,
+      });
+      const fds = reply.takeFds();
+      try {
+        const info = this.#decode(RegionIoFdsReply, reply);
+        this.#checkIndex(info.index, index, "region");
+        if (info.argsz <= argsz) return new RegionIoFds(info, fds);
+        if (info.argsz > MAX_REGION_INFO_SIZE) {
+          throw this.#broken(
+            `says that the I/O descriptors of ${regionName(index)} take ${info.argsz} bytes`,
+          );
+        }
+        argsz = info.argsz;
+        closeAll(fds);
+      } catch (error) {
+        closeAll(fds);
+        if (error instanceof ProtocolError) this.proxy.close(error);
+        throw error;
+      }
+    }
+    throw this.#broken(`wants ever more room for the I/O descriptors of ${regionName(index)}`);
+  }
+
+  /**
    * Reads the PCI configuration space, 4096 bytes at most, in aligned pieces.
    *
    * @throws {RemoteError} if the server refuses
@@ -416,8 +511,11 @@ export class Device implements Disposable, AsyncDisposable {
   /** Closes the connection and the descriptors of the regions. Requests that are pending fail. */
   close(): void {
     this.#isClosed = true;
-    this.#twin?.close();
+    this.proxy.twin?.close();
     this.proxy.close();
+    this.#dma?.close();
+    for (const irqs of this.#irqIndexes.values()) irqs.close();
+    this.#irqIndexes.clear();
     for (const region of this.#opened.values()) region.close();
     this.#opened.clear();
     for (const { fds } of this.#regions.values()) closeAll(fds);
@@ -469,24 +567,31 @@ export class Device implements Disposable, AsyncDisposable {
     if (came !== asked) throw this.#broken(`answered about ${what} ${came}, asked about ${asked}`);
   }
 
-  /** A BAR that has no address, or whose decoding is off, refuses everything: find out, and say what to do. */
+  /** A BAR that has no address, or whose decoding is off, may refuse everything: find out, and say what to do. */
   #explainRefusal({ index }: RegionInfo, refusal: RemoteError): RemoteError {
     if (refusal.errno !== EINVAL || index > PciRegion.BAR5) return refusal;
     try {
       const config = this.region("config");
-      const bar = config.read32(0x10 + index * 4);
-      const command = config.read16(0x04);
-      const isIo = (bar & 1) !== 0;
-      const hasAddress = (bar & (isIo ? ~3 : ~0xf)) !== 0 ||
-        (!isIo && (bar & 6) === 4 && config.read32(0x14 + index * 4) !== 0);
-      const isDecoded = (command & (isIo ? 1 : 2)) !== 0;
-      if (hasAddress && isDecoded) return refusal;
-      const lacks = hasAddress
-        ? `${isIo ? "I/O" : "memory"} decoding is off in COMMAND`
-        : "the BAR has no address yet";
-      return refusal.because(
-        `${lacks}: enable the device first (--pci-enable, or device.pci.enable())`,
+      const [bar, high] = [BAR_AT + index * 4, BAR_AT + 4 + index * 4].map((at) =>
+        config.read32(at)
       );
+      return sayDisabled(refusal, bar!, high!, config.read16(COMMAND_AT));
+    } catch {
+      return refusal;
+    }
+  }
+
+  async #explainRefusalAsync({ index }: RegionInfo, refusal: RemoteError): Promise<RemoteError> {
+    if (refusal.errno !== EINVAL || index > PciRegion.BAR5) return refusal;
+    try {
+      await this.regionInfo(PciRegion.CONFIG);
+      const config = this.region("config");
+      const [bar, high, command] = await Promise.all([
+        config.read32Async(BAR_AT + index * 4),
+        config.read32Async(BAR_AT + 4 + index * 4),
+        config.read16Async(COMMAND_AT),
+      ]);
+      return sayDisabled(refusal, bar, high, command);
     } catch {
       return refusal;
     }
@@ -564,4 +669,24 @@ function configPieces(start: number, end: number, maxDataXferSize: number): [num
     pieces.push([at, count]);
   }
   return pieces;
+}
+
+/** Adds to a refusal what a BAR's registers say, if they say that it was not set up. */
+function sayDisabled(
+  refusal: RemoteError,
+  bar: number,
+  high: number,
+  command: number,
+): RemoteError {
+  const isIo = (bar & 1) !== 0;
+  const is64Bit = !isIo && (bar & 6) === 4;
+  const hasAddress = (bar & (isIo ? ~0x3 : ~0xf)) !== 0 || (is64Bit && high !== 0);
+  const isDecoded = (command & (isIo ? 1 : 2)) !== 0;
+  if (hasAddress && isDecoded) return refusal;
+  const lacks = hasAddress
+    ? `${isIo ? "I/O" : "memory"} decoding is off in COMMAND`
+    : "the BAR has no address yet";
+  return refusal.because(
+    `${lacks}: if that is why, enable the device first (--pci-enable, or device.pci.enable())`,
+  );
 }

@@ -15,7 +15,7 @@
  * - `request` and `close` never block; `post` does only when the peer leaves very much unread.
  * - Every request ends exactly once: with its reply, an error reply, a timeout, an abort, or the end of the
  *   connection. A reply that comes after that is taken off the stream and dropped.
- * - The process is kept alive while an asynchronous request is pending, and while `serving` is on.
+ * - The process is kept alive while an asynchronous request is pending, while somebody attends, and while `serving` is on.
  *
  * States: CONNECTED, then ERROR (a failure, kept in `cause`) or CLOSING (`close` was called), then CLOSED. On the way every pending request fails
  * with the cause, at once.
@@ -166,6 +166,7 @@ export class VfioProxy implements Disposable {
   #handling = false;
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
+  readonly #attendants = new Set<(cause: Error | undefined) => void>();
 
   #watch: Watch | undefined;
   #flushScheduled = false;
@@ -174,6 +175,8 @@ export class VfioProxy implements Disposable {
 
   /** How many requests may be in flight at once; more wait for their turn. 1 for a peer that can't take a second. */
   window: number = MAX_PENDING;
+  /** The proxy that the peer's commands come on in place of this one, if there is a twin socket: it is served while this one blocks. */
+  twin: VfioProxy | undefined;
   /** How many descriptors the peer takes in one message. */
   peerMaxFds: number = DEFAULT_MAX_MSG_FDS;
 
@@ -246,7 +249,7 @@ export class VfioProxy implements Disposable {
     const id = this.#send(pending, payload, options);
     this.#flush();
     // Nearly always this one receive brings the reply. What was not sent yet can't be answered, though.
-    if (!pending.isDone && !this.#stream.isBlocked) {
+    if (!pending.isDone && !this.#stream.isBlocked && !this.twin?.serving) {
       this.#receive(Math.min(timeoutMs, MAX_BLOCK_MS));
     }
     if (!pending.isDone) this.#waitFor(id, pending);
@@ -327,6 +330,7 @@ export class VfioProxy implements Disposable {
     options: Pick<RequestOptions, "data" | "fds"> = {},
   ): void {
     this.#assertSendable(options);
+    if (this.window === 1) return this.#postAlone(command, payload, options);
     if (this.#stream.queuedBytes > POST_HIGH_WATER) this.flushSync();
     const id = this.#nextPostedId;
     this.#nextPostedId = id === 0xffff ? POSTED_IDS : id + 1;
@@ -354,6 +358,45 @@ export class VfioProxy implements Disposable {
       this.#waitReady(remaining);
     }
     this.#assertConnected();
+  }
+
+  /**
+   * Watches the connection until disposed of, as for one who waits for something that does not come over it: commands of the peer are
+   * served, the process is kept alive.
+   *
+   * @param onEnd called once if the connection ends meanwhile, with the cause unless it was just closed
+   * @throws {ConnectionError} if there is no connection
+   */
+  attend(onEnd: (cause: Error | undefined) => void): Disposable {
+    this.#assertConnected();
+    this.#attendants.add(onEnd);
+    this.#updateWatch();
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#attendants.delete(onEnd)) this.#updateWatch();
+      },
+    };
+  }
+
+  /**
+   * Blocks until one of these descriptors is readable, serving the peer's commands and taking in replies meanwhile.
+   *
+   * @param fds what to wait for besides the connection
+   * @param timeoutMs Infinity waits as long as the connection lasts
+   * @returns the index of the first that is readable; -1 after the timeout
+   * @throws {ProtocolError} if the peer breaks the protocol; the connection is then closed
+   * @throws {ConnectionError} if there is no connection, or it ends
+   */
+  waitSync(fds: readonly number[], timeoutMs: number): number {
+    const deadline = monotonicMs() + timeoutMs;
+    for (let remaining = timeoutMs;; remaining = deadline - monotonicMs()) {
+      this.#assertConnected();
+      if (this.#viewsInUse) this.#keepViews();
+      this.#waitReady(Math.max(0, remaining), fds);
+      const ready = fds.findIndex((_, i) => this.#pollSet.revents(i) !== 0);
+      if (ready >= 0) return ready;
+      if (remaining <= 0) return -1;
+    }
   }
 
   /**
@@ -410,6 +453,15 @@ export class VfioProxy implements Disposable {
       throw new RangeError(
         `Cannot pass ${count} file descriptors in one message: the ${this.#peer} takes ${this.peerMaxFds}`,
       );
+    }
+  }
+
+  /** A peer that can't take a second request gets one that it answers. What it answers is not heard of either. */
+  #postAlone(command: number, payload: Uint8Array | undefined, options: RequestOptions): void {
+    try {
+      this.requestSync(command, payload, options);
+    } catch (error) {
+      if (!(error instanceof RemoteError)) throw error;
     }
   }
 
@@ -508,14 +560,25 @@ export class VfioProxy implements Disposable {
 
   // ---- What drives it
 
-  /** Blocks until the socket is ready, for `timeoutMs` at most, then does what can be done. */
-  #waitReady(timeoutMs: number): void {
+  /** Blocks until the socket, the twin's or one of `fds` is ready, for `timeoutMs` at most, then does what can be done. */
+  #waitReady(timeoutMs: number, fds: readonly number[] = []): void {
     const set = this.#pollSet;
+    const { twin } = this;
     set.clear();
+    for (const fd of fds) set.add(fd, POLLIN);
     set.add(this.#stream.fd, this.#stream.isBlocked ? POLLIN | POLLOUT : POLLIN);
+    const hasTwin = twin !== undefined && twin.state === "CONNECTED";
+    if (hasTwin) set.add(twin.#stream.fd, twin.#stream.isBlocked ? POLLIN | POLLOUT : POLLIN);
     if (set.wait(timeoutMs) === 0) return;
+    if (hasTwin && set.revents(fds.length + 1) !== 0) twin.#drain();
+    if (set.revents(fds.length) !== 0) this.#drain();
+  }
+
+  /** Does what can be done now on behalf of a blocked caller. */
+  #drain(): void {
     this.#flush();
     this.#receive(0);
+    if (this.#state === "CONNECTED") this.#flush();
   }
 
   #flush(): void {
@@ -639,7 +702,7 @@ export class VfioProxy implements Disposable {
   /** Whether something is awaited from the socket. */
   get #isListening(): boolean {
     return this.#state === "CONNECTED" && this.#incoming.length < MAX_INCOMING &&
-      (this.#serving || this.#asyncPending > 0) && !this.#isCongested;
+      (this.#serving || this.#asyncPending > 0 || this.#attendants.size > 0) && !this.#isCongested;
   }
 
   /** Whether a client has left so many answers unread that its next requests have to wait. */
@@ -836,8 +899,11 @@ export class VfioProxy implements Disposable {
     this.#pending.clear();
     this.#waiting = [];
     this.#abandoned.clear();
+    const attendants = [...this.#attendants];
+    this.#attendants.clear();
     this.#state = "CLOSED";
     for (const pending of unfinished) this.#complete(pending, undefined, error);
+    for (const onEnd of attendants) onEnd(cause);
     this.#onClose?.(cause);
   }
 }

@@ -88,6 +88,8 @@ export interface RegionHost {
   readonly negotiated: Negotiated;
   /** Says more about a refusal, if more is known. */
   explain?(region: RegionInfo, error: RemoteError): RemoteError;
+  /** The same without blocking. */
+  explainAsync?(region: RegionInfo, error: RemoteError): Promise<RemoteError>;
 }
 
 /** Writes that one REGION_WRITE_MULTI carries: what QEMU's client sends at most. */
@@ -772,7 +774,7 @@ export class Region implements Disposable {
         doing: () => `read ${count} bytes of ${this.name} at ${hex(at)}`,
       });
     } catch (error) {
-      throw this.#explain(error);
+      throw await this.#explainAsync(error);
     }
   }
 
@@ -790,7 +792,7 @@ export class Region implements Disposable {
       });
       this.#checkWritten(reply, at, count);
     } catch (error) {
-      throw this.#explain(error);
+      throw await this.#explainAsync(error);
     }
   }
 
@@ -836,6 +838,11 @@ export class Region implements Disposable {
 
   #explain(error: unknown): unknown {
     return error instanceof RemoteError ? this.#host.explain?.(this.info, error) ?? error : error;
+  }
+
+  async #explainAsync(error: unknown): Promise<unknown> {
+    if (!(error instanceof RemoteError)) return error;
+    return await this.#host.explainAsync?.(this.info, error) ?? error;
   }
 
   // ---- Pieces
