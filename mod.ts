@@ -27,6 +27,23 @@ export {
   type ResolvedAddress,
 } from "./lib/address.ts";
 export {
+  type DmaAccess,
+  type DmaEvent,
+  type DmaHost,
+  DmaMap,
+  type DmaMapOptions,
+  type DmaSource,
+  DmaSpace,
+} from "./lib/dma.ts";
+export { type IoFdKind, type RegionIoFd, RegionIoFds } from "./lib/io_fds.ts";
+export {
+  type AsyncIrqWaitOptions,
+  type Interrupt,
+  IrqIndex,
+  type IrqWaitOptions,
+  type VectorRange,
+} from "./lib/irq.ts";
+export {
   type ConfigSpaceOptions,
   Device,
   type DeviceInfo,

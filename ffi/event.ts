@@ -216,9 +216,13 @@ export class PollSet {
     );
   }
 
-  /** Waits on Deno's thread pool. The set must not change until the promise is settled. Below 0: it failed. */
-  waitAsync(): Promise<number> {
-    return libc().pollNonblocking(this.#buffer.pointer, BigInt(this.#count), -1);
+  /**
+   * Waits on Deno's thread pool, for `timeoutMs` as `wait` does. The set must not change until the promise is settled.
+   * Below 0: it failed.
+   */
+  waitAsync(timeoutMs = Infinity): Promise<number> {
+    const timeout = pollTimeout(timeoutMs);
+    return libc().pollNonblocking(this.#buffer.pointer, BigInt(this.#count), timeout);
   }
 }
 

@@ -13,6 +13,8 @@ import { EventFd, POLLIN, PollSet } from "./event.ts";
 
 /** A descriptor that is being watched. */
 export class Watch implements Disposable {
+  #deadline = Infinity;
+
   /** @ignore made by {@linkcode watch} only */
   constructor(
     readonly fd: number,
@@ -20,6 +22,19 @@ export class Watch implements Disposable {
     readonly onReady: (revents: number) => void,
     readonly lingers: boolean,
   ) {}
+
+  /**
+   * When `onReady(0)` is called if the descriptor was not ready before, in the milliseconds of `monotonicMs`; once, then it is
+   * Infinity again. The poll does this by itself: a first setTimeout takes 5 ms, because Deno loads a module of node's for it.
+   */
+  get deadline(): number {
+    return this.#deadline;
+  }
+  set deadline(deadline: number) {
+    const isEarlier = deadline < this.#deadline;
+    this.#deadline = deadline;
+    if (isEarlier && watches.has(this)) change();
+  }
 
   /** Stops watching. Its callback is not called any more; the descriptor may be closed right after. */
   close(): void {
@@ -48,7 +63,7 @@ let polling = false; // whether it is inside poll, with a set that is then fixed
  * Contract: the descriptor stays open while it is watched. The callback does what makes the descriptor unready, or
  * closes the Watch; it does not throw.
  *
- * @param events POLLIN, POLLOUT or both
+ * @param events POLLIN, POLLOUT or both; 0 to wait for the deadline alone
  * @param lingers the peer is likely to be back in microseconds, as the client of a server is: after it was ready, the thread waits
  *   for it briefly before it goes back to the event loop, which costs ten times as much
  * @throws {SystemError} if there is no descriptor left for the eventfd that wakes the poll
@@ -91,7 +106,7 @@ async function run(event: EventFd): Promise<void> {
       if (turnStart + LINGER_MS > monotonicMs()) ready = set.waitBriefly();
       if (ready === 0) {
         polling = true;
-        ready = await set.waitAsync();
+        ready = await set.waitAsync(earliestDeadline() - monotonicMs());
         polling = false;
         turnStart = -Infinity;
       }
@@ -101,9 +116,13 @@ async function run(event: EventFd): Promise<void> {
       for (let i = 0; i < polled.length; i++) {
         const revents = set.revents(i + 1);
         const entry = polled[i]!;
-        if (revents === 0 || !watches.has(entry)) continue;
-        entry.onReady(revents);
-        lingers ||= entry.lingers;
+        if (!watches.has(entry)) continue;
+        if (revents !== 0) {
+          entry.onReady(revents);
+          lingers ||= entry.lingers;
+        }
+        // Also of those that were ready: one that is ready again and again has its deadline all the same.
+        if (entry.deadline !== Infinity && entry.deadline <= monotonicMs()) expire(entry);
       }
       if (!lingers) {
         turnStart = -Infinity;
@@ -129,9 +148,21 @@ function fill(set: PollSet, polled: Watch[], event: EventFd): void {
   set.add(event.fd, POLLIN);
   polled.length = 0;
   for (const entry of watches) {
-    set.add(entry.fd, entry.events);
+    set.add(entry.events === 0 ? -1 : entry.fd, entry.events); // poll would tell of a hangup even if nobody asked
     polled.push(entry);
   }
+}
+
+function earliestDeadline(): number {
+  let earliest = Infinity;
+  for (const { deadline } of watches) earliest = Math.min(earliest, deadline);
+  return earliest;
+}
+
+function expire(entry: Watch): void {
+  if (!watches.has(entry)) return;
+  entry.deadline = Infinity;
+  entry.onReady(0);
 }
 
 /** Lets the continuations of what was just completed run: most of them watch the same descriptor again. */

@@ -170,8 +170,7 @@ export class VfioProxy implements Disposable {
 
   #watch: Watch | undefined;
   #flushScheduled = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerDeadline = Infinity;
+  #deadline = Infinity; // the earliest of the asynchronous requests, or earlier
 
   /** How many requests may be in flight at once; more wait for their turn. 1 for a peer that can't take a second. */
   window: number = MAX_PENDING;
@@ -717,28 +716,35 @@ export class VfioProxy implements Disposable {
       if (this.#isListening) events |= POLLIN;
       if (this.#stream.isBlocked) events |= POLLOUT;
     }
-    if (events === (this.#watch?.events ?? 0)) return;
-    this.#watch?.close();
-    this.#watch = events === 0
-      ? undefined
-      : watch(this.#stream.fd, events, () => this.#onReady(), this.#peer === "client");
+    const isNeeded = this.#state === "CONNECTED" && (events !== 0 || this.#asyncPending > 0);
+    if (events !== this.#watch?.events || !isNeeded) {
+      this.#watch?.close();
+      this.#watch = isNeeded
+        ? watch(
+          this.#stream.fd,
+          events,
+          (revents) => this.#onWatch(revents),
+          this.#peer === "client",
+        )
+        : undefined;
+    }
+    if (this.#watch !== undefined) this.#watch.deadline = this.#deadline;
   }
 
-  /** One timer serves all deadlines; it is set to the earliest. */
+  #onWatch(revents: number): void {
+    if (revents === 0) this.#onDeadline();
+    else this.#onReady();
+  }
+
+  /** The poll watches all deadlines; it is told the earliest. */
   #watchDeadline(deadline: number): void {
-    if (deadline >= this.#timerDeadline || this.#state !== "CONNECTED") return;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#timerDeadline = deadline;
-    if (deadline === Infinity) return;
-    const delayMs = Math.min(Math.max(0, Math.ceil(deadline - monotonicMs())), 0x7fffffff);
-    this.#timer = setTimeout(() => this.#onDeadline(), delayMs);
-    Deno.unrefTimer(this.#timer); // the poll keeps the process alive
+    if (deadline >= this.#deadline) return;
+    this.#deadline = deadline;
+    if (this.#watch !== undefined) this.#watch.deadline = deadline;
   }
 
   #onDeadline(): void {
-    this.#timer = undefined;
-    this.#timerDeadline = Infinity;
+    this.#deadline = Infinity;
     const now = monotonicMs();
     let next = Infinity;
     const expire = (id: number | undefined, pending: Pending) => {
@@ -889,8 +895,6 @@ export class VfioProxy implements Disposable {
     this.#cause = cause;
     this.#watch?.close();
     this.#watch = undefined;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     this.#stream.close();
     for (const message of this.#incoming) message.discardFds();
     this.#incoming = [];

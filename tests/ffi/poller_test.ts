@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { monotonicMs } from "../../ffi/clock.ts";
 import { EventFd, POLLIN, POLLOUT, PollSet } from "../../ffi/event.ts";
 import { idle, type Watch, watch } from "../../ffi/poller.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
@@ -266,4 +267,35 @@ Deno.test("a poll that outlives its worker writes to memory that is still its ow
     Deno.exit(0); // nothing reads what came: the worker's poll is over
   `);
   assertEquals(result, [1, true, POLLIN, true, POLLIN | POLLIN << 16]); // events, then revents
+});
+
+testFds("a Watch is told once when its deadline has passed, ready or not", async () => {
+  using quiet = new EventFd();
+  using busy = new EventFd();
+  busy.signal(); // and never taken
+  const told: string[] = [];
+  const start = monotonicMs();
+  const watches = [
+    watch(quiet.fd, POLLIN, (revents) => told.push(`quiet ${revents}`)),
+    watch(busy.fd, POLLIN, (revents) => void (revents === 0 && told.push("busy 0"))),
+  ];
+  await new Promise((resolve) => setTimeout(resolve, 5)); // it polls
+  for (const each of watches) each.deadline = start + 20;
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  for (const each of watches) each.close();
+  assertEquals(told.sort(), ["busy 0", "quiet 0"]);
+  await idle();
+});
+
+testFds("a Watch for no events waits for its deadline alone, whatever the peer does", async () => {
+  const [a, b] = UnixSocket.pair();
+  const told: number[] = [];
+  const waiting = watch(a.fd, 0, (revents) => told.push(revents));
+  waiting.deadline = monotonicMs() + 20;
+  b.close();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assertEquals(told, [0]);
+  waiting.close();
+  a.close();
+  await idle();
 });

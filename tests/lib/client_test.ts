@@ -939,3 +939,26 @@ testFds("no mutation of a server's answers hangs, surprises or leaks", async () 
     { numRuns: 400 },
   );
 });
+
+Deno.test({
+  name: "connect() looks at a file that refuses it only if that was permitted",
+  permissions: { ffi: true, write: true, read: false },
+  async fn() {
+    const path = `/tmp/vfu-test-${crypto.randomUUID()}`;
+    Deno.writeTextFileSync(path, "");
+    const { statSync } = Deno;
+    let looks = 0;
+    Deno.statSync = (...args) => {
+      looks++; // in a terminal this asks the user
+      return statSync(...args);
+    };
+    try {
+      const error = await assertRejects(() => connect(path), ConnectionError);
+      assertMatch(error.message, /nobody listens on it/);
+      assertEquals(looks, 0);
+    } finally {
+      Deno.statSync = statSync;
+      Deno.removeSync(path);
+    }
+  },
+});
