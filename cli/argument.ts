@@ -16,3 +16,11 @@ export function argument<T>(parse: (text: string) => T): (text: string) => T {
     }
   };
 }
+
+/** The same for an argument of which there are many. */
+export function argumentList<T>(
+  parse: (text: string) => T,
+): (text: string, previous: T[] | undefined) => T[] {
+  const parseOne = argument(parse);
+  return (text, previous = []) => [...previous, parseOne(text)];
+}

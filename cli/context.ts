@@ -20,6 +20,8 @@ export interface Output {
    * @throws {Deno.errors.BrokenPipe} if nobody reads any more, as `head` does after its last line
    */
   write(text: string): void;
+  /** As `write`, for what is no text. */
+  writeBytes(bytes: Uint8Array): void;
 }
 
 /** What every subcommand is given. */
@@ -67,15 +69,16 @@ export function processContext(): Context {
 
 function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr): Output {
   const isTerminal = stream.isTerminal();
+  const writeBytes = (bytes: Uint8Array) => {
+    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  };
   return {
     isTerminal,
     columns: isTerminal ? Deno.consoleSize().columns : DEFAULT_COLUMNS,
     // Deno.noColor is NO_COLOR, and takes no permission.
     style: chooseStyle({ isTerminal, noColour: Deno.noColor, env: permittedEnv }),
-    write(text) {
-      let bytes = new TextEncoder().encode(text);
-      while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
-    },
+    write: (text) => writeBytes(new TextEncoder().encode(text)),
+    writeBytes,
   };
 }
 

@@ -6,6 +6,20 @@
 
 import { printable } from "./printable.ts";
 
+/** Work that ended in the middle, and of which the user is to know how far it came, even after Ctrl-C. */
+export class Unfinished extends Error {
+  override readonly name = "Unfinished";
+
+  /**
+   * @param cause what ended it, unless `signal` did
+   * @param state how far it came, as "5 of 10 bytes were written"
+   */
+  constructor(cause: unknown, { aborted, reason }: AbortSignal, state: string) {
+    const why = aborted ? reason : cause;
+    super(`${why instanceof Error ? why.message : String(why)}; ${state}`, { cause });
+  }
+}
+
 /** One line that says what could not be done; with `verbose` also where it happened and what caused it. */
 export function failureLines(error: unknown, verbose: boolean): string[] {
   if (!(error instanceof Error)) return [printable(String(error))];

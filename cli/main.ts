@@ -3,17 +3,18 @@
  *
  * What is not needed is not loaded, so that `vfu probe` starts as fast as a shell command should: the module of a
  * subcommand is imported when that is the one called, and for the same reason the modules of the command line import
- * those of `lib/` by name, not all of them through `mod.ts`.
+ * those of `lib/` by name, not all of them through `mod.ts`. Commander itself is loaded for all but the plainest lines.
  *
  * Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
  *
  * @module
  */
 
-import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
 import manifest from "../deno.json" with { type: "json" };
 import { type Context, Interrupted, type Output, processContext } from "./context.ts";
-import { failureLines } from "./failure.ts";
+import { failureLines, Unfinished } from "./failure.ts";
+import { plainProbe } from "./probe/plain.ts";
 import { COLOURED, PLAIN } from "./style.ts";
 
 /** A subcommand, as far as it is known before it is loaded. */
@@ -28,6 +29,36 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     name: "probe",
     summary: "show what a device is: version, regions, interrupts, PCI view",
     load: () => import("./commands/probe.ts"),
+  },
+  {
+    name: "read",
+    summary: "read registers and memory",
+    load: () => import("./commands/read.ts"),
+  },
+  {
+    name: "write",
+    summary: "write registers",
+    load: () => import("./commands/write.ts"),
+  },
+  {
+    name: "poll",
+    summary: "wait for a register to have a value",
+    load: () => import("./commands/poll.ts"),
+  },
+  {
+    name: "dump",
+    summary: "read a whole region into a file",
+    load: () => import("./commands/dump.ts"),
+  },
+  {
+    name: "load",
+    summary: "write a file into a region",
+    load: () => import("./commands/load.ts"),
+  },
+  {
+    name: "bench",
+    summary: "measure how fast a register is read",
+    load: () => import("./commands/bench.ts"),
   },
   {
     name: "serve",
@@ -49,6 +80,12 @@ export async function main(
 ): Promise<number> {
   let verbose = false;
   try {
+    const plain = plainProbe(args);
+    if (plain !== undefined) {
+      const { run } = await import("./probe/run.ts");
+      await run(context, plain.socket, plain.options);
+      return 0;
+    }
     const program = await buildProgram(args, context);
     program.hook("preAction", (_, called) => {
       verbose = called.getOptionValue("verbose") === true;
@@ -58,6 +95,7 @@ export async function main(
   } catch (error) {
     // What fails after the signal fails because of it.
     const { aborted, reason } = context.signal;
+    if (aborted && error instanceof Unfinished) complain(context.err, failureLines(error, false));
     return exitCode(aborted ? reason : error, context, verbose);
   }
 }
@@ -67,6 +105,7 @@ async function buildProgram(
   args: readonly string[],
   context: Context,
 ): Promise<CommandUnknownOpts> {
+  const { Command } = await import("@commander-js/extra-typings");
   const program: CommandUnknownOpts = new Command("vfu")
     .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
     .version(`vfu ${manifest.version}`, "-V, --version", "show the version")
@@ -98,11 +137,16 @@ async function buildProgram(
 
 /** Says what went wrong, unless that was done already or is plain. */
 function exitCode(error: unknown, context: Context, verbose: boolean): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (isCommanderError(error)) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof Interrupted) return error.exitCode;
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   complain(context.err, failureLines(error, verbose));
   return 1;
+}
+
+/** By its code, because commander's class may not have been loaded. */
+function isCommanderError(error: unknown): error is CommanderError {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("commander.");
 }
 
 function complain({ style, write }: Output, lines: readonly string[]): void {

@@ -11,6 +11,7 @@ import { argument } from "../argument.ts";
 import type { Context, Output } from "../context.ts";
 import { failureLines } from "../failure.ts";
 import { parseFd } from "../fd.ts";
+import { printable } from "../printable.ts";
 import { traceTo } from "../trace.ts";
 
 /** The devices that come with vfu, by the name that they are served under. */
@@ -32,7 +33,7 @@ export interface ServeOptions {
 export function command(context: Context) {
   return new Command("serve")
     .description(
-      "Serves a device to one client after another, and stays in the foreground until Ctrl-C or\n" +
+      "Serves a device to one client after another, and stays in the foreground until Ctrl-C or " +
         "SIGTERM; then the socket is removed. The device keeps its state from client to client.",
     )
     .addArgument(new Argument("<device>", "which device").choices(Object.keys(DEVICES)))
@@ -86,7 +87,7 @@ function logTo({ style, write }: Output): ServerOptions {
   return {
     onConnect: () => write(style.dim("A client has connected") + "\n"),
     onDisconnect: (cause) =>
-      write(cause === undefined ? style.dim("The client has left") + "\n" : `${cause.message}\n`),
+      write(cause ? `${printable(cause.message)}\n` : `${style.dim("The client has left")}\n`),
     onError: (error, doing) =>
       write(
         `${style.red(`The device failed at ${doing}:`)} ${failureLines(error, true).join("\n")}\n`,

@@ -32,7 +32,7 @@ export interface PciNames {
 
 /** The PCI view of a device. */
 export interface PciView {
-  /** Its configuration space. */
+  /** Its configuration space; what was left out of it is 0. */
   readonly config: Uint8Array;
   /** What that says; undefined if it is too short to say anything. */
   readonly space: ConfigSpace | undefined;
@@ -54,12 +54,34 @@ export interface Probe {
   readonly pci: Answer<PciView> | undefined;
 }
 
+/** How to ask. */
+export interface ProbeDeviceOptions {
+  /** Whether those bytes of configuration space that say nothing may be left out. */
+  sparse?: boolean;
+}
+
 /**
  * Asks a device about itself.
  *
  * @throws as `Device.info`; and whatever ends the connection
  */
-export async function probeDevice(device: Device): Promise<Probe> {
+export async function probeDevice(
+  device: Device,
+  options: ProbeDeviceOptions = {},
+): Promise<Probe> {
+  const opening = PciIds.open(PCI_IDS_PATHS.filter(isReadable)); // while the server answers
+  try {
+    return await askAll(device, opening, options);
+  } finally {
+    await opening;
+  }
+}
+
+async function askAll(
+  device: Device,
+  opening: Promise<PciIds | undefined>,
+  options: ProbeDeviceOptions,
+): Promise<Probe> {
   const info = await device.info();
   const isPci = (info.flags & DeviceFlags.PCI) !== 0;
   const [regions, irqs] = await Promise.all([
@@ -75,14 +97,11 @@ export async function probeDevice(device: Device): Promise<Probe> {
     return region && "value" in region ? region.value.size : undefined;
   };
   const hasConfig = isPci && (regionSizes(PciRegion.CONFIG) ?? 0n) > 0n;
-  const pci = hasConfig ? await askPci(device, regionSizes) : undefined;
+  const config = hasConfig ? await ask(device.readConfigSpace(options)) : undefined;
+  const pci = config && "value" in config
+    ? { value: pciView(config.value, regionSizes, await opening) }
+    : config;
   return { negotiated: device.negotiated, info, regions, irqs, pci };
-}
-
-async function askPci(device: Device, regionSizes: RegionSizes): Promise<Answer<PciView>> {
-  const opening = PciIds.open(PCI_IDS_PATHS.filter(isReadable)); // while the server answers
-  const config = await ask(device.readConfigSpace()).finally(() => opening);
-  return "value" in config ? { value: pciView(config.value, regionSizes, await opening) } : config;
 }
 
 /** Asks about every index below `count` at once. */

@@ -35,6 +35,8 @@ export async function runHere(
     columns: 80,
     style,
     write: (text) => void (texts[key] += text),
+    // One character a byte: what is no text stays what it is.
+    writeBytes: (bytes) => void (texts[key] += String.fromCharCode(...bytes)),
   });
   const context: Context = { out: output("out"), err: output("err"), signal };
   return { code: await main(args, context), ...texts };

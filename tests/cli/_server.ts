@@ -18,6 +18,9 @@ import { encodeVersion } from "../../lib/wire/version.ts";
  */
 export type Answer = (request: IncomingRequest) => void | "default" | "silence";
 
+/** What a client sends at most that was told nothing. */
+const MAX_MESSAGE_SIZE = 2 << 20;
+
 /** Listens at `path` and serves every client that comes. */
 export function serveOddly(path: string, answer: Answer): Disposable {
   const listener = UnixListener.listen(path);
@@ -31,6 +34,7 @@ export function serveOddly(path: string, answer: Answer): Disposable {
       if (done === "default") answerByDefault(request);
     };
     const proxy = new VfioProxy(socket, { role: "server", handler });
+    proxy.limits = { maxFds: 1, maxMessageSize: MAX_MESSAGE_SIZE };
     proxy.serving = true;
     proxies.push(proxy);
   });

@@ -134,7 +134,7 @@ Deno.test("probe --json has an error in place of what is refused, and large inte
 Deno.test("probe --lspci fails when the configuration space can't be read", async () => {
   const { code, out, err } = await probeOdd(refusing, "--lspci");
   assertEquals([code, out], [1, ""]);
-  assertMatch(err, /^vfu: Cannot read 4 bytes of config at 0x[0-9a-f]+: .*EIO.*\n$/);
+  assertMatch(err, /^vfu: Cannot read 8 bytes of config at 0x[0-9a-f]+: .*EIO.*\n$/);
 });
 
 Deno.test("probe shows a configuration space that is too short for a header", async () => {

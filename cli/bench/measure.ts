@@ -1,0 +1,112 @@
+/**
+ * Measuring how fast a register is read.
+ *
+ * @module
+ */
+
+import type { Width } from "../../lib/region.ts";
+import { turn } from "../pipeline.ts";
+import type { Target } from "../target.ts";
+
+/** Reads, and how long they took in all. */
+export interface Rate {
+  readonly reads: number;
+  readonly seconds: number;
+}
+
+/** How long to measure. */
+export interface Bounds {
+  /** Reads of each part; undefined: as many as a second has. */
+  readonly count: number | undefined;
+  /** Ends it with the signal's reason. */
+  readonly signal: AbortSignal;
+}
+
+/** Reads that are under way together in {@linkcode measurePipelined}. */
+export const OUTSTANDING = 32;
+
+const PART_MS = 1000;
+/** The event loop, and so the user's Ctrl-C, is not kept waiting longer. */
+const SLICE_MS = 50;
+/** Mapped reads between two looks at the clock, which takes longer than many of them. */
+const MAPPED_BATCH = 10_000;
+/** Reads that are not counted: code is compiled meanwhile. */
+const WARM_UP = 200;
+
+const BY_MESSAGE = { via: "message" } as const;
+
+/** One read after another, each by message, waiting for its answer. The times of all are in microseconds, ascending. */
+export async function measureSynchronous(
+  { region, offset }: Target,
+  width: Width,
+  { count, signal }: Bounds,
+): Promise<Rate & { times: Float64Array }> {
+  const warmUp = Math.min(WARM_UP, count ?? WARM_UP);
+  for (let i = 0; i < warmUp; i++) region.readWidth(offset, width, BY_MESSAGE);
+  const times: number[] = [];
+  let totalMs = 0;
+  while (!isDone(times.length, totalMs, count)) {
+    const sliceMs = performance.now();
+    let beforeMs = sliceMs;
+    while (beforeMs - sliceMs < SLICE_MS && times.length !== count) {
+      region.readWidth(offset, width, BY_MESSAGE);
+      const afterMs = performance.now();
+      times.push((afterMs - beforeMs) * 1000);
+      beforeMs = afterMs;
+    }
+    totalMs += beforeMs - sliceMs;
+    await turn();
+    signal.throwIfAborted();
+  }
+  return { reads: times.length, seconds: totalMs / 1000, times: Float64Array.from(times).sort() };
+}
+
+/** Reads by message, of which {@linkcode OUTSTANDING} are always under way. */
+export async function measurePipelined(
+  { region, offset }: Target,
+  width: Width,
+  { count, signal }: Bounds,
+): Promise<Rate> {
+  const startMs = performance.now();
+  let begun = 0;
+  const lane = async () => {
+    while (!isDone(begun, performance.now() - startMs, count)) {
+      begun++;
+      await region.readWidthAsync(offset, width, BY_MESSAGE);
+      signal.throwIfAborted();
+    }
+  };
+  const lanes = await Promise.allSettled(Array.from({ length: OUTSTANDING }, lane));
+  const failure = lanes.find((each) => each.status === "rejected");
+  if (failure !== undefined) throw failure.reason;
+  return { reads: begun, seconds: (performance.now() - startMs) / 1000 };
+}
+
+/** Reads through the map; undefined if the register is not mapped. */
+export async function measureMapped(
+  { region, offset }: Target,
+  width: Width,
+  { count, signal }: Bounds,
+): Promise<Rate | undefined> {
+  if (region.via(offset, width) !== "map") return undefined;
+  let reads = 0;
+  let totalMs = 0;
+  while (!isDone(reads, totalMs, count)) {
+    const sliceMs = performance.now();
+    let nowMs = sliceMs;
+    while (nowMs - sliceMs < SLICE_MS && reads !== count) {
+      const batch = Math.min(MAPPED_BATCH, (count ?? Infinity) - reads);
+      for (let i = 0; i < batch; i++) region.readWidth(offset, width);
+      reads += batch;
+      nowMs = performance.now();
+    }
+    totalMs += nowMs - sliceMs;
+    await turn();
+    signal.throwIfAborted();
+  }
+  return { reads, seconds: totalMs / 1000 };
+}
+
+function isDone(reads: number, elapsedMs: number, count: number | undefined): boolean {
+  return count === undefined ? elapsedMs >= PART_MS : reads >= count;
+}

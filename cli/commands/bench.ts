@@ -1,0 +1,194 @@
+/**
+ * `vfu bench`: how fast a register is read.
+ *
+ * @module
+ */
+
+import { Argument, Command, Option } from "@commander-js/extra-typings";
+import { type Address, parseAddress } from "../../lib/address.ts";
+import type { Width } from "../../lib/region.ts";
+import { argument } from "../argument.ts";
+import {
+  histogram,
+  histogramLines,
+  microseconds,
+  type Percentiles,
+  percentiles,
+} from "../bench/latency.ts";
+import {
+  measureMapped,
+  measurePipelined,
+  measureSynchronous,
+  OUTSTANDING,
+  type Rate,
+} from "../bench/measure.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../connection.ts";
+import type { Context, Output } from "../context.ts";
+import { Progress, spinner } from "../progress.ts";
+import { tableLines } from "../table.ts";
+import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target } from "../target.ts";
+import { parseCount } from "../value.ts";
+
+/** Options of {@linkcode run}. */
+export interface BenchOptions extends ConnectionOptions {
+  /** Reads of each part. */
+  count?: number | undefined;
+  /** Write JSON: a {@linkcode BenchJson}. */
+  json?: true | undefined;
+}
+
+/** What was measured, as JSON. */
+export interface BenchJson {
+  /** The address as it was written. */
+  address: string;
+  /** "bar0", "config", "region 9". */
+  region: string;
+  /** Bytes from the region's start. */
+  offset: number;
+  /** Bytes of each read. */
+  width: number;
+  /** One read after another, by message; how long they took, in microseconds. */
+  synchronous: RateJson & { latency_us: Percentiles };
+  /** Reads by message, some of them always under way. */
+  pipelined: RateJson & { outstanding: number };
+  /** Reads through the map; null if the register is not mapped. */
+  mapped: RateJson | null;
+}
+
+/** How many in which time. */
+export interface RateJson {
+  reads: number;
+  seconds: number;
+  per_second: number;
+}
+
+/** What was measured. */
+interface Measured {
+  readonly width: Width;
+  readonly synchronous: Rate & { times: Float64Array };
+  readonly pipelined: Rate;
+  readonly mapped: Rate | undefined;
+}
+
+const HISTOGRAM_ROWS = 10;
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("bench")
+    .description(
+      "Reads a register as often as it can for a second, in each of three ways: one read after " +
+        `another, by message; by message with ${OUTSTANDING} reads under way; through the device's ` +
+        `memory, where it is mapped. Choose a register that may be read.\n\n${ADDRESS_HELP}`,
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addArgument(new Argument("<address>", "what to read").argParser(argument(parseAddress)))
+    .addOption(
+      new Option("--count <number>", "read so often in each way").argParser(argument(parseCount)),
+    )
+    .option("--json", "write one JSON object")
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .addOption(timeoutOption())
+    .action((socket, address, options) => run(context, socket, address, options));
+}
+
+/** Measures the register at `address` of the device behind `socket`. */
+export async function run(
+  context: Context,
+  socket: string,
+  address: Address,
+  options: BenchOptions,
+): Promise<void> {
+  const { out, err } = context;
+  using connection = await connectTo(context, socket, options);
+  const target = await findTarget(connection.device, address);
+  const measured = await measure(target, address.width ?? DEFAULT_WIDTH, err, {
+    count: options.count,
+    signal: context.signal,
+  });
+  out.write(options.json ? benchJson(target, measured) : benchText(target, measured, out));
+}
+
+async function measure(
+  target: Target,
+  width: Width,
+  err: Output,
+  bounds: { count: number | undefined; signal: AbortSignal },
+): Promise<Measured> {
+  let way = "one read after another";
+  using _progress = new Progress(
+    err,
+    (elapsedMs) => `${spinner(elapsedMs)} ${target.text}: ${way}`,
+  );
+  const synchronous = await measureSynchronous(target, width, bounds);
+  way = `${OUTSTANDING} reads under way`;
+  const pipelined = await measurePipelined(target, width, bounds);
+  way = "through the map";
+  const mapped = await measureMapped(target, width, bounds);
+  return { width, synchronous, pipelined, mapped };
+}
+
+function benchText(
+  { text, region }: Target,
+  { width, synchronous, pipelined, mapped }: Measured,
+  { columns, style }: Output,
+): string {
+  const times = percentiles(synchronous.times);
+  const rates = [
+    ["by message, one after another", perSecond(synchronous), "reads/s"],
+    [`by message, ${OUTSTANDING} under way`, perSecond(pipelined), "reads/s"],
+    mapped === undefined
+      ? ["through the map", "-", `${region.name} is not mapped there`]
+      : ["through the map", perSecond(mapped), "reads/s"],
+  ];
+  const latency = (["min", "p50", "p90", "p99", "p99_9", "max"] as const)
+    .map((key) => [key.replace("_", "."), microseconds(times[key])]);
+  return [
+    style.bold(`Rate of reading ${text}, ${width} ${width === 1 ? "byte" : "bytes"}`),
+    ...tableLines(rates, { columns, indent: 2, right: [1] }),
+    "",
+    style.bold("How long one takes, by message, one after another"),
+    `  ${latency.map((pair) => pair.join(" ")).join("  ")}`,
+    "",
+    ...histogramLines(histogram(synchronous.times, HISTOGRAM_ROWS), columns),
+    "",
+  ].join("\n");
+}
+
+function perSecond({ reads, seconds }: Rate): string {
+  return Math.round(reads / seconds).toLocaleString("en-US");
+}
+
+function benchJson(
+  { text, region, offset }: Target,
+  { width, synchronous, pipelined, mapped }: Measured,
+): string {
+  const json: BenchJson = {
+    address: text,
+    region: region.name,
+    offset,
+    width,
+    synchronous: {
+      ...rateJson(synchronous),
+      latency_us: percentiles(synchronous.times.map((time) => rounded(time))),
+    },
+    pipelined: { ...rateJson(pipelined), outstanding: OUTSTANDING },
+    mapped: mapped === undefined ? null : rateJson(mapped),
+  };
+  return `${JSON.stringify(json, undefined, 2)}\n`;
+}
+
+function rateJson({ reads, seconds }: Rate): RateJson {
+  return { reads, seconds: rounded(seconds), per_second: Math.round(reads / seconds) };
+}
+
+/** To nanoseconds where `value` is microseconds, to milliseconds where it is seconds. */
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}

@@ -1,0 +1,114 @@
+/**
+ * `vfu load`: a file into a region.
+ *
+ * @module
+ */
+
+import { Argument, Command } from "@commander-js/extra-typings";
+import type { Address } from "../../lib/address.ts";
+import type { BulkOptions, Via } from "../../lib/region.ts";
+import { argument } from "../argument.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../connection.ts";
+import type { Context } from "../context.ts";
+import { Unfinished } from "../failure.ts";
+import { blocks, pipeline } from "../pipeline.ts";
+import { Progress, transferText } from "../progress.ts";
+import { findRegion, parseRegion, viaOption } from "../target.ts";
+
+/** Options of {@linkcode run}. */
+export interface LoadOptions extends ConnectionOptions {
+  /** How to write. */
+  via?: Via | undefined;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("load")
+    .description(
+      "Writes a file to the start of a region. A file that is larger than the region is refused; " +
+        "after a smaller one the rest of the region stays as it is. A region of registers that mind " +
+        "how wide an access is takes a width: bar0.l is written 4 bytes at a time.",
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addArgument(
+      new Argument("<region>", "bar0 to bar5, rom, config, vga or an index")
+        .argParser(argument(parseRegion)),
+    )
+    .argument("<file>", "what to write")
+    .addOption(viaOption())
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .addOption(timeoutOption())
+    .action((socket, address, path, options) => run(context, socket, address, path, options));
+}
+
+/** Writes the file at `path` to the region of the device behind `socket`. */
+export async function run(
+  context: Context,
+  socket: string,
+  address: Address,
+  path: string,
+  options: LoadOptions,
+): Promise<void> {
+  const { err } = context;
+  using file = openFile(path);
+  const { isFile, size: total } = file.statSync();
+  if (!isFile) throw new TypeError(`Cannot load ${path}: it is not a file`);
+  using connection = await connectTo(context, socket, options);
+  const region = await findRegion(connection.device, address);
+  if (total > region.size) {
+    throw new RangeError(
+      `Cannot load ${path}: it has ${total} bytes, ${region.name} has ${region.size}`,
+    );
+  }
+  const bulk: BulkOptions = {
+    ...(options.via && { via: options.via }),
+    ...(address.width && { chunkSize: address.width }),
+  };
+  const write = async ({ at, count }: { at: number; count: number }) => {
+    await region.writeAsync(at, readExactly(file, path, count), bulk);
+    return count;
+  };
+  let done = 0;
+  using _progress = options.verbose ? undefined : new Progress(
+    err,
+    (elapsedMs) => transferText({ done, total, elapsedMs }, err.columns),
+  );
+  try {
+    for await (const count of pipeline(blocks(total), write)) done += count;
+  } catch (cause) {
+    throw new Unfinished(cause, context.signal, `${done} of ${total} bytes were written`);
+  }
+  if (total < region.size) {
+    err.write(
+      `${path} has ${total} bytes; the other ${
+        region.size - total
+      } of ${region.name} stay as they are\n`,
+    );
+  }
+}
+
+function openFile(path: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path);
+  } catch (cause) {
+    throw new Error(`Cannot open ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The next bytes of the file, which must have so many. */
+function readExactly(file: Deno.FsFile, path: string, count: number): Uint8Array {
+  const bytes = new Uint8Array(count);
+  for (let at = 0; at < count;) {
+    const got = file.readSync(bytes.subarray(at));
+    if (got === null) throw new Error(`Cannot read ${path}: it has become shorter`);
+    at += got;
+  }
+  return bytes;
+}

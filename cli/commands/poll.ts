@@ -1,0 +1,109 @@
+/**
+ * `vfu poll`: waits for a register to have a value.
+ *
+ * @module
+ */
+
+import { Argument, Command, Option } from "@commander-js/extra-typings";
+import { type Address, parseAddress } from "../../lib/address.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import type { Via } from "../../lib/region.ts";
+import { argument } from "../argument.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  verboseOption,
+} from "../connection.ts";
+import type { Context } from "../context.ts";
+import { parseDuration } from "../duration.ts";
+import { Progress, spinner } from "../progress.ts";
+import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../target.ts";
+import {
+  checkFits,
+  formatMasked,
+  formatValue,
+  type MaskedValue,
+  matches,
+  parseMaskedValue,
+} from "../value.ts";
+
+/** Options of {@linkcode run}. */
+export interface PollOptions extends ConnectionOptions {
+  /** What to wait for. */
+  equals: MaskedValue;
+  /** Between two looks, in milliseconds. */
+  interval: number;
+  /** How to read. */
+  via?: Via | undefined;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("poll")
+    .description(
+      "Reads a register again and again until it has the value, or the bits of the value that the " +
+        `mask selects; then shows all of it. Fails if that does not happen in time.\n\n${ADDRESS_HELP}`,
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addArgument(new Argument("<address>", "what to read").argParser(argument(parseAddress)))
+    .addOption(
+      new Option("--equals <value[:mask]>", "what to wait for, as 0x1 or 0b10:0b11")
+        .argParser(argument(parseMaskedValue))
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option("--timeout <duration>", "give up after so long, as 500ms")
+        .default(DEFAULT_TIMEOUT_MS, `${DEFAULT_TIMEOUT_MS / 1000}s`)
+        .argParser(argument(parseDuration)),
+    )
+    .addOption(
+      new Option("--interval <duration>", "wait so long between two looks")
+        .default(1, "1ms")
+        .argParser(argument(parseDuration)),
+    )
+    .addOption(viaOption())
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .action((socket, address, options, self) => {
+      try {
+        checkFits(options.equals, address.width ?? DEFAULT_WIDTH);
+      } catch (error) {
+        self.error(`error: ${(error as Error).message}: ${address.text} has no more`);
+      }
+      return run(context, socket, address, options);
+    });
+}
+
+/** Waits until the register at `address` on the device behind `socket` is as wanted, and shows its value. */
+export async function run(
+  context: Context,
+  socket: string,
+  address: Address,
+  options: PollOptions,
+): Promise<void> {
+  const { equals, timeout, interval, via, verbose } = options;
+  // The timeout is for the value. An answer may take as long as it does elsewhere.
+  using connection = await connectTo(context, socket, { ...options, timeout: DEFAULT_TIMEOUT_MS });
+  const { text, region, offset } = await findTarget(connection.device, address);
+  const width = address.width ?? DEFAULT_WIDTH;
+  const wanted = formatMasked(equals, width);
+  let last = "";
+  using _progress = verbose ? undefined : new Progress(
+    context.err,
+    (elapsedMs) =>
+      `${spinner(elapsedMs)} ${text} is ${last}, waiting for ${wanted} ` +
+      `(${Math.floor(elapsedMs / 1000)} s)`,
+  );
+  const isThere = (value: number | bigint) => {
+    last = formatValue(value, width);
+    return matches(value, equals);
+  };
+  await region.pollAsync(offset, width, isThere, {
+    timeoutMs: timeout,
+    intervalMs: interval,
+    signal: context.signal,
+    ...(via && { via }),
+  });
+  context.out.write(`${last}\n`);
+}

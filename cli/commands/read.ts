@@ -1,0 +1,101 @@
+/**
+ * `vfu read`: values of registers, and bytes.
+ *
+ * @module
+ */
+
+import { Argument, Command, Option } from "@commander-js/extra-typings";
+import { type Address, parseAddress } from "../../lib/address.ts";
+import type { Via } from "../../lib/region.ts";
+import { argument, argumentList } from "../argument.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../connection.ts";
+import type { Context } from "../context.ts";
+import { type Reading, readingJson, readingLines, takeReading } from "../reading.ts";
+import { ADDRESS_HELP, findTarget, viaOption } from "../target.ts";
+import { type Base, parseCount } from "../value.ts";
+
+/** Options of {@linkcode run}. */
+export interface ReadOptions extends ConnectionOptions {
+  /** How many values or bytes at each address. */
+  count?: number | undefined;
+  /** How to show them. */
+  format: Base | "raw" | "json";
+  /** The same as format "json". */
+  json?: true | undefined;
+  /** How to read. */
+  via?: Via | undefined;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("read")
+    .description(
+      "Reads registers or memory, in the order of the addresses, over one connection. One address " +
+        "gives the value alone, several give lines of ADDRESS: VALUE. With --count it is a dump: of " +
+        "values that are read one by one if the address has a width, as bar0+0.l; else of bytes " +
+        `that are read together.\n\n${ADDRESS_HELP}`,
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addArgument(
+      new Argument("<address...>", "what to read").argParser(argumentList(parseAddress)),
+    )
+    .addOption(
+      new Option("--count <number>", "read so many values or bytes").argParser(
+        argument(parseCount),
+      ),
+    )
+    .addOption(
+      new Option("--format <form>", "show it so; raw is the bytes themselves, json a line each")
+        .choices(["hex", "dec", "bin", "raw", "json"])
+        .default("hex" as const),
+    )
+    .addOption(new Option("--json", "the same as --format json").conflicts("format"))
+    .addOption(viaOption())
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .addOption(timeoutOption())
+    .action((socket, addresses, options) => run(context, socket, addresses, options));
+}
+
+/** Reads at `addresses` on the device behind `socket` and shows what is there. */
+export async function run(
+  context: Context,
+  socket: string,
+  addresses: readonly Address[],
+  options: ReadOptions,
+): Promise<void> {
+  using connection = await connectTo(context, socket, options);
+  // All are found before any is read: reading may change the device.
+  const targets = [];
+  for (const address of addresses) targets.push(await findTarget(connection.device, address));
+  const labelWidth = Math.max(...addresses.map(({ text }) => text.length)) + 1;
+  const format = options.json ? "json" : options.format;
+  for (const [i, target] of targets.entries()) {
+    const reading = await takeReading(target, { ...options, width: addresses[i]!.width });
+    show(context, reading, format, addresses.length > 1 ? labelWidth : undefined);
+  }
+}
+
+/** Shows a reading, with its address before it if that is to have a width. */
+function show(
+  { out }: Context,
+  reading: Reading,
+  format: ReadOptions["format"],
+  labelWidth: number | undefined,
+): void {
+  if (format === "raw") return out.writeBytes(reading.bytes);
+  if (format === "json") return out.write(`${JSON.stringify(readingJson(reading))}\n`);
+  const lines = readingLines(reading, format);
+  const label = `${reading.text}:`;
+  if (labelWidth !== undefined) {
+    if (reading.kind === "value") lines[0] = `${label.padEnd(labelWidth)} ${lines[0]}`;
+    else lines.unshift(label);
+  }
+  out.write(lines.join("\n") + "\n");
+}

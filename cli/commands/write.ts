@@ -1,0 +1,119 @@
+/**
+ * `vfu write`: values into registers.
+ *
+ * @module
+ */
+
+import { Argument, Command } from "@commander-js/extra-typings";
+import { type Address, parseAddress } from "../../lib/address.ts";
+import type { Via, Width } from "../../lib/region.ts";
+import { argumentList } from "../argument.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../connection.ts";
+import type { Context } from "../context.ts";
+import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target, viaOption } from "../target.ts";
+import {
+  checkFits,
+  formatMasked,
+  formatValue,
+  type MaskedValue,
+  matches,
+  parseMaskedValue,
+} from "../value.ts";
+
+/** Options of {@linkcode run}. */
+export interface WriteOptions extends ConnectionOptions {
+  /** Ask for no answers. */
+  posted?: true | undefined;
+  /** Read back and compare. */
+  verify?: true | undefined;
+  /** How to write. */
+  via?: Via | undefined;
+}
+
+/** What is to be where. */
+export interface Assignment extends MaskedValue {
+  readonly address: Address;
+  readonly width: Width;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("write")
+    .description(
+      "Writes registers, in the order of the arguments, over one connection. ADDRESS=VALUE writes " +
+        "all bits; ADDRESS=VALUE:MASK reads, changes the bits of the mask, and writes. Values are " +
+        `decimal, or 0x, 0o or 0b with digits; _ may stand between digits.\n\n${ADDRESS_HELP}`,
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addArgument(
+      new Argument("<address=value...>", "what to write").argParser(
+        argumentList(parseAssignment),
+      ),
+    )
+    .option("--posted", "ask for no answers: an error is not heard of")
+    .option("--verify", "read each back, and fail if it is not as written")
+    .addOption(viaOption())
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .addOption(timeoutOption())
+    .action((socket, assignments, options) => run(context, socket, assignments, options));
+}
+
+/**
+ * Reads `ADDRESS=VALUE` or `ADDRESS=VALUE:MASK`.
+ *
+ * @throws {SyntaxError} if it is neither
+ * @throws {RangeError} if the register is too narrow for the value
+ */
+export function parseAssignment(text: string): Assignment {
+  const at = text.indexOf("=");
+  if (at < 0) {
+    throw new SyntaxError(`"${text}" is no assignment; write ADDRESS=VALUE, as bar0+0x14.l=1`);
+  }
+  const address = parseAddress(text.slice(0, at));
+  const width = address.width ?? DEFAULT_WIDTH;
+  const masked = parseMaskedValue(text.slice(at + 1));
+  checkFits(masked, width);
+  return { address, width, ...masked };
+}
+
+/** Writes what `assignments` say to the device behind `socket`. */
+export async function run(
+  context: Context,
+  socket: string,
+  assignments: readonly Assignment[],
+  options: WriteOptions,
+): Promise<void> {
+  using connection = await connectTo(context, socket, options);
+  const { device } = connection;
+  // All are found before any is written.
+  const targets = [];
+  for (const { address } of assignments) targets.push(await findTarget(device, address));
+  for (const [i, target] of targets.entries()) await assign(target, assignments[i]!, options);
+  device.proxy.flushSync();
+}
+
+async function assign(
+  { text, region, offset }: Target,
+  assignment: Assignment,
+  { posted, verify, via }: WriteOptions,
+): Promise<void> {
+  const { width, value, mask } = assignment;
+  const access = via === undefined ? {} : { via };
+  const write = { ...access, posted: posted === true };
+  if (mask === undefined) await region.writeWidthAsync(offset, width, value, write);
+  else await region.modifyAsync(offset, width, mask, value, write);
+  if (!verify) return;
+  const found = await region.readWidthAsync(offset, width, access);
+  if (matches(found, assignment)) return;
+  throw new Error(
+    `${text} is not as written: expected ${formatMasked(assignment, width)}, ` +
+      `found ${formatValue(found, width)}`,
+  );
+}

@@ -1,0 +1,46 @@
+/**
+ * The connection of a command. Without commander, which takes longer to load than connecting takes.
+ *
+ * @module
+ */
+
+import { connect } from "../lib/client.ts";
+import type { Device } from "../lib/device.ts";
+import { type Context, onAbort } from "./context.ts";
+import { traceTo } from "./trace.ts";
+
+/** Options of {@linkcode connectTo}. */
+export interface ConnectionOptions {
+  /** Show every message on standard error. */
+  verbose?: true | undefined;
+  /** How long the server may take to each answer, in milliseconds. */
+  timeout: number;
+  /** Do first what firmware does: give BARs addresses, and switch the device on. */
+  pciEnable?: true | undefined;
+}
+
+/** A connected device. Disposing closes it. */
+export interface Connection extends Disposable {
+  readonly device: Device;
+}
+
+/** Connects to the device behind `socket`. The context's signal closes the connection. */
+export async function connectTo(
+  { err, signal }: Context,
+  socket: string,
+  { verbose, timeout, pciEnable }: ConnectionOptions,
+): Promise<Connection> {
+  using resources = new DisposableStack();
+  const device = resources.use(
+    await connect(socket, {
+      signal,
+      timeoutMs: timeout,
+      ...(verbose && { trace: await traceTo(err) }),
+    }),
+  );
+  // One listener in place of one for each of a thousand requests.
+  resources.use(onAbort(signal, () => device.close()));
+  if (pciEnable) await device.pci.enable();
+  const kept = resources.move();
+  return { device, [Symbol.dispose]: () => kept.dispose() };
+}

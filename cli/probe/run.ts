@@ -1,0 +1,42 @@
+/**
+ * What `vfu probe` does. Its line is parsed elsewhere: by commander, or, if it is a plain one, without.
+ *
+ * @module
+ */
+
+import { type ConnectionOptions, connectTo } from "../connect.ts";
+import type { Context } from "../context.ts";
+import { probeDevice } from "./collect.ts";
+
+/** Options of {@linkcode run}. */
+export interface ProbeOptions extends ConnectionOptions {
+  /** Write JSON: a `ProbeJson`. */
+  json?: true | undefined;
+  /** Write a dump of the configuration space for `lspci -F`. */
+  lspci?: true | undefined;
+}
+
+/** Probes the device behind `socket` and writes what it is. */
+export async function run(
+  context: Context,
+  socket: string,
+  options: ProbeOptions,
+): Promise<void> {
+  const { out } = context;
+  const { json, lspci } = options;
+  using connection = await connectTo(context, socket, options);
+  const { device } = connection;
+  if (lspci) {
+    const { lspciDump } = await import("../../lib/pci/dump.ts");
+    const config = await device.readConfigSpace();
+    return out.write(lspciDump(config, { description: `vfio-user device at ${socket}` }));
+  }
+  // How to show it is loaded while the server answers.
+  const [probe, form] = await Promise.all([
+    probeDevice(device, { sparse: !json }),
+    json ? import("./json.ts") : import("./text.ts"),
+  ]);
+  out.write(
+    "probeJson" in form ? form.probeJson(socket, probe) : form.probeText(socket, probe, out),
+  );
+}

@@ -1,0 +1,171 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { Interrupted } from "../../cli/context.ts";
+import { DemoDevice } from "../../lib/devices/demo.ts";
+import { Server } from "../../lib/server/server.ts";
+import { RegionReadRequest } from "../../lib/wire/access.ts";
+import { Command } from "../../lib/wire/command.ts";
+import { startDemo } from "../_demo_process.ts";
+import { assertGolden, runHere, spawn, temporaryFolder } from "./_cli.ts";
+import { assertFailures, replyRead, withBar0 } from "./_registers.ts";
+import { type Answer, serveOddly } from "./_server.ts";
+
+const demo = await startDemo();
+Deno.test.afterAll(() => demo.stop());
+
+const MIB = 1 << 20;
+
+/** Names of the files in a folder, but for the socket. */
+function files(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile).map(({ name }) => name);
+}
+
+/** A device with 1 MiB in bar0: each byte is the number of its 4 KiB. `onRead` may do something else. */
+function megabyte(onRead: (offset: number) => ReturnType<Answer>): Answer {
+  return withBar0(MIB, (request) => {
+    if (request.command !== Command.REGION_READ) return "default";
+    const { offset, count } = RegionReadRequest.decode(request.payload);
+    if (onRead(Number(offset)) === "silence") return "silence";
+    return replyRead(request, page(Number(offset), count));
+  });
+}
+
+function page(offset: number, count: number): Uint8Array {
+  return Uint8Array.from({ length: count }, (_, i) => (offset + i) >> 12);
+}
+
+Deno.test("dump shows its help", async () => {
+  assertGolden("dump-help.txt", (await runHere(["dump", "--help"])).out);
+});
+
+Deno.test("dump writes a whole region, mapped or not, and says nothing", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using device = new DemoDisposable();
+  using _server = Server.listen(path, device.demo);
+  const bytes = crypto.getRandomValues(new Uint8Array(0x10000));
+  device.demo.regions[2]!.write(0, bytes);
+  for (const via of [[], ["--via", "message"]]) {
+    const file = `${folder.path}/bar2`;
+    const outcome = await runHere(["dump", path, "bar2", "-o", file, ...via]);
+    assertEquals(outcome, { code: 0, out: "", err: "" });
+    assertEquals(Deno.readFileSync(file).toHex(), bytes.toHex());
+  }
+  assertEquals(files(folder.path), ["bar2"]);
+});
+
+class DemoDisposable {
+  readonly demo = new DemoDevice();
+  [Symbol.dispose](): void {
+    this.demo.close();
+  }
+}
+
+Deno.test("dump -o - writes to standard output", async () => {
+  const { code, out, err } = await runHere(["dump", demo.path, "config", "-o", "-"]);
+  assertEquals([code, err, out.length], [0, "", 4096]);
+  assertEquals([...out.slice(0, 4)].map((c) => c.charCodeAt(0)), [0x34, 0x12, 0xe5, 0x0d]);
+});
+
+Deno.test("dump reads in accesses of the width that the region is given", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/bar0`;
+  const { code, out, err } = await runHere(["dump", demo.path, "bar0.l", "-o", file]);
+  assertEquals([code, out, err], [0, "", ""]);
+  assertEquals(new TextDecoder().decode(Deno.readFileSync(file).subarray(0, 4)), "vfud");
+});
+
+Deno.test("dump leaves what has come in FILE.partial when the server dies", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/dying.sock`;
+  const file = `${folder.path}/bar0`;
+  Deno.writeTextFileSync(file, "before");
+  const server = serveOddly(
+    path,
+    megabyte((offset) => {
+      if (offset < 0x18000) return;
+      server[Symbol.dispose]();
+      return "silence";
+    }),
+  );
+  const { code, out, err } = await runHere(["dump", path, "bar0", "-o", file]);
+  assertEquals([code, out], [1, ""]);
+  assertMatch(err, /^vfu: [^\n]+; 98304 of 1048576 bytes are in [^\n]+\/bar0\.partial\n$/);
+  assertEquals(Deno.readFileSync(`${file}.partial`), page(0, 98304));
+  assertEquals(Deno.readTextFileSync(file), "before");
+});
+
+Deno.test("dump leaves what has come in FILE.partial at Ctrl-C", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/slow.sock`;
+  const file = `${folder.path}/bar0`;
+  const controller = new AbortController();
+  using _server = serveOddly(
+    path,
+    megabyte((offset) => {
+      if (offset < 0x8000) return;
+      setTimeout(() => controller.abort(new Interrupted("SIGINT")), 10);
+      return "silence";
+    }),
+  );
+  const args = ["dump", path, "bar0", "-o", file];
+  assertEquals(await runHere(args, { signal: controller.signal }), {
+    code: 130,
+    out: "",
+    err: `vfu: Interrupted by SIGINT; 32768 of 1048576 bytes are in ${file}.partial\n`,
+  });
+  assertEquals(files(folder.path), ["bar0.partial"]);
+});
+
+Deno.test("dump leaves no file when nothing has come", async (t) => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/file`;
+  await assertFailures(t, demo.path, 1, [
+    [["dump", "bar1", "-o", file], "Cannot access bar1: the device does not have it"],
+    [
+      ["dump", "77", "-o", file],
+      "Cannot get the info of region 77: the server answered EINVAL (Invalid argument)",
+    ],
+    [
+      ["dump", "bar0", "--pci-enable", "-o", file],
+      "Cannot read 4096 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument)",
+    ],
+    [
+      ["dump", "bar2", "--via", "map", "-o", file],
+      "Cannot access 32768 bytes of bar2 at 0x0 through the map: that is not in one mapped area",
+    ],
+  ]);
+  assertEquals(files(folder.path), []);
+});
+
+Deno.test("dump returns 2 when the usage is wrong", async (t) => {
+  const invalid = (text: string) =>
+    `Command-argument value '${text}' is invalid for argument 'region'. "${text}" is no region; ` +
+    "write bar0 to bar5, rom, config, vga or an index, then .b, .w, .l or .q if the width of accesses matters";
+  await assertFailures(t, "/nonexistent/socket", 2, [
+    [["dump", "bar0"], "Required option '-o, --output <file>' not specified"],
+    [["dump", "bar0+4", "-o", "x"], invalid("bar0+4")],
+    [["dump", "VENDOR_ID", "-o", "x"], invalid("VENDOR_ID")],
+  ]);
+});
+
+Deno.test("dump fails when it can't make the file, before it connects", async () => {
+  const { code, err } = await runHere([
+    "dump",
+    "/nonexistent/socket",
+    "bar0",
+    "-o",
+    "/nonexistent/x",
+  ]);
+  assertEquals(code, 1);
+  assertMatch(
+    err,
+    /^vfu: Cannot make \/nonexistent\/x\.partial: No such file or directory[^\n]*\n$/,
+  );
+});
+
+Deno.test("dump -o - ends quietly when nobody reads", async () => {
+  const child = spawn(["dump", demo.path, "bar2", "-o", "-"]);
+  await child.stdout.cancel();
+  const [{ code }, err] = await Promise.all([child.status, new Response(child.stderr).text()]);
+  assertEquals([code, err], [0, ""]);
+});

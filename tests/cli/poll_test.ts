@@ -1,0 +1,75 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { Interrupted } from "../../cli/context.ts";
+import { DemoDevice } from "../../lib/devices/demo.ts";
+import { Server } from "../../lib/server/server.ts";
+import { Command } from "../../lib/wire/command.ts";
+import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
+import { assertFailures, replyRead, runOdd, withBar0 } from "./_registers.ts";
+
+const STATUS = "bar0+0x14";
+
+Deno.test("poll shows its help", async () => {
+  assertGolden("poll-help.txt", (await runHere(["poll", "--help"])).out);
+});
+
+Deno.test("poll waits until the value is there, and shows it", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _server = Server.listen(path, new DemoDevice());
+  const poll = (...args: string[]) => runHere(["poll", path, ...args]);
+  await runHere(["write", path, "bar0+0x10=0x0f"]);
+  // STATUS is BUSY for 10 reads, then READY.
+  assertEquals(await poll(STATUS, "--equals", "2"), { code: 0, out: "0x00000002\n", err: "" });
+  assertEquals((await poll(STATUS, "--equals", "1:1")).out, "0x00000001\n");
+  assertEquals((await runHere(["read", path, "bar0+0x18"])).out, "0xfffffff0\n");
+  await runHere(["write", path, "bar2+0x1000.q=0xff00000000000001"]);
+  for (const via of ["map", "message"]) {
+    const { out } = await poll("bar2+0x1000.q", "--equals", "1:0xff", "--via", via);
+    assertEquals(out, "0xff00000000000001\n");
+  }
+});
+
+Deno.test("poll returns 1 and says the last value when the time is over", async () => {
+  let reads = 0;
+  const answer = withBar0(4, (request) => {
+    if (request.command !== Command.REGION_READ) return "default";
+    return replyRead(request, new Uint8Array([++reads, 0, 0, 0xaa]));
+  });
+  const args = ["bar0", "--equals", "0", "--timeout", "60ms", "--interval", "20ms"];
+  const startMs = performance.now();
+  const { code, out, err } = await runOdd(answer, "poll", ...args);
+  assertEquals([code, out], [1, ""]);
+  const last =
+    /^vfu: bar0 at 0x0 did not become as wanted within 60 ms; its last value was 0xaa0000(\w\w)\n$/;
+  assertMatch(err, last);
+  assertEquals(parseInt(last.exec(err)![1]!, 16), reads);
+  assertEquals(reads >= 2 && reads <= 5, true, `${reads} reads`);
+  assertEquals(performance.now() - startMs < 1000, true);
+});
+
+Deno.test("poll returns 2 and sends nothing when the usage is wrong", async (t) => {
+  await assertFailures(t, "/nonexistent/socket", 2, [
+    [["poll", "bar0"], "Required option '--equals <value[:mask]>' not specified"],
+    [["poll", "bar0.b", "--equals", "256"], "0x100 does not fit 8 bits: bar0.b has no more"],
+    [
+      ["poll", "bar0", "--equals", "1:2"],
+      "Option '--equals <value[:mask]>' argument '1:2' is invalid. 0x1 has bits that its mask 0x2 has not",
+    ],
+    [
+      ["poll", "bar0", "--equals", "x"],
+      "Option '--equals <value[:mask]>' argument 'x' is invalid. " +
+      '"x" is no value; write it as 26, 0x1a, 0b11010 or 0o32',
+    ],
+  ]);
+});
+
+Deno.test("poll ends at Ctrl-C", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _server = Server.listen(path, new DemoDevice());
+  const controller = new AbortController();
+  const args = ["poll", path, STATUS, "--equals", "0", "--interval", "1h", "--timeout", "2h"];
+  const running = runHere(args, { signal: controller.signal });
+  setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
+  assertEquals(await running, { code: 130, out: "", err: "" });
+});
