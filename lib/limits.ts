@@ -63,3 +63,16 @@ export const MAX_ABANDONED = 4096;
 
 /** A request without a timeout of its own. QEMU's client takes 5 s as well. */
 export const DEFAULT_TIMEOUT_MS = 5000;
+
+/** Bytes of one DMA map with a file, all of which is mapped at once. libvfio-user takes as much: 8 TiB. */
+export const MAX_DMA_MAP_SIZE = 2 ** 43;
+/** Bytes of one DMA access: a device takes lengths from its guest, and memory has to be found for them. */
+export const MAX_DMA_ACCESS = 1 << 30;
+/** DMA requests to a client in flight; more wait for their turn. */
+export const MAX_DMA_IN_FLIGHT = 256;
+/** Bytes that these read or write together. */
+export const MAX_DMA_BYTES_IN_FLIGHT = 16 << 20;
+/** DMA requests that wait for their turn; the device's next ones are refused. */
+export const MAX_DMA_WAITING = 4096;
+/** Messages of one long DMA access in flight: enough that the client never waits for the next. */
+export const DMA_PIPELINE = 8;

@@ -6,6 +6,7 @@
 
 import { describeErrno } from "../../ffi/errno.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
+import type { IoFdType } from "../wire/io_fds.ts";
 import type { RegionCapability } from "../wire/region.ts";
 
 /** A device refuses an access: the client gets `errno` as the answer. Anything else that a hook throws becomes EIO. */
@@ -26,6 +27,42 @@ export class DeviceError extends Error {
   }
 }
 
+/**
+ * A part of a region that a client may access through a file descriptor, without a message (specification:
+ * "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
+ *
+ * An ioeventfd stands for one write. Without an `fd` the server makes an eventfd for each client; when that is signalled the
+ * region's `write` is called, once however often it was since, with the `size` bytes of `datamatch`, or zeros. What has an `fd`,
+ * as every ioregionfd does, is the device's to listen to; parts may share one.
+ */
+export type ServedIoFd =
+  & {
+    /** Bytes from the start of the region. */
+    readonly offset: number;
+    /** Bytes of the part: of an ioeventfd 1, 2, 4 or 8. */
+    readonly size: number;
+    /** Flags for the kernel, as of `KVM_IOEVENTFD`: bit 0 is set for a `datamatch`. Default 0. */
+    readonly flags?: number;
+  }
+  & (
+    | {
+      /** An eventfd. */
+      readonly type: typeof IoFdType.IOEVENTFD;
+      /** The only value whose write signals it; default any. */
+      readonly datamatch?: bigint;
+      /** The device's own eventfd. It stays the device's. */
+      readonly fd?: OwnedFd;
+    }
+    | {
+      /** A socket that carries each access. */
+      readonly type: typeof IoFdType.IOREGIONFD;
+      /** Told with each access; default 0. */
+      readonly userData?: bigint;
+      /** The client's end of the socket. It stays the device's. */
+      readonly fd: OwnedFd;
+    }
+  );
+
 /** A region of a served device. */
 export interface ServedRegion {
   /** `RegionFlags`: READ and WRITE are enforced; MMAP goes with `fds`. */
@@ -38,6 +75,8 @@ export interface ServedRegion {
   readonly fds?: readonly OwnedFd[];
   /** Says which areas may be mapped, and more. */
   readonly capabilities?: readonly RegionCapability[];
+  /** Parts that a client may access through file descriptors. A client that takes only few is told of the first ones. */
+  readonly ioFds?: readonly ServedIoFd[];
   /**
    * Fills `into` with the bytes from `offset` on, all of which are in the region. A hook that returns a promise is
    * answered when that is settled; the client's next request waits.
@@ -57,6 +96,64 @@ export interface ServedIrq {
   readonly count: number;
 }
 
+/**
+ * The client's memory, as far as it has mapped it for DMA. Addresses are IOVAs. An access may go across maps that adjoin.
+ *
+ * What the client mapped with a file is accessed there and then. For the rest it is asked, by DMA_READ and DMA_WRITE: in pieces
+ * of its `max_data_xfer_size`, several at a time. The synchronous methods block the thread for that.
+ *
+ * What they throw, or reject with:
+ * - `DeviceError` EFAULT where nothing is mapped, or not any more; EACCES where the client does not allow it; EAGAIN if thousands
+ *   of accesses wait already. A region's hook may let it pass on to the client.
+ * - `RemoteError` if the client refuses, `TimeoutError` if it does not answer, `ConnectionError` when it is gone.
+ * - `RangeError` for a length that is negative, or above 1 GiB.
+ */
+export interface DeviceDma {
+  /** Reads; the bytes are the caller's. */
+  read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Writes. `data` must stay as it is until the promise is settled. */
+  write(iova: bigint, data: Uint8Array): Promise<void>;
+  /** As `read`, blocking. */
+  readSync(iova: bigint, length: number): Uint8Array<ArrayBuffer>;
+  /** As `write`, blocking. */
+  writeSync(iova: bigint, data: Uint8Array): void;
+  /**
+   * The memory itself, without a copy. Its length becomes 0 as soon as the client takes it back or goes: ask again for each use,
+   * and hold it across no `await`.
+   *
+   * @param rights `DmaMapFlags` that the map has to have; default READ. Without WRITE what is written to the view stays in it
+   * @returns undefined unless one map with a file holds all of it: `read` and `write` work there too, or say why not
+   */
+  view(iova: bigint, length: number, rights?: number): Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** The client's interrupts: what it has set up to hear of the device's. */
+export interface DeviceIrqs {
+  /**
+   * Fires a vector. A masked one fires once when it is unmasked. One with flag AUTOMASKED is masked by that.
+   *
+   * @returns false if the client has set up no eventfd for it: the interrupt is lost
+   * @throws {RangeError} if the device has no such vector
+   */
+  raise(index: number, vector: number): boolean;
+  /**
+   * Sets the level of a pin. It fires when it goes up, and while it is up again each time that it is unmasked or set up.
+   *
+   * @param index default INTx
+   */
+  setLevel(isUp: boolean, index?: number): void;
+  /** Whether the client has set up an eventfd for a vector. */
+  isEnabled(index: number, vector: number): boolean;
+}
+
+/** The way from the device to its client, for as long as that is connected. */
+export interface DeviceBus {
+  /** The client's memory. */
+  readonly dma: DeviceDma;
+  /** The client's interrupts. */
+  readonly irqs: DeviceIrqs;
+}
+
 /** A device that can be served. Its state outlives its clients. */
 export interface ServedDevice {
   /** `DeviceFlags`: RESET, PCI. */
@@ -65,6 +162,10 @@ export interface ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[];
   /** By IRQ index. */
   readonly irqs: readonly ServedIrq[];
+  /** A client has agreed on a version; it has mapped and set up nothing yet. */
+  connected?(bus: DeviceBus): void;
+  /** It is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail. */
+  disconnected?(): void;
   /** Resets it. */
   reset(): void | Promise<void>;
   /** Frees what it holds. No client is connected any more. */

@@ -12,6 +12,9 @@ import { ProtocolError } from "../errors.ts";
 import { type Codec, encodeWithData, exactData, fixedReply, fixedRequest } from "./codec.ts";
 import { type Layout, layout, u32, u64 } from "./layout.ts";
 
+/** Bytes of what a DMA message with a count of 32 bits starts with. */
+const DMA_HEAD_32_SIZE = 12;
+
 /** A place in a region, and how many bytes of it. */
 export interface RegionAccess {
   /** Bytes from the start of the region. */
@@ -94,7 +97,20 @@ export const DmaWriteRequest: Codec<DmaData> = dmaData("DMA_WRITE request");
  */
 export const DmaWriteReply: Codec<DmaAccess> = fixedReply(dmaLayout("DMA_WRITE reply"));
 
-const ShortDmaReply = layout("DMA_WRITE reply", 12, { address: u64(0), count: u32(8) });
+/**
+ * DMA_READ request with a count of 32 bits, as QEMU 10.1's client takes it. So have the reply, and
+ * DMA_WRITE: their data begin at byte 12 of the payload.
+ */
+export const DmaReadRequest32: Codec<DmaAccess> = dmaAccess32("DMA_READ request");
+
+/** DMA_READ reply with a count of 32 bits. */
+export const DmaReadReply32: Codec<DmaData> = dmaData32("DMA_READ reply");
+
+/** DMA_WRITE request with a count of 32 bits. */
+export const DmaWriteRequest32: Codec<DmaData> = dmaData32("DMA_WRITE request");
+
+/** DMA_WRITE reply with a count of 32 bits. */
+export const DmaWriteReply32: Codec<DmaAccess> = dmaAccess32("DMA_WRITE reply");
 
 /**
  * The DMA_WRITE reply of any peer: 16 bytes; 12 bytes, with a count of 32 bits as the table in the
@@ -105,10 +121,7 @@ const ShortDmaReply = layout("DMA_WRITE reply", 12, { address: u64(0), count: u3
  */
 export function decodeDmaWriteReply(payload: Uint8Array, request: DmaAccess): DmaAccess {
   if (payload.length === 0) return { address: request.address, count: request.count };
-  if (payload.length === ShortDmaReply.size) {
-    const { address, count } = ShortDmaReply.decode(payload);
-    return { address, count: BigInt(count) };
-  }
+  if (payload.length === DMA_HEAD_32_SIZE) return DmaWriteReply32.decode(payload);
   return DmaWriteReply.decode(payload);
 }
 
@@ -213,6 +226,36 @@ function dmaData(name: string): Codec<DmaData> {
     name,
     encode({ address, data }) {
       return encodeWithData(head, { address, count: BigInt(data.length) }, data);
+    },
+    decode(payload) {
+      const { address, count } = head.decode(payload);
+      return { address, data: exactData(head, payload, count) };
+    },
+  };
+}
+
+function dmaLayout32(name: string): Layout<{ address: bigint; count: number }> {
+  return layout(name, DMA_HEAD_32_SIZE, { address: u64(0), count: u32(8) });
+}
+
+function dmaAccess32(name: string): Codec<DmaAccess> {
+  const head = dmaLayout32(name);
+  return {
+    name,
+    encode: ({ address, count }) => head.encode({ address, count: Number(count) }),
+    decode(payload) {
+      const { address, count } = head.decode(payload);
+      return { address, count: BigInt(count) };
+    },
+  };
+}
+
+function dmaData32(name: string): Codec<DmaData> {
+  const head = dmaLayout32(name);
+  return {
+    name,
+    encode({ address, data }) {
+      return encodeWithData(head, { address, count: data.length }, data);
     },
     decode(payload) {
       const { address, count } = head.decode(payload);
