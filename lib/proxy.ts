@@ -57,6 +57,11 @@ export type ProxyState = "CONNECTED" | "ERROR" | "CLOSING" | "CLOSED";
 export interface RequestOptions {
   /** Bulk data that follows the payload. Sent from where it is if large, and free again when the call returns. */
   data?: Uint8Array;
+  /**
+   * Where the data at the end of the reply go, if there are so many. They are there if the reply says `isPlaced`; else they are in its
+   * payload. Not to be touched until the request has ended.
+   */
+  into?: Uint8Array;
   /** Descriptors to pass. They stay the caller's, and open until the request has ended. */
   fds?: readonly OwnedFd[];
   /** How many descriptors the reply may carry. One where none belong closes the connection. Default 0. */
@@ -115,6 +120,7 @@ interface Pending {
   readonly command: number;
   readonly doing: string | (() => string) | undefined;
   readonly maxReplyFds: number;
+  readonly into: Uint8Array | undefined;
   readonly timeoutMs: number;
   readonly deadline: number;
   /** Set for an asynchronous request. */
@@ -190,6 +196,7 @@ export class VfioProxy implements Disposable {
       maxFds: MAX_MSG_FDS,
     });
     this.#stream.trace = options.trace;
+    this.#stream.destination = (messageId) => this.#pending.get(messageId)?.into;
   }
 
   /** Where it is in its life. */
@@ -519,6 +526,7 @@ export class VfioProxy implements Disposable {
     } else {
       this.#pending.delete(id);
       this.#abandoned.set(id, pending.command);
+      if (pending.into !== undefined) this.#stream.forget(id);
     }
     this.#complete(pending, undefined, error);
     if (this.#abandoned.size > MAX_ABANDONED) {
@@ -976,6 +984,7 @@ function makePending(
     command,
     doing: options.doing,
     maxReplyFds: options.maxReplyFds ?? 0,
+    into: options.into,
     timeoutMs,
     deadline,
     settle,

@@ -56,6 +56,8 @@ export interface WriteOptions extends AccessOptions {
 export interface BulkOptions extends AsyncAccessOptions {
   /** Bytes that one message carries at most. Default: what was agreed on to read, 32 KiB to write, because libvfio-user may lose larger ones. */
   chunkSize?: number;
+  /** Where to put what is read; its length is that of the read. Default: new memory. */
+  into?: Uint8Array<ArrayBuffer>;
   /** Told after each piece how many bytes are done. */
   onProgress?: (done: number) => void;
 }
@@ -350,7 +352,7 @@ export class Region implements Disposable {
       const target = into.subarray(at - start, at - start + count);
       if (area !== undefined) {
         target.set(area.bytes.subarray(at - area.start, at - area.start + count));
-      } else target.set(this.#takeData(this.#requestRead(at, count, options), at, count));
+      } else this.#putData(this.#requestRead(at, count, options, target), at, target);
       options.onProgress?.(at - start + count);
     }
     return into;
@@ -544,15 +546,15 @@ export class Region implements Disposable {
   ): Promise<Uint8Array<ArrayBuffer>> {
     const start = Number(offset);
     this.#check(start, length, RegionFlags.READ);
-    const into = new Uint8Array(length);
+    const into = destination(options.into, length);
     let done = 0;
     await this.#pipeline(
       this.#pieces(start, length, options, this.#readChunk(options)),
       async ({ area, at, count }) => {
-        const source = area !== undefined
-          ? area.bytes.subarray(at - area.start, at - area.start + count)
-          : this.#takeData(await this.#requestReadAsync(at, count, options), at, count);
-        into.set(source, at - start);
+        const target = into.subarray(at - start, at - start + count);
+        if (area !== undefined) {
+          target.set(area.bytes.subarray(at - area.start, at - area.start + count));
+        } else this.#putData(await this.#requestReadAsync(at, count, options, target), at, target);
         options.onProgress?.(done += count);
       },
     );
@@ -723,12 +725,17 @@ export class Region implements Disposable {
     return new DataView(data.buffer, data.byteOffset, width);
   }
 
-  #requestRead(at: number, count: number, options: AccessOptions | undefined): Message {
+  #requestRead(
+    at: number,
+    count: number,
+    options: AccessOptions | undefined,
+    into?: Uint8Array,
+  ): Message {
     const head = this.#setHead(at, count);
     const { timeoutMs } = options ?? {};
-    const request = timeoutMs === undefined
+    const request = timeoutMs === undefined && into === undefined
       ? this.#readOptions
-      : { ...this.#readOptions, timeoutMs };
+      : { ...this.#readOptions, ...timeoutOf(timeoutMs), ...(into && { into }) };
     try {
       return this.#proxy.requestSync(Command.REGION_READ, head, request);
     } catch (error) {
@@ -767,10 +774,12 @@ export class Region implements Disposable {
     at: number,
     count: number,
     options: AsyncAccessOptions,
+    into?: Uint8Array,
   ): Promise<Message> {
     try {
       return await this.#proxy.request(Command.REGION_READ, this.#setHead(at, count), {
         ...requestOptions(options),
+        ...(into && { into }),
         doing: () => `read ${count} bytes of ${this.name} at ${hex(at)}`,
       });
     } catch (error) {
@@ -794,6 +803,17 @@ export class Region implements Disposable {
     } catch (error) {
       throw await this.#explainAsync(error);
     }
+  }
+
+  /** Has the data of a read reply where they are wanted. */
+  #putData(reply: Message, at: number, target: Uint8Array): void {
+    if (!reply.isPlaced) return target.set(this.#takeData(reply, at, target.length));
+    if (reply.payloadSize !== HEAD_SIZE) {
+      throw this.#broken(
+        `answered ${reply.payloadSize + target.length} bytes to a read of ${target.length}`,
+      );
+    }
+    this.#checkEcho(reply.payload, target.length, "read", at);
   }
 
   /** The data of a read reply, which must be the bytes asked for. */
@@ -1019,6 +1039,19 @@ function requestOptions(
   { timeoutMs, signal }: AsyncAccessOptions,
 ): { timeoutMs?: number; signal?: AbortSignal } {
   return { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
+}
+
+function timeoutOf(timeoutMs: number | undefined): { timeoutMs?: number } {
+  return timeoutMs === undefined ? {} : { timeoutMs };
+}
+
+function destination(
+  into: Uint8Array<ArrayBuffer> | undefined,
+  length: number,
+): Uint8Array<ArrayBuffer> {
+  if (into === undefined) return new Uint8Array(length);
+  if (into.length === length) return into;
+  throw new RangeError(`Cannot read ${length} bytes into ${into.length}`);
 }
 
 /** The read of a read-modify-write is never posted. */

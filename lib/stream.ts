@@ -72,6 +72,8 @@ export class Message {
   #fds: readonly OwnedFd[];
   #receipt: Receipt | undefined;
   #isOwned = false;
+  /** Whether its data went where the request wanted them: then the payload is only what comes before them. */
+  readonly isPlaced: boolean;
 
   /**
    * A message in `bytes`: its header begins at `start`, its payload ends at `end`.
@@ -85,6 +87,7 @@ export class Message {
     end: number,
     fds: readonly OwnedFd[],
     receipt?: Receipt,
+    isPlaced = false,
   ) {
     this.messageId = view.getUint16(start + ID_AT, true);
     this.command = view.getUint16(start + COMMAND_AT, true);
@@ -95,6 +98,7 @@ export class Message {
     this.#end = end;
     this.#fds = fds;
     this.#receipt = receipt;
+    this.isPlaced = isPlaced;
   }
 
   /** Whether it is a reply. Else it is a command: other types do not get this far. */
@@ -162,6 +166,15 @@ export class Message {
   }
 }
 
+/** A large message whose data are received where they are wanted. */
+interface Placed {
+  readonly messageId: number;
+  /** Header and the fixed part of the payload. */
+  readonly head: Uint8Array;
+  readonly data: IoBuffer;
+  end: number;
+}
+
 /** Bytes that the kernel did not take yet, in memory of their own. */
 interface Chunk {
   readonly buffer: IoBuffer;
@@ -189,6 +202,8 @@ export class MessageStream {
   limits: StreamLimits;
   /** Called for each message, if set. */
   trace: Trace | undefined;
+  /** Where the data of a large reply go, if its request wants them somewhere. */
+  destination: ((messageId: number) => Uint8Array | undefined) | undefined;
 
   // Received: bytes of #small from #start to #end, or of #large, which holds exactly one message.
   #small = new IoBuffer(RECEIVE_SIZE);
@@ -197,6 +212,7 @@ export class MessageStream {
   #large: IoBuffer | undefined;
   #largeSize = 0;
   #largeEnd = 0;
+  #placed: Placed | undefined;
   #spare: { buffer: IoBuffer; message: Message } | undefined; // of the last large message, to be received into again
   #receipt: Receipt | undefined;
   #fds: OwnedFd[] = []; // of the message that is incomplete; see `receive`
@@ -240,8 +256,13 @@ export class MessageStream {
    */
   receive(timeoutMs = 0): boolean {
     const large = this.#large;
+    const placed = this.#placed;
     let count: number;
-    if (large !== undefined) {
+    if (placed !== undefined) {
+      const { data, end } = placed;
+      count = this.#socket.receive(data, end, data.length - end, timeoutMs);
+      if (count > 0) placed.end += count;
+    } else if (large !== undefined) {
       count = this.#socket.receive(
         large,
         this.#largeEnd,
@@ -297,6 +318,7 @@ export class MessageStream {
    * @throws {ProtocolError} if its size or type is impossible. `rejected` then has the header's fields
    */
   next(): Message | undefined {
+    if (this.#placed !== undefined) return this.#nextPlaced(this.#placed);
     if (this.#large !== undefined) return this.#nextLarge(this.#large);
     const start = this.#start;
     const available = this.#end - start;
@@ -330,10 +352,25 @@ export class MessageStream {
 
   /** Whether a message that is larger than the receive buffer has come in part. */
   get isReceivingLarge(): boolean {
-    return this.#large !== undefined;
+    return this.#large !== undefined || this.#placed !== undefined;
+  }
+
+  /** The data of a message are not wanted any more: what has yet to come goes elsewhere. */
+  forget(messageId: number): void {
+    const placed = this.#placed;
+    if (placed?.messageId !== messageId) return;
+    this.#placed = undefined;
+    const { head, data, end } = placed;
+    const large = new IoBuffer(head.length + data.length);
+    large.bytes.set(head);
+    large.bytes.set(data.bytes.subarray(0, end), head.length);
+    this.#large = large;
+    this.#largeSize = large.length;
+    this.#largeEnd = head.length + end;
   }
 
   #beginLarge(size: number): void {
+    if (this.#place(size)) return;
     const spare = this.#spare;
     this.#spare = undefined;
     const isReusable = spare !== undefined && !spare.message.isOwned && spare.buffer.length >= size;
@@ -343,6 +380,34 @@ export class MessageStream {
     this.#large = large;
     this.#largeEnd = this.#end - this.#start;
     this.#start = this.#end = 0;
+  }
+
+  /** Begins to receive the data of a large message where its request wants them, if it does. */
+  #place(size: number): boolean {
+    if (this.destination === undefined || this.trace !== undefined) return false; // a trace is shown whole messages
+    const { bytes, view } = this.#small;
+    const messageId = view.getUint16(this.#start + ID_AT, true);
+    const isReply = view.getUint32(this.#start + FLAGS_AT, true) === MessageFlags.REPLY;
+    const into = isReply ? this.destination(messageId) : undefined;
+    const headSize = into === undefined ? Infinity : size - into.length;
+    if (into === undefined || headSize < HEADER_SIZE || this.#end - this.#start < headSize) {
+      return false;
+    }
+    const head = bytes.slice(this.#start, this.#start + headSize);
+    const came = bytes.subarray(this.#start + headSize, this.#end);
+    into.set(came);
+    this.#placed = { messageId, head, data: asIoBuffer(into), end: came.length };
+    this.#start = this.#end = 0;
+    return true;
+  }
+
+  #nextPlaced({ head, data, end }: Placed): Message | undefined {
+    if (end < data.length) return undefined;
+    this.#placed = undefined;
+    const fds = this.#fds;
+    this.#fds = [];
+    const view = new DataView(head.buffer);
+    return new Message(head, view, 0, head.length, fds, undefined, true);
   }
 
   #nextLarge(large: IoBuffer): Message | undefined {
@@ -494,6 +559,7 @@ export class MessageStream {
   }
 
   #endOfStream(): ConnectionError {
+    if (this.#placed !== undefined) this.forget(this.#placed.messageId);
     const partial = this.#large ? this.#largeEnd : this.#end - this.#start;
     if (partial === 0) return new ConnectionError(`The ${this.#peer} closed the connection`);
     const size = this.#large !== undefined

@@ -14,6 +14,7 @@ import { ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
 import type { Region } from "../../lib/region.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";
+import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
 import { RegionFlags, RegionInfoReply } from "../../lib/wire/region.ts";
 import { testFds } from "../_fds.ts";
 import { RawPeer } from "../_raw_peer.ts";
@@ -519,3 +520,52 @@ Deno.test("Region is closed with its server in this process, too", async () => {
   assertEquals(await device.region("bar0").read32Async(ID), 0x64756676);
   assertInstanceOf(device.region(0), Object);
 });
+
+testFds(
+  "read() puts large data right where they are wanted, and no more once it has given up",
+  () =>
+    withRegion({ size: 1n << 24n }, async (region, peer) => {
+      const answer = async (fill: number, cut = 0) => {
+        const request = await peer.expect(Command.REGION_READ);
+        const { buffer, byteOffset } = request.payload;
+        const count = new DataView(buffer, byteOffset).getUint32(12, true);
+        const payload = new Uint8Array(16 + count).fill(fill);
+        payload.set(request.payload);
+        const message = encodeMessage(
+          { messageId: request.messageId, command: request.command, flags: MessageFlags.REPLY },
+          payload,
+        );
+        const end = cut === 0 ? message.length : cut;
+        for (let at = 0; at < end; at += 50_000) {
+          peer.send(message.subarray(at, Math.min(at + 50_000, end)));
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        }
+        return message.subarray(end);
+      };
+      const into = new Uint8Array(200_000);
+      const first = region.readAsync(0x1000, into.length, { into });
+      await answer(7);
+      assert(await first === into);
+      assert(into.every((byte) => byte === 7));
+
+      const given = new Uint8Array(200_000);
+      const late = region.readAsync(0, given.length, { into: given, timeoutMs: 40 });
+      const failed = assertRejects(() => late, TimeoutError);
+      const rest = await answer(9, 120_000);
+      await failed;
+      given.fill(1);
+      peer.send(rest); // the reply is completed after its request has ended
+      const next = region.read32Async(0);
+      await answer(5);
+      assertEquals(await next, 0x05050505);
+      assert(
+        given.every((byte) => byte === 1),
+        "a reply that came late was put where nobody wanted it",
+      );
+      await assertRejects(
+        () => region.readAsync(0, 10, { into: given }),
+        RangeError,
+        "Cannot read 10 bytes into 200000",
+      );
+    }),
+);
