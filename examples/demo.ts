@@ -4,6 +4,7 @@
  * @module
  */
 
+// deno-lint-ignore-file no-console -- an example talks to a person
 import { main } from "../cli/main.ts";
 import { DemoDevice, Server } from "../mod.ts";
 

@@ -8,6 +8,7 @@
  * @module
  */
 
+// deno-lint-ignore-file no-console -- an example talks to a person
 import { connect } from "../mod.ts";
 
 /** Registers of edu in BAR0. */

@@ -9,6 +9,7 @@
  * @module
  */
 
+// deno-lint-ignore-file no-console -- an example talks to a person
 import { connect, type Device, type IrqIndex, type Region } from "../mod.ts";
 
 /** Where what is in the device's address space: one map of 2 MiB. */

@@ -150,10 +150,16 @@ const BY_NAME = new Map([
 ]);
 
 // The ones that code compares with.
+/** Not permitted. */
+export const EPERM = 1;
+/** No such thing. */
+export const ENOENT = 2;
 /** Interrupted by a signal. */
 export const EINTR = 4;
 /** I/O error. */
 export const EIO = 5;
+/** No such device or address. */
+export const ENXIO = 6;
 /** Try again: the operation would block. */
 export const EAGAIN = 11;
 /** Permission denied. */

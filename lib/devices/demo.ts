@@ -2,27 +2,36 @@
  * The demo device: a small PCI device that shows one of each thing, so that every command of `vfu` can be tried with no other
  * software. `vfu serve demo` serves it.
  *
- * - BAR0, 4 KiB, registers by message only: {@linkcode DemoRegister}.
+ * - BAR0, 4 KiB, registers by message only: {@linkcode DemoRegister}. Among them a copy engine, which copies within the client's
+ *   memory by DMA and raises an MSI-X vector at the end, and its doorbell, which a client may have as an ioeventfd.
  * - BAR2, 64 KiB of memory, 64 bits wide, prefetchable; two areas of it can be mapped, the rest goes by message.
  * - BAR4, 4 KiB: MSI-X table at 0, pending bits at 0x800; 4 vectors.
  * - Configuration space of 4 KiB with PM, MSI-X, PCI Express, a vendor-specific capability, and extended ones: a serial
  *   number and AER.
  *
+ * An MSI-X vector is raised whenever the client has set up an eventfd for it. MSI-X Enable, Function Mask and the mask bits of the
+ * table can be written and read back, but decide nothing: it is the client's business to honour them, as with VFIO. Nor does
+ * COMMAND's interrupt disable hold back INTx. COMMAND's bus master enable does decide over DMA.
+ *
  * @module
  */
 
-import { EINVAL } from "../../ffi/errno.ts";
+import { EINVAL, EPERM } from "../../ffi/errno.ts";
 import { ConfigRegion } from "../server/config.ts";
 import {
+  type DeviceBus,
   DeviceError,
   type ServedDevice,
+  type ServedIoFd,
   type ServedIrq,
   type ServedRegion,
 } from "../server/device.ts";
 import { MemoryRegion } from "../server/region.ts";
 import { DeviceFlags } from "../wire/device.ts";
-import { IrqFlags } from "../wire/irq.ts";
+import { IoFdType } from "../wire/io_fds.ts";
+import { IrqFlags, PciIrq } from "../wire/irq.ts";
 import { PciRegion, RegionFlags } from "../wire/region.ts";
+import { CopyEngine } from "./demo_dma.ts";
 
 /** The demo device's PCI vendor id: the one that emulated devices without a vendor use. */
 export const DEMO_VENDOR_ID = 0x1234;
@@ -47,6 +56,28 @@ export const DemoRegister = {
   STATUS: 0x14,
   /** Read-only: what came of the last OPERAND. */
   RESULT: 0x18,
+  /** Write-only: raises the MSI-X vector of that number. */
+  TRIGGER: 0x20,
+  /** The level of the INTx pin, 0 or 1. */
+  INTX_LEVEL: 0x24,
+  /** Where the copy engine reads: an IOVA, its low half. */
+  DMA_SRC_LO: 0x40,
+  /** Its high half. */
+  DMA_SRC_HI: 0x44,
+  /** Where the copy engine writes: an IOVA, its low half. */
+  DMA_DST_LO: 0x48,
+  /** Its high half. */
+  DMA_DST_HI: 0x4c,
+  /** How many bytes it copies. */
+  DMA_LENGTH: 0x50,
+  /** Bit 0 START: copies, unless it is busy; reads as 0. Bits 8-9: the MSI-X vector that is raised at the end, good or bad. */
+  DMA_CONTROL: 0x54,
+  /** Read-only: bit 0 DONE, bit 1 ERROR, bit 31 BUSY; one at a time, and none before the first copy. */
+  DMA_STATUS: 0x58,
+  /** Read-only: with ERROR why, as Linux's error number: EPERM if COMMAND's bus master enable is off, EFAULT if memory is not mapped. */
+  DMA_ERRNO: 0x5c,
+  /** Write-only: any value starts a copy, with the vector that DMA_CONTROL holds. */
+  DMA_DOORBELL: 0x60,
 } as const;
 
 const ID_VALUE = 0x64756676;
@@ -55,6 +86,16 @@ const STATUS_READY = 1;
 const STATUS_BUSY = 2;
 /** Reads of STATUS that show BUSY after an OPERAND: something to poll for. */
 const BUSY_READS = 10;
+
+const DMA_START = 1;
+const DMA_VECTOR_SHIFT = 8;
+const DMA_VECTOR_MASK = 3;
+const DMA_DONE = 1;
+const DMA_ERROR = 2;
+const DMA_BUSY = 0x8000_0000;
+
+const COMMAND_AT = 0x04;
+const COMMAND_MASTER = 4;
 
 const REGISTERS_SIZE = 0x1000;
 const MEMORY_SIZE = 0x10000;
@@ -73,7 +114,9 @@ export class DemoDevice implements ServedDevice {
   /** INTx 1, MSI-X 4, ERR 1, REQ 1. */
   readonly irqs: readonly ServedIrq[];
   readonly #config = makeConfig();
-  readonly #registers = new DemoRegisters();
+  readonly #registers = new DemoRegisters(
+    () => (this.#config.get16(COMMAND_AT) & COMMAND_MASTER) !== 0,
+  );
   readonly #memory = new MemoryRegion("vfu-demo-bar2", MEMORY_SIZE, [
     { offset: 0x1000n, size: 0x3000n },
     { offset: 0x8000n, size: 0x8000n },
@@ -96,6 +139,16 @@ export class DemoDevice implements ServedDevice {
     ];
   }
 
+  /** Its interrupts and its DMA go to this client now. */
+  connected(bus: DeviceBus): void {
+    this.#registers.connect(bus);
+  }
+
+  /** A copy that is under way fails. */
+  disconnected(): void {
+    this.#registers.disconnect();
+  }
+
   /** Puts registers and configuration space back; memory keeps what it holds. */
   reset(): void {
     this.#config.reset();
@@ -113,10 +166,29 @@ export class DemoDevice implements ServedDevice {
 class DemoRegisters implements ServedRegion {
   readonly flags = RegionFlags.READ | RegionFlags.WRITE;
   readonly size = REGISTERS_SIZE;
-  #scratch = 0;
+  readonly ioFds: readonly ServedIoFd[] = [
+    { type: IoFdType.IOEVENTFD, offset: DemoRegister.DMA_DOORBELL, size: 4 },
+  ];
+  readonly #isMaster: () => boolean;
+  readonly #kept = new Map<number, number>(); // registers that keep what is written
+  readonly #engine = new CopyEngine();
+  #bus: DeviceBus | undefined;
   #counter = 0;
   #result = 0;
   #busyReads = 0;
+
+  constructor(isMaster: () => boolean) {
+    this.#isMaster = isMaster;
+  }
+
+  connect(bus: DeviceBus): void {
+    this.#bus = bus;
+    bus.irqs.setLevel(this.#get(DemoRegister.INTX_LEVEL) === 1);
+  }
+
+  disconnect(): void {
+    this.#bus = undefined;
+  }
 
   read(offset: number, into: Uint8Array): void {
     viewOf(into, offset).setUint32(0, this.#readRegister(offset), true);
@@ -126,7 +198,12 @@ class DemoRegisters implements ServedRegion {
     const value = viewOf(data, offset).getUint32(0, true);
     switch (offset) {
       case DemoRegister.SCRATCH:
-        this.#scratch = value;
+      case DemoRegister.DMA_SRC_LO:
+      case DemoRegister.DMA_SRC_HI:
+      case DemoRegister.DMA_DST_LO:
+      case DemoRegister.DMA_DST_HI:
+      case DemoRegister.DMA_LENGTH:
+        this.#kept.set(offset, value);
         break;
       case DemoRegister.COUNTER:
         this.#counter = value;
@@ -135,16 +212,60 @@ class DemoRegisters implements ServedRegion {
         this.#result = ~value >>> 0;
         this.#busyReads = BUSY_READS;
         break;
+      case DemoRegister.TRIGGER:
+        if (value < DEMO_VECTORS) this.#bus?.irqs.raise(PciIrq.MSIX, value);
+        break;
+      case DemoRegister.INTX_LEVEL:
+        this.#setIntxLevel(value & 1);
+        break;
+      case DemoRegister.DMA_CONTROL:
+        this.#kept.set(offset, value & (DMA_VECTOR_MASK << DMA_VECTOR_SHIFT));
+        if ((value & DMA_START) !== 0) this.#startCopy();
+        break;
+      case DemoRegister.DMA_DOORBELL:
+        this.#startCopy();
+        break;
         // Read-only and reserved registers ignore writes, as hardware does.
     }
   }
 
   reset(): void {
-    this.#scratch =
-      this.#counter =
-      this.#result =
-      this.#busyReads =
-        0;
+    this.#setIntxLevel(0);
+    this.#kept.clear();
+    this.#engine.reset();
+    this.#counter = this.#result = this.#busyReads = 0;
+  }
+
+  #get(register: number): number {
+    return this.#kept.get(register) ?? 0;
+  }
+
+  #get64(low: number, high: number): bigint {
+    return BigInt(this.#get(high)) << 32n | BigInt(this.#get(low));
+  }
+
+  #setIntxLevel(level: number): void {
+    this.#kept.set(DemoRegister.INTX_LEVEL, level);
+    this.#bus?.irqs.setLevel(level === 1);
+  }
+
+  #startCopy(): void {
+    if (this.#engine.isBusy) return;
+    const vector = this.#get(DemoRegister.DMA_CONTROL) >>> DMA_VECTOR_SHIFT;
+    const onEnd = () => this.#bus?.irqs.raise(PciIrq.MSIX, vector);
+    if (!this.#isMaster()) return this.#engine.refuse(EPERM, onEnd);
+    const copy = {
+      source: this.#get64(DemoRegister.DMA_SRC_LO, DemoRegister.DMA_SRC_HI),
+      destination: this.#get64(DemoRegister.DMA_DST_LO, DemoRegister.DMA_DST_HI),
+      length: this.#get(DemoRegister.DMA_LENGTH),
+    };
+    this.#engine.start(this.#bus?.dma, copy, onEnd);
+  }
+
+  #copyStatus(): number {
+    if (this.#engine.isBusy) return DMA_BUSY;
+    if (this.#engine.errno !== 0) return DMA_ERROR;
+    return this.#engine.isDone ? DMA_DONE : 0;
   }
 
   #readRegister(offset: number): number {
@@ -153,16 +274,18 @@ class DemoRegisters implements ServedRegion {
         return ID_VALUE;
       case DemoRegister.VERSION:
         return VERSION_VALUE;
-      case DemoRegister.SCRATCH:
-        return this.#scratch;
       case DemoRegister.COUNTER:
         return this.#counter = (this.#counter + 1) >>> 0;
       case DemoRegister.STATUS:
         return this.#busyReads > 0 && this.#busyReads-- > 0 ? STATUS_BUSY : STATUS_READY;
       case DemoRegister.RESULT:
         return this.#busyReads > 0 ? 0 : this.#result;
+      case DemoRegister.DMA_STATUS:
+        return this.#copyStatus();
+      case DemoRegister.DMA_ERRNO:
+        return this.#engine.errno;
       default:
-        return 0;
+        return this.#get(offset);
     }
   }
 }

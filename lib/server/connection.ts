@@ -7,9 +7,10 @@
  * @module
  */
 
-import { EINVAL, EIO, ENOTSUP } from "../../ffi/errno.ts";
-import type { UnixSocket } from "../../ffi/socket.ts";
-import { ConnectionError, ProtocolError } from "../errors.ts";
+import { EINVAL, EIO, ENOTSUP, ETIMEDOUT } from "../../ffi/errno.ts";
+import { closeAll, OwnedFd } from "../../ffi/fd.ts";
+import { UnixSocket } from "../../ffi/socket.ts";
+import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../errors.ts";
 import {
   DEFAULT_MAX_DMA_MAPS,
   DEFAULT_MAX_MSG_FDS,
@@ -34,7 +35,9 @@ import {
 } from "../wire/access.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { DeviceInfoReply, DeviceInfoRequest, DeviceResetRequest } from "../wire/device.ts";
-import { IrqInfoReply, IrqInfoRequest } from "../wire/irq.ts";
+import { DmaMapRequest, DmaUnmapReply, DmaUnmapRequest } from "../wire/dma.ts";
+import { RegionIoFdsRequest } from "../wire/io_fds.ts";
+import { IrqInfoReply, IrqInfoRequest, SetIrqsRequest } from "../wire/irq.ts";
 import {
   encodeRegionInfo,
   RegionFlags,
@@ -48,6 +51,9 @@ import {
   encodeVersion,
 } from "../wire/version.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
+import { ClientMemory, type DmaOptions } from "./dma.ts";
+import { ClientIoFds } from "./io_fds.ts";
+import { ClientIrqs } from "./irq.ts";
 
 /** The version that the server speaks. */
 const SERVER_VERSION = { major: 0, minor: 2 } as const;
@@ -56,7 +62,7 @@ const SERVER_VERSION = { major: 0, minor: 2 } as const;
 const SCRATCH_SIZE = 64;
 
 /** What a connection tells its server. */
-export interface ConnectionOptions {
+export interface ConnectionOptions extends DmaOptions {
   /** Sees every message. */
   trace?: Trace | undefined;
   /** How long a client may take to send its VERSION. In milliseconds; default 5000. */
@@ -67,21 +73,31 @@ export interface ConnectionOptions {
   onClose: (cause: Error | undefined) => void;
 }
 
+/** What a client has that has agreed on a version. */
+interface Session {
+  /** What it said of itself. */
+  readonly client: Capabilities;
+  readonly memory: ClientMemory;
+  readonly irqs: ClientIrqs;
+  readonly ioFds: ClientIoFds;
+}
+
 /** One connected client. */
 export class ServerConnection {
   readonly #proxy: VfioProxy;
   readonly #device: ServedDevice;
-  readonly #onError: ConnectionOptions["onError"];
+  readonly #options: ConnectionOptions;
   readonly #handshake: ReturnType<typeof setTimeout>;
   readonly #scratch = new Uint8Array(SCRATCH_SIZE);
   readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
-  #running: Promise<void> | undefined; // a device hook that takes its time
-  #client: Capabilities | undefined; // what the client said in its VERSION, once it has
+  readonly #running = new Set<Promise<void>>(); // device hooks that take their time
+  #session: Session | undefined; // once the client has sent its VERSION
+  #twin: VfioProxy | undefined; // for the server's own commands, if the client wants that
 
   /** Takes over an accepted socket and serves it. */
   constructor(socket: UnixSocket, device: ServedDevice, options: ConnectionOptions) {
     this.#device = device;
-    this.#onError = options.onError;
+    this.#options = options;
     // A client that says nothing keeps others waiting: it gets as long as a request does.
     const { handshakeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     this.#handshake = setTimeout(() => {
@@ -95,9 +111,10 @@ export class ServerConnection {
       ...(options.trace && { trace: options.trace }),
       onClose: (cause) => {
         clearTimeout(this.#handshake);
+        this.#release(cause);
         // The next client does not get a device that is still busy with this one's request.
-        if (this.#running === undefined) options.onClose(cause);
-        else this.#running.then(() => options.onClose(cause));
+        if (this.#running.size === 0) options.onClose(cause);
+        else Promise.all(this.#running).then(() => options.onClose(cause));
       },
     });
     this.#proxy.serving = true;
@@ -118,22 +135,41 @@ export class ServerConnection {
           }, where none belong`,
         );
       }
-      if (this.#client === undefined) return this.#negotiate(request);
-      const result = this.#dispatch(request);
-      if (!(result instanceof Promise)) return;
-      return this.#running = result
-        .catch((error) => this.#refuse(request, error))
-        .finally(() => this.#running = undefined);
+      if (this.#session === undefined) return this.#negotiate(request);
+      const result = this.#dispatch(request, this.#session);
+      if (result instanceof Promise) {
+        return this.#track(result.catch((error) => this.#refuse(request, error)));
+      }
     } catch (error) {
       this.#refuse(request, error);
     }
   }
 
+  #track(running: Promise<void>): Promise<void> {
+    this.#running.add(running);
+    return running.finally(() => this.#running.delete(running));
+  }
+
+  /** Lets go of all that was the client's, and tells the device. */
+  #release(cause: Error | undefined): void {
+    const session = this.#session;
+    this.#twin?.close(cause);
+    if (session === undefined) return;
+    session.ioFds.close();
+    session.irqs.close();
+    session.memory.close();
+    try {
+      this.#device.disconnected?.();
+    } catch (error) {
+      this.#options.onError(error, "disconnect");
+    }
+  }
+
   #refuse(request: IncomingRequest, error: unknown): void {
     if (!request.isAnswered) request.fail(errnoOf(error));
-    if (!isExpected(error)) this.#onError(error, commandName(request.command));
+    if (!isExpected(error)) this.#options.onError(error, commandName(request.command));
     // The first VERSION decides: without one there is nothing to talk about.
-    if (this.#client === undefined) {
+    if (this.#session === undefined) {
       this.#proxy.close(error instanceof Error ? error : new Error(String(error)));
     }
   }
@@ -151,43 +187,76 @@ export class ServerConnection {
       );
     }
     checkCapabilities(capabilities);
-    const server: Capabilities = {
-      maxMsgFds: OFFERED_MAX_MSG_FDS,
-      maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
-      maxDmaMaps: DEFAULT_MAX_DMA_MAPS,
-      pgsizes: BigInt(DEFAULT_PGSIZES),
-      ...(capabilities.writeMultiple && { writeMultiple: true }),
-    };
     clearTimeout(this.#handshake);
-    this.#client = capabilities;
     this.#proxy.limits = {
       maxFds: MAX_MSG_FDS,
       maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + OFFERED_MAX_DATA_XFER_SIZE,
     };
     this.#proxy.peerMaxFds = capabilities.maxMsgFds ?? DEFAULT_MAX_MSG_FDS;
-    request.reply(
-      encodeVersion({
-        ...SERVER_VERSION,
-        minor: Math.min(minor, SERVER_VERSION.minor),
-        capabilities: server,
-      }),
-    );
+    const hasTwin = (capabilities.twinSocket?.supported ?? false) && this.#proxy.peerMaxFds > 0;
+    const server: Capabilities = {
+      maxMsgFds: OFFERED_MAX_MSG_FDS,
+      maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
+      maxDmaMaps: this.#options.maxDmaMaps ?? DEFAULT_MAX_DMA_MAPS,
+      pgsizes: BigInt(DEFAULT_PGSIZES),
+      ...(capabilities.writeMultiple && { writeMultiple: true }),
+      ...(hasTwin && { twinSocket: { supported: true, fdIndex: 0 } }),
+    };
+    const reply = encodeVersion({
+      ...SERVER_VERSION,
+      minor: Math.min(minor, SERVER_VERSION.minor),
+      capabilities: server,
+    });
+    using twinEnd = hasTwin ? this.#makeTwin() : undefined;
+    this.#begin(capabilities);
+    request.reply(reply, undefined, twinEnd && [twinEnd]);
   }
 
-  #dispatch(request: IncomingRequest): void | Promise<void> {
+  /** Makes a socket for the server's commands; either socket's end is that of both. Returns the client's end of it. */
+  #makeTwin(): OwnedFd {
+    const [ours, theirs] = UnixSocket.pair();
+    const { trace } = this.#options;
+    this.#twin = new VfioProxy(ours, {
+      role: "server",
+      ...(trace && { trace }),
+      onClose: (cause) => this.#proxy.close(cause),
+    });
+    this.#twin.limits = this.#proxy.limits;
+    this.#twin.serving = true; // to hear of its end; the client has nothing to ask there
+    return new OwnedFd(theirs.release());
+  }
+
+  /** From here on the client is one, and the device knows of it. */
+  #begin(client: Capabilities): void {
+    const memory = new ClientMemory(this.#twin ?? this.#proxy, client, this.#options);
+    const irqs = new ClientIrqs(this.#device.irqs);
+    const ioFds = new ClientIoFds((region, offset, data) => this.#kick(region, offset, data));
+    this.#device.connected?.({ dma: memory, irqs });
+    this.#session = { client, memory, irqs, ioFds };
+  }
+
+  #dispatch(request: IncomingRequest, session: Session): void | Promise<void> {
     switch (request.command) {
       case Command.REGION_READ:
         return this.#regionRead(request);
       case Command.REGION_WRITE:
         return this.#regionWrite(request);
       case Command.REGION_WRITE_MULTI:
-        return this.#regionWriteMulti(request);
+        return this.#regionWriteMulti(request, session);
       case Command.DEVICE_GET_INFO:
         return this.#deviceInfo(request);
       case Command.DEVICE_GET_REGION_INFO:
         return this.#regionInfo(request);
       case Command.DEVICE_GET_IRQ_INFO:
         return this.#irqInfo(request);
+      case Command.DEVICE_GET_REGION_IO_FDS:
+        return this.#regionIoFds(request, session);
+      case Command.DEVICE_SET_IRQS:
+        return setIrqs(request, session);
+      case Command.DMA_MAP:
+        return mapDma(request, session);
+      case Command.DMA_UNMAP:
+        return unmapDma(request, session);
       case Command.DEVICE_RESET:
         return this.#reset(request);
       case Command.VERSION:
@@ -235,6 +304,28 @@ export class ServerConnection {
     request.reply(encodeRegionInfo(info, argsz), undefined, fits ? fds : []);
   }
 
+  #regionIoFds(request: IncomingRequest, { ioFds }: Session): void {
+    const asked = RegionIoFdsRequest.decode(request.payload);
+    const { regions } = this.#device;
+    if (asked.index >= regions.length) {
+      throw new DeviceError(EINVAL, `there is no region ${asked.index}`);
+    }
+    const { payload, fds } = ioFds.answer(asked, regions[asked.index], this.#proxy.peerMaxFds);
+    request.reply(payload, undefined, fds);
+  }
+
+  /** The client has signalled an ioeventfd. A request that is under way comes first. */
+  #kick(region: ServedRegion, offset: number, data: Uint8Array): void {
+    const write = async () => {
+      try {
+        await region.write(offset, data);
+      } catch (error) {
+        if (!isExpected(error)) this.#options.onError(error, "ioeventfd");
+      }
+    };
+    this.#track(this.#running.size === 0 ? write() : Promise.all(this.#running).then(write));
+  }
+
   #irqInfo(request: IncomingRequest): void {
     const { index } = IrqInfoRequest.decode(request.payload);
     const irq = this.#device.irqs[index];
@@ -273,8 +364,8 @@ export class ServerConnection {
     return result instanceof Promise ? result.then(reply) : reply();
   }
 
-  async #regionWriteMulti(request: IncomingRequest): Promise<void> {
-    if (!this.#client?.writeMultiple) {
+  async #regionWriteMulti(request: IncomingRequest, { client }: Session): Promise<void> {
+    if (!client.writeMultiple) {
       throw new DeviceError(EINVAL, "REGION_WRITE_MULTI was not agreed on");
     }
     const { writes } = RegionWriteMultiRequest.decode(request.payload);
@@ -289,7 +380,7 @@ export class ServerConnection {
     } catch (error) {
       // Those before it are done: the reply says how many. Only if none is does the message fail.
       if (count === 0n) throw error;
-      if (!isExpected(error)) this.#onError(error, commandName(request.command));
+      if (!isExpected(error)) this.#options.onError(error, commandName(request.command));
     }
     request.reply(RegionWriteMultiReply.encode({ count }));
   }
@@ -309,17 +400,41 @@ export class ServerConnection {
   }
 }
 
+function setIrqs(request: IncomingRequest, { irqs }: Session): void {
+  irqs.set(SetIrqsRequest.decode(request.payload), request.takeFds());
+  request.reply();
+}
+
+function mapDma(request: IncomingRequest, { memory }: Session): void {
+  const fds = request.takeFds();
+  try {
+    memory.map(DmaMapRequest.decode(request.payload), fds);
+  } finally {
+    closeAll(fds);
+  }
+  request.reply();
+}
+
+function unmapDma(request: IncomingRequest, { memory }: Session): void {
+  const { flags, address, size } = DmaUnmapRequest.decode(request.payload);
+  memory.unmap({ argsz: 24, flags, address, size });
+  request.reply(DmaUnmapReply.encode({ argsz: 24, flags, address, size }));
+}
+
 function takesFds(command: number): boolean {
   return command === Command.DMA_MAP || command === Command.DEVICE_SET_IRQS;
 }
 
 /** Whether it is the client's doing, or what the device means to say: nothing that a developer has to hear of. */
 function isExpected(error: unknown): boolean {
-  return error instanceof DeviceError || error instanceof ProtocolError ||
-    error instanceof ConnectionError;
+  return EXPECTED.some((type) => error instanceof type);
 }
+
+const EXPECTED = [DeviceError, ProtocolError, RemoteError, TimeoutError, ConnectionError];
 
 function errnoOf(error: unknown): number {
   if (error instanceof DeviceError) return error.errno;
+  if (error instanceof RemoteError) return error.errno || EIO;
+  if (error instanceof TimeoutError) return ETIMEDOUT;
   return error instanceof ProtocolError ? EINVAL : EIO;
 }

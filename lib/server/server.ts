@@ -12,9 +12,10 @@ import { ConnectionError } from "../errors.ts";
 import type { Trace } from "../stream.ts";
 import { ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./device.ts";
+import type { DmaOptions } from "./dma.ts";
 
 /** How a server is set up. */
-export interface ServerOptions {
+export interface ServerOptions extends DmaOptions {
   /** Sees every message. */
   trace?: Trace;
   /** How long a client may take to send its VERSION before it is cut off. In milliseconds; default 5000. */
@@ -148,10 +149,9 @@ export class Server implements Disposable {
   }
 
   #connect(socket: UnixSocket): void {
-    const { trace, handshakeTimeoutMs, onConnect, onDisconnect, onError } = this.#options;
+    const { onConnect, onDisconnect, onError } = this.#options;
     this.#connection = new ServerConnection(socket, this.#device, {
-      trace,
-      handshakeTimeoutMs,
+      ...this.#options,
       onError: (error, doing) => onError?.(error, doing),
       onClose: (cause) => {
         this.#connection = undefined;

@@ -56,7 +56,7 @@ Deno.test("configSpaceText() takes given names and stays below 80 columns", () =
   for (const image of images) {
     const lines = configSpaceText(parseConfigSpace(image.bytes), names);
     assert(lines.every((line) => line.length < 80 && line === line.trimEnd()));
-    assert(lines.some((line) => /^  Class: +[0-9a-f]{6} Very long words/.test(line)));
+    assert(lines.some((line) => /^ {2}Class: +[0-9a-f]{6} Very long words/.test(line)));
   }
 });
 
