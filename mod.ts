@@ -82,11 +82,16 @@ export {
 export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
 export {
+  type DeviceBus,
+  type DeviceDma,
   DeviceError,
+  type DeviceIrqs,
   type ServedDevice,
+  type ServedIoFd,
   type ServedIrq,
   type ServedRegion,
 } from "./lib/server/device.ts";
+export type { DmaOptions } from "./lib/server/dma.ts";
 export { MemoryRegion } from "./lib/server/region.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
 export {
@@ -99,6 +104,7 @@ export {
 export { Command, commandName } from "./lib/wire/command.ts";
 export { describeMessage, type DescribeOptions } from "./lib/wire/describe.ts";
 export { DeviceFlags } from "./lib/wire/device.ts";
+export { IoFdType } from "./lib/wire/io_fds.ts";
 export { IrqFlags, irqName, PciIrq } from "./lib/wire/irq.ts";
 export {
   PciRegion,

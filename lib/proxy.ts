@@ -172,6 +172,7 @@ export class VfioProxy implements Disposable {
   #handling = false;
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
+  #isFollowing = false; // as a twin: whether something is awaited from the other proxy
   readonly #attendants = new Set<(cause: Error | undefined) => void>();
 
   #watch: Watch | undefined;
@@ -255,7 +256,7 @@ export class VfioProxy implements Disposable {
     const id = this.#send(pending, payload, options);
     this.#flush();
     // Nearly always this one receive brings the reply. What was not sent yet can't be answered, though.
-    if (!pending.isDone && !this.#stream.isBlocked && !this.twin?.serving) {
+    if (!pending.isDone && !this.#stream.isBlocked && this.twin === undefined) {
       this.#receive(Math.min(timeoutMs, MAX_BLOCK_MS));
     }
     if (!pending.isDone) this.#waitFor(id, pending);
@@ -398,8 +399,8 @@ export class VfioProxy implements Disposable {
     for (let remaining = timeoutMs;; remaining = deadline - monotonicMs()) {
       this.#assertConnected();
       if (this.#viewsInUse) this.#keepViews();
-      this.#waitReady(Math.max(0, remaining), fds);
-      const ready = fds.findIndex((_, i) => this.#pollSet.revents(i) !== 0);
+      this.#flush(); // what was posted may be what causes that which is waited for
+      const ready = this.#waitReady(Math.max(0, remaining), fds);
       if (ready >= 0) return ready;
       if (remaining <= 0) return -1;
     }
@@ -416,6 +417,7 @@ export class VfioProxy implements Disposable {
     for (let remaining = timeoutMs; remaining > 0; remaining = deadline - monotonicMs()) {
       this.#assertConnected();
       if (this.#viewsInUse) this.#keepViews();
+      this.#flush();
       this.#waitReady(remaining);
     }
     this.#assertConnected();
@@ -567,8 +569,12 @@ export class VfioProxy implements Disposable {
 
   // ---- What drives it
 
-  /** Blocks until the socket, the twin's or one of `fds` is ready, for `timeoutMs` at most, then does what can be done. */
-  #waitReady(timeoutMs: number, fds: readonly number[] = []): void {
+  /**
+   * Blocks until the socket, the twin's or one of `fds` is ready, for `timeoutMs` at most, then does what can be done.
+   *
+   * @returns which of `fds` is ready; -1 if none is
+   */
+  #waitReady(timeoutMs: number, fds: readonly number[] = []): number {
     const set = this.#pollSet;
     const { twin } = this;
     set.clear();
@@ -576,9 +582,16 @@ export class VfioProxy implements Disposable {
     set.add(this.#stream.fd, this.#stream.isBlocked ? POLLIN | POLLOUT : POLLIN);
     const hasTwin = twin !== undefined && twin.state === "CONNECTED";
     if (hasTwin) set.add(twin.#stream.fd, twin.#stream.isBlocked ? POLLIN | POLLOUT : POLLIN);
-    if (set.wait(timeoutMs) === 0) return;
-    if (hasTwin && set.revents(fds.length + 1) !== 0) twin.#drain();
-    if (set.revents(fds.length) !== 0) this.#drain();
+    if (set.wait(timeoutMs) === 0) return -1;
+    // All is read before any is served: the handler may wait itself, in the same set.
+    const ready = fds.findIndex((_, i) => set.revents(i) !== 0);
+    const isReady = set.revents(fds.length) !== 0;
+    if (hasTwin && set.revents(fds.length + 1) !== 0) {
+      if (twin.#viewsInUse) twin.#keepViews();
+      twin.#drain();
+    }
+    if (isReady) this.#drain();
+    return ready;
   }
 
   /** Does what can be done now on behalf of a blocked caller. */
@@ -604,7 +617,7 @@ export class VfioProxy implements Disposable {
       this.#flushScheduled = false;
       if (this.#state !== "CONNECTED") return;
       this.#flush();
-      if (this.#incoming.length > 0) this.#takeMessages(MAX_INCOMING); // the client may have read again
+      if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming); // the client may have read again
       this.#updateWatch();
     });
   }
@@ -692,7 +705,7 @@ export class VfioProxy implements Disposable {
   #onReady(): void {
     if (this.#state !== "CONNECTED") return;
     this.#flush();
-    if (this.#incoming.length > 0) this.#takeMessages(MAX_INCOMING);
+    if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming);
     // A bounded number of receives: other connections of this thread have their turn, too.
     for (let i = 0, came = true; came && i < 16 && this.#isListening; i++) {
       try {
@@ -700,7 +713,7 @@ export class VfioProxy implements Disposable {
       } catch (error) {
         this.#failed(error);
       }
-      this.#takeMessages(MAX_INCOMING);
+      this.#takeMessages(this.#maxIncoming);
     }
     if (this.#state === "CONNECTED") this.#flush();
     this.#updateWatch();
@@ -708,8 +721,14 @@ export class VfioProxy implements Disposable {
 
   /** Whether something is awaited from the socket. */
   get #isListening(): boolean {
-    return this.#state === "CONNECTED" && this.#incoming.length < MAX_INCOMING &&
-      (this.#serving || this.#asyncPending > 0 || this.#attendants.size > 0) && !this.#isCongested;
+    return this.#state === "CONNECTED" && this.#incoming.length < this.#maxIncoming &&
+      (this.#serving || this.#isFollowing || this.#asyncPending > 0 || this.#attendants.size > 0) &&
+      !this.#isCongested;
+  }
+
+  /** How many commands may wait. While a reply is awaited as well, perhaps by the handler, it may be behind many of them. */
+  get #maxIncoming(): number {
+    return this.#asyncPending > 0 ? MAX_INCOMING_BLOCKED : MAX_INCOMING;
   }
 
   /** Whether a client has left so many answers unread that its next requests have to wait. */
@@ -737,6 +756,14 @@ export class VfioProxy implements Disposable {
         : undefined;
     }
     if (this.#watch !== undefined) this.#watch.deadline = this.#deadline;
+    if (this.twin !== undefined) this.twin.#follow(this.#isListening);
+  }
+
+  /** A twin is listened to as well while something is awaited from the other one. */
+  #follow(on: boolean): void {
+    if (on === this.#isFollowing) return;
+    this.#isFollowing = on;
+    this.#updateWatch();
   }
 
   #onWatch(revents: number): void {
@@ -846,7 +873,7 @@ export class VfioProxy implements Disposable {
         result.finally(() => {
           this.#finish(request);
           if (this.#state !== "CONNECTED") return;
-          this.#takeMessages(MAX_INCOMING);
+          this.#takeMessages(this.#maxIncoming);
           if (this.#state === "CONNECTED") this.#flush();
           this.#updateWatch();
         });

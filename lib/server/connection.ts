@@ -315,7 +315,7 @@ export class ServerConnection {
   }
 
   /** The client has signalled an ioeventfd. A request that is under way comes first. */
-  #kick(region: ServedRegion, offset: number, data: Uint8Array): void {
+  #kick(region: ServedRegion, offset: number, data: Uint8Array): Promise<void> {
     const write = async () => {
       try {
         await region.write(offset, data);
@@ -323,7 +323,7 @@ export class ServerConnection {
         if (!isExpected(error)) this.#options.onError(error, "ioeventfd");
       }
     };
-    this.#track(this.#running.size === 0 ? write() : Promise.all(this.#running).then(write));
+    return this.#track(this.#running.size === 0 ? write() : Promise.all(this.#running).then(write));
   }
 
   #irqInfo(request: IncomingRequest): void {

@@ -9,7 +9,10 @@ import type { OwnedFd } from "../../ffi/fd.ts";
 import type { IoFdType } from "../wire/io_fds.ts";
 import type { RegionCapability } from "../wire/region.ts";
 
-/** A device refuses an access: the client gets `errno` as the answer. Anything else that a hook throws becomes EIO. */
+/**
+ * A device refuses an access: the client gets `errno` as the answer. So it does for what an access to its memory failed with: the
+ * errno of its own refusal, or ETIMEDOUT. Anything else that a hook throws becomes EIO.
+ */
 export class DeviceError extends Error {
   /** The name of the class. */
   override readonly name = "DeviceError";
@@ -154,7 +157,38 @@ export interface DeviceBus {
   readonly irqs: DeviceIrqs;
 }
 
-/** A device that can be served. Its state outlives its clients. */
+/**
+ * A device that can be served. Its state outlives its clients.
+ *
+ * @example Writing an IOVA to this one has it add up the 16 bytes there, and raise an interrupt
+ * ```ts
+ * import { IrqFlags } from "../wire/irq.ts";
+ * import { RegionFlags } from "../wire/region.ts";
+ * import type { DeviceBus, ServedDevice } from "./device.ts";
+ *
+ * let bus: DeviceBus | undefined;
+ * let sum = 0;
+ * const adder: ServedDevice = {
+ *   flags: 0,
+ *   regions: [{
+ *     flags: RegionFlags.READ | RegionFlags.WRITE,
+ *     size: 8,
+ *     read: (_offset, into) => void into.fill(sum),
+ *     async write(_offset, data) {
+ *       const iova = new DataView(data.buffer, data.byteOffset).getBigUint64(0, true);
+ *       const bytes = await bus!.dma.read(iova, 16); // fails with EFAULT if it is not mapped
+ *       sum = bytes.reduce((a, b) => a + b) & 0xff;
+ *       bus!.irqs.raise(0, 0);
+ *     },
+ *   }],
+ *   irqs: [{ flags: IrqFlags.EVENTFD, count: 1 }],
+ *   connected: (client) => void (bus = client),
+ *   disconnected: () => void (bus = undefined),
+ *   reset: () => void (sum = 0),
+ * };
+ * console.assert(adder.regions.length === 1);
+ * ```
+ */
 export interface ServedDevice {
   /** `DeviceFlags`: RESET, PCI. */
   readonly flags: number;

@@ -7,9 +7,16 @@
 import { assertEquals } from "@std/assert";
 import type { OwnedFd } from "../../../ffi/fd.ts";
 import { ServerConnection } from "../../../lib/server/connection.ts";
-import type { ServedDevice, ServedIrq, ServedRegion } from "../../../lib/server/device.ts";
+import type {
+  DeviceBus,
+  ServedDevice,
+  ServedIoFd,
+  ServedIrq,
+  ServedRegion,
+} from "../../../lib/server/device.ts";
+import type { DmaOptions } from "../../../lib/server/dma.ts";
 import { Command } from "../../../lib/wire/command.ts";
-import { MessageFlags } from "../../../lib/wire/header.ts";
+import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { RegionFlags } from "../../../lib/wire/region.ts";
 import { type Capabilities, encodeVersion } from "../../../lib/wire/version.ts";
 import { RawPeer } from "../../_raw_peer.ts";
@@ -17,6 +24,7 @@ import { RawPeer } from "../../_raw_peer.ts";
 /** A region of bytes. */
 export class BytesRegion implements ServedRegion {
   readonly bytes: Uint8Array;
+  ioFds: ServedIoFd[] = [];
 
   constructor(
     readonly size: number,
@@ -49,6 +57,18 @@ export class TestDevice implements ServedDevice {
   readonly irqs: ServedIrq[] = [{ flags: 1, count: 1 }, { flags: 9, count: 4 }];
   resets = 0;
   closes = 0;
+  /** Of the client that is connected. */
+  bus: DeviceBus | undefined;
+  disconnects = 0;
+
+  connected(bus: DeviceBus): void {
+    this.bus = bus;
+  }
+
+  disconnected(): void {
+    this.bus = undefined;
+    this.disconnects++;
+  }
 
   reset(): void | Promise<void> {
     this.resets++;
@@ -70,14 +90,20 @@ export interface Served extends Disposable {
   readonly errors: [error: unknown, doing: string][];
 }
 
+/** What is served, and how. */
+export interface ServeOptions extends DmaOptions {
+  device?: TestDevice;
+  handshakeTimeoutMs?: number;
+}
+
 /** Serves a device to a client by hand, which has said nothing yet. */
-export function serve(options: { device?: TestDevice; handshakeTimeoutMs?: number } = {}): Served {
-  const { device = new TestDevice(), handshakeTimeoutMs } = options;
+export function serve(options: ServeOptions = {}): Served {
+  const { device = new TestDevice() } = options;
   const [peer, socket] = RawPeer.pair();
   const errors: [unknown, string][] = [];
   const { promise: closed, resolve } = Promise.withResolvers<Error | undefined>();
   const connection = new ServerConnection(socket, device, {
-    handshakeTimeoutMs,
+    ...options,
     onError: (error, doing) => errors.push([error, doing]),
     onClose: resolve,
   });
@@ -96,7 +122,7 @@ export function serve(options: { device?: TestDevice; handshakeTimeoutMs?: numbe
 
 /** The same after VERSION. */
 export async function serveNegotiated(
-  options: { device?: TestDevice; capabilities?: Capabilities } = {},
+  options: ServeOptions & { capabilities?: Capabilities } = {},
 ): Promise<Served> {
   const served = serve(options);
   await negotiate(served.peer, options.capabilities);
@@ -156,6 +182,16 @@ export function access(
   view.setUint32(8, region, true);
   view.setUint32(12, count, true);
   bytes.set(data, 16);
+  return bytes;
+}
+
+/** The same command again and again, with message ids from 0, as one segment. */
+export function commands(count: number, command: number, payload: Uint8Array): Uint8Array {
+  const size = 16 + payload.length;
+  const bytes = new Uint8Array(count * size);
+  for (let messageId = 0; messageId < count; messageId++) {
+    bytes.set(encodeMessage({ messageId, command }, payload), messageId * size);
+  }
   return bytes;
 }
 

@@ -13,6 +13,12 @@ import {
   RegionWriteReply,
   RegionWriteRequest,
 } from "../../../lib/wire/mod.ts";
+import {
+  DmaReadReply32,
+  DmaReadRequest32,
+  DmaWriteReply32,
+  DmaWriteRequest32,
+} from "../../../lib/wire/access.ts";
 import { assertGolden, concat, hex } from "./_golden.ts";
 
 const REGION_HEAD = "1c 00 00 00 00 00 00 00  07 00 00 00  04 00 00 00";
@@ -35,6 +41,22 @@ Deno.test("DMA_READ and DMA_WRITE have the bytes of the specification", () => {
   for (const codec of [DmaReadReply, DmaWriteRequest]) {
     assertGolden(codec, { address: 0x1_0000_1000n, data: hex(DATA) }, DMA_HEAD + DATA);
   }
+});
+
+Deno.test("DMA_READ and DMA_WRITE with a count of 32 bits have the bytes of QEMU 10.1", () => {
+  const head = "00 10 00 00 01 00 00 00  04 00 00 00";
+  for (const codec of [DmaReadRequest32, DmaWriteReply32]) {
+    assertGolden(codec, { address: 0x1_0000_1000n, count: 4n }, head);
+  }
+  for (const codec of [DmaReadReply32, DmaWriteRequest32]) {
+    assertGolden(codec, { address: 0x1_0000_1000n, data: hex(DATA) }, head + DATA);
+    for (const length of [0, 3, 5]) {
+      const payload = concat(hex(head), new Uint8Array(length));
+      assertThrows(() => codec.decode(payload), ProtocolError, `${length} bytes of data came`);
+    }
+  }
+  const tooLong = { address: 0n, count: 1n << 32n };
+  assertThrows(() => DmaReadRequest32.encode(tooLong), RangeError);
 });
 
 Deno.test("DmaReadRequest keeps a count of 64 bits", () => {

@@ -1,0 +1,266 @@
+/**
+ * The client's memory as the device sees it: what the client has mapped, by DMA_MAP and DMA_UNMAP, and accesses to it.
+ *
+ * @module
+ */
+
+import { EACCES, EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, ENOTSUP } from "../../ffi/errno.ts";
+import type { OwnedFd } from "../../ffi/fd.ts";
+import { ConnectionError } from "../errors.ts";
+import {
+  DEFAULT_MAX_DATA_XFER_SIZE,
+  DEFAULT_MAX_DMA_MAPS,
+  DEFAULT_PGSIZES,
+  DEFAULT_TIMEOUT_MS,
+  MAX_DMA_ACCESS,
+  OFFERED_MAX_DATA_XFER_SIZE,
+} from "../limits.ts";
+import type { VfioProxy } from "../proxy.ts";
+import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
+import type { Capabilities } from "../wire/version.ts";
+import { type DeviceDma, DeviceError } from "./device.ts";
+import { DmaMap } from "./dma_map.ts";
+import { describeAccess, DmaRequests } from "./dma_requests.ts";
+
+/** The first address that 64 bits do not hold. */
+const ADDRESS_END = 1n << 64n;
+
+const MAP_FLAGS = DmaMapFlags.READ | DmaMapFlags.WRITE | DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
+
+/** How a server deals with its client's memory. */
+export interface DmaOptions {
+  /** Maps that a client may have at one time, which it is told. Default 65535. */
+  maxDmaMaps?: number | undefined;
+  /**
+   * Refuses files that could be made shorter. A client that does that to a file that is mapped here ends this process (SIGBUS)
+   * at the next access. A memfd sealed with F_SEAL_SHRINK rules it out, but most clients do not seal theirs, QEMU for one:
+   * they are trusted unless this is set. Default false.
+   */
+  requireSealed?: boolean | undefined;
+  /** Sends DMA_READ and DMA_WRITE with a count of 32 bits, as QEMU 10.1's client wants it. Default false: 64 bits, as specified. */
+  dmaCount32?: boolean | undefined;
+  /** How long a client may take to answer DMA_READ and DMA_WRITE. In milliseconds; default 5000. */
+  dmaTimeoutMs?: number | undefined;
+}
+
+/** A piece of an access that one map holds. */
+interface Piece {
+  readonly map: DmaMap;
+  readonly address: bigint;
+  /** Bytes from the start of the access. */
+  readonly start: number;
+  readonly length: number;
+}
+
+/** The memory of one client, by IOVA. */
+export class ClientMemory implements DeviceDma {
+  readonly #requests: DmaRequests;
+  readonly #options: DmaOptions;
+  readonly #maps: DmaMap[] = []; // by address
+  #isOpen = true;
+
+  /**
+   * A memory of which nothing is mapped.
+   *
+   * @param proxy where the server's commands go
+   * @param client what the client said of itself
+   */
+  constructor(proxy: VfioProxy, client: Capabilities, options: DmaOptions) {
+    this.#options = options;
+    const { maxDataXferSize = DEFAULT_MAX_DATA_XFER_SIZE } = client;
+    this.#requests = new DmaRequests(proxy, {
+      chunkSize: Math.min(maxDataXferSize, OFFERED_MAX_DATA_XFER_SIZE),
+      count32: options.dmaCount32 ?? false,
+      timeoutMs: options.dmaTimeoutMs ?? DEFAULT_TIMEOUT_MS,
+    });
+  }
+
+  /**
+   * DMA_MAP. A request that is the same as one before succeeds, as with libvfio-user.
+   *
+   * @param fds what came with it; they stay the caller's
+   * @throws {DeviceError} EINVAL, EEXIST, ENOSPC, or as mmap(2) fails
+   */
+  map(request: DmaMapRequest, fds: readonly OwnedFd[]): void {
+    checkMap(request, fds.length);
+    const [file] = fds;
+    const index = this.#indexAfter(request.address);
+    const before = this.#maps[index - 1];
+    const after = this.#maps[index];
+    if (before?.isSame(request, file)) return;
+    const isTaken = (before !== undefined && before.end > request.address) ||
+      (after !== undefined && after.address < request.address + request.size);
+    if (isTaken) throw new DeviceError(EEXIST, "it overlaps another map");
+    const { maxDmaMaps = DEFAULT_MAX_DMA_MAPS, requireSealed = false } = this.#options;
+    if (this.#maps.length >= maxDmaMaps) {
+      throw new DeviceError(ENOSPC, `there are ${maxDmaMaps} maps already`);
+    }
+    this.#maps.splice(index, 0, DmaMap.create(request, file, requireSealed));
+  }
+
+  /**
+   * DMA_UNMAP. Nothing of the range is mapped or held when it returns; accesses that the client was asked for fail.
+   *
+   * @throws {DeviceError} ENOENT if it is not the range of one map; ENOTSUP for a dirty bitmap; EINVAL
+   */
+  unmap({ flags, address, size }: DmaUnmap): void {
+    if ((flags & DmaUnmapFlags.GET_DIRTY_BITMAP) !== 0) throw new DeviceError(ENOTSUP);
+    if ((flags & ~DmaUnmapFlags.ALL) !== 0) throw new DeviceError(EINVAL, "unknown flags");
+    if (flags === DmaUnmapFlags.ALL) {
+      if (address !== 0n || size !== 0n) throw new DeviceError(EINVAL, "all has no range");
+      return this.#unmapAll();
+    }
+    const index = this.#indexAfter(address) - 1;
+    const map = this.#maps[index];
+    if (map === undefined || map.address !== address || map.end !== address + size) {
+      throw new DeviceError(ENOENT, "it is not the range of one map");
+    }
+    this.#maps.splice(index, 1);
+    map.close();
+  }
+
+  /** Unmaps everything: the client is gone. */
+  close(): void {
+    this.#isOpen = false;
+    this.#unmapAll(new ConnectionError("Cannot access the client's memory: the client is gone"));
+  }
+
+  #unmapAll(cause?: Error): void {
+    for (const map of this.#maps.splice(0)) map.close(cause);
+  }
+
+  // What is mapped is copied first, at once, and only then is the client asked for the rest: while it is, it may unmap.
+
+  /** As {@linkcode DeviceDma.read}. */
+  async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    const pieces = this.#pieces("read", iova, length);
+    const into = new Uint8Array(length);
+    const rest = pieces.filter((piece) => !copyOut(piece, into));
+    await Promise.all(
+      rest.map((each) => this.#requests.read(each.address, partOf(into, each), each.map.closed)),
+    );
+    return into;
+  }
+
+  /** As {@linkcode DeviceDma.write}. */
+  async write(iova: bigint, data: Uint8Array): Promise<void> {
+    const pieces = this.#pieces("write", iova, data.length);
+    const rest = pieces.filter((piece) => !copyIn(piece, data));
+    await Promise.all(
+      rest.map((each) => this.#requests.write(each.address, partOf(data, each), each.map.closed)),
+    );
+  }
+
+  /** As {@linkcode DeviceDma.readSync}. */
+  readSync(iova: bigint, length: number): Uint8Array<ArrayBuffer> {
+    const pieces = this.#pieces("read", iova, length);
+    const into = new Uint8Array(length);
+    const rest = pieces.filter((piece) => !copyOut(piece, into));
+    for (const each of rest) {
+      this.#requests.readSync(each.address, partOf(into, each), each.map.closed);
+    }
+    return into;
+  }
+
+  /** As {@linkcode DeviceDma.writeSync}. */
+  writeSync(iova: bigint, data: Uint8Array): void {
+    const pieces = this.#pieces("write", iova, data.length);
+    const rest = pieces.filter((piece) => !copyIn(piece, data));
+    for (const each of rest) {
+      this.#requests.writeSync(each.address, partOf(data, each), each.map.closed);
+    }
+  }
+
+  /** As {@linkcode DeviceDma.view}. */
+  view(
+    iova: bigint,
+    length: number,
+    rights: number = DmaMapFlags.READ,
+  ): Uint8Array<ArrayBuffer> | undefined {
+    checkLength(length);
+    const map = this.#find(iova);
+    if (map === undefined || (map.rights & rights) !== rights) return undefined;
+    return map.contiguous(iova, length) === length ? map.bytes(iova, length) : undefined;
+  }
+
+  /** The pieces of an access, all of which are mapped with the right. */
+  #pieces(verb: "read" | "write", iova: bigint, length: number): Piece[] {
+    checkLength(length);
+    const right = verb === "read" ? DmaMapFlags.READ : DmaMapFlags.WRITE;
+    const fail = (errno: number, reason: string) =>
+      new DeviceError(errno, `Cannot ${describeAccess(verb, iova, length)}: ${reason}`);
+    if (!this.#isOpen) {
+      throw new ConnectionError(`Cannot ${describeAccess(verb, iova, length)}: the client is gone`);
+    }
+    const pieces: Piece[] = [];
+    for (let start = 0; start < length;) {
+      const address = iova + BigInt(start);
+      const map = this.#find(address);
+      if (map === undefined) throw fail(EFAULT, `nothing is mapped at 0x${address.toString(16)}`);
+      if ((map.rights & right) === 0) {
+        throw fail(EACCES, `the client does not allow it at 0x${address.toString(16)}`);
+      }
+      const count = map.contiguous(address, length - start);
+      pieces.push({ map, address, start, length: count });
+      start += count;
+    }
+    return pieces;
+  }
+
+  #find(address: bigint): DmaMap | undefined {
+    const map = this.#maps[this.#indexAfter(address) - 1];
+    return map !== undefined && address < map.end ? map : undefined;
+  }
+
+  /** The index of the first map that begins after an address. */
+  #indexAfter(address: bigint): number {
+    let low = 0;
+    for (let high = this.#maps.length; low < high;) {
+      const middle = (low + high) >>> 1;
+      if (this.#maps[middle]!.address > address) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}
+
+function checkMap({ flags, offset, address, size }: DmaMapRequest, fdCount: number): void {
+  if (fdCount > 1) throw new DeviceError(EINVAL, `${fdCount} file descriptors came`);
+  if ((flags & ~MAP_FLAGS) !== 0) throw new DeviceError(EINVAL, "unknown flags");
+  if ((flags & (DmaMapFlags.READ | DmaMapFlags.WRITE)) === 0) {
+    throw new DeviceError(EINVAL, "it could neither be read nor written");
+  }
+  const page = BigInt(DEFAULT_PGSIZES);
+  const isAligned = address % page === 0n && size % page === 0n &&
+    (fdCount === 0 || offset % page === 0n);
+  if (!isAligned) throw new DeviceError(EINVAL, `it is not aligned to ${page}`);
+  if (size === 0n) throw new DeviceError(EINVAL, "it has no bytes");
+  if (address + size > ADDRESS_END) throw new DeviceError(EINVAL, "it goes beyond 64 bits");
+}
+
+function checkLength(length: number): void {
+  if (Number.isInteger(length) && length >= 0 && length <= MAX_DMA_ACCESS) return;
+  throw new RangeError(
+    `Cannot access ${length} bytes of the client's memory: from 0 to ${MAX_DMA_ACCESS} are possible`,
+  );
+}
+
+function partOf(bytes: Uint8Array, { start, length }: Piece): Uint8Array {
+  return bytes.subarray(start, start + length);
+}
+
+/** Reads a piece that is mapped here; false if it is not. */
+function copyOut(piece: Piece, into: Uint8Array): boolean {
+  const bytes = piece.map.bytes(piece.address, piece.length);
+  if (bytes === undefined) return false;
+  into.set(bytes, piece.start);
+  return true;
+}
+
+/** Writes a piece that is mapped here; false if it is not. */
+function copyIn(piece: Piece, data: Uint8Array): boolean {
+  const bytes = piece.map.bytes(piece.address, piece.length);
+  if (bytes === undefined) return false;
+  bytes.set(partOf(data, piece));
+  return true;
+}

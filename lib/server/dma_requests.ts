@@ -1,0 +1,178 @@
+/**
+ * Memory that the client keeps to itself: it is asked for it by message (specification: "VFIO_USER_DMA_READ",
+ * "VFIO_USER_DMA_WRITE").
+ *
+ * @module
+ */
+
+import { ProtocolError } from "../errors.ts";
+import { DMA_PIPELINE } from "../limits.ts";
+import type { RequestOptions, VfioProxy } from "../proxy.ts";
+import {
+  decodeDmaWriteReply,
+  DmaReadReply,
+  DmaReadReply32,
+  DmaReadRequest,
+  DmaReadRequest32,
+} from "../wire/access.ts";
+import { Command } from "../wire/command.ts";
+import { Quota } from "./quota.ts";
+
+/** How a client wants to be asked. */
+export interface DmaRequestsOptions {
+  /** Bytes that one message may hold. */
+  chunkSize: number;
+  /** Counts of 32 bits, as QEMU 10.1's client expects them. */
+  count32: boolean;
+  /** How long it may take to answer, in milliseconds. */
+  timeoutMs: number;
+}
+
+/** One message's part of an access: the bytes at `address`, to be filled or written. */
+interface Chunk {
+  readonly command: typeof Command.DMA_READ | typeof Command.DMA_WRITE;
+  readonly address: bigint;
+  readonly bytes: Uint8Array;
+}
+
+/** The DMA requests to one client. The answers are checked; one that breaks the protocol closes the connection. */
+export class DmaRequests {
+  readonly #proxy: VfioProxy;
+  readonly #options: DmaRequestsOptions;
+  readonly #quota = new Quota();
+
+  /** @param proxy where the server's commands go: the twin, if there is one */
+  constructor(proxy: VfioProxy, options: DmaRequestsOptions) {
+    this.#proxy = proxy;
+    this.#options = options;
+  }
+
+  /** Fills `into` from `address` on. Aborted with the signal's reason. */
+  read(address: bigint, into: Uint8Array, signal: AbortSignal): Promise<void> {
+    return this.#pipeline(Command.DMA_READ, address, into, signal);
+  }
+
+  /** Writes `data` from `address` on. Aborted with the signal's reason. */
+  write(address: bigint, data: Uint8Array, signal: AbortSignal): Promise<void> {
+    return this.#pipeline(Command.DMA_WRITE, address, data, signal);
+  }
+
+  /** As `read`, blocking. */
+  readSync(address: bigint, into: Uint8Array, signal: AbortSignal): void {
+    this.#oneByOne(Command.DMA_READ, address, into, signal);
+  }
+
+  /** As `write`, blocking. */
+  writeSync(address: bigint, data: Uint8Array, signal: AbortSignal): void {
+    this.#oneByOne(Command.DMA_WRITE, address, data, signal);
+  }
+
+  /** Several messages at a time; each that is answered makes room for the next. None starts after one has failed. */
+  async #pipeline(
+    command: Chunk["command"],
+    address: bigint,
+    bytes: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const chunks = this.#chunks(command, address, bytes);
+    let failed = false;
+    const lane = async () => {
+      for (let next = chunks.next(); !next.done && !failed; next = chunks.next()) {
+        try {
+          await this.#transfer(next.value, signal);
+        } catch (error) {
+          failed = true;
+          throw error;
+        }
+      }
+    };
+    const lanes = Math.min(DMA_PIPELINE, Math.ceil(bytes.length / this.#options.chunkSize));
+    await Promise.all(Array.from({ length: lanes }, lane));
+  }
+
+  async #transfer(chunk: Chunk, signal: AbortSignal): Promise<void> {
+    const size = chunk.bytes.length;
+    const turn = this.#quota.enter(size);
+    if (turn !== undefined) await turn;
+    try {
+      const options = { ...this.#requestOptions(chunk), signal };
+      const reply = await this.#proxy.request(chunk.command, this.#head(chunk), options);
+      this.#takeReply(chunk, reply.payload);
+    } finally {
+      this.#quota.leave(size);
+    }
+  }
+
+  #oneByOne(
+    command: Chunk["command"],
+    address: bigint,
+    bytes: Uint8Array,
+    signal: AbortSignal,
+  ): void {
+    for (const chunk of this.#chunks(command, address, bytes)) {
+      signal.throwIfAborted(); // the client's requests are served in between
+      const options = this.#requestOptions(chunk);
+      const reply = this.#proxy.requestSync(chunk.command, this.#head(chunk), options);
+      this.#takeReply(chunk, reply.payload);
+    }
+  }
+
+  *#chunks(command: Chunk["command"], address: bigint, bytes: Uint8Array): Generator<Chunk, void> {
+    const { chunkSize } = this.#options;
+    for (let at = 0; at < bytes.length; at += chunkSize) {
+      const part = bytes.subarray(at, at + chunkSize);
+      yield { command, address: address + BigInt(at), bytes: part };
+    }
+  }
+
+  /** What both requests begin with. */
+  #head({ address, bytes }: Chunk): Uint8Array {
+    const codec = this.#options.count32 ? DmaReadRequest32 : DmaReadRequest;
+    return codec.encode({ address, count: BigInt(bytes.length) });
+  }
+
+  #requestOptions({ command, address, bytes }: Chunk): RequestOptions {
+    const isRead = command === Command.DMA_READ;
+    const doing = () => describeAccess(isRead ? "read" : "write", address, bytes.length);
+    const { timeoutMs } = this.#options;
+    return isRead ? { timeoutMs, doing } : { timeoutMs, doing, data: bytes };
+  }
+
+  #takeReply(chunk: Chunk, payload: Uint8Array): void {
+    try {
+      if (chunk.command === Command.DMA_READ) this.#takeData(chunk, payload);
+      else checkWritten(chunk, payload);
+    } catch (error) {
+      if (error instanceof ProtocolError) this.#proxy.close(error);
+      throw error;
+    }
+  }
+
+  #takeData({ address, bytes }: Chunk, payload: Uint8Array): void {
+    const codec = this.#options.count32 ? DmaReadReply32 : DmaReadReply;
+    const { address: from, data } = codec.decode(payload);
+    if (from !== address || data.length !== bytes.length) {
+      throw otherAnswer(describeAccess("read", address, bytes.length), data.length, from);
+    }
+    bytes.set(data);
+  }
+}
+
+function checkWritten({ address, bytes }: Chunk, payload: Uint8Array): void {
+  const count = BigInt(bytes.length);
+  const written = decodeDmaWriteReply(payload, { address, count });
+  if (written.address === address && written.count === count) return;
+  const doing = describeAccess("write", address, bytes.length);
+  throw otherAnswer(doing, written.count, written.address);
+}
+
+function otherAnswer(doing: string, count: number | bigint, address: bigint): ProtocolError {
+  return new ProtocolError(
+    `Cannot ${doing}: the client answered for ${count} bytes at 0x${address.toString(16)}`,
+  );
+}
+
+/** What an access does, in words: "read 16 bytes of the client's memory at 0x1000". */
+export function describeAccess(verb: "read" | "write", address: bigint, length: number): string {
+  return `${verb} ${length} bytes of the client's memory at 0x${address.toString(16)}`;
+}

@@ -1,0 +1,220 @@
+/**
+ * The client's interrupts: which eventfds it has set up for the device's vectors, and which vectors it has masked
+ * (specification: "VFIO_USER_DEVICE_SET_IRQS").
+ *
+ * Any index may be masked, also without flag MASKABLE, as with libvfio-user. A descriptor that is no eventfd, a pipe or a socket, gets 8 bytes
+ * for each interrupt: a 1, little-endian. Regular files are refused.
+ *
+ * @module
+ */
+
+import { EINVAL, SystemError } from "../../ffi/errno.ts";
+import { EventFd, POLLIN } from "../../ffi/event.ts";
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import { watch } from "../../ffi/poller.ts";
+import { IrqFlags, IrqSetFlags, PciIrq, type SetIrqsRequest } from "../wire/irq.ts";
+import { DeviceError, type DeviceIrqs, type ServedIrq } from "./device.ts";
+
+const { DATA_NONE, DATA_BOOL, DATA_EVENTFD } = IrqSetFlags;
+const { ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
+
+/** One vector, as far as the client has set it up. */
+class Vector {
+  readonly #isAutomasked: boolean;
+  #trigger: EventFd | undefined;
+  #maskOn: Disposable | undefined;
+  #unmaskOn: Disposable | undefined;
+  #isMasked = false;
+  #isPending = false;
+  #level = false;
+
+  constructor(isAutomasked: boolean) {
+    this.#isAutomasked = isAutomasked;
+  }
+
+  get isEnabled(): boolean {
+    return this.#trigger !== undefined;
+  }
+
+  /** Sets what is signalled; without one the vector is disabled. */
+  setTrigger(fd: OwnedFd | undefined): void {
+    this.#trigger?.close();
+    this.#trigger = fd && new EventFd(fd);
+    if (fd === undefined) this.#isMasked = this.#isPending = false;
+    else if (this.#level && !this.#isMasked) this.#fire();
+  }
+
+  /** Sets what masks it when it is signalled. */
+  setMask(fd: OwnedFd | undefined): void {
+    this.#maskOn?.[Symbol.dispose]();
+    this.#maskOn = fd && onSignal(fd, () => this.mask());
+  }
+
+  /** Sets what unmasks it when it is signalled. */
+  setUnmask(fd: OwnedFd | undefined): void {
+    this.#unmaskOn?.[Symbol.dispose]();
+    this.#unmaskOn = fd && onSignal(fd, () => this.unmask());
+  }
+
+  /** Fires, now or when it is unmasked; false if nobody hears of it. */
+  raise(): boolean {
+    if (!this.isEnabled) return false;
+    if (!this.#isMasked) return this.#fire();
+    this.#isPending = true;
+    return true;
+  }
+
+  set level(isUp: boolean) {
+    const isRising = isUp && !this.#level;
+    this.#level = isUp;
+    if (isRising && !this.#isMasked) this.#fire();
+  }
+
+  mask(): void {
+    this.#isMasked = true;
+  }
+
+  unmask(): void {
+    this.#isMasked = false;
+    if (this.#isPending || this.#level) this.#fire();
+  }
+
+  /** Forgets all that the client has set up. The level is the device's. */
+  reset(): void {
+    this.setTrigger(undefined);
+    this.setMask(undefined);
+    this.setUnmask(undefined);
+  }
+
+  #fire(): boolean {
+    this.#isPending = false;
+    if (this.#trigger === undefined) return false;
+    try {
+      this.#trigger.signal();
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.setTrigger(undefined); // a pipe or socket whose other end is closed
+      return false;
+    }
+    if (this.#isAutomasked) this.#isMasked = true;
+    return true;
+  }
+}
+
+/** The interrupts of one client. */
+export class ClientIrqs implements DeviceIrqs {
+  readonly #irqs: readonly ServedIrq[];
+  readonly #vectors: (Vector | undefined)[][]; // by index and vector; those that were never used are not there
+
+  /** Interrupts of which nothing is set up. */
+  constructor(irqs: readonly ServedIrq[]) {
+    this.#irqs = irqs;
+    this.#vectors = irqs.map(() => []);
+  }
+
+  /** As {@linkcode DeviceIrqs.raise}. */
+  raise(index: number, vector: number): boolean {
+    return this.#vector(index, vector).raise();
+  }
+
+  /** As {@linkcode DeviceIrqs.setLevel}. */
+  setLevel(isUp: boolean, index: number = PciIrq.INTX): void {
+    this.#vector(index, 0).level = isUp;
+  }
+
+  /** As {@linkcode DeviceIrqs.isEnabled}. */
+  isEnabled(index: number, vector: number): boolean {
+    return this.#vectors[index]?.[vector]?.isEnabled ?? false;
+  }
+
+  /**
+   * DEVICE_SET_IRQS. With eventfds, there is one for each vector, or none, which disables them.
+   *
+   * @param fds what came with it; taken over
+   * @throws {DeviceError} EINVAL
+   */
+  set(request: SetIrqsRequest, fds: OwnedFd[]): void {
+    try {
+      this.#check(request, fds);
+    } catch (error) {
+      closeAll(fds);
+      throw error;
+    }
+    const { flags, index, start, count, data } = request;
+    if (flags === (DATA_NONE | ACTION_TRIGGER) && start === 0 && count === 0) {
+      return this.#resetIndex(index);
+    }
+    for (let i = 0; i < count; i++) {
+      const vector = this.#vector(index, start + i);
+      if ((flags & DATA_EVENTFD) !== 0) setEventFd(vector, flags, fds[i]);
+      else if ((flags & DATA_BOOL) === 0 || data[i] !== 0) act(vector, flags);
+    }
+  }
+
+  /** Closes every eventfd: the client is gone. */
+  close(): void {
+    for (const index of this.#irqs.keys()) this.#resetIndex(index);
+  }
+
+  #check({ flags, index, start, count }: SetIrqsRequest, fds: readonly OwnedFd[]): void {
+    const irq = this.#irqs[index];
+    if (irq === undefined) throw new DeviceError(EINVAL, `there is no IRQ index ${index}`);
+    if (start >= irq.count || start + count > irq.count) {
+      throw new DeviceError(EINVAL, `the index has ${irq.count} vectors`);
+    }
+    const takesFds = (flags & DATA_EVENTFD) !== 0;
+    if (fds.length > 0 && !(takesFds && fds.length === count)) {
+      throw new DeviceError(EINVAL, `${fds.length} file descriptors came`);
+    }
+    // Writing to a file could block (FUSE), or make it grow.
+    if (fds.some((fd) => fd.stat().isFile)) {
+      throw new DeviceError(EINVAL, "a regular file can't be signalled");
+    }
+  }
+
+  #resetIndex(index: number): void {
+    for (const vector of this.#vectors[index]!) vector?.reset();
+  }
+
+  #vector(index: number, vector: number): Vector {
+    const irq = this.#irqs[index];
+    if (irq === undefined || !Number.isInteger(vector) || vector < 0 || vector >= irq.count) {
+      throw new RangeError(`The device has no vector ${vector} of IRQ index ${index}`);
+    }
+    const isAutomasked = (irq.flags & IrqFlags.AUTOMASKED) !== 0;
+    return this.#vectors[index]![vector] ??= new Vector(isAutomasked);
+  }
+}
+
+function setEventFd(vector: Vector, flags: number, fd: OwnedFd | undefined): void {
+  if ((flags & ACTION_TRIGGER) !== 0) vector.setTrigger(fd);
+  else if ((flags & ACTION_MASK) !== 0) vector.setMask(fd);
+  else vector.setUnmask(fd);
+}
+
+function act(vector: Vector, flags: number): void {
+  if ((flags & ACTION_TRIGGER) !== 0) vector.raise();
+  else if ((flags & ACTION_UNMASK) !== 0) vector.unmask();
+  else vector.mask();
+}
+
+/** Calls `act` whenever the client signals `fd`, which is taken over. One that can't be read is not listened to any more. */
+function onSignal(fd: OwnedFd, act: () => void): Disposable {
+  const event = new EventFd(fd);
+  const watching = watch(event.fd, POLLIN, (revents) => {
+    let count = 0n;
+    try {
+      count = event.take();
+    } catch {
+      watching.close();
+    }
+    if (count > 0n) act();
+    else if (revents !== POLLIN) watching.close(); // nothing will come any more
+  });
+  return {
+    [Symbol.dispose]() {
+      watching.close();
+      event.close();
+    },
+  };
+}

@@ -1,0 +1,620 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import {
+  EACCES,
+  EAGAIN,
+  EEXIST,
+  EFAULT,
+  EINVAL,
+  ENOENT,
+  ENOSPC,
+  ENOTSUP,
+} from "../../../ffi/errno.ts";
+import { EventFd } from "../../../ffi/event.ts";
+import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
+import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../../lib/errors.ts";
+import { type DeviceDma, DeviceError } from "../../../lib/server/device.ts";
+import {
+  DmaReadReply,
+  DmaReadReply32,
+  DmaReadRequest,
+  DmaReadRequest32,
+  DmaWriteReply,
+  DmaWriteRequest32,
+} from "../../../lib/wire/access.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { DmaMapFlags } from "../../../lib/wire/dma.ts";
+import { testFds } from "../../_fds.ts";
+import type { RawMessage } from "../../_raw_peer.ts";
+import {
+  access,
+  ask,
+  commands,
+  negotiate,
+  serve,
+  type Served,
+  serveNegotiated,
+  sleep,
+  TestDevice,
+} from "./_client.ts";
+import { answer, DmaThread } from "./_dma_thread.ts";
+import { BASE, ClientFile, map, PAGE, READ_WRITE, unmap } from "./_memory.ts";
+
+const { READ, WRITE } = DmaMapFlags;
+
+await DmaThread.warmUp();
+
+function dmaOf(served: Served): DeviceDma {
+  return served.device.bus!.dma;
+}
+
+/** What refuses, and with which errno. */
+function errnoOf(body: () => unknown): number {
+  return assertThrows(body, DeviceError).errno;
+}
+
+async function rejectsWith(promise: Promise<unknown>): Promise<number> {
+  return (await assertRejects(() => promise, DeviceError)).errno;
+}
+
+// ---- Maps with a file
+
+testFds("a map with a file is the client's memory, from the offset on", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(4 * PAGE);
+  file.bytes.set([1, 2, 3, 4], PAGE);
+  const size = BigInt(2 * PAGE);
+  assertEquals(await map(served.peer, { address: BASE, offset: 4096n, size }, [file.fd]), 0);
+  const dma = dmaOf(served);
+  assertEquals(await dma.read(BASE, 4), new Uint8Array([1, 2, 3, 4]));
+  assertEquals(dma.readSync(BASE + 1n, 2), new Uint8Array([2, 3]));
+  await dma.write(BASE + 4096n, new Uint8Array([5]));
+  dma.writeSync(BASE + 4097n, new Uint8Array([6]));
+  assertEquals([file.bytes[2 * PAGE], file.bytes[2 * PAGE + 1]], [5, 6]);
+  const view = dma.view(BASE, 2 * PAGE)!;
+  view[0] = 9;
+  assertEquals([file.bytes[PAGE], view.length], [9, 2 * PAGE]);
+  assertEquals(await rejectsWith(dma.read(BASE, 2 * PAGE + 1)), EFAULT);
+  assertEquals(errnoOf(() => dma.readSync(BASE - 1n, 1)), EFAULT);
+  assertEquals([dma.view(BASE, 2 * PAGE + 1), dma.view(BASE - 1n, 1)], [undefined, undefined]);
+  assertEquals((await dma.read(BASE, 0)).length, 0);
+});
+
+testFds("the descriptor of a map is not kept", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(PAGE);
+  const before = countOpenFds();
+  for (let i = 0; i < 8; i++) await map(served.peer, { address: BigInt(i * PAGE) }, [file.fd]);
+  assertEquals(countOpenFds(), before);
+});
+
+testFds("access rights are those of the map", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(PAGE);
+  await map(served.peer, { address: 0n, flags: READ }, [file.fd]);
+  await map(served.peer, { address: 4096n, flags: WRITE }, [file.fd]);
+  const dma = dmaOf(served);
+  const data = new Uint8Array(1);
+  assertEquals(await rejectsWith(dma.write(0n, data)), EACCES);
+  assertEquals(errnoOf(() => dma.writeSync(0n, data)), EACCES);
+  assertEquals(await rejectsWith(dma.read(4096n, 1)), EACCES);
+  assertEquals(errnoOf(() => dma.readSync(4095n, 2)), EACCES);
+  await dma.write(4096n, new Uint8Array([7]));
+  assertEquals((await dma.read(0n, 1))[0], 7);
+  assertEquals([dma.view(0n, 1)?.length, dma.view(0n, 1, WRITE)], [1, undefined]);
+  assertEquals([dma.view(4096n, 1), dma.view(4096n, 1, WRITE)?.length], [undefined, 1]);
+});
+
+testFds("an error says what was accessed and why it can't be", async () => {
+  using served = await serveNegotiated();
+  await map(served.peer, { address: BASE });
+  const error = await assertRejects(() => dmaOf(served).read(BASE + 4000n, 200), DeviceError);
+  assertEquals(
+    error.message,
+    "Cannot read 200 bytes of the client's memory at 0x100fa0: nothing is mapped at 0x101000",
+  );
+});
+
+testFds("an access goes across maps that adjoin, mapped or not", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(2 * PAGE);
+  const own = new Uint8Array(3 * PAGE); // the page at BASE + PAGE is not in a file
+  await map(served.peer, { address: BASE + 8192n, offset: 4096n }, [file.fd]);
+  await map(served.peer, { address: BASE }, [file.fd]);
+  await map(served.peer, { address: BASE + 4096n });
+  const dma = dmaOf(served);
+  const data = Uint8Array.from({ length: PAGE + 200 }, (_, i) => i);
+  const [log] = await Promise.all([
+    answer(served.peer, own, 2),
+    dma.write(BASE + 3996n, data).then(async () => {
+      assertEquals(await dma.read(BASE + 3996n, data.length), data);
+    }),
+  ]);
+  assertEquals(log, ["write 4096+4096", "read 4096+4096"]);
+  assertEquals(
+    file.bytes.slice(3996, 4196),
+    new Uint8Array([...data.slice(0, 100), ...data.slice(-100)]),
+  );
+  assertEquals(dma.view(BASE + 3996n, 200), undefined);
+});
+
+testFds("DMA_MAP refuses what is out of order, and keeps nothing of it", async () => {
+  using served = await serveNegotiated({ maxDmaMaps: 3 });
+  using file = new ClientFile(4 * PAGE);
+  using event = new EventFd();
+  using readOnly = OwnedFd.open("/dev/null", 0);
+  const [a, b] = UnixSocket.pair();
+  using other = new ClientFile(4 * PAGE);
+  const { peer } = served;
+  const address = BASE;
+  const size = BigInt(2 * PAGE);
+  assertEquals(await map(peer, { address, size }, [file.fd]), 0);
+  assertEquals(await map(peer, { address: 0x8000n }), 0);
+  const far = 0x900000n;
+  const before = countOpenFds();
+  const cases: [string, number, Parameters<typeof map>[1], OwnedFd[]][] = [
+    ["the same again", 0, { address, size }, [file.fd]],
+    ["the same again, by message", 0, { address: 0x8000n }, []],
+    ["the same of another file", EEXIST, { address, size }, [other.fd]],
+    ["the same without a file", EEXIST, { address, size }, []],
+    ["the same with other rights", EEXIST, { address, size, flags: READ }, [file.fd]],
+    ["the same at another offset", EEXIST, { address, size, offset: 4096n }, [file.fd]],
+    ["over its beginning", EEXIST, { address: address - 4096n, size }, [file.fd]],
+    ["over its end", EEXIST, { address: address + 4096n, size }, [file.fd]],
+    ["inside", EEXIST, { address: address + 4096n }, [file.fd]],
+    ["around", EEXIST, { address: address - 4096n, size: size * 2n }, [file.fd]],
+    ["around everything", EEXIST, { address: 0n, size: 1n << 63n }, []],
+    ["beyond 64 bits", EINVAL, { address: (1n << 64n) - 4096n, size }, [file.fd]],
+    ["no bytes", EINVAL, { address: far, size: 0n }, [file.fd]],
+    ["address not aligned", EINVAL, { address: far + 512n }, [file.fd]],
+    ["size not aligned", EINVAL, { address: far, size: 4097n }, [file.fd]],
+    ["offset not aligned", EINVAL, { address: far, offset: 1n }, [file.fd]],
+    ["no rights", EINVAL, { address: far, flags: 0 }, [file.fd]],
+    ["unknown flags", EINVAL, { address: far, flags: 0x13 }, [file.fd]],
+    ["two files", EINVAL, { address: far }, [file.fd, other.fd]],
+    ["file too short", EINVAL, { address: far, size: BigInt(5 * PAGE) }, [file.fd]],
+    ["file ends before the offset", EINVAL, { address: far, offset: 1n << 40n }, [file.fd]],
+    ["offset at the end of 64 bits", EINVAL, { address: far, offset: (1n << 64n) - 4096n }, [
+      file.fd,
+    ]],
+    ["an eventfd", EINVAL, { address: far }, [event.handle]],
+    ["a device", EINVAL, { address: far }, [readOnly]],
+  ];
+  for (const [what, errno, request, fds] of cases) {
+    assertEquals([what, await map(peer, request, fds)], [what, errno]);
+    assertEquals([what, countOpenFds()], [what, before]);
+  }
+  using socket = new OwnedFd(a.release());
+  assertEquals(await map(peer, { address: far }, [socket]), EINVAL);
+  b.close();
+  assertEquals(await map(peer, { address: far }), 0);
+  assertEquals(await map(peer, { address: far + 4096n }), ENOSPC);
+  assertEquals(await map(peer, { address: far }), 0, "the same again needs no room");
+  const dma = dmaOf(served);
+  assertEquals(dma.view(address, Number(size))?.length, Number(size));
+  assertEquals(errnoOf(() => dma.readSync(address + size, 1)), EFAULT);
+});
+
+testFds("DMA_MAP takes the last page of 64 bits", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(PAGE);
+  const address = (1n << 64n) - 4096n;
+  assertEquals(await map(served.peer, { address }, [file.fd]), 0);
+  const dma = dmaOf(served);
+  assertEquals(dma.readSync(address, PAGE).length, PAGE);
+  assertEquals(errnoOf(() => dma.readSync(address, PAGE + 1)), EFAULT);
+});
+
+testFds("DMA_MAP of a file that can be read only gives what mmap says", async () => {
+  using served = await serveNegotiated();
+  const path = Deno.makeTempFileSync();
+  Deno.writeFileSync(path, new Uint8Array(PAGE).fill(3));
+  using file = OwnedFd.open(path, 0);
+  assertEquals(await map(served.peer, { address: 0n }, [file]), EACCES);
+  assertEquals(await map(served.peer, { address: 0n, flags: READ }, [file]), 0);
+  assertEquals(dmaOf(served).readSync(0n, 1)[0], 3);
+  Deno.removeSync(path);
+});
+
+testFds(
+  "DMA_MAP refuses a file of more than 8 TiB, and takes one of 6 GiB in mappings of 4",
+  async () => {
+    using served = await serveNegotiated();
+    const { peer } = served;
+    const path = Deno.makeTempFileSync({ dir: "/dev/shm" });
+    Deno.truncateSync(path, 2 ** 43 + PAGE);
+    using file = OwnedFd.open(path);
+    Deno.removeSync(path);
+    assertEquals(await map(peer, { address: 0n, size: (1n << 43n) + 4096n }, [file]), ENOSPC);
+    assertEquals(await map(peer, { address: 0n, size: 6n << 30n }, [file]), 0);
+    const dma = dmaOf(served);
+    const edge = (4n << 30n) - 2n;
+    dma.writeSync(edge, new Uint8Array([1, 2, 3, 4]));
+    assertEquals(dma.view(edge, 4), undefined);
+    assertEquals([...dma.view(edge, 2)!, ...dma.view(edge + 2n, 2)!], [1, 2, 3, 4]);
+    assertEquals(dma.readSync(edge, 4), new Uint8Array([1, 2, 3, 4]));
+  },
+);
+
+testFds("requireSealed refuses a file that can be made shorter", async () => {
+  using served = await serveNegotiated({ requireSealed: true });
+  using sealed = new ClientFile(PAGE);
+  const path = Deno.makeTempFileSync({ dir: "/dev/shm" });
+  Deno.truncateSync(path, PAGE);
+  using file = OwnedFd.open(path);
+  Deno.removeSync(path);
+  assertEquals(await map(served.peer, { address: 0n }, [sealed.fd]), 0);
+  assertEquals(await map(served.peer, { address: 4096n }, [file]), EINVAL);
+});
+
+testFds("lengths that are no lengths are refused", async () => {
+  using served = await serveNegotiated();
+  await map(served.peer, { address: 0n, size: 1n << 63n });
+  const dma = dmaOf(served);
+  for (const length of [-1, 0.5, NaN, 2 ** 30 + 1, Infinity]) {
+    await assertRejects(() => dma.read(0n, length), RangeError, "are possible");
+    assertThrows(() => dma.view(0n, length), RangeError);
+  }
+});
+
+// ---- DMA_UNMAP
+
+testFds("DMA_UNMAP takes the range of one map; views are empty before the answer", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(2 * PAGE);
+  const { peer } = served;
+  await map(peer, { address: BASE, size: 8192n }, [file.fd]);
+  await map(peer, { address: BASE + 8192n }, [file.fd]);
+  const dma = dmaOf(served);
+  const view = dma.view(BASE, 8192)!;
+  for (
+    const [address, size] of [
+      [BASE, 4096n],
+      [BASE + 4096n, 4096n],
+      [BASE, 12288n],
+      [BASE, 0n],
+      [0n, 8192n],
+      [BASE, (1n << 64n) - 4096n],
+    ] as const
+  ) assertEquals(await unmap(peer, address, size), ENOENT);
+  assertEquals(view.length, 8192);
+  assertEquals(await unmap(peer, BASE, 8192n, 1), ENOTSUP);
+  assertEquals(await unmap(peer, BASE, 8192n, 4), EINVAL);
+  assertEquals(await unmap(peer, BASE, 8192n), 0);
+  assertEquals(view.length, 0);
+  assertEquals(await unmap(peer, BASE, 8192n), ENOENT);
+  assertEquals(errnoOf(() => dma.readSync(BASE, 1)), EFAULT);
+  assertEquals(dma.readSync(BASE + 8192n, 1).length, 1);
+});
+
+testFds("DMA_UNMAP with ALL takes everything, and has no range", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(PAGE);
+  const { peer } = served;
+  for (let i = 0; i < 3; i++) await map(peer, { address: BigInt(i * PAGE) }, [file.fd]);
+  await map(peer, { address: BASE });
+  const view = dmaOf(served).view(0n, PAGE)!;
+  assertEquals(await unmap(peer, 0n, 4096n, 2), EINVAL);
+  assertEquals(view.length, PAGE);
+  assertEquals(await unmap(peer, 0n, 0n, 2), 0);
+  assertEquals(view.length, 0);
+  for (const address of [0n, 8192n, BASE]) {
+    assertEquals(errnoOf(() => dmaOf(served).readSync(address, 1)), EFAULT);
+  }
+  assertEquals(await unmap(peer, 0n, 0n, 2), 0);
+});
+
+// ---- By message
+
+testFds(
+  "memory without a file is asked for in pieces of the client's max_data_xfer_size",
+  async () => {
+    using served = await serveNegotiated({ capabilities: { maxDataXferSize: 1000 } });
+    await map(served.peer, { address: BASE });
+    const dma = dmaOf(served);
+    const memory = Uint8Array.from({ length: PAGE }, (_, i) => i * 7);
+    const [log, data] = await Promise.all([
+      answer(served.peer, memory, 3),
+      dma.read(BASE + 5n, 2500),
+    ]);
+    assertEquals(log, ["read 5+1000", "read 1005+1000", "read 2005+500"]);
+    assertEquals(data, memory.slice(5, 2505));
+    const bytes = new Uint8Array(1001).fill(1);
+    const [writes] = await Promise.all([answer(served.peer, memory, 2), dma.write(BASE, bytes)]);
+    assertEquals(writes, ["write 0+1000", "write 1000+1"]);
+    assertEquals(memory.slice(0, 1001), bytes);
+  },
+);
+
+testFds(
+  "several pieces are in flight, eight at most, and answers may come in any order",
+  async () => {
+    using served = await serveNegotiated({ capabilities: { maxDataXferSize: 1 } });
+    const { peer } = served;
+    await map(peer, { address: BASE });
+    const reading = dmaOf(served).read(BASE, 9);
+    const requests: RawMessage[] = [];
+    for (let i = 0; i < 8; i++) requests.push(await peer.expect(Command.DMA_READ));
+    await sleep(5);
+    const reply = (request: RawMessage) => {
+      const { address } = DmaReadRequest.decode(request.payload);
+      peer.reply(
+        request,
+        DmaReadReply.encode({ address, data: new Uint8Array([Number(address & 0xffn)]) }),
+      );
+    };
+    for (const request of requests.reverse()) reply(request);
+    const last = await peer.expect(Command.DMA_READ);
+    assertEquals(DmaReadRequest.decode(last.payload).address, BASE + 8n);
+    reply(last);
+    assertEquals(await reading, new Uint8Array([0, 1, 2, 3, 4, 5, 6, 7, 8]));
+  },
+);
+
+testFds("a client with a max_data_xfer_size of 1 costs no memory ahead", async () => {
+  using served = await serveNegotiated({ capabilities: { maxDataXferSize: 1 } });
+  await map(served.peer, { address: 0n, size: 1n << 40n });
+  const reading = dmaOf(served).write(0n, new Uint8Array(64 << 20));
+  await served.peer.expect(Command.DMA_WRITE);
+  served.peer.close();
+  await assertRejects(() => reading, ConnectionError);
+});
+
+testFds("readSync() and writeSync() ask one piece after another, from a hook as well", async () => {
+  using served = await serveNegotiated({ capabilities: { maxDataXferSize: 1000 } });
+  const { device, peer } = served;
+  await map(peer, { address: BASE });
+  await using client = await DmaThread.start(peer, 6);
+  const dma = dmaOf(served);
+  const data = Uint8Array.from({ length: 1500 }, (_, i) => i * 3);
+  dma.writeSync(BASE + 1n, data);
+  assertEquals(dma.readSync(BASE + 1n, 1500), data);
+  device.bar0.read = (_offset, into) => into.set(dma.readSync(BASE + 1n, into.length));
+  // Both are there when the hook asks: the second waits.
+  peer.command(1, Command.REGION_READ, access(0n, 0, 1500));
+  peer.command(2, Command.DEVICE_RESET);
+  assertEquals(await client.log, [
+    "write 1+1000",
+    "write 1001+500",
+    "read 1+1000",
+    "read 1001+500",
+    "read 1+1000",
+    "read 1001+500",
+  ]);
+  assertEquals((await peer.expect(Command.REGION_READ)).payload.slice(16), data);
+  await peer.expect(Command.DEVICE_RESET);
+  assertEquals(device.resets, 1);
+});
+
+testFds("readSync() fails when the client refuses, and when it goes", async () => {
+  using served = await serveNegotiated();
+  await map(served.peer, { address: BASE });
+  const dma = dmaOf(served);
+  {
+    await using _client = await DmaThread.start(served.peer, 1, { errno: EFAULT });
+    assertEquals(assertThrows(() => dma.readSync(BASE, 4), RemoteError).errno, EFAULT);
+  }
+  {
+    await using _client = await DmaThread.start(served.peer, 1, { leave: true });
+    assertThrows(() => dma.readSync(BASE, 4), ConnectionError);
+    await served.closed;
+  }
+  assertEquals(served.device.disconnects, 1);
+});
+
+testFds("an error reply rejects with what was asked; a hook passes the errno on", async () => {
+  using served = await serveNegotiated();
+  const { device, peer } = served;
+  await map(peer, { address: BASE });
+  const reading = assertRejects(() => dmaOf(served).read(BASE, 16), RemoteError);
+  peer.fail(await peer.expect(Command.DMA_READ), EFAULT);
+  const error = await reading;
+  assertEquals(error.errno, EFAULT);
+  assertMatch(
+    error.message,
+    /^Cannot read 16 bytes of the client's memory at 0x100000: the client answered EFAULT/,
+  );
+  device.bar0.write = (_offset, data) => device.bus!.dma.write(BASE, data);
+  peer.command(9, Command.REGION_WRITE, access(0n, 0, 1, [1]));
+  peer.fail(await peer.expect(Command.DMA_WRITE), ENOSPC);
+  const reply = await peer.expect(Command.REGION_WRITE);
+  assertEquals([reply.messageId, reply.error, served.errors.length], [9, ENOSPC, 0]);
+});
+
+testFds("nothing more is asked for after a piece has failed", async () => {
+  using served = await serveNegotiated({ capabilities: { maxDataXferSize: 1 } });
+  const { peer } = served;
+  await map(peer, { address: BASE });
+  const writing = assertRejects(() => dmaOf(served).write(BASE, new Uint8Array(100)), RemoteError);
+  const requests: RawMessage[] = [];
+  for (let i = 0; i < 8; i++) requests.push(await peer.expect(Command.DMA_WRITE));
+  for (const request of requests) peer.fail(request, EFAULT);
+  await writing;
+  assertEquals(await map(peer, { address: BASE + 4096n }), 0); // the next message is this answer
+});
+
+for (
+  const [what, address, data] of [
+    ["another address", BASE + 1n, new Uint8Array(4)],
+    ["too few bytes", BASE, new Uint8Array(3)],
+    ["too many bytes", BASE, new Uint8Array(5)],
+  ] as const
+) {
+  testFds(`a DMA_READ reply with ${what} ends the connection`, async () => {
+    using served = await serveNegotiated();
+    await map(served.peer, { address: BASE });
+    const reading = assertRejects(() => dmaOf(served).read(BASE, 4), ProtocolError);
+    served.peer.reply(
+      await served.peer.expect(Command.DMA_READ),
+      DmaReadReply.encode({ address, data }),
+    );
+    await reading;
+    assertInstanceOf(await served.closed, ProtocolError);
+  });
+
+  testFds(`a DMA_WRITE reply with ${what} ends the connection`, async () => {
+    using served = await serveNegotiated();
+    await map(served.peer, { address: BASE });
+    const writing = assertRejects(
+      () => dmaOf(served).write(BASE, new Uint8Array(4)),
+      ProtocolError,
+    );
+    const request = await served.peer.expect(Command.DMA_WRITE);
+    served.peer.reply(request, DmaWriteReply.encode({ address, count: BigInt(data.length) }));
+    assertMatch(
+      (await writing).message,
+      /^Cannot write 4 bytes of the client's memory at 0x100000/,
+    );
+    assertInstanceOf(await served.closed, ProtocolError);
+  });
+}
+
+testFds("a client that does not answer times out, and the connection goes on", async () => {
+  using served = await serveNegotiated({ dmaTimeoutMs: 20 });
+  const { peer } = served;
+  await map(peer, { address: BASE });
+  const error = await assertRejects(() => dmaOf(served).read(BASE, 4), TimeoutError);
+  assertMatch(error.message, /^Cannot read 4 bytes of .* at 0x100000: the client did not answer/);
+  const request = await peer.expect(Command.DMA_READ);
+  peer.reply(request, DmaReadReply.encode({ address: BASE, data: new Uint8Array(4) }));
+  assertEquals(await unmap(peer, BASE, 4096n), 0);
+});
+
+testFds("an unmap ends what was asked of the client; its late answer is dropped", async () => {
+  using served = await serveNegotiated();
+  const { peer } = served;
+  await map(peer, { address: BASE });
+  const reading = rejectsWith(dmaOf(served).read(BASE, 4));
+  const request = await peer.expect(Command.DMA_READ);
+  assertEquals(await unmap(peer, BASE, 4096n), 0);
+  assertEquals(await reading, EFAULT);
+  peer.reply(request, DmaReadReply.encode({ address: BASE, data: new Uint8Array(4) }));
+  assertEquals(await map(peer, { address: BASE }), 0);
+});
+
+testFds("dmaCount32 asks as QEMU 10.1's client expects it", async () => {
+  using served = await serveNegotiated({ dmaCount32: true });
+  const { peer } = served;
+  await map(peer, { address: BASE });
+  const dma = dmaOf(served);
+  const reading = dma.read(BASE, 4);
+  const read = await peer.expect(Command.DMA_READ);
+  assertEquals(DmaReadRequest32.decode(read.payload), { address: BASE, count: 4n });
+  assertEquals(read.size, 28);
+  peer.reply(read, DmaReadReply32.encode({ address: BASE, data: new Uint8Array([1, 2, 3, 4]) }));
+  assertEquals(await reading, new Uint8Array([1, 2, 3, 4]));
+  const writing = dma.write(BASE, new Uint8Array([5, 6]));
+  const write = await peer.expect(Command.DMA_WRITE);
+  assertEquals(DmaWriteRequest32.decode(write.payload).data, new Uint8Array([5, 6]));
+  peer.reply(write); // the header alone
+  await writing;
+});
+
+testFds(
+  "a device that floods a client that does not read is refused, and memory is bounded",
+  async () => {
+    using served = await serveNegotiated();
+    await map(served.peer, { address: 0n, size: 1n << 30n });
+    const dma = dmaOf(served);
+    const data = new Uint8Array(64 << 10);
+    const before = Deno.memoryUsage().rss;
+    const errors = new Map<string, number>();
+    const note = (error: unknown) => {
+      const name = error instanceof DeviceError ? `errno ${error.errno}` : (error as Error).name;
+      errors.set(name, (errors.get(name) ?? 0) + 1);
+    };
+    const writes: Promise<void>[] = [];
+    for (let i = 0; i < 20_000; i++) writes.push(dma.write(0n, data).catch(note)); // 1.2 GiB
+    await sleep(20);
+    const refused = errors.get(`errno ${EAGAIN}`)!;
+    assert(refused > 15_000 && refused < 16_000, `${refused} refused`);
+    const grown = Deno.memoryUsage().rss - before;
+    assert(grown < 150 << 20, `memory grew by ${grown >> 20} MiB`);
+    served.peer.close();
+    await Promise.all(writes);
+    assertEquals(errors.get("ConnectionError"), 20_000 - refused);
+  },
+);
+
+testFds("a hook may ask while the client's requests pile up on the same socket", async () => {
+  using served = await serveNegotiated({ dmaTimeoutMs: 500 });
+  const { device, peer } = served;
+  await map(peer, { address: BASE });
+  device.bar0.read = async (_offset, into) => into.set(await device.bus!.dma.read(BASE, 4));
+  const count = 300; // more than are taken in while a hook is under way
+  peer.send(commands(count, Command.REGION_READ, access(0n, 0, 4)));
+  const data = new Uint8Array([9, 8, 7, 6]);
+  let answered = 0;
+  while (answered < count) {
+    const message = (await peer.receive())!;
+    if (message.command === Command.DMA_READ) {
+      peer.reply(message, DmaReadReply.encode({ address: BASE, data }));
+    } else {
+      assertEquals([message.messageId, message.error], [answered++, 0]);
+      assertEquals(message.payload.slice(16), data);
+    }
+  }
+});
+
+// ---- The client goes
+
+testFds(
+  "when the client goes its memory is unmapped, pending accesses fail, and the device hears of it",
+  async () => {
+    const device = new TestDevice();
+    using file = new ClientFile(PAGE);
+    for (let i = 1; i <= 2; i++) {
+      const before = countOpenFds();
+      using served = await serveNegotiated({ device });
+      await map(served.peer, { address: 0n }, [file.fd]);
+      await map(served.peer, { address: BASE });
+      const { dma } = device.bus!;
+      const view = dma.view(0n, 1)!;
+      const reading = assertRejects(() => dma.read(BASE, 4), ConnectionError);
+      await served.peer.expect(Command.DMA_READ);
+      served.peer.close();
+      await reading;
+      await served.closed;
+      assertEquals([view.length, device.disconnects, device.bus], [0, i, undefined]);
+      await assertRejects(() => dma.read(0n, 1), ConnectionError, "the client is gone");
+      await assertRejects(() => dma.write(BASE, new Uint8Array(1)), ConnectionError);
+      assertThrows(() => dma.readSync(0n, 1), ConnectionError);
+      assertEquals(dma.view(0n, 1), undefined);
+      assertEquals(countOpenFds(), before);
+    }
+  },
+);
+
+testFds("a device hears of a client only if that has agreed on a version", async () => {
+  using served = serve();
+  served.peer.command(1, Command.DEVICE_RESET);
+  await served.closed;
+  assertEquals(served.device.disconnects, 0);
+});
+
+testFds("a device that throws when a client comes turns that away", async () => {
+  const device = new TestDevice();
+  device.connected = () => {
+    throw new DeviceError(ENOSPC);
+  };
+  using served = serve({ device });
+  const error = await assertRejects(() => negotiate(served.peer), Error);
+  assert(error.message.length > 0);
+  assertInstanceOf(await served.closed, DeviceError);
+});
+
+testFds("maxDmaMaps is what the client is told", async () => {
+  using served = serve({ maxDmaMaps: 7 });
+  const reply = await negotiate(served.peer);
+  assertMatch(new TextDecoder().decode(reply), /"max_dma_maps":7,/);
+  assertEquals(READ_WRITE, 3);
+  const { errno } = await ask(served.peer, Command.DMA_MAP, new Uint8Array(31));
+  assertEquals(errno, EINVAL);
+});

@@ -1,0 +1,385 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { IoBuffer } from "../../../ffi/buffer.ts";
+import { EINVAL } from "../../../ffi/errno.ts";
+import { EventFd } from "../../../ffi/event.ts";
+import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
+import type { DeviceIrqs, ServedIrq } from "../../../lib/server/device.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { IrqFlags, IrqSetFlags, PciIrq, SetIrqsRequest } from "../../../lib/wire/irq.ts";
+import { testFds } from "../../_fds.ts";
+import type { RawPeer } from "../../_raw_peer.ts";
+import { ask, type Served, serveNegotiated, sleep, TestDevice } from "./_client.ts";
+import { ClientFile, PAGE } from "./_memory.ts";
+
+const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } =
+  IrqSetFlags;
+const { INTX, MSI, MSIX } = PciIrq;
+const VECTORS = 8;
+
+/** INTx that masks itself, no MSI, 8 vectors of MSI-X. */
+class IrqDevice extends TestDevice {
+  override readonly irqs: ServedIrq[] = [
+    { flags: IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED, count: 1 },
+    { flags: IrqFlags.EVENTFD, count: 0 },
+    { flags: IrqFlags.EVENTFD, count: VECTORS },
+  ];
+}
+
+function serveIrqs(): Promise<Served> {
+  return serveNegotiated({ device: new IrqDevice() });
+}
+
+function irqsOf(served: Served): DeviceIrqs {
+  return served.device.bus!.irqs;
+}
+
+/** Sends SET_IRQS; what is left out is sane. Gives the errno. */
+async function set(
+  peer: RawPeer,
+  flags: number,
+  request: Partial<SetIrqsRequest> = {},
+  fds: readonly OwnedFd[] = [],
+): Promise<number> {
+  const { errno, payload } = await ask(
+    peer,
+    Command.DEVICE_SET_IRQS,
+    SetIrqsRequest.encode({
+      argsz: 20,
+      flags,
+      index: MSIX,
+      start: 0,
+      count: 1,
+      data: new Uint8Array(),
+      ...request,
+    }),
+    fds,
+  );
+  assertEquals(payload.length, 0);
+  return errno;
+}
+
+/** Eventfds of a client, given to the first vectors of an index. */
+class Events implements Disposable {
+  readonly all: EventFd[];
+
+  constructor(count: number) {
+    this.all = Array.from({ length: count }, () => new EventFd());
+  }
+
+  get fds(): OwnedFd[] {
+    return this.all.map((event) => event.handle);
+  }
+
+  /** How often each was signalled since. */
+  take(): number[] {
+    return this.all.map((event) => Number(event.take()));
+  }
+
+  [Symbol.dispose](): void {
+    for (const event of this.all) event.close();
+  }
+}
+
+const TRIGGER = DATA_EVENTFD | ACTION_TRIGGER;
+
+async function setUp(served: Served, index: number, events: Events): Promise<void> {
+  const count = events.all.length;
+  assertEquals(await set(served.peer, TRIGGER, { index, count }, events.fds), 0);
+}
+
+testFds("eventfds are signalled when their vectors are raised", async () => {
+  using served = await serveIrqs();
+  using events = new Events(3);
+  const irqs = irqsOf(served);
+  assertEquals([irqs.raise(MSIX, 2), irqs.isEnabled(MSIX, 2)], [false, false]);
+  assertEquals(await set(served.peer, TRIGGER, { start: 2, count: 3 }, events.fds), 0);
+  const enabled = Array.from({ length: VECTORS }, (_, vector) => irqs.isEnabled(MSIX, vector));
+  assertEquals(enabled, [false, false, true, true, true, false, false, false]);
+  assertEquals([2, 4, 4, 5].map((vector) => irqs.raise(MSIX, vector)), [true, true, true, false]);
+  assertEquals(events.take(), [1, 0, 2]);
+});
+
+testFds("eventfds replace others, and none at all disables", async () => {
+  using served = await serveIrqs();
+  using first = new Events(2);
+  using second = new Events(1);
+  const irqs = irqsOf(served);
+  const before = countOpenFds();
+  await setUp(served, MSIX, first);
+  await setUp(served, MSIX, second);
+  assertEquals(countOpenFds(), before + 2);
+  irqs.raise(MSIX, 0);
+  assertEquals([first.take(), second.take()], [[0, 0], [1]]);
+  assertEquals(await set(served.peer, TRIGGER, { start: 0, count: 1 }), 0);
+  assertEquals([irqs.isEnabled(MSIX, 0), irqs.isEnabled(MSIX, 1)], [false, true]);
+  assertEquals(countOpenFds(), before + 1);
+});
+
+testFds(
+  "NONE and TRIGGER with start 0 and count 0 tears the index down, and no other",
+  async () => {
+    using served = await serveIrqs();
+    using events = new Events(VECTORS);
+    using pin = new Events(1);
+    const irqs = irqsOf(served);
+    const before = countOpenFds();
+    await setUp(served, MSIX, events);
+    await setUp(served, INTX, pin);
+    assertEquals(await set(served.peer, DATA_NONE | ACTION_TRIGGER, { count: 0 }), 0);
+    assertEquals([irqs.isEnabled(MSIX, 0), irqs.isEnabled(INTX, 0)], [false, true]);
+    assertEquals(countOpenFds(), before + 1);
+    assertEquals(await set(served.peer, DATA_NONE | ACTION_TRIGGER, { count: 0 }), 0);
+    // With another start it is about no vector at all.
+    assertEquals(await set(served.peer, DATA_NONE | ACTION_TRIGGER, { start: 1, count: 0 }), 0);
+  },
+);
+
+testFds("what is out of range is refused with EINVAL, and its descriptors are closed", async () => {
+  using served = await serveIrqs();
+  using events = new Events(4);
+  using file = new ClientFile(PAGE);
+  const { peer } = served;
+  const before = countOpenFds();
+  const bools = (length: number) => new Uint8Array(length);
+  const cases: [string, number, Partial<SetIrqsRequest>, OwnedFd[]][] = [
+    ["unknown index", TRIGGER, { index: 3 }, events.fds.slice(1)],
+    ["index without vectors", TRIGGER, { index: MSI }, events.fds.slice(3)],
+    [
+      "teardown of an index without vectors",
+      DATA_NONE | ACTION_TRIGGER,
+      { index: MSI, count: 0 },
+      [],
+    ],
+    ["start at the end", DATA_NONE | ACTION_TRIGGER, { start: VECTORS, count: 0 }, []],
+    ["beyond the end", TRIGGER, { start: 6, count: 4 }, events.fds],
+    ["wrapping to 0", TRIGGER, { start: 1, count: 0xffffffff }, events.fds],
+    ["wrapping to 3", DATA_NONE | ACTION_TRIGGER, { start: 4, count: 0xffffffff }, []],
+    ["start that wraps", TRIGGER, { start: 0xffffffff, count: 4 }, events.fds],
+    ["more descriptors", TRIGGER, { count: 3 }, events.fds],
+    ["fewer descriptors", TRIGGER, { count: 5 }, events.fds],
+    ["descriptors for no vector", TRIGGER, { count: 0 }, events.fds],
+    ["descriptors with NONE", DATA_NONE | ACTION_TRIGGER, { count: 4 }, events.fds],
+    ["descriptors with BOOL", DATA_BOOL | ACTION_MASK, { count: 4, data: bools(4) }, events.fds],
+    ["too few bools", DATA_BOOL | ACTION_TRIGGER, { count: 4, data: bools(3) }, []],
+    ["two actions", DATA_EVENTFD | ACTION_TRIGGER | ACTION_MASK, { count: 4 }, events.fds],
+    ["no action", DATA_EVENTFD, { count: 4 }, events.fds],
+    ["two kinds of data", DATA_NONE | DATA_EVENTFD | ACTION_TRIGGER, { count: 4 }, events.fds],
+    ["argsz too small", TRIGGER, { argsz: 19, count: 4 }, events.fds],
+    ["a regular file", TRIGGER, { count: 2 }, [events.fds[0]!, file.fd]],
+  ];
+  for (const [what, flags, request, fds] of cases) {
+    assertEquals([what, await set(peer, flags, request, fds)], [what, EINVAL]);
+    assertEquals([what, countOpenFds()], [what, before]);
+  }
+  assert(!irqsOf(served).isEnabled(MSIX, 0));
+  const short = await ask(peer, Command.DEVICE_SET_IRQS, new Uint8Array(19));
+  assertEquals(short.errno, EINVAL);
+});
+
+testFds("the kernel's ints behind the struct change nothing", async () => {
+  using served = await serveIrqs();
+  using events = new Events(2);
+  const data = new Uint8Array(8).fill(0xff);
+  assertEquals(await set(served.peer, TRIGGER, { argsz: 28, count: 2, data }, events.fds), 0);
+  irqsOf(served).raise(MSIX, 1);
+  assertEquals(events.take(), [0, 1]);
+});
+
+testFds("a client fires vectors itself, all of a range or by bools", async () => {
+  using served = await serveIrqs();
+  using events = new Events(4);
+  await setUp(served, MSIX, events);
+  assertEquals(await set(served.peer, DATA_NONE | ACTION_TRIGGER, { start: 1, count: 2 }), 0);
+  assertEquals(events.take(), [0, 1, 1, 0]);
+  const data = new Uint8Array([1, 0, 255, 0]);
+  assertEquals(await set(served.peer, DATA_BOOL | ACTION_TRIGGER, { count: 4, data }), 0);
+  assertEquals(events.take(), [1, 0, 1, 0]);
+  assertEquals(await set(served.peer, DATA_NONE | ACTION_TRIGGER, { count: VECTORS }), 0);
+  assertEquals(events.take(), [1, 1, 1, 1]);
+});
+
+testFds("a masked vector stays pending and fires once when it is unmasked", async () => {
+  using served = await serveIrqs();
+  using events = new Events(2);
+  const irqs = irqsOf(served);
+  const { peer } = served;
+  await setUp(served, MSIX, events);
+  assertEquals(await set(peer, DATA_NONE | ACTION_MASK, { count: 2 }), 0);
+  assertEquals([irqs.raise(MSIX, 0), irqs.raise(MSIX, 0)], [true, true]);
+  assertEquals(events.take(), [0, 0]);
+  assertEquals(await set(peer, DATA_NONE | ACTION_UNMASK, { count: 2 }), 0);
+  assertEquals(events.take(), [1, 0]);
+  irqs.raise(MSIX, 0);
+  assertEquals(events.take(), [1, 0]);
+  await set(peer, DATA_BOOL | ACTION_MASK, { count: 2, data: new Uint8Array([0, 1]) });
+  for (const vector of [0, 1]) irqs.raise(MSIX, vector);
+  assertEquals(events.take(), [1, 0]);
+  await set(peer, DATA_BOOL | ACTION_UNMASK, { count: 2, data: new Uint8Array([1, 0]) });
+  assertEquals(events.take(), [0, 0]);
+  await set(peer, DATA_BOOL | ACTION_UNMASK, { count: 2, data: new Uint8Array([0, 1]) });
+  assertEquals(events.take(), [0, 1]);
+});
+
+testFds("a vector that is disabled forgets that it was masked and pending", async () => {
+  using served = await serveIrqs();
+  using events = new Events(1);
+  const irqs = irqsOf(served);
+  await setUp(served, MSIX, events);
+  await set(served.peer, DATA_NONE | ACTION_MASK);
+  irqs.raise(MSIX, 0);
+  await set(served.peer, TRIGGER, { count: 1 });
+  await setUp(served, MSIX, events);
+  assertEquals(events.take(), [0]);
+  irqs.raise(MSIX, 0);
+  assertEquals(events.take(), [1]);
+});
+
+testFds("INTx is masked by firing, and fires again on unmask while its level is up", async () => {
+  using served = await serveIrqs();
+  using events = new Events(1);
+  const irqs = irqsOf(served);
+  const unmask = () => set(served.peer, DATA_NONE | ACTION_UNMASK, { index: INTX });
+  await setUp(served, INTX, events);
+  irqs.setLevel(true);
+  irqs.setLevel(true);
+  assertEquals(events.take(), [1]);
+  await unmask();
+  assertEquals(events.take(), [1]);
+  irqs.setLevel(false);
+  irqs.setLevel(true);
+  assertEquals(events.take(), [0]); // masked
+  irqs.setLevel(false);
+  await unmask();
+  assertEquals(events.take(), [0]);
+  irqs.setLevel(true);
+  assertEquals(events.take(), [1]);
+  irqs.setLevel(false);
+  assertEquals(irqs.raise(INTX, 0), true); // still masked
+  assertEquals(events.take(), [0]);
+  await unmask();
+  assertEquals(events.take(), [1]); // the one that was pending
+  await unmask();
+  assertEquals(events.take(), [0]);
+});
+
+testFds("INTx fires as soon as it is set up if its level is up already", async () => {
+  using served = await serveIrqs();
+  using events = new Events(1);
+  irqsOf(served).setLevel(true);
+  await setUp(served, INTX, events);
+  assertEquals(events.take(), [1]);
+  await set(served.peer, DATA_NONE | ACTION_TRIGGER, { index: INTX, count: 0 });
+  await setUp(served, INTX, events);
+  assertEquals(events.take(), [1]);
+});
+
+testFds("eventfds for mask and unmask do that when the client signals them", async () => {
+  using served = await serveIrqs();
+  using events = new Events(2);
+  using masks = new Events(2);
+  using unmasks = new Events(2);
+  const irqs = irqsOf(served);
+  const { peer } = served;
+  await setUp(served, MSIX, events);
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, { count: 2 }, masks.fds), 0);
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, { count: 2 }, unmasks.fds), 0);
+  masks.all[1]!.signal(5n);
+  await sleep(20);
+  for (const vector of [0, 1]) irqs.raise(MSIX, vector);
+  assertEquals(events.take(), [1, 0]);
+  unmasks.all[1]!.signal();
+  await sleep(20);
+  assertEquals(events.take(), [0, 1]);
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, { count: 2 }), 0); // no more
+  masks.all[1]!.signal();
+  await sleep(20);
+  irqs.raise(MSIX, 1);
+  assertEquals(events.take(), [0, 1]);
+});
+
+testFds("what can't be read like an eventfd masks nothing, and costs nothing", async () => {
+  using served = await serveIrqs();
+  using events = new Events(1);
+  const { peer } = served;
+  await setUp(served, MSIX, events);
+  for (const leave of [true, false]) {
+    const [a, b] = UnixSocket.pair();
+    using end = new OwnedFd(a.release());
+    assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, {}, [end]), 0);
+    if (leave) b.close();
+    else b.send(new IoBuffer(3), 0, 3);
+    await sleep(20);
+    irqsOf(served).raise(MSIX, 0);
+    assertEquals(events.take(), [1]);
+    if (!leave) b.close();
+  }
+});
+
+testFds("a socket takes the place of an eventfd: it gets 8 bytes, a 1", async () => {
+  using served = await serveIrqs();
+  const irqs = irqsOf(served);
+  const [a, b] = UnixSocket.pair();
+  const end = new OwnedFd(a.release());
+  assertEquals(await set(served.peer, TRIGGER, {}, [end]), 0);
+  end.close();
+  irqs.raise(MSIX, 0);
+  irqs.raise(MSIX, 0);
+  const buffer = new IoBuffer(64);
+  assertEquals(b.receive(buffer, 0, 64), 16);
+  assertEquals(
+    buffer.bytes.slice(0, 16),
+    new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
+  );
+  // A client that never reads is not waited for.
+  for (let i = 0; i < 100_000; i++) irqs.raise(MSIX, 0);
+  b.close();
+  assertEquals([irqs.raise(MSIX, 0), irqs.isEnabled(MSIX, 0)], [false, false]);
+});
+
+testFds("raise() and setLevel() refuse a vector that the device has not", async () => {
+  using served = await serveIrqs();
+  const irqs = irqsOf(served);
+  for (
+    const [index, vector] of [[MSIX, VECTORS], [MSIX, -1], [MSIX, 0.5], [MSI, 0], [3, 0]] as const
+  ) {
+    assertThrows(() => irqs.raise(index, vector), RangeError, `no vector ${vector}`);
+    assertEquals(irqs.isEnabled(index, vector), false);
+  }
+  assertThrows(() => irqs.setLevel(true, MSI), RangeError);
+});
+
+testFds("a storm of a million interrupts is counted, and costs no memory", async () => {
+  using served = await serveIrqs();
+  using events = new Events(2);
+  const irqs = irqsOf(served);
+  await setUp(served, MSIX, events);
+  for (let i = 0; i < 10_000; i++) irqs.raise(MSIX, 0);
+  events.take();
+  const before = Deno.memoryUsage();
+  for (let i = 0; i < 1_000_000; i++) irqs.raise(MSIX, 0);
+  const after = Deno.memoryUsage();
+  assertEquals(events.take(), [1_000_000, 0]);
+  assert(after.rss - before.rss < 32 << 20, `${(after.rss - before.rss) >> 20} MiB more`);
+  await set(served.peer, DATA_NONE | ACTION_MASK);
+  for (let i = 0; i < 1_000_000; i++) irqs.raise(MSIX, 0);
+  await set(served.peer, DATA_NONE | ACTION_UNMASK);
+  assertEquals(events.take(), [1, 0]);
+});
+
+testFds("when the client goes every eventfd is closed, and nothing fires", async () => {
+  const device = new IrqDevice();
+  using events = new Events(VECTORS);
+  using masks = new Events(1);
+  const before = countOpenFds();
+  using served = await serveNegotiated({ device });
+  await setUp(served, MSIX, events);
+  await set(served.peer, DATA_EVENTFD | ACTION_UNMASK, {}, masks.fds);
+  const { irqs } = device.bus!;
+  served.peer.close();
+  await served.closed;
+  for (let i = 0; i < 100 && countOpenFds() > before + 1; i++) await sleep(2);
+  assert(countOpenFds() <= before + 1); // the poll's own may be open yet
+  assertEquals([irqs.raise(MSIX, 0), irqs.isEnabled(MSIX, 0)], [false, false]);
+  assertEquals(events.take(), new Array(VECTORS).fill(0));
+});
