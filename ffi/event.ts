@@ -21,7 +21,8 @@ export const POLLHUP = 16;
 /** The descriptor is not open (output only). */
 export const POLLNVAL = 32;
 
-const BRIEF_NS = 100_000n;
+/** No longer than a peer takes that is about to ask again, and too short for the event loop to mind: a tenth of a millisecond. */
+export const BRIEF_NS = 100_000n;
 
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
@@ -203,13 +204,14 @@ export class PollSet {
   }
 
   /**
-   * Blocks the thread until an entry is ready, for a tenth of a millisecond at most: no longer than a peer takes that is about to
-   * ask again, and too short for the event loop to mind.
+   * Blocks the thread until an entry is ready, for a moment at most.
    *
+   * @param ns below a second; 0 only looks
    * @returns how many entries are ready; 0 if none is, or it failed
    */
-  waitBriefly(): number {
-    this.#brief ??= new IoBuffer(new Uint8Array(new BigInt64Array([0n, BRIEF_NS]).buffer));
+  waitBriefly(ns = BRIEF_NS): number {
+    this.#brief ??= new IoBuffer(16);
+    this.#brief.view.setBigInt64(8, ns, true);
     return Math.max(
       0,
       libc().ppoll(this.#buffer.pointer, BigInt(this.#count), this.#brief.pointer, null),

@@ -9,7 +9,7 @@
 
 import { lastingBytes } from "./buffer.ts";
 import { monotonicMs } from "./clock.ts";
-import { EventFd, POLLIN, PollSet } from "./event.ts";
+import { BRIEF_NS, EventFd, POLLIN, PollSet } from "./event.ts";
 
 /** A descriptor that is being watched. */
 export class Watch implements Disposable {
@@ -96,23 +96,25 @@ function change(): void {
 async function run(event: EventFd): Promise<void> {
   set ??= new PollSet(lastingBytes);
   const polled: Watch[] = [];
-  let turnStart = -Infinity; // since when the event loop has not had its turn; -Infinity: it is not to be kept waiting
+  let turnStart = monotonicMs(); // when the event loop last had its turn
+  let lingers = false; // whether one was ready that is likely to be back
   try {
     // A turn of the event loop passes first: what is watched and unwatched within it costs no system call.
     await Promise.resolve();
     while (watches.size > 0) {
       if (changed) fill(set, polled, event);
       let ready = 0;
-      if (turnStart + LINGER_MS > monotonicMs()) ready = set.waitBriefly();
+      // What is ready by now is spared the trip through Deno's pool.
+      if (turnStart + LINGER_MS > monotonicMs()) ready = set.waitBriefly(lingers ? BRIEF_NS : 0n);
       if (ready === 0) {
         polling = true;
         ready = await set.waitAsync(earliestDeadline() - monotonicMs());
         polling = false;
-        turnStart = -Infinity;
+        turnStart = monotonicMs();
       }
       if (ready < 0) continue; // EINTR, or ENOMEM: its errno is out of reach, and poll has no other failure
       if (set.revents(0) !== 0) event.take();
-      let lingers = false;
+      lingers = false;
       for (let i = 0; i < polled.length; i++) {
         const revents = set.revents(i + 1);
         const entry = polled[i]!;
@@ -124,13 +126,8 @@ async function run(event: EventFd): Promise<void> {
         // Also of those that were ready: one that is ready again and again has its deadline all the same.
         if (entry.deadline !== Infinity && entry.deadline <= monotonicMs()) expire(entry);
       }
-      if (!lingers) {
-        turnStart = -Infinity;
-        await settle();
-      } else {
-        if (turnStart === -Infinity) turnStart = monotonicMs();
-        await undefined; // what was completed continues
-      }
+      if (lingers) await undefined; // what was completed continues
+      else await settle();
     }
   } finally {
     polling = false;

@@ -49,7 +49,7 @@ export interface ConnectOptions {
     Capabilities,
     "maxMsgFds" | "maxDataXferSize" | "maxDmaMaps" | "pgsizes" | "writeMultiple" | "extra"
   >;
-  /** Whether to ask for a socket of their own for the server's commands; default false. */
+  /** Whether to ask for a socket of their own for the server's commands; default true. Servers that know none say nothing of it. */
   twinSocket?: boolean;
 }
 
@@ -94,7 +94,11 @@ export async function connect(
     handler: (request) => device === undefined ? request.fail(EINVAL) : device.serve(request),
     ...(options.trace && { trace: options.trace }),
   };
-  const proxy = new VfioProxy(socket, proxyOptions);
+  // The connection is both sockets, if there is a twin: the end of one is the end of the other.
+  const proxy = new VfioProxy(socket, {
+    ...proxyOptions,
+    onClose: (cause) => proxy.twin?.close(cause),
+  });
   try {
     const negotiated = await negotiate(
       proxy,
@@ -122,7 +126,7 @@ async function negotiate(
     pgsizes: BigInt(DEFAULT_PGSIZES),
     writeMultiple: true,
     ...options.capabilities,
-    ...(options.twinSocket && { twinSocket: { supported: true } }),
+    ...(wantsTwin(options) && { twinSocket: { supported: true } }),
   };
   const { major } = PROTOCOL_VERSION;
   const minor = options.minor ?? PROTOCOL_VERSION.minor;
@@ -135,7 +139,7 @@ async function negotiate(
       encodeVersion({ major, minor, capabilities: client }),
       {
         timeoutMs,
-        maxReplyFds: options.twinSocket ? Math.max(1, maxFds) : 0,
+        maxReplyFds: wantsTwin(options) ? Math.max(1, maxFds) : 0,
         doing,
         ...(options.signal && { signal: options.signal }),
       },
@@ -157,6 +161,11 @@ async function negotiate(
   } finally {
     closeAll(fds);
   }
+}
+
+/** A server that can't pass a descriptor to us has no use for the question. */
+function wantsTwin({ twinSocket = true, capabilities }: ConnectOptions): boolean {
+  return twinSocket && (capabilities?.maxMsgFds ?? OFFERED_MAX_MSG_FDS) > 0;
 }
 
 /** Checks the server's answer by the rules of the specification's "VFIO_USER_VERSION". */
@@ -197,7 +206,7 @@ function takeTwin(
   options: ConnectOptions,
 ): VfioProxy | undefined {
   if (!negotiated.twinSocket) return undefined;
-  if (!options.twinSocket) {
+  if (!wantsTwin(options)) {
     throw new ProtocolError("The server answered with a twin socket, which was not asked for");
   }
   const index = negotiated.server.twinSocket?.fdIndex;
@@ -218,7 +227,6 @@ function takeTwin(
     });
   }
   fd.release();
-  // The connection is both sockets: the end of one is the end of the other.
   const twin = new VfioProxy(socket, { ...proxyOptions, onClose: (cause) => proxy.close(cause) });
   twin.limits = proxy.limits;
   return twin;

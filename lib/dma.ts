@@ -84,8 +84,15 @@ export class DmaMap implements Disposable {
     return this.iova + BigInt(this.size);
   }
 
-  /** The memory. After `unmap` a view that was taken is empty, if the memory was shared, and taking another one throws. */
+  /**
+   * The memory. After `unmap` a view that was taken is empty, if the memory was shared, and taking another one throws.
+   *
+   * @throws {RangeError} if it is not mapped any more
+   */
   get bytes(): Uint8Array<ArrayBuffer> {
+    if (this.#memory.state === "gone") {
+      throw new RangeError(`${describe(this.iova, this.size)} is not mapped`);
+    }
     return this.#memory.bytes;
   }
 
@@ -99,9 +106,14 @@ export class DmaMap implements Disposable {
     return this.#space.unmapAsync(this, options);
   }
 
-  /** Unmaps, if it is still mapped. */
+  /** Unmaps, if it is still mapped. Once the connection has ended there is nobody to tell, and that is no error. */
   [Symbol.dispose](): void {
-    if (this.#space.has(this)) this.unmap();
+    if (!this.#space.has(this)) return;
+    try {
+      this.unmap();
+    } catch (error) {
+      if (this.#space.isConnected) throw error;
+    }
   }
 }
 
@@ -112,6 +124,8 @@ interface Memory {
   readonly fd?: OwnedFd;
   readonly fdOffset: bigint;
   readonly mapping?: Mapping;
+  /** "leaving" while the server is asked to let go of it: until it has, its accesses are served. */
+  state: "mapped" | "leaving" | "gone";
 }
 
 /** What a DmaSpace has of its device. */
@@ -159,14 +173,19 @@ export class DmaSpace {
     this.#host = host;
   }
 
-  /** What is mapped, by address. */
+  /** What is mapped now, by address. */
   get maps(): readonly DmaMap[] {
-    return this.#maps;
+    return [...this.#maps];
   }
 
-  /** Whether a map is in force. */
+  /** Whether the device can be told of maps. */
+  get isConnected(): boolean {
+    return this.#host.proxy.state === "CONNECTED";
+  }
+
+  /** Whether a map is in force, and not being unmapped. */
   has(map: DmaMap): boolean {
-    return this.#memory.has(map);
+    return this.#memory.get(map)?.state === "mapped";
   }
 
   /**
@@ -212,11 +231,11 @@ export class DmaSpace {
   /**
    * Takes memory back from the device, blocking until the server has let go of it. Views of shared memory are empty then.
    *
-   * @throws {RangeError} if it is not mapped
+   * @throws {RangeError} if it is not mapped, or being unmapped
    * @throws {RemoteError} if the server refuses; the memory is gone all the same
    */
   unmap(map: DmaMap, options: { timeoutMs?: number } = {}): void {
-    this.#assertMapped(map);
+    this.#leave(map);
     try {
       this.#host.proxy.requestSync(Command.DMA_UNMAP, unmapPayload(map), {
         ...timeoutOf(options),
@@ -229,7 +248,7 @@ export class DmaSpace {
 
   /** As {@linkcode DmaSpace.unmap}, asynchronously. */
   async unmapAsync(map: DmaMap, options: WaitOptions = {}): Promise<void> {
-    this.#assertMapped(map);
+    this.#leave(map);
     try {
       await this.#host.proxy.request(Command.DMA_UNMAP, unmapPayload(map), {
         ...timeoutOf(options),
@@ -245,7 +264,7 @@ export class DmaSpace {
   find(iova: bigint | number, length = 1): DmaMap | undefined {
     const start = BigInt(iova);
     const map = this.#maps[this.#indexAt(start)];
-    return map !== undefined && start + BigInt(length) <= map.end ? map : undefined;
+    return map !== undefined && length >= 0 && start + BigInt(length) <= map.end ? map : undefined;
   }
 
   /**
@@ -268,9 +287,10 @@ export class DmaSpace {
    * @throws {RangeError} if not all of the range is mapped
    */
   read(iova: bigint | number, length: number): Uint8Array<ArrayBuffer> {
+    const pieces = this.#pieces(BigInt(iova), length);
     const into = new Uint8Array(length);
     let done = 0;
-    for (const piece of this.#pieces(BigInt(iova), length)) {
+    for (const piece of pieces) {
       into.set(piece, done);
       done += piece.length;
     }
@@ -306,7 +326,7 @@ export class DmaSpace {
     this.onAccess?.({ kind: isWrite ? "write" : "read", iova: address, length: count, errno });
     if (errno !== 0) return request.fail(errno);
     const length = Number(count);
-    const head = payload.slice(0, form.headSize);
+    const head = payload.subarray(0, form.headSize);
     if (isWrite) {
       this.write(address, payload.subarray(form.headSize));
       // QEMU 10.1, which has the short head, expects the reply's header alone.
@@ -335,7 +355,7 @@ export class DmaSpace {
     if (address + count > MAX_ADDRESS) return EFAULT;
     for (let at = address; at < address + count;) {
       const map = this.find(at);
-      if (map === undefined) return EFAULT;
+      if (map === undefined || map.bytes.length < map.size) return EFAULT; // detached by its owner, the latter
       if (map.access === (isWrite ? "ro" : "wo")) return EACCES;
       at = map.end;
     }
@@ -405,11 +425,12 @@ export class DmaSpace {
   #remove(map: DmaMap): void {
     const memory = this.#memory.get(map);
     if (memory === undefined) return;
+    memory.state = "gone";
     this.#memory.delete(map);
     this.#maps.splice(this.#maps.indexOf(map), 1);
-    memory.mapping?.close();
     memory.fd?.[Symbol.dispose]();
     this.#choose();
+    memory.mapping?.close();
   }
 
   /** The server has its own descriptor now. */
@@ -430,8 +451,9 @@ export class DmaSpace {
     proxy.window = mayUseMessages && twin === undefined ? 1 : MAX_PENDING;
   }
 
-  #assertMapped(map: DmaMap): void {
+  #leave(map: DmaMap): void {
     if (!this.has(map)) throw new RangeError(`${describe(map.iova, map.size)} is not mapped`);
+    this.#memory.get(map)!.state = "leaving";
   }
 
   /** The index of the last map that begins at or below an address; -1 if there is none. */
@@ -453,7 +475,8 @@ export class DmaSpace {
 }
 
 function makeMemory(share: DmaSource, size: number): Memory {
-  if (share === "message") return { bytes: new Uint8Array(size), fdOffset: 0n };
+  const state = "mapped";
+  if (share === "message") return { bytes: new Uint8Array(size), fdOffset: 0n, state };
   if (share === "memfd") return mapMemory(createMemfd("vfu-dma", size), size, 0n);
   if ("file" in share) return mapMemory(OwnedFd.open(share.file), size, share.offset ?? 0n);
   if (share.bytes.length !== size) {
@@ -461,14 +484,14 @@ function makeMemory(share: DmaSource, size: number): Memory {
       `Cannot map ${share.bytes.length} bytes as ${size}: a map has the size of its bytes`,
     );
   }
-  return { bytes: share.bytes, fdOffset: 0n };
+  return { bytes: share.bytes, fdOffset: 0n, state };
 }
 
 function mapMemory(fd: OwnedFd, size: number, fdOffset: bigint): Memory {
   try {
     if (!fd.stat().isFile) throw new RangeError("Cannot share memory of what is no regular file");
     const mapping = Mapping.create(fd, { length: size, offset: fdOffset });
-    return { bytes: mapping.bytes, fd, fdOffset, mapping };
+    return { bytes: mapping.bytes, fd, fdOffset, mapping, state: "mapped" };
   } catch (error) {
     fd.close();
     throw error;

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { EventFd } from "../ffi/event.ts";
+import { monotonicMs } from "../ffi/clock.ts";
+import { EventFd, POLLIN } from "../ffi/event.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { type Watch, watch } from "../ffi/poller.ts";
-import { POLLIN } from "../ffi/event.ts";
 import type { IrqInfo } from "./device.ts";
 import { ConnectionError, TimeoutError } from "./errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "./limits.ts";
@@ -53,10 +53,23 @@ interface Vector {
   total: bigint;
 }
 
+/** One who waits without blocking. */
+interface Waiter {
+  /** For which vector; undefined: for any, those that are enabled later as well. */
+  readonly vector: number | undefined;
+  readonly timeoutMs: number;
+  readonly deadline: number;
+  /** Of the vectors that it waits for, as long as they are enabled. */
+  readonly watches: Map<number, Watch>;
+  /** Ends the wait: with an interrupt, or without one for a reason. */
+  settle(interrupt: Interrupt | undefined, reason?: unknown): void;
+}
+
 /**
  * The vectors of one IRQ index. `Device.irqs` gives it.
  *
  * Signals are counted by the kernel and lost by nobody: what came between two waits is in the next one's count.
+ * Several may wait for a vector at one time: each signal is counted for one of them, the others go on waiting.
  *
  * @example
  * ```ts
@@ -81,6 +94,7 @@ export class IrqIndex implements Disposable {
   readonly #proxy: VfioProxy;
   readonly #vectors = new Map<number, Vector>();
   readonly #masks: OwnedFd[] = [];
+  readonly #waiters = new Set<Waiter>();
 
   /** @ignore made by `Device.irqs` */
   constructor(info: IrqInfo, proxy: VfioProxy) {
@@ -103,6 +117,7 @@ export class IrqIndex implements Disposable {
   total(vector: number): bigint {
     const entry = this.#vector(vector);
     this.#take(entry);
+    this.#offer(vector); // to one who waits: the eventfd, now read, wakes nobody
     return entry.total;
   }
 
@@ -113,7 +128,7 @@ export class IrqIndex implements Disposable {
    * MSI-X takes INTx's place.)
    *
    * @throws {RangeError} if the device does not have them
-   * @throws {RemoteError} if the server refuses; what was enabled in this call is disabled
+   * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed, although it may have some of them
    */
   async enable(range: VectorRange = {}): Promise<void> {
     const { start, count } = this.#range(range);
@@ -124,8 +139,11 @@ export class IrqIndex implements Disposable {
         const vectors = sequence(first, Math.min(chunk, start + count - first));
         for (const vector of vectors) {
           if (this.#vectors.has(vector)) continue;
-          this.#vectors.set(vector, { event: new EventFd(), pending: 0n, total: 0n });
+          this.#vectors.set(vector, { event: sharedEvent(), pending: 0n, total: 0n });
           fresh.push(vector);
+          for (const waiter of this.#waiters) {
+            if (waiter.vector === undefined) this.#watchFor(waiter, vector);
+          }
         }
         const fds = vectors.map((vector) => this.#vectors.get(vector)!.event.handle);
         await this.#set(
@@ -201,9 +219,15 @@ export class IrqIndex implements Disposable {
    */
   async maskBy(action: "mask" | "unmask", vector: number): Promise<EventFd> {
     this.#range({ start: vector, count: 1 });
-    const event = new EventFd();
+    const event = sharedEvent();
+    const fds = [event.handle];
+    try {
+      await this.#set(IrqSetFlags.DATA_EVENTFD | ACTIONS[action], vector, 1, { fds });
+    } catch (error) {
+      event.close();
+      throw error;
+    }
     this.#masks.push(event.handle);
-    await this.#set(IrqSetFlags.DATA_EVENTFD | ACTIONS[action], vector, 1, { fds: [event.handle] });
     return event;
   }
 
@@ -217,16 +241,25 @@ export class IrqIndex implements Disposable {
   wait(vector?: number, options: IrqWaitOptions = {}): Interrupt {
     const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const vectors = this.#waitedFor(vector);
-    const came = this.#first(vectors);
+    // While there is a connection, the poll below tells of what came, and nothing is read in vain.
+    const isKnown = vectors.some((each) => this.#vector(each).pending > 0n);
+    const came = isKnown || this.#proxy.state !== "CONNECTED" ? this.#first(vectors) : undefined;
     if (came !== undefined) return came;
     const fds = vectors.map((each) => this.#vector(each).event.fd);
-    const ready = this.#proxy.waitSync(fds, timeoutMs);
-    const interrupt = ready < 0 ? undefined : this.#consume(vectors[ready]!);
-    if (interrupt === undefined) throw this.#timeout(vector, timeoutMs);
-    return interrupt;
+    const deadline = monotonicMs() + timeoutMs;
+    for (let remaining = timeoutMs;; remaining = deadline - monotonicMs()) {
+      const ready = this.#proxy.waitSync(fds, remaining);
+      if (ready < 0) throw this.#timeout(vector, timeoutMs);
+      const interrupt = this.#consume(vectors[ready]!);
+      if (interrupt !== undefined) return interrupt; // else the server has read its eventfd
+    }
   }
 
-  /** As {@linkcode IrqIndex.wait}, without blocking. */
+  /**
+   * As {@linkcode IrqIndex.wait}, without blocking.
+   *
+   * @throws {RangeError} also if what is waited for is disabled, or closed, meanwhile
+   */
   waitAsync(vector?: number, options: AsyncIrqWaitOptions = {}): Promise<Interrupt> {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
     return new Promise((resolve, reject) => {
@@ -234,30 +267,29 @@ export class IrqIndex implements Disposable {
       const vectors = this.#waitedFor(vector);
       const came = this.#first(vectors);
       if (came !== undefined) return resolve(came);
-      const watches: Watch[] = [];
-      const finish = (settle: () => void) => {
-        clearTimeout(timer);
-        for (const each of watches) each.close();
-        signal?.removeEventListener("abort", onAbort);
-        attention[Symbol.dispose]();
-        settle();
-      };
-      const onAbort = () => finish(() => reject(signal!.reason));
-      const timer = Number.isFinite(timeoutMs)
-        ? setTimeout(() => finish(() => reject(this.#timeout(vector, timeoutMs))), timeoutMs)
-        : undefined;
+      const onAbort = () => waiter.settle(undefined, signal!.reason);
       const attention = this.#proxy.attend((cause) =>
-        finish(() =>
-          reject(cause ?? new ConnectionError("The connection to the server was closed"))
+        waiter.settle(
+          undefined,
+          cause ?? new ConnectionError("The connection to the server was closed"),
         )
       );
+      const settle = (interrupt: Interrupt | undefined, reason?: unknown) => {
+        this.#waiters.delete(waiter);
+        for (const each of waiter.watches.values()) each.close();
+        signal?.removeEventListener("abort", onAbort);
+        attention[Symbol.dispose]();
+        if (interrupt !== undefined) resolve(interrupt);
+        else reject(reason);
+      };
+      const deadline = monotonicMs() + timeoutMs;
+      const waiter: Waiter = { vector, timeoutMs, deadline, watches: new Map(), settle };
+      this.#waiters.add(waiter);
       signal?.addEventListener("abort", onAbort, { once: true });
-      for (const each of vectors) {
-        const { fd } = this.#vector(each).event;
-        watches.push(watch(fd, POLLIN, () => {
-          const interrupt = this.#consume(each);
-          if (interrupt !== undefined) finish(() => resolve(interrupt));
-        }));
+      try {
+        for (const each of vectors) this.#watchFor(waiter, each);
+      } catch (error) {
+        settle(undefined, error);
       }
     });
   }
@@ -346,7 +378,37 @@ export class IrqIndex implements Disposable {
     return undefined;
   }
 
+  /** Wakes a waiter when a vector is signalled, or its time is up. */
+  #watchFor(waiter: Waiter, vector: number): void {
+    const watched = watch(this.#vector(vector).event.fd, POLLIN, (revents) => {
+      if (revents === 0) {
+        return waiter.settle(undefined, this.#timeout(waiter.vector, waiter.timeoutMs));
+      }
+      const interrupt = this.#consume(vector);
+      if (interrupt !== undefined) waiter.settle(interrupt); // else another one got it
+    });
+    watched.deadline = waiter.deadline;
+    waiter.watches.set(vector, watched);
+  }
+
+  /** Gives what came of a vector to one who waits for it, if there is one. */
+  #offer(vector: number): void {
+    for (const waiter of this.#waiters) {
+      if (!waiter.watches.has(vector)) continue;
+      const interrupt = this.#consume(vector);
+      return interrupt && waiter.settle(interrupt);
+    }
+  }
+
   #forget(vector: number): void {
+    for (const waiter of [...this.#waiters]) {
+      waiter.watches.get(vector)?.close();
+      waiter.watches.delete(vector);
+      if (waiter.watches.size === 0) {
+        const reason = new RangeError(`Vector ${vector} of ${this.name} was disabled`);
+        waiter.settle(undefined, reason);
+      }
+    }
     this.#vectors.get(vector)?.event[Symbol.dispose]();
     this.#vectors.delete(vector);
   }
@@ -383,6 +445,11 @@ const ACTIONS = {
   unmask: IrqSetFlags.ACTION_UNMASK,
   trigger: IrqSetFlags.ACTION_TRIGGER,
 } as const;
+
+/** An eventfd for two: the server, who gets it as well, could make it one that blocks. */
+function sharedEvent(): EventFd {
+  return new EventFd(new EventFd().handle);
+}
 
 function describeFlags(flags: number): string {
   if ((flags & IrqSetFlags.ACTION_MASK) !== 0) return "mask vectors";

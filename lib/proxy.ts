@@ -23,7 +23,7 @@
  * @module
  */
 
-import { EINVAL } from "../ffi/errno.ts";
+import { EINVAL, EIO } from "../ffi/errno.ts";
 import { monotonicMs } from "../ffi/clock.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { POLLIN, POLLOUT, PollSet } from "../ffi/event.ts";
@@ -272,10 +272,14 @@ export class VfioProxy implements Disposable {
       if (remaining <= 0) {
         return this.#abandon(id, pending, timeoutError(pending, this.#peer));
       }
-      // The rest of a large reply: receiving goes on, without a poll before each piece.
-      const isUnderWay = this.#stream.isReceivingLarge && !this.#stream.isBlocked;
-      if (isUnderWay && remaining > timeoutMs / 2) this.#receive(Math.min(timeoutMs, MAX_BLOCK_MS));
-      else this.#waitReady(remaining);
+      // The rest of a large message, or what follows the command that a peer has just sent: receiving goes on, without a poll
+      // before it, as long as the wait gets only a little longer by that.
+      const isSoon = this.#stream.isReceivingLarge
+        ? remaining > timeoutMs / 2
+        : remaining >= timeoutMs * 0.98 && this.twin === undefined;
+      if (isSoon && !this.#stream.isBlocked) {
+        this.#receive(Math.min(timeoutMs, MAX_BLOCK_MS));
+      } else this.#waitReady(remaining);
     }
   }
 
@@ -585,18 +589,20 @@ export class VfioProxy implements Disposable {
     if (set.wait(timeoutMs) === 0) return -1;
     // All is read before any is served: the handler may wait itself, in the same set.
     const ready = fds.findIndex((_, i) => set.revents(i) !== 0);
-    const isReady = set.revents(fds.length) !== 0;
-    if (hasTwin && set.revents(fds.length + 1) !== 0) {
-      if (twin.#viewsInUse) twin.#keepViews();
-      twin.#drain();
+    const revents = set.revents(fds.length);
+    const twinRevents = hasTwin ? set.revents(fds.length + 1) : 0;
+    if (twinRevents !== 0) {
+      if (twin!.#viewsInUse) twin!.#keepViews();
+      twin!.#drain(twinRevents);
     }
-    if (isReady) this.#drain();
+    if (revents !== 0) this.#drain(revents);
     return ready;
   }
 
   /** Does what can be done now on behalf of a blocked caller. */
-  #drain(): void {
+  #drain(revents: number): void {
     this.#flush();
+    if (revents === POLLOUT) return;
     this.#receive(0);
     if (this.#state === "CONNECTED") this.#flush();
   }
@@ -866,7 +872,7 @@ export class VfioProxy implements Disposable {
       this.#handling = true;
       const request = new Incoming(message, (reply) => this.#answer(message, reply));
       this.#viewsInUse = true;
-      const result = this.#handler === undefined ? request.fail(EINVAL) : this.#handler(request);
+      const result = this.#callHandler(request);
       if (result instanceof Promise) {
         if (this.#viewsInUse) this.#keepViews();
         for (const waiting of this.#incoming) waiting.own();
@@ -882,6 +888,21 @@ export class VfioProxy implements Disposable {
       this.#finish(request);
     }
     if (this.#state === "CONNECTED") this.#flush();
+  }
+
+  /** A handler that throws, which it should not, answers EIO; the error is nobody's but the process's. */
+  #callHandler(request: Incoming): void | Promise<void> {
+    if (this.#handler === undefined) return request.fail(EINVAL);
+    const onError = (error: unknown) => {
+      if (!request.isAnswered) request.fail(EIO);
+      reportError(error);
+    };
+    try {
+      const result = this.#handler(request);
+      return result instanceof Promise ? result.catch(onError) : undefined;
+    } catch (error) {
+      onError(error);
+    }
   }
 
   /** What the handler was given stays as it is while the proxy receives, because the handler has not returned or awaits. */

@@ -103,6 +103,8 @@ const PIPELINE = 8;
 /** Configuration space is accessed in aligned pieces of at most 4 bytes, as hardware does it: every server takes those. */
 const CONFIG_PIECE = 4;
 
+const NO_WORDS = new Uint32Array(0);
+
 /** An area that is mapped, with a typed array for each width of access. */
 interface Area {
   readonly start: number;
@@ -151,11 +153,20 @@ export class Region implements Disposable {
   readonly #proxy: VfioProxy;
   readonly #head = new Uint8Array(HEAD_SIZE);
   readonly #headView = new DataView(this.#head.buffer);
-  readonly #small = new Uint8Array(8);
-  readonly #smallView = new DataView(this.#small.buffer);
+  readonly #smallView = new DataView(new ArrayBuffer(8));
+  readonly #small = { // of each width, made once: a view costs more than what is done with it
+    1: new Uint8Array(this.#smallView.buffer, 0, 1),
+    2: new Uint8Array(this.#smallView.buffer, 0, 2),
+    4: new Uint8Array(this.#smallView.buffer, 0, 4),
+    8: new Uint8Array(this.#smallView.buffer, 0, 8),
+  };
   readonly #readOptions: RequestOptions;
   #areas: Area[] | undefined; // undefined: not mapped yet
   #last: Area | undefined; // the area that was used last
+  // Of that area, at hand without a step between, for 32 bits: empty where there is none, or no right to it.
+  #start = 0;
+  #readable = NO_WORDS;
+  #writable = NO_WORDS;
   #unmapped: string | undefined; // why there is none
   #isOpen = true;
 
@@ -177,7 +188,7 @@ export class Region implements Disposable {
     const at = Number(offset);
     const area = this.#areaFor(at, 1, RegionFlags.READ, options);
     if (area !== undefined) return area.bytes[at - area.start]!;
-    return this.#readMessage(at, 1, options).getUint8(0);
+    return numberIn(this.#readMessage(at, 1, options), 1);
   }
 
   /** Reads 16 bits. Throws as {@linkcode Region.read32}. */
@@ -185,7 +196,7 @@ export class Region implements Disposable {
     const at = Number(offset);
     const area = this.#areaFor(at, 2, RegionFlags.READ, options);
     if (area !== undefined) return area.u16[(at - area.start) / 2]!;
-    return this.#readMessage(at, 2, options).getUint16(0, true);
+    return numberIn(this.#readMessage(at, 2, options), 2);
   }
 
   /**
@@ -201,10 +212,15 @@ export class Region implements Disposable {
    * @throws {ProtocolError} if it answers with fewer or more bytes
    */
   read32(offset: number | bigint, options?: AccessOptions): number {
+    // The fast path. Out of bounds, misaligned, unmapped: nothing is there, and the way below says why.
+    if (options === undefined && typeof offset === "number") {
+      const value = this.#readable[(offset - this.#start) / 4];
+      if (value !== undefined) return value;
+    }
     const at = Number(offset);
     const area = this.#areaFor(at, 4, RegionFlags.READ, options);
     if (area !== undefined) return area.u32[(at - area.start) / 4]!;
-    return this.#readMessage(at, 4, options).getUint32(0, true);
+    return numberIn(this.#readMessage(at, 4, options), 4);
   }
 
   /** Reads 64 bits. Throws as {@linkcode Region.read32}. */
@@ -212,7 +228,7 @@ export class Region implements Disposable {
     const at = Number(offset);
     const area = this.#areaFor(at, 8, RegionFlags.READ, options);
     if (area !== undefined) return area.u64[(at - area.start) / 8]!;
-    return this.#readMessage(at, 8, options).getBigUint64(0, true);
+    return bigintIn(this.#readMessage(at, 8, options));
   }
 
   /** Writes 8 bits. Throws as {@linkcode Region.write32}. */
@@ -244,6 +260,14 @@ export class Region implements Disposable {
    * @throws {TimeoutError} if it does not answer
    */
   write32(offset: number | bigint, value: number, options?: WriteOptions): void {
+    if (options === undefined && typeof offset === "number" && value >>> 0 === value) {
+      const words = this.#writable;
+      const index = (offset - this.#start) / 4;
+      if (index >>> 0 === index && index < words.length) {
+        words[index] = value;
+        return;
+      }
+    }
     const at = Number(offset);
     checkValue(value, 4);
     const area = this.#areaFor(at, 4, RegionFlags.WRITE, options);
@@ -346,7 +370,7 @@ export class Region implements Disposable {
   ): Uint8Array<ArrayBuffer> {
     const start = Number(offset);
     this.#check(start, length, RegionFlags.READ);
-    const into = new Uint8Array(length);
+    const into = destination(options.into, length);
     for (const piece of this.#pieces(start, length, options, this.#readChunk(options))) {
       const { area, at, count } = piece;
       const target = into.subarray(at - start, at - start + count);
@@ -414,23 +438,23 @@ export class Region implements Disposable {
   // ---- The asynchronous twins
 
   /** As {@linkcode Region.read8}, asynchronously. */
-  async read8Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<number> {
-    return Number(await this.readWidthAsync(offset, 1, options));
+  read8Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<number> {
+    return this.readWidthAsync(offset, 1, options) as Promise<number>;
   }
 
   /** As {@linkcode Region.read16}, asynchronously. */
-  async read16Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<number> {
-    return Number(await this.readWidthAsync(offset, 2, options));
+  read16Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<number> {
+    return this.readWidthAsync(offset, 2, options) as Promise<number>;
   }
 
   /** As {@linkcode Region.read32}, asynchronously. */
-  async read32Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<number> {
-    return Number(await this.readWidthAsync(offset, 4, options));
+  read32Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<number> {
+    return this.readWidthAsync(offset, 4, options) as Promise<number>;
   }
 
   /** As {@linkcode Region.read64}, asynchronously. */
-  async read64Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<bigint> {
-    return BigInt(await this.readWidthAsync(offset, 8, options));
+  read64Async(offset: number | bigint, options?: AsyncAccessOptions): Promise<bigint> {
+    return this.readWidthAsync(offset, 8, options) as Promise<bigint>;
   }
 
   /** As {@linkcode Region.write8}, asynchronously. */
@@ -480,7 +504,8 @@ export class Region implements Disposable {
       return this.readWidth(at, width, options);
     }
     const reply = await this.#requestReadAsync(at, width, options);
-    return valueOf(this.#takeData(reply, at, width), width);
+    this.#checkRead(reply, at, width);
+    return width === 8 ? bigintIn(reply) : numberIn(reply, width);
   }
 
   /** As {@linkcode Region.writeWidth}, asynchronously. */
@@ -602,7 +627,7 @@ export class Region implements Disposable {
   /** Unmaps. Accesses after this throw; views that were taken are empty. */
   close(): void {
     this.#isOpen = false;
-    this.#last = undefined;
+    this.#use(undefined);
     for (const { mapping } of this.#areas ?? []) mapping.close();
     this.#areas = [];
   }
@@ -642,8 +667,16 @@ export class Region implements Disposable {
     }
     const area = this.#find(at, width);
     if (area === undefined && via === "map") throw this.#notMapped(at, width);
-    if (area !== undefined) this.#last = area;
+    if (area !== undefined) this.#use(area);
     return area;
+  }
+
+  #use(area: Area | undefined): void {
+    const { flags } = this.info;
+    this.#last = area;
+    this.#start = area?.start ?? 0;
+    this.#readable = area !== undefined && flags & RegionFlags.READ ? area.u32 : NO_WORDS;
+    this.#writable = area !== undefined && flags & RegionFlags.WRITE ? area.u32 : NO_WORDS;
   }
 
   #notMapped(at: number, length: number): TypeError {
@@ -719,10 +752,10 @@ export class Region implements Disposable {
     }`;
   }
 
-  #readMessage(at: number, width: Width, options: AccessOptions | undefined): DataView {
+  #readMessage(at: number, width: Width, options: AccessOptions | undefined): Message {
     const reply = this.#requestRead(at, width, options);
-    const data = this.#takeData(reply, at, width);
-    return new DataView(data.buffer, data.byteOffset, width);
+    this.#checkRead(reply, at, width);
+    return reply;
   }
 
   #requestRead(
@@ -732,7 +765,7 @@ export class Region implements Disposable {
     into?: Uint8Array,
   ): Message {
     const head = this.#setHead(at, count);
-    const { timeoutMs } = options ?? {};
+    const timeoutMs = options?.timeoutMs;
     const request = timeoutMs === undefined && into === undefined
       ? this.#readOptions
       : { ...this.#readOptions, ...timeoutOf(timeoutMs), ...(into && { into }) };
@@ -749,7 +782,7 @@ export class Region implements Disposable {
     value: number | bigint,
     options: WriteOptions | undefined,
   ): void {
-    const data = this.#small.subarray(0, width);
+    const data = this.#small[width];
     setValue(this.#smallView, width, value);
     if (options?.posted) this.#proxy.post(Command.REGION_WRITE, this.#setHead(at, width), { data });
     else this.#requestWrite(at, data, options);
@@ -813,36 +846,37 @@ export class Region implements Disposable {
         `answered ${reply.payloadSize + target.length} bytes to a read of ${target.length}`,
       );
     }
-    this.#checkEcho(reply.payload, target.length, "read", at);
+    this.#checkEcho(reply, target.length, "read", at);
   }
 
   /** The data of a read reply, which must be the bytes asked for. */
   #takeData(reply: Message, at: number, count: number): Uint8Array {
-    const { payload } = reply;
-    if (payload.length !== HEAD_SIZE + count) {
+    this.#checkRead(reply, at, count);
+    return reply.payload.subarray(HEAD_SIZE);
+  }
+
+  #checkRead(reply: Message, at: number, count: number): void {
+    if (reply.payloadSize !== HEAD_SIZE + count) {
       throw this.#broken(
-        `answered ${payload.length} bytes to a read of ${count} bytes of ${this.name} at ${
+        `answered ${reply.payloadSize} bytes to a read of ${count} bytes of ${this.name} at ${
           hex(at)
         }; ${HEAD_SIZE + count} belong there`,
       );
     }
-    this.#checkEcho(payload, count, "read", at);
-    return payload.subarray(HEAD_SIZE);
+    this.#checkEcho(reply, count, "read", at);
   }
 
   /** A write's reply says how many bytes were taken. One without a payload is taken for all. */
   #checkWritten(reply: Message, at: number, count: number): void {
-    const { payload } = reply;
-    if (payload.length === 0) return;
-    if (payload.length < HEAD_SIZE) {
-      throw this.#broken(`answered ${payload.length} bytes to a write of ${this.name}`);
+    if (reply.payloadSize === 0) return;
+    if (reply.payloadSize < HEAD_SIZE) {
+      throw this.#broken(`answered ${reply.payloadSize} bytes to a write of ${this.name}`);
     }
-    this.#checkEcho(payload, count, "write", at);
+    this.#checkEcho(reply, count, "write", at);
   }
 
-  #checkEcho(payload: Uint8Array, count: number, what: string, at: number): void {
-    const { buffer, byteOffset } = payload;
-    const came = new DataView(buffer, byteOffset + COUNT_AT, 4).getUint32(0, true);
+  #checkEcho(reply: Message, count: number, what: string, at: number): void {
+    const came = reply.uint32(COUNT_AT);
     if (came !== count) {
       throw this.#broken(
         `says that it ${what} ${came} bytes, ${count} were to be, of ${this.name} at ${hex(at)}`,
@@ -1101,11 +1135,13 @@ function setValue(view: DataView, width: Width, value: number | bigint): void {
   else view.setUint8(0, Number(value));
 }
 
-function valueOf(data: Uint8Array, width: Width): number | bigint {
-  const view = new DataView(data.buffer, data.byteOffset, width);
-  if (width === 8) return view.getBigUint64(0, true);
-  if (width === 4) return view.getUint32(0, true);
-  return width === 2 ? view.getUint16(0, true) : view.getUint8(0);
+/** The value of 1 to 4 bytes that a read reply holds. */
+function numberIn(reply: Message, width: 1 | 2 | 4): number {
+  return (reply.uint32(HEAD_SIZE) & MAX_VALUE[width]) >>> 0;
+}
+
+function bigintIn(reply: Message): bigint {
+  return BigInt(reply.uint32(HEAD_SIZE)) | BigInt(reply.uint32(HEAD_SIZE + 4)) << 32n;
 }
 
 function hex(value: number | bigint, digits = 0): string {

@@ -31,6 +31,9 @@ const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;
 /** Data from this size on is sent from where it is; below, a copy costs less than taking its address. */
 const COPY_LIMIT = 8 << 10;
 
+/** What a chunk of the backlog costs beside its bytes, counted in as if it were bytes: so many small ones are bounded, too. */
+const CHUNK_OVERHEAD = 2 << 10;
+
 /** The largest message whose buffer is kept to receive the next large one into. */
 const MAX_SPARE = (1 << 20) + (8 << 10);
 
@@ -119,6 +122,13 @@ export class Message {
   /** What follows the header: a view that holds until the stream receives again, unless `own` was called. */
   get payload(): Uint8Array {
     return this.#bytes.subarray(this.#start + HEADER_SIZE, this.#end);
+  }
+
+  /** The 32 bits at `offset` of the payload, which is at least so long: cheaper than a view. What is beyond it means nothing. */
+  uint32(offset: number): number {
+    const bytes = this.#bytes;
+    const at = this.#start + HEADER_SIZE + offset;
+    return (bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24) >>> 0;
   }
 
   /** Header and payload, a view like `payload`. */
@@ -222,6 +232,7 @@ export class MessageStream {
   readonly #batch = new IoBuffer(BATCH_SIZE);
   #batchEnd = 0;
   #backlog: Chunk[] = [];
+  #spareRest: IoBuffer | undefined; // of the backlog's last large chunk, to be filled again
   #backlogBytes = 0;
 
   /** @param peer what to call the other end in errors: "server" or "client" */
@@ -526,7 +537,11 @@ export class MessageStream {
       chunk.fds = [];
       chunk.start += count;
       this.#backlogBytes -= count;
-      if (chunk.start === chunk.end) this.#backlog.shift();
+      if (chunk.start === chunk.end) {
+        this.#backlog.shift();
+        this.#backlogBytes -= CHUNK_OVERHEAD;
+        if (chunk.buffer.length <= MAX_SPARE) this.#spareRest = chunk.buffer;
+      }
     }
     if (this.#batchEnd > 0) this.#sendBatch();
     return this.#backlog.length === 0;
@@ -544,18 +559,25 @@ export class MessageStream {
       if (sent < 0 && sent !== -EAGAIN) throw this.#lost("sendmsg", -sent);
       sent = Math.max(sent, 0);
     }
-    const rest = new IoBuffer(batchSize + data.length - sent);
+    const size = batchSize + data.length - sent;
+    const rest = this.#restBuffer(size);
     rest.bytes.set(this.#batch.bytes.subarray(Math.min(sent, batchSize), batchSize));
     const dataSent = Math.max(0, sent - batchSize);
-    rest.bytes.set(data.subarray(dataSent), rest.length - (data.length - dataSent));
+    rest.bytes.set(data.subarray(dataSent), size - (data.length - dataSent));
     const unsentFds = sent === 0 && fds ? fds.map(duplicateFd) : [];
-    this.#backlog.push({ buffer: rest, start: 0, end: rest.length, fds: unsentFds });
-    this.#backlogBytes += rest.length;
+    this.#backlog.push({ buffer: rest, start: 0, end: size, fds: unsentFds });
+    this.#backlogBytes += size + CHUNK_OVERHEAD;
     if (this.#backlogBytes > MAX_QUEUED_BYTES) {
       throw new ConnectionError(
         `The ${this.#peer} does not read: ${this.#backlogBytes} bytes wait to be sent, ${MAX_QUEUED_BYTES} is the limit`,
       );
     }
+  }
+
+  #restBuffer(size: number): IoBuffer {
+    const spare = this.#spareRest;
+    this.#spareRest = undefined;
+    return spare !== undefined && spare.length >= size ? spare : new IoBuffer(size);
   }
 
   #endOfStream(): ConnectionError {

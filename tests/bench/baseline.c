@@ -6,29 +6,49 @@
  *   baseline MODE PATH N [ARGUMENT]   for each line on stdin, do N operations, print the ns of one
  *   baseline pin COMMAND...           run a command on one CPU, the same one each time
  *
- * Modes: read4, pipeline (argument: requests in flight), write-posted, write-flushed, read-bulk
- * (argument: bytes). A time is the median of batches.
+ * The modes are in a table below; the argument is a number of bytes, or of requests in flight. A
+ * time is the median of batches.
  * Host byte order is that of the wire. POSIX calls and sched_setaffinity: Linux.
  */
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { VERSION = 1, REGION_READ = 9, REGION_WRITE = 10 };
+enum {
+  VERSION = 1,
+  DMA_MAP = 2,
+  SET_IRQS = 8,
+  REGION_READ = 9,
+  REGION_WRITE = 10,
+  DMA_READ = 11,
+  DMA_WRITE = 12
+};
 enum { REPLY = 1, NO_REPLY = 0x10, ERROR = 0x20 };
 
 /* The register that is read and written: SCRATCH of the demo device. */
 enum { REGION = 0, OFFSET = 8 };
+
+/*
+ * Writing to these has the server access memory of the client (the value: how often, and 32 bits
+ * higher how many bytes), or signal the eventfd that it was passed.
+ */
+enum { READ_MEMORY = 0x1000, WRITE_MEMORY = 0x1008, INTERRUPT = 0x1010 };
+
+/* The address of that memory. */
+enum { IOVA = 0x100000 };
 
 enum { MAX_DATA = 1 << 20, BUFFER_SIZE = MAX_DATA + (64 << 10), BATCHES = 21 };
 
@@ -50,6 +70,17 @@ struct write4 {
 };
 enum { WRITE4_SIZE = offsetof(struct write4, value) + 4 };
 
+struct write8 {
+  struct access access;
+  uint64_t value;
+};
+
+/* A message about memory, without its data. */
+struct dma {
+  struct header header;
+  uint64_t address, count;
+};
+
 static uint8_t buffer[BUFFER_SIZE]; /* what was received */
 static uint8_t data[MAX_DATA];      /* what a server's regions hold */
 
@@ -70,14 +101,59 @@ static struct sockaddr_un address_of(const char *path) {
   return address;
 }
 
-/* ---- Server */
-
-/* Sends a reply of a head and maybe data. Returns whether all of it left. */
-static int reply(int fd, struct access *head, size_t head_size, const void *bytes, size_t count) {
+/* Sends a message of a head and maybe data. Returns whether all of it left. */
+static int send_message(int fd, void *head, size_t head_size, const void *bytes, size_t count) {
   struct iovec parts[2] = {{head, head_size}, {(void *)bytes, count}};
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = count ? 2 : 1};
-  head->header.size = head_size + count;
+  ((struct header *)head)->size = head_size + count;
   return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)(head_size + count);
+}
+
+/* ---- Server */
+
+static int passed = -1; /* the descriptor that came last */
+
+/* Receives what is there, and takes over the descriptor that comes along. */
+static ssize_t receive(int fd, void *into, size_t size) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof passed)];
+  } control;
+  struct iovec part = {into, size};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  ssize_t came = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  if (came > 0 && message.msg_controllen >= CMSG_LEN(sizeof passed)) {
+    if (passed >= 0) close(passed);
+    memcpy(&passed, CMSG_DATA(&control.header), sizeof passed);
+  }
+  return came;
+}
+
+/* Reads or writes memory of the client, waiting for each answer. Returns whether it can go on. */
+static int access_memory(int fd, uint16_t command, uint32_t times, uint32_t size) {
+  struct dma request = {.header.command = command, .address = IOVA, .count = size}, answered;
+  size_t out = command == DMA_WRITE ? size : 0, in = command == DMA_READ ? size : 0;
+  struct iovec parts[2] = {{&answered, sizeof answered}, {data, in}};
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = in ? 2 : 1};
+  if (size > MAX_DATA) return 0;
+  for (; times > 0; times--) {
+    request.header.id++;
+    if (!send_message(fd, &request, sizeof request, data, out)) return 0;
+    if (recvmsg(fd, &message, MSG_WAITALL) != (ssize_t)(sizeof answered + in)) return 0;
+    if (answered.header.id != request.header.id || answered.header.flags != REPLY) return 0;
+  }
+  return 1;
+}
+
+/* What a write has the server do. Returns whether it can go on. */
+static int act(int fd, const struct access *head, const uint8_t *bytes) {
+  uint32_t value[2] = {1, 0}; /* as the counter of an eventfd: 1 */
+  if (head->offset == INTERRUPT) return write(passed, value, sizeof value) == sizeof value;
+  if (head->offset != READ_MEMORY && head->offset != WRITE_MEMORY) return 1;
+  if (head->count != sizeof value) return 0;
+  memcpy(value, bytes, sizeof value);
+  return access_memory(fd, head->offset == READ_MEMORY ? DMA_READ : DMA_WRITE, value[0], value[1]);
 }
 
 /* Answers one message that has come whole. Returns whether the client can go on. */
@@ -86,18 +162,24 @@ static int answer(int fd, const uint8_t *bytes, size_t size) {
       "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":1,\"max_data_xfer_size\":1048576}}";
   struct access head = {0};
   memcpy(&head, bytes, size < sizeof head ? size : sizeof head);
+  uint16_t command = head.header.command;
+  int has_place = size >= sizeof head && head.count <= MAX_DATA;
+  if (command == REGION_WRITE && has_place && !act(fd, &head, bytes + sizeof head)) return 0;
   if (head.header.flags & NO_REPLY) return 1;
   head.header.flags = REPLY;
-  if (head.header.command == VERSION) {
-    return reply(fd, &head, sizeof head.header, version, sizeof version);
+  if (command == VERSION) {
+    return send_message(fd, &head, sizeof head.header, version, sizeof version);
   }
-  if (size >= sizeof head && head.count <= MAX_DATA) {
-    if (head.header.command == REGION_READ) return reply(fd, &head, sizeof head, data, head.count);
-    if (head.header.command == REGION_WRITE) return reply(fd, &head, sizeof head, NULL, 0);
+  if (command == DMA_MAP || command == SET_IRQS) {
+    return send_message(fd, &head, sizeof head.header, NULL, 0);
   }
+  if (command == REGION_READ && has_place) {
+    return send_message(fd, &head, sizeof head, data, head.count);
+  }
+  if (command == REGION_WRITE && has_place) return send_message(fd, &head, sizeof head, NULL, 0);
   head.header.flags = REPLY | ERROR;
   head.header.error = EINVAL;
-  return reply(fd, &head, sizeof head.header, NULL, 0);
+  return send_message(fd, &head, sizeof head.header, NULL, 0);
 }
 
 static void serve(int fd) {
@@ -114,7 +196,7 @@ static void serve(int fd) {
     if (start < end) memmove(buffer, buffer + start, end - start);
     end -= start;
     start = 0;
-    ssize_t came = recv(fd, buffer + end, sizeof buffer - end, 0);
+    ssize_t came = receive(fd, buffer + end, sizeof buffer - end);
     if (came <= 0) return;
     end += came;
   }
@@ -138,7 +220,9 @@ static _Noreturn void run_server(const char *path) {
 
 /* ---- Client */
 
-static int server; /* the connection */
+static int server;            /* the connection */
+static uint8_t *memory;       /* MAX_DATA bytes that are shared */
+static volatile uint8_t sink; /* where data end up, so that reading them is measured */
 
 static void send_all(const void *bytes, size_t size) {
   if (send(server, bytes, size, MSG_NOSIGNAL) != (ssize_t)size) fail("send");
@@ -221,10 +305,14 @@ static void pipeline(long count, long depth) {
   }
 }
 
+static struct write4 posted_write(uint64_t offset) {
+  return (struct write4){.access = {
+      {.command = REGION_WRITE, .size = WRITE4_SIZE, .flags = NO_REPLY}, offset, REGION, 4}};
+}
+
 /* Writes that want no reply, one send each. A read behind them waits until they are done. */
 static void write_posted(long count, long unused) {
-  struct write4 request = {.access = {
-      {.command = REGION_WRITE, .size = WRITE4_SIZE, .flags = NO_REPLY}, OFFSET, REGION, 4}};
+  struct write4 request = posted_write(OFFSET);
   for (long i = 0; i < count; i++) {
     request.access.header.id++;
     request.value = i;
@@ -246,6 +334,103 @@ static void read_bulk(long count, long size) {
   }
 }
 
+static void map_read4(long count, long unused) {
+  const volatile uint32_t *at = (uint32_t *)(memory + OFFSET);
+  uint32_t last = 0;
+  (void)unused;
+  for (long i = 0; i < count; i++) last ^= *at;
+  sink = last;
+}
+
+static void map_write4(long count, long unused) {
+  volatile uint32_t *at = (uint32_t *)(memory + OFFSET);
+  (void)unused;
+  for (long i = 0; i < count; i++) *at = i;
+}
+
+static void map_copy(long count, long size) {
+  for (long i = 0; i < count; i++) {
+    memcpy(buffer, memory, size);
+    sink = ((volatile uint8_t *)buffer)[i % size]; /* so that each copy is made */
+  }
+}
+
+/* Has the server access memory, and answers it until it says that that is done. */
+static void serve_memory(uint64_t offset, uint64_t times, uint64_t size) {
+  struct access start = {
+      {.command = REGION_WRITE}, .offset = offset, .region = REGION, .count = sizeof(uint64_t)};
+  uint64_t value = times | size << 32;
+  if (!send_message(server, &start, sizeof start, &value, sizeof value)) fail("sendmsg");
+  for (;;) {
+    struct dma head;
+    ssize_t came = recv(server, buffer, 64 << 10, 0) - sizeof head;
+    if (came < 0) fail("recv");
+    memcpy(&head, buffer, sizeof head);
+    if (head.header.flags == REPLY) return;
+    if (head.address != IOVA || head.count > MAX_DATA) give_up("this is no access to the memory");
+    head.header.flags = REPLY;
+    if (head.header.command == DMA_WRITE) { /* the rest goes right to its place */
+      memcpy(memory, buffer + sizeof head, came);
+      if ((uint64_t)came < head.count) receive_all(memory + came, head.count - came);
+    }
+    size_t count = head.header.command == DMA_READ ? head.count : 0;
+    if (!send_message(server, &head, sizeof head, memory, count)) fail("sendmsg");
+  }
+}
+
+static void dma_read(long count, long size) { serve_memory(READ_MEMORY, count, size); }
+
+static void dma_write(long count, long size) { serve_memory(WRITE_MEMORY, count, size); }
+
+/* Makes an eventfd and passes it to the server. */
+static int enable_interrupt(void) {
+  struct {
+    struct header header;
+    uint32_t argsz, flags, index, start, count;
+  } request = {{.command = SET_IRQS, .size = sizeof request}, 20, 0x24, 2, 0, 1};
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control = {{CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+  struct iovec part = {&request, sizeof request};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  struct header header;
+  int event = eventfd(0, EFD_CLOEXEC);
+  if (event < 0) fail("eventfd");
+  memcpy(CMSG_DATA(&control.header), &event, sizeof event);
+  if (sendmsg(server, &message, MSG_NOSIGNAL) != sizeof request) fail("sendmsg");
+  receive_all(&header, sizeof header);
+  check(&header, &request.header, sizeof header);
+  return event;
+}
+
+/* Has the server interrupt, by a posted write, and waits for that. */
+static void interrupt(long count, long unused) {
+  static int event = -1;
+  if (event < 0) event = enable_interrupt();
+  struct write4 request = posted_write(INTERRUPT);
+  struct pollfd fds[] = {{event, POLLIN, 0}, {server, POLLIN, 0}};
+  uint64_t signals;
+  (void)unused;
+  for (long i = 0; i < count; i++) {
+    request.access.header.id++;
+    send_all(&request, WRITE4_SIZE);
+    if (poll(fds, 2, -1) < 1) fail("poll");
+    if (fds[1].revents) give_up("the server has something to say");
+    if (read(event, &signals, sizeof signals) != sizeof signals) fail("read");
+  }
+}
+
+static void share_memory(void) {
+  int fd = memfd_create("baseline", MFD_CLOEXEC);
+  if (fd < 0 || ftruncate(fd, MAX_DATA) < 0) fail("memfd_create");
+  memory = mmap(NULL, MAX_DATA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (memory == MAP_FAILED) fail("mmap");
+  memset(memory, 0x5a, MAX_DATA);
+}
+
+/* Some have several names: to ours they are different. */
 static const struct mode {
   const char *name;
   void (*run)(long count, long argument);
@@ -255,6 +440,18 @@ static const struct mode {
     {"write-posted", write_posted},
     {"write-flushed", write_posted}, /* ours gathers what is posted unless it is told to flush */
     {"read-bulk", read_bulk},
+    {"region-read4", read4},
+    {"region-pipeline", pipeline},
+    {"region-write-posted", write_posted},
+    {"region-read-bulk", read_bulk},
+    {"map-read4", map_read4},
+    {"map-write4", map_write4},
+    {"map-copy", map_copy},
+    {"dma-copy", map_copy},
+    {"dma-read", dma_read},
+    {"dma-write", dma_write},
+    {"interrupt", interrupt},
+    {"interrupt-async", interrupt},
 };
 
 static double now_ns(void) {
@@ -277,7 +474,7 @@ static void measure(const struct mode *mode, long count, long argument) {
     ns[i] = (now_ns() - start) / batch;
   }
   qsort(ns, BATCHES, sizeof ns[0], compare);
-  printf("{\"ns\": %.1f}\n", ns[BATCHES / 2]);
+  printf("{\"ns\": %.3f}\n", ns[BATCHES / 2]);
   fflush(stdout);
 }
 
@@ -304,6 +501,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
       if (strcmp(argv[1], modes[i].name) != 0) continue;
       connect_to(argv[2]);
+      share_memory();
       for (int c; (c = getchar()) != EOF;) {
         if (c == '\n') measure(&modes[i], count, argument);
       }

@@ -1,6 +1,6 @@
 /**
  * What the benchmark measures: one row each. A new one is a line or two here, and a mode in
- * client.ts and baseline.c.
+ * modes/ and baseline.c.
  *
  * @module
  */
@@ -24,15 +24,31 @@ export interface Row {
   readonly aim?: number;
 }
 
+const MIB = 1 << 20;
+
 /** All of them, in the order in which they are done. */
 export const rows: readonly Row[] = [
   ...Object.keys(subjects).map((name) => codec("encode", name)),
   ...Object.keys(subjects).map((name) => codec("decode", name)),
-  againstC("4-byte read, round trip", 1.15, "read4", [4_200]),
-  againstC("4-byte read, 32 in flight", 1.4, "pipeline", [12_600, 32]),
-  againstC("4-byte write, posted", 1.4, "write-posted", [21_000]),
-  againstC("4-byte write, posted and flushed", undefined, "write-flushed", [21_000]),
-  againstC("1 MiB read by message", 1.2, "read-bulk", [210, 1 << 20]),
+  againstC("VfioProxy: 4-byte read", 1.15, "read4", [4_200]),
+  againstC("VfioProxy: 4-byte read, 32 in flight", 1.4, "pipeline", [12_600, 32]),
+  againstC("VfioProxy: 4-byte write, posted", 1.4, "write-posted", [21_000]),
+  againstC("VfioProxy: the same, each flushed", undefined, "write-flushed", [21_000]),
+  againstC("VfioProxy: 1 MiB read", 1.2, "read-bulk", [210, MIB]),
+  againstC("Region: 4-byte read", 1.1, "region-read4", [4_200]),
+  againstC("Region: 4-byte read, 32 in flight", 1.4, "region-pipeline", [12_600, 32]),
+  againstC("Region: 4-byte write, posted", 1.4, "region-write-posted", [21_000]),
+  againstC("Region: 1 MiB read by message", 1.2, "region-read-bulk", [210, MIB]),
+  againstC("Region: 4-byte read, mapped", 2, "map-read4", [4_200_000]),
+  againstC("Region: 4-byte write, mapped", 2, "map-write4", [4_200_000]),
+  againstC("Region: 1 MiB read, mapped", 1.2, "map-copy", [420, MIB]),
+  againstC("DMA: 1 MiB copy of a shared map", 1.2, "dma-copy", [420, MIB]),
+  againstC("DMA: 4 KiB read by message", 1.3, "dma-read", [2_100, 4096]),
+  againstC("DMA: 4 KiB write by message", 1.3, "dma-write", [2_100, 4096]),
+  againstC("DMA: 1 MiB read by message", 1.3, "dma-read", [105, MIB]),
+  againstC("DMA: 1 MiB write by message", 1.3, "dma-write", [105, MIB]),
+  againstC("Interrupt: wait", 1.2, "interrupt", [2_100]),
+  againstC("Interrupt: waitAsync", 2.5, "interrupt-async", [2_100]),
   {
     name: "cold `vfu probe`, to an empty script",
     rounds: 20,
@@ -52,7 +68,7 @@ function codec(verb: "encode" | "decode", subject: string): Row {
   };
 }
 
-/** A mode of client.ts against that of baseline.c; `args`: how many operations, the mode's own. */
+/** A mode of the library against that of baseline.c; `args`: how many operations, the mode's own. */
 function againstC(name: string, aim: number | undefined, mode: string, args: number[]): Row {
   return {
     name,

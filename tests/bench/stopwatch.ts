@@ -33,7 +33,7 @@ export async function measureOnDemand(
   const line = new Uint8Array(1);
   while (Deno.stdin.readSync(line) === 1) { // blocks: nothing else is running
     const ns = await measure(batch, run);
-    Deno.stdout.writeSync(new TextEncoder().encode(`{"ns": ${ns.toFixed(1)}}\n`));
+    Deno.stdout.writeSync(new TextEncoder().encode(`{"ns": ${ns.toFixed(3)}}\n`));
   }
 }
 

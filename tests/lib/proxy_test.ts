@@ -814,3 +814,30 @@ testFds("request() on a connection that turns out to be lost leaves no timer beh
   const pending = proxy.request(DEVICE_RESET, undefined, { fds: [event.handle] });
   await assertRejects(() => pending, ConnectionError, "Lost the connection");
 });
+
+testFds("a handler that throws answers EIO, and the next command is served", async () => {
+  const errors: unknown[] = [];
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    errors.push(event.error);
+  };
+  addEventListener("error", onError);
+  const [peer, socket] = RawPeer.pair();
+  const proxy = new VfioProxy(socket, {
+    role: "server",
+    handler: (request) => {
+      if (request.command === DEVICE_RESET) throw new Error("sync");
+      return Promise.reject(new Error("async"));
+    },
+  });
+  proxy.serving = true;
+  for (const command of [DEVICE_RESET, DEVICE_GET_INFO, DEVICE_RESET]) {
+    peer.command(1, command);
+    const reply = await peer.expect(command);
+    assertEquals([reply.flags, reply.error], [0x21, EIO]);
+  }
+  removeEventListener("error", onError);
+  assertEquals(errors.map((error) => (error as Error).message), ["sync", "async", "sync"]);
+  proxy.close();
+  peer.close();
+});

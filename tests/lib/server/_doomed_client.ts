@@ -21,11 +21,12 @@ const last = isTwin ? STAGES.length - 1 : STAGES.indexOf(stage!);
 const peer = new RawPeer(UnixSocket.connect(path!)!);
 const file = new ClientFile(4096);
 const event = new EventFd();
+let twin: unknown; // the reply holds the descriptor of the twin socket: without it that would be closed
 const steps = [
   () => {},
   async () => {
     const capabilities = { maxMsgFds: 8, twinSocket: { supported: isTwin } };
-    await ask(peer, Command.VERSION, encodeVersion({ major: 0, minor: 2, capabilities }));
+    twin = await ask(peer, Command.VERSION, encodeVersion({ major: 0, minor: 2, capabilities }));
   },
   () => map(peer, { address: 0n }, [file.fd]),
   async () => {
@@ -37,4 +38,4 @@ const steps = [
 ];
 for (const step of steps.slice(0, last + 1)) await step();
 Deno.stdout.writeSync(new TextEncoder().encode(stage!));
-setInterval(() => {}, 1000);
+setInterval(() => void twin, 1000);
