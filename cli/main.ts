@@ -56,6 +56,21 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./commands/load.ts"),
   },
   {
+    name: "dma",
+    summary: "give a device memory, and show what it does with it",
+    load: () => import("./commands/dma.ts"),
+  },
+  {
+    name: "irq",
+    summary: "enable interrupts, and show them as they come",
+    load: () => import("./commands/irq.ts"),
+  },
+  {
+    name: "reset",
+    summary: "reset a device",
+    load: () => import("./commands/reset.ts"),
+  },
+  {
     name: "bench",
     summary: "measure how fast a register is read",
     load: () => import("./commands/bench.ts"),

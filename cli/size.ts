@@ -1,8 +1,10 @@
 /**
- * Numbers of bytes for people.
+ * Numbers of bytes as people write and read them.
  *
  * @module
  */
+
+import { parseValue } from "./value.ts";
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
@@ -22,4 +24,25 @@ export function humanSize(bytes: bigint): string {
   const tenths = (bytes * 10n) >> BigInt(10 * unit);
   const fraction = tenths % 10n === 0n ? "" : `.${tenths % 10n}`;
   return `${tenths / 10n}${fraction} ${UNITS[unit]}`;
+}
+
+/**
+ * Reads a number of bytes, or an address: a value as `parseValue` takes it, and a unit: 4096, 0x1000, 64K, 2MiB, 1G.
+ *
+ * @throws {SyntaxError} if it is none
+ *
+ * @example
+ * ```ts
+ * import { parseSize } from "./size.ts";
+ *
+ * if (parseSize("64K") !== 65536n || parseSize("0x1000") !== 4096n) throw new Error();
+ * ```
+ */
+export function parseSize(text: string): bigint {
+  const [, digits, unit = "B"] = /^(.+?)(?:([KMGT])(?:iB)?)?$/i.exec(text) ?? ["", text];
+  try {
+    return parseValue(digits!) << BigInt(10 * "BKMGT".indexOf(unit.toUpperCase()));
+  } catch (cause) {
+    throw new SyntaxError(`"${text}" is no size; write it as 4096, 0x1000, 64K or 2MiB`, { cause });
+  }
 }

@@ -230,5 +230,6 @@ export class PollSet {
 
 function pollTimeout(timeoutMs: number): number {
   if (timeoutMs === Infinity) return -1;
+  if (Number.isNaN(timeoutMs)) return 0;
   return Math.max(0, Math.min(Math.ceil(timeoutMs), 0x7fffffff));
 }

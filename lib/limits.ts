@@ -56,6 +56,8 @@ export const MAX_INCOMING = 256;
 export const MAX_INCOMING_BLOCKED = 4096;
 /** Bytes queued for a client, beyond which its further requests wait until it has read some. */
 export const SERVE_HIGH_WATER = 4 << 20;
+/** Bytes that the requests of the peer hold that are not yet answered. */
+export const MAX_INCOMING_BYTES = 64 << 20;
 /** Bytes queued for a peer that does not read; beyond it the connection is closed. */
 export const MAX_QUEUED_BYTES = 64 << 20;
 /** Late replies that are still expected after their request timed out; beyond it the peer is taken for dead. */

@@ -37,6 +37,7 @@ import {
   MAX_ABANDONED,
   MAX_INCOMING,
   MAX_INCOMING_BLOCKED,
+  MAX_INCOMING_BYTES,
   MAX_MSG_FDS,
   MAX_PENDING,
   MAX_QUEUED_BYTES,
@@ -117,6 +118,8 @@ export interface ProxyOptions {
 
 /** A request that is waiting for its turn or its reply. */
 interface Pending {
+  /** Set once it is sent. */
+  id: number | undefined;
   readonly command: number;
   readonly doing: string | (() => string) | undefined;
   readonly maxReplyFds: number;
@@ -132,7 +135,6 @@ interface Pending {
 
 /** A request that waits until fewer are in flight. */
 interface Waiting {
-  readonly pending: Pending;
   readonly payload: Uint8Array | undefined;
   readonly options: RequestOptions;
 }
@@ -165,10 +167,11 @@ export class VfioProxy implements Disposable {
   #hasPosted = false;
   readonly #pending = new Map<number, Pending>();
   readonly #abandoned = new Map<number, number>(); // message id -> command, of requests that ended without a reply
-  #waiting: Waiting[] = [];
+  readonly #waiting = new Map<Pending, Waiting>(); // in their order
   #asyncPending = 0; // asynchronous ones among #pending and #waiting
 
   #incoming: Message[] = [];
+  #incomingBytes = 0;
   #handling = false;
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
@@ -212,7 +215,7 @@ export class VfioProxy implements Disposable {
 
   /** Requests that have not ended. */
   get pendingCount(): number {
-    return this.#pending.size + this.#waiting.length;
+    return this.#pending.size + this.#waiting.size;
   }
 
   /** What is accepted from the peer, as negotiated. */
@@ -248,35 +251,36 @@ export class VfioProxy implements Disposable {
    */
   requestSync(command: number, payload?: Uint8Array, options: RequestOptions = {}): Message {
     const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
-    const deadline = monotonicMs() + timeoutMs;
     this.#assertSendable(options);
-    if (this.#viewsInUse) this.#keepViews();
-    const pending = makePending(command, options, timeoutMs, deadline, undefined);
-    if (this.#isFull) this.#waitForRoom(pending);
-    const id = this.#send(pending, payload, options);
+    const pending = makePending(command, options, timeoutMs, undefined);
+    const waits = this.#isFull;
+    if (waits) {
+      payload = payload?.slice(); // handlers run meanwhile, and may use the caller's buffers
+      options = ownData(options);
+      this.#waitForRoom(pending);
+    }
+    this.#send(pending, payload, options);
     this.#flush();
     // Nearly always this one receive brings the reply. What was not sent yet can't be answered, though.
-    if (!pending.isDone && !this.#stream.isBlocked && this.twin === undefined) {
+    if (!pending.isDone && !waits && !this.#stream.isBlocked && this.twin === undefined) {
       this.#receive(Math.min(timeoutMs, MAX_BLOCK_MS));
     }
-    if (!pending.isDone) this.#waitFor(id, pending);
+    if (!pending.isDone) this.#waitFor(pending);
     if (pending.error !== undefined) throw pending.error;
     return pending.reply!;
   }
 
   /** Blocks until a request has ended whose reply did not come with the first receive. */
-  #waitFor(id: number, pending: Pending): void {
+  #waitFor(pending: Pending): void {
     const { deadline, timeoutMs } = pending;
     while (!pending.isDone) {
       const remaining = deadline - monotonicMs();
       if (remaining <= 0) {
-        return this.#abandon(id, pending, timeoutError(pending, this.#peer));
+        return this.#abandon(pending, timeoutError(pending, this.#peer));
       }
       // The rest of a large message, or what follows the command that a peer has just sent: receiving goes on, without a poll
       // before it, as long as the wait gets only a little longer by that.
-      const isSoon = this.#stream.isReceivingLarge
-        ? remaining > timeoutMs / 2
-        : remaining >= timeoutMs * 0.98 && this.twin === undefined;
+      const isSoon = remaining >= timeoutMs * 0.98 && this.twin === undefined;
       if (isSoon && !this.#stream.isBlocked) {
         this.#receive(Math.min(timeoutMs, MAX_BLOCK_MS));
       } else this.#waitReady(remaining);
@@ -301,29 +305,25 @@ export class VfioProxy implements Disposable {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       this.#assertSendable(options);
-      let id: number | undefined;
-      const onAbort = () => this.#abandon(id, pending, signal!.reason);
+      const onAbort = () => this.#abandon(pending, signal!.reason);
       const settle = (reply: Message | undefined, error: Error | undefined) => {
         this.#asyncPending--;
         signal?.removeEventListener("abort", onAbort);
         if (reply !== undefined) resolve(reply);
         else reject(error);
       };
-      const deadline = monotonicMs() + timeoutMs;
-      const pending = makePending(command, options, timeoutMs, deadline, settle);
+      const pending = makePending(command, options, timeoutMs, settle);
       this.#asyncPending++;
       signal?.addEventListener("abort", onAbort, { once: true });
-      if (this.#isFull || this.#waiting.length > 0) {
-        const { data } = options;
-        this.#waiting.push({
-          pending,
+      if (this.#isFull || this.#waiting.size > 0) {
+        this.#waiting.set(pending, {
           payload: payload?.slice(),
-          options: data ? { ...options, data: data.slice() } : options,
+          options: ownData(options),
         });
       } else {
-        id = this.#trySend(pending, payload, options);
+        this.#trySend(pending, payload, options);
       }
-      this.#watchDeadline(deadline);
+      this.#watchDeadline(pending.deadline);
       this.#scheduleFlush();
     });
   }
@@ -341,8 +341,13 @@ export class VfioProxy implements Disposable {
     options: Pick<RequestOptions, "data" | "fds"> = {},
   ): void {
     this.#assertSendable(options);
+    if (this.#waiting.size > 0) return this.#postLater(command, payload, options);
     if (this.window === 1) return this.#postAlone(command, payload, options);
-    if (this.#stream.queuedBytes > POST_HIGH_WATER) this.flushSync();
+    if (this.#stream.queuedBytes > POST_HIGH_WATER) {
+      payload = payload?.slice();
+      options = ownData(options);
+      this.flushSync();
+    }
     const id = this.#nextPostedId;
     this.#nextPostedId = id === 0xffff ? POSTED_IDS : id + 1;
     this.#hasPosted = true;
@@ -402,7 +407,6 @@ export class VfioProxy implements Disposable {
     const deadline = monotonicMs() + timeoutMs;
     for (let remaining = timeoutMs;; remaining = deadline - monotonicMs()) {
       this.#assertConnected();
-      if (this.#viewsInUse) this.#keepViews();
       this.#flush(); // what was posted may be what causes that which is waited for
       const ready = this.#waitReady(Math.max(0, remaining), fds);
       if (ready >= 0) return ready;
@@ -420,7 +424,6 @@ export class VfioProxy implements Disposable {
     const deadline = monotonicMs() + timeoutMs;
     for (let remaining = timeoutMs; remaining > 0; remaining = deadline - monotonicMs()) {
       this.#assertConnected();
-      if (this.#viewsInUse) this.#keepViews();
       this.#flush();
       this.#waitReady(remaining);
     }
@@ -477,30 +480,31 @@ export class VfioProxy implements Disposable {
     }
   }
 
+  /** Behind requests that wait for their turn, it waits, too; by then it may as well be answered. */
+  #postLater(command: number, payload: Uint8Array | undefined, options: RequestOptions): void {
+    this.request(command, payload, options).catch(() => {});
+  }
+
   /** Writes the message and makes the request pending. */
-  #send(pending: Pending, payload: Uint8Array | undefined, options: RequestOptions): number {
+  #send(pending: Pending, payload: Uint8Array | undefined, options: RequestOptions): void {
     const fds = options.fds?.map((fd) => fd.fd); // throws for a closed one, before anything is under way
     const id = this.#allocateId();
+    pending.id = id;
     this.#pending.set(id, pending);
     try {
       this.#stream.write(id, pending.command, MessageFlags.COMMAND, 0, payload, options.data, fds);
     } catch (error) {
+      if (!isFailure(error)) this.#pending.delete(id); // not sent, as for want of descriptors
       this.#failed(error);
     }
-    return id;
   }
 
   /** As `#send`; what is thrown (a closed descriptor among `fds`) ends the request. */
-  #trySend(
-    pending: Pending,
-    payload: Uint8Array | undefined,
-    options: RequestOptions,
-  ): number | undefined {
+  #trySend(pending: Pending, payload: Uint8Array | undefined, options: RequestOptions): void {
     try {
-      return this.#send(pending, payload, options);
+      this.#send(pending, payload, options);
     } catch (error) {
       this.#complete(pending, undefined, error as Error);
-      return undefined;
     }
   }
 
@@ -524,12 +528,11 @@ export class VfioProxy implements Disposable {
   }
 
   /** Ends a request without its reply, which is dropped if it comes later. */
-  #abandon(id: number | undefined, pending: Pending, error: Error): void {
+  #abandon(pending: Pending, error: Error): void {
     if (pending.isDone) return;
-    if (id === undefined) id = this.#idOf(pending);
-    if (id === undefined) {
-      this.#waiting = this.#waiting.filter((waiting) => waiting.pending !== pending);
-    } else {
+    const { id } = pending;
+    if (id === undefined) this.#waiting.delete(pending);
+    else {
       this.#pending.delete(id);
       this.#abandoned.set(id, pending.command);
       if (pending.into !== undefined) this.#stream.forget(id);
@@ -544,21 +547,14 @@ export class VfioProxy implements Disposable {
     this.#updateWatch();
   }
 
-  #idOf(pending: Pending): number | undefined {
-    for (const [id, other] of this.#pending) if (other === pending) return id;
-    return undefined;
-  }
-
   /** Requests that waited for their turn leave, as far as there is room. */
   #sendWaiting(): void {
-    let sent = 0;
-    while (sent < this.#waiting.length && !this.#isFull && this.#state === "CONNECTED") {
-      const { pending, payload, options } = this.#waiting[sent++]!;
+    for (const [pending, { payload, options }] of this.#waiting) {
+      if (this.#isFull || this.#state !== "CONNECTED") return;
+      this.#waiting.delete(pending);
       this.#trySend(pending, payload, options);
+      this.#scheduleFlush();
     }
-    if (sent === 0) return;
-    this.#waiting.splice(0, sent);
-    this.#scheduleFlush();
   }
 
   #waitForRoom(pending: Pending): void {
@@ -592,7 +588,6 @@ export class VfioProxy implements Disposable {
     const revents = set.revents(fds.length);
     const twinRevents = hasTwin ? set.revents(fds.length + 1) : 0;
     if (twinRevents !== 0) {
-      if (twin!.#viewsInUse) twin!.#keepViews();
       twin!.#drain(twinRevents);
     }
     if (revents !== 0) this.#drain(revents);
@@ -634,16 +629,17 @@ export class VfioProxy implements Disposable {
    */
   #receive(timeoutMs: number): void {
     if (this.#state !== "CONNECTED") return;
+    if (this.#viewsInUse) this.#keepViews();
     try {
       this.#stream.receive(timeoutMs);
     } catch (error) {
       this.#failed(error);
     }
     this.#takeMessages(MAX_INCOMING_BLOCKED);
-    if (this.#incoming.length >= MAX_INCOMING_BLOCKED) {
+    if (!this.#hasRoom(MAX_INCOMING_BLOCKED)) {
       this.#fail(
         new ProtocolError(
-          `The ${this.#peer} sent ${MAX_INCOMING_BLOCKED} requests without waiting for an answer`,
+          `The ${this.#peer} sent ${this.#incoming.length} requests without waiting for an answer`,
         ),
       );
     }
@@ -654,18 +650,18 @@ export class VfioProxy implements Disposable {
     let wasFull: boolean;
     do {
       try {
-        while (this.#incoming.length < maxIncoming) {
+        while (this.#hasRoom(maxIncoming)) {
           const message = this.#stream.next();
           if (message === undefined) break;
           this.#dispatch(message);
         }
-        if (this.#waiting.length > 0) this.#sendWaiting();
+        if (this.#waiting.size > 0) this.#sendWaiting();
       } catch (error) {
         this.#failed(error);
       }
-      wasFull = this.#incoming.length >= maxIncoming;
+      wasFull = !this.#hasRoom(maxIncoming);
       this.#serve();
-    } while (wasFull && this.#incoming.length < maxIncoming && this.#state === "CONNECTED");
+    } while (wasFull && this.#hasRoom(maxIncoming) && this.#state === "CONNECTED");
   }
 
   /**
@@ -673,7 +669,7 @@ export class VfioProxy implements Disposable {
    * its own rather than in a function that is passed along: that costs a tenth of a round trip.)
    */
   #failed(error: unknown): void {
-    if (!(error instanceof ProtocolError || error instanceof ConnectionError)) throw error;
+    if (!isFailure(error)) throw error;
     this.#refuse(error);
     this.#takeLastWords(error);
     this.#fail(error);
@@ -727,9 +723,14 @@ export class VfioProxy implements Disposable {
 
   /** Whether something is awaited from the socket. */
   get #isListening(): boolean {
-    return this.#state === "CONNECTED" && this.#incoming.length < this.#maxIncoming &&
+    return this.#state === "CONNECTED" && this.#hasRoom(this.#maxIncoming) &&
       (this.#serving || this.#isFollowing || this.#asyncPending > 0 || this.#attendants.size > 0) &&
       !this.#isCongested;
+  }
+
+  /** Whether one more command may wait: `maxIncoming` are bounded, and what they hold together. */
+  #hasRoom(maxIncoming: number): boolean {
+    return this.#incoming.length < maxIncoming && this.#incomingBytes < MAX_INCOMING_BYTES;
   }
 
   /** How many commands may wait. While a reply is awaited as well, perhaps by the handler, it may be behind many of them. */
@@ -788,13 +789,12 @@ export class VfioProxy implements Disposable {
     this.#deadline = Infinity;
     const now = monotonicMs();
     let next = Infinity;
-    const expire = (id: number | undefined, pending: Pending) => {
-      if (pending.settle === undefined) return; // its own thread of control looks at the clock
-      if (pending.deadline <= now) this.#abandon(id, pending, timeoutError(pending, this.#peer));
+    // All of them beforehand: where one ends, another one that waited is sent.
+    for (const pending of [...this.#pending.values(), ...this.#waiting.keys()]) {
+      if (pending.isDone || pending.settle === undefined) continue; // a blocked caller looks at the clock itself
+      if (pending.deadline <= now) this.#abandon(pending, timeoutError(pending, this.#peer));
       else next = Math.min(next, pending.deadline);
-    };
-    for (const [id, pending] of [...this.#pending]) expire(id, pending);
-    for (const { pending } of [...this.#waiting]) expire(undefined, pending);
+    }
     if (this.#state === "CONNECTED") this.#watchDeadline(next);
   }
 
@@ -806,7 +806,9 @@ export class VfioProxy implements Disposable {
     if (message.isError && this.#pending.get(message.messageId)?.command === message.command) {
       return this.#dispatchReply(message);
     }
+    if (this.#state !== "CONNECTED") return message.discardFds();
     this.#incoming.push(message);
+    this.#incomingBytes += message.payloadSize;
   }
 
   #dispatchReply(message: Message): void {
@@ -845,7 +847,11 @@ export class VfioProxy implements Disposable {
       return;
     }
     message.keepFds(maxFds);
-    this.#complete(pending, pending.settle === undefined ? message : message.own(), undefined);
+    // A view will do for a blocked caller, unless a handler is under way: then there may be another one, who receives before this one reads.
+    const { twin } = this;
+    const isNested = this.#handling || (twin !== undefined && twin.#handling);
+    const isView = pending.settle === undefined && !isNested;
+    this.#complete(pending, isView ? message : message.own(), undefined);
   }
 
   /** Whether a reply that nobody waits for is explained: its request timed out, or did not want one. */
@@ -869,6 +875,7 @@ export class VfioProxy implements Disposable {
         return;
       }
       const message = this.#incoming.shift()!;
+      this.#incomingBytes -= message.payloadSize;
       this.#handling = true;
       const request = new Incoming(message, (reply) => this.#answer(message, reply));
       this.#viewsInUse = true;
@@ -954,10 +961,11 @@ export class VfioProxy implements Disposable {
     this.#stream.close();
     for (const message of this.#incoming) message.discardFds();
     this.#incoming = [];
+    this.#incomingBytes = 0;
     const error = cause ?? new ConnectionError(`The connection to the ${this.#peer} was closed`);
-    const unfinished = [...this.#pending.values(), ...this.#waiting.map(({ pending }) => pending)];
+    const unfinished = [...this.#pending.values(), ...this.#waiting.keys()];
     this.#pending.clear();
-    this.#waiting = [];
+    this.#waiting.clear();
     this.#abandoned.clear();
     const attendants = [...this.#attendants];
     this.#attendants.clear();
@@ -1021,20 +1029,33 @@ class Incoming implements IncomingRequest {
   }
 }
 
+/** Whether an error ends the connection. */
+function isFailure(error: unknown): error is Error {
+  return error instanceof ProtocolError || error instanceof ConnectionError;
+}
+
+/** Options whose data are nobody else's. */
+function ownData<T extends RequestOptions>(options: T): T {
+  return options.data ? { ...options, data: options.data.slice() } : options;
+}
+
 function makePending(
   command: number,
   options: RequestOptions,
   timeoutMs: number,
-  deadline: number,
   settle: Pending["settle"],
 ): Pending {
+  if (Number.isNaN(timeoutMs)) {
+    throw new RangeError("A timeout is a number of milliseconds, not NaN");
+  }
   return {
+    id: undefined,
     command,
     doing: options.doing,
     maxReplyFds: options.maxReplyFds ?? 0,
     into: options.into,
     timeoutMs,
-    deadline,
+    deadline: monotonicMs() + timeoutMs,
     settle,
     reply: undefined,
     error: undefined,

@@ -225,8 +225,7 @@ export class MessageStream {
   #placed: Placed | undefined;
   #spare: { buffer: IoBuffer; message: Message } | undefined; // of the last large message, to be received into again
   #receipt: Receipt | undefined;
-  #fds: OwnedFd[] = []; // of the message that is incomplete; see `receive`
-  #fdsEnd = 0; // position in #small after the byte they came with
+  #fds: { fds: OwnedFd[]; end: number }[] = []; // of messages not taken yet; `end`: position in #small after the byte they came with
 
   // To be sent: #backlog first, then #batch up to #batchEnd.
   readonly #batch = new IoBuffer(BATCH_SIZE);
@@ -298,7 +297,7 @@ export class MessageStream {
     if (this.#start === 0) return;
     if (this.#start < this.#end) this.#small.bytes.copyWithin(0, this.#start, this.#end);
     this.#end -= this.#start;
-    this.#fdsEnd -= this.#start;
+    for (const came of this.#fds) came.end -= this.#start;
     this.#start = 0;
   }
 
@@ -309,18 +308,26 @@ export class MessageStream {
   #keepFds(): void {
     const came = this.#socket.receivedFds;
     this.#socket.receivedFds = [];
-    this.#fds.push(...came);
-    this.#fdsEnd = this.#end;
+    this.#fds.push({ fds: [...came], end: this.#end });
     if (this.#socket.fdsLost) {
       throw new ProtocolError(
         `File descriptors that the ${this.#peer} passed were lost (MSG_CTRUNC): it passed too many, or this process has too many open`,
       );
     }
-    if (this.#fds.length > this.limits.maxFds) {
-      throw new ProtocolError(
-        `The ${this.#peer} passed ${this.#fds.length} file descriptors with a message, ${this.limits.maxFds} are allowed`,
-      );
-    }
+    if (came.length > this.limits.maxFds) throw this.#tooManyFds(came.length);
+  }
+
+  #tooManyFds(count: number): ProtocolError {
+    return new ProtocolError(
+      `The ${this.#peer} passed ${count} file descriptors with a message, ${this.limits.maxFds} are allowed`,
+    );
+  }
+
+  /** There is no whole message now. Descriptors that are left belong to the one that is incomplete. */
+  #incomplete(): undefined {
+    if (this.#fds.length === 0) return;
+    const count = this.#fds.reduce((sum, { fds }) => sum + fds.length, 0);
+    if (count > this.limits.maxFds) throw this.#tooManyFds(count);
   }
 
   /**
@@ -335,14 +342,14 @@ export class MessageStream {
     const available = this.#end - start;
     if (available < HEADER_SIZE) {
       if (available === 0) this.#start = this.#end = 0;
-      return undefined;
+      return this.#incomplete();
     }
     const { view, bytes } = this.#small;
     const size = view.getUint32(start + SIZE_AT, true);
     this.#checkHeader(view, start, size);
     if (available < size) {
       if (size > RECEIVE_SIZE) this.#beginLarge(size);
-      return undefined;
+      return this.#incomplete();
     }
     const end = start + size;
     this.#receipt ??= new Receipt(bytes, this.#end);
@@ -413,31 +420,29 @@ export class MessageStream {
   }
 
   #nextPlaced({ head, data, end }: Placed): Message | undefined {
-    if (end < data.length) return undefined;
+    if (end < data.length) return this.#incomplete();
     this.#placed = undefined;
-    const fds = this.#fds;
-    this.#fds = [];
     const view = new DataView(head.buffer);
-    return new Message(head, view, 0, head.length, fds, undefined, true);
+    return new Message(head, view, 0, head.length, this.#claimFds(Infinity), undefined, true);
   }
 
   #nextLarge(large: IoBuffer): Message | undefined {
     const size = this.#largeSize;
-    if (this.#largeEnd < size) return undefined;
+    if (this.#largeEnd < size) return this.#incomplete();
     this.#large = undefined;
-    const fds = this.#fds;
-    this.#fds = [];
-    const message = new Message(large.bytes, large.view, 0, size, fds);
+    const message = new Message(large.bytes, large.view, 0, size, this.#claimFds(Infinity));
     if (large.length <= MAX_SPARE) this.#spare = { buffer: large, message };
     this.trace?.("received", message.bytes, message.fdCount);
     return message;
   }
 
   #claimFds(end: number): readonly OwnedFd[] {
-    if (this.#fds.length === 0 || this.#fdsEnd > end) return NO_FDS;
-    const fds = this.#fds;
-    this.#fds = [];
-    return fds;
+    if (this.#fds.length === 0) return NO_FDS;
+    const fds: OwnedFd[] = [];
+    while (this.#fds.length > 0 && this.#fds[0]!.end <= end) fds.push(...this.#fds.shift()!.fds);
+    if (fds.length <= this.limits.maxFds) return fds;
+    closeAll(fds);
+    throw this.#tooManyFds(fds.length);
   }
 
   #checkHeader(view: DataView, start: number, size: number): void {
@@ -605,7 +610,7 @@ export class MessageStream {
 
   /** Closes the socket and every descriptor that was not handed on. What is queued is not sent. */
   close(): void {
-    closeAll(this.#fds);
+    for (const { fds } of this.#fds) closeAll(fds);
     this.#fds = [];
     for (const chunk of this.#backlog) closeAll(chunk.fds);
     this.#backlog = [];

@@ -44,8 +44,13 @@ Deno.test("ffi/ imports nothing but ffi/", () => {
   assertEquals(violations(sources("ffi"), /^ffi\//), []);
 });
 
-Deno.test("lib/ imports lib/ and ffi/ only", () => {
-  assertEquals(violations(sources("lib"), /^(lib|ffi)\//), []);
+Deno.test("lib/ imports lib/ and ffi/ only; register maps, which are files, a parser and a checker too", () => {
+  const [maps, others] = [true, false].map((isMap) =>
+    sources("lib").filter((path) => path.startsWith("lib/registers/") === isMap)
+  );
+  assertEquals(violations(others!, /^(lib|ffi)\//), []);
+  const packages = /^(lib\/.*|yaml|valibot|@valibot\/to-json-schema|node:process)$/;
+  assertEquals(violations(maps!, packages), []);
 });
 
 Deno.test("lib/wire/ is pure: of the rest it takes errors, limits and the table of errnos", () => {

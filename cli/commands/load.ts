@@ -19,6 +19,7 @@ import type { Context } from "../context.ts";
 import { Unfinished } from "../failure.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 import { Progress, transferText } from "../progress.ts";
+import { openFile, readExactly } from "../source.ts";
 import { findRegion, parseRegion, viaOption } from "../target.ts";
 
 /** Options of {@linkcode run}. */
@@ -92,23 +93,4 @@ export async function run(
       } of ${region.name} stay as they are\n`,
     );
   }
-}
-
-function openFile(path: string): Deno.FsFile {
-  try {
-    return Deno.openSync(path);
-  } catch (cause) {
-    throw new Error(`Cannot open ${path}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-/** The next bytes of the file, which must have so many. */
-function readExactly(file: Deno.FsFile, path: string, count: number): Uint8Array {
-  const bytes = new Uint8Array(count);
-  for (let at = 0; at < count;) {
-    const got = file.readSync(bytes.subarray(at));
-    if (got === null) throw new Error(`Cannot read ${path}: it has become shorter`);
-    at += got;
-  }
-  return bytes;
 }

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { Argument, Command, Option } from "@commander-js/extra-typings";
-import { type Address, parseAddress } from "../../lib/address.ts";
+import { Command, Option } from "@commander-js/extra-typings";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
 import type { Via } from "../../lib/region.ts";
 import { argument } from "../argument.ts";
@@ -17,6 +16,7 @@ import {
 } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { parseDuration } from "../duration.ts";
+import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../map.ts";
 import { Progress, spinner } from "../progress.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../target.ts";
 import {
@@ -46,10 +46,9 @@ export function command(context: Context) {
         `mask selects; then shows all of it. Fails if that does not happen in time.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
-    .addArgument(new Argument("<address>", "what to read").argParser(argument(parseAddress)))
+    .argument("<address>", "what to read")
     .addOption(
       new Option("--equals <value[:mask]>", "what to wait for, as 0x1 or 0b10:0b11")
-        .argParser(argument(parseMaskedValue))
         .makeOptionMandatory(),
     )
     .addOption(
@@ -62,16 +61,25 @@ export function command(context: Context) {
         .default(1, "1ms")
         .argParser(argument(parseDuration)),
     )
+    .addOption(mapOption())
     .addOption(viaOption())
     .addOption(pciEnableOption())
     .addOption(verboseOption())
-    .action((socket, address, options, self) => {
+    .action(async (socket, text, options, self) => {
+      const parse = await placeParser(context, self, options.map);
+      const address = parseArguments(self, "address", [text], parse)[0]!;
+      const invalid = `option '--equals <value[:mask]>' argument '${options.equals}' is invalid.`;
+      const equals = orUsage(
+        self,
+        invalid,
+        () => (address.named?.parseValue ?? parseMaskedValue)(options.equals),
+      );
       try {
-        checkFits(options.equals, address.width ?? DEFAULT_WIDTH);
+        checkFits(equals, address.width ?? DEFAULT_WIDTH);
       } catch (error) {
         self.error(`error: ${(error as Error).message}: ${address.text} has no more`);
       }
-      return run(context, socket, address, options);
+      await run(context, socket, address, { ...options, equals });
     });
 }
 
@@ -79,7 +87,7 @@ export function command(context: Context) {
 export async function run(
   context: Context,
   socket: string,
-  address: Address,
+  address: Place,
   options: PollOptions,
 ): Promise<void> {
   const { equals, timeout, interval, via, verbose } = options;
@@ -99,11 +107,12 @@ export async function run(
     last = formatValue(value, width);
     return matches(value, equals);
   };
-  await region.pollAsync(offset, width, isThere, {
+  const value = await region.pollAsync(offset, width, isThere, {
     timeoutMs: timeout,
     intervalMs: interval,
     signal: context.signal,
     ...(via && { via }),
   });
-  context.out.write(`${last}\n`);
+  const lines = [last, ...address.named?.lines(value) ?? []];
+  context.out.write(`${lines.join("\n")}\n`);
 }

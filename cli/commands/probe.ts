@@ -20,6 +20,10 @@ export function command(context: Context) {
     .argument("<socket>", "path of the server's socket")
     .addOption(new Option("--json", "write one JSON object").conflicts("lspci"))
     .option("--lspci", "write the configuration space for lspci -F FILE -vv")
+    .addOption(
+      new Option("--io-fds", "ask for I/O file descriptors too: a server that knows none may fail")
+        .conflicts("lspci"),
+    )
     .addOption(verboseOption())
     .addOption(timeoutOption())
     .action((socket, options) => run(context, socket, options));

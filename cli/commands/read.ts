@@ -4,10 +4,9 @@
  * @module
  */
 
-import { Argument, Command, Option } from "@commander-js/extra-typings";
-import { type Address, parseAddress } from "../../lib/address.ts";
+import { Command, Option } from "@commander-js/extra-typings";
 import type { Via } from "../../lib/region.ts";
-import { argument, argumentList } from "../argument.ts";
+import { argument } from "../argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
@@ -16,6 +15,9 @@ import {
   verboseOption,
 } from "../connection.ts";
 import type { Context } from "../context.ts";
+import { valuesOf } from "../hexdump.ts";
+import { writeBigint } from "../json.ts";
+import { mapOption, type Named, parseArguments, type Place, placeParser } from "../map.ts";
 import { type Reading, readingJson, readingLines, takeReading } from "../reading.ts";
 import { ADDRESS_HELP, findTarget, viaOption } from "../target.ts";
 import { type Base, parseCount } from "../value.ts";
@@ -42,9 +44,7 @@ export function command(context: Context) {
         `that are read together.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
-    .addArgument(
-      new Argument("<address...>", "what to read").argParser(argumentList(parseAddress)),
-    )
+    .argument("<address...>", "what to read")
     .addOption(
       new Option("--count <number>", "read so many values or bytes").argParser(
         argument(parseCount),
@@ -56,18 +56,22 @@ export function command(context: Context) {
         .default("hex" as const),
     )
     .addOption(new Option("--json", "the same as --format json").conflicts("format"))
+    .addOption(mapOption())
     .addOption(viaOption())
     .addOption(pciEnableOption())
     .addOption(verboseOption())
     .addOption(timeoutOption())
-    .action((socket, addresses, options) => run(context, socket, addresses, options));
+    .action(async (socket, texts, options, self) => {
+      const parse = await placeParser(context, self, options.map);
+      await run(context, socket, parseArguments(self, "address", texts, parse), options);
+    });
 }
 
 /** Reads at `addresses` on the device behind `socket` and shows what is there. */
 export async function run(
   context: Context,
   socket: string,
-  addresses: readonly Address[],
+  addresses: readonly Place[],
   options: ReadOptions,
 ): Promise<void> {
   using connection = await connectTo(context, socket, options);
@@ -77,21 +81,28 @@ export async function run(
   const labelWidth = Math.max(...addresses.map(({ text }) => text.length)) + 1;
   const format = options.json ? "json" : options.format;
   for (const [i, target] of targets.entries()) {
-    const reading = await takeReading(target, { ...options, width: addresses[i]!.width });
-    show(context, reading, format, addresses.length > 1 ? labelWidth : undefined);
+    const { width, named } = addresses[i]!;
+    const reading = await takeReading(target, { ...options, width });
+    show(context, { ...reading, named }, format, addresses.length > 1 ? labelWidth : undefined);
   }
 }
 
 /** Shows a reading, with its address before it if that is to have a width. */
 function show(
   { out }: Context,
-  reading: Reading,
+  reading: Reading & { named: Named | undefined },
   format: ReadOptions["format"],
   labelWidth: number | undefined,
 ): void {
   if (format === "raw") return out.writeBytes(reading.bytes);
-  if (format === "json") return out.write(`${JSON.stringify(readingJson(reading))}\n`);
+  const value = reading.kind === "value" ? valuesOf(reading.bytes, reading.width)[0] : undefined;
+  const named = value === undefined ? undefined : reading.named;
+  if (format === "json") {
+    const json = { ...readingJson(reading), ...(named && { fields: named.fields(value!) }) };
+    return out.write(`${JSON.stringify(json, writeBigint)}\n`);
+  }
   const lines = readingLines(reading, format);
+  if (format === "hex" && named !== undefined) lines.push(...named.lines(value!));
   const label = `${reading.text}:`;
   if (labelWidth !== undefined) {
     if (reading.kind === "value") lines[0] = `${label.padEnd(labelWidth)} ${lines[0]}`;

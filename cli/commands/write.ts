@@ -4,10 +4,11 @@
  * @module
  */
 
-import { Argument, Command } from "@commander-js/extra-typings";
-import { type Address, parseAddress } from "../../lib/address.ts";
+import { Command, Option } from "@commander-js/extra-typings";
+import { parseAddress } from "../../lib/address.ts";
+import type { Device } from "../../lib/device.ts";
 import type { Via, Width } from "../../lib/region.ts";
-import { argumentList } from "../argument.ts";
+import { argument } from "../argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
@@ -16,6 +17,7 @@ import {
   verboseOption,
 } from "../connection.ts";
 import type { Context } from "../context.ts";
+import { mapOption, parseArguments, type Place, type PlaceParser, placeParser } from "../map.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target, viaOption } from "../target.ts";
 import {
   checkFits,
@@ -27,7 +29,10 @@ import {
 } from "../value.ts";
 
 /** Options of {@linkcode run}. */
-export interface WriteOptions extends ConnectionOptions {
+export interface WriteOptions extends ConnectionOptions, AssignOptions {}
+
+/** How registers are written. */
+export interface AssignOptions {
   /** Ask for no answers. */
   posted?: true | undefined;
   /** Read back and compare. */
@@ -38,7 +43,7 @@ export interface WriteOptions extends ConnectionOptions {
 
 /** What is to be where. */
 export interface Assignment extends MaskedValue {
-  readonly address: Address;
+  readonly address: Place;
   readonly width: Width;
 }
 
@@ -51,34 +56,44 @@ export function command(context: Context) {
         `decimal, or 0x, 0o or 0b with digits; _ may stand between digits.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
-    .addArgument(
-      new Argument("<address=value...>", "what to write").argParser(
-        argumentList(parseAssignment),
-      ),
-    )
+    .argument("<address=value...>", "what to write")
     .option("--posted", "ask for no answers: an error is not heard of")
     .option("--verify", "read each back, and fail if it is not as written")
+    .addOption(mapOption())
     .addOption(viaOption())
     .addOption(pciEnableOption())
     .addOption(verboseOption())
     .addOption(timeoutOption())
-    .action((socket, assignments, options) => run(context, socket, assignments, options));
+    .action(async (socket, texts, options, self) => {
+      const place = await placeParser(context, self, options.map);
+      const parse = (text: string) => parseAssignment(text, place);
+      await run(context, socket, parseArguments(self, "address=value", texts, parse), options);
+    });
+}
+
+/** `--write`, for commands that do something else besides. What it takes is given to `take`, one after another. */
+export function writeOption(take: (assignment: Assignment) => unknown) {
+  return new Option(
+    "--write <address=value>",
+    "then write a register, as vfu write does; repeatable",
+  )
+    .argParser(argument((text) => take(parseAssignment(text))));
 }
 
 /**
- * Reads `ADDRESS=VALUE` or `ADDRESS=VALUE:MASK`.
+ * Reads `ADDRESS=VALUE` or `ADDRESS=VALUE:MASK`, the address by `place`, which may know what names stand for.
  *
  * @throws {SyntaxError} if it is neither
  * @throws {RangeError} if the register is too narrow for the value
  */
-export function parseAssignment(text: string): Assignment {
+export function parseAssignment(text: string, place: PlaceParser = parseAddress): Assignment {
   const at = text.indexOf("=");
   if (at < 0) {
     throw new SyntaxError(`"${text}" is no assignment; write ADDRESS=VALUE, as bar0+0x14.l=1`);
   }
-  const address = parseAddress(text.slice(0, at));
+  const address = place(text.slice(0, at));
   const width = address.width ?? DEFAULT_WIDTH;
-  const masked = parseMaskedValue(text.slice(at + 1));
+  const masked = (address.named?.parseValue ?? parseMaskedValue)(text.slice(at + 1));
   checkFits(masked, width);
   return { address, width, ...masked };
 }
@@ -91,7 +106,15 @@ export async function run(
   options: WriteOptions,
 ): Promise<void> {
   using connection = await connectTo(context, socket, options);
-  const { device } = connection;
+  await assignAll(connection.device, assignments, options);
+}
+
+/** Writes what `assignments` say. */
+export async function assignAll(
+  device: Device,
+  assignments: readonly Assignment[],
+  options: AssignOptions = {},
+): Promise<void> {
   // All are found before any is written.
   const targets = [];
   for (const { address } of assignments) targets.push(await findTarget(device, address));
@@ -102,13 +125,16 @@ export async function run(
 async function assign(
   { text, region, offset }: Target,
   assignment: Assignment,
-  { posted, verify, via }: WriteOptions,
+  { posted, verify, via }: AssignOptions,
 ): Promise<void> {
-  const { width, value, mask } = assignment;
+  const { address, width, value, mask } = assignment;
   const access = via === undefined ? {} : { via };
   const write = { ...access, posted: posted === true };
   if (mask === undefined) await region.writeWidthAsync(offset, width, value, write);
-  else await region.modifyAsync(offset, width, mask, value, write);
+  else {
+    const changed = mask | (address.named?.spared ?? 0n);
+    await region.modifyAsync(offset, width, changed, value, write);
+  }
   if (!verify) return;
   const found = await region.readWidthAsync(offset, width, access);
   if (matches(found, assignment)) return;

@@ -6,6 +6,7 @@
 
 import type { Device, DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
 import { RemoteError } from "../../lib/errors.ts";
+import type { RegionIoFd } from "../../lib/io_fds.ts";
 import {
   CONFIG_HEADER_SIZE,
   type ConfigSpace,
@@ -52,12 +53,16 @@ export interface Probe {
   readonly irqs: readonly Indexed<IrqInfo>[];
   /** Its PCI view; undefined if it is no PCI device or has no configuration space. */
   readonly pci: Answer<PciView> | undefined;
+  /** What stands in for parts of its regions, by region index; undefined if that was not asked. */
+  readonly ioFds: ReadonlyMap<number, readonly RegionIoFd[]> | undefined;
 }
 
 /** How to ask. */
 export interface ProbeDeviceOptions {
   /** Whether those bytes of configuration space that say nothing may be left out. */
   sparse?: boolean;
+  /** Whether to ask for the I/O descriptors of the regions. A server that does not know the question may get out of step. */
+  ioFds?: boolean;
 }
 
 /**
@@ -101,7 +106,24 @@ async function askAll(
   const pci = config && "value" in config
     ? { value: pciView(config.value, regionSizes, await opening) }
     : config;
-  return { negotiated: device.negotiated, info, regions, irqs, pci };
+  const ioFds = options.ioFds ? await askIoFds(device, regions) : undefined;
+  return { negotiated: device.negotiated, info, regions, irqs, pci, ioFds };
+}
+
+/** Asks for the I/O descriptors of each region that is there. They are closed; a refusal means that there are none. */
+async function askIoFds(
+  device: Device,
+  regions: Probe["regions"],
+): Promise<ReadonlyMap<number, readonly RegionIoFd[]>> {
+  const found = new Map<number, readonly RegionIoFd[]>();
+  for (const region of regions) {
+    if (!("value" in region) || region.value.size === 0n) continue;
+    const answer = await ask(device.regionIoFds(region.index));
+    if (!("value" in answer)) continue;
+    using ioFds = answer.value;
+    if (ioFds.entries.length > 0) found.set(region.index, ioFds.entries);
+  }
+  return found;
 }
 
 /** Asks about every index below `count` at once. */

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { RegionIoFd } from "../../lib/io_fds.ts";
+
 /** The names of the bits that are set, in lower case, in the order of the table. */
 export function flagNames(flags: number, table: Readonly<Record<string, number>>): string[] {
   return Object.entries(table).filter(([, bit]) => flags & bit).map(([name]) => name.toLowerCase());
@@ -12,4 +14,12 @@ export function flagNames(flags: number, table: Readonly<Record<string, number>>
 /** The bits that are set and have no name. */
 export function unknownFlags(flags: number, table: Readonly<Record<string, number>>): number {
   return Object.values(table).reduce((rest, bit) => rest & ~bit, flags) >>> 0;
+}
+
+/** KVM_IOEVENTFD_FLAG_DATAMATCH of linux/kvm.h. */
+const DATAMATCH = 1;
+
+/** Whether an eventfd stands for writes of one value only. */
+export function hasDatamatch({ kind, flags }: Pick<RegionIoFd, "kind" | "flags">): boolean {
+  return kind.endsWith("ioeventfd") && (flags & DATAMATCH) !== 0;
 }

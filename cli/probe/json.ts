@@ -6,13 +6,15 @@
 
 import type { IrqInfo, RegionInfo } from "../../lib/device.ts";
 import type { RemoteError } from "../../lib/errors.ts";
+import type { RegionIoFd } from "../../lib/io_fds.ts";
 import { configSpaceJson } from "../../lib/pci/json.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
 import { type RegionCapability, RegionFlags } from "../../lib/wire/region.ts";
 import type { Capabilities } from "../../lib/wire/version.ts";
+import { writeBigint } from "../json.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
-import { flagNames } from "./flags.ts";
+import { flagNames, hasDatamatch } from "./flags.ts";
 
 /**
  * What `vfu probe --json` writes. Later versions add keys; none of these changes its meaning or goes.
@@ -94,6 +96,26 @@ export interface RegionJson {
    * `fd_index` too, "type" with `type` and `subtype`, "msix_mappable", and "unknown" with `id` and `bytes` in hexadecimal.
    */
   capabilities: { kind: string; version: number; [key: string]: unknown }[];
+  /** File descriptors that stand in for parts of it; only there with --io-fds. */
+  io_fds?: IoFdJson[];
+}
+
+/** A part of a region that a file descriptor stands in for. */
+export interface IoFdJson {
+  /** Bytes from the start of the region. */
+  offset: bigint;
+  /** Bytes of the part. */
+  size: bigint;
+  /** "ioeventfd", "ioregionfd", "shadow ioeventfd", else "type 3". */
+  kind: string;
+  /** The flags of the kernel's ioeventfd or ioregionfd. */
+  flags: number;
+  /** Whether an eventfd is signalled for one value only, `data`. */
+  datamatch: boolean;
+  /** That value; the user data of an ioregionfd. */
+  data: bigint;
+  /** Whether a descriptor came. */
+  has_fd: boolean;
 }
 
 /** An IRQ index. */
@@ -145,12 +167,10 @@ export function probeJson(socket: string, probe: Probe): string {
   return JSON.stringify(toJson(socket, probe), writeBigint, 2) + "\n";
 }
 
-function writeBigint(_key: string, value: unknown): unknown {
-  if (typeof value !== "bigint") return value;
-  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : `0x${value.toString(16)}`;
-}
-
-function toJson(socket: string, { negotiated, info, regions, irqs, pci }: Probe): ProbeJson {
+function toJson(
+  socket: string,
+  { negotiated, info, regions, irqs, pci, ioFds }: Probe,
+): ProbeJson {
   return {
     socket,
     version: { major: negotiated.major, minor: negotiated.minor },
@@ -172,7 +192,12 @@ function toJson(socket: string, { negotiated, info, regions, irqs, pci }: Probe)
       num_regions: info.numRegions,
       num_irqs: info.numIrqs,
     },
-    regions: regions.map((region) => indexedJson(region, regionJson)),
+    regions: regions.map((region) =>
+      indexedJson(region, (value, name) => ({
+        ...regionJson(value, name),
+        ...(ioFds && { io_fds: (ioFds.get(region.index) ?? []).map(ioFdJson) }),
+      }))
+    ),
     irqs: irqs.map((irq) => indexedJson(irq, irqJson)),
     pci: pci === undefined ? null : pciJson(pci),
   };
@@ -237,6 +262,12 @@ function regionCapabilityJson(capability: RegionCapability): RegionJson["capabil
     default:
       return { ...capability };
   }
+}
+
+function ioFdJson(ioFd: RegionIoFd): IoFdJson {
+  const { offset, size, kind, flags, data, fd } = ioFd;
+  const datamatch = hasDatamatch(ioFd);
+  return { offset, size, kind, flags, datamatch, data, has_fd: fd !== undefined };
 }
 
 function irqJson(irq: IrqInfo, name: string): IrqJson {

@@ -14,6 +14,8 @@ export interface ProbeOptions extends ConnectionOptions {
   json?: true | undefined;
   /** Write a dump of the configuration space for `lspci -F`. */
   lspci?: true | undefined;
+  /** Ask for the I/O descriptors of the regions too. */
+  ioFds?: true | undefined;
 }
 
 /** Probes the device behind `socket` and writes what it is. */
@@ -23,7 +25,7 @@ export async function run(
   options: ProbeOptions,
 ): Promise<void> {
   const { out } = context;
-  const { json, lspci } = options;
+  const { json, lspci, ioFds = false } = options;
   using connection = await connectTo(context, socket, options);
   const { device } = connection;
   if (lspci) {
@@ -33,7 +35,7 @@ export async function run(
   }
   // How to show it is loaded while the server answers.
   const [probe, form] = await Promise.all([
-    probeDevice(device, { sparse: !json }),
+    probeDevice(device, { sparse: !json, ioFds }),
     json ? import("./json.ts") : import("./text.ts"),
   ]);
   out.write(

@@ -6,6 +6,7 @@
 
 import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
 import type { RemoteError } from "../../lib/errors.ts";
+import type { RegionIoFd } from "../../lib/io_fds.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
@@ -17,19 +18,19 @@ import { humanSize } from "../size.ts";
 import type { Style } from "../style.ts";
 import { type Cell, tableLines, wrapWords } from "../table.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
-import { flagNames, unknownFlags } from "./flags.ts";
+import { flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
 
 /** How it will be shown. */
 type Screen = Pick<Output, "columns" | "style">;
 
 /** The probe as paragraphs of at most `columns` columns. */
 export function probeText(socket: string, probe: Probe, screen: Screen): string {
-  const { negotiated, info, regions, irqs, pci } = probe;
+  const { negotiated, info, regions, irqs, pci, ioFds } = probe;
   const { bold } = screen.style;
   const paragraphs = [
     [`${bold("Socket")}   ${printable(socket)}`, ...summaryLines(negotiated, info, bold)],
     [bold("Capabilities"), ...capabilityLines(negotiated, screen)],
-    [bold("Regions"), ...regionLines(regions, screen)],
+    [bold("Regions"), ...regionLines(regions, screen, ioFds)],
     [bold("Interrupts"), ...irqLines(irqs, screen)],
     ...(pci === undefined ? [] : [pciLines(pci, screen)]),
   ];
@@ -133,10 +134,11 @@ function pageSizesText(mask: bigint): string {
 function regionLines(
   regions: readonly Indexed<RegionInfo>[],
   { columns, style }: Screen,
+  ioFds: Probe["ioFds"],
 ): string[] {
   const absent = regions.filter((region) => "value" in region && region.value.size === 0n);
   const rows = regions.filter((region) => !absent.includes(region)).flatMap((region) =>
-    regionRows(region, style)
+    regionRows(region, style, ioFds?.get(region.index) ?? [])
   );
   const heading = headings(style, "index", "name", "bytes", "size", "flags", "more");
   return [
@@ -153,13 +155,20 @@ function absentLines(absent: readonly { name: string }[], { columns, style }: Sc
   return tableLines([["absent:", { text, paint: style.dim }]], { columns, indent: 2 });
 }
 
-function regionRows(region: Indexed<RegionInfo>, style: Style): Cell[][] {
+function regionRows(
+  region: Indexed<RegionInfo>,
+  style: Style,
+  ioFds: readonly RegionIoFd[],
+): Cell[][] {
   const { index, name } = region;
   if ("refusal" in region) {
     return [[String(index), name, "", "", "", refusalCell(region.refusal, style)]];
   }
   const { size, flags } = region.value;
-  const [first = "", ...others] = regionNotes(region.value, style);
+  const [first = "", ...others] = [
+    ...regionNotes(region.value, style),
+    ...ioFds.map((ioFd) => ioFdNote(ioFd, style)),
+  ];
   return [
     [String(index), name, hex(size), humanSize(size), accessText(flags), first],
     ...others.map((note) => ["", "", "", "", "", note]),
@@ -207,6 +216,14 @@ function regionCapabilityNotes(capability: RegionCapability): string[] {
         `capability ${capability.id} v${capability.version}, ${capability.bytes.length} bytes`,
       ];
   }
+}
+
+/** As "ioeventfd 0x60+0x4, for 0x1 only". */
+function ioFdNote(ioFd: RegionIoFd, { yellow }: Style): Cell {
+  const { kind, offset, size, data, fd } = ioFd;
+  const place = `${kind} ${hex(offset)}+${hex(size)}`;
+  if (fd === undefined) return { text: `${place}, no fd came`, paint: yellow };
+  return hasDatamatch(ioFd) ? `${place}, for ${hex(data)} only` : place;
 }
 
 function areaText({ offset, size }: SparseArea): string {

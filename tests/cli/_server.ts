@@ -21,8 +21,12 @@ export type Answer = (request: IncomingRequest) => void | "default" | "silence";
 /** What a client sends at most that was told nothing. */
 const MAX_MESSAGE_SIZE = 2 << 20;
 
-/** Listens at `path` and serves every client that comes. */
-export function serveOddly(path: string, answer: Answer): Disposable {
+/** Listens at `path` and serves every client that comes. `onClient` is given the connection to each, for commands to it. */
+export function serveOddly(
+  path: string,
+  answer: Answer,
+  onClient?: (proxy: VfioProxy) => void,
+): Disposable {
   const listener = UnixListener.listen(path);
   const proxies: VfioProxy[] = [];
   const accepting = watch(listener.fd, POLLIN, () => {
@@ -37,6 +41,7 @@ export function serveOddly(path: string, answer: Answer): Disposable {
     proxy.limits = { maxFds: 1, maxMessageSize: MAX_MESSAGE_SIZE };
     proxy.serving = true;
     proxies.push(proxy);
+    onClient?.(proxy);
   });
   return {
     [Symbol.dispose]() {

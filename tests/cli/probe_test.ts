@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { COLOURED } from "../../cli/style.ts";
+import { EventFd } from "../../ffi/event.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { parseLspciDump } from "../../lib/pci/dump.ts";
 import type { IncomingRequest } from "../../lib/proxy.ts";
@@ -7,6 +8,7 @@ import { Server } from "../../lib/server/server.ts";
 import { RegionReadReply, RegionReadRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DeviceInfoReply } from "../../lib/wire/device.ts";
+import { RegionIoFdsReply } from "../../lib/wire/io_fds.ts";
 import { encodeVersion } from "../../lib/wire/version.ts";
 import { assertGolden, runHere, runThere, temporaryFolder } from "./_cli.ts";
 import { type Answer, indexOf, replyRegion, serveOddly } from "./_server.ts";
@@ -171,6 +173,49 @@ Deno.test("probe does not take a device that says it is no PCI device for one", 
   const { pci, regions, irqs } = JSON.parse(out);
   assertEquals([code, pci], [0, null]);
   assertEquals([regions[7].name, irqs[0].name], ["region 7", "irq 0"]);
+});
+
+Deno.test("probe --io-fds shows what stands in for parts of a region; without it nobody asks", async () => {
+  using fd = new EventFd();
+  let asked = 0;
+  const answer: Answer = (request) => {
+    if (request.command === Command.DEVICE_GET_REGION_INFO && indexOf(request) < 2) {
+      return replyRegion(request, 4096n);
+    }
+    if (request.command !== Command.DEVICE_GET_REGION_IO_FDS) return "default";
+    asked++;
+    if (indexOf(request) === 1) return request.fail(95);
+    const part = { offset: 0x60n, size: 4n, shadowFdIndex: 0, shadowOffset: 0n };
+    const subRegions = [
+      { ...part, fdIndex: 0, type: 0, flags: 0, data: 0n },
+      { ...part, fdIndex: 0, type: 0, flags: 1, data: 7n },
+      { ...part, fdIndex: 0xffffffff, type: 1, flags: 0, data: 9n },
+    ];
+    const payload = RegionIoFdsReply.encode({
+      argsz: 136,
+      flags: 0,
+      index: 0,
+      count: 3,
+      subRegions,
+    });
+    request.reply(payload, undefined, [fd.handle]);
+  };
+  assertEquals((await probeOdd(answer)).out.includes("ioeventfd"), false);
+  assertEquals(asked, 0);
+  const { code, out } = await probeOdd(answer, "--io-fds");
+  assertEquals(code, 0);
+  assertMatch(
+    out,
+    /ioeventfd 0x60\+0x4\n +ioeventfd 0x60\+0x4, for 0x7 only\n +ioregionfd 0x60\+0x4, no fd came\n/,
+  );
+  const { regions } = JSON.parse((await probeOdd(answer, "--io-fds", "--json")).out);
+  const common = { offset: 0x60, size: 4 };
+  assertEquals(regions[0].io_fds, [
+    { ...common, kind: "ioeventfd", flags: 0, datamatch: false, data: 0, has_fd: true },
+    { ...common, kind: "ioeventfd", flags: 1, datamatch: true, data: 7, has_fd: true },
+    { ...common, kind: "ioregionfd", flags: 0, datamatch: false, data: 9, has_fd: false },
+  ]);
+  assertEquals(regions[1].io_fds, []);
 });
 
 Deno.test("probe lets no terminal sequence of the server through", async () => {

@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { humanSize } from "../../cli/size.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { humanSize, parseSize } from "../../cli/size.ts";
 
 Deno.test("humanSize() uses the largest unit that is not above the size", () => {
   const sizes: [bytes: bigint, text: string][] = [
@@ -13,4 +13,21 @@ Deno.test("humanSize() uses the largest unit that is not above the size", () => 
     [(1n << 64n) - 1n, "15.9 EiB"],
   ];
   assertEquals(sizes.map(([bytes]) => humanSize(bytes)), sizes.map(([, text]) => text));
+});
+
+Deno.test("parseSize() takes values with units", () => {
+  const cases: [text: string, bytes: bigint][] = [
+    ["0", 0n],
+    ["4096", 4096n],
+    ["0x1000", 4096n],
+    ["0xB", 11n],
+    ["64K", 65536n],
+    ["2MiB", 2n << 20n],
+    ["1gib", 1n << 30n],
+    ["0x2T", 2n << 40n],
+  ];
+  for (const [text, bytes] of cases) assertEquals(parseSize(text), bytes, text);
+  for (const text of ["", "K", "4KB", "4B", "1.5K", "-1", "4 K", "4iB"]) {
+    assertThrows(() => parseSize(text), SyntaxError, "is no size");
+  }
 });

@@ -841,3 +841,100 @@ testFds("a handler that throws answers EIO, and the next command is served", asy
   proxy.close();
   peer.close();
 });
+
+testFds(
+  "a request that waited for its turn has its own timeout, also if another's timeout sent it",
+  async () => {
+    const [proxy, peer] = clientPair();
+    proxy.window = 1;
+    const first = proxy.request(DEVICE_RESET, undefined, { timeoutMs: 30 });
+    const second = proxy.request(DEVICE_RESET, undefined, { timeoutMs: 90 });
+    await Promise.all([first, second].map((each) => assertRejects(() => each, TimeoutError)));
+    proxy.close();
+    peer.close();
+  },
+);
+
+testFds("what a handler was given stays as it is while it flushes", () => {
+  let seen: number[] = [];
+  const [proxy, peer] = clientPair({
+    handler: (request) => {
+      if (request.payload[0] !== 1) return request.reply();
+      const data = new Uint8Array(30_000);
+      for (let i = 0; i < 20; i++) proxy.post(REGION_WRITE, undefined, { data });
+      peer.command(78, DMA_READ, bytes(9, 9, 9, 9));
+      assertThrows(() => proxy.flushSync(30), TimeoutError); // nobody reads
+      seen = [...request.payload];
+      request.reply();
+    },
+  });
+  peer.command(77, DMA_READ, bytes(1, 1, 1, 1));
+  proxy.serveSync(10);
+  assertEquals(seen, [1, 1, 1, 1]);
+  proxy.close();
+  peer.close();
+});
+
+testFds("the fds of a message that came in parts are not those of the one behind it", () => {
+  using event = new EventFd();
+  const got: number[][] = [];
+  const [proxy, peer] = clientPair({
+    handler: (request) => {
+      got.push([request.payload[0]!, request.fdCount]);
+      request.reply();
+    },
+  });
+  const [a, b] = [1, 2].map((value) =>
+    encodeMessage({ messageId: value, command: DMA_READ }, bytes(value, value, value, value))
+  );
+  peer.send(a!.subarray(0, 8), [event.handle]);
+  proxy.serveSync(10);
+  peer.send(a!.subarray(8));
+  peer.send(b!, [event.handle, event.handle]);
+  proxy.serveSync(10);
+  assertEquals(got, [[1, 1], [2, 2]]);
+  proxy.close();
+  peer.close();
+});
+
+testFds("a reply stays as it is if it came while a handler asked something else", () => {
+  const [proxy, peer] = clientPair({
+    handler: (request) => {
+      request.reply();
+      peer.send(replyTo(1, DEVICE_GET_INFO, bytes(1, 1, 1, 1))); // to the one who waits outside
+      proxy.serveSync(10); // is taken in here
+      peer.send(replyTo(2, DEVICE_RESET, bytes(9, 9, 9, 9)));
+      proxy.requestSync(DEVICE_RESET);
+    },
+  });
+  peer.command(77, DMA_READ, bytes(0));
+  assertEquals(proxy.requestSync(DEVICE_GET_INFO).payload.slice(), bytes(1, 1, 1, 1));
+  proxy.close();
+  peer.close();
+});
+
+testFds("post() does not overtake requests that wait for their turn", async () => {
+  const [proxy, peer] = clientPair();
+  proxy.window = 2;
+  const replies = [1, 2, 3].map((value) => proxy.request(REGION_READ, bytes(value)));
+  proxy.post(REGION_WRITE, bytes(4));
+  const order: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const request = await peer.receive();
+    order.push(request!.payload[0]!);
+    peer.reply(request!);
+  }
+  await Promise.all(replies);
+  assertEquals(order, [1, 2, 3, 4]);
+  proxy.close();
+  peer.close();
+});
+
+testFds("a timeout of NaN is refused, and leaves nothing pending", async () => {
+  const [proxy, peer] = clientPair();
+  assertThrows(() => proxy.requestSync(DEVICE_RESET, undefined, { timeoutMs: NaN }), RangeError);
+  await assertRejects(() => proxy.request(DEVICE_RESET, undefined, { timeoutMs: NaN }), RangeError);
+  assertEquals(proxy.pendingCount, 0);
+  proxy.close();
+  peer.close();
+});

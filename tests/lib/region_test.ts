@@ -336,11 +336,14 @@ testFds("a million reads leave memory flat", () =>
         await Promise.all(reads);
       }
     };
-    await readMany(500_000); // the collector takes its time to find its size
-    const before = Deno.memoryUsage().rss;
-    await readMany(500_000);
-    const grown = Deno.memoryUsage().rss - before;
-    assert(grown < 32 << 20, `memory grew by ${grown} bytes`);
+    // The collector takes its time to find its size: flat is what does not grow in one of the later rounds.
+    let grown = Infinity;
+    for (let round = 0; round < 4; round++) {
+      const before = Deno.memoryUsage().rss;
+      await readMany(250_000);
+      grown = Math.min(grown, Deno.memoryUsage().rss - before);
+    }
+    assert(grown < 8 << 20, `memory grew by ${grown} bytes`);
   }));
 
 // ---- Servers that do not do as they should

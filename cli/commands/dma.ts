@@ -1,0 +1,245 @@
+/**
+ * `vfu dma`: gives a device memory, and shows what it does with it.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import type { DmaSpace } from "../../lib/dma.ts";
+import type { Device } from "../../lib/device.ts";
+import { ConnectionError } from "../../lib/errors.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import { argument, argumentList } from "../argument.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  verboseOption,
+} from "../connection.ts";
+import { type Context, onAbort, type Output } from "../context.ts";
+import { type Destination, openDestination } from "../destination.ts";
+import { Snapshots } from "../dma/changes.ts";
+import {
+  type Entry,
+  entryJson,
+  entryLine,
+  omittedJson,
+  omittedLine,
+  watchAccesses,
+} from "../dma/log.ts";
+import {
+  assertMapped,
+  type DumpArgument,
+  type FillArgument,
+  type MapArgument,
+  parseDump,
+  parseFill,
+  parseMap,
+} from "../dma/range.ts";
+import { parseDuration } from "../duration.ts";
+import { Grace } from "../grace.ts";
+import { blocks } from "../pipeline.ts";
+import { humanSize } from "../size.ts";
+import { openFile, readExactly } from "../source.ts";
+import { assignAll, type Assignment, writeOption } from "./write.ts";
+
+/** Options of {@linkcode run}. */
+export interface DmaOptions extends Omit<ConnectionOptions, "timeout"> {
+  /** What the device is given. */
+  map: MapArgument[];
+  /** What is in it at first. */
+  fill?: FillArgument[] | undefined;
+  /** Registers that are written then. */
+  write?: readonly Assignment[] | undefined;
+  /** What is written to files at the end. */
+  dump?: DumpArgument[] | undefined;
+  /** Stay until Ctrl-C. */
+  hold?: true | undefined;
+  /** Stay so long, in milliseconds. */
+  timeout?: number | undefined;
+  /** Show what changes in shared memory. */
+  changes?: true | undefined;
+  /** Write JSON: an `EntryJson` a line. */
+  json?: true | undefined;
+}
+
+/** A fill whose file, if it has one, is open. */
+interface Fill extends FillArgument {
+  readonly file: Deno.FsFile | undefined;
+}
+
+/** A dump whose file is open. */
+interface Dump extends DumpArgument {
+  readonly destination: Destination;
+}
+
+const CHANGES_INTERVAL_MS = 100;
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  const writes: Assignment[] = [];
+  return new Command("dma")
+    .description(
+      "Gives a device memory at I/O virtual addresses: maps, fills, writes registers, dumps, and " +
+        "unmaps, in this order. The memory is shared with the device, unless it is mapped with " +
+        ":message: then the device asks for each access, and each is shown with its time, address, " +
+        "length and first bytes. With --hold or --timeout the memory stays after the writes, " +
+        "which gives the device time to use it; dumps are made, and memory is unmapped, after " +
+        "Ctrl-C as well. Sizes and addresses may have units, as 64K or 2MiB; :ro and :wo say what " +
+        "the device may do.",
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addOption(
+      new Option("--map <range>", "IOVA:SIZE[:ro|:wo][:file=PATH|:message]; repeatable")
+        .argParser(argumentList(parseMap))
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option("--fill <range=content>", "IOVA:SIZE=BYTE or =FILE; repeatable")
+        .argParser(argumentList(parseFill)),
+    )
+    .addOption(writeOption((assignment) => writes.push(assignment)))
+    .addOption(
+      new Option("--dump <range=file>", "at the end, IOVA:SIZE=FILE; - is standard output")
+        .argParser(argumentList(parseDump)),
+    )
+    .option("--hold", "keep the memory mapped until Ctrl-C")
+    .addOption(
+      new Option("--timeout <duration>", "keep the memory mapped so long, as 500ms")
+        .argParser(argument(parseDuration)),
+    )
+    .option("--changes", "show what changes in shared memory, looked at every 100 ms")
+    .option("--json", "write a line of JSON for each access and change")
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .action((socket, options) => run(context, socket, { ...options, write: writes }));
+}
+
+/** Gives the device behind `socket` memory. */
+export async function run(context: Context, socket: string, options: DmaOptions): Promise<void> {
+  using resources = new DisposableStack();
+  const fills = (options.fill ?? []).map((fill) => openFill(fill, resources));
+  const dumps = (options.dump ?? []).map((dump) => openDump(dump, context.out, resources));
+  using grace = new Grace(context.signal);
+  using connection = await connectTo({ ...context, signal: grace.signal }, socket, {
+    ...options,
+    timeout: DEFAULT_TIMEOUT_MS,
+  });
+  const { device } = connection;
+  for (const map of options.map) await device.dma.mapAsync(map);
+  for (const fill of fills) assertMapped(device.dma, fill, "fill");
+  for (const dump of dumps) assertMapped(device.dma, dump, "dump");
+  for (const fill of fills) fillMemory(device.dma, fill);
+  grace.begin();
+  try {
+    await lend(context, device, options);
+  } finally {
+    for (const dump of dumps) dumpMemory(device.dma, dump);
+  }
+  for (const map of device.dma.maps) await map.unmapAsync();
+  context.signal.throwIfAborted();
+}
+
+/** Leaves the memory to the device, as long as the options say, and shows what it does. */
+async function lend(
+  { out, err, signal }: Context,
+  device: Device,
+  options: DmaOptions,
+): Promise<void> {
+  const { hold, timeout, json, dump = [] } = options;
+  const output = dump.some(({ path }) => path === "-") ? err : out;
+  const show = (entry: Entry) =>
+    output.write(json ? entryJson(entry) : entryLine(entry, output.style));
+  const startMs = performance.now();
+  const end = Promise.withResolvers<void>();
+  end.promise.catch(() => {}); // looked at below, unless something else fails before
+  watchAccesses(device.dma, startMs, (entry) => {
+    try {
+      show(entry);
+    } catch (error) {
+      end.reject(error); // nobody reads any more
+    }
+  });
+  const snapshots = options.changes ? new Snapshots(device.dma) : undefined;
+  const compare = () => {
+    if (snapshots === undefined) return;
+    const { entries, omitted } = snapshots.compare();
+    const timeMs = performance.now() - startMs;
+    for (const entry of entries) show({ ...entry, timeMs });
+    if (omitted === 0) return;
+    output.write(json ? omittedJson(omitted, timeMs) : omittedLine(omitted, timeMs, output.style));
+  };
+  using _attention = device.proxy.attend((cause) =>
+    end.reject(cause ?? new ConnectionError("The connection to the server was closed"))
+  );
+  using _interrupt = onAbort(signal, () => end.resolve());
+  await assignAll(device, options.write ?? []);
+  if (!hold && timeout === undefined || signal.aborted) end.resolve();
+  else sayHeld(err, device.dma);
+  await every(compare, end, timeout);
+  compare();
+}
+
+/** Calls `look` now and then until the time is over or `end` is settled. */
+async function every(
+  look: () => void,
+  end: PromiseWithResolvers<void>,
+  timeoutMs: number | undefined,
+): Promise<void> {
+  const timeout = timeoutMs === undefined ? undefined : setTimeout(() => end.resolve(), timeoutMs);
+  const interval = setInterval(() => {
+    try {
+      look();
+    } catch (error) {
+      end.reject(error);
+    }
+  }, CHANGES_INTERVAL_MS);
+  try {
+    await end.promise;
+  } finally {
+    clearTimeout(timeout);
+    clearInterval(interval);
+  }
+}
+
+function sayHeld({ isTerminal, style, write }: Output, { maps }: DmaSpace): void {
+  if (!isTerminal) return;
+  const size = maps.reduce((sum, map) => sum + BigInt(map.size), 0n);
+  const what = `${humanSize(size)} in ${maps.length} ${maps.length === 1 ? "map" : "maps"}`;
+  write(style.dim(`The device has ${what}; Ctrl-C takes it back`) + "\n");
+}
+
+/** Opens what a fill takes its bytes from, if that is a file, which must have enough of them. */
+function openFill(fill: FillArgument, resources: DisposableStack): Fill {
+  const { source, size } = fill;
+  if (typeof source === "number") return { ...fill, file: undefined };
+  const file = resources.use(openFile(source));
+  const info = file.statSync();
+  if (!info.isFile) throw new TypeError(`Cannot fill with ${source}: it is not a file`);
+  if (info.size < size) {
+    throw new RangeError(
+      `Cannot fill ${size} bytes with ${source}: it has ${info.size}`,
+    );
+  }
+  return { ...fill, file };
+}
+
+function openDump(dump: DumpArgument, out: Output, resources: DisposableStack): Dump {
+  return { ...dump, destination: resources.use(openDestination(dump.path, out)) };
+}
+
+function fillMemory(dma: DmaSpace, { iova, size, source, file }: Fill): void {
+  for (const { at, count } of blocks(size)) {
+    const bytes = file === undefined
+      ? new Uint8Array(count).fill(Number(source))
+      : readExactly(file, String(source), count);
+    dma.write(iova + BigInt(at), bytes);
+  }
+}
+
+function dumpMemory(dma: DmaSpace, { iova, size, destination }: Dump): void {
+  for (const { at, count } of blocks(size)) {
+    destination.write(dma.read(iova + BigInt(at), count));
+  }
+  destination.finish();
+}

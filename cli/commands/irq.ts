@@ -1,0 +1,247 @@
+/**
+ * `vfu irq`: has a device signal its interrupts, and shows them.
+ *
+ * @module
+ */
+
+import { Argument, Command, Option } from "@commander-js/extra-typings";
+import type { Device, IrqId } from "../../lib/device.ts";
+import { TimeoutError } from "../../lib/errors.ts";
+import type { IrqIndex, VectorRange } from "../../lib/irq.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import { IrqFlags, PciIrq } from "../../lib/wire/irq.ts";
+import { argument } from "../argument.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  verboseOption,
+} from "../connection.ts";
+import type { Context, Output } from "../context.ts";
+import { parseDuration } from "../duration.ts";
+import { Grace } from "../grace.ts";
+import { writeBigint } from "../json.ts";
+import { turn } from "../pipeline.ts";
+import type { Style } from "../style.ts";
+import { parseCount, parseValue } from "../value.ts";
+import { assignAll, type Assignment, writeOption } from "./write.ts";
+
+/** What is done once the vectors are enabled. */
+export type Action =
+  | { readonly kind: "trigger" | "mask" | "unmask"; readonly vector: number }
+  | { readonly kind: "write"; readonly assignment: Assignment };
+
+/** Options of {@linkcode run}. */
+export interface IrqOptions extends Omit<ConnectionOptions, "timeout"> {
+  /** Which vectors; default all. */
+  vectors?: VectorRange | undefined;
+  /** What to do then, in this order. */
+  actions: readonly Action[];
+  /** End after so many interrupts. */
+  count?: number | undefined;
+  /** Wait so long, in milliseconds. */
+  timeout?: number | undefined;
+  /** Write JSON: an {@linkcode InterruptJson} a line. */
+  json?: true | undefined;
+}
+
+/** What `vfu irq --json` writes on each line. */
+export interface InterruptJson {
+  /** Since the vectors were enabled, in milliseconds. */
+  time_ms: number;
+  /** Which vector. */
+  vector: number;
+  /** Its interrupts since its last line. */
+  count: bigint;
+  /** Its interrupts in all. */
+  total: bigint;
+}
+
+/** Interrupts of a vector, with when they were seen. */
+interface Seen {
+  readonly timeMs: number;
+  readonly vector: number;
+  readonly count: bigint;
+  readonly total: bigint;
+}
+
+const MAX_VECTOR = 0xffff_ffffn;
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  const actions: Action[] = [];
+  const onVector = (kind: "trigger" | "mask" | "unmask") =>
+    argument((text: string) => actions.push({ kind, vector: parseVector(text) }));
+  return new Command("irq")
+    .description(
+      "Enables vectors of an IRQ index, then shows each interrupt with its time, until Ctrl-C, " +
+        "--timeout or --count; then disables them. Before it waits it triggers, masks, unmasks and " +
+        "writes registers, in the order of the options. INTx masks itself when it fires, and is " +
+        "unmasked again after each: while its level stays up it fires again and again.",
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addArgument(
+      new Argument("<index>", "intx, msi, msix, err, req or a number").argParser(
+        argument(parseIrq),
+      ),
+    )
+    .addOption(
+      new Option("--vectors <range>", "only these, as 3 or 0-7").argParser(argument(parseVectors)),
+    )
+    .addOption(
+      new Option("--trigger <vector>", "have the server fire it; repeatable")
+        .argParser(onVector("trigger")),
+    )
+    .addOption(
+      new Option("--mask <vector>", "mask it: it waits if it fires; repeatable")
+        .argParser(onVector("mask")),
+    )
+    .addOption(
+      new Option("--unmask <vector>", "unmask it; repeatable").argParser(onVector("unmask")),
+    )
+    .addOption(writeOption((assignment) => actions.push({ kind: "write", assignment })))
+    .addOption(
+      new Option("--count <number>", "end after so many interrupts").argParser(
+        argument(parseCount),
+      ),
+    )
+    .addOption(
+      new Option("--timeout <duration>", "end after so long; fails if --count is not reached")
+        .argParser(argument(parseDuration)),
+    )
+    .option("--json", "write a line of JSON for each")
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .action((socket, index, options) => run(context, socket, index, { ...options, actions }));
+}
+
+/**
+ * Reads the name of an IRQ index, or its number.
+ *
+ * @throws {SyntaxError} if it is neither
+ */
+export function parseIrq(text: string): IrqId {
+  const name = text.toLowerCase();
+  if (name.toUpperCase() in PciIrq) return name as IrqId;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new SyntaxError(`"${text}" is no IRQ index; write intx, msi, msix, err, req or a number`);
+}
+
+/**
+ * Reads `FIRST-LAST`, or the number of one vector.
+ *
+ * @throws {SyntaxError} if it is neither
+ * @throws {RangeError} if the last comes before the first
+ */
+export function parseVectors(text: string): Required<VectorRange> {
+  const [first, last = first, ...rest] = text.split("-");
+  if (rest.length > 0) throw new SyntaxError(`"${text}" is no range of vectors; write it as 0-7`);
+  const start = parseVector(first!);
+  const end = parseVector(last!);
+  if (end < start) throw new RangeError(`${end} comes before ${start}`);
+  return { start, count: end - start + 1 };
+}
+
+function parseVector(text: string): number {
+  const vector = parseValue(text);
+  if (vector > MAX_VECTOR) throw new RangeError("A vector has 32 bits");
+  return Number(vector);
+}
+
+/** Shows interrupts of the device behind `socket`. */
+export async function run(
+  context: Context,
+  socket: string,
+  id: IrqId,
+  options: IrqOptions,
+): Promise<void> {
+  using grace = new Grace(context.signal);
+  using connection = await connectTo({ ...context, signal: grace.signal }, socket, {
+    ...options,
+    timeout: DEFAULT_TIMEOUT_MS,
+  });
+  const { device } = connection;
+  const irqs = await device.irqs(id);
+  await irqs.enable(options.vectors);
+  const startMs = performance.now();
+  grace.begin();
+  try {
+    for (const action of options.actions) await act(device, irqs, action);
+    sayWaiting(context.err, irqs);
+    await showAll(context, irqs, startMs, options);
+  } finally {
+    if (device.state === "CONNECTED") await irqs.disable();
+  }
+}
+
+async function act(device: Device, irqs: IrqIndex, action: Action): Promise<void> {
+  if (action.kind === "write") await assignAll(device, [action.assignment]);
+  else await irqs[action.kind](action.vector);
+}
+
+/**
+ * Shows interrupts until there were enough, or the time is over.
+ *
+ * @throws {TimeoutError} if that was before there were enough
+ */
+async function showAll(
+  { out, signal }: Context,
+  irqs: IrqIndex,
+  startMs: number,
+  { count, timeout = Infinity, json }: IrqOptions,
+): Promise<void> {
+  const totals = new Map<number, bigint>();
+  const isAutomasked = (irqs.info.flags & IrqFlags.AUTOMASKED) !== 0;
+  let sum = 0n;
+  while (count === undefined || sum < BigInt(count)) {
+    const timeoutMs = startMs + timeout - performance.now();
+    if (timeoutMs <= 0 || !await comes(irqs, timeoutMs, signal)) {
+      if (count === undefined) return;
+      throw new TimeoutError(`${sum} of ${count} interrupts of ${irqs.name} came in time`);
+    }
+    const timeMs = performance.now() - startMs;
+    for (const vector of irqs.enabled) {
+      const total = irqs.total(vector);
+      const seen = { timeMs, vector, total, count: total - (totals.get(vector) ?? 0n) };
+      if (seen.count === 0n) continue;
+      totals.set(vector, total);
+      sum += seen.count;
+      out.write(json ? interruptJson(seen) : interruptLine(seen, out.style));
+      if (isAutomasked) await irqs.unmask(vector);
+    }
+    await turn(); // a device that never stops would let nobody press Ctrl-C
+  }
+}
+
+/** Waits for an interrupt; false if none comes in time. */
+async function comes(irqs: IrqIndex, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    await irqs.waitAsync(undefined, { timeoutMs, signal });
+    return true;
+  } catch (error) {
+    if (error instanceof TimeoutError) return false;
+    throw error;
+  }
+}
+
+function sayWaiting({ isTerminal, style, write }: Output, { name, enabled }: IrqIndex): void {
+  if (!isTerminal) return;
+  const [first, last] = [enabled[0], enabled.at(-1)];
+  const vectors = first === last ? `vector ${first}` : `vectors ${first} to ${last}`;
+  write(style.dim(`Waiting for ${vectors} of ${name}; Ctrl-C disables them`) + "\n");
+}
+
+function interruptLine({ timeMs, vector, count, total }: Seen, { dim, green }: Style): string {
+  const time = dim(`${timeMs.toFixed(1).padStart(8)} ms`);
+  return `${time}  ${green(`vector ${vector}`)}  count ${count}  total ${total}\n`;
+}
+
+function interruptJson({ timeMs, vector, count, total }: Seen): string {
+  const json: InterruptJson = {
+    time_ms: Math.round(timeMs * 1000) / 1000,
+    vector,
+    count,
+    total,
+  };
+  return JSON.stringify(json, writeBigint) + "\n";
+}

@@ -1,0 +1,55 @@
+/**
+ * `vfu reset`: resets a device.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import { argument } from "../argument.ts";
+import { type ConnectionOptions, connectTo, verboseOption } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { parseDuration } from "../duration.ts";
+import { Progress, spinner } from "../progress.ts";
+
+/** Options of {@linkcode run}. */
+export interface ResetOptions extends Omit<ConnectionOptions, "timeout"> {
+  /** How long the reset may take, in milliseconds. */
+  timeout?: number | undefined;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("reset")
+    .description(
+      "Resets a device, as a function level reset does: registers go back to what they were at " +
+        "first. It waits until the server says that this is done, however long it takes.",
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addOption(
+      new Option("--timeout <duration>", "give up after so long, as 500ms")
+        .argParser(argument(parseDuration)),
+    )
+    .addOption(verboseOption())
+    .action((socket, options) => run(context, socket, options));
+}
+
+/** Resets the device behind `socket`. */
+export async function run(
+  context: Context,
+  socket: string,
+  options: ResetOptions,
+): Promise<void> {
+  const { err, signal } = context;
+  const { timeout, verbose } = options;
+  // The timeout is for the reset. An answer may take as long as it does elsewhere.
+  using connection = await connectTo(context, socket, { ...options, timeout: DEFAULT_TIMEOUT_MS });
+  using progress = verbose ? undefined : new Progress(
+    err,
+    (elapsedMs) =>
+      `${spinner(elapsedMs)} the device is resetting (${Math.floor(elapsedMs / 1000)} s)`,
+  );
+  await connection.device.reset({ signal, ...(timeout !== undefined && { timeoutMs: timeout }) });
+  progress?.[Symbol.dispose]();
+  if (err.isTerminal) err.write(err.style.dim("The device was reset") + "\n");
+}

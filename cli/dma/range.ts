@@ -1,0 +1,108 @@
+/**
+ * Memory as `vfu dma` is told of it.
+ *
+ * @module
+ */
+
+import type { DmaAccess, DmaSource, DmaSpace } from "../../lib/dma.ts";
+import { parseSize } from "../size.ts";
+import { parseValue } from "../value.ts";
+
+/** A part of the IOVA space. */
+export interface Range {
+  /** The first address. */
+  readonly iova: bigint;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/** What to map. */
+export interface MapArgument extends Range {
+  readonly access: DmaAccess;
+  readonly share: Extract<DmaSource, string> | { readonly file: string };
+}
+
+/** What to fill with what: a byte, or a file's first bytes. */
+export interface FillArgument extends Range {
+  readonly source: number | string;
+}
+
+/** What to write into which file. */
+export interface DumpArgument extends Range {
+  readonly path: string;
+}
+
+const MAP_FORM = "IOVA:SIZE[:ro|:wo][:file=PATH|:message], as 0x100000:64K:ro";
+const FILL_FORM = "IOVA:SIZE=BYTE or IOVA:SIZE=FILE, as 0x100000:4K=0x5a";
+const DUMP_FORM = "IOVA:SIZE=FILE, as 0x100000:4K=memory.bin";
+
+/**
+ * Reads `IOVA:SIZE[:ro|:wo][:file=PATH|:message]`.
+ *
+ * @throws {SyntaxError} if it is something else
+ */
+export function parseMap(text: string): MapArgument {
+  const match = /^([^:]+:[^:]+)(?::(rw|ro|wo))?(?::(?:(message)|file=(.+)))?$/s.exec(text);
+  if (match === null) throw new SyntaxError(`"${text}" is no map; write ${MAP_FORM}`);
+  const [, range, access = "rw", message, file] = match;
+  return {
+    ...parseRange(range!),
+    access: access as DmaAccess,
+    share: message !== undefined ? "message" : file !== undefined ? { file } : "memfd",
+  };
+}
+
+/**
+ * Reads `IOVA:SIZE=BYTE` or `IOVA:SIZE=FILE`. What looks like a number is a byte.
+ *
+ * @throws {SyntaxError} if it is neither
+ * @throws {RangeError} if the number is more than a byte
+ */
+export function parseFill(text: string): FillArgument {
+  const { range, value } = parsePair(text, "fill", FILL_FORM);
+  if (!/^\d/.test(value)) return { ...range, source: value };
+  const byte = parseValue(value);
+  if (byte > 0xffn) throw new RangeError(`${value} is no byte; a file is to begin with ./`);
+  return { ...range, source: Number(byte) };
+}
+
+/**
+ * Reads `IOVA:SIZE=FILE`.
+ *
+ * @throws {SyntaxError} if it is something else
+ */
+export function parseDump(text: string): DumpArgument {
+  const { range, value } = parsePair(text, "dump", DUMP_FORM);
+  return { ...range, path: value };
+}
+
+/**
+ * Checks that all of a range is mapped.
+ *
+ * @param doing what for, as "fill"
+ * @throws {RangeError} if it is not
+ */
+export function assertMapped(dma: DmaSpace, { iova, size }: Range, doing: string): void {
+  const end = iova + BigInt(size);
+  for (let at = iova; at < end;) {
+    const map = dma.find(at);
+    if (map === undefined) {
+      throw new RangeError(
+        `Cannot ${doing} 0x${size.toString(16)} bytes at IOVA 0x${iova.toString(16)}: ` +
+          `nothing is mapped at 0x${at.toString(16)}`,
+      );
+    }
+    at = map.end;
+  }
+}
+
+function parsePair(text: string, what: string, form: string): { range: Range; value: string } {
+  const match = /^([^:=]+:[^:=]+)=(.+)$/s.exec(text);
+  if (match === null) throw new SyntaxError(`"${text}" is no ${what}; write ${form}`);
+  return { range: parseRange(match[1]!), value: match[2]! };
+}
+
+function parseRange(text: string): Range {
+  const [iova, size] = text.split(":").map(parseSize);
+  return { iova: iova!, size: Number(size!) };
+}

@@ -1,0 +1,96 @@
+/**
+ * The value of a register, field by field.
+ *
+ * @module
+ */
+
+import { wrap } from "../pci/layout.ts";
+import { bitsText, fieldMask, type Register, type RegisterField } from "./map.ts";
+
+/** A field and what it holds. */
+export interface DecodedField {
+  /** Its name. */
+  readonly name: string;
+  /** Its bits: "7:4", or "3". */
+  readonly bits: string;
+  /** What they hold, counted from the lowest of them. */
+  readonly value: bigint;
+  /** What that means, if the value has a name. */
+  readonly meaning?: string;
+}
+
+/** Bits of the widest field that is shown in decimal: a number; wider ones are addresses. */
+const MAX_DECIMAL_BITS = 16;
+
+/**
+ * Takes the value of a register apart, from its lowest field to its highest.
+ *
+ * @example
+ * ```ts
+ * import { decodeRegister } from "./decode.ts";
+ * import { loadRegisterMap } from "./load.ts";
+ *
+ * const nvme = await loadRegisterMap("nvme");
+ * const cap = nvme.registers.find(({ name }) => name === "CAP")!;
+ * const mqes = decodeRegister(cap, 0x0040_1820_0f01_07ffn)[0]!;
+ * if (mqes.name !== "MQES" || mqes.bits !== "15:0" || mqes.value !== 2047n) throw new Error();
+ * ```
+ */
+export function decodeRegister(
+  register: Pick<Register, "fields">,
+  value: number | bigint,
+): DecodedField[] {
+  return register.fields.map((field) => decodeField(field, value));
+}
+
+/** Takes one field out of the value of its register. */
+export function decodeField(field: RegisterField, value: number | bigint): DecodedField {
+  const bits = (BigInt(value) & fieldMask(field)) >> BigInt(field.low);
+  const meaning = field.enum.get(bits);
+  return {
+    name: field.name,
+    bits: bitsText(field),
+    value: bits,
+    ...(meaning !== undefined && { meaning }),
+  };
+}
+
+/** The value of a field for a person: decimal, or hexadecimal if it is wider than 16 bits, and its meaning. */
+export function fieldText({ high, low, ...field }: RegisterField, value: number | bigint): string {
+  const { value: bits, meaning } = decodeField({ high, low, ...field }, value);
+  const digits = high - low < MAX_DECIMAL_BITS ? String(bits) : `0x${bits.toString(16)}`;
+  return meaning === undefined ? digits : `${digits} (${meaning})`;
+}
+
+/**
+ * The fields of a register for a person, as `RDY=1 CFS=0 SHST=0 (normal operation)`, in lines of less than 80 columns that are indented
+ * by two. Bits that are set and belong to no field come last. Without fields there are no lines.
+ */
+export function fieldLines(register: Register, value: number | bigint): string[] {
+  const { fields } = register;
+  if (fields.length === 0) return [];
+  const words = fields.map((field) => `${field.name}=${fieldText(field, value)}`);
+  const known = fields.reduce((mask, field) => mask | fieldMask(field), 0n);
+  const rest = BigInt(value) & ~known;
+  if (rest !== 0n) words.push(`reserved=0x${rest.toString(16)}`);
+  return wrap("  ", words, 2);
+}
+
+/**
+ * A register for a person: its name and value, then {@linkcode fieldLines}.
+ *
+ * @example
+ * ```ts
+ * import { loadRegisterMap } from "./load.ts";
+ * import { registerLines } from "./decode.ts";
+ *
+ * const nvme = await loadRegisterMap("nvme");
+ * const csts = nvme.registers.find(({ name }) => name === "CSTS")!;
+ * const [first, second] = registerLines(csts, 1);
+ * if (first !== "CSTS 0x00000001" || !second?.startsWith("  RDY=1 CFS=0 SHST=0 (normal operation)")) throw new Error();
+ * ```
+ */
+export function registerLines(register: Register, value: number | bigint): string[] {
+  const digits = value.toString(16).padStart(register.width * 2, "0");
+  return [`${register.name} 0x${digits}`, ...fieldLines(register, value)];
+}

@@ -1,0 +1,107 @@
+/**
+ * Maps of registers from files: those of vfu, and those of its users.
+ *
+ * Reading YAML takes modules that nothing else needs; they are loaded with the first map.
+ *
+ * @module
+ */
+
+import type { RegisterMap } from "./map.ts";
+import { nearest } from "./nearest.ts";
+import { FileProblems, type Problem } from "./problem.ts";
+
+/** The maps that vfu has: PCI configuration space, and the controller registers of NVM Express. */
+export const SHIPPED_MAPS = ["nvme", "pci"] as const;
+
+/** Bytes of a file. The map of a large device has a tenth of that. */
+const MAX_FILE_SIZE = 4 << 20;
+
+/**
+ * Loads a map of registers: one of {@linkcode SHIPPED_MAPS} by its name, or a file, whose name has a `/` or ends in
+ * `.yaml` or `.yml`. It takes `--allow-read`.
+ *
+ * @throws {RangeError} if it is neither
+ * @throws {FileProblems} if there are mistakes in the file; it has all of them, each with line and column
+ *
+ * @example
+ * ```ts
+ * import { loadRegisterMap } from "./load.ts";
+ *
+ * const nvme = await loadRegisterMap("nvme");
+ * if (!nvme.registers.some(({ name, offset }) => name === "CSTS" && offset === 0x1c)) throw new Error();
+ * ```
+ */
+export async function loadRegisterMap(nameOrFile: string): Promise<RegisterMap> {
+  const text = await readText(locate(nameOrFile), nameOrFile);
+  const { map, problems } = await parseRegisterMap(text, nameOrFile);
+  if (map === undefined) throw new FileProblems(nameOrFile, problems);
+  return map;
+}
+
+/** A map, or what is wrong with its text. */
+export type ParsedRegisterMap =
+  | { readonly map: RegisterMap; readonly problems?: never }
+  | { readonly problems: readonly Problem[]; readonly map?: never };
+
+/**
+ * Reads a map of registers from YAML. All mistakes are found in one run, unless the text is so far from YAML that nothing
+ * can be said about the rest.
+ *
+ * @param file as problems are to call it
+ *
+ * @example
+ * ```ts
+ * import { parseRegisterMap } from "./load.ts";
+ *
+ * const good = await parseRegisterMap("{name: t, registers: [{name: ID, offset: 0, width: 4}]}", "t.yaml");
+ * if (good.map?.registers[0]?.name !== "ID") throw new Error();
+ * const bad = await parseRegisterMap("{name: t, registers: [{name: ID, ofset: 0, width: 3}]}", "t.yaml");
+ * if (bad.problems?.length !== 3) throw new Error();
+ * ```
+ */
+export async function parseRegisterMap(text: string, file: string): Promise<ParsedRegisterMap> {
+  const { parseMap } = await import("./parse.ts");
+  return parseMap(text, file);
+}
+
+function locate(nameOrFile: string): string | URL {
+  if (/\/|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
+  const name = SHIPPED_MAPS.find((each) => each === nameOrFile);
+  if (name !== undefined) return new URL(`./maps/${name}.yaml`, import.meta.url);
+  const meant = nearest(nameOrFile, SHIPPED_MAPS);
+  throw new RangeError(
+    `There is no map "${nameOrFile}"; ` +
+      (meant === undefined
+        ? `there are ${SHIPPED_MAPS.join(" and ")}, and files, with a / or .yaml in their names`
+        : `did you mean "${meant}"?`),
+  );
+}
+
+/** All of a file, unless it is too large: endless ones, as /dev/zero, have no size to go by. */
+async function readText(path: string | URL, name: string): Promise<string> {
+  using file = await Deno.open(path);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const chunk = new Uint8Array(64 << 10);
+  let size = 0;
+  for (let count; (count = await file.read(chunk)) !== null;) {
+    size += count;
+    if (size > MAX_FILE_SIZE) throw new FileProblems(name, [tooLarge(name)]);
+    chunks.push(chunk.slice(0, count));
+  }
+  const bytes = await new Blob(chunks).arrayBuffer();
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    const message = "The file is not text in UTF-8";
+    throw new FileProblems(name, [{ file: name, line: 1, column: 1, message }]);
+  }
+}
+
+function tooLarge(file: string): Problem {
+  return {
+    file,
+    line: 1,
+    column: 1,
+    message: `The file is larger than ${MAX_FILE_SIZE >> 20} MiB`,
+  };
+}

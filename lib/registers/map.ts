@@ -1,0 +1,82 @@
+/**
+ * What a map of registers is: where registers are, how wide, and what their bits mean.
+ *
+ * @module
+ */
+
+import type { Width } from "../region.ts";
+
+/**
+ * What can be done with a register or field: `ro` is read, `rw` read and written, `wo` written, `rc` cleared by reading it;
+ * of `w1c` and `w1s` each bit that is written as one is cleared, or set.
+ */
+export type RegisterAccess = typeof REGISTER_ACCESS[number];
+
+/** All of {@linkcode RegisterAccess}. */
+export const REGISTER_ACCESS = ["ro", "rw", "wo", "rc", "w1c", "w1s"] as const;
+
+/** Bits of a register that mean something together. */
+export interface RegisterField {
+  /** The specification's abbreviation, as "MQES". */
+  readonly name: string;
+  /** What it is in words. */
+  readonly description?: string;
+  /** The highest of its bits. */
+  readonly high: number;
+  /** The lowest of its bits. */
+  readonly low: number;
+  /** What can be done with it. */
+  readonly access: RegisterAccess;
+  /** What its values mean, where they have names. */
+  readonly enum: ReadonlyMap<bigint, string>;
+}
+
+/** Registers that repeat. */
+export interface RegisterArray {
+  /** How many there are. */
+  readonly count: number;
+  /** Bytes from one to the next. */
+  readonly stride: number;
+}
+
+/** A register, or an array of registers that are the same. */
+export interface Register {
+  /** The specification's abbreviation, as "CSTS". */
+  readonly name: string;
+  /** What it is in words. */
+  readonly description?: string;
+  /** What its offset counts from: a region, as "bar0" or "config", or a capability by setpci's name, as "CAP_MSIX". */
+  readonly region: string;
+  /** Bytes from there. */
+  readonly offset: number;
+  /** Its bytes, and those of every access to it. */
+  readonly width: Width;
+  /** What can be done with it. */
+  readonly access: RegisterAccess;
+  /** Its value after a reset, where that is fixed. */
+  readonly reset?: bigint;
+  /** The meaning of its bits, from the lowest to the highest. Bits of no field are reserved. */
+  readonly fields: readonly RegisterField[];
+  /** If it is one of many: `offset` is that of the first. */
+  readonly array?: RegisterArray;
+}
+
+/** The registers of one kind of device. */
+export interface RegisterMap {
+  /** What its registers are called by, as "nvme" in `nvme.CSTS`. */
+  readonly name: string;
+  /** What it is a map of. */
+  readonly title?: string;
+  /** The registers, in the order of the file. */
+  readonly registers: readonly Register[];
+}
+
+/** The bits of a field, as a mask. */
+export function fieldMask({ high, low }: RegisterField): bigint {
+  return (1n << BigInt(high + 1)) - (1n << BigInt(low));
+}
+
+/** The bits of a field as they are written: "7:4", or "3" if it is one. */
+export function bitsText({ high, low }: Pick<RegisterField, "high" | "low">): string {
+  return high === low ? String(low) : `${high}:${low}`;
+}

@@ -1,0 +1,251 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { Interrupted } from "../../cli/context.ts";
+import type { VfioProxy } from "../../lib/proxy.ts";
+import { Command } from "../../lib/wire/command.ts";
+import { layout, u64 } from "../../lib/wire/layout.ts";
+import { startDemo } from "../_demo_process.ts";
+import { assertGolden, type Outcome, runHere, spawn, temporaryFolder } from "./_cli.ts";
+import { assertFailures, runOdd, withBar0 } from "./_registers.ts";
+import { serveOddly } from "./_server.ts";
+
+const demo = await startDemo();
+Deno.test.afterAll(() => demo.stop());
+
+/** What DMA_READ and DMA_WRITE begin with. */
+const DmaAccess = layout("DMA access", 16, { address: u64(0), count: u64(8) });
+
+/** Has the demo device copy so many bytes. */
+function copy(source: number, destination: number, length: number): string[] {
+  const registers = { 0x40: source, 0x48: destination, 0x50: length, 0x54: 1 };
+  return Object.entries(registers).flatMap(([at, value]) => ["--write", `bar0+${at}=${value}`]);
+}
+
+/** Runs `vfu dma` on the demo device, switched on. */
+function dma(...args: string[]): Promise<Outcome> {
+  return runHere(["dma", demo.path, ...args, "--pci-enable"]);
+}
+
+function withoutTimes(text: string): string[] {
+  return text.trimEnd().split("\n").map((line) => line.replace(/^ *[\d.]+ ms {2}/, ""));
+}
+
+Deno.test("dma shows its help", async () => {
+  assertGolden("dma-help.txt", (await runHere(["dma", "--help"])).out);
+});
+
+Deno.test("dma shows what the device reads and writes by message", async () => {
+  const maps = ["--map", "1M:64K:ro:message", "--map", "2M:4K:wo:message"];
+  const fill = ["--fill", "1M:256=0x5a", "--fill", "1M:2=1"];
+  const { code, out, err } = await dma(
+    ...[...maps, ...fill, ...copy(1 << 20, 2 << 20, 300)],
+    ...["--timeout", "300ms"],
+  );
+  assertEquals([code, err], [0, ""]);
+  assertMatch(out, /^ +\d+\.\d ms {2}read/);
+  assertEquals(withoutTimes(out), [
+    "read     0x00100000      300  01015a5a 5a5a5a5a 5a5a5a5a …",
+    "write    0x00200000      300  01015a5a 5a5a5a5a 5a5a5a5a …",
+  ]);
+});
+
+Deno.test("dma --json shows accesses, also those that are refused", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/odd.sock`;
+  let client: VfioProxy;
+  const answers: (number | undefined)[] = [];
+  const access = async (command: number, address: bigint, data?: Uint8Array) => {
+    const payload = DmaAccess.encode({ address, count: BigInt(data?.length ?? 8) });
+    const answer = await client.request(command, payload, { ...(data && { data }) })
+      .then(() => 0, (error) => error.errno);
+    answers.push(answer);
+  };
+  using _server = serveOddly(
+    path,
+    (request) => {
+      if (request.command === Command.DMA_UNMAP) return request.reply(request.payload.slice());
+      if (request.command !== Command.DMA_MAP) return "default";
+      request.reply();
+      setTimeout(async () => {
+        await access(Command.DMA_WRITE, 0x1004n, Uint8Array.of(1, 2, 3, 4));
+        await access(Command.DMA_READ, 0x1000n);
+        await access(Command.DMA_READ, 0x1ffcn);
+      }, 20);
+    },
+    (proxy) => client = proxy,
+  );
+  const args = ["--map", "4K:4K:message", "--json", "--timeout", "150ms"];
+  const { code, out } = await runHere(["dma", path, ...args]);
+  const events = out.trimEnd().split("\n").map((line) => ({ ...JSON.parse(line), time_ms: 0 }));
+  const served = { time_ms: 0, errno: 0, code: "" };
+  assertEquals(code, 0);
+  assertEquals(events, [
+    { ...served, event: "write", iova: 0x1004, length: 4, bytes: "01020304" },
+    { ...served, event: "read", iova: 0x1000, length: 8, bytes: "0000000001020304" },
+    { time_ms: 0, event: "read", iova: 0x1ffc, length: 8, bytes: "", errno: 14, code: "EFAULT" },
+  ]);
+  assertEquals(answers, [0, 0, 14]);
+});
+
+Deno.test("dma --changes shows what has changed in shared memory, and dumps it", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/memory`;
+  const { code, out, err } = await dma(
+    ...["--map", "1M:64K", "--fill", "1M:16=0xa5", "--dump", `0x100ff8:16=${file}`],
+    ...[...copy(1 << 20, 0x101000, 16), "--changes", "--timeout", "300ms"],
+  );
+  assertEquals([code, err], [0, ""]);
+  assertEquals(withoutTimes(out), [
+    "changed  0x00101000       16  a5a5a5a5 a5a5a5a5 a5a5a5a5 …",
+  ]);
+  assertEquals(Deno.readFileSync(file).toHex(), "00".repeat(8) + "a5".repeat(8));
+});
+
+Deno.test("dma without --hold and --timeout ends when all is done", async () => {
+  await using folder = temporaryFolder();
+  const [there, back] = [`${folder.path}/there`, `${folder.path}/back`];
+  const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
+  Deno.writeFileSync(there, bytes);
+  const outcome = await dma(
+    ...["--map", "1M:64K:message", "--map", "0x110000:1M", "--fill", `0x100007:99999=${there}`],
+    ...["--dump", `0x100007:99999=${back}`],
+  );
+  assertEquals(outcome, { code: 0, out: "", err: "" });
+  assertEquals(Deno.readFileSync(back).toHex(), bytes.subarray(0, 99_999).toHex());
+});
+
+Deno.test("dma shares a file", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/file`;
+  Deno.writeFileSync(file, new Uint8Array(8192).fill(7));
+  const { code } = await dma(
+    ...["--map", `1M:8K:file=${file}`, ...copy(1 << 20, 0x101000, 4)],
+    ...["--fill", "1M:4=9", "--timeout", "200ms"],
+  );
+  assertEquals(code, 0);
+  assertEquals(Deno.readFileSync(file).subarray(4096, 4101).toHex(), "0909090907");
+});
+
+Deno.test("dma --hold dumps, unmaps and returns 130 at Ctrl-C", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/odd.sock`;
+  const file = `${folder.path}/memory`;
+  const commands: number[] = [];
+  const controller = new AbortController();
+  using _server = serveOddly(path, (request) => {
+    commands.push(request.command);
+    if (request.command === Command.DMA_MAP) {
+      setTimeout(() => controller.abort(new Interrupted("SIGINT")), 30);
+    } else if (request.command !== Command.DMA_UNMAP) return "default";
+    request.reply(request.payload.slice());
+  });
+  const args = ["dma", path, "--map", "0:4K:message", "--hold", "--dump", `0:4=${file}`];
+  const outcome = await runHere(args, { signal: controller.signal });
+  assertEquals(outcome, { code: 130, out: "", err: "" });
+  assertEquals(commands, [Command.VERSION, Command.DMA_MAP, Command.DMA_UNMAP]);
+  assertEquals(Deno.readFileSync(file).length, 4);
+});
+
+Deno.test("dma ends at Ctrl-C also if the server does not let go of the memory", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/odd.sock`;
+  const controller = new AbortController();
+  using _server = serveOddly(path, (request) => {
+    if (request.command === Command.DMA_UNMAP) return "silence";
+    if (request.command !== Command.DMA_MAP) return "default";
+    setTimeout(() => controller.abort(new Interrupted("SIGINT")), 30);
+    request.reply();
+  });
+  const startMs = performance.now();
+  const args = ["dma", path, "--map", "0:4K:message", "--hold"];
+  const outcome = await runHere(args, { signal: controller.signal });
+  assertEquals(outcome, { code: 130, out: "", err: "" });
+  assertEquals(performance.now() - startMs < 2500, true);
+});
+
+Deno.test("dma --hold returns 1 at once, with the dumps made, when the server dies", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/dying.sock`;
+  const file = `${folder.path}/memory`;
+  const server = serveOddly(path, (request) => {
+    if (request.command !== Command.DMA_MAP) return "default";
+    request.reply();
+    setTimeout(() => server[Symbol.dispose](), 30);
+  });
+  const startMs = performance.now();
+  const args = ["dma", path, "--map", "0:4K", "--fill", "0:4=3", "--hold", "--dump"];
+  const { code, out, err } = await runHere([...args, `0:4=${file}`]);
+  assertEquals([code, out], [1, ""]);
+  assertMatch(err, /^vfu: [^\n]+\n$/);
+  assertEquals(performance.now() - startMs < 1000, true);
+  assertEquals(Deno.readFileSync(file).toHex(), "03030303");
+});
+
+Deno.test("dma says which map the server refuses", async () => {
+  const { code, err } = await runOdd(withBar0(4, () => "default"), "dma", "--map", "1M:4K");
+  assertEquals([code, err], [
+    1,
+    "vfu: Cannot map 0x1000 bytes at IOVA 0x100000: the server answered EINVAL (Invalid argument)\n",
+  ]);
+});
+
+Deno.test("dma --dump -, ends quietly when nobody reads", async () => {
+  const child = spawn(["dma", demo.path, "--map", "0:1M", "--dump", "0:1M=-"]);
+  await child.stdout.cancel();
+  const [{ code }, err] = await Promise.all([child.status, new Response(child.stderr).text()]);
+  assertEquals([code, err], [0, ""]);
+});
+
+Deno.test("dma returns 1 and one line when memory can't be as wanted", async (t) => {
+  const at = (iova: string, size = "0x1000") => `Cannot map ${size} bytes at IOVA ${iova}`;
+  const map = ["dma", "--map", "1M:4K"];
+  await assertFailures(t, demo.path, 1, [
+    [
+      ["dma", "--map", "1:4K"],
+      `${at("0x1")}: address and size must be multiples of the page size, 4096`,
+    ],
+    [[...map, "--map", "1M:4K"], `${at("0x100000")}: it overlaps 0x1000 bytes at IOVA 0x100000`],
+    [
+      ["dma", "--map", "0xfffffffffffff000:8K"],
+      `${at("0xfffffffffffff000", "0x2000")}: it leaves the 64 bits of addresses`,
+    ],
+    [
+      ["dma", "--map", "1M:4K:file=/nonexistent"],
+      "Cannot open /nonexistent: ENOENT (No such file or directory)",
+    ],
+    [
+      [...map, "--fill", "1M:8K=1"],
+      "Cannot fill 0x2000 bytes at IOVA 0x100000: nothing is mapped at 0x101000",
+    ],
+    [
+      ["dma", "--map", "1M:65M", "--changes"],
+      "Cannot watch 65 MiB of shared memory for changes: 64 MiB are possible",
+    ],
+  ]);
+});
+
+Deno.test("dma returns 1 before it connects when a file is not as it must be", async (t) => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/file`;
+  Deno.writeTextFileSync(file, "short");
+  const map = ["dma", "--map", "1M:4K"];
+  await assertFailures(t, "/nonexistent/socket", 1, [
+    [[...map, "--fill", `1M:64=${file}`], `Cannot fill 64 bytes with ${file}: it has 5`],
+    [[...map, "--fill", "1M:64=/dev/zero"], "Cannot fill with /dev/zero: it is not a file"],
+  ]);
+});
+
+Deno.test("dma returns 2 when the usage is wrong", async (t) => {
+  const form = "write IOVA:SIZE[:ro|:wo][:file=PATH|:message], as 0x100000:64K:ro";
+  await assertFailures(t, "/nonexistent/socket", 2, [
+    [["dma"], "Required option '--map <range>' not specified"],
+    [
+      ["dma", "--map", "1M"],
+      `Option '--map <range>' argument '1M' is invalid. "1M" is no map; ${form}`,
+    ],
+    [
+      ["dma", "--map", "1M:4X"],
+      "Option '--map <range>' argument '1M:4X' is invalid. " +
+      '"4X" is no size; write it as 4096, 0x1000, 64K or 2MiB',
+    ],
+  ]);
+});
