@@ -21,7 +21,7 @@ export function command(context: Context) {
     .addOption(new Option("--json", "write one JSON object").conflicts("lspci"))
     .option("--lspci", "write the configuration space for lspci -F FILE -vv")
     .addOption(
-      new Option("--io-fds", "ask for I/O file descriptors too: a server that knows none may fail")
+      new Option("--io-fds", "ask for I/O file descriptors even of a server of version 0.0")
         .conflicts("lspci"),
     )
     .addOption(verboseOption())

@@ -53,7 +53,7 @@ export interface Probe {
   readonly irqs: readonly Indexed<IrqInfo>[];
   /** Its PCI view; undefined if it is no PCI device or has no configuration space. */
   readonly pci: Answer<PciView> | undefined;
-  /** What stands in for parts of its regions, by region index; undefined if that was not asked. */
+  /** What stands in for parts of its regions, by region index; undefined if that was not asked, or nothing came of it. */
   readonly ioFds: ReadonlyMap<number, readonly RegionIoFd[]> | undefined;
 }
 
@@ -61,8 +61,11 @@ export interface Probe {
 export interface ProbeDeviceOptions {
   /** Whether those bytes of configuration space that say nothing may be left out. */
   sparse?: boolean;
-  /** Whether to ask for the I/O descriptors of the regions. A server that does not know the question may get out of step. */
-  ioFds?: boolean;
+  /**
+   * Whether to ask for the I/O descriptors of the regions. Default: of servers that speak 0.1 or later. Cloud Hypervisor's
+   * crate, which says 0.0, does not know the question, and gets out of step.
+   */
+  ioFds?: boolean | undefined;
 }
 
 /**
@@ -106,12 +109,32 @@ async function askAll(
   const pci = config && "value" in config
     ? { value: pciView(config.value, regionSizes, await opening) }
     : config;
-  const ioFds = options.ioFds ? await askIoFds(device, regions) : undefined;
+  // Last, so that everything else is there if a server stumbles over it.
+  const ioFds = options.ioFds ?? device.negotiated.minor >= 1
+    ? await askIoFds(device, regions, options.ioFds)
+    : undefined;
   return { negotiated: device.negotiated, info, regions, irqs, pci, ioFds };
 }
 
-/** Asks for the I/O descriptors of each region that is there. They are closed; a refusal means that there are none. */
+/**
+ * Asks for the I/O descriptors of each region that is there. They are closed; a refusal means that there are none.
+ *
+ * @param isWanted whether it is an error if the server can't be asked
+ */
 async function askIoFds(
+  device: Device,
+  regions: Probe["regions"],
+  isWanted = false,
+): Promise<ReadonlyMap<number, readonly RegionIoFd[]> | undefined> {
+  try {
+    return await askEachForIoFds(device, regions);
+  } catch (error) {
+    if (isWanted) throw error;
+    return undefined;
+  }
+}
+
+async function askEachForIoFds(
   device: Device,
   regions: Probe["regions"],
 ): Promise<ReadonlyMap<number, readonly RegionIoFd[]>> {

@@ -96,7 +96,7 @@ export interface RegionJson {
    * `fd_index` too, "type" with `type` and `subtype`, "msix_mappable", and "unknown" with `id` and `bytes` in hexadecimal.
    */
   capabilities: { kind: string; version: number; [key: string]: unknown }[];
-  /** File descriptors that stand in for parts of it; only there with --io-fds. */
+  /** File descriptors that stand in for parts of it; not there if that was not asked. */
   io_fds?: IoFdJson[];
 }
 

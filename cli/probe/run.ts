@@ -14,7 +14,7 @@ export interface ProbeOptions extends ConnectionOptions {
   json?: true | undefined;
   /** Write a dump of the configuration space for `lspci -F`. */
   lspci?: true | undefined;
-  /** Ask for the I/O descriptors of the regions too. */
+  /** Ask for the I/O descriptors of the regions, whatever the server's version. */
   ioFds?: true | undefined;
 }
 
@@ -25,7 +25,7 @@ export async function run(
   options: ProbeOptions,
 ): Promise<void> {
   const { out } = context;
-  const { json, lspci, ioFds = false } = options;
+  const { json, lspci, ioFds } = options;
   using connection = await connectTo(context, socket, options);
   const { device } = connection;
   if (lspci) {

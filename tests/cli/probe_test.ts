@@ -80,14 +80,13 @@ Deno.test("probe only asks and reads", async () => {
     commands.add(request.command);
     return refusing(request);
   });
-  const { VERSION, DEVICE_GET_INFO, DEVICE_GET_REGION_INFO, DEVICE_GET_IRQ_INFO, REGION_READ } =
-    Command;
   const harmless = [
-    VERSION,
-    DEVICE_GET_INFO,
-    DEVICE_GET_REGION_INFO,
-    DEVICE_GET_IRQ_INFO,
-    REGION_READ,
+    Command.VERSION,
+    Command.DEVICE_GET_INFO,
+    Command.DEVICE_GET_REGION_INFO,
+    Command.DEVICE_GET_REGION_IO_FDS,
+    Command.DEVICE_GET_IRQ_INFO,
+    Command.REGION_READ,
   ];
   assertEquals([...commands].sort((a, b) => a - b), harmless);
 });
@@ -175,7 +174,7 @@ Deno.test("probe does not take a device that says it is no PCI device for one", 
   assertEquals([regions[7].name, irqs[0].name], ["region 7", "irq 0"]);
 });
 
-Deno.test("probe --io-fds shows what stands in for parts of a region; without it nobody asks", async () => {
+Deno.test("probe shows what stands in for parts of a region; a server of version 0.0 is not asked", async () => {
   using fd = new EventFd();
   let asked = 0;
   const answer: Answer = (request) => {
@@ -200,15 +199,20 @@ Deno.test("probe --io-fds shows what stands in for parts of a region; without it
     });
     request.reply(payload, undefined, [fd.handle]);
   };
-  assertEquals((await probeOdd(answer)).out.includes("ioeventfd"), false);
+  const old: Answer = (request) =>
+    request.command === Command.VERSION
+      ? request.reply(encodeVersion({ major: 0, minor: 0, capabilities: {} }))
+      : answer(request);
+  assertEquals((await probeOdd(old)).out.includes("ioeventfd"), false);
   assertEquals(asked, 0);
-  const { code, out } = await probeOdd(answer, "--io-fds");
+  assertEquals((await probeOdd(old, "--io-fds")).out.includes("ioeventfd"), true);
+  const { code, out } = await probeOdd(answer);
   assertEquals(code, 0);
   assertMatch(
     out,
     /ioeventfd 0x60\+0x4\n +ioeventfd 0x60\+0x4, for 0x7 only\n +ioregionfd 0x60\+0x4, no fd came\n/,
   );
-  const { regions } = JSON.parse((await probeOdd(answer, "--io-fds", "--json")).out);
+  const { regions } = JSON.parse((await probeOdd(answer, "--json")).out);
   const common = { offset: 0x60, size: 4 };
   assertEquals(regions[0].io_fds, [
     { ...common, kind: "ioeventfd", flags: 0, datamatch: false, data: 0, has_fd: true },
