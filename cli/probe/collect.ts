@@ -139,13 +139,13 @@ async function askEachForIoFds(
   regions: Probe["regions"],
 ): Promise<ReadonlyMap<number, readonly RegionIoFd[]>> {
   const found = new Map<number, readonly RegionIoFd[]>();
-  for (const region of regions) {
-    if (!("value" in region) || region.value.size === 0n) continue;
+  await Promise.all(regions.map(async (region) => {
+    if (!("value" in region) || region.value.size === 0n) return;
     const answer = await ask(device.regionIoFds(region.index));
-    if (!("value" in answer)) continue;
+    if (!("value" in answer)) return;
     using ioFds = answer.value;
     if (ioFds.entries.length > 0) found.set(region.index, ioFds.entries);
-  }
+  }));
   return found;
 }
 
