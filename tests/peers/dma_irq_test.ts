@@ -4,31 +4,8 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { type QemuDeviceName, startGpio, startQemu } from "./peers.ts";
-
-const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
-
-interface Outcome {
-  code: number;
-  out: string;
-  err: string;
-}
-
-/** The real command, in a process of its own, on a fresh device. */
-async function vfu(device: QemuDeviceName, command: string, ...args: string[]): Promise<Outcome> {
-  await using peer = await startQemu(device);
-  return await vfuAt(peer.socketPath, command, ...args);
-}
-
-async function vfuAt(path: string, command: string, ...args: string[]): Promise<Outcome> {
-  const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, CLI, command, path, ...args],
-    signal: AbortSignal.timeout(20_000),
-  }).output();
-  const decoder = new TextDecoder();
-  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
-}
+import { vfu, vfuAt } from "./_vfu.ts";
+import { startGpio } from "./peers.ts";
 
 /** Has edu move bytes between memory and its buffer, at 0x40000 in its own addresses. It takes 100 ms. */
 function transfer(source: number, destination: number, count: number, command: number): string[] {

@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { vfuAt } from "./_vfu.ts";
 import { compareWithLspci } from "./lspci.ts";
 import {
   GPIO,
@@ -18,19 +19,14 @@ import {
 } from "./peers.ts";
 import { parseConfigSpace } from "../../lib/pci/mod.ts";
 
-const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
 const REGION_NAMES = ["bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom", "config", "vga"];
 const IRQ_NAMES = ["intx", "msi", "msix", "err", "req"];
 
-/** The real command, in a process of its own. */
-async function probe(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-ffi", "--allow-read", CLI, "probe", ...args],
-    signal: AbortSignal.timeout(10_000),
-  }).output();
-  const errors = new TextDecoder().decode(stderr);
-  assertEquals(code, 0, errors);
-  return new TextDecoder().decode(stdout);
+/** Runs `vfu probe`, which is to succeed. */
+async function probe(path: string, ...args: string[]): Promise<string> {
+  const { code, out, err } = await vfuAt(path, "probe", ...args);
+  assertEquals(code, 0, err);
+  return out;
 }
 
 /** Probes a device three ways, each with a peer of its own: QEMU ends when its client goes. */

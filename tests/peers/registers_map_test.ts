@@ -4,27 +4,19 @@
 
 import { assertEquals } from "@std/assert";
 import { libc } from "../../ffi/libc.ts";
-import { startQemu } from "./peers.ts";
+import { vfu } from "./_vfu.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 
-const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
-
-/** The real command, in a process of its own, on a fresh device that is switched on. */
-async function vfu(command: string, ...args: string[]): Promise<string> {
-  await using peer = await startQemu("nvme");
-  const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, CLI, command, peer.socketPath, ...args, "--pci-enable"],
-    signal: AbortSignal.timeout(20_000),
-  }).output();
-  const decoder = new TextDecoder();
-  assertEquals([code, decoder.decode(stderr)], [0, ""]);
-  return decoder.decode(stdout);
+/** Runs a command on a fresh device that is switched on. */
+async function onNvme(command: string, ...args: string[]): Promise<string> {
+  const { code, out, err } = await vfu("nvme", command, ...args, "--pci-enable");
+  assertEquals([code, err], [0, ""]);
+  return out;
 }
 
 Deno.test("vfu read --map decodes the registers of QEMU's nvme", async () => {
-  const out = await vfu(
+  const out = await onNvme(
     "read",
     "nvme.CAP",
     "nvme.VS",
@@ -53,10 +45,10 @@ Deno.test("vfu read --map decodes the registers of QEMU's nvme", async () => {
 
 Deno.test("vfu write --map sets fields of QEMU's nvme", async () => {
   const fields = ["AQA.ASQS=31", "AQA.ACQS=31", "CC.IOSQES=6", "CC.IOCQES=4"];
-  assertEquals(await vfu("write", ...fields, "--map", "nvme", "--verify"), "");
+  assertEquals(await onNvme("write", ...fields, "--map", "nvme", "--verify"), "");
 });
 
 Deno.test("vfu poll --map waits for a field of QEMU's nvme", async () => {
-  const out = await vfu("poll", "CSTS.SHST", "--equals", "normal operation", "--map", "nvme");
+  const out = await onNvme("poll", "CSTS.SHST", "--equals", "normal operation", "--map", "nvme");
   assertEquals(out, "0x00000000\n  SHST=0 (normal operation)\n");
 });

@@ -7,33 +7,10 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { libc } from "../../ffi/libc.ts";
 import { connect } from "../../lib/client.ts";
 import type { Device } from "../../lib/device.ts";
+import { vfu } from "./_vfu.ts";
 import { type QemuDeviceName, startQemu } from "./peers.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
-
-const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
-
-interface Outcome {
-  code: number;
-  out: string;
-  err: string;
-}
-
-/** The real command, in a process of its own, on a fresh device. */
-async function vfu(device: QemuDeviceName, command: string, ...args: string[]): Promise<Outcome> {
-  await using peer = await startQemu(device);
-  return await vfuAt(peer.socketPath, command, ...args);
-}
-
-async function vfuAt(path: string, command: string, ...args: string[]): Promise<Outcome> {
-  const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, CLI, command, path, ...args],
-    signal: AbortSignal.timeout(20_000),
-  }).output();
-  const decoder = new TextDecoder();
-  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
-}
 
 /** A connection to a fresh device that is switched on. */
 async function withDevice(

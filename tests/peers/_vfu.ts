@@ -1,0 +1,37 @@
+/**
+ * The real `vfu`, in a process of its own, on a peer.
+ *
+ * @module
+ */
+
+import { type QemuDeviceName, startQemu } from "./peers.ts";
+
+const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
+
+/** How a command ended, and what it wrote. */
+export interface Outcome {
+  code: number;
+  out: string;
+  err: string;
+}
+
+/** Runs a command on a fresh device of QEMU's, whose server ends with it. */
+export async function vfu(
+  device: QemuDeviceName,
+  command: string,
+  ...args: string[]
+): Promise<Outcome> {
+  await using peer = await startQemu(device);
+  return await vfuAt(peer.socketPath, command, ...args);
+}
+
+/** Runs a command on the server at `path`. */
+export async function vfuAt(path: string, command: string, ...args: string[]): Promise<Outcome> {
+  const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", ...permissions, CLI, command, path, ...args],
+    signal: AbortSignal.timeout(20_000),
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+}
