@@ -18,7 +18,8 @@
  * @module
  */
 
-export { connect, type ConnectOptions, PROTOCOL_VERSION } from "./lib/client.ts";
+export { connect, type ConnectOptions } from "./lib/client.ts";
+export { PROTOCOL_VERSION } from "./lib/wire/version.ts";
 export {
   type Address,
   type AddressBase,

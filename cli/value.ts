@@ -5,6 +5,7 @@
  */
 
 import type { Width } from "../lib/region.ts";
+import { hex } from "../lib/wire/hex.ts";
 
 /** A value, or the bits of one. */
 export interface MaskedValue {
@@ -109,8 +110,4 @@ export function formatDigits(value: number | bigint, width: Width, base: Base): 
 export function formatMasked({ value, mask }: MaskedValue, width: Width): string {
   const text = formatValue(value, width);
   return mask === undefined ? text : `${text} under the mask ${formatValue(mask, width)}`;
-}
-
-function hex(value: bigint): string {
-  return `0x${value.toString(16)}`;
 }

@@ -7,7 +7,7 @@
 import type { Device, WaitOptions } from "./device.ts";
 import { capabilityKey, findRegister } from "./pci/names.ts";
 import type { Width } from "./region.ts";
-import { PciRegion } from "./wire/region.ts";
+import { PciRegion, regionIndex } from "./wire/region.ts";
 
 /** Where an address counts from. */
 export type AddressBase =
@@ -37,10 +37,6 @@ export interface ResolvedAddress {
 }
 
 const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };
-
-const REGION_INDEXES: ReadonlyMap<string, number> = new Map(
-  Object.entries(PciRegion).map(([name, index]) => [name.toLowerCase(), index]),
-);
 
 const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w";
 
@@ -104,7 +100,7 @@ function parseBase(
   name: string,
   instance: string | undefined,
 ): { base: AddressBase; offset: number; width?: Width } | undefined {
-  const index = /^\d+$/.test(name) ? Number(name) : REGION_INDEXES.get(name.toLowerCase());
+  const index = /^\d+$/.test(name) ? Number(name) : regionIndex(name.toLowerCase());
   if (index !== undefined) {
     return instance === undefined && index <= 0xffff_ffff
       ? { base: { kind: "region", index }, offset: 0 }

@@ -5,6 +5,7 @@
  */
 
 import { describeErrno, EINVAL, SystemError } from "../ffi/errno.ts";
+import { monotonicMs } from "../ffi/clock.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { UnixSocket } from "../ffi/socket.ts";
 import { Device, type Negotiated } from "./device.ts";
@@ -29,10 +30,8 @@ import {
   checkCapabilities,
   decodeVersion,
   encodeVersion,
+  PROTOCOL_VERSION,
 } from "./wire/version.ts";
-
-/** The version that we speak, and propose. */
-export const PROTOCOL_VERSION = { major: 0, minor: 2 } as const;
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -83,7 +82,7 @@ export async function connect(
   options: ConnectOptions = {},
 ): Promise<Device> {
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  const deadline = performance.now() + timeoutMs;
+  const deadline = monotonicMs() + timeoutMs;
   const socket = typeof target === "number"
     ? adoptSocket(target)
     : await openSocket(target, deadline, timeoutMs, options.signal);
@@ -103,7 +102,7 @@ export async function connect(
     const negotiated = await negotiate(
       proxy,
       proxyOptions,
-      Math.max(1, deadline - performance.now()),
+      Math.max(1, deadline - monotonicMs()),
       options,
     );
     return device = new Device(proxy, negotiated);
@@ -260,7 +259,7 @@ async function openSocket(
       throw error instanceof Error ? explain(path, error) : error;
     }
     if (socket !== undefined) return socket;
-    if (performance.now() >= deadline) {
+    if (monotonicMs() >= deadline) {
       throw new TimeoutError(
         `Cannot connect to ${path}: the server did not accept within ${timeoutMs} ms; it may be busy with another client`,
       );

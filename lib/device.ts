@@ -34,11 +34,12 @@ import {
   FeatureFlags,
 } from "./wire/feature.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "./wire/io_fds.ts";
-import { IrqInfoReply, IrqInfoRequest, irqName, PciIrq } from "./wire/irq.ts";
+import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName, type PciIrq } from "./wire/irq.ts";
 import {
   PciRegion,
   type RegionCapability,
   RegionFlags,
+  regionIndex,
   RegionInfoReply,
   RegionInfoRequest,
   regionName,
@@ -120,16 +121,8 @@ export interface IrqInfo {
 /** A region by name or by index. */
 export type RegionId = Lowercase<keyof typeof PciRegion> | number;
 
-const REGION_INDEXES: ReadonlyMap<string, number> = new Map(
-  Object.entries(PciRegion).map(([name, index]) => [name.toLowerCase(), index]),
-);
-
 /** An IRQ index by name or by number. */
 export type IrqId = Lowercase<keyof typeof PciIrq> | number;
-
-const IRQ_INDEXES: ReadonlyMap<string, number> = new Map(
-  Object.entries(PciIrq).map(([name, index]) => [name.toLowerCase(), index]),
-);
 
 /** Bytes of configuration space that PCI Express defines: what is read of a larger region. */
 export const MAX_CONFIG_SIZE = 4096;
@@ -240,7 +233,7 @@ export class Device implements Disposable, AsyncDisposable {
    * @throws as `regionInfo`
    */
   region(region: RegionId): Region {
-    const index = typeof region === "number" ? region : REGION_INDEXES.get(region);
+    const index = typeof region === "number" ? region : regionIndex(region);
     if (index === undefined) throw new RangeError(`There is no region "${region}"`);
     let open = this.#opened.get(index);
     if (open === undefined) {
@@ -271,7 +264,7 @@ export class Device implements Disposable, AsyncDisposable {
    * @throws as `irqInfo`
    */
   async irqs(irq: IrqId, options: WaitOptions = {}): Promise<IrqIndex> {
-    const index = typeof irq === "number" ? irq : IRQ_INDEXES.get(irq);
+    const index = typeof irq === "number" ? irq : irqIndex(irq);
     if (index === undefined) throw new RangeError(`There is no IRQ index "${irq}"`);
     const info = await this.irqInfo(index, options);
     let open = this.#irqIndexes.get(index);

@@ -17,6 +17,7 @@ import type { IncomingRequest, RequestOptions, VfioProxy } from "./proxy.ts";
 import { Command } from "./wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "./wire/dma.ts";
 import { layout, u32, u64 } from "./wire/layout.ts";
+import { hex } from "./wire/hex.ts";
 
 /** What the device may do with memory: read and write, only read, only write. */
 export type DmaAccess = "rw" | "ro" | "wo";
@@ -534,8 +535,4 @@ function timeoutOf({ timeoutMs }: { timeoutMs?: number }): { timeoutMs?: number 
 
 function describe(iova: bigint, size: number): string {
   return `${Number.isInteger(size) ? hex(BigInt(size)) : size} bytes at IOVA ${hex(iova)}`;
-}
-
-function hex(value: bigint): string {
-  return value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
 }

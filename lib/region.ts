@@ -8,6 +8,7 @@
  * @module
  */
 
+import { monotonicMs } from "../ffi/clock.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { Mapping, MAX_MAPPING, PAGE_SIZE } from "../ffi/memory.ts";
 import type { Negotiated, RegionInfo } from "./device.ts";
@@ -22,6 +23,7 @@ import {
 } from "./wire/access.ts";
 import { Command } from "./wire/command.ts";
 import { PciRegion, RegionFlags, regionName } from "./wire/region.ts";
+import { hex } from "./wire/hex.ts";
 
 const { offset: OFFSET_AT, region: REGION_AT, count: COUNT_AT } = RegionAccessLayout.offsets;
 const HEAD_SIZE = RegionAccessLayout.size;
@@ -344,11 +346,11 @@ export class Region implements Disposable {
     options: PollOptions = {},
   ): number | bigint {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = 1, ...access } = options;
-    const deadline = performance.now() + timeoutMs;
+    const deadline = monotonicMs() + timeoutMs;
     for (;;) {
       const value = this.#look(offset, width, access);
       if (predicate(value)) return value;
-      const remaining = deadline - performance.now();
+      const remaining = deadline - monotonicMs();
       if (remaining <= 0) throw this.#pollTimeout(offset, width, value, timeoutMs);
       this.#proxy.serveSync(Math.min(intervalMs, remaining));
     }
@@ -549,7 +551,7 @@ export class Region implements Disposable {
     options: AsyncPollOptions = {},
   ): Promise<number | bigint> {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = 1, ...access } = options;
-    const deadline = performance.now() + timeoutMs;
+    const deadline = monotonicMs() + timeoutMs;
     for (;;) {
       access.signal?.throwIfAborted();
       const isMapped = this.#areaFor(Number(offset), width, RegionFlags.READ, access) !== undefined;
@@ -557,7 +559,7 @@ export class Region implements Disposable {
         ? this.#look(offset, width, access)
         : await this.readWidthAsync(offset, width, access);
       if (predicate(value)) return value;
-      const remaining = deadline - performance.now();
+      const remaining = deadline - monotonicMs();
       if (remaining <= 0) throw this.#pollTimeout(offset, width, value, timeoutMs);
       await sleep(Math.min(intervalMs, remaining), access.signal);
     }
@@ -1142,12 +1144,6 @@ function numberIn(reply: Message, width: 1 | 2 | 4): number {
 
 function bigintIn(reply: Message): bigint {
   return BigInt(reply.uint32(HEAD_SIZE)) | BigInt(reply.uint32(HEAD_SIZE + 4)) << 32n;
-}
-
-function hex(value: number | bigint, digits = 0): string {
-  const isNegative = value < 0;
-  const text = (isNegative ? -value : value).toString(16).padStart(digits, "0");
-  return `${isNegative ? "-" : ""}0x${text}`;
 }
 
 function sleep(ms: number, signal?: AbortSignal): Promise<void> {

@@ -19,6 +19,7 @@ import type { Style } from "../style.ts";
 import { type Cell, tableLines, wrapWords } from "../table.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
+import { hex } from "../../lib/wire/hex.ts";
 
 /** How it will be shown. */
 type Screen = Pick<Output, "columns" | "style">;
@@ -54,10 +55,6 @@ function summaryLines(
 function flagText(flags: number, table: Readonly<Record<string, number>>): string {
   const rest = unknownFlags(flags, table);
   return [...flagNames(flags, table), ...(rest === 0 ? [] : [hex(rest)])].join(" ");
-}
-
-function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
 }
 
 function headings(style: Style, ...names: string[]): Cell[] {

@@ -9,6 +9,7 @@ import type { FieldDraft, MapDraft, RegisterDraft } from "./build.ts";
 import type { Path, Report, YamlDocument } from "./document.ts";
 import { bitsText } from "./map.ts";
 import { nearest } from "./nearest.ts";
+import { hex } from "../wire/hex.ts";
 
 /** Registers of an array: as many as a device can have queues. */
 export const MAX_COUNT = 65_536;
@@ -275,8 +276,4 @@ function isWidth(width: bigint | undefined): width is bigint {
 
 function count(number: number, what: string): string {
   return `${number} ${what}${number === 1 ? "" : "s"}`;
-}
-
-function hex(value: bigint): string {
-  return `0x${value.toString(16)}`;
 }

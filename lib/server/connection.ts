@@ -49,14 +49,12 @@ import {
   checkCapabilities,
   decodeVersion,
   encodeVersion,
+  PROTOCOL_VERSION,
 } from "../wire/version.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
 import { ClientMemory, type DmaOptions } from "./dma.ts";
 import { ClientIoFds } from "./io_fds.ts";
 import { ClientIrqs } from "./irq.ts";
-
-/** The version that the server speaks. */
-const SERVER_VERSION = { major: 0, minor: 2 } as const;
 
 /** Data of a read up to this size goes through one buffer that is used again and again. */
 const SCRATCH_SIZE = 64;
@@ -181,7 +179,7 @@ export class ServerConnection {
       );
     }
     const { major, minor, capabilities } = decodeVersion(request.payload);
-    if (major !== SERVER_VERSION.major) {
+    if (major !== PROTOCOL_VERSION.major) {
       throw new ProtocolError(
         `The client proposes version ${major}.${minor}, which we do not speak`,
       );
@@ -203,8 +201,8 @@ export class ServerConnection {
       ...(hasTwin && { twinSocket: { supported: true, fdIndex: 0 } }),
     };
     const reply = encodeVersion({
-      ...SERVER_VERSION,
-      minor: Math.min(minor, SERVER_VERSION.minor),
+      ...PROTOCOL_VERSION,
+      minor: Math.min(minor, PROTOCOL_VERSION.minor),
       capabilities: server,
     });
     using twinEnd = hasTwin ? this.#makeTwin() : undefined;

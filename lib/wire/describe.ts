@@ -27,6 +27,7 @@ import { IrqFlags, irqName, IrqSetFlags } from "./irq.ts";
 import { type Message, messageOf, type Messages } from "./messages.ts";
 import { type RegionCapability, RegionFlags, regionName } from "./region.ts";
 import type { MigData } from "./migration.ts";
+import { hex } from "./hex.ts";
 
 /** The longest line, in UTF-16 units. */
 const MAX_LINE = 200;
@@ -275,10 +276,6 @@ function migrationText(flags: bigint): string {
 
 function range(address: bigint, size: bigint): string {
   return `iova ${hex(address)} size ${hex(size)}`;
-}
-
-function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
 }
 
 /** The names of the bits that are set, in lower case; bits without a name as one number. */

@@ -40,6 +40,12 @@ export function irqName(index: number): string {
   return IRQ_NAMES[index] ?? `irq ${index}`;
 }
 
+/** The IRQ index of a PCI device that has this name, in lower case; undefined if none has. */
+export function irqIndex(name: string): number | undefined {
+  const index = IRQ_NAMES.indexOf(name);
+  return index < 0 ? undefined : index;
+}
+
 /** Flags of an {@linkcode IrqInfoReply}. */
 export const IrqFlags = {
   /** Interrupts can be signalled by eventfd. */

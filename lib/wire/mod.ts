@@ -92,6 +92,7 @@ export {
 export { IoFdType, RegionIoFdsReply, RegionIoFdsRequest, type SubRegion } from "./io_fds.ts";
 export {
   IrqFlags,
+  irqIndex,
   IrqInfoReply,
   IrqInfoRequest,
   irqName,
@@ -126,6 +127,7 @@ export {
   type RegionCapability,
   RegionCapabilityId,
   RegionFlags,
+  regionIndex,
   RegionInfoReply,
   RegionInfoRequest,
   regionInfoSize,

@@ -49,6 +49,12 @@ export function regionName(index: number): string {
   return REGION_NAMES[index] ?? `region ${index}`;
 }
 
+/** The region index of a PCI device that has this name, in lower case; undefined if none has. */
+export function regionIndex(name: string): number | undefined {
+  const index = REGION_NAMES.indexOf(name);
+  return index < 0 ? undefined : index;
+}
+
 /** Flags of a {@linkcode RegionInfoReply}. */
 export const RegionFlags = {
   /** The region can be read. */

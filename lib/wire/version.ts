@@ -65,6 +65,9 @@ export interface MigrationCapability {
   extra?: JsonObject;
 }
 
+/** The version that both our ends speak: the client proposes it, the server goes up to it. */
+export const PROTOCOL_VERSION = { major: 0, minor: 2 } as const;
+
 /** The payload of a VERSION, request or reply. */
 export interface Version {
   /** The major version: 0. */
