@@ -87,9 +87,11 @@ export {
   type DeviceDma,
   DeviceError,
   type DeviceIrqs,
+  type MigrationSink,
   type ServedDevice,
   type ServedIoFd,
   type ServedIrq,
+  type ServedMigration,
   type ServedRegion,
 } from "./lib/server/device.ts";
 export type { DmaOptions } from "./lib/server/dma.ts";

@@ -5,8 +5,8 @@
  */
 
 import type { Width } from "../region.ts";
-import type { Path } from "./document.ts";
-import { readInteger } from "./integer.ts";
+import type { Path } from "../yaml/document.ts";
+import { readInteger } from "../yaml/integer.ts";
 import type { Register, RegisterAccess, RegisterField, RegisterMap } from "./map.ts";
 import { readBits } from "./schema.ts";
 

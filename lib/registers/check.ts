@@ -6,9 +6,9 @@
 
 import { parseAddress } from "../address.ts";
 import type { FieldDraft, MapDraft, RegisterDraft } from "./build.ts";
-import type { Path, Report, YamlDocument } from "./document.ts";
+import type { Path, Report, YamlDocument } from "../yaml/document.ts";
 import { bitsText } from "./map.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../yaml/nearest.ts";
 import { hex } from "../wire/hex.ts";
 
 /** Registers of an array: as many as a device can have queues. */

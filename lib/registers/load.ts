@@ -7,14 +7,12 @@
  */
 
 import type { RegisterMap } from "./map.ts";
-import { nearest } from "./nearest.ts";
-import { FileProblems, type Problem } from "./problem.ts";
+import { nearest } from "../yaml/nearest.ts";
+import { FileProblems, type Problem } from "../yaml/problem.ts";
+import { readText } from "../yaml/text.ts";
 
 /** The maps that vfu has: PCI configuration space, and the controller registers of NVM Express. */
 export const SHIPPED_MAPS = ["nvme", "pci"] as const;
-
-/** Bytes of a file. The map of a large device has a tenth of that. */
-const MAX_FILE_SIZE = 4 << 20;
 
 /**
  * Loads a map of registers: one of {@linkcode SHIPPED_MAPS} by its name, or a file, whose name has a `/` or ends in
@@ -75,33 +73,4 @@ function locate(nameOrFile: string): string | URL {
         ? `there are ${SHIPPED_MAPS.join(" and ")}, and files, with a / or .yaml in their names`
         : `did you mean "${meant}"?`),
   );
-}
-
-/** All of a file, unless it is too large: endless ones, as /dev/zero, have no size to go by. */
-async function readText(path: string | URL, name: string): Promise<string> {
-  using file = await Deno.open(path);
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  const chunk = new Uint8Array(64 << 10);
-  let size = 0;
-  for (let count; (count = await file.read(chunk)) !== null;) {
-    size += count;
-    if (size > MAX_FILE_SIZE) throw new FileProblems(name, [tooLarge(name)]);
-    chunks.push(chunk.slice(0, count));
-  }
-  const bytes = await new Blob(chunks).arrayBuffer();
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    const message = "The file is not text in UTF-8";
-    throw new FileProblems(name, [{ file: name, line: 1, column: 1, message }]);
-  }
-}
-
-function tooLarge(file: string): Problem {
-  return {
-    file,
-    line: 1,
-    column: 1,
-    message: `The file is larger than ${MAX_FILE_SIZE >> 20} MiB`,
-  };
 }

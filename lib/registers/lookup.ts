@@ -5,9 +5,9 @@
  */
 
 import { type Address, parseAddress } from "../address.ts";
-import { readInteger } from "./integer.ts";
+import { readInteger } from "../yaml/integer.ts";
 import { bitsText, type Register, type RegisterField, type RegisterMap } from "./map.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../yaml/nearest.ts";
 
 /** The address of a register that a map names. */
 export interface RegisterAddress extends Address {

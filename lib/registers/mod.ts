@@ -59,4 +59,4 @@ export {
   type RegisterField,
   type RegisterMap,
 } from "./map.ts";
-export { FileProblems, type Position, type Problem, problemText } from "./problem.ts";
+export { FileProblems, type Position, type Problem, problemText } from "../yaml/problem.ts";

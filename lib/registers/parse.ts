@@ -6,10 +6,10 @@
 
 import { draftMap, finishMap } from "./build.ts";
 import { checkMap } from "./check.ts";
-import { parseYaml, Problems } from "./document.ts";
+import { parseYaml, Problems } from "../yaml/document.ts";
 import type { ParsedRegisterMap } from "./load.ts";
 import { registerMapSchema } from "./schema.ts";
-import { validate } from "./validate.ts";
+import { validate } from "../yaml/validate.ts";
 
 /** {@linkcode parseRegisterMap}, with what it takes. */
 export function parseMap(text: string, file: string): ParsedRegisterMap {

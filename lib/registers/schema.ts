@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { INTEGER, readInteger } from "./integer.ts";
+import { INTEGER, readInteger } from "../yaml/integer.ts";
 import { REGISTER_ACCESS } from "./map.ts";
 
 const WIDTHS = [1n, 2n, 4n, 8n];

@@ -157,6 +157,34 @@ export interface DeviceBus {
   readonly irqs: DeviceIrqs;
 }
 
+/** Takes the state of a device that was saved elsewhere. */
+export interface MigrationSink {
+  /** Takes the next bytes of the stream. They hold until the hook is done. */
+  write(data: Uint8Array): void | Promise<void>;
+  /**
+   * All of the stream has come: checks it as a whole, and only then puts the device into that state.
+   *
+   * @throws to refuse: the device keeps the state that it had
+   */
+  commit(): void | Promise<void>;
+  /** It will not be completed: forgets what has come. */
+  abort(): void;
+}
+
+/** What a device has to do for its migration. The states and the messages are the server's business. */
+export interface ServedMigration {
+  /** The device is to stand still: no DMA and no interrupts of its own from when this is settled. */
+  stop?(): void | Promise<void>;
+  /** It works again. */
+  start?(): void | Promise<void>;
+  /** What may be saved while it runs. A device without it has no PRE_COPY. Ended early (`return`) when the state is left. */
+  preCopy?(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** The state of the device, which stands still; after `preCopy` what that has not told. */
+  stopCopy(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** A state will come. */
+  resume(): MigrationSink;
+}
+
 /**
  * A device that can be served. Its state outlives its clients.
  *
@@ -196,6 +224,8 @@ export interface ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[];
   /** By IRQ index. */
   readonly irqs: readonly ServedIrq[];
+  /** How its state is saved and restored, if it can be. */
+  readonly migration?: ServedMigration;
   /** A client has agreed on a version; it has mapped and set up nothing yet. */
   connected?(bus: DeviceBus): void;
   /** It is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail. */

@@ -1,0 +1,40 @@
+/**
+ * The text of a file that a person wrote.
+ *
+ * @module
+ */
+
+import { FileProblems, type Problem } from "./problem.ts";
+
+/** Bytes of a file. The map of registers of a large device has a tenth of that. */
+export const MAX_FILE_SIZE = 4 << 20;
+
+/**
+ * All of a file, unless it is too large: endless ones, as /dev/zero, have no size to go by.
+ *
+ * @param name as problems are to call it
+ * @throws {FileProblems} if it is larger than {@linkcode MAX_FILE_SIZE}, or not UTF-8
+ */
+export async function readText(path: string | URL, name: string): Promise<string> {
+  using file = await Deno.open(path);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const chunk = new Uint8Array(64 << 10);
+  let size = 0;
+  for (let count; (count = await file.read(chunk)) !== null;) {
+    size += count;
+    if (size > MAX_FILE_SIZE) throw new FileProblems(name, [tooLarge(name)]);
+    chunks.push(chunk.slice(0, count));
+  }
+  const bytes = await new Blob(chunks).arrayBuffer();
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    const message = "The file is not text in UTF-8";
+    throw new FileProblems(name, [{ file: name, line: 1, column: 1, message }]);
+  }
+}
+
+function tooLarge(file: string): Problem {
+  const message = `The file is larger than ${MAX_FILE_SIZE >> 20} MiB`;
+  return { file, line: 1, column: 1, message };
+}
