@@ -1,0 +1,418 @@
+/**
+ * What a session is, once its file is read and checked: what it wants of a device, and its steps.
+ *
+ * Numbers that are not known before a step runs are {@linkcode Expression}s. What a file says of fields and the names of their values is
+ * an expression already: `{ EN: 1, IOSQES: 6 }` of a register is the sum of its parts.
+ *
+ * @module
+ */
+
+import type { AddressBase } from "../address.ts";
+import type { DmaAccess } from "../dma.ts";
+import type { Register, RegisterField, RegisterMap } from "../registers/map.ts";
+import type { Width } from "../region.ts";
+import type { Position } from "../yaml/problem.ts";
+
+/** Where something is in a file. */
+export interface Source extends Position {
+  /** The file, as it was called. */
+  readonly file: string;
+}
+
+/** Arithmetic on whole numbers of any size. */
+export type Expression =
+  | { readonly kind: "number"; readonly value: bigint }
+  | {
+    /** A variable, or a part of one: a field of the register it was read from; `iova`, `size` or `end` of a buffer. */
+    readonly kind: "name";
+    readonly name: string;
+    readonly part?: string;
+  }
+  | { readonly kind: "unary"; readonly operator: UnaryOperator; readonly operand: Expression }
+  | {
+    readonly kind: "binary";
+    readonly operator: BinaryOperator;
+    readonly left: Expression;
+    readonly right: Expression;
+  }
+  | {
+    /** A number that has to be below a limit, as the value of a field or the index of a register. */
+    readonly kind: "below";
+    readonly operand: Expression;
+    readonly limit: bigint;
+    /** What it is, for the message, as "CC.IOSQES" or "the index of SQTDBL". */
+    readonly what: string;
+  };
+
+/** Operators before a number. `!` is 1 for 0, else 0. */
+export type UnaryOperator = "-" | "~" | "!";
+
+/** Operators between two numbers, as in C. Comparisons give 1 or 0. */
+export type BinaryOperator =
+  | "+"
+  | "-"
+  | "*"
+  | "/"
+  | "%"
+  | "<<"
+  | ">>"
+  | "&"
+  | "|"
+  | "^"
+  | "=="
+  | "!="
+  | "<"
+  | "<="
+  | ">"
+  | ">="
+  | "&&"
+  | "||";
+
+/** Text with numbers in it that are put in when it is needed. */
+export interface Template {
+  /** As it was written. */
+  readonly text: string;
+  /** Its parts, in order. */
+  readonly parts: readonly (string | TemplateNumber)[];
+}
+
+/** A number in a text: `${cap}` in decimal, `${cap:x}` in hexadecimal, with 0x, `${cap:b}` in binary, with 0b. */
+export interface TemplateNumber {
+  readonly expression: Expression;
+  readonly base: "dec" | "hex" | "bin";
+}
+
+/** A value as it was written, and what it is. */
+export interface Value {
+  /** As it was written, on one line. */
+  readonly text: string;
+  /** The number; if it is of some fields of a register, or of one, in their bits. */
+  readonly expression: Expression;
+  /** The bits that it is about, if not all: those of the fields that were named. */
+  readonly mask?: bigint;
+}
+
+/** What an address of a step counts from. */
+export type PlaceBase =
+  | AddressBase
+  | { readonly kind: "buffer"; readonly name: string }
+  /** The IOVA space: the offset is an IOVA. */
+  | { readonly kind: "dma" };
+
+/** A place on a device, or in memory that it was given. */
+export interface Place {
+  /** As it was written. */
+  readonly text: string;
+  readonly base: PlaceBase;
+  /** Bytes from there. */
+  readonly offset: Expression;
+  /** Bytes of an access, if it says. */
+  readonly width?: Width;
+  /** The register, if a map names it. */
+  readonly register?: Register;
+  /** The field, if one was named. Values are counted from its lowest bit when shown, and in the bits of the register in a {@linkcode Value}. */
+  readonly field?: RegisterField;
+}
+
+/** What is to be put into memory. */
+export type Data =
+  | { readonly kind: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: "text"; readonly text: Template }
+  /** Its path is relative to the session's file, and resolved already. */
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "numbers"; readonly width: Width; readonly numbers: readonly Expression[] };
+
+/** Memory that the device is given. */
+export interface BufferDeclaration {
+  readonly source: Source;
+  readonly name: string;
+  readonly iova: Expression;
+  readonly size: Expression;
+  readonly access: DmaAccess;
+  /** Shared with the device, or asked for by message. */
+  readonly share: "memfd" | "message";
+  /** Repeated from its start to its end. */
+  readonly fill?: Data;
+  /** Put at its start, after `fill`. */
+  readonly put?: Data;
+}
+
+/** Vectors of an IRQ index. */
+export interface IrqSelection {
+  /** As it was written, as "msix[0-1]". */
+  readonly text: string;
+  /** The IRQ index. */
+  readonly index: number;
+  /** The first vector; undefined: all of the index. */
+  readonly first?: Expression;
+  /** The last vector; undefined: the same as the first. */
+  readonly last?: Expression;
+}
+
+/** What has to hold of a value, or of bytes. All that is given has to. */
+export interface Condition {
+  /** As it was written, as "equals 1, mask 0xf". */
+  readonly text: string;
+  readonly equals?: Value;
+  readonly not?: Value;
+  /** The bits of the value that `equals` and `not` are about. */
+  readonly mask?: Expression;
+  readonly atLeast?: Value;
+  readonly atMost?: Value;
+  readonly oneOf?: readonly Value[];
+  /** The bytes at the place, from it on. */
+  readonly bytes?: Uint8Array<ArrayBuffer>;
+  /** The bytes at the place, in UTF-8. */
+  readonly textAt?: Template;
+  /** The bytes at the place are those at another, so many. */
+  readonly sameAs?: { readonly place: Place; readonly length: Expression };
+}
+
+/** What every step may have. */
+export interface StepCommon {
+  /** Where it is written. */
+  readonly source: Source;
+  /** What the user calls it. */
+  readonly name?: string;
+  /** What it does, as it was written, on one line: "write nvme.CC 0x460001". */
+  readonly text: string;
+  /** How long it may take, in milliseconds. */
+  readonly timeoutMs?: number;
+  /** The failures that it has to end with: names of errnos as "EINVAL", or "timeout". */
+  readonly expectError?: readonly string[];
+  /** The session goes on if it fails; it has failed all the same. */
+  readonly continueOnFailure?: boolean;
+  /** It is left out if this is 0. */
+  readonly when?: Expression;
+}
+
+/** Reads a register, or bytes, and shows them. */
+export interface ReadStep extends StepCommon {
+  readonly word: "read";
+  readonly place: Place;
+  /** So many values of the place's width one by one; bytes together if that has none. */
+  readonly count?: Expression;
+  /** The variable that gets the value, which then knows the register. */
+  readonly into?: string;
+}
+
+/** Writes registers, one after the other. */
+export interface WriteStep extends StepCommon {
+  readonly word: "write";
+  readonly assignments: readonly Assignment[];
+  /** Reads back what was written. */
+  readonly verify?: boolean;
+}
+
+/** A place and the value that it gets. If the value has a mask the other bits stay: the register is read first. */
+export interface Assignment {
+  readonly place: Place;
+  readonly value: Value;
+}
+
+/** Changes some bits of a register. */
+export interface ModifyStep extends StepCommon {
+  readonly word: "modify";
+  readonly place: Place;
+  /** `mask` of it is there, unless `mask` of the step is. */
+  readonly value: Value;
+  readonly mask?: Expression;
+}
+
+/** Reads a register until a condition holds. */
+export interface PollStep extends StepCommon {
+  readonly word: "poll";
+  readonly place: Place;
+  readonly condition: Condition;
+  /** Between two reads, in milliseconds; default 1. */
+  readonly everyMs?: number;
+}
+
+/** Fails unless a condition holds. */
+export interface ExpectStep extends StepCommon {
+  readonly word: "expect";
+  /** A register, memory, or a number that is computed. */
+  readonly subject: Place | Expression;
+  /** The subject as it was written. */
+  readonly subjectText: string;
+  readonly condition: Condition;
+}
+
+/** Repeats data over memory. */
+export interface DmaFillStep extends StepCommon {
+  readonly word: "dma fill";
+  readonly place: Place;
+  readonly data: Data;
+  /** In bytes; to the end of the buffer if it is left out. */
+  readonly length?: Expression;
+}
+
+/** Puts data into memory, once. */
+export interface DmaPutStep extends StepCommon {
+  readonly word: "dma put";
+  readonly place: Place;
+  readonly data: Data;
+}
+
+/** Reads a file into memory. */
+export interface DmaLoadStep extends StepCommon {
+  readonly word: "dma load";
+  readonly place: Place;
+  /** Resolved already. */
+  readonly path: string;
+}
+
+/** Writes memory into a file; without a file it is shown. */
+export interface DmaDumpStep extends StepCommon {
+  readonly word: "dma dump";
+  readonly place: Place;
+  /** In bytes; to the end of the buffer if it is left out. */
+  readonly length?: Expression;
+  /** Resolved already. */
+  readonly path?: string;
+}
+
+/** Gives memory to the device. */
+export interface DmaMapStep extends StepCommon {
+  readonly word: "dma map";
+  readonly buffer: BufferDeclaration;
+}
+
+/** Takes memory back. */
+export interface DmaUnmapStep extends StepCommon {
+  readonly word: "dma unmap";
+  readonly buffer: string;
+}
+
+/** Has the device signal vectors, or no more, or masks, unmasks or fires them. */
+export interface IrqStep extends StepCommon {
+  readonly word: "irq enable" | "irq disable" | "irq mask" | "irq unmask" | "irq trigger";
+  readonly irq: IrqSelection;
+}
+
+/** Waits for interrupts. */
+export interface IrqWaitStep extends StepCommon {
+  readonly word: "irq wait";
+  readonly irq: IrqSelection;
+  /** So many; default 1. */
+  readonly count?: Expression;
+}
+
+/** Fails if an interrupt is there, or comes. */
+export interface IrqExpectNoneStep extends StepCommon {
+  readonly word: "irq expect none";
+  readonly irq: IrqSelection;
+  /** So long, in milliseconds; default 100. */
+  readonly forMs?: number;
+}
+
+/** Resets the device; or gives its BARs addresses and switches it on, as firmware does. */
+export interface DeviceStep extends StepCommon {
+  readonly word: "reset" | "pci enable";
+}
+
+/** Does nothing for a while. */
+export interface SleepStep extends StepCommon {
+  readonly word: "sleep";
+  readonly durationMs: number;
+}
+
+/** Shows a text. */
+export interface LogStep extends StepCommon {
+  readonly word: "log";
+  readonly message: Template;
+}
+
+/** Gives variables new values. */
+export interface SetStep extends StepCommon {
+  readonly word: "set";
+  readonly assignments: readonly { readonly name: string; readonly value: Expression }[];
+}
+
+/** Does steps several times. */
+export interface RepeatStep extends StepCommon {
+  readonly word: "repeat";
+  readonly count: Expression;
+  /** The variable that counts, from 0. */
+  readonly as?: string;
+  readonly steps: readonly Step[];
+}
+
+/** Does the steps of another file. */
+export interface CallStep extends StepCommon {
+  readonly word: "call";
+  readonly session: Session;
+  /** Variables of the other file, in place of its own values. */
+  readonly arguments: readonly { readonly name: string; readonly value: Expression }[];
+  /** Variables here that get the values of variables there, at the end. */
+  readonly into: readonly { readonly name: string; readonly from: string }[];
+}
+
+/** One step. */
+export type Step =
+  | ReadStep
+  | WriteStep
+  | ModifyStep
+  | PollStep
+  | ExpectStep
+  | DmaFillStep
+  | DmaPutStep
+  | DmaLoadStep
+  | DmaDumpStep
+  | DmaMapStep
+  | DmaUnmapStep
+  | IrqStep
+  | IrqWaitStep
+  | IrqExpectNoneStep
+  | DeviceStep
+  | SleepStep
+  | LogStep
+  | SetStep
+  | RepeatStep
+  | CallStep;
+
+/** The word that a step begins with. */
+export type StepWord = Step["word"];
+
+/** What a device must have. */
+export interface Requirements {
+  /** Where it is written. */
+  readonly source?: Source;
+  readonly vendor?: number;
+  readonly device?: number;
+  readonly subsystemVendor?: number;
+  readonly subsystem?: number;
+  /** Hexadecimal digits of the class code, from its first: "01", "0108" or "010802". */
+  readonly classCode?: string;
+  readonly regions: readonly {
+    /** The region index. */
+    readonly index: number;
+    /** Bytes that it has at least. */
+    readonly size: bigint;
+    /** `RegionFlags` that it has at least. */
+    readonly flags: number;
+  }[];
+  readonly irqs: readonly {
+    /** The IRQ index. */
+    readonly index: number;
+    /** Vectors that it has at least. */
+    readonly count: number;
+  }[];
+}
+
+/** A session, read and checked. */
+export interface Session {
+  /** Its file, as it was called. */
+  readonly file: string;
+  readonly title?: string;
+  readonly requires: Requirements;
+  /** Of registers that have names in it. */
+  readonly maps: readonly RegisterMap[];
+  /** Their first values, in the order of the file. A later one may use an earlier one. */
+  readonly variables: readonly { readonly name: string; readonly value: Expression }[];
+  /** Given to the device before the first step. */
+  readonly buffers: readonly BufferDeclaration[];
+  /** Enabled before the first step. */
+  readonly interrupts: readonly IrqSelection[];
+  readonly steps: readonly Step[];
+}
