@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseValue } from "./value.ts";
+import { readSize } from "../lib/size.ts";
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
@@ -39,10 +39,7 @@ export function humanSize(bytes: bigint): string {
  * ```
  */
 export function parseSize(text: string): bigint {
-  const [, digits, unit = "B"] = /^(.+?)(?:([KMGT])(?:iB)?)?$/i.exec(text) ?? ["", text];
-  try {
-    return parseValue(digits!) << BigInt(10 * "BKMGT".indexOf(unit.toUpperCase()));
-  } catch (cause) {
-    throw new SyntaxError(`"${text}" is no size; write it as 4096, 0x1000, 64K or 2MiB`, { cause });
-  }
+  const size = readSize(text);
+  if (size !== undefined) return size;
+  throw new SyntaxError(`"${text}" is no size; write it as 4096, 0x1000, 64K or 2MiB`);
 }

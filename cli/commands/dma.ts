@@ -36,7 +36,7 @@ import {
   parseFill,
   parseMap,
 } from "../dma/range.ts";
-import { parseDuration } from "../duration.ts";
+import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
 import { blocks } from "../pipeline.ts";
 import { humanSize } from "../size.ts";

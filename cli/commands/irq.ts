@@ -18,7 +18,7 @@ import {
   verboseOption,
 } from "../connection.ts";
 import type { Context, Output } from "../context.ts";
-import { parseDuration } from "../duration.ts";
+import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
 import { writeBigint } from "../json.ts";
 import { turn } from "../pipeline.ts";

@@ -1,5 +1,5 @@
 /**
- * Spans of time as a user writes them.
+ * Spans of time as people write them.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseDuration } from "../../cli/duration.ts";
+import { parseDuration } from "../../lib/duration.ts";
 
 Deno.test("parseDuration() reads a number and a unit, and takes seconds for granted", () => {
   assertEquals(
