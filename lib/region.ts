@@ -15,6 +15,7 @@ import type { Negotiated, RegionInfo } from "./device.ts";
 import { ProtocolError, RemoteError, TimeoutError } from "./errors.ts";
 import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./limits.ts";
 import type { RequestOptions, VfioProxy } from "./proxy.ts";
+import { sleep } from "./sleep.ts";
 import type { Message } from "./stream.ts";
 import {
   RegionAccessLayout,
@@ -1144,18 +1145,4 @@ function numberIn(reply: Message, width: 1 | 2 | 4): number {
 
 function bigintIn(reply: Message): bigint {
   return BigInt(reply.uint32(HEAD_SIZE)) | BigInt(reply.uint32(HEAD_SIZE + 4)) << 32n;
-}
-
-function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal!.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", onAbort, { once: true });
-  });
 }

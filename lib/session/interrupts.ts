@@ -1,0 +1,173 @@
+/**
+ * The interrupts of a session that runs.
+ *
+ * @module
+ */
+
+import type { Device, WaitOptions } from "../device.ts";
+import { TimeoutError } from "../errors.ts";
+import type { IrqIndex } from "../irq.ts";
+import { evaluate, type Scope } from "./expression.ts";
+import type { IrqSelection } from "./model.ts";
+import { StepFailure } from "./outcome.ts";
+
+/** Vectors of an index that are known. */
+interface Vectors {
+  readonly irqs: IrqIndex;
+  /** All of the index if undefined. */
+  readonly range?: { readonly start: number; readonly count: number };
+}
+
+/** What can be done with vectors. */
+export type IrqAction = "enable" | "disable" | "mask" | "unmask" | "trigger";
+
+/** The vectors that the session has enabled, of all indexes. */
+export class SessionInterrupts {
+  readonly #device: Device;
+  readonly #used = new Map<number, IrqIndex>();
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  /** The indexes of which it has enabled vectors. */
+  get used(): readonly IrqIndex[] {
+    return [...this.#used.values()];
+  }
+
+  /** Enables, disables, masks, unmasks or fires vectors. */
+  async act(
+    action: IrqAction,
+    selection: IrqSelection,
+    scope: Scope,
+    options: WaitOptions,
+  ): Promise<void> {
+    const { irqs, range } = await this.#find(selection, scope, options);
+    if (action === "enable") {
+      this.#used.set(irqs.info.index, irqs);
+      await irqs.enable(range);
+    } else if (action === "disable") await irqs.disable(range);
+    else {
+      const { start, count } = range ?? { start: 0, count: irqs.count };
+      await irqs[action](start, count);
+    }
+  }
+
+  /**
+   * Waits until each of the vectors came `count` times; of a whole index, until any came so often.
+   *
+   * @throws {StepFailure} if they do not come in time
+   */
+  async wait(
+    selection: IrqSelection,
+    scope: Scope,
+    { count, timeoutMs, signal }: { count: bigint; timeoutMs: number; signal?: AbortSignal },
+  ): Promise<string> {
+    const { irqs, range } = await this.#find(selection, scope, {});
+    const deadline = performance.now() + timeoutMs;
+    const came: string[] = [];
+    for (const vector of range === undefined ? [undefined] : sequence(range)) {
+      let sum = 0n;
+      while (sum < count) {
+        const interrupt = await irqs.waitAsync(vector, {
+          timeoutMs: Math.max(0, deadline - performance.now()),
+          ...(signal && { signal }),
+        }).catch((error) => {
+          throw error instanceof TimeoutError
+            ? timeout(selection, vector, count, sum, timeoutMs)
+            : error;
+        });
+        sum += interrupt.count;
+        came.push(`vector ${interrupt.vector}${times(interrupt.count)}`);
+      }
+    }
+    return came.join(", ");
+  }
+
+  /**
+   * Waits `forMs` for none of the vectors to come.
+   *
+   * @throws {StepFailure} if one is there already, or comes
+   */
+  async expectNone(
+    selection: IrqSelection,
+    scope: Scope,
+    { forMs, signal }: { forMs: number; signal?: AbortSignal },
+  ): Promise<void> {
+    const { irqs, range } = await this.#find(selection, scope, {});
+    const end = new AbortController();
+    const signals = AbortSignal.any([end.signal, ...(signal ? [signal] : [])]);
+    const waits = (range === undefined ? [undefined] : sequence(range)).map((vector) =>
+      irqs.waitAsync(vector, { timeoutMs: forMs, signal: signals })
+    );
+    try {
+      const { vector, count } = await Promise.any(waits);
+      throw new StepFailure(
+        `no interrupt of ${selection.text} for ${forMs} ms`,
+        `vector ${vector} came${times(count)}`,
+      );
+    } catch (error) {
+      if (!(error instanceof AggregateError)) throw error;
+      const other = error.errors.find((each) => !(each instanceof TimeoutError));
+      if (other !== undefined) throw other;
+    } finally {
+      end.abort();
+    }
+  }
+
+  /** Has the device signal nothing more. Goes on when that fails for an index, and throws the first error at the end. */
+  async disableAll(): Promise<void> {
+    const errors: unknown[] = [];
+    for (const irqs of this.used) {
+      if (this.#device.state !== "CONNECTED") break;
+      await irqs.disable().catch((error) => errors.push(error));
+    }
+    this.#used.clear();
+    if (errors.length > 0) throw errors[0];
+  }
+
+  async #find(
+    { index, first, last }: IrqSelection,
+    scope: Scope,
+    options: WaitOptions,
+  ): Promise<Vectors> {
+    const irqs = await this.#device.irqs(index, options);
+    if (first === undefined) return { irqs };
+    const start = evaluate(first, scope);
+    const end = last === undefined ? start : evaluate(last, scope);
+    if (start < 0n || end < start || end >= BigInt(irqs.count)) {
+      throw new RangeError(
+        irqs.count === 0
+          ? `The device has no vectors of ${irqs.name}`
+          : `The device has the vectors 0 to ${irqs.count - 1} of ${irqs.name}, not ${
+            start === end ? start : `${start} to ${end}`
+          }`,
+      );
+    }
+    return { irqs, range: { start: Number(start), count: Number(end - start) + 1 } };
+  }
+}
+
+function sequence({ start, count }: { start: number; count: number }): number[] {
+  return Array.from({ length: count }, (_, i) => start + i);
+}
+
+function times(count: bigint): string {
+  return count === 1n ? "" : ` ${count} times`;
+}
+
+function timeout(
+  { text }: IrqSelection,
+  vector: number | undefined,
+  count: bigint,
+  sum: bigint,
+  timeoutMs: number,
+): StepFailure {
+  const which = vector === undefined ? text : `vector ${vector} of ${text}`;
+  const wanted = count === 1n ? "an interrupt" : `${count} interrupts`;
+  return new StepFailure(
+    `${wanted} of ${which} within ${timeoutMs} ms`,
+    sum === 0n ? "none" : String(sum),
+    { isTimeout: true },
+  );
+}

@@ -1,0 +1,293 @@
+/**
+ * Runs the steps of a session, one after the other.
+ *
+ * @module
+ */
+
+import type { Device, WaitOptions } from "../device.ts";
+import { RemoteError, TimeoutError } from "../errors.ts";
+import { EvaluationError } from "./expression.ts";
+import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
+import type { CallStep, RepeatStep, Session, Step } from "./model.ts";
+import { type Outcome, StepFailure, type StepResult } from "./outcome.ts";
+
+/** How to run a session. */
+export interface RunOptions extends LiveOptions {
+  /** The first step that is done: its index among the steps of the session. Buffers and interrupts are set up all the same. */
+  from?: number;
+  /** The last step that is done. */
+  until?: number;
+  /** Told of each step as it begins, and of its number. */
+  onStep?: (step: Step, number: string) => void;
+  /** Given what steps are done with, before the first: to look at it when one has failed. */
+  onBegin?: (live: LiveSession) => void;
+  /** How long taking back what was set up may take, in milliseconds a request. */
+  closeTimeoutMs?: number;
+}
+
+/** Where a step is in the steps that are done. */
+interface Place {
+  readonly prefix: string;
+  readonly rounds: readonly number[];
+}
+
+/** Milliseconds that the event loop, and with it signals and timers, is kept waiting by steps that need no waiting. */
+const TURN_MS = 50;
+
+/**
+ * Does the steps of a session on a device, and gives the result of each as soon as it is there: of those that are repeated and called
+ * first, then of the step that does so. After a step that failed there are no more, unless it says that the session goes on.
+ *
+ * Before the first step its variables are set, its buffers mapped and its interrupts enabled; at the end, also when it is left early, all that
+ * was set up is taken back. What fails then is thrown, unless a step had failed.
+ *
+ * @throws as `LiveSession.perform`, of what is done before the first step
+ *
+ * @example
+ * ```ts
+ * import { connect } from "../client.ts";
+ * import { DemoDevice } from "../devices/demo.ts";
+ * import { Server } from "../server/server.ts";
+ * import { parseSession } from "./load.ts";
+ * import { runSession } from "./runner.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const { session } = await parseSession("steps: [{ expect: { bar0.l: 0x64756676 } }]", "id.yaml");
+ * for await (const { number, status } of runSession(session!, device)) {
+ *   if (number !== "1" || status !== "passed") throw new Error(status);
+ * }
+ * ```
+ */
+export async function* runSession(
+  session: Session,
+  device: Device,
+  options: RunOptions = {},
+): AsyncGenerator<StepResult, void, void> {
+  const live = new LiveSession(device, options);
+  options.onBegin?.(live);
+  const run = new Run(options);
+  let hasFailed = true; // until the last step is done
+  try {
+    await prepare(live, session, options);
+    const steps = session.steps.slice(options.from ?? 0, (options.until ?? Infinity) + 1);
+    const first = (options.from ?? 0) + 1;
+    for await (const result of run.steps(live, steps, { prefix: "", rounds: [] }, first)) {
+      yield result;
+    }
+    hasFailed = run.hasFailed;
+  } finally {
+    const wait: WaitOptions = options.closeTimeoutMs === undefined
+      ? {}
+      : { timeoutMs: options.closeTimeoutMs };
+    // What made it fail is more to the point than that nothing can be taken back any more.
+    await live.close(wait).catch((error) => {
+      if (!hasFailed) throw error;
+    });
+  }
+}
+
+/** Sets up what a session wants before its first step. */
+async function prepare(
+  live: LiveSession,
+  session: Session,
+  { signal }: LiveOptions,
+): Promise<void> {
+  const wait = signal ? { signal } : {};
+  for (const { name, value } of session.variables) {
+    if (!live.variables.has(name)) live.variables.set(name, live.evaluate(value));
+  }
+  for (const buffer of session.buffers) await live.memory.map(buffer, live.variables, wait);
+  for (const irq of session.interrupts) {
+    await live.interrupts.act("enable", irq, live.variables, wait);
+  }
+}
+
+/** The steps of one run. */
+class Run {
+  /** Whether a step has failed. */
+  hasFailed = false;
+  /** Whether no more are to be done. */
+  #isOver = false;
+  #turnedMs = performance.now();
+  readonly #options: RunOptions;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+  }
+
+  /** Does steps until one fails. */
+  async *steps(
+    live: LiveSession,
+    steps: readonly Step[],
+    place: Place,
+    first = 1,
+  ): AsyncGenerator<StepResult, void, void> {
+    const { onStep, signal } = this.#options;
+    for (const [i, step] of steps.entries()) {
+      if (performance.now() - this.#turnedMs > TURN_MS) await this.#turn();
+      signal?.throwIfAborted();
+      const number = `${place.prefix}${first + i}`;
+      onStep?.(step, number);
+      if (step.word === "repeat" || step.word === "call") {
+        yield* this.#compound(live, step, number, place);
+      } else {
+        yield this.#note({ number, rounds: place.rounds, step, ...await this.#single(live, step) });
+      }
+      if (this.#isOver) return;
+    }
+  }
+
+  /** A step that is done in one go: without waiting if it needs none. */
+  #single(live: LiveSession, step: SingleStep): Ending | Promise<Ending> {
+    const startMs = performance.now();
+    try {
+      if (step.when !== undefined && live.evaluate(step.when) === 0n) return SKIPPED;
+      const outcome = live.perform(step);
+      if (!(outcome instanceof Promise)) return passed(step, outcome, startMs);
+      return outcome.then((each) => passed(step, each, startMs))
+        .catch((error) => this.#failed(step, error, startMs));
+    } catch (error) {
+      return this.#failed(step, error, startMs);
+    }
+  }
+
+  /** A step that is made of others: their results, then its own. */
+  async *#compound(
+    live: LiveSession,
+    step: RepeatStep | CallStep,
+    number: string,
+    place: Place,
+  ): AsyncGenerator<StepResult, void, void> {
+    const startMs = performance.now();
+    const common = { number, rounds: place.rounds, step };
+    let failed: Error | undefined;
+    let done = 0;
+    try {
+      if (step.when !== undefined && live.evaluate(step.when) === 0n) {
+        return yield { ...common, ...SKIPPED };
+      }
+      const inner = step.word === "repeat"
+        ? this.#repeat(live, step, number, place)
+        : this.#call(live, step, number, place);
+      for await (const result of inner) {
+        done++;
+        if (result.status === "failed") failed ??= result.error;
+        yield result;
+        checkTime(step, startMs);
+      }
+    } catch (error) {
+      const ending = this.#failed(step, error, startMs);
+      return yield this.#note({ ...common, ...ending });
+    }
+    if (failed === undefined) {
+      const message = step.word === "repeat"
+        ? `${live.evaluate(step.count)} times`
+        : `${done} steps`;
+      return yield this.#note({ ...common, ...passed(step, { message }, startMs) });
+    }
+    // What it is made of has failed, was shown, and decided whether there is more.
+    this.#isOver &&= step.continueOnFailure !== true;
+    const error = new Error("A step in it failed", { cause: failed });
+    yield { ...common, status: "failed", outcome: {}, error, timeMs: performance.now() - startMs };
+  }
+
+  async *#repeat(
+    live: LiveSession,
+    { steps, as, count }: RepeatStep,
+    number: string,
+    { rounds }: Place,
+  ): AsyncGenerator<StepResult, void, void> {
+    const times = live.evaluate(count);
+    for (let round = 0; round < times && !this.#isOver; round++) {
+      if (as !== undefined) live.variables.set(as, BigInt(round));
+      yield* this.steps(live, steps, { prefix: `${number}.`, rounds: [...rounds, round] });
+    }
+  }
+
+  async *#call(
+    live: LiveSession,
+    step: CallStep,
+    number: string,
+    { rounds }: Place,
+  ): AsyncGenerator<StepResult, void, void> {
+    const called = live.child();
+    for (const { name, value } of step.arguments) called.variables.set(name, live.evaluate(value));
+    let isDone = false;
+    try {
+      await prepare(called, step.session, this.#options);
+      yield* this.steps(called, step.session.steps, { prefix: `${number}.`, rounds });
+      isDone = !this.#isOver;
+    } finally {
+      await called.close().catch((error) => {
+        if (isDone) throw error;
+      });
+    }
+    for (const { name, from } of step.into) {
+      live.variables.set(name, called.variables.number(from), called.variables.registerOf(from));
+    }
+  }
+
+  #note(result: StepResult): StepResult {
+    if (result.status === "failed") this.hasFailed = true;
+    return result;
+  }
+
+  /** How a step ended that threw: as it had to, or not. */
+  #failed(step: Step, thrown: unknown, startMs: number): Ending {
+    const { signal } = this.#options;
+    if (signal?.aborted) throw signal.reason;
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const timeMs = performance.now() - startMs;
+    const outcome = error instanceof StepFailure ? error.outcome : {};
+    if (step.expectError !== undefined && isExpected(error, step.expectError)) {
+      return { status: "passed", outcome: { message: `refused: ${errorWord(error)}` }, timeMs };
+    }
+    if (step.continueOnFailure !== true) this.#isOver = true;
+    return { status: "failed", outcome, error, timeMs };
+  }
+
+  async #turn(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    this.#turnedMs = performance.now();
+  }
+}
+
+/** How a step ended, without which it was. */
+type Ending = Pick<StepResult, "status" | "outcome" | "error" | "timeMs">;
+
+const SKIPPED: Ending = { status: "skipped", outcome: {}, timeMs: 0 };
+
+function passed(step: Step, outcome: Outcome, startMs: number): Ending {
+  if (step.expectError !== undefined) {
+    throw new StepFailure(`${step.expectError.join(" or ")}`, "that it succeeded", { outcome });
+  }
+  return { status: "passed", outcome, timeMs: performance.now() - startMs };
+}
+
+/** Fails if the steps of a step have taken longer than it may. */
+function checkTime({ text, timeoutMs }: Step, startMs: number): void {
+  if (timeoutMs === undefined || performance.now() - startMs <= timeoutMs) return;
+  throw new StepFailure(`${text} to be done within ${timeoutMs} ms`, "that it took longer", {
+    isTimeout: true,
+  });
+}
+
+/** Whether a failure is one of those that a step has to end with. */
+function isExpected(error: Error, expected: readonly string[]): boolean {
+  return expected.includes(errorWord(error));
+}
+
+/** The name that a file has for a failure: of the errno, or "timeout". */
+function errorWord(error: Error): string {
+  if (error instanceof RemoteError) return error.code || String(error.errno);
+  const isTimeout = error instanceof TimeoutError ||
+    (error instanceof StepFailure && error.isTimeout);
+  return isTimeout ? "timeout" : error.name;
+}
+
+/** Whether what a step threw says that the file is wrong, not the device. */
+export function isFileMistake(error: unknown): boolean {
+  return error instanceof EvaluationError;
+}

@@ -1,0 +1,111 @@
+/**
+ * Places that are found: a register of a region, or memory.
+ *
+ * @module
+ */
+
+import { resolveAddress } from "../address.ts";
+import type { Device, WaitOptions } from "../device.ts";
+import { fieldMask } from "../registers/map.ts";
+import type { Region, Width } from "../region.ts";
+import { evaluate, type Scope } from "./expression.ts";
+import { fitting, type SessionMemory } from "./memory.ts";
+import type { Place } from "./model.ts";
+
+/** Bytes of a register whose place does not say: most are that wide. */
+const DEFAULT_WIDTH: Width = 4;
+
+/** A place, found. */
+export interface Target {
+  readonly place: Place;
+  /** Bytes of an access. */
+  readonly width: Width;
+  /** The region, if it is in one; else it is memory. */
+  readonly region?: Region;
+  /** Bytes from the region's start, or the IOVA. */
+  readonly offset: number | bigint;
+}
+
+/** What it takes to find places. */
+export interface Surroundings {
+  readonly device: Device;
+  readonly memory: SessionMemory;
+  readonly scope: Scope;
+}
+
+/**
+ * Finds a place, asking the device what it takes to know.
+ *
+ * @throws {RangeError} if the device does not have it
+ * @throws {EvaluationError} if its offset can't be computed
+ */
+export async function findTarget(
+  place: Place,
+  { device, memory, scope }: Surroundings,
+  options: WaitOptions,
+): Promise<Target> {
+  const { base, width = DEFAULT_WIDTH } = place;
+  const offset = evaluate(place.offset, scope);
+  if (base.kind === "buffer") return { place, width, offset: memory.address(base.name, offset) };
+  if (base.kind === "dma") return { place, width, offset };
+  if (offset < 0n || offset > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw new RangeError(`${place.text} is at ${offset}, which is no offset`);
+  }
+  const found = await resolveAddress(
+    device,
+    { text: place.text, base, offset: Number(offset) },
+    options,
+  );
+  await device.regionInfo(found.region, options); // so that opening it does not block
+  return { place, width, region: device.region(found.region), offset: found.offset };
+}
+
+/** Reads the value at a target; at once if it is memory or `blocking`. */
+export function readTarget(
+  { region, offset, width }: Target,
+  memory: SessionMemory,
+  blocking: boolean,
+  options: WaitOptions,
+): number | bigint | Promise<number | bigint> {
+  if (region === undefined) return memory.readNumber(BigInt(offset), width);
+  return blocking
+    ? region.readWidth(offset, width, options)
+    : region.readWidthAsync(offset, width, options);
+}
+
+/**
+ * Writes bits of the value at a target, all of them if there is no mask. Else it is read first, and bits of other fields that do something
+ * when a one is written to them are written as 0. What can't be read is written as it is.
+ *
+ * @returns what was written
+ */
+export async function writeTarget(
+  { place, region, offset, width }: Target,
+  memory: SessionMemory,
+  { value, mask }: { value: bigint; mask?: bigint | undefined },
+  options: WaitOptions,
+): Promise<bigint> {
+  const bits = fitting(value, width);
+  const isWhole = mask === undefined || place.register?.access === "wo";
+  if (region === undefined) {
+    const old = isWhole ? 0n : memory.readNumber(BigInt(offset), width) & ~mask;
+    memory.writeNumber(BigInt(offset), width, old | bits);
+    return old | bits;
+  }
+  if (isWhole) {
+    await region.writeWidthAsync(offset, width, width === 8 ? bits : Number(bits), options);
+    return bits;
+  }
+  const changed = mask | sparedBits(place, mask);
+  return BigInt(await region.modifyAsync(offset, width, changed, bits, options));
+}
+
+/** Bits of other fields that have to be written as 0, because ones would do something. */
+function sparedBits({ register }: Place, mask: bigint): bigint {
+  let spared = 0n;
+  for (const field of register?.fields ?? []) {
+    const bits = fieldMask(field);
+    if ((bits & mask) === 0n && /^w1[cs]$/.test(field.access)) spared |= bits;
+  }
+  return spared;
+}
