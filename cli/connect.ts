@@ -6,6 +6,7 @@
 
 import { connect } from "../lib/client.ts";
 import type { Device } from "../lib/device.ts";
+import type { Trace } from "../lib/stream.ts";
 import { type Context, onAbort } from "./context.ts";
 import { traceTo } from "./trace.ts";
 
@@ -17,6 +18,8 @@ export interface ConnectionOptions {
   timeout: number;
   /** Do first what firmware does: give BARs addresses, and switch the device on. */
   pciEnable?: true | undefined;
+  /** Sees every message. */
+  trace?: Trace | undefined;
 }
 
 /** A connected device. Disposing closes it. */
@@ -24,18 +27,19 @@ export interface Connection extends Disposable {
   readonly device: Device;
 }
 
-/** Connects to the device behind `socket`. The context's signal closes the connection. */
+/** Connects to the device behind `socket`, a path or a connected descriptor. The context's signal closes the connection. */
 export async function connectTo(
   { err, signal }: Context,
-  socket: string,
-  { verbose, timeout, pciEnable }: ConnectionOptions,
+  socket: string | number,
+  { verbose, timeout, pciEnable, trace }: ConnectionOptions,
 ): Promise<Connection> {
+  const traces = [trace, verbose && await traceTo(err)].filter((each) => each !== undefined);
   using resources = new DisposableStack();
   const device = resources.use(
     await connect(socket, {
       signal,
       timeoutMs: timeout,
-      ...(verbose && { trace: await traceTo(err) }),
+      ...(traces.length > 0 && { trace: allOf(traces) }),
     }),
   );
   // One listener in place of one for each of a thousand requests.
@@ -43,4 +47,10 @@ export async function connectTo(
   if (pciEnable) await device.pci.enable();
   const kept = resources.move();
   return { device, [Symbol.dispose]: () => kept.dispose() };
+}
+
+function allOf(traces: readonly Trace[]): Trace {
+  const [only] = traces;
+  if (traces.length === 1) return only!;
+  return (direction, bytes, fds) => traces.forEach((trace) => trace(direction, bytes, fds));
 }

@@ -71,6 +71,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./commands/reset.ts"),
   },
   {
+    name: "run",
+    summary: "run sessions: bring a device up from a file",
+    load: () => import("./commands/run.ts"),
+  },
+  {
     name: "bench",
     summary: "measure how fast a register is read",
     load: () => import("./commands/bench.ts"),

@@ -63,17 +63,22 @@ export function fieldText({ high, low, ...field }: RegisterField, value: number 
 }
 
 /**
- * The fields of a register for a person, as `RDY=1 CFS=0 SHST=0 (normal operation)`, in lines of less than 80 columns that are indented
- * by two. Bits that are set and belong to no field come last. Without fields there are no lines.
+ * The fields of a register for a person, as "RDY=1" and "SHST=0 (normal operation)", from the lowest. Bits that are set and belong to no field
+ * come last. A register without fields has none.
  */
-export function fieldLines(register: Register, value: number | bigint): string[] {
-  const { fields } = register;
+export function fieldWords({ fields }: Register, value: number | bigint): string[] {
   if (fields.length === 0) return [];
   const words = fields.map((field) => `${field.name}=${fieldText(field, value)}`);
   const known = fields.reduce((mask, field) => mask | fieldMask(field), 0n);
   const rest = BigInt(value) & ~known;
   if (rest !== 0n) words.push(`reserved=0x${rest.toString(16)}`);
-  return wrap("  ", words, 2);
+  return words;
+}
+
+/** {@linkcode fieldWords} in lines of less than 80 columns that are indented by two. Without fields there are no lines. */
+export function fieldLines(register: Register, value: number | bigint): string[] {
+  const words = fieldWords(register, value);
+  return words.length === 0 ? [] : wrap("  ", words, 2);
 }
 
 /**

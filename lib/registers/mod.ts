@@ -44,6 +44,7 @@ export {
   decodeRegister,
   fieldLines,
   fieldText,
+  fieldWords,
   registerLines,
 } from "./decode.ts";
 export { registerMapJsonSchema } from "./json_schema.ts";

@@ -8,7 +8,7 @@ import type { Device, WaitOptions } from "../device.ts";
 import { DEFAULT_TIMEOUT_MS } from "../limits.ts";
 import { sleep } from "../sleep.ts";
 import type { Width } from "../region.ts";
-import { checkBytes, isAboutValue, meantValue, mismatch, valueText } from "./condition.ts";
+import { checkBytes, isAboutValue, meantValue, mismatch, valueText } from "./judge.ts";
 import { evaluate } from "./expression.ts";
 import { SessionInterrupts } from "./interrupts.ts";
 import { bytesOf, fitting, readFile, SessionMemory } from "./memory.ts";

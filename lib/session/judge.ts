@@ -5,7 +5,7 @@
  */
 
 import { bitsText, fieldMask } from "../registers/map.ts";
-import { fieldLines, fieldText } from "../registers/decode.ts";
+import { fieldText, fieldWords } from "../registers/decode.ts";
 import type { Width } from "../region.ts";
 import { hex } from "../wire/hex.ts";
 import { evaluate, type Scope } from "./expression.ts";
@@ -94,8 +94,8 @@ export function seenText(seen: SeenValue): string {
   if (field !== undefined) {
     return `${fieldText(field, value)} (bits ${bitsText(field)} of ${valueText(value, width)})`;
   }
-  const fields = register === undefined ? [] : fieldLines(register, value);
-  return [valueText(value, width), ...fields.map((line) => line.trim())].join(" ");
+  const fields = register === undefined ? [] : fieldWords(register, value);
+  return [valueText(value, width), ...fields].join(" ");
 }
 
 /** The value of the register, or of the one field that is meant. */

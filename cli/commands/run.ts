@@ -1,0 +1,299 @@
+/**
+ * `vfu run`: sessions from files.
+ *
+ * @module
+ */
+
+import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import type { Device } from "../../lib/device.ts";
+import type { Session } from "../../lib/session/model.ts";
+import { readSize } from "../../lib/size.ts";
+import type { Problem } from "../../lib/yaml/problem.ts";
+import { argument, argumentList } from "../argument.ts";
+import { connectTo, timeoutOption, verboseOption } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { Grace } from "../grace.ts";
+import { printable } from "../printable.ts";
+import type { Reporter } from "../run/reporter.ts";
+import { findStep } from "../run/selection.ts";
+import type { WireLog } from "../run/wire_log.ts";
+import { parseCount } from "../value.ts";
+
+/** A variable and its value. */
+export type Setting = readonly [name: string, value: bigint];
+
+/** Options of {@linkcode run}. */
+export interface RunOptions {
+  /** Show every message on standard error. */
+  verbose?: true | undefined;
+  /** How long the server may take to each answer, in milliseconds. */
+  timeout: number;
+  /** Serve this device, in this process, in place of a socket's. */
+  serve?: "demo" | undefined;
+  /** Only look for mistakes in the files. */
+  check?: true | undefined;
+  /** Connect and look whether the session fits the device, and show what would be done. */
+  dryRun?: true | undefined;
+  /** Variables in place of the files' own. */
+  set?: readonly Setting[] | undefined;
+  /** Number or name of the first step. */
+  from?: string | undefined;
+  /** Number or name of the last step. */
+  until?: string | undefined;
+  /** How often. */
+  repeat?: number | undefined;
+  /** Write JSON. */
+  json?: true | undefined;
+  /** Write TAP. */
+  tap?: true | undefined;
+  /** Write a JUnit report into this file. */
+  junit?: string | undefined;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("run")
+    .description(
+      "Runs sessions, which are files of steps: reads and writes of registers, memory for the device, " +
+        "interrupts, and what is expected of them. A line a step says what came of it; the first step " +
+        "that fails ends its session, with what was expected, what was found, the last messages and " +
+        "how the device stands. In the end memory is unmapped and interrupts are disabled, after Ctrl-C " +
+        "too.\n\nExit code 0: all passed; 1: a step failed; 2: a file is wrong, and nothing was done.",
+    )
+    .usage("[options] <file...> <socket>")
+    .argument("<file...>", "session files, then the path of the server's socket")
+    .addOption(
+      new Option("--serve <device>", "run on a device of vfu in place of a socket's")
+        .choices(["demo"] as const),
+    )
+    .addOption(
+      new Option("--check", "look for mistakes in the files, and do nothing").conflicts("serve"),
+    )
+    .option("--dry-run", "connect, see whether the steps fit the device, and list them")
+    .addOption(
+      new Option("--set <name=value>", "give a variable another value; repeatable")
+        .argParser(argumentList(parseSetting)),
+    )
+    .option("--from <step>", "begin with this step, by its number or name")
+    .option("--until <step>", "end with this step")
+    .addOption(
+      new Option("--repeat <number>", "run all of it so often, unless it fails")
+        .argParser(argument(parseCount)),
+    )
+    .option("--json", "write a line of JSON a step")
+    .addOption(new Option("--tap", "write TAP").conflicts("json"))
+    .option("--junit <file>", "also write a JUnit report")
+    .addOption(verboseOption())
+    .addOption(timeoutOption())
+    .action(async (args, options, self) => {
+      const needsSocket = options.check === undefined && options.serve === undefined;
+      if (needsSocket && args.length < 2) {
+        self.error(
+          "error: the path of a socket has to follow the files; --serve demo does without one",
+        );
+      }
+      const files = needsSocket ? args.slice(0, -1) : args;
+      const sessions = await loadAll(context, self, files, options);
+      if (options.check) return;
+      const selections = sessions.map((session) => select(self, session, options));
+      await run(context, self, selections, needsSocket ? args.at(-1) : undefined, options);
+    });
+}
+
+/** A session and which of its steps are done. */
+export interface Selection {
+  readonly session: Session;
+  readonly from: number | undefined;
+  readonly until: number | undefined;
+}
+
+/**
+ * Reads `NAME=VALUE`.
+ *
+ * @throws {SyntaxError} if it is something else
+ */
+export function parseSetting(text: string): Setting {
+  const match = /^([A-Za-z_]\w*)=(-?)(.+)$/.exec(text);
+  const value = match && readSize(match[3]!);
+  if (!match || value === undefined || value === null) {
+    throw new SyntaxError("Write NAME=VALUE, as queue=2 or size=64K");
+  }
+  return [match[1]!, match[2] === "-" ? -value : value];
+}
+
+/** Loads all files. What is wrong with them is told, all of it, and is wrong usage. */
+async function loadAll(
+  { out, err }: Context,
+  self: CommandUnknownOpts,
+  files: readonly string[],
+  { set = [], check, json }: RunOptions,
+): Promise<Session[]> {
+  const [{ loadSession }, { FileProblems, problemText }] = await Promise.all([
+    import("../../lib/session/load.ts"),
+    import("../../lib/yaml/problem.ts"),
+  ]);
+  const sessions: Session[] = [];
+  let problemCount = 0;
+  for (const file of files) {
+    let problems: readonly Problem[] = [];
+    try {
+      const session = await loadSession(file, { set: Object.fromEntries(set) });
+      sessions.push(session);
+      if (check && !json) {
+        out.write(`${printable(file)}: no mistakes, ${session.steps.length} steps\n`);
+      }
+    } catch (error) {
+      if (!(error instanceof FileProblems)) {
+        self.error(`error: cannot read ${file}: ${error instanceof Error ? error.message : error}`);
+      }
+      problems = error.problems;
+    }
+    problemCount += problems.length;
+    if (json && check) out.write(`${JSON.stringify({ file, problems })}\n`);
+    else for (const each of problems) err.write(`${printable(problemText(each))}\n`);
+  }
+  if (problemCount > 0) {
+    const count = problemCount === 1 ? "1 mistake" : `${problemCount} mistakes`;
+    self.error(`error: there ${problemCount === 1 ? "is" : "are"} ${count} in ${files.join(", ")}`);
+  }
+  await refuseUnknownSettings(self, sessions, set);
+  return sessions;
+}
+
+async function refuseUnknownSettings(
+  self: CommandUnknownOpts,
+  sessions: readonly Session[],
+  set: readonly Setting[],
+): Promise<void> {
+  const names = sessions.flatMap(({ variables }) => variables.map(({ name }) => name));
+  for (const [name] of set) {
+    if (names.includes(name)) continue;
+    const { nearest } = await import("../../lib/yaml/nearest.ts");
+    const meant = nearest(name, names);
+    self.error(
+      `error: option '--set <name=value>': there is no variable ${name}` +
+        (meant === undefined ? "" : `; did you mean ${meant}?`),
+    );
+  }
+}
+
+function select(
+  self: CommandUnknownOpts,
+  session: Session,
+  { from, until }: RunOptions,
+): Selection {
+  const find = (text: string | undefined, option: string) => {
+    if (text === undefined) return undefined;
+    try {
+      return findStep(session, text);
+    } catch (error) {
+      self.error(`error: option '${option} <step>': ${(error as Error).message}`);
+    }
+  };
+  return { session, from: find(from, "--from"), until: find(until, "--until") };
+}
+
+/** Runs sessions on the device behind `socket`, or on the one that is to be served. */
+export async function run(
+  context: Context,
+  self: CommandUnknownOpts,
+  selections: readonly Selection[],
+  socket: string | undefined,
+  options: RunOptions,
+): Promise<void> {
+  const { out } = context;
+  const { WireLog } = await import("../run/wire_log.ts");
+  const log = new WireLog();
+  using grace = new Grace(context.signal);
+  using connection = await connectTo(
+    { ...context, signal: grace.signal },
+    socket ?? await serveHere(),
+    { ...options, trace: log.trace },
+  );
+  const { device } = connection;
+  grace.begin();
+  for (const { session } of selections) await checkFit(context, self, session, device);
+  if (options.dryRun) {
+    const { showPlan } = await import("../run/plan.ts");
+    for (const each of selections) showPlan(out, each.session, { ...each, json: options.json });
+    return;
+  }
+  await runAll(context, selections, device, log, options, socket !== undefined);
+}
+
+async function runAll(
+  context: Context,
+  selections: readonly Selection[],
+  device: Device,
+  log: WireLog,
+  options: RunOptions,
+  blocking: boolean,
+): Promise<void> {
+  const { failedMessage, runOne } = await import("../run/run_session.ts");
+  const reporters = await makeReporters(context, options);
+  const { repeat = 1 } = options;
+  const failures: string[] = [];
+  try {
+    for (let round = 1; round <= repeat && failures.length === 0; round++) {
+      for (const { session, from, until } of selections) {
+        for (const reporter of reporters) reporter.begin({ session, round, rounds: repeat });
+        const failed = await runOne(context, session, device, {
+          reporters,
+          log,
+          from,
+          until,
+          blocking,
+        });
+        if (failed !== undefined) failures.push(failedMessage(session, failed));
+      }
+    }
+  } finally {
+    for (const reporter of reporters) await reporter.finish?.();
+  }
+  if (failures.length > 0) throw new Error(failures.join("\n"));
+}
+
+/** Serves the demo device in this process. */
+async function serveHere(): Promise<number> {
+  const [{ embed }, { DemoDevice }] = await Promise.all([
+    import("../../lib/server/embedded.ts"),
+    import("../../lib/devices/demo.ts"),
+  ]);
+  return embed(new DemoDevice()).fd;
+}
+
+/** What the device lacks is a failure; what the file says of regions that it does not have is a mistake of the file. */
+async function checkFit(
+  { err }: Context,
+  self: CommandUnknownOpts,
+  session: Session,
+  device: Device,
+): Promise<void> {
+  const [{ lacks }, { misfits }, { problemText }] = await Promise.all([
+    import("../../lib/session/requirements.ts"),
+    import("../../lib/session/fit.ts"),
+    import("../../lib/yaml/problem.ts"),
+  ]);
+  const missing = await lacks(session.requires, device);
+  if (missing.length > 0) {
+    const words = missing.map(({ what, expected, found }) =>
+      `${what}: expected ${expected}, found ${found}`
+    );
+    throw new Error(`This is not the device for ${session.file}: ${words.join("; ")}`);
+  }
+  const problems = await misfits(session, device);
+  if (problems.length === 0) return;
+  for (const each of problems) err.write(`${printable(problemText(each))}\n`);
+  self.error(`error: ${session.file} does not fit the device; nothing was done`);
+}
+
+async function makeReporters({ out }: Context, options: RunOptions): Promise<Reporter[]> {
+  const { json, tap, junit } = options;
+  const reporter = json
+    ? (await import("../run/json.ts")).jsonReporter(out)
+    : tap
+    ? (await import("../run/tap.ts")).tapReporter(out)
+    : (await import("../run/text.ts")).textReporter(out);
+  if (junit === undefined) return [reporter];
+  return [reporter, (await import("../run/junit.ts")).junitReporter(junit)];
+}

@@ -1,0 +1,57 @@
+/**
+ * How a device stands, for somebody who has to find out why a step failed.
+ *
+ * @module
+ */
+
+import type { LiveSession } from "../../lib/session/live.ts";
+import { PciRegion } from "../../lib/wire/region.ts";
+
+/** How a device stands. */
+export interface DeviceStateJson {
+  /** Of the connection: "CONNECTED", "ERROR", "CLOSED". */
+  connection: string;
+  /** The COMMAND register of a PCI device. */
+  command?: number;
+  /** Its STATUS register. */
+  status?: number;
+  /** What kept the registers from being read. */
+  unreadable?: string;
+  /** Buffers that are mapped. */
+  buffers: { name: string; iova: bigint; size: number }[];
+  /** Interrupts so far, of vectors that are enabled. */
+  interrupts: { index: string; vector: number; total: bigint }[];
+}
+
+/** How long the device may take to tell. In milliseconds. */
+const TIMEOUT_MS = 1000;
+
+/** Asks a device how it stands. Never throws. */
+export async function deviceState(
+  { device, memory, interrupts }: LiveSession,
+): Promise<DeviceStateJson> {
+  const state: DeviceStateJson = {
+    connection: device.state,
+    buffers: [...memory.maps].map(([name, { iova, size }]) => ({ name, iova, size })),
+    interrupts: [],
+  };
+  if (device.state !== "CONNECTED") return state;
+  for (const irqs of interrupts.used) {
+    for (const vector of irqs.enabled) {
+      state.interrupts.push({ index: irqs.name, vector, total: irqs.total(vector) });
+    }
+  }
+  try {
+    const wait = { timeoutMs: TIMEOUT_MS };
+    const { size } = await device.regionInfo(PciRegion.CONFIG, wait);
+    if (size > 0n) {
+      const both = await device.region("config").read32Async(4, wait);
+      state.command = both & 0xffff;
+      state.status = both >>> 16;
+    }
+  } catch (error) {
+    state.unreadable = error instanceof Error ? error.message : String(error);
+    state.connection = device.state;
+  }
+  return state;
+}

@@ -1,0 +1,64 @@
+/**
+ * A failure in lines for a person.
+ *
+ * @module
+ */
+
+import { StepFailure, type StepResult } from "../../lib/session/outcome.ts";
+import { failureLines } from "../failure.ts";
+import { humanSize } from "../size.ts";
+import type { DeviceStateJson } from "./device_state.ts";
+import type { Evidence } from "./reporter.ts";
+
+/** What was expected and what was found, or what went wrong, and where the step is written. */
+export function failureText({ step: { source }, error }: StepResult): string[] {
+  const where = `${source.file}:${source.line}:${source.column}`;
+  const what = error instanceof StepFailure
+    ? [`expected  ${error.expected}`, `found     ${error.found}`]
+    : failureLines(error ?? "It failed", false).map((line) => `error     ${line}`);
+  return [...what, `at        ${where}`];
+}
+
+/** The last messages, and how the device stands. */
+export function evidenceLines({ messages, device }: Evidence): string[] {
+  return [
+    "the last messages",
+    ...(messages.length === 0
+      ? ["  none"]
+      : messages.map(({ timeMs, direction, text }) =>
+        `  ${timeMs.toFixed(1).padStart(8)} ms ${direction === "sent" ? "->" : "<-"} ${text}`
+      )),
+    "the device",
+    ...stateLines(device).map((line) => `  ${line}`),
+  ];
+}
+
+const COMMAND_BITS = [
+  [0x1, "I/O"],
+  [0x2, "memory"],
+  [0x4, "bus master"],
+  [0x400, "no INTx"],
+] as const;
+
+function stateLines(state: DeviceStateJson): string[] {
+  const { connection, command, status, unreadable, buffers, interrupts } = state;
+  const lines = [`connection  ${connection}`];
+  if (command !== undefined) {
+    const on = COMMAND_BITS.filter(([bit]) => (command & bit) !== 0).map(([, name]) => name);
+    lines.push(
+      `COMMAND     ${hex16(command)}${on.length > 0 ? ` (${on.join(", ")})` : " (all off)"}`,
+    );
+  }
+  if (status !== undefined) lines.push(`STATUS      ${hex16(status)}`);
+  if (unreadable !== undefined) lines.push(`registers   ${unreadable}`);
+  for (const { name, iova, size } of buffers) {
+    lines.push(`buffer      ${name} at 0x${iova.toString(16)}, ${humanSize(BigInt(size))}`);
+  }
+  const came = interrupts.map(({ index, vector, total }) => `${index}[${vector}] ${total}`);
+  if (came.length > 0) lines.push(`interrupts  ${came.join(", ")}`);
+  return lines;
+}
+
+function hex16(value: number): string {
+  return `0x${value.toString(16).padStart(4, "0")}`;
+}

@@ -1,0 +1,97 @@
+/**
+ * A run of sessions as a JUnit report, which CI systems read.
+ *
+ * @module
+ */
+
+import { type Reporter, type SessionRun, stepNumber, stepTitle, type Summary } from "./reporter.ts";
+import type { StepResult } from "../../lib/session/outcome.ts";
+import { evidenceLines, failureText } from "./failure_text.ts";
+
+interface Suite {
+  readonly run: SessionRun;
+  readonly cases: string[];
+  summary: Summary | undefined;
+  aborted: Error | undefined;
+}
+
+/** Keeps what happens, and writes it to a file at the end. */
+export function junitReporter(path: string): Reporter {
+  const suites: Suite[] = [];
+  return {
+    begin: (run) => void suites.push({ run, cases: [], summary: undefined, aborted: undefined }),
+    step(result, evidence) {
+      const lines = evidence === undefined ? [] : evidenceLines(evidence);
+      suites.at(-1)?.cases.push(testcase(result, lines));
+    },
+    abort(error) {
+      const suite = suites.at(-1);
+      if (suite !== undefined) suite.aborted = error;
+    },
+    end(summary) {
+      const suite = suites.at(-1);
+      if (suite !== undefined) suite.summary = summary;
+    },
+    finish: () => Deno.writeTextFile(path, report(suites)),
+  };
+}
+
+function report(suites: readonly Suite[]): string {
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="vfu run">\n${
+    suites.map(testsuite).join("")
+  }</testsuites>\n`;
+}
+
+function testsuite({ run: { session, round, rounds }, cases, summary, aborted }: Suite): string {
+  const which = rounds === 1 ? "" : ` (round ${round})`;
+  const { failed = 0, skipped = 0, timeMs = 0 } = summary ?? {};
+  const attributes = {
+    name: `${session.title ?? session.file}${which}`,
+    file: session.file,
+    tests: cases.length,
+    failures: failed,
+    errors: aborted === undefined ? 0 : 1,
+    skipped,
+    time: seconds(timeMs),
+  };
+  const error = aborted === undefined
+    ? ""
+    : `    <system-err>${escape(aborted.message)}</system-err>\n`;
+  return `  <testsuite${attributesText(attributes)}>\n${cases.join("")}${error}  </testsuite>\n`;
+}
+
+function testcase(result: StepResult, evidence: readonly string[]): string {
+  const { step, status, error, timeMs } = result;
+  const { file, line } = step.source;
+  const name = `${stepNumber(result)} ${stepTitle(result)}`;
+  const open = `    <testcase${
+    attributesText({ name, classname: file, file, line, time: seconds(timeMs) })
+  }`;
+  if (status === "passed") return `${open}/>\n`;
+  if (status === "skipped") return `${open}><skipped/></testcase>\n`;
+  const text = [...failureText(result), ...evidence].join("\n");
+  return `${open}><failure${attributesText({ message: error?.message ?? "" })}>${
+    escape(text)
+  }</failure></testcase>\n`;
+}
+
+function attributesText(attributes: Readonly<Record<string, string | number>>): string {
+  return Object.entries(attributes).map(([name, value]) => ` ${name}="${escape(String(value))}"`)
+    .join("");
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(6);
+}
+
+/** Text for XML, without the characters that it does not allow. */
+function escape(text: string): string {
+  return text
+    // deno-lint-ignore no-control-regex
+    .replaceAll(
+      /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])/g,
+      "\ufffd",
+    )
+    .replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;").replaceAll("\n", "&#10;");
+}

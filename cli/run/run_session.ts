@@ -1,0 +1,117 @@
+/**
+ * One run of one session, told to reporters.
+ *
+ * @module
+ */
+
+import type { Device } from "../../lib/device.ts";
+import type { LiveSession } from "../../lib/session/live.ts";
+import type { Session, Step } from "../../lib/session/model.ts";
+import { runSession } from "../../lib/session/runner.ts";
+import type { StepResult } from "../../lib/session/outcome.ts";
+import type { Context } from "../context.ts";
+import { failureLines, Unfinished } from "../failure.ts";
+import { printable } from "../printable.ts";
+import { Progress, spinner } from "../progress.ts";
+import { deviceState } from "./device_state.ts";
+import type { Evidence, Reporter } from "./reporter.ts";
+import type { WireLog } from "./wire_log.ts";
+
+/** What a run takes. */
+export interface SessionOptions {
+  readonly reporters: readonly Reporter[];
+  readonly log: WireLog;
+  /** Indexes of the first and the last step that is done. */
+  readonly from: number | undefined;
+  readonly until: number | undefined;
+  /** Whether the server is in another process. */
+  readonly blocking: boolean;
+}
+
+/** How long each request may take that takes something back. In milliseconds. */
+const CLOSE_TIMEOUT_MS = 1000;
+
+/**
+ * Runs a session.
+ *
+ * @returns the first step that failed
+ * @throws {Unfinished} if the context's signal ended it
+ */
+export async function runOne(
+  context: Context,
+  session: Session,
+  device: Device,
+  { reporters, log, from, until, blocking }: SessionOptions,
+): Promise<StepResult | undefined> {
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  const startMs = performance.now();
+  let failed: StepResult | undefined;
+  let live: LiveSession | undefined;
+  let under: { step: Step; number: string } | undefined;
+  let progress: Progress | undefined;
+  const end = () => {
+    progress?.[Symbol.dispose]();
+    progress = undefined;
+  };
+  try {
+    const results = runSession(session, device, {
+      signal: context.signal,
+      blocking,
+      closeTimeoutMs: CLOSE_TIMEOUT_MS,
+      ...(from !== undefined && { from }),
+      ...(until !== undefined && { until }),
+      onBegin: (each) => live = each,
+      onStep: (step, number) => {
+        under = { step, number };
+        end();
+        if (context.err.isTerminal) progress = watch(context, step, number);
+      },
+    });
+    for await (const result of results) {
+      end();
+      counts[result.status]++;
+      const evidence = result.status === "failed" && result.error?.cause === undefined
+        ? await gather(log, live!)
+        : undefined;
+      if (result.status === "failed") failed ??= result;
+      for (const reporter of reporters) reporter.step(result, evidence);
+    }
+  } catch (error) {
+    end();
+    if (context.signal.aborted) throw new Unfinished(error, context.signal, stoppedIn(under));
+    const cause = error instanceof Error ? error : new Error(String(error));
+    for (const reporter of reporters) reporter.abort(cause);
+    throw error;
+  } finally {
+    end();
+    const summary = { ...counts, timeMs: performance.now() - startMs };
+    for (const reporter of reporters) reporter.end(summary);
+  }
+  return failed;
+}
+
+/** The messages first: asking how the device stands sends some. */
+async function gather(log: WireLog, live: LiveSession): Promise<Evidence> {
+  const messages = log.last;
+  return { messages, device: await deviceState(live) };
+}
+
+function watch({ err }: Context, step: Step, number: string): Progress {
+  const title = printable(step.name ?? step.text);
+  return new Progress(
+    err,
+    (elapsedMs) => `${spinner(elapsedMs)} ${number} ${title} (${Math.floor(elapsedMs / 1000)} s)`,
+  );
+}
+
+function stoppedIn(under: { step: Step; number: string } | undefined): string {
+  return under === undefined
+    ? "no step was begun"
+    : `it was stopped in step ${under.number}: ${under.step.name ?? under.step.text}`;
+}
+
+/** What says on standard error that a session failed. */
+export function failedMessage({ file }: Session, { number, step, error }: StepResult): string {
+  const why = failureLines(error ?? "it failed", false)[0];
+  return `${file} failed at step ${number}, ${step.name ?? step.text}: ${why}`;
+}

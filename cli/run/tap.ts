@@ -1,0 +1,44 @@
+/**
+ * A run of sessions as TAP, the Test Anything Protocol, version 14.
+ *
+ * @module
+ */
+
+import type { Output } from "../context.ts";
+import { writeBigint } from "../json.ts";
+import { printable } from "../printable.ts";
+import { type Reporter, stepNumber, stepTitle } from "./reporter.ts";
+import { stepJson } from "./step_json.ts";
+
+/** Writes a test point a step. */
+export function tapReporter({ write }: Output): Reporter {
+  let count = 0;
+  let hasBegun = false;
+  return {
+    begin({ session: { file, title } }) {
+      if (!hasBegun) write("TAP version 14\n");
+      hasBegun = true;
+      write(`# ${escape(file)}${title === undefined ? "" : `: ${escape(title)}`}\n`);
+    },
+    step(result, evidence) {
+      const { status } = result;
+      const skip = status === "skipped" ? " # SKIP when is 0" : "";
+      const title = `${stepNumber(result)} ${stepTitle(result)}`;
+      write(`${status === "failed" ? "not ok" : "ok"} ${++count} - ${escape(title)}${skip}\n`);
+      if (status !== "failed") return;
+      // JSON is YAML, which the block is made of.
+      const { type: _, error, ...rest } = stepJson(result, evidence);
+      const lines = Object.entries({ ...error, ...rest })
+        .map(([key, value]) => `  ${key}: ${JSON.stringify(value, writeBigint)}\n`);
+      write(`  ---\n${lines.join("")}  ...\n`);
+    },
+    abort: (error) => write(`Bail out! ${printable(error.message)}\n`),
+    end: () => {},
+    finish: () => write(`1..${count}\n`),
+  };
+}
+
+/** Text in which no number sign begins a directive. */
+function escape(text: string): string {
+  return printable(text).replaceAll("\\", "\\\\").replaceAll("#", "\\#");
+}

@@ -1,0 +1,109 @@
+/**
+ * A run of sessions for a person.
+ *
+ * @module
+ */
+
+import { wrap } from "../../lib/pci/layout.ts";
+import { fieldText, fieldWords } from "../../lib/registers/decode.ts";
+import { valueText } from "../../lib/session/judge.ts";
+import type { Outcome, SeenValue, StepResult } from "../../lib/session/outcome.ts";
+import type { Output } from "../context.ts";
+import { hexdumpLines } from "../hexdump.ts";
+import { printable } from "../printable.ts";
+import { evidenceLines, failureText } from "./failure_text.ts";
+import type { Reporter, Summary } from "./reporter.ts";
+
+/** Columns of what belongs to a step and stands under it. */
+const INDENT = 6;
+/** Bytes of a dump that are shown. */
+const MAX_SHOWN = 256;
+/** Steps after which a value stands with its fields: those of the others were written down by the user. */
+const SHOWS_FIELDS: ReadonlySet<string> = new Set(["read", "poll", "expect"]);
+
+/** Writes a line a step. Of what is repeated only the first round is shown, and what fails or logs. */
+export function textReporter({ write, style }: Output): Reporter {
+  const line = (text: string) => write(`${text}\n`);
+  return {
+    begin({ session: { file, title }, round, rounds }) {
+      const which = rounds === 1 ? "" : style.dim(` (round ${round} of ${rounds})`);
+      line(
+        title === undefined
+          ? `${style.bold(printable(file))}${which}`
+          : `${style.bold(printable(title))} ${style.dim(printable(file))}${which}`,
+      );
+    },
+    step(result, evidence) {
+      if (!isShown(result)) return;
+      for (const each of stepLines(result, style)) line(each);
+      if (result.status !== "failed") return;
+      const more = result.error?.cause === undefined || evidence !== undefined;
+      if (!more) return; // what it is made of has told
+      for (const each of failureText(result)) line(indented(printable(each)));
+      for (const each of evidence === undefined ? [] : evidenceLines(evidence)) {
+        line(style.dim(indented(printable(each))));
+      }
+    },
+    abort: () => {},
+    end: (summary) => line(summaryLine(summary, style)),
+  };
+}
+
+function isShown({ rounds, status, step }: StepResult): boolean {
+  return status === "failed" || step.word === "log" || rounds.every((each) => each === 0);
+}
+
+function stepLines(
+  result: StepResult,
+  { bold, dim, green, red, yellow }: Output["style"],
+): string[] {
+  const { number, step, status, outcome, timeMs } = result;
+  const mark = { passed: green("ok  "), failed: red("FAIL"), skipped: yellow("skip") }[status];
+  const time = dim(status === "skipped" ? " ".repeat(10) : `${milliseconds(timeMs)} ms`);
+  const log = step.word === "log" ? outcome.message : undefined;
+  const what = log ?? step.text;
+  const name = step.name === undefined ? "" : `${bold(printable(step.name))}: `;
+  const result_ = log === undefined ? resultText(outcome) : "";
+  const head = `${mark} ${number.padStart(4)} ${time}  ${name}${printable(what)}`;
+  const lines = [result_ === "" ? head : `${head} ${dim("=>")} ${printable(result_)}`];
+  const { seen, dump } = outcome;
+  if (seen !== undefined && SHOWS_FIELDS.has(step.word)) lines.push(...fieldsOf(seen).map(dim));
+  if (dump !== undefined && status === "passed") lines.push(...dumpLines(dump));
+  return lines;
+}
+
+/** What came of a step, on its line. */
+function resultText({ seen, message }: Outcome): string {
+  if (message !== undefined) return message;
+  if (seen === undefined) return "";
+  const { value, width, field } = seen;
+  return field === undefined ? valueText(value, width) : fieldText(field, value);
+}
+
+function fieldsOf({ register, field, value }: SeenValue): string[] {
+  const words = register === undefined || field !== undefined ? [] : fieldWords(register, value);
+  return words.length === 0 ? [] : wrap(" ".repeat(INDENT), words, INDENT);
+}
+
+function dumpLines({ bytes, width, start }: NonNullable<Outcome["dump"]>): string[] {
+  const lines = hexdumpLines(bytes.subarray(0, MAX_SHOWN), { start, width });
+  if (bytes.length > MAX_SHOWN) lines.push(`… and ${bytes.length - MAX_SHOWN} bytes more`);
+  return lines.map(indented);
+}
+
+function indented(line: string): string {
+  return " ".repeat(INDENT) + line;
+}
+
+function milliseconds(ms: number): string {
+  return ms.toFixed(ms < 10 ? 2 : ms < 1000 ? 1 : 0).padStart(7);
+}
+
+function summaryLine({ passed, failed, skipped, timeMs }: Summary, style: Output["style"]): string {
+  const counts = [
+    failed > 0 ? style.red(`${failed} failed`) : "",
+    passed > 0 || failed === 0 ? style.green(`${passed} passed`) : "",
+    skipped > 0 ? style.yellow(`${skipped} skipped`) : "",
+  ].filter((each) => each !== "");
+  return `${counts.join(", ")} ${style.dim(`in ${milliseconds(timeMs).trim()} ms`)}`;
+}
