@@ -76,6 +76,11 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./commands/run.ts"),
   },
   {
+    name: "shell",
+    summary: "do the steps of sessions as they are typed",
+    load: () => import("./commands/shell.ts"),
+  },
+  {
     name: "bench",
     summary: "measure how fast a register is read",
     load: () => import("./commands/bench.ts"),

@@ -57,8 +57,7 @@ export async function placeParser(
 ): Promise<PlaceParser> {
   if (names === undefined) return parseAddress;
   const registers = await import("../lib/registers/mod.ts");
-  const maps: RegisterMap[] = [];
-  for (const name of names) maps.push(await loadMap(context, self, registers, name));
+  const maps = (await loadMaps(context, self, names)).map(({ map }) => map);
   return (text) => {
     try {
       const address = registers.lookupRegister(maps, text);
@@ -69,12 +68,23 @@ export async function placeParser(
   };
 }
 
+/** Loads maps, each with the name that it was asked for by. */
+export async function loadMaps(
+  context: Context,
+  self: CommandUnknownOpts,
+  names: readonly string[],
+): Promise<{ readonly name: string; readonly map: RegisterMap }[]> {
+  const maps = [];
+  for (const name of names) maps.push({ name, map: await loadMap(context, self, name) });
+  return maps;
+}
+
 async function loadMap(
   { err }: Context,
   self: CommandUnknownOpts,
-  { FileProblems, loadRegisterMap, problemText }: Registers,
   name: string,
 ): Promise<RegisterMap> {
+  const { FileProblems, loadRegisterMap, problemText } = await import("../lib/registers/mod.ts");
   try {
     return await loadRegisterMap(name);
   } catch (error) {

@@ -15,6 +15,7 @@ import type { Context } from "../context.ts";
 import { Grace } from "../grace.ts";
 import { printable } from "../printable.ts";
 import type { Reporter } from "../run/reporter.ts";
+import { serveHere } from "../run/serve_here.ts";
 import { findStep } from "../run/selection.ts";
 import type { WireLog } from "../run/wire_log.ts";
 import { parseCount } from "../value.ts";
@@ -251,15 +252,6 @@ async function runAll(
     for (const reporter of reporters) await reporter.finish?.();
   }
   if (failures.length > 0) throw new Error(failures.join("\n"));
-}
-
-/** Serves the demo device in this process. */
-async function serveHere(): Promise<number> {
-  const [{ embed }, { DemoDevice }] = await Promise.all([
-    import("../../lib/server/embedded.ts"),
-    import("../../lib/devices/demo.ts"),
-  ]);
-  return embed(new DemoDevice()).fd;
 }
 
 /** What the device lacks is a failure; what the file says of regions that it does not have is a mistake of the file. */

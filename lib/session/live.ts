@@ -64,8 +64,8 @@ export class LiveSession implements AsyncDisposable {
   readonly interrupts: SessionInterrupts;
   /** Variables. */
   readonly variables: Variables;
-  readonly #options: LiveOptions;
-  readonly #wait: WaitOptions;
+  readonly #isBlocking: boolean;
+  #wait: WaitOptions = {};
   readonly #known = new Map<Place, Target>();
   readonly #caller: LiveSession | undefined;
 
@@ -75,14 +75,25 @@ export class LiveSession implements AsyncDisposable {
     this.memory = new SessionMemory(device.dma);
     this.interrupts = caller?.interrupts ?? new SessionInterrupts(device);
     this.variables = new Variables(this.memory.extent);
-    this.#options = options;
-    this.#wait = options.signal ? { signal: options.signal } : {};
+    this.#isBlocking = options.blocking === true;
     this.#caller = caller;
+    this.signal = options.signal;
+  }
+
+  /** Ends whatever is waited for with its reason. Another one counts from the next step on. */
+  get signal(): AbortSignal | undefined {
+    return this.#wait.signal;
+  }
+
+  set signal(signal: AbortSignal | undefined) {
+    this.#wait = signal ? { signal } : {};
   }
 
   /** A session that this one calls: with memory and variables of its own. */
   child(): LiveSession {
-    return new LiveSession(this.device, this.#options, this);
+    const { signal } = this;
+    const options = { blocking: this.#isBlocking, ...(signal && { signal }) };
+    return new LiveSession(this.device, options, this);
   }
 
   /** The value of an expression now. */
@@ -116,7 +127,7 @@ export class LiveSession implements AsyncDisposable {
       case "log":
         return { message: render(step.message, this.variables) };
       case "sleep":
-        return this.#quietly(sleep(step.durationMs, this.#options.signal));
+        return this.#quietly(sleep(step.durationMs, this.signal));
       case "reset":
         return this.#quietly(this.device.reset(this.#waitFor(step)));
       case "pci enable":
@@ -196,7 +207,7 @@ export class LiveSession implements AsyncDisposable {
     const value = readTarget(
       target,
       this.memory,
-      this.#options.blocking === true,
+      this.#isBlocking,
       this.#waitFor(step),
     );
     return value instanceof Promise
@@ -260,7 +271,7 @@ export class LiveSession implements AsyncDisposable {
     const timeoutMs = step.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      this.#options.signal?.throwIfAborted();
+      this.signal?.throwIfAborted();
       // A device that is gone is told by its connection. The timeout is for the value.
       const value = BigInt(await readTarget(target, this.memory, false, this.#wait));
       const seen = seenAt(target, value);
@@ -274,7 +285,7 @@ export class LiveSession implements AsyncDisposable {
           { isTimeout: true, outcome: { seen } },
         );
       }
-      await sleep(Math.min(everyMs, remaining), this.#options.signal);
+      await sleep(Math.min(everyMs, remaining), this.signal);
     }
   }
 
@@ -286,7 +297,7 @@ export class LiveSession implements AsyncDisposable {
     const target = await this.#find(subject);
     await this.#expectBytes(target, condition, step);
     if (!isAboutValue(condition)) return NOTHING;
-    const blocking = this.#options.blocking === true;
+    const blocking = this.#isBlocking;
     const value = await readTarget(target, this.memory, blocking, this.#waitFor(step));
     return this.#judge(subjectText, condition, seenAt(target, BigInt(value)));
   }

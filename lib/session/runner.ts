@@ -88,6 +88,20 @@ export async function* runSession(
   }
 }
 
+/**
+ * Does steps with what is there already, as {@linkcode runSession} does those of a session; nothing is taken back at the end.
+ *
+ * @param first the number of the first of them; default 1
+ */
+export async function* runSteps(
+  live: LiveSession,
+  steps: readonly Step[],
+  options: Pick<RunOptions, "onStep" | "signal"> = {},
+  first = 1,
+): AsyncGenerator<StepResult, void, void> {
+  yield* new Run(options).steps(live, steps, { prefix: "", rounds: [] }, first);
+}
+
 /** Sets up what a session wants before its first step. */
 async function prepare(
   live: LiveSession,

@@ -1,0 +1,69 @@
+/**
+ * `vfu shell`: steps typed by hand.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import { connectTo, pciEnableOption, timeoutOption, verboseOption } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { Grace } from "../grace.ts";
+import { loadMaps } from "../map.ts";
+import { serveHere } from "../run/serve_here.ts";
+
+/** Options of {@linkcode run}. */
+export interface ShellOptions {
+  /** Show every message on standard error. */
+  verbose?: true | undefined;
+  /** How long the server may take to each answer, in milliseconds. */
+  timeout: number;
+  /** Do first what firmware does. */
+  pciEnable?: true | undefined;
+  /** Maps of registers, by name or file. */
+  map?: string[] | undefined;
+  /** Serve this device, in this process, in place of a socket's. */
+  serve?: "demo" | undefined;
+  /** Where the lines of other times are, and where those of this one go. */
+  history?: string | undefined;
+  /** Write JSON: a line a step, as `vfu run --json` does. */
+  json?: true | undefined;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("shell")
+    .description(
+      "Does steps as they are typed, with the words of session files: read, write, poll, expect, dma map, " +
+        "irq wait and so on; help lists them. Tab completes words, regions, registers and names; the " +
+        "prompt shows interrupts as they come; Ctrl-C ends a step, Ctrl-D the shell. save FILE writes what " +
+        "was done as a session file. Lines that come through a pipe are a script: the first that fails ends it.",
+    )
+    .argument("[socket]", "path of the server's socket")
+    .addOption(
+      new Option("--serve <device>", "on a device of vfu in place of a socket's")
+        .choices(["demo"] as const),
+    )
+    .addOption(
+      new Option(
+        "--map <name|file>",
+        "give registers their names: nvme, pci or a file of YAML; repeatable",
+      ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]),
+    )
+    .option("--history <file>", "keep what was typed in this file, and begin with what is there")
+    .option("--json", "write a line of JSON a step")
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .addOption(timeoutOption())
+    .action(async (socket, options, self) => {
+      if ((socket === undefined) === (options.serve === undefined)) {
+        self.error("error: one of the path of a socket and '--serve <device>' is needed");
+      }
+      const maps = await loadMaps(context, self, options.map ?? []);
+      const target = socket ?? await serveHere();
+      using grace = new Grace(context.signal);
+      using connection = await connectTo({ ...context, signal: grace.signal }, target, options);
+      grace.begin();
+      const { runShell } = await import("../shell/shell.ts");
+      await runShell(context, connection.device, { ...options, maps });
+    });
+}

@@ -1,0 +1,136 @@
+/**
+ * Lines that a person types, or that come through a pipe.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { createInterface, type Interface } from "node:readline";
+
+/** Where lines come from. */
+export interface LineInput extends Disposable {
+  /** The next line, after a prompt if a person types; undefined at the end. */
+  next(): Promise<string | undefined>;
+  /** Changes the prompt, also of a line that is being typed. */
+  prompt(text: string): void;
+  /** What was typed, the last line first. */
+  readonly history: readonly string[];
+}
+
+/** How lines are typed. */
+export interface TerminalOptions {
+  /** The words that may stand at the end of a line, and what of the line they replace. */
+  complete(line: string): { words: readonly string[]; part: string };
+  /** Lines of another time, the last first. */
+  history: readonly string[];
+  /** Ctrl-C was pressed: nothing is typed then, as something is under way. */
+  onInterrupt(): void;
+}
+
+const HISTORY_SIZE = 1000;
+
+/** Lines that are typed at a terminal, with history and completion. */
+export class TerminalInput implements LineInput {
+  readonly #interface: Interface;
+  readonly #waiting: ((line: string | undefined) => void)[] = [];
+  #prompt = "> ";
+  #isTyping = false;
+  #isOver = false;
+  #history: readonly string[];
+
+  constructor({ complete, history, onInterrupt }: TerminalOptions) {
+    this.#history = history;
+    this.#interface = createInterface({
+      input: process.stdin,
+      output: process.stdout,
+      terminal: true,
+      history: [...history],
+      historySize: HISTORY_SIZE,
+      removeHistoryDuplicates: true,
+      completer: (line: string): [string[], string] => {
+        const { words, part } = complete(line);
+        return [[...words], part];
+      },
+    });
+    this.#interface.on("history", (lines: string[]) => this.#history = [...lines]);
+    this.#interface.on("line", (line: string) => this.#give(line));
+    this.#interface.on("close", () => {
+      this.#isOver = true;
+      this.#give(undefined);
+    });
+    this.#interface.on("SIGINT", () => {
+      if (!this.#isTyping) return onInterrupt();
+      // Takes back what was typed, as a shell does.
+      process.stdout.write("^C\n");
+      this.#interface.write(null, { ctrl: true, name: "e" });
+      this.#interface.write(null, { ctrl: true, name: "u" });
+      this.#interface.prompt();
+    });
+  }
+
+  get history(): readonly string[] {
+    return this.#history;
+  }
+
+  next(): Promise<string | undefined> {
+    if (this.#isOver) return Promise.resolve(undefined);
+    this.#isTyping = true;
+    this.#interface.setPrompt(this.#prompt);
+    this.#interface.prompt();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  prompt(text: string): void {
+    if (text === this.#prompt) return;
+    this.#prompt = text;
+    if (!this.#isTyping || this.#isOver) return;
+    this.#interface.setPrompt(text);
+    this.#interface.prompt(true);
+  }
+
+  #give(line: string | undefined): void {
+    this.#isTyping = false;
+    this.#waiting.shift()?.(line);
+  }
+
+  [Symbol.dispose](): void {
+    this.#interface.close();
+  }
+}
+
+/** Characters of a line; nobody writes longer ones. */
+const MAX_LINE = 64 << 10;
+
+/** Lines that come through a pipe. */
+export class PipeInput implements LineInput {
+  readonly history: readonly string[] = [];
+  readonly #lines: AsyncGenerator<string>;
+
+  /** @param stream bytes in UTF-8 */
+  constructor(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+    this.#lines = linesOf(stream);
+  }
+
+  async next(): Promise<string | undefined> {
+    const { done, value } = await this.#lines.next();
+    return done ? undefined : value;
+  }
+
+  prompt(): void {}
+
+  [Symbol.dispose](): void {
+    // Not awaited: a pipe on which nothing comes ends with the process.
+    void this.#lines.return(undefined);
+  }
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+    if (rest.length > MAX_LINE) throw new RangeError(`A line has more than ${MAX_LINE} characters`);
+  }
+  if (rest !== "") yield rest;
+}

@@ -1,0 +1,50 @@
+/**
+ * The prompt of the shell, which shows interrupts that came in.
+ *
+ * @module
+ */
+
+import type { SessionInterrupts } from "../../lib/session/interrupts.ts";
+import type { Style } from "../style.ts";
+
+/** Interrupts that have come since somebody looked, by vector. */
+export class InterruptCounts {
+  readonly #interrupts: SessionInterrupts;
+  readonly #seen = new Map<string, bigint>();
+
+  constructor(interrupts: SessionInterrupts) {
+    this.#interrupts = interrupts;
+  }
+
+  /** What has come, as "msix[0] 2, msix[1] 1"; empty if nothing has. */
+  get news(): string {
+    return this.#totals().flatMap(([name, total]) => {
+      const count = total - (this.#seen.get(name) ?? 0n);
+      return count > 0n ? [`${name} ${count}`] : [];
+    }).join(", ");
+  }
+
+  /** What has come is known. */
+  forget(): void {
+    this.#seen.clear();
+    for (const [name, total] of this.#totals()) this.#seen.set(name, total);
+  }
+
+  #totals(): [name: string, total: bigint][] {
+    return this.#interrupts.used.flatMap((irqs) =>
+      irqs.enabled.map((
+        vector,
+      ): [string, bigint] => [`${irqs.name}[${vector}]`, irqs.total(vector)])
+    );
+  }
+}
+
+/** The prompt: with interrupts that came, and whether the device is gone. */
+export function promptText(
+  news: string,
+  isConnected: boolean,
+  { bold, green, red }: Style,
+): string {
+  const state = isConnected ? (news === "" ? "" : `${green(news)} `) : `${red("not connected")} `;
+  return `${state}${bold("vfu>")} `;
+}

@@ -1,0 +1,242 @@
+/**
+ * The shell: reads lines, does what they say, and shows what comes of it.
+ *
+ * @module
+ */
+
+import type { Device } from "../../lib/device.ts";
+import type { RegisterMap } from "../../lib/registers/map.ts";
+import { InteractiveSession, type RawStep } from "../../lib/session/interactive.ts";
+import { completions, parseLine } from "../../lib/session/line.ts";
+import { sessionYaml } from "../../lib/session/save.ts";
+import { type Context, onAbort } from "../context.ts";
+import { failureLines } from "../failure.ts";
+import { jsonReporter } from "../run/json.ts";
+import type { Reporter } from "../run/reporter.ts";
+import { textReporter } from "../run/text.ts";
+import { helpText } from "./help.ts";
+import { type LineInput, PipeInput, TerminalInput } from "./input.ts";
+import { InterruptCounts, promptText } from "./prompt.ts";
+
+/** How to run a shell. */
+export interface ShellSettings {
+  readonly maps: readonly { readonly name: string; readonly map: RegisterMap }[];
+  readonly history?: string | undefined;
+  readonly json?: true | undefined;
+}
+
+/** Words that are no steps. */
+export const SHELL_WORDS = ["help", "save", "show", "quit"] as const;
+
+/** How often the prompt looks for interrupts, in milliseconds. */
+const LOOK_MS = 100;
+/** How long each request may take that takes something back. In milliseconds. */
+const CLOSE_TIMEOUT_MS = 1000;
+/** Lines of other times that are kept. */
+const MAX_HISTORY = 1000;
+
+/** A shell on a device, until its input ends. */
+export async function runShell(
+  context: Context,
+  device: Device,
+  { maps, history, json }: ShellSettings,
+): Promise<void> {
+  const session = new InteractiveSession(device, { maps: maps.map(({ map }) => map) });
+  const shell = new Shell(context, session, maps.map(({ name }) => name), json === true);
+  const isTerminal = Deno.stdin.isTerminal() && context.out.isTerminal;
+  const lines = isTerminal && history !== undefined ? await readHistory(history) : [];
+  using input = isTerminal
+    ? new TerminalInput({
+      history: lines,
+      complete: (line) => shell.complete(line),
+      onInterrupt: () => shell.interrupt(),
+    })
+    : new PipeInput(Deno.stdin.readable);
+  using _stop = onAbort(context.signal, () => input[Symbol.dispose]());
+  try {
+    await (isTerminal ? shell.interact(input) : shell.runScript(input));
+  } finally {
+    await session.close({ timeoutMs: CLOSE_TIMEOUT_MS }).catch((error) => {
+      if (device.state === "CONNECTED") throw error;
+    });
+    if (isTerminal && history !== undefined) await writeHistory(history, input.history);
+  }
+}
+
+class Shell {
+  readonly #context: Context;
+  readonly #session: InteractiveSession;
+  readonly #maps: readonly string[];
+  readonly #reporter: Reporter;
+  readonly #counts: InterruptCounts;
+  /** Steps that were done, for `save`. */
+  readonly #done: RawStep[] = [];
+  #running: AbortController | undefined;
+
+  constructor(
+    context: Context,
+    session: InteractiveSession,
+    maps: readonly string[],
+    isJson: boolean,
+  ) {
+    this.#context = context;
+    this.#session = session;
+    this.#maps = maps;
+    this.#reporter = isJson ? jsonReporter(context.out) : textReporter(context.out);
+    this.#counts = new InterruptCounts(session.live.interrupts);
+  }
+
+  /** Lines that a person types. What is wrong with one is told, and the next one is read. */
+  async interact(input: LineInput): Promise<void> {
+    const { out } = this.#context;
+    out.write(
+      out.style.dim("Steps are typed as in session files; help lists them, Ctrl-D ends.\n"),
+    );
+    const look = setInterval(() => input.prompt(this.#prompt()), LOOK_MS);
+    try {
+      for (;;) {
+        input.prompt(this.#prompt());
+        const line = await input.next();
+        if (line === undefined || this.#context.signal.aborted) return;
+        this.#counts.forget();
+        try {
+          if (!await this.#do(line)) return;
+        } catch (error) {
+          if (this.#context.signal.aborted) throw error;
+          this.#complain(error);
+        }
+      }
+    } finally {
+      clearInterval(look);
+    }
+  }
+
+  /** Lines that come through a pipe. The first that is wrong, or fails, is the last. */
+  async runScript(input: LineInput): Promise<void> {
+    for (let number = 1;; number++) {
+      const line = await input.next();
+      this.#context.signal.throwIfAborted();
+      if (line === undefined) return;
+      try {
+        if (!await this.#do(line)) return;
+      } catch (error) {
+        if (this.#context.signal.aborted) throw error;
+        throw new Error(`Line ${number}: ${failureLines(error, false)[0]}`, { cause: error });
+      }
+    }
+  }
+
+  /** Ends the step that is under way. */
+  interrupt(): void {
+    this.#running?.abort(new Error("Stopped by Ctrl-C"));
+  }
+
+  /** The words that may stand at the end of a line. */
+  complete(line: string): { words: readonly string[]; part: string } {
+    const { words, part } = completions(line, this.#session.definitions);
+    if (line.includes(" ")) return { words, part };
+    return { words: [...words, ...SHELL_WORDS.filter((word) => word.startsWith(line))], part };
+  }
+
+  #prompt(): string {
+    const { device } = this.#session.live;
+    return promptText(this.#counts.news, device.state === "CONNECTED", this.#context.out.style);
+  }
+
+  /** Does what a line says; false if it ends the shell. */
+  async #do(line: string): Promise<boolean> {
+    const [, word = "", rest = ""] = /^\s*(\S*)\s*(.*?)\s*$/s.exec(line) ?? [];
+    if (word === "" || word.startsWith("#")) return true;
+    switch (word) {
+      case "quit":
+      case "exit":
+        return false;
+      case "help":
+        this.#context.out.write(helpText(rest, this.#context.out));
+        return true;
+      case "save":
+        await this.#save(rest);
+        return true;
+      case "show":
+        this.#show();
+        return true;
+    }
+    const { raw, steps } = parseLine(line, this.#session.definitions);
+    this.#running = new AbortController();
+    this.#session.live.signal = AbortSignal.any([this.#running.signal, this.#context.signal]);
+    try {
+      let failure: Error | undefined;
+      for await (const result of this.#session.results(steps)) {
+        this.#reporter.step(result, undefined);
+        if (result.status === "failed") failure ??= result.error;
+      }
+      if (failure !== undefined) throw new Told(failure);
+      this.#done.push(raw);
+    } finally {
+      this.#running = undefined;
+    }
+    return true;
+  }
+
+  async #save(file: string): Promise<void> {
+    if (file === "") throw new SyntaxError("Write save FILE, as save bringup.yaml");
+    if (this.#done.length === 0) throw new RangeError("There is nothing to save: no step was done");
+    const text = sessionYaml({ title: file, include: this.#maps, raws: this.#done });
+    await Deno.writeTextFile(file, text, { createNew: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      throw new RangeError(`There is a file ${file} already; give another name`);
+    });
+    const count = this.#done.length === 1 ? "1 step" : `${this.#done.length} steps`;
+    this.#context.out.write(`${count} in ${file}; vfu run ${file} SOCKET does them again\n`);
+  }
+
+  /** Variables, buffers and interrupts. */
+  #show(): void {
+    const { variables, memory, interrupts } = this.#session.live;
+    const hex = (value: bigint) =>
+      value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
+    const lines = [
+      ...variables.names.map((name) => `${name} = ${hex(variables.number(name))}`),
+      ...[...memory.maps].map(([name, { iova, size }]) =>
+        `${name}: ${size} bytes at IOVA ${hex(iova)}`
+      ),
+      ...interrupts.used.flatMap((irqs) =>
+        irqs.enabled.map((vector) => `${irqs.name}[${vector}]: ${irqs.total(vector)} interrupts`)
+      ),
+    ];
+    this.#context.out.write(
+      lines.length === 0
+        ? "No variables, buffers and interrupts yet\n"
+        : lines.map((line) => `${line}\n`).join(""),
+    );
+  }
+
+  #complain(error: unknown): void {
+    if (error instanceof Told) return;
+    const { err } = this.#context;
+    err.write(`${err.style.red("vfu:")} ${failureLines(error, false)[0]}\n`);
+  }
+}
+
+/** What went wrong with a step that a reporter has told of. */
+class Told extends Error {
+  override readonly name = "Told";
+
+  constructor(cause: Error) {
+    super(cause.message, { cause });
+  }
+}
+
+async function readHistory(file: string): Promise<string[]> {
+  try {
+    return (await Deno.readTextFile(file)).split("\n").filter((line) => line !== "").reverse();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+async function writeHistory(file: string, lines: readonly string[]): Promise<void> {
+  const kept = lines.slice(0, MAX_HISTORY).toReversed();
+  await Deno.writeTextFile(file, kept.map((line) => `${line}\n`).join(""));
+}
