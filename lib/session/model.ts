@@ -410,6 +410,8 @@ export interface Session {
   readonly maps: readonly RegisterMap[];
   /** Their first values, in the order of the file. A later one may use an earlier one. */
   readonly variables: readonly { readonly name: string; readonly value: Expression }[];
+  /** Variables that some `call` gives another value. */
+  readonly parameters?: ReadonlySet<string>;
   /** Given to the device before the first step. */
   readonly buffers: readonly BufferDeclaration[];
   /** Enabled before the first step. */

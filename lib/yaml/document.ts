@@ -48,6 +48,18 @@ export interface YamlDocument {
   at(path: Path): Position;
   /** Where the key of the value at `path` begins. */
   keyAt(path: Path): Position;
+  /** The number, word or text at `path` as it is written; undefined if there is something else. */
+  written(path: Path): string | undefined;
+}
+
+/** The part of a document at `prefix`, as if it were a document. */
+export function partOf(document: YamlDocument, value: unknown, prefix: Path): YamlDocument {
+  return {
+    value,
+    at: (path) => document.at([...prefix, ...path]),
+    keyAt: (path) => document.keyAt([...prefix, ...path]),
+    written: (path) => document.written([...prefix, ...path]),
+  };
 }
 
 /** Mistakes of YAML in spite of which the rest is as it was meant. */
@@ -211,6 +223,11 @@ class Located implements YamlDocument {
   keyAt(path: Path): Position {
     const { key, value } = this.#find(path);
     return this.#position(startOf(key ?? value));
+  }
+
+  written(path: Path): string | undefined {
+    const { value } = this.#find(path);
+    return isScalar(value) ? value.source : undefined;
   }
 
   #read(node: Node | null, report: Report): unknown {

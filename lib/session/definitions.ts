@@ -1,0 +1,224 @@
+/**
+ * What the names in a session mean while its steps are read.
+ *
+ * @module
+ */
+
+import type { Register, RegisterMap } from "../registers/map.ts";
+import { PciRegion } from "../wire/region.ts";
+import { nearest } from "../yaml/nearest.ts";
+import { foldConstant, namesIn, parseExpression } from "./expression.ts";
+import type { BufferDeclaration, Expression, Session, Step, Template } from "./model.ts";
+
+/** What is known of a variable before anything runs. */
+export interface VariableFacts {
+  /** Registers that it may have been read from. */
+  readonly registers: Register[];
+  /** Its registers are not known, as it comes from another session. */
+  isOpaque?: boolean;
+  /** Its value, if nothing changes it. */
+  readonly constant?: bigint;
+}
+
+/** Names that a step may use. Those that a step defines are added when it is read. */
+export interface Definitions {
+  /** Registers that have names. */
+  readonly maps: readonly RegisterMap[];
+  /** Variables. */
+  readonly variables: Map<string, VariableFacts>;
+  /** Memory. */
+  readonly buffers: Map<string, BufferDeclaration>;
+  /** What the names of files are relative to; "" is the working directory. */
+  readonly directory: string;
+}
+
+/** Names of variables and buffers. */
+export const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
+/** Parts of a buffer. */
+export const BUFFER_PARTS = ["iova", "size", "end"] as const;
+/** The regions that have names, and the IOVA space. */
+export const BASE_NAMES: readonly string[] = [
+  ...Object.keys(PciRegion).map((name) => name.toLowerCase()),
+  "dma",
+];
+
+/**
+ * Makes definitions, of nothing unless something is given.
+ *
+ * @example
+ * ```ts
+ * import { newDefinitions } from "./definitions.ts";
+ *
+ * const { variables } = newDefinitions();
+ * if (variables.size !== 0) throw new Error();
+ * ```
+ */
+export function newDefinitions(given: Partial<Definitions> = {}): Definitions {
+  return {
+    maps: given.maps ?? [],
+    variables: given.variables ?? new Map(),
+    buffers: given.buffers ?? new Map(),
+    directory: given.directory ?? "",
+  };
+}
+
+/** Notes that a step gives a variable a value. */
+export function defineVariable(
+  { variables }: Definitions,
+  name: string,
+  facts: { readonly register?: Register | undefined; readonly isOpaque?: boolean } = {},
+): void {
+  const known = variables.get(name) ?? { registers: [] };
+  if (facts.register !== undefined) known.registers.push(facts.register);
+  if (facts.isOpaque) known.isOpaque = true;
+  variables.set(name, known);
+}
+
+/**
+ * Reads an expression, and checks that its names are there and that it can have a value.
+ *
+ * @throws {SyntaxError} if it is no expression
+ * @throws {RangeError} if it has a name that is not there
+ * @throws {EvaluationError} if it can't have a value, as of a division by zero
+ */
+export function readExpression(text: string, definitions: Definitions): Expression {
+  const expression = parseExpression(text);
+  checkNames(expression, definitions);
+  constantIn(expression, definitions);
+  return expression;
+}
+
+/** Checks the expressions of a text as {@linkcode readExpression} does. */
+export function checkTemplate(template: Template, definitions: Definitions): Template {
+  for (const part of template.parts) {
+    if (typeof part === "string") continue;
+    checkNames(part.expression, definitions);
+    constantIn(part.expression, definitions);
+  }
+  return template;
+}
+
+/** The value of an expression, if nothing that a step does changes it. */
+export function constantIn(
+  expression: Expression,
+  { variables, buffers }: Definitions,
+): bigint | undefined {
+  return foldConstant(expression, (name, part) => {
+    if (part === undefined) return variables.get(name)?.constant;
+    const buffer = buffers.get(name);
+    return buffer &&
+      bufferPart(buffer, part, (inner) => constantIn(inner, { ...NOTHING, variables }));
+  });
+}
+
+const NOTHING = newDefinitions();
+
+/** `iova`, `size` or `end` of a buffer. */
+export function bufferPart(
+  { iova, size }: BufferDeclaration,
+  part: string,
+  valueOf: (expression: Expression) => bigint | undefined,
+): bigint | undefined {
+  if (part === "iova") return valueOf(iova);
+  if (part === "size") return valueOf(size);
+  const [start, length] = [valueOf(iova), valueOf(size)];
+  return start === undefined || length === undefined ? undefined : start + length;
+}
+
+function checkNames(expression: Expression, definitions: Definitions): void {
+  for (const { name, part } of namesIn(expression)) checkName(name, part, definitions);
+}
+
+function checkName(
+  name: string,
+  part: string | undefined,
+  { variables, buffers }: Definitions,
+): void {
+  if (buffers.has(name)) {
+    if (part === undefined) {
+      throw new RangeError(
+        `"${name}" is a buffer; write ${name}.iova, ${name}.size or ${name}.end`,
+      );
+    }
+    if ((BUFFER_PARTS as readonly string[]).includes(part)) return;
+    throw new RangeError(
+      `"${part}" is no part of the buffer ${name}; ${
+        meant(part, BUFFER_PARTS, "there are iova, size and end")
+      }`,
+    );
+  }
+  const variable = variables.get(name);
+  if (variable === undefined) {
+    const names = [...variables.keys(), ...buffers.keys()];
+    throw new RangeError(
+      `"${name}" is no variable; ${
+        meant(name, names, "define it under variables, by set, or by into of a read before")
+      }`,
+    );
+  }
+  if (part === undefined || variable.isOpaque) return;
+  const fields = variable.registers.flatMap((register) => register.fields.map((each) => each.name));
+  if (fields.some((each) => each.toLowerCase() === part.toLowerCase())) return;
+  throw new RangeError(
+    variable.registers.length === 0
+      ? `"${name}" has no part "${part}": it was not read from a register of a map`
+      : `"${part}" is no field of ${variable.registers.map((each) => each.name).join(" or ")}; ${
+        meant(part, fields, `there are ${fields.join(", ")}`)
+      }`,
+  );
+}
+
+/** A hint: the word that was probably meant, else `otherwise`. */
+export function meant(word: string, words: Iterable<string>, otherwise: string): string {
+  const found = nearest(word, words);
+  return found === undefined ? otherwise : `did you mean "${found}"?`;
+}
+
+/**
+ * The value of an expression of a session, if it is the same whenever it is asked for: of numbers, of variables that no step
+ * changes and no `call` sets, and of buffers that no step maps anew.
+ *
+ * @throws {EvaluationError} if it can't have a value
+ */
+export function constantOf(expression: Expression, session: Session): bigint | undefined {
+  let constants = CONSTANTS.get(session);
+  if (constants === undefined) CONSTANTS.set(session, constants = constantsOf(session));
+  return constantIn(expression, constants);
+}
+
+const CONSTANTS = new WeakMap<Session, Definitions>();
+
+function constantsOf({ variables, buffers, steps, parameters }: Session): Definitions {
+  const changed = new Set([...parameters ?? [], ...setBy(steps)]);
+  const mapped = new Set(mappedBy(steps));
+  const definitions = newDefinitions();
+  for (const { name, value } of variables) {
+    const constant = changed.has(name) ? undefined : constantIn(value, definitions);
+    definitions.variables.set(name, { registers: [], ...(constant !== undefined && { constant }) });
+  }
+  for (const buffer of buffers) {
+    if (!mapped.has(buffer.name)) definitions.buffers.set(buffer.name, buffer);
+  }
+  return definitions;
+}
+
+/** The variables that steps give values. */
+export function* setBy(steps: readonly Step[]): Generator<string> {
+  for (const step of steps) {
+    if (step.word === "read" && step.into !== undefined) yield step.into;
+    if (step.word === "set" || step.word === "call") {
+      for (const { name } of step.word === "set" ? step.assignments : step.into) yield name;
+    }
+    if (step.word !== "repeat") continue;
+    if (step.as !== undefined) yield step.as;
+    yield* setBy(step.steps);
+  }
+}
+
+/** The buffers that steps map, which may be anew and elsewhere. */
+function* mappedBy(steps: readonly Step[]): Generator<string> {
+  for (const step of steps) {
+    if (step.word === "dma map") yield step.buffer.name;
+    if (step.word === "repeat") yield* mappedBy(step.steps);
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * Steps that are about memory of the device.
+ *
+ * @module
+ */
+
+import { dataLength, readBuffer, readData } from "./buffer.ts";
+import { constantIn, meant } from "./definitions.ts";
+import type {
+  BufferDeclaration,
+  DmaDumpStep,
+  DmaFillStep,
+  DmaLoadStep,
+  DmaMapStep,
+  DmaPutStep,
+  DmaUnmapStep,
+  Expression,
+  Place,
+  StepCommon,
+} from "./model.ts";
+import { resolvePath } from "./path.ts";
+import { checkExtent, parseMemoryPlace, takenBy } from "./place.ts";
+import type { Parts } from "./reading.ts";
+import { checkVariable } from "./register_steps.ts";
+
+type DmaStep = DmaFillStep | DmaPutStep | DmaLoadStep | DmaDumpStep | DmaMapStep | DmaUnmapStep;
+
+/** Reads such a step. What is wrong is noted in `parts`. */
+export function readDmaStep(
+  word: DmaStep["word"],
+  parts: Parts,
+  common: StepCommon,
+): DmaStep | undefined {
+  if (word === "dma map") return readMap(parts, common);
+  if (word === "dma unmap") return readUnmap(parts, common);
+  const { definitions } = parts;
+  const place = parts.optional(word, (raw) => parseMemoryPlace(raw as string, definitions));
+  const path = parts.optional("file", (raw) => resolvePath(definitions.directory, raw as string));
+  switch (word) {
+    case "dma fill":
+      return readFill(place, parts, common);
+    case "dma put":
+      return readPut(place, parts, common);
+    case "dma load":
+      return place && path === undefined
+        ? undefined
+        : place && { word, ...common, place, path: path! };
+    case "dma dump": {
+      const length = readLength(place, parts);
+      return place && {
+        word,
+        ...common,
+        place,
+        ...(length && { length }),
+        ...(path !== undefined && { path }),
+      };
+    }
+  }
+}
+
+function readFill(
+  place: Place | undefined,
+  parts: Parts,
+  common: StepCommon,
+): DmaFillStep | undefined {
+  const data = readData(parts);
+  const length = readLength(place, parts);
+  return place && data && { word: "dma fill", ...common, place, data, ...(length && { length }) };
+}
+
+function readPut(
+  place: Place | undefined,
+  parts: Parts,
+  common: StepCommon,
+): DmaPutStep | undefined {
+  const data = readData(parts);
+  if (place === undefined || data === undefined) return undefined;
+  const length = dataLength(data);
+  if (length !== undefined) {
+    parts.attempt(["dma put"], () => checkExtent(place, length, parts.definitions));
+  }
+  return { word: "dma put", ...common, place, data };
+}
+
+/** Reads how many bytes. The IOVA space has no end that could be meant. */
+function readLength(place: Place | undefined, parts: Parts): Expression | undefined {
+  const length = parts.number("length");
+  if (place?.base.kind === "dma" && !parts.has("length")) {
+    return parts.fail([], '"length" is missing here: dma+IOVA has no end');
+  }
+  if (place === undefined || length === undefined) return length;
+  parts.attempt(["length"], () => {
+    const bytes = constantIn(length, parts.definitions);
+    if (bytes === undefined) return;
+    if (bytes < 1n) throw new RangeError(`"length" is ${bytes}, not 1 at least`);
+    checkExtent(place, Number(bytes), parts.definitions);
+  });
+  return length;
+}
+
+function readMap(parts: Parts, common: StepCommon): DmaMapStep | undefined {
+  const { definitions } = parts;
+  const known = definitions.buffers.get(String(parts.raw["dma map"]));
+  const name = parts.optional(
+    "dma map",
+    (raw) => known === undefined ? checkBufferName(String(raw), parts) : String(raw),
+  );
+  if (name === undefined) return undefined;
+  const buffer = readBuffer(name, parts, known);
+  if (buffer === undefined) {
+    if (!parts.isGood) return undefined;
+    const missing = parts.has("iova") ? "size" : "iova";
+    return parts.fail([], `"${missing}" is missing here: ${name} is no buffer that was declared`);
+  }
+  definitions.buffers.set(name, buffer);
+  return { word: "dma map", ...common, buffer };
+}
+
+/**
+ * Checks that a buffer can have this name.
+ *
+ * @throws {SyntaxError} if it is no name
+ * @throws {RangeError} if something else has it
+ */
+export function checkBufferName(name: string, parts: Parts): string {
+  checkVariable(name, parts);
+  const taken = parts.definitions.variables.has(name)
+    ? "a variable"
+    : takenBy(name, parts.definitions);
+  if (taken === undefined) return name;
+  throw new RangeError(`"${name}" is the name of ${taken}; give the buffer another`);
+}
+
+function readUnmap(parts: Parts, common: StepCommon): DmaUnmapStep | undefined {
+  const name = parts.optional("dma unmap", (raw) => {
+    const buffers: ReadonlyMap<string, BufferDeclaration> = parts.definitions.buffers;
+    if (buffers.has(String(raw))) return String(raw);
+    throw new RangeError(
+      `"${raw}" is no buffer; ${
+        meant(String(raw), buffers.keys(), "declare it under buffers, or map it before")
+      }`,
+    );
+  });
+  return name === undefined ? undefined : { word: "dma unmap", ...common, buffer: name };
+}

@@ -1,0 +1,149 @@
+/**
+ * Steps that are about the session and the device as a whole: variables, repetitions, calls, pauses, resets.
+ *
+ * @module
+ */
+
+import type { Path } from "../yaml/document.ts";
+import { checkTemplate, constantIn, defineVariable, meant, setBy } from "./definitions.ts";
+import type {
+  CallStep,
+  DeviceStep,
+  LogStep,
+  RepeatStep,
+  Session,
+  SetStep,
+  SleepStep,
+  Step,
+  StepCommon,
+} from "./model.ts";
+import type { Parts } from "./reading.ts";
+import { checkVariable, readName } from "./register_steps.ts";
+import { parseTemplate } from "./template.ts";
+import { parseNumber } from "./value.ts";
+
+/** How often steps are repeated at most: a day of register reads. */
+const MAX_REPEAT = 10n ** 9n;
+
+type SessionStep = SetStep | RepeatStep | CallStep | SleepStep | LogStep | DeviceStep;
+
+/** Reads such a step. What is wrong is noted in `parts`. */
+export function readSessionStep(
+  word: SessionStep["word"],
+  parts: Parts,
+  common: StepCommon,
+  readInner: (raws: readonly unknown[], path: Path) => Step[],
+): SessionStep | undefined {
+  switch (word) {
+    case "set":
+      return readSet(parts, common);
+    case "repeat":
+      return readRepeat(parts, common, readInner);
+    case "call":
+      return readCall(parts, common);
+    case "sleep": {
+      const durationMs = parts.duration("sleep");
+      return durationMs === undefined ? undefined : { word, ...common, durationMs };
+    }
+    case "log": {
+      const message = parts.attempt(
+        ["log"],
+        () => checkTemplate(parseTemplate(String(parts.raw["log"])), parts.definitions),
+      );
+      return message && { word, ...common, message };
+    }
+    case "reset":
+    case "pci enable":
+      return { word, ...common };
+  }
+}
+
+function readSet(parts: Parts, common: StepCommon): SetStep | undefined {
+  const { set, to } = parts.raw;
+  const isSingle = typeof set === "string";
+  if (isSingle !== parts.has("to")) {
+    return isSingle
+      ? parts.fail([], '"to" is missing here', "write the value of the variable")
+      : parts.fail(["to"], '"to" says nothing beside a mapping of names to values');
+  }
+  const all = isSingle ? [[set, to] as const] : Object.entries(set as Record<string, unknown>);
+  const assignments = all.flatMap(([name, raw]) => {
+    const at = isSingle ? ["to"] : ["set", name];
+    const value = parts.attempt(at, () => parseNumber(raw, parts.definitions));
+    const isName = parts.attempt(
+      isSingle ? ["set"] : at,
+      () => checkVariable(name, parts),
+      !isSingle,
+    );
+    if (isName === undefined) return [];
+    defineVariable(parts.definitions, name);
+    return value === undefined ? [] : [{ name, value }];
+  });
+  return { word: "set", ...common, assignments };
+}
+
+function readRepeat(
+  parts: Parts,
+  common: StepCommon,
+  readInner: (raws: readonly unknown[], path: Path) => Step[],
+): RepeatStep | undefined {
+  const count = parts.number("repeat");
+  if (count !== undefined) {
+    parts.attempt(["repeat"], () => {
+      const value = constantIn(count, parts.definitions);
+      if (value === undefined || (value >= 0n && value <= MAX_REPEAT)) return;
+      throw new RangeError(`Steps can't be repeated ${value} times: it takes 0 to ${MAX_REPEAT}`);
+    });
+  }
+  const as = readName("as", parts);
+  if (as !== undefined) defineVariable(parts.definitions, as);
+  const raws = parts.raw["steps"] as readonly unknown[];
+  const steps = readInner(raws, [...parts.path, "steps"]);
+  return count && {
+    word: "repeat",
+    ...common,
+    count,
+    ...(as !== undefined && { as }),
+    steps,
+  };
+}
+
+function readCall(parts: Parts, common: StepCommon): CallStep | undefined {
+  const { definitions, reading, path, raw } = parts;
+  const session = reading.session([...path, "call"], String(raw["call"]));
+  const values = Object.entries((raw["with"] ?? {}) as Record<string, unknown>);
+  const results = Object.entries((raw["into"] ?? {}) as Record<string, unknown>);
+  const given = values.flatMap(([name, value]) => {
+    if (session) parts.attempt(["with", name], () => checkArgument(name, session), true);
+    const expression = parts.attempt(["with", name], () => parseNumber(value, definitions));
+    return expression === undefined ? [] : [{ name, value: expression }];
+  });
+  const into = results.flatMap(([name, from]) => {
+    const isName = parts.attempt(["into", name], () => checkVariable(name, parts), true);
+    if (session) parts.attempt(["into", name], () => checkResult(String(from), session));
+    if (isName !== undefined) defineVariable(definitions, name, { isOpaque: true });
+    return isName === undefined ? [] : [{ name, from: String(from) }];
+  });
+  if (session === undefined) return undefined;
+  return { word: "call", ...common, session, arguments: given, into };
+}
+
+/** Variables of another session can be set that it declares. */
+function checkArgument(name: string, { file, variables }: Session): void {
+  const names = variables.map((each) => each.name);
+  if (names.includes(name)) return;
+  throw new RangeError(`"${name}" is no variable of ${file}; ${meant(name, names, listed(names))}`);
+}
+
+/** Variables of another session can be asked for that it declares, or that its steps set. */
+function checkResult(name: string, session: Session): void {
+  const names = [...session.variables.map((each) => each.name), ...setBy(session.steps)];
+  if (names.includes(name)) return;
+  throw new RangeError(
+    `"${name}" is no variable of ${session.file}; ${meant(name, names, listed(names))}`,
+  );
+}
+
+function listed(names: readonly string[]): string {
+  return names.length === 0 ? "it has none" : `there are ${[...new Set(names)].join(", ")}`;
+}

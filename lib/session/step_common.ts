@@ -1,0 +1,79 @@
+/**
+ * What every step has.
+ *
+ * @module
+ */
+
+import { errnoCode, errnoName } from "../../ffi/errno.ts";
+import { meant } from "./definitions.ts";
+import { inline } from "./inline.ts";
+import type { StepCommon, StepWord } from "./model.ts";
+import type { Parts } from "./reading.ts";
+import { COMMON_ARGUMENTS, WORDS } from "./words.ts";
+
+/** The greatest error number of Linux. */
+const MAX_ERRNO = 4095;
+/** Beyond it no number has a name. */
+const LAST_NAMED_ERRNO = 133;
+
+/** Reads what every step may have. What is wrong is noted in `parts`. */
+export function readCommon(word: StepWord, parts: Parts): StepCommon {
+  const name = parts.has("name") ? parts.written("name") : undefined;
+  const timeoutMs = parts.duration("timeout");
+  const when = parts.number("when");
+  const expectError = parts.optional(
+    "expect error",
+    (raw) => (Array.isArray(raw) ? raw : [raw]).map(readErrorName),
+  );
+  return {
+    source: parts.reading.source(parts.path),
+    text: stepText(word, parts),
+    ...(name !== undefined && { name }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
+    ...(expectError && { expectError }),
+    ...(parts.flag("continue on failure") && { continueOnFailure: true }),
+    ...(when && { when }),
+  };
+}
+
+/** The step on one line, as it was written: "write nvme.CC 0x460001". */
+function stepText(word: StepWord, parts: Parts): string {
+  const { subject, main, arguments: own } = WORDS[word];
+  const words: string[] = [word];
+  if (subject !== "nothing") words.push(subjectText(parts.raw[word], () => parts.written(word)));
+  if (main !== undefined && parts.has(main)) words.push(parts.written(main));
+  for (const [key, { kind }] of Object.entries(own)) {
+    if (key === main || kind === "steps" || !parts.has(key)) continue;
+    if (kind !== "flag") words.push(key, parts.written(key));
+    else if (parts.flag(key)) words.push(key);
+  }
+  return words.join(" ");
+}
+
+/** A mapping of places to values reads as those one after the other. */
+export function subjectText(raw: unknown, written: () => string): string {
+  if (typeof raw !== "object" || raw === null) return written();
+  return Object.entries(raw).map(([key, value]) => `${key} ${inline(value)}`).join(", ");
+}
+
+/** Reads the name of an error: "EINVAL", 22, "timeout". */
+function readErrorName(raw: unknown): string {
+  const text = String(raw);
+  if (text.toLowerCase() === "timeout") return "timeout";
+  if (/^\d{1,9}$/.test(text)) {
+    const errno = Number(text);
+    if (errno >= 1 && errno <= MAX_ERRNO) return errnoName(errno);
+    throw new RangeError(`${text} is no error number: they are 1 to ${MAX_ERRNO}`);
+  }
+  const upper = text.toUpperCase();
+  if (errnoCode(upper) !== undefined) return upper;
+  const names = Array.from({ length: LAST_NAMED_ERRNO }, (_, i) => errnoName(i + 1));
+  throw new RangeError(
+    `"${text}" is no error; ${
+      meant(upper, ["timeout", ...names], "write its name, as EINVAL, or timeout")
+    }`,
+  );
+}
+
+/** Keys of {@linkcode COMMON_ARGUMENTS}. */
+export const COMMON_KEYS: readonly string[] = Object.keys(COMMON_ARGUMENTS);

@@ -1,0 +1,91 @@
+/**
+ * Steps as they are written become steps that can be run.
+ *
+ * @module
+ */
+
+import type { Path } from "../yaml/document.ts";
+import { defineVariable } from "./definitions.ts";
+import { readDmaStep } from "./dma_steps.ts";
+import { readIrqStep } from "./irq_steps.ts";
+import type { Step, StepCommon, StepWord } from "./model.ts";
+import type { Parts, Reading } from "./reading.ts";
+import { readRegisterSteps } from "./register_steps.ts";
+import { readSessionStep } from "./session_steps.ts";
+import { readCommon } from "./step_common.ts";
+import { readForm } from "./step_form.ts";
+
+/** Reads a list of steps. What is wrong is noted; the steps in which nothing is are given back. */
+export function readSteps(raws: readonly unknown[], path: Path, reading: Reading): Step[] {
+  const steps: Step[] = [];
+  for (const [i, raw] of raws.entries()) {
+    const at = [...path, i];
+    if (!reading.countStep(at)) break;
+    for (const step of readStep(raw, at, reading)) steps.push(step);
+  }
+  return steps;
+}
+
+/** Reads a step; an `expect` of several places is several. */
+export function readStep(raw: unknown, path: Path, reading: Reading): readonly Step[] {
+  const form = readForm(raw, path, reading);
+  if (form === undefined) return [];
+  const { word, parts } = form;
+  // What is of another kind than it should be can't be read.
+  const steps = parts.isGood ? readWord(word, parts, readCommon(word, parts), reading) : [];
+  if (!parts.isGood) defineAll(parts);
+  return parts.isGood ? steps : [];
+}
+
+function readWord(
+  word: StepWord,
+  parts: Parts,
+  common: StepCommon,
+  reading: Reading,
+): readonly Step[] {
+  switch (word) {
+    case "read":
+    case "write":
+    case "modify":
+    case "poll":
+    case "expect":
+      return readRegisterSteps(word, parts, common);
+    case "dma fill":
+    case "dma put":
+    case "dma load":
+    case "dma dump":
+    case "dma map":
+    case "dma unmap":
+      return some(readDmaStep(word, parts, common));
+    case "irq enable":
+    case "irq disable":
+    case "irq mask":
+    case "irq unmask":
+    case "irq trigger":
+    case "irq wait":
+    case "irq expect none":
+      return some(readIrqStep(word, parts, common));
+    default:
+      return some(
+        readSessionStep(word, parts, common, (raws, at) => readSteps(raws, at, reading)),
+      );
+  }
+}
+
+function some<T>(step: T | undefined): readonly T[] {
+  return step === undefined ? [] : [step];
+}
+
+/** Has the variables of a step with a mistake be known, so that steps after it do not complain of them. */
+function defineAll({ raw, definitions }: Parts): void {
+  for (const name of namesDefinedBy(raw)) defineVariable(definitions, name, { isOpaque: true });
+}
+
+/** The variables that a step gives a value, as far as its form says; not those of the steps in it. */
+export function namesDefinedBy(step: unknown): string[] {
+  if (typeof step !== "object" || step === null) return [];
+  const { set, into, as } = step as Record<string, unknown>;
+  const keys = (value: unknown) =>
+    typeof value === "object" && value !== null ? Object.keys(value) : [value];
+  return [...keys(set), ...keys(into), as].filter((name) => typeof name === "string");
+}

@@ -1,0 +1,332 @@
+/**
+ * The words of the session language: the one table from which the schema, the checks, the shell's completion and its help are made.
+ *
+ * @module
+ */
+
+import type { StepWord } from "./model.ts";
+
+/** What may be written for an argument. */
+export interface Kind {
+  /** What is expected, as messages say it: "a whole number". */
+  readonly expected: string;
+  /** Whether a value has this form. What it says is looked at later. */
+  is(value: unknown): boolean;
+  /** The form for editors. */
+  readonly json: Readonly<Record<string, unknown>>;
+}
+
+const isText = (value: unknown): boolean => typeof value === "string";
+const isMapping = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isNumber = (value: unknown): boolean => typeof value === "bigint" || isText(value);
+const isScalar = (value: unknown): boolean => value !== null && typeof value !== "object";
+const isValue = (value: unknown): boolean => isNumber(value) || isMapping(value);
+const oneOrSeveral = (is: (value: unknown) => boolean) => (value: unknown): boolean =>
+  Array.isArray(value) ? value.length > 0 && value.every(is) : is(value);
+
+const TEXT = { type: "string" };
+const NUMBER = { type: ["integer", "string"] };
+const VALUE = { type: ["integer", "string", "object"] };
+const MAPPING = { type: "object", minProperties: 1 };
+
+function severalOf(json: Record<string, unknown>): Record<string, unknown> {
+  return { anyOf: [json, { type: "array", items: json, minItems: 1 }] };
+}
+
+function kind(
+  expected: string,
+  is: (value: unknown) => boolean,
+  json: Record<string, unknown>,
+): Kind {
+  return { expected, is, json };
+}
+
+/** All kinds of arguments. */
+export const KINDS = {
+  place: kind("a place, as nvme.CC, bar0+0x1c.l or a buffer", isText, TEXT),
+  memory: kind("a buffer, or dma+IOVA", isText, TEXT),
+  placeOrValues: kind(
+    "a place, or a mapping of places to values",
+    (value) => isText(value) || isMapping(value),
+    { type: ["string", "object"], minProperties: 1 },
+  ),
+  nameOrValues: kind(
+    "the name of a variable, or a mapping of names to values",
+    (value) => isText(value) || isMapping(value),
+    { type: ["string", "object"], minProperties: 1 },
+  ),
+  name: kind("a name of letters, digits and _", isText, {
+    type: "string",
+    pattern: "^[A-Za-z_][A-Za-z0-9_]{0,63}$",
+  }),
+  irq: kind("an interrupt, as msix, msix[0] or msix[0-3]", isText, TEXT),
+  duration: kind("a time, as 500ms or 2s", isNumber, {
+    type: "string",
+    pattern: "^[0-9]+(\\.[0-9]+)?(ms|s|m|h)$",
+  }),
+  value: kind("a value, as 0x10, ${EXPRESSION} or fields", isValue, VALUE),
+  values: kind("a list of values", oneOrSeveral(isValue), severalOf(VALUE)),
+  number: kind("a number, as 16, 4K or ${EXPRESSION}", isNumber, NUMBER),
+  numbers: kind("a number or a list of numbers", oneOrSeveral(isNumber), severalOf(NUMBER)),
+  // "1234" of bytes is a number to YAML, and taken as it was written.
+  bytes: kind("bytes in hexadecimal digits, as de ad beef", isScalar, {
+    type: ["string", "number"],
+  }),
+  text: kind("text", isScalar, { type: ["string", "number", "boolean"] }),
+  file: kind("the name of a file", isText, TEXT),
+  flag: kind("true or false", (value) => typeof value === "boolean", { type: "boolean" }),
+  errors: kind(
+    "an error, as EINVAL or timeout, or a list",
+    oneOrSeveral(isNumber),
+    severalOf(NUMBER),
+  ),
+  steps: kind("a list of steps", Array.isArray, {
+    type: "array",
+    items: { $ref: "#/definitions/step" },
+  }),
+  arguments: kind("a mapping of variables there to values", isMapping, MAPPING),
+  results: kind("a mapping of variables here to variables there", isMapping, MAPPING),
+  nothing: kind("nothing: it takes none", (value) => value === null, { type: "null" }),
+  access: kind("an access: rw, ro or wo", (value) => /^(rw|ro|wo)$/.test(String(value)), {
+    enum: ["rw", "ro", "wo"],
+  }),
+  share: kind("memfd or message", (value) => /^(memfd|message)$/.test(String(value)), {
+    enum: ["memfd", "message"],
+  }),
+  data: kind("data: a mapping with bytes, text, file, u8, u16, u32 or u64", isMapping, MAPPING),
+} as const satisfies Readonly<Record<string, Kind>>;
+
+/** The name of a {@linkcode Kind}. */
+export type KindName = keyof typeof KINDS;
+
+/** An argument of a step, by its key. */
+export interface Argument {
+  /** What may be written. */
+  readonly kind: KindName;
+  /** What it is, in a line. */
+  readonly description: string;
+  /** The step can't do without. */
+  readonly isRequired?: boolean;
+}
+
+/** Arguments by their keys. */
+export type Arguments = Readonly<Record<string, Argument>>;
+
+/** A word that a step begins with. */
+export interface Word {
+  /** What it does, in a line. */
+  readonly description: string;
+  /** What follows the word. */
+  readonly subject: KindName;
+  /** The argument that a line of the shell may have without its key. */
+  readonly main?: string;
+  /** Its arguments, besides {@linkcode COMMON_ARGUMENTS}. */
+  readonly arguments: Arguments;
+}
+
+/** What has to hold of a value. */
+const CONDITION: Arguments = {
+  "equals": { kind: "value", description: "It is this" },
+  "not": { kind: "value", description: "It is anything but this" },
+  "mask": { kind: "number", description: "The bits that equals and not are about" },
+  "at least": { kind: "value", description: "It is this or more" },
+  "at most": { kind: "value", description: "It is this or less" },
+  "one of": { kind: "values", description: "It is one of these" },
+};
+
+/** What is put into memory. */
+const DATA: Arguments = {
+  bytes: { kind: "bytes", description: "Bytes in hexadecimal digits" },
+  text: { kind: "text", description: "Text in UTF-8, which may have ${EXPRESSION}" },
+  file: { kind: "file", description: "All of a file" },
+  u8: { kind: "numbers", description: "Numbers of 1 byte" },
+  u16: { kind: "numbers", description: "Numbers of 2 bytes, little-endian" },
+  u32: { kind: "numbers", description: "Numbers of 4 bytes, little-endian" },
+  u64: { kind: "numbers", description: "Numbers of 8 bytes, little-endian" },
+};
+
+/** The keys of data. */
+export const DATA_KEYS: readonly string[] = Object.keys(DATA);
+
+/** What a buffer is made of. */
+export const BUFFER_ARGUMENTS: Arguments = {
+  iova: {
+    kind: "number",
+    description: "The address at which the device sees it",
+    isRequired: true,
+  },
+  size: { kind: "number", description: "Its bytes", isRequired: true },
+  access: { kind: "access", description: "What the device may do with it; default rw" },
+  share: {
+    kind: "share",
+    description: "Shared with the device (memfd, the default), or asked for by message",
+  },
+  fill: { kind: "data", description: "Repeated from its start to its end" },
+  put: { kind: "data", description: "Put at its start" },
+};
+
+/** Arguments of every step. */
+export const COMMON_ARGUMENTS: Arguments = {
+  "name": { kind: "text", description: "What the step is called" },
+  "timeout": { kind: "duration", description: "How long it may take" },
+  "expect error": {
+    kind: "errors",
+    description: "It has to fail with this: a name as EINVAL, or timeout; or with one of a list",
+  },
+  "continue on failure": { kind: "flag", description: "Go on if it fails" },
+  "when": { kind: "number", description: "Leave it out if this is 0" },
+};
+
+const LENGTH: Argument = { kind: "number", description: "In bytes; default to the buffer's end" };
+
+/** All words. */
+export const WORDS: Readonly<Record<StepWord, Word>> = {
+  "read": {
+    description: "Read a register, or bytes, and show it",
+    subject: "place",
+    arguments: {
+      count: { kind: "number", description: "So many values; bytes, if the place has no width" },
+      into: { kind: "name", description: "The variable that gets the value" },
+    },
+  },
+  "write": {
+    description: "Write a register, or several one after the other",
+    subject: "placeOrValues",
+    main: "value",
+    arguments: {
+      value: { kind: "value", description: "What to write" },
+      verify: { kind: "flag", description: "Read back what was written" },
+    },
+  },
+  "modify": {
+    description: "Change some bits of a register",
+    subject: "place",
+    main: "value",
+    arguments: {
+      value: { kind: "value", description: "What the bits become", isRequired: true },
+      mask: { kind: "number", description: "Which bits; not for fields" },
+    },
+  },
+  "poll": {
+    description: "Read a register until a condition holds",
+    subject: "placeOrValues",
+    main: "equals",
+    arguments: {
+      ...CONDITION,
+      every: { kind: "duration", description: "Between two reads; default 1ms" },
+    },
+  },
+  "expect": {
+    description: "Fail unless a condition holds of a register, memory or ${EXPRESSION}",
+    subject: "placeOrValues",
+    main: "equals",
+    arguments: {
+      ...CONDITION,
+      "bytes": { kind: "bytes", description: "The bytes there are these, in hexadecimal digits" },
+      "text": { kind: "text", description: "The bytes there are this text in UTF-8" },
+      "same as": { kind: "place", description: "The bytes there are those at another place" },
+      "length": { kind: "number", description: "How many bytes same as compares" },
+    },
+  },
+  "set": {
+    description: "Give a variable a value",
+    subject: "nameOrValues",
+    main: "to",
+    arguments: { to: { kind: "number", description: "The value" } },
+  },
+  "dma fill": {
+    description: "Repeat data over memory",
+    subject: "memory",
+    arguments: { ...DATA, length: LENGTH },
+  },
+  "dma put": { description: "Put data into memory", subject: "memory", arguments: DATA },
+  "dma load": {
+    description: "Read a file into memory",
+    subject: "memory",
+    main: "file",
+    arguments: { file: { kind: "file", description: "The file", isRequired: true } },
+  },
+  "dma dump": {
+    description: "Write memory into a file, or show it",
+    subject: "memory",
+    main: "file",
+    arguments: { file: { kind: "file", description: "The file" }, length: LENGTH },
+  },
+  "dma map": {
+    description: "Give memory to the device: a buffer, anew or another",
+    subject: "name",
+    arguments: Object.fromEntries(
+      Object.entries(BUFFER_ARGUMENTS).map(([key, { isRequired: _, ...each }]) => [key, each]),
+    ),
+  },
+  "dma unmap": { description: "Take memory from the device", subject: "name", arguments: {} },
+  "irq enable": {
+    description: "Have the device signal interrupts",
+    subject: "irq",
+    arguments: {},
+  },
+  "irq disable": {
+    description: "Have the device signal interrupts no more",
+    subject: "irq",
+    arguments: {},
+  },
+  "irq mask": { description: "Hold interrupts back", subject: "irq", arguments: {} },
+  "irq unmask": { description: "Let interrupts through again", subject: "irq", arguments: {} },
+  "irq trigger": {
+    description: "Have the server fire interrupts, as if the device had",
+    subject: "irq",
+    arguments: {},
+  },
+  "irq wait": {
+    description: "Wait for interrupts",
+    subject: "irq",
+    main: "count",
+    arguments: { count: { kind: "number", description: "So many; default 1" } },
+  },
+  "irq expect none": {
+    description: "Fail if an interrupt is there, or comes",
+    subject: "irq",
+    main: "for",
+    arguments: { for: { kind: "duration", description: "So long; default 100ms" } },
+  },
+  "reset": { description: "Reset the device", subject: "nothing", arguments: {} },
+  "pci enable": {
+    description: "Give BARs addresses and switch the function on, as firmware does",
+    subject: "nothing",
+    arguments: {},
+  },
+  "sleep": { description: "Do nothing for a while", subject: "duration", arguments: {} },
+  "log": {
+    description: "Show a text, which may have ${EXPRESSION}, ${EXPRESSION:x} or ${EXPRESSION:b}",
+    subject: "text",
+    arguments: {},
+  },
+  "repeat": {
+    description: "Do steps several times",
+    subject: "number",
+    arguments: {
+      as: { kind: "name", description: "The variable that counts, from 0" },
+      steps: { kind: "steps", description: "The steps", isRequired: true },
+    },
+  },
+  "call": {
+    description: "Do the steps of another file",
+    subject: "file",
+    arguments: {
+      with: { kind: "arguments", description: "Variables there, and their values" },
+      into: {
+        kind: "results",
+        description: "Variables here, and those there whose values they get",
+      },
+    },
+  },
+};
+
+/** The words. */
+export const STEP_WORDS = Object.keys(WORDS) as StepWord[];
+
+/** Whether it is one of {@linkcode STEP_WORDS}. */
+export function isStepWord(key: string): key is StepWord {
+  return Object.hasOwn(WORDS, key);
+}
