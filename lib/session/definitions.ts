@@ -222,3 +222,12 @@ function* mappedBy(steps: readonly Step[]): Generator<string> {
     if (step.word === "repeat") yield* mappedBy(step.steps);
   }
 }
+
+/** The variables that a step gives a value, as far as its form says; not those of the steps in it. */
+export function namesDefinedBy(step: unknown): string[] {
+  if (typeof step !== "object" || step === null) return [];
+  const { set, into, as } = step as Record<string, unknown>;
+  const keys = (value: unknown) =>
+    typeof value === "object" && value !== null ? Object.keys(value) : [value];
+  return [...keys(set), ...keys(into), as].filter((name) => typeof name === "string");
+}

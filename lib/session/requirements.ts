@@ -1,103 +1,115 @@
 /**
- * What a session requires of its device.
+ * What a session requires of a device.
  *
  * @module
  */
 
-import type { Device, WaitOptions } from "../device.ts";
-import { DeviceFlags } from "../wire/device.ts";
 import { hex } from "../wire/hex.ts";
-import { irqName } from "../wire/irq.ts";
-import { PciRegion, RegionFlags, regionName } from "../wire/region.ts";
+import { RegionFlags, regionIndex } from "../wire/region.ts";
+import { partOf, type Path } from "../yaml/document.ts";
+import { validate } from "../yaml/validate.ts";
+import { readSize } from "../size.ts";
+import { BASE_NAMES, meant } from "./definitions.ts";
+import type { SessionFile } from "./files.ts";
+import { parseIrqIndex } from "./irq_selection.ts";
 import type { Requirements } from "./model.ts";
+import { isMistake } from "./reading.ts";
+import { regionSchema } from "./schema.ts";
 
-/** What a device lacks that a session requires. */
-export interface Lack {
-  /** What it is about, as "vendor" or "bar0". */
-  readonly what: string;
-  readonly expected: string;
-  readonly found: string;
+const FLAGS: Readonly<Record<string, number>> = {
+  read: RegionFlags.READ,
+  write: RegionFlags.WRITE,
+  mmap: RegionFlags.MMAP,
+};
+
+/** The keys of ids, and what they are called in the model. */
+const IDS = {
+  "vendor": "vendor",
+  "device": "device",
+  "subsystem vendor": "subsystemVendor",
+  "subsystem": "subsystem",
+} as const;
+
+/** Reads `requires`. What is wrong is noted. */
+export function readRequirements(file: SessionFile): Requirements {
+  const raw = file.raw["requires"];
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
+    return { regions: [], irqs: [] };
+  }
+  const all = raw as Record<string, unknown>;
+  const ids = Object.entries(IDS).flatMap(([key, name]) =>
+    typeof all[key] === "bigint" ? [[name, Number(all[key])]] : []
+  );
+  const classCode = all["class"] === undefined ? undefined : readClass(file);
+  return {
+    source: { file: file.name, ...file.document.keyAt(["requires"]) },
+    ...Object.fromEntries(ids),
+    ...(classCode !== undefined && { classCode }),
+    regions: entriesOf(all["regions"]).flatMap(([name, value]) => readRegion(name, value, file)),
+    irqs: entriesOf(all["irqs"]).flatMap(([name, count]) => readIrq(name, count, file)),
+  };
 }
 
-const VENDOR_AT = 0x00;
-const DEVICE_AT = 0x02;
-const CLASS_AT = 0x08;
-const SUBSYSTEM_VENDOR_AT = 0x2c;
-const SUBSYSTEM_AT = 0x2e;
-
-/**
- * Everything that a device lacks.
- *
- * @throws {RemoteError} if it refuses to tell of itself
- */
-export async function lacks(
-  requires: Requirements,
-  device: Device,
-  options: WaitOptions = {},
-): Promise<Lack[]> {
-  const { flags, numRegions, numIrqs } = await device.info(options);
-  const found: Lack[] = [];
-  if (wantsIdentity(requires)) {
-    if ((flags & DeviceFlags.PCI) === 0) {
-      return [{ what: "device", expected: "a PCI device", found: "one of another kind" }];
-    }
-    found.push(...await identityLacks(requires, device, options));
-  }
-  for (const { index, size, flags: rights } of requires.regions) {
-    const what = regionName(index);
-    const info = index < numRegions ? await device.regionInfo(index, options) : undefined;
-    if ((info?.size ?? 0n) < size) {
-      found.push({ what, expected: `${hex(size)} bytes at least`, found: hex(info?.size ?? 0n) });
-    }
-    const missing = rights & ~(info?.flags ?? 0);
-    if (missing !== 0) found.push({ what, expected: flagWords(missing), found: "that it has not" });
-  }
-  for (const { index, count } of requires.irqs) {
-    const has = index < numIrqs ? (await device.irqInfo(index, options)).count : 0;
-    if (has >= count) continue;
-    found.push({ what: irqName(index), expected: `${count} vectors at least`, found: String(has) });
-  }
-  return found;
+function entriesOf(value: unknown): [string, unknown][] {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.entries(value)
+    : [];
 }
 
-function wantsIdentity({ vendor, device, subsystemVendor, subsystem, classCode }: Requirements) {
-  return [vendor, device, subsystemVendor, subsystem, classCode].some((each) => each !== undefined);
-}
-
-async function identityLacks(
-  requires: Requirements,
-  device: Device,
-  options: WaitOptions,
-): Promise<Lack[]> {
-  await device.regionInfo(PciRegion.CONFIG, options);
-  const config = device.region("config");
-  const found: Lack[] = [];
-  const ids = [
-    ["vendor", requires.vendor, VENDOR_AT],
-    ["device", requires.device, DEVICE_AT],
-    ["subsystem vendor", requires.subsystemVendor, SUBSYSTEM_VENDOR_AT],
-    ["subsystem", requires.subsystem, SUBSYSTEM_AT],
-  ] as const;
-  for (const [what, wanted, at] of ids) {
-    if (wanted === undefined) continue;
-    const id = await config.read16Async(at, options);
-    if (id !== wanted) found.push({ what, expected: digits(wanted, 4), found: digits(id, 4) });
+/** Reads a class code as it is written, because 0108 is 108 to YAML. */
+function readClass(file: SessionFile): string | undefined {
+  const path = ["requires", "class"];
+  const text = file.document.written(path) ?? "";
+  const digits = /^0x([\da-f]{1,6})$/i.exec(text)?.[1]?.padStart(6, "0") ??
+    /^(?:[\da-f]{2}){1,3}$/i.exec(text)?.[0];
+  if (digits === undefined) {
+    file.report(
+      path,
+      `"${text}" is no class code`,
+      "write 0x010802, or digits from its first on, as 0108",
+    );
   }
-  const { classCode } = requires;
-  if (classCode !== undefined) {
-    const code = digits(await config.read32Async(CLASS_AT, options) >>> 8, 6);
-    if (!code.slice(2).startsWith(classCode.toLowerCase())) {
-      found.push({ what: "class", expected: `0x${classCode}`, found: code });
-    }
+  return digits?.toLowerCase();
+}
+
+function readRegion(name: string, value: unknown, file: SessionFile): Requirements["regions"] {
+  const path = ["requires", "regions", name];
+  const index = /^\d{1,9}$/.test(name) ? Number(name) : regionIndex(name.toLowerCase());
+  if (index === undefined) {
+    const hint = meant(
+      name,
+      BASE_NAMES,
+      "write bar0 to bar5, rom, config, vga, or a region's index",
+    );
+    file.reportKey(path, `"${name}" is no region`, hint);
+    return [];
   }
-  return found;
+  if (typeof value !== "object" || value === null) {
+    const size = readBytes(value, path, file);
+    return size === undefined ? [] : [{ index, size, flags: 0 }];
+  }
+  validate(regionSchema, partOf(file.document, value, path), file.reportAt);
+  const { size: raw, flags } = value as { size?: unknown; flags?: unknown };
+  const size = raw === undefined ? 1n : readBytes(raw, [...path, "size"], file);
+  if (size === undefined) return [];
+  const names = Array.isArray(flags) ? flags.map(String) : [];
+  return [{ index, size, flags: names.reduce((sum, each) => sum | (FLAGS[each] ?? 0), 0) }];
 }
 
-function digits(value: number, count: number): string {
-  return `0x${value.toString(16).padStart(count, "0")}`;
+function readBytes(value: unknown, path: Path, { report }: SessionFile): bigint | undefined {
+  const size = typeof value === "bigint" ? value : readSize(String(value));
+  if (size !== undefined && size >= 0n && size < 1n << 64n) return size;
+  const found = size === undefined ? `"${value}"` : hex(size);
+  report(path, `${found} is no size`, "write it as 4096, 0x1000, 16K or 2MiB");
 }
 
-function flagWords(flags: number): string {
-  return Object.entries(RegionFlags).filter(([, bit]) => (flags & bit) !== 0)
-    .map(([name]) => name.toLowerCase()).join(" and ");
+function readIrq(name: string, count: unknown, file: SessionFile): Requirements["irqs"] {
+  if (typeof count !== "bigint" || count < 0n) return []; // was complained of
+  try {
+    return [{ index: parseIrqIndex(name), count: Number(count) }];
+  } catch (error) {
+    if (!isMistake(error)) throw error;
+    file.reportKey(["requires", "irqs", name], error.message);
+    return [];
+  }
 }

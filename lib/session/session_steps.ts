@@ -5,7 +5,14 @@
  */
 
 import type { Path } from "../yaml/document.ts";
-import { checkTemplate, constantIn, defineVariable, meant, setBy } from "./definitions.ts";
+import {
+  checkTemplate,
+  constantIn,
+  defineVariable,
+  meant,
+  namesDefinedBy,
+  setBy,
+} from "./definitions.ts";
 import type {
   CallStep,
   DeviceStep,
@@ -98,6 +105,11 @@ function readRepeat(
   const as = readName("as", parts);
   if (as !== undefined) defineVariable(parts.definitions, as);
   const raws = parts.raw["steps"] as readonly unknown[];
+  // What one round sets, the next one may use before that.
+  for (const name of raws.flatMap(namesDefinedBy)) {
+    const isNew = !parts.definitions.variables.has(name);
+    if (isNew) defineVariable(parts.definitions, name, { isOpaque: true });
+  }
   const steps = readInner(raws, [...parts.path, "steps"]);
   return count && {
     word: "repeat",

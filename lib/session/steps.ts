@@ -5,7 +5,7 @@
  */
 
 import type { Path } from "../yaml/document.ts";
-import { defineVariable } from "./definitions.ts";
+import { defineVariable, namesDefinedBy } from "./definitions.ts";
 import { readDmaStep } from "./dma_steps.ts";
 import { readIrqStep } from "./irq_steps.ts";
 import type { Step, StepCommon, StepWord } from "./model.ts";
@@ -79,13 +79,4 @@ function some<T>(step: T | undefined): readonly T[] {
 /** Has the variables of a step with a mistake be known, so that steps after it do not complain of them. */
 function defineAll({ raw, definitions }: Parts): void {
   for (const name of namesDefinedBy(raw)) defineVariable(definitions, name, { isOpaque: true });
-}
-
-/** The variables that a step gives a value, as far as its form says; not those of the steps in it. */
-export function namesDefinedBy(step: unknown): string[] {
-  if (typeof step !== "object" || step === null) return [];
-  const { set, into, as } = step as Record<string, unknown>;
-  const keys = (value: unknown) =>
-    typeof value === "object" && value !== null ? Object.keys(value) : [value];
-  return [...keys(set), ...keys(into), as].filter((name) => typeof name === "string");
 }

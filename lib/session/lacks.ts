@@ -1,0 +1,103 @@
+/**
+ * What a session requires of its device.
+ *
+ * @module
+ */
+
+import type { Device, WaitOptions } from "../device.ts";
+import { DeviceFlags } from "../wire/device.ts";
+import { hex } from "../wire/hex.ts";
+import { irqName } from "../wire/irq.ts";
+import { PciRegion, RegionFlags, regionName } from "../wire/region.ts";
+import type { Requirements } from "./model.ts";
+
+/** What a device lacks that a session requires. */
+export interface Lack {
+  /** What it is about, as "vendor" or "bar0". */
+  readonly what: string;
+  readonly expected: string;
+  readonly found: string;
+}
+
+const VENDOR_AT = 0x00;
+const DEVICE_AT = 0x02;
+const CLASS_AT = 0x08;
+const SUBSYSTEM_VENDOR_AT = 0x2c;
+const SUBSYSTEM_AT = 0x2e;
+
+/**
+ * Everything that a device lacks.
+ *
+ * @throws {RemoteError} if it refuses to tell of itself
+ */
+export async function lacks(
+  requires: Requirements,
+  device: Device,
+  options: WaitOptions = {},
+): Promise<Lack[]> {
+  const { flags, numRegions, numIrqs } = await device.info(options);
+  const found: Lack[] = [];
+  if (wantsIdentity(requires)) {
+    if ((flags & DeviceFlags.PCI) === 0) {
+      return [{ what: "device", expected: "a PCI device", found: "one of another kind" }];
+    }
+    found.push(...await identityLacks(requires, device, options));
+  }
+  for (const { index, size, flags: rights } of requires.regions) {
+    const what = regionName(index);
+    const info = index < numRegions ? await device.regionInfo(index, options) : undefined;
+    if ((info?.size ?? 0n) < size) {
+      found.push({ what, expected: `${hex(size)} bytes at least`, found: hex(info?.size ?? 0n) });
+    }
+    const missing = rights & ~(info?.flags ?? 0);
+    if (missing !== 0) found.push({ what, expected: flagWords(missing), found: "that it has not" });
+  }
+  for (const { index, count } of requires.irqs) {
+    const has = index < numIrqs ? (await device.irqInfo(index, options)).count : 0;
+    if (has >= count) continue;
+    found.push({ what: irqName(index), expected: `${count} vectors at least`, found: String(has) });
+  }
+  return found;
+}
+
+function wantsIdentity({ vendor, device, subsystemVendor, subsystem, classCode }: Requirements) {
+  return [vendor, device, subsystemVendor, subsystem, classCode].some((each) => each !== undefined);
+}
+
+async function identityLacks(
+  requires: Requirements,
+  device: Device,
+  options: WaitOptions,
+): Promise<Lack[]> {
+  await device.regionInfo(PciRegion.CONFIG, options);
+  const config = device.region("config");
+  const found: Lack[] = [];
+  const ids = [
+    ["vendor", requires.vendor, VENDOR_AT],
+    ["device", requires.device, DEVICE_AT],
+    ["subsystem vendor", requires.subsystemVendor, SUBSYSTEM_VENDOR_AT],
+    ["subsystem", requires.subsystem, SUBSYSTEM_AT],
+  ] as const;
+  for (const [what, wanted, at] of ids) {
+    if (wanted === undefined) continue;
+    const id = await config.read16Async(at, options);
+    if (id !== wanted) found.push({ what, expected: digits(wanted, 4), found: digits(id, 4) });
+  }
+  const { classCode } = requires;
+  if (classCode !== undefined) {
+    const code = digits(await config.read32Async(CLASS_AT, options) >>> 8, 6);
+    if (!code.slice(2).startsWith(classCode.toLowerCase())) {
+      found.push({ what: "class", expected: `0x${classCode}`, found: code });
+    }
+  }
+  return found;
+}
+
+function digits(value: number, count: number): string {
+  return `0x${value.toString(16).padStart(count, "0")}`;
+}
+
+function flagWords(flags: number): string {
+  return Object.entries(RegionFlags).filter(([, bit]) => (flags & bit) !== 0)
+    .map(([name]) => name.toLowerCase()).join(" and ");
+}
