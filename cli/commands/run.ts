@@ -262,7 +262,7 @@ async function checkFit(
   device: Device,
 ): Promise<void> {
   const [{ lacks }, { misfits }, { problemText }] = await Promise.all([
-    import("../../lib/session/requirements.ts"),
+    import("../../lib/session/lacks.ts"),
     import("../../lib/session/fit.ts"),
     import("../../lib/yaml/problem.ts"),
   ]);
