@@ -93,12 +93,22 @@ export function command(context: Context) {
           "error: the path of a socket has to follow the files; --serve demo does without one",
         );
       }
-      const files = needsSocket ? args.slice(0, -1) : args;
+      const socket = needsSocket ? await findSocket(args) : undefined;
+      const files = socket === undefined ? args : args.filter((each) => each !== socket);
       const sessions = await loadAll(context, self, files, options);
       if (options.check) return;
       const selections = sessions.map((session) => select(self, session, options));
-      await run(context, self, selections, needsSocket ? args.at(-1) : undefined, options);
+      await run(context, self, selections, socket, options);
     });
+}
+
+/** The argument that is a socket: the last, unless another one is in fact, as in the lines of other commands. */
+async function findSocket(args: readonly string[]): Promise<string> {
+  for (const each of args.slice(0, -1)) {
+    const { isSocket } = await Deno.lstat(each).catch(() => ({ isSocket: false }));
+    if (isSocket) return each;
+  }
+  return args.at(-1)!;
 }
 
 /** A session and which of its steps are done. */
@@ -134,6 +144,7 @@ async function loadAll(
     import("../../lib/yaml/problem.ts"),
   ]);
   const sessions: Session[] = [];
+  const wrong: string[] = [];
   let problemCount = 0;
   for (const file of files) {
     let problems: readonly Problem[] = [];
@@ -150,12 +161,13 @@ async function loadAll(
       problems = error.problems;
     }
     problemCount += problems.length;
+    if (problems.length > 0) wrong.push(file);
     if (json && check) out.write(`${JSON.stringify({ file, problems })}\n`);
     else for (const each of problems) err.write(`${printable(problemText(each))}\n`);
   }
   if (problemCount > 0) {
     const count = problemCount === 1 ? "1 mistake" : `${problemCount} mistakes`;
-    self.error(`error: there ${problemCount === 1 ? "is" : "are"} ${count} in ${files.join(", ")}`);
+    self.error(`error: there ${problemCount === 1 ? "is" : "are"} ${count} in ${wrong.join(", ")}`);
   }
   await refuseUnknownSettings(self, sessions, set);
   return sessions;

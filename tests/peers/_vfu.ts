@@ -26,10 +26,24 @@ export async function vfu(
 }
 
 /** Runs a command on the server at `path`. */
-export async function vfuAt(path: string, command: string, ...args: string[]): Promise<Outcome> {
+export function vfuAt(path: string, command: string, ...args: string[]): Promise<Outcome> {
+  return vfuLine(command, path, ...args);
+}
+
+/** Runs a session on a fresh device of QEMU's. */
+export async function vfuRun(
+  device: QemuDeviceName,
+  file: string,
+  ...args: string[]
+): Promise<Outcome> {
+  await using peer = await startQemu(device);
+  return await vfuLine("run", file, peer.socketPath, ...args);
+}
+
+async function vfuLine(...args: string[]): Promise<Outcome> {
   const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, CLI, command, path, ...args],
+    args: ["run", ...permissions, CLI, ...args],
     signal: AbortSignal.timeout(20_000),
   }).output();
   const decoder = new TextDecoder();
