@@ -78,7 +78,6 @@ export class PciFunction {
     const assigned = await this.assignBars(wait);
     const bits = (memory ? COMMAND.MEMORY : 0) | (io ? COMMAND.IO : 0) |
       (busMaster ? COMMAND.MASTER : 0);
-    await this.#device.regionInfo(PciRegion.CONFIG, wait);
     await this.config.modifyAsync(COMMAND_AT, 2, bits, bits, wait);
     return assigned;
   }
@@ -92,6 +91,7 @@ export class PciFunction {
    */
   async assignBars(options: WaitOptions = {}): Promise<BarAddress[]> {
     const sizes = await this.#barSizes(options);
+    await this.#device.regionInfo(PciRegion.CONFIG, options); // so that opening it does not block
     const { config } = this;
     const assigned: BarAddress[] = [];
     const space = new AddressSpace();

@@ -6,6 +6,7 @@
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/device.ts";
+import type { loadSession } from "../../lib/session/load.ts";
 import type { Session } from "../../lib/session/model.ts";
 import { readSize } from "../../lib/size.ts";
 import type { Problem } from "../../lib/yaml/problem.ts";
@@ -149,7 +150,7 @@ async function loadAll(
   for (const file of files) {
     let problems: readonly Problem[] = [];
     try {
-      const session = await loadSession(file, { set: Object.fromEntries(set) });
+      const session = await loadWith(loadSession, file, set);
       sessions.push(session);
       if (check && !json) {
         out.write(`${printable(file)}: no mistakes, ${session.steps.length} steps\n`);
@@ -171,6 +172,17 @@ async function loadAll(
   }
   await refuseUnknownSettings(self, sessions, set);
   return sessions;
+}
+
+/** Loads a file, with those settings that it has variables for. */
+async function loadWith(
+  load: typeof loadSession,
+  file: string,
+  settings: readonly Setting[],
+): Promise<Session> {
+  const session = await load(file);
+  const own = settings.filter(([name]) => session.variables.some((each) => each.name === name));
+  return own.length === 0 ? session : await load(file, { set: Object.fromEntries(own) });
 }
 
 async function refuseUnknownSettings(
