@@ -680,6 +680,6 @@ function sayDisabled(
     ? `${isIo ? "I/O" : "memory"} decoding is off in COMMAND`
     : "the BAR has no address yet";
   return refusal.because(
-    `${lacks}: if that is why, enable the device first (--pci-enable, or device.pci.enable())`,
+    `${lacks}: if that is why, enable the device first (--pci-enable, device.pci.enable(), or pci enable in a session)`,
   );
 }

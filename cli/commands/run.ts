@@ -153,7 +153,8 @@ async function loadAll(
       const session = await loadWith(loadSession, file, set);
       sessions.push(session);
       if (check && !json) {
-        out.write(`${printable(file)}: no mistakes, ${session.steps.length} steps\n`);
+        const count = session.steps.length === 1 ? "1 step" : `${session.steps.length} steps`;
+        out.write(`${printable(file)}: no mistakes, ${count}\n`);
       }
     } catch (error) {
       if (!(error instanceof FileProblems)) {

@@ -76,7 +76,9 @@ function testcase(result: StepResult, evidence: readonly string[]): string {
 }
 
 function attributesText(attributes: Readonly<Record<string, string | number>>): string {
-  return Object.entries(attributes).map(([name, value]) => ` ${name}="${escape(String(value))}"`)
+  return Object.entries(attributes).map(([name, value]) =>
+    ` ${name}="${escape(String(value)).replaceAll("\n", "&#10;")}"`
+  )
     .join("");
 }
 
@@ -93,5 +95,5 @@ function escape(text: string): string {
       "\ufffd",
     )
     .replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;").replaceAll("\n", "&#10;");
+    .replaceAll('"', "&quot;");
 }

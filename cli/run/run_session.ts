@@ -10,7 +10,7 @@ import type { Session, Step } from "../../lib/session/model.ts";
 import { runSession } from "../../lib/session/runner.ts";
 import type { StepResult } from "../../lib/session/outcome.ts";
 import type { Context } from "../context.ts";
-import { failureLines, Unfinished } from "../failure.ts";
+import { Unfinished } from "../failure.ts";
 import { printable } from "../printable.ts";
 import { Progress, spinner } from "../progress.ts";
 import { deviceState } from "./device_state.ts";
@@ -110,8 +110,7 @@ function stoppedIn(under: { step: Step; number: string } | undefined): string {
     : `it was stopped in step ${under.number}: ${under.step.name ?? under.step.text}`;
 }
 
-/** What says on standard error that a session failed. */
-export function failedMessage({ file }: Session, { number, step, error }: StepResult): string {
-  const why = failureLines(error ?? "it failed", false)[0];
-  return `${file} failed at step ${number}, ${step.name ?? step.text}: ${why}`;
+/** What says on standard error that a session failed. Why is told by the reporter. */
+export function failedMessage({ file }: Session, { number, step }: StepResult): string {
+  return `${file} failed at step ${number}, ${step.name ?? step.text}`;
 }

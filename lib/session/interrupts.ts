@@ -67,6 +67,7 @@ export class SessionInterrupts {
     const deadline = performance.now() + timeoutMs;
     const came: string[] = [];
     for (const vector of range === undefined ? [undefined] : sequence(range)) {
+      checkEnabled(irqs, vector);
       let sum = 0n;
       while (sum < count) {
         const interrupt = await irqs.waitAsync(vector, {
@@ -146,6 +147,15 @@ export class SessionInterrupts {
     }
     return { irqs, range: { start: Number(start), count: Number(end - start) + 1 } };
   }
+}
+
+/** Nobody waits for what can't come. */
+function checkEnabled({ name, enabled }: IrqIndex, vector: number | undefined): void {
+  if (vector === undefined ? enabled.length > 0 : enabled.includes(vector)) return;
+  const which = vector === undefined ? name : `${name}[${vector}]`;
+  throw new RangeError(
+    `${which} is not enabled; list it under interrupts, or do irq enable ${which} before`,
+  );
 }
 
 function sequence({ start, count }: { start: number; count: number }): number[] {

@@ -170,7 +170,7 @@ Deno.test("read returns 1 and says why in one line when it can't be done", async
     ],
     [
       ["read", "bar0.w"],
-      `${refused}; the BAR has no address yet: if that is why, enable the device first (--pci-enable, or device.pci.enable())`,
+      `${refused}; the BAR has no address yet: if that is why, enable the device first (--pci-enable, device.pci.enable(), or pci enable in a session)`,
     ],
   ]);
 });

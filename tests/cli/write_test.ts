@@ -118,7 +118,7 @@ Deno.test("write returns 1 and says why in one line when it can't be done", asyn
     [
       ["write", "bar0.b=1"],
       "Cannot write 1 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument); the BAR has " +
-      "no address yet: if that is why, enable the device first (--pci-enable, or device.pci.enable())",
+      "no address yet: if that is why, enable the device first (--pci-enable, device.pci.enable(), or pci enable in a session)",
     ],
     [
       ["write", "--pci-enable", "bar0.b=1"],

@@ -286,7 +286,7 @@ testFds("a BAR that was not enabled says so, and what to do", () =>
     const error = assertThrows(() => device.region("bar0").read8(0), RemoteError);
     assertStringIncludes(
       error.message,
-      "the BAR has no address yet: if that is why, enable the device first (--pci-enable, or device.pci.enable())",
+      "the BAR has no address yet: if that is why, enable the device first (--pci-enable, device.pci.enable(), or pci enable in a session)",
     );
   }));
 
