@@ -11,9 +11,10 @@ import { dmaModes } from "./modes/dma.ts";
 import { irqModes } from "./modes/irq.ts";
 import { proxyModes } from "./modes/proxy.ts";
 import { regionModes } from "./modes/region.ts";
+import { sessionModes } from "./modes/session.ts";
 import { measureOnDemand } from "./stopwatch.ts";
 
-const modes = { ...proxyModes, ...regionModes, ...dmaModes, ...irqModes };
+const modes = { ...proxyModes, ...regionModes, ...dmaModes, ...irqModes, ...sessionModes };
 
 if (import.meta.main) {
   const [name = "", path = "", count, argument] = Deno.args;

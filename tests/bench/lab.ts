@@ -54,6 +54,13 @@ export class Lab implements AsyncDisposable {
     return this.#meter([...this.#pinned, ...script("client"), mode, path, ...args.map(String)]);
   }
 
+  /** A mode of client.ts with a server of the demo device, on one CPU as well if there is the C program to see to that. */
+  async demoClient(mode: string, ...args: number[]): Promise<Meter> {
+    const pinned = this.hasBaseline ? this.#pinned : [];
+    const path = await this.#serve([...pinned, ...script("demo_server")]);
+    return this.#meter([...pinned, ...script("client"), mode, path, ...args.map(String)]);
+  }
+
   /** Encoding or decoding. */
   codec(verb: string, subject: string, count: number): Promise<Meter> {
     return Promise.resolve(this.#meter([...script("codecs"), verb, subject, String(count)]));

@@ -50,6 +50,14 @@ export const rows: readonly Row[] = [
   againstC("Interrupt: wait", 1.2, "interrupt", [2_100]),
   againstC("Interrupt: waitAsync", 2.5, "interrupt-async", [2_100]),
   {
+    name: "session of 10,000 reads, to a loop",
+    rounds: 3,
+    ours: (lab) => lab.demoClient("session-read4", 210_000),
+    theirs: (lab) => lab.demoClient("loop-read4", 210_000),
+    needsC: false,
+    aim: 1.5,
+  },
+  {
     name: "cold `vfu probe`, to an empty script",
     rounds: 20,
     ours: (lab) => lab.probe(),
