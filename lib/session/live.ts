@@ -7,7 +7,7 @@
 import type { Device, WaitOptions } from "../device.ts";
 import { DEFAULT_TIMEOUT_MS } from "../limits.ts";
 import { sleep } from "../sleep.ts";
-import type { Width } from "../region.ts";
+import type { Region, Width } from "../region.ts";
 import { checkBytes, isAboutValue, meantValue, mismatch, valueText } from "./judge.ts";
 import { evaluate } from "./expression.ts";
 import { SessionInterrupts } from "./interrupts.ts";
@@ -28,7 +28,14 @@ import type {
   WriteStep,
 } from "./model.ts";
 import { type Outcome, type SeenValue, StepFailure } from "./outcome.ts";
-import { findTarget, readTarget, type Target, writeTarget } from "./target.ts";
+import {
+  DEFAULT_WIDTH,
+  findTarget,
+  offsetOf,
+  readTarget,
+  type Target,
+  writeTarget,
+} from "./target.ts";
 import { render } from "./template.ts";
 import { Variables } from "./variables.ts";
 
@@ -66,7 +73,7 @@ export class LiveSession implements AsyncDisposable {
   readonly variables: Variables;
   readonly #isBlocking: boolean;
   #wait: WaitOptions = {};
-  readonly #known = new Map<Place, Target>();
+  readonly #regions = new Map<number, Region>();
   readonly #caller: LiveSession | undefined;
 
   /** A session without memory, interrupts and variables. */
@@ -190,7 +197,8 @@ export class LiveSession implements AsyncDisposable {
   }
 
   #read(step: ReadStep): Outcome | Promise<Outcome> {
-    const target = step.count === undefined ? this.#known.get(step.place) : undefined;
+    const target = step.count === undefined ? this.#find(step.place) : undefined;
+    if (target instanceof Promise) return this.#findAndRead(step);
     return target === undefined ? this.#findAndRead(step) : this.#readAt(step, target);
   }
 
@@ -368,18 +376,21 @@ export class LiveSession implements AsyncDisposable {
     throw new RangeError(`${place.text} is no memory; write the name of a buffer, or dma+IOVA`);
   }
 
-  /** Finds a place. One that never moves is found once. */
-  async #find(place: Place): Promise<Target> {
-    const known = this.#known.get(place);
-    if (known !== undefined) return known;
+  /** Finds a place: at once if it is in a region that is known, as it is after the first time. */
+  #find(place: Place): Target | Promise<Target> {
+    const { base, offset, width = DEFAULT_WIDTH } = place;
+    const region = base.kind === "region" ? this.#regions.get(base.index) : undefined;
+    if (region === undefined) return this.#findSlowly(place);
+    return { place, width, region, offset: offsetOf(place, this.evaluate(offset)) };
+  }
+
+  async #findSlowly(place: Place): Promise<Target> {
     const target = await findTarget(place, {
       device: this.device,
       memory: this.memory,
       scope: this.variables,
     }, this.#wait);
-    if (target.region !== undefined && place.offset.kind === "number") {
-      this.#known.set(place, target);
-    }
+    if (place.base.kind === "region") this.#regions.set(place.base.index, target.region!);
     return target;
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../device.ts";
+import type { Device } from "../device.ts";
 import { RemoteError, TimeoutError } from "../errors.ts";
 import { EvaluationError } from "./expression.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
@@ -29,6 +29,15 @@ export interface RunOptions extends LiveOptions {
 interface Place {
   readonly prefix: string;
   readonly rounds: readonly number[];
+}
+
+const TOP: Place = { prefix: "", rounds: [] };
+
+/** What is done before the first step, and after the last. */
+interface Frame {
+  before(): Promise<void>;
+  /** What it throws counts if no step has failed. */
+  after(): Promise<void>;
 }
 
 /** Milliseconds that the event loop, and with it signals and timers, is kept waiting by steps that need no waiting. */
@@ -60,32 +69,20 @@ const TURN_MS = 50;
  * }
  * ```
  */
-export async function* runSession(
+export function runSession(
   session: Session,
   device: Device,
   options: RunOptions = {},
 ): AsyncGenerator<StepResult, void, void> {
+  const { from = 0, until = Infinity } = options;
   const live = new LiveSession(device, options);
   options.onBegin?.(live);
   const run = new Run(options);
-  let hasFailed = true; // until the last step is done
-  try {
-    await prepare(live, session, options);
-    const steps = session.steps.slice(options.from ?? 0, (options.until ?? Infinity) + 1);
-    const first = (options.from ?? 0) + 1;
-    for await (const result of run.steps(live, steps, { prefix: "", rounds: [] }, first)) {
-      yield result;
-    }
-    hasFailed = run.hasFailed;
-  } finally {
-    const wait: WaitOptions = options.closeTimeoutMs === undefined
-      ? {}
-      : { timeoutMs: options.closeTimeoutMs };
-    // What made it fail is more to the point than that nothing can be taken back any more.
-    await live.close(wait).catch((error) => {
-      if (!hasFailed) throw error;
-    });
-  }
+  const wait = options.closeTimeoutMs === undefined ? {} : { timeoutMs: options.closeTimeoutMs };
+  return run.steps(live, session.steps.slice(from, until + 1), TOP, from + 1, {
+    before: () => prepare(live, session, options),
+    after: () => live.close(wait),
+  });
 }
 
 /**
@@ -93,13 +90,13 @@ export async function* runSession(
  *
  * @param first the number of the first of them; default 1
  */
-export async function* runSteps(
+export function runSteps(
   live: LiveSession,
   steps: readonly Step[],
   options: Pick<RunOptions, "onStep" | "signal"> = {},
   first = 1,
 ): AsyncGenerator<StepResult, void, void> {
-  yield* new Run(options).steps(live, steps, { prefix: "", rounds: [] }, first);
+  return new Run(options).steps(live, steps, TOP, first);
 }
 
 /** Sets up what a session wants before its first step. */
@@ -121,7 +118,7 @@ async function prepare(
 /** The steps of one run. */
 class Run {
   /** Whether a step has failed. */
-  hasFailed = false;
+  #hasFailed = false;
   /** Whether no more are to be done. */
   #isOver = false;
   #turnedMs = performance.now();
@@ -137,19 +134,31 @@ class Run {
     steps: readonly Step[],
     place: Place,
     first = 1,
+    frame?: Frame,
   ): AsyncGenerator<StepResult, void, void> {
     const { onStep, signal } = this.#options;
-    for (const [i, step] of steps.entries()) {
-      if (performance.now() - this.#turnedMs > TURN_MS) await this.#turn();
-      signal?.throwIfAborted();
-      const number = `${place.prefix}${first + i}`;
-      onStep?.(step, number);
-      if (step.word === "repeat" || step.word === "call") {
-        yield* this.#compound(live, step, number, place);
-      } else {
-        yield this.#note({ number, rounds: place.rounds, step, ...await this.#single(live, step) });
+    let isDone = false;
+    try {
+      await frame?.before();
+      for (let i = 0; i < steps.length && !this.#isOver; i++) {
+        if (performance.now() - this.#turnedMs > TURN_MS) await this.#turn();
+        signal?.throwIfAborted();
+        const step = steps[i]!;
+        const number = `${place.prefix}${first + i}`;
+        onStep?.(step, number);
+        if (step.word === "repeat" || step.word === "call") {
+          yield* this.#compound(live, step, number, place);
+          continue;
+        }
+        const work = this.#single(live, step);
+        const ending = work instanceof Promise ? await work : work;
+        yield { number, rounds: place.rounds, step, ...ending };
       }
-      if (this.#isOver) return;
+      isDone = !this.#hasFailed;
+    } finally {
+      await frame?.after().catch((error) => {
+        if (isDone) throw error; // else what made it fail is more to the point
+      });
     }
   }
 
@@ -193,13 +202,13 @@ class Run {
       }
     } catch (error) {
       const ending = this.#failed(step, error, startMs);
-      return yield this.#note({ ...common, ...ending });
+      return yield { ...common, ...ending };
     }
     if (failed === undefined) {
       const message = step.word === "repeat"
         ? `${live.evaluate(step.count)} times`
         : `${done} steps`;
-      return yield this.#note({ ...common, ...passed(step, { message }, startMs) });
+      return yield { ...common, ...passed(step, { message }, startMs) };
     }
     // What it is made of has failed, was shown, and decided whether there is more.
     this.#isOver &&= step.continueOnFailure !== true;
@@ -228,24 +237,14 @@ class Run {
   ): AsyncGenerator<StepResult, void, void> {
     const called = live.child();
     for (const { name, value } of step.arguments) called.variables.set(name, live.evaluate(value));
-    let isDone = false;
-    try {
-      await prepare(called, step.session, this.#options);
-      yield* this.steps(called, step.session.steps, { prefix: `${number}.`, rounds });
-      isDone = !this.#isOver;
-    } finally {
-      await called.close().catch((error) => {
-        if (isDone) throw error;
-      });
-    }
+    yield* this.steps(called, step.session.steps, { prefix: `${number}.`, rounds }, 1, {
+      before: () => prepare(called, step.session, this.#options),
+      after: () => called.close(),
+    });
+    if (this.#isOver) return;
     for (const { name, from } of step.into) {
       live.variables.set(name, called.variables.number(from), called.variables.registerOf(from));
     }
-  }
-
-  #note(result: StepResult): StepResult {
-    if (result.status === "failed") this.hasFailed = true;
-    return result;
   }
 
   /** How a step ended that threw: as it had to, or not. */
@@ -258,6 +257,7 @@ class Run {
     if (step.expectError !== undefined && isExpected(error, step.expectError)) {
       return { status: "passed", outcome: { message: `refused: ${errorWord(error)}` }, timeMs };
     }
+    this.#hasFailed = true;
     if (step.continueOnFailure !== true) this.#isOver = true;
     return { status: "failed", outcome, error, timeMs };
   }

@@ -13,7 +13,7 @@ import { fitting, type SessionMemory } from "./memory.ts";
 import type { Place } from "./model.ts";
 
 /** Bytes of a register whose place does not say: most are that wide. */
-const DEFAULT_WIDTH: Width = 4;
+export const DEFAULT_WIDTH: Width = 4;
 
 /** A place, found. */
 export interface Target {
@@ -48,16 +48,21 @@ export async function findTarget(
   const offset = evaluate(place.offset, scope);
   if (base.kind === "buffer") return { place, width, offset: memory.address(base.name, offset) };
   if (base.kind === "dma") return { place, width, offset };
-  if (offset < 0n || offset > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw new RangeError(`${place.text} is at ${offset}, which is no offset`);
-  }
-  const found = await resolveAddress(
-    device,
-    { text: place.text, base, offset: Number(offset) },
-    options,
-  );
+  const { text } = place;
+  const address = { text, base, offset: offsetOf(place, offset) };
+  const found = await resolveAddress(device, address, options);
   await device.regionInfo(found.region, options); // so that opening it does not block
   return { place, width, region: device.region(found.region), offset: found.offset };
+}
+
+/**
+ * An offset that was computed, as a number.
+ *
+ * @throws {RangeError} if it is negative, or beyond 2^53
+ */
+export function offsetOf({ text }: Place, offset: bigint): number {
+  if (offset >= 0n && offset <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(offset);
+  throw new RangeError(`${text} is at ${offset}, which is no offset`);
 }
 
 /** Reads the value at a target; at once if it is memory or `blocking`. */
