@@ -151,6 +151,7 @@ function readBuffers(
     const taken = takenBy(name, definitions);
     if (taken !== undefined) {
       file.reportKey(path, `"${name}" is the name of ${taken}`, "give the buffer another");
+      continue;
     }
     if (typeof raw !== "object" || raw === null) continue; // was complained of
     const parts = new Parts(raw as Record<string, unknown>, path, reading);

@@ -23,7 +23,11 @@ export function readForm(
 ): { word: StepWord; parts: Parts } | undefined {
   const step = typeof raw === "string" ? wordAlone(raw, path, reading) : raw;
   if (step === undefined) return undefined;
-  if (typeof step !== "object" || step === null || Array.isArray(step)) {
+  if (step === null) {
+    reading.report(path, "The step is empty", `there are ${STEP_WORDS.join(", ")}`);
+    return undefined;
+  }
+  if (typeof step !== "object" || Array.isArray(step)) {
     reading.report(path, `It is ${inline(step)}, not a step`, "write a word, as read, and a colon");
     return undefined;
   }
@@ -50,11 +54,9 @@ function wordAlone(
   const [first = ""] = text.split(/[\s=:]/);
   const word = STEP_WORDS.find((each) => text === each || text.startsWith(`${each} `));
   if (word !== undefined) {
-    const { subject } = WORDS[word];
-    const rest = text.slice(word.length).trim();
-    const hint = subject === "nothing"
+    const hint = WORDS[word].subject === "nothing"
       ? `write "${word}" alone`
-      : `write "${word}: ${rest === "" ? subject.toUpperCase() : rest}"`;
+      : `write "${word}:", and its arguments each with a colon on lines of their own`;
     report(path, `"${text}" is no step`, hint);
   } else {
     const hint = meant(

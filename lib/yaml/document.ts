@@ -115,13 +115,16 @@ export function parseYaml(text: string, report: Report): YamlDocument | undefine
   if (document === undefined) return undefined;
   let isUsable = true;
   for (const { code, message, pos: [start] } of [...document.errors, ...document.warnings]) {
-    report(position(start), message.split("\n")[0]!, HINTS[code]);
+    const hint = message.includes("between flow") ? FLOW_HINT : HINTS[code];
+    report(position(start), message.split("\n")[0]!, hint);
     isUsable &&= HARMLESS.has(code);
   }
   if (!refuseAliases(document, position, report) || !isUsable) return undefined;
   return new Located(document, position, report);
 }
 
+/** `[msix[0]]` and `{ CC: ${x} }` are the commonest. */
+const FLOW_HINT = "text with [ ] { } or , in it takes quotes between brackets or braces";
 const HINTS: Readonly<Record<string, string>> = {
   TAB_AS_INDENT: "indent with spaces",
   MULTIPLE_DOCS: "a file is one document; leave out what follows ---",
