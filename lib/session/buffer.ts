@@ -67,7 +67,7 @@ function readNested(key: "fill" | "put", parts: Parts): Data | undefined {
   if (keys.length !== 1 || !DATA_KEYS.includes(kind!)) {
     return parts.fail([key], `"${key}" takes one of ${DATA_KEYS.join(", ")}`);
   }
-  const read = () => parseData(kind!, raw[kind!], parts.written(key, kind!), parts.definitions);
+  const read = () => parseData(kind!, raw[kind!], parts.exact(key, kind!), parts.definitions);
   return parts.attempt([key, kind!], read);
 }
 
@@ -86,7 +86,7 @@ export function readData(parts: Parts): Data | undefined {
   }
   return parts.optional(
     first,
-    (raw) => parseData(first, raw, parts.written(first), parts.definitions),
+    (raw) => parseData(first, raw, parts.exact(first), parts.definitions),
   );
 }
 

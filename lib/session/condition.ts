@@ -53,10 +53,10 @@ export function readCondition(
       (raw) =>
         (Array.isArray(raw) ? raw : [raw]).map((each) => parseValue(each, target, definitions)),
     ),
-    bytes: parts.optional("bytes", () => parseBytes(parts.written("bytes"))),
+    bytes: parts.optional("bytes", () => parseBytes(parts.exact("bytes"))),
     textAt: parts.optional(
       "text",
-      () => checkTemplate(parseTemplate(String(parts.raw["text"])), definitions),
+      () => checkTemplate(parseTemplate(parts.exact("text")), definitions),
     ),
     sameAs: readSameAs(parts),
   };

@@ -43,7 +43,7 @@ export function parseBytes(text: string): Uint8Array<ArrayBuffer> {
  * Reads one kind of data.
  *
  * @param key "bytes", "text", "file", "u8", "u16", "u32" or "u64"
- * @param written the value as it was written: digits that YAML takes for a number
+ * @param written the text, or the number as it was written: YAML takes some digits for one
  * @throws {SyntaxError} if it is none
  * @throws {RangeError} if a number does not fit, or a name is not there
  * @throws {EvaluationError} if an expression can't have a value
@@ -56,7 +56,7 @@ export function parseData(
 ): Data {
   if (key === "bytes") return { kind: "bytes", bytes: parseBytes(written) };
   if (key === "text") {
-    const template = parseTemplate(typeof raw === "string" ? raw : written);
+    const template = parseTemplate(written);
     return { kind: "text", text: checkTemplate(template, definitions) };
   }
   if (key === "file") {

@@ -56,14 +56,27 @@ export class Parts {
     return this.raw[key] !== undefined;
   }
 
-  /** The value at `keys` on one line, as it is written. */
+  /** The value at `keys` on one line, as it is written; a long one is cut. */
   written(...keys: (string | number)[]): string {
-    let value: unknown = this.raw;
-    for (const key of keys) value = (value as Record<string | number, unknown> | undefined)?.[key];
+    const value = this.#at(keys);
     // Text is as it is; of a number it is lost how it was written.
     return typeof value === "string" || (typeof value === "object" && value !== null)
       ? inline(value)
       : this.reading.written([...this.path, ...keys]) ?? inline(value);
+  }
+
+  /** The text at `keys`, or the number as it is written. */
+  exact(...keys: (string | number)[]): string {
+    const value = this.#at(keys);
+    return typeof value === "string"
+      ? value
+      : this.reading.written([...this.path, ...keys]) ?? String(value);
+  }
+
+  #at(keys: readonly (string | number)[]): unknown {
+    let value: unknown = this.raw;
+    for (const key of keys) value = (value as Record<string | number, unknown> | undefined)?.[key];
+    return value;
   }
 
   /** Notes what is wrong with the value at `keys`. */

@@ -55,7 +55,7 @@ export function readSessionStep(
     case "log": {
       const message = parts.attempt(
         ["log"],
-        () => checkTemplate(parseTemplate(String(parts.raw["log"])), parts.definitions),
+        () => checkTemplate(parseTemplate(parts.exact("log")), parts.definitions),
       );
       return message && { word, ...common, message };
     }

@@ -18,7 +18,7 @@ const LAST_NAMED_ERRNO = 133;
 
 /** Reads what every step may have. What is wrong is noted in `parts`. */
 export function readCommon(word: StepWord, parts: Parts): StepCommon {
-  const name = parts.has("name") ? parts.written("name") : undefined;
+  const name = parts.has("name") ? parts.exact("name") : undefined;
   const timeoutMs = parts.duration("timeout");
   const when = parts.number("when");
   const expectError = parts.optional(
