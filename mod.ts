@@ -96,6 +96,51 @@ export {
 } from "./lib/server/device.ts";
 export type { DmaOptions } from "./lib/server/dma.ts";
 export { MemoryRegion } from "./lib/server/region.ts";
+export { type Lack, lacks } from "./lib/session/lacks.ts";
+export type { Definitions, VariableFacts } from "./lib/session/definitions.ts";
+export { EvaluationError, type Scope } from "./lib/session/expression.ts";
+export { misfits } from "./lib/session/fit.ts";
+export {
+  type BufferInput,
+  type ConditionInput,
+  type DataInput,
+  type InteractiveOptions,
+  InteractiveSession,
+  type RawStep,
+  type StepOptions,
+  type ValueInput,
+} from "./lib/session/interactive.ts";
+export { type IrqAction, SessionInterrupts } from "./lib/session/interrupts.ts";
+export { sessionJsonSchema } from "./lib/session/json_schema.ts";
+export { type LiveOptions, LiveSession, type SingleStep } from "./lib/session/live.ts";
+export {
+  loadSession,
+  type ParsedSession,
+  parseSession,
+  type SessionOptions,
+} from "./lib/session/load.ts";
+export { SessionMemory } from "./lib/session/memory.ts";
+export type * from "./lib/session/model.ts";
+export {
+  type Outcome,
+  type SeenValue,
+  StepFailure,
+  type StepResult,
+  type StepStatus,
+} from "./lib/session/outcome.ts";
+export { type RunOptions, runSession, runSteps } from "./lib/session/runner.ts";
+export { type ExtentOf, Variables } from "./lib/session/variables.ts";
+export { loadRegisterMap } from "./lib/registers/load.ts";
+export {
+  type Register,
+  REGISTER_ACCESS,
+  type RegisterAccess,
+  type RegisterArray,
+  type RegisterField,
+  type RegisterMap,
+} from "./lib/registers/map.ts";
+export { FileProblems, type Position, type Problem, problemText } from "./lib/yaml/problem.ts";
+export { embed, type Embedded } from "./lib/server/embedded.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
 export {
   DEMO_DEVICE_ID,

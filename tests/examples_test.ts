@@ -1,6 +1,6 @@
 /** The examples that need no other software, run as a user would. Those for QEMU's devices are in `peers/examples_test.ts`. */
 
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { copyBoth } from "../examples/dma_copy.ts";
 import { startDemo } from "./_demo_process.ts";
 import { testFds } from "./_fds.ts";
@@ -31,6 +31,19 @@ testFds("dma_copy.ts copies over shared memory and by message", async () => {
     const { code, out, err } = await run("dma_copy.ts", demo.path);
     assertEquals([code, err], [0, ""]);
     assertEquals(out, "Shared memory:     copied\nMemory by message: copied\n");
+  } finally {
+    await demo.stop();
+  }
+});
+
+Deno.test("session.ts runs on the demo device of its own process, and on one of another", async () => {
+  const here = await run("session.ts");
+  assertEquals([here.code, here.err], [0, ""]);
+  const demo = await startDemo();
+  try {
+    const { code, out, err } = await run("session.ts", demo.path);
+    assertEquals([code, err], [0, ""]);
+    assertMatch(out, /^\d+ bytes were copied as they were\n$/);
   } finally {
     await demo.stop();
   }

@@ -10,13 +10,17 @@ import { humanSize } from "../size.ts";
 import type { DeviceStateJson } from "./device_state.ts";
 import type { Evidence } from "./reporter.ts";
 
-/** What was expected and what was found, or what went wrong, and where the step is written. */
-export function failureText({ step: { source }, error }: StepResult): string[] {
-  const where = `${source.file}:${source.line}:${source.column}`;
-  const what = error instanceof StepFailure
+/** What was expected and what was found, or what went wrong. */
+export function failureWhy({ error }: StepResult): string[] {
+  return error instanceof StepFailure
     ? [`expected  ${error.expected}`, `found     ${error.found}`]
     : failureLines(error ?? "It failed", false).map((line) => `error     ${line}`);
-  return [...what, `at        ${where}`];
+}
+
+/** The same, and where the step is written. */
+export function failureText(result: StepResult): string[] {
+  const { file, line, column } = result.step.source;
+  return [...failureWhy(result), `at        ${file}:${line}:${column}`];
 }
 
 /** The last messages, and how the device stands. */

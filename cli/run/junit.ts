@@ -86,14 +86,12 @@ function seconds(ms: number): string {
   return (ms / 1000).toFixed(6);
 }
 
+// deno-lint-ignore no-control-regex
+const FORBIDDEN = /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])/g;
+
 /** Text for XML, without the characters that it does not allow. */
 function escape(text: string): string {
-  return text
-    // deno-lint-ignore no-control-regex
-    .replaceAll(
-      /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])/g,
-      "\ufffd",
-    )
+  return text.replaceAll(FORBIDDEN, "\ufffd")
     .replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
     .replaceAll('"', "&quot;");
 }

@@ -11,7 +11,7 @@ import type { Outcome, SeenValue, StepResult } from "../../lib/session/outcome.t
 import type { Output } from "../context.ts";
 import { hexdumpLines } from "../hexdump.ts";
 import { printable } from "../printable.ts";
-import { evidenceLines, failureText } from "./failure_text.ts";
+import { evidenceLines, failureText, failureWhy } from "./failure_text.ts";
 import type { Reporter, Summary } from "./reporter.ts";
 
 /** Columns of what belongs to a step and stands under it. */
@@ -21,8 +21,17 @@ const MAX_SHOWN = 256;
 /** Steps after which a value stands with its fields: those of the others were written down by the user. */
 const SHOWS_FIELDS: ReadonlySet<string> = new Set(["read", "poll", "expect"]);
 
+/** How a run is shown. */
+export interface TextOptions {
+  /** The steps were typed: there is no place in a file to name. */
+  isTyped?: boolean;
+}
+
 /** Writes a line a step. Of what is repeated only the first round is shown, and what fails or logs. */
-export function textReporter({ write, style }: Output): Reporter {
+export function textReporter(
+  { write, style }: Output,
+  { isTyped = false }: TextOptions = {},
+): Reporter {
   const line = (text: string) => write(`${text}\n`);
   return {
     begin({ session: { file, title }, round, rounds }) {
@@ -39,7 +48,8 @@ export function textReporter({ write, style }: Output): Reporter {
       if (result.status !== "failed") return;
       const more = result.error?.cause === undefined || evidence !== undefined;
       if (!more) return; // what it is made of has told
-      for (const each of failureText(result)) line(indented(printable(each)));
+      const lines = isTyped ? failureWhy(result) : failureText(result);
+      for (const each of lines) line(indented(printable(each)));
       for (const each of evidence === undefined ? [] : evidenceLines(evidence)) {
         line(style.dim(indented(printable(each))));
       }

@@ -82,7 +82,9 @@ class Shell {
     this.#context = context;
     this.#session = session;
     this.#maps = maps;
-    this.#reporter = isJson ? jsonReporter(context.out) : textReporter(context.out);
+    this.#reporter = isJson
+      ? jsonReporter(context.out)
+      : textReporter(context.out, { isTyped: true });
     this.#counts = new InterruptCounts(session.live.interrupts);
   }
 
@@ -181,7 +183,13 @@ class Shell {
   async #save(file: string): Promise<void> {
     if (file === "") throw new SyntaxError("Write save FILE, as save bringup.yaml");
     if (this.#done.length === 0) throw new RangeError("There is nothing to save: no step was done");
-    const text = sessionYaml({ title: file, include: this.#maps, raws: this.#done });
+    const { basename, dirname, extname, relative } = await import("node:path");
+    const title = basename(file, extname(file));
+    // A session's files are relative to its own folder.
+    const include = this.#maps.map((map) =>
+      /[/.]/.test(map) ? `./${relative(dirname(file), map)}` : map
+    );
+    const text = sessionYaml({ title, include, raws: this.#done });
     await Deno.writeTextFile(file, text, { createNew: true }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
       throw new RangeError(`There is a file ${file} already; give another name`);

@@ -26,6 +26,7 @@ export class SessionInterrupts {
   readonly #device: Device;
   readonly #used = new Map<number, IrqIndex>();
 
+  /** Of this device, none of which is enabled yet. */
   constructor(device: Device) {
     this.#device = device;
   }

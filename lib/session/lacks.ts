@@ -15,7 +15,9 @@ import type { Requirements } from "./model.ts";
 export interface Lack {
   /** What it is about, as "vendor" or "bar0". */
   readonly what: string;
+  /** What has to be. */
   readonly expected: string;
+  /** What is. */
   readonly found: string;
 }
 

@@ -22,6 +22,7 @@ export class SessionMemory {
   readonly #space: DmaSpace;
   readonly #maps = new Map<string, DmaMap>();
 
+  /** No buffers yet, in this IOVA space. */
   constructor(space: DmaSpace) {
     this.#space = space;
   }

@@ -78,7 +78,9 @@ export interface Template {
 
 /** A number in a text: `${cap}` in decimal, `${cap:x}` in hexadecimal, with 0x, `${cap:b}` in binary, with 0b. */
 export interface TemplateNumber {
+  /** What is computed. */
   readonly expression: Expression;
+  /** How it is shown. */
   readonly base: "dec" | "hex" | "bin";
 }
 
@@ -103,6 +105,7 @@ export type PlaceBase =
 export interface Place {
   /** As it was written. */
   readonly text: string;
+  /** What the offset counts from. */
   readonly base: PlaceBase;
   /** Bytes from there. */
   readonly offset: Expression;
@@ -124,10 +127,15 @@ export type Data =
 
 /** Memory that the device is given. */
 export interface BufferDeclaration {
+  /** Where it is written. */
   readonly source: Source;
+  /** Its name. */
   readonly name: string;
+  /** The first address as the device sees it. */
   readonly iova: Expression;
+  /** In bytes. */
   readonly size: Expression;
+  /** What the device may do with it. */
   readonly access: DmaAccess;
   /** Shared with the device, or asked for by message. */
   readonly share: "memfd" | "message";
@@ -153,12 +161,17 @@ export interface IrqSelection {
 export interface Condition {
   /** As it was written, as "equals 1, mask 0xf". */
   readonly text: string;
+  /** It is this. */
   readonly equals?: Value;
+  /** It is anything but this. */
   readonly not?: Value;
   /** The bits of the value that `equals` and `not` are about. */
   readonly mask?: Expression;
+  /** It is this or more. */
   readonly atLeast?: Value;
+  /** It is this or less. */
   readonly atMost?: Value;
+  /** It is one of these. */
   readonly oneOf?: readonly Value[];
   /** The bytes at the place, from it on. */
   readonly bytes?: Uint8Array<ArrayBuffer>;
@@ -188,7 +201,9 @@ export interface StepCommon {
 
 /** Reads a register, or bytes, and shows them. */
 export interface ReadStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "read";
+  /** Where. */
   readonly place: Place;
   /** So many values of the place's width one by one; bytes together if that has none. */
   readonly count?: Expression;
@@ -198,7 +213,9 @@ export interface ReadStep extends StepCommon {
 
 /** Writes registers, one after the other. */
 export interface WriteStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "write";
+  /** What gets which value, in order. */
   readonly assignments: readonly Assignment[];
   /** Reads back what was written. */
   readonly verify?: boolean;
@@ -206,23 +223,31 @@ export interface WriteStep extends StepCommon {
 
 /** A place and the value that it gets. If the value has a mask the other bits stay: the register is read first. */
 export interface Assignment {
+  /** Where. */
   readonly place: Place;
+  /** The value. */
   readonly value: Value;
 }
 
 /** Changes some bits of a register. */
 export interface ModifyStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "modify";
+  /** Where. */
   readonly place: Place;
   /** `mask` of it is there, unless `mask` of the step is. */
   readonly value: Value;
+  /** The bits that are changed. */
   readonly mask?: Expression;
 }
 
 /** Reads a register until a condition holds. */
 export interface PollStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "poll";
+  /** Where. */
   readonly place: Place;
+  /** What has to hold. */
   readonly condition: Condition;
   /** Between two reads, in milliseconds; default 1. */
   readonly everyMs?: number;
@@ -230,18 +255,23 @@ export interface PollStep extends StepCommon {
 
 /** Fails unless a condition holds. */
 export interface ExpectStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "expect";
   /** A register, memory, or a number that is computed. */
   readonly subject: Place | Expression;
   /** The subject as it was written. */
   readonly subjectText: string;
+  /** What has to hold. */
   readonly condition: Condition;
 }
 
 /** Repeats data over memory. */
 export interface DmaFillStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "dma fill";
+  /** Where. */
   readonly place: Place;
+  /** What is put there. */
   readonly data: Data;
   /** In bytes; to the end of the buffer if it is left out. */
   readonly length?: Expression;
@@ -249,14 +279,19 @@ export interface DmaFillStep extends StepCommon {
 
 /** Puts data into memory, once. */
 export interface DmaPutStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "dma put";
+  /** Where. */
   readonly place: Place;
+  /** What is put there. */
   readonly data: Data;
 }
 
 /** Reads a file into memory. */
 export interface DmaLoadStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "dma load";
+  /** Where. */
   readonly place: Place;
   /** Resolved already. */
   readonly path: string;
@@ -264,7 +299,9 @@ export interface DmaLoadStep extends StepCommon {
 
 /** Writes memory into a file; without a file it is shown. */
 export interface DmaDumpStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "dma dump";
+  /** Where. */
   readonly place: Place;
   /** In bytes; to the end of the buffer if it is left out. */
   readonly length?: Expression;
@@ -274,25 +311,33 @@ export interface DmaDumpStep extends StepCommon {
 
 /** Gives memory to the device. */
 export interface DmaMapStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "dma map";
+  /** Which memory. */
   readonly buffer: BufferDeclaration;
 }
 
 /** Takes memory back. */
 export interface DmaUnmapStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "dma unmap";
+  /** Which memory. */
   readonly buffer: string;
 }
 
 /** Has the device signal vectors, or no more, or masks, unmasks or fires them. */
 export interface IrqStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "irq enable" | "irq disable" | "irq mask" | "irq unmask" | "irq trigger";
+  /** Which vectors. */
   readonly irq: IrqSelection;
 }
 
 /** Waits for interrupts. */
 export interface IrqWaitStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "irq wait";
+  /** Which vectors. */
   readonly irq: IrqSelection;
   /** So many; default 1. */
   readonly count?: Expression;
@@ -300,7 +345,9 @@ export interface IrqWaitStep extends StepCommon {
 
 /** Fails if an interrupt is there, or comes. */
 export interface IrqExpectNoneStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "irq expect none";
+  /** Which vectors. */
   readonly irq: IrqSelection;
   /** So long, in milliseconds; default 100. */
   readonly forMs?: number;
@@ -308,39 +355,51 @@ export interface IrqExpectNoneStep extends StepCommon {
 
 /** Resets the device; or gives its BARs addresses and switches it on, as firmware does. */
 export interface DeviceStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "reset" | "pci enable";
 }
 
 /** Does nothing for a while. */
 export interface SleepStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "sleep";
+  /** How long, in milliseconds. */
   readonly durationMs: number;
 }
 
 /** Shows a text. */
 export interface LogStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "log";
+  /** The text. */
   readonly message: Template;
 }
 
 /** Gives variables new values. */
 export interface SetStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "set";
+  /** Names of variables and their values, in order. */
   readonly assignments: readonly { readonly name: string; readonly value: Expression }[];
 }
 
 /** Does steps several times. */
 export interface RepeatStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "repeat";
+  /** How often. */
   readonly count: Expression;
   /** The variable that counts, from 0. */
   readonly as?: string;
+  /** The steps, in order. */
   readonly steps: readonly Step[];
 }
 
 /** Does the steps of another file. */
 export interface CallStep extends StepCommon {
+  /** The word that it begins with. */
   readonly word: "call";
+  /** The other file. */
   readonly session: Session;
   /** Variables of the other file, in place of its own values. */
   readonly arguments: readonly { readonly name: string; readonly value: Expression }[];
@@ -378,12 +437,17 @@ export type StepWord = Step["word"];
 export interface Requirements {
   /** Where it is written. */
   readonly source?: Source;
+  /** The PCI vendor id. */
   readonly vendor?: number;
+  /** The PCI device id. */
   readonly device?: number;
+  /** The PCI subsystem vendor id. */
   readonly subsystemVendor?: number;
+  /** The PCI subsystem id. */
   readonly subsystem?: number;
   /** Hexadecimal digits of the class code, from its first: "01", "0108" or "010802". */
   readonly classCode?: string;
+  /** Regions. */
   readonly regions: readonly {
     /** The region index. */
     readonly index: number;
@@ -392,6 +456,7 @@ export interface Requirements {
     /** `RegionFlags` that it has at least. */
     readonly flags: number;
   }[];
+  /** IRQ indexes. */
   readonly irqs: readonly {
     /** The IRQ index. */
     readonly index: number;
@@ -404,7 +469,9 @@ export interface Requirements {
 export interface Session {
   /** Its file, as it was called. */
   readonly file: string;
+  /** What it is called. */
   readonly title?: string;
+  /** What the device must have. */
   readonly requires: Requirements;
   /** Of registers that have names in it. */
   readonly maps: readonly RegisterMap[];
@@ -416,5 +483,6 @@ export interface Session {
   readonly buffers: readonly BufferDeclaration[];
   /** Enabled before the first step. */
   readonly interrupts: readonly IrqSelection[];
+  /** The steps, in order. */
   readonly steps: readonly Step[];
 }

@@ -10,6 +10,7 @@ import type { Step } from "./model.ts";
 
 /** A number that a step read or wrote. */
 export interface SeenValue {
+  /** The value. */
   readonly value: bigint;
   /** Bytes of the access. */
   readonly width: Width;
@@ -65,6 +66,7 @@ export interface StepResult {
   readonly number: string;
   /** Which round of all the repeats that it is in, from 0, the outermost first. */
   readonly rounds: readonly number[];
+  /** The step itself. */
   readonly step: Step;
   /** "skipped" if its `when` says so. */
   readonly status: StepStatus;

@@ -21,7 +21,11 @@ export class Variables implements Scope {
   readonly #all = new Map<string, Variable>();
   readonly #extents: ExtentOf;
 
-  /** @param extents of buffers, by name */
+  /**
+   * No variables yet.
+   *
+   * @param extents of buffers, by name
+   */
   constructor(extents: ExtentOf) {
     this.#extents = extents;
   }

@@ -1,0 +1,145 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { PLAIN } from "../../cli/style.ts";
+import { InterruptCounts, promptText } from "../../cli/shell/prompt.ts";
+import { SessionInterrupts } from "../../lib/session/interrupts.ts";
+import { startDemo } from "../_demo_process.ts";
+import { onDevice } from "../lib/session/_run.ts";
+import { assertGolden, type Outcome, runHere, temporaryFolder } from "./_cli.ts";
+
+const demo = await startDemo();
+Deno.test.afterAll(() => demo.stop());
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** Runs `vfu shell` on the demo device, with these lines on standard input. */
+async function shell(lines: string[], ...args: string[]): Promise<Outcome> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`],
+      ...["--allow-ffi", "--allow-read", "--allow-write"],
+      ...[`${ROOT}cli/main.ts`, "shell", demo.path, ...args],
+    ],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1", FORCE_COLOR: "" },
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  const written = (async () => {
+    await writer.write(new TextEncoder().encode(lines.map((line) => `${line}\n`).join("")));
+    await writer.close();
+  })().catch(() => {}); // a shell that has ended reads no more
+  const { code, stdout, stderr } = await child.output();
+  await written;
+  const decoder = new TextDecoder();
+  const out = decoder.decode(stdout).replaceAll(/ +\d+\.\d+ ms/g, "  _ ms");
+  return { code, out, err: decoder.decode(stderr) };
+}
+
+Deno.test("vfu shell does the lines of a pipe, and saves them as a session that does the same", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/typed.yaml`;
+  const { code, out, err } = await shell([
+    "# a comment, and an empty line",
+    "",
+    "bar0+8.l=0x1234",
+    "read bar0+8.l into x",
+    "dma map page iova 0x10000 size 4K",
+    "dma fill page bytes 5a",
+    "expect page bytes '5a 5a'",
+    "irq enable msix",
+    "write bar0+0x20 1",
+    "irq wait msix[1] timeout 5s",
+    'log "x is ${x:x}"',
+    "read bar0+8.w expect error EINVAL",
+    "show",
+    `save ${file}`,
+  ]);
+  assertEquals([code, err], [0, ""], out);
+  assertGolden("shell.txt", out.replaceAll(`${folder.path}/`, ""));
+  assertGolden("shell-saved.txt", await Deno.readTextFile(file));
+  const again = await runHere(["run", file, demo.path]);
+  assertEquals([again.code, again.err], [0, ""], again.out);
+});
+
+Deno.test("vfu shell ends a script at the first line that fails", async () => {
+  const { code, out, err } = await shell(["expect bar0.l 1", "log never"]);
+  assertEquals([code, err], [1, "vfu: Line 1: Expected bar0.l == 0x00000001, found 0x64756676\n"]);
+  assertEquals(out.includes("never"), false);
+});
+
+Deno.test("vfu shell ends a script at the first line that is no step, with a hint", async () => {
+  const { code, err } = await shell(["read bar0.l", "raed bar0.l", "log never"]);
+  assertEquals([code, err], [1, 'vfu: Line 2: "raed" is no step; did you mean "read"?\n']);
+});
+
+Deno.test("vfu shell --json writes an object a step", async () => {
+  const { code, out } = await shell(["read bar0.l", "quit", "log never"], "--json");
+  assertEquals(code, 0);
+  const [step, ...others] = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals([step.type, step.value, others], ["step", 0x64756676, []]);
+});
+
+Deno.test("vfu shell names registers by a map, and says so in what it saves", async () => {
+  await using folder = temporaryFolder();
+  const map = `${folder.path}/demo.yaml`;
+  await Deno.writeTextFile(
+    map,
+    "{name: demo, registers: [{name: SCRATCH, offset: 8, width: 4, fields: [{name: LOW, bits: 7:0}]}]}",
+  );
+  const file = `${folder.path}/typed.yaml`;
+  const lines = [
+    "SCRATCH=0x1200",
+    "demo.SCRATCH.LOW=0x34",
+    "expect SCRATCH 0x1234",
+    `save ${file}`,
+  ];
+  const { code, err, out } = await shell(lines, "--map", map);
+  assertEquals([code, err], [0, ""], out);
+  assertMatch(await Deno.readTextFile(file), /include: .*\.\/demo\.yaml/);
+  assertEquals((await runHere(["run", file, demo.path])).code, 0);
+});
+
+Deno.test("vfu shell help lists the words, and the arguments of one", async () => {
+  const { code, out } = await shell(["help", "help irq wait"]);
+  assertEquals(code, 0);
+  assertGolden("shell-words.txt", out);
+  const unknown = await shell(["help irq wiat"]);
+  assertStringIncludes(unknown.err, 'There is no step "irq wiat"; did you mean "irq wait"?');
+});
+
+Deno.test("vfu shell writes over no file", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/there.yaml`;
+  await Deno.writeTextFile(file, "mine");
+  const { code, err } = await shell(["reset", `save ${file}`]);
+  assertEquals(code, 1);
+  assertStringIncludes(err, "already; give another name");
+  assertEquals(await Deno.readTextFile(file), "mine");
+});
+
+Deno.test("vfu shell is wrong usage without a device", async () => {
+  const { code, err } = await runHere(["shell"]);
+  assertEquals(code, 2);
+  assertStringIncludes(err, "One of the path of a socket and '--serve <device>' is needed");
+});
+
+Deno.test("promptText() shows interrupts that came, and a connection that is gone", async () => {
+  await onDevice(async (device) => {
+    const interrupts = new SessionInterrupts(device);
+    const scope = { number: () => 0n };
+    const msix = { text: "msix", index: 2 };
+    await interrupts.act("enable", msix, scope, {});
+    const counts = new InterruptCounts(interrupts);
+    assertEquals(promptText(counts.news, true, PLAIN), "vfu> ");
+    await interrupts.act("trigger", { ...msix, first: { kind: "number", value: 1n } }, scope, {});
+    assertEquals(promptText(counts.news, true, PLAIN), "msix[1] 1 vfu> ");
+    counts.forget();
+    assertEquals(counts.news, "");
+    assertEquals(promptText("", false, PLAIN), "not connected vfu> ");
+  });
+});
+
+Deno.test("vfu shell --help is as it was", async () => {
+  assertGolden("shell-help.txt", (await runHere(["shell", "--help"])).out);
+});
