@@ -37,6 +37,8 @@ export interface SessionFile {
   readonly raw: Readonly<Record<string, unknown>>;
   /** What it includes, in order. */
   readonly includes: Included[];
+  /** Its mistakes. */
+  readonly problems: Problems;
   /** Notes a mistake at a place. */
   readonly reportAt: Report;
   /** Notes a mistake in the value at `path`. */
@@ -108,7 +110,8 @@ export class SessionFiles {
   }
 
   #parse(text: string, name: string): SessionFile | undefined {
-    const { report } = this.#problemsOf(name);
+    const problems = this.#problemsOf(name);
+    const { report } = problems;
     if (text.length > MAX_FILE_SIZE) {
       report({ line: 1, column: 1 }, `The file is larger than ${MAX_FILE_SIZE >> 20} MiB`);
       return undefined;
@@ -123,6 +126,7 @@ export class SessionFiles {
       document,
       raw: isMapping ? value as Record<string, unknown> : {},
       includes: [],
+      problems,
       reportAt: report,
       report: (path, ...what) => report(document.at(path), ...what),
       reportKey: (path, ...what) => report(document.keyAt(path), ...what),

@@ -93,6 +93,7 @@ export class SessionParser {
   }
 
   #countStep(path: Path, file: SessionFile): boolean {
+    if (file.problems.isFull) return false;
     if (++this.#stepCount <= MAX_STEPS) return true;
     file.report(path, `The session has more than ${MAX_STEPS} steps`, "let repeat do them again");
     return false;

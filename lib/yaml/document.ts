@@ -83,11 +83,16 @@ export class Problems {
 
   /** Notes one. Of many at the same place the first counts. */
   readonly report: Report = ({ line, column }, message, hint) => {
+    if (this.isFull) return;
     if (this.#all.some((each) => each.line === line && each.column === column)) return;
-    if (this.#all.length > MAX_PROBLEMS) return;
     const short = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message;
     this.#all.push({ file: this.#file, line, column, message: short, ...(hint && { hint }) });
   };
+
+  /** Whether no more are noted. */
+  get isFull(): boolean {
+    return this.#all.length > MAX_PROBLEMS;
+  }
 
   /** All of them, from the first line to the last. */
   sorted(): Problem[] {
@@ -115,7 +120,7 @@ export function parseYaml(text: string, report: Report): YamlDocument | undefine
   if (document === undefined) return undefined;
   let isUsable = true;
   for (const { code, message, pos: [start] } of [...document.errors, ...document.warnings]) {
-    const hint = message.includes("between flow") ? FLOW_HINT : HINTS[code];
+    const hint = MESSAGE_HINTS.find(([part]) => message.includes(part))?.[1] ?? HINTS[code];
     report(position(start), message.split("\n")[0]!, hint);
     isUsable &&= HARMLESS.has(code);
   }
@@ -123,8 +128,12 @@ export function parseYaml(text: string, report: Report): YamlDocument | undefine
   return new Located(document, position, report);
 }
 
-/** `[msix[0]]` and `{ CC: ${x} }` are the commonest. */
-const FLOW_HINT = "text with [ ] { } or , in it takes quotes between brackets or braces";
+/** Hints for what is told in several ways under one code. */
+const MESSAGE_HINTS: readonly (readonly [part: string, hint: string])[] = [
+  // [msix[0]] and { CC: ${x} } are the commonest.
+  ["between flow", "text with [ ] { } or , in it takes quotes between brackets or braces"],
+  ["without - indicator", "begin each item with -, and indent its keys alike"],
+];
 const HINTS: Readonly<Record<string, string>> = {
   TAB_AS_INDENT: "indent with spaces",
   MULTIPLE_DOCS: "a file is one document; leave out what follows ---",

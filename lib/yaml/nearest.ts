@@ -9,7 +9,7 @@ const MAX_LENGTH = 64;
 
 /**
  * Finds the one of `words` that differs least from `word`, or undefined if all are too different: a third of the
- * letters may be wrong, one at least. Upper and lower case are the same.
+ * letters may be wrong, one at least, but not all. Upper and lower case are the same.
  *
  * @example
  * ```ts
@@ -21,7 +21,7 @@ const MAX_LENGTH = 64;
 export function nearest(word: string, words: Iterable<string>): string | undefined {
   if (word.length > MAX_LENGTH) return undefined;
   let best: string | undefined;
-  let least = Math.max(1, Math.floor(word.length / 3)) + 1;
+  let least = Math.min(Math.max(1, Math.floor(word.length / 3)) + 1, word.length);
   for (const each of words) {
     if (Math.abs(each.length - word.length) >= least) continue;
     const distance = distanceBetween(word.toLowerCase(), each.toLowerCase());

@@ -19,4 +19,5 @@ Deno.test("nearest() finds nothing when all are too different", () => {
   assertEquals(nearest("colour", ["offset", "width"]), undefined);
   assertEquals(nearest("a".repeat(1000), ["a".repeat(1001)]), undefined);
   assertEquals(nearest("", []), undefined);
+  assertEquals([nearest("k", ["z"]), nearest("k", ["K"])], [undefined, "K"]);
 });
