@@ -3,7 +3,7 @@
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { runHere } from "./cli/_cli.ts";
+import { runServing } from "./cli/_cli.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -15,7 +15,7 @@ Deno.test("the README's session is the one in examples/sessions, and prints what
 
   const command = `vfu run --serve demo ${file}`;
   const [, shown] = new RegExp(`\\$ ${command}\n(.*?)\`\`\``, "s").exec(readme)!;
-  const { out } = await runHere(["run", "--serve", "demo", new URL(file, ROOT).pathname]);
+  const { out } = await runServing(["run", new URL(file, ROOT).pathname]);
   const plain = (text: string) =>
     text.replaceAll(/[\d.]+ ms/g, "_ ms").replaceAll(/ +_ ms/g, " _ ms")
       .replace(/^(A first session) .*/, "$1");

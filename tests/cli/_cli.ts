@@ -42,6 +42,14 @@ export async function runHere(
   return { code: await main(args, context), ...texts };
 }
 
+/** Runs a command line with `--serve demo`, and waits for the server in this process to be gone as well. */
+export async function runServing(...args: Parameters<typeof runHere>): Promise<Outcome> {
+  const [[command, ...rest], options] = args;
+  const outcome = await runHere([command!, "--serve", "demo", ...rest], options);
+  await idle();
+  return outcome;
+}
+
 /** What a process of its own is given. */
 export interface SpawnOptions {
   /** Where it runs. */

@@ -5,7 +5,14 @@ import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
 import { startDemo } from "../_demo_process.ts";
 import { testFds } from "../_fds.ts";
-import { assertGolden, type Outcome, runHere, runThere, temporaryFolder } from "./_cli.ts";
+import {
+  assertGolden,
+  type Outcome,
+  runHere,
+  runServing,
+  runThere,
+  temporaryFolder,
+} from "./_cli.ts";
 
 const demo = await startDemo();
 Deno.test.afterAll(() => demo.stop());
@@ -20,7 +27,7 @@ async function run(texts: string[], ...args: string[]): Promise<Outcome> {
     Deno.writeTextFileSync(file, text);
     return file;
   });
-  const outcome = await runHere(["run", "--serve", "demo", ...files, ...args]);
+  const outcome = await runServing(["run", ...files, ...args]);
   const shorten = (text: string) => text.replaceAll(`${folder.path}/`, "");
   return { ...outcome, out: timeless(shorten(outcome.out)), err: shorten(outcome.err) };
 }
@@ -123,7 +130,7 @@ for (const [what, text] of Object.entries(FAILURES)) {
 }
 
 Deno.test("vfu run passes the shipped session of the demo device", async () => {
-  const { code, out, err } = await runHere(["run", SESSION, "--serve", "demo"]);
+  const { code, out, err } = await runServing(["run", SESSION]);
   assertEquals([code, err], [0, ""]);
   assertGolden("run-demo.txt", timeless(out).replace(/ \/.*\/examples/, " examples"));
 });
@@ -264,7 +271,7 @@ Deno.test("vfu run needs no more permissions than the documentation asks for", a
 });
 
 Deno.test("vfu run colours what it shows", async () => {
-  const { out } = await runHere(["run", "--serve", "demo", SESSION], { style: COLOURED });
+  const { out } = await runServing(["run", SESSION], { style: COLOURED });
   assertStringIncludes(out, "\x1b[32mok  \x1b[39m");
 });
 
