@@ -12,14 +12,12 @@ import { RemoteError } from "../errors.ts";
 import type { Problem } from "../yaml/problem.ts";
 import { hex } from "../wire/hex.ts";
 import { irqName } from "../wire/irq.ts";
-import { foldConstant } from "./expression.ts";
+import { constantOf } from "./definitions.ts";
+import { EvaluationError } from "./expression.ts";
 import type { Expression, IrqSelection, Place, Session, Source, Step } from "./model.ts";
 import { findTarget } from "./target.ts";
 import { SessionMemory } from "./memory.ts";
 import { regionName } from "../wire/region.ts";
-
-/** Numbers that are known before the first step: variables that no step changes. */
-type Constants = (expression: Expression) => bigint | undefined;
 
 /**
  * Everything in a session that this device does not have: regions and capabilities, offsets outside them or at no multiple of the width,
@@ -45,19 +43,18 @@ export async function misfits(
   const visit = async (each: Session): Promise<void> => {
     if (seen.has(each)) return;
     seen.add(each);
-    const constants = constantsOf(each, each !== session);
     for (const irq of each.interrupts) {
       await checkIrq(irq, { file: each.file, line: 1, column: 1 });
     }
     for (const step of stepsIn(each.steps)) {
-      for (const place of placesOf(step)) await checkPlace(place, step.source, constants);
+      for (const place of placesOf(step)) await checkPlace(place, step.source, each);
       if ("irq" in step) await checkIrq(step.irq, step.source);
       if (step.word === "call") await visit(step.session);
     }
   };
-  const checkPlace = async (place: Place, source: Source, constants: Constants) => {
+  const checkPlace = async (place: Place, source: Source, within: Session) => {
     if (place.base.kind === "buffer" || place.base.kind === "dma") return;
-    const offset = constants(place.offset);
+    const offset = known(place.offset, within);
     if (offset === undefined) return;
     const message = await misfit(
       { ...place, offset: { kind: "number", value: offset } },
@@ -108,28 +105,14 @@ async function misfit(
   }
 }
 
-/** The constants of a session. What a caller may set is none. */
-function constantsOf(session: Session, isCalled: boolean): Constants {
-  const changing = new Set<string>();
-  for (const step of stepsIn(session.steps)) {
-    if (step.word === "read" && step.into !== undefined) changing.add(step.into);
-    else if (step.word === "repeat" && step.as !== undefined) changing.add(step.as);
-    else if (step.word === "set") step.assignments.forEach(({ name }) => changing.add(name));
-    else if (step.word === "call") step.into.forEach(({ name }) => changing.add(name));
+/** The value of an expression if it is known before the first step. A step that can't be computed fails when it is its turn. */
+function known(expression: Expression, session: Session): bigint | undefined {
+  try {
+    return constantOf(expression, session);
+  } catch (error) {
+    if (error instanceof EvaluationError) return undefined;
+    throw error;
   }
-  const values = new Map<string, bigint>();
-  const lookup = (name: string, part?: string) => part === undefined ? values.get(name) : undefined;
-  for (const { name, value } of isCalled ? [] : session.variables) {
-    const constant = changing.has(name) ? undefined : foldConstant(value, lookup);
-    if (constant !== undefined) values.set(name, constant);
-  }
-  return (expression) => {
-    try {
-      return foldConstant(expression, lookup);
-    } catch {
-      return undefined; // a step that can't be computed fails when it is its turn
-    }
-  };
 }
 
 /** Steps, and those that they repeat. */
