@@ -73,7 +73,8 @@ export class LiveSession implements AsyncDisposable {
   readonly variables: Variables;
   readonly #isBlocking: boolean;
   #wait: WaitOptions = {};
-  readonly #regions = new Map<number, Region>();
+  /** Regions and capabilities that places counted from. */
+  readonly #bases = new Map<number | string, { readonly region: Region; readonly start: number }>();
   readonly #caller: LiveSession | undefined;
 
   /** A session without memory, interrupts and variables. */
@@ -376,12 +377,13 @@ export class LiveSession implements AsyncDisposable {
     throw new RangeError(`${place.text} is no memory; write the name of a buffer, or dma+IOVA`);
   }
 
-  /** Finds a place: at once if it is in a region that is known, as it is after the first time. */
+  /** Finds a place: at once if what it counts from is known, as it is after the first time. */
   #find(place: Place): Target | Promise<Target> {
-    const { base, offset, width = DEFAULT_WIDTH } = place;
-    const region = base.kind === "region" ? this.#regions.get(base.index) : undefined;
-    if (region === undefined) return this.#findSlowly(place);
-    return { place, width, region, offset: offsetOf(place, this.evaluate(offset)) };
+    const base = this.#bases.get(baseKey(place));
+    if (base === undefined) return this.#findSlowly(place);
+    const { width = DEFAULT_WIDTH } = place;
+    const offset = base.start + offsetOf(place, this.evaluate(place.offset));
+    return { place, width, region: base.region, offset };
   }
 
   async #findSlowly(place: Place): Promise<Target> {
@@ -390,7 +392,11 @@ export class LiveSession implements AsyncDisposable {
       memory: this.memory,
       scope: this.variables,
     }, this.#wait);
-    if (place.base.kind === "region") this.#regions.set(place.base.index, target.region!);
+    const { region, offset } = target;
+    if (region !== undefined) {
+      const start = Number(offset) - Number(this.evaluate(place.offset));
+      this.#bases.set(baseKey(place), { region, start });
+    }
     return target;
   }
 
@@ -426,6 +432,12 @@ export class LiveSession implements AsyncDisposable {
   #quietly(work: Promise<unknown>): Promise<Outcome> {
     return work.then(() => NOTHING);
   }
+}
+
+/** What tells regions, by their numbers, and capabilities from one another. Memory may be unmapped, and is found each time. */
+function baseKey({ base }: Place): number | string {
+  if (base.kind === "region") return base.index;
+  return base.kind === "capability" ? `${base.name}@${base.instance}` : "";
 }
 
 function seenAt({ place: { register, field }, width }: Target, value: bigint): SeenValue {
