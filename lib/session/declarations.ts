@@ -21,13 +21,20 @@ import { BUFFER_ARGUMENTS } from "./words.ts";
 
 /** What a session declares. */
 export interface Declarations {
+  /** Variables and their first values, in the order in which they are to be calculated. */
   readonly variables: { readonly name: string; readonly value: Expression }[];
+  /** Buffers, in the order in which they are to be mapped. */
   readonly buffers: BufferDeclaration[];
 }
 
-/** The maps of a file and of those that it includes. Two of the same name are a mistake. */
-export function collectMaps(file: SessionFile): RegisterMap[] {
+/**
+ * The maps of a file and of those that it includes. Two of the same name are a mistake.
+ *
+ * @returns `isPartial` is true if something could not be read
+ */
+export function collectMaps(file: SessionFile): { maps: RegisterMap[]; isPartial: boolean } {
   const maps: RegisterMap[] = [];
+  let isPartial = false;
   const add = (map: RegisterMap, from: SessionFile, path: Path) => {
     if (maps.includes(map)) return;
     const isTaken = maps.some(({ name }) => name.toLowerCase() === map.name.toLowerCase());
@@ -37,6 +44,7 @@ export function collectMaps(file: SessionFile): RegisterMap[] {
   for (const each of withIncluded(file)) {
     for (const included of each.includes) {
       if (included.kind === "map") add(included.map, each, included.path);
+      isPartial ||= included.kind === "unreadable";
     }
     const { registers } = each.raw;
     if (registers === undefined) continue;
@@ -47,9 +55,10 @@ export function collectMaps(file: SessionFile): RegisterMap[] {
       if (typeof value !== "object" || value === null) continue; // was complained of
       const map = readMap(partOf(each.document, value, path), each.reportAt);
       if (map !== undefined) add(map, each, path);
+      isPartial ||= map === undefined;
     }
   }
-  return maps;
+  return { maps, isPartial };
 }
 
 /** A file and those that it includes, each once and after those that it includes itself. */

@@ -30,6 +30,19 @@ export interface Definitions {
   readonly buffers: Map<string, BufferDeclaration>;
   /** What the names of files are relative to; "" is the working directory. */
   readonly directory: string;
+  /** What was to be included could not be read, so that a name which is not here may be right. */
+  readonly isPartial?: boolean;
+}
+
+/** A name that is not there, in definitions that are partial: there is nothing to tell of it. */
+export class MissingName extends RangeError {
+  /** The name of the class. */
+  override readonly name = "MissingName";
+}
+
+/** That a name is not there: what to throw. */
+export function missingName({ isPartial }: Definitions, message: string): RangeError {
+  return isPartial ? new MissingName(message) : new RangeError(message);
 }
 
 /** Names of variables and buffers. */
@@ -59,6 +72,7 @@ export function newDefinitions(given: Partial<Definitions> = {}): Definitions {
     variables: given.variables ?? new Map(),
     buffers: given.buffers ?? new Map(),
     directory: given.directory ?? "",
+    ...(given.isPartial && { isPartial: true }),
   };
 }
 
@@ -132,8 +146,9 @@ function checkNames(expression: Expression, definitions: Definitions): void {
 function checkName(
   name: string,
   part: string | undefined,
-  { variables, buffers }: Definitions,
+  definitions: Definitions,
 ): void {
+  const { variables, buffers } = definitions;
   if (buffers.has(name)) {
     if (part === undefined) {
       throw new RangeError(
@@ -150,7 +165,8 @@ function checkName(
   const variable = variables.get(name);
   if (variable === undefined) {
     const names = [...variables.keys(), ...buffers.keys()];
-    throw new RangeError(
+    throw missingName(
+      definitions,
       `"${name}" is no variable; ${
         meant(name, names, "define it under variables, by set, or by into of a read before")
       }`,

@@ -5,7 +5,7 @@
  */
 
 import { dataLength, readBuffer, readData } from "./buffer.ts";
-import { constantIn, meant } from "./definitions.ts";
+import { constantIn, meant, missingName } from "./definitions.ts";
 import type {
   BufferDeclaration,
   DmaDumpStep,
@@ -135,7 +135,8 @@ function readUnmap(parts: Parts, common: StepCommon): DmaUnmapStep | undefined {
   const name = parts.optional("dma unmap", (raw) => {
     const buffers: ReadonlyMap<string, BufferDeclaration> = parts.definitions.buffers;
     if (buffers.has(String(raw))) return String(raw);
-    throw new RangeError(
+    throw missingName(
+      parts.definitions,
       `"${raw}" is no buffer; ${
         meant(String(raw), buffers.keys(), "declare it under buffers, or map it before")
       }`,

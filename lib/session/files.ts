@@ -32,6 +32,7 @@ export interface SessionFile {
   readonly name: string;
   /** Its folder. */
   readonly folder: string;
+  /** What is where in it. */
   readonly document: YamlDocument;
   /** What it says. */
   readonly raw: Readonly<Record<string, unknown>>;
@@ -55,7 +56,8 @@ export type Included =
     readonly from: SessionFile;
     readonly path: Path;
   }
-  | { readonly kind: "definitions"; readonly file: SessionFile };
+  | { readonly kind: "definitions"; readonly file: SessionFile }
+  | { readonly kind: "unreadable" };
 
 /** What is known of a file while others are read. */
 interface Visit {
@@ -186,7 +188,7 @@ export class SessionFiles {
       if (typeof target !== "string") continue; // its kind was complained of
       const path = Array.isArray(include) ? ["include", i] : ["include"];
       const included = await this.#includeOne(file, path, target, chain);
-      if (included !== undefined) file.includes.push(included);
+      file.includes.push(included ?? { kind: "unreadable" });
     }
   }
 

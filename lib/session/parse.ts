@@ -50,7 +50,7 @@ export class SessionParser {
     const { raw } = file;
     const steps = Array.isArray(raw["steps"]) ? raw["steps"] : [];
     const parameters = this.#files.parametersOf(file.name);
-    const shared = newDefinitions({ maps: collectMaps(file) });
+    const shared = newDefinitions(collectMaps(file));
     const readingOf = (each: SessionFile) => this.#reading(each, shared);
     const declarations = collectDeclarations(file, {
       changed: new Set([...parameters, ...allNamesDefinedBy(steps)]),

@@ -11,7 +11,7 @@ import type { Register } from "../registers/map.ts";
 import type { Width } from "../region.ts";
 import { hex } from "../wire/hex.ts";
 import { PciRegion, regionIndex } from "../wire/region.ts";
-import { BASE_NAMES, constantIn, type Definitions, meant } from "./definitions.ts";
+import { BASE_NAMES, constantIn, type Definitions, meant, missingName } from "./definitions.ts";
 import { binary, number } from "./expression.ts";
 import { Marked, TERM } from "./marks.ts";
 import type { Expression, Place, PlaceBase } from "./model.ts";
@@ -174,14 +174,16 @@ function addressPlace(
   return { text, base, offset: at, ...(width !== undefined && { width }) };
 }
 
-function unknownBase(name: string, { maps, buffers }: Definitions): RangeError {
+function unknownBase(name: string, definitions: Definitions): RangeError {
+  const { maps, buffers } = definitions;
   const words = [
     ...buffers.keys(),
     ...BASE_NAMES,
     ...maps.map((map) => map.name),
     ...maps.flatMap((map) => map.registers.map((register) => register.name)),
   ];
-  return new RangeError(
+  return missingName(
+    definitions,
     `"${name}" is no region, capability, register or buffer; ${meant(name, words, HOW)}`,
   );
 }

@@ -6,7 +6,7 @@
 
 import { parseDuration } from "../duration.ts";
 import type { Path } from "../yaml/document.ts";
-import type { Definitions } from "./definitions.ts";
+import { type Definitions, MissingName } from "./definitions.ts";
 import { EvaluationError } from "./expression.ts";
 import { inline } from "./inline.ts";
 import type { Expression, Session, Source } from "./model.ts";
@@ -36,7 +36,9 @@ export class Parts {
   isGood = true;
   /** Where the step is. */
   readonly path: Path;
+  /** The arguments as they are written, by their keys. */
   readonly raw: Readonly<Record<string, unknown>>;
+  /** What they are read with. */
   readonly reading: Reading;
 
   /** Those of `raw`. */
@@ -92,6 +94,7 @@ export class Parts {
     } catch (error) {
       if (!isMistake(error)) throw error;
       this.isGood = false;
+      if (error instanceof MissingName) return undefined;
       const path = [...this.path, ...keys];
       if (isKey) this.reading.reportKey(path, error.message);
       else this.reading.report(path, error.message);
