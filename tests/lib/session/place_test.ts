@@ -1,23 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { loadRegisterMap } from "../../../lib/registers/mod.ts";
-import { newDefinitions } from "../../../lib/session/definitions.ts";
 import { evaluate } from "../../../lib/session/expression.ts";
 import { parseIrqSelection } from "../../../lib/session/irq_selection.ts";
 import { parseMemoryPlace, parsePlace, withWidth } from "../../../lib/session/place.ts";
 import { parseValue } from "../../../lib/session/value.ts";
+import { someDefinitions } from "./_definitions.ts";
 
-const definitions = newDefinitions({
-  maps: [await loadRegisterMap("nvme"), await loadRegisterMap("pci")],
-  variables: new Map([["tail", { registers: [] }], ["k", { registers: [], constant: 3n }]]),
-  buffers: new Map([["queue", {
-    source: { file: "t", line: 1, column: 1 },
-    name: "queue",
-    iova: { kind: "number", value: 0x10_0000n },
-    size: { kind: "number", value: 0x1000n },
-    access: "rw",
-    share: "memfd",
-  }]]),
-});
+const definitions = someDefinitions();
 const scope = { number: (name: string) => name === "k" ? 3n : 7n };
 
 /** A place as [base, offset, width, register, field], with `tail` 7 and `k` 3. */
