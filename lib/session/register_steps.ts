@@ -59,9 +59,7 @@ function register(word: string, parts: Parts): Place | undefined {
 function entries(word: string, parts: Parts): [place: string, value: unknown][] | undefined {
   const raw = parts.raw[word];
   if (typeof raw !== "object" || raw === null) return undefined;
-  const all = Object.entries(raw);
-  if (all.length === 0) parts.fail([word], `"${word}" has no place`);
-  return all;
+  return Object.entries(raw);
 }
 
 /** Reads the place and the value of an entry of such a mapping. */

@@ -13,6 +13,7 @@ import {
   namesDefinedBy,
   setBy,
 } from "./definitions.ts";
+import { inline } from "./inline.ts";
 import type {
   CallStep,
   DeviceStep,
@@ -132,9 +133,9 @@ function readCall(parts: Parts, common: StepCommon): CallStep | undefined {
   });
   const into = results.flatMap(([name, from]) => {
     const isName = parts.attempt(["into", name], () => checkVariable(name, parts), true);
-    if (session) parts.attempt(["into", name], () => checkResult(String(from), session));
+    parts.attempt(["into", name], () => checkResult(from, session));
     if (isName !== undefined) defineVariable(definitions, name, { isOpaque: true });
-    return isName === undefined ? [] : [{ name, from: String(from) }];
+    return isName === undefined || typeof from !== "string" ? [] : [{ name, from }];
   });
   if (session === undefined) return undefined;
   return { word: "call", ...common, session, arguments: given, into };
@@ -148,7 +149,9 @@ function checkArgument(name: string, { file, variables }: Session): void {
 }
 
 /** Variables of another session can be asked for that it declares, or that its steps set. */
-function checkResult(name: string, session: Session): void {
+function checkResult(name: unknown, session: Session | undefined): void {
+  if (typeof name !== "string") throw new SyntaxError(`${inline(name)} is no name of a variable`);
+  if (session === undefined) return; // that it can't be read was told of
   const names = [...session.variables.map((each) => each.name), ...setBy(session.steps)];
   if (names.includes(name)) return;
   throw new RangeError(

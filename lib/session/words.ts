@@ -22,6 +22,9 @@ const isMapping = (value: unknown): boolean =>
 const isNumber = (value: unknown): boolean => typeof value === "bigint" || isText(value);
 const isScalar = (value: unknown): boolean => value !== null && typeof value !== "object";
 const isValue = (value: unknown): boolean => isNumber(value) || isMapping(value);
+const isTextOrSome = (value: unknown): boolean =>
+  isText(value) || (isMapping(value) && Object.keys(value as object).length > 0);
+const isOneOf = (...words: unknown[]) => (value: unknown): boolean => words.includes(value);
 const oneOrSeveral = (is: (value: unknown) => boolean) => (value: unknown): boolean =>
   Array.isArray(value) ? value.length > 0 && value.every(is) : is(value);
 
@@ -48,12 +51,12 @@ export const KINDS = {
   memory: kind("a buffer, or dma+IOVA", isText, TEXT),
   placeOrValues: kind(
     "a place, or a mapping of places to values",
-    (value) => isText(value) || isMapping(value),
+    isTextOrSome,
     { type: ["string", "object"], minProperties: 1 },
   ),
   nameOrValues: kind(
     "the name of a variable, or a mapping of names to values",
-    (value) => isText(value) || isMapping(value),
+    isTextOrSome,
     { type: ["string", "object"], minProperties: 1 },
   ),
   name: kind("a name of letters, digits and _", isText, {
@@ -88,10 +91,10 @@ export const KINDS = {
   arguments: kind("a mapping of variables there to values", isMapping, MAPPING),
   results: kind("a mapping of variables here to variables there", isMapping, MAPPING),
   nothing: kind("nothing: it takes none", (value) => value === null, { type: "null" }),
-  access: kind("an access: rw, ro or wo", (value) => /^(rw|ro|wo)$/.test(String(value)), {
+  access: kind("an access: rw, ro or wo", isOneOf("rw", "ro", "wo"), {
     enum: ["rw", "ro", "wo"],
   }),
-  share: kind("memfd or message", (value) => /^(memfd|message)$/.test(String(value)), {
+  share: kind("memfd or message", isOneOf("memfd", "message"), {
     enum: ["memfd", "message"],
   }),
   data: kind("data: a mapping with bytes, text, file, u8, u16, u32 or u64", isMapping, MAPPING),
