@@ -97,7 +97,7 @@ export {
 export type { DmaOptions } from "./lib/server/dma.ts";
 export { MemoryRegion } from "./lib/server/region.ts";
 export { type Lack, lacks } from "./lib/session/lacks.ts";
-export type { Definitions, VariableFacts } from "./lib/session/definitions.ts";
+export type { Definitions, VariableFacts } from "./lib/session/file/definitions.ts";
 export { EvaluationError, type Scope } from "./lib/session/expression.ts";
 export { misfits } from "./lib/session/fit.ts";
 export {
@@ -111,14 +111,14 @@ export {
   type ValueInput,
 } from "./lib/session/interactive.ts";
 export { type IrqAction, SessionInterrupts } from "./lib/session/interrupts.ts";
-export { sessionJsonSchema } from "./lib/session/json_schema.ts";
+export { sessionJsonSchema } from "./lib/session/file/json_schema.ts";
 export { type LiveOptions, LiveSession, type SingleStep } from "./lib/session/live.ts";
 export {
   loadSession,
   type ParsedSession,
   parseSession,
   type SessionOptions,
-} from "./lib/session/load.ts";
+} from "./lib/session/file/load.ts";
 export { SessionMemory } from "./lib/session/memory.ts";
 export type * from "./lib/session/model.ts";
 export {

@@ -6,7 +6,7 @@
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/device.ts";
-import type { loadSession } from "../../lib/session/load.ts";
+import type { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
 import { readSize } from "../../lib/size.ts";
 import type { Problem } from "../../lib/yaml/problem.ts";
@@ -141,7 +141,7 @@ async function loadAll(
   { set = [], check, json }: RunOptions,
 ): Promise<Session[]> {
   const [{ loadSession }, { FileProblems, problemText }] = await Promise.all([
-    import("../../lib/session/load.ts"),
+    import("../../lib/session/file/load.ts"),
     import("../../lib/yaml/problem.ts"),
   ]);
   const sessions: Session[] = [];

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { COMMON_ARGUMENTS, WORDS } from "../../lib/session/words.ts";
+import { COMMON_ARGUMENTS, WORDS } from "../../lib/session/file/words.ts";
 import { nearest } from "../../lib/yaml/nearest.ts";
 import type { Output } from "../context.ts";
 import { tableLines } from "../table.ts";

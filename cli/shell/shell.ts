@@ -7,8 +7,8 @@
 import type { Device } from "../../lib/device.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import { InteractiveSession, type RawStep } from "../../lib/session/interactive.ts";
-import { completions, parseLine } from "../../lib/session/line.ts";
-import { sessionYaml } from "../../lib/session/save.ts";
+import { completions, parseLine } from "../../lib/session/file/line.ts";
+import { sessionYaml } from "../../lib/session/file/save.ts";
 import { type Context, onAbort } from "../context.ts";
 import { failureLines } from "../failure.ts";
 import { jsonReporter } from "../run/json.ts";

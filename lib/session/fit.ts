@@ -12,7 +12,7 @@ import { RemoteError } from "../errors.ts";
 import type { Problem } from "../yaml/problem.ts";
 import { hex } from "../wire/hex.ts";
 import { irqName } from "../wire/irq.ts";
-import { constantOf } from "./definitions.ts";
+import { constantOf } from "./file/definitions.ts";
 import { EvaluationError } from "./expression.ts";
 import type { Expression, IrqSelection, Place, Session, Source, Step } from "./model.ts";
 import { findTarget } from "./target.ts";

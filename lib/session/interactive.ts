@@ -6,8 +6,8 @@
 
 import type { Device, WaitOptions } from "../device.ts";
 import { fieldMask, type RegisterMap } from "../registers/map.ts";
-import { type Definitions, newDefinitions } from "./definitions.ts";
-import { parseLine, parseStep } from "./line.ts";
+import { type Definitions, newDefinitions } from "./file/definitions.ts";
+import { parseLine, parseStep } from "./file/line.ts";
 import { type LiveOptions, LiveSession } from "./live.ts";
 import type { Step } from "./model.ts";
 import type { Outcome, StepResult } from "./outcome.ts";

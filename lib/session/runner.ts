@@ -57,7 +57,7 @@ const TURN_MS = 50;
  * import { connect } from "../client.ts";
  * import { DemoDevice } from "../devices/demo.ts";
  * import { Server } from "../server/server.ts";
- * import { parseSession } from "./load.ts";
+ * import { parseSession } from "./file/load.ts";
  * import { runSession } from "./runner.ts";
  *
  * const path = Deno.makeTempDirSync() + "/demo.sock";

@@ -3,7 +3,7 @@
  */
 
 import { loadRegisterMap } from "../../../lib/registers/mod.ts";
-import { type Definitions, newDefinitions } from "../../../lib/session/definitions.ts";
+import { type Definitions, newDefinitions } from "../../../lib/session/file/definitions.ts";
 
 const maps = [await loadRegisterMap("nvme"), await loadRegisterMap("pci")];
 

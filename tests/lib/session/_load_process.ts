@@ -2,7 +2,7 @@
  * Loads a session in a process of its own, and prints the first mistake and the most memory that it took, in MiB.
  */
 
-import { loadSession } from "../../../lib/session/load.ts";
+import { loadSession } from "../../../lib/session/file/load.ts";
 import { FileProblems, problemText } from "../../../lib/yaml/problem.ts";
 
 const [file] = Deno.args;

@@ -7,7 +7,7 @@ import type { Device } from "../../../lib/device.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import type { ServedDevice } from "../../../lib/server/device.ts";
 import { embed } from "../../../lib/server/embedded.ts";
-import { parseSession } from "../../../lib/session/load.ts";
+import { parseSession } from "../../../lib/session/file/load.ts";
 import type { Session } from "../../../lib/session/model.ts";
 import type { StepResult } from "../../../lib/session/outcome.ts";
 import { type RunOptions, runSession } from "../../../lib/session/runner.ts";

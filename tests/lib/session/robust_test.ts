@@ -1,15 +1,15 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { parseFlow } from "../../../lib/session/flow.ts";
-import { parseLine } from "../../../lib/session/line.ts";
-import { parseSession } from "../../../lib/session/load.ts";
-import { sessionYaml } from "../../../lib/session/save.ts";
+import { parseFlow } from "../../../lib/session/file/flow.ts";
+import { parseLine } from "../../../lib/session/file/line.ts";
+import { parseSession } from "../../../lib/session/file/load.ts";
+import { sessionYaml } from "../../../lib/session/file/save.ts";
 import {
   BUFFER_ARGUMENTS,
   COMMON_ARGUMENTS,
   STEP_WORDS,
   WORDS,
-} from "../../../lib/session/words.ts";
+} from "../../../lib/session/file/words.ts";
 import { someDefinitions } from "./_definitions.ts";
 
 /** What a hand or a machine may write anywhere. */

@@ -4,15 +4,15 @@
  * @module
  */
 
-import { readMap } from "../registers/parse.ts";
-import type { RegisterMap } from "../registers/map.ts";
-import { hex } from "../wire/hex.ts";
-import { partOf, type Path } from "../yaml/document.ts";
+import { readMap } from "../../registers/parse.ts";
+import type { RegisterMap } from "../../registers/map.ts";
+import { hex } from "../../wire/hex.ts";
+import { partOf, type Path } from "../../yaml/document.ts";
 import { readBuffer } from "./buffer.ts";
 import { constantIn, type Definitions, NAME } from "./definitions.ts";
-import { number } from "./expression.ts";
+import { number } from "../expression.ts";
 import type { SessionFile } from "./files.ts";
-import type { BufferDeclaration, Expression } from "./model.ts";
+import type { BufferDeclaration, Expression } from "../model.ts";
 import { takenBy } from "./place.ts";
 import { Parts, type Reading } from "./reading.ts";
 import { checkArguments } from "./step_form.ts";

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { parseFieldValue } from "../registers/lookup.ts";
-import { fieldMask, type Register, type RegisterField } from "../registers/map.ts";
-import { readSize } from "../size.ts";
-import { hex } from "../wire/hex.ts";
+import { parseFieldValue } from "../../registers/lookup.ts";
+import { fieldMask, type Register, type RegisterField } from "../../registers/map.ts";
+import { readSize } from "../../size.ts";
+import { hex } from "../../wire/hex.ts";
 import { constantIn, type Definitions, meant, readExpression } from "./definitions.ts";
-import { binary, number } from "./expression.ts";
+import { binary, number } from "../expression.ts";
 import { inline } from "./inline.ts";
-import type { Expression, Place, Value } from "./model.ts";
+import type { Expression, Place, Value } from "../model.ts";
 
 const HOW = "write it as 26, 0x1a, 0b11010, 4K or ${EXPRESSION}";
 

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { errnoCode, errnoName } from "../../ffi/errno.ts";
+import { errnoCode, errnoName } from "../../../ffi/errno.ts";
 import { meant } from "./definitions.ts";
 import { inline } from "./inline.ts";
-import type { StepCommon, StepWord } from "./model.ts";
+import type { StepCommon, StepWord } from "../model.ts";
 import type { Parts } from "./reading.ts";
 import { COMMON_ARGUMENTS, WORDS } from "./words.ts";
 

@@ -4,12 +4,12 @@
  * @module
  */
 
-import { parseDuration } from "../duration.ts";
-import type { Path } from "../yaml/document.ts";
+import { parseDuration } from "../../duration.ts";
+import type { Path } from "../../yaml/document.ts";
 import { type Definitions, MissingName } from "./definitions.ts";
-import { EvaluationError } from "./expression.ts";
+import { EvaluationError } from "../expression.ts";
 import { inline } from "./inline.ts";
-import type { Expression, Session, Source } from "./model.ts";
+import type { Expression, Session, Source } from "../model.ts";
 import { parseNumber } from "./value.ts";
 
 /** Where steps come from, and where mistakes go. */

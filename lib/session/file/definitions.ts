@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Register, RegisterMap } from "../registers/map.ts";
-import { PciRegion } from "../wire/region.ts";
-import { nearest } from "../yaml/nearest.ts";
-import { foldConstant, namesIn, parseExpression } from "./expression.ts";
-import type { BufferDeclaration, Expression, Session, Step, Template } from "./model.ts";
+import type { Register, RegisterMap } from "../../registers/map.ts";
+import { PciRegion } from "../../wire/region.ts";
+import { nearest } from "../../yaml/nearest.ts";
+import { foldConstant, namesIn, parseExpression } from "../expression.ts";
+import type { BufferDeclaration, Expression, Session, Step, Template } from "../model.ts";
 
 /** What is known of a variable before anything runs. */
 export interface VariableFacts {

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { CAPABILITY_NAMES, EXTENDED_CAPABILITY_NAMES } from "../pci/names.ts";
-import { lookupRegister } from "../registers/lookup.ts";
+import { CAPABILITY_NAMES, EXTENDED_CAPABILITY_NAMES } from "../../pci/names.ts";
+import { lookupRegister } from "../../registers/lookup.ts";
 import { BASE_NAMES, BUFFER_PARTS, type Definitions } from "./definitions.ts";
 import { IRQ_NAMES } from "./irq_selection.ts";
 import {

@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Width } from "../region.ts";
+import type { Width } from "../../region.ts";
 import { checkTemplate, type Definitions } from "./definitions.ts";
-import type { Data } from "./model.ts";
+import type { Data } from "../model.ts";
 import { resolvePath } from "./path.ts";
-import { parseTemplate } from "./template.ts";
+import { parseTemplate } from "../template.ts";
 import { parseValue } from "./value.ts";
 
 /** Bytes that a session has in hexadecimal digits, each time. */

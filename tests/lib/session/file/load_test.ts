@@ -1,10 +1,14 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { FileProblems, problemText } from "../../../lib/yaml/problem.ts";
-import { constantOf } from "../../../lib/session/definitions.ts";
-import { loadSession, parseSession, type SessionOptions } from "../../../lib/session/load.ts";
-import type { Session, Step } from "../../../lib/session/model.ts";
+import { FileProblems, problemText } from "../../../../lib/yaml/problem.ts";
+import { constantOf } from "../../../../lib/session/file/definitions.ts";
+import {
+  loadSession,
+  parseSession,
+  type SessionOptions,
+} from "../../../../lib/session/file/load.ts";
+import type { Session, Step } from "../../../../lib/session/model.ts";
 
-const GOLDEN = new URL("./golden/", import.meta.url).pathname;
+const GOLDEN = new URL("../golden/", import.meta.url).pathname;
 
 /** Reads files of a session from here. */
 function from(files: Readonly<Record<string, string>>): SessionOptions {

@@ -20,7 +20,7 @@ import type {
   StepCommon,
   Value,
   WriteStep,
-} from "./model.ts";
+} from "../model.ts";
 import { checkExtent, parsePlace, withWidth } from "./place.ts";
 import type { Parts } from "./reading.ts";
 import { parseValue } from "./value.ts";

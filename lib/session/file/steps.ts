@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Path } from "../yaml/document.ts";
+import type { Path } from "../../yaml/document.ts";
 import { defineVariable, namesDefinedBy } from "./definitions.ts";
 import { readDmaStep } from "./dma_steps.ts";
 import { readIrqStep } from "./irq_steps.ts";
-import type { Step, StepCommon, StepWord } from "./model.ts";
+import type { Step, StepCommon, StepWord } from "../model.ts";
 import type { Parts, Reading } from "./reading.ts";
 import { readRegisterSteps } from "./register_steps.ts";
 import { readSessionStep } from "./session_steps.ts";

@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { Path } from "../yaml/document.ts";
+import type { Path } from "../../yaml/document.ts";
 import { type Definitions, meant } from "./definitions.ts";
 import { parseFlow, plainValue, unquote } from "./flow.ts";
-import type { Source, Step, StepWord } from "./model.ts";
+import type { Source, Step, StepWord } from "../model.ts";
 import type { Reading } from "./reading.ts";
 import { readStep } from "./steps.ts";
 import { type Argument, COMMON_ARGUMENTS, type KindName, STEP_WORDS, WORDS } from "./words.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { StepWord } from "./model.ts";
+import type { StepWord } from "../model.ts";
 
 /** What may be written for an argument. */
 export interface Kind {

@@ -4,15 +4,15 @@
  * @module
  */
 
-import { hex } from "../wire/hex.ts";
-import { RegionFlags, regionIndex } from "../wire/region.ts";
-import { partOf, type Path } from "../yaml/document.ts";
-import { validate } from "../yaml/validate.ts";
-import { readSize } from "../size.ts";
+import { hex } from "../../wire/hex.ts";
+import { RegionFlags, regionIndex } from "../../wire/region.ts";
+import { partOf, type Path } from "../../yaml/document.ts";
+import { validate } from "../../yaml/validate.ts";
+import { readSize } from "../../size.ts";
 import { BASE_NAMES, meant } from "./definitions.ts";
 import type { SessionFile } from "./files.ts";
 import { parseIrqIndex } from "./irq_selection.ts";
-import type { Requirements } from "./model.ts";
+import type { Requirements } from "../model.ts";
 import { isMistake } from "./reading.ts";
 import { regionSchema } from "./schema.ts";
 

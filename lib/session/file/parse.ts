@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { Path } from "../yaml/document.ts";
+import type { Path } from "../../yaml/document.ts";
 import { collectDeclarations, collectMaps } from "./declarations.ts";
 import { type Definitions, meant, namesDefinedBy, newDefinitions } from "./definitions.ts";
 import { type SessionFile, SessionFiles } from "./files.ts";
 import { parseIrqSelection } from "./irq_selection.ts";
 import type { ParsedSession } from "./load.ts";
-import type { IrqSelection, Session } from "./model.ts";
+import type { IrqSelection, Session } from "../model.ts";
 import { Parts, type Reading } from "./reading.ts";
 import { readRequirements } from "./requirements.ts";
 import { readSteps } from "./steps.ts";

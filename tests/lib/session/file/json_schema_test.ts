@@ -1,13 +1,13 @@
 import { assertEquals } from "@std/assert";
-import { registerMapJsonSchema } from "../../../lib/registers/mod.ts";
-import { sessionJsonSchema } from "../../../lib/session/json_schema.ts";
-import { STEP_WORDS } from "../../../lib/session/words.ts";
+import { registerMapJsonSchema } from "../../../../lib/registers/mod.ts";
+import { sessionJsonSchema } from "../../../../lib/session/file/json_schema.ts";
+import { STEP_WORDS } from "../../../../lib/session/file/words.ts";
 
-const LIB = new URL("../../../lib/", import.meta.url);
+const LIB = new URL("../../../../lib/", import.meta.url);
 
 for (
   const [path, make] of [
-    ["session/session.schema.json", sessionJsonSchema],
+    ["session/file/session.schema.json", sessionJsonSchema],
     ["registers/map.schema.json", registerMapJsonSchema],
   ] as const
 ) {

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { readSize } from "../size.ts";
+import { readSize } from "../../size.ts";
 import { type Definitions, readExpression } from "./definitions.ts";
-import { number } from "./expression.ts";
-import type { Expression } from "./model.ts";
+import { number } from "../expression.ts";
+import type { Expression } from "../model.ts";
 
 /** What stands for an expression while the rest is taken apart. */
 const MARK = "\u{1}";

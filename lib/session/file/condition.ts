@@ -4,13 +4,13 @@
  * @module
  */
 
-import { hex } from "../wire/hex.ts";
+import { hex } from "../../wire/hex.ts";
 import { checkTemplate, constantIn } from "./definitions.ts";
 import { parseBytes } from "./data.ts";
-import type { Condition, Expression, Value } from "./model.ts";
+import type { Condition, Expression, Value } from "../model.ts";
 import { checkExtent, parsePlace } from "./place.ts";
 import type { Parts } from "./reading.ts";
-import { parseTemplate } from "./template.ts";
+import { parseTemplate } from "../template.ts";
 import { parseNumber, parseValue, type Target } from "./value.ts";
 
 /** The arguments that are about a value. */

@@ -17,7 +17,7 @@ import type {
   Expression,
   Place,
   StepCommon,
-} from "./model.ts";
+} from "../model.ts";
 import { resolvePath } from "./path.ts";
 import { checkExtent, parseMemoryPlace, takenBy } from "./place.ts";
 import type { Parts } from "./reading.ts";

@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { DmaAccess } from "../dma.ts";
-import { hex } from "../wire/hex.ts";
+import type { DmaAccess } from "../../dma.ts";
+import { hex } from "../../wire/hex.ts";
 import { constantIn } from "./definitions.ts";
 import { parseData } from "./data.ts";
-import type { BufferDeclaration, Data, Expression } from "./model.ts";
+import type { BufferDeclaration, Data, Expression } from "../model.ts";
 import type { Parts } from "./reading.ts";
 import { DATA_KEYS } from "./words.ts";
 

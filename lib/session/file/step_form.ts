@@ -6,9 +6,9 @@
 
 import { meant } from "./definitions.ts";
 import { inline } from "./inline.ts";
-import type { StepWord } from "./model.ts";
+import type { StepWord } from "../model.ts";
 import { Parts, type Reading } from "./reading.ts";
-import type { Path } from "../yaml/document.ts";
+import type { Path } from "../../yaml/document.ts";
 import { type Arguments, COMMON_ARGUMENTS, isStepWord, KINDS, STEP_WORDS, WORDS } from "./words.ts";
 
 /**

@@ -4,19 +4,19 @@
  * @module
  */
 
-import { loadRegisterMap, SHIPPED_MAPS } from "../registers/load.ts";
-import type { RegisterMap } from "../registers/map.ts";
-import { readMap } from "../registers/parse.ts";
+import { loadRegisterMap, SHIPPED_MAPS } from "../../registers/load.ts";
+import type { RegisterMap } from "../../registers/map.ts";
+import { readMap } from "../../registers/parse.ts";
 import {
   parseYaml,
   type Path,
   Problems,
   type Report,
   type YamlDocument,
-} from "../yaml/document.ts";
-import { FileProblems, type Problem } from "../yaml/problem.ts";
-import { MAX_FILE_SIZE } from "../yaml/text.ts";
-import { validate } from "../yaml/validate.ts";
+} from "../../yaml/document.ts";
+import { FileProblems, type Problem } from "../../yaml/problem.ts";
+import { MAX_FILE_SIZE } from "../../yaml/text.ts";
+import { validate } from "../../yaml/validate.ts";
 import { meant } from "./definitions.ts";
 import { folderOf, resolvePath } from "./path.ts";
 import { definitionsSchema, sessionSchema } from "./schema.ts";

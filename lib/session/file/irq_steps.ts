@@ -5,7 +5,7 @@
  */
 
 import { parseIrqSelection } from "./irq_selection.ts";
-import type { IrqExpectNoneStep, IrqStep, IrqWaitStep, StepCommon } from "./model.ts";
+import type { IrqExpectNoneStep, IrqStep, IrqWaitStep, StepCommon } from "../model.ts";
 import type { Parts } from "./reading.ts";
 
 type AnyIrqStep = IrqStep | IrqWaitStep | IrqExpectNoneStep;

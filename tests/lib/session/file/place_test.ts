@@ -1,9 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { evaluate } from "../../../lib/session/expression.ts";
-import { parseIrqSelection } from "../../../lib/session/irq_selection.ts";
-import { parseMemoryPlace, parsePlace, withWidth } from "../../../lib/session/place.ts";
-import { parseValue } from "../../../lib/session/value.ts";
-import { someDefinitions } from "./_definitions.ts";
+import { evaluate } from "../../../../lib/session/expression.ts";
+import { parseIrqSelection } from "../../../../lib/session/file/irq_selection.ts";
+import { parseMemoryPlace, parsePlace, withWidth } from "../../../../lib/session/file/place.ts";
+import { parseValue } from "../../../../lib/session/file/value.ts";
+import { someDefinitions } from "../_definitions.ts";
 
 const definitions = someDefinitions();
 const scope = { number: (name: string) => name === "k" ? 3n : 7n };

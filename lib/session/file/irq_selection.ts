@@ -4,10 +4,10 @@
  * @module
  */
 
-import { irqIndex, PciIrq } from "../wire/irq.ts";
+import { irqIndex, PciIrq } from "../../wire/irq.ts";
 import { constantIn, type Definitions, meant } from "./definitions.ts";
 import { Marked, TERM } from "./marks.ts";
-import type { IrqSelection } from "./model.ts";
+import type { IrqSelection } from "../model.ts";
 
 /** The IRQ indexes that have names. */
 export const IRQ_NAMES: readonly string[] = Object.keys(PciIrq).map((name) => name.toLowerCase());

@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { registerMapSchema } from "../registers/schema.ts";
+import { registerMapSchema } from "../../registers/schema.ts";
 import { IRQ_NAMES } from "./irq_selection.ts";
 import {
   type Arguments,

@@ -20,7 +20,7 @@ export async function sessionJsonSchema(): Promise<Record<string, unknown>> {
   const [{ toJsonSchema }, { registerMapJsonSchema }, schemas, { STEP_WORDS, WORDS }] =
     await Promise.all([
       import("@valibot/to-json-schema"),
-      import("../registers/json_schema.ts"),
+      import("../../registers/json_schema.ts"),
       import("./schema.ts"),
       import("./words.ts"),
     ]);

@@ -6,9 +6,9 @@
  * @module
  */
 
-import { FileProblems, type Problem } from "../yaml/problem.ts";
-import { readText } from "../yaml/text.ts";
-import type { Session } from "./model.ts";
+import { FileProblems, type Problem } from "../../yaml/problem.ts";
+import { readText } from "../../yaml/text.ts";
+import type { Session } from "../model.ts";
 
 /** How to read a session. */
 export interface SessionOptions {

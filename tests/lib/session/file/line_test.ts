@@ -1,11 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { completions, parseLine, tokenizeLine } from "../../../lib/session/line.ts";
-import { parseSession } from "../../../lib/session/load.ts";
-import type { Step } from "../../../lib/session/model.ts";
-import { sessionYaml } from "../../../lib/session/save.ts";
-import { problemText } from "../../../lib/yaml/problem.ts";
-import { someDefinitions } from "./_definitions.ts";
+import { completions, parseLine, tokenizeLine } from "../../../../lib/session/file/line.ts";
+import { parseSession } from "../../../../lib/session/file/load.ts";
+import type { Step } from "../../../../lib/session/model.ts";
+import { sessionYaml } from "../../../../lib/session/file/save.ts";
+import { problemText } from "../../../../lib/yaml/problem.ts";
+import { someDefinitions } from "../_definitions.ts";
 
 /** What a line is as in a file. */
 function raw(line: string): Record<string, unknown> {

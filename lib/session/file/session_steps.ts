@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Path } from "../yaml/document.ts";
+import type { Path } from "../../yaml/document.ts";
 import {
   checkTemplate,
   constantIn,
@@ -24,10 +24,10 @@ import type {
   SleepStep,
   Step,
   StepCommon,
-} from "./model.ts";
+} from "../model.ts";
 import type { Parts } from "./reading.ts";
 import { checkVariable, readName } from "./register_steps.ts";
-import { parseTemplate } from "./template.ts";
+import { parseTemplate } from "../template.ts";
 import { parseNumber } from "./value.ts";
 
 /** How often steps are repeated at most: a day of register reads. */

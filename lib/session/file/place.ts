@@ -4,17 +4,17 @@
  * @module
  */
 
-import { type Address, parseAddress } from "../address.ts";
-import { capabilityKey, findRegister } from "../pci/names.ts";
-import { lookupRegister } from "../registers/lookup.ts";
-import type { Register } from "../registers/map.ts";
-import type { Width } from "../region.ts";
-import { hex } from "../wire/hex.ts";
-import { PciRegion, regionIndex } from "../wire/region.ts";
+import { type Address, parseAddress } from "../../address.ts";
+import { capabilityKey, findRegister } from "../../pci/names.ts";
+import { lookupRegister } from "../../registers/lookup.ts";
+import type { Register } from "../../registers/map.ts";
+import type { Width } from "../../region.ts";
+import { hex } from "../../wire/hex.ts";
+import { PciRegion, regionIndex } from "../../wire/region.ts";
 import { BASE_NAMES, constantIn, type Definitions, meant, missingName } from "./definitions.ts";
-import { binary, number } from "./expression.ts";
+import { binary, number } from "../expression.ts";
 import { Marked, TERM } from "./marks.ts";
-import type { Expression, Place, PlaceBase } from "./model.ts";
+import type { Expression, Place, PlaceBase } from "../model.ts";
 
 const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };
 /** Bytes of configuration space. */
