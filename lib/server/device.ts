@@ -157,30 +157,51 @@ export interface DeviceBus {
   readonly irqs: DeviceIrqs;
 }
 
-/** Takes the state of a device that was saved elsewhere. */
+/** Takes the state of a device that was saved elsewhere. `StateReader` checks a stream and keeps it until all of it has come. */
 export interface MigrationSink {
-  /** Takes the next bytes of the stream. They hold until the hook is done. */
+  /**
+   * Takes the next bytes of the stream, cut anywhere. They hold until the hook is done.
+   *
+   * @throws to refuse: nothing more is taken, `abort` is called, and the device keeps the state that it had
+   */
   write(data: Uint8Array): void | Promise<void>;
   /**
-   * All of the stream has come: checks it as a whole, and only then puts the device into that state.
+   * All of the stream has come: checks it as a whole, and only then puts the device into that state. Not called if nothing has come.
    *
-   * @throws to refuse: the device keeps the state that it had
+   * @throws to refuse: `abort` is called, and the device keeps the state that it had
    */
   commit(): void | Promise<void>;
   /** It will not be completed: forgets what has come. */
   abort(): void;
 }
 
-/** What a device has to do for its migration. The states and the messages are the server's business. */
+/**
+ * What a device has to do for its migration. The states and the messages are the server's business: it calls these one at a time.
+ *
+ * A chunk of a stream holds until the next one is asked for, so that a device may fill one buffer again and again: `StateWriter`
+ * does. An empty one says that there is nothing for now.
+ */
 export interface ServedMigration {
-  /** The device is to stand still: no DMA and no interrupts of its own from when this is settled. */
+  /**
+   * The device is to stand still: no DMA and no interrupts of its own from when this is settled.
+   *
+   * @throws if it can't: the device is then in the state ERROR, which only a reset ends
+   */
   stop?(): void | Promise<void>;
-  /** It works again. */
+  /** It works again. As `stop`. */
   start?(): void | Promise<void>;
-  /** What may be saved while it runs. A device without it has no PRE_COPY. Ended early (`return`) when the state is left. */
+  /**
+   * What may be saved while it runs. A device without it has no PRE_COPY. Ended early (`return`) when the state is left; what it
+   * has given is part of the stream all the same, if that goes on.
+   */
   preCopy?(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
-  /** The state of the device, which stands still; after `preCopy` what that has not told. */
-  stopCopy(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /**
+   * The state of the device, which stands still.
+   *
+   * @param continues whether the stream has begun with `preCopy`, which was asked for a chunk at least: then what that has not told;
+   *   else all of it
+   */
+  stopCopy(continues: boolean): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   /** A state will come. */
   resume(): MigrationSink;
 }
