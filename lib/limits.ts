@@ -78,3 +78,26 @@ export const MAX_DMA_BYTES_IN_FLIGHT = 16 << 20;
 export const MAX_DMA_WAITING = 4096;
 /** Messages of one long DMA access in flight: enough that the client never waits for the next. */
 export const DMA_PIPELINE = 8;
+
+/** Bytes of a page whose writing is logged, at least: no system that is supported has smaller ones. */
+export const MIN_LOGGING_PAGE_SIZE = 4096;
+/** Ranges of memory that are logged together. QEMU asks for three; a range more costs each report a comparison. */
+export const MAX_LOGGING_RANGES = 4096;
+/** Bytes that remember which pages a device has written: 2 TiB in pages of 4 KiB. Beyond it all of them count as written. */
+export const MAX_DIRTY_LOG_SIZE = 64 << 20;
+
+/** Changing the state of a device that migrates: it may have to finish what it has begun. libvfio-user's may take for ever. */
+export const STATE_TIMEOUT_MS = 30_000;
+/** Bytes of a device's state that are asked for at once, if the server answers so many. */
+export const SAVE_CHUNK_SIZE = 1 << 20;
+/** Requests for a device's state in flight, and writes of it: enough that neither side waits for the other. */
+export const SAVE_PIPELINE = 2;
+/** The same for writing one: 32 of 32 KiB. */
+export const RESTORE_PIPELINE = 32;
+
+/** Bytes of a frame of a state stream, header included: as much as one MIG_DATA_READ gives, so that a frame is sent from where it is. */
+export const MAX_STATE_FRAME = 1 << 20;
+/** Bytes of a device's name in a state stream. */
+export const MAX_STATE_NAME = 64;
+/** Pieces with gaps between them that a section of a state is in while it comes: each new one is compared with all. */
+export const MAX_STATE_SPANS = 1024;

@@ -12,6 +12,7 @@ import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../errors.ts";
 import {
+  DEFAULT_MAX_DATA_XFER_SIZE,
   DEFAULT_MAX_DMA_MAPS,
   DEFAULT_MAX_MSG_FDS,
   DEFAULT_PGSIZES,
@@ -19,6 +20,7 @@ import {
   HEADER_SIZE,
   MAX_MSG_FDS,
   MESSAGE_OVERHEAD,
+  MIN_LOGGING_PAGE_SIZE,
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
 } from "../limits.ts";
@@ -36,8 +38,10 @@ import {
 import { Command, commandName } from "../wire/command.ts";
 import { DeviceInfoReply, DeviceInfoRequest, DeviceResetRequest } from "../wire/device.ts";
 import { DmaMapRequest, DmaUnmapReply, DmaUnmapRequest } from "../wire/dma.ts";
+import { deviceStateName } from "../wire/feature.ts";
 import { RegionIoFdsRequest } from "../wire/io_fds.ts";
 import { IrqInfoReply, IrqInfoRequest, SetIrqsRequest } from "../wire/irq.ts";
+import { MigDataReplyLayout } from "../wire/migration.ts";
 import {
   encodeRegionInfo,
   RegionFlags,
@@ -54,7 +58,9 @@ import {
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
 import { ClientMemory, type DmaOptions } from "./dma.ts";
 import { ClientIoFds } from "./io_fds.ts";
+import { answerFeature, readState, writeState } from "./features.ts";
 import { ClientIrqs } from "./irq.ts";
+import { MigrationMachine, RefusedState } from "./migration.ts";
 
 /** Data of a read up to this size goes through one buffer that is used again and again. */
 const SCRATCH_SIZE = 64;
@@ -88,6 +94,7 @@ export class ServerConnection {
   readonly #handshake: ReturnType<typeof setTimeout>;
   readonly #scratch = new Uint8Array(SCRATCH_SIZE);
   readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
+  readonly #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running = new Set<Promise<void>>(); // device hooks that take their time
   #session: Session | undefined; // once the client has sent its VERSION
   #twin: VfioProxy | undefined; // for the server's own commands, if the client wants that
@@ -96,6 +103,7 @@ export class ServerConnection {
   constructor(socket: UnixSocket, device: ServedDevice, options: ConnectionOptions) {
     this.#device = device;
     this.#options = options;
+    this.#migration = MigrationMachine.of(device);
     // A client that says nothing keeps others waiting: it gets as long as a request does.
     const { handshakeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     this.#handshake = setTimeout(() => {
@@ -165,7 +173,10 @@ export class ServerConnection {
 
   #refuse(request: IncomingRequest, error: unknown): void {
     if (!request.isAnswered) request.fail(errnoOf(error));
-    if (!isExpected(error)) this.#options.onError(error, commandName(request.command));
+    // Why a state was refused no errno tells.
+    if (!isExpected(error) || error instanceof RefusedState) {
+      this.#options.onError(error, commandName(request.command));
+    }
     // The first VERSION decides: without one there is nothing to talk about.
     if (this.#session === undefined) {
       this.#proxy.close(error instanceof Error ? error : new Error(String(error)));
@@ -199,6 +210,7 @@ export class ServerConnection {
       pgsizes: BigInt(DEFAULT_PGSIZES),
       ...(capabilities.writeMultiple && { writeMultiple: true }),
       ...(hasTwin && { twinSocket: { supported: true, fdIndex: 0 } }),
+      ...(this.#migration && { migration: { pgsize: MIN_LOGGING_PAGE_SIZE } }),
     };
     const reply = encodeVersion({
       ...PROTOCOL_VERSION,
@@ -234,6 +246,7 @@ export class ServerConnection {
   }
 
   #dispatch(request: IncomingRequest, session: Session): void | Promise<void> {
+    this.#assertServed(request.command);
     switch (request.command) {
       case Command.REGION_READ:
         return this.#regionRead(request);
@@ -257,6 +270,12 @@ export class ServerConnection {
         return unmapDma(request, session);
       case Command.DEVICE_RESET:
         return this.#reset(request);
+      case Command.DEVICE_FEATURE:
+        return this.#feature(request, session);
+      case Command.MIG_DATA_READ:
+        return this.#migDataRead(request, session);
+      case Command.MIG_DATA_WRITE:
+        return this.#migDataWrite(request);
       case Command.VERSION:
         throw new DeviceError(EINVAL, "VERSION came twice");
       case Command.DIRTY_PAGES:
@@ -264,6 +283,42 @@ export class ServerConnection {
       default:
         throw new DeviceError(EINVAL, `${commandName(request.command)} is not served`);
     }
+  }
+
+  /** A device that is stopped for a migration does nothing that would change it. */
+  #assertServed(command: number): void {
+    const migration = this.#migration;
+    if (migration === undefined || migration.serves(command)) return;
+    throw new DeviceError(
+      EINVAL,
+      `${commandName(command)} is not served in the state ${deviceStateName(migration.state)}`,
+    );
+  }
+
+  async #feature(request: IncomingRequest, { memory }: Session): Promise<void> {
+    const migration = this.#mustMigrate();
+    request.reply(await answerFeature(request.payload, { migration, memory }));
+  }
+
+  #migDataRead(request: IncomingRequest, { client }: Session): void | Promise<void> {
+    const { maxDataXferSize = DEFAULT_MAX_DATA_XFER_SIZE } = client;
+    const data = readState(request.payload, this.#mustMigrate(), maxDataXferSize);
+    const reply = (data: Uint8Array) => {
+      const size = data.length;
+      const head = MigDataReplyLayout.encode({ argsz: MigDataReplyLayout.size + size, size });
+      request.reply(head, data);
+    };
+    return data instanceof Promise ? data.then(reply) : reply(data);
+  }
+
+  #migDataWrite(request: IncomingRequest): void | Promise<void> {
+    const result = writeState(request.payload, this.#mustMigrate());
+    return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
+  }
+
+  #mustMigrate(): MigrationMachine {
+    if (this.#migration === undefined) throw new DeviceError(EINVAL, "the device does not migrate");
+    return this.#migration;
   }
 
   #deviceInfo(request: IncomingRequest): void {
@@ -316,6 +371,7 @@ export class ServerConnection {
   #kick(region: ServedRegion, offset: number, data: Uint8Array): Promise<void> {
     const write = async () => {
       try {
+        this.#assertServed(Command.REGION_WRITE);
         await region.write(offset, data);
       } catch (error) {
         if (!isExpected(error)) this.#options.onError(error, "ioeventfd");
@@ -333,7 +389,8 @@ export class ServerConnection {
 
   #reset(request: IncomingRequest): void | Promise<void> {
     DeviceResetRequest.decode(request.payload);
-    const result = this.#device.reset();
+    const reset = () => this.#device.reset();
+    const result = this.#migration?.isWorking === false ? this.#migration.reset(reset) : reset();
     if (result instanceof Promise) return result.then(() => request.reply());
     request.reply();
   }

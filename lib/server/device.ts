@@ -124,7 +124,8 @@ export interface DeviceDma {
    * The memory itself, without a copy. Its length becomes 0 as soon as the client takes it back or goes: ask again for each use,
    * and hold it across no `await`.
    *
-   * @param rights `DmaMapFlags` that the map has to have; default READ. Without WRITE what is written to the view stays in it
+   * @param rights `DmaMapFlags` that the map has to have; default READ. Without WRITE what is written to the view stays in it,
+   *   or is missed by a client that logs which pages the device writes: with WRITE all of the view counts as written
    * @returns undefined unless one map with a file holds all of it: `read` and `write` work there too, or say why not
    */
   view(iova: bigint, length: number, rights?: number): Uint8Array<ArrayBuffer> | undefined;

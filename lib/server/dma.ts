@@ -17,8 +17,10 @@ import {
 } from "../limits.ts";
 import type { VfioProxy } from "../proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
+import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
 import type { Capabilities } from "../wire/version.ts";
 import { type DeviceDma, DeviceError } from "./device.ts";
+import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
 import { describeAccess, DmaRequests } from "./dma_requests.ts";
 
@@ -58,6 +60,7 @@ export class ClientMemory implements DeviceDma {
   readonly #options: DmaOptions;
   readonly #maps: DmaMap[] = []; // by address
   #isOpen = true;
+  #log: DirtyLog | undefined; // of what the device writes, while the client wants it
 
   /**
    * A memory of which nothing is mapped.
@@ -129,6 +132,31 @@ export class ClientMemory implements DeviceDma {
     for (const map of this.#maps.splice(0)) map.close(cause);
   }
 
+  /**
+   * DMA_LOGGING_START. A request that is the same as the one before succeeds, and changes nothing.
+   *
+   * @throws {DeviceError} EINVAL if another log is on, or the request makes no sense
+   */
+  startLogging(start: DmaLoggingStartData): void {
+    if (this.#log === undefined) this.#log = new DirtyLog(start);
+    else if (!this.#log.isSame(start)) throw new DeviceError(EINVAL, "another log is on");
+  }
+
+  /** DMA_LOGGING_STOP. */
+  stopLogging(): void {
+    this.#log = undefined;
+  }
+
+  /**
+   * DMA_LOGGING_REPORT: the bitmap, of `maxSize` bytes at most.
+   *
+   * @throws {DeviceError} EINVAL if no log is on, or as {@linkcode DirtyLog.report}
+   */
+  report(range: Omit<DmaLoggingReportData, "bitmap">, maxSize: number): Uint8Array {
+    if (this.#log === undefined) throw new DeviceError(EINVAL, "no log is on");
+    return this.#log.report(range, maxSize);
+  }
+
   // What is mapped is copied first, at once, and only then is the client asked for the rest: while it is, it may unmap.
 
   /** As {@linkcode DeviceDma.read}. */
@@ -146,9 +174,16 @@ export class ClientMemory implements DeviceDma {
   async write(iova: bigint, data: Uint8Array): Promise<void> {
     const pieces = this.#pieces("write", iova, data.length);
     const rest = pieces.filter((piece) => !copyIn(piece, data));
-    await Promise.all(
-      rest.map((each) => this.#requests.write(each.address, partOf(data, each), each.map.closed)),
-    );
+    this.#log?.mark(iova, data.length);
+    if (rest.length === 0) return;
+    try {
+      await Promise.all(
+        rest.map((each) => this.#requests.write(each.address, partOf(data, each), each.map.closed)),
+      );
+    } finally {
+      // Again: it arrives at a time of the client's, who may have had a report since it was sent.
+      this.#log?.mark(iova, data.length);
+    }
   }
 
   /** As {@linkcode DeviceDma.readSync}. */
@@ -166,8 +201,14 @@ export class ClientMemory implements DeviceDma {
   writeSync(iova: bigint, data: Uint8Array): void {
     const pieces = this.#pieces("write", iova, data.length);
     const rest = pieces.filter((piece) => !copyIn(piece, data));
-    for (const each of rest) {
-      this.#requests.writeSync(each.address, partOf(data, each), each.map.closed);
+    this.#log?.mark(iova, data.length);
+    if (rest.length === 0) return;
+    try {
+      for (const each of rest) {
+        this.#requests.writeSync(each.address, partOf(data, each), each.map.closed);
+      }
+    } finally {
+      this.#log?.mark(iova, data.length); // again: the client may have had a report meanwhile
     }
   }
 
@@ -180,7 +221,9 @@ export class ClientMemory implements DeviceDma {
     checkLength(length);
     const map = this.#find(iova);
     if (map === undefined || (map.rights & rights) !== rights) return undefined;
-    return map.contiguous(iova, length) === length ? map.bytes(iova, length) : undefined;
+    const bytes = map.contiguous(iova, length) === length ? map.bytes(iova, length) : undefined;
+    if (bytes !== undefined && (rights & DmaMapFlags.WRITE) !== 0) this.#log?.mark(iova, length);
+    return bytes;
   }
 
   /** The pieces of an access, all of which are mapped with the right. */

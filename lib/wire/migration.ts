@@ -14,7 +14,7 @@ import {
   encodeWithData,
   exactData,
 } from "./codec.ts";
-import { layout, u32 } from "./layout.ts";
+import { type Layout, layout, u32 } from "./layout.ts";
 
 /** Asks for migration data. */
 export interface MigDataReadRequest {
@@ -37,7 +37,12 @@ export const MigDataReadRequest: Codec<MigDataReadRequest> = argszRequest(
   layout("MIG_DATA_READ request", 8, { argsz: u32(0), size: u32(4) }),
 );
 
-const ReadReply = layout("MIG_DATA_READ reply", 8, { argsz: u32(0), size: u32(4) });
+/** What a MIG_DATA_READ reply begins with; the data follow. */
+export const MigDataReplyLayout: Layout<{ argsz: number; size: number }> = layout(
+  "MIG_DATA_READ reply",
+  8,
+  { argsz: u32(0), size: u32(4) },
+);
 const WriteRequest = layout("MIG_DATA_WRITE request", 8, { argsz: u32(0), size: u32(4) });
 
 /**
@@ -49,23 +54,26 @@ const WriteRequest = layout("MIG_DATA_WRITE request", 8, { argsz: u32(0), size: 
  * import { MigDataReadReply } from "./migration.ts";
  *
  * const padded = new Uint8Array([12, 0, 0, 0, 2, 0, 0, 0, 0xab, 0xcd, 0, 0]);
- * console.assert(MigDataReadReply.decode(padded).data.length === 2);
+ * console.assert(MigDataMigDataReplyLayout.decode(padded).data.length === 2);
  * ```
  */
 export const MigDataReadReply: Codec<MigData> = {
-  name: ReadReply.name,
+  name: MigDataReplyLayout.name,
   encode({ argsz, data }) {
-    return encodeWithData(ReadReply, { argsz, size: data.length }, data);
+    return encodeWithData(MigDataReplyLayout, { argsz, size: data.length }, data);
   },
   decode(payload) {
-    const { argsz, size } = ReadReply.decode(payload);
-    const room = payload.length - ReadReply.size;
+    const { argsz, size } = MigDataReplyLayout.decode(payload);
+    const room = payload.length - MigDataReplyLayout.size;
     if (size > room) {
       throw new ProtocolError(
-        `Cannot decode ${ReadReply.name}: size is ${size}, ${room} bytes of data came`,
+        `Cannot decode ${MigDataReplyLayout.name}: size is ${size}, ${room} bytes of data came`,
       );
     }
-    return { argsz, data: payload.subarray(ReadReply.size, ReadReply.size + size) };
+    return {
+      argsz,
+      data: payload.subarray(MigDataReplyLayout.size, MigDataReplyLayout.size + size),
+    };
   },
 };
 

@@ -1,0 +1,147 @@
+/**
+ * Answers DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE for a device that migrates.
+ *
+ * @module
+ */
+
+import { EINVAL } from "../../ffi/errno.ts";
+import { OFFERED_MAX_DATA_XFER_SIZE } from "../limits.ts";
+import {
+  type DeviceFeature,
+  DeviceFeatureReply,
+  DeviceFeatureRequest,
+  DeviceStateData,
+  DmaLoggingReportData,
+  DmaLoggingStartData,
+  Feature,
+  FeatureFlags,
+  featureName,
+  MigrationData,
+} from "../wire/feature.ts";
+import { MigDataReadRequest, MigDataWriteRequest } from "../wire/migration.ts";
+import { DeviceError } from "./device.ts";
+import type { ClientMemory } from "./dma.ts";
+import type { MigrationMachine } from "./migration.ts";
+
+const { GET, SET, PROBE, INDEX_MASK } = FeatureFlags;
+const OPERATIONS = GET | SET | PROBE;
+
+/** What can be done with which feature. */
+const SUPPORTED: Readonly<Record<number, number>> = {
+  [Feature.MIGRATION]: GET,
+  [Feature.MIG_DEVICE_STATE]: GET | SET,
+  [Feature.DMA_LOGGING_START]: SET,
+  [Feature.DMA_LOGGING_STOP]: SET,
+  [Feature.DMA_LOGGING_REPORT]: GET,
+};
+
+/** Bytes of a reply ahead of the data of a feature; of MIG_DATA_READ ahead of the state. */
+const HEAD_SIZE = 8;
+
+/** What features are about. */
+export interface FeatureContext {
+  /** The device's state. */
+  readonly migration: MigrationMachine;
+  /** The client's memory. */
+  readonly memory: ClientMemory;
+}
+
+/**
+ * The payload of the answer to a DEVICE_FEATURE.
+ *
+ * @throws {DeviceError} EINVAL for a feature or an operation that is not known, and for data or room for them that are too short
+ */
+export async function answerFeature(
+  payload: Uint8Array,
+  context: FeatureContext,
+): Promise<Uint8Array> {
+  const request = DeviceFeatureRequest.decode(payload);
+  const { argsz, flags, data } = request;
+  const index = flags & INDEX_MASK;
+  const operations = flags & ~INDEX_MASK;
+  const wanted = operations & ~PROBE;
+  const supported = SUPPORTED[index] ?? 0;
+  const isOne = wanted === GET || wanted === SET;
+  const isKnown = (flags & ~(INDEX_MASK | OPERATIONS)) === 0 && supported !== 0 &&
+    (wanted & ~supported) === 0 && ((operations & PROBE) !== 0 || isOne);
+  if (!isKnown) {
+    throw new DeviceError(EINVAL, `${featureName(index)} can't be had so (flags ${flags})`);
+  }
+  if ((operations & PROBE) !== 0) return payload.slice();
+  if (wanted === SET) {
+    const answer = payload.slice(); // while the device takes its time, the message goes
+    await setFeature(index, data, context);
+    return answer;
+  }
+  const maxSize = Math.min(argsz, OFFERED_MAX_DATA_XFER_SIZE) - HEAD_SIZE;
+  const got = getFeature(index, request, maxSize, context);
+  if (got.length > maxSize) {
+    throw new DeviceError(EINVAL, `argsz is ${argsz}, ${HEAD_SIZE + got.length} are needed`);
+  }
+  return DeviceFeatureReply.encode({ argsz: HEAD_SIZE + got.length, flags, data: got });
+}
+
+async function setFeature(
+  index: number,
+  data: Uint8Array,
+  { migration, memory }: FeatureContext,
+): Promise<void> {
+  if (index === Feature.MIG_DEVICE_STATE) {
+    return await migration.setState(DeviceStateData.decode(data).state);
+  }
+  if (index === Feature.DMA_LOGGING_START) {
+    return memory.startLogging(DmaLoggingStartData.decode(data));
+  }
+  memory.stopLogging();
+}
+
+function getFeature(
+  index: number,
+  { data }: DeviceFeature,
+  maxSize: number,
+  { migration, memory }: FeatureContext,
+): Uint8Array {
+  if (index === Feature.MIGRATION) return MigrationData.encode({ flags: migration.flags });
+  if (index === Feature.MIG_DEVICE_STATE) {
+    return DeviceStateData.encode({ state: migration.state, dataFd: 0 });
+  }
+  const asked = DmaLoggingReportData.decode(data);
+  const headSize = DmaLoggingReportData.encode({ ...asked, bitmap: new Uint8Array() }).length;
+  const bitmap = memory.report(asked, Math.max(0, maxSize - headSize));
+  return DmaLoggingReportData.encode({ ...asked, bitmap });
+}
+
+/**
+ * The next bytes of the device's state, which hold until the next call.
+ *
+ * @param maxDataXferSize what the client takes in one message
+ * @throws {DeviceError} EINVAL if there is no room for what is asked, or the state is not one in which the device is read
+ */
+export function readState(
+  payload: Uint8Array,
+  migration: MigrationMachine,
+  maxDataXferSize: number,
+): Uint8Array | Promise<Uint8Array> {
+  const { argsz, size } = MigDataReadRequest.decode(payload);
+  const most = Math.min(maxDataXferSize, OFFERED_MAX_DATA_XFER_SIZE);
+  if (size > most || argsz - HEAD_SIZE < size) {
+    throw new DeviceError(EINVAL, `there is no room for ${size} bytes of migration data`);
+  }
+  return migration.read(size);
+}
+
+/**
+ * Takes the next bytes of a state that is restored.
+ *
+ * @throws {DeviceError} EINVAL if they are too many, or the state is not RESUMING; what the device refuses
+ */
+export function writeState(
+  payload: Uint8Array,
+  migration: MigrationMachine,
+): void | Promise<void> {
+  const { data } = MigDataWriteRequest.decode(payload);
+  if (data.length > OFFERED_MAX_DATA_XFER_SIZE) {
+    throw new DeviceError(EINVAL, `${data.length} bytes are too many`);
+  }
+  return migration.write(data);
+}

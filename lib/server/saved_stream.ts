@@ -1,0 +1,121 @@
+/**
+ * A device's state on its way out: chunks as the device gives them become pieces as the client asks for them.
+ *
+ * @module
+ */
+
+import type { ServedMigration } from "./device.ts";
+
+type Chunks = ReturnType<ServedMigration["stopCopy"]>;
+type Step = IteratorResult<Uint8Array, unknown>;
+
+/** No bytes. */
+const NOTHING = new Uint8Array(0);
+
+/** The stream that a device in PRE_COPY or STOP_COPY is read as. */
+export class SavedStream {
+  #chunks: Iterator<Uint8Array> | AsyncIterator<Uint8Array>;
+  #rest: Uint8Array = NOTHING; // of the chunk that is being read
+  #gathered: Uint8Array = NOTHING; // where small chunks are put together
+  #isAtEnd = false;
+  #wasAsked = false;
+  #failure: { error: unknown } | undefined;
+
+  /** A stream of these chunks. */
+  constructor(chunks: Chunks) {
+    this.#chunks = iterate(chunks);
+  }
+
+  /** Whether the device was asked for a chunk. */
+  get wasAsked(): boolean {
+    return this.#wasAsked;
+  }
+
+  /** Goes on with other chunks. What was taken of those before is given first. */
+  async continueWith(makeChunks: () => Chunks): Promise<void> {
+    await this.close();
+    this.#chunks = iterate(makeChunks());
+    this.#isAtEnd = false;
+  }
+
+  /**
+   * The next `size` bytes; fewer if there are no more, for now or at all. They hold until the next call.
+   *
+   * @throws what the device has thrown, again and again: behind a gap nothing is of use
+   */
+  read(size: number): Uint8Array | Promise<Uint8Array> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    return this.#read(size, 0);
+  }
+
+  /** Asks for chunks until there are `size` bytes; `count` of them are gathered already. */
+  #read(size: number, count: number): Uint8Array | Promise<Uint8Array> {
+    while (true) {
+      const { length } = this.#rest;
+      if (count === 0 && length >= size) return this.#take(size); // from where it is
+      if (length > 0) count = this.#gather(size, count);
+      if (count === size || this.#isAtEnd) return this.#gathered.subarray(0, count);
+      const step = this.#next();
+      if (step instanceof Promise) {
+        return step.then((step) =>
+          this.#accept(step) ? this.#read(size, count) : this.#gathered.subarray(0, count)
+        );
+      }
+      if (!this.#accept(step)) return this.#gathered.subarray(0, count);
+    }
+  }
+
+  #next(): Step | Promise<Step> {
+    this.#wasAsked = true;
+    try {
+      const step = this.#chunks.next();
+      return step instanceof Promise ? step.catch((error) => this.#fail(error)) : step;
+    } catch (error) {
+      return this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): never {
+    this.#failure = { error };
+    throw error;
+  }
+
+  /** Takes what the device has given. Gives whether to go on: not at the end, nor if there is nothing for now. */
+  #accept({ done, value }: Step): boolean {
+    this.#isAtEnd = done ?? false;
+    this.#rest = done ? NOTHING : value as Uint8Array;
+    return this.#rest.length > 0;
+  }
+
+  #take(size: number): Uint8Array {
+    const taken = this.#rest.subarray(0, size);
+    this.#rest = this.#rest.subarray(size);
+    return taken;
+  }
+
+  #gather(size: number, count: number): number {
+    if (this.#gathered.length < size) {
+      const larger = new Uint8Array(size);
+      larger.set(this.#gathered.subarray(0, count));
+      this.#gathered = larger;
+    }
+    const taken = this.#take(Math.min(this.#rest.length, size - count));
+    this.#gathered.set(taken, count);
+    return count + taken.length;
+  }
+
+  /** Tells the device that no more is wanted. What it throws then is nobody's business any more. */
+  async close(): Promise<void> {
+    // A chunk holds until the next is asked for, and so does what is left of it: that is kept apart.
+    this.#rest = this.#rest.slice();
+    try {
+      if (!this.#isAtEnd && this.#failure === undefined) await this.#chunks.return?.();
+    } catch { /* it has ended all the same */ }
+  }
+}
+
+function iterate(chunks: Chunks): Iterator<Uint8Array> | AsyncIterator<Uint8Array> {
+  return Symbol.asyncIterator in chunks
+    ? chunks[Symbol.asyncIterator]()
+    : chunks[Symbol.iterator]();
+}
