@@ -9,7 +9,10 @@ import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { ConnectionError, ProtocolError, RemoteError } from "./errors.ts";
 import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "./limits.ts";
 import { DmaSpace } from "./dma.ts";
+import { DmaLogging } from "./dma_logging.ts";
+import { DeviceFeatures } from "./features.ts";
 import { IrqIndex } from "./irq.ts";
+import { Migration } from "./migration.ts";
 import { PciFunction } from "./pci_function.ts";
 import type {
   AsyncRequestOptions,
@@ -24,15 +27,6 @@ import type { Message } from "./stream.ts";
 import { RegionReadReply, RegionReadRequest } from "./wire/access.ts";
 import { Command } from "./wire/command.ts";
 import { DeviceInfoReply, DeviceInfoRequest } from "./wire/device.ts";
-import {
-  DeviceFeatureReply,
-  DeviceFeatureRequest,
-  DeviceState,
-  DeviceStateData,
-  deviceStateName,
-  Feature,
-  FeatureFlags,
-} from "./wire/feature.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "./wire/io_fds.ts";
 import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName, type PciIrq } from "./wire/irq.ts";
 import {
@@ -138,11 +132,7 @@ const CAPABILITY_REACH = 64;
 const CONFIG_PIPELINE = 64;
 
 /** The states in which a device answers nearly nothing. */
-const STOPPED_STATES: ReadonlySet<number> = new Set([
-  DeviceState.STOP,
-  DeviceState.STOP_COPY,
-  DeviceState.RESUMING,
-]);
+const STOPPED_STATES: ReadonlySet<string> = new Set(["STOP", "STOP_COPY", "RESUMING"]);
 
 const INFO_SIZE = 16;
 const COMMAND_AT = 0x04;
@@ -162,6 +152,9 @@ export class Device implements Disposable, AsyncDisposable {
   readonly #opened = new Map<number, Region>();
   readonly #irqIndexes = new Map<number, IrqIndex>();
   #dma: DmaSpace | undefined;
+  #dmaLogging: DmaLogging | undefined;
+  #features: DeviceFeatures | undefined;
+  #migration: Migration | undefined;
   #pci: PciFunction | undefined;
 
   /** @ignore made by `connect` */
@@ -254,6 +247,21 @@ export class Device implements Disposable, AsyncDisposable {
       proxy: this.proxy,
       negotiated: this.negotiated,
     });
+  }
+
+  /** Which pages of that memory it writes. */
+  get dmaLogging(): DmaLogging {
+    return this.#dmaLogging ??= new DmaLogging(this);
+  }
+
+  /** Its features, by number. */
+  get features(): DeviceFeatures {
+    return this.#features ??= new DeviceFeatures(this.proxy);
+  }
+
+  /** Its state, to be saved and restored. */
+  get migration(): Migration {
+    return this.#migration ??= new Migration(this);
   }
 
   /**
@@ -593,18 +601,11 @@ export class Device implements Disposable, AsyncDisposable {
   /** A device that is stopped for a migration refuses nearly everything with EINVAL: find out, and say so. */
   async #explainStopped(refusal: RemoteError, options: WaitOptions): Promise<Error> {
     try {
-      const request = DeviceFeatureRequest.encode({
-        argsz: 16,
-        flags: FeatureFlags.GET | Feature.MIG_DEVICE_STATE,
-        data: new Uint8Array(8),
-      });
-      const reply = await this.#request(Command.DEVICE_FEATURE, request, options);
-      const { state } = DeviceStateData.decode(DeviceFeatureReply.decode(reply.payload).data);
+      const state = await this.migration.state(options);
       if (!STOPPED_STATES.has(state)) return refusal;
       return refusal.because(
-        `the device is stopped for a migration (state ${
-          deviceStateName(state)
-        }); set it to RUNNING, or restart its server`,
+        `the device is stopped for a migration (state ${state}); set it to RUNNING ` +
+          "(vfu migrate state SOCKET RUNNING, or device.migration.setState), or restart its server",
       );
     } catch {
       options.signal?.throwIfAborted();

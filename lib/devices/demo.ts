@@ -13,6 +13,9 @@
  * table can be written and read back, but decide nothing: it is the client's business to honour them, as with VFIO. Nor does
  * COMMAND's interrupt disable hold back INTx. COMMAND's bus master enable does decide over DMA.
  *
+ * It migrates: registers, memory, MSI-X table and configuration space, and a copy that is under way. The memory is saved while the device
+ * runs, if that is wanted (PRE_COPY).
+ *
  * @module
  */
 
@@ -24,6 +27,7 @@ import {
   type ServedDevice,
   type ServedIoFd,
   type ServedIrq,
+  type ServedMigration,
   type ServedRegion,
 } from "../server/device.ts";
 import { MemoryRegion } from "../server/region.ts";
@@ -32,6 +36,7 @@ import { IoFdType } from "../wire/io_fds.ts";
 import { IrqFlags, PciIrq } from "../wire/irq.ts";
 import { PciRegion, RegionFlags } from "../wire/region.ts";
 import { CopyEngine } from "./demo_dma.ts";
+import { DemoMigration, type RegistersState } from "./demo_migration.ts";
 
 /** The demo device's PCI vendor id: the one that emulated devices without a vendor use. */
 export const DEMO_VENDOR_ID = 0x1234;
@@ -94,6 +99,18 @@ const DMA_DONE = 1;
 const DMA_ERROR = 2;
 const DMA_BUSY = 0x8000_0000;
 
+/** Registers that keep what is written, in the order in which they are saved. */
+const KEPT = [
+  DemoRegister.SCRATCH,
+  DemoRegister.INTX_LEVEL,
+  DemoRegister.DMA_SRC_LO,
+  DemoRegister.DMA_SRC_HI,
+  DemoRegister.DMA_DST_LO,
+  DemoRegister.DMA_DST_HI,
+  DemoRegister.DMA_LENGTH,
+  DemoRegister.DMA_CONTROL,
+] as const;
+
 const COMMAND_AT = 0x04;
 const COMMAND_MASTER = 4;
 
@@ -113,6 +130,8 @@ export class DemoDevice implements ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[];
   /** INTx 1, MSI-X 4, ERR 1, REQ 1. */
   readonly irqs: readonly ServedIrq[];
+  /** How its state is saved and restored. */
+  readonly migration: ServedMigration;
   readonly #config = makeConfig();
   readonly #registers = new DemoRegisters(
     () => (this.#config.get16(COMMAND_AT) & COMMAND_MASTER) !== 0,
@@ -137,6 +156,13 @@ export class DemoDevice implements ServedDevice {
       { flags: IrqFlags.EVENTFD, count: 1 },
       { flags: IrqFlags.EVENTFD, count: 1 },
     ];
+    this.migration = new DemoMigration({
+      identity: { vendor: DEMO_VENDOR_ID, device: DEMO_DEVICE_ID },
+      config: this.#config,
+      registers: this.#registers,
+      memory: this.#memory,
+      msix: this.#msix,
+    });
   }
 
   /** Its interrupts and its DMA go to this client now. */
@@ -219,7 +245,7 @@ class DemoRegisters implements ServedRegion {
         this.#setIntxLevel(value & 1);
         break;
       case DemoRegister.DMA_CONTROL:
-        this.#kept.set(offset, value & (DMA_VECTOR_MASK << DMA_VECTOR_SHIFT));
+        this.#keepVector(value);
         if ((value & DMA_START) !== 0) this.#startCopy();
         break;
       case DemoRegister.DMA_DOORBELL:
@@ -249,10 +275,49 @@ class DemoRegisters implements ServedRegion {
     this.#bus?.irqs.setLevel(level === 1);
   }
 
+  #keepVector(control: number): void {
+    this.#kept.set(DemoRegister.DMA_CONTROL, control & (DMA_VECTOR_MASK << DMA_VECTOR_SHIFT));
+  }
+
+  /** What these hold, for a migration. */
+  get state(): RegistersState {
+    return {
+      kept: KEPT.map((register) => this.#get(register)),
+      counter: this.#counter,
+      result: this.#result,
+      busyReads: this.#busyReads,
+      engine: this.#engine.state,
+    };
+  }
+  set state({ kept, counter, result, busyReads, engine }: RegistersState) {
+    for (const [i, register] of KEPT.entries()) this.#kept.set(register, kept[i]!);
+    this.#keepVector(this.#get(DemoRegister.DMA_CONTROL));
+    this.#setIntxLevel(this.#get(DemoRegister.INTX_LEVEL) & 1);
+    this.#counter = counter;
+    this.#result = result;
+    this.#busyReads = Math.min(busyReads, BUSY_READS);
+    this.#engine.state = engine;
+  }
+
+  /** The copy engine is to stand still. */
+  stop(): Promise<void> {
+    return this.#engine.pause();
+  }
+
+  /** It works again. */
+  start(): void {
+    this.#engine.unpause(this.#bus?.dma, this.#onCopied());
+  }
+
+  /** What happens at the end of a copy that starts now. */
+  #onCopied(): () => void {
+    const vector = this.#get(DemoRegister.DMA_CONTROL) >>> DMA_VECTOR_SHIFT;
+    return () => this.#bus?.irqs.raise(PciIrq.MSIX, vector);
+  }
+
   #startCopy(): void {
     if (this.#engine.isBusy) return;
-    const vector = this.#get(DemoRegister.DMA_CONTROL) >>> DMA_VECTOR_SHIFT;
-    const onEnd = () => this.#bus?.irqs.raise(PciIrq.MSIX, vector);
+    const onEnd = this.#onCopied();
     if (!this.#isMaster()) return this.#engine.refuse(EPERM, onEnd);
     const copy = {
       source: this.#get64(DemoRegister.DMA_SRC_LO, DemoRegister.DMA_SRC_HI),
