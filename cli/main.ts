@@ -66,6 +66,16 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./commands/irq.ts"),
   },
   {
+    name: "migrate",
+    summary: "save and restore the state of a device",
+    load: () => import("./commands/migrate.ts"),
+  },
+  {
+    name: "dirty",
+    summary: "show which pages of memory a device writes",
+    load: () => import("./commands/dirty.ts"),
+  },
+  {
     name: "reset",
     summary: "reset a device",
     load: () => import("./commands/reset.ts"),
@@ -153,11 +163,21 @@ async function buildProgram(
   const called = first === "help" ? second : first;
   for (const { name, summary, load } of SUBCOMMANDS) {
     const subcommand: CommandUnknownOpts = name === called
-      ? (await load()).command(context).helpOption("-h, --help", "show this help")
+      ? (await load()).command(context)
       : new Command(name);
-    program.addCommand(subcommand.summary(summary).copyInheritedSettings(program));
+    program.addCommand(subcommand.summary(summary));
+    inherit(subcommand, program);
   }
   return program;
+}
+
+/** Has a command, and those that it is made of, behave as the program does. */
+function inherit(command: CommandUnknownOpts, parent: CommandUnknownOpts): void {
+  command.helpOption("-h, --help", "show this help").copyInheritedSettings(parent);
+  if (command.commands.length > 0) {
+    command.helpCommand("help [command]", "show the help of a command");
+  }
+  for (const each of command.commands) inherit(each, command);
 }
 
 /** Says what went wrong, unless that was done already or is plain. */

@@ -19,6 +19,7 @@ import {
 import { type Context, onAbort, type Output } from "../context.ts";
 import { type Destination, openDestination } from "../destination.ts";
 import { Snapshots } from "../dma/changes.ts";
+import { fillMemory, openFill } from "../dma/fill.ts";
 import {
   type Entry,
   entryJson,
@@ -40,7 +41,6 @@ import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
 import { blocks } from "../pipeline.ts";
 import { humanSize } from "../size.ts";
-import { openFile, readExactly } from "../source.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
 
 /** Options of {@linkcode run}. */
@@ -61,11 +61,6 @@ export interface DmaOptions extends Omit<ConnectionOptions, "timeout"> {
   changes?: true | undefined;
   /** Write JSON: an `EntryJson` a line. */
   json?: true | undefined;
-}
-
-/** A fill whose file, if it has one, is open. */
-interface Fill extends FillArgument {
-  readonly file: Deno.FsFile | undefined;
 }
 
 /** A dump whose file is open. */
@@ -209,32 +204,8 @@ function sayHeld({ isTerminal, style, write }: Output, { maps }: DmaSpace): void
   write(style.dim(`The device has ${what}; Ctrl-C takes it back`) + "\n");
 }
 
-/** Opens what a fill takes its bytes from, if that is a file, which must have enough of them. */
-function openFill(fill: FillArgument, resources: DisposableStack): Fill {
-  const { source, size } = fill;
-  if (typeof source === "number") return { ...fill, file: undefined };
-  const file = resources.use(openFile(source));
-  const info = file.statSync();
-  if (!info.isFile) throw new TypeError(`Cannot fill with ${source}: it is not a file`);
-  if (info.size < size) {
-    throw new RangeError(
-      `Cannot fill ${size} bytes with ${source}: it has ${info.size}`,
-    );
-  }
-  return { ...fill, file };
-}
-
 function openDump(dump: DumpArgument, out: Output, resources: DisposableStack): Dump {
   return { ...dump, destination: resources.use(openDestination(dump.path, out)) };
-}
-
-function fillMemory(dma: DmaSpace, { iova, size, source, file }: Fill): void {
-  for (const { at, count } of blocks(size)) {
-    const bytes = file === undefined
-      ? new Uint8Array(count).fill(Number(source))
-      : readExactly(file, String(source), count);
-    dma.write(iova + BigInt(at), bytes);
-  }
 }
 
 function dumpMemory(dma: DmaSpace, { iova, size, destination }: Dump): void {

@@ -1,0 +1,188 @@
+/**
+ * `vfu dirty`: which pages of memory a device writes.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import type { Device } from "../../lib/device.ts";
+import type { DirtyPages } from "../../lib/dma_logging.ts";
+import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/limits.ts";
+import { argument, argumentList } from "../argument.ts";
+import {
+  type ConnectionOptions,
+  connectTo,
+  pciEnableOption,
+  verboseOption,
+} from "../connection.ts";
+import { type Context, onAbort } from "../context.ts";
+import { fillMemory, openFill } from "../dma/fill.ts";
+import {
+  assertMapped,
+  type FillArgument,
+  type MapArgument,
+  parseFill,
+  parseMap,
+} from "../dma/range.ts";
+import { parseDuration } from "../duration.ts";
+import { Grace } from "../grace.ts";
+import { writeBigint } from "../json.ts";
+import { humanSize, parseSize } from "../size.ts";
+import { assignAll, type Assignment, writeOption } from "./write.ts";
+
+/** Options of {@linkcode run}. */
+export interface DirtyOptions extends Omit<ConnectionOptions, "timeout"> {
+  /** What the device is given, and what is logged. */
+  range: MapArgument[];
+  /** Bytes of a page. */
+  pageSize: number;
+  /** What is in the memory at first. */
+  fill?: FillArgument[] | undefined;
+  /** Registers that are written while the log is on. */
+  write?: readonly Assignment[] | undefined;
+  /** How long to wait then, in milliseconds; Infinity: until Ctrl-C. */
+  waitMs?: number | undefined;
+  /** Write one JSON object, a `DirtyJson`. */
+  json?: true | undefined;
+}
+
+/** What `vfu dirty --json` writes. An address above 2^53 - 1 is a string, as in `vfu probe --json`. */
+export interface DirtyJson {
+  /** Bytes of a page. */
+  page_size: number;
+  /** Pages that were logged. */
+  pages: number;
+  /** Pages of these that were written. */
+  dirty_pages: number;
+  /** Where they are; those next to each other together. */
+  ranges: { iova: bigint; length: bigint }[];
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  const writes: Assignment[] = [];
+  return new Command("dirty")
+    .description(
+      "Gives a device memory, has it log which pages it writes, writes registers, waits, and shows " +
+        "the pages. Only devices that migrate have such a log. Memory is shared with the device, " +
+        "unless it is mapped with :message. After Ctrl-C what was written so far is shown.",
+    )
+    .argument("<socket>", "path of the server's socket")
+    .addOption(
+      new Option("--range <range>", "IOVA:SIZE[:ro|:wo][:file=PATH|:message]; repeatable")
+        .argParser(argumentList(parseMap))
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option("--page-size <size>", "bytes of a page, as 64K: a power of two from 4K on")
+        .default(MIN_LOGGING_PAGE_SIZE, "4K")
+        .argParser(argument(parsePageSize)),
+    )
+    .addOption(
+      new Option("--fill <range=content>", "IOVA:SIZE=BYTE or =FILE; repeatable")
+        .argParser(argumentList(parseFill)),
+    )
+    .addOption(writeOption((assignment) => writes.push(assignment)))
+    .addOption(
+      new Option("--timeout <duration>", "wait so long after the writes, as 500ms")
+        .argParser(argument(parseDuration)),
+    )
+    .option("--hold", "wait until Ctrl-C")
+    .option("--json", "write one JSON object")
+    .addOption(pciEnableOption())
+    .addOption(verboseOption())
+    .action((socket, { hold, timeout, ...options }) =>
+      run(context, socket, { ...options, write: writes, waitMs: hold ? Infinity : timeout })
+    );
+}
+
+function parsePageSize(text: string): number {
+  const size = parseSize(text);
+  const isPower = (size & (size - 1n)) === 0n && size <= BigInt(Number.MAX_SAFE_INTEGER);
+  if (isPower && size >= BigInt(MIN_LOGGING_PAGE_SIZE)) return Number(size);
+  throw new RangeError(`${text} is no page size; a power of two from 4K on is needed`);
+}
+
+/** Shows which pages of its memory the device behind `socket` writes. */
+export async function run(context: Context, socket: string, options: DirtyOptions): Promise<void> {
+  const { range: maps, pageSize, fill = [], write = [], waitMs = 0 } = options;
+  using resources = new DisposableStack();
+  const fills = fill.map((fill) => openFill(fill, resources));
+  using grace = new Grace(context.signal);
+  using connection = await connectTo({ ...context, signal: grace.signal }, socket, {
+    ...options,
+    timeout: DEFAULT_TIMEOUT_MS,
+  });
+  const { device } = connection;
+  for (const { iova, size } of maps) assertPages(iova, size, pageSize);
+  for (const map of maps) await device.dma.mapAsync(map);
+  for (const fill of fills) assertMapped(device.dma, fill, "fill");
+  for (const fill of fills) fillMemory(device.dma, fill);
+  await device.dmaLogging.start({ pageSize });
+  grace.begin();
+  await assignAll(device, write);
+  await wait(device, waitMs, context.signal);
+  const reports: DirtyPages[] = [];
+  for (const { iova, size } of maps) {
+    reports.push(await device.dmaLogging.report({ iova, length: size }));
+  }
+  await device.dmaLogging.stop();
+  for (const map of device.dma.maps) await map.unmapAsync();
+  context.out.write(options.json ? reportJson(reports, pageSize) : reportText(reports, pageSize));
+  context.signal.throwIfAborted();
+}
+
+function assertPages(iova: bigint, size: number, pageSize: number): void {
+  if (iova % BigInt(pageSize) === 0n && size % pageSize === 0) return;
+  throw new RangeError(
+    `Cannot log 0x${size.toString(16)} bytes at IOVA 0x${iova.toString(16)}: ` +
+      `it is not of whole pages of ${humanSize(BigInt(pageSize))}`,
+  );
+}
+
+/** Waits, serving the device's accesses meanwhile, until the time is over, the user wants an end, or the server goes. */
+async function wait(device: Device, waitMs: number, signal: AbortSignal): Promise<void> {
+  if (waitMs === 0 || signal.aborted) return;
+  const end = Promise.withResolvers<void>();
+  using _attention = device.proxy.attend((cause) =>
+    end.reject(cause ?? new Error("The connection to the server was closed"))
+  );
+  using _interrupt = onAbort(signal, () => end.resolve());
+  const timer = waitMs === Infinity ? undefined : setTimeout(() => end.resolve(), waitMs);
+  try {
+    await end.promise;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function countPages(reports: readonly DirtyPages[], pageSize: number): number {
+  return reports.reduce((sum, { length }) => sum + Number(length / BigInt(pageSize)), 0);
+}
+
+function reportText(reports: readonly DirtyPages[], pageSize: number): string {
+  const lines = reports.flatMap((report) =>
+    [...report.ranges()].map(({ iova, length }) => {
+      const count = Number(length / BigInt(pageSize));
+      const address = `0x${iova.toString(16).padStart(8, "0")}`;
+      return `${address}  ${humanSize(length).padStart(9)}  ${plural(count)}`;
+    })
+  );
+  const dirty = reports.reduce((sum, { count }) => sum + count, 0);
+  const all = plural(countPages(reports, pageSize));
+  return [...lines, `${dirty} of ${all} of ${humanSize(BigInt(pageSize))} written`, ""].join("\n");
+}
+
+function plural(count: number): string {
+  return `${count} ${count === 1 ? "page" : "pages"}`;
+}
+
+function reportJson(reports: readonly DirtyPages[], pageSize: number): string {
+  const json: DirtyJson = {
+    page_size: pageSize,
+    pages: countPages(reports, pageSize),
+    dirty_pages: reports.reduce((sum, { count }) => sum + count, 0),
+    ranges: reports.flatMap((report) => [...report.ranges()]),
+  };
+  return JSON.stringify(json, writeBigint) + "\n";
+}

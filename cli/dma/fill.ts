@@ -1,0 +1,40 @@
+/**
+ * What memory is filled with before a device has it.
+ *
+ * @module
+ */
+
+import type { DmaSpace } from "../../lib/dma.ts";
+import { blocks } from "../pipeline.ts";
+import { openFile, readExactly } from "../source.ts";
+import type { FillArgument } from "./range.ts";
+
+/** A fill whose file, if it has one, is open. */
+export interface Fill extends FillArgument {
+  readonly file: Deno.FsFile | undefined;
+}
+
+/** Opens what a fill takes its bytes from, if that is a file, which must have enough of them. */
+export function openFill(fill: FillArgument, resources: DisposableStack): Fill {
+  const { source, size } = fill;
+  if (typeof source === "number") return { ...fill, file: undefined };
+  const file = resources.use(openFile(source));
+  const info = file.statSync();
+  if (!info.isFile) throw new TypeError(`Cannot fill with ${source}: it is not a file`);
+  if (info.size < size) {
+    throw new RangeError(
+      `Cannot fill ${size} bytes with ${source}: it has ${info.size}`,
+    );
+  }
+  return { ...fill, file };
+}
+
+/** Fills memory that is mapped. */
+export function fillMemory(dma: DmaSpace, { iova, size, source, file }: Fill): void {
+  for (const { at, count } of blocks(size)) {
+    const bytes = file === undefined
+      ? new Uint8Array(count).fill(Number(source))
+      : readExactly(file, String(source), count);
+    dma.write(iova + BigInt(at), bytes);
+  }
+}

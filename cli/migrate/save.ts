@@ -1,0 +1,80 @@
+/**
+ * `vfu migrate save`: the state of a device into a file.
+ *
+ * @module
+ */
+
+import { type ConnectionOptions, connectTo } from "../connect.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../destination.ts";
+import { Unfinished } from "../failure.ts";
+import { Grace } from "../grace.ts";
+import { Progress, spinner } from "../progress.ts";
+import { humanSize } from "../size.ts";
+import { StateFileWriter } from "./file.ts";
+import { identify, identityJson, identityText } from "./identity.ts";
+
+/** Options of {@linkcode save}. */
+export interface SaveOptions extends ConnectionOptions {
+  /** The file, or "-". */
+  output: string;
+  /** Begin while the device runs. */
+  preCopy?: true | undefined;
+  /** Leave it stopped. */
+  keepStopped?: true | undefined;
+  /** Write JSON: what was saved. */
+  json?: true | undefined;
+}
+
+/** Saves the state of the device behind `socket`. */
+export async function save(context: Context, socket: string, options: SaveOptions): Promise<void> {
+  const { err } = context;
+  const { output, preCopy = false, keepStopped, json, verbose } = options;
+  using destination = openDestination(output, context.out);
+  using grace = new Grace(context.signal);
+  using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
+  const { migration } = connection.device;
+  const identity = await identify(connection.device);
+  grace.begin(); // from here on it may be stopped, and has to be set back
+  const at = { bytes: 0, state: "RUNNING" };
+  using progress = verbose ? undefined : new Progress(
+    err,
+    (elapsedMs) => {
+      const rate = humanSize(BigInt(Math.round(at.bytes / elapsedMs * 1000)));
+      return `${spinner(elapsedMs)} ${at.state}  ${humanSize(BigInt(at.bytes))}  ${rate}/s`;
+    },
+  );
+  const stream = migration.save({
+    preCopy,
+    signal: context.signal,
+    ...(keepStopped && { after: "STOP" }),
+    onProgress: (now) => Object.assign(at, now),
+  });
+  let saved: { size: number; crc: number };
+  try {
+    const file = new StateFileWriter(identity, (bytes) => destination.write(bytes));
+    for await (const chunk of stream) file.add(chunk);
+    saved = file.finish();
+    destination.finish();
+  } catch (cause) {
+    if (at.bytes === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
+    throw new Unfinished(cause, context.signal, `${at.bytes} bytes ${destination.where}`);
+  }
+  progress?.[Symbol.dispose]();
+  const state = await migration.state();
+  if (json) {
+    const text = JSON.stringify({ ...savedJson(identity, saved), state }) + "\n";
+    (output === "-" ? err : context.out).write(text);
+  } else if (err.isTerminal) {
+    const size = humanSize(BigInt(saved.size));
+    err.write(err.style.dim(`Saved ${size} of ${identityText(identity)}; it is ${state}`) + "\n");
+  }
+}
+
+/** What a file holds, in JSON. */
+export function savedJson(
+  identity: Parameters<typeof identityJson>[0],
+  { size, crc }: { size: number; crc: number },
+) {
+  return { device: identityJson(identity), size, crc32: crc };
+}

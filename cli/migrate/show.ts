@@ -1,0 +1,98 @@
+/**
+ * `vfu migrate show` and `vfu migrate state`: how a device can migrate, and in which state it is; what a file holds.
+ *
+ * @module
+ */
+
+import type { DeviceStateName, MigrationSupport } from "../../lib/migration.ts";
+import { type ConnectionOptions, connectTo } from "../connect.ts";
+import type { Context } from "../context.ts";
+import { humanSize } from "../size.ts";
+import { StateFile } from "./file.ts";
+import { identityText } from "./identity.ts";
+import { savedJson } from "./save.ts";
+
+/** Options of {@linkcode show} and {@linkcode setState}. */
+export interface ShowOptions extends ConnectionOptions {
+  /** Write one JSON object. */
+  json?: true | undefined;
+}
+
+/** Shows what the device behind a socket, or a file, has to do with migration. */
+export async function show(context: Context, path: string, options: ShowOptions): Promise<void> {
+  if (isFile(path)) await showFile(context, path, options);
+  else await showDevice(context, path, options);
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false; // the connection says what is wrong
+  }
+}
+
+async function showFile(
+  { out, signal }: Context,
+  path: string,
+  { json }: ShowOptions,
+): Promise<void> {
+  using file = await StateFile.open(path, signal);
+  const { identity, size, crc } = file.info;
+  if (json) {
+    return out.write(JSON.stringify({ file: path, ...savedJson(identity, file.info) }) + "\n");
+  }
+  out.write(
+    `Device    ${identityText(identity)}\n` +
+      `State     ${size} bytes (${humanSize(BigInt(size))})\n` +
+      `Checksum  0x${crc.toString(16).padStart(8, "0")}, as it is to be\n`,
+  );
+}
+
+async function showDevice(context: Context, socket: string, options: ShowOptions): Promise<void> {
+  const { out } = context;
+  using connection = await connectTo(context, socket, options);
+  const { migration, negotiated } = connection.device;
+  const support = await migration.support();
+  const state = support && await migration.state();
+  const pageSize = negotiated.server.migration?.pgsize;
+  const chunk = negotiated.maxDataXferSize;
+  if (options.json) {
+    const json = {
+      socket,
+      migrates: support !== undefined,
+      state: state ?? null,
+      flags: support ? flagNames(support) : [],
+      dirty_page_size: pageSize ?? null,
+      max_data_xfer_size: chunk,
+    };
+    return out.write(JSON.stringify(json) + "\n");
+  }
+  if (support === undefined) return out.write("The device does not migrate\n");
+  out.write(
+    `State        ${state}\n` +
+      `Supports     ${flagNames(support).join(", ") || "nothing"}\n` +
+      `Dirty pages  ${pageSize === undefined ? "not said" : humanSize(BigInt(pageSize))}\n` +
+      `One message  ${humanSize(BigInt(chunk))}\n`,
+  );
+}
+
+function flagNames({ stopCopy, preCopy, p2p }: MigrationSupport): string[] {
+  return [stopCopy && "STOP_COPY", p2p && "P2P", preCopy && "PRE_COPY"].filter((name) =>
+    name !== false
+  );
+}
+
+/** Sets the state, if one is given, and shows it. */
+export async function setState(
+  context: Context,
+  socket: string,
+  state: DeviceStateName | undefined,
+  { json, ...options }: ShowOptions,
+): Promise<void> {
+  using connection = await connectTo(context, socket, options);
+  const { migration } = connection.device;
+  if (state !== undefined) await migration.setState(state);
+  const now = await migration.state();
+  context.out.write(json ? JSON.stringify({ socket, state: now }) + "\n" : `${now}\n`);
+}
