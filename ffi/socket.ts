@@ -23,6 +23,7 @@ const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const SO_TYPE = 3;
 const SO_DOMAIN = 39;
+const SO_SNDBUF = 7;
 const SO_RCVTIMEO = 20;
 const SHUT_RDWR = 2;
 const F_SETFL = 4;
@@ -289,6 +290,21 @@ export class UnixSocket implements Disposable {
       this.#libc.setsockopt(this.#fd.fd, SOL_SOCKET, SO_RCVTIMEO, value, timeval.SIZE),
     );
     this.#receiveTimeoutMs = timeoutMs;
+  }
+
+  /**
+   * How many bytes the kernel holds that the peer has not read: twice what is asked for, and no more than the machine allows
+   * (/proc/sys/net/core/wmem_max). They take memory only while they are held.
+   *
+   * @param size in bytes
+   */
+  setSendBuffer(size: number): void {
+    const value = new Int32Array([size]);
+    check(
+      "Cannot set how much the peer may leave unread",
+      "setsockopt",
+      this.#libc.setsockopt(this.#fd.fd, SOL_SOCKET, SO_SNDBUF, value, value.byteLength),
+    );
   }
 
   /** Ends both directions; whoever waits on either end wakes. The descriptor stays open until `close`. */

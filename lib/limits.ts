@@ -56,6 +56,8 @@ export const MAX_INCOMING = 256;
 export const MAX_INCOMING_BLOCKED = 4096;
 /** Bytes queued for a client, beyond which its further requests wait until it has read some. */
 export const SERVE_HIGH_WATER = 4 << 20;
+/** Bytes that the kernel is asked to hold for a client: a whole message of the largest kind, which then leaves with one send. */
+export const SERVE_SEND_BUFFER = 1 << 20;
 /** Bytes that the requests of the peer hold that are not yet answered. */
 export const MAX_INCOMING_BYTES = 64 << 20;
 /** Bytes queued for a peer that does not read; beyond it the connection is closed. */
@@ -90,9 +92,9 @@ export const MAX_DIRTY_LOG_SIZE = 64 << 20;
 export const STATE_TIMEOUT_MS = 30_000;
 /** Bytes of a device's state that are asked for at once, if the server answers so many. */
 export const SAVE_CHUNK_SIZE = 1 << 20;
-/** Requests for a device's state in flight, and writes of it: enough that neither side waits for the other. */
-export const SAVE_PIPELINE = 2;
-/** The same for writing one: 32 of 32 KiB. */
+/** Requests for a device's state in flight: enough that neither side waits for the other. */
+export const SAVE_PIPELINE = 3;
+/** Writes of one in flight: 32 of 32 KiB. */
 export const RESTORE_PIPELINE = 32;
 
 /** Bytes of a frame of a state stream, header included: as much as one MIG_DATA_READ gives, so that a frame is sent from where it is. */

@@ -9,11 +9,19 @@ import { SAVE_PIPELINE } from "./limits.ts";
 import type { AfterMigration, Migration, SaveOptions } from "./migration.ts";
 import { Recovery } from "./migration_recovery.ts";
 import type { VfioProxy } from "./proxy.ts";
+import type { Message } from "./stream.ts";
 import { Command } from "./wire/command.ts";
-import { MigDataReadReply, MigDataReadRequest } from "./wire/migration.ts";
+import { MigDataReadReply, MigDataReadRequest, MigDataReplyLayout } from "./wire/migration.ts";
 
 /** Bytes ahead of the data of a reply. */
 const HEAD_SIZE = 8;
+
+/** What a read has brought. */
+interface Chunk {
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Memory that may be used again when the reader is done with it. */
+  readonly memory: Uint8Array<ArrayBuffer> | undefined;
+}
 
 /** Reads the device while the stream is read. */
 export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
@@ -21,7 +29,9 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   readonly #proxy: VfioProxy;
   readonly #options: SaveOptions & { chunkSize: number };
   readonly #recovery: Recovery;
-  readonly #reads: Promise<Uint8Array<ArrayBuffer>>[] = []; // in flight, in their order
+  readonly #reads: Promise<Chunk>[] = []; // in flight, in their order
+  readonly #free: Uint8Array<ArrayBuffer>[] = []; // memory of chunks, to be used again
+  #given: Uint8Array<ArrayBuffer> | undefined; // that of the chunk that the reader has
   #state: "PRE_COPY" | "STOP_COPY" | undefined; // undefined: it has not begun
   #before: AfterMigration = "RUNNING";
   #isShort = false; // whether a read gave less than it asked for: nothing follows, in this state
@@ -98,43 +108,58 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
 
   /** The next bytes; undefined at the end. */
   async #next(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    if (this.#given !== undefined) this.#free.push(this.#given);
+    this.#given = undefined;
     while (true) {
       while (!this.#isShort && this.#reads.length < SAVE_PIPELINE) this.#reads.push(this.#read());
       const read = this.#reads.shift();
       if (read !== undefined) {
-        const chunk = await this.#last(read);
-        this.#isShort = chunk.length < this.#options.chunkSize; // a server that gives more after that did not mean it so
-        if (chunk.length > 0) return chunk;
+        const { data, memory } = await this.#orNothing(read);
+        this.#isShort = data.length < this.#options.chunkSize; // a server that gives more after that did not mean it so
+        if (data.length > 0) {
+          this.#given = memory;
+          return data;
+        }
+        if (memory !== undefined) this.#free.push(memory);
       } else if (this.#state === "PRE_COPY") await this.#enter("STOP_COPY");
       else return undefined;
     }
   }
 
   /** What was asked for beyond the end, a server may as well refuse. */
-  async #last(read: Promise<Uint8Array<ArrayBuffer>>): Promise<Uint8Array<ArrayBuffer>> {
+  async #orNothing(read: Promise<Chunk>): Promise<Chunk> {
     try {
       return await read;
     } catch (error) {
-      if (this.#isShort && error instanceof RemoteError) return new Uint8Array();
-      throw error;
+      if (!this.#isShort || !(error instanceof RemoteError)) throw error;
+      return { data: new Uint8Array(), memory: undefined };
     }
   }
 
-  #read(): Promise<Uint8Array<ArrayBuffer>> {
-    const { chunkSize: size } = this.#options;
+  #read(): Promise<Chunk> {
+    const { chunkSize: size, reuseChunks = false } = this.#options;
     const payload = MigDataReadRequest.encode({ argsz: HEAD_SIZE + size, size });
+    const memory = reuseChunks ? this.#free.pop() ?? new Uint8Array(size) : undefined;
     const request = this.#proxy.request(Command.MIG_DATA_READ, payload, {
       ...this.#recovery.wait(this.#options),
+      ...(memory && { into: memory }),
       doing: () => `read the state of the device from byte ${this.#bytes} on`,
     });
-    const read = request.then((reply) => this.#dataOf(reply.payload));
+    const read = request.then((reply) => ({ data: this.#dataOf(reply, memory), memory }));
     read.catch(() => {}); // looked at when it is its turn, if ever
     return read;
   }
 
-  #dataOf(payload: Uint8Array): Uint8Array<ArrayBuffer> {
+  #dataOf(
+    { payload, isPlaced }: Message,
+    memory: Uint8Array<ArrayBuffer> | undefined,
+  ): Uint8Array<ArrayBuffer> {
     const { chunkSize } = this.#options;
     try {
+      if (isPlaced && payload.length === HEAD_SIZE) {
+        const { size } = MigDataReplyLayout.decode(payload);
+        if (size <= chunkSize) return memory!.subarray(0, size);
+      }
       const { data } = MigDataReadReply.decode(payload);
       if (data.length <= chunkSize) return data as Uint8Array<ArrayBuffer>;
       throw new ProtocolError(

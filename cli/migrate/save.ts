@@ -47,6 +47,7 @@ export async function save(context: Context, socket: string, options: SaveOption
   const stream = migration.save({
     preCopy,
     signal: context.signal,
+    reuseChunks: true,
     ...(keepStopped && { after: "STOP" }),
     onProgress: (now) => Object.assign(at, now),
   });

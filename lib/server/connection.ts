@@ -23,6 +23,7 @@ import {
   MIN_LOGGING_PAGE_SIZE,
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
+  SERVE_SEND_BUFFER,
 } from "../limits.ts";
 import { type IncomingRequest, VfioProxy } from "../proxy.ts";
 import type { Trace } from "../stream.ts";
@@ -104,6 +105,7 @@ export class ServerConnection {
     this.#device = device;
     this.#options = options;
     this.#migration = MigrationMachine.of(device);
+    if (this.#migration !== undefined) socket.setSendBuffer(SERVE_SEND_BUFFER);
     // A client that says nothing keeps others waiting: it gets as long as a request does.
     const { handshakeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     this.#handshake = setTimeout(() => {

@@ -4,6 +4,8 @@
  *
  *   baseline server PATH              serve one client after another until killed; says "ready"
  *   baseline MODE PATH N [ARGUMENT]   for each line on stdin, do N operations, print the ns of one
+ *   baseline copy MIB                 for each line on stdin, send so many MiB from one process to
+ *                                     another over a socket, print the ns of all
  *   baseline pin COMMAND...           run a command on one CPU, the same one each time
  *
  * The modes are in a table below; the argument is a number of bytes, or of requests in flight. A
@@ -24,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -478,6 +481,45 @@ static void measure(const struct mode *mode, long count, long argument) {
   fflush(stdout);
 }
 
+/* ---- A plain copy */
+
+/* The state of a device that does nothing but be sent: 1 MiB a write, out of memory that was not just touched. */
+static void copy_once(const uint8_t *state, size_t size) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) fail("socketpair");
+  pid_t writer = fork();
+  if (writer < 0) fail("fork");
+  if (writer == 0) {
+    close(ends[0]);
+    for (size_t at = 0; at < size;) {
+      ssize_t sent = send(ends[1], state + at, MAX_DATA < size - at ? MAX_DATA : size - at, 0);
+      if (sent < 0) _exit(1);
+      at += sent;
+    }
+    _exit(0);
+  }
+  close(ends[1]);
+  size_t came = 0;
+  for (ssize_t got; (got = recv(ends[0], data, sizeof data, 0)) > 0;) came += got;
+  close(ends[0]);
+  if (waitpid(writer, NULL, 0) < 0) fail("waitpid");
+  if (came != size) give_up("not all has come");
+}
+
+static int copy(size_t size) {
+  uint8_t *state = malloc(size);
+  if (state == NULL) fail("malloc");
+  memset(state, 0x5a, size);
+  for (int c; (c = getchar()) != EOF;) {
+    if (c != '\n') continue;
+    double start = now_ns();
+    copy_once(state, size);
+    printf("{\"ns\": %.0f}\n", now_ns() - start);
+    fflush(stdout);
+  }
+  return 0;
+}
+
 /* ---- Pinning */
 
 static _Noreturn void pin(char **command) {
@@ -494,6 +536,7 @@ static _Noreturn void pin(char **command) {
 
 int main(int argc, char **argv) {
   if (argc >= 3 && strcmp(argv[1], "pin") == 0) pin(argv + 2);
+  if (argc == 3 && strcmp(argv[1], "copy") == 0) return copy((size_t)atol(argv[2]) << 20);
   if (argc == 3 && strcmp(argv[1], "server") == 0) run_server(argv[2]);
   if (argc == 4 || argc == 5) {
     long count = atol(argv[3]), argument = argc == 5 ? atol(argv[4]) : 0;
@@ -508,5 +551,5 @@ int main(int argc, char **argv) {
       return 0;
     }
   }
-  give_up("usage: server PATH | MODE PATH N [ARGUMENT] | pin COMMAND...");
+  give_up("usage: server PATH | copy MIB | MODE PATH N [ARGUMENT] | pin COMMAND...");
 }

@@ -14,7 +14,7 @@ import { type Row, rows } from "./rows.ts";
 import { median } from "./stopwatch.ts";
 
 /** Beyond this something hangs. */
-const LIMIT_MS = 90_000;
+const LIMIT_MS = 120_000;
 
 /** What came of a row. */
 interface Result {
@@ -24,6 +24,7 @@ interface Result {
   ratio?: number;
   aim?: number;
   isMet?: boolean;
+  note?: string;
 }
 
 async function run(lab: Lab, row: Row): Promise<Result> {
@@ -35,9 +36,10 @@ async function run(lab: Lab, row: Row): Promise<Result> {
     if (measureTheirs) theirs.push(await measureTheirs());
     ours.push(await measureOurs());
   }
+  const note = lab.takeNote();
   await lab.clear();
   const { name, aim } = row;
-  const result: Result = { name, ns: median(ours) };
+  const result: Result = { name, ns: median(ours), ...(note !== undefined && { note }) };
   if (row.theirs) {
     result.baselineNs = median(theirs);
     result.ratio = median(ours.map((ns, i) => ns / theirs[i]!));
@@ -52,10 +54,11 @@ function line(name: string, ours: string, theirs: string, ratio: string, aim: st
     aim.padStart(7);
 }
 
-function describe({ name, ns, baselineNs, ratio, aim, isMet }: Result): string {
+function describe({ name, ns, baselineNs, ratio, aim, isMet, note }: Result): string {
   const theirs = baselineNs === undefined ? "" : duration(baselineNs);
   const columns = line(name, duration(ns), theirs, ratio?.toFixed(2) ?? "", aim?.toFixed(2) ?? "");
-  return (columns + (isMet === false ? " missed" : "")).trimEnd();
+  const end = (columns + (isMet === false ? " missed" : "")).trimEnd();
+  return note === undefined ? end : `${end}\n  ${note}`;
 }
 
 function duration(ns: number): string {

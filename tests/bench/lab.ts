@@ -18,7 +18,8 @@ export class Lab implements AsyncDisposable {
   readonly dir: string;
   readonly #baseline: string | undefined;
   readonly #children = new Set<Deno.ChildProcess>();
-  #servers = 0;
+  readonly #servers = new Map<string, number>(); // process ids by path
+  #note: string | undefined;
 
   private constructor(dir: string, baseline: string | undefined) {
     this.dir = dir;
@@ -66,6 +67,24 @@ export class Lab implements AsyncDisposable {
     return Promise.resolve(this.#meter([...script("codecs"), verb, subject, String(count)]));
   }
 
+  /** A plain copy over a socket, by C. */
+  plainCopy(mib: number): Promise<Meter> {
+    return Promise.resolve(this.#meter([this.#baseline!, "copy", String(mib)]));
+  }
+
+  /** The state of a device of so much memory, saved or restored. */
+  async migration(mode: "save" | "restore", mib: number): Promise<Meter> {
+    const path = await this.#serve(script("memory_server"), String(mib));
+    return this.#meter([...script("migration"), mode, path, String(this.#servers.get(path))]);
+  }
+
+  /** What the last measurement had to say besides the time. */
+  takeNote(): string | undefined {
+    const note = this.#note;
+    this.#note = undefined;
+    return note;
+  }
+
   /** `vfu probe` with the demo device, from start to end. */
   async probe(): Promise<Meter> {
     const path = await this.#serve(script("demo_server"));
@@ -105,9 +124,10 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Starts a server and gives its socket's path. */
-  async #serve(command: string[]): Promise<string> {
-    const path = `${this.dir}/${this.#servers++}.sock`;
-    const child = this.#spawn([...command, path], "null");
+  async #serve(command: string[], ...args: string[]): Promise<string> {
+    const path = `${this.dir}/${this.#servers.size}.sock`;
+    const child = this.#spawn([...command, path, ...args], "null");
+    this.#servers.set(path, child.pid);
     const { value } = await linesOf(child).read();
     if (value !== "ready") throw new Error(`\`${command.join(" ")}\` did not start`);
     return path;
@@ -122,7 +142,9 @@ export class Lab implements AsyncDisposable {
       await writer.write(new Uint8Array([0x0a]));
       const { value } = await lines.read();
       if (value === undefined) throw new Error(`\`${command.join(" ")}\` failed`);
-      return JSON.parse(value).ns;
+      const { ns, note } = JSON.parse(value);
+      this.#note = note;
+      return ns;
     };
   }
 

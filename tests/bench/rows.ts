@@ -25,6 +25,7 @@ export interface Row {
 }
 
 const MIB = 1 << 20;
+const GIB_IN_MIB = 1024;
 
 /** All of them, in the order in which they are done. */
 export const rows: readonly Row[] = [
@@ -49,6 +50,8 @@ export const rows: readonly Row[] = [
   againstC("DMA: 1 MiB write by message", 1.3, "dma-write", [105, MIB]),
   againstC("Interrupt: wait", 1.2, "interrupt", [2_100]),
   againstC("Interrupt: waitAsync", 2.5, "interrupt-async", [2_100]),
+  migration("Migration: 1 GiB saved", 1.5, "save"),
+  migration("Migration: 1 GiB saved and restored", undefined, "restore"),
   {
     name: "session of 10,000 reads, to a loop",
     rounds: 3,
@@ -83,6 +86,18 @@ function againstC(name: string, aim: number | undefined, mode: string, args: num
     rounds: 41,
     ours: (lab) => lab.client(mode, ...args),
     theirs: (lab) => lab.baseline(mode, ...args),
+    needsC: true,
+    ...(aim !== undefined && { aim }),
+  };
+}
+
+/** The state of a device of 1 GiB against a plain copy of as much. Each process runs where it wants to. */
+function migration(name: string, aim: number | undefined, mode: "save" | "restore"): Row {
+  return {
+    name,
+    rounds: 7,
+    ours: (lab) => lab.migration(mode, GIB_IN_MIB),
+    theirs: (lab) => lab.plainCopy(GIB_IN_MIB),
     needsC: true,
     ...(aim !== undefined && { aim }),
   };
