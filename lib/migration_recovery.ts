@@ -41,14 +41,17 @@ export class Recovery {
     this.#unwatch?.();
   }
 
-  /** Ends everything when the caller's signal says so, also while nobody reads or writes. */
-  watch(onAbort: (reason: unknown) => void): void {
+  /**
+   * Ends everything when the caller's signal says so, also while nobody reads or writes.
+   *
+   * @param onEnd told why, when the device is set back: the caller may well close the connection then
+   */
+  watch(onEnd: (reason: unknown) => void): void {
     const signal = this.#signal;
     if (signal === undefined) return;
-    const abort = () => {
+    const abort = async () => {
       this.#own.abort(signal.reason);
-      onAbort(signal.reason);
-      this.#recover();
+      onEnd(bothOf(signal.reason, await this.#recover()));
     };
     signal.addEventListener("abort", abort, { once: true });
     this.#unwatch = () => signal.removeEventListener("abort", abort);
@@ -60,9 +63,7 @@ export class Recovery {
       this.#signal?.throwIfAborted();
       await work();
     } catch (error) {
-      const other = await this.#recover();
-      if (other === undefined) throw error;
-      throw new AggregateError([error, other], `${messageOf(error)}; ${messageOf(other)}`);
+      throw bothOf(error, await this.#recover());
     }
   }
 
@@ -102,6 +103,12 @@ export class Recovery {
       await this.#migration.setState(before);
     }
   }
+}
+
+/** An error, and what came on top of it. */
+function bothOf(error: unknown, other: Error | undefined): unknown {
+  if (other === undefined) return error;
+  return new AggregateError([error, other], `${messageOf(error)}; ${messageOf(other)}`);
 }
 
 function messageOf(error: unknown): string {

@@ -50,14 +50,15 @@ export interface StateFileInfo {
 /** Puts a state into the form of a file. */
 export class StateFileWriter {
   readonly #write: (bytes: Uint8Array) => void;
+  readonly #header: Uint8Array;
   #size = 0;
-  #crc: number;
+  #crc = 0;
 
-  /** Writes the header. */
+  /** A file of which nothing is written before there is something of the state. */
   constructor(identity: DeviceIdentity, write: (bytes: Uint8Array) => void) {
     this.#write = write;
     const { vendor, device, subsystemVendor, subsystem, revision } = identity;
-    const header = Header.encode({
+    this.#header = Header.encode({
       magic: HEADER_MAGIC,
       version: FORM_VERSION,
       size: Header.size,
@@ -67,12 +68,14 @@ export class StateFileWriter {
       subsystem,
       revision,
     });
-    this.#crc = crc32(header);
-    write(header);
   }
 
   /** Writes a part of the state. */
   add(bytes: Uint8Array): void {
+    if (this.#size === 0) {
+      this.#write(this.#header);
+      this.#crc = crc32(this.#header);
+    }
     this.#write(bytes);
     this.#size += bytes.length;
     this.#crc = crc32(bytes, this.#crc);
@@ -80,6 +83,7 @@ export class StateFileWriter {
 
   /** Writes the trailer. */
   finish(): { size: number; crc: number } {
+    if (this.#size === 0) throw new RangeError("Cannot save the device: its state is empty");
     const [size, crc] = [this.#size, this.#crc];
     this.#write(Trailer.encode({ magic: TRAILER_MAGIC, size: BigInt(size), crc }));
     return { size, crc };

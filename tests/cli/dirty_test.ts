@@ -1,0 +1,80 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Interrupted } from "../../cli/context.ts";
+import { startDemo } from "../_demo_process.ts";
+import { assertGolden, runHere } from "./_cli.ts";
+import { assertFailures, runOdd } from "./_registers.ts";
+
+const demo = await startDemo();
+Deno.test.afterAll(() => demo.stop());
+
+/** Has the demo device copy 8 KiB from 1 MiB to 2 MiB + 4 KiB. */
+const COPY = ["0x40=0x100000", "0x48=0x201000", "0x50=8192", "0x54=1"].flatMap((write) => [
+  "--write",
+  `bar0+${write}`,
+]);
+const RANGES = ["--range", "1M:64K", "--range", "2M:64K"];
+
+Deno.test("dirty shows its help", async () => {
+  assertGolden("dirty-help.txt", (await runHere(["dirty", "--help"])).out);
+});
+
+for (const share of ["", ":message"]) {
+  Deno.test(`dirty shows the pages that the device writes, in memory${share}`, async () => {
+    const ranges = RANGES.map((text) => text.startsWith("--") ? text : text + share);
+    const args = ["dirty", demo.path, "--pci-enable", ...ranges, ...COPY, "--timeout", "1s"];
+    assertEquals(await runHere(args), {
+      code: 0,
+      out: "0x00201000      8 KiB  2 pages\n2 of 32 pages of 4 KiB written\n",
+      err: "",
+    });
+    const large = await runHere([...args, "--page-size", "32K", "--json"]);
+    assertEquals([large.code, large.err], [0, ""]);
+    assertEquals(JSON.parse(large.out), {
+      page_size: 32768,
+      pages: 4,
+      dirty_pages: 1,
+      ranges: [{ iova: 0x200000, length: 32768 }],
+    });
+  });
+}
+
+Deno.test("dirty shows what was written so far after Ctrl-C", async () => {
+  const off = new AbortController();
+  setTimeout(() => off.abort(new Interrupted("SIGINT")), 500);
+  const args = ["dirty", demo.path, "--pci-enable", ...RANGES, ...COPY, "--hold"];
+  const { code, out, err } = await runHere(args, { signal: off.signal });
+  assertEquals([code, err], [130, ""]);
+  assertStringIncludes(out, "2 of 32 pages of 4 KiB written\n");
+});
+
+Deno.test("dirty returns 1 for a device without a log, and for ranges of no whole pages", async (t) => {
+  const odd = await runOdd(
+    (request) => request.command === 2 || request.command === 3 ? request.reply() : "default",
+    "dirty",
+    "--range",
+    "0:4K",
+  );
+  assertEquals(odd.code, 1);
+  assertMatch(odd.err, /^vfu: Cannot start logging which pages of 4096 bytes the device writes: /);
+  await assertFailures(t, demo.path, 1, [
+    [
+      ["dirty", "--range", "0x1000:64K", "--page-size", "64K"],
+      "Cannot log 0x10000 bytes at IOVA 0x1000: it is not of whole pages of 64 KiB",
+    ],
+  ]);
+});
+
+Deno.test("dirty returns 2 when the usage is wrong", async (t) => {
+  const page = "Option '--page-size <size>' argument";
+  await assertFailures(t, "/nonexistent/socket", 2, [
+    [["dirty"], "Required option '--range <range>' not specified"],
+    [
+      ["dirty", "--range", "0:4K", "--page-size", "1K"],
+      `${page} '1K' is invalid. 1K is no page size; a power of two from 4K on is needed`,
+    ],
+    [
+      ["dirty", "--range", "0:4K", "--page-size", "12K"],
+      `${page} '12K' is invalid. 12K is no page size; a power of two from 4K on is needed`,
+    ],
+  ]);
+});
