@@ -36,6 +36,24 @@ export {
   type DmaSource,
   DmaSpace,
 } from "./lib/dma.ts";
+export {
+  DirtyPages,
+  DmaLogging,
+  type DmaLoggingHost,
+  type IovaRange,
+  type LoggingOptions,
+} from "./lib/dma_logging.ts";
+export { DeviceFeatures, type FeatureOperation, type GetFeatureOptions } from "./lib/features.ts";
+export {
+  type AfterMigration,
+  type DeviceStateName,
+  Migration,
+  type MigrationHost,
+  type MigrationProgress,
+  type MigrationSupport,
+  type RestoreOptions,
+  type SaveOptions,
+} from "./lib/migration.ts";
 export { type IoFdKind, type RegionIoFd, RegionIoFds } from "./lib/io_fds.ts";
 export {
   type AsyncIrqWaitOptions,
@@ -141,6 +159,12 @@ export {
 } from "./lib/registers/map.ts";
 export { FileProblems, type Position, type Problem, problemText } from "./lib/yaml/problem.ts";
 export { embed, type Embedded } from "./lib/server/embedded.ts";
+export {
+  type SectionForm,
+  type StateIdentity,
+  StateReader,
+  StateWriter,
+} from "./lib/server/state_stream.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
 export {
   DEMO_DEVICE_ID,
@@ -152,6 +176,13 @@ export {
 export { Command, commandName } from "./lib/wire/command.ts";
 export { describeMessage, type DescribeOptions } from "./lib/wire/describe.ts";
 export { DeviceFlags } from "./lib/wire/device.ts";
+export {
+  DeviceState,
+  deviceStateName,
+  Feature,
+  featureName,
+  MigrationFlags,
+} from "./lib/wire/feature.ts";
 export { IoFdType } from "./lib/wire/io_fds.ts";
 export { IrqFlags, irqName, PciIrq } from "./lib/wire/irq.ts";
 export {
