@@ -24,7 +24,7 @@ import {
   parseFill,
   parseMap,
 } from "../dma/range.ts";
-import { parseDuration } from "../duration.ts";
+import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
 import { writeBigint } from "../json.ts";
 import { humanSize, parseSize } from "../size.ts";
