@@ -54,7 +54,7 @@ const WriteRequest = layout("MIG_DATA_WRITE request", 8, { argsz: u32(0), size: 
  * import { MigDataReadReply } from "./migration.ts";
  *
  * const padded = new Uint8Array([12, 0, 0, 0, 2, 0, 0, 0, 0xab, 0xcd, 0, 0]);
- * console.assert(MigDataMigDataReplyLayout.decode(padded).data.length === 2);
+ * console.assert(MigDataReadReply.decode(padded).data.length === 2);
  * ```
  */
 export const MigDataReadReply: Codec<MigData> = {
