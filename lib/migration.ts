@@ -116,7 +116,10 @@ export class Migration {
     this.#host = host;
   }
 
-  /** How the device can migrate; undefined if it can't. */
+  /**
+   * How the device can migrate; undefined if it can't. The server of Cloud Hypervisor's crate, which knows no features, is out of step
+   * then: the connection is of no more use.
+   */
   async support(options: WaitOptions = {}): Promise<MigrationSupport | undefined> {
     let data: Uint8Array;
     try {

@@ -695,3 +695,16 @@ Deno.test("listening and connecting need no permission but --allow-ffi", async (
     assert(!exists(`${directory}/s`));
   });
 });
+
+testFds("setSendBuffer() makes room for more that the peer has not read", () => {
+  const held = (size?: number) => {
+    const [a, b] = UnixSocket.pair();
+    using _a = a;
+    using _b = b;
+    if (size !== undefined) a.setSendBuffer(size);
+    const buffer = new IoBuffer(8 << 20);
+    return a.send(buffer, 0, buffer.length);
+  };
+  assert(held(1 << 20) > held(), "more than without");
+  assert(held(1) < held(), "less than without");
+});

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
 import { EINVAL, EIO } from "../../../ffi/errno.ts";
 import { DeviceError } from "../../../lib/server/device.ts";
 import { migrationPath } from "../../../lib/server/migration.ts";
@@ -494,4 +495,66 @@ testFds("a client that goes in the middle of a hook leaves the device in the sta
   await served.closed;
   using next = await serveNegotiated({ device });
   assertEquals(await getState(next.peer), STOP_COPY);
+});
+
+// ---- Anything, in any order
+
+testFds("whatever a client asks for, the device can be had running again", async () => {
+  type Step =
+    | { kind: "state"; state: number }
+    | { kind: "read" | "write"; size: number }
+    | { kind: "reset" | "mend" | "again" }
+    | { kind: "fault"; fault: string };
+  const step: fc.Arbitrary<Step> = fc.oneof(
+    fc.record({ kind: fc.constant("state" as const), state: fc.integer({ min: 0, max: 8 }) }),
+    fc.record({ kind: fc.constant("read" as const), size: fc.integer({ min: 0, max: 9 }) }),
+    fc.record({ kind: fc.constant("write" as const), size: fc.integer({ min: 0, max: 9 }) }),
+    fc.record({ kind: fc.constant("reset" as const) }),
+    fc.record({
+      kind: fc.constant("fault" as const),
+      fault: fc.constantFrom("stop", "start", "next", "write", "commit", "preCopy", "resume"),
+    }),
+    fc.record({ kind: fc.constant("mend" as const) }),
+    fc.record({ kind: fc.constant("again" as const) }), // another client
+  );
+  const run = async (steps: Step[], isAsync: boolean) => {
+    const device = new MigratingDevice({ isAsync });
+    let served = await serveNegotiated({ device });
+    try {
+      for (const each of steps) {
+        const { peer } = served;
+        if (each.kind === "state") await setState(peer, each.state);
+        else if (each.kind === "read") await readData(peer, each.size);
+        else if (each.kind === "write") await writeData(peer, new Uint8Array(each.size));
+        else if (each.kind === "reset") await ask(peer, Command.DEVICE_RESET);
+        else if (each.kind === "fault") device.faults.add(each.fault);
+        else if (each.kind === "mend") device.faults.clear();
+        else {
+          served[Symbol.dispose]();
+          await served.closed;
+          served = await serveNegotiated({ device });
+        }
+        assert([ERROR, STOP, RUNNING, STOP_COPY, RESUMING, PRE_COPY].includes(
+          await getState(served.peer) as typeof STOP,
+        ));
+      }
+      device.faults.clear();
+      const { peer } = served;
+      if (await setState(peer, RUNNING) !== 0 && await setState(peer, RUNNING) !== 0) {
+        assertEquals([await getState(peer), (await ask(peer, Command.DEVICE_RESET)).errno], [
+          ERROR,
+          0,
+        ]);
+      }
+      assertEquals(await getState(peer), RUNNING);
+      assertEquals((await ask(peer, Command.DEVICE_GET_INFO, words(16, 0, 0, 0))).errno, 0);
+    } finally {
+      served[Symbol.dispose]();
+      await served.closed;
+    }
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 25 }), fc.boolean(), run),
+    { numRuns: 60 },
+  );
 });
