@@ -72,7 +72,7 @@ export interface ConnectionOptions extends DmaOptions {
   trace?: Trace | undefined;
   /** How long a client may take to send its VERSION. In milliseconds; default 5000. */
   handshakeTimeoutMs?: number | undefined;
-  /** Hears of what a device hook threw that was no DeviceError. */
+  /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
   onError: (error: unknown, doing: string) => void;
   /** Called once when the client is gone and its last request is done with; with the reason why it went. */
   onClose: (cause: Error | undefined) => void;

@@ -24,7 +24,7 @@ export interface ServerOptions extends DmaOptions {
   onConnect?: () => void;
   /** A client is gone; with the reason unless it just left. */
   onDisconnect?: (cause: Error | undefined) => void;
-  /** A device hook threw what is no DeviceError; the client got EIO. Default: nothing. */
+  /** A device hook threw what is no DeviceError, and the client got EIO; or it has refused a state (`RefusedState`). Default: nothing. */
   onError?: (error: unknown, doing: string) => void;
 }
 
