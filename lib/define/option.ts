@@ -1,0 +1,228 @@
+/**
+ * Options of a device: what its user may choose when it is made, in TypeScript or by `vfu serve --option name=value`.
+ *
+ * @module
+ */
+
+import { readInteger } from "../yaml/integer.ts";
+import { nearest } from "../yaml/nearest.ts";
+
+/** One option of a device. Made by {@linkcode option}. */
+export interface DeviceOption<T = unknown> {
+  /** What values it takes. */
+  readonly kind: "integer" | "size" | "boolean" | "text" | "choice";
+  /** What it is for, in a few words. */
+  readonly description: string;
+  /** What values look like, for a person: "a whole number from 1 to 32". */
+  readonly form: string;
+  /** What it is if nobody chooses; undefined if there is no such value. */
+  readonly default: T;
+  /** The words that it can be, of a choice. */
+  readonly choices?: readonly string[];
+  /**
+   * Reads a value as a person writes it.
+   *
+   * @throws {RangeError} if it is none; the message says what one looks like, as `"x" is not a whole number from 1 to 32`
+   */
+  parse(text: string): T;
+  /**
+   * Takes a value of TypeScript.
+   *
+   * @throws {RangeError} if it is none
+   */
+  check(value: unknown): T;
+}
+
+/** The options of a device, by their names. */
+export type DeviceOptions = Readonly<Record<string, DeviceOption>>;
+
+/** What a device is given: a value for each of its options. */
+export type OptionValues<O extends DeviceOptions> = {
+  readonly [N in keyof O]: O[N] extends DeviceOption<infer T> ? T : never;
+};
+
+/** What an option that has no default is given by its user, or undefined. */
+interface Described {
+  /** What it is for, in a few words. */
+  description: string;
+}
+
+interface WithDefault<T> extends Described {
+  /** What it is if nobody chooses. */
+  default: T;
+}
+
+/** Bounds of a number. */
+interface Bounds {
+  /** The least that is possible; default 0. */
+  min?: number;
+  /** The most that is possible; default 2^53 - 1. */
+  max?: number;
+}
+
+/**
+ * Makes the options of a device. Without a `default` an option that nobody chooses is undefined.
+ *
+ * @example
+ * ```ts
+ * import { option } from "./option.ts";
+ *
+ * const pins = option.integer({ default: 8, min: 1, max: 32, description: "How many pins it has" });
+ * const disk = option.text({ description: "The file that is its disk" });
+ * const size = option.size({ default: 1 << 20, description: "How large it is" });
+ * console.assert(pins.parse("0x10") === 16 && disk.default === undefined && size.parse("64K") === 65536);
+ * ```
+ */
+export const option = {
+  /** A whole number; decimal, or 0x, 0o, 0b. */
+  integer: (({ min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: Described & Bounds) =>
+    make({
+      ...rest,
+      kind: "integer",
+      form: `a whole number ${rangeText(min, max)}`,
+      read: (text) => {
+        const value = readInteger(text);
+        return value === undefined ? undefined : Number(value);
+      },
+      accepts: (value) => isWithin(value, min, max),
+    })) as Maker<number, Bounds>,
+
+  /** A number of bytes: 4096, 0x1000, 64K, 2MiB, 1G. */
+  size: (({ min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: Described & Bounds) =>
+    make({
+      ...rest,
+      kind: "size",
+      form: `a size in bytes ${rangeText(min, max)}, as 4096, 64K or 2MiB`,
+      read: readSize,
+      accepts: (value) => isWithin(value, min, max),
+    })) as Maker<number, Bounds>,
+
+  /** Yes or no. */
+  boolean: ((rest: Described) =>
+    make({
+      ...rest,
+      kind: "boolean",
+      form: "true or false",
+      read: (text) => BOOLEANS[text.toLowerCase()],
+      accepts: (value) => typeof value === "boolean",
+    })) as Maker<boolean>,
+
+  /** Any text: a name, a path. */
+  text: ((rest: Described) =>
+    make({
+      ...rest,
+      kind: "text",
+      form: "a text",
+      read: (text) => text,
+      accepts: (value) => typeof value === "string",
+    })) as Maker<string>,
+
+  /** One of a few words. */
+  choice<const C extends string>(
+    { choices, ...rest }: WithDefault<NoInfer<C>> & { choices: readonly C[] },
+  ): DeviceOption<C> {
+    return {
+      ...make<C>({
+        ...rest,
+        kind: "choice",
+        form: `one of ${choices.join(", ")}`,
+        read: (text) => choices.find((each) => each === text),
+        accepts: (value) => choices.includes(value as C),
+      }),
+      choices,
+    };
+  },
+} as const;
+
+/** Makes an option, which is undefined if there is no default and nobody chooses. */
+interface Maker<T, More = unknown> {
+  (options: WithDefault<T> & More): DeviceOption<T>;
+  (options: Described & More): DeviceOption<T | undefined>;
+}
+
+interface Parts<T> extends Described {
+  kind: DeviceOption["kind"];
+  form: string;
+  default?: T;
+  read: (text: string) => T | undefined;
+  accepts: (value: unknown) => boolean;
+}
+
+function make<T>({ kind, description, form, read, accepts, ...rest }: Parts<T>): DeviceOption<T> {
+  const check = (value: unknown, shown: string) => {
+    if (!accepts(value)) throw new RangeError(`${shown} is not ${form}`);
+    return value as T;
+  };
+  const quoted = (text: string) =>
+    JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
+  if (rest.default !== undefined) check(rest.default, `The default ${String(rest.default)}`);
+  return {
+    kind,
+    description,
+    form,
+    default: rest.default as T,
+    parse: (text) => check(read(text), quoted(text)),
+    check: (value) => check(value, typeof value === "string" ? quoted(value) : String(value)),
+  };
+}
+
+/**
+ * A value for every option: those that were chosen, checked, and defaults.
+ *
+ * @throws {RangeError} for a value that is not possible, or an option that there is not; the message has the name that is nearest
+ */
+export function optionValues<O extends DeviceOptions>(
+  options: O,
+  chosen: Readonly<Record<string, unknown>>,
+): OptionValues<O> {
+  for (const name of Object.keys(chosen)) {
+    if (!Object.hasOwn(options, name)) throw new RangeError(unknownOption(name, options));
+  }
+  const values = Object.entries(options).map(([name, each]) => {
+    const value = chosen[name];
+    if (value === undefined) return [name, each.default];
+    try {
+      return [name, each.check(value)];
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new RangeError(`Option ${name}: ${error.message}`);
+    }
+  });
+  return Object.fromEntries(values);
+}
+
+function unknownOption(name: string, options: DeviceOptions): string {
+  const names = Object.keys(options);
+  const meant = nearest(name, names);
+  if (meant !== undefined) return `There is no option "${name}"; did you mean "${meant}"?`;
+  const others = names.length === 0 ? "the device has none" : `there are ${names.join(", ")}`;
+  return `There is no option "${name}"; ${others}`;
+}
+
+const BOOLEANS: Readonly<Record<string, boolean>> = {
+  true: true,
+  yes: true,
+  on: true,
+  1: true,
+  false: false,
+  no: false,
+  off: false,
+  0: false,
+};
+
+const UNITS = "BKMGT";
+
+function readSize(text: string): number | undefined {
+  const [, digits, unit = "B"] = /^(.+?)(?:([KMGT])(?:iB)?)?$/i.exec(text) ?? [];
+  const count = readInteger(digits);
+  if (count === undefined) return undefined;
+  return Number(count << BigInt(10 * UNITS.indexOf(unit.toUpperCase())));
+}
+
+function isWithin(value: unknown, min: number, max: number): boolean {
+  return Number.isSafeInteger(value) && value as number >= min && value as number <= max;
+}
+
+function rangeText(min: number, max: number): string {
+  return max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `from ${min} to ${max}`;
+}
