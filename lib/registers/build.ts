@@ -7,8 +7,13 @@
 import type { Width } from "../region.ts";
 import type { Path } from "../yaml/document.ts";
 import { readInteger } from "../yaml/integer.ts";
-import type { Register, RegisterAccess, RegisterField, RegisterMap } from "./map.ts";
-import { readBits } from "./schema.ts";
+import {
+  readBits,
+  type Register,
+  type RegisterAccess,
+  type RegisterField,
+  type RegisterMap,
+} from "./map.ts";
 
 /** A field as it is written. What is missing, or of another kind than it should be, is undefined. */
 export interface FieldDraft {

@@ -80,3 +80,11 @@ export function fieldMask({ high, low }: RegisterField): bigint {
 export function bitsText({ high, low }: Pick<RegisterField, "high" | "low">): string {
   return high === low ? String(low) : `${high}:${low}`;
 }
+
+/** Reads `7:4` or `3`. The order of the two is not looked at, nor that the register has them. */
+export function readBits(value: unknown): { high: number; low: number } | undefined {
+  const match = /^(\d{1,4})(?::(\d{1,4}))?$/.exec(String(value));
+  if (match === null) return undefined;
+  const high = Number(match[1]);
+  return { high, low: match[2] === undefined ? high : Number(match[2]) };
+}

@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { INTEGER, readInteger } from "../yaml/integer.ts";
-import { REGISTER_ACCESS } from "./map.ts";
+import { readBits, REGISTER_ACCESS } from "./map.ts";
 
 const WIDTHS = [1n, 2n, 4n, 8n];
 
@@ -80,11 +80,3 @@ export const JSON_SCHEMAS: ReadonlyMap<unknown, Record<string, unknown>> = new M
     ],
   }],
 ]);
-
-/** Reads `7:4` or `3`. The order of the two is not looked at, nor that the register has them. */
-export function readBits(value: unknown): { high: number; low: number } | undefined {
-  const match = /^(\d{1,4})(?::(\d{1,4}))?$/.exec(String(value));
-  if (match === null) return undefined;
-  const high = Number(match[1]);
-  return { high, low: match[2] === undefined ? high : Number(match[2]) };
-}

@@ -7,8 +7,12 @@
 import { RegionFlags } from "../wire/region.ts";
 import type { ServedRegion } from "./device.ts";
 
-/** Offset of the first base address register, and of the ROM's. */
+/** Offset of the first base address register. */
 const BAR_AT = 0x10;
+/** Offset of the ROM's. */
+const ROM_AT = 0x30;
+/** Bytes of the smallest ROM, whose register has other bits below. */
+const MIN_ROM_SIZE = 0x800;
 
 /** How a base address register is declared. */
 export interface BarOptions {
@@ -22,9 +26,16 @@ export interface BarOptions {
   prefetchable?: boolean;
 }
 
+/** Called when a client has written to registers. */
+interface Watcher {
+  readonly at: number;
+  readonly end: number;
+  readonly written: () => void | Promise<void>;
+}
+
 /**
  * A configuration space. Bits are read-only unless they were declared writable, as on hardware: so writing all ones to a BAR and
- * reading back gives its size.
+ * reading back gives its size. Bits that were declared clearable are cleared by writing ones.
  *
  * @example
  * ```ts
@@ -48,7 +59,9 @@ export class ConfigRegion implements ServedRegion {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
   readonly #writable: Uint8Array;
+  readonly #clearable: Uint8Array;
   readonly #initial: Uint8Array;
+  readonly #watchers: Watcher[] = [];
   #lastCapability = 0;
 
   /**
@@ -61,28 +74,41 @@ export class ConfigRegion implements ServedRegion {
     this.bytes = new Uint8Array(size);
     this.#view = new DataView(this.bytes.buffer);
     this.#writable = new Uint8Array(size);
+    this.#clearable = new Uint8Array(size);
     this.#initial = new Uint8Array(size);
   }
 
-  /** Sets 8 bits, and which of them a client may write. */
-  set8(at: number, value: number, writable = 0): void {
+  /** Sets 8 bits, which of them a client may write, and which it clears by writing ones. */
+  set8(at: number, value: number, writable = 0, clearable = 0): void {
     this.#view.setUint8(at, value);
     this.#writable[at] = writable;
+    this.#clearable[at] = clearable;
     this.#initial[at] = value;
   }
 
-  /** Sets 16 bits, and which of them a client may write. */
-  set16(at: number, value: number, writable = 0): void {
-    for (let i = 0; i < 2; i++) {
-      this.set8(at + i, (value >>> (8 * i)) & 0xff, (writable >>> (8 * i)) & 0xff);
+  /** As `set8`, with 16 bits. */
+  set16(at: number, value: number, writable = 0, clearable = 0): void {
+    this.#set(2, at, value, writable, clearable);
+  }
+
+  /** As `set8`, with 32 bits. */
+  set32(at: number, value: number, writable = 0, clearable = 0): void {
+    this.#set(4, at, value, writable, clearable);
+  }
+
+  #set(width: 2 | 4, at: number, value: number, writable: number, clearable: number): void {
+    for (let i = 0; i < width; i++) {
+      const byte = (bits: number) => (bits >>> (8 * i)) & 0xff;
+      this.set8(at + i, byte(value), byte(writable), byte(clearable));
     }
   }
 
-  /** Sets 32 bits, and which of them a client may write. */
-  set32(at: number, value: number, writable = 0): void {
-    for (let i = 0; i < 4; i++) {
-      this.set8(at + i, (value >>> (8 * i)) & 0xff, (writable >>> (8 * i)) & 0xff);
-    }
+  /**
+   * Calls `written` after each write of a client that reaches one of `size` bytes from `at` on. The client is answered when the
+   * promise is settled, if there is one.
+   */
+  onWrite(at: number, size: number, written: () => void | Promise<void>): void {
+    this.#watchers.push({ at, end: at + size, written });
   }
 
   /** The 16 bits at an offset, as they are now. */
@@ -113,6 +139,20 @@ export class ConfigRegion implements ServedRegion {
     if (is64Bit) this.set32(BAR_AT + index * 4 + 4, 0, Number(BigInt.asUintN(32, mask >> 32n)));
   }
 
+  /**
+   * Declares the register of the expansion ROM.
+   *
+   * @param size in bytes: a power of two, 2 KiB to 2 GiB
+   * @throws {RangeError} if that is not possible
+   */
+  setRom(size: number): void {
+    if (!Number.isInteger(Math.log2(size)) || size < MIN_ROM_SIZE || size > 2 ** 31) {
+      throw new RangeError(`Cannot declare the ROM: ${size} is not a power of two in its range`);
+    }
+    const enable = 1;
+    this.set32(ROM_AT, 0, Number(BigInt.asUintN(32, -BigInt(size))) | enable);
+  }
+
   /** Links a capability into the chain. Its body is set by the caller, from `at` + 2 on. */
   addCapability(at: number, id: number): void {
     this.set16(0x06, this.get16(0x06) | 0x10); // STATUS.CAP_LIST
@@ -131,16 +171,28 @@ export class ConfigRegion implements ServedRegion {
     into.set(this.bytes.subarray(offset, offset + into.length));
   }
 
-  /** Changes the bits that are writable. */
-  write(offset: number, data: Uint8Array): void {
-    for (const [i, value] of data.entries()) {
-      const mask = this.#writable[offset + i]!;
-      this.bytes[offset + i] = (this.bytes[offset + i]! & ~mask) | (value & mask);
+  /** Changes the bits that are writable, clears those that are clearable. */
+  write(offset: number, data: Uint8Array): void | Promise<void> {
+    for (let i = 0; i < data.length; i++) {
+      const [at, value] = [offset + i, data[i]!];
+      const mask = this.#writable[at]!;
+      const changed = (this.bytes[at]! & ~mask) | (value & mask);
+      this.bytes[at] = changed & ~(value & this.#clearable[at]!);
     }
+    const end = offset + data.length;
+    const reached = this.#watchers.filter((each) => each.at < end && offset < each.end);
+    if (reached.length > 0) return callInOrder(reached);
   }
 
   /** Puts every register back to what it was declared with. */
   reset(): void {
     this.bytes.set(this.#initial);
+  }
+}
+
+function callInOrder(watchers: readonly Watcher[]): void | Promise<void> {
+  for (const [i, { written }] of watchers.entries()) {
+    const result = written();
+    if (result instanceof Promise) return result.then(() => callInOrder(watchers.slice(i + 1)));
   }
 }
