@@ -41,6 +41,8 @@ export const MAX_IRQ_INDEXES = 256;
 export const MAX_CAPABILITIES = 64;
 /** Bytes of a region info reply: a chain with 4000 sparse areas. */
 export const MAX_REGION_INFO_SIZE = 64 << 10;
+/** Bytes of a device's region up to its last register: each costs some bytes of memory here. 4 MiB of doorbells are 524288 queues. */
+export const MAX_REGISTER_SPACE = 4 << 20;
 
 /**
  * Data of one REGION_WRITE. libvfio-user reads the body of a message with a single recv, which is whole up to this

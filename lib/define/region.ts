@@ -1,0 +1,46 @@
+/**
+ * What the regions of a defined device are: served regions that know their base address register, and what of them migrates.
+ *
+ * @module
+ */
+
+import type { ServedRegion } from "../server/device.ts";
+
+/** What the base address register says of a region. */
+export interface BarKind {
+  /** I/O ports in place of memory. Default false. */
+  readonly io?: boolean;
+  /** The register is 64 bits wide, and takes the place of two. Default false. */
+  readonly is64Bit?: boolean;
+  /** Reading has no side effects. Default false. */
+  readonly prefetchable?: boolean;
+}
+
+/** A region of a defined device. `registers`, `memory`, `callbacks` and `overlay` make them. */
+export interface DeviceRegion extends ServedRegion {
+  /** What its base address register says. */
+  readonly bar: BarKind;
+  /** Bytes in which all of its state is: they migrate. They are of the same lengths always. */
+  readonly contents: readonly Uint8Array[];
+  /** Puts back what a reset puts back. */
+  reset?(): void;
+  /** Frees what it holds. */
+  close?(): void;
+}
+
+/** The least that a BAR of memory can be. */
+const MIN_BAR_SIZE = 16;
+
+/** Bytes of a BAR that has room for `size`: a power of two. */
+export function barSize(size: number, least = MIN_BAR_SIZE): number {
+  return Math.max(least, 2 ** Math.ceil(Math.log2(size)));
+}
+
+/** The part of {@linkcode BarKind} of some options. */
+export function barKind({ io, is64Bit, prefetchable }: BarKind): BarKind {
+  return {
+    ...(io && { io }),
+    ...(is64Bit && { is64Bit }),
+    ...(prefetchable && { prefetchable }),
+  };
+}

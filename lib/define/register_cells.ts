@@ -1,0 +1,122 @@
+/**
+ * Registers as a device's author sees them: `regs.CSTS.value`, `regs.CSTS.RDY = 1`, `regs.PIN.at(3)`.
+ *
+ * @module
+ */
+
+import { fieldMask, type RegisterField } from "../registers/map.ts";
+import type { AnyValue, RegisterSlot } from "./register_slot.ts";
+import type { RegisterCell, RegisterCells } from "./register_types.ts";
+
+/** Bits of the widest field that a number holds. */
+const MAX_FIELD_BITS = 53;
+
+/** Where the bytes of all registers are. */
+export interface CellStore {
+  /** What they hold. */
+  readonly view: DataView;
+  /** What they hold after a reset. */
+  readonly initial: DataView;
+}
+
+/** Makes the object by which a device reaches its registers: each by name, an array as {@linkcode RegisterCells}. */
+export function makeCells(
+  slots: readonly RegisterSlot[],
+  store: CellStore,
+): Record<string, unknown> {
+  return Object.fromEntries(slots.map((slot) => [
+    slot.register.name,
+    slot.register.array === undefined ? new Cell(slot, 0, store) : new Cells(slot, store),
+  ]));
+}
+
+class Cells implements RegisterCells<Cell> {
+  readonly name: string;
+  readonly length: number;
+  readonly #slot: RegisterSlot;
+  readonly #store: CellStore;
+  readonly #made = new Map<number, Cell>();
+
+  constructor(slot: RegisterSlot, store: CellStore) {
+    this.#slot = slot;
+    this.#store = store;
+    this.name = slot.register.name;
+    this.length = slot.count;
+  }
+
+  at(index: number): Cell {
+    if (!Number.isInteger(index) || index < 0 || index >= this.length) {
+      throw new RangeError(
+        `There is no ${this.name}[${index}]; ${this.name}[0] to ${this.name}[${
+          this.length - 1
+        }] are`,
+      );
+    }
+    let cell = this.#made.get(index);
+    if (cell === undefined) this.#made.set(index, cell = new Cell(this.#slot, index, this.#store));
+    return cell;
+  }
+}
+
+class Cell implements RegisterCell<AnyValue> {
+  readonly name: string;
+  readonly #slot: RegisterSlot;
+  readonly #start: number;
+  readonly #store: CellStore;
+
+  constructor(slot: RegisterSlot, index: number, store: CellStore) {
+    this.#slot = slot;
+    this.#start = slot.startOf(index);
+    this.#store = store;
+    this.name = slot.register.name;
+    for (const field of slot.register.fields) this.#addField(field);
+  }
+
+  get value(): AnyValue {
+    return this.#slot.get(this.#store.view, this.#start);
+  }
+
+  set value(value: AnyValue) {
+    this.#slot.put(this.#store.view, this.#start, value);
+  }
+
+  set(fields: Readonly<Record<string, number | undefined>>): void {
+    let value = BigInt(this.value);
+    for (const [name, bits] of Object.entries(fields)) {
+      const field = this.#slot.register.fields.find((each) => each.name === name);
+      if (field === undefined) throw new RangeError(`${this.name} has no field ${name}`);
+      if (bits !== undefined) value = withField(value, field, bits);
+    }
+    this.value = this.#slot.width === 8 ? value : Number(value);
+  }
+
+  reset(): void {
+    this.value = this.#slot.get(this.#store.initial, this.#start);
+  }
+
+  /** A property for a field, unless a number can't hold it or its name is that of something else here. */
+  #addField(field: RegisterField): void {
+    if (field.high - field.low >= MAX_FIELD_BITS || field.name in this) return;
+    const size = 2 ** (field.high - field.low + 1);
+    const isNarrow = field.high < 32;
+    Object.defineProperty(this, field.name, {
+      enumerable: true,
+      get: () => {
+        if (isNarrow && this.#slot.width <= 4) {
+          return Math.floor(this.value as number / 2 ** field.low) % size;
+        }
+        return Number((BigInt(this.value) & fieldMask(field)) >> BigInt(field.low));
+      },
+      set: (bits: number) => this.set({ [field.name]: bits }),
+    });
+  }
+}
+
+function withField(value: bigint, field: RegisterField, bits: number): bigint {
+  const size = field.high - field.low + 1;
+  if (!Number.isSafeInteger(bits) || bits < 0 || BigInt(bits) >> BigInt(size) !== 0n) {
+    const width = size === 1 ? "1 bit" : `${size} bits`;
+    throw new RangeError(`${field.name} can't hold ${bits}: it has ${width}`);
+  }
+  return value & ~fieldMask(field) | BigInt(bits) << BigInt(field.low);
+}

@@ -1,0 +1,129 @@
+/**
+ * One register of a map as a device keeps it: where its bytes are, and which bits of them a client reads, changes, clears and sets.
+ *
+ * @module
+ */
+
+import type { Register, RegisterAccess } from "../registers/map.ts";
+import type { RegisterHooks } from "./register_types.ts";
+
+/** Values of a register: a number up to 4 bytes, a bigint of 8. */
+export type AnyValue = number | bigint;
+
+/** A register, or all registers of an array. */
+export class RegisterSlot {
+  /** The register of the map. */
+  readonly register: Register;
+  /** Its bytes. */
+  readonly width: number;
+  /** How many there are. */
+  readonly count: number;
+  /** Bytes from one to the next. */
+  readonly stride: number;
+  /** What a client does with it, if anything is to happen then. */
+  hooks: RegisterHooks<AnyValue> = {};
+  /** Bits by byte of the register: those that a client reads as they are, */
+  readonly readable: Uint8Array;
+  /** those that it writes, */
+  readonly writable: Uint8Array;
+  /** those that ones clear, */
+  readonly clearable: Uint8Array;
+  /** those that ones set, */
+  readonly settable: Uint8Array;
+  /** and those that reading clears. */
+  readonly clearedByRead: Uint8Array;
+  readonly #isReadAsIs: boolean;
+
+  constructor(register: Register) {
+    this.register = register;
+    this.width = register.width;
+    this.count = register.array?.count ?? 1;
+    this.stride = register.array?.stride ?? register.width;
+    this.readable = this.#bitsWith((access) => access !== "wo");
+    this.writable = this.#bitsWith((access) => access === "rw" || access === "wo");
+    this.clearable = this.#bitsWith((access) => access === "w1c");
+    this.settable = this.#bitsWith((access) => access === "w1s");
+    this.clearedByRead = this.#bitsWith((access) => access === "rc");
+    this.#isReadAsIs = this.readable.every((bits) => bits === 0xff) &&
+      this.clearedByRead.every((bits) => bits === 0);
+  }
+
+  /** Whether reading it is copying its bytes, and nothing else. */
+  get isPlain(): boolean {
+    return this.#isReadAsIs && this.hooks.read === undefined;
+  }
+
+  /** Which one of an array the byte at `offset` is in. */
+  indexAt(offset: number): number {
+    return this.count === 1 ? 0 : Math.floor((offset - this.register.offset) / this.stride);
+  }
+
+  /** Where the one of that index begins. */
+  startOf(index: number): number {
+    return this.register.offset + index * this.stride;
+  }
+
+  /** The value in `view` at `start`. */
+  get(view: DataView, start: number): AnyValue {
+    switch (this.width) {
+      case 1:
+        return view.getUint8(start);
+      case 2:
+        return view.getUint16(start, true);
+      case 4:
+        return view.getUint32(start, true);
+      default:
+        return view.getBigUint64(start, true);
+    }
+  }
+
+  /**
+   * Puts a value into `view` at `start`.
+   *
+   * @throws {RangeError} if it does not fit, or is of the wrong type
+   */
+  put(view: DataView, start: number, value: AnyValue): void {
+    if (!this.#fits(value)) {
+      const bits = this.width * 8;
+      const type = this.width === 8 ? "a bigint" : "a whole number";
+      throw new RangeError(
+        `${this.register.name} can't hold ${String(value)}: it takes ${type} of ${bits} bits`,
+      );
+    }
+    switch (this.width) {
+      case 1:
+        return view.setUint8(start, value as number);
+      case 2:
+        return view.setUint16(start, value as number, true);
+      case 4:
+        return view.setUint32(start, value as number, true);
+      default:
+        return view.setBigUint64(start, value as bigint, true);
+    }
+  }
+
+  #fits(value: AnyValue): boolean {
+    if (this.width === 8) return typeof value === "bigint" && BigInt.asUintN(64, value) === value;
+    return Number.isInteger(value) && value as number >= 0 &&
+      value as number < 2 ** (8 * this.width);
+  }
+
+  /** The bits of each byte of which `matches` is true. Bits of no field are reserved where there are fields: a client reads them. */
+  #bitsWith(matches: (access: RegisterAccess) => boolean): Uint8Array {
+    const { fields, access } = this.register;
+    const bits = new Uint8Array(this.width);
+    const add = (of: RegisterAccess, low: number, high: number) => {
+      for (let bit = low; matches(of) && bit <= high; bit++) bits[bit >> 3]! |= 1 << (bit & 7);
+    };
+    if (fields.length === 0) add(access, 0, this.width * 8 - 1);
+    else {
+      const known = new Set<number>();
+      for (const { low, high, access: of } of fields) {
+        add(of, low, high);
+        for (let bit = low; bit <= high; bit++) known.add(bit);
+      }
+      for (let bit = 0; bit < this.width * 8; bit++) if (!known.has(bit)) add("ro", bit, bit);
+    }
+    return bits;
+  }
+}

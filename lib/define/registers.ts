@@ -1,0 +1,312 @@
+/**
+ * Regions of registers.
+ *
+ * A client may access any bytes of the region; what that means for registers is decided here, and nowhere else:
+ *
+ * - Each register that an access touches takes its part, from the lowest address up. An access of a part of a register is one of that
+ *   register: bytes that were not written stay as they are, and clear and set nothing.
+ * - The bits take what was written by their access (`rw`, `ro`, `wo`, `w1c`, `w1s`, `rc`), as the map says of the field, or else of the
+ *   register. Then the register's `write` hook is called, once.
+ * - A read calls the register's `read` hook once, and takes from what that returns the bytes that were asked for. Without a hook `wo`
+ *   reads as 0, and `rc` bits are cleared, those of the bytes that were read.
+ * - What is between registers and behind them reads as 0 and ignores writes, and so do reserved bits, except that they show the
+ *   reset value.
+ * - Where registers overlap, one that is just where and as wide as the access takes it, else the one that comes first in the map.
+ * - If a hook throws, the client gets an errno, and the rest of the access does not happen.
+ *
+ * @module
+ */
+
+import { MAX_REGISTER_SPACE } from "../limits.ts";
+import type { Register } from "../registers/map.ts";
+import type { ServedIoFd } from "../server/device.ts";
+import { IoFdType } from "../wire/io_fds.ts";
+import { RegionFlags } from "../wire/region.ts";
+import { nearest } from "../yaml/nearest.ts";
+import { type BarKind, barKind, barSize, type DeviceRegion } from "./region.ts";
+import { makeCells } from "./register_cells.ts";
+import { type AnyValue, RegisterSlot } from "./register_slot.ts";
+import { type RegisterSource, resolveRegisterMap } from "./register_source.ts";
+import type { HooksOf, RegisterHooks, RegistersOf } from "./register_types.ts";
+
+/** How a region of registers is made. */
+export interface RegistersOptions extends BarKind {
+  /** Bytes of the region, which are rounded up to a power of two. Registers beyond them are left out. Default: all registers. */
+  readonly size?: number;
+  /** Of a map of several regions, which one: "bar0". Default: that of its first register. */
+  readonly region?: string;
+  /** Names of registers for which a client may have an eventfd: signalling it is writing 0. */
+  readonly ioeventfds?: readonly string[];
+}
+
+/** A region of registers. */
+export class RegisterRegion<M extends RegisterSource = RegisterSource> implements DeviceRegion {
+  /** READ and WRITE. */
+  readonly flags = RegionFlags.READ | RegionFlags.WRITE;
+  /** Bytes of the region: a power of two. */
+  readonly size: number;
+  /** What its base address register says. */
+  readonly bar: BarKind;
+  /** The registers by name. */
+  readonly regs: RegistersOf<M>;
+  /** What the registers hold. */
+  readonly contents: readonly Uint8Array[];
+  /** Parts that a client may write by eventfds. */
+  readonly ioFds: readonly ServedIoFd[];
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #initial: Uint8Array;
+  readonly #slots: readonly RegisterSlot[];
+  readonly #slotAt: Uint16Array; // by byte: the index of the slot, plus 1
+  readonly #exact = new Map<string, RegisterSlot>(); // those that are hidden by others, by offset and width
+  readonly #scratch = new DataView(new ArrayBuffer(8));
+
+  /** As {@linkcode registers}. */
+  constructor(source: M, options: RegistersOptions = {}) {
+    const map = resolveRegisterMap(source);
+    const all = registersOf(map.registers, options);
+    const end = Math.max(1, ...all.map(endOf));
+    if (end > MAX_REGISTER_SPACE) {
+      throw new RangeError(
+        `The registers of ${map.name} take ${end} bytes; ${MAX_REGISTER_SPACE} are possible. Give a size`,
+      );
+    }
+    this.size = barSize(options.size ?? end);
+    this.bar = barKind(options);
+    this.#bytes = new Uint8Array(end);
+    this.#view = new DataView(this.#bytes.buffer);
+    this.#initial = new Uint8Array(end);
+    this.contents = [this.#bytes];
+    this.#slots = all.map((each) => new RegisterSlot(each));
+    this.#slotAt = new Uint16Array(end);
+    const initial = new DataView(this.#initial.buffer);
+    for (const [i, slot] of this.#slots.entries()) this.#place(slot, i + 1, initial);
+    this.reset();
+    this.regs = makeCells(this.#slots, { view: this.#view, initial }) as RegistersOf<M>;
+    this.ioFds = (options.ioeventfds ?? []).flatMap((name) => this.#eventsOf(this.#slot(name)));
+  }
+
+  /**
+   * Sets what happens when a client reads or writes registers. Hooks of a register replace those that it had.
+   *
+   * @throws {RangeError} if there is no such register; the message has the name that is nearest
+   */
+  on(hooks: HooksOf<M>): this {
+    const entries = Object.entries(hooks as Record<string, RegisterHooks<AnyValue> | undefined>);
+    for (const [name, each] of entries) this.#slot(name).hooks = each ?? {};
+    return this;
+  }
+
+  /** Puts every register back to its reset value. Calls no hooks. */
+  reset(): void {
+    this.#bytes.set(this.#initial);
+  }
+
+  /** A client reads. */
+  read(offset: number, into: Uint8Array): void | Promise<void> {
+    // The read of a whole register that only shows what it holds: nearly all reads of nearly all devices.
+    const slot = this.#slots[this.#slotAt[offset]! - 1];
+    if (slot !== undefined && slot.width === into.length && slot.isPlain) {
+      if (slot.startOf(slot.indexAt(offset)) === offset && this.#exact.size === 0) {
+        for (let i = 0; i < into.length; i++) into[i] = this.#bytes[offset + i]!;
+        return;
+      }
+    }
+    return this.#readFrom(0, offset, into);
+  }
+
+  /** A client writes. */
+  write(offset: number, data: Uint8Array): void | Promise<void> {
+    return this.#writeFrom(0, offset, data);
+  }
+
+  #readFrom(from: number, offset: number, into: Uint8Array): void | Promise<void> {
+    for (let at = from; at < into.length;) {
+      const slot = this.#slotFor(offset, at, into.length);
+      if (slot === undefined) {
+        into[at++] = 0;
+        continue;
+      }
+      const index = slot.indexAt(offset + at);
+      const start = slot.startOf(index) - offset; // counted as `at`
+      const stop = Math.min(into.length, start + slot.width);
+      const value = slot.hooks.read?.(index);
+      if (value instanceof Promise) {
+        const from = at;
+        return value.then((settled) => {
+          this.#deliver(slot, settled, start, into.subarray(0, stop), from, offset);
+          return this.#readFrom(stop, offset, into);
+        });
+      }
+      this.#deliver(slot, value, start, into.subarray(0, stop), at, offset);
+      at = stop;
+    }
+  }
+
+  /** Puts a register's bytes from `at` on into `into`: of `value`, or those that it holds. */
+  #deliver(
+    slot: RegisterSlot,
+    value: AnyValue | void,
+    start: number,
+    into: Uint8Array,
+    at: number,
+    offset: number,
+  ): void {
+    if (value !== undefined) {
+      slot.put(this.#scratch, 0, value);
+      for (; at < into.length; at++) into[at] = this.#scratch.getUint8(at - start);
+      return;
+    }
+    for (; at < into.length; at++) {
+      into[at] = this.#bytes[offset + at]! & slot.readable[at - start]!;
+      this.#bytes[offset + at]! &= ~slot.clearedByRead[at - start]!;
+    }
+  }
+
+  #writeFrom(from: number, offset: number, data: Uint8Array): void | Promise<void> {
+    for (let at = from; at < data.length;) {
+      const slot = this.#slotFor(offset, at, data.length);
+      if (slot === undefined) {
+        at++;
+        continue;
+      }
+      const index = slot.indexAt(offset + at);
+      const start = slot.startOf(index);
+      const stop = Math.min(data.length, start + slot.width - offset);
+      const result = this.#writeSlot(slot, index, data.subarray(at, stop), offset + at - start);
+      if (result instanceof Promise) {
+        return result.then(() => this.#writeFrom(stop, offset, data));
+      }
+      at = stop;
+    }
+  }
+
+  /** Writes bytes of one register, from its byte `first` on. */
+  #writeSlot(
+    slot: RegisterSlot,
+    index: number,
+    data: Uint8Array,
+    first: number,
+  ): void | Promise<void> {
+    const start = slot.startOf(index);
+    const { write } = slot.hooks;
+    const old = write && slot.get(this.#view, start);
+    for (let i = 0; i < data.length; i++) {
+      const [at, bits] = [first + i, data[i]!];
+      const held = this.#bytes[start + at]!;
+      const mask = slot.writable[at]!;
+      const taken = (held & ~mask) | (bits & mask) | (bits & slot.settable[at]!);
+      this.#bytes[start + at] = taken & ~(bits & slot.clearable[at]!);
+    }
+    if (write === undefined) return;
+    this.#scratch.setUint32(0, 0);
+    this.#scratch.setUint32(4, 0);
+    for (let i = 0; i < data.length; i++) this.#scratch.setUint8(first + i, data[i]!);
+    const value = slot.get(this.#view, start);
+    const restore = (error: unknown): never => {
+      if (slot.get(this.#view, start) === value) slot.put(this.#view, start, old!);
+      throw error;
+    };
+    try {
+      const result = write.call(slot.hooks, value, old!, index, slot.get(this.#scratch, 0));
+      return result instanceof Promise ? result.catch(restore) : undefined;
+    } catch (error) {
+      restore(error);
+    }
+  }
+
+  /** The register that byte `at` of an access of `length` bytes at `offset` is of. */
+  #slotFor(offset: number, at: number, length: number): RegisterSlot | undefined {
+    if (at === 0 && this.#exact.size > 0) {
+      const exact = this.#exact.get(`${offset}+${length}`);
+      if (exact !== undefined) return exact;
+    }
+    return this.#slots[this.#slotAt[offset + at]! - 1];
+  }
+
+  #place(slot: RegisterSlot, mark: number, initial: DataView): void {
+    const reset = slot.register.reset ?? 0n;
+    for (let index = 0; index < slot.count; index++) {
+      const start = slot.startOf(index);
+      const bytes = this.#slotAt.subarray(start, start + slot.width);
+      if (bytes.every((each) => each === 0)) {
+        bytes.fill(mark);
+        slot.put(initial, start, slot.width === 8 ? reset : Number(reset));
+      } else {
+        this.#exact.set(`${start}+${slot.width}`, slot);
+        for (const [i, each] of bytes.entries()) if (each === 0) bytes[i] = mark;
+        if (slot.register.reset === undefined) continue; // the other one's holds
+        slot.put(initial, start, slot.width === 8 ? reset : Number(reset));
+      }
+    }
+  }
+
+  #slot(name: string): RegisterSlot {
+    const slot = this.#slots.find((each) => each.register.name === name);
+    if (slot !== undefined) return slot;
+    const meant = nearest(name, this.#slots.map((each) => each.register.name));
+    throw new RangeError(
+      `There is no register ${name} in the region${
+        meant === undefined ? "" : `; did you mean ${meant}?`
+      }`,
+    );
+  }
+
+  #eventsOf(slot: RegisterSlot): ServedIoFd[] {
+    return Array.from({ length: slot.count }, (_, index) => ({
+      type: IoFdType.IOEVENTFD,
+      offset: slot.startOf(index),
+      size: slot.width,
+    }));
+  }
+}
+
+/**
+ * Makes a region of registers, from a map in a file (`await loadRegisterMap("./uart.yaml")`) or one that is written here, in the same
+ * form. The module's text says what accesses of parts of registers, and of several, do.
+ *
+ * @throws {RangeError} with all that is wrong with the map
+ *
+ * @example A register whose writes count
+ * ```ts
+ * import { registers } from "./registers.ts";
+ *
+ * const bar0 = registers({
+ *   registers: [
+ *     { name: "CTRL", offset: 0, width: 4, fields: [{ name: "EN", bits: 0 }, { name: "MODE", bits: "5:4" }] },
+ *     { name: "COUNT", offset: 4, width: 4, access: "ro" },
+ *   ],
+ * });
+ * const { regs } = bar0;
+ * bar0.on({ CTRL: { write: () => void regs.COUNT.value++ } });
+ *
+ * bar0.write(0, new Uint8Array([0x31])); // one byte of CTRL
+ * console.assert(regs.CTRL.EN === 1 && regs.CTRL.MODE === 3 && regs.COUNT.value === 1);
+ * ```
+ */
+export function registers<const M extends RegisterSource>(
+  source: M,
+  options: RegistersOptions = {},
+): RegisterRegion<M> {
+  return new RegisterRegion(source, options);
+}
+
+/** The registers of the region that are whole within its size; arrays as far as they are. */
+function registersOf(all: readonly Register[], options: RegistersOptions): Register[] {
+  const { size = Infinity, region = all[0]?.region } = options;
+  return all.filter((each) => each.region === region).flatMap((each) => {
+    const count = Math.floor((size - each.offset - each.width) / strideOf(each)) + 1;
+    if (count < 1) return [];
+    if (each.array === undefined) return [each];
+    return [{ ...each, array: { ...each.array, count: Math.min(count, each.array.count) } }];
+  });
+}
+
+function strideOf({ array, width }: Register): number {
+  return array?.stride ?? width;
+}
+
+function endOf(register: Register): number {
+  const last = (register.array?.count ?? 1) - 1;
+  return register.offset + last * strideOf(register) + register.width;
+}
