@@ -1,0 +1,268 @@
+/**
+ * Regions of a defined device that are not registers: memory, callbacks, and several regions in one.
+ *
+ * @module
+ */
+
+import { PAGE_SIZE } from "../../ffi/memory.ts";
+import type { OwnedFd } from "../../ffi/fd.ts";
+import type { ServedIoFd } from "../server/device.ts";
+import { MemoryRegion } from "../server/region.ts";
+import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
+import { type BarKind, barKind, barSize, type DeviceRegion } from "./region.ts";
+
+const READ_WRITE = RegionFlags.READ | RegionFlags.WRITE;
+
+/** A part of a region that a client may map: whole pages. */
+export interface MappableArea {
+  /** Bytes from the start of the region. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** How a region of memory is made. */
+export interface MemoryOptions extends BarKind {
+  /** Bytes, which are rounded up to a power of two and whole pages. */
+  readonly size: number;
+  /** What a client may map: all (`true`, the default), nothing (`false`), or areas. */
+  readonly mappable?: boolean | readonly MappableArea[];
+  /** Called after a client wrote by message. What it writes through a map is not seen. */
+  readonly written?: (offset: number, length: number) => void | Promise<void>;
+}
+
+/** A region of memory. It keeps what it holds over a reset. */
+export class DeviceMemoryRegion implements DeviceRegion, Disposable {
+  /** READ and WRITE; MMAP if some of it may be mapped. */
+  readonly flags: number;
+  /** Bytes of the region: a power of two. */
+  readonly size: number;
+  /** What its base address register says. */
+  readonly bar: BarKind;
+  /** What a client maps. */
+  readonly fds: readonly OwnedFd[];
+  /** The areas, if not all of it may be mapped. */
+  readonly capabilities: readonly RegionCapability[];
+  /** The memory. Its length is 0 after `close`. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same. */
+  readonly contents: readonly Uint8Array[];
+  readonly #memory: MemoryRegion;
+  readonly #written: MemoryOptions["written"];
+
+  /** As {@linkcode memory}. */
+  constructor(options: MemoryOptions) {
+    const { mappable = true } = options;
+    const isMappable = mappable === true || (mappable !== false && mappable.length > 0);
+    this.size = barSize(options.size, PAGE_SIZE);
+    const areas = typeof mappable === "boolean" ? undefined : mappable.map(sparseArea);
+    this.#memory = new MemoryRegion("vfu-memory", this.size, areas);
+    this.#written = options.written;
+    this.bar = barKind(options);
+    this.bytes = this.#memory.bytes;
+    this.contents = [this.bytes];
+    this.flags = isMappable ? this.#memory.flags : READ_WRITE;
+    this.fds = isMappable ? this.#memory.fds : [];
+    this.capabilities = this.#memory.capabilities;
+  }
+
+  /** A client reads. */
+  read(offset: number, into: Uint8Array): void {
+    this.#memory.read(offset, into);
+  }
+
+  /** A client writes. */
+  write(offset: number, data: Uint8Array): void | Promise<void> {
+    this.#memory.write(offset, data);
+    return this.#written?.(offset, data.length);
+  }
+
+  /** Frees it. Clients that have mapped it keep theirs. */
+  close(): void {
+    this.#memory.close();
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Makes a region of memory, which the device sees as bytes.
+ *
+ * @throws {RangeError} if an area is not of whole pages in the region
+ *
+ * @example
+ * ```ts
+ * import { memory } from "./regions.ts";
+ *
+ * using bar2 = memory({ size: 0x10000, mappable: [{ offset: 0x1000, size: 0x3000 }], prefetchable: true });
+ * bar2.bytes[0] = 1;
+ * ```
+ */
+export function memory(options: MemoryOptions): DeviceMemoryRegion {
+  return new DeviceMemoryRegion(options);
+}
+
+function sparseArea({ offset, size }: MappableArea): SparseArea {
+  const isWhole = (bytes: number) =>
+    Number.isInteger(bytes) && bytes >= 0 && bytes % PAGE_SIZE === 0;
+  if (!isWhole(offset) || !isWhole(size) || size === 0) {
+    throw new RangeError(
+      `Cannot make ${size} bytes at ${offset} mappable: they are not whole pages of ${PAGE_SIZE} bytes`,
+    );
+  }
+  return { offset: BigInt(offset), size: BigInt(size) };
+}
+
+/** How a region of callbacks is made. */
+export interface CallbackOptions extends BarKind {
+  /** Bytes, which are rounded up to a power of two; what is added reads as 0 and ignores writes. */
+  readonly size: number;
+  /** Fills `into` with the bytes from `offset` on. Without it all reads as 0. */
+  readonly read?: (offset: number, into: Uint8Array) => void | Promise<void>;
+  /** Takes the bytes written from `offset` on. Without it writes are ignored. */
+  readonly write?: (offset: number, data: Uint8Array) => void | Promise<void>;
+  /** Parts that a client may access through file descriptors. */
+  readonly ioFds?: readonly ServedIoFd[];
+  /** Puts back what a reset puts back. */
+  readonly reset?: () => void;
+}
+
+/**
+ * Makes a region of which the device answers every access itself.
+ *
+ * @example
+ * ```ts
+ * import { callbacks } from "./regions.ts";
+ *
+ * const bar3 = callbacks({ size: 8, read: (offset, into) => void into.fill(offset) });
+ * console.assert(bar3.size === 16);
+ * ```
+ */
+export function callbacks(options: CallbackOptions): DeviceRegion {
+  const { size, read, write, ioFds = [], reset } = options;
+  /** The part of an access that is in the region as it was meant. */
+  const inside = (offset: number, bytes: Uint8Array) =>
+    bytes.subarray(0, Math.max(0, size - offset));
+  return {
+    flags: READ_WRITE,
+    size: barSize(size),
+    bar: barKind(options),
+    contents: [],
+    ioFds,
+    read(offset, into) {
+      into.fill(0);
+      if (read !== undefined && offset < size) return read(offset, inside(offset, into));
+    },
+    write(offset, data) {
+      if (write !== undefined && offset < size) return write(offset, inside(offset, data));
+    },
+    ...(reset && { reset }),
+  };
+}
+
+/** A region that lies on top of another. */
+export interface OverlayPart {
+  /** Where it begins in the region below. */
+  readonly offset: number;
+  /** Bytes that it takes; default all of the region. */
+  readonly size?: number;
+  /** What is there. */
+  readonly region: DeviceRegion;
+}
+
+/**
+ * Puts regions on top of another: an access of their bytes is theirs, of all others that of the region below. Only that may be mapped.
+ *
+ * @throws {RangeError} if a part leaves the region, overlaps another, or lies where the region may be mapped
+ *
+ * @example Registers, and behind them a page of memory
+ * ```ts
+ * import { memory, overlay } from "./regions.ts";
+ * import { registers } from "./registers.ts";
+ *
+ * using below = memory({ size: 0x2000, mappable: [{ offset: 0x1000, size: 0x1000 }] });
+ * const ctrl = registers({ registers: [{ name: "CTRL", offset: 0, width: 4 }] });
+ * const bar0 = overlay(below, [{ offset: 0, region: ctrl }]);
+ * bar0.write(0, new Uint8Array([7]));
+ * console.assert(ctrl.regs.CTRL.value === 7 && below.bytes[0] === 0);
+ * ```
+ */
+export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): DeviceRegion {
+  const layers = parts.map(({ offset, region, size = region.size }) => ({
+    region,
+    offset,
+    end: offset + size,
+  })).sort((a, b) => a.offset - b.offset);
+  for (const [i, layer] of layers.entries()) checkLayer(layer, layers[i - 1], below);
+  /** Calls `act` for each piece of an access that one region has; stops for the first that takes its time. */
+  const split = (
+    offset: number,
+    bytes: Uint8Array,
+    act: (region: DeviceRegion, offset: number, piece: Uint8Array) => void | Promise<void>,
+  ): void | Promise<void> => {
+    for (let at = 0; at < bytes.length;) {
+      const next = layers.find((each) => each.end > offset + at);
+      const isOn = next !== undefined && next.offset <= offset + at;
+      const end = isOn ? next.end : next?.offset ?? Infinity;
+      const piece = bytes.subarray(at, Math.min(bytes.length, end - offset));
+      const result = isOn
+        ? act(next.region, offset + at - next.offset, piece)
+        : act(below, offset + at, piece);
+      at += piece.length;
+      if (!(result instanceof Promise)) continue;
+      const rest = at;
+      return result.then(() => split(offset + rest, bytes.subarray(rest), act));
+    }
+  };
+  const all = [below, ...layers.map(({ region }) => region)];
+  return {
+    flags: below.flags,
+    size: below.size,
+    bar: below.bar,
+    contents: all.flatMap(({ contents }) => contents),
+    fds: below.fds ?? [],
+    capabilities: below.capabilities ?? [],
+    ioFds: [
+      ...below.ioFds ?? [],
+      ...layers.flatMap(({ region, offset }) =>
+        (region.ioFds ?? []).map((each) => ({ ...each, offset: each.offset + offset }))
+      ),
+    ],
+    read: (offset, into) => split(offset, into, (region, at, piece) => region.read(at, piece)),
+    write: (offset, data) => split(offset, data, (region, at, piece) => region.write(at, piece)),
+    reset: () => all.forEach((each) => each.reset?.()),
+    close: () => all.forEach((each) => each.close?.()),
+  };
+}
+
+interface Layer {
+  readonly region: DeviceRegion;
+  readonly offset: number;
+  readonly end: number;
+}
+
+function checkLayer(
+  { region, offset, end }: Layer,
+  before: Layer | undefined,
+  below: DeviceRegion,
+) {
+  const range = `0x${offset.toString(16)} to 0x${(end - 1).toString(16)}`;
+  const refuse = (reason: string) => {
+    throw new RangeError(`Cannot put a region at ${range}: ${reason}`);
+  };
+  if (!Number.isInteger(offset) || offset < 0 || end > below.size || end - offset > region.size) {
+    refuse(`it does not fit the region below, of ${below.size} bytes`);
+  }
+  if (before !== undefined && before.end > offset) refuse("another is there");
+  if ((region.flags & RegionFlags.MMAP) !== 0) refuse("only the region below may be mapped");
+  if ((below.flags & RegionFlags.MMAP) === 0) return;
+  const sparse = below.capabilities?.find((each) => each.kind === "sparse_mmap");
+  const areas = sparse?.areas ?? [{ offset: 0n, size: BigInt(below.size) }];
+  const isMapped = areas.some((area) =>
+    area.offset < BigInt(end) && area.offset + area.size > BigInt(offset)
+  );
+  if (isMapped) refuse("a client may map that part of the region below; leave it out of mappable");
+}
