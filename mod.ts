@@ -105,6 +105,7 @@ export {
   type DeviceDma,
   DeviceError,
   type DeviceIrqs,
+  type ErrorReport,
   type MigrationSink,
   type ServedDevice,
   type ServedIoFd,

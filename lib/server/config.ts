@@ -155,7 +155,7 @@ export class ConfigRegion implements ServedRegion {
 
   /** Links a capability into the chain. Its body is set by the caller, from `at` + 2 on. */
   addCapability(at: number, id: number): void {
-    this.set16(0x06, this.get16(0x06) | 0x10); // STATUS.CAP_LIST
+    this.set8(0x06, this.bytes[0x06]! | 0x10); // STATUS.CAP_LIST
     this.set8(this.#lastCapability === 0 ? 0x34 : this.#lastCapability + 1, at);
     this.set8(at, id);
     this.#lastCapability = at;

@@ -150,6 +150,13 @@ export interface DeviceIrqs {
   isEnabled(index: number, vector: number): boolean;
 }
 
+/**
+ * Takes what a device failed with that no client asked for.
+ *
+ * @param doing what it was doing, in a word or two
+ */
+export type ErrorReport = (error: unknown, doing: string) => void;
+
 /** The way from the device to its client, for as long as that is connected. */
 export interface DeviceBus {
   /** The client's memory. */
@@ -248,6 +255,8 @@ export interface ServedDevice {
   readonly irqs: readonly ServedIrq[];
   /** How its state is saved and restored, if it can be. */
   readonly migration?: ServedMigration;
+  /** A server has taken it: what goes wrong besides requests can be told to `report` from here on. */
+  served?(report: ErrorReport): void;
   /** A client has agreed on a version; it has mapped and set up nothing yet. */
   connected?(bus: DeviceBus): void;
   /** It is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail. */

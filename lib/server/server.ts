@@ -24,7 +24,10 @@ export interface ServerOptions extends DmaOptions {
   onConnect?: () => void;
   /** A client is gone; with the reason unless it just left. */
   onDisconnect?: (cause: Error | undefined) => void;
-  /** A device hook threw what is no DeviceError, and the client got EIO; or it has refused a state (`RefusedState`). Default: nothing. */
+  /**
+   * A device hook threw what is no DeviceError, and the client got EIO; the device failed by itself; or it has refused a state
+   * (`RefusedState`). Default: nothing.
+   */
   onError?: (error: unknown, doing: string) => void;
 }
 
@@ -63,6 +66,7 @@ export class Server implements Disposable {
     this.#listener = listener;
     this.#device = device;
     this.#options = options;
+    device.served?.((error, doing) => options.onError?.(error, doing));
   }
 
   /**
