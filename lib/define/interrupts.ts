@@ -1,0 +1,270 @@
+/**
+ * The interrupts of a defined device.
+ *
+ * @module
+ */
+
+import { COMMAND, HEADER, STATUS } from "../pci/registers.ts";
+import type { ConfigRegion } from "../server/config.ts";
+import type { DeviceIrqs, ServedIrq } from "../server/device.ts";
+import { IrqFlags, PciIrq } from "../wire/irq.ts";
+import type { DeviceCapability } from "./capabilities.ts";
+import type { MsixTable } from "./msix.ts";
+import type { BuiltConfig, PciSpec } from "./pci.ts";
+
+/** One vector of a device. */
+export interface InterruptVector {
+  /**
+   * Fires it. A masked one is pending, and fires once when it is unmasked.
+   *
+   * @returns false if nobody hears of it: no client has set it up, or it is switched off
+   */
+  raise(): boolean;
+  /** Whether a client has set it up. */
+  readonly isEnabled: boolean;
+}
+
+/** The interrupts of a device. Who masks them is `interruptMasking` of its `pci`. */
+export interface Interrupts {
+  /** The INTx pin. */
+  readonly intx: {
+    /** Sets its level. It fires when it goes up, and again as long as it is up when it is unmasked. */
+    set(isUp: boolean): void;
+    /** Its level. */
+    readonly isUp: boolean;
+  };
+  /** A vector of MSI. A RangeError if there is no such vector. */
+  msi(vector: number): InterruptVector;
+  /** A vector of MSI-X. A RangeError if there is no such vector. */
+  msix(vector: number): InterruptVector;
+  /** The error interrupt, by which the device says that it can't go on. */
+  readonly error: InterruptVector;
+  /** The request interrupt, by which the device asks the client to let go of it. */
+  readonly request: InterruptVector;
+}
+
+const MSIX_ENABLE = 0x8000;
+const MSIX_FUNCTION_MASK = 0x4000;
+const MSI_ENABLE = 1;
+
+/** Whether a vector may fire now. */
+type Gate = "open" | "masked" | "off";
+
+/** What decides over the vectors of an index, where the device masks. */
+interface Gatekeeper {
+  gate(vector: number): Gate;
+  isPending(vector: number): boolean;
+  setPending(vector: number, isPending: boolean): void;
+}
+
+const OPEN: Gatekeeper = { gate: () => "open", isPending: () => false, setPending: () => {} };
+
+/** The interrupts of one device, for whichever client is connected. */
+export class DeviceInterrupts implements Interrupts {
+  /** By IRQ index, as they are served. */
+  readonly served: readonly ServedIrq[];
+  readonly #config: ConfigRegion;
+  readonly #masks: boolean;
+  readonly #keepers = new Map<number, Gatekeeper>();
+  readonly #vectors: readonly (readonly Vector[])[]; // by index
+  #irqs: DeviceIrqs | undefined;
+  #isUp = false;
+
+  /** @param table of MSI-X, if the device has that */
+  constructor(spec: PciSpec, { config, placeOf }: BuiltConfig, table: MsixTable | undefined) {
+    const { capabilities = [], interruptPin, interruptMasking = "client" } = spec;
+    this.#config = config;
+    this.#masks = interruptMasking === "device";
+    const msi = capabilities.find((each) => each.msi !== undefined);
+    const msix = capabilities.find((each) => each.msix !== undefined);
+    if (msi !== undefined) this.#keepers.set(PciIrq.MSI, msiKeeper(config, msi, placeOf.get(msi)!));
+    if (msix !== undefined && table !== undefined) {
+      this.#keepers.set(PciIrq.MSIX, msixKeeper(config, table, placeOf.get(msix)!));
+    }
+    const pin = IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED;
+    this.served = [
+      { flags: interruptPin ? pin : IrqFlags.EVENTFD, count: interruptPin ? 1 : 0 },
+      { flags: IrqFlags.EVENTFD, count: msi?.msi?.vectors ?? 0 },
+      { flags: IrqFlags.EVENTFD | IrqFlags.NORESIZE, count: msix?.msix?.vectors ?? 0 },
+      { flags: IrqFlags.EVENTFD, count: 1 },
+      { flags: IrqFlags.EVENTFD, count: 1 },
+    ];
+    this.#vectors = this.served.map(({ count }, index) =>
+      Array.from({ length: count }, (_, vector) => new Vector(this, index, vector))
+    );
+    this.#watch(msi, msix, placeOf);
+  }
+
+  /** The pin. */
+  readonly intx = ((self: DeviceInterrupts) => ({
+    set: (isUp: boolean) => self.#setPin(isUp),
+    get isUp() {
+      return self.#isUp;
+    },
+  }))(this);
+
+  /** As {@linkcode Interrupts.msi}. */
+  msi(vector: number): InterruptVector {
+    return this.#vector(PciIrq.MSI, vector, "MSI");
+  }
+
+  /** As {@linkcode Interrupts.msix}. */
+  msix(vector: number): InterruptVector {
+    return this.#vector(PciIrq.MSIX, vector, "MSI-X");
+  }
+
+  /** As {@linkcode Interrupts.error}. */
+  get error(): InterruptVector {
+    return this.#vector(PciIrq.ERR, 0, "error interrupt");
+  }
+
+  /** As {@linkcode Interrupts.request}. */
+  get request(): InterruptVector {
+    return this.#vector(PciIrq.REQ, 0, "request interrupt");
+  }
+
+  /** From here on they go to this client. */
+  connect(irqs: DeviceIrqs): void {
+    this.#irqs = irqs;
+    this.#showPin();
+  }
+
+  /** They go nowhere. */
+  disconnect(): void {
+    this.#irqs = undefined;
+  }
+
+  /** The pin goes down. The rest is in registers. */
+  reset(): void {
+    this.#setPin(false);
+  }
+
+  /** State was restored, or registers were written: fires what is due. */
+  refresh(): void {
+    this.#isUp = (this.#config.bytes[HEADER.STATUS]! & STATUS.INTERRUPT) !== 0;
+    this.#showPin();
+    for (const index of this.#keepers.keys()) this.#firePending(index);
+  }
+
+  /** Fires a vector, if it may. */
+  raise(index: number, vector: number): boolean {
+    if (this.#irqs === undefined) return false;
+    const keeper = this.#keeper(index);
+    const gate = keeper.gate(vector);
+    if (gate === "open") return this.#irqs.raise(index, vector);
+    if (gate === "masked") keeper.setPending(vector, true);
+    return gate === "masked";
+  }
+
+  /** Whether a client has set a vector up. */
+  isEnabled(index: number, vector: number): boolean {
+    return this.#irqs?.isEnabled(index, vector) ?? false;
+  }
+
+  #keeper(index: number): Gatekeeper {
+    return this.#masks ? this.#keepers.get(index) ?? OPEN : OPEN;
+  }
+
+  #vector(index: number, vector: number, what: string): Vector {
+    const found = this.#vectors[index]?.[vector];
+    if (found !== undefined) return found;
+    throw new RangeError(`The device has no vector ${vector} of ${what}; declare it in pci`);
+  }
+
+  #setPin(isUp: boolean): void {
+    if (this.served[PciIrq.INTX]!.count === 0) {
+      if (!isUp) return;
+      throw new RangeError("The device has no interrupt pin; declare interruptPin in pci");
+    }
+    this.#isUp = isUp;
+    const { bytes } = this.#config;
+    if (isUp) bytes[HEADER.STATUS]! |= STATUS.INTERRUPT;
+    else bytes[HEADER.STATUS]! &= ~STATUS.INTERRUPT;
+    this.#showPin();
+  }
+
+  /** Gives the client the level of the pin, which COMMAND may hold back. */
+  #showPin(): void {
+    if (this.served[PciIrq.INTX]!.count === 0) return;
+    const isHeld = this.#masks &&
+      (this.#config.get16(HEADER.COMMAND) & COMMAND.INTX_DISABLE) !== 0;
+    this.#irqs?.setLevel(this.#isUp && !isHeld);
+  }
+
+  #watch(
+    msi: DeviceCapability | undefined,
+    msix: DeviceCapability | undefined,
+    placeOf: BuiltConfig["placeOf"],
+  ): void {
+    if (!this.#masks) return;
+    this.#config.onWrite(HEADER.COMMAND, 2, () => this.#showPin());
+    for (const [each, index] of [[msi, PciIrq.MSI], [msix, PciIrq.MSIX]] as const) {
+      if (each === undefined) continue;
+      this.#config.onWrite(placeOf.get(each)!, each.size, () => this.#firePending(index));
+    }
+  }
+
+  /** Fires what was pending and is not masked any more. */
+  #firePending(index: number): void {
+    const keeper = this.#keeper(index);
+    for (const vector of this.#vectors[index]!.keys()) {
+      if (!keeper.isPending(vector) || keeper.gate(vector) !== "open") continue;
+      keeper.setPending(vector, false);
+      this.#irqs?.raise(index, vector);
+    }
+  }
+}
+
+class Vector implements InterruptVector {
+  readonly #interrupts: DeviceInterrupts;
+  readonly #index: number;
+  readonly #vector: number;
+
+  constructor(interrupts: DeviceInterrupts, index: number, vector: number) {
+    this.#interrupts = interrupts;
+    this.#index = index;
+    this.#vector = vector;
+  }
+
+  raise(): boolean {
+    return this.#interrupts.raise(this.#index, this.#vector);
+  }
+
+  get isEnabled(): boolean {
+    return this.#interrupts.isEnabled(this.#index, this.#vector);
+  }
+}
+
+function msixKeeper(config: ConfigRegion, table: MsixTable, at: number): Gatekeeper {
+  return {
+    gate(vector) {
+      const control = config.get16(at + 2);
+      if ((control & MSIX_ENABLE) === 0) return "off";
+      const isMasked = (control & MSIX_FUNCTION_MASK) !== 0 || table.isMasked(vector);
+      return isMasked ? "masked" : "open";
+    },
+    isPending: (vector) => table.isPending(vector),
+    setPending: (vector, isPending) => table.setPending(vector, isPending),
+  };
+}
+
+function msiKeeper(config: ConfigRegion, { msi }: DeviceCapability, at: number): Gatekeeper {
+  const masks = msi?.masking ? at + (msi.is64Bit ? 16 : 12) : undefined;
+  const isSet = (from: number, vector: number) =>
+    (config.bytes[from + (vector >> 3)]! & 1 << (vector & 7)) !== 0;
+  return {
+    gate(vector) {
+      const control = config.get16(at + 2);
+      const enabled = 1 << (control >> 4 & 7); // how many vectors the client has switched on
+      if ((control & MSI_ENABLE) === 0 || vector >= enabled) return "off";
+      return masks !== undefined && isSet(masks, vector) ? "masked" : "open";
+    },
+    isPending: (vector) => masks !== undefined && isSet(masks + 4, vector),
+    setPending(vector, isPending) {
+      if (masks === undefined) return;
+      const byte = masks + 4 + (vector >> 3);
+      if (isPending) config.bytes[byte]! |= 1 << (vector & 7);
+      else config.bytes[byte]! &= ~(1 << (vector & 7));
+    },
+  };
+}

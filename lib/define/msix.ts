@@ -1,0 +1,88 @@
+/**
+ * The MSI-X table of a device, and its pending bits.
+ *
+ * @module
+ */
+
+import { PAGE_SIZE } from "../../ffi/memory.ts";
+import { RegionFlags } from "../wire/region.ts";
+import { type MsixPlace, pbaSize } from "./capabilities.ts";
+import { barSize, type DeviceRegion } from "./region.ts";
+import { callbacks, overlay } from "./regions.ts";
+
+const ENTRY_SIZE = 16;
+/** Vector Control in an entry; its bit 0 masks. */
+const CONTROL = 12;
+const MASKED = 1;
+
+/** Table and pending bits. */
+export class MsixTable {
+  readonly #place: MsixPlace;
+  readonly #table: Uint8Array;
+  readonly #pending: Uint8Array;
+  readonly #changed: () => void;
+
+  /** @param changed called when a client has written to the table */
+  constructor(place: MsixPlace, changed: () => void) {
+    this.#place = place;
+    this.#changed = changed;
+    this.#table = new Uint8Array(place.vectors * ENTRY_SIZE);
+    this.#pending = new Uint8Array(pbaSize(place.vectors));
+    this.reset();
+  }
+
+  /** Whether a vector is masked by its entry. */
+  isMasked(vector: number): boolean {
+    return (this.#table[vector * ENTRY_SIZE + CONTROL]! & MASKED) !== 0;
+  }
+
+  /** Whether a vector waits for being unmasked. */
+  isPending(vector: number): boolean {
+    return (this.#pending[vector >> 3]! & 1 << (vector & 7)) !== 0;
+  }
+
+  /** Sets or clears the pending bit of a vector. */
+  setPending(vector: number, isPending: boolean): void {
+    const bit = 1 << (vector & 7);
+    if (isPending) this.#pending[vector >> 3]! |= bit;
+    else this.#pending[vector >> 3]! &= ~bit;
+  }
+
+  /** All vectors are masked, and none is pending. */
+  reset(): void {
+    this.#table.fill(0);
+    this.#pending.fill(0);
+    for (let at = CONTROL; at < this.#table.length; at += ENTRY_SIZE) this.#table[at] = MASKED;
+  }
+
+  /** The region that holds them: the device's with both on top, or one of their own. */
+  region(below: DeviceRegion | undefined): DeviceRegion {
+    const { table, pba, vectors } = this.#place;
+    const end = Math.max(table + this.#table.length, pba + pbaSize(vectors));
+    const bar = below ?? callbacks({ size: barSize(end, PAGE_SIZE) });
+    return overlay(bar, [
+      { offset: table, region: this.#part(this.#table, true) },
+      { offset: pba, region: this.#part(this.#pending, false) },
+    ]);
+  }
+
+  #part(bytes: Uint8Array, isWritable: boolean): DeviceRegion {
+    return {
+      flags: RegionFlags.READ | RegionFlags.WRITE,
+      size: bytes.length,
+      bar: {},
+      contents: [bytes],
+      read: (offset, into) => into.set(bytes.subarray(offset, offset + into.length)),
+      write: (offset, data) => {
+        if (!isWritable) return;
+        for (let i = 0; i < data.length; i++) {
+          // Of Vector Control only the mask bit is there.
+          const at = (offset + i) % ENTRY_SIZE;
+          bytes[offset + i] = data[i]! & (at < CONTROL ? 0xff : at === CONTROL ? MASKED : 0);
+        }
+        this.#changed();
+      },
+      reset: () => this.reset(),
+    };
+  }
+}

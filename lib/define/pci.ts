@@ -1,0 +1,180 @@
+/**
+ * The configuration space of a defined device, built from what is declared.
+ *
+ * @module
+ */
+
+import { COMMAND, HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
+import { ConfigRegion } from "../server/config.ts";
+import type { DeviceCapability } from "./capabilities.ts";
+import type { DeviceRegion } from "./region.ts";
+
+/** What a PCI device says of itself. */
+export interface PciSpec {
+  /** Vendor id. */
+  readonly vendor: number;
+  /** Device id. */
+  readonly device: number;
+  /** Class code, 24 bits: base class, subclass, programming interface. Default 0xff0000, of no class. */
+  readonly class?: number;
+  /** Revision id. Default 0. */
+  readonly revision?: number;
+  /** Subsystem. Default none. */
+  readonly subsystem?: { readonly vendor: number; readonly device: number };
+  /** The INTx pin, if it has one. */
+  readonly interruptPin?: "A" | "B" | "C" | "D";
+  /** Capabilities, in the order of their lists. */
+  readonly capabilities?: readonly DeviceCapability[];
+  /**
+   * Who masks interrupts.
+   *
+   * - `"client"`, the default: an interrupt fires whenever the client has set up an eventfd for it and has not masked that by
+   *   SET_IRQS. Clients that are made after VFIO, as QEMU and Cloud Hypervisor, keep the guest's MSI-X table to themselves: the device's
+   *   own stays as it was after the reset, with all vectors masked. They honour its mask bits, and MSI's, themselves.
+   * - `"device"`: as hardware, also MSI-X Enable, Function Mask and the mask bits of the table, MSI Enable and mask bits, and
+   *   COMMAND's interrupt disable decide. What is masked is pending, and fires when it is unmasked. For clients that
+   *   write all that to the device, as QEMU's server expects.
+   */
+  readonly interruptMasking?: "client" | "device";
+  /** Whether DMA fails while COMMAND's bus master enable is off, as on hardware. Default true. */
+  readonly needsBusMaster?: boolean;
+}
+
+/** Where capabilities may be, by their list. */
+const PLACES = {
+  standard: { start: 0x40, end: 0x100 },
+  extended: { start: 0x100, end: 0x1000 },
+} as const;
+
+/** A configuration space, and where its capabilities are. */
+export interface BuiltConfig {
+  readonly config: ConfigRegion;
+  /** Where the capability is that was declared. */
+  readonly placeOf: ReadonlyMap<DeviceCapability, number>;
+}
+
+/**
+ * Builds a configuration space.
+ *
+ * @param bars the regions behind BAR0 to BAR5, and the ROM's behind them
+ * @throws {RangeError} if something does not fit
+ */
+export function buildConfig(
+  spec: PciSpec,
+  bars: readonly (DeviceRegion | undefined)[],
+): BuiltConfig {
+  const { capabilities = [] } = spec;
+  const isExpress = capabilities.some((each) => each.list === "extended" || each.id === 0x10);
+  const config = new ConfigRegion(isExpress ? 4096 : 256);
+  declareHeader(config, spec, bars);
+  declareBars(config, bars);
+  const placeOf = placeAll(capabilities);
+  for (const list of ["standard", "extended"] as const) {
+    linkAll(config, capabilities.filter((each) => each.list === list), placeOf);
+  }
+  return { config, placeOf };
+}
+
+function declareHeader(
+  config: ConfigRegion,
+  spec: PciSpec,
+  bars: readonly (DeviceRegion | undefined)[],
+): void {
+  const { vendor, device, revision = 0, subsystem, interruptPin } = spec;
+  check("vendor id", vendor, 16);
+  check("device id", device, 16);
+  check("class", spec.class ?? 0, 24);
+  check("revision", revision, 8);
+  config.set16(HEADER.VENDOR_ID, vendor);
+  config.set16(HEADER.DEVICE_ID, device);
+  const hasIo = bars.some((each) => each?.bar.io);
+  const hasMemory = bars.some((each) => each !== undefined && !each.bar.io);
+  config.set16(
+    HEADER.COMMAND,
+    0,
+    COMMAND.MASTER | COMMAND.PARITY | COMMAND.SERR | (hasIo ? COMMAND.IO : 0) |
+      (hasMemory ? COMMAND.MEMORY : 0) | (interruptPin ? COMMAND.INTX_DISABLE : 0),
+  );
+  const errors = STATUS.PARITY | STATUS.SIG_TARGET_ABORT | STATUS.REC_TARGET_ABORT |
+    STATUS.REC_MASTER_ABORT | STATUS.SIG_SYSTEM_ERROR | STATUS.DETECTED_PARITY;
+  config.set16(HEADER.STATUS, 0, 0, errors);
+  config.set32(HEADER.CLASS_REVISION, ((spec.class ?? 0xff0000) << 8 | revision) >>> 0);
+  config.set8(HEADER.CACHE_LINE_SIZE, 0, 0xff);
+  if (subsystem !== undefined) {
+    check("subsystem vendor id", subsystem.vendor, 16);
+    check("subsystem id", subsystem.device, 16);
+    config.set16(HEADER_NORMAL.SUBSYSTEM_VENDOR_ID, subsystem.vendor);
+    config.set16(HEADER_NORMAL.SUBSYSTEM_ID, subsystem.device);
+  }
+  config.set8(HEADER.INTERRUPT_LINE, 0, 0xff);
+  config.set8(HEADER.INTERRUPT_PIN, interruptPin ? "ABCD".indexOf(interruptPin) + 1 : 0);
+}
+
+function declareBars(config: ConfigRegion, bars: readonly (DeviceRegion | undefined)[]): void {
+  const rom = bars[6];
+  if (rom !== undefined) config.setRom(Math.max(rom.size, 0x800));
+  for (const [index, region] of bars.slice(0, 6).entries()) {
+    if (region === undefined) continue;
+    config.setBar(index, { ...region.bar, size: region.size });
+    if (region.bar.is64Bit && bars[index + 1] !== undefined) {
+      throw new RangeError(`BAR${index} is 64 bits wide: there can't be a BAR${index + 1}`);
+    }
+  }
+}
+
+/** Finds a place for each capability: those that have to be somewhere first. */
+function placeAll(capabilities: readonly DeviceCapability[]): Map<DeviceCapability, number> {
+  const isTaken = new Uint8Array(0x1000);
+  const placeOf = new Map<DeviceCapability, number>();
+  const put = (capability: DeviceCapability, at: number): boolean => {
+    const bytes = isTaken.subarray(at, at + capability.size);
+    const { start, end } = PLACES[capability.list];
+    const isInside = at >= start && at + capability.size <= end;
+    if (!isInside || bytes.includes(1)) return false;
+    bytes.fill(1);
+    placeOf.set(capability, at);
+    return true;
+  };
+  for (const each of capabilities) {
+    if (each.at === undefined) continue;
+    if (each.at % 4 === 0 && put(each, each.at)) continue;
+    throw new RangeError(
+      `There is no room for the capability ${each.name} at 0x${each.at.toString(16)}`,
+    );
+  }
+  for (const each of capabilities) {
+    if (each.at !== undefined) continue;
+    let { start: at } = PLACES[each.list];
+    while (at < PLACES[each.list].end && !put(each, at)) at += 4;
+    if (!placeOf.has(each)) {
+      throw new RangeError(
+        `There is no room for the capability ${each.name} of ${each.size} bytes`,
+      );
+    }
+  }
+  return placeOf;
+}
+
+/** Declares capabilities and puts them into their list. The extended one has to begin at 0x100. */
+function linkAll(
+  config: ConfigRegion,
+  capabilities: readonly DeviceCapability[],
+  placeOf: ReadonlyMap<DeviceCapability, number>,
+): void {
+  const placed = capabilities.map((each) => ({ each, at: placeOf.get(each)! }));
+  if (placed[0]?.each.list === "extended") placed.sort((a, b) => a.at - b.at);
+  for (const [i, { each, at }] of placed.entries()) {
+    each.declare(config, at);
+    if (each.list === "standard") config.addCapability(at, each.id);
+    else config.addExtendedCapability(at, each.id, each.version, placed[i + 1]?.at ?? 0);
+  }
+  const first = placed[0];
+  if (first?.each.list === "extended" && first.at !== PLACES.extended.start) {
+    throw new RangeError("One of the extended capabilities has to be at 0x100");
+  }
+}
+
+function check(what: string, value: number, bits: number): void {
+  if (Number.isInteger(value) && value >= 0 && value < 2 ** bits) return;
+  throw new RangeError(`The ${what} ${value} is no whole number of ${bits} bits`);
+}

@@ -1,0 +1,165 @@
+/**
+ * Timers of a device: they stand still while the device does, and end with it.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../../ffi/clock.ts";
+import type { DeviceTasks } from "./tasks.ts";
+
+/** The most that a timer of the runtime takes: 2^31 - 1 milliseconds, 24 days. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+/** A timer that runs. */
+export interface DeviceTimer {
+  /** Ends it. A second time does nothing. */
+  cancel(): void;
+  /** Whether it will call once more. */
+  readonly isActive: boolean;
+}
+
+/**
+ * Timers of a device. While the device stands still for its migration so do they, and go on with the time that they had left. What a timer
+ * calls may be asynchronous: that is awaited before a repeated one counts on. What it throws is reported.
+ */
+export interface DeviceTimers {
+  /**
+   * Calls once.
+   *
+   * @param ms in milliseconds, at least 0
+   * @throws {RangeError} if it is no number of milliseconds up to 2^31 - 1
+   */
+  after(ms: number, call: () => void | Promise<void>): DeviceTimer;
+  /** Calls again and again, with `ms` between two calls. As `after`, at least 1. */
+  every(ms: number, call: () => void | Promise<void>): DeviceTimer;
+  /** Ends all of them. */
+  clear(): void;
+}
+
+/** The timers of one device. */
+export class Timers implements DeviceTimers {
+  readonly #tasks: DeviceTasks;
+  readonly #all = new Set<Timer>();
+  #isStopped = false;
+  #isClosed = false;
+
+  constructor(tasks: DeviceTasks) {
+    this.#tasks = tasks;
+  }
+
+  /** As {@linkcode DeviceTimers.after}. */
+  after(ms: number, call: () => void | Promise<void>): DeviceTimer {
+    return this.#start(ms, 0, undefined, call);
+  }
+
+  /** As {@linkcode DeviceTimers.every}. */
+  every(ms: number, call: () => void | Promise<void>): DeviceTimer {
+    return this.#start(ms, 1, ms, call);
+  }
+
+  /** As {@linkcode DeviceTimers.clear}. */
+  clear(): void {
+    for (const each of this.#all) each.cancel();
+  }
+
+  /** They stand still. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const each of this.#all) each.pause();
+  }
+
+  /** They go on. */
+  start(): void {
+    this.#isStopped = false;
+    for (const each of this.#all) each.resume();
+  }
+
+  /** Ends all; new ones do nothing. */
+  close(): void {
+    this.#isClosed = true;
+    this.clear();
+  }
+
+  #start(
+    ms: number,
+    least: number,
+    period: number | undefined,
+    call: () => void | Promise<void>,
+  ): DeviceTimer {
+    if (!(ms >= least && ms <= MAX_DELAY_MS)) {
+      throw new RangeError(
+        `Cannot set a timer of ${ms} ms: from ${least} to ${MAX_DELAY_MS} are possible`,
+      );
+    }
+    const timer = new Timer(ms, period, {
+      run: () => this.#tasks.run("timer", call),
+      ended: () => this.#all.delete(timer),
+    });
+    if (this.#isClosed) return timer;
+    this.#all.add(timer);
+    if (!this.#isStopped) timer.resume();
+    return timer;
+  }
+}
+
+interface TimerHooks {
+  readonly run: () => Promise<void> | undefined;
+  readonly ended: () => void;
+}
+
+class Timer implements DeviceTimer {
+  readonly #period: number | undefined;
+  readonly #hooks: TimerHooks;
+  #left: number;
+  #due = 0;
+  #id: ReturnType<typeof setTimeout> | undefined;
+  #isPaused = true;
+  #isRunning = false;
+  #isEnded = false;
+
+  constructor(ms: number, period: number | undefined, hooks: TimerHooks) {
+    this.#left = ms;
+    this.#period = period;
+    this.#hooks = hooks;
+  }
+
+  get isActive(): boolean {
+    return !this.#isEnded;
+  }
+
+  cancel(): void {
+    clearTimeout(this.#id);
+    this.#isEnded = true;
+    this.#hooks.ended();
+  }
+
+  pause(): void {
+    if (this.#id !== undefined) this.#left = Math.max(0, this.#due - monotonicMs());
+    clearTimeout(this.#id);
+    this.#id = undefined;
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    if (this.#isEnded || this.#isRunning || this.#id !== undefined) return;
+    this.#due = monotonicMs() + this.#left;
+    this.#id = setTimeout(() => this.#fire(), this.#left);
+  }
+
+  #fire(): void {
+    this.#id = undefined;
+    if (this.#period === undefined) this.cancel();
+    this.#isRunning = true;
+    const running = this.#hooks.run();
+    if (running === undefined) this.#done();
+    else running.then(() => this.#done());
+  }
+
+  #done(): void {
+    this.#isRunning = false;
+    if (this.#isEnded || this.#period === undefined) return;
+    this.#left = this.#period;
+    if (!this.#isPaused) this.resume();
+  }
+}
