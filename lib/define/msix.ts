@@ -59,7 +59,7 @@ export class MsixTable {
   region(below: DeviceRegion | undefined): DeviceRegion {
     const { table, pba, vectors } = this.#place;
     const end = Math.max(table + this.#table.length, pba + pbaSize(vectors));
-    const bar = below ?? callbacks({ size: barSize(end, PAGE_SIZE) });
+    const bar = below ?? { ...callbacks({ size: barSize(end, PAGE_SIZE) }), contents: [] };
     return overlay(bar, [
       { offset: table, region: this.#part(this.#table, true) },
       { offset: pba, region: this.#part(this.#pending, false) },

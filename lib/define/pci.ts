@@ -6,6 +6,7 @@
 
 import { COMMAND, HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 import { ConfigRegion } from "../server/config.ts";
+import { PciRegion } from "../wire/region.ts";
 import type { DeviceCapability } from "./capabilities.ts";
 import type { DeviceRegion } from "./region.ts";
 
@@ -54,20 +55,15 @@ export interface BuiltConfig {
 }
 
 /**
- * Builds a configuration space.
+ * Builds a configuration space, without base address registers.
  *
- * @param bars the regions behind BAR0 to BAR5, and the ROM's behind them
  * @throws {RangeError} if something does not fit
  */
-export function buildConfig(
-  spec: PciSpec,
-  bars: readonly (DeviceRegion | undefined)[],
-): BuiltConfig {
+export function buildConfig(spec: PciSpec): BuiltConfig {
   const { capabilities = [] } = spec;
   const isExpress = capabilities.some((each) => each.list === "extended" || each.id === 0x10);
   const config = new ConfigRegion(isExpress ? 4096 : 256);
-  declareHeader(config, spec, bars);
-  declareBars(config, bars);
+  declareHeader(config, spec);
   const placeOf = placeAll(capabilities);
   for (const list of ["standard", "extended"] as const) {
     linkAll(config, capabilities.filter((each) => each.list === list), placeOf);
@@ -75,11 +71,7 @@ export function buildConfig(
   return { config, placeOf };
 }
 
-function declareHeader(
-  config: ConfigRegion,
-  spec: PciSpec,
-  bars: readonly (DeviceRegion | undefined)[],
-): void {
+function declareHeader(config: ConfigRegion, spec: PciSpec): void {
   const { vendor, device, revision = 0, subsystem, interruptPin } = spec;
   check("vendor id", vendor, 16);
   check("device id", device, 16);
@@ -87,13 +79,10 @@ function declareHeader(
   check("revision", revision, 8);
   config.set16(HEADER.VENDOR_ID, vendor);
   config.set16(HEADER.DEVICE_ID, device);
-  const hasIo = bars.some((each) => each?.bar.io);
-  const hasMemory = bars.some((each) => each !== undefined && !each.bar.io);
   config.set16(
     HEADER.COMMAND,
     0,
-    COMMAND.MASTER | COMMAND.PARITY | COMMAND.SERR | (hasIo ? COMMAND.IO : 0) |
-      (hasMemory ? COMMAND.MEMORY : 0) | (interruptPin ? COMMAND.INTX_DISABLE : 0),
+    COMMAND.MASTER | COMMAND.PARITY | COMMAND.SERR | (interruptPin ? COMMAND.INTX_DISABLE : 0),
   );
   const errors = STATUS.PARITY | STATUS.SIG_TARGET_ABORT | STATUS.REC_TARGET_ABORT |
     STATUS.REC_MASTER_ABORT | STATUS.SIG_SYSTEM_ERROR | STATUS.DETECTED_PARITY;
@@ -110,15 +99,24 @@ function declareHeader(
   config.set8(HEADER.INTERRUPT_PIN, interruptPin ? "ABCD".indexOf(interruptPin) + 1 : 0);
 }
 
-function declareBars(config: ConfigRegion, bars: readonly (DeviceRegion | undefined)[]): void {
-  const rom = bars[6];
-  if (rom !== undefined) config.setRom(Math.max(rom.size, 0x800));
-  for (const [index, region] of bars.slice(0, 6).entries()) {
+/**
+ * Declares the base address registers, and what of COMMAND goes with them.
+ *
+ * @param regions behind BAR0 to BAR5, and the ROM's behind them
+ * @throws {RangeError} if there can't be such registers
+ */
+export function declareBars(
+  { config }: BuiltConfig,
+  regions: readonly (DeviceRegion | undefined)[],
+): void {
+  for (const [index, region] of regions.entries()) {
     if (region === undefined) continue;
-    config.setBar(index, { ...region.bar, size: region.size });
-    if (region.bar.is64Bit && bars[index + 1] !== undefined) {
-      throw new RangeError(`BAR${index} is 64 bits wide: there can't be a BAR${index + 1}`);
-    }
+    const { size, bar: { io, is64Bit } } = region;
+    config.allow(HEADER.COMMAND, io ? COMMAND.IO : COMMAND.MEMORY);
+    if (index === PciRegion.ROM) config.setRom(size);
+    else config.setBar(index, { ...region.bar, size });
+    if (!is64Bit || (index < PciRegion.BAR5 && regions[index + 1] === undefined)) continue;
+    throw new RangeError(`BAR${index} is 64 bits wide: there can't be a BAR${index + 1}`);
   }
 }
 

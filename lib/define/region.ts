@@ -20,8 +20,8 @@ export interface BarKind {
 export interface DeviceRegion extends ServedRegion {
   /** What its base address register says. */
   readonly bar: BarKind;
-  /** Bytes in which all of its state is: they migrate. They are of the same lengths always. */
-  readonly contents: readonly Uint8Array[];
+  /** Bytes in which all of its state is: they migrate. They are of the same lengths always. Undefined if nobody here knows its state. */
+  readonly contents?: readonly Uint8Array[];
   /** Puts back what a reset puts back. */
   reset?(): void;
   /** Frees what it holds. */

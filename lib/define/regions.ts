@@ -150,7 +150,6 @@ export function callbacks(options: CallbackOptions): DeviceRegion {
     flags: READ_WRITE,
     size: barSize(size),
     bar: barKind(options),
-    contents: [],
     ioFds,
     read(offset, into) {
       into.fill(0);
@@ -222,7 +221,9 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
     flags: below.flags,
     size: below.size,
     bar: below.bar,
-    contents: all.flatMap(({ contents }) => contents),
+    ...(all.every(({ contents }) => contents !== undefined) && {
+      contents: all.flatMap(({ contents }) => contents ?? []),
+    }),
     fds: below.fds ?? [],
     capabilities: below.capabilities ?? [],
     ioFds: [

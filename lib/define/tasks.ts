@@ -43,10 +43,19 @@ export class DeviceTasks {
     }
   }
 
+  /** Settled when nothing runs any more; undefined if nothing does. */
+  idle(): Promise<void> | undefined {
+    return this.#running.size === 0 ? undefined : this.#settle();
+  }
+
+  async #settle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
   /** Settled when nothing runs any more; nothing begins until `start`. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    while (this.#running.size > 0) await Promise.all(this.#running);
+    await this.#settle();
   }
 
   /** Begins what was to be done meanwhile. */
@@ -62,7 +71,7 @@ export class DeviceTasks {
   }
 
   #tell(error: unknown, doing: string): void {
-    if (error instanceof ConnectionError) return;
+    if (this.#isClosed || error instanceof ConnectionError) return;
     this.#report?.(error, doing);
   }
 }

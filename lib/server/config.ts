@@ -103,6 +103,11 @@ export class ConfigRegion implements ServedRegion {
     }
   }
 
+  /** Lets a client write bits of a byte that are declared already. */
+  allow(at: number, writable: number): void {
+    this.#writable[at]! |= writable;
+  }
+
   /**
    * Calls `written` after each write of a client that reaches one of `size` bytes from `at` on. The client is answered when the
    * promise is settled, if there is one.

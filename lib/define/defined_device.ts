@@ -1,0 +1,183 @@
+/**
+ * One device of a definition, as it is served.
+ *
+ * @module
+ */
+
+import { COMMAND, HEADER } from "../pci/registers.ts";
+import type { DeviceBus, ErrorReport, ServedDevice, ServedRegion } from "../server/device.ts";
+import { DeviceFlags } from "../wire/device.ts";
+import { PciRegion } from "../wire/region.ts";
+import { ConnectedMemory } from "./client_memory.ts";
+import type { DeviceHost } from "./definition.ts";
+import type { DeviceParts, DeviceRegions, DeviceSpec } from "./device.ts";
+import { DeviceInterrupts } from "./interrupts.ts";
+import { MsixTable } from "./msix.ts";
+import type { DeviceOptions, OptionValues } from "./option.ts";
+import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
+import type { DeviceRegion } from "./region.ts";
+import { DeviceMigration } from "./state.ts";
+import { DeviceTasks } from "./tasks.ts";
+import { Timers } from "./timers.ts";
+
+const REGION_KEYS = ["bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom"] as const;
+
+/** Device Control, in the PCI Express capability, and the bit that resets. */
+const DEVCTL = 8;
+const DEVCTL_FLR = 0x8000;
+
+/** A device that was made of a definition. */
+export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
+  /** RESET and PCI. */
+  readonly flags = DeviceFlags.RESET | DeviceFlags.PCI;
+  /** By region index. */
+  readonly regions: readonly (ServedRegion | undefined)[];
+  /** By IRQ index. */
+  readonly irqs: DeviceInterrupts["served"];
+  /** How it migrates, if it does. */
+  readonly migration?: DeviceMigration;
+  readonly #parts: DeviceParts;
+  readonly #built: BuiltConfig;
+  readonly #regions: readonly DeviceRegion[];
+  readonly #irq: DeviceInterrupts;
+  readonly #dma: ConnectedMemory;
+  readonly #tasks = new DeviceTasks();
+  readonly #timers = new Timers(this.#tasks);
+  readonly #closing = new AbortController();
+
+  /** As `DeviceDefinition.create`. */
+  constructor(spec: DeviceSpec<O>, options: OptionValues<O>, { log }: DeviceHost) {
+    const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci;
+    const built = this.#built = buildConfig(pci);
+    const msix = pci.capabilities?.find((each) => each.msix !== undefined)?.msix;
+    const table = msix && new MsixTable(msix, () => this.#irq.refresh());
+    this.#irq = new DeviceInterrupts(pci, built, table);
+    this.irqs = this.#irq.served;
+    const isMaster = () => (built.config.get16(HEADER.COMMAND) & COMMAND.MASTER) !== 0;
+    this.#dma = new ConnectedMemory(pci.needsBusMaster === false ? () => true : isMaster);
+    this.#parts = spec.create({
+      options,
+      irq: this.#irq,
+      dma: this.#dma,
+      timers: this.#timers,
+      run: (task) => void this.#tasks.run("background task", task),
+      log: log ?? (() => {}),
+      signal: this.#closing.signal,
+    });
+    try {
+      const bars = regionsOf(this.#parts.regions, table, msix?.bar);
+      declareBars(built, bars);
+      const regions: (DeviceRegion | undefined)[] = [...bars];
+      regions[PciRegion.VGA] = this.#parts.regions.vga;
+      this.#regions = regions.filter((each) => each !== undefined);
+      this.regions = Array.from(regions, (each, i) => i === PciRegion.CONFIG ? built.config : each);
+      this.#watchReset(pci);
+    } catch (error) {
+      for (const each of Object.values(this.#parts.regions)) each?.close?.();
+      this.#parts.close?.();
+      throw error;
+    }
+    const migration = this.#makeMigration(spec.name, pci);
+    if (migration !== undefined) this.migration = migration;
+  }
+
+  /** Errors of timers and background tasks go there. */
+  served(report: ErrorReport): void {
+    this.#tasks.report = report;
+  }
+
+  /** Its interrupts and its DMA go to this client now. */
+  connected({ dma, irqs }: DeviceBus): void {
+    this.#dma.connect(dma);
+    this.#irq.connect(irqs);
+    this.#parts.connected?.();
+  }
+
+  /** They go nowhere. */
+  disconnected(): void {
+    this.#dma.disconnect();
+    this.#irq.disconnect();
+    this.#parts.disconnected?.();
+  }
+
+  /** Puts configuration space and registers back, then does what the device does. Waits for what runs in the background. */
+  reset(): void | Promise<void> {
+    this.#timers.clear();
+    const idle = this.#tasks.idle();
+    return idle === undefined ? this.#reset() : idle.then(() => this.#reset());
+  }
+
+  #reset(): void | Promise<void> {
+    this.#timers.clear(); // what ran in the background may have set some
+    this.#built.config.reset();
+    for (const each of this.#regions) each.reset?.();
+    this.#irq.reset();
+    return this.#parts.reset?.();
+  }
+
+  /** Ends timers, aborts the signal, frees the device's own and the memory. */
+  close(): void {
+    if (this.#closing.signal.aborted) return;
+    this.#timers.close();
+    this.#tasks.close();
+    this.#closing.abort(new DOMException("The device is closed", "AbortError"));
+    this.#parts.close?.();
+    for (const each of this.#regions) each.close?.();
+  }
+
+  /** A client may reset the device by PCI Express's Device Control. */
+  #watchReset({ capabilities = [] }: PciSpec): void {
+    const express = capabilities.find((each) => each.flr);
+    if (express === undefined) return;
+    const { config, placeOf } = this.#built;
+    const at = placeOf.get(express)! + DEVCTL;
+    config.onWrite(at, 2, () => {
+      const control = config.get16(at);
+      if ((control & DEVCTL_FLR) === 0) return;
+      config.bytes[at + 1]! &= ~(DEVCTL_FLR >> 8); // it reads as 0
+      return this.reset();
+    });
+  }
+
+  #makeMigration(name: string, pci: PciSpec): DeviceMigration | undefined {
+    const { state } = this.#parts;
+    const knowsAll = this.#regions.every((each) => each.contents !== undefined);
+    if (state === false || (state === undefined && !knowsAll)) return undefined;
+    return new DeviceMigration({
+      identity: {
+        name,
+        vendor: pci.vendor,
+        device: pci.device,
+        subsystemVendor: pci.subsystem?.vendor ?? 0,
+        subsystem: pci.subsystem?.device ?? 0,
+        version: state?.version ?? 1,
+      },
+      contents: [
+        this.#built.config.bytes,
+        ...this.#regions.flatMap(({ contents }) => contents ?? []),
+      ],
+      state,
+      stop: () => {
+        this.#timers.stop();
+        return this.#tasks.stop();
+      },
+      start: () => {
+        this.#irq.refresh();
+        this.#tasks.start();
+        this.#timers.start();
+      },
+    });
+  }
+}
+
+/** The regions of base address registers and of the ROM, by index. MSI-X lies on top of one of them. */
+function regionsOf(
+  regions: DeviceRegions,
+  table: MsixTable | undefined,
+  msixBar: number | undefined,
+): (DeviceRegion | undefined)[] {
+  return REGION_KEYS.map((key, index) => {
+    const region = regions[key];
+    return table !== undefined && index === msixBar ? table.region(region) : region;
+  });
+}

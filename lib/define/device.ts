@@ -1,0 +1,146 @@
+/**
+ * Devices as they are written: what they are is declared, and what they do are a few functions.
+ *
+ * @module
+ */
+
+import type { DeviceDma, ServedDevice } from "../server/device.ts";
+import { DefinedDevice } from "./defined_device.ts";
+import type { DeviceDefinition } from "./definition.ts";
+import type { Interrupts } from "./interrupts.ts";
+import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts";
+import type { PciSpec } from "./pci.ts";
+import type { DeviceRegion } from "./region.ts";
+import type { DeviceState } from "./state.ts";
+import type { DeviceTimers } from "./timers.ts";
+
+/** What a device is given when it is made: the ways to its client, and its time. */
+export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
+  /** What was chosen. */
+  readonly options: OptionValues<O>;
+  /** Its interrupts. */
+  readonly irq: Interrupts;
+  /**
+   * The client's memory. Besides what {@linkcode DeviceDma} says, accesses fail with EPERM while COMMAND's bus master enable is off, and
+   * with ENXIO while no client is connected.
+   */
+  readonly dma: DeviceDma;
+  /** Its timers. A reset ends them. */
+  readonly timers: DeviceTimers;
+  /**
+   * Does something in the background, so that a client that started it need not wait. A reset, and standing still for the migration,
+   * wait until it is done; what it throws is reported to the server.
+   */
+  readonly run: (task: () => Promise<void>) => void;
+  /** Tells whoever runs the device. */
+  readonly log: (line: string) => void;
+  /** Aborted when the device is closed. */
+  readonly signal: AbortSignal;
+}
+
+/** The regions of a device, by their names. */
+export interface DeviceRegions {
+  /** Base address register 0, and so on. */
+  readonly bar0?: DeviceRegion;
+  /** See bar0. */
+  readonly bar1?: DeviceRegion;
+  /** See bar0. */
+  readonly bar2?: DeviceRegion;
+  /** See bar0. */
+  readonly bar3?: DeviceRegion;
+  /** See bar0. */
+  readonly bar4?: DeviceRegion;
+  /** See bar0. */
+  readonly bar5?: DeviceRegion;
+  /** The expansion ROM. */
+  readonly rom?: DeviceRegion;
+  /** VGA's ranges. */
+  readonly vga?: DeviceRegion;
+}
+
+/** What one device is and does. */
+export interface DeviceParts {
+  /** Its regions. */
+  readonly regions: DeviceRegions;
+  /**
+   * Resets what is in no register: configuration space and registers hold their reset values already, timers are ended, and nothing runs
+   * in the background. Memory is left to it.
+   */
+  reset?(): void | Promise<void>;
+  /** A client has connected; it has mapped and set up nothing yet. */
+  connected?(): void;
+  /** It is gone. */
+  disconnected?(): void;
+  /** Frees what the device holds. */
+  close?(): void;
+  /**
+   * What of its state is in no register and no memory, so that it can migrate. Without it the registers and memory are all; a device with
+   * callbacks does not migrate then. `false`: it does not migrate.
+   */
+  readonly state?: DeviceState | false;
+}
+
+/** A device as it is written. */
+export interface DeviceSpec<O extends DeviceOptions> {
+  /** Its name: a word, as "gpio". */
+  readonly name: string;
+  /** What it is, in a few words. */
+  readonly title?: string;
+  /** What can be chosen when one is made. */
+  readonly options?: O;
+  /** What it is on the PCI bus; it may depend on the options. */
+  readonly pci: PciSpec | ((options: OptionValues<O>) => PciSpec);
+  /** Makes one. */
+  create(context: DeviceContext<O>): DeviceParts;
+}
+
+/**
+ * Defines a PCI device. Its configuration space is made from what is declared, its BARs from its regions; it resets, migrates and cleans up.
+ *
+ * A hook that throws a `DeviceError` answers its errno; what else it throws is EIO to the client and reported to the server with its
+ * stack, and the device goes on.
+ *
+ * @example A counter that raises an interrupt at its limit
+ * ```ts
+ * import { Server } from "../server/server.ts";
+ * import { cap } from "./capabilities.ts";
+ * import { defineDevice } from "./device.ts";
+ * import { option } from "./option.ts";
+ * import { registers } from "./registers.ts";
+ *
+ * const counter = defineDevice({
+ *   name: "counter",
+ *   options: { limit: option.integer({ default: 3, min: 1, description: "When it raises its interrupt" }) },
+ *   pci: { vendor: 0x1234, device: 0x0001, capabilities: [cap.msix({ vectors: 1, bar: 4 })] },
+ *   create({ options, irq }) {
+ *     const bar0 = registers({ registers: [{ name: "COUNT", offset: 0, width: 4 }] });
+ *     const { COUNT } = bar0.regs;
+ *     bar0.on({
+ *       COUNT: {
+ *         read() {
+ *           if (++COUNT.value === options.limit) irq.msix(0).raise();
+ *         },
+ *       },
+ *     });
+ *     return { regions: { bar0 } };
+ *   },
+ * });
+ *
+ * using server = Server.listen(Deno.makeTempDirSync() + "/counter.sock", counter.create({ limit: 2 }));
+ * console.assert(server.path !== undefined);
+ * ```
+ */
+export function defineDevice<const O extends DeviceOptions = Record<never, never>>(
+  spec: DeviceSpec<O>,
+): DeviceDefinition<O> {
+  const { name, title } = spec;
+  const options = spec.options ?? {} as O;
+  return {
+    name,
+    ...(title !== undefined && { title }),
+    options,
+    create(values = {}, host = {}): ServedDevice {
+      return new DefinedDevice(spec, optionValues(options, values), host);
+    },
+  };
+}

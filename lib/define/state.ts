@@ -1,0 +1,136 @@
+/**
+ * How a defined device migrates: its configuration space, registers and memory by themselves, and what it says besides.
+ *
+ * @module
+ */
+
+import { EINVAL } from "../../ffi/errno.ts";
+import { MAX_PLAIN_STATE } from "../limits.ts";
+import { DeviceError, type MigrationSink, type ServedMigration } from "../server/device.ts";
+import {
+  type SectionForm,
+  type StateIdentity,
+  StateReader,
+  StateWriter,
+} from "../server/state_stream.ts";
+import { decodePlain, encodePlain, type PlainData } from "./plain.ts";
+
+/** What of a device's state is in no register and no memory. */
+export interface DeviceState {
+  /** Which form what is saved has: to be changed with it. Default 1. */
+  readonly version?: number;
+  /** Gives it as plain data: numbers, bigints, texts, booleans, bytes, lists and objects. The device stands still. */
+  save(): PlainData;
+  /**
+   * Takes it. Registers and memory hold what was saved already. A client has sent it: it may be anything.
+   *
+   * @throws to refuse: the device then keeps the state that it had, and `restore` is called with that
+   */
+  restore(state: unknown): void;
+}
+
+/** What a device's migration works on. */
+export interface StateParts {
+  /** Of which device it is. */
+  readonly identity: StateIdentity;
+  /** Bytes that migrate, each in a section of its own. */
+  readonly contents: readonly Uint8Array[];
+  /** What else there is. */
+  readonly state: DeviceState | undefined;
+  /** The device is to stand still. */
+  stop(): Promise<void>;
+  /** It goes on. */
+  start(): void;
+}
+
+/** The section of plain data; the bytes follow. */
+const PLAIN = 0;
+const FIRST_BYTES = 1;
+
+/** How bytes are exchanged: so much at a time. */
+const SWAP_SIZE = 64 << 10;
+
+/** The migration of a device. */
+export class DeviceMigration implements ServedMigration {
+  readonly #parts: StateParts;
+
+  constructor(parts: StateParts) {
+    this.#parts = parts;
+  }
+
+  /** Settled when nothing of the device runs. */
+  stop(): Promise<void> {
+    return this.#parts.stop();
+  }
+
+  /** It goes on. */
+  start(): void {
+    this.#parts.start();
+  }
+
+  /** All of the state. */
+  *stopCopy(): Generator<Uint8Array, void> {
+    const { identity, contents, state } = this.#parts;
+    const writer = new StateWriter(identity);
+    const plain = encodePlain(state?.save());
+    if (plain.length > MAX_PLAIN_STATE) {
+      throw new RangeError(
+        `The device's state has ${plain.length} bytes besides memory; ${MAX_PLAIN_STATE} are possible`,
+      );
+    }
+    yield* writer.write(PLAIN, plain);
+    for (const [i, bytes] of contents.entries()) yield* writer.write(FIRST_BYTES + i, bytes);
+    yield* writer.finish();
+  }
+
+  /** A state comes: it is kept until all of it has. */
+  resume(): MigrationSink {
+    const { identity, contents } = this.#parts;
+    const sections = new Map<number, SectionForm>([
+      [PLAIN, { size: MAX_PLAIN_STATE, mayBeShorter: true }],
+      ...contents.map(({ length }, i) => [FIRST_BYTES + i, { size: length }] as const),
+    ]);
+    const reader = new StateReader(identity, sections);
+    return {
+      write: (data) => reader.write(data),
+      commit: () => {
+        reader.finish();
+        this.#take(reader);
+      },
+      abort: () => {},
+    };
+  }
+
+  /** Puts the device into the state that came, or leaves it as it is. */
+  #take(reader: StateReader): void {
+    const { contents, state } = this.#parts;
+    let plain: PlainData;
+    try {
+      plain = decodePlain(reader.section(PLAIN));
+    } catch {
+      throw new DeviceError(EINVAL, "Cannot restore a state: it is not one that was saved");
+    }
+    const old = state?.save();
+    const exchange = () => {
+      for (const [i, bytes] of contents.entries()) swap(bytes, reader.section(FIRST_BYTES + i));
+    };
+    exchange();
+    try {
+      state?.restore(plain);
+    } catch (error) {
+      exchange();
+      state?.restore(old);
+      throw error;
+    }
+  }
+}
+
+function swap(a: Uint8Array, b: Uint8Array): void {
+  const kept = new Uint8Array(Math.min(SWAP_SIZE, a.length));
+  for (let at = 0; at < a.length; at += SWAP_SIZE) {
+    const [left, right] = [a.subarray(at, at + SWAP_SIZE), b.subarray(at, at + SWAP_SIZE)];
+    kept.set(left);
+    left.set(right);
+    right.set(kept.subarray(0, left.length));
+  }
+}
