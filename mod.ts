@@ -1,7 +1,7 @@
 /**
  * vfio-user for Deno: talk to an emulated PCI device in another process, or be one.
  *
- * `connect` gives the {@linkcode Device} behind a socket; {@linkcode Server} serves one. The wire format alone, without any
+ * `connect` gives the {@linkcode Device} behind a socket; {@linkcode Server} serves one, and {@linkcode defineDevice} makes one. The wire format alone, without any
  * system call, is in `@vfu/vfu/wire`; decoding configuration space in `@vfu/vfu/pci`.
  *
  * @example A device is served and asked what it is
@@ -99,6 +99,79 @@ export {
   type WriteOptions,
 } from "./lib/region.ts";
 export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
+export { cap } from "./lib/define/capabilities.ts";
+export type {
+  BytesCapabilityOptions,
+  CapabilityMakers,
+  CapabilityPlace,
+  DeviceCapability,
+  ExpressOptions,
+  MsiOptions,
+  MsixOptions,
+  MsixPlace,
+  PmOptions,
+} from "./lib/define/capability.ts";
+export type { DeviceDefinition, DeviceHost } from "./lib/define/definition.ts";
+export {
+  defineDevice,
+  type DeviceContext,
+  type DeviceParts,
+  type DeviceRegions,
+  type DeviceSpec,
+} from "./lib/define/device.ts";
+export type { Interrupts, InterruptVector } from "./lib/define/interrupts.ts";
+export {
+  type DeviceOption,
+  type DeviceOptions,
+  option,
+  type OptionBounds,
+  type OptionDefault,
+  type OptionDescription,
+  type OptionMaker,
+  type OptionMakers,
+  type OptionValues,
+} from "./lib/define/option.ts";
+export type { PciSpec } from "./lib/define/pci.ts";
+export type { PlainData } from "./lib/define/plain.ts";
+export type { BarKind, DeviceRegion } from "./lib/define/region.ts";
+export {
+  type CallbackOptions,
+  callbacks,
+  DeviceMemoryRegion,
+  type MappableArea,
+  memory,
+  type MemoryOptions,
+  overlay,
+  type OverlayPart,
+} from "./lib/define/regions.ts";
+export type {
+  InlineField,
+  InlineRegister,
+  InlineRegisterMap,
+  RegisterSource,
+} from "./lib/define/register_source.ts";
+export type {
+  CellOf,
+  FieldValues,
+  HooksOf,
+  RegisterCell,
+  RegisterCells,
+  RegisterHooks,
+  RegistersOf,
+  RegisterValue,
+} from "./lib/define/register_types.ts";
+export { RegisterRegion, registers, type RegistersOptions } from "./lib/define/registers.ts";
+export type { DeviceState } from "./lib/define/state.ts";
+export type { DeviceTimer, DeviceTimers } from "./lib/define/timers.ts";
+export { loadRegisterMap } from "./lib/registers/load.ts";
+export {
+  type Register,
+  REGISTER_ACCESS,
+  type RegisterAccess,
+  type RegisterArray,
+  type RegisterField,
+  type RegisterMap,
+} from "./lib/registers/map.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
 export {
   type DeviceBus,

@@ -5,89 +5,7 @@
  */
 
 import type { ConfigRegion } from "../server/config.ts";
-
-/** A capability as it is declared. {@linkcode cap} makes them. */
-export interface DeviceCapability {
-  /** In which of the two lists it is. */
-  readonly list: "standard" | "extended";
-  /** Capability id. */
-  readonly id: number;
-  /** Version, of an extended one. */
-  readonly version: number;
-  /** Its name, for messages. */
-  readonly name: string;
-  /** Bytes, with its header. */
-  readonly size: number;
-  /** Where it has to be; default: wherever there is room, from 0x40 on, or 0x100. */
-  readonly at?: number;
-  /** MSI: how many vectors, and whether they have mask bits. */
-  readonly msi?: { readonly vectors: number; readonly is64Bit: boolean; readonly masking: boolean };
-  /** MSI-X: how many vectors, and where table and pending bits are. */
-  readonly msix?: MsixPlace;
-  /** Writing DevCtl's "Initiate Function Level Reset" resets the device. */
-  readonly flr?: boolean;
-  /** Declares the registers behind the header. */
-  declare(config: ConfigRegion, at: number): void;
-}
-
-/** Where the table and the pending bits of MSI-X are. */
-export interface MsixPlace {
-  /** How many vectors: 1 to 2048. */
-  readonly vectors: number;
-  /** The BAR that holds them. */
-  readonly bar: number;
-  /** Bytes from its start to the table. */
-  readonly table: number;
-  /** Bytes from its start to the pending bits. */
-  readonly pba: number;
-}
-
-/** A capability's place. */
-interface Placed {
-  /** Where it has to be in configuration space; default: wherever there is room. */
-  at?: number;
-}
-
-interface PmOptions extends Placed {
-  /** Version of the specification: 1 to 3. Default 3. */
-  version?: number;
-  /** Keeps its state when it goes back from D3 to D0. Default true. */
-  noSoftReset?: boolean;
-}
-
-interface MsiOptions extends Placed {
-  /** How many vectors: 1, 2, 4, 8, 16 or 32. Default 1. */
-  vectors?: number;
-  /** Addresses have 64 bits. Default true. */
-  is64Bit?: boolean;
-  /** Has a mask bit and a pending bit for each vector. Default false. */
-  masking?: boolean;
-}
-
-interface MsixOptions extends Placed {
-  /** How many vectors: 1 to 2048. */
-  vectors: number;
-  /** The BAR that holds table and pending bits. Without a region of the device's there, it is one of its own. */
-  bar: number;
-  /** Bytes from its start to the table, a multiple of 8. Default 0. */
-  table?: number;
-  /** Bytes from its start to the pending bits, a multiple of 8. Default: right behind the table, at a multiple of 0x800. */
-  pba?: number;
-}
-
-interface ExpressOptions extends Placed {
-  /** Can be reset by its Device Control register. Default true. */
-  flr?: boolean;
-  /** Speed of the link, by its code: 1 is 2.5 GT/s, 2 is 5, 3 is 8, 4 is 16, 5 is 32, 6 is 64. Default 3. */
-  speed?: number;
-  /** Lanes of the link. Default 1. */
-  lanes?: number;
-}
-
-interface BytesOptions extends Placed {
-  /** For each byte which bits a client may write. Default none. */
-  writable?: ArrayLike<number>;
-}
+import type { CapabilityMakers, CapabilityPlace, DeviceCapability } from "./capability.ts";
 
 /** What the place of pending bits is a multiple of, if the device does not say. */
 const PBA_ALIGNMENT = 0x800;
@@ -110,23 +28,15 @@ const PBA_ALIGNMENT = 0x800;
  * console.assert(capabilities[2]?.msix?.pba === 0x800);
  * ```
  */
-export const cap = {
-  /** Power management. */
-  pm({ version = 3, noSoftReset = true, ...place }: PmOptions = {}): DeviceCapability {
+export const cap: CapabilityMakers = {
+  pm({ version = 3, noSoftReset = true, ...place } = {}) {
     return standard(0x01, "PM", 8, place, (config, at) => {
       config.set16(at + 2, version);
       config.set16(at + 4, noSoftReset ? 0x0008 : 0, 0x0003); // PMCSR: the power state
     });
   },
 
-  /**
-   * Message signalled interrupts.
-   *
-   * @throws {RangeError} if there can't be so many vectors
-   */
-  msi(
-    { vectors = 1, is64Bit = true, masking = false, ...place }: MsiOptions = {},
-  ): DeviceCapability {
+  msi({ vectors = 1, is64Bit = true, masking = false, ...place } = {}) {
     const log2 = Math.log2(vectors);
     if (!Number.isInteger(log2) || log2 < 0 || log2 > 5) {
       throw new RangeError(`MSI can't have ${vectors} vectors: it has 1, 2, 4, 8, 16 or 32`);
@@ -146,12 +56,7 @@ export const cap = {
     };
   },
 
-  /**
-   * Message signalled interrupts with a table.
-   *
-   * @throws {RangeError} if there can't be so many vectors, or table and pending bits can't be there
-   */
-  msix({ vectors, bar, table = 0, pba, ...place }: MsixOptions): DeviceCapability {
+  msix({ vectors, bar, table = 0, pba, ...place }) {
     if (!Number.isInteger(vectors) || vectors < 1 || vectors > 2048) {
       throw new RangeError(`MSI-X can't have ${vectors} vectors: it has 1 to 2048`);
     }
@@ -176,8 +81,7 @@ export const cap = {
     };
   },
 
-  /** PCI Express: an endpoint, version 2. Configuration space has 4 KiB then. */
-  express({ flr = true, speed = 3, lanes = 1, ...place }: ExpressOptions = {}): DeviceCapability {
+  express({ flr = true, speed = 3, lanes = 1, ...place } = {}) {
     const link = speed | lanes << 4;
     return {
       ...standard(0x10, "PCI Express", 60, place, (config, at) => {
@@ -195,34 +99,28 @@ export const cap = {
     };
   },
 
-  /** Vendor-specific: `bytes` come behind id, next and length. */
-  vendor(bytes: ArrayLike<number>, options: BytesOptions = {}): DeviceCapability {
+  vendor(bytes, options = {}) {
     return standard(0x09, "vendor-specific", bytes.length + 3, options, (config, at) => {
       config.set8(at + 2, bytes.length + 3);
       setBytes(config, at + 3, bytes, options.writable);
     });
   },
 
-  /** Any standard capability: `bytes` come behind id and next. */
-  standard(
-    { id, bytes, ...options }: { id: number; bytes: ArrayLike<number> } & BytesOptions,
-  ): DeviceCapability {
+  standard({ id, bytes, ...options }) {
     const name = `0x${id.toString(16)}`;
     return standard(id, name, bytes.length + 2, options, (config, at) => {
       setBytes(config, at + 2, bytes, options.writable);
     });
   },
 
-  /** Device serial number, 64 bits; extended. */
-  serialNumber(value: bigint): DeviceCapability {
+  serialNumber(value) {
     return extended(0x03, "serial number", 12, { version: 1 }, (config, at) => {
       config.set32(at + 4, Number(BigInt.asUintN(32, value)));
       config.set32(at + 8, Number(BigInt.asUintN(32, value >> 32n)));
     });
   },
 
-  /** Advanced error reporting; extended. */
-  aer(place: Placed = {}): DeviceCapability {
+  aer(place = {}) {
     return extended(0x01, "AER", 0x2c, { version: 2, ...place }, (config, at) => {
       config.set32(at + 4, 0, 0, 0x07ff_f030); // uncorrectable status
       config.set32(at + 8, 0, 0x07ff_f030); // its mask
@@ -232,18 +130,13 @@ export const cap = {
     });
   },
 
-  /** Any extended capability: `bytes` come behind the header of 4 bytes. */
-  extended(
-    { id, version = 1, bytes, ...options }:
-      & { id: number; version?: number; bytes: ArrayLike<number> }
-      & BytesOptions,
-  ): DeviceCapability {
+  extended({ id, version = 1, bytes, ...options }) {
     const name = `extended 0x${id.toString(16)}`;
     return extended(id, name, bytes.length + 4, { version, ...options }, (config, at) => {
       setBytes(config, at + 4, bytes, options.writable);
     });
   },
-} as const;
+};
 
 /** Bytes of the pending bits: whole 64-bit words. */
 export function pbaSize(vectors: number): number {
@@ -254,7 +147,7 @@ function standard(
   id: number,
   name: string,
   size: number,
-  { at }: Placed,
+  { at }: CapabilityPlace,
   declare: DeviceCapability["declare"],
 ): DeviceCapability {
   return { list: "standard", id, version: 0, name, size, ...(at !== undefined && { at }), declare };
@@ -264,7 +157,7 @@ function extended(
   id: number,
   name: string,
   size: number,
-  { version, at }: Placed & { version: number },
+  { version, at }: CapabilityPlace & { version: number },
   declare: DeviceCapability["declare"],
 ): DeviceCapability {
   return { list: "extended", id, version, name, size, ...(at !== undefined && { at }), declare };

@@ -6,7 +6,8 @@
 
 import { PAGE_SIZE } from "../../ffi/memory.ts";
 import { RegionFlags } from "../wire/region.ts";
-import { type MsixPlace, pbaSize } from "./capabilities.ts";
+import { pbaSize } from "./capabilities.ts";
+import type { MsixPlace } from "./capability.ts";
 import { barSize, type DeviceRegion } from "./region.ts";
 import { callbacks, overlay } from "./regions.ts";
 

@@ -41,23 +41,46 @@ export type OptionValues<O extends DeviceOptions> = {
   readonly [N in keyof O]: O[N] extends DeviceOption<infer T> ? T : never;
 };
 
-/** What an option that has no default is given by its user, or undefined. */
-interface Described {
+/** What there is to say of every option. */
+export interface OptionDescription {
   /** What it is for, in a few words. */
   description: string;
 }
 
-interface WithDefault<T> extends Described {
+/** The value of an option that nobody chooses. */
+export interface OptionDefault<T> {
   /** What it is if nobody chooses. */
   default: T;
 }
 
 /** Bounds of a number. */
-interface Bounds {
+export interface OptionBounds {
   /** The least that is possible; default 0. */
   min?: number;
   /** The most that is possible; default 2^53 - 1. */
   max?: number;
+}
+
+/** Makes options of one kind: undefined if there is no default and nobody chooses. */
+export interface OptionMaker<T, More = unknown> {
+  (options: OptionDescription & OptionDefault<T> & More): DeviceOption<T>;
+  (options: OptionDescription & More): DeviceOption<T | undefined>;
+}
+
+/** Makes options: see {@linkcode option}. */
+export interface OptionMakers {
+  /** A whole number; decimal, or 0x, 0o, 0b. */
+  integer: OptionMaker<number, OptionBounds>;
+  /** A number of bytes: 4096, 0x1000, 64K, 2MiB, 1G. */
+  size: OptionMaker<number, OptionBounds>;
+  /** Yes or no. */
+  boolean: OptionMaker<boolean>;
+  /** Any text: a name, a path. */
+  text: OptionMaker<string>;
+  /** One of a few words, the first of which is the default if nothing else is said. */
+  choice<const C extends string>(
+    options: OptionDescription & { choices: readonly [C, ...C[]]; default?: NoInfer<C> },
+  ): DeviceOption<C>;
 }
 
 /**
@@ -73,10 +96,11 @@ interface Bounds {
  * console.assert(pins.parse("0x10") === 16 && disk.default === undefined && size.parse("64K") === 65536);
  * ```
  */
-export const option = {
-  /** A whole number; decimal, or 0x, 0o, 0b. */
-  integer: (({ min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: Described & Bounds) =>
-    make({
+export const option: OptionMakers = {
+  integer: (
+    { min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: OptionDescription & OptionBounds,
+  ) =>
+    make<number>({
       ...rest,
       kind: "integer",
       form: `a whole number ${rangeText(min, max)}`,
@@ -85,62 +109,54 @@ export const option = {
         return value === undefined ? undefined : Number(value);
       },
       accepts: (value) => isWithin(value, min, max),
-    })) as Maker<number, Bounds>,
+    }),
 
-  /** A number of bytes: 4096, 0x1000, 64K, 2MiB, 1G. */
-  size: (({ min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: Described & Bounds) =>
-    make({
+  size: ({ min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: OptionDescription & OptionBounds) =>
+    make<number>({
       ...rest,
       kind: "size",
       form: `a size in bytes ${rangeText(min, max)}, as 4096, 64K or 2MiB`,
       read: readSize,
       accepts: (value) => isWithin(value, min, max),
-    })) as Maker<number, Bounds>,
+    }),
 
-  /** Yes or no. */
-  boolean: ((rest: Described) =>
-    make({
+  boolean: (rest: OptionDescription) =>
+    make<boolean>({
       ...rest,
       kind: "boolean",
       form: "true or false",
       read: (text) => BOOLEANS[text.toLowerCase()],
       accepts: (value) => typeof value === "boolean",
-    })) as Maker<boolean>,
+    }),
 
-  /** Any text: a name, a path. */
-  text: ((rest: Described) =>
-    make({
+  text: (rest: OptionDescription) =>
+    make<string>({
       ...rest,
       kind: "text",
       form: "a text",
       read: (text) => text,
       accepts: (value) => typeof value === "string",
-    })) as Maker<string>,
+    }),
 
-  /** One of a few words. */
-  choice<const C extends string>(
-    { choices, ...rest }: WithDefault<NoInfer<C>> & { choices: readonly C[] },
-  ): DeviceOption<C> {
-    return {
-      ...make<C>({
-        ...rest,
-        kind: "choice",
-        form: `one of ${choices.join(", ")}`,
-        read: (text) => choices.find((each) => each === text),
-        accepts: (value) => choices.includes(value as C),
-      }),
-      choices,
-    };
-  },
-} as const;
+  choice: <const C extends string>(
+    { choices, ...rest }: OptionDescription & {
+      choices: readonly [C, ...C[]];
+      default?: NoInfer<C>;
+    },
+  ) => ({
+    ...make<C>({
+      default: choices[0],
+      ...rest,
+      kind: "choice",
+      form: `one of ${choices.join(", ")}`,
+      read: (text) => choices.find((each) => each === text),
+      accepts: (value) => choices.includes(value as C),
+    }),
+    choices,
+  }),
+};
 
-/** Makes an option, which is undefined if there is no default and nobody chooses. */
-interface Maker<T, More = unknown> {
-  (options: WithDefault<T> & More): DeviceOption<T>;
-  (options: Described & More): DeviceOption<T | undefined>;
-}
-
-interface Parts<T> extends Described {
+interface Parts<T> extends OptionDescription {
   kind: DeviceOption["kind"];
   form: string;
   default?: T;

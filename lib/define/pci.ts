@@ -7,7 +7,7 @@
 import { COMMAND, HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 import { ConfigRegion } from "../server/config.ts";
 import { PciRegion } from "../wire/region.ts";
-import type { DeviceCapability } from "./capabilities.ts";
+import type { DeviceCapability } from "./capability.ts";
 import type { DeviceRegion } from "./region.ts";
 
 /** What a PCI device says of itself. */

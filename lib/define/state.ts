@@ -19,6 +19,8 @@ import { decodePlain, encodePlain, type PlainData } from "./plain.ts";
 export interface DeviceState {
   /** Which form what is saved has: to be changed with it. Default 1. */
   readonly version?: number;
+  /** Bytes that migrate besides those of regions, as a disk in memory. They are of the same lengths always. */
+  readonly bytes?: readonly Uint8Array[];
   /** Gives it as plain data: numbers, bigints, texts, booleans, bytes, lists and objects. The device stands still. */
   save(): PlainData;
   /**

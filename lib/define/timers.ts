@@ -16,6 +16,8 @@ export interface DeviceTimer {
   cancel(): void;
   /** Whether it will call once more. */
   readonly isActive: boolean;
+  /** Until it calls next, in milliseconds; 0 when it is not active. For the device's `state`. */
+  readonly leftMs: number;
 }
 
 /**
@@ -127,6 +129,11 @@ class Timer implements DeviceTimer {
     return !this.#isEnded;
   }
 
+  get leftMs(): number {
+    if (this.#isEnded) return 0;
+    return this.#id === undefined ? this.#left : Math.max(0, this.#due - monotonicMs());
+  }
+
   cancel(): void {
     clearTimeout(this.#id);
     this.#isEnded = true;
@@ -134,7 +141,7 @@ class Timer implements DeviceTimer {
   }
 
   pause(): void {
-    if (this.#id !== undefined) this.#left = Math.max(0, this.#due - monotonicMs());
+    this.#left = this.leftMs;
     clearTimeout(this.#id);
     this.#id = undefined;
     this.#isPaused = true;

@@ -1,0 +1,131 @@
+/**
+ * What a PCI capability of a defined device is.
+ *
+ * @module
+ */
+
+import type { ConfigRegion } from "../server/config.ts";
+
+/** A capability as it is declared. {@linkcode cap} makes them. */
+export interface DeviceCapability {
+  /** In which of the two lists it is. */
+  readonly list: "standard" | "extended";
+  /** Capability id. */
+  readonly id: number;
+  /** Version, of an extended one. */
+  readonly version: number;
+  /** Its name, for messages. */
+  readonly name: string;
+  /** Bytes, with its header. */
+  readonly size: number;
+  /** Where it has to be; default: wherever there is room, from 0x40 on, or 0x100. */
+  readonly at?: number;
+  /** MSI: how many vectors, and whether they have mask bits. */
+  readonly msi?: { readonly vectors: number; readonly is64Bit: boolean; readonly masking: boolean };
+  /** MSI-X: how many vectors, and where table and pending bits are. */
+  readonly msix?: MsixPlace;
+  /** Writing DevCtl's "Initiate Function Level Reset" resets the device. */
+  readonly flr?: boolean;
+  /** Declares the registers behind the header. */
+  declare(config: ConfigRegion, at: number): void;
+}
+
+/** Where the table and the pending bits of MSI-X are. */
+export interface MsixPlace {
+  /** How many vectors: 1 to 2048. */
+  readonly vectors: number;
+  /** The BAR that holds them. */
+  readonly bar: number;
+  /** Bytes from its start to the table. */
+  readonly table: number;
+  /** Bytes from its start to the pending bits. */
+  readonly pba: number;
+}
+
+/** A capability's place. */
+export interface CapabilityPlace {
+  /** Where it has to be in configuration space; default: wherever there is room. */
+  at?: number;
+}
+
+/** Power management. */
+export interface PmOptions extends CapabilityPlace {
+  /** Version of the specification: 1 to 3. Default 3. */
+  version?: number;
+  /** Keeps its state when it goes back from D3 to D0. Default true. */
+  noSoftReset?: boolean;
+}
+
+/** Message signalled interrupts. */
+export interface MsiOptions extends CapabilityPlace {
+  /** How many vectors: 1, 2, 4, 8, 16 or 32. Default 1. */
+  vectors?: number;
+  /** Addresses have 64 bits. Default true. */
+  is64Bit?: boolean;
+  /** Has a mask bit and a pending bit for each vector. Default false. */
+  masking?: boolean;
+}
+
+/** Message signalled interrupts with a table. */
+export interface MsixOptions extends CapabilityPlace {
+  /** How many vectors: 1 to 2048. */
+  vectors: number;
+  /** The BAR that holds table and pending bits. Without a region of the device's there, it is one of its own. */
+  bar: number;
+  /** Bytes from its start to the table, a multiple of 8. Default 0. */
+  table?: number;
+  /** Bytes from its start to the pending bits, a multiple of 8. Default: right behind the table, at a multiple of 0x800. */
+  pba?: number;
+}
+
+/** PCI Express. */
+export interface ExpressOptions extends CapabilityPlace {
+  /** Can be reset by its Device Control register. Default true. */
+  flr?: boolean;
+  /** Speed of the link, by its code: 1 is 2.5 GT/s, 2 is 5, 3 is 8, 4 is 16, 5 is 32, 6 is 64. Default 3. */
+  speed?: number;
+  /** Lanes of the link. Default 1. */
+  lanes?: number;
+}
+
+/** A capability of bytes. */
+export interface BytesCapabilityOptions extends CapabilityPlace {
+  /** For each byte which bits a client may write. Default none. */
+  writable?: ArrayLike<number>;
+}
+
+/** Makes capabilities: see {@linkcode cap}. */
+export interface CapabilityMakers {
+  /** Power management. */
+  pm(options?: PmOptions): DeviceCapability;
+  /**
+   * Message signalled interrupts.
+   *
+   * @throws {RangeError} if there can't be so many vectors
+   */
+  msi(options?: MsiOptions): DeviceCapability;
+  /**
+   * Message signalled interrupts with a table.
+   *
+   * @throws {RangeError} if there can't be so many vectors, or table and pending bits can't be there
+   */
+  msix(options: MsixOptions): DeviceCapability;
+  /** PCI Express: an endpoint, version 2. Configuration space has 4 KiB then. */
+  express(options?: ExpressOptions): DeviceCapability;
+  /** Vendor-specific: `bytes` come behind id, next and length. */
+  vendor(bytes: ArrayLike<number>, options?: BytesCapabilityOptions): DeviceCapability;
+  /** Any standard capability: `bytes` come behind id and next. */
+  standard(
+    options: { id: number; bytes: ArrayLike<number> } & BytesCapabilityOptions,
+  ): DeviceCapability;
+  /** Device serial number, 64 bits; extended. */
+  serialNumber(value: bigint): DeviceCapability;
+  /** Advanced error reporting; extended. */
+  aer(place?: CapabilityPlace): DeviceCapability;
+  /** Any extended capability: `bytes` come behind the header of 4 bytes. Version 1 if nothing is said. */
+  extended(
+    options:
+      & { id: number; version?: number; bytes: ArrayLike<number> }
+      & BytesCapabilityOptions,
+  ): DeviceCapability;
+}
