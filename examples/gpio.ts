@@ -1,0 +1,42 @@
+/**
+ * The first device of every vfio-user server: a PCI-IDIO-16, whose input counts the reads of it by threes, with an interrupt for each three.
+ *
+ * ```sh
+ * vfu serve ./examples/gpio.ts --socket-path=/tmp/gpio.sock &
+ * vfu read /tmp/gpio.sock bar2.b
+ * ```
+ *
+ * @module
+ */
+
+import { main } from "../cli/main.ts";
+import { defineDevice, registers } from "../mod.ts";
+
+export default defineDevice({
+  name: "gpio",
+  title: "PCI-IDIO-16 digital input",
+  pci: { vendor: 0x494f, device: 0x0dc8, class: 0x0000ff, interruptPin: "A" },
+  create({ irq }) {
+    let reads = 0;
+    const bar2 = registers(
+      { registers: [{ name: "IN", offset: 0, width: 1, access: "ro" }] },
+      { size: 0x100 },
+    ).on({
+      IN: {
+        read() {
+          const value = Math.floor(reads++ / 3) & 0xff;
+          if (reads % 3 === 0) irq.intx.set(true); // a pulse
+          irq.intx.set(false);
+          return value;
+        },
+      },
+    });
+    return {
+      regions: { bar2 },
+      reset: () => void (reads = 0),
+      state: { save: () => reads, restore: (saved) => void (reads = Number(saved)) },
+    };
+  },
+});
+
+if (import.meta.main) main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
