@@ -1,0 +1,52 @@
+/**
+ * A defined device, served to a client of ours in this process.
+ *
+ * @module
+ */
+
+import { connect, type Device } from "../../../mod.ts";
+import type { ServedDevice } from "../../../lib/server/device.ts";
+import { Server } from "../../../lib/server/server.ts";
+
+/** A server and its client. */
+export interface Pair extends AsyncDisposable {
+  readonly device: Device;
+  readonly server: Server;
+  readonly path: string;
+  /** What the server told of errors. */
+  readonly errors: [error: unknown, doing: string][];
+}
+
+/** Serves a device, and connects to it. */
+export async function serveDefined(served: ServedDevice): Promise<Pair> {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
+  const path = `${folder}/device.sock`;
+  const errors: [unknown, string][] = [];
+  const server = Server.listen(path, served, {
+    onError: (error, doing) => errors.push([error, doing]),
+  });
+  const device = await connect(path);
+  await device.info();
+  for (let index = 0; index < 9; index++) await device.regionInfo(index);
+  return {
+    device,
+    server,
+    path,
+    errors,
+    async [Symbol.asyncDispose]() {
+      device.close();
+      server.close();
+      await server.closed;
+      Deno.removeSync(folder, { recursive: true });
+    },
+  };
+}
+
+/** Waits for something that another turn of the event loop does. */
+export async function until(isTrue: () => boolean, what: string): Promise<void> {
+  for (let i = 0; i < 1000; i++) {
+    if (isTrue()) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw new Error(`It did not come: ${what}`);
+}

@@ -1,0 +1,159 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { cap, defineDevice, type Interrupts } from "../../../mod.ts";
+import { testFds } from "../../_fds.ts";
+import { serveDefined } from "./_served.ts";
+
+/** A device with all interrupts, and the way to them. */
+async function serveAll(interruptMasking: "client" | "device") {
+  let irq: Interrupts | undefined;
+  const definition = defineDevice({
+    name: "irqs",
+    pci: {
+      vendor: 0x1234,
+      device: 1,
+      interruptPin: "A",
+      interruptMasking,
+      capabilities: [
+        cap.msi({ vectors: 4, masking: true }), // 0x40
+        cap.msix({ vectors: 70, bar: 4 }), // 0x58
+      ],
+    },
+    create(context) {
+      irq = context.irq;
+      return { regions: {} };
+    },
+  });
+  const pair = await serveDefined(definition.create());
+  return { ...pair, irq: irq!, config: pair.device.region("config") };
+}
+
+const MSI = 0x40;
+const MSIX = 0x58;
+const PBA = 0x800;
+
+testFds(
+  "by default a vector fires if the client has set it up, whatever its table says",
+  async () => {
+    await using pair = await serveAll("client");
+    const { device, irq } = pair;
+    assertEquals([irq.msix(69).raise(), irq.msi(0).raise()], [false, false]);
+    const [msix, msi] = [await device.irqs("msix"), await device.irqs("msi")];
+    await msix.enable();
+    await msi.enable();
+    assertEquals([irq.msix(69).isEnabled, irq.error.isEnabled], [true, false]);
+    assertEquals([irq.msix(69).raise(), irq.msi(3).raise()], [true, true]);
+    await msix.waitAsync(69);
+    await msi.waitAsync(3);
+    // What SET_IRQS masks is pending.
+    await msix.mask(1);
+    assertEquals(irq.msix(1).raise(), true);
+    await msix.unmask(1);
+    await msix.waitAsync(1);
+    assertEquals([msix.total(69), msix.total(1)], [1n, 1n]);
+  },
+);
+
+testFds("error and request interrupts are there", async () => {
+  await using pair = await serveAll("client");
+  const { device, irq } = pair;
+  const [err, req] = [await device.irqs(3), await device.irqs(4)];
+  await err.enable();
+  await req.enable();
+  assertEquals([irq.error.raise(), irq.request.raise()], [true, true]);
+  await err.waitAsync(0);
+  await req.waitAsync(0);
+});
+
+testFds("the pin fires while it is up, and STATUS shows it", async () => {
+  await using pair = await serveAll("client");
+  const { device, irq, config } = pair;
+  const intx = await device.irqs("intx");
+  irq.intx.set(true);
+  assertEquals([irq.intx.isUp, await config.read16Async(6) & 8], [true, 8]);
+  await intx.enable(); // it is up already
+  await intx.waitAsync(0);
+  await intx.unmask(0); // it masked itself, and is still up
+  await intx.waitAsync(0);
+  irq.intx.set(false);
+  await intx.unmask(0);
+  irq.intx.set(true);
+  await intx.waitAsync(0);
+  assertEquals(intx.total(0), 3n);
+  await device.reset();
+  assertEquals([irq.intx.isUp, await config.read16Async(6) & 8], [false, 0]);
+});
+
+testFds("a device that masks honours MSI-X Enable, Function Mask and the table", async () => {
+  await using pair = await serveAll("device");
+  const { device, irq, config } = pair;
+  const msix = await device.irqs("msix");
+  const table = device.region("bar4");
+  await msix.enable();
+  const pending = async () => [await table.read64Async(PBA), await table.read64Async(PBA + 8)];
+  assertEquals(irq.msix(0).raise(), false); // MSI-X is off
+  await config.write16Async(MSIX + 2, 0xc000);
+  assertEquals([irq.msix(0).raise(), irq.msix(69).raise()], [true, true]);
+  assertEquals(await pending(), [1n, 1n << 5n]);
+  await config.write16Async(MSIX + 2, 0x8000); // each is masked by its entry still
+  assertEquals(await pending(), [1n, 1n << 5n]);
+  await table.write32Async(69 * 16 + 12, 0);
+  await msix.waitAsync(69);
+  assertEquals(await pending(), [1n, 0n]);
+  await table.write64Async(PBA, 0n); // a client can't write them
+  assertEquals(await pending(), [1n, 0n]);
+  await table.write32Async(12, 0xffff_fffe);
+  await msix.waitAsync(0);
+  assertEquals(await table.read32Async(12), 0);
+  assertEquals([await pending(), irq.msix(0).raise()], [[0n, 0n], true]);
+  await msix.waitAsync(0);
+  assertEquals([msix.total(0), msix.total(69)], [2n, 1n]);
+  irq.msix(1).raise();
+  await device.reset();
+  assertEquals([await pending(), await table.read32Async(12)], [[0n, 0n], 1]);
+});
+
+testFds("a device that masks honours MSI's enable, how many are, and mask bits", async () => {
+  await using pair = await serveAll("device");
+  const { device, irq, config } = pair;
+  const msi = await device.irqs("msi");
+  await msi.enable();
+  assertEquals(irq.msi(0).raise(), false);
+  await config.write16Async(MSI + 2, 0x0011); // enabled, two of them
+  assertEquals([irq.msi(1).raise(), irq.msi(2).raise()], [true, false]);
+  await msi.waitAsync(1);
+  await config.write32Async(MSI + 16, 0x2);
+  assertEquals([irq.msi(1).raise(), irq.msi(0).raise()], [true, true]);
+  await msi.waitAsync(0);
+  assertEquals([await config.read32Async(MSI + 20), msi.total(1)], [2, 1n]);
+  await config.write32Async(MSI + 16, 0);
+  await msi.waitAsync(1);
+  assertEquals(await config.read32Async(MSI + 20), 0);
+});
+
+testFds("a device that masks honours COMMAND's interrupt disable", async () => {
+  await using pair = await serveAll("device");
+  const { device, irq, config } = pair;
+  const intx = await device.irqs("intx");
+  await intx.enable();
+  await config.write16Async(4, 0x0400);
+  irq.intx.set(true);
+  assertEquals([await config.read16Async(6) & 8, intx.total(0)], [8, 0n]);
+  await config.write16Async(4, 0);
+  await intx.waitAsync(0);
+});
+
+Deno.test("vectors that were not declared are refused", () => {
+  let irq: Interrupts | undefined;
+  defineDevice({
+    name: "none",
+    pci: { vendor: 1, device: 1, capabilities: [cap.msi()] },
+    create(context) {
+      irq = context.irq;
+      return { regions: {} };
+    },
+  }).create();
+  assertThrows(() => irq!.msi(1), RangeError, "no vector 1 of MSI; declare it in pci");
+  assertThrows(() => irq!.msix(0), RangeError, "no vector 0 of MSI-X");
+  assertThrows(() => irq!.intx.set(true), RangeError, "declare interruptPin");
+  irq!.intx.set(false);
+});
