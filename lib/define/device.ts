@@ -29,7 +29,7 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
   readonly timers: DeviceTimers;
   /**
    * Does something in the background, so that a client that started it need not wait. A reset, and standing still for the migration,
-   * wait until it is done; what it throws is reported to the server.
+   * wait until it is done, so it may not itself wait for a timer; what it throws is reported to the server.
    */
   readonly run: (task: () => Promise<void>) => void;
   /** Tells whoever runs the device. */

@@ -1,0 +1,280 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  callbacks,
+  cap,
+  defineDevice,
+  type DeviceContext,
+  DeviceError,
+  memory,
+  option,
+  registers,
+  RemoteError,
+} from "../../../mod.ts";
+import { DmaMapFlags } from "../../../lib/wire/dma.ts";
+import { testFds } from "../../_fds.ts";
+import { serveDefined, until } from "./_served.ts";
+
+const MAP = {
+  registers: [
+    { name: "CTRL", offset: 0, width: 4, reset: 5 },
+    { name: "ADDRESS", offset: 8, width: 8 },
+    { name: "GO", offset: 16, width: 4, access: "wo" },
+  ],
+} as const;
+
+/** A device whose hooks the test sets; what was called is in `log`. */
+function makeDevice() {
+  const log: string[] = [];
+  let context: DeviceContext | undefined;
+  const bar0 = registers(MAP);
+  const definition = defineDevice({
+    name: "test",
+    title: "A device under test",
+    options: { number: option.integer({ default: 3, description: "A number" }) },
+    pci: ({ number }) => ({
+      vendor: 0x1234,
+      device: number,
+      interruptPin: "A",
+      capabilities: [cap.msix({ vectors: 2, bar: 4 }), cap.express()],
+    }),
+    create(given) {
+      context = given;
+      log.push("create");
+      return {
+        regions: { bar0, bar2: memory({ size: 0x4000, is64Bit: true }) },
+        reset: () => void log.push("reset"),
+        connected: () => void log.push("connected"),
+        disconnected: () => void log.push("disconnected"),
+        close: () => void log.push("close"),
+      };
+    },
+  });
+  const served = definition.create({ number: 7 });
+  return { log, bar0, definition, served, context: context! };
+}
+
+testFds("defineDevice() makes devices with their options", () => {
+  const { definition, served, context } = makeDevice();
+  assertEquals([definition.name, definition.title], ["test", "A device under test"]);
+  assertEquals(Object.keys(definition.options), ["number"]);
+  assertEquals(context.options, { number: 7 });
+  const sizes = served.regions.map((each) => each?.size);
+  assertEquals(sizes, [
+    32,
+    undefined,
+    0x4000,
+    undefined,
+    0x1000,
+    undefined,
+    undefined,
+    4096,
+    undefined,
+  ]);
+  assertEquals(served.irqs.map(({ count }) => count), [1, 0, 2, 1, 1]);
+  // @ts-expect-error the types know the options
+  assertThrows(() => definition.create({ numbr: 1 }), RangeError, 'did you mean "number"?');
+  served.close!();
+  served.close!();
+});
+
+testFds("a device hears of clients, resets and its end", async () => {
+  const { log, bar0, served, context } = makeDevice();
+  {
+    await using pair = await serveDefined(served);
+    const { device } = pair;
+    const config = device.region("config");
+    await config.write16Async(4, 6);
+    bar0.regs.CTRL.value = 9;
+    await device.reset();
+    assertEquals([bar0.regs.CTRL.value, await config.read16Async(4)], [5, 0]);
+    assertEquals(context.signal.aborted, false);
+    device.close();
+    await until(() => log.includes("disconnected"), "the end of the client");
+  }
+  assertEquals(log, ["create", "connected", "reset", "disconnected", "close"]);
+  assertEquals(context.signal.aborted, true);
+});
+
+testFds("Device Control resets the device, and the bit reads as 0", async () => {
+  const { log, served, bar0 } = makeDevice();
+  await using pair = await serveDefined(served);
+  const { device } = pair;
+  const config = device.region("config");
+  const express = (await device.pci.capability("CAP_EXP"))!;
+  bar0.regs.CTRL.value = 9;
+  await config.write16Async(express + 8, 0x2810);
+  assertEquals([bar0.regs.CTRL.value, log.includes("reset")], [9, false]);
+  await config.write16Async(express + 8, 0xa810);
+  assertEquals([bar0.regs.CTRL.value, await config.read16Async(express + 8)], [5, 0x2810]);
+  assertEquals(log.filter((each) => each === "reset").length, 1);
+});
+
+testFds(
+  "a hook that throws is an errno to the client; the device lives, and the server hears of it",
+  async () => {
+    const { served, bar0 } = makeDevice();
+    await using pair = await serveDefined(served);
+    const { device, errors } = pair;
+    const client = device.region("bar0");
+    const failure = new Error("a mistake");
+    const hooks: [() => void | Promise<void>, string][] = [
+      [() => {
+        throw failure;
+      }, "EIO"],
+      [() => Promise.reject(failure), "EIO"],
+      [() => {
+        throw new DeviceError(16);
+      }, "EBUSY"],
+      [() => Promise.reject(new DeviceError(16)), "EBUSY"],
+    ];
+    for (const [hook, code] of hooks) {
+      bar0.on({ CTRL: { write: hook, read: () => hook() as undefined } });
+      const writing = await assertRejects(() => client.write32Async(0, 1), RemoteError);
+      const reading = await assertRejects(() => client.read32Async(0), RemoteError);
+      assertEquals([writing.code, reading.code, bar0.regs.CTRL.value], [code, code, 5]);
+    }
+    assertEquals(errors.map(([error]) => error), Array(4).fill(failure)); // a refusal is none
+    assert(errors[0]![0] instanceof Error && errors[0]![0].stack?.includes("device_test"));
+    bar0.on({ CTRL: {} });
+    assertEquals(await client.read32Async(0), 5);
+  },
+);
+
+testFds("a slow hook keeps nobody waiting but its own client", async () => {
+  const [slow, quick] = [makeDevice(), makeDevice()];
+  const gate = Promise.withResolvers<void>();
+  slow.bar0.on({ CTRL: { read: () => gate.promise.then(() => 1) } });
+  await using one = await serveDefined(slow.served);
+  await using other = await serveDefined(quick.served);
+  let isDone = false;
+  const reading = one.device.region("bar0").read32Async(0).then((value) => {
+    isDone = true;
+    return value;
+  });
+  for (let i = 0; i < 10; i++) assertEquals(await other.device.region("bar0").read32Async(0), 5);
+  assertEquals(isDone, false);
+  gate.resolve();
+  assertEquals(await reading, 1);
+});
+
+testFds("DMA needs a client, and bus master enable", async () => {
+  const { served, bar0, context: { dma } } = makeDevice();
+  await assertRejects(() => dma.read(0n, 1), DeviceError, "no client is connected");
+  assertThrows(() => dma.readSync(0n, 1), DeviceError, "no client is connected");
+  await using pair = await serveDefined(served);
+  const { device } = pair;
+  for (const share of ["memfd", "message"] as const) {
+    const iova = share === "memfd" ? 0x1000n : 0x9000n;
+    const map = await device.dma.mapAsync({ iova, size: 0x1000, share });
+    map.bytes.set([1, 2, 3]);
+    await device.region("config").write16Async(4, 0);
+    await assertRejects(() => dma.write(iova, new Uint8Array(1)), DeviceError, "bus master enable");
+    assertEquals(dma.view(iova, 3), undefined);
+    bar0.on({ GO: { write: () => dma.write(iova, Uint8Array.of(9)) } });
+    const refused = await assertRejects(
+      () => device.region("bar0").write32Async(16, 1),
+      RemoteError,
+    );
+    assertEquals(refused.code, "EPERM");
+    await device.region("config").write16Async(4, 4);
+    await device.region("bar0").write32Async(16, 1);
+    assertEquals((await dma.read(iova, 3)).join(), "9,2,3");
+    const view = dma.view(iova, 2, DmaMapFlags.WRITE);
+    assertEquals(view?.join(), share === "memfd" ? "9,2" : undefined);
+    await map.unmapAsync();
+  }
+});
+
+testFds("needsBusMaster: false does without it", async () => {
+  let dma: DeviceContext["dma"] | undefined;
+  const definition = defineDevice({
+    name: "free",
+    pci: { vendor: 1, device: 1, needsBusMaster: false },
+    create(context) {
+      dma = context.dma;
+      return { regions: {} };
+    },
+  });
+  await using pair = await serveDefined(definition.create());
+  const map = await pair.device.dma.mapAsync({ iova: 0n, size: 0x1000 });
+  map.bytes[0] = 7;
+  assertEquals(dma!.readSync(0n, 1).join(), "7");
+});
+
+testFds(
+  "what a timer or a background task throws goes to the server; a reset waits for them",
+  async () => {
+    const { served, bar0, context: { run, timers } } = makeDevice();
+    await using pair = await serveDefined(served);
+    const { device, errors } = pair;
+    timers.after(0, () => {
+      throw new Error("in a timer");
+    });
+    run(() => Promise.reject(new Error("in the background")));
+    await until(() => errors.length === 2, "the errors");
+    assertEquals(errors.map(([error, doing]) => [(error as Error).message, doing]).sort(), [
+      ["in a timer", "timer"],
+      ["in the background", "background task"],
+    ]);
+    const gate = Promise.withResolvers<void>();
+    let hasCalled = false;
+    timers.after(20, () => void (hasCalled = true));
+    run(async () => {
+      await gate.promise;
+      bar0.regs.CTRL.value = 77;
+    });
+    const resetting = device.reset();
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    gate.resolve();
+    await resetting;
+    assertEquals([bar0.regs.CTRL.value, hasCalled], [5, false]);
+  },
+);
+
+testFds("MSI-X lies on top of the device's region, or has one of its own", async () => {
+  const seen: number[] = [];
+  const definition = defineDevice({
+    name: "msix",
+    pci: {
+      vendor: 1,
+      device: 1,
+      capabilities: [cap.msix({ vectors: 2, bar: 0, table: 0x40, pba: 0x80 })],
+    },
+    create: () => ({
+      regions: { bar0: callbacks({ size: 0x100, write: (offset) => void seen.push(offset) }) },
+    }),
+  });
+  await using pair = await serveDefined(definition.create());
+  const bar0 = pair.device.region("bar0");
+  for (const at of [0x3c, 0x40, 0x5c, 0x60, 0x80, 0x88]) await bar0.write32Async(at, 0xffff_ffff);
+  assertEquals(seen, [0x3c, 0x60, 0x88]);
+  assertEquals([await bar0.read32Async(0x40), await bar0.read32Async(0x5c)], [0xffff_ffff, 1]);
+});
+
+testFds("create() closes what was made if the device can't be", () => {
+  let closes = 0;
+  const definition = defineDevice({
+    name: "bad",
+    pci: { vendor: 1, device: 1 },
+    create: () => ({
+      regions: { bar0: memory({ size: 4096, is64Bit: true }), bar1: memory({ size: 4096 }) },
+      close: () => void closes++,
+    }),
+  });
+  assertThrows(() => definition.create(), RangeError, "BAR0 is 64 bits wide");
+  assertEquals(closes, 1);
+});
+
+Deno.test("a device with callbacks migrates only if it says its state", () => {
+  const migrates = (state: false | undefined | { save(): null; restore(): void }) =>
+    defineDevice({
+      name: "m",
+      pci: { vendor: 1, device: 1 },
+      create: () => ({
+        regions: { bar0: callbacks({ size: 16 }) },
+        ...(state !== undefined && { state }),
+      }),
+    }).create().migration !== undefined;
+  assertEquals([migrates(undefined), migrates(false)], [false, false]);
+  assertEquals(migrates({ save: () => null, restore: () => {} }), true);
+});
