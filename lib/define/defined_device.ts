@@ -155,6 +155,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       contents: [
         this.#built.config.bytes,
         ...this.#regions.flatMap(({ contents }) => contents ?? []),
+        ...(state?.bytes ?? []),
       ],
       state,
       stop: () => {

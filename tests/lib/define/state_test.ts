@@ -1,0 +1,174 @@
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { cap, defineDevice, type DeviceTimer, memory, registers } from "../../../mod.ts";
+import type { PlainData } from "../../../lib/define/plain.ts";
+import { testFds } from "../../_fds.ts";
+import { type Pair, serveDefined, until } from "./_served.ts";
+
+const SIZE = 3 << 20;
+
+/** A device with one of each kind of state. */
+function makeDevice(name = "state", version?: number) {
+  const bar0 = registers({
+    registers: [
+      { name: "A", offset: 0, width: 4 },
+      { name: "B", offset: 8, width: 8 },
+      { name: "SECRET", offset: 16, width: 4, access: "wo" },
+    ],
+  });
+  const bar2 = memory({ size: SIZE, is64Bit: true });
+  const disk = new Uint8Array(100_000);
+  const hidden = {
+    queue: [] as bigint[],
+    timer: undefined as DeviceTimer | undefined,
+    calls: 0,
+    refuses: false,
+  };
+  const definition = defineDevice({
+    name,
+    pci: {
+      vendor: 0x1234,
+      device: 2,
+      interruptPin: "A",
+      capabilities: [cap.msix({ vectors: 2, bar: 4 })],
+    },
+    create({ timers, irq }) {
+      return {
+        regions: { bar0, bar2 },
+        connected: () => irq.intx.set(irq.intx.isUp),
+        state: {
+          ...(version !== undefined && { version }),
+          bytes: [disk],
+          save: (): PlainData => ({ queue: hidden.queue, left: hidden.timer?.leftMs ?? -1 }),
+          restore(state) {
+            const { queue, left } = state as { queue: bigint[]; left: number };
+            hidden.queue = queue;
+            if (hidden.refuses && queue.length > 0) throw new Error("not this one");
+            hidden.timer = left < 0 ? undefined : timers.after(left, () => void hidden.calls++);
+          },
+        },
+      };
+    },
+  });
+  return { bar0, bar2, disk, hidden, served: definition.create() };
+}
+
+type Made = ReturnType<typeof makeDevice>;
+
+/** Puts something into all of the state. */
+async function fill({ bar0, bar2, disk, hidden }: Made, { device }: Pair): Promise<void> {
+  const { A, B, SECRET } = bar0.regs;
+  [A.value, B.value, SECRET.value] = [1, 2n ** 63n, 3];
+  for (let i = 0; i < SIZE; i++) bar2.bytes[i] = i * 7 + (i >> 8);
+  disk.fill(0x5a);
+  hidden.queue = [5n, 6n];
+  await device.region("config").write16Async(4, 0x0406);
+  await device.region("bar4").write32Async(16, 0xfee0_0000);
+}
+
+/** All of the state that a test can see. */
+async function stateOf({ bar0, bar2, disk, hidden }: Made, { device }: Pair) {
+  const { A, B, SECRET } = bar0.regs;
+  return {
+    registers: [A.value, B.value, SECRET.value],
+    memory: await crypto.subtle.digest("SHA-256", bar2.bytes),
+    disk: disk.every((byte) => byte === 0x5a),
+    queue: hidden.queue,
+    command: await device.region("config").read16Async(4),
+    table: await device.region("bar4").read32Async(16),
+  };
+}
+
+async function save({ device }: Pair): Promise<Uint8Array[]> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of device.migration.save()) chunks.push(chunk.slice());
+  return chunks;
+}
+
+async function restore({ device }: Pair, chunks: Uint8Array[]): Promise<void> {
+  await ReadableStream.from(chunks).pipeTo(device.migration.restore());
+}
+
+testFds("a device goes on elsewhere with all of its state", async () => {
+  const [one, other] = [makeDevice(), makeDevice()];
+  await using from = await serveDefined(one.served);
+  await using to = await serveDefined(other.served);
+  await fill(one, from);
+  const before = await stateOf(one, from);
+  await restore(to, await save(from));
+  assertEquals(await stateOf(other, to), before);
+  assertEquals(await stateOf(one, from), before);
+});
+
+testFds(
+  "a timer goes on with the time that it had left, which stands still with the device",
+  async () => {
+    const [source, one, other] = [makeDevice(), makeDevice(), makeDevice()];
+    await using first = await serveDefined(source.served);
+    await using from = await serveDefined(one.served);
+    await using to = await serveDefined(other.served);
+    source.hidden.timer = { leftMs: 30, isActive: true, cancel: () => {} };
+    await restore(first, await save(first)); // now it is a real one
+    const saved = first.device.migration.save({ after: "STOP" });
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of saved) chunks.push(chunk.slice());
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    assertEquals(source.hidden.calls, 0); // it is stopped
+    await restore(from, chunks);
+    await until(() => one.hidden.calls === 1, "the timer");
+    await first.device.migration.setState("RUNNING");
+    await until(() => source.hidden.calls === 1, "the timer of the first");
+    assertEquals(other.hidden.calls, 0);
+    assertEquals(await to.device.migration.state(), "RUNNING");
+  },
+);
+
+testFds(
+  "a state that is cut off, changed or of another device is refused, and nothing is changed",
+  async () => {
+    const [one, other, stranger] = [makeDevice(), makeDevice(), makeDevice("stranger")];
+    const newer = makeDevice("state", 2);
+    await using from = await serveDefined(one.served);
+    await using to = await serveDefined(other.served);
+    await using away = await serveDefined(stranger.served);
+    await using ahead = await serveDefined(newer.served);
+    await fill(one, from);
+    const chunks = await save(from);
+    const before = await stateOf(other, to);
+    const changed = chunks.map((chunk) => chunk.slice());
+    changed[1]![1000]! ^= 1;
+    const bad = [chunks.slice(0, -1), chunks.slice(1), changed, [chunks[0]!, ...chunks], [
+      ...chunks,
+      chunks[0]!,
+    ]];
+    for (const each of bad) await assertRejects(() => restore(to, each));
+    for (const pair of [away, ahead]) await assertRejects(() => restore(pair, chunks));
+    assertEquals(await stateOf(other, to), before);
+    await restore(to, chunks); // it can still take a good one
+    assertEquals(other.hidden.queue, [5n, 6n]);
+  },
+);
+
+testFds("a device that refuses its part keeps what it had", async () => {
+  const [one, other] = [makeDevice(), makeDevice()];
+  await using from = await serveDefined(one.served);
+  await using to = await serveDefined(other.served);
+  await fill(one, from);
+  other.bar0.regs.A.value = 77;
+  const before = await stateOf(other, to);
+  other.hidden.refuses = true;
+  const chunks = await save(from);
+  await assertRejects(() => restore(to, chunks));
+  assertEquals(await stateOf(other, to), before);
+});
+
+testFds("a device that can't say its state is not saved, and goes on", () => {
+  const one = makeDevice();
+  one.hidden.queue = [Symbol() as unknown as bigint];
+  const { migration } = one.served;
+  assertThrows(
+    () => [...migration!.stopCopy(false) as Iterable<Uint8Array>],
+    TypeError,
+    "state.queue[0]",
+  );
+  one.served.close!();
+});
