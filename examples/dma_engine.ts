@@ -12,7 +12,6 @@
  * @module
  */
 
-import { main } from "../cli/main.ts";
 import { cap, defineDevice, DeviceError, option, registers } from "../mod.ts";
 
 const DESCRIPTOR_SIZE = 32;
@@ -107,4 +106,7 @@ export default defineDevice({
   },
 });
 
-if (import.meta.main) main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+if (import.meta.main) {
+  const { main } = await import("../cli/main.ts");
+  main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+}

@@ -9,7 +9,6 @@
  * @module
  */
 
-import { main } from "../cli/main.ts";
 import { defineDevice, registers } from "../mod.ts";
 
 export default defineDevice({
@@ -39,4 +38,7 @@ export default defineDevice({
   },
 });
 
-if (import.meta.main) main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+if (import.meta.main) {
+  const { main } = await import("../cli/main.ts");
+  main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+}

@@ -10,7 +10,6 @@
  * @module
  */
 
-import { main } from "../cli/main.ts";
 import { cap, defineDevice, loadRegisterMap, memory, option, overlay, registers } from "../mod.ts";
 import { openDisk } from "./nvme_disk.ts";
 import { Failed, identify, Status, transfer, transferBlocks } from "./nvme_parts.ts";
@@ -187,4 +186,7 @@ export default defineDevice({
   },
 });
 
-if (import.meta.main) main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+if (import.meta.main) {
+  const { main } = await import("../cli/main.ts");
+  main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+}

@@ -9,7 +9,6 @@
  * @module
  */
 
-import { main } from "../cli/main.ts";
 import { cap, defineDevice, type DeviceTimer, registers } from "../mod.ts";
 
 /** Also what `vfu read --map` takes, as YAML. */
@@ -84,4 +83,7 @@ export default defineDevice({
   },
 });
 
-if (import.meta.main) main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+if (import.meta.main) {
+  const { main } = await import("../cli/main.ts");
+  main(["serve", import.meta.filename!, ...Deno.args]).then(Deno.exit);
+}
