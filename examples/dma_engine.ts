@@ -1,8 +1,8 @@
 /**
  * A DMA engine: it copies within the client's memory, also where that is not contiguous, by a list of descriptors that it fetches itself.
  *
- * A descriptor is 32 bytes: u64 source, u64 destination, u32 bytes, u32 flags, and 8 that are ignored. The engine works on COUNT of them
- * from LIST on, and raises its MSI-X vector at the end, good or bad.
+ * A descriptor is 32 bytes: u64 source, u64 destination, u32 bytes (16 MiB at most), and 12 that are ignored. The engine works on COUNT of
+ * them from LIST on, 255 at most, and raises its MSI-X vector at the end, good or bad.
  *
  * ```sh
  * vfu serve ./examples/dma_engine.ts --socket-path=/tmp/dma.sock &
@@ -17,8 +17,11 @@ import { cap, defineDevice, DeviceError, option, registers } from "../mod.ts";
 const DESCRIPTOR_SIZE = 32;
 /** Bytes that are copied before others have their turn. */
 const CHUNK_SIZE = 1 << 20;
+/** The most that a descriptor copies. */
+const MAX_LENGTH = 16 << 20;
 const DMA_WRITE = 2;
 const EIO = 5;
+const EINVAL = 22;
 
 export default defineDevice({
   name: "dma_engine",
@@ -38,7 +41,7 @@ export default defineDevice({
     const bar0 = registers({
       registers: [
         { name: "LIST", offset: 0x00, width: 8, count, stride: 32 },
-        { name: "COUNT", offset: 0x08, width: 4, count, stride: 32 },
+        { name: "COUNT", offset: 0x08, width: 1, count, stride: 32 },
         { name: "CTRL", offset: 0x0c, width: 4, access: "wo", count, stride: 32 },
         {
           name: "STATUS",
@@ -71,6 +74,7 @@ export default defineDevice({
         const at = LIST.at(channel).value + BigInt(i * DESCRIPTOR_SIZE);
         const descriptor = new DataView((await dma.read(at, DESCRIPTOR_SIZE)).buffer);
         const length = descriptor.getUint32(16, true);
+        if (length > MAX_LENGTH) throw new DeviceError(EINVAL);
         for (let done = 0; done < length; done += CHUNK_SIZE) {
           const size = Math.min(CHUNK_SIZE, length - done);
           const [source, destination] = [0, 8].map((each) => descriptor.getBigUint64(each, true));

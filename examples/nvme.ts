@@ -98,10 +98,7 @@ export default defineDevice({
 
     async function work(): Promise<void> {
       try {
-        for (let next = waiting(), count = 1; next !== undefined; next = waiting(), count++) {
-          await serve(...next);
-          if (count % 64 === 0) await new Promise((turn) => setTimeout(turn)); // others have theirs
-        }
+        for (let next = waiting(); next !== undefined; next = waiting()) await serve(...next);
       } catch {
         regs.CSTS.CFS = 1; // the queues themselves can't be reached
       }

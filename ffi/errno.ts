@@ -186,6 +186,8 @@ export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 /** In progress. */
 export const EINPROGRESS = 115;
+/** Was given up. */
+export const ECANCELED = 125;
 
 /**
  * The name of a Linux error number.

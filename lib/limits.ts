@@ -43,6 +43,8 @@ export const MAX_CAPABILITIES = 64;
 export const MAX_REGION_INFO_SIZE = 64 << 10;
 /** Bytes of a device's region up to its last register: each costs some bytes of memory here. 4 MiB of doorbells are 524288 queues. */
 export const MAX_REGISTER_SPACE = 4 << 20;
+/** Accesses to shared memory that a device makes in one turn of the event loop: some hundred microseconds. */
+export const DMA_TURN = 256;
 /** Bytes of what a device's own code saves of its state besides registers and memory: memory is found for them when they come. */
 export const MAX_PLAIN_STATE = 16 << 20;
 

@@ -4,13 +4,16 @@
  * @module
  */
 
-import { ENXIO, EPERM } from "../../ffi/errno.ts";
+import { ECANCELED, ENXIO, EPERM } from "../../ffi/errno.ts";
+import { DMA_TURN } from "../limits.ts";
 import { type DeviceDma, DeviceError } from "../server/device.ts";
 
 /** The memory of whichever client is connected, as long as the device may be bus master. */
 export class ConnectedMemory implements DeviceDma {
   readonly #isMaster: () => boolean;
   #dma: DeviceDma | undefined;
+  #isCancelled = false;
+  #count = 0; // of accesses since others had their turn
 
   /** @param isMaster whether the device may access memory now */
   constructor(isMaster: () => boolean) {
@@ -27,15 +30,20 @@ export class ConnectedMemory implements DeviceDma {
     this.#dma = undefined;
   }
 
+  /** While the device is reset, what still runs in the background gets no further: each access fails. */
+  set isCancelled(isCancelled: boolean) {
+    this.#isCancelled = isCancelled;
+  }
+
   /** As {@linkcode DeviceDma.read}. */
-  // deno-lint-ignore require-await -- what can't be done rejects, as the rest does
   async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    if (++this.#count >= DMA_TURN) await this.#turn();
     return this.#get("read").read(iova, length);
   }
 
   /** As {@linkcode DeviceDma.write}. */
-  // deno-lint-ignore require-await -- as read
   async write(iova: bigint, data: Uint8Array): Promise<void> {
+    if (++this.#count >= DMA_TURN) await this.#turn();
     return this.#get("write").write(iova, data);
   }
 
@@ -54,9 +62,16 @@ export class ConnectedMemory implements DeviceDma {
     return this.#isMaster() ? this.#dma?.view(iova, length, rights) : undefined;
   }
 
+  /** Accesses to memory that is shared never wait: a device that makes one after the other would keep everybody else waiting. */
+  #turn(): Promise<void> {
+    this.#count = 0;
+    return new Promise((resolve) => setTimeout(resolve));
+  }
+
   #get(verb: "read" | "write"): DeviceDma {
     const doing = `Cannot ${verb} the client's memory`;
     if (this.#dma === undefined) throw new DeviceError(ENXIO, `${doing}: no client is connected`);
+    if (this.#isCancelled) throw new DeviceError(ECANCELED, `${doing}: the device is being reset`);
     if (this.#isMaster()) return this.#dma;
     throw new DeviceError(
       EPERM,

@@ -100,14 +100,17 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#parts.disconnected?.();
   }
 
-  /** Puts configuration space and registers back, then does what the device does. Waits for what runs in the background. */
+  /** Puts configuration space and registers back, then does what the device does. What runs in the background ends first. */
   reset(): void | Promise<void> {
     this.#timers.clear();
     const idle = this.#tasks.idle();
-    return idle === undefined ? this.#reset() : idle.then(() => this.#reset());
+    if (idle === undefined) return this.#reset();
+    this.#dma.isCancelled = true;
+    return idle.then(() => this.#reset());
   }
 
   #reset(): void | Promise<void> {
+    this.#dma.isCancelled = false;
     this.#timers.clear(); // what ran in the background may have set some
     this.#built.config.reset();
     for (const each of this.#regions) each.reset?.();

@@ -22,14 +22,16 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
   readonly irq: Interrupts;
   /**
    * The client's memory. Besides what {@linkcode DeviceDma} says, accesses fail with EPERM while COMMAND's bus master enable is off, and
-   * with ENXIO while no client is connected.
+   * with ENXIO while no client is connected. Now and then an access waits for a turn of the event loop, so that a device which makes
+   * one after the other keeps nobody waiting.
    */
   readonly dma: DeviceDma;
   /** Its timers. A reset ends them. */
   readonly timers: DeviceTimers;
   /**
    * Does something in the background, so that a client that started it need not wait. A reset, and standing still for the migration,
-   * wait until it is done, so it may not itself wait for a timer; what it throws is reported to the server.
+   * wait until it is done, so it may not itself wait for a timer, and has to end some time; during a reset its DMA fails with ECANCELED.
+   * What it throws is reported to the server.
    */
   readonly run: (task: () => Promise<void>) => void;
   /** Tells whoever runs the device. */

@@ -278,3 +278,51 @@ Deno.test("a device with callbacks migrates only if it says its state", () => {
   assertEquals([migrates(undefined), migrates(false)], [false, false]);
   assertEquals(migrates({ save: () => null, restore: () => {} }), true);
 });
+
+testFds("a client writes by an eventfd, and reads the ROM", async () => {
+  const rung: number[] = [];
+  const definition = defineDevice({
+    name: "bells",
+    pci: { vendor: 1, device: 1 },
+    create() {
+      const map = { registers: [{ name: "BELL", offset: 4, width: 4, access: "wo" }] } as const;
+      const bar0 = registers(map, { ioeventfds: ["BELL"] });
+      bar0.on({ BELL: { write: (value) => void rung.push(value) } });
+      const rom = callbacks({ size: 0x800, read: (_offset, into) => void into.fill(0x55) });
+      return { regions: { bar0, rom } };
+    },
+  });
+  await using pair = await serveDefined(definition.create());
+  const { device } = pair;
+  using parts = await device.regionIoFds(0);
+  parts.kick(parts.entries[0]!);
+  await until(() => rung.length === 1, "the bell");
+  await device.region("bar0").write32Async(4, 7);
+  assertEquals(rung, [0, 7]);
+  assertEquals(await device.region("rom").read32Async(0x7fc), 0x55555555);
+});
+
+testFds("DMA without end keeps nobody waiting, and ends with a reset", async () => {
+  const { served, bar0, context: { dma, run } } = makeDevice();
+  await using pair = await serveDefined(served);
+  const { device } = pair;
+  await device.region("config").write16Async(4, 4);
+  await device.dma.mapAsync({ iova: 0, size: 0x1000 });
+  let errno = 0;
+  let count = 0;
+  run(async () => {
+    try {
+      for (;;) {
+        await dma.read(0n, 4);
+        count++;
+      }
+    } catch (error) {
+      if (error instanceof DeviceError) errno = error.errno;
+    }
+  });
+  assertEquals(await device.region("bar0").read32Async(0), 5);
+  await until(() => count > 1000, "accesses");
+  bar0.regs.CTRL.value = 9;
+  await device.reset();
+  assertEquals([errno, bar0.regs.CTRL.value], [125, 5]);
+});
