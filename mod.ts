@@ -161,7 +161,7 @@ export type {
   RegisterValue,
 } from "./lib/define/register_types.ts";
 export { RegisterRegion, registers, type RegistersOptions } from "./lib/define/registers.ts";
-export type { DeviceState } from "./lib/define/state.ts";
+export type { StateHooks } from "./lib/define/state.ts";
 export type { DeviceTimer, DeviceTimers } from "./lib/define/timers.ts";
 export { loadRegisterMap } from "./lib/registers/load.ts";
 export {

@@ -11,7 +11,7 @@ import type { Interrupts } from "./interrupts.ts";
 import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
 import type { DeviceRegion } from "./region.ts";
-import type { DeviceState } from "./state.ts";
+import type { StateHooks } from "./state.ts";
 import type { DeviceTimers } from "./timers.ts";
 
 /** What a device is given when it is made: the ways to its client, and its time. */
@@ -79,7 +79,7 @@ export interface DeviceParts {
    * What of its state is in no register and no memory, so that it can migrate. Without it the registers and memory are all; a device with
    * callbacks does not migrate then. `false`: it does not migrate.
    */
-  readonly state?: DeviceState | false;
+  readonly state?: StateHooks | false;
 }
 
 /** A device as it is written. */

@@ -16,7 +16,7 @@ import {
 import { decodePlain, encodePlain, type PlainData } from "./plain.ts";
 
 /** What of a device's state is in no register and no memory. */
-export interface DeviceState {
+export interface StateHooks {
   /** Which form what is saved has: to be changed with it. Default 1. */
   readonly version?: number;
   /** Bytes that migrate besides those of regions, as a disk in memory. They are of the same lengths always. */
@@ -38,7 +38,7 @@ export interface StateParts {
   /** Bytes that migrate, each in a section of its own. */
   readonly contents: readonly Uint8Array[];
   /** What else there is. */
-  readonly state: DeviceState | undefined;
+  readonly state: StateHooks | undefined;
   /** The device is to stand still. */
   stop(): Promise<void>;
   /** It goes on. */
