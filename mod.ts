@@ -163,15 +163,6 @@ export type {
 export { RegisterRegion, registers, type RegistersOptions } from "./lib/define/registers.ts";
 export type { StateHooks } from "./lib/define/state.ts";
 export type { DeviceTimer, DeviceTimers } from "./lib/define/timers.ts";
-export { loadRegisterMap } from "./lib/registers/load.ts";
-export {
-  type Register,
-  REGISTER_ACCESS,
-  type RegisterAccess,
-  type RegisterArray,
-  type RegisterField,
-  type RegisterMap,
-} from "./lib/registers/map.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
 export {
   type DeviceBus,

@@ -107,7 +107,7 @@ function mistakesOf(draft: MapDraft): string[] {
     positions.set(position, path);
     return position;
   };
-  checkMap(draft, { value: undefined, at, keyAt: at }, (position, message, hint) => {
+  checkMap(draft, { at, keyAt: at }, (position, message, hint) => {
     const of = nameOf(positions.get(position)!);
     const about = message.includes(of) ? message : `${of}: ${message}`;
     mistakes.push(hint === undefined ? about : `${about}, ${hint}`);

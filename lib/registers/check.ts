@@ -19,7 +19,11 @@ export const MAX_REGISTERS = 4 * MAX_COUNT;
 const REGION_NAMES = ["bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom", "config", "vga"];
 
 /** Gives every mistake in `map` to `report`. What is missing is passed over. */
-export function checkMap(map: MapDraft, document: YamlDocument, report: Report): void {
+export function checkMap(
+  map: MapDraft,
+  document: Pick<YamlDocument, "at" | "keyAt">,
+  report: Report,
+): void {
   const complain: Complain = (path, message, hint) => {
     // The values of an enumeration are keys.
     const at = path.at(-2) === "enum" ? document.keyAt(path) : document.at(path);
