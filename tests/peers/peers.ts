@@ -203,10 +203,11 @@ export type SampleDeviceName = keyof typeof SAMPLE_DEVICES;
 
 const SAMPLES = "qemu/subprojects/libvfio-user/samples";
 
-/** A program of the cache: QEMU, the crate's `gpio`, a sample of libvfio-user. */
+/** A program of the cache: QEMU, the crate's `gpio`, our client over the crate, a sample of libvfio-user. */
 export type PeerProgram =
   | "qemu-system-x86_64"
   | "gpio"
+  | "crate-client"
   | "client"
   | "gpio-pci-idio-16"
   | "lspci"
@@ -216,6 +217,7 @@ export type PeerProgram =
 const PROGRAMS: Readonly<Record<PeerProgram, string>> = {
   "qemu-system-x86_64": "qemu/qemu-system-x86_64",
   "gpio": "crate/bin/gpio",
+  "crate-client": "client/crate-client",
   "client": `${SAMPLES}/client`,
   "gpio-pci-idio-16": `${SAMPLES}/gpio-pci-idio-16`,
   "lspci": `${SAMPLES}/lspci`,
