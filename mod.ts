@@ -178,6 +178,13 @@ export {
   type ServedRegion,
 } from "./lib/server/device.ts";
 export type { DmaOptions } from "./lib/server/dma.ts";
+export type {
+  Fault,
+  FaultEvent,
+  FaultOptions,
+  FaultRule,
+  FaultTiming,
+} from "./lib/server/faults.ts";
 export { MemoryRegion } from "./lib/server/region.ts";
 export { type Lack, lacks } from "./lib/session/lacks.ts";
 export type { Definitions, VariableFacts } from "./lib/session/file/definitions.ts";

@@ -109,3 +109,5 @@ export const MAX_STATE_FRAME = 1 << 20;
 export const MAX_STATE_NAME = 64;
 /** Pieces with gaps between them that a section of a state is in while it comes: each new one is compared with all. */
 export const MAX_STATE_SPANS = 1024;
+/** The longest delay that a server makes on purpose: a day. Longer ones overflow the timers, which count milliseconds in 32 bits. */
+export const MAX_DELAY_MS = 24 * 3_600_000;

@@ -46,7 +46,7 @@ import {
 } from "./limits.ts";
 import { type Message, MessageStream, type StreamLimits, type Trace } from "./stream.ts";
 import { commandName } from "./wire/command.ts";
-import { MessageFlags } from "./wire/header.ts";
+import { encodeMessage, MessageFlags } from "./wire/header.ts";
 
 /** Which end of the connection a proxy is. */
 export type Role = "client" | "server";
@@ -97,6 +97,11 @@ export interface IncomingRequest {
   reply(payload?: Uint8Array, data?: Uint8Array, fds?: readonly OwnedFd[]): void;
   /** Answers that it failed. */
   fail(errno: number): void;
+  /**
+   * Counts as answered, but only the first `size` bytes of the reply are sent, its header included: none for 0, all if there are
+   * fewer. For servers that misbehave on purpose; unless `size` is 0, nothing that follows can be understood.
+   */
+  replyInPart(size: number, payload?: Uint8Array): void;
 }
 
 /** Serves the commands of the peer. It does not throw. */
@@ -930,16 +935,22 @@ export class VfioProxy implements Disposable {
     const flags = reply.errno === undefined
       ? MessageFlags.REPLY
       : MessageFlags.REPLY | MessageFlags.ERROR;
+    const { sizeLimit } = reply;
     try {
-      this.#stream.write(
-        messageId,
-        command,
-        flags,
-        reply.errno ?? 0,
-        reply.payload,
-        reply.data,
-        reply.fds?.map((fd) => fd.fd),
-      );
+      if (sizeLimit === undefined) {
+        this.#stream.write(
+          messageId,
+          command,
+          flags,
+          reply.errno ?? 0,
+          reply.payload,
+          reply.data,
+          reply.fds?.map((fd) => fd.fd),
+        );
+      } else {
+        const whole = encodeMessage({ messageId, command, flags }, reply.payload);
+        this.#stream.writeBytes(whole.subarray(0, sizeLimit));
+      }
     } catch (error) {
       this.#failed(error);
     }
@@ -982,6 +993,8 @@ interface Answer {
   payload?: Uint8Array | undefined;
   data?: Uint8Array | undefined;
   fds?: readonly OwnedFd[] | undefined;
+  /** How many bytes of it are sent, if not all. */
+  sizeLimit?: number;
 }
 
 class Incoming implements IncomingRequest {
@@ -1020,6 +1033,10 @@ class Incoming implements IncomingRequest {
 
   fail(errno: number): void {
     this.#finish({ errno });
+  }
+
+  replyInPart(sizeLimit: number, payload?: Uint8Array): void {
+    this.#finish({ payload, sizeLimit });
   }
 
   #finish(answer: Answer): void {

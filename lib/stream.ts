@@ -518,6 +518,20 @@ export class MessageStream {
   }
 
   /**
+   * Queues bytes as they are: the beginning of a message whose rest will not follow, after which the stream is out of step.
+   *
+   * @throws as `write`
+   */
+  writeBytes(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    this.trace?.("sent", bytes, 0);
+    this.flush();
+    this.#batchEnd = Math.min(bytes.length, BATCH_SIZE);
+    this.#batch.bytes.set(bytes.subarray(0, this.#batchEnd));
+    this.#sendBatch(undefined, bytes.subarray(this.#batchEnd));
+  }
+
+  /**
    * Sends what is queued, as far as the kernel takes it now.
    *
    * @returns whether everything is sent

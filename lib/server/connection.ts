@@ -58,6 +58,7 @@ import {
 } from "../wire/version.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
 import { ClientMemory, type DmaOptions } from "./dma.ts";
+import type { Faults } from "./faults.ts";
 import { ClientIoFds } from "./io_fds.ts";
 import { answerFeature, readState, writeState } from "./features.ts";
 import { ClientIrqs } from "./irq.ts";
@@ -72,6 +73,8 @@ export interface ConnectionOptions extends DmaOptions {
   trace?: Trace | undefined;
   /** How long a client may take to send its VERSION. In milliseconds; default 5000. */
   handshakeTimeoutMs?: number | undefined;
+  /** What goes wrong on purpose. */
+  faults?: Faults | undefined;
   /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
   onError: (error: unknown, doing: string) => void;
   /** Called once when the client is gone and its last request is done with; with the reason why it went. */
@@ -113,11 +116,22 @@ export class ServerConnection {
         new ProtocolError(`The client sent no VERSION within ${handshakeTimeoutMs} ms`),
       );
     }, handshakeTimeoutMs);
+    const { faults } = options;
+    const ended = new AbortController();
+    const faulty = {
+      serve: (request: IncomingRequest) => this.#handle(request),
+      refuse: (request: IncomingRequest, error: Error) => this.#refuse(request, error),
+      close: () => this.close(),
+      signal: ended.signal,
+    };
     this.#proxy = new VfioProxy(socket, {
       role: "server",
-      handler: (request) => this.#handle(request),
+      handler: faults
+        ? (request) => faults.serve(request, faulty)
+        : (request) => this.#handle(request),
       ...(options.trace && { trace: options.trace }),
       onClose: (cause) => {
+        ended.abort();
         clearTimeout(this.#handshake);
         this.#release(cause);
         // The next client does not get a device that is still busy with this one's request.

@@ -13,6 +13,7 @@ import type { Trace } from "../stream.ts";
 import { ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./device.ts";
 import type { DmaOptions } from "./dma.ts";
+import { type FaultOptions, Faults } from "./faults.ts";
 
 /** How a server is set up. */
 export interface ServerOptions extends DmaOptions {
@@ -20,6 +21,8 @@ export interface ServerOptions extends DmaOptions {
   trace?: Trace;
   /** How long a client may take to send its VERSION before it is cut off. In milliseconds; default 5000. */
   handshakeTimeoutMs?: number;
+  /** What goes wrong on purpose, for the author of a client to test that with. */
+  faults?: FaultOptions;
   /** A client has connected. */
   onConnect?: () => void;
   /** A client is gone; with the reason unless it just left. */
@@ -51,6 +54,7 @@ const ACCEPT_RETRY_MS = 100;
 export class Server implements Disposable {
   readonly #device: ServedDevice;
   readonly #options: ServerOptions;
+  readonly #faults: Faults | undefined;
   readonly #listener: UnixListener | undefined;
   readonly #finished = Promise.withResolvers<void>();
   #accepting: Watch | undefined;
@@ -62,9 +66,11 @@ export class Server implements Disposable {
     listener: UnixListener | undefined,
     device: ServedDevice,
     options: ServerOptions,
+    faults: Faults | undefined,
   ) {
     this.#listener = listener;
     this.#device = device;
+    this.#faults = faults;
     this.#options = options;
     device.served?.((error, doing) => options.onError?.(error, doing));
   }
@@ -73,15 +79,17 @@ export class Server implements Disposable {
    * Listens at a path. A socket file that a dead server left is replaced.
    *
    * @throws {ConnectionError} if somebody listens there, the file is no socket, or the path can't be used
+   * @throws {RangeError} if a number in `faults` is out of its range
    */
   static listen(path: string, device: ServedDevice, options: ServerOptions = {}): Server {
+    const faults = options.faults && new Faults(options.faults);
     let listener: UnixListener;
     try {
       listener = UnixListener.listen(path);
     } catch (error) {
       throw error instanceof Error ? explain(path, error) : error;
     }
-    const server = new Server(listener, device, options);
+    const server = new Server(listener, device, options, faults);
     server.#accept();
     return server;
   }
@@ -91,8 +99,10 @@ export class Server implements Disposable {
    *
    * @param fd taken over, unless it can't be used
    * @throws {ConnectionError} if it is no UNIX stream socket
+   * @throws {RangeError} if a number in `faults` is out of its range
    */
   static serve(fd: number, device: ServedDevice, options: ServerOptions = {}): Server {
+    const faults = options.faults && new Faults(options.faults);
     let socket: UnixSocket;
     try {
       socket = UnixSocket.adopt(fd);
@@ -100,7 +110,7 @@ export class Server implements Disposable {
       if (!(cause instanceof TypeError || cause instanceof SystemError)) throw cause;
       throw new ConnectionError(cause.message, { cause });
     }
-    const server = new Server(undefined, device, options);
+    const server = new Server(undefined, device, options, faults);
     server.#connect(socket);
     return server;
   }
@@ -156,6 +166,7 @@ export class Server implements Disposable {
     const { onConnect, onDisconnect, onError } = this.#options;
     this.#connection = new ServerConnection(socket, this.#device, {
       ...this.#options,
+      faults: this.#faults,
       onError: (error, doing) => onError?.(error, doing),
       onClose: (cause) => {
         this.#connection = undefined;

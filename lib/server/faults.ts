@@ -1,0 +1,301 @@
+/**
+ * Faults on purpose: a server that answers late, wrongly or not at all, for the author of a client who wants to know what
+ * that does then.
+ *
+ * @module
+ */
+
+import { MAX_DELAY_MS, OFFERED_MAX_DATA_XFER_SIZE } from "../limits.ts";
+import type { IncomingRequest } from "../proxy.ts";
+import { Command, commandName } from "../wire/command.ts";
+import type { OwnedFd } from "../../ffi/fd.ts";
+import { DeviceError } from "./device.ts";
+
+/**
+ * What goes wrong with a request. But for `error` the device does what is asked, and only the answer is not what it should be. A
+ * client that wants no answer notices nothing but `delay`, `error` by its want of effect, and `close`.
+ */
+export type Fault =
+  /** All is well, `ms` milliseconds later. What the client asks next waits, too. */
+  | { readonly kind: "delay"; readonly ms: number }
+  /** No answer comes. */
+  | { readonly kind: "drop" }
+  /** The answer is an error, with Linux's error number, 1 to 4095; the device is not asked. */
+  | { readonly kind: "error"; readonly errno: number }
+  /** What follows the header is random: as many bytes as there should be, or `size`. It passes no descriptors. An error stays one. */
+  | { readonly kind: "garbage"; readonly size?: number }
+  /** Only half of what should follow the header comes, or `size` bytes; the header says so. An error stays one. */
+  | { readonly kind: "truncate"; readonly size?: number }
+  /** The connection ends in place of the answer, or after `size` bytes of it, the header included. */
+  | { readonly kind: "close"; readonly size?: number };
+
+/** Which of the requests have the fault: the `nth`, each `every`th, both from 1, or any with `probability`, above 0 and 1 at most. */
+export type FaultTiming =
+  | { readonly nth: number }
+  | { readonly every: number }
+  | { readonly probability: number };
+
+/** Which requests have which fault. */
+export interface FaultRule {
+  /** The command's number; default any, VERSION included. */
+  readonly command?: number;
+  /** What goes wrong. */
+  readonly fault: Fault;
+  /** With which of these requests, counted over all clients since the server began. Default all. */
+  readonly when?: FaultTiming;
+}
+
+/** A fault that has happened. */
+export interface FaultEvent {
+  /** The command of the request. */
+  readonly command: number;
+  /** What went wrong. */
+  readonly fault: Fault;
+  /** Which of the requests that the rule is about, from 1. */
+  readonly count: number;
+}
+
+/** The faults of a server. */
+export interface FaultOptions {
+  /** Delays add up. Of the other faults that a request meets, that of the first rule happens. */
+  readonly rules: readonly FaultRule[];
+  /** Where random numbers begin, 0 to 2^32 - 1: with the same seed and the same requests the same happens. Default 0. */
+  readonly seed?: number;
+  /** Hears of each fault. */
+  readonly onFault?: (event: FaultEvent) => void;
+}
+
+/** What a request that has a fault needs of its connection. */
+export interface FaultyConnection {
+  /** Answers the request as if nothing were wrong. */
+  serve(request: IncomingRequest): void | Promise<void>;
+  /** Answers that it failed, with what the error says. */
+  refuse(request: IncomingRequest, error: Error): void;
+  /** Ends the connection. */
+  close(): void;
+  /** Aborted at its end. */
+  readonly signal: AbortSignal;
+}
+
+/** Linux's error numbers end here: MAX_ERRNO. */
+const MAX_ERRNO = 4095;
+
+/** Bytes of garbage where there should be none. */
+const DEFAULT_GARBAGE = 16;
+
+/** The faults of a server, and how far their counts are. */
+export class Faults {
+  readonly #rules: readonly FaultRule[];
+  readonly #counts: number[];
+  readonly #random: Random;
+  readonly #onFault: ((event: FaultEvent) => void) | undefined;
+
+  /**
+   * Begins to count.
+   *
+   * @throws {RangeError} if a number in a rule is out of its range
+   */
+  constructor({ rules, seed = 0, onFault }: FaultOptions) {
+    checkInteger("The seed of faults", seed, 0, 0xffff_ffff);
+    for (const rule of rules) checkRule(rule);
+    this.#rules = rules;
+    this.#counts = rules.map(() => 0);
+    this.#random = new Random(seed);
+    this.#onFault = onFault;
+  }
+
+  /** Serves a request, with what goes wrong with it now. */
+  serve(request: IncomingRequest, connection: FaultyConnection): void | Promise<void> {
+    const faults = this.#strike(request.command);
+    const isDelay = (fault: Fault) => fault.kind === "delay";
+    const delayMs = faults.reduce((sum, each) => each.kind === "delay" ? sum + each.ms : sum, 0);
+    const fault = faults.find((each) => !isDelay(each));
+    if (delayMs === 0) return this.#serve(request, fault, connection);
+    return delay(Math.min(delayMs, MAX_DELAY_MS), connection.signal).then(() => {
+      if (!connection.signal.aborted) return this.#serve(request, fault, connection);
+    });
+  }
+
+  #serve(
+    request: IncomingRequest,
+    fault: Fault | undefined,
+    connection: FaultyConnection,
+  ): void | Promise<void> {
+    if (fault === undefined) return connection.serve(request);
+    if (fault.kind === "error") {
+      return connection.refuse(request, new DeviceError(fault.errno, "a fault on purpose"));
+    }
+    return connection.serve(new FaultyRequest(request, fault, this.#random, connection));
+  }
+
+  /** Counts a request, and gives what goes wrong with it. */
+  #strike(command: number): Fault[] {
+    const faults: Fault[] = [];
+    for (const [i, { command: wanted, fault, when }] of this.#rules.entries()) {
+      if (wanted !== undefined && wanted !== command) continue;
+      const count = ++this.#counts[i]!;
+      if (when !== undefined && !this.#isDue(when, count)) continue;
+      faults.push(fault);
+      this.#onFault?.({ command, fault, count });
+    }
+    return faults;
+  }
+
+  #isDue(when: FaultTiming, count: number): boolean {
+    if ("nth" in when) return count === when.nth;
+    if ("every" in when) return count % when.every === 0;
+    return this.#random.next() < when.probability;
+  }
+}
+
+/** A request whose answer is not what it should be. */
+class FaultyRequest implements IncomingRequest {
+  readonly #request: IncomingRequest;
+  readonly #fault: Fault;
+  readonly #random: Random;
+  readonly #connection: FaultyConnection;
+
+  constructor(
+    request: IncomingRequest,
+    fault: Fault,
+    random: Random,
+    connection: FaultyConnection,
+  ) {
+    this.#request = request;
+    this.#fault = fault;
+    this.#random = random;
+    this.#connection = connection;
+  }
+
+  get command(): number {
+    return this.#request.command;
+  }
+
+  get noReply(): boolean {
+    return this.#request.noReply;
+  }
+
+  get payload(): Uint8Array {
+    return this.#request.payload;
+  }
+
+  get fdCount(): number {
+    return this.#request.fdCount;
+  }
+
+  get isAnswered(): boolean {
+    return this.#request.isAnswered;
+  }
+
+  takeFds(): OwnedFd[] {
+    return this.#request.takeFds();
+  }
+
+  reply(payload?: Uint8Array, data?: Uint8Array, fds?: readonly OwnedFd[]): void {
+    const whole = joined(payload, data);
+    if (this.command === Command.VERSION) this.#keepOpen(fds);
+    const { kind } = this.#fault;
+    const { size } = this.#fault as { size?: number };
+    if (kind === "truncate") {
+      return this.#request.reply(whole.subarray(0, size ?? whole.length >> 1), undefined, fds);
+    }
+    if (kind === "garbage") {
+      return this.#request.reply(this.#random.bytes(size ?? (whole.length || DEFAULT_GARBAGE)));
+    }
+    this.replyInPart(kind === "close" ? size ?? 0 : 0, whole);
+  }
+
+  /** A twin socket whose client's end is closed would end the connection, which is not what the fault means to do. */
+  #keepOpen(fds: readonly OwnedFd[] = []): void {
+    const { signal } = this.#connection;
+    if (signal.aborted) return;
+    for (const fd of fds) {
+      const kept = fd.duplicate();
+      signal.addEventListener("abort", () => kept.close(), { once: true });
+    }
+  }
+
+  fail(errno: number): void {
+    const { kind } = this.#fault;
+    if (kind === "drop" || kind === "close") return this.replyInPart(0);
+    this.#request.fail(errno);
+  }
+
+  replyInPart(size: number, payload?: Uint8Array): void {
+    this.#request.replyInPart(size, payload);
+    if (this.#fault.kind === "close") this.#connection.close();
+  }
+}
+
+/** Random numbers that are the same again after the same seed: mulberry32. */
+class Random {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = seed;
+  }
+
+  /** From 0 to 1, which it never is. */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(this.#state ^ this.#state >>> 15, this.#state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ mixed >>> 7, mixed | 61);
+    return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32;
+  }
+
+  bytes(size: number): Uint8Array {
+    return Uint8Array.from({ length: size }, () => Math.floor(this.next() * 256));
+  }
+}
+
+/** Settled after so long, or when the signal comes. */
+async function delay(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const onEnd = () => resolve();
+  const timer = setTimeout(onEnd, ms);
+  signal.addEventListener("abort", onEnd, { once: true });
+  await promise;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", onEnd);
+}
+
+function joined(a: Uint8Array = new Uint8Array(), b: Uint8Array = new Uint8Array()): Uint8Array {
+  const whole = new Uint8Array(a.length + b.length);
+  whole.set(a);
+  whole.set(b, a.length);
+  return whole;
+}
+
+function checkRule({ command, fault, when = { every: 1 } }: FaultRule): void {
+  if (command !== undefined) checkCommand(command);
+  if (fault.kind === "delay") {
+    checkInteger("The milliseconds of a delay", fault.ms, 1, MAX_DELAY_MS);
+  } else if (fault.kind === "error") {
+    checkInteger("An errno", fault.errno, 1, MAX_ERRNO);
+  } else if (fault.kind !== "drop" && fault.size !== undefined) {
+    checkInteger(`The size of ${fault.kind}`, fault.size, 0, OFFERED_MAX_DATA_XFER_SIZE);
+  }
+  if ("nth" in when) checkInteger("The nth of faults", when.nth, 1, Number.MAX_SAFE_INTEGER);
+  else if ("every" in when) {
+    checkInteger("The every of faults", when.every, 1, Number.MAX_SAFE_INTEGER);
+  } else if (!(when.probability > 0 && when.probability <= 1)) {
+    throw new RangeError(`A probability is above 0 and 1 at most, not ${when.probability}`);
+  }
+}
+
+function checkCommand(command: number): void {
+  checkInteger("The number of a command", command, 0, 0xffff);
+  if (command === Command.DMA_READ || command === Command.DMA_WRITE) {
+    throw new RangeError(
+      `A fault of ${
+        commandName(command)
+      } can't be: that is what a server sends, and faults are in what it answers`,
+    );
+  }
+}
+
+function checkInteger(what: string, value: number, least: number, most: number): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw new RangeError(`${what} is an integer from ${least} to ${most}, not ${value}`);
+}
