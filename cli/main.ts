@@ -113,7 +113,7 @@ export async function main(
   args: readonly string[],
   context: Context = processContext(),
 ): Promise<number> {
-  let verbose = false;
+  let called: CommandUnknownOpts | undefined;
   try {
     const plain = plainProbe(args);
     if (plain !== undefined) {
@@ -122,8 +122,8 @@ export async function main(
       return 0;
     }
     const program = await buildProgram(args, context);
-    program.hook("preAction", (_, called) => {
-      verbose = called.getOptionValue("verbose") === true;
+    program.hook("preAction", (_, command) => {
+      called = command;
     });
     await program.parseAsync(args, { from: "user" });
     return 0;
@@ -131,6 +131,7 @@ export async function main(
     // What fails after the signal fails because of it.
     const { aborted, reason } = context.signal;
     if (aborted && error instanceof Unfinished) complain(context.err, failureLines(error, false));
+    const verbose = called?.getOptionValue("verbose") === true;
     return exitCode(aborted ? reason : error, context, verbose);
   }
 }

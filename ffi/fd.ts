@@ -4,6 +4,7 @@
  * @module
  */
 
+import { IoBuffer } from "./buffer.ts";
 import { check, cString, libc } from "./libc.ts";
 import { statx as statxStruct } from "./structs.ts";
 
@@ -88,6 +89,20 @@ export class OwnedFd implements Disposable {
   duplicate(): OwnedFd {
     const doing = "Cannot duplicate a file descriptor";
     return new OwnedFd(check(doing, "fcntl", libc().fcntl(this.fd, F_DUPFD_CLOEXEC, 0)));
+  }
+
+  /**
+   * Writes bytes, all of them.
+   *
+   * @throws {SystemError} as write(2) fails
+   */
+  write(bytes: Uint8Array<ArrayBuffer>): void {
+    for (let rest = bytes; rest.length > 0;) {
+      const { pointer, length } = new IoBuffer(rest);
+      const doing = "Cannot write to a file descriptor";
+      const count = check(doing, "write", libc().write(this.fd, pointer, BigInt(length)));
+      rest = rest.subarray(count);
+    }
   }
 
   /**

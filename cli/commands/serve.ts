@@ -1,96 +1,210 @@
 /**
- * `vfu serve`: serves a device on a socket, until it is told to stop.
+ * `vfu serve`: serves devices on sockets, until it is told to stop.
  *
  * @module
  */
 
-import { Argument, Command, Option } from "@commander-js/extra-typings";
-import { Server, type ServerOptions } from "../../lib/server/server.ts";
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { ServedDevice } from "../../lib/server/device.ts";
-import { argument } from "../argument.ts";
-import type { Context, Output } from "../context.ts";
-import { failureLines } from "../failure.ts";
-import { parseFd } from "../fd.ts";
+import { tellReady } from "../../lib/server/ready.ts";
+import { Server, type ServerOptions } from "../../lib/server/server.ts";
+import type { Trace } from "../../lib/stream.ts";
+import { type Context, onAbort } from "../context.ts";
 import { printable } from "../printable.ts";
+import { type CommonOptions, type DeviceArguments, serveCommand } from "../serve/arguments.ts";
+import { describeDevice } from "../serve/describe.ts";
+import { isRandom, ruleText } from "../serve/fault.ts";
+import { loadDevice, type Loaded } from "../serve/load.ts";
+import { makeDevice } from "../serve/make.ts";
+import { optionLines, optionsJson } from "../serve/options.ts";
+import { jsonReport, type Report, type ServedJson, textReport } from "../serve/report.ts";
+import { UsageError } from "../serve/usage.ts";
 import { traceTo } from "../trace.ts";
 
-/** The devices that come with vfu, by the name that they are served under. */
-const DEVICES: Readonly<Record<string, () => Promise<ServedDevice>>> = {
-  demo: async () => new (await import("../../lib/devices/demo.ts")).DemoDevice(),
-};
+const FAULT_HELP = `
+Faults:
+  --fault COMMAND:FAULT has the server misbehave, for the author of a client to
+  see what that does then. COMMAND is a name of the specification, as
+  REGION_READ, or * for any; FAULT is one of
 
-/** Options of {@linkcode run}. */
-export interface ServeOptions {
-  /** Where to listen. */
-  socketPath?: string | undefined;
-  /** A connected socket to serve in place of listening. */
-  fd?: number | undefined;
-  /** Show every message on standard error. */
-  verbose?: true | undefined;
-}
+    delay=50ms     the answer comes later
+    drop           no answer comes
+    error=EIO      the answer is this error; the device is not asked
+    garbage        what follows the answer's header is random; =N bytes of it
+    truncate       half of what follows the header is missing; =N bytes are left
+    close          the connection ends in place of the answer; =N bytes into it
+
+  and behind it @3 for the third such request only, /3 for each third, %10 for
+  ten of a hundred at random, the same ones with the same --seed.
+
+Examples:
+  vfu serve demo --socket-path=demo.sock --fault 'REGION_READ:error=EIO@3'
+  vfu serve ./gpio.ts --socket-path=gpio.sock --option pins=16
+  vfu serve demo --socket-path=a.sock ./gpio.ts --socket-path=b.sock`;
 
 /** The command's arguments and options. */
 export function command(context: Context) {
-  return new Command("serve")
+  return serveCommand(async (devices, options, self) => {
+    try {
+      await run(context, devices, options, self);
+    } catch (error) {
+      if (error instanceof UsageError) self.error(`error: ${printable(error.message)}`);
+      throw error;
+    }
+  })
     .description(
-      "Serves a device to one client after another, and stays in the foreground until Ctrl-C or " +
-        "SIGTERM; then the socket is removed. The device keeps its state from client to client.",
+      "Serves devices, each to one client after another, and stays in the foreground until Ctrl-C or " +
+        "SIGTERM; then the sockets are removed. A device keeps its state from client to client. " +
+        "Options behind a device are that device's.",
     )
-    .addArgument(new Argument("<device>", "which device").choices(Object.keys(DEVICES)))
-    .addOption(new Option("--socket-path <path>", "listen at this path").conflicts("fd"))
-    .addOption(
-      new Option("--fd <number>", "serve the client on this connected socket").argParser(
-        argument(parseFd),
-      ),
-    )
-    .option("-v, --verbose", "show every message on standard error")
-    .action((device, options, self) => {
-      if (options.socketPath === undefined && options.fd === undefined) {
-        self.error("error: one of '--socket-path <path>' and '--fd <number>' is needed");
-      }
-      return run(context, device, options);
-    });
+    .addHelpText("after", FAULT_HELP);
 }
 
-/** Serves the device called `name` until the context's signal, or, with `fd`, until the client goes. */
-export async function run(
-  { err, signal }: Context,
-  name: string,
-  options: ServeOptions,
+/** A device that is made, and not yet served. */
+interface Made {
+  readonly name: string;
+  readonly device: ServedDevice;
+  readonly wanted: DeviceArguments;
+}
+
+/** Serves the devices until the context's signal, or until none is left: one on a descriptor ends with its client. */
+async function run(
+  context: Context,
+  wanted: readonly DeviceArguments[],
+  options: CommonOptions,
+  self: CommandUnknownOpts,
 ): Promise<void> {
-  const { socketPath, fd, verbose } = options;
-  const device = await DEVICES[name]!();
-  const serverOptions: ServerOptions = {
-    ...logTo(err),
-    ...(verbose && { trace: await traceTo(err) }),
-  };
-  using server = fd === undefined
-    ? Server.listen(socketPath!, device, serverOptions)
-    : Server.serve(fd, device, serverOptions);
-  const stop = () => server.close();
-  signal.addEventListener("abort", stop);
+  if (!options.options) assertPlaces(wanted, self);
+  const loaded = named(await Promise.all(wanted.map(({ device }) => loadDevice(device))));
+  if (options.options) return listOptions(context, loaded, options);
+  const report = options.json
+    ? jsonReport(context)
+    : textReport(context, wanted.length > 1, options.verbose === true);
+  const unserved = new Set<ServedDevice>(); // those that no server closes
   try {
-    if (signal.aborted) return;
-    err.write(
-      `Serving ${name} ${
-        fd === undefined ? `at ${socketPath}` : `on file descriptor ${fd}`
-      }; Ctrl-C stops it\n`,
-    );
-    await server.closed;
+    const made: Made[] = [];
+    for (const [i, each] of loaded.entries()) {
+      made.push(await make(each, wanted[i]!, report, unserved));
+    }
+    await serveAll(context, made, options, report, unserved);
   } finally {
-    signal.removeEventListener("abort", stop);
+    for (const device of unserved) device.close?.();
   }
 }
 
-/** Tells of clients that did not just come and go, and of what a device got wrong. */
-function logTo({ style, write }: Output): ServerOptions {
+async function make(
+  loaded: Loaded,
+  wanted: DeviceArguments,
+  report: Report,
+  unserved: Set<ServedDevice>,
+): Promise<Made> {
+  const { name } = loaded;
+  const log = (line: string) => report.log(name, line);
+  const device = await makeDevice(loaded, wanted.option ?? [], { log });
+  if (unserved.has(device)) {
+    throw new Error(
+      `Cannot serve ${name}: its module gives the same device twice; export a function that makes one`,
+    );
+  }
+  unserved.add(device);
+  return { name, device, wanted };
+}
+
+/** Serves what is made, which is closed with its server from then on. */
+async function serveAll(
+  context: Context,
+  made: readonly Made[],
+  options: CommonOptions,
+  report: Report,
+  unserved: Set<ServedDevice>,
+): Promise<void> {
+  const served: ServedJson[] = [];
+  for (const { name, device, wanted } of made) {
+    const { socketPath = null, fd = null, fault = [] } = wanted;
+    const description = await describeDevice(device);
+    const faults = fault.map(ruleText);
+    served.push({ device: name, socket: socketPath, fd, ...description, faults });
+  }
+  const seed = chooseSeed(made, options);
+  using servers = new DisposableStack();
+  const closed: Promise<void>[] = [];
+  for (const each of made) {
+    const server = start(
+      each,
+      await serverOptions(context, each, made.length > 1, options, report, seed),
+    );
+    servers.use(server);
+    unserved.delete(each.device);
+    closed.push(server.closed);
+  }
+  using _listener = onAbort(context.signal, () => servers.dispose());
+  if (context.signal.aborted) return;
+  if (options.readyFd !== undefined) tellReady(options.readyFd);
+  report.ready(served, seed);
+  await Promise.all(closed);
+}
+
+function start({ device, wanted: { socketPath, fd } }: Made, options: ServerOptions): Server {
+  return fd === undefined
+    ? Server.listen(socketPath!, device, options)
+    : Server.serve(fd, device, options);
+}
+
+async function serverOptions(
+  { err }: Context,
+  { name, wanted: { fault: rules } }: Made,
+  hasSeveral: boolean,
+  { verbose }: CommonOptions,
+  report: Report,
+  seed: number | undefined,
+): Promise<ServerOptions> {
+  const prefix = hasSeveral ? `${printable(name)}: ` : "";
+  const trace: Trace | undefined = verbose &&
+    await traceTo({ ...err, write: (text) => err.write(prefix + text) });
   return {
-    onConnect: () => write(style.dim("A client has connected") + "\n"),
-    onDisconnect: (cause) =>
-      write(cause ? `${printable(cause.message)}\n` : `${style.dim("The client has left")}\n`),
-    onError: (error, doing) =>
-      write(
-        `${style.red(`The device failed at ${doing}:`)} ${failureLines(error, true).join("\n")}\n`,
-      ),
+    ...(trace && { trace }),
+    ...(rules && {
+      faults: { rules, seed: seed ?? 0, onFault: (event) => report.fault(name, event) },
+    }),
+    onConnect: () => report.connect(name),
+    onDisconnect: (cause) => report.disconnect(name, cause),
+    onError: (error, doing) => report.error(name, doing, error),
   };
+}
+
+/** The seed that was chosen, or else one at random; undefined if no fault needs one. */
+function chooseSeed(made: readonly Made[], { seed }: CommonOptions): number | undefined {
+  if (!made.some(({ wanted }) => wanted.fault?.some(isRandom))) return undefined;
+  return seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
+}
+
+/** Every device has its place, and no two of them the same. */
+function assertPlaces(wanted: readonly DeviceArguments[], self: CommandUnknownOpts): void {
+  const places = new Set<string | number>();
+  for (const { device, socketPath, fd } of wanted) {
+    const place = socketPath ?? fd;
+    if (place === undefined) {
+      const of = wanted.length > 1 ? ` behind ${device}` : "";
+      self.error(`error: one of '--socket-path <path>' and '--fd <number>' is needed${of}`);
+    }
+    if (places.has(place)) self.error(`error: two devices are to be served at ${place}`);
+    places.add(place);
+  }
+}
+
+/** Devices of the same name get numbers, so that each line says which it is about. */
+function named(loaded: readonly Loaded[]): Loaded[] {
+  const counts = new Map<string, number>();
+  return loaded.map((each) => {
+    const count = (counts.get(each.name) ?? 0) + 1;
+    counts.set(each.name, count);
+    return count === 1 ? each : { ...each, name: `${each.name}-${count}` };
+  });
+}
+
+function listOptions({ out }: Context, loaded: readonly Loaded[], { json }: CommonOptions): void {
+  for (const each of loaded) {
+    if (json) out.write(JSON.stringify({ device: each.name, options: optionsJson(each) }) + "\n");
+    else out.write(optionLines(each, out).join("\n") + "\n");
+  }
 }

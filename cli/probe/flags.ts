@@ -5,10 +5,20 @@
  */
 
 import type { RegionIoFd } from "../../lib/io_fds.ts";
+import { RegionFlags } from "../../lib/wire/region.ts";
 
 /** The names of the bits that are set, in lower case, in the order of the table. */
 export function flagNames(flags: number, table: Readonly<Record<string, number>>): string[] {
   return Object.entries(table).filter(([, bit]) => flags & bit).map(([name]) => name.toLowerCase());
+}
+
+/** The flags of a region as letters, as in a file's mode: "rwm". */
+export function accessText(flags: number): string {
+  const letters = [["r", RegionFlags.READ], ["w", RegionFlags.WRITE], [
+    "m",
+    RegionFlags.MMAP,
+  ]] as const;
+  return letters.map(([letter, bit]) => flags & bit ? letter : "-").join("");
 }
 
 /** The bits that are set and have no name. */

@@ -18,7 +18,7 @@ import { humanSize } from "../size.ts";
 import type { Style } from "../style.ts";
 import { type Cell, tableLines, wrapWords } from "../table.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
-import { flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
+import { accessText, flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
 import { hex } from "../../lib/wire/hex.ts";
 
 /** How it will be shown. */
@@ -174,15 +174,6 @@ function regionRows(
 
 function refusalCell({ code }: RemoteError, { yellow }: Style): Cell {
   return { text: code === "" ? "refused, no errno" : `refused: ${code}`, paint: yellow };
-}
-
-/** Flags as letters, as in a file's mode. */
-function accessText(flags: number): string {
-  const letters = [["r", RegionFlags.READ], ["w", RegionFlags.WRITE], [
-    "m",
-    RegionFlags.MMAP,
-  ]] as const;
-  return letters.map(([letter, bit]) => flags & bit ? letter : "-").join("");
 }
 
 function regionNotes({ flags, offset, fds, capabilities }: RegionInfo, { yellow }: Style): Cell[] {

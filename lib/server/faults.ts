@@ -5,10 +5,11 @@
  * @module
  */
 
+import type { OwnedFd } from "../../ffi/fd.ts";
+import { MAX_ERRNO } from "../errno.ts";
 import { MAX_DELAY_MS, OFFERED_MAX_DATA_XFER_SIZE } from "../limits.ts";
 import type { IncomingRequest } from "../proxy.ts";
 import { Command, commandName } from "../wire/command.ts";
-import type { OwnedFd } from "../../ffi/fd.ts";
 import { DeviceError } from "./device.ts";
 
 /**
@@ -76,9 +77,6 @@ export interface FaultyConnection {
   /** Aborted at its end. */
   readonly signal: AbortSignal;
 }
-
-/** Linux's error numbers end here: MAX_ERRNO. */
-const MAX_ERRNO = 4095;
 
 /** Bytes of garbage where there should be none. */
 const DEFAULT_GARBAGE = 16;

@@ -1,0 +1,190 @@
+/**
+ * The command line of `vfu serve`: devices, each with the options that follow it.
+ *
+ * Commander knows options and arguments, but not their order. So it reads up to the first device and leaves the rest as it
+ * is; that is read by another command of the same options, up to the next device, and so on.
+ *
+ * @module
+ */
+
+import { Argument, Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import type { FaultRule } from "../../lib/server/faults.ts";
+import { argument, argumentList } from "../argument.ts";
+import { parseFd } from "../fd.ts";
+import { parseValue } from "../value.ts";
+import { verboseOption } from "../connection.ts";
+import { parseFault } from "./fault.ts";
+import { type ChosenOption, parseOption } from "./make.ts";
+
+/** A device, and what is wanted of it. */
+export interface DeviceArguments {
+  /** A name, or the path of a module. */
+  readonly device: string;
+  /** Where to listen. */
+  readonly socketPath?: string | undefined;
+  /** A connected socket to serve in place of listening. */
+  readonly fd?: number | undefined;
+  /** Its own options. */
+  readonly option?: readonly ChosenOption[] | undefined;
+  /** What goes wrong on purpose. */
+  readonly fault?: readonly FaultRule[] | undefined;
+}
+
+/** What is wanted of all of them. */
+export interface CommonOptions {
+  /** Where the random numbers of faults begin. */
+  seed?: number | undefined;
+  /** Where to write READY=1 when all of them listen. */
+  readyFd?: number | undefined;
+  /** List the devices' options, and serve nothing. */
+  options?: true | undefined;
+  /** Write JSON. */
+  json?: true | undefined;
+  /** Show every message on standard error. */
+  verbose?: true | undefined;
+}
+
+interface ParsedOptions extends CommonOptions, Omit<DeviceArguments, "device"> {}
+
+const MAX_SEED = 0xffff_ffffn;
+
+/** A command with all options; `act` is given the devices and the options of all. */
+export function serveCommand(
+  act: (
+    devices: readonly DeviceArguments[],
+    options: CommonOptions,
+    self: CommandUnknownOpts,
+  ) => Promise<void>,
+) {
+  const self = new Command("serve")
+    .usage("[options] <device> [options] [<device> [options]]...")
+    .addArgument(new Argument("<device>", 'demo, or the path of a module, as "./my_device.ts"'))
+    .addArgument(new Argument("[more...]", "further devices, each with its own options behind it"))
+    .passThroughOptions();
+  addOptions(self);
+  return self.action((device, more) => {
+    const { devices, options } = readAll(self, device, more);
+    for (const [key, value] of Object.entries(options)) self.setOptionValue(key, value);
+    return act(devices, options, self);
+  });
+}
+
+function addOptions(self: CommandUnknownOpts): void {
+  self
+    .addOption(
+      new Option("--socket-path <path>", "listen at this path").argParser(once("--socket-path"))
+        .conflicts("fd"),
+    )
+    .addOption(
+      new Option("--fd <number>", "serve the client on this connected socket").argParser(
+        argument(parseFd),
+      ),
+    )
+    .addOption(
+      new Option("--option <name=value>", "choose an option of the device; repeatable").argParser(
+        argumentList(parseOption),
+      ),
+    )
+    .addOption(new Option("--options", "list the options of the device, and serve nothing"))
+    .addOption(
+      new Option("--fault <command:fault>", "misbehave on purpose, see below; repeatable")
+        .argParser(argumentList(parseFault)),
+    )
+    .addOption(
+      new Option("--seed <number>", "begin the random numbers of faults here").argParser(
+        argument(parseSeed),
+      ),
+    )
+    .addOption(
+      new Option("--ready-fd <number>", "write READY=1 to this descriptor when all listen")
+        .argParser(argument(parseReadyFd)),
+    )
+    .option("--json", "write each event as a line of JSON on standard output")
+    .addOption(verboseOption());
+}
+
+/** Reads what follows the first device, device by device. */
+function readAll(
+  self: CommandUnknownOpts,
+  first: string,
+  rest: readonly string[],
+): { devices: DeviceArguments[]; options: CommonOptions } {
+  const devices: DeviceArguments[] = [];
+  const options: CommonOptions = {};
+  let device = first;
+  let own: ParsedOptions = self.opts();
+  while (true) {
+    const [behind, [next, ...further]] = readSegment(self, rest);
+    const merged = merge(self, device, own, behind);
+    const { seed, readyFd, options: isList, json, verbose, ...its } = merged;
+    devices.push({ device, ...its });
+    Object.assign(options, defined({ seed, readyFd, options: isList, json, verbose }));
+    if (next === undefined) return { devices, options };
+    [device, rest, own] = [next, further, {}];
+  }
+}
+
+/** Options up to the next device; and that with everything behind it. */
+function readSegment(
+  self: CommandUnknownOpts,
+  args: readonly string[],
+): [options: ParsedOptions, rest: readonly string[]] {
+  const segment = new Command(self.name()).argument("[more...]").passThroughOptions();
+  segment.parent = self.parent;
+  addOptions(segment);
+  segment.copyInheritedSettings(self).helpOption(false);
+  segment.option("-h, --help");
+  segment.action(() => {}).parse([...args], { from: "user" });
+  const { help, ...options } = segment.opts() as ParsedOptions & { help?: true };
+  if (help) self.help();
+  return [options, segment.args];
+}
+
+/** What is ahead of a device and what is behind it belong together. */
+function merge(
+  self: CommandUnknownOpts,
+  device: string,
+  a: ParsedOptions,
+  b: ParsedOptions,
+): ParsedOptions {
+  const merged = { ...a, ...b };
+  if (a.option && b.option) merged.option = [...a.option, ...b.option];
+  if (a.fault && b.fault) merged.fault = [...a.fault, ...b.fault];
+  const places = [a.socketPath, b.socketPath, a.fd, b.fd].filter((place) => place !== undefined);
+  if (places.length > 1) {
+    self.error(
+      `error: the device ${device} has two places, ${
+        places.join(" and ")
+      }; name one behind each device`,
+    );
+  }
+  return merged;
+}
+
+function defined<T extends object>(object: T): Partial<T> {
+  const entries = Object.entries(object).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<T>;
+}
+
+/** A parser that takes a second one for a mistake: a device behind the first one was forgotten. */
+function once(name: string): (text: string, previous: string | undefined) => string {
+  return (text, previous) =>
+    argument((path: string) => {
+      if (previous !== undefined) throw new SyntaxError(`${name} is given twice for one device`);
+      return path;
+    })(text);
+}
+
+function parseSeed(text: string): number {
+  const seed = parseValue(text);
+  if (seed > MAX_SEED) throw new RangeError("A seed is 0 at least and 2^32 - 1 at most");
+  return Number(seed);
+}
+
+function parseReadyFd(text: string): number {
+  const fd = parseFd(text);
+  if (fd < 3) {
+    throw new RangeError("0 to 2 are the standard streams; use 3 or more, as --ready-fd 3");
+  }
+  return fd;
+}

@@ -1,0 +1,88 @@
+/**
+ * What a device is that is to be served: what `vfu probe` would say of it in short.
+ *
+ * @module
+ */
+
+import { classNames } from "../../lib/pci/class.ts";
+import type { ServedDevice, ServedRegion } from "../../lib/server/device.ts";
+import { DeviceFlags } from "../../lib/wire/device.ts";
+import { hex } from "../../lib/wire/hex.ts";
+import { irqName } from "../../lib/wire/irq.ts";
+import { PciRegion, RegionFlags, regionName } from "../../lib/wire/region.ts";
+import { accessText, flagNames } from "../probe/flags.ts";
+import { humanSize } from "../size.ts";
+
+/** A device in short. */
+export interface DeviceJson {
+  /** Names of its flags. */
+  flag_names: string[];
+  /** What its configuration space begins with; null for no PCI device. */
+  pci: PciJson | null;
+  /** Those that it has. */
+  regions: { index: number; name: string; size: number; flags: number; flag_names: string[] }[];
+  /** Those that it has vectors of. */
+  irqs: { index: number; name: string; count: number }[];
+}
+
+/** Who made it, and what it is. */
+export interface PciJson {
+  vendor_id: number;
+  device_id: number;
+  /** 24 bits: base class, subclass, programming interface. */
+  class_code: number;
+  revision: number;
+}
+
+/** Asks the device itself, ahead of its first client. */
+export async function describeDevice(device: ServedDevice): Promise<DeviceJson> {
+  const regions = [...device.regions.entries()].flatMap(([index, region]) =>
+    region === undefined ? [] : [{
+      index,
+      name: regionName(index),
+      size: region.size,
+      flags: region.flags,
+      flag_names: flagNames(region.flags, RegionFlags),
+    }]
+  );
+  const irqs = [...device.irqs.entries()].filter(([, { count }]) => count > 0)
+    .map(([index, { count }]) => ({ index, name: irqName(index), count }));
+  const isPci = (device.flags & DeviceFlags.PCI) !== 0;
+  const pci = isPci ? await readPci(device.regions[PciRegion.CONFIG]) : null;
+  return { flag_names: flagNames(device.flags, DeviceFlags), pci, regions, irqs };
+}
+
+/** The description as lines for people. */
+export function deviceLines({ pci, regions, irqs }: DeviceJson): string[] {
+  const lines: string[] = [];
+  if (pci !== null) {
+    const { base, sub = base } = classNames(pci.class_code);
+    const id = (value: number) => value.toString(16).padStart(4, "0");
+    lines.push(
+      `PCI ${id(pci.vendor_id)}:${id(pci.device_id)}, class ${id(pci.class_code >> 8)}${
+        sub === undefined ? "" : ` (${sub})`
+      }, revision ${hex(pci.revision)}`,
+    );
+  }
+  const each = regions.map(({ name, size, flags }) =>
+    `${name} ${humanSize(BigInt(size))} ${accessText(flags)}`
+  );
+  lines.push(`Regions: ${each.join(", ") || "none"}`);
+  lines.push(
+    `Interrupts: ${irqs.map(({ name, count }) => `${name} ${count}`).join(", ") || "none"}`,
+  );
+  return lines;
+}
+
+async function readPci(config: ServedRegion | undefined): Promise<PciJson | null> {
+  if (config === undefined || config.size < 16) return null;
+  const bytes = new Uint8Array(16);
+  await config.read(0, bytes);
+  const view = new DataView(bytes.buffer);
+  return {
+    vendor_id: view.getUint16(0, true),
+    device_id: view.getUint16(2, true),
+    class_code: view.getUint32(8, true) >>> 8,
+    revision: view.getUint8(8),
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * What can be chosen of a device, as `vfu serve DEVICE --options` lists it.
+ *
+ * @module
+ */
+
+import type { DeviceOptions } from "../../lib/define/option.ts";
+import type { Output } from "../context.ts";
+import { printable } from "../printable.ts";
+import { tableLines } from "../table.ts";
+import { isDefinition, type Loaded } from "./load.ts";
+
+/** An option as `--options --json` writes it. */
+export interface OptionJson {
+  /** As in `--option name=value`. */
+  name: string;
+  /** What values it takes: integer, size, boolean, text, choice. */
+  kind: string;
+  /** What it is for. */
+  description: string;
+  /** What values look like. */
+  form: string;
+  /** What it is if nobody chooses; null if there is no such value. */
+  default: unknown;
+  /** The words that it can be, of a choice. */
+  choices?: readonly string[];
+}
+
+/** The options, as lines for people. */
+export function optionLines(loaded: Loaded, { columns, style }: Output): string[] {
+  const { name, source } = loaded;
+  const title = isDefinition(source) && source.title !== undefined ? `: ${source.title}` : "";
+  const rows = optionsJson(loaded).map((option) => [
+    printable(option.name),
+    option.default === null ? "-" : printable(String(option.default)),
+    printable(`${option.description}; ${option.form}`),
+  ]);
+  if (rows.length === 0) {
+    const isFunction = typeof source === "function";
+    return [
+      printable(name + title),
+      isFunction ? "  is made by a function, which is given all options" : "  has no options",
+    ];
+  }
+  const heading = ["option", "default", "what it is"].map((text) => ({ text, paint: style.dim }));
+  return [printable(name + title), ...tableLines([heading, ...rows], { columns, indent: 2 })];
+}
+
+/** The options, for programs. */
+export function optionsJson({ source }: Loaded): OptionJson[] {
+  const options: DeviceOptions = isDefinition(source) ? source.options : {};
+  return Object.entries(options).map(([name, option]) => ({
+    name,
+    kind: option.kind,
+    description: option.description,
+    form: option.form,
+    default: option.default ?? null,
+    ...(option.choices && { choices: option.choices }),
+  }));
+}
