@@ -68,6 +68,10 @@ export const SERVE_SEND_BUFFER = 1 << 20;
 export const MAX_INCOMING_BYTES = 64 << 20;
 /** Bytes queued for a peer that does not read; beyond it the connection is closed. */
 export const MAX_QUEUED_BYTES = 64 << 20;
+/** How long what a client asked before it left is still done. What then waits behind slow hooks is dropped: the next client waits, too. */
+export const MAX_DRAIN_MS = 2000;
+/** How long a server that is closed waits for a hook that is under way, before it closes the device under it. */
+export const CLOSE_GRACE_MS = 2000;
 /** Late replies that are still expected after their request timed out; beyond it the peer is taken for dead. */
 export const MAX_ABANDONED = 4096;
 

@@ -17,6 +17,8 @@
  *   connection. A reply that comes after that is taken off the stream and dropped.
  * - The process is kept alive while an asynchronous request is pending, while somebody attends, and while `serving` is on.
  *
+ * - What a client sent before it left is still served, for two seconds at most: it may have posted it and not waited. `onClose` is called then.
+ *
  * States: CONNECTED, then ERROR (a failure, kept in `cause`) or CLOSING (`close` was called), then CLOSED. On the way every pending request fails
  * with the cause, at once.
  *
@@ -35,6 +37,7 @@ import {
   DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
   MAX_ABANDONED,
+  MAX_DRAIN_MS,
   MAX_INCOMING,
   MAX_INCOMING_BLOCKED,
   MAX_INCOMING_BYTES,
@@ -178,6 +181,7 @@ export class VfioProxy implements Disposable {
   #incoming: Message[] = [];
   #incomingBytes = 0;
   #handling = false;
+  #drainUntil: number | undefined; // set while commands of a client that has left are served
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
   #isFollowing = false; // as a twin: whether something is awaited from the other proxy
@@ -441,12 +445,25 @@ export class VfioProxy implements Disposable {
    * @param cause what the pending requests fail with; without one they are told that the connection was closed
    */
   close(cause?: Error): void {
+    if (this.#drainUntil !== undefined) return this.#endDrain();
     if (this.#state !== "CONNECTED") return;
     this.#state = "CLOSING";
     try {
       this.#stream.flush(); // what was posted or answered still goes out, as far as the peer takes it
     } catch { /* it is closed all the same */ }
     this.#end(cause);
+  }
+
+  /**
+   * The peer has left, as it shows elsewhere. What it sent before is taken first, then the connection ends.
+   *
+   * @param cause what the pending requests fail with
+   */
+  closeAfterPeer(cause: Error): void {
+    this.#takeMessages(MAX_INCOMING_BLOCKED); // of those that came, not all were read
+    // More than a socket's buffer holds, and an end to that if it is filled again all the time.
+    for (let i = 0; i < 16 && this.#state === "CONNECTED"; i++) this.#receive(0);
+    this.#fail(cause);
   }
 
   /** The same as `close`. */
@@ -872,8 +889,8 @@ export class VfioProxy implements Disposable {
 
   /** Hands the commands that came to the handler, one at a time. */
   #serve(): void {
-    if (this.#incoming.length === 0) return;
-    while (this.#incoming.length > 0 && this.#state === "CONNECTED") {
+    if (this.#incoming.length === 0 && this.#drainUntil === undefined) return;
+    while (this.#incoming.length > 0 && this.#isServing) {
       if (this.#isCongested) this.#flush();
       if (this.#handling || this.#isCongested) {
         for (const message of this.#incoming) message.own(); // they wait: the receive buffer is used again meanwhile
@@ -890,6 +907,7 @@ export class VfioProxy implements Disposable {
         for (const waiting of this.#incoming) waiting.own();
         result.finally(() => {
           this.#finish(request);
+          if (this.#drainUntil !== undefined) return this.#serve();
           if (this.#state !== "CONNECTED") return;
           this.#takeMessages(this.#maxIncoming);
           if (this.#state === "CONNECTED") this.#flush();
@@ -900,6 +918,13 @@ export class VfioProxy implements Disposable {
       this.#finish(request);
     }
     if (this.#state === "CONNECTED") this.#flush();
+    else if (this.#drainUntil !== undefined && !this.#handling) this.#endDrain();
+  }
+
+  /** Whether commands are handed on: those of a client that has left for a while, too. */
+  get #isServing(): boolean {
+    return this.#state === "CONNECTED" ||
+      (this.#drainUntil !== undefined && monotonicMs() < this.#drainUntil);
   }
 
   /** A handler that throws, which it should not, answers EIO; the error is nobody's but the process's. */
@@ -970,9 +995,10 @@ export class VfioProxy implements Disposable {
     this.#watch?.close();
     this.#watch = undefined;
     this.#stream.close();
-    for (const message of this.#incoming) message.discardFds();
-    this.#incoming = [];
-    this.#incomingBytes = 0;
+    const isDraining = this.#peer === "client" && cause instanceof ConnectionError &&
+      this.#incoming.length > 0;
+    if (isDraining) this.#drainUntil = monotonicMs() + MAX_DRAIN_MS;
+    else this.#discardIncoming();
     const error = cause ?? new ConnectionError(`The connection to the ${this.#peer} was closed`);
     const unfinished = [...this.#pending.values(), ...this.#waiting.keys()];
     this.#pending.clear();
@@ -983,7 +1009,21 @@ export class VfioProxy implements Disposable {
     this.#state = "CLOSED";
     for (const pending of unfinished) this.#complete(pending, undefined, error);
     for (const onEnd of attendants) onEnd(cause);
-    this.#onClose?.(cause);
+    if (!isDraining) this.#onClose?.(cause);
+    else if (!this.#handling) this.#serve();
+  }
+
+  /** All that the client asked is done, or there is no time left for it. */
+  #endDrain(): void {
+    this.#drainUntil = undefined;
+    this.#discardIncoming();
+    this.#onClose?.(this.#cause);
+  }
+
+  #discardIncoming(): void {
+    for (const message of this.#incoming) message.discardFds();
+    this.#incoming = [];
+    this.#incomingBytes = 0;
   }
 }
 

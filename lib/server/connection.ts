@@ -245,7 +245,10 @@ export class ServerConnection {
     this.#twin = new VfioProxy(ours, {
       role: "server",
       ...(trace && { trace }),
-      onClose: (cause) => this.#proxy.close(cause),
+      onClose: (cause) => {
+        if (cause instanceof ConnectionError) this.#proxy.closeAfterPeer(cause);
+        else this.#proxy.close(cause);
+      },
     });
     this.#twin.limits = this.#proxy.limits;
     this.#twin.serving = true; // to hear of its end; the client has nothing to ask there

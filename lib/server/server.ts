@@ -9,6 +9,7 @@ import { POLLIN } from "../../ffi/event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
 import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../errors.ts";
+import { CLOSE_GRACE_MS } from "../limits.ts";
 import type { Trace } from "../stream.ts";
 import { ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./device.ts";
@@ -23,6 +24,8 @@ export interface ServerOptions extends DmaOptions {
   handshakeTimeoutMs?: number;
   /** What goes wrong on purpose, for the author of a client to test that with. */
   faults?: FaultOptions;
+  /** How long `close` waits for a hook that is under way before it closes the device. In milliseconds; default 2000. */
+  closeTimeoutMs?: number;
   /** A client has connected. */
   onConnect?: () => void;
   /** A client is gone; with the reason unless it just left. */
@@ -59,8 +62,10 @@ export class Server implements Disposable {
   readonly #finished = Promise.withResolvers<void>();
   #accepting: Watch | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #grace: ReturnType<typeof setTimeout> | undefined;
   #connection: ServerConnection | undefined;
   #isOpen = true;
+  #isFinished = false;
 
   private constructor(
     listener: UnixListener | undefined,
@@ -125,7 +130,10 @@ export class Server implements Disposable {
     return this.#finished.promise;
   }
 
-  /** Ends the client's connection, stops listening, removes the socket and closes the device. */
+  /**
+   * Ends the client's connection, stops listening, removes the socket and closes the device, there and then, or, if a hook of the
+   * device is under way, when that is done. `closed` is settled after that.
+   */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -133,6 +141,16 @@ export class Server implements Disposable {
     this.#accepting?.close();
     this.#connection?.close();
     this.#listener?.close();
+    if (this.#connection === undefined) return this.#finish();
+    const { closeTimeoutMs = CLOSE_GRACE_MS } = this.#options;
+    this.#grace = setTimeout(() => this.#finish(), closeTimeoutMs);
+  }
+
+  /** Nobody uses the device any more, or it took too long. */
+  #finish(): void {
+    if (this.#isFinished) return;
+    this.#isFinished = true;
+    clearTimeout(this.#grace);
     this.#device.close?.();
     this.#finished.resolve();
   }
@@ -144,7 +162,7 @@ export class Server implements Disposable {
 
   /** Waits for the next client. */
   #accept(): void {
-    if (!this.#isOpen || this.#listener === undefined) return this.close();
+    if (this.#listener === undefined) return this.close();
     const listener = this.#listener;
     this.#accepting = watch(listener.fd, POLLIN, () => {
       let socket: UnixSocket | undefined;
@@ -171,7 +189,8 @@ export class Server implements Disposable {
       onClose: (cause) => {
         this.#connection = undefined;
         onDisconnect?.(isLeaving(cause) ? undefined : cause);
-        this.#accept();
+        if (this.#isOpen) this.#accept();
+        else this.#finish();
       },
     });
     onConnect?.();

@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { IoBuffer } from "../../../ffi/buffer.ts";
 import { EAGAIN, EINVAL, EIO, ENOTSUP } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
-import { countOpenFds, type OwnedFd } from "../../../ffi/fd.ts";
+import { closeAll, countOpenFds, type OwnedFd } from "../../../ffi/fd.ts";
 import { idle } from "../../../ffi/poller.ts";
 import { ConnectionError, ProtocolError } from "../../../lib/errors.ts";
 import { DeviceError } from "../../../lib/server/device.ts";
@@ -573,8 +573,72 @@ testFds("a connection that ends during a hook is over when the hook is", async (
     assert(!isClosed);
     gate.resolve();
     await served.closed;
-    assertEquals([device.resets, errors.length], [0, 0]);
+    // What a client asked before it left is done; nothing of one that was cut off is.
+    assertEquals([device.resets, errors.length], [end === "client" ? 1 : 0, 0]);
   }
+});
+
+for (const hasTwin of [false, true]) {
+  testFds(
+    `what a client posted before it left is done${hasTwin ? ", with a twin too" : ""}`,
+    async () => {
+      const capabilities = { maxMsgFds: 1, twinSocket: { supported: hasTwin } };
+      using served = serve();
+      const { device, peer } = served;
+      const reply = await ask(peer, VERSION, encodeVersion({ major: 0, minor: 2, capabilities }));
+      assertEquals(reply.fds.length, hasTwin ? 1 : 0);
+      const done: number[] = [];
+      device.bar0.write = async (offset) => {
+        await sleep(1);
+        assertEquals(device.disconnects, 0);
+        done.push(offset);
+      };
+      const flags = MessageFlags.NO_REPLY;
+      const posted = Array.from({ length: 300 }, (_, i) => { // more than are read ahead
+        const header = { messageId: i, command: REGION_WRITE, flags };
+        return [...encodeMessage(header, access(BigInt(i), 0, 1, [i & 0xff]))];
+      });
+      peer.send(new Uint8Array(posted.flat()));
+      closeAll(reply.fds); // the twin's end is seen first
+      peer.close();
+      await served.closed;
+      assertEquals(done, Array.from({ length: 300 }, (_, i) => i));
+      assertEquals(device.disconnects, 1);
+    },
+  );
+}
+
+testFds("close() ends at once what is done for a client that has left", async () => {
+  using served = await serveNegotiated();
+  const { device, peer, connection } = served;
+  const gate = Promise.withResolvers<void>();
+  let writes = 0;
+  device.bar0.write = () => {
+    writes++;
+    return gate.promise;
+  };
+  for (let i = 0; i < 5; i++) peer.command(i, REGION_WRITE, access(0n, 0, 1, [1]));
+  while (writes === 0) await sleep(1);
+  peer.close();
+  await sleep(5); // it has seen that
+  connection.close();
+  gate.resolve();
+  await served.closed;
+  assertEquals(writes, 1);
+});
+
+testFds("a client that breaks the protocol has nothing done behind that", async () => {
+  using served = await serveNegotiated();
+  const { device, peer } = served;
+  const gate = Promise.withResolvers<void>();
+  device.bar0.write = () => gate.promise;
+  peer.command(1, REGION_WRITE, access(0n, 0, 1, [1]));
+  peer.command(2, DEVICE_RESET);
+  peer.send(new Uint8Array(16));
+  await sleep(5);
+  gate.resolve();
+  assertInstanceOf(await served.closed, ProtocolError);
+  assertEquals(device.resets, 0);
 });
 
 testFds(
