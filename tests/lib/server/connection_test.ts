@@ -589,7 +589,7 @@ for (const hasTwin of [false, true]) {
       assertEquals(reply.fds.length, hasTwin ? 1 : 0);
       const done: number[] = [];
       device.bar0.write = async (offset) => {
-        await sleep(1);
+        if (offset === 0) await sleep(5); // then all has come
         assertEquals(device.disconnects, 0);
         done.push(offset);
       };

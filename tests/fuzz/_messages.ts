@@ -1,0 +1,210 @@
+/**
+ * Messages of a client that were right once.
+ *
+ * @module
+ */
+
+import {
+  Command,
+  DeviceFeatureRequest,
+  DeviceInfoRequest,
+  DmaMapRequest,
+  DmaUnmapRequest,
+  encodeMessage,
+  encodeVersion,
+  IrqInfoRequest,
+  RegionInfoRequest,
+  RegionIoFdsRequest,
+  RegionReadRequest,
+  RegionWriteMultiRequest,
+  RegionWriteRequest,
+  SetIrqsRequest,
+} from "../../lib/wire/mod.ts";
+import type { Random } from "./_random.ts";
+
+/** A message as it is sent. */
+export interface Mutant {
+  readonly bytes: Uint8Array;
+  /** How many descriptors go with it. */
+  readonly fdCount: number;
+  /** Whether what follows it can't be cut into messages: the server has to end the connection. */
+  readonly isFatal: boolean;
+}
+
+/** Makes a right payload. */
+type Template = readonly [command: number, make: (random: Random) => Uint8Array, fdCount: number];
+
+/** A limit is where mistakes are: these stand in for fields. */
+const EDGES = [
+  ...[0n, 1n, 2n, 3n, 4n, 7n, 8n, 15n, 16n, 0x20n, 0x24n, 0x40n, 0x1000n, 0x1001n, 0xffffn],
+  ...[0x10000n, 0xf_ffffn, 0x10_0000n, 0x10_0001n, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn],
+  ...[0x1_0000_0000n, 0x7fff_ffff_ffff_ffffn, 0x8000_0000_0000_0000n, 0xffff_ffff_ffff_ffffn],
+];
+
+/** Where memory is mapped; a few places, so that maps meet. */
+const IOVA = 0x100000n;
+
+const iova = (random: Random) => IOVA + BigInt(random.below(8) * 0x1000);
+const region = (random: Random) => random.pick([0, 0, 2, 4, 7, 7, 1, 8, 9]);
+const offset = (random: Random) => BigInt(random.below(0x70) * random.pick([1, 4, 4, 64]));
+const data = (random: Random) =>
+  Uint8Array.from({ length: random.pick([1, 2, 4, 4, 4, 8, 60]) }, () => random.below(256));
+
+const TEMPLATES: readonly Template[] = [
+  [Command.VERSION, () => encodeVersion({ major: 0, minor: 2, capabilities: {} }), 0],
+  [Command.DMA_MAP, (random) =>
+    DmaMapRequest.encode({
+      argsz: 32,
+      flags: random.below(4),
+      offset: BigInt(random.below(3) * 0x1000),
+      address: iova(random),
+      size: BigInt((1 + random.below(3)) * 0x1000),
+    }), 1],
+  [Command.DMA_MAP, (random) =>
+    DmaMapRequest.encode({
+      argsz: 32,
+      flags: 3,
+      offset: 0n,
+      address: iova(random),
+      size: 0x1000n,
+    }), 0],
+  [
+    Command.DMA_UNMAP,
+    (random) =>
+      DmaUnmapRequest.encode({ argsz: 24, flags: 0, address: iova(random), size: 0x1000n }),
+    0,
+  ],
+  [
+    Command.DMA_UNMAP,
+    () => DmaUnmapRequest.encode({ argsz: 24, flags: 2, address: 0n, size: 0n }),
+    0,
+  ],
+  [Command.DEVICE_GET_INFO, () => DeviceInfoRequest.encode({ argsz: 16 }), 0],
+  [
+    Command.DEVICE_GET_REGION_INFO,
+    (random) => RegionInfoRequest.encode({ argsz: random.pick([32, 4096]), index: region(random) }),
+    0,
+  ],
+  [
+    Command.DEVICE_GET_REGION_IO_FDS,
+    (random) =>
+      RegionIoFdsRequest.encode({ argsz: 4096, flags: 0, index: region(random), count: 0 }),
+    0,
+  ],
+  [
+    Command.DEVICE_GET_IRQ_INFO,
+    (random) => IrqInfoRequest.encode({ argsz: 16, index: random.below(6) }),
+    0,
+  ],
+  [Command.DEVICE_SET_IRQS, (random) =>
+    SetIrqsRequest.encode({
+      argsz: 20,
+      flags: 0x24,
+      index: random.pick([0, 2]),
+      start: random.below(3),
+      count: 1,
+      data: new Uint8Array(),
+    }), 1],
+  [Command.DEVICE_SET_IRQS, (random) =>
+    SetIrqsRequest.encode({
+      argsz: 20,
+      flags: random.pick([1, 2]) | random.pick([8, 16, 32]),
+      index: random.below(5),
+      start: 0,
+      count: random.below(5),
+      data: new Uint8Array(random.below(5)),
+    }), 0],
+  [Command.REGION_READ, (random) =>
+    RegionReadRequest.encode({
+      offset: offset(random),
+      region: region(random),
+      count: random.pick([1, 2, 4, 4, 4, 8, 256, 4096]),
+    }), 0],
+  [Command.REGION_WRITE, (random) =>
+    RegionWriteRequest.encode({
+      offset: offset(random),
+      region: region(random),
+      data: data(random),
+    }), 0],
+  // The copy engine of the demo device: COMMAND, source, destination, length, start.
+  ...([[7, 4n, 6], [0, 0x40n, 0x100000], [0, 0x48n, 0x101000], [0, 0x50n, 0x800], [0, 0x54n, 0x101]]
+    .map(([index, at, value]): Template => [Command.REGION_WRITE, () =>
+      RegionWriteRequest.encode({
+        offset: at as bigint,
+        region: index as number,
+        data: new Uint8Array(new Uint32Array([value as number]).buffer),
+      }), 0]
+    )),
+  [Command.REGION_WRITE_MULTI, (random) => {
+    const writes = Array.from({ length: random.below(5) }, () => ({
+      offset: offset(random),
+      region: region(random),
+      data: data(random).subarray(0, 8),
+    }));
+    return RegionWriteMultiRequest.encode({ writes });
+  }, 0],
+  [Command.DEVICE_RESET, () => new Uint8Array(), 0],
+  [Command.DEVICE_FEATURE, (random) =>
+    DeviceFeatureRequest.encode({
+      argsz: 64,
+      flags: random.pick([1, 2, 6, 7, 8]) | random.pick([0x10000, 0x20000, 0x40000, 0x60000]),
+      data: data(random),
+    }), 0],
+  [Command.MIG_DATA_READ, () => new Uint8Array(new Uint32Array([8, 4096]).buffer), 0],
+  [Command.MIG_DATA_WRITE, () => new Uint8Array([12, 0, 0, 0, 4, 0, 0, 0, 1, 2, 3, 4]), 0],
+  [Command.DMA_READ, () => new Uint8Array(16), 0],
+  [99, data, 0],
+];
+
+/** A message that was right, and mostly is not any more. */
+export function mutant(random: Random): Mutant {
+  const [command, make, usualFds] = random.pick(TEMPLATES);
+  const payload = mutatePayload(random, make(random));
+  const flags = random.oneIn(6) ? 0x10 : 0;
+  const bytes = encodeMessage({ messageId: random.below(0x10000), command, flags }, payload);
+  const isFatal = random.oneIn(500) && breakHeader(random, bytes);
+  const fdCount = random.oneIn(12) ? random.below(random.oneIn(50) ? 40 : 5) : usualFds;
+  return { bytes, fdCount, isFatal };
+}
+
+function mutatePayload(random: Random, payload: Uint8Array): Uint8Array {
+  if (random.oneIn(3)) return payload;
+  const bytes = payload.slice();
+  const view = new DataView(bytes.buffer);
+  for (let i = random.below(3); i >= 0 && bytes.length >= 8; i--) {
+    const edge = random.pick(EDGES) + BigInt(random.below(3) - 1);
+    if (random.oneIn(3)) bytes[random.below(bytes.length)]! ^= 1 << random.below(8);
+    else if (random.oneIn(2)) {
+      view.setUint32(random.below(bytes.length >> 2) * 4, Number(edge & 0xffff_ffffn), true);
+    } else view.setBigUint64(random.below(bytes.length >> 3) * 8, BigInt.asUintN(64, edge), true);
+  }
+  if (random.oneIn(8)) return bytes.subarray(0, random.below(bytes.length + 1));
+  if (!random.oneIn(8)) return bytes;
+  const longer = new Uint8Array(bytes.length + random.below(random.oneIn(10) ? 70_000 : 70));
+  longer.set(bytes);
+  return longer;
+}
+
+/** Makes the header one that no server can go on after; a type that nothing has, or a size. */
+function breakHeader(random: Random, bytes: Uint8Array): boolean {
+  const view = new DataView(bytes.buffer);
+  if (random.oneIn(2)) view.setUint32(8, 2 + random.below(14), true);
+  else view.setUint32(4, random.pick([0, 1, 15, 0x7fff_ffff, 0xffff_ffff]), true);
+  return true;
+}
+
+/** A VERSION that is right, or not quite. */
+export function greeting(random: Random): Uint8Array {
+  const capabilities = {
+    maxMsgFds: random.pick([0, 1, 8, 16]),
+    maxDataXferSize: random.pick([1, 4096, 1 << 20]),
+    writeMultiple: random.oneIn(2),
+    ...(random.oneIn(4) && { twinSocket: { supported: true } }),
+  };
+  const payload = encodeVersion({ major: 0, minor: random.below(3), capabilities });
+  const isOdd = random.oneIn(12);
+  return encodeMessage(
+    { messageId: 1, command: Command.VERSION },
+    isOdd ? mutatePayload(random, payload) : payload,
+  );
+}

@@ -1,0 +1,59 @@
+/**
+ * `deno task fuzz`: a million mutated messages at a served demo device, some of them with descriptors.
+ *
+ *   fuzz.ts [MESSAGES] [SEED]
+ *
+ * It fails if the server does not serve the next client, has a descriptor more than before, or uses more memory at the end than
+ * after its first tenth, give or take what is not collected yet.
+ *
+ * @module
+ */
+
+import { connect } from "../../lib/client.ts";
+import { startServe } from "../_demo_process.ts";
+import { HostileClient } from "./_client.ts";
+import { openFdsOf, residentOf, settledFdsOf } from "./_process.ts";
+
+const SLACK = 96 << 20;
+const STEPS = 10;
+
+function print(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(text + "\n"));
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / (1 << 20)).toFixed(1)} MiB`;
+}
+
+async function main(messages: number, seed: number): Promise<number> {
+  await using served = await startServe("demo");
+  const before = openFdsOf(served.pid);
+  using hostile = new HostileClient(served.path, seed);
+  const start = performance.now();
+  const resident: number[] = [];
+  for (let step = 0; step < STEPS; step++) {
+    await hostile.send(messages / STEPS);
+    resident.push(residentOf(served.pid));
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    print(`${hostile.tally.messages} messages, ${seconds} s, ${mib(resident.at(-1)!)} in use`);
+  }
+  const next = await connect(served.path, { timeoutMs: 60_000 });
+  await next.info();
+  next.close();
+  const after = await settledFdsOf(served.pid, before);
+  const { connections, descriptors, received } = hostile.tally;
+  print(
+    `Seed ${seed}: ${connections} connections, ${descriptors} descriptors, ${
+      mib(received)
+    } of answers`,
+  );
+  print(`The next client is served; descriptors ${before} before, ${after} after`);
+  const isFlat = resident.at(-1)! < resident[0]! + SLACK;
+  if (!isFlat) print(`Memory grew from ${mib(resident[0]!)} to ${mib(resident.at(-1)!)}`);
+  const bugs = served.stderr().split("\n").filter((line) => line.includes("failed at"));
+  for (const bug of bugs.slice(0, 10)) print(bug);
+  return after === before && isFlat && bugs.length === 0 ? 0 : 1;
+}
+
+const [messages = "1000000", seed = "20210301"] = Deno.args;
+Deno.exit(await main(Number(messages), Number(seed)));
