@@ -14,6 +14,11 @@ import { BRIEF_NS, EventFd, POLLIN, PollSet } from "./event.ts";
 /** A descriptor that is being watched. */
 export class Watch implements Disposable {
   #deadline = Infinity;
+  /**
+   * Whether what the last `onReady` did goes on in promises, as that of an asynchronous hook: then they have their turn before the
+   * thread lingers, which would hold up what they are to send.
+   */
+  setsOffPromises = false;
 
   /** @ignore made by {@linkcode watch} only */
   constructor(
@@ -115,6 +120,7 @@ async function run(event: EventFd): Promise<void> {
       if (ready < 0) continue; // EINTR, or ENOMEM: its errno is out of reach, and poll has no other failure
       if (set.revents(0) !== 0) event.take();
       lingers = false;
+      let setsOffPromises = false;
       for (let i = 0; i < polled.length; i++) {
         const revents = set.revents(i + 1);
         const entry = polled[i]!;
@@ -122,12 +128,14 @@ async function run(event: EventFd): Promise<void> {
         if (revents !== 0) {
           entry.onReady(revents);
           lingers ||= entry.lingers;
+          setsOffPromises ||= entry.setsOffPromises;
         }
         // Also of those that were ready: one that is ready again and again has its deadline all the same.
         if (entry.deadline !== Infinity && entry.deadline <= monotonicMs()) expire(entry);
       }
-      if (lingers) await undefined; // what was completed continues
-      else await settle();
+      if (!lingers) await settle(8);
+      else if (setsOffPromises) await settle(32);
+      else await undefined; // what was completed continues
     }
   } finally {
     polling = false;
@@ -163,6 +171,6 @@ function expire(entry: Watch): void {
 }
 
 /** Lets the continuations of what was just completed run: most of them watch the same descriptor again. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 8; i++) await Promise.resolve();
+async function settle(turns: number): Promise<void> {
+  for (let i = 0; i < turns; i++) await undefined;
 }

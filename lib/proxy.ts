@@ -153,6 +153,9 @@ const POST_HIGH_WATER = 1 << 20;
 /** The longest that one receive blocks: what a timeval's milliseconds are safe for. A longer wait is several. */
 const MAX_BLOCK_MS = 1_000_000;
 
+/** After a look at a drained socket that found nothing: how many of those that would follow are spared. */
+const LOOKS_TO_SKIP = 64;
+
 /** Ids from here on are for messages that want no reply, so that a peer that replies all the same is understood. */
 const POSTED_IDS = 0x8000;
 
@@ -182,6 +185,7 @@ export class VfioProxy implements Disposable {
   #incomingBytes = 0;
   #handling = false;
   #drainUntil: number | undefined; // set while commands of a client that has left are served
+  #looksToSkip = 0; // for more than the last receive brought
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
   #isFollowing = false; // as a twin: whether something is awaited from the other proxy
@@ -730,17 +734,26 @@ export class VfioProxy implements Disposable {
     if (this.#state !== "CONNECTED") return;
     this.#flush();
     if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming);
+    const isAwaiting = this.#asyncPending > 0;
     // A bounded number of receives: other connections of this thread have their turn, too.
     for (let i = 0, came = true; came && i < 16 && this.#isListening; i++) {
+      const wasDrained = i > 0 && this.#stream.isDrained;
+      // A peer that waits for each answer has sent nothing else. One that does not is worth a look for free.
+      if (wasDrained && this.#looksToSkip > 0) {
+        this.#looksToSkip--;
+        break;
+      }
       try {
         came = this.#stream.receive();
       } catch (error) {
         this.#failed(error);
       }
+      if (wasDrained && !came) this.#looksToSkip = LOOKS_TO_SKIP;
       this.#takeMessages(this.#maxIncoming);
     }
     if (this.#state === "CONNECTED") this.#flush();
     this.#updateWatch();
+    if (this.#watch !== undefined) this.#watch.setsOffPromises = isAwaiting || this.#handling;
   }
 
   /** Whether something is awaited from the socket. */

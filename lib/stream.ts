@@ -225,6 +225,7 @@ export class MessageStream {
   #placed: Placed | undefined;
   #spare: { buffer: IoBuffer; message: Message } | undefined; // of the last large message, to be received into again
   #receipt: Receipt | undefined;
+  #isDrained = false;
   #fds: { fds: OwnedFd[]; end: number }[] = []; // of messages not taken yet; `end`: position in #small after the byte they came with
 
   // To be sent: #backlog first, then #batch up to #batchEnd.
@@ -268,6 +269,7 @@ export class MessageStream {
     const large = this.#large;
     const placed = this.#placed;
     let count: number;
+    this.#isDrained = false;
     if (placed !== undefined) {
       const { data, end } = placed;
       count = this.#socket.receive(data, end, data.length - end, timeoutMs);
@@ -282,14 +284,21 @@ export class MessageStream {
       if (count > 0) this.#largeEnd += count;
     } else {
       this.#makeRoom();
-      count = this.#socket.receive(this.#small, this.#end, RECEIVE_SIZE - this.#end, timeoutMs);
+      const room = RECEIVE_SIZE - this.#end;
+      count = this.#socket.receive(this.#small, this.#end, room, timeoutMs);
       if (count > 0) this.#end += count;
+      this.#isDrained = count < room && this.#socket.receivedFds.length === 0;
       this.#receipt = undefined;
     }
     if (this.#socket.receivedFds.length > 0 || this.#socket.fdsLost) this.#keepFds();
     if (count > 0) return true;
     if (count === -EAGAIN || count === -EINTR) return false;
     throw count === 0 ? this.#endOfStream() : this.#lost("recvmsg", -count);
+  }
+
+  /** Whether the last `receive` left nothing in the socket: there was room for more, and no descriptors ended it early. */
+  get isDrained(): boolean {
+    return this.#isDrained;
   }
 
   /** Moves an incomplete message to the front, where all of the buffer lies before it. */

@@ -29,7 +29,6 @@ import { type IncomingRequest, VfioProxy } from "../proxy.ts";
 import type { Trace } from "../stream.ts";
 import {
   RegionAccessLayout,
-  RegionReadReply,
   RegionReadRequest,
   RegionWriteMultiReply,
   RegionWriteMultiRequest,
@@ -64,7 +63,7 @@ import { answerFeature, readState, writeState } from "./features.ts";
 import { ClientIrqs } from "./irq.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
 
-/** Data of a read up to this size goes through one buffer that is used again and again. */
+/** Data of reads go through one buffer that is used again and again; so large it is at first. */
 const SCRATCH_SIZE = 64;
 
 /** What a connection tells its server. */
@@ -96,7 +95,7 @@ export class ServerConnection {
   readonly #device: ServedDevice;
   readonly #options: ConnectionOptions;
   readonly #handshake: ReturnType<typeof setTimeout>;
-  readonly #scratch = new Uint8Array(SCRATCH_SIZE);
+  #scratch = new Uint8Array(SCRATCH_SIZE); // what a region's hook fills; as large as the largest read so far
   readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
   readonly #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running = new Set<Promise<void>>(); // device hooks that take their time
@@ -418,15 +417,15 @@ export class ServerConnection {
     const access = RegionReadRequest.decode(request.payload);
     const { count } = access;
     const region = this.#region(access.region, RegionFlags.READ, access.offset, count);
-    const isShort = count <= SCRATCH_SIZE;
-    const data = isShort ? this.#scratch.subarray(0, count) : new Uint8Array(count);
-    if (isShort) data.fill(0);
+    if (count > this.#scratch.length) this.#scratch = new Uint8Array(count);
+    const data = this.#scratch.subarray(0, count);
+    data.fill(0); // a hook that fills less leaves no bytes of earlier answers
     const result = region?.read(Number(access.offset), data);
-    RegionAccessLayout.write(access, this.#accessHead);
-    if (result instanceof Promise) {
-      return result.then(() => request.reply(RegionReadReply.encode({ ...access, data })));
-    }
-    request.reply(this.#accessHead, data);
+    const reply = () => {
+      RegionAccessLayout.write(access, this.#accessHead);
+      request.reply(this.#accessHead, data);
+    };
+    return result instanceof Promise ? result.then(reply) : reply();
   }
 
   #regionWrite(request: IncomingRequest): void | Promise<void> {

@@ -8,6 +8,7 @@
 import { ProtocolError } from "../errors.ts";
 import { DMA_PIPELINE } from "../limits.ts";
 import type { RequestOptions, VfioProxy } from "../proxy.ts";
+import type { Message } from "../stream.ts";
 import {
   decodeDmaWriteReply,
   DmaReadReply,
@@ -97,7 +98,7 @@ export class DmaRequests {
     try {
       const options = { ...this.#requestOptions(chunk), signal };
       const reply = await this.#proxy.request(chunk.command, this.#head(chunk), options);
-      this.#takeReply(chunk, reply.payload);
+      this.#takeReply(chunk, reply);
     } finally {
       this.#quota.leave(size);
     }
@@ -113,7 +114,7 @@ export class DmaRequests {
       signal.throwIfAborted(); // the client's requests are served in between
       const options = this.#requestOptions(chunk);
       const reply = this.#proxy.requestSync(chunk.command, this.#head(chunk), options);
-      this.#takeReply(chunk, reply.payload);
+      this.#takeReply(chunk, reply);
     }
   }
 
@@ -135,17 +136,26 @@ export class DmaRequests {
     const isRead = command === Command.DMA_READ;
     const doing = () => describeAccess(isRead ? "read" : "write", address, bytes.length);
     const { timeoutMs } = this.#options;
-    return isRead ? { timeoutMs, doing } : { timeoutMs, doing, data: bytes };
+    return isRead ? { timeoutMs, doing, into: bytes } : { timeoutMs, doing, data: bytes };
   }
 
-  #takeReply(chunk: Chunk, payload: Uint8Array): void {
+  #takeReply(chunk: Chunk, reply: Message): void {
     try {
-      if (chunk.command === Command.DMA_READ) this.#takeData(chunk, payload);
-      else checkWritten(chunk, payload);
+      if (chunk.command !== Command.DMA_READ) checkWritten(chunk, reply.payload);
+      else if (reply.isPlaced) this.#checkPlaced(chunk, reply.payload);
+      else this.#takeData(chunk, reply.payload);
     } catch (error) {
       if (error instanceof ProtocolError) this.#proxy.close(error);
       throw error;
     }
+  }
+
+  /** The data are where they are wanted. What came ahead of them is all that is left to check. */
+  #checkPlaced({ address, bytes }: Chunk, head: Uint8Array): void {
+    const codec = this.#options.count32 ? DmaReadRequest32 : DmaReadRequest;
+    const { address: from, count } = codec.decode(head);
+    if (from === address && count === BigInt(bytes.length)) return;
+    throw otherAnswer(describeAccess("read", address, bytes.length), count, from);
   }
 
   #takeData({ address, bytes }: Chunk, payload: Uint8Array): void {

@@ -358,8 +358,24 @@ static void map_copy(long count, long size) {
   }
 }
 
+/* Tells the server of memory that it has to ask for. */
+static void map_memory(void) {
+  struct {
+    struct header header;
+    uint32_t argsz, flags;
+    uint64_t offset, address, size;
+  } request = {{.command = DMA_MAP, .size = sizeof request}, 32, 3, 0, IOVA, MAX_DATA};
+  struct header reply;
+  send_all(&request, sizeof request);
+  receive_all(&reply, sizeof reply);
+  check(&reply, &request.header, sizeof reply);
+}
+
 /* Has the server access memory, and answers it until it says that that is done. */
 static void serve_memory(uint64_t offset, uint64_t times, uint64_t size) {
+  static int is_mapped;
+  if (!is_mapped) map_memory();
+  is_mapped = 1;
   struct access start = {
       {.command = REGION_WRITE}, .offset = offset, .region = REGION, .count = sizeof(uint64_t)};
   uint64_t value = times | size << 32;

@@ -49,6 +49,12 @@ export class Lab implements AsyncDisposable {
     return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
   }
 
+  /** A mode of baseline.c with a device in TypeScript in place of its own server, on the same CPU. */
+  async served(mode: string, ...args: number[]): Promise<Meter> {
+    const path = await this.#serve([...this.#pinned, ...script("device_server")]);
+    return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
+  }
+
   /** The same mode of client.ts, on the same CPU, with a server of the same kind. */
   async client(mode: string, ...args: number[]): Promise<Meter> {
     const path = await this.#serveC();

@@ -52,6 +52,14 @@ export const rows: readonly Row[] = [
   againstC("Interrupt: waitAsync", 2.5, "interrupt-async", [2_100]),
   migration("Migration: 1 GiB saved", 1.5, "save"),
   migration("Migration: 1 GiB saved and restored", undefined, "restore"),
+  servedToC("Server: 4-byte read", 1.15, "read4", [4_200]),
+  servedToC("Server: 4-byte read, 32 in flight", 1.3, "pipeline", [12_600, 32]),
+  servedToC("Server: 4-byte write, posted", 1.3, "write-posted", [21_000]),
+  servedToC("Server: 1 MiB read by message", 1.3, "read-bulk", [210, MIB]),
+  servedToC("Server: 4 KiB DMA read by message", undefined, "dma-read", [2_100, 4096]),
+  servedToC("Server: 1 MiB DMA read by message", 1.3, "dma-read", [105, MIB]),
+  servedToC("Server: 1 MiB DMA write by message", 1.3, "dma-write", [105, MIB]),
+  servedToC("Server: interrupt", undefined, "interrupt", [2_100]),
   {
     name: "session of 10,000 reads, to a loop",
     rounds: 3,
@@ -98,6 +106,18 @@ function migration(name: string, aim: number | undefined, mode: "save" | "restor
     rounds: 7,
     ours: (lab) => lab.migration(mode, GIB_IN_MIB),
     theirs: (lab) => lab.plainCopy(GIB_IN_MIB),
+    needsC: true,
+    ...(aim !== undefined && { aim }),
+  };
+}
+
+/** A mode of baseline.c with a device of ours, against the same with its own server. */
+function servedToC(name: string, aim: number | undefined, mode: string, args: number[]): Row {
+  return {
+    name,
+    rounds: 41,
+    ours: (lab) => lab.served(mode, ...args),
+    theirs: (lab) => lab.baseline(mode, ...args),
     needsC: true,
     ...(aim !== undefined && { aim }),
   };
