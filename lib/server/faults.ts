@@ -9,6 +9,8 @@ import type { OwnedFd } from "../../ffi/fd.ts";
 import { MAX_ERRNO } from "../errno.ts";
 import { MAX_DELAY_MS, OFFERED_MAX_DATA_XFER_SIZE } from "../limits.ts";
 import type { IncomingRequest } from "../proxy.ts";
+import { Random } from "../random.ts";
+import { sleep } from "../sleep.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { DeviceError } from "./device.ts";
 
@@ -109,9 +111,11 @@ export class Faults {
     const delayMs = faults.reduce((sum, each) => each.kind === "delay" ? sum + each.ms : sum, 0);
     const fault = faults.find((each) => !isDelay(each));
     if (delayMs === 0) return this.#serve(request, fault, connection);
-    return delay(Math.min(delayMs, MAX_DELAY_MS), connection.signal).then(() => {
-      if (!connection.signal.aborted) return this.#serve(request, fault, connection);
-    });
+    const { signal } = connection;
+    return sleep(Math.min(delayMs, MAX_DELAY_MS), signal).then(
+      () => this.#serve(request, fault, connection),
+      () => {}, // the client is gone
+    );
   }
 
   #serve(
@@ -223,39 +227,6 @@ class FaultyRequest implements IncomingRequest {
     this.#request.replyInPart(size, payload);
     if (this.#fault.kind === "close") this.#connection.close();
   }
-}
-
-/** Random numbers that are the same again after the same seed: mulberry32. */
-class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** From 0 to 1, which it never is. */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ this.#state >>> 15, this.#state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ mixed >>> 7, mixed | 61);
-    return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32;
-  }
-
-  bytes(size: number): Uint8Array {
-    return Uint8Array.from({ length: size }, () => Math.floor(this.next() * 256));
-  }
-}
-
-/** Settled after so long, or when the signal comes. */
-async function delay(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const onEnd = () => resolve();
-  const timer = setTimeout(onEnd, ms);
-  signal.addEventListener("abort", onEnd, { once: true });
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", onEnd);
 }
 
 function joined(a: Uint8Array = new Uint8Array(), b: Uint8Array = new Uint8Array()): Uint8Array {

@@ -1,25 +1,13 @@
 /**
- * Random numbers that are the same again after the same seed.
+ * Random choices that are the same again after the same seed.
  *
  * @module
  */
 
-/** mulberry32: 32 bits of state, good enough to shake bytes with. */
-export class Random {
-  #state: number;
+import { Random as Numbers } from "../../lib/random.ts";
 
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** From 0 to below `end`. */
-  below(end: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % end;
-  }
-
+/** Random numbers, and choices by them. */
+export class Random extends Numbers {
   /** Whether it is so, once in `count` times. */
   oneIn(count: number): boolean {
     return this.below(count) === 0;

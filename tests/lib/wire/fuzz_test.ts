@@ -14,6 +14,7 @@ import {
   MigrationData,
   ProtocolError,
 } from "../../../lib/wire/mod.ts";
+import { Random } from "../../../lib/random.ts";
 import { rows } from "./_arbitraries.ts";
 
 const MUTATIONS = 1_000_000;
@@ -27,15 +28,9 @@ interface Sample {
   message: Uint8Array;
 }
 
-/** mulberry32: 32 bits of state, good enough to shake bytes with. */
 function generator(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
+  const random = new Random(seed);
+  return (below) => random.below(below);
 }
 
 function samplesOfRegistry(seed: number): Sample[] {
