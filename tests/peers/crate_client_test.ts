@@ -94,3 +94,74 @@ Deno.test("the crate's client gives memory to the demo device's copy engine, whi
     1,
   ]);
 });
+
+/** Bytes of whole numbers, the lowest first, as the client's steps take them. */
+function hexOf(width: number, ...values: number[]): string {
+  return values.map((value) =>
+    value.toString(16).padStart(width * 2, "0").match(/../g)!.reverse().join("")
+  ).join("");
+}
+
+const EXAMPLES = new URL("../../examples/", import.meta.url).pathname;
+
+Deno.test("the crate's client reads gpio.ts, which interrupts it at each third time", async () => {
+  await using server = await startServe(`${EXAMPLES}gpio.ts`);
+  const answers = await runSteps(
+    server.path,
+    `read:${CONFIG}:0:4`,
+    `enable:${PciIrq.INTX}:0:1`,
+    ...new Array(4).fill(`read:${BAR2}:0:1`),
+    `wait:${PciIrq.INTX}:0`,
+    "reset",
+    `read:${BAR2}:0:1`,
+  );
+  assertEquals(answers, ["4f49c80d", null, "00", "00", "00", "01", 1, null, "00"]);
+});
+
+for (const doorbells of ["mapped", "message"] as const) {
+  Deno.test(`the crate's client brings up nvme.ts, its doorbells ${doorbells}, and asks what it is`, async () => {
+    await using server = await startServe(
+      `${EXAMPLES}nvme.ts`,
+      ...["--option", `doorbells=${doorbells}`, "--option", "serial=deadbeef"],
+    );
+    const QUEUE = 0x100000;
+    const write = (offset: number, width: number, value: number) =>
+      `write:${BAR0}:${offset}:${hexOf(width, value)}`;
+    const ring = (offset: number, value: number) =>
+      doorbells === "message"
+        ? write(offset, 4, value)
+        : `mapped-write:${BAR0}:${offset}:${hexOf(4, value)}`;
+    // Identify controller: opcode 6, PRP1, CNS 1.
+    const identify = hexOf(4, 6, 0, 0, 0, 0, 0, QUEUE + 0x2000, 0, 0, 0, 1, 0, 0, 0, 0, 0);
+    const answers = await runSteps(
+      server.path,
+      `map:${QUEUE}:0x10000`,
+      `write:${CONFIG}:0x10:${hexOf(4, 0x8000_0000)}`,
+      `write:${CONFIG}:0x14:${hexOf(4, 0)}`,
+      `write:${CONFIG}:4:${hexOf(2, 6)}`,
+      `enable:${PciIrq.MSIX}:0:2`,
+      `write:${CONFIG}:0x42:${hexOf(2, 0x8000)}`,
+      write(0x14, 4, 0), // CC
+      write(0x24, 4, 0x001f_001f), // AQA
+      write(0x28, 8, QUEUE), // ASQ
+      write(0x30, 8, QUEUE + 0x1000), // ACQ
+      write(0x14, 4, 0x0046_0001),
+      `until:${BAR0}:0x1c:${hexOf(4, 1)}`, // CSTS.RDY
+      `fill:${QUEUE}:${identify}`,
+      ring(0x1000, 1),
+      `wait:${PciIrq.MSIX}:0`,
+      `peek:${QUEUE + 0x1000}:16`,
+      `peek:${QUEUE + 0x2004}:20`,
+      ring(0x1004, 1),
+      "reset",
+      `unmap:${QUEUE}:0x10000`,
+    );
+    const [count, completion, serial] = answers.filter((answer) => answer !== null);
+    assertEquals(count, 1);
+    assertEquals((completion as string).slice(28), "0100"); // phase 1, success
+    const text = String.fromCharCode(
+      ...(serial as string).match(/../g)!.map((byte) => parseInt(byte, 16)),
+    );
+    assertEquals(text, "deadbeef".padEnd(20));
+  });
+}
