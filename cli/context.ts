@@ -53,6 +53,14 @@ export function onAbort(signal: AbortSignal, stop: () => void): Disposable {
   return { [Symbol.dispose]: () => signal.removeEventListener("abort", stop) };
 }
 
+/** The same as `work`, until the signal comes: for work that knows of no signal. It may go on behind, unheard. */
+export async function untilAbort<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  using _listener = onAbort(signal, () => aborted.reject(signal.reason));
+  return await Promise.race([work, aborted.promise]);
+}
+
 const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
 /** The width of what is not a terminal. */

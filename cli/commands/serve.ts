@@ -9,7 +9,7 @@ import type { ServedDevice } from "../../lib/server/device.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/stream.ts";
-import { type Context, onAbort } from "../context.ts";
+import { type Context, onAbort, untilAbort } from "../context.ts";
 import { printable } from "../printable.ts";
 import { type CommonOptions, type DeviceArguments, serveCommand } from "../serve/arguments.ts";
 import { describeDevice } from "../serve/describe.ts";
@@ -75,7 +75,8 @@ async function run(
   self: CommandUnknownOpts,
 ): Promise<void> {
   if (!options.options) assertPlaces(wanted, self);
-  const loaded = named(await Promise.all(wanted.map(({ device }) => loadDevice(device))));
+  const loading = Promise.all(wanted.map(({ device }) => loadDevice(device)));
+  const loaded = named(await untilAbort(context.signal, loading));
   if (options.options) return listOptions(context, loaded, options);
   const report = options.json
     ? jsonReport(context)
@@ -84,7 +85,7 @@ async function run(
   try {
     const made: Made[] = [];
     for (const [i, each] of loaded.entries()) {
-      made.push(await make(each, wanted[i]!, report, unserved));
+      made.push(await untilAbort(context.signal, make(each, wanted[i]!, report, unserved)));
     }
     await serveAll(context, made, options, report, unserved);
   } finally {

@@ -348,6 +348,18 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
+Deno.test("serve ends at a signal also while a device is not made yet", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/slow.ts`;
+  await Deno.writeTextFile(file, "export default () => new Promise(() => {});");
+  const controller = new AbortController();
+  const args = ["serve", file, "--socket-path", `${folder.path}/s`];
+  const serving = runHere(args, { signal: controller.signal });
+  setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
+  assertEquals((await serving).code, 130);
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["slow.ts"]);
+});
+
 Deno.test("serve --fd ends when its client goes", async () => {
   const [a, b] = UnixSocket.pair();
   const serving = runHere(["serve", "demo", "--fd", String(a.release())]);
