@@ -32,7 +32,6 @@ import {
   RegionReadRequest,
   RegionWriteMultiReply,
   RegionWriteMultiRequest,
-  RegionWriteReply,
   RegionWriteRequest,
 } from "../wire/access.ts";
 import { Command, commandName } from "../wire/command.ts";
@@ -421,20 +420,22 @@ export class ServerConnection {
     const data = this.#scratch.subarray(0, count);
     data.fill(0); // a hook that fills less leaves no bytes of earlier answers
     const result = region?.read(Number(access.offset), data);
-    const reply = () => {
-      RegionAccessLayout.write(access, this.#accessHead);
-      request.reply(this.#accessHead, data);
-    };
+    const reply = () => request.reply(this.#echo(request), data);
     return result instanceof Promise ? result.then(reply) : reply();
   }
 
   #regionWrite(request: IncomingRequest): void | Promise<void> {
     const { region: index, offset, data } = RegionWriteRequest.decode(request.payload);
-    const count = data.length;
-    const region = this.#region(index, RegionFlags.WRITE, offset, count);
+    const region = this.#region(index, RegionFlags.WRITE, offset, data.length);
     const result = region?.write(Number(offset), data);
-    const reply = () => request.reply(RegionWriteReply.encode({ offset, region: index, count }));
+    const reply = () => request.reply(request.noReply ? undefined : this.#echo(request));
     return result instanceof Promise ? result.then(reply) : reply();
+  }
+
+  /** What the reply to an access begins with: offset, region and count of the request, which was decoded before. */
+  #echo({ payload }: IncomingRequest): Uint8Array {
+    this.#accessHead.set(payload.subarray(0, RegionAccessLayout.size));
+    return this.#accessHead;
   }
 
   async #regionWriteMulti(request: IncomingRequest, { client }: Session): Promise<void> {
