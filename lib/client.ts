@@ -35,7 +35,7 @@ import {
 
 /** How to connect. */
 export interface ConnectOptions {
-  /** For the connection, and later for every request that says nothing else. In milliseconds; default 5000. */
+  /** For the connection, then for VERSION, and later for every request that says nothing else. In milliseconds; default 5000. */
   timeoutMs?: number;
   /** Calls the connecting off. */
   signal?: AbortSignal;
@@ -99,12 +99,7 @@ export async function connect(
     onClose: (cause) => proxy.twin?.close(cause),
   });
   try {
-    const negotiated = await negotiate(
-      proxy,
-      proxyOptions,
-      Math.max(1, deadline - monotonicMs()),
-      options,
-    );
+    const negotiated = await negotiate(proxy, proxyOptions, timeoutMs, options);
     return device = new Device(proxy, negotiated);
   } catch (error) {
     proxy.close();

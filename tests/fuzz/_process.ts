@@ -22,3 +22,15 @@ export async function settledFdsOf(pid: number, expected: number): Promise<numbe
   }
   return openFdsOf(pid);
 }
+
+/** How many descriptors it has when nothing is under way: as many for half a second. */
+export async function quietFdsOf(pid: number): Promise<number> {
+  let count = openFdsOf(pid);
+  for (let same = 0, i = 0; same < 25 && i < 1000; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const now = openFdsOf(pid);
+    same = now === count ? same + 1 : 0;
+    count = now;
+  }
+  return count;
+}

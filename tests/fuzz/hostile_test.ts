@@ -4,7 +4,7 @@ import { DemoRegister } from "../../lib/devices/demo.ts";
 import { startServe } from "../_demo_process.ts";
 import { testFds } from "../_fds.ts";
 import { HostileClient } from "./_client.ts";
-import { openFdsOf, residentOf, settledFdsOf } from "./_process.ts";
+import { quietFdsOf, residentOf, settledFdsOf } from "./_process.ts";
 
 const MESSAGES = 20_000;
 /** Fixed, so that a failure repeats; FUZZ_SEED tries another. */
@@ -28,7 +28,7 @@ testFds(
   async () => {
     await using served = await startServe("demo");
     await isServed(served.path);
-    const before = openFdsOf(served.pid);
+    const before = await quietFdsOf(served.pid); // the client is gone there too
     using hostile = new HostileClient(served.path, SEED);
     await hostile.send(MESSAGES / 10);
     const warm = residentOf(served.pid);
