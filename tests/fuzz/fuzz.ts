@@ -12,7 +12,7 @@
 import { connect } from "../../lib/client.ts";
 import { startServe } from "../_demo_process.ts";
 import { HostileClient } from "./_client.ts";
-import { openFdsOf, residentOf, settledFdsOf } from "./_process.ts";
+import { quietFdsOf, residentOf, settledFdsOf } from "./_process.ts";
 
 const SLACK = 96 << 20;
 const STEPS = 10;
@@ -27,7 +27,7 @@ function mib(bytes: number): string {
 
 async function main(messages: number, seed: number): Promise<number> {
   await using served = await startServe("demo");
-  const before = openFdsOf(served.pid);
+  const before = await quietFdsOf(served.pid);
   using hostile = new HostileClient(served.path, seed);
   const start = performance.now();
   const resident: number[] = [];
