@@ -4,11 +4,11 @@ import { assert, assertEquals } from "@std/assert";
 import nvme from "../../examples/nvme.ts";
 import { identify } from "../../examples/nvme_identify.ts";
 import type { Device, DmaMap, IrqIndex, Region } from "../../mod.ts";
-import { startDevice } from "../_device_process.ts";
+import { startServe } from "../_demo_process.ts";
 import { testFds } from "../_fds.ts";
 import { type Pair, serveDefined, until } from "../lib/define/_served.ts";
 
-const MODULE = new URL("../../examples/nvme.ts", import.meta.url);
+const MODULE = new URL("../../examples/nvme.ts", import.meta.url).pathname;
 const BASE = 0x10_0000;
 const ENTRIES = 32;
 const [CC, CSTS, AQA, ASQ, ACQ] = [0x14, 0x1c, 0x24, 0x28, 0x30];
@@ -122,25 +122,21 @@ async function start(options: Parameters<typeof nvme.create>[0] = {}) {
 
 for (const doorbells of ["mapped", "message"]) {
   testFds(`nvme_identify.ts runs on nvme.ts as it is (doorbells: ${doorbells})`, async () => {
-    const served = await startDevice(MODULE, { doorbells, serial: "S123" });
-    let errors: string;
-    try {
-      for (let i = 0; i < 2; i++) { // a client that comes later finds it as it was
-        assertEquals(await identify(served.path), {
-          vendorId: 0x1b36,
-          serial: "S123",
-          model: "vfu NVMe",
-          firmware: "1.0",
-          capabilities: 0x20_0f01_07ffn,
-          version: 0x10400,
-          interrupts: [4n, 3n],
-          blockIsBack: true,
-        });
-      }
-    } finally {
-      errors = await served.stop();
+    const options = ["--option", `doorbells=${doorbells}`, "--option", "serial=S123"];
+    await using served = await startServe(MODULE, ...options);
+    for (let i = 0; i < 2; i++) { // a client that comes later finds it as it was
+      assertEquals(await identify(served.path), {
+        vendorId: 0x1b36,
+        serial: "S123",
+        model: "vfu NVMe",
+        firmware: "1.0",
+        capabilities: 0x20_0f01_07ffn,
+        version: 0x10400,
+        interrupts: [4n, 3n],
+        blockIsBack: true,
+      });
     }
-    assertEquals(errors, "");
+    assertEquals(/error/i.test(served.stderr()), false, served.stderr());
   });
 }
 
