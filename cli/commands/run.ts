@@ -31,7 +31,7 @@ export interface RunOptions {
   /** How long the server may take to each answer, in milliseconds. */
   timeout: number;
   /** Serve this device, in this process, in place of a socket's. */
-  serve?: "demo" | undefined;
+  serve?: string | undefined;
   /** Only look for mistakes in the files. */
   check?: true | undefined;
   /** Connect and look whether the session fits the device, and show what would be done. */
@@ -64,10 +64,7 @@ export function command(context: Context) {
     )
     .usage("[options] <file...> <socket>")
     .argument("<file...>", "session files, then the path of the server's socket")
-    .addOption(
-      new Option("--serve <device>", "run on a device of vfu in place of a socket's")
-        .choices(["demo"] as const),
-    )
+    .option("--serve <device>", "run on demo, or on a device of a module, in place of a socket's")
     .addOption(
       new Option("--check", "look for mistakes in the files, and do nothing").conflicts("serve"),
     )
@@ -233,7 +230,7 @@ export async function run(
   using grace = new Grace(context.signal);
   using connection = await connectTo(
     { ...context, signal: grace.signal },
-    socket ?? await serveHere(),
+    socket ?? await serveHere(context, self, options.serve!),
     { ...options, trace: log.trace },
   );
   const { device } = connection;

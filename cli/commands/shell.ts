@@ -22,7 +22,7 @@ export interface ShellOptions {
   /** Maps of registers, by name or file. */
   map?: string[] | undefined;
   /** Serve this device, in this process, in place of a socket's. */
-  serve?: "demo" | undefined;
+  serve?: string | undefined;
   /** Where the lines of other times are, and where those of this one go. */
   history?: string | undefined;
   /** Write JSON: a line a step, as `vfu run --json` does. */
@@ -39,10 +39,7 @@ export function command(context: Context) {
         "was done as a session file. Lines that come through a pipe are a script: the first that fails ends it.",
     )
     .argument("[socket]", "path of the server's socket")
-    .addOption(
-      new Option("--serve <device>", "on a device of vfu in place of a socket's")
-        .choices(["demo"] as const),
-    )
+    .option("--serve <device>", "on demo, or on a device of a module, in place of a socket's")
     .addOption(
       new Option(
         "--map <name|file>",
@@ -59,7 +56,7 @@ export function command(context: Context) {
         self.error("error: one of the path of a socket and '--serve <device>' is needed");
       }
       const maps = await loadMaps(context, self, options.map ?? []);
-      const target = socket ?? await serveHere();
+      const target = socket ?? await serveHere(context, self, options.serve!);
       using grace = new Grace(context.signal);
       using connection = await connectTo({ ...context, signal: grace.signal }, target, options);
       grace.begin();

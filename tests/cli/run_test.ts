@@ -3,7 +3,7 @@ import { Interrupted } from "../../cli/context.ts";
 import { COLOURED } from "../../cli/style.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
-import { startDemo } from "../_demo_process.ts";
+import { startDemo, startServe } from "../_demo_process.ts";
 import { testFds } from "../_fds.ts";
 import {
   assertGolden,
@@ -133,6 +133,27 @@ Deno.test("vfu run passes the shipped session of the demo device", async () => {
   const { code, out, err } = await runServing(["run", SESSION]);
   assertEquals([code, err], [0, ""]);
   assertGolden("run-demo.txt", timeless(out).replace(/ \/.*\/examples/, " examples"));
+});
+
+for (const where of ["in this process", "of another"]) {
+  Deno.test(`vfu run passes the shipped session of NVMe on examples/nvme.ts ${where}`, async () => {
+    const file = SESSION.replace("demo.yaml", "nvme.yaml");
+    const device = new URL("../../examples/nvme.ts", import.meta.url).pathname;
+    if (where === "of another") {
+      await using served = await startServe(device);
+      const { code, out, err } = await runHere(["run", file, served.path]);
+      assertEquals([code, err], [0, ""], out);
+    } else {
+      const { code, out, err } = await runThere(["run", "--serve", device, file]);
+      assertEquals([code, err], [0, ""], out);
+    }
+  });
+}
+
+Deno.test("vfu run --serve says what is wrong with a device", async () => {
+  const { code, err } = await runHere(["run", "--serve", "dmeo", SESSION]);
+  assertEquals(code, 2);
+  assertStringIncludes(err, 'did you mean "demo"?');
 });
 
 testFds("vfu run runs on a server in another process, blocking", async () => {
