@@ -7,13 +7,22 @@
 
 import { assert } from "@std/assert";
 import { IoBuffer } from "../../ffi/buffer.ts";
-import { EAGAIN } from "../../ffi/errno.ts";
+import { EAGAIN, EINVAL } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import { createMemfd } from "../../ffi/memory.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
-import { Command, DeviceInfoRequest, encodeMessage } from "../../lib/wire/mod.ts";
+import {
+  Command,
+  DeviceFeatureRequest,
+  DeviceInfoRequest,
+  DeviceState,
+  DeviceStateData,
+  encodeMessage,
+  Feature,
+  FeatureFlags,
+} from "../../lib/wire/mod.ts";
 import { greeting, mutant } from "./_messages.ts";
 import { Random } from "./_random.ts";
 
@@ -26,15 +35,33 @@ const PER_CONNECTION = 400;
 /** Bytes that leave together. */
 const BURST = 4096;
 
+const RUN = encodeMessage(
+  { messageId: 2, command: Command.DEVICE_FEATURE },
+  DeviceFeatureRequest.encode({
+    argsz: 16,
+    flags: FeatureFlags.SET | Feature.MIG_DEVICE_STATE,
+    data: DeviceStateData.encode({ state: DeviceState.RUNNING, dataFd: 0 }),
+  }),
+);
 const LAST_ID = 0xbeef;
 const LAST_REQUEST = encodeMessage(
   { messageId: LAST_ID, command: Command.DEVICE_GET_INFO },
   DeviceInfoRequest.encode({ argsz: 16 }),
 );
-const LAST_REPLY = encodeMessage(
-  { messageId: LAST_ID, command: Command.DEVICE_GET_INFO, flags: 1 },
-  new Uint8Array(16),
-).subarray(0, 16);
+/** What an answer to it ends the stream with: the info, or, of a device that was stopped to migrate, an error. */
+const LAST_REPLIES = [
+  encodeMessage(
+    { messageId: LAST_ID, command: Command.DEVICE_GET_INFO, flags: 1 },
+    new Uint8Array(16),
+  )
+    .subarray(0, 16),
+  encodeMessage({
+    messageId: LAST_ID,
+    command: Command.DEVICE_GET_INFO,
+    flags: 0x21,
+    error: EINVAL,
+  }),
+];
 
 /** What it has done. */
 export interface Tally {
@@ -100,6 +127,8 @@ export class HostileClient implements Disposable {
   async #talk(socket: UnixSocket, count: number): Promise<void> {
     const random = this.#random;
     if (!random.oneIn(20) && !await this.#write(socket, greeting(random))) return;
+    // A device that is stopped to migrate refuses nearly all: mostly it is to go on first.
+    if (!random.oneIn(4) && !await this.#write(socket, RUN)) return;
     let end = 0;
     for (let sent = 0; sent < count; sent++) {
       const { bytes, fdCount, isFatal } = mutant(random);
@@ -132,11 +161,18 @@ export class HostileClient implements Disposable {
     while (await this.#write(socket, LAST_REQUEST)) {
       // One of the device's own commands may come behind it: then it is asked again.
       for (let i = 0; i < 100; i++) {
-        if (!this.#drain(socket) || LAST_REPLY.every((byte, at) => this.#last[at] === byte)) return;
+        if (!this.#drain(socket) || this.#hasAnswered()) return;
         await turn();
       }
       assert(monotonicMs() < deadline, "the server does not answer any more");
     }
+  }
+
+  #hasAnswered(): boolean {
+    const [info, refusal] = LAST_REPLIES;
+    const isAt = (bytes: Uint8Array, start: number) =>
+      bytes.every((byte, i) => this.#last[start + i] === byte);
+    return isAt(info!, 0) || isAt(refusal!, 16);
   }
 
   #write(socket: UnixSocket, bytes: Uint8Array): Promise<boolean> {

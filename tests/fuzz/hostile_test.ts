@@ -1,9 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { connect } from "../../lib/client.ts";
-import { DemoRegister } from "../../lib/devices/demo.ts";
 import { startServe } from "../_demo_process.ts";
 import { testFds } from "../_fds.ts";
 import { HostileClient } from "./_client.ts";
+import { useDemo } from "./_next_client.ts";
 import { quietFdsOf, residentOf, settledFdsOf } from "./_process.ts";
 
 const MESSAGES = 20_000;
@@ -12,28 +11,17 @@ const SEED = Number(Deno.env.get("FUZZ_SEED") ?? 20210301);
 /** Garbage that is not collected yet; what leaks is more. */
 const SLACK = 96 << 20;
 
-/** A client that wants what every client wants. */
-async function isServed(path: string): Promise<void> {
-  using device = await connect(path, { timeoutMs: 60_000 });
-  const bar0 = await device.regionInfo(0);
-  assertEquals(bar0.size, 4096n);
-  await device.reset();
-  const register = device.region(0);
-  await register.write32Async(DemoRegister.SCRATCH, 0x1234_5678);
-  assertEquals(await register.read32Async(DemoRegister.SCRATCH), 0x1234_5678);
-}
-
 testFds(
   `${MESSAGES} mutated messages leave a server serving, with no descriptor more`,
   async () => {
     await using served = await startServe("demo");
-    await isServed(served.path);
+    await useDemo(served.path);
     const before = await quietFdsOf(served.pid); // the client is gone there too
     using hostile = new HostileClient(served.path, SEED);
     await hostile.send(MESSAGES / 10);
     const warm = residentOf(served.pid);
     await hostile.send(MESSAGES - MESSAGES / 10);
-    await isServed(served.path);
+    await useDemo(served.path);
     assertEquals(await settledFdsOf(served.pid, before), before);
     assert(residentOf(served.pid) < warm + SLACK, `${warm} bytes became ${residentOf(served.pid)}`);
     assert(hostile.tally.connections > 20, "it was let do something");
