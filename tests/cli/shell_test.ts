@@ -43,6 +43,7 @@ Deno.test("vfu shell does the lines of a pipe, and saves them as a session that 
     "# a comment, and an empty line",
     "",
     "bar0+8.l=0x1234",
+    "bar0+8",
     "read bar0+8.l into x",
     "dma map page iova 0x10000 size 4K",
     "dma fill page bytes 5a",

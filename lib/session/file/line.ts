@@ -8,6 +8,7 @@ import type { Path } from "../../yaml/document.ts";
 import { type Definitions, meant } from "./definitions.ts";
 import { parseFlow, plainValue, unquote } from "./flow.ts";
 import type { Source, Step, StepWord } from "../model.ts";
+import { parsePlace } from "./place.ts";
 import type { Reading } from "./reading.ts";
 import { readStep } from "./steps.ts";
 import { type Argument, COMMON_ARGUMENTS, type KindName, STEP_WORDS, WORDS } from "./words.ts";
@@ -29,7 +30,7 @@ export interface LineToken {
 }
 
 /**
- * Reads a line: `WORD SUBJECT [MAIN] [KEY VALUE]...` with the words and keys of session files, or `PLACE=VALUE`. Text with spaces takes quotes; lists
+ * Reads a line: `WORD SUBJECT [MAIN] [KEY VALUE]...` with the words and keys of session files, or `PLACE=VALUE`, or `PLACE`, which is read. Text with spaces takes quotes; lists
  * are `1,2,3` or `[1, 2]`, fields `{ EN: 1 }`; keys that are true or false stand alone.
  *
  * @param definitions what names mean; the variables and buffers that the line defines are added
@@ -49,7 +50,8 @@ export function parseLine(
   text: string,
   definitions: Definitions,
 ): { raw: RawStep; steps: readonly Step[] } {
-  const raw = rawStep(tokenizeLine(text));
+  const tokens = tokenizeLine(text);
+  const raw = isPlace(tokens, definitions) ? { read: tokens[0]!.text } : rawStep(tokens);
   return { raw, steps: parseStep(raw, definitions, text) };
 }
 
@@ -187,6 +189,18 @@ function rawStep(tokens: readonly LineToken[]): RawStep {
   const [, place, value] = assignment;
   const written = [place!, value!].map((text) => ({ text, isQuoted: false }));
   return withArguments("write", new TokenReader([...written, ...tokens.slice(1)]));
+}
+
+/** Whether a line is a place and nothing else. */
+function isPlace(tokens: readonly LineToken[], definitions: Definitions): boolean {
+  const [only, ...others] = tokens;
+  if (only === undefined || others.length > 0 || only.isQuoted || wordAt(tokens)) return false;
+  try {
+    parsePlace(only.text, definitions);
+    return true;
+  } catch {
+    return false; // what it is instead is told by those who read it
+  }
 }
 
 /** The step word that a line begins with; the longest of those that do. */
