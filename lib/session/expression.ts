@@ -35,7 +35,7 @@ export interface Scope {
 }
 
 /** Operators between two numbers, by how tightly they bind, as in C. */
-const PRECEDENCE: Readonly<Record<string, number>> = {
+const PRECEDENCE: Readonly<Record<BinaryOperator, number>> = {
   "||": 1,
   "&&": 2,
   "|": 3,
@@ -55,6 +55,10 @@ const PRECEDENCE: Readonly<Record<string, number>> = {
   "/": 10,
   "%": 10,
 };
+
+function isBinaryOperator(text: string): text is BinaryOperator {
+  return Object.hasOwn(PRECEDENCE, text);
+}
 
 const TOKEN = /\s*(?:(\d\w*)|([A-Za-z_]\w*)|(<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>().=])|(\S))/y;
 
@@ -108,11 +112,10 @@ class ExpressionParser {
     let left = this.#unary();
     for (;;) {
       const operator = this.#tokens[this.#at]?.text ?? "";
-      const precedence = PRECEDENCE[operator];
-      if (precedence === undefined || precedence < least) return left;
+      if (!isBinaryOperator(operator) || PRECEDENCE[operator] < least) return left;
       this.#at++;
-      const right = this.#binary(precedence + 1);
-      left = { kind: "binary", operator: operator as BinaryOperator, left, right };
+      const right = this.#binary(PRECEDENCE[operator] + 1);
+      left = { kind: "binary", operator, left, right };
     }
   }
 

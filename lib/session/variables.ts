@@ -80,8 +80,8 @@ export class Variables implements Scope {
       throw new EvaluationError(`There is no variable ${name}${meant(name, this.#all.keys())}`);
     }
     const { iova, size } = extent;
-    const parts: Record<string, bigint> = { iova, size, end: iova + size };
-    const value = part === undefined ? undefined : parts[part];
+    const parts = new Map([["iova", iova], ["size", size], ["end", iova + size]]);
+    const value = part === undefined ? undefined : parts.get(part);
     if (value !== undefined) return value;
     throw new EvaluationError(
       `${name} is a buffer; write ${name}.iova, ${name}.size or ${name}.end`,

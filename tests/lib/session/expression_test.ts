@@ -133,6 +133,12 @@ Deno.test("evaluate() throws where there is no value", () => {
   }
 });
 
+Deno.test("parseExpression() takes no word for an operator", () => {
+  for (const word of ["constructor", "toString", "valueOf", "__proto__"]) {
+    assertThrows(() => parseExpression(`1 ${word} 2`), SyntaxError, `"${word}" can't be there`);
+  }
+});
+
 Deno.test("evaluate() keeps numbers below their limits", () => {
   const below = (value: bigint) =>
     evaluate(
