@@ -44,7 +44,7 @@ export async function misfits(
     if (seen.has(each)) return;
     seen.add(each);
     for (const irq of each.interrupts) {
-      await checkIrq(irq, { file: each.file, line: 1, column: 1 });
+      await checkIrq(irq, irq.source ?? { file: each.file, line: 1, column: 1 });
     }
     for (const step of stepsIn(each.steps)) {
       for (const place of placesOf(step)) await checkPlace(place, step.source, each);

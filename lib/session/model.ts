@@ -147,6 +147,8 @@ export interface BufferDeclaration {
 
 /** Vectors of an IRQ index. */
 export interface IrqSelection {
+  /** Where it is written, if not as the subject of a step. */
+  readonly source?: Source;
   /** As it was written, as "msix[0-1]". */
   readonly text: string;
   /** The IRQ index. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device } from "../device.ts";
+import type { Device, WaitOptions } from "../device.ts";
 import { RemoteError, TimeoutError } from "../errors.ts";
 import { EvaluationError } from "./expression.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
@@ -78,10 +78,9 @@ export function runSession(
   const live = new LiveSession(device, options);
   options.onBegin?.(live);
   const run = new Run(options);
-  const wait = options.closeTimeoutMs === undefined ? {} : { timeoutMs: options.closeTimeoutMs };
   return run.steps(live, session.steps.slice(from, until + 1), TOP, from + 1, {
     before: () => prepare(live, session, options),
-    after: () => live.close(wait),
+    after: () => live.close(closeWait(options)),
   });
 }
 
@@ -97,6 +96,10 @@ export function runSteps(
   first = 1,
 ): AsyncGenerator<StepResult, void, void> {
   return new Run(options).steps(live, steps, TOP, first);
+}
+
+function closeWait({ closeTimeoutMs }: RunOptions): WaitOptions {
+  return closeTimeoutMs === undefined ? {} : { timeoutMs: closeTimeoutMs };
 }
 
 /** Sets up what a session wants before its first step. */
@@ -187,12 +190,15 @@ class Run {
     const common = { number, rounds: place.rounds, step };
     let failed: Error | undefined;
     let done = 0;
+    let ending: Ending | undefined;
     try {
       if (step.when !== undefined && live.evaluate(step.when) === 0n) {
         return yield { ...common, ...SKIPPED };
       }
+      // What the steps set does not change how often they are done.
+      const times = step.word === "repeat" ? live.evaluate(step.count) : 0n;
       const inner = step.word === "repeat"
-        ? this.#repeat(live, step, number, place)
+        ? this.#repeat(live, step, times, number, place)
         : this.#call(live, step, number, place);
       for await (const result of inner) {
         done++;
@@ -200,16 +206,14 @@ class Run {
         yield result;
         checkTime(step, startMs);
       }
+      if (failed === undefined) {
+        const message = step.word === "repeat" ? `${times} times` : `${done} steps`;
+        ending = passed(step, { message }, startMs);
+      }
     } catch (error) {
-      const ending = this.#failed(step, error, startMs);
-      return yield { ...common, ...ending };
+      ending = this.#failed(step, error, startMs);
     }
-    if (failed === undefined) {
-      const message = step.word === "repeat"
-        ? `${live.evaluate(step.count)} times`
-        : `${done} steps`;
-      return yield { ...common, ...passed(step, { message }, startMs) };
-    }
+    if (ending !== undefined) return yield { ...common, ...ending };
     // What it is made of has failed, was shown, and decided whether there is more.
     this.#isOver &&= step.continueOnFailure !== true;
     const error = new Error("A step in it failed", { cause: failed });
@@ -218,11 +222,11 @@ class Run {
 
   async *#repeat(
     live: LiveSession,
-    { steps, as, count }: RepeatStep,
+    { steps, as }: RepeatStep,
+    times: bigint,
     number: string,
     { rounds }: Place,
   ): AsyncGenerator<StepResult, void, void> {
-    const times = live.evaluate(count);
     for (let round = 0; round < times && !this.#isOver; round++) {
       if (as !== undefined) live.variables.set(as, BigInt(round));
       yield* this.steps(live, steps, { prefix: `${number}.`, rounds: [...rounds, round] });
@@ -239,7 +243,7 @@ class Run {
     for (const { name, value } of step.arguments) called.variables.set(name, live.evaluate(value));
     yield* this.steps(called, step.session.steps, { prefix: `${number}.`, rounds }, 1, {
       before: () => prepare(called, step.session, this.#options),
-      after: () => called.close(),
+      after: () => called.close(closeWait(this.#options)),
     });
     if (this.#isOver) return;
     for (const { name, from } of step.into) {

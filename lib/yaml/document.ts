@@ -119,7 +119,11 @@ export function parseYaml(text: string, report: Report): YamlDocument | undefine
   const document = withoutEnv(() => composeBounded(text, lines, position, report));
   if (document === undefined) return undefined;
   let isUsable = true;
+  let isAstray = false;
   for (const { code, message, pos: [start] } of [...document.errors, ...document.warnings]) {
+    // What follows something out of place is out of place as well.
+    if (code === "UNEXPECTED_TOKEN" && isAstray) continue;
+    isAstray ||= code === "UNEXPECTED_TOKEN" && message.includes("at node end");
     const hint = MESSAGE_HINTS.find(([part]) => message.includes(part))?.[1] ?? HINTS[code];
     report(position(start), message.split("\n")[0]!, hint);
     isUsable &&= HARMLESS.has(code);
@@ -132,6 +136,10 @@ export function parseYaml(text: string, report: Report): YamlDocument | undefine
 const MESSAGE_HINTS: readonly (readonly [part: string, hint: string])[] = [
   // [msix[0]] and { CC: ${x} } are the commonest.
   ["between flow", "text with [ ] { } or , in it takes quotes between brackets or braces"],
+  ["at node end", "text with { } or [ ] in it takes quotes between braces or brackets"],
+  ["Nested mappings", "indent the keys of an item alike; text with a colon in it takes quotes"],
+  ["Missing closing", "the quote that begins this text has no other at its end"],
+  ["reserved character", "text that begins with it takes quotes"],
   ["without - indicator", "begin each item with -, and indent its keys alike"],
 ];
 const HINTS: Readonly<Record<string, string>> = {

@@ -15,6 +15,8 @@ export type Schema = v.GenericSchema;
 
 /** Gives every mistake in `document` to `report`: what is missing, what is of another kind, what no key is. */
 export function validate(schema: Schema, document: YamlDocument, report: Report): void {
+  // First: a misspelt key says more than the one that is missing for it, if both are told at one place.
+  reportUnknownKeys(schema, document, report);
   for (const issue of v.safeParse(schema, document.value).issues ?? []) {
     if (issue.expected === "never") continue; // schemas tell of one unknown key only
     const path = (issue.path ?? []).map(({ key }) => key as string | number);
@@ -25,7 +27,6 @@ export function validate(schema: Schema, document: YamlDocument, report: Report)
       report(document.at(path), message, hint);
     }
   }
-  reportUnknownKeys(schema, document, report);
 }
 
 function complaint(

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { constantIn } from "./definitions.ts";
 import { parseIrqSelection } from "./irq_selection.ts";
 import type { IrqExpectNoneStep, IrqStep, IrqWaitStep, StepCommon } from "../model.ts";
 import type { Parts } from "./reading.ts";
@@ -18,6 +19,12 @@ export function readIrqStep(
 ): AnyIrqStep | undefined {
   const irq = parts.optional(word, (raw) => parseIrqSelection(raw as string, parts.definitions));
   const count = parts.number("count");
+  parts.attempt(["count"], () => {
+    const value = count && constantIn(count, parts.definitions);
+    if (value !== undefined && value < 1n) {
+      throw new RangeError(`"count" is ${value}, not 1 at least`);
+    }
+  });
   const forMs = parts.duration("for");
   if (irq === undefined) return undefined;
   switch (word) {

@@ -126,6 +126,6 @@ function readInterrupts(raw: unknown, reading: Reading): IrqSelection[] {
     if (typeof each !== "string") return []; // was complained of
     const path = Array.isArray(raw) ? ["interrupts", i] : ["interrupts"];
     const irq = parts.attempt(path, () => parseIrqSelection(each, reading.definitions));
-    return irq === undefined ? [] : [irq];
+    return irq === undefined ? [] : [{ ...irq, source: reading.source(path) }];
   });
 }

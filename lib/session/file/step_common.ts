@@ -23,7 +23,7 @@ export function readCommon(word: StepWord, parts: Parts): StepCommon {
   const when = parts.number("when");
   const expectError = parts.optional(
     "expect error",
-    (raw) => (Array.isArray(raw) ? raw : [raw]).map(readErrorName),
+    (raw) => checkErrors(word, (Array.isArray(raw) ? raw : [raw]).map(readErrorName)),
   );
   return {
     source: parts.reading.source(parts.path),
@@ -54,6 +54,16 @@ function stepText(word: StepWord, parts: Parts): string {
 export function subjectText(raw: unknown, written: () => string): string {
   if (typeof raw !== "object" || raw === null) return written();
   return Object.entries(raw).map(([key, value]) => `${key} ${inline(value)}`).join(", ");
+}
+
+/** A refusal is a single step's: of steps together only their time can be wrong. */
+function checkErrors(word: StepWord, errors: readonly string[]): readonly string[] {
+  const isCompound = word === "repeat" || word === "call";
+  const refusal = errors.find((each) => each !== "timeout");
+  if (!isCompound || refusal === undefined) return errors;
+  throw new RangeError(
+    `"expect error: ${refusal}" says nothing of a ${word}; write it at the step in it that is refused`,
+  );
 }
 
 /** Reads the name of an error: "EINVAL", 22, "timeout". */

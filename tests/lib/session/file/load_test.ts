@@ -310,6 +310,18 @@ Deno.test("parseSession() tells of mistakes in YAML", async () => {
     ["", ["f.yaml:1:1: The file is empty, not a session: a mapping with steps"]],
     ["steps: [reset]\nsteps: [reset]", ['f.yaml:2:1: "steps" is there already']],
     ["{}", ['f.yaml:1:1: "steps" is missing here']],
+    ["step: [reset]", ['f.yaml:1:1: "step" is no key here; did you mean "steps"?']],
+    // One mistake, and not one for each word that follows it.
+    ["variables: { a: 1, b: ${a}, c: 2, d: 3 }\nsteps: [reset]", [
+      "f.yaml:1:24: Unexpected flow-map-start at node end; text with { } or [ ] in it takes quotes between braces or brackets",
+    ]],
+    ["steps:\n  - read: bar0\n     into: x", [
+      "f.yaml:2:11: Nested mappings are not allowed in compact mappings; indent the keys of an item alike; text with a colon in it takes quotes",
+    ]],
+    ["steps:\n  - repeat: 2\n    expect error: EINVAL\n    steps: [reset]", [
+      'f.yaml:3:19: "expect error: EINVAL" says nothing of a repeat; write it at the step in it that is refused',
+    ]],
+    ["steps: [{irq wait: msix, count: 0}]", ['f.yaml:1:33: "count" is 0, not 1 at least']],
   ];
   for (const [text, found] of cases) assertEquals(await mistakes(text), found);
 });
