@@ -9,7 +9,7 @@ import { monotonicMs } from "../ffi/clock.ts";
 import { EventFd, POLLIN } from "../ffi/event.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { type Watch, watch } from "../ffi/poller.ts";
-import type { IrqInfo } from "./device.ts";
+import type { IrqInfo, WaitOptions } from "./device.ts";
 import { ConnectionError, TimeoutError } from "./errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "./limits.ts";
 import type { VfioProxy } from "./proxy.ts";
@@ -130,7 +130,7 @@ export class IrqIndex implements Disposable {
    * @throws {RangeError} if the device does not have them
    * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed, although it may have some of them
    */
-  async enable(range: VectorRange = {}): Promise<void> {
+  async enable(range: VectorRange = {}, options: WaitOptions = {}): Promise<void> {
     const { start, count } = this.#range(range);
     const fresh: number[] = [];
     try {
@@ -150,7 +150,7 @@ export class IrqIndex implements Disposable {
           IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER,
           first,
           vectors.length,
-          { fds },
+          { ...options, fds },
         );
       }
     } catch (error) {
@@ -165,11 +165,11 @@ export class IrqIndex implements Disposable {
    * @throws {RangeError} if the device does not have them
    * @throws {RemoteError} if the server refuses; they are closed here all the same
    */
-  async disable(range?: VectorRange): Promise<void> {
+  async disable(range?: VectorRange, options: WaitOptions = {}): Promise<void> {
     const { start, count } = range === undefined ? { start: 0, count: 0 } : this.#range(range);
     const kind = range === undefined ? IrqSetFlags.DATA_NONE : IrqSetFlags.DATA_EVENTFD;
     try {
-      await this.#set(kind | IrqSetFlags.ACTION_TRIGGER, start, count);
+      await this.#set(kind | IrqSetFlags.ACTION_TRIGGER, start, count, options);
     } finally {
       for (const vector of this.enabled) {
         if (range === undefined || (vector >= start && vector < start + count)) {
@@ -180,21 +180,21 @@ export class IrqIndex implements Disposable {
   }
 
   /** Masks vectors: a masked one that fires is pending until it is unmasked. Throws as `enable`. */
-  async mask(vector: number, count = 1): Promise<void> {
+  async mask(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
     this.#range({ start: vector, count });
-    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, vector, count);
+    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, vector, count, options);
   }
 
   /** Unmasks vectors. INTx, which masks itself when it fires, is armed again by this. Throws as `enable`. */
-  async unmask(vector: number, count = 1): Promise<void> {
+  async unmask(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
     this.#range({ start: vector, count });
-    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK, vector, count);
+    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK, vector, count, options);
   }
 
   /** Has the server fire vectors, as if the device had. Throws as `enable`. */
-  async trigger(vector: number, count = 1): Promise<void> {
+  async trigger(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
     this.#range({ start: vector, count });
-    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, vector, count);
+    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, vector, count, options);
   }
 
   /**
@@ -417,7 +417,7 @@ export class IrqIndex implements Disposable {
     flags: number,
     start: number,
     count: number,
-    { fds, data = new Uint8Array() }: { fds?: readonly OwnedFd[]; data?: Uint8Array } = {},
+    { fds, data = new Uint8Array(), ...wait }: SetOptions = {},
   ): Promise<void> {
     const { index } = this.info;
     const payload = SetIrqsRequest.encode({
@@ -430,6 +430,7 @@ export class IrqIndex implements Disposable {
     });
     await this.#proxy.request(Command.DEVICE_SET_IRQS, payload, {
       doing: () => `${describeFlags(flags)} of ${this.name} from ${start}, ${count} in number`,
+      ...wait,
       ...(fds && { fds }),
     });
   }
@@ -438,6 +439,12 @@ export class IrqIndex implements Disposable {
     const which = vector === undefined ? "No interrupt" : `No interrupt of vector ${vector}`;
     return new TimeoutError(`${which} of ${this.name} came within ${timeoutMs} ms`);
   }
+}
+
+/** What goes with a DEVICE_SET_IRQS, and how long it may take. */
+interface SetOptions extends WaitOptions {
+  readonly fds?: readonly OwnedFd[];
+  readonly data?: Uint8Array;
 }
 
 const ACTIONS = {

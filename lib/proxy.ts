@@ -135,7 +135,7 @@ interface Pending {
   readonly timeoutMs: number;
   readonly deadline: number;
   /** Set for an asynchronous request. */
-  readonly settle: ((reply: Message | undefined, error: Error | undefined) => void) | undefined;
+  settle: ((reply: Message | undefined, error: Error | undefined) => void) | undefined;
   reply: Message | undefined;
   error: Error | undefined;
   isDone: boolean;
@@ -283,14 +283,63 @@ export class VfioProxy implements Disposable {
     return pending.reply!;
   }
 
-  /** Blocks until a request has ended whose reply did not come with the first receive. */
-  #waitFor(pending: Pending): void {
+  /**
+   * As `requestSync` if the reply comes soon: at once, with a view of the receive buffer. Else as `request`: what takes longer does not keep
+   * the thread from signals and timers.
+   *
+   * @param blockMs what is soon; twice that if something else comes before the reply
+   * @throws as `requestSync`; the promise is rejected as that of `request`
+   */
+  requestPatiently(
+    command: number,
+    payload: Uint8Array,
+    options: AsyncRequestOptions,
+    blockMs: number,
+  ): Message | Promise<Message> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    if (this.#isFull || this.#waiting.size > 0) return this.request(command, payload, options);
+    this.#assertSendable(options);
+    const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
+    const pending = makePending(command, options, timeoutMs, undefined);
+    this.#send(pending, payload, options);
+    this.#flush();
+    if (!pending.isDone && !this.#stream.isBlocked && this.twin === undefined) {
+      this.#receive(Math.min(timeoutMs, blockMs));
+    }
+    // A command came before the reply, or a part of that.
+    if (!pending.isDone) this.#waitFor(pending, monotonicMs() + blockMs);
+    if (pending.error !== undefined) throw pending.error;
+    return pending.reply ?? this.#settlement(pending, signal);
+  }
+
+  /** What a request comes to that is under way already. */
+  #settlement(pending: Pending, signal: AbortSignal | undefined): Promise<Message> {
+    return new Promise((resolve, reject) => {
+      const onAbort = () => this.#abandon(pending, signal!.reason);
+      pending.settle = (reply, error) => {
+        this.#asyncPending--;
+        signal?.removeEventListener("abort", onAbort);
+        if (reply !== undefined) resolve(reply);
+        else reject(error);
+      };
+      this.#asyncPending++;
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#watchDeadline(pending.deadline);
+      this.#scheduleFlush();
+    });
+  }
+
+  /** Blocks, until a time at most, until a request has ended whose reply did not come with the first receive. */
+  #waitFor(pending: Pending, end = Infinity): void {
     const { deadline, timeoutMs } = pending;
     while (!pending.isDone) {
-      const remaining = deadline - monotonicMs();
-      if (remaining <= 0) {
+      const now = monotonicMs();
+      if (now >= deadline) {
         return this.#abandon(pending, timeoutError(pending, this.#peer));
       }
+      if (now >= end) return;
+      const remaining = Math.min(deadline, end) - now;
       // The rest of a large message, or what follows the command that a peer has just sent: receiving goes on, without a poll
       // before it, as long as the wait gets only a little longer by that.
       const isSoon = remaining >= timeoutMs * 0.98 && this.twin === undefined;

@@ -106,6 +106,9 @@ const PIPELINE = 8;
 /** Configuration space is accessed in aligned pieces of at most 4 bytes, as hardware does it: every server takes those. */
 const CONFIG_PIECE = 4;
 
+/** How long a patient read blocks. A person does not notice. */
+const PATIENT_MS = 50;
+
 const NO_WORDS = new Uint32Array(0);
 
 /** An area that is mapped, with a typed array for each width of access. */
@@ -509,6 +512,42 @@ export class Region implements Disposable {
     const reply = await this.#requestReadAsync(at, width, options);
     this.#checkRead(reply, at, width);
     return width === 8 ? bigintIn(reply) : numberIn(reply, width);
+  }
+
+  /**
+   * As {@linkcode Region.readWidth} if the device answers within some 50 ms, as most do within microseconds: blocking, with the value at
+   * once. Else as {@linkcode Region.readWidthAsync}, so that a slow device keeps nobody from signals and timers.
+   *
+   * @throws as `readWidth`; the promise is rejected as that of `readWidthAsync`
+   */
+  readWidthPatiently(
+    offset: number | bigint,
+    width: Width,
+    options: AsyncAccessOptions = {},
+  ): number | bigint | Promise<number | bigint> {
+    const at = Number(offset);
+    if (this.#areaFor(at, width, RegionFlags.READ, options) !== undefined) {
+      return this.readWidth(at, width, options);
+    }
+    const value = (reply: Message) => {
+      this.#checkRead(reply, at, width);
+      return width === 8 ? bigintIn(reply) : numberIn(reply, width);
+    };
+    const explained = async (error: unknown) => {
+      throw await this.#explainAsync(error);
+    };
+    try {
+      const request = {
+        ...requestOptions(options),
+        doing: () => `read ${width} bytes of ${this.name} at ${hex(at)}`,
+      };
+      const head = this.#setHead(at, width);
+      const reply = this.#proxy.requestPatiently(Command.REGION_READ, head, request, PATIENT_MS);
+      return reply instanceof Promise ? reply.then(value).catch(explained) : value(reply);
+    } catch (error) {
+      if (error instanceof RemoteError) return explained(error);
+      throw error;
+    }
   }
 
   /** As {@linkcode Region.writeWidth}, asynchronously. */

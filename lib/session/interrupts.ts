@@ -9,7 +9,7 @@ import { TimeoutError } from "../errors.ts";
 import type { IrqIndex } from "../irq.ts";
 import { evaluate, type Scope } from "./expression.ts";
 import type { IrqSelection } from "./model.ts";
-import { StepFailure } from "./outcome.ts";
+import { isSilence, StepFailure } from "./outcome.ts";
 
 /** Vectors of an index that are known. */
 interface Vectors {
@@ -46,11 +46,11 @@ export class SessionInterrupts {
     const { irqs, range } = await this.#find(selection, scope, options);
     if (action === "enable") {
       this.#used.set(irqs.info.index, irqs);
-      await irqs.enable(range);
-    } else if (action === "disable") await irqs.disable(range);
+      await irqs.enable(range, options);
+    } else if (action === "disable") await irqs.disable(range, options);
     else {
       const { start, count } = range ?? { start: 0, count: irqs.count };
-      await irqs[action](start, count);
+      await irqs[action](start, count, options);
     }
   }
 
@@ -64,7 +64,8 @@ export class SessionInterrupts {
     scope: Scope,
     { count, timeoutMs, signal }: { count: bigint; timeoutMs: number; signal?: AbortSignal },
   ): Promise<string> {
-    const { irqs, range } = await this.#find(selection, scope, {});
+    if (count < 1n) throw new RangeError(`Cannot wait for ${count} interrupts: 1 at least`);
+    const { irqs, range } = await this.#find(selection, scope, { ...(signal && { signal }) });
     const deadline = performance.now() + timeoutMs;
     const came: string[] = [];
     for (const vector of range === undefined ? [undefined] : sequence(range)) {
@@ -96,10 +97,12 @@ export class SessionInterrupts {
     scope: Scope,
     { forMs, signal }: { forMs: number; signal?: AbortSignal },
   ): Promise<void> {
-    const { irqs, range } = await this.#find(selection, scope, {});
+    const { irqs, range } = await this.#find(selection, scope, { ...(signal && { signal }) });
+    const vectors = range === undefined ? [undefined] : sequence(range);
+    for (const vector of vectors) checkEnabled(irqs, vector);
     const end = new AbortController();
     const signals = AbortSignal.any([end.signal, ...(signal ? [signal] : [])]);
-    const waits = (range === undefined ? [undefined] : sequence(range)).map((vector) =>
+    const waits = vectors.map((vector) =>
       irqs.waitAsync(vector, { timeoutMs: forMs, signal: signals })
     );
     try {
@@ -117,15 +120,19 @@ export class SessionInterrupts {
     }
   }
 
-  /** Has the device signal nothing more. Goes on when that fails for an index, and throws the first error at the end. */
-  async disableAll(): Promise<void> {
+  /**
+   * Has the device signal nothing more. Goes on when that is refused for an index, but not when there is no answer.
+   *
+   * @returns what went wrong
+   */
+  async disableAll(options: WaitOptions): Promise<unknown[]> {
     const errors: unknown[] = [];
     for (const irqs of this.used) {
-      if (this.#device.state !== "CONNECTED") break;
-      await irqs.disable().catch((error) => errors.push(error));
+      if (this.#device.state !== "CONNECTED" || errors.some(isSilence)) break;
+      await irqs.disable(undefined, options).catch((error) => errors.push(error));
     }
     this.#used.clear();
-    if (errors.length > 0) throw errors[0];
+    return errors;
   }
 
   async #find(

@@ -61,10 +61,9 @@ function comparison({ seen, scope, mask }: Comparison, wanted: Value): number {
   return value < other ? -1 : value > other ? 1 : 0;
 }
 
-function wantedBits({ expression }: Value, { width, value }: SeenValue, scope: Scope): bigint {
+function wantedBits({ expression }: Value, seen: SeenValue, scope: Scope): bigint {
   const wanted = evaluate(expression, scope);
-  // What was computed may be negative itself, and wider than any register.
-  return value < 0n || value >> 64n !== 0n ? wanted : fitting(wanted, width);
+  return seen.isComputed ? wanted : fitting(wanted, seen.width);
 }
 
 function maskOf({ mask }: Value, other: bigint | undefined): bigint | undefined {

@@ -27,7 +27,7 @@ import type {
   Step,
   WriteStep,
 } from "./model.ts";
-import { type Outcome, type SeenValue, StepFailure } from "./outcome.ts";
+import { isSilence, type Outcome, type SeenValue, StepFailure } from "./outcome.ts";
 import {
   DEFAULT_WIDTH,
   findTarget,
@@ -181,15 +181,14 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Takes back what was set up: memory, and, unless it is a called session, interrupts. Goes on when something fails, and throws the first error
-   * at the end; of a connection that has ended nothing needs to be taken back.
+   * Takes back what was set up: memory, and, unless it is a called session, interrupts. Goes on when something is refused, and throws the first
+   * error at the end; of a connection that has ended, or a device that does not answer, nothing more can be taken back.
    */
   async close(options: WaitOptions = {}): Promise<void> {
-    try {
-      if (this.#caller === undefined) await this.interrupts.disableAll();
-    } finally {
-      await this.memory.unmapAll(options);
-    }
+    const errors: unknown[] = [];
+    if (this.#caller === undefined) errors.push(...await this.interrupts.disableAll(options));
+    if (!errors.some(isSilence)) errors.push(...await this.memory.unmapAll(options));
+    if (errors.length > 0) throw errors[0];
   }
 
   /** The same as `close`. */
@@ -300,8 +299,8 @@ export class LiveSession implements AsyncDisposable {
 
   async #expect({ subject, subjectText, condition, ...step }: ExpectStep): Promise<Outcome> {
     if ("kind" in subject) {
-      const seen = { value: this.evaluate(subject), width: 8 as Width };
-      return this.#judge(subjectText, condition, seen);
+      const value = this.evaluate(subject);
+      return this.#judge(subjectText, condition, { value, width: 8, isComputed: true });
     }
     const target = await this.#find(subject);
     await this.#expectBytes(target, condition, step);

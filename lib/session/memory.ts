@@ -10,6 +10,7 @@ import type { Width } from "../region.ts";
 import { hex } from "../wire/hex.ts";
 import { evaluate, EvaluationError, type Scope } from "./expression.ts";
 import type { BufferDeclaration, Data } from "./model.ts";
+import { isSilence } from "./outcome.ts";
 import { render } from "./template.ts";
 
 /** Data of a fill that are copied at a time. */
@@ -71,15 +72,20 @@ export class SessionMemory {
     await this.#space.unmapAsync(map, options);
   }
 
-  /** Takes all buffers back, the last first. Goes on when one fails, and throws the first error at the end. */
-  async unmapAll(options: WaitOptions): Promise<void> {
+  /**
+   * Takes all buffers back, the last first. Goes on when one is refused, but not when there is no answer.
+   *
+   * @returns what went wrong
+   */
+  async unmapAll(options: WaitOptions): Promise<unknown[]> {
     const errors: unknown[] = [];
     for (const name of [...this.#maps.keys()].reverse()) {
-      if (!this.#space.isConnected) break; // the server has let go of all of them
+      // A server that is gone has let go of all of them.
+      if (!this.#space.isConnected || errors.some(isSilence)) break;
       await this.unmap(name, options).catch((error) => errors.push(error));
     }
     this.#maps.clear();
-    if (errors.length > 0) throw errors[0];
+    return errors;
   }
 
   /** The IOVA of a place in a buffer. */

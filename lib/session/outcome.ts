@@ -4,6 +4,7 @@
  * @module
  */
 
+import { TimeoutError } from "../errors.ts";
 import type { Register, RegisterField } from "../registers/map.ts";
 import type { Width } from "../region.ts";
 import type { Step } from "./model.ts";
@@ -16,6 +17,8 @@ export interface SeenValue {
   readonly width: Width;
   /** The register, if a map names it. */
   readonly register?: Register;
+  /** It was computed: no width bounds it, and it may be negative. */
+  readonly isComputed?: true;
   /** The field that was meant, if it was one; `value` is that of the whole register. */
   readonly field?: RegisterField;
 }
@@ -55,6 +58,11 @@ export class StepFailure extends Error {
     this.isTimeout = isTimeout;
     this.outcome = outcome;
   }
+}
+
+/** Whether a device gave no answer: one that is asked for more after that gives none either, and each time is waited for. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof TimeoutError;
 }
 
 /** How a step ended. */

@@ -65,7 +65,7 @@ export function offsetOf({ text }: Place, offset: bigint): number {
   throw new RangeError(`${text} is at ${offset}, which is no offset`);
 }
 
-/** Reads the value at a target; at once if it is memory or `blocking`. */
+/** Reads the value at a target; at once if it is memory, or `blocking` and the device answers soon. */
 export function readTarget(
   { region, offset, width }: Target,
   memory: SessionMemory,
@@ -74,7 +74,7 @@ export function readTarget(
 ): number | bigint | Promise<number | bigint> {
   if (region === undefined) return memory.readNumber(BigInt(offset), width);
   return blocking
-    ? region.readWidth(offset, width, options)
+    ? region.readWidthPatiently(offset, width, options)
     : region.readWidthAsync(offset, width, options);
 }
 

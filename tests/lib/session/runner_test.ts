@@ -1,10 +1,14 @@
 import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { connect } from "../../../lib/client.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import { ConnectionError, RemoteError } from "../../../lib/errors.ts";
 import type { ServedDevice } from "../../../lib/server/device.ts";
 import type { LiveSession } from "../../../lib/session/live.ts";
 import { StepFailure } from "../../../lib/session/outcome.ts";
 import { runSession } from "../../../lib/session/runner.ts";
+import type { Trace } from "../../../lib/stream.ts";
+import { describeMessage } from "../../../lib/wire/describe.ts";
+import { startDemo } from "../../_demo_process.ts";
 import { testFds } from "../../_fds.ts";
 import { onDevice, resultsOf, sessionOf, stepsOf, words } from "./_run.ts";
 
@@ -394,4 +398,112 @@ Deno.test("runSession() reads blocking what it reads otherwise", async () => {
     assertEquals(live?.variables.number("v"), 0n);
     assertEquals((await resultsOf(session, device)).map(words), ["1 passed", "2 passed"]);
   });
+});
+
+Deno.test("runSession() repeats as often as was said at the beginning", async () => {
+  assertEquals(
+    await run(`
+  - set: { x: 5 }
+  - repeat: \${10 / x}
+    steps: [{ set: { x: 0 } }]`),
+    ["1 passed", "2.1 passed", "2.1 passed", "2 passed"],
+  );
+});
+
+Deno.test("runSession() fails a repeat that does not take too long, although it has to", async () => {
+  assertEquals(
+    await run(`
+  - repeat: 1
+    timeout: 1h
+    expect error: timeout
+    continue on failure: true
+    steps: [{ log: soon }]
+  - log: still here`),
+    ["1.1 passed", "1 failed Expected timeout, found that it succeeded", "2 passed"],
+  );
+});
+
+Deno.test("runSession() compares what is computed as whole numbers", async () => {
+  assertEquals(
+    await run(`
+  - set: { x: 5 }
+  - expect: \${x}
+    at least: -1
+    not: -5
+  - expect: \${x - 10}
+    equals: -5
+    at most: 3
+  - expect: \${x}
+    equals: -5`),
+    [
+      "1 passed",
+      "2 passed",
+      "3 passed",
+      "4 failed Expected ${x} == -0x5, found 0x0000000000000005",
+    ],
+  );
+});
+
+Deno.test("runSession() waits for no vector that is not enabled, nor for no interrupt at all", async () => {
+  assertEquals(
+    await run(`
+  - irq expect none: msix[1]
+    continue on failure: true
+  - irq enable: msix
+  - set: { none: 0 }
+  - irq wait: msix[0]
+    count: \${none}`),
+    [
+      "1 failed msix[1] is not enabled; list it under interrupts, or do irq enable msix[1] before",
+      "2 passed",
+      "3 passed",
+      "4 failed Cannot wait for 0 interrupts: 1 at least",
+    ],
+  );
+});
+
+testFds(
+  "runSession() reads blocking from a device that does not answer until it is aborted",
+  async () => {
+    const demo = await startDemo();
+    try {
+      using device = await connect(demo.path, { timeoutMs: 3000 });
+      const session = await stepsOf("\n  - read: bar0.l\n  - read: bar0.l");
+      const controller = new AbortController();
+      const options = { blocking: true, signal: controller.signal };
+      const results = runSession(session, device, options);
+      assertEquals((await results.next()).value?.status, "passed");
+      Deno.kill(demo.pid, "SIGSTOP");
+      setTimeout(() => controller.abort(new Error("enough")), 10);
+      await assertRejects(() => results.next(), Error, "enough");
+      Deno.kill(demo.pid, "SIGCONT");
+      // The late answer is dropped, and the connection goes on.
+      assertEquals(await device.region("bar0").read32Async(0), 0x64756676);
+    } finally {
+      Deno.kill(demo.pid, "SIGCONT");
+      await demo.stop();
+    }
+  },
+);
+
+testFds("runSession() asks a device that does not answer to let go of nothing more", async () => {
+  const demo = await startDemo();
+  const sent: string[] = [];
+  const trace: Trace = (direction, bytes) =>
+    void (direction === "sent" && sent.push(describeMessage(bytes)));
+  try {
+    using device = await connect(demo.path, { trace });
+    const session = await sessionOf(`
+buffers: { a: { iova: 1M, size: 4K }, b: { iova: 2M, size: 4K }, c: { iova: 3M, size: 4K } }
+steps: [log: begun, log: never]`);
+    const results = runSession(session, device, { closeTimeoutMs: 50 });
+    await results.next();
+    Deno.kill(demo.pid, "SIGSTOP");
+    sent.length = 0;
+    await results.return();
+    assertEquals(sent.map((each) => each.split(" ")[1]), ["DMA_UNMAP"]);
+  } finally {
+    Deno.kill(demo.pid, "SIGCONT");
+    await demo.stop();
+  }
 });
