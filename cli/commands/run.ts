@@ -12,7 +12,7 @@ import { readSize } from "../../lib/size.ts";
 import type { Problem } from "../../lib/yaml/problem.ts";
 import { argument, argumentList } from "../argument.ts";
 import { connectTo, timeoutOption, verboseOption } from "../connection.ts";
-import type { Context } from "../context.ts";
+import { type Context, onAbort } from "../context.ts";
 import { Grace } from "../grace.ts";
 import { printable } from "../printable.ts";
 import type { Reporter } from "../run/reporter.ts";
@@ -132,7 +132,7 @@ export function parseSetting(text: string): Setting {
 
 /** Loads all files. What is wrong with them is told, all of it, and is wrong usage. */
 async function loadAll(
-  { out, err }: Context,
+  { out, err, signal }: Context,
   self: CommandUnknownOpts,
   files: readonly string[],
   { set = [], check, json }: RunOptions,
@@ -147,13 +147,14 @@ async function loadAll(
   for (const file of files) {
     let problems: readonly Problem[] = [];
     try {
-      const session = await loadWith(loadSession, file, set);
+      const session = await unlessAborted(loadWith(loadSession, file, set), signal);
       sessions.push(session);
       if (check && !json) {
         const count = session.steps.length === 1 ? "1 step" : `${session.steps.length} steps`;
         out.write(`${printable(file)}: no mistakes, ${count}\n`);
       }
     } catch (error) {
+      signal.throwIfAborted();
       if (!(error instanceof FileProblems)) {
         self.error(`error: cannot read ${file}: ${error instanceof Error ? error.message : error}`);
       }
@@ -170,6 +171,13 @@ async function loadAll(
   }
   await refuseUnknownSettings(self, sessions, set);
   return sessions;
+}
+
+/** What work comes to, or the reason of the signal: opening a pipe may take for ever, and nothing ends that. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  using _stop = onAbort(signal, () => reject(signal.reason));
+  return await Promise.race([work, promise]);
 }
 
 /** Loads a file, with those settings that it has variables for. */
@@ -213,7 +221,15 @@ function select(
       self.error(`error: option '${option} <step>': ${(error as Error).message}`);
     }
   };
-  return { session, from: find(from, "--from"), until: find(until, "--until") };
+  const [first, last] = [find(from, "--from"), find(until, "--until")];
+  if (first !== undefined && last !== undefined && last < first) {
+    self.error(
+      `error: option '--until <step>': in ${session.file} step ${last + 1} is before step ${
+        first + 1
+      }, the first that is to be done`,
+    );
+  }
+  return { session, from: first, until: last };
 }
 
 /** Runs sessions on the device behind `socket`, or on the one that is to be served. */
@@ -298,7 +314,7 @@ async function checkFit(
   const problems = await misfits(session, device);
   if (problems.length === 0) return;
   for (const each of problems) err.write(`${printable(problemText(each))}\n`);
-  self.error(`error: ${session.file} does not fit the device; nothing was done`);
+  self.error(`error: the session ${session.file} does not fit the device; nothing was done`);
 }
 
 async function makeReporters({ out }: Context, options: RunOptions): Promise<Reporter[]> {

@@ -15,9 +15,16 @@ interface Suite {
   aborted: Error | undefined;
 }
 
-/** Keeps what happens, and writes it to a file at the end. */
+/**
+ * Keeps what happens, and writes it to a file at the end. That file is begun at once: that it can't be written is told before anything is done.
+ */
 export function junitReporter(path: string): Reporter {
   const suites: Suite[] = [];
+  try {
+    Deno.writeTextFileSync(path, "");
+  } catch (cause) {
+    throw new Error(`Cannot write the report ${path}: ${(cause as Error).message}`, { cause });
+  }
   return {
     begin: (run) => void suites.push({ run, cases: [], summary: undefined, aborted: undefined }),
     step(result, evidence) {
@@ -48,15 +55,18 @@ function testsuite({ run: { session, round, rounds }, cases, summary, aborted }:
   const attributes = {
     name: `${session.title ?? session.file}${which}`,
     file: session.file,
-    tests: cases.length,
+    tests: cases.length + (aborted === undefined ? 0 : 1),
     failures: failed,
     errors: aborted === undefined ? 0 : 1,
     skipped,
     time: seconds(timeMs),
   };
+  // Those who read it count cases. One of its own says that the session has not come to its end.
   const error = aborted === undefined
     ? ""
-    : `    <system-err>${escape(aborted.message)}</system-err>\n`;
+    : `    <testcase${attributesText({ name: "the session", classname: session.file })}><error${
+      attributesText({ message: aborted.message })
+    }/></testcase>\n`;
   return `  <testsuite${attributesText(attributes)}>\n${cases.join("")}${error}  </testsuite>\n`;
 }
 

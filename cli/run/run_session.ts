@@ -78,10 +78,13 @@ export async function runOne(
     }
   } catch (error) {
     end();
-    if (context.signal.aborted) throw new Unfinished(error, context.signal, stoppedIn(under));
-    const cause = error instanceof Error ? error : new Error(String(error));
+    const cause = context.signal.aborted
+      ? new Unfinished(error, context.signal, stoppedIn(under))
+      : error instanceof Error
+      ? error
+      : new Error(String(error));
     for (const reporter of reporters) reporter.abort(cause);
-    throw error;
+    throw cause;
   } finally {
     end();
     const summary = { ...counts, timeMs: performance.now() - startMs };

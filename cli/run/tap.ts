@@ -14,6 +14,7 @@ import { stepJson } from "./step_json.ts";
 export function tapReporter({ write }: Output): Reporter {
   let count = 0;
   let hasBegun = false;
+  let isOver = false;
   return {
     begin({ session: { file, title } }) {
       if (!hasBegun) write("TAP version 14\n");
@@ -32,9 +33,14 @@ export function tapReporter({ write }: Output): Reporter {
         .map(([key, value]) => `  ${key}: ${JSON.stringify(value, writeBigint)}\n`);
       write(`  ---\n${lines.join("")}  ...\n`);
     },
-    abort: (error) => write(`Bail out! ${printable(error.message)}\n`),
+    abort(error) {
+      isOver = true; // without a plan nobody takes it for a whole run
+      write(`Bail out! ${printable(error.message)}\n`);
+    },
     end: () => {},
-    finish: () => write(`1..${count}\n`),
+    finish() {
+      if (!isOver) write(`1..${count}\n`);
+    },
   };
 }
 

@@ -206,6 +206,18 @@ Deno.test("vfu run does nothing when steps are outside the regions of the device
   assertGolden("run-misfit.txt", err);
 });
 
+Deno.test("vfu run says where an interrupt is written that the device does not have", async () => {
+  const { code, err } = await run([
+    "title: t\ninterrupts:\n  - msix[0]\n  - msix[9]\nsteps: [reset]\n",
+  ]);
+  assertEquals(code, 2);
+  assertEquals(
+    err,
+    "a.yaml:4:5: msix[9] is not there: the device has the vectors 0 to 3\n" +
+      "vfu: The session a.yaml does not fit the device; nothing was done\n",
+  );
+});
+
 Deno.test("vfu run --dry-run lists the steps and does none", async () => {
   const { code, out } = await run([MIXED], "--dry-run");
   assertEquals(code, 0);
@@ -245,6 +257,10 @@ steps:
   assertStringIncludes(await usage("--set", "y=1"), "there is no variable y");
   assertStringIncludes(await usage("--set", "x"), "Write NAME=VALUE");
   assertStringIncludes(await usage("--from", "Midle"), 'did you mean "Middle"?');
+  assertStringIncludes(
+    await usage("--from", "3", "--until", "2"),
+    "in a.yaml step 2 is before step 3",
+  );
   assertStringIncludes(await usage("--until", "4"), "a.yaml has the steps 1 to 3, not 4");
 });
 
@@ -285,6 +301,51 @@ testFds(
     assertStringIncludes(messages.at(-1)!, "DMA_UNMAP");
   },
 );
+
+for (const format of ["--tap", "--json"]) {
+  testFds(`vfu run ${format} and --junit tell of a run that was stopped`, async () => {
+    await using folder = temporaryFolder();
+    const [file, report] = [`${folder.path}/wait.yaml`, `${folder.path}/report.xml`];
+    await Deno.writeTextFile(file, "steps:\n  - log: begun\n  - name: Wait\n    sleep: 1m\n");
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Interrupted("SIGINT")), 300);
+    const { code, out } = await runHere(
+      ["run", "--serve", "demo", file, format, "--junit", report],
+      { signal: controller.signal },
+    );
+    assertEquals(code, 130);
+    const why = "Interrupted by SIGINT; it was stopped in step 2: Wait";
+    const lines = out.trimEnd().split("\n");
+    if (format === "--tap") assertEquals(lines.at(-1), `Bail out! ${why}`);
+    else assertEquals(JSON.parse(lines.at(-2)!), { type: "abort", message: why });
+    const xml = await Deno.readTextFile(report);
+    assertStringIncludes(xml, 'tests="2" failures="0" errors="1"');
+    assertStringIncludes(xml, `<error message="${why}"/>`);
+  });
+}
+
+Deno.test("vfu run --junit that can't be written does nothing", async () => {
+  const { code, out, err } = await run(["steps: [reset]"], "--junit", "/none/report.xml");
+  assertEquals([code, out], [1, ""]);
+  assertMatch(err, /^vfu: Cannot write the report \/none\/report\.xml: /);
+});
+
+// What has opened the pipe reads it to its end after the command, which a process does not wait for.
+const ENDS_LATER = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test("vfu run waits for a file that is a pipe until Ctrl-C", ENDS_LATER, async () => {
+  await using folder = temporaryFolder();
+  const pipe = `${folder.path}/pipe.yaml`;
+  await new Deno.Command("mkfifo", { args: [pipe] }).output();
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(new Interrupted("SIGINT")), 50);
+  try {
+    const { code } = await runHere(["run", "--check", pipe], { signal: controller.signal });
+    assertEquals(code, 130);
+  } finally {
+    await Deno.writeTextFile(pipe, "steps: []");
+  }
+});
 
 Deno.test("vfu run needs no more permissions than the documentation asks for", async () => {
   const { code, err } = await runThere(["run", SESSION, demo.path]);
