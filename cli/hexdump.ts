@@ -9,8 +9,8 @@ import { type Base, formatDigits } from "./value.ts";
 
 /** How to show bytes. */
 export interface HexdumpOptions {
-  /** Offset of the first byte. */
-  readonly start: number;
+  /** Offset of the first byte; an address of 64 bits is a bigint. */
+  readonly start: number | bigint;
   /** Bytes of one number, little-endian; the bytes are a multiple of it. Default 1. */
   readonly width?: Width;
   /** How to show numbers; default hexadecimal. */
@@ -40,7 +40,9 @@ export function hexdumpLines(
   { start, width = 1, base = "hex" }: HexdumpOptions,
 ): string[] {
   const perLine = base === "bin" ? Math.max(4, width) : LINE_SIZE;
-  const offsetDigits = Math.max(OFFSET_DIGITS, (start + bytes.length).toString(16).length);
+  const first = BigInt(start);
+  const end = first + BigInt(bytes.length);
+  const offsetDigits = Math.max(OFFSET_DIGITS, end.toString(16).length);
   const numberWidth = base === "dec" ? DECIMAL_DIGITS[width] : formatDigits(0, width, base).length;
   const numbersWidth = (perLine / width) * (numberWidth + 1) - 1;
   const lines: string[] = [];
@@ -48,7 +50,7 @@ export function hexdumpLines(
     const part = bytes.subarray(at, at + perLine);
     const numbers = valuesOf(part, width)
       .map((value) => formatDigits(value, width, base).padStart(numberWidth)).join(" ");
-    const offset = (start + at).toString(16).padStart(offsetDigits, "0");
+    const offset = (first + BigInt(at)).toString(16).padStart(offsetDigits, "0");
     const text = base === "hex" ? `${numbers.padEnd(numbersWidth)}  |${ascii(part)}|` : numbers;
     lines.push(`${offset}  ${text}`);
   }

@@ -64,7 +64,7 @@ export async function runOne(
       onStep: (step, number) => {
         under = { step, number };
         end();
-        if (context.err.isTerminal) progress = watch(context, step, number);
+        progress = watchStep(context, step, number);
       },
     });
     for await (const result of results) {
@@ -99,11 +99,17 @@ async function gather(log: WireLog, live: LiveSession): Promise<Evidence> {
   return { messages, device: await deviceState(live) };
 }
 
-function watch({ err }: Context, step: Step, number: string): Progress {
-  const title = printable(step.name ?? step.text);
+/** Shows that a step goes on, to a person who sees standard error. */
+export function watchStep(
+  { err }: Context,
+  step: Step,
+  number: string,
+): Progress | undefined {
+  if (!err.isTerminal) return undefined;
+  const title = [number, printable(step.name ?? step.text)].join(" ").trim();
   return new Progress(
     err,
-    (elapsedMs) => `${spinner(elapsedMs)} ${number} ${title} (${Math.floor(elapsedMs / 1000)} s)`,
+    (elapsedMs) => `${spinner(elapsedMs)} ${title} (${Math.floor(elapsedMs / 1000)} s)`,
   );
 }
 

@@ -56,6 +56,7 @@ export class TerminalInput implements LineInput {
     this.#interface.on("line", (line: string) => this.#give(line));
     this.#interface.on("close", () => {
       this.#isOver = true;
+      if (this.#isTyping) process.stdout.write("\n"); // what comes next does not stand behind the prompt
       this.#give(undefined);
     });
     this.#interface.on("SIGINT", () => {

@@ -9,10 +9,14 @@ import type { RegisterMap } from "../../lib/registers/map.ts";
 import { InteractiveSession, type RawStep } from "../../lib/session/interactive.ts";
 import { completions, parseLine } from "../../lib/session/file/line.ts";
 import { sessionYaml } from "../../lib/session/file/save.ts";
+import { WORDS } from "../../lib/session/file/words.ts";
 import { type Context, onAbort } from "../context.ts";
 import { failureLines } from "../failure.ts";
 import { jsonReporter } from "../run/json.ts";
+import { printable } from "../printable.ts";
+import type { Progress } from "../progress.ts";
 import type { Reporter } from "../run/reporter.ts";
+import { watchStep } from "../run/run_session.ts";
 import { textReporter } from "../run/text.ts";
 import { helpText } from "./help.ts";
 import { type LineInput, PipeInput, TerminalInput } from "./input.ts";
@@ -23,10 +27,13 @@ export interface ShellSettings {
   readonly maps: readonly { readonly name: string; readonly map: RegisterMap }[];
   readonly history?: string | undefined;
   readonly json?: true | undefined;
+  /** The device was enabled when the shell began: what is saved has to do that as well. */
+  readonly pciEnable?: true | undefined;
 }
 
 /** Words that are no steps. */
 export const SHELL_WORDS = ["help", "save", "show", "quit"] as const;
+const WITH_ARGUMENT: ReadonlySet<string> = new Set(["help", "save"]);
 
 /** How often the prompt looks for interrupts, in milliseconds. */
 const LOOK_MS = 100;
@@ -39,10 +46,11 @@ const MAX_HISTORY = 1000;
 export async function runShell(
   context: Context,
   device: Device,
-  { maps, history, json }: ShellSettings,
+  { maps, history, json, pciEnable }: ShellSettings,
 ): Promise<void> {
   const session = new InteractiveSession(device, { maps: maps.map(({ map }) => map) });
   const shell = new Shell(context, session, maps.map(({ name }) => name), json === true);
+  if (pciEnable) shell.done.push({ "pci enable": null });
   const isTerminal = Deno.stdin.isTerminal() && context.out.isTerminal;
   const lines = isTerminal && history !== undefined ? await readHistory(history) : [];
   using input = isTerminal
@@ -70,7 +78,7 @@ class Shell {
   readonly #reporter: Reporter;
   readonly #counts: InterruptCounts;
   /** Steps that were done, for `save`. */
-  readonly #done: RawStep[] = [];
+  readonly done: RawStep[] = [];
   #running: AbortController | undefined;
 
   constructor(
@@ -136,8 +144,11 @@ class Shell {
   /** The words that may stand at the end of a line. */
   complete(line: string): { words: readonly string[]; part: string } {
     const { words, part } = completions(line, this.#session.definitions);
-    if (line.includes(" ")) return { words, part };
-    return { words: [...words, ...SHELL_WORDS.filter((word) => word.startsWith(line))], part };
+    if (line.includes(" ")) return { words: spaced(words), part };
+    return {
+      words: spaced([...words, ...SHELL_WORDS.filter((word) => word.startsWith(line))]),
+      part,
+    };
   }
 
   #prompt(): string {
@@ -164,17 +175,21 @@ class Shell {
         return true;
     }
     const { raw, steps } = parseLine(line, this.#session.definitions);
+    let progress: Progress | undefined;
     this.#running = new AbortController();
     this.#session.live.signal = AbortSignal.any([this.#running.signal, this.#context.signal]);
     try {
       let failure: Error | undefined;
+      progress = watchStep(this.#context, steps[0]!, "");
       for await (const result of this.#session.results(steps)) {
+        progress?.[Symbol.dispose]();
         this.#reporter.step(result, undefined);
         if (result.status === "failed") failure ??= result.error;
       }
       if (failure !== undefined) throw new Told(failure);
-      this.#done.push(raw);
+      this.done.push(raw);
     } finally {
+      progress?.[Symbol.dispose]();
       this.#running = undefined;
     }
     return true;
@@ -182,20 +197,22 @@ class Shell {
 
   async #save(file: string): Promise<void> {
     if (file === "") throw new SyntaxError("Write save FILE, as save bringup.yaml");
-    if (this.#done.length === 0) throw new RangeError("There is nothing to save: no step was done");
-    const { basename, dirname, extname, relative } = await import("node:path");
+    if (this.done.length === 0) throw new RangeError("There is nothing to save: no step was done");
+    const { basename, dirname, extname, isAbsolute, relative } = await import("node:path");
     const title = basename(file, extname(file));
     // A session's files are relative to its own folder.
+    const nameOf = (name: string) => isAbsolute(name) ? name : `./${relative(dirname(file), name)}`;
     const include = this.#maps.map((map) =>
       /[/.]/.test(map) ? `./${relative(dirname(file), map)}` : map
     );
-    const text = sessionYaml({ title, include, raws: this.#done });
+    const text = sessionYaml({ title, include, raws: this.done, nameOf });
     await Deno.writeTextFile(file, text, { createNew: true }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
       throw new RangeError(`There is a file ${file} already; give another name`);
     });
-    const count = this.#done.length === 1 ? "1 step" : `${this.#done.length} steps`;
-    this.#context.out.write(`${count} in ${file}; vfu run ${file} SOCKET does them again\n`);
+    const count = this.done.length === 1 ? "1 step" : `${this.done.length} steps`;
+    const name = printable(file);
+    this.#context.out.write(`${count} in ${name}; vfu run ${name} SOCKET does them again\n`);
   }
 
   /** Variables, buffers and interrupts. */
@@ -209,7 +226,10 @@ class Shell {
         `${name}: ${size} bytes at IOVA ${hex(iova)}`
       ),
       ...interrupts.used.flatMap((irqs) =>
-        irqs.enabled.map((vector) => `${irqs.name}[${vector}]: ${irqs.total(vector)} interrupts`)
+        irqs.enabled.map((vector) => {
+          const total = irqs.total(vector);
+          return `${irqs.name}[${vector}]: ${total} ${total === 1n ? "interrupt" : "interrupts"}`;
+        })
       ),
     ];
     this.#context.out.write(
@@ -224,6 +244,13 @@ class Shell {
     const { err } = this.#context;
     err.write(`${err.style.red("vfu:")} ${failureLines(error, false)[0]}\n`);
   }
+}
+
+/** A step word that is the only one that fits is whole: what follows it comes after a space. */
+function spaced(words: readonly string[]): readonly string[] {
+  const [word] = words;
+  const isWord = word !== undefined && (Object.hasOwn(WORDS, word) || WITH_ARGUMENT.has(word));
+  return words.length === 1 && isWord ? [`${word} `] : words;
 }
 
 /** What went wrong with a step that a reporter has told of. */

@@ -128,6 +128,6 @@ export function checkBytes(what: string, expected: Uint8Array, found: Uint8Array
   throw new StepFailure(
     `${where} to be ${bytesText(expected.subarray(start))}`,
     bytesText(found.subarray(start)),
-    { outcome: { dump: { bytes: found, width: 1, start: 0 } } },
+    { outcome: { dump: { bytes: found, width: 1, start: 0n } } },
   );
 }

@@ -208,7 +208,7 @@ export class LiveSession implements AsyncDisposable {
     const count = this.#length(step.count, "values");
     const { width } = step.place;
     const bytes = await this.#readBytes(target, count * (width ?? 1), step, width);
-    return { dump: { bytes, width: width ?? 1, start: Number(target.offset) } };
+    return { dump: { bytes, width: width ?? 1, start: BigInt(target.offset) } };
   }
 
   #readAt(step: ReadStep, target: Target): Outcome | Promise<Outcome> {
@@ -364,7 +364,7 @@ export class LiveSession implements AsyncDisposable {
     const size = length === undefined ? this.memory.rest(iova) : this.#memoryLength(length);
     if (path === undefined) {
       const bytes = this.memory.read(iova, Math.min(size, MAX_READ));
-      return { dump: { bytes, width: 1, start: Number(iova) } };
+      return { dump: { bytes, width: 1, start: iova } };
     }
     await Deno.writeFile(path, this.memory.view(iova, size));
     return { message: `${size} bytes into ${path}` };

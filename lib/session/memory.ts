@@ -172,7 +172,9 @@ export async function bytesOf(data: Data, scope: Scope): Promise<Uint8Array<Arra
 
 /** All of a file that is to be put into memory. */
 export async function readFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const { isFile, size } = await Deno.stat(path);
+  const { isFile, size } = await Deno.stat(path).catch((cause) => {
+    throw new Error(`Cannot use ${path}: ${cause.message}`, { cause });
+  });
   if (!isFile) throw new RangeError(`Cannot use ${path}: it is no regular file`);
   if (size > MAX_FILE_SIZE) {
     throw new RangeError(`Cannot use ${path}: it has ${size} bytes, the limit is ${MAX_FILE_SIZE}`);

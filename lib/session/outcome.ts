@@ -28,7 +28,7 @@ export interface Outcome {
   /** A number. */
   readonly seen?: SeenValue;
   /** Bytes, or numbers of `width` bytes, from `start` on. */
-  readonly dump?: { readonly bytes: Uint8Array; readonly width: Width; readonly start: number };
+  readonly dump?: { readonly bytes: Uint8Array; readonly width: Width; readonly start: bigint };
   /** What is to be told in words. */
   readonly message?: string;
 }

@@ -44,6 +44,8 @@ Deno.test("hexdumpLines() gives all offsets the digits of the last one", () => {
   const lines = hexdumpLines(new Uint8Array(32), { start: 0xffff_fff0 });
   assertEquals(lines.map((line) => line.slice(0, 11)), ["0fffffff0  ", "100000000  "]);
   assertEquals(hexdumpLines(new Uint8Array(), { start: 0 }), []);
+  const [exact] = hexdumpLines(new Uint8Array(1), { start: 0xffff_ffff_ffff_e008n });
+  assertEquals(exact?.split(" ")[0], "ffffffffffffe008");
 });
 
 Deno.test("valuesOf() reads what bytesOf() writes, wherever the bytes lie in their buffer", () => {

@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { relative } from "node:path";
 import { PLAIN } from "../../cli/style.ts";
 import { InterruptCounts, promptText } from "../../cli/shell/prompt.ts";
 import { SessionInterrupts } from "../../lib/session/interrupts.ts";
@@ -107,6 +108,31 @@ Deno.test("vfu shell help lists the words, and the arguments of one", async () =
   assertGolden("shell-words.txt", out);
   const unknown = await shell(["help irq wiat"]);
   assertStringIncludes(unknown.err, 'There is no step "irq wiat"; did you mean "irq wait"?');
+});
+
+Deno.test("vfu shell --pci-enable saves that, too", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/typed.yaml`;
+  const { code, err } = await shell(["read bar0.l", `save ${file}`], "--pci-enable");
+  assertEquals([code, err], [0, ""]);
+  assertStringIncludes(await Deno.readTextFile(file), "steps:\n  - pci enable\n  - read: bar0.l\n");
+});
+
+Deno.test("vfu shell saves names of files so that they are found from the folder of the session", async () => {
+  await using folder = temporaryFolder();
+  await Deno.mkdir(`${folder.path}/sub`);
+  const [data, file] = [`${folder.path}/data.bin`, `${folder.path}/sub/typed.yaml`];
+  await Deno.writeTextFile(data, "abc");
+  const here = relative(Deno.cwd(), data);
+  const { code, err } = await shell([
+    "dma map page iova 0x10000 size 4K",
+    `dma load page ${here}`,
+    `dma put page+8 file ${here}`,
+    `save ${file}`,
+  ]);
+  assertEquals([code, err], [0, ""]);
+  const again = await runHere(["run", file, demo.path]);
+  assertEquals([again.code, again.err], [0, ""], again.out);
 });
 
 Deno.test("vfu shell writes over no file", async () => {

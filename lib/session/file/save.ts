@@ -16,6 +16,8 @@ export interface SavedSession {
   readonly variables?: Readonly<Record<string, bigint>>;
   /** The steps, as `parseLine` gives them. */
   readonly raws: readonly Readonly<Record<string, unknown>>[];
+  /** The name of a file in a step as the session has it, whose files are relative to its own folder; default the same. */
+  readonly nameOf?: (file: string) => string;
 }
 
 /**
@@ -31,7 +33,9 @@ export interface SavedSession {
  * if (sessionYaml({ raws: [raw] }) !== "steps:\n  - write: bar0+4.l\n    value: 0x10\n    verify: true\n") throw new Error();
  * ```
  */
-export function sessionYaml({ title, include = [], variables = {}, raws }: SavedSession): string {
+export function sessionYaml(
+  { title, include = [], variables = {}, raws, nameOf = (file) => file }: SavedSession,
+): string {
   const names = Object.entries(variables);
   const head = [
     ...(title === undefined ? [] : [`title: ${scalar(title, "text")}`]),
@@ -39,9 +43,23 @@ export function sessionYaml({ title, include = [], variables = {}, raws }: Saved
     ...(names.length === 0 ? [] : ["variables:"]),
     ...names.map(([name, value]) => `  ${name}: ${number(value)}`),
   ];
-  const steps = raws.flatMap(stepLines).map((line) => `  ${line}\n`);
+  const steps = raws.flatMap((raw) => stepLines(renamed(raw, nameOf))).map((line) => `  ${line}\n`);
   const start = head.length === 0 ? "" : `${head.join("\n")}\n\n`;
   return `${start}steps:${steps.length === 0 ? " []" : ""}\n${steps.join("")}`;
+}
+
+/** The step with other names of the files in it. */
+function renamed(
+  raw: Readonly<Record<string, unknown>>,
+  nameOf: (file: string) => string,
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(raw).map(([key, value]) => {
+      if (key === "file" && typeof value === "string") return [key, nameOf(value)];
+      const isData = (key === "fill" || key === "put") && typeof value === "object" && value;
+      return [key, isData ? renamed(value as Record<string, unknown>, nameOf) : value];
+    }),
+  );
 }
 
 function stepLines(raw: Readonly<Record<string, unknown>>): string[] {
