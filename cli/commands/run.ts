@@ -299,17 +299,18 @@ async function checkFit(
   session: Session,
   device: Device,
 ): Promise<void> {
-  const [{ lacks }, { misfits }, { problemText }] = await Promise.all([
+  const [{ lacks }, { misfits, sessionsIn }, { problemText }] = await Promise.all([
     import("../../lib/session/lacks.ts"),
     import("../../lib/session/fit.ts"),
     import("../../lib/yaml/problem.ts"),
   ]);
-  const missing = await lacks(session.requires, device);
-  if (missing.length > 0) {
+  for (const { file, requires } of sessionsIn(session)) {
+    const missing = await lacks(requires, device);
+    if (missing.length === 0) continue;
     const words = missing.map(({ what, expected, found }) =>
       `${what}: expected ${expected}, found ${found}`
     );
-    throw new Error(`This is not the device for ${session.file}: ${words.join("; ")}`);
+    throw new Error(`This is not the device for ${file}: ${words.join("; ")}`);
   }
   const problems = await misfits(session, device);
   if (problems.length === 0) return;

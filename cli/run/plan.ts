@@ -8,6 +8,9 @@ import type { Session, Step } from "../../lib/session/model.ts";
 import type { Output } from "../context.ts";
 import { printable } from "../printable.ts";
 
+/** Steps that are listed. Sessions that call sessions many times each are soon more than anybody reads. */
+const MAX_LISTED = 100_000;
+
 /** A step that would be done. */
 interface PlannedStep {
   readonly number: string;
@@ -27,7 +30,9 @@ export function showPlan(
   const { file, title, steps } = session;
   const chosen = planned(steps.slice(from, until + 1), "", from + 1);
   if (!json) write(`${style.bold(printable(title ?? file))} ${style.dim(printable(file))}\n`);
+  let listed = 0;
   for (const { number, step } of chosen) {
+    if (listed++ === MAX_LISTED) throw new Error(`More than ${MAX_LISTED} steps are not listed`);
     const { file, line, column } = step.source;
     const name = step.name ?? null;
     if (json) {

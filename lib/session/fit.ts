@@ -39,17 +39,13 @@ export async function misfits(
     const { file, line, column } = source;
     problems.push({ file, line, column, message });
   };
-  const seen = new Set<Session>();
-  const visit = async (each: Session): Promise<void> => {
-    if (seen.has(each)) return;
-    seen.add(each);
+  const look = async (each: Session): Promise<void> => {
     for (const irq of each.interrupts) {
       await checkIrq(irq, irq.source ?? { file: each.file, line: 1, column: 1 });
     }
     for (const step of stepsIn(each.steps)) {
       for (const place of placesOf(step)) await checkPlace(place, step.source, each);
       if ("irq" in step) await checkIrq(step.irq, step.source);
-      if (step.word === "call") await visit(step.session);
     }
   };
   const checkPlace = async (place: Place, source: Source, within: Session) => {
@@ -72,7 +68,7 @@ export async function misfits(
       report(source, `${text} is not there: the device has the vectors 0 to ${count - 1}`);
     }
   };
-  await visit(session);
+  for (const each of sessionsIn(session)) await look(each);
   return problems;
 }
 
@@ -113,6 +109,18 @@ function known(expression: Expression, session: Session): bigint | undefined {
     if (error instanceof EvaluationError) return undefined;
     throw error;
   }
+}
+
+/** A session and those that it calls, each once. */
+export function sessionsIn(session: Session): ReadonlySet<Session> {
+  const all = new Set<Session>();
+  const visit = (each: Session) => {
+    if (all.has(each)) return;
+    all.add(each);
+    for (const step of stepsIn(each.steps)) if (step.word === "call") visit(step.session);
+  };
+  visit(session);
+  return all;
 }
 
 /** Steps, and those that they repeat. */

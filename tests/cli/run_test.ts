@@ -198,6 +198,28 @@ Deno.test("vfu run does nothing on a device that the session is not for", async 
   );
 });
 
+Deno.test("vfu run does nothing on a device that a session which is called is not for", async () => {
+  const { code, out, err } = await run([
+    "steps: [reset, { call: b.yaml }]",
+    "requires: { vendor: 0x8086 }\nsteps: [reset]",
+  ]);
+  assertEquals([code, out], [1, ""]);
+  assertEquals(
+    err,
+    "vfu: This is not the device for b.yaml: vendor: expected 0x8086, found 0x1234\n",
+  );
+});
+
+Deno.test("vfu run --dry-run lists no end of steps", async () => {
+  const level = (next: string) => `steps: [${Array(400).fill(`{ call: ${next} }`).join(", ")}]`;
+  const { code, err } = await run(
+    [level("b.yaml"), level("c.yaml"), "steps: [reset]"],
+    "--dry-run",
+    "--json",
+  );
+  assertEquals([code, err], [1, "vfu: More than 100000 steps are not listed\n"]);
+});
+
 Deno.test("vfu run does nothing when steps are outside the regions of the device", async () => {
   const { code, out, err } = await run([
     "variables: { far: 8K }\nsteps:\n  - reset\n  - read: bar0+${far}.l\n  - read: bar1.l\n  - read: CAP_MSI+4\n  - irq wait: msix[9]\n",
