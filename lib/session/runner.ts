@@ -227,6 +227,7 @@ class Run {
     number: string,
     { rounds }: Place,
   ): AsyncGenerator<StepResult, void, void> {
+    if (steps.length === 0) return; // rounds of nothing would let nobody else have a turn
     for (let round = 0; round < times && !this.#isOver; round++) {
       if (as !== undefined) live.variables.set(as, BigInt(round));
       yield* this.steps(live, steps, { prefix: `${number}.`, rounds: [...rounds, round] });

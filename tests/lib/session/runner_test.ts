@@ -507,3 +507,7 @@ steps: [log: begun, log: never]`);
     await demo.stop();
   }
 });
+
+Deno.test("runSession() does nothing at all however often", async () => {
+  assertEquals(await run("\n  - repeat: 1000000000\n    steps: []"), ["1 passed"]);
+});
