@@ -4,7 +4,14 @@
  * @module
  */
 
-import { type Reporter, type SessionRun, stepNumber, stepTitle, type Summary } from "./reporter.ts";
+import {
+  isFirstRound,
+  type Reporter,
+  type SessionRun,
+  stepNumber,
+  stepTitle,
+  type Summary,
+} from "./reporter.ts";
 import type { StepResult } from "../../lib/session/outcome.ts";
 import { evidenceLines, failureText } from "./failure_text.ts";
 
@@ -16,7 +23,8 @@ interface Suite {
 }
 
 /**
- * Keeps what happens, and writes it to a file at the end. That file is begun at once: that it can't be written is told before anything is done.
+ * Keeps what happens, of repeats the first round and what fails, and writes it to a file at the end. That file is begun at once: that it
+ * can't be written is told before anything is done.
  */
 export function junitReporter(path: string): Reporter {
   const suites: Suite[] = [];
@@ -28,6 +36,8 @@ export function junitReporter(path: string): Reporter {
   return {
     begin: (run) => void suites.push({ run, cases: [], summary: undefined, aborted: undefined }),
     step(result, evidence) {
+      // A repeat may have more rounds than a report can hold.
+      if (result.status !== "failed" && !isFirstRound(result)) return;
       const lines = evidence === undefined ? [] : evidenceLines(evidence);
       suites.at(-1)?.cases.push(testcase(result, lines));
     },

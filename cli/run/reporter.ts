@@ -56,3 +56,8 @@ export function stepNumber({ number, rounds }: StepResult): string {
   if (rounds.length === 0) return number;
   return `${number} (round ${rounds.map((each) => each + 1).join(".")})`;
 }
+
+/** Whether the step is in no repeat, or in the first round of all that it is in. */
+export function isFirstRound({ rounds }: StepResult): boolean {
+  return rounds.every((each) => each === 0);
+}

@@ -12,7 +12,7 @@ import type { Output } from "../context.ts";
 import { hexdumpLines } from "../hexdump.ts";
 import { printable } from "../printable.ts";
 import { evidenceLines, failureText, failureWhy } from "./failure_text.ts";
-import type { Reporter, Summary } from "./reporter.ts";
+import { isFirstRound, type Reporter, type Summary } from "./reporter.ts";
 
 /** Columns of what belongs to a step and stands under it. */
 const INDENT = 6;
@@ -59,8 +59,8 @@ export function textReporter(
   };
 }
 
-function isShown({ rounds, status, step }: StepResult): boolean {
-  return status === "failed" || step.word === "log" || rounds.every((each) => each === 0);
+function isShown(result: StepResult): boolean {
+  return result.status === "failed" || result.step.word === "log" || isFirstRound(result);
 }
 
 function stepLines(

@@ -14,14 +14,22 @@ import { hex } from "../wire/hex.ts";
 import { irqName } from "../wire/irq.ts";
 import { constantOf } from "./file/definitions.ts";
 import { EvaluationError } from "./expression.ts";
-import type { Expression, IrqSelection, Place, Session, Source, Step } from "./model.ts";
+import type {
+  BufferDeclaration,
+  Expression,
+  IrqSelection,
+  Place,
+  Session,
+  Source,
+  Step,
+} from "./model.ts";
 import { findTarget } from "./target.ts";
 import { SessionMemory } from "./memory.ts";
 import { regionName } from "../wire/region.ts";
 
 /**
- * Everything in a session that this device does not have: regions and capabilities, offsets outside them or at no multiple of the width,
- * vectors. Places that are computed as the session runs are checked then.
+ * Everything in a session that is not there: regions and capabilities of the device, offsets outside them or at no multiple of the width,
+ * vectors, and files for its buffers. Places that are computed as the session runs are checked then.
  *
  * @throws {TimeoutError} if the device does not answer
  */
@@ -30,74 +38,115 @@ export async function misfits(
   device: Device,
   options: WaitOptions = {},
 ): Promise<Problem[]> {
-  const problems: Problem[] = [];
-  const told = new Set<string>();
-  const report = (source: Source, message: string) => {
-    const key = `${source.file}:${source.line}:${source.column}:${message}`;
-    if (told.has(key)) return;
-    told.add(key);
-    const { file, line, column } = source;
-    problems.push({ file, line, column, message });
-  };
-  const look = async (each: Session): Promise<void> => {
-    for (const irq of each.interrupts) {
-      await checkIrq(irq, irq.source ?? { file: each.file, line: 1, column: 1 });
-    }
-    for (const step of stepsIn(each.steps)) {
-      for (const place of placesOf(step)) await checkPlace(place, step.source, each);
-      if ("irq" in step) await checkIrq(step.irq, step.source);
-    }
-  };
-  const checkPlace = async (place: Place, source: Source, within: Session) => {
-    if (place.base.kind === "buffer" || place.base.kind === "dma") return;
-    const offset = known(place.offset, within);
-    if (offset === undefined) return;
-    const message = await misfit(
-      { ...place, offset: { kind: "number", value: offset } },
-      device,
-      options,
-    );
-    if (message !== undefined) report(source, message);
-  };
-  const checkIrq = async ({ index, text, first, last }: IrqSelection, source: Source) => {
-    const { numIrqs } = await device.info(options);
-    const count = index < numIrqs ? (await device.irqInfo(index, options)).count : 0;
-    if (count === 0) return report(source, `The device has no vectors of ${irqName(index)}`);
-    const end = [first, last].flatMap((each) => each?.kind === "number" ? [each.value] : []).at(-1);
-    if (end !== undefined && end >= BigInt(count)) {
-      report(source, `${text} is not there: the device has the vectors 0 to ${count - 1}`);
-    }
-  };
-  for (const each of sessionsIn(session)) await look(each);
-  return problems;
+  const fit = new Fit(device, options);
+  for (const each of sessionsIn(session)) await fit.check(each);
+  return fit.problems;
 }
 
-/** What is wrong with a place of which all is known; undefined if nothing is. */
-async function misfit(
-  place: Place,
-  device: Device,
-  options: WaitOptions,
-): Promise<string | undefined> {
-  try {
-    const memory = new SessionMemory(device.dma);
-    const scope = { number: () => 0n };
-    const { region, offset, width } = await findTarget(place, { device, memory, scope }, options);
-    const { size, index } = region!.info;
-    const name = regionName(index);
-    if (size === 0n) return `${place.text} is not there: the device has no ${name}`;
-    if (BigInt(offset) + BigInt(width) > size) {
-      return `${place.text} is outside ${name}, which has ${hex(size)} bytes`;
+/** A place with how many bytes there are accessed, if more than one access. */
+interface Extent {
+  readonly place: Place;
+  readonly length?: bigint;
+}
+
+/** Sessions beside a device. */
+class Fit {
+  /** What is wrong, in the order of the steps. */
+  readonly problems: Problem[] = [];
+  readonly #device: Device;
+  readonly #options: WaitOptions;
+  readonly #memory: SessionMemory;
+  readonly #told = new Set<string>();
+
+  constructor(device: Device, options: WaitOptions) {
+    this.#device = device;
+    this.#options = options;
+    this.#memory = new SessionMemory(device.dma);
+  }
+
+  /** Checks one session, without those that it calls. */
+  async check(session: Session): Promise<void> {
+    for (const buffer of session.buffers) await this.#checkFiles(buffer);
+    for (const irq of session.interrupts) {
+      await this.#checkIrq(irq, irq.source ?? { file: session.file, line: 1, column: 1 });
     }
-    if (place.register !== undefined && Number(offset) % width !== 0) {
-      return `${place.text} is at ${
-        hex(BigInt(offset))
-      }, which is no multiple of its width, ${width} bytes`;
+    for (const step of stepsIn(session.steps)) {
+      for (const extent of extentsOf(step, session)) {
+        await this.#checkExtent(extent, step.source, session);
+      }
+      if ("irq" in step) await this.#checkIrq(step.irq, step.source);
     }
-    return undefined;
-  } catch (error) {
-    if (error instanceof RangeError) return error.message;
-    if (error instanceof RemoteError) return `${place.text} is not there: ${error.message}`;
-    throw error;
+  }
+
+  #report({ file, line, column }: Source, message: string): void {
+    const key = `${file}:${line}:${column}:${message}`;
+    if (this.#told.has(key)) return;
+    this.#told.add(key);
+    this.problems.push({ file, line, column, message });
+  }
+
+  /** No step is done before buffers are filled: their files have to be there now. */
+  async #checkFiles({ source, fill, put }: BufferDeclaration): Promise<void> {
+    for (const data of [fill, put]) {
+      if (data?.kind !== "file") continue;
+      const { isFile } = await Deno.stat(data.path).catch(() => ({ isFile: false }));
+      if (!isFile) this.#report(source, `There is no file ${data.path} to put into the buffer`);
+    }
+  }
+
+  async #checkExtent(
+    { place, length }: Extent,
+    source: Source,
+    session: Session,
+  ): Promise<void> {
+    if (place.base.kind === "buffer" || place.base.kind === "dma") return;
+    const offset = known(place.offset, session);
+    if (offset === undefined) return;
+    const message = await this.#misfit(place, offset, length);
+    if (message !== undefined) this.#report(source, message);
+  }
+
+  async #checkIrq({ index, text, first, last }: IrqSelection, source: Source): Promise<void> {
+    const { numIrqs } = await this.#device.info(this.#options);
+    const count = index < numIrqs ? (await this.#device.irqInfo(index, this.#options)).count : 0;
+    if (count === 0) return this.#report(source, `The device has no vectors of ${irqName(index)}`);
+    const end = [first, last].flatMap((each) => each?.kind === "number" ? [each.value] : []).at(-1);
+    if (end !== undefined && end >= BigInt(count)) {
+      this.#report(source, `${text} is not there: the device has the vectors 0 to ${count - 1}`);
+    }
+  }
+
+  /** What is wrong with a place; undefined if nothing is. */
+  async #misfit(
+    place: Place,
+    value: bigint,
+    length: bigint | undefined,
+  ): Promise<string | undefined> {
+    try {
+      const { region, offset, width } = await findTarget(
+        { ...place, offset: { kind: "number", value } },
+        { device: this.#device, memory: this.#memory, scope: { number: () => 0n } },
+        this.#options,
+      );
+      const { size, index } = region!.info;
+      const name = regionName(index);
+      const end = BigInt(offset) + (length ?? BigInt(width));
+      if (size === 0n) return `${place.text} is not there: the device has no ${name}`;
+      if (end > size) {
+        return `${place.text} ${
+          length === undefined ? "is" : `with ${length} bytes ends`
+        } outside ${name}, which has ${hex(size)} bytes`;
+      }
+      if (place.register !== undefined && Number(offset) % width !== 0) {
+        const at = hex(BigInt(offset));
+        return `${place.text} is at ${at}, which is no multiple of its width, ${width} bytes`;
+      }
+      return undefined;
+    } catch (error) {
+      if (error instanceof RangeError) return error.message;
+      if (error instanceof RemoteError) return `${place.text} is not there: ${error.message}`;
+      throw error;
+    }
   }
 }
 
@@ -131,17 +180,36 @@ export function* stepsIn(steps: readonly Step[]): Generator<Step> {
   }
 }
 
-function placesOf(step: Step): Place[] {
+/** What a step accesses, as far as it is known before the first one. */
+function extentsOf(step: Step, session: Session): readonly Extent[] {
   switch (step.word) {
     case "write":
-      return step.assignments.map(({ place }) => place);
+      return step.assignments;
     case "read":
+      return [withLength(step.place, step.count, BigInt(step.place.width ?? 1), session)];
     case "modify":
     case "poll":
-      return [step.place];
-    case "expect":
-      return "kind" in step.subject ? [] : [step.subject];
+      return [step];
+    case "expect": {
+      if ("kind" in step.subject) return [];
+      const { sameAs, bytes } = step.condition;
+      if (sameAs !== undefined) {
+        const { place, length } = sameAs;
+        return [step.subject, place].map((each) => withLength(each, length, 1n, session));
+      }
+      return [{ place: step.subject, ...(bytes && { length: BigInt(bytes.length) }) }];
+    }
     default:
       return [];
   }
+}
+
+function withLength(
+  place: Place,
+  count: Expression | undefined,
+  width: bigint,
+  session: Session,
+): Extent {
+  const value = count && known(count, session);
+  return value === undefined ? { place } : { place, length: value * width };
 }

@@ -222,7 +222,9 @@ Deno.test("vfu run --dry-run lists no end of steps", async () => {
 
 Deno.test("vfu run does nothing when steps are outside the regions of the device", async () => {
   const { code, out, err } = await run([
-    "variables: { far: 8K }\nsteps:\n  - reset\n  - read: bar0+${far}.l\n  - read: bar1.l\n  - read: CAP_MSI+4\n  - irq wait: msix[9]\n",
+    "variables: { far: 8K }\nsteps:\n  - reset\n  - read: bar0+${far}.l\n  - read: bar1.l\n  - read: CAP_MSI+4\n  - irq wait: msix[9]\n" +
+    "  - read: bar0+4092\n    count: 8\n  - expect: bar0\n    same as: bar2+0xfff8\n    length: 16\n" +
+    "buffers: { b: { iova: 4K, size: 4K, put: { file: none.bin } } }\n",
   ]);
   assertEquals([code, out], [2, ""]);
   assertGolden("run-misfit.txt", err);
