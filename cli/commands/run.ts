@@ -6,23 +6,17 @@
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/device.ts";
-import type { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
-import { readSize } from "../../lib/size.ts";
-import type { Problem } from "../../lib/yaml/problem.ts";
 import { argument, argumentList } from "../argument.ts";
 import { connectTo, timeoutOption, verboseOption } from "../connection.ts";
-import { type Context, onAbort } from "../context.ts";
+import type { Context } from "../context.ts";
 import { Grace } from "../grace.ts";
 import { printable } from "../printable.ts";
+import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/load.ts";
 import type { Reporter } from "../run/reporter.ts";
 import { serveHere } from "../run/serve_here.ts";
-import { findStep } from "../run/selection.ts";
 import type { WireLog } from "../run/wire_log.ts";
 import { parseCount } from "../value.ts";
-
-/** A variable and its value. */
-export type Setting = readonly [name: string, value: bigint];
 
 /** Options of {@linkcode run}. */
 export interface RunOptions {
@@ -107,129 +101,6 @@ async function findSocket(args: readonly string[]): Promise<string> {
     if (isSocket) return each;
   }
   return args.at(-1)!;
-}
-
-/** A session and which of its steps are done. */
-export interface Selection {
-  readonly session: Session;
-  readonly from: number | undefined;
-  readonly until: number | undefined;
-}
-
-/**
- * Reads `NAME=VALUE`.
- *
- * @throws {SyntaxError} if it is something else
- */
-export function parseSetting(text: string): Setting {
-  const match = /^([A-Za-z_]\w*)=(-?)(.+)$/.exec(text);
-  const value = match && readSize(match[3]!);
-  if (!match || value === undefined || value === null) {
-    throw new SyntaxError("Write NAME=VALUE, as queue=2 or size=64K");
-  }
-  return [match[1]!, match[2] === "-" ? -value : value];
-}
-
-/** Loads all files. What is wrong with them is told, all of it, and is wrong usage. */
-async function loadAll(
-  { out, err, signal }: Context,
-  self: CommandUnknownOpts,
-  files: readonly string[],
-  { set = [], check, json }: RunOptions,
-): Promise<Session[]> {
-  const [{ loadSession }, { FileProblems, problemText }] = await Promise.all([
-    import("../../lib/session/file/load.ts"),
-    import("../../lib/yaml/problem.ts"),
-  ]);
-  const sessions: Session[] = [];
-  const wrong: string[] = [];
-  let problemCount = 0;
-  for (const file of files) {
-    let problems: readonly Problem[] = [];
-    try {
-      const session = await unlessAborted(loadWith(loadSession, file, set), signal);
-      sessions.push(session);
-      if (check && !json) {
-        const count = session.steps.length === 1 ? "1 step" : `${session.steps.length} steps`;
-        out.write(`${printable(file)}: no mistakes, ${count}\n`);
-      }
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof FileProblems)) {
-        self.error(`error: cannot read ${file}: ${error instanceof Error ? error.message : error}`);
-      }
-      problems = error.problems;
-    }
-    problemCount += problems.length;
-    if (problems.length > 0) wrong.push(file);
-    if (json && check) out.write(`${JSON.stringify({ file, problems })}\n`);
-    else for (const each of problems) err.write(`${printable(problemText(each))}\n`);
-  }
-  if (problemCount > 0) {
-    const count = problemCount === 1 ? "1 mistake" : `${problemCount} mistakes`;
-    self.error(`error: there ${problemCount === 1 ? "is" : "are"} ${count} in ${wrong.join(", ")}`);
-  }
-  await refuseUnknownSettings(self, sessions, set);
-  return sessions;
-}
-
-/** What work comes to, or the reason of the signal: opening a pipe may take for ever, and nothing ends that. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  using _stop = onAbort(signal, () => reject(signal.reason));
-  return await Promise.race([work, promise]);
-}
-
-/** Loads a file, with those settings that it has variables for. */
-async function loadWith(
-  load: typeof loadSession,
-  file: string,
-  settings: readonly Setting[],
-): Promise<Session> {
-  const session = await load(file);
-  const own = settings.filter(([name]) => session.variables.some((each) => each.name === name));
-  return own.length === 0 ? session : await load(file, { set: Object.fromEntries(own) });
-}
-
-async function refuseUnknownSettings(
-  self: CommandUnknownOpts,
-  sessions: readonly Session[],
-  set: readonly Setting[],
-): Promise<void> {
-  const names = sessions.flatMap(({ variables }) => variables.map(({ name }) => name));
-  for (const [name] of set) {
-    if (names.includes(name)) continue;
-    const { nearest } = await import("../../lib/yaml/nearest.ts");
-    const meant = nearest(name, names);
-    self.error(
-      `error: option '--set <name=value>': there is no variable ${name}` +
-        (meant === undefined ? "" : `; did you mean ${meant}?`),
-    );
-  }
-}
-
-function select(
-  self: CommandUnknownOpts,
-  session: Session,
-  { from, until }: RunOptions,
-): Selection {
-  const find = (text: string | undefined, option: string) => {
-    if (text === undefined) return undefined;
-    try {
-      return findStep(session, text);
-    } catch (error) {
-      self.error(`error: option '${option} <step>': ${(error as Error).message}`);
-    }
-  };
-  const [first, last] = [find(from, "--from"), find(until, "--until")];
-  if (first !== undefined && last !== undefined && last < first) {
-    self.error(
-      `error: option '--until <step>': in ${session.file} step ${last + 1} is before step ${
-        first + 1
-      }, the first that is to be done`,
-    );
-  }
-  return { session, from: first, until: last };
 }
 
 /** Runs sessions on the device behind `socket`, or on the one that is to be served. */
