@@ -90,14 +90,14 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   connected({ dma, irqs }: DeviceBus): void {
     this.#dma.connect(dma);
     this.#irq.connect(irqs);
-    this.#parts.connected?.();
+    return this.#parts.connected?.(); // a promise, if the hook is asynchronous: what it fails with is told
   }
 
   /** They go nowhere. */
   disconnected(): void {
     this.#dma.disconnect();
     this.#irq.disconnect();
-    this.#parts.disconnected?.();
+    return this.#parts.disconnected?.();
   }
 
   /** Puts configuration space and registers back, then does what the device does. What runs in the background ends first. */
@@ -124,8 +124,11 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#timers.close();
     this.#tasks.close();
     this.#closing.abort(new DOMException("The device is closed", "AbortError"));
-    this.#parts.close?.();
-    for (const each of this.#regions) each.close?.();
+    try {
+      return this.#parts.close?.();
+    } finally {
+      for (const each of this.#regions) each.close?.();
+    }
   }
 
   /** A client may reset the device by PCI Express's Device Control. */

@@ -24,11 +24,12 @@ export interface StateHooks {
   /** Gives it as plain data: numbers, bigints, texts, booleans, bytes, lists and objects. The device stands still. */
   save(): PlainData;
   /**
-   * Takes it. Registers and memory hold what was saved already. A client has sent it: it may be anything.
+   * Takes it. Registers and memory hold what was saved already. A client has sent it: it may be anything. The client is answered when
+   * the promise is settled, if there is one.
    *
    * @throws to refuse: the device then keeps the state that it had, and `restore` is called with that
    */
-  restore(state: unknown): void;
+  restore(state: unknown): void | Promise<void>;
 }
 
 /** What a device's migration works on. */
@@ -72,9 +73,9 @@ export class DeviceMigration implements ServedMigration {
 
   /** All of the state. */
   *stopCopy(): Generator<Uint8Array, void> {
-    const { identity, contents, state } = this.#parts;
+    const { identity, contents } = this.#parts;
     const writer = new StateWriter(identity);
-    const plain = encodePlain(state?.save());
+    const plain = encodePlain(this.#save());
     if (plain.length > MAX_PLAIN_STATE) {
       throw new RangeError(
         `The device's state has ${plain.length} bytes besides memory; ${MAX_PLAIN_STATE} are possible`,
@@ -97,14 +98,14 @@ export class DeviceMigration implements ServedMigration {
       write: (data) => reader.write(data),
       commit: () => {
         reader.finish();
-        this.#take(reader);
+        return this.#take(reader);
       },
       abort: () => {},
     };
   }
 
   /** Puts the device into the state that came, or leaves it as it is. */
-  #take(reader: StateReader): void {
+  async #take(reader: StateReader): Promise<void> {
     const { contents, state } = this.#parts;
     let plain: PlainData;
     try {
@@ -112,18 +113,28 @@ export class DeviceMigration implements ServedMigration {
     } catch {
       throw new DeviceError(EINVAL, "Cannot restore a state: it is not one that was saved");
     }
-    const old = state?.save();
+    const old = this.#save();
     const exchange = () => {
       for (const [i, bytes] of contents.entries()) swap(bytes, reader.section(FIRST_BYTES + i));
     };
     exchange();
     try {
-      state?.restore(plain);
+      await state?.restore(plain);
     } catch (error) {
       exchange();
-      state?.restore(old);
+      await state?.restore(old);
       throw error;
     }
+  }
+
+  /** What the device says of its state. It can't change while nobody waits: so it has to be there at once. */
+  #save(): PlainData {
+    const saved: unknown = this.#parts.state?.save();
+    if (!(saved instanceof Promise)) return saved as PlainData;
+    saved.catch(() => {}); // what is wrong with it is told below
+    throw new TypeError(
+      "Cannot save the device: what its state's save gives is a promise; it has to give the state at once",
+    );
   }
 }
 

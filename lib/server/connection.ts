@@ -59,6 +59,7 @@ import { ClientMemory, type DmaOptions } from "./dma.ts";
 import type { Faults } from "./faults.ts";
 import { ClientIoFds } from "./io_fds.ts";
 import { answerFeature, readState, writeState } from "./features.ts";
+import { callHook, reportLater } from "./hook.ts";
 import { ClientIrqs } from "./irq.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
 
@@ -178,11 +179,10 @@ export class ServerConnection {
     session.ioFds.close();
     session.irqs.close();
     session.memory.close();
-    try {
-      this.#device.disconnected?.();
-    } catch (error) {
-      this.#options.onError(error, "disconnect");
-    }
+    callHook(
+      () => this.#device.disconnected?.(),
+      (error) => this.#options.onError(error, "disconnect"),
+    );
   }
 
   #refuse(request: IncomingRequest, error: unknown): void {
@@ -258,7 +258,8 @@ export class ServerConnection {
     const memory = new ClientMemory(this.#twin ?? this.#proxy, client, this.#options);
     const irqs = new ClientIrqs(this.#device.irqs);
     const ioFds = new ClientIoFds((region, offset, data) => this.#kick(region, offset, data));
-    this.#device.connected?.({ dma: memory, irqs });
+    const connected = this.#device.connected?.({ dma: memory, irqs });
+    reportLater(connected, (error) => this.#options.onError(error, "connect"));
     this.#session = { client, memory, irqs, ioFds };
   }
 

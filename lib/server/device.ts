@@ -257,7 +257,7 @@ export interface ServedDevice {
   readonly migration?: ServedMigration;
   /** A server has taken it: what goes wrong besides requests can be told to `report` from here on. */
   served?(report: ErrorReport): void;
-  /** A client has agreed on a version; it has mapped and set up nothing yet. */
+  /** A client has agreed on a version; it has mapped and set up nothing yet. If this throws, it is refused. What is asynchronous is not waited for. */
   connected?(bus: DeviceBus): void;
   /** It is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail. */
   disconnected?(): void;

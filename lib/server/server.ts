@@ -15,6 +15,7 @@ import { ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./device.ts";
 import type { DmaOptions } from "./dma.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
+import { callHook } from "./hook.ts";
 
 /** How a server is set up. */
 export interface ServerOptions extends DmaOptions {
@@ -151,7 +152,7 @@ export class Server implements Disposable {
     if (this.#isFinished) return;
     this.#isFinished = true;
     clearTimeout(this.#grace);
-    this.#device.close?.();
+    callHook(() => this.#device.close?.(), (error) => this.#options.onError?.(error, "close"));
     this.#finished.resolve();
   }
 

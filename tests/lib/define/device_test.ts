@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   callbacks,
   cap,
+  connect,
   defineDevice,
   type DeviceContext,
   DeviceError,
@@ -137,6 +138,51 @@ testFds(
     assert(errors[0]![0] instanceof Error && errors[0]![0].stack?.includes("device_test"));
     bar0.on({ CTRL: {} });
     assertEquals(await client.read32Async(0), 5);
+  },
+);
+
+testFds(
+  "hooks that nobody waits for may fail, at once or later, and the server goes on",
+  async () => {
+    for (const isLate of [false, true]) {
+      const fail = (hook: string) => {
+        const error = new Error(`${hook} fails`);
+        if (isLate) return Promise.reject(error);
+        throw error;
+      };
+      let mayConnect = true;
+      let region: ReturnType<typeof memory> | undefined;
+      const definition = defineDevice({
+        name: "fails",
+        pci: { vendor: 1, device: 1 },
+        create: () => ({
+          regions: { bar0: region = memory({ size: 0x1000 }) },
+          connected: () => isLate || !mayConnect ? fail("connected") : undefined,
+          disconnected: () => fail("disconnected"),
+          close: () => fail("close"),
+        }),
+      });
+      const pair = await serveDefined(definition.create());
+      {
+        await using _ = pair;
+        const { device, errors, path } = pair;
+        device.close();
+        await until(
+          () => errors.some(([, doing]) => doing === "disconnect"),
+          "the end of the client",
+        );
+        mayConnect = false;
+        if (isLate) (await connect(path)).close();
+        else await assertRejects(() => connect(path), RemoteError, "EIO");
+      }
+      const told = new Map(pair.errors.map(([error, doing]) => [(error as Error).message, doing]));
+      assertEquals([...told].sort(), [
+        ["close fails", "close"],
+        ["connected fails", isLate ? "connect" : "VERSION"],
+        ["disconnected fails", "disconnect"],
+      ]);
+      assertEquals(region?.bytes.length, 0); // it is freed all the same
+    }
   },
 );
 

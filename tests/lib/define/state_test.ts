@@ -1,5 +1,12 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { cap, defineDevice, type DeviceTimer, memory, registers } from "../../../mod.ts";
+import {
+  cap,
+  defineDevice,
+  type DeviceTimer,
+  memory,
+  registers,
+  RemoteError,
+} from "../../../mod.ts";
 import type { PlainData } from "../../../lib/define/plain.ts";
 import { testFds } from "../../_fds.ts";
 import { type Pair, serveDefined, until } from "./_served.ts";
@@ -171,4 +178,46 @@ testFds("a device that can't say its state is not saved, and goes on", () => {
     "state.queue[0]",
   );
   one.served.close!();
+});
+
+testFds("a device may take its time to take its part, or to refuse it", async () => {
+  let given: unknown;
+  const make = () =>
+    defineDevice({
+      name: "slow",
+      pci: { vendor: 1, device: 1 },
+      create: () => ({
+        regions: {},
+        state: {
+          save: () => 7,
+          async restore(state) {
+            await new Promise((resolve) => setTimeout(resolve, 1));
+            if (given === "refuse") throw new Error("not this one");
+            given = state;
+          },
+        },
+      }),
+    }).create();
+  await using from = await serveDefined(make());
+  await using to = await serveDefined(make());
+  const chunks = await save(from);
+  await restore(to, chunks);
+  assertEquals(given, 7);
+  given = "refuse";
+  await assertRejects(() => restore(to, chunks), RemoteError, "EIO");
+});
+
+testFds("a state that is a promise is told to be one, and is not saved", async () => {
+  const served = defineDevice({
+    name: "late",
+    pci: { vendor: 1, device: 1 },
+    create: () => ({
+      regions: {},
+      state: { save: () => Promise.reject(new Error("late")) as never, restore: () => {} },
+    }),
+  }).create();
+  const { migration } = served;
+  assertThrows(() => [...migration!.stopCopy(false) as Iterable<Uint8Array>], TypeError, "promise");
+  await new Promise((resolve) => setTimeout(resolve, 1)); // and it ends nothing
+  served.close!();
 });
