@@ -8,6 +8,7 @@ import { COMMAND, HEADER } from "../pci/registers.ts";
 import type { DeviceBus, ErrorReport, ServedDevice, ServedRegion } from "../server/device.ts";
 import { DeviceFlags } from "../wire/device.ts";
 import { PciRegion } from "../wire/region.ts";
+import { checkParts, REGION_NAMES } from "./check.ts";
 import { ConnectedMemory } from "./client_memory.ts";
 import type { DeviceHost } from "./definition.ts";
 import type { DeviceParts, DeviceRegions, DeviceSpec } from "./device.ts";
@@ -20,7 +21,8 @@ import { DeviceMigration } from "./state.ts";
 import { DeviceTasks } from "./tasks.ts";
 import { Timers } from "./timers.ts";
 
-const REGION_KEYS = ["bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom"] as const;
+/** The regions that have base address registers, by index; the ROM's is one of its own. */
+const BAR_NAMES = REGION_NAMES.filter((name) => name !== "vga");
 
 /** Device Control, in the PCI Express capability, and the bit that resets. */
 const DEVCTL = 8;
@@ -64,6 +66,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       log: log ?? (() => {}),
       signal: this.#closing.signal,
     });
+    checkParts(spec.name, this.#parts);
     try {
       const bars = regionsOf(this.#parts.regions, table, msix?.bar);
       declareBars(built, bars);
@@ -183,7 +186,7 @@ function regionsOf(
   table: MsixTable | undefined,
   msixBar: number | undefined,
 ): (DeviceRegion | undefined)[] {
-  return REGION_KEYS.map((key, index) => {
+  return BAR_NAMES.map((key, index) => {
     const region = regions[key];
     return table !== undefined && index === msixBar ? table.region(region) : region;
   });

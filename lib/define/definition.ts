@@ -26,6 +26,7 @@ export interface DeviceDefinition<O extends DeviceOptions = DeviceOptions> {
    *
    * @param values for options; what is left out has its default
    * @throws {RangeError} if there is no such option, or a value is not possible
+   * @throws {TypeError} if what the device is made of makes none; and what its own `create` throws. Memory that was made is freed
    */
   create(values?: Partial<OptionValues<O>>, host?: DeviceHost): ServedDevice;
 }

@@ -5,9 +5,11 @@
  */
 
 import type { DeviceDma, ServedDevice } from "../server/device.ts";
+import { checkSpec } from "./check.ts";
 import { DefinedDevice } from "./defined_device.ts";
 import type { DeviceDefinition } from "./definition.ts";
 import type { Interrupts } from "./interrupts.ts";
+import { makeOrClose } from "./made.ts";
 import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
 import type { DeviceRegion } from "./region.ts";
@@ -102,6 +104,8 @@ export interface DeviceSpec<O extends DeviceOptions> {
  * A hook that throws a `DeviceError` answers its errno; what else it throws is EIO to the client and reported to the server with its
  * stack, and the device goes on.
  *
+ * @throws {TypeError} if something of it is missing, or there is no such key; `create` of what it gives, too, if its own gives no regions
+ *
  * @example A counter that raises an interrupt at its limit
  * ```ts
  * import { Server } from "../server/server.ts";
@@ -135,6 +139,7 @@ export interface DeviceSpec<O extends DeviceOptions> {
 export function defineDevice<const O extends DeviceOptions = Record<never, never>>(
   spec: DeviceSpec<O>,
 ): DeviceDefinition<O> {
+  checkSpec(spec);
   const { name, title } = spec;
   const options = spec.options ?? {} as O;
   return {
@@ -142,7 +147,7 @@ export function defineDevice<const O extends DeviceOptions = Record<never, never
     ...(title !== undefined && { title }),
     options,
     create(values = {}, host = {}): ServedDevice {
-      return new DefinedDevice(spec, optionValues(options, values), host);
+      return makeOrClose(() => new DefinedDevice(spec, optionValues(options, values), host));
     },
   };
 }

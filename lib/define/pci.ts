@@ -113,6 +113,9 @@ export function declareBars(
     if (region === undefined) continue;
     const { size, bar: { io, is64Bit } } = region;
     config.allow(HEADER.COMMAND, io ? COMMAND.IO : COMMAND.MEMORY);
+    if (index === PciRegion.ROM && (io || is64Bit)) {
+      throw new RangeError("The ROM can be neither I/O ports nor 64 bits wide");
+    }
     if (index === PciRegion.ROM) config.setRom(size);
     else config.setBar(index, { ...region.bar, size });
     if (!is64Bit || (index < PciRegion.BAR5 && regions[index + 1] === undefined)) continue;

@@ -31,13 +31,27 @@ export interface DeviceRegion extends ServedRegion {
 /** The least that a BAR of memory can be. */
 const MIN_BAR_SIZE = 16;
 
-/** Bytes of a BAR that has room for `size`: a power of two. */
+/**
+ * Bytes of a BAR that has room for `size`: a power of two.
+ *
+ * @throws {RangeError} if it is no number of bytes
+ */
 export function barSize(size: number, least = MIN_BAR_SIZE): number {
+  if (!Number.isSafeInteger(size) || size < 1) {
+    throw new RangeError(`A region can't have ${size} bytes: it takes a whole number from 1 on`);
+  }
   return Math.max(least, 2 ** Math.ceil(Math.log2(size)));
 }
 
-/** The part of {@linkcode BarKind} of some options. */
+/**
+ * The part of {@linkcode BarKind} of some options.
+ *
+ * @throws {RangeError} if there is no such base address register
+ */
 export function barKind({ io, is64Bit, prefetchable }: BarKind): BarKind {
+  if (io && (is64Bit || prefetchable)) {
+    throw new RangeError("A region of I/O ports can be neither 64 bits wide nor prefetchable");
+  }
   return {
     ...(io && { io }),
     ...(is64Bit && { is64Bit }),

@@ -9,6 +9,7 @@ import type { OwnedFd } from "../../ffi/fd.ts";
 import type { ServedIoFd } from "../server/device.ts";
 import { MemoryRegion } from "../server/region.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
+import { hold } from "./made.ts";
 import { type BarKind, barKind, barSize, type DeviceRegion } from "./region.ts";
 
 const READ_WRITE = RegionFlags.READ | RegionFlags.WRITE;
@@ -55,15 +56,16 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
     const { mappable = true } = options;
     const isMappable = mappable === true || (mappable !== false && mappable.length > 0);
     this.size = barSize(options.size, PAGE_SIZE);
+    this.bar = barKind(options);
     const areas = typeof mappable === "boolean" ? undefined : mappable.map(sparseArea);
     this.#memory = new MemoryRegion("vfu-memory", this.size, areas);
     this.#written = options.written;
-    this.bar = barKind(options);
     this.bytes = this.#memory.bytes;
     this.contents = [this.bytes];
     this.flags = isMappable ? this.#memory.flags : READ_WRITE;
     this.fds = isMappable ? this.#memory.fds : [];
     this.capabilities = this.#memory.capabilities;
+    hold(this);
   }
 
   /** A client reads. */
@@ -91,7 +93,7 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
 /**
  * Makes a region of memory, which the device sees as bytes.
  *
- * @throws {RangeError} if an area is not of whole pages in the region
+ * @throws {RangeError} if there can't be so many bytes, or an area is not of whole pages in the region
  *
  * @example
  * ```ts
@@ -132,6 +134,8 @@ export interface CallbackOptions extends BarKind {
 
 /**
  * Makes a region of which the device answers every access itself.
+ *
+ * @throws {RangeError} if there can't be so many bytes
  *
  * @example
  * ```ts

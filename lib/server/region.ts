@@ -41,7 +41,7 @@ export class MemoryRegion implements ServedRegion, Disposable {
    * @param name of the memfd, seen in /proc
    * @param size in bytes, a multiple of the page size
    * @param areas what may be mapped: page-aligned; all of it if left out
-   * @throws {RangeError} if an area is not inside the region
+   * @throws {RangeError} if an area is not inside the region, or that is more than can be mapped
    */
   constructor(name: string, size: number, areas?: readonly SparseArea[]) {
     for (const area of areas ?? []) {
@@ -50,7 +50,12 @@ export class MemoryRegion implements ServedRegion, Disposable {
       }
     }
     const fd = createMemfd(name, size);
-    this.#mapping = Mapping.create(fd, { length: size });
+    try {
+      this.#mapping = Mapping.create(fd, { length: size });
+    } catch (error) {
+      fd.close();
+      throw error;
+    }
     this.bytes = this.#mapping.bytes;
     this.size = size;
     this.fds = [fd];

@@ -6,6 +6,7 @@ import {
   defineDevice,
   type DeviceContext,
   DeviceError,
+  type DeviceMemoryRegion,
   memory,
   option,
   registers,
@@ -309,6 +310,53 @@ testFds("create() closes what was made if the device can't be", () => {
   });
   assertThrows(() => definition.create(), RangeError, "BAR0 is 64 bits wide");
   assertEquals(closes, 1);
+});
+
+testFds("create() closes memory that was made before it threw", () => {
+  const made: DeviceMemoryRegion[] = [];
+  const inner = defineDevice({
+    name: "inner",
+    pci: { vendor: 1, device: 1 },
+    create: () => ({ regions: { bar0: memory({ size: 4096 }) } }),
+  });
+  const outside = memory({ size: 4096 });
+  const definition = defineDevice({
+    name: "bad",
+    pci: { vendor: 1, device: 1 },
+    create() {
+      made.push(memory({ size: 4096 }));
+      inner.create().close!(); // a device of its own
+      made.push(memory({ size: 4096 }));
+      throw new Error("no");
+    },
+  });
+  assertThrows(() => definition.create(), Error, "no");
+  assertEquals(made.map(({ bytes }) => bytes.length), [0, 0]);
+  assertEquals(outside.bytes.length, 4096);
+  outside.close();
+});
+
+testFds("defineDevice() and create() say what is wrong with a device", () => {
+  const pci = { vendor: 1, device: 1 };
+  const bar0 = callbacks({ size: 4 });
+  const wrong: [unknown, string][] = [
+    [undefined, "without a name"],
+    [{ name: "" }, "without a name"],
+    [{ name: "x", create: () => ({ regions: {} }) }, "Cannot define the device x: pci is missing"],
+    [{ name: "x", pci }, "create is missing"],
+    [{ name: "x", pci, create: () => ({}), option: {} }, "no key option; did you mean options?"],
+    [{ name: "x", pci, create: () => {} }, "Cannot make the device x: its create gives no regions"],
+    [{ name: "x", pci, create: () => Promise.reject(new Error("late")) }, "is asynchronous"],
+    [{ name: "x", pci, create: () => ({ regions: { Bar0: bar0 } }) }, "did you mean bar0?"],
+    [{ name: "x", pci, create: () => ({ regions: { config: bar0 } }) }, "there are bar0, bar1"],
+    [{ name: "x", pci, create: () => ({ regions: { bar0: [] } }) }, "its bar0 is no region"],
+    [{ name: "x", pci, create: () => ({ regions: {}, conected() {} }) }, "did you mean connected?"],
+  ];
+  for (const [spec, message] of wrong) {
+    assertThrows(() => defineDevice(spec as never).create(), TypeError, message);
+  }
+  defineDevice({ name: "x", pci, create: () => ({ regions: { bar0, bar1: undefined! } }) })
+    .create();
 });
 
 Deno.test("a device with callbacks migrates only if it says its state", () => {

@@ -31,6 +31,17 @@ testFds("memory() refuses areas that are no pages of it", () => {
   assertThrows(() => memory({ size: 8192, mappable: beyond }), RangeError, "ends after");
 });
 
+testFds("regions refuse sizes and kinds that there are not", () => {
+  for (const size of [0, -5, NaN, 1.5, Infinity, 2 ** 60]) {
+    assertThrows(() => memory({ size }), RangeError, `can't have ${size} bytes`);
+    assertThrows(() => callbacks({ size }), RangeError, `can't have ${size} bytes`);
+  }
+  assertThrows(() => memory({ size: 2 ** 33 }), RangeError, "Cannot map 8589934592 bytes");
+  for (const kind of [{ is64Bit: true }, { prefetchable: true }]) {
+    assertThrows(() => callbacks({ size: 4, io: true, ...kind }), RangeError, "I/O ports");
+  }
+});
+
 testFds("memory() tells of what was written by message", async () => {
   const calls: number[][] = [];
   using region = memory({ size: 4096, written: (...args) => void calls.push(args) });
