@@ -7,7 +7,12 @@
 import { parseDuration } from "../../lib/duration.ts";
 import { errnoText, parseErrno } from "../../lib/errno.ts";
 import { Command, commandName } from "../../lib/wire/command.ts";
-import type { Fault, FaultRule, FaultTiming } from "../../lib/server/faults.ts";
+import {
+  checkRule,
+  type Fault,
+  type FaultRule,
+  type FaultTiming,
+} from "../../lib/server/faults.ts";
 import { nearest } from "../../lib/yaml/nearest.ts";
 import { parseValue } from "../value.ts";
 
@@ -34,6 +39,7 @@ const KINDS: Readonly<Record<Fault["kind"], (value: string | undefined) => Fault
  * hundred, at random. The command is the name of the specification, or `*` for any.
  *
  * @throws {SyntaxError} if it is none; the message says what one looks like
+ * @throws {RangeError} if a number of it is out of its range, or the command is one that servers send
  *
  * @example
  * ```ts
@@ -50,11 +56,13 @@ export function parseFault(text: string): FaultRule {
   const [, name, kind, value, sign, count] = match;
   const parse = Object.hasOwn(KINDS, kind!) ? KINDS[kind as Fault["kind"]] : undefined;
   if (parse === undefined) throw new SyntaxError(unknown("fault", kind!, Object.keys(KINDS)));
-  return {
+  const rule: FaultRule = {
     ...(name !== "*" && { command: parseCommand(name!) }),
     fault: parse(value),
     ...(sign !== undefined && { when: parseTiming(sign, count!) }),
   };
+  checkRule(rule);
+  return rule;
 }
 
 /** The fault as it is written on the command line. */
@@ -84,12 +92,13 @@ export function ruleText({ command, fault, when }: FaultRule): string {
 }
 
 function parseCommand(name: string): number {
-  const isServers = (code: number) => code === Command.DMA_READ || code === Command.DMA_WRITE;
-  const names = Object.entries(Command).filter(([, code]) => !isServers(code));
+  const names = Object.entries(Command);
   const found = names.find(([each]) => each === name.toUpperCase());
   if (found !== undefined) return found[1];
   if (/^\d+$/.test(name)) return Number(name);
-  throw new SyntaxError(unknown("command", name, ["*", ...names.map(([each]) => each)]));
+  const isServers = (code: number) => code === Command.DMA_READ || code === Command.DMA_WRITE;
+  const possible = names.filter(([, code]) => !isServers(code)).map(([each]) => each);
+  throw new SyntaxError(unknown("command", name, ["*", ...possible]));
 }
 
 function parseTiming(sign: string, count: string): FaultTiming {

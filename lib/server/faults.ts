@@ -236,7 +236,12 @@ function joined(a: Uint8Array = new Uint8Array(), b: Uint8Array = new Uint8Array
   return whole;
 }
 
-function checkRule({ command, fault, when = { every: 1 } }: FaultRule): void {
+/**
+ * Checks the numbers of a rule.
+ *
+ * @throws {RangeError} if one is out of its range
+ */
+export function checkRule({ command, fault, when = { every: 1 } }: FaultRule): void {
   if (command !== undefined) checkCommand(command);
   if (fault.kind === "delay") {
     checkInteger("The milliseconds of a delay", fault.ms, 1, MAX_DELAY_MS);
