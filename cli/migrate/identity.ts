@@ -5,6 +5,7 @@
  */
 
 import type { Device } from "../../lib/device.ts";
+import { RemoteError } from "../../lib/errors.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 
 /** A PCI device, as its configuration space has it. All 0 if it is none. */
@@ -15,6 +16,14 @@ export interface DeviceIdentity {
   readonly subsystem: number;
   readonly revision: number;
 }
+
+const NO_PCI_DEVICE: DeviceIdentity = {
+  vendor: 0,
+  device: 0,
+  subsystemVendor: 0,
+  subsystem: 0,
+  revision: 0,
+};
 
 /** Where configuration space says it. */
 const ID_AT = 0x00;
@@ -41,6 +50,15 @@ export async function identify(device: Device): Promise<DeviceIdentity> {
 }
 
 async function readIdentity(device: Device): Promise<DeviceIdentity> {
+  try {
+    return await readConfig(device);
+  } catch (error) {
+    if (error instanceof RemoteError) return NO_PCI_DEVICE; // it has no configuration space
+    throw error;
+  }
+}
+
+async function readConfig(device: Device): Promise<DeviceIdentity> {
   const [id, revision, subsystem] = await Promise.all(
     [ID_AT, REVISION_AT, SUBSYSTEM_AT].map(async (at) => {
       const bytes = await device.readRegion(PciRegion.CONFIG, BigInt(at), 4);
@@ -62,8 +80,9 @@ export function isSameDevice(a: DeviceIdentity, b: DeviceIdentity): boolean {
     a.subsystemVendor === b.subsystemVendor && a.subsystem === b.subsystem;
 }
 
-/** A device in words: "1234:0de5, subsystem 1234:0001, revision 1". */
+/** A device in words: "1234:0de5, subsystem 1234:0001, revision 1", or "no PCI device". */
 export function identityText(identity: DeviceIdentity): string {
+  if (isSameDevice(identity, NO_PCI_DEVICE)) return "no PCI device";
   const { vendor, device, subsystemVendor, subsystem, revision } = identity;
   const id = (value: number) => value.toString(16).padStart(4, "0");
   return `${id(vendor)}:${id(device)}, subsystem ${id(subsystemVendor)}:${id(subsystem)}, ` +

@@ -178,7 +178,7 @@ const DESCRIBERS: Describers = {
       plural(writes.length, "write") + (writes[0] ? `, first ${regionDataText(writes[0])}` : ""),
     reply: ({ count }) => plural(count, "write"),
   },
-  DEVICE_FEATURE: { request: featureText, reply: featureText },
+  DEVICE_FEATURE: { request: featureRequestText, reply: featureText },
   MIG_DATA_READ: { request: ({ size }) => plural(size, "byte"), reply: migDataText },
   MIG_DATA_WRITE: { request: migDataText, reply: nothing },
 };
@@ -240,6 +240,13 @@ function accessText(flags: number): string {
   const { READ, WRITE, ...drafts } = DmaMapFlags;
   const access = (flags & READ ? "r" : "-") + (flags & WRITE ? "w" : "-");
   return words(access.replace(/^(.)-$/, "$1"), [flagNames(flags & ~(READ | WRITE), drafts)]);
+}
+
+/** Zeros in a question are room for the answer, which clients may send along: they say nothing. */
+function featureRequestText(request: DeviceFeature): string {
+  const isQuestion = (request.flags & FeatureFlags.SET) === 0;
+  const saysNothing = isQuestion && request.data.every((byte) => byte === 0);
+  return featureText(saysNothing ? { ...request, data: new Uint8Array() } : request);
 }
 
 function featureText({ flags, data }: DeviceFeature): string {

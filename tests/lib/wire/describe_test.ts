@@ -114,6 +114,14 @@ const LINES: [Uint8Array, string][] = [
     "DEVICE_FEATURE request set MIG_DEVICE_STATE STOP",
   ],
   [
+    request("DEVICE_FEATURE", { argsz: 16, flags: 0x10002, data: new Uint8Array(8) }),
+    "DEVICE_FEATURE request get MIG_DEVICE_STATE",
+  ],
+  [
+    reply("DEVICE_FEATURE", { argsz: 16, flags: 0x10002, data: new Uint8Array(8) }),
+    "DEVICE_FEATURE reply get MIG_DEVICE_STATE ERROR",
+  ],
+  [
     reply("DEVICE_FEATURE", { argsz: 16, flags: 0x10001, data: hex("05 00 00 00 00 00 00 00") }),
     "DEVICE_FEATURE reply get MIGRATION stop_copy pre_copy",
   ],
