@@ -177,17 +177,11 @@ export class Device implements Disposable, AsyncDisposable {
   async info(options: WaitOptions = {}): Promise<DeviceInfo> {
     if (this.#info) return this.#info;
     const request = DeviceInfoRequest.encode({ argsz: INFO_SIZE });
-    let reply: Message;
-    try {
-      reply = await this.#request(Command.DEVICE_GET_INFO, request, {
-        ...options,
-        doing: "get the device info",
-      });
-    } catch (error) {
-      throw error instanceof RemoteError && error.errno === EINVAL
-        ? await this.#explainStopped(error, options)
-        : error;
-    }
+    const doing = "get the device info";
+    const reply = await this.#requestOfRunning(Command.DEVICE_GET_INFO, request, {
+      ...options,
+      doing,
+    });
     const { flags, numRegions, numIrqs } = this.#decode(DeviceInfoReply, reply);
     this.#checkCount(numRegions, MAX_REGIONS, "regions");
     this.#checkCount(numIrqs, MAX_IRQ_INDEXES, "IRQ indexes");
@@ -207,7 +201,7 @@ export class Device implements Disposable, AsyncDisposable {
     let step = exchange.next();
     while (!step.done) {
       const { payload, ...request } = step.value;
-      const reply = await this.#request(Command.DEVICE_GET_REGION_INFO, payload, {
+      const reply = await this.#requestOfRunning(Command.DEVICE_GET_REGION_INFO, payload, {
         ...options,
         ...request,
       });
@@ -379,7 +373,7 @@ export class Device implements Disposable, AsyncDisposable {
   async irqInfo(index: number, options: WaitOptions = {}): Promise<IrqInfo> {
     const known = this.#irqs.get(index);
     if (known) return known;
-    const reply = await this.#request(
+    const reply = await this.#requestOfRunning(
       Command.DEVICE_GET_IRQ_INFO,
       IrqInfoRequest.encode({ argsz: INFO_SIZE, index }),
       {
@@ -499,10 +493,10 @@ export class Device implements Disposable, AsyncDisposable {
   /**
    * Resets the device. It may take long: there is no timeout unless one is given.
    *
-   * @throws {RemoteError} if the server refuses
+   * @throws {RemoteError} if the server refuses; the message says so if the device is stopped for a migration
    */
   async reset(options: WaitOptions = {}): Promise<void> {
-    await this.#request(Command.DEVICE_RESET, undefined, {
+    await this.#requestOfRunning(Command.DEVICE_RESET, undefined, {
       timeoutMs: Infinity,
       ...options,
       doing: "reset the device",
@@ -595,6 +589,23 @@ export class Device implements Disposable, AsyncDisposable {
       return sayDisabled(refusal, bar, high, command);
     } catch {
       return refusal;
+    }
+  }
+
+  /** Sends what a device refuses that is stopped for a migration, and says so then. */
+  async #requestOfRunning(
+    command: number,
+    payload: Uint8Array | undefined,
+    options: AsyncRequestOptions,
+  ): Promise<Message> {
+    try {
+      return await this.#request(command, payload, options);
+    } catch (error) {
+      if (!(error instanceof RemoteError) || error.errno !== EINVAL) throw error;
+      // Others are asked only when nothing works: one that knows no features may be out of step then.
+      const mayBeStopped = this.negotiated.server.migration !== undefined ||
+        command === Command.DEVICE_GET_INFO;
+      throw mayBeStopped ? await this.#explainStopped(error, options) : error;
     }
   }
 

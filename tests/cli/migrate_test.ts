@@ -137,6 +137,11 @@ Deno.test("a device that is stopped is saved and restored as well", async () => 
   const { code, err } = await runHere(["probe", demo.path]);
   assertEquals(code, 1);
   assertStringIncludes(err, "(state STOP); set it to RUNNING (vfu migrate state SOCKET RUNNING");
+  for (
+    const args of [["read", demo.path, "bar0"], ["reset", demo.path], ["irq", demo.path, "msix"]]
+  ) {
+    assertStringIncludes((await runHere(args)).err, "(state STOP); set it to RUNNING");
+  }
   await migrate("state", demo.path, "RUNNING");
   await migrate("state", other.path, "RUNNING");
 });
@@ -208,6 +213,20 @@ Deno.test("what a device refuses of a whole file leaves it as it was", async () 
   );
   assertEquals((await migrate("state", path)).out, "RUNNING\n");
   config.close();
+});
+
+Deno.test("a device that is no PCI device is saved and restored as well", async () => {
+  await using folder = temporaryFolder();
+  const [file, path] = [`${folder.path}/state`, `${folder.path}/device.sock`];
+  const device = new MigratingDevice();
+  device.regions[7] = undefined;
+  using _server = Server.listen(path, device);
+  await works(["migrate", "save", path, "-o", file]);
+  assertMatch((await migrate("show", file)).out, /^Device    no PCI device$/m);
+  await works(["migrate", "restore", path, file]);
+  const elsewhere = await migrate("restore", demo.path, file);
+  assertEquals(elsewhere.code, 1);
+  assertStringIncludes(elsewhere.err, "it is of no PCI device; the device is 1234:0de5");
 });
 
 Deno.test("a device that does not migrate is told so", async () => {
