@@ -5,6 +5,8 @@
  */
 
 import type { FaultEvent } from "../../lib/server/faults.ts";
+import { DeviceError } from "../../lib/server/device.ts";
+import { RefusedState } from "../../lib/server/migration.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context } from "../context.ts";
 import { failureLines } from "../failure.ts";
@@ -32,6 +34,8 @@ export type ServeJson =
   | { event: "connect"; device: string }
   /** `reason` is null if the client just left. */
   | { event: "disconnect"; device: string; reason: string | null }
+  /** The device does not take the state that a client restores, and keeps its own. */
+  | { event: "refused"; device: string; message: string }
   /** A hook threw what is no `DeviceError`. */
   | { event: "error"; device: string; doing: string; message: string; stack: string[] }
   /** `count`: which of the requests that the fault is about. */
@@ -59,6 +63,7 @@ export function jsonReport({ out }: Context): Report {
     disconnect: (device, cause) =>
       write({ event: "disconnect", device, reason: cause?.message ?? null }),
     error(device, doing, error) {
+      if (isRefusal(error)) return write({ event: "refused", device, message: error.message });
       const [message = "", ...stack] = failureLines(error, true);
       write({ event: "error", device, doing, message, stack: stack.map((line) => line.trim()) });
     },
@@ -99,16 +104,21 @@ export function textReport({ err }: Context, hasSeveral: boolean, verbose: boole
     connect: (device) => write(device, style.dim("A client has connected")),
     disconnect: (device, cause) =>
       write(device, cause ? printable(cause.message) : style.dim("The client has left")),
-    error: (device, doing, error) =>
-      write(
-        device,
-        `${style.red(`The device failed at ${doing}:`)} ${failureLines(error, true).join("\n")}`,
-      ),
+    error(device, doing, error) {
+      if (isRefusal(error)) return write(device, style.yellow(printable(error.message)));
+      const title = style.red(`The device failed at ${doing}:`);
+      write(device, `${title} ${failureLines(error, true).join("\n")}`);
+    },
     fault(device, { command, fault, count }) {
       if (verbose) write(device, style.yellow(faultLine(command, fault, count)));
     },
     log: (device, line) => write(device, printable(line)),
   };
+}
+
+/** A state that is cut off, damaged or of another device is the client's affair: nothing of the device has failed. */
+function isRefusal(error: unknown): error is RefusedState {
+  return error instanceof RefusedState && error.cause instanceof DeviceError;
 }
 
 function place({ socket, fd }: ServedJson): string {

@@ -99,6 +99,7 @@ export class ServerConnection {
   readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
   readonly #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running = new Set<Promise<void>>(); // device hooks that take their time
+  #refused: RefusedState | undefined; // the last that was told of
   #session: Session | undefined; // once the client has sent its VERSION
   #twin: VfioProxy | undefined; // for the server's own commands, if the client wants that
 
@@ -187,10 +188,10 @@ export class ServerConnection {
 
   #refuse(request: IncomingRequest, error: unknown): void {
     if (!request.isAnswered) request.fail(errnoOf(error));
-    // Why a state was refused no errno tells.
-    if (!isExpected(error) || error instanceof RefusedState) {
-      this.#options.onError(error, commandName(request.command));
-    }
+    // Why a state was refused no errno tells; it is told once, though all that follows is refused, too.
+    const isTold = error instanceof RefusedState ? error !== this.#refused : !isExpected(error);
+    if (error instanceof RefusedState) this.#refused = error;
+    if (isTold) this.#options.onError(error, commandName(request.command));
     // The first VERSION decides: without one there is nothing to talk about.
     if (this.#session === undefined) {
       this.#proxy.close(error instanceof Error ? error : new Error(String(error)));

@@ -1,7 +1,14 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { connect } from "../../lib/client.ts";
+import { RemoteError } from "../../lib/errors.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { startServe } from "../_demo_process.ts";
 import { RawPeer } from "../_raw_peer.ts";
@@ -401,3 +408,31 @@ async function connectWhenThere(path: string): Promise<UnixSocket> {
   }
   throw new Error("Nobody listens");
 }
+
+Deno.test("serve tells in a line of a state that the device does not take", async () => {
+  const reason = "The state that the client restores was refused, and the device is as it was: " +
+    "Cannot restore a state: it is no state of a device of vfu";
+  for (const json of [[], ["--json"]]) {
+    await using served = await startServe("demo", ...json);
+    {
+      using device = await connect(served.path);
+      const writer = device.migration.restore().getWriter();
+      writer.closed.catch(() => {});
+      await writer.write(new Uint8Array(64));
+      await assertRejects(() => writer.close(), RemoteError);
+    }
+    await served.stop();
+    assertEquals(await served.ended, 0);
+    const lines = (json.length > 0 ? served.stdout() : served.stderr()).trimEnd().split("\n");
+    const said = lines.filter((line) => line.includes("refused"));
+    assertEquals(
+      said,
+      [
+        json.length > 0
+          ? JSON.stringify({ event: "refused", device: "demo", message: reason })
+          : reason,
+      ],
+    );
+    assertEquals(lines.filter((line) => /^ +at /.test(line)), []);
+  }
+});
