@@ -50,7 +50,9 @@ export const cap: CapabilityMakers = {
         config.set32(at + 4, 0, 0xffff_fffc);
         if (is64Bit) config.set32(at + 8, 0, 0xffff_ffff);
         config.set16(at + data, 0, 0xffff);
-        if (masking) config.set32(at + data + 4, 0, 2 ** vectors - 1);
+        if (!masking) return;
+        config.set32(at + data + 4, 0, 2 ** vectors - 1);
+        for (let i = 0; i < 4; i++) config.change(at + data + 8 + i, 0xff); // pending
       }),
       msi: { vectors, is64Bit, masking },
     };

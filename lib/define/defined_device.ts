@@ -166,6 +166,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
         ...this.#regions.flatMap(({ contents }) => contents ?? []),
         ...(state?.bytes ?? []),
       ],
+      mayBeConfig: (bytes) => this.#built.config.mayBecome(bytes),
       state,
       stop: () => {
         this.#timers.stop();

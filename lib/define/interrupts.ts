@@ -82,6 +82,7 @@ export class DeviceInterrupts implements Interrupts {
       this.#keepers.set(PciIrq.MSIX, msixKeeper(config, table, placeOf.get(msix)!));
     }
     const pin = IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED;
+    if (interruptPin) config.change(HEADER.STATUS, STATUS.INTERRUPT);
     this.served = [
       { flags: interruptPin ? pin : IrqFlags.EVENTFD, count: interruptPin ? 1 : 0 },
       { flags: IrqFlags.EVENTFD, count: msi?.msi?.vectors ?? 0 },

@@ -36,8 +36,10 @@ export interface StateHooks {
 export interface StateParts {
   /** Of which device it is. */
   readonly identity: StateIdentity;
-  /** Bytes that migrate, each in a section of its own. */
+  /** Bytes that migrate, each in a section of its own: first configuration space. */
   readonly contents: readonly Uint8Array[];
+  /** Whether a configuration space can be that of this device. */
+  readonly mayBeConfig: (bytes: Uint8Array) => boolean;
   /** What else there is. */
   readonly state: StateHooks | undefined;
   /** The device is to stand still. */
@@ -112,6 +114,12 @@ export class DeviceMigration implements ServedMigration {
       plain = decodePlain(reader.section(PLAIN));
     } catch {
       throw new DeviceError(EINVAL, "Cannot restore a state: it is not one that was saved");
+    }
+    if (!this.#parts.mayBeConfig(reader.section(FIRST_BYTES))) {
+      throw new DeviceError(
+        EINVAL,
+        "Cannot restore a state: what is read-only in its configuration space is another device's",
+      );
     }
     const old = this.#save();
     const exchange = () => {

@@ -60,6 +60,7 @@ export class ConfigRegion implements ServedRegion {
   readonly #view: DataView<ArrayBuffer>;
   readonly #writable: Uint8Array;
   readonly #clearable: Uint8Array;
+  readonly #changing: Uint8Array; // bits that the device itself changes
   readonly #initial: Uint8Array;
   readonly #watchers: Watcher[] = [];
   #lastCapability = 0;
@@ -75,6 +76,7 @@ export class ConfigRegion implements ServedRegion {
     this.#view = new DataView(this.bytes.buffer);
     this.#writable = new Uint8Array(size);
     this.#clearable = new Uint8Array(size);
+    this.#changing = new Uint8Array(size);
     this.#initial = new Uint8Array(size);
   }
 
@@ -106,6 +108,19 @@ export class ConfigRegion implements ServedRegion {
   /** Lets a client write bits of a byte that are declared already. */
   allow(at: number, writable: number): void {
     this.#writable[at]! |= writable;
+  }
+
+  /** Says which bits of a byte the device itself changes, as a pending bit: they are state, though no client writes them. */
+  change(at: number, bits: number): void {
+    this.#changing[at]! |= bits;
+  }
+
+  /** Whether this could be the space at another time: the bits that never change are what they were declared with. */
+  mayBecome(bytes: Uint8Array): boolean {
+    return bytes.length === this.size && bytes.every((byte, at) => {
+      const changes = this.#writable[at]! | this.#clearable[at]! | this.#changing[at]!;
+      return ((byte ^ this.#initial[at]!) & ~changes) === 0;
+    });
   }
 
   /**

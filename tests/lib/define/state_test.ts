@@ -221,3 +221,37 @@ testFds("a state that is a promise is told to be one, and is not saved", async (
   await new Promise((resolve) => setTimeout(resolve, 1)); // and it ends nothing
   served.close!();
 });
+
+testFds("a state of a device whose configuration space is another is refused", async () => {
+  const make = (marks: number[], masking = true) =>
+    defineDevice({
+      name: "like",
+      pci: {
+        vendor: 1,
+        device: 1,
+        interruptPin: "A",
+        interruptMasking: "device",
+        capabilities: [cap.vendor(marks), cap.msi({ masking })],
+      },
+      create: ({ irq }) => ({
+        regions: {},
+        connected() {
+          irq.intx.set(true);
+          irq.msi(0).raise();
+        },
+      }),
+    }).create();
+  await using from = await serveDefined(make([1, 2]));
+  const msi = (await from.device.pci.capability("CAP_MSI"))!;
+  const config = from.device.region("config");
+  await config.write32Async(msi + 16, 1); // masked
+  await config.write16Async(msi + 2, 1);
+  await using again = await serveDefined(make([1, 2]));
+  await using other = await serveDefined(make([1, 3]));
+  const chunks = await save(from);
+  await restore(again, chunks);
+  assertEquals(await again.device.region("config").read32Async(msi + 16), 1);
+  assertEquals(await again.device.region("config").read16Async(6), 0x18);
+  await assertRejects(() => restore(other, chunks), RemoteError, "EINVAL");
+  assertEquals(await other.device.region("config").read32Async(msi + 16), 0);
+});
