@@ -193,8 +193,8 @@ export class Migration {
 
   /**
    * Takes the state of a device of the same kind, as `save` gives it. Nothing happens before something is written. The device stops then;
-   * it takes the state on, and is set as `after` says, when the stream is closed. If it refuses, or the stream is aborted, it has the state
-   * that it had (a server of another make may see to that or not), and does again what it did before.
+   * it takes the state on, and is set as `after` says, when the stream is closed. If it refuses, or the stream is aborted before that, it has
+   * the state that it had (a server of another make may see to that or not), and does again what it did before.
    *
    * What the stream fails with: as with `save`; `RemoteError` also if the device refuses the state.
    */

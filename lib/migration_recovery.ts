@@ -16,6 +16,7 @@ export class Recovery {
   readonly #signal: AbortSignal | undefined; // of the caller
   readonly #own = new AbortController(); // of everything that is under way
   #before: AfterMigration | undefined; // to be set again, if there is something to take back
+  #spoil: (() => Promise<unknown>) | undefined;
   #recovering: Promise<Error | undefined> | undefined;
   #unwatch: (() => void) | undefined;
 
@@ -30,9 +31,14 @@ export class Recovery {
     return { signal: this.#own.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
   }
 
-  /** From here on the device is to be set back to this. */
-  begin(before: AfterMigration): void {
+  /**
+   * From here on the device is to be set back to this.
+   *
+   * @param spoil makes what the device has been given useless first, for what leads back would have it take that on; it may be refused
+   */
+  begin(before: AfterMigration, spoil?: () => Promise<unknown>): void {
     this.#before = before;
+    this.#spoil = spoil;
   }
 
   /** All is well: nothing is to be taken back any more. */
@@ -85,6 +91,7 @@ export class Recovery {
     this.#own.abort(); // what else is under way
     if (before === undefined || this.#proxy.state !== "CONNECTED") return undefined;
     try {
+      await this.#spoil?.().catch(ignoreRefusal);
       await this.#setOrLeave(before);
     } catch (cause) {
       return new Error(
@@ -103,6 +110,10 @@ export class Recovery {
       await this.#migration.setState(before);
     }
   }
+}
+
+function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof RemoteError)) throw error;
 }
 
 /** An error, and what came on top of it. */

@@ -87,7 +87,7 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
     }
     const before: AfterMigration = state === "RUNNING" ? "RUNNING" : "STOP";
     if (state === "RESUMING") await this.#leave(); // what one has left who was here before
-    this.#recovery.begin(before);
+    this.#recovery.begin(before, () => this.#spoil());
     await this.#migration.setState("RESUMING", wait);
   }
 
@@ -113,6 +113,17 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
     });
     write.catch(() => {}); // looked at when it is its turn, if ever
     this.#writes.push(write);
+  }
+
+  /** All of the state may have come, and the device would take it on: a byte too many makes it one that it refuses. */
+  async #spoil(): Promise<void> {
+    if (this.#bytes === 0) return;
+    const head = MigDataReplyLayout.encode({ argsz: HEAD_SIZE + 1, size: 1 });
+    await this.#proxy.request(Command.MIG_DATA_WRITE, head, {
+      ...(this.#options.timeoutMs !== undefined && { timeoutMs: this.#options.timeoutMs }),
+      data: new Uint8Array(1),
+      doing: "have the device refuse the state that was not to be restored",
+    });
   }
 
   /** Waits for the earliest write in flight. */

@@ -255,3 +255,25 @@ testFds("a state of a device whose configuration space is another is refused", a
   await assertRejects(() => restore(other, chunks), RemoteError, "EINVAL");
   assertEquals(await other.device.region("config").read32Async(msi + 16), 0);
 });
+
+testFds("restore() that is aborted when all has come leaves the device its state", async () => {
+  const [one, other] = [makeDevice(), makeDevice()];
+  await using from = await serveDefined(one.served);
+  await using to = await serveDefined(other.served);
+  await fill(one, from);
+  const before = await stateOf(other, to);
+  const chunks = await save(from);
+  for (const bySignal of [false, true]) {
+    const off = new AbortController();
+    const writer = to.device.migration.restore({ signal: off.signal }).getWriter();
+    writer.closed.catch(() => {});
+    for (const chunk of chunks) await writer.write(chunk);
+    if (bySignal) off.abort(new Error("called off"));
+    else await writer.abort(new Error("called off"));
+    await assertRejects(() => writer.close());
+    while (await to.device.migration.state() !== "RUNNING");
+    assertEquals(await stateOf(other, to), before);
+  }
+  await restore(to, chunks);
+  assertEquals(other.hidden.queue, [5n, 6n]);
+});
