@@ -49,6 +49,12 @@ export const DMA_TURN = 256;
 export const MAX_PLAIN_STATE = 16 << 20;
 
 /**
+ * What a defined device is to do in the background once it goes on. A client may write registers while the device stands still to be saved
+ * or restored, and each write may begin something; no device has that much to do at once.
+ */
+export const MAX_HELD_TASKS = 1024;
+
+/**
  * Data of one REGION_WRITE. libvfio-user reads the body of a message with a single recv, which is whole up to this
  * size; 40 KiB fail now and then.
  */

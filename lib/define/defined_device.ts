@@ -115,6 +115,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   #reset(): void | Promise<void> {
     this.#dma.isCancelled = false;
     this.#timers.clear(); // what ran in the background may have set some
+    this.#tasks.held()(); // of a device that stands still: what a client began meanwhile
     this.#built.config.reset();
     for (const each of this.#regions) each.reset?.();
     this.#irq.reset();
@@ -168,6 +169,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       ],
       mayBeConfig: (bytes) => this.#built.config.mayBecome(bytes),
       state,
+      heldTasks: () => this.#tasks.held(),
       stop: () => {
         this.#timers.stop();
         return this.#tasks.stop();

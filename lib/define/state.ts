@@ -42,6 +42,8 @@ export interface StateParts {
   readonly mayBeConfig: (bytes: Uint8Array) => boolean;
   /** What else there is. */
   readonly state: StateHooks | undefined;
+  /** What the device is to do when it goes on; calling what this gives drops that. */
+  heldTasks(): () => void;
   /** The device is to stand still. */
   stop(): Promise<void>;
   /** It goes on. */
@@ -125,9 +127,11 @@ export class DeviceMigration implements ServedMigration {
     const exchange = () => {
       for (const [i, bytes] of contents.entries()) swap(bytes, reader.section(FIRST_BYTES + i));
     };
+    const dropHeld = this.#parts.heldTasks(); // what was begun with the state that goes
     exchange();
     try {
       await state?.restore(plain);
+      dropHeld();
     } catch (error) {
       exchange();
       await state?.restore(old);

@@ -4,13 +4,23 @@
  * @module
  */
 
+import { EAGAIN } from "../../ffi/errno.ts";
 import { ConnectionError } from "../errors.ts";
-import type { ErrorReport } from "../server/device.ts";
+import { MAX_HELD_TASKS } from "../limits.ts";
+import { DeviceError, type ErrorReport } from "../server/device.ts";
+
+/** What is to be done when the device goes on. */
+interface HeldTask {
+  /** Begins it. */
+  readonly begin: () => void;
+  /** It is not wanted any more. */
+  readonly drop: () => void;
+}
 
 /** Work of a device in the background. */
 export class DeviceTasks {
   readonly #running = new Set<Promise<void>>();
-  readonly #held: (() => void)[] = [];
+  readonly #held = new Set<HeldTask>();
   #isStopped = false;
   #isClosed = false;
   #report: ErrorReport | undefined;
@@ -25,12 +35,11 @@ export class DeviceTasks {
    * is reported, except that the client is gone.
    *
    * @returns settled when it is done, never rejected; undefined if it is done already
+   * @throws {DeviceError} EAGAIN if too much waits already
    */
   run(doing: string, task: () => void | Promise<void>): Promise<void> | undefined {
     if (this.#isClosed) return undefined;
-    if (this.#isStopped) {
-      return new Promise((resolve) => this.#held.push(() => resolve(this.run(doing, task))));
-    }
+    if (this.#isStopped) return this.#hold(doing, task);
     try {
       const result = task();
       if (!(result instanceof Promise)) return undefined;
@@ -41,6 +50,26 @@ export class DeviceTasks {
     } catch (error) {
       this.#tell(error, doing);
     }
+  }
+
+  #hold(doing: string, task: () => void | Promise<void>): Promise<void> {
+    if (this.#held.size >= MAX_HELD_TASKS) {
+      throw new DeviceError(
+        EAGAIN,
+        `Cannot begin a ${doing}: ${MAX_HELD_TASKS} wait for the device to go on already`,
+      );
+    }
+    return new Promise((resolve) =>
+      this.#held.add({ begin: () => resolve(this.run(doing, task)), drop: resolve })
+    );
+  }
+
+  /** What waits now. Calling what this gives drops it, but not what has come since. */
+  held(): () => void {
+    const held = [...this.#held];
+    return () => {
+      for (const each of held) if (this.#held.delete(each)) each.drop();
+    };
   }
 
   /** Settled when nothing runs any more; undefined if nothing does. */
@@ -61,7 +90,9 @@ export class DeviceTasks {
   /** Begins what was to be done meanwhile. */
   start(): void {
     this.#isStopped = false;
-    for (const each of this.#held.splice(0)) each();
+    const held = [...this.#held];
+    this.#held.clear();
+    for (const { begin } of held) begin();
   }
 
   /** Nothing begins any more. */

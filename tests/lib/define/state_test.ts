@@ -277,3 +277,49 @@ testFds("restore() that is aborted when all has come leaves the device its state
   await restore(to, chunks);
   assertEquals(other.hidden.queue, [5n, 6n]);
 });
+
+testFds(
+  "what a client begins while a device is restored ends with the state that goes",
+  async () => {
+    const done: string[] = [];
+    const make = () => {
+      const bar0 = registers({ registers: [{ name: "GO", offset: 0, width: 4 }] });
+      return defineDevice({
+        name: "busy",
+        pci: { vendor: 1, device: 1 },
+        create({ run }) {
+          bar0.on({ GO: { write: (value) => run(async () => void done.push(`write ${value}`)) } });
+          return {
+            regions: { bar0 },
+            state: { save: () => null, restore: () => run(async () => void done.push("restore")) },
+          };
+        },
+      }).create();
+    };
+    await using from = await serveDefined(make());
+    await using to = await serveDefined(make());
+    const chunks = await save(from);
+    const { migration } = to.device;
+    const bar0 = to.device.region("bar0");
+    const writer = migration.restore().getWriter();
+    for (const chunk of chunks) await writer.write(chunk);
+    await bar0.write32Async(0, 1);
+    await writer.close();
+    await until(() => done.length > 0, "what the restored state has to do");
+    assertEquals(done.splice(0), ["restore"]);
+
+    await migration.setState("RESUMING");
+    await bar0.write32Async(0, 2);
+    await to.device.reset();
+    assertEquals(await migration.state(), "RUNNING");
+    assertEquals(done.splice(0), []);
+
+    await migration.setState("RESUMING");
+    for (let i = 0; i < 1024; i++) await bar0.write32Async(0, 3);
+    const refused = await assertRejects(() => bar0.write32Async(0, 4), RemoteError);
+    assertEquals(refused.code, "EAGAIN");
+    await migration.setState("RUNNING");
+    await until(() => done.length === 1024, "what was to be done");
+    assertEquals(done.at(-1), "write 3");
+  },
+);
