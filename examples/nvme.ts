@@ -176,6 +176,7 @@ export default defineDevice({
           const state = saved as Record<"submission" | "completion", unknown>;
           submission.restore(state.submission);
           completion.restore(state.completion);
+          timers.clear();
           if (regs.CSTS.RDY === 1 && isMapped) timers.every(1, ring);
         },
       },

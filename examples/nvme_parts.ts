@@ -124,6 +124,7 @@ async function pieces(
   let next = command.getBigUint64(32, true);
   if (length > 0 && length <= PAGE) add(next);
   while (length > 0) {
+    if (next % 8n !== 0n) throw new Failed(Status.PRP_OFFSET);
     const needed = Math.ceil(length / PAGE);
     const room = (PAGE - Number(next % BigInt(PAGE))) >> 3;
     const bytes = await dma.read(next, 8 * Math.min(needed, room));

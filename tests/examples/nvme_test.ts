@@ -225,6 +225,7 @@ testFds("nvme.ts refuses what it can't do, each with its status, and goes on", a
     [{ opcode: 2, namespace: 1, prp1: BASE, cdw11: 0xffff_ffff }, 0x4080],
     [{ opcode: 2, namespace: 1, prp1: BASE, cdw12: 0x1ff }, 0x4002],
     [{ opcode: 2, namespace: 1, prp1: BASE + 0x100, prp2: BASE + 1, cdw12: 7 }, 0x4013],
+    [{ opcode: 2, namespace: 1, prp1: BASE, prp2: BASE + 0x5ffc, cdw12: 31 }, 0x4013], // a list
   ];
   for (const [command, status] of io) {
     assertEquals((await driver.run(1, command)).status, status, JSON.stringify(command));
