@@ -149,11 +149,10 @@ export class DeviceInterrupts implements Interrupts {
 
   /** Fires a vector, if it may. */
   raise(index: number, vector: number): boolean {
-    if (this.#irqs === undefined) return false;
     const keeper = this.#keeper(index);
     const gate = keeper.gate(vector);
-    if (gate === "open") return this.#irqs.raise(index, vector);
-    if (gate === "masked") keeper.setPending(vector, true);
+    if (gate === "open") return this.#irqs?.raise(index, vector) ?? false;
+    if (gate === "masked") keeper.setPending(vector, true); // for the next client, if there is none now
     return gate === "masked";
   }
 

@@ -1,11 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { cap, defineDevice, type Interrupts } from "../../../mod.ts";
+import { cap, connect, defineDevice, type Interrupts } from "../../../mod.ts";
 import { testFds } from "../../_fds.ts";
-import { serveDefined } from "./_served.ts";
+import { serveDefined, until } from "./_served.ts";
 
 /** A device with all interrupts, and the way to them. */
 async function serveAll(interruptMasking: "client" | "device") {
   let irq: Interrupts | undefined;
+  let clients = 0;
   const definition = defineDevice({
     name: "irqs",
     pci: {
@@ -20,11 +21,12 @@ async function serveAll(interruptMasking: "client" | "device") {
     },
     create(context) {
       irq = context.irq;
-      return { regions: {} };
+      return { regions: {}, connected: () => void clients++, disconnected: () => void clients-- };
     },
   });
   const pair = await serveDefined(definition.create());
-  return { ...pair, irq: irq!, config: pair.device.region("config") };
+  const hasLeft = () => clients === 0;
+  return { ...pair, irq: irq!, config: pair.device.region("config"), hasLeft };
 }
 
 const MSI = 0x40;
@@ -156,4 +158,21 @@ Deno.test("vectors that were not declared are refused", () => {
   assertThrows(() => irq!.msix(0), RangeError, "no vector 0 of MSI-X");
   assertThrows(() => irq!.intx.set(true), RangeError, "declare interruptPin");
   irq!.intx.set(false);
+});
+
+testFds("what is masked is pending while no client is there, and fires for the next", async () => {
+  await using pair = await serveAll("device");
+  const { device, irq, config } = pair;
+  await config.write16Async(MSIX + 2, 0xc000);
+  await device.region("bar4").write32Async(12, 0);
+  device.close();
+  await until(pair.hasLeft, "the end of the client");
+  assertEquals(irq.msix(0).raise(), true);
+  using next = await connect(pair.path);
+  for (const index of [4, 7]) await next.regionInfo(index);
+  const msix = await next.irqs("msix");
+  await msix.enable();
+  await next.region("config").write16Async(MSIX + 2, 0x8000);
+  await msix.waitAsync(0);
+  assertEquals(msix.total(0), 1n);
 });
