@@ -74,6 +74,8 @@ const SYMBOLS = {
   calloc: { parameters: ["usize", "usize"], result: "pointer" },
   // int clock_gettime(clockid_t clock, struct timespec *time)
   clock_gettime: { parameters: ["i32", "pointer"], result: "i32" },
+  // int memcmp(const void *s1, const void *s2, size_t n)
+  memcmp: { parameters: ["buffer", "buffer", "usize"], result: "i32" },
   // int memfd_create(const char *name, unsigned flags)
   memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
   // int ftruncate(int fd, off_t length)

@@ -14,6 +14,7 @@ import {
   StateWriter,
 } from "../server/state_stream.ts";
 import { decodePlain, encodePlain, type PlainData } from "./plain.ts";
+import { PreCopy } from "./pre_copy.ts";
 
 /** What of a device's state is in no register and no memory. */
 export interface StateHooks {
@@ -54,15 +55,29 @@ export interface StateParts {
 const PLAIN = 0;
 const FIRST_BYTES = 1;
 
+/** The least that is saved while the device works: less is as soon saved when it stands still. */
+const PRE_COPY_SIZE = 64 << 10;
+
 /** How bytes are exchanged: so much at a time. */
 const SWAP_SIZE = 64 << 10;
 
 /** The migration of a device. */
 export class DeviceMigration implements ServedMigration {
+  /** The memory that the device has, if it has so much that it is worth it. */
+  readonly preCopy?: () => Generator<Uint8Array, void>;
   readonly #parts: StateParts;
+  readonly #large: ReadonlyMap<number, Uint8Array>; // by section: what is saved while the device works
+  #preCopied: PreCopy | undefined;
 
   constructor(parts: StateParts) {
     this.#parts = parts;
+    const sections = parts.contents.map((bytes, i) => [FIRST_BYTES + i, bytes] as const);
+    this.#large = new Map(sections.filter(([, { length }]) => length >= PRE_COPY_SIZE));
+    if (this.#large.size === 0) return;
+    this.preCopy = () => {
+      this.#preCopied = new PreCopy(new StateWriter(parts.identity), this.#large);
+      return this.#preCopied.begin();
+    };
   }
 
   /** Settled when nothing of the device runs. */
@@ -75,10 +90,26 @@ export class DeviceMigration implements ServedMigration {
     this.#parts.start();
   }
 
-  /** All of the state. */
-  *stopCopy(): Generator<Uint8Array, void> {
-    const { identity, contents } = this.#parts;
-    const writer = new StateWriter(identity);
+  /** All of the state, or what `preCopy` has not told. */
+  stopCopy(continues: boolean): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+    if (continues && this.#preCopied !== undefined) return this.#goOn(this.#preCopied);
+    return this.#write(new StateWriter(this.#parts.identity), () => true);
+  }
+
+  /** What was kept is of no use any more. */
+  saveEnded(): void {
+    this.#preCopied = undefined;
+  }
+
+  async *#goOn(preCopied: PreCopy): AsyncGenerator<Uint8Array, void> {
+    yield* preCopied.rest();
+    yield* this.#write(preCopied.writer, (section) => !this.#large.has(section));
+  }
+
+  *#write(
+    writer: StateWriter,
+    isWanted: (section: number) => boolean,
+  ): Generator<Uint8Array, void> {
     const plain = encodePlain(this.#save());
     if (plain.length > MAX_PLAIN_STATE) {
       throw new RangeError(
@@ -86,7 +117,10 @@ export class DeviceMigration implements ServedMigration {
       );
     }
     yield* writer.write(PLAIN, plain);
-    for (const [i, bytes] of contents.entries()) yield* writer.write(FIRST_BYTES + i, bytes);
+    for (const [i, bytes] of this.#parts.contents.entries()) {
+      const section = FIRST_BYTES + i;
+      if (isWanted(section)) yield* writer.write(section, bytes);
+    }
     yield* writer.finish();
   }
 

@@ -5,6 +5,7 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
+import { changedPages } from "../server/changes.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import {
   DeviceError,
@@ -47,8 +48,6 @@ export interface DemoParts {
 const STATE_VERSION = 1;
 const Section = { CONFIG: 0, REGISTERS: 1, MEMORY: 2, MSIX: 3 } as const;
 const KEPT = 8;
-/** A part of memory that is saved again if it has changed since PRE_COPY. */
-const PAGE = 4096;
 
 const Flag = { BUSY: 1, DONE: 2 } as const;
 const Rest = layout("registers of the demo device", 48, {
@@ -99,14 +98,22 @@ export class DemoMigration implements ServedMigration {
   *stopCopy(continues: boolean): Generator<Uint8Array> {
     const { config, registers, memory, msix } = this.#parts;
     const preCopied = continues ? this.#preCopied : undefined;
-    this.#preCopied = undefined;
     const writer = preCopied?.writer ?? new StateWriter(this.#identity);
     if (preCopied === undefined) yield* writer.write(Section.MEMORY, memory.bytes);
-    else yield* writeChanges(writer, preCopied.memory, memory.bytes);
+    else {
+      for (const { offset, bytes } of changedPages(preCopied.memory, memory.bytes)) {
+        yield* writer.write(Section.MEMORY, bytes, offset);
+      }
+    }
     yield* writer.write(Section.CONFIG, config.bytes);
     yield* writer.write(Section.REGISTERS, encodeRegisters(registers.state));
     yield* writer.write(Section.MSIX, bytesOf(msix));
     yield* writer.finish();
+  }
+
+  /** Nothing is to be compared with any more. */
+  saveEnded(): void {
+    this.#preCopied = undefined;
   }
 
   /** A state will come. */
@@ -137,19 +144,6 @@ export class DemoMigration implements ServedMigration {
     msix.reset();
     msix.write(0, reader.section(Section.MSIX));
     registers.state = state;
-  }
-}
-
-/** The pages that are not what they were. */
-function* writeChanges(
-  writer: StateWriter,
-  before: Uint8Array,
-  now: Uint8Array,
-): Generator<Uint8Array> {
-  for (let at = 0; at < now.length; at += PAGE) {
-    const [old, page] = [before, now].map((bytes) => bytes.subarray(at, at + PAGE));
-    const isSame = page!.every((byte, i) => byte === old![i]);
-    if (!isSame) yield* writer.write(Section.MEMORY, page!, at);
   }
 }
 

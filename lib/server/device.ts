@@ -210,6 +210,8 @@ export interface ServedMigration {
    *   else all of it
    */
   stopCopy(continues: boolean): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** Saving has ended, to the end or early: nothing that was kept for it is of use any more. */
+  saveEnded?(): void;
   /** A state will come. */
   resume(): MigrationSink;
 }

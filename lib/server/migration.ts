@@ -188,7 +188,12 @@ export class MigrationMachine {
       await this.#orError(() => this.#hooks.stop?.());
       this.#state = STOP;
       this.#saved = undefined; // both for the case that the next fails
-      await preCopied.continueWith(() => this.#hooks.stopCopy(preCopied.wasAsked));
+      try {
+        await preCopied.continueWith(() => this.#hooks.stopCopy(preCopied.wasAsked));
+      } catch (error) {
+        this.#hooks.saveEnded?.();
+        throw error;
+      }
       this.#saved = preCopied;
     } else {
       this.#saved = new SavedStream(this.#hooks.stopCopy(false));
@@ -224,8 +229,10 @@ export class MigrationMachine {
   }
 
   async #endSaving(): Promise<void> {
-    await this.#saved?.close();
+    if (this.#saved === undefined) return;
+    await this.#saved.close();
     this.#saved = undefined;
+    this.#hooks.saveEnded?.();
   }
 
   /** A device that could neither stop nor start is in no state that is known. */

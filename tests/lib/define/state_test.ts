@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   cap,
   defineDevice,
@@ -323,3 +323,61 @@ testFds(
     assertEquals(done.at(-1), "write 3");
   },
 );
+
+testFds("what changes while a device is saved at work goes along", async () => {
+  const [one, other] = [makeDevice(), makeDevice()];
+  await using from = await serveDefined(one.served);
+  await using to = await serveDefined(other.served);
+  await fill(one, from);
+  const sizes = { PRE_COPY: 0, STOP_COPY: 0 };
+  let last = 0;
+  const stream = from.device.migration.save({
+    preCopy: true,
+    onProgress({ bytes, state }) {
+      sizes[state as keyof typeof sizes] += bytes - last;
+      last = bytes;
+      if (state !== "PRE_COPY") return;
+      one.bar2.bytes[bytes % SIZE]! ^= 0xff; // ahead of what was read, or behind it
+      one.bar2.bytes[0]! ^= 1;
+      one.disk[99_999]! = 0x5b;
+      one.bar0.regs.A.value++;
+    },
+  });
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) chunks.push(chunk.slice());
+  await restore(to, chunks);
+  assertEquals(await stateOf(other, to), await stateOf(one, from));
+  assertEquals([other.disk[99_999], other.disk[99_998]], [0x5b, 0x5a]);
+  assert(sizes.PRE_COPY > SIZE && sizes.STOP_COPY < 100_000, JSON.stringify(sizes));
+});
+
+testFds("a state is whole wherever the part that is saved at work ends", async () => {
+  const [one, other] = [makeDevice(), makeDevice()];
+  await using from = await serveDefined(one.served);
+  await using to = await serveDefined(other.served);
+  await fill(one, from);
+  const { migration } = one.served;
+  for (const count of [0, 1, 2, 3, 4]) {
+    const chunks: Uint8Array[] = [];
+    const begun = migration!.preCopy!() as Generator<Uint8Array>;
+    for (let i = 0; i < count; i++) {
+      const { done, value } = begun.next();
+      if (!done) chunks.push(value.slice());
+    }
+    begun.return(undefined);
+    one.bar2.bytes[count * 1000]! ^= 1;
+    for await (const chunk of migration!.stopCopy(count > 0)) chunks.push(chunk.slice());
+    migration!.saveEnded!();
+    await restore(to, chunks);
+    assertEquals(await stateOf(other, to), await stateOf(one, from));
+  }
+});
+
+Deno.test("a device with little memory has no PRE_COPY", () => {
+  const definition = defineDevice({
+    name: "small",
+    pci: { vendor: 1, device: 1 },
+    create: () => ({ regions: { bar0: registers({ registers: [] }) } }),
+  });
+  assertEquals(definition.create().migration?.preCopy, undefined);
+});
