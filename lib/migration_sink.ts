@@ -23,6 +23,7 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
   readonly #recovery: Recovery;
   readonly #writes: Promise<unknown>[] = []; // in flight, in their order
   #hasBegun = false;
+  #isRefused = false; // whether the device has seen all of it, and does not take it on
   #bytes = 0;
 
   constructor(
@@ -63,6 +64,7 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
       try {
         await this.#migration.setState(after, this.#recovery.wait(this.#options));
       } catch (error) {
+        this.#isRefused = error instanceof RemoteError;
         throw error instanceof RemoteError ? explain(error) : error;
       }
       this.#recovery.done();
@@ -117,7 +119,7 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
 
   /** All of the state may have come, and the device would take it on: a byte too many makes it one that it refuses. */
   async #spoil(): Promise<void> {
-    if (this.#bytes === 0) return;
+    if (this.#bytes === 0 || this.#isRefused) return;
     const head = MigDataReplyLayout.encode({ argsz: HEAD_SIZE + 1, size: 1 });
     await this.#proxy.request(Command.MIG_DATA_WRITE, head, {
       ...(this.#options.timeoutMs !== undefined && { timeoutMs: this.#options.timeoutMs }),

@@ -410,15 +410,20 @@ async function connectWhenThere(path: string): Promise<UnixSocket> {
 }
 
 Deno.test("serve tells in a line of a state that the device does not take", async () => {
-  const reason = "The state that the client restores was refused, and the device is as it was: " +
-    "Cannot restore a state: it is no state of a device of vfu";
-  for (const json of [[], ["--json"]]) {
+  const refused = "The state that the client restores was refused, and the device is as it was";
+  const cutOff = [
+    new Uint8Array(1),
+    "it ends after 0 frames, without its end: it is cut off",
+  ] as const;
+  const other = [new Uint8Array(64), "it is no state of a device of vfu"] as const;
+  for (const [json, [bytes, why]] of [[[], other], [["--json"], other], [[], cutOff]] as const) {
+    const reason = `${refused}: Cannot restore a state: ${why}`;
     await using served = await startServe("demo", ...json);
     {
       using device = await connect(served.path);
       const writer = device.migration.restore().getWriter();
       writer.closed.catch(() => {});
-      await writer.write(new Uint8Array(64));
+      await writer.write(bytes);
       await assertRejects(() => writer.close(), RemoteError);
     }
     await served.stop();
