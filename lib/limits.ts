@@ -78,6 +78,8 @@ export const MAX_QUEUED_BYTES = 64 << 20;
 export const MAX_DRAIN_MS = 2000;
 /** How long a server that is closed waits for a hook that is under way, before it closes the device under it. */
 export const CLOSE_GRACE_MS = 2000;
+/** How long a hook may run on when its client is gone before somebody is told that it keeps all others waiting. */
+export const HOOK_PATIENCE_MS = 2000;
 /** Late replies that are still expected after their request timed out; beyond it the peer is taken for dead. */
 export const MAX_ABANDONED = 4096;
 

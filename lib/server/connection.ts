@@ -18,6 +18,7 @@ import {
   DEFAULT_PGSIZES,
   DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
+  HOOK_PATIENCE_MS,
   MAX_MSG_FDS,
   MESSAGE_OVERHEAD,
   MIN_LOGGING_PAGE_SIZE,
@@ -99,6 +100,8 @@ export class ServerConnection {
   readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
   readonly #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running = new Set<Promise<void>>(); // device hooks that take their time
+  #isClosing = false; // whether the server wants its end
+  #stuck: ReturnType<typeof setTimeout> | undefined; // while the client is gone, and a hook is not done
   #refused: RefusedState | undefined; // the last that was told of
   #session: Session | undefined; // once the client has sent its VERSION
   #twin: VfioProxy | undefined; // for the server's own commands, if the client wants that
@@ -121,7 +124,7 @@ export class ServerConnection {
     const faulty = {
       serve: (request: IncomingRequest) => this.#handle(request),
       refuse: (request: IncomingRequest, error: Error) => this.#refuse(request, error),
-      close: () => this.close(),
+      close: () => this.#proxy.close(),
       signal: ended.signal,
     };
     this.#proxy = new VfioProxy(socket, {
@@ -136,15 +139,34 @@ export class ServerConnection {
         this.#release(cause);
         // The next client does not get a device that is still busy with this one's request.
         if (this.#running.size === 0) options.onClose(cause);
-        else Promise.all(this.#running).then(() => options.onClose(cause));
+        else this.#afterHooks(() => options.onClose(cause));
       },
     });
     this.#proxy.serving = true;
   }
 
-  /** Ends the connection. */
+  /** Ends the connection. The server that does it sees itself how long hooks take. */
   close(): void {
+    this.#isClosing = true;
+    clearTimeout(this.#stuck);
     this.#proxy.close();
+  }
+
+  /** When the hooks have ended that the client has called. If that takes long it is told: nobody else is served meanwhile. */
+  #afterHooks(act: () => void): void {
+    const tell = () =>
+      this.#options.onError(
+        new Error(
+          `A hook that the client has called still runs, ${HOOK_PATIENCE_MS} ms after it left: ` +
+            "no other client is served before it ends",
+        ),
+        "disconnect",
+      );
+    if (!this.#isClosing) this.#stuck = setTimeout(tell, HOOK_PATIENCE_MS);
+    Promise.all(this.#running).then(() => {
+      clearTimeout(this.#stuck);
+      act();
+    });
   }
 
   #handle(request: IncomingRequest): void | Promise<void> {

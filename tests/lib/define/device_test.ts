@@ -204,6 +204,27 @@ testFds("a slow hook keeps nobody waiting but its own client", async () => {
   assertEquals(await reading, 1);
 });
 
+testFds(
+  "a hook that does not end when its client is gone is told of, and the next waits for it",
+  async () => {
+    const { served, bar0 } = makeDevice();
+    const gate = Promise.withResolvers<void>();
+    bar0.on({ CTRL: { read: () => gate.promise.then(() => 1) } });
+    await using pair = await serveDefined(served);
+    const { device, errors, path } = pair;
+    const reading = assertRejects(() => device.region("bar0").read32Async(0, { timeoutMs: 50 }));
+    await reading;
+    device.close();
+    const next = connect(path, { timeoutMs: 30_000 });
+    await until(() => errors.length === 1, "what is told");
+    assertEquals(errors[0]![1], "disconnect");
+    assert((errors[0]![0] as Error).message.includes("no other client is served before it ends"));
+    gate.resolve();
+    using other = await next;
+    assertEquals(other.state, "CONNECTED");
+  },
+);
+
 testFds("DMA needs a client, and bus master enable", async () => {
   const { served, bar0, context: { dma } } = makeDevice();
   await assertRejects(() => dma.read(0n, 1), DeviceError, "no client is connected");
