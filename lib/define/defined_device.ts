@@ -16,7 +16,7 @@ import { DeviceInterrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
-import type { DeviceRegion } from "./region.ts";
+import { type DeviceRegion, resetAll } from "./region.ts";
 import { DeviceMigration } from "./state.ts";
 import { DeviceTasks } from "./tasks.ts";
 import { Timers } from "./timers.ts";
@@ -117,9 +117,9 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#timers.clear(); // what ran in the background may have set some
     this.#tasks.held()(); // of a device that stands still: what a client began meanwhile
     this.#built.config.reset();
-    for (const each of this.#regions) each.reset?.();
+    const late = resetAll(this.#regions);
     this.#irq.reset();
-    return this.#parts.reset?.();
+    return late === undefined ? this.#parts.reset?.() : late.then(() => this.#parts.reset?.());
   }
 
   /** Ends timers, aborts the signal, frees the device's own and the memory. */

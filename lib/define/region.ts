@@ -22,10 +22,16 @@ export interface DeviceRegion extends ServedRegion {
   readonly bar: BarKind;
   /** Bytes in which all of its state is: they migrate. They are of the same lengths always. Undefined if nobody here knows its state. */
   readonly contents?: readonly Uint8Array[];
-  /** Puts back what a reset puts back. */
-  reset?(): void;
+  /** Puts back what a reset puts back. The reset waits for the promise, if there is one. */
+  reset?(): void | Promise<void>;
   /** Frees what it holds. */
   close?(): void;
+}
+
+/** Resets regions. The promise, if there is one, is settled when those have ended that take their time. */
+export function resetAll(regions: readonly DeviceRegion[]): void | Promise<void> {
+  const late = regions.map((each) => each.reset?.()).filter((each) => each instanceof Promise);
+  if (late.length > 0) return Promise.all(late).then(() => {});
 }
 
 /** The least that a BAR of memory can be. */

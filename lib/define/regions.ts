@@ -10,7 +10,7 @@ import type { ServedIoFd } from "../server/device.ts";
 import { MemoryRegion } from "../server/region.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
 import { hold } from "./made.ts";
-import { type BarKind, barKind, barSize, type DeviceRegion } from "./region.ts";
+import { type BarKind, barKind, barSize, type DeviceRegion, resetAll } from "./region.ts";
 
 const READ_WRITE = RegionFlags.READ | RegionFlags.WRITE;
 
@@ -129,7 +129,7 @@ export interface CallbackOptions extends BarKind {
   /** Parts that a client may access through file descriptors. */
   readonly ioFds?: readonly ServedIoFd[];
   /** Puts back what a reset puts back. */
-  readonly reset?: () => void;
+  readonly reset?: () => void | Promise<void>;
 }
 
 /**
@@ -238,7 +238,7 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
     ],
     read: (offset, into) => split(offset, into, (region, at, piece) => region.read(at, piece)),
     write: (offset, data) => split(offset, data, (region, at, piece) => region.write(at, piece)),
-    reset: () => all.forEach((each) => each.reset?.()),
+    reset: () => resetAll(all),
     close: () => all.forEach((each) => each.close?.()),
   };
 }

@@ -225,6 +225,31 @@ testFds(
   },
 );
 
+testFds("a reset waits for regions that take their time, and fails with them", async () => {
+  let act = () => Promise.resolve();
+  let hasEnded = false;
+  const definition = defineDevice({
+    name: "slow",
+    pci: { vendor: 1, device: 1, capabilities: [cap.msix({ vectors: 1, bar: 0 })] },
+    create: () => ({
+      regions: { bar0: callbacks({ size: 0x1000, reset: () => act() }) },
+      reset: () => void (hasEnded = true),
+    }),
+  });
+  await using pair = await serveDefined(definition.create());
+  const gate = Promise.withResolvers<void>();
+  act = () => gate.promise;
+  const resetting = pair.device.reset();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(hasEnded, false);
+  gate.resolve();
+  await resetting;
+  assertEquals(hasEnded, true);
+  act = () => Promise.reject(new Error("no"));
+  await assertRejects(() => pair.device.reset(), RemoteError, "EIO");
+  assertEquals(pair.errors.map(([, doing]) => doing), ["DEVICE_RESET"]);
+});
+
 testFds("DMA needs a client, and bus master enable", async () => {
   const { served, bar0, context: { dma } } = makeDevice();
   await assertRejects(() => dma.read(0n, 1), DeviceError, "no client is connected");
