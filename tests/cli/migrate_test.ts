@@ -222,7 +222,7 @@ Deno.test("a device that is no PCI device is saved and restored as well", async 
   device.regions[7] = undefined;
   using _server = Server.listen(path, device);
   await works(["migrate", "save", path, "-o", file]);
-  assertMatch((await migrate("show", file)).out, /^Device    no PCI device$/m);
+  assertMatch((await migrate("show", file)).out, /^Device {4}no PCI device$/m);
   await works(["migrate", "restore", path, file]);
   const elsewhere = await migrate("restore", demo.path, file);
   assertEquals(elsewhere.code, 1);

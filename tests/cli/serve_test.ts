@@ -438,6 +438,6 @@ Deno.test("serve tells in a line of a state that the device does not take", asyn
           : reason,
       ],
     );
-    assertEquals(lines.filter((line) => /^ +at /.test(line)), []);
+    assertEquals(lines.filter((line) => /^\s+at\s/.test(line)), []);
   }
 });

@@ -282,16 +282,17 @@ testFds(
   "what a client begins while a device is restored ends with the state that goes",
   async () => {
     const done: string[] = [];
+    const finish = (what: string) => Promise.resolve(void done.push(what));
     const make = () => {
       const bar0 = registers({ registers: [{ name: "GO", offset: 0, width: 4 }] });
       return defineDevice({
         name: "busy",
         pci: { vendor: 1, device: 1 },
         create({ run }) {
-          bar0.on({ GO: { write: (value) => run(async () => void done.push(`write ${value}`)) } });
+          bar0.on({ GO: { write: (value) => run(() => finish(`write ${value}`)) } });
           return {
             regions: { bar0 },
-            state: { save: () => null, restore: () => run(async () => void done.push("restore")) },
+            state: { save: () => null, restore: () => run(() => finish("restore")) },
           };
         },
       }).create();
