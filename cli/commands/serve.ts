@@ -18,6 +18,7 @@ import { loadDevice, type Loaded } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
 import { optionLines, optionsJson } from "../serve/options.ts";
 import { jsonReport, type Report, type ServedJson, textReport } from "../serve/report.ts";
+import { catchStrays } from "../serve/strays.ts";
 import { UsageError } from "../serve/usage.ts";
 import { traceTo } from "../trace.ts";
 
@@ -138,6 +139,11 @@ async function serveAll(
     unserved.delete(each.device);
     closed.push(server.closed);
   }
+  // Whose it is can't be told, if there are several.
+  const owner = made.length === 1 ? made[0]!.name : "one of them";
+  using _strays = catchStrays((error) =>
+    report.error(owner, "something that no hook waits for", error)
+  );
   using _listener = onAbort(context.signal, () => servers.dispose());
   if (context.signal.aborted) return;
   if (options.readyFd !== undefined) tellReady(options.readyFd);

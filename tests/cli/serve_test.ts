@@ -441,3 +441,31 @@ Deno.test("serve tells in a line of a state that the device does not take", asyn
     assertEquals(lines.filter((line) => /^\s+at\s/.test(line)), []);
   }
 });
+
+Deno.test("vfu serve tells of what a device throws where nobody waits for it, and serves on", async () => {
+  await using folder = temporaryFolder();
+  const module = `${folder.path}/stray.ts`;
+  await Deno.writeTextFile(
+    module,
+    PLAIN.replace(
+      'throw new Error("a bug of the device");',
+      'void Promise.reject(new Error("a promise")); setTimeout(() => { throw new Error("a timer"); });',
+    ),
+  );
+  await using served = await startServe(module);
+  for (let i = 0; i < 2; i++) {
+    using device = await connect(served.path, { timeoutMs: 20_000 });
+    await device.regionInfo(0);
+    await device.region(0).write32Async(0, 1);
+    for (let wait = 0; wait < 500 && !/a timer/.test(served.stderr()); wait++) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assertEquals(await device.region(0).read32Async(0), 0x07070707);
+  }
+  for (const what of ["a promise", "a timer"]) {
+    assertStringIncludes(
+      served.stderr(),
+      `The device failed at something that no hook waits for: ${what}\n`,
+    );
+  }
+});

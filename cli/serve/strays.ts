@@ -1,0 +1,29 @@
+/**
+ * Errors that nobody catches: of a device's promises that no hook returns, and of its timers.
+ *
+ * @module
+ */
+
+/**
+ * Has them told, where they would end the process and with it all devices, until it is disposed of.
+ *
+ * @param tell is given what was thrown
+ */
+export function catchStrays(tell: (error: unknown) => void): Disposable {
+  const onRejection = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    tell(event.reason);
+  };
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    tell(event.error);
+  };
+  globalThis.addEventListener("unhandledrejection", onRejection);
+  globalThis.addEventListener("error", onError);
+  return {
+    [Symbol.dispose]() {
+      globalThis.removeEventListener("unhandledrejection", onRejection);
+      globalThis.removeEventListener("error", onError);
+    },
+  };
+}
