@@ -59,6 +59,63 @@ testFds(
   },
 );
 
+const PATIENT_MS = 5;
+
+testFds(
+  "requestPatiently() gives a reply that is there at once, and an error reply as well",
+  async () => {
+    const [proxy, peer] = clientPair();
+    peer.send(replyTo(1, REGION_READ, bytes(9, 8)));
+    const reply = proxy.requestPatiently(REGION_READ, bytes(1), {}, PATIENT_MS);
+    assert(!(reply instanceof Promise), "it did not wait");
+    assertEquals(reply.payload.slice(), bytes(9, 8));
+    peer.fail({ messageId: 2, command: REGION_READ }, 22);
+    assertThrows(() => proxy.requestPatiently(REGION_READ, bytes(1), {}, PATIENT_MS), RemoteError);
+    assertEquals(proxy.pendingCount, 0);
+    await peer.expect(REGION_READ);
+    await peer.expect(REGION_READ);
+    proxy.close();
+    peer.close();
+  },
+);
+
+testFds("requestPatiently() waits without blocking for a reply that comes later", async () => {
+  const [proxy, peer] = clientPair();
+  const reply = proxy.requestPatiently(REGION_READ, bytes(1), {}, PATIENT_MS);
+  assert(reply instanceof Promise, "it did not block for good");
+  peer.reply(await peer.expect(REGION_READ), bytes(4, 5));
+  assertEquals((await reply).payload, bytes(4, 5));
+  assertEquals(proxy.pendingCount, 0);
+  proxy.close();
+  peer.close();
+});
+
+testFds(
+  "requestPatiently() ends once: by its timeout, its signal, or the end of the connection",
+  async () => {
+    const [proxy, peer] = clientPair();
+    const late = proxy.requestPatiently(DEVICE_RESET, bytes(), { timeoutMs: 30 }, PATIENT_MS);
+    await assertRejects(() => Promise.resolve(late), TimeoutError);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const aborted = proxy.requestPatiently(DEVICE_RESET, bytes(), { signal }, PATIENT_MS);
+    controller.abort(new Error("enough"));
+    await assertRejects(() => Promise.resolve(aborted), Error, "enough");
+    assertThrows(
+      () => proxy.requestPatiently(DEVICE_RESET, bytes(), { signal }, PATIENT_MS),
+      Error,
+      "enough",
+    );
+    // Replies that come after all are dropped, and the stream stays in step.
+    for (let i = 0; i < 2; i++) peer.reply(await peer.expect(DEVICE_RESET));
+    const lost = proxy.requestPatiently(DEVICE_RESET, bytes(), {}, PATIENT_MS);
+    await peer.expect(DEVICE_RESET);
+    peer.close();
+    await assertRejects(() => Promise.resolve(lost), ConnectionError);
+    proxy.close();
+  },
+);
+
 testFds("request() returns payloads that outlive the next receive", async () => {
   const [proxy, peer] = clientPair();
   const first = proxy.request(DEVICE_GET_INFO);

@@ -290,3 +290,21 @@ testFds("half a message on the twin holds up nothing", () =>
     twin.send(request.subarray(20));
     assertEquals(outcome(await twin.expect(DMA_READ)), "ok");
   }));
+
+testFds(
+  "requestPatiently() serves the twin socket's commands while it waits for its reply",
+  () =>
+    withTwin(async (hand) => {
+      const { device, peer, twin } = hand;
+      const map = await mapByHand(hand, { share: "message" });
+      map.bytes[3] = 7;
+      const payload = new Uint8Array(16);
+      const reply = device.proxy.requestPatiently(REGION_READ, payload, {}, 5);
+      assert(reply instanceof Promise, "it did not block for good");
+      twin.command(1, DMA_READ, head(3, 1));
+      const answer = await twin.expect(DMA_READ);
+      assertEquals([outcome(answer), answer.payload[16]], ["ok", 7]);
+      peer.reply(await peer.expect(REGION_READ), new Uint8Array([1]));
+      assertEquals((await reply).payload, new Uint8Array([1]));
+    }),
+);
