@@ -935,7 +935,8 @@ export class VfioProxy implements Disposable {
     const { twin } = this;
     const isNested = this.#handling || (twin !== undefined && twin.#handling);
     const isView = pending.settle === undefined && !isNested;
-    this.#complete(pending, isView ? message : message.own(), undefined);
+    if (!isView) pending.into === undefined ? message.own() : message.place(pending.into);
+    this.#complete(pending, message, undefined);
   }
 
   /** Whether a reply that nobody waits for is explained: its request timed out, or did not want one. */

@@ -10,6 +10,7 @@
 import { IoBuffer } from "../ffi/buffer.ts";
 import { EAGAIN, EINTR, SystemError } from "../ffi/errno.ts";
 import { closeAll, OwnedFd } from "../ffi/fd.ts";
+import { POLLOUT, PollSet } from "../ffi/event.ts";
 import type { UnixSocket } from "../ffi/socket.ts";
 import { ConnectionError, ProtocolError } from "./errors.ts";
 import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "./limits.ts";
@@ -30,6 +31,12 @@ const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;
 
 /** Data from this size on is sent from where it is; below, a copy costs less than taking its address. */
 const COPY_LIMIT = 8 << 10;
+
+/**
+ * How often the rest of large data waits for room, a tenth of a millisecond each time, before what is left of it is copied: a peer that
+ * reads has taken it by then, and one that does not costs its one wait.
+ */
+const PATIENT_SENDS = 16;
 
 /** What a chunk of the backlog costs beside its bytes, counted in as if it were bytes: so many small ones are bounded, too. */
 const CHUNK_OVERHEAD = 2 << 10;
@@ -71,12 +78,11 @@ export class Message {
   readonly error: number;
   #bytes: Uint8Array;
   #start: number;
-  readonly #end: number;
+  #end: number;
   #fds: readonly OwnedFd[];
   #receipt: Receipt | undefined;
   #isOwned = false;
-  /** Whether its data went where the request wanted them: then the payload is only what comes before them. */
-  readonly isPlaced: boolean;
+  #isPlaced: boolean;
 
   /**
    * A message in `bytes`: its header begins at `start`, its payload ends at `end`.
@@ -101,7 +107,12 @@ export class Message {
     this.#end = end;
     this.#fds = fds;
     this.#receipt = receipt;
-    this.isPlaced = isPlaced;
+    this.#isPlaced = isPlaced;
+  }
+
+  /** Whether its data went where the request wanted them: then the payload is only what comes before them. */
+  get isPlaced(): boolean {
+    return this.#isPlaced;
   }
 
   /** Whether it is a reply. Else it is a command: other types do not get this far. */
@@ -143,6 +154,19 @@ export class Message {
       this.#bytes = this.#receipt.copy;
       this.#receipt = undefined;
     }
+    return this;
+  }
+
+  /** As `own`, with the data at its end put where the request wants them, if there are so many. */
+  place(into: Uint8Array): this {
+    if (this.#isPlaced || this.payloadSize < into.length) return this.own();
+    const dataAt = this.#end - into.length;
+    into.set(this.#bytes.subarray(dataAt, this.#end));
+    this.#bytes = this.#bytes.slice(this.#start, dataAt);
+    this.#end = this.#bytes.length;
+    this.#start = 0;
+    this.#receipt = undefined;
+    this.#isPlaced = this.#isOwned = true;
     return this;
   }
 
@@ -232,6 +256,7 @@ export class MessageStream {
   readonly #batch = new IoBuffer(BATCH_SIZE);
   #batchEnd = 0;
   #backlog: Chunk[] = [];
+  #room: PollSet | undefined; // the socket, for writing
   #spareRest: IoBuffer | undefined; // of the backlog's last large chunk, to be filled again
   #backlogBytes = 0;
 
@@ -274,6 +299,7 @@ export class MessageStream {
       const { data, end } = placed;
       count = this.#socket.receive(data, end, data.length - end, timeoutMs);
       if (count > 0) placed.end += count;
+      this.#isDrained = placed.end === data.length;
     } else if (large !== undefined) {
       count = this.#socket.receive(
         large,
@@ -282,6 +308,7 @@ export class MessageStream {
         timeoutMs,
       );
       if (count > 0) this.#largeEnd += count;
+      this.#isDrained = this.#largeEnd === this.#largeSize;
     } else {
       this.#makeRoom();
       const room = RECEIVE_SIZE - this.#end;
@@ -296,7 +323,10 @@ export class MessageStream {
     throw count === 0 ? this.#endOfStream() : this.#lost("recvmsg", -count);
   }
 
-  /** Whether the last `receive` left nothing in the socket: there was room for more, and no descriptors ended it early. */
+  /**
+   * Whether the last `receive` probably left nothing in the socket: there was room for more, and no descriptors ended it early; or it
+   * brought the end of a large message, behind which there is rarely another one.
+   */
   get isDrained(): boolean {
     return this.#isDrained;
   }
@@ -583,9 +613,10 @@ export class MessageStream {
     if (this.#backlog.length === 0) {
       const tail = data.length > 0 ? asIoBuffer(data) : undefined;
       do sent = this.#socket.send(this.#batch, 0, batchSize, fds, tail); while (sent === -EINTR);
-      if (sent === batchSize + data.length) return;
       if (sent < 0 && sent !== -EAGAIN) throw this.#lost("sendmsg", -sent);
       sent = Math.max(sent, 0);
+      if (tail !== undefined && sent >= batchSize) sent += this.#sendRest(tail, sent - batchSize);
+      if (sent === batchSize + data.length) return;
     }
     const size = batchSize + data.length - sent;
     const rest = this.#restBuffer(size);
@@ -600,6 +631,26 @@ export class MessageStream {
         `The ${this.#peer} does not read: ${this.#backlogBytes} bytes wait to be sent, ${MAX_QUEUED_BYTES} is the limit`,
       );
     }
+  }
+
+  /** Sends large data from `start` on, from where they are, while the peer makes room at once. Gives how many bytes that were. */
+  #sendRest(data: IoBuffer, start: number): number {
+    let at = start;
+    for (let i = 0; i < PATIENT_SENDS && at < data.length && this.#hasRoomSoon(); i++) {
+      const count = this.#socket.send(data, at, data.length - at);
+      if (count >= 0) at += count;
+      else if (count !== -EAGAIN && count !== -EINTR) throw this.#lost("sendmsg", -count);
+    }
+    return at - start;
+  }
+
+  /** Waits for a moment, blocking, until the kernel takes more. */
+  #hasRoomSoon(): boolean {
+    if (this.#room === undefined) {
+      this.#room = new PollSet();
+      this.#room.add(this.#socket.fd, POLLOUT);
+    }
+    return this.#room.waitBriefly() > 0;
   }
 
   #restBuffer(size: number): IoBuffer {

@@ -50,12 +50,12 @@ export class DmaRequests {
 
   /** Fills `into` from `address` on. Aborted with the signal's reason. */
   read(address: bigint, into: Uint8Array, signal: AbortSignal): Promise<void> {
-    return this.#pipeline(Command.DMA_READ, address, into, signal);
+    return this.#access(Command.DMA_READ, address, into, signal);
   }
 
   /** Writes `data` from `address` on. Aborted with the signal's reason. */
   write(address: bigint, data: Uint8Array, signal: AbortSignal): Promise<void> {
-    return this.#pipeline(Command.DMA_WRITE, address, data, signal);
+    return this.#access(Command.DMA_WRITE, address, data, signal);
   }
 
   /** As `read`, blocking. */
@@ -66,6 +66,19 @@ export class DmaRequests {
   /** As `write`, blocking. */
   writeSync(address: bigint, data: Uint8Array, signal: AbortSignal): void {
     this.#oneByOne(Command.DMA_WRITE, address, data, signal);
+  }
+
+  /** One message if it can hold all, which is what most accesses are: what several cost is a good part of its time. */
+  #access(
+    command: Chunk["command"],
+    address: bigint,
+    bytes: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (bytes.length > this.#options.chunkSize) {
+      return this.#pipeline(command, address, bytes, signal);
+    }
+    return this.#transfer({ command, address, bytes }, signal);
   }
 
   /** Several messages at a time; each that is answered makes room for the next. None starts after one has failed. */

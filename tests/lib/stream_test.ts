@@ -1,9 +1,150 @@
-import { assert, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { IoBuffer } from "../../ffi/buffer.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../../lib/errors.ts";
 import { MessageStream } from "../../lib/stream.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { testFds } from "../_fds.ts";
+import { ReaderThread, sumOf } from "./_reader_thread.ts";
+
+await ReaderThread.warmUp();
+
+const HEADER = 16;
+const DATA = Uint8Array.from({ length: 1 << 20 }, (_, i) => i * 7 ^ i >> 8);
+
+/** A stream and the other end of its socket, which holds little. */
+function makeStream(): [MessageStream, UnixSocket] {
+  const [socket, peer] = UnixSocket.pair();
+  socket.setSendBuffer(32 << 10);
+  return [new MessageStream(socket, "client", { maxMessageSize: 2 << 20, maxFds: 1 }), peer];
+}
+
+/** Sends the rest until nothing is left, for ten seconds at most. */
+async function flushAll(stream: MessageStream): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!stream.flush()) {
+    assert(performance.now() < deadline, "the rest was not taken in 10 s");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+testFds("write() sends large data whole to a peer that reads meanwhile", async () => {
+  const [stream, peer] = makeStream();
+  using reader = await ReaderThread.start(peer, 8 * (HEADER + DATA.length));
+  let largest = 0;
+  for (let i = 0; i < 8; i++) {
+    stream.write(0, 0, 0, 0, undefined, DATA);
+    largest = Math.max(largest, stream.queuedBytes);
+    await flushAll(stream);
+  }
+  const header = new Uint8Array(HEADER);
+  new DataView(header.buffer).setUint32(4, HEADER + DATA.length, true);
+  let sum = 0;
+  for (let i = 0; i < 8; i++) {
+    const at = i * (HEADER + DATA.length);
+    sum += sumOf(header, at) + sumOf(DATA, at + HEADER);
+  }
+  assertEquals(await reader.came, { bytes: 8 * (HEADER + DATA.length), sum });
+  stream.close();
+});
+
+testFds("write() keeps what a peer does not take at once, and the caller's memory is free", () => {
+  const [stream, peer] = makeStream();
+  const data = DATA.slice();
+  stream.write(0, 0, 0, 0, undefined, data);
+  assert(stream.isBlocked && stream.queuedBytes > DATA.length / 2);
+  data.fill(0); // what is sent later is not this any more
+  const came = new IoBuffer(HEADER + DATA.length + 1);
+  let end = 0;
+  while (end < HEADER + DATA.length) {
+    const count = peer.receive(came, end, came.length - end);
+    assert(count > 0);
+    end += count;
+    stream.flush();
+  }
+  assertEquals(end, HEADER + DATA.length);
+  assertEquals(sumOf(came.bytes.subarray(HEADER, end)), sumOf(DATA));
+  assertEquals([stream.isBlocked, stream.queuedBytes], [false, 0]);
+  stream.close();
+  peer.close();
+});
+
+testFds("write() fails if the peer goes in the middle of large data", async () => {
+  for (const count of [1, 40_000, 700_000]) {
+    const [stream, peer] = makeStream();
+    using reader = await ReaderThread.start(peer, count);
+    const send = async () => {
+      stream.write(0, 0, 0, 0, undefined, DATA);
+      await flushAll(stream);
+    };
+    let failure: unknown;
+    await send().catch((error) => failure = error);
+    assert(failure instanceof ConnectionError, String(failure));
+    assert(failure.message.startsWith("Lost the connection to the client"), failure.message);
+    assertEquals((await reader.came).bytes, count);
+    stream.close();
+  }
+});
+
+testFds("a large message is received in pieces, each as it comes, with what follows it", () => {
+  const [socket, peer] = UnixSocket.pair();
+  peer.setSendBuffer(4 << 20);
+  const into = new Uint8Array(DATA.length);
+  const stream = new MessageStream(socket, "server", { maxMessageSize: 2 << 20, maxFds: 1 });
+  stream.destination = (messageId) => messageId === 3 ? into : undefined;
+  const message = new IoBuffer(2 * HEADER + DATA.length);
+  message.view.setUint16(0, 3, true);
+  message.view.setUint32(4, HEADER + DATA.length, true);
+  message.view.setUint32(8, 1, true);
+  message.bytes.set(DATA, HEADER);
+  message.view.setUint16(HEADER + DATA.length, 4, true); // and another one
+  message.view.setUint32(HEADER + DATA.length + 4, HEADER, true);
+  for (const cut of [HEADER, HEADER + 1, 65536, 65537, 300_000, HEADER + DATA.length - 1]) {
+    into.fill(0);
+    assertEquals(peer.send(message, 0, cut), cut);
+    const isThere = () => {
+      while (stream.receive()) {
+        const next = stream.next();
+        if (next !== undefined) return next;
+      }
+    };
+    assertEquals(isThere(), undefined);
+    assertEquals(peer.send(message, cut, message.length - cut), message.length - cut);
+    const first = isThere();
+    assertEquals([first?.messageId, first?.isPlaced, first?.payloadSize], [3, true, 0]);
+    assertEquals(sumOf(into), sumOf(DATA));
+    const second = stream.next() ?? isThere();
+    assertEquals([second?.messageId, second?.isPlaced, second?.payloadSize], [4, false, 0]);
+    assertEquals(stream.next(), undefined);
+  }
+  stream.close();
+  peer.close();
+});
+
+testFds("place() puts the data at the end of a message where they are wanted", () => {
+  const [socket, peer] = UnixSocket.pair();
+  const stream = new MessageStream(socket, "server", { maxMessageSize: 4096, maxFds: 1 });
+  const message = new IoBuffer(HEADER + 8);
+  message.bytes.set([9, 0, 11, 0, HEADER + 8, 0, 0, 0, 1], 0);
+  message.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], HEADER);
+  for (const size of [0, 3, 8, 9]) {
+    const into = new Uint8Array(size);
+    peer.send(message, 0, message.length);
+    assert(stream.receive());
+    const came = stream.next()!.place(into);
+    message.bytes.fill(0xff, HEADER);
+    peer.send(message, 0, message.length); // comes to where the first one was
+    assert(stream.receive());
+    stream.next();
+    message.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], HEADER);
+    const placed = size <= 8 ? size : 0;
+    assertEquals([came.isPlaced, came.isOwned, came.messageId], [size <= 8, true, 9]);
+    assertEquals(came.payload, Uint8Array.from({ length: 8 - placed }, (_, i) => i + 1));
+    assertEquals([...into.subarray(0, placed)], [1, 2, 3, 4, 5, 6, 7, 8].slice(8 - placed));
+  }
+  stream.close();
+  peer.close();
+});
 
 testFds(
   "what is queued for a peer that does not read is bounded, however little is queued at a time",
