@@ -41,6 +41,12 @@ export class ConnectedMemory implements DeviceDma {
     return this.#get("read").read(iova, length);
   }
 
+  /** As {@linkcode DeviceDma.readInto}. */
+  async readInto(iova: bigint, into: Uint8Array): Promise<void> {
+    if (++this.#count >= DMA_TURN) await this.#turn();
+    return this.#get("read").readInto(iova, into);
+  }
+
   /** As {@linkcode DeviceDma.write}. */
   async write(iova: bigint, data: Uint8Array): Promise<void> {
     if (++this.#count >= DMA_TURN) await this.#turn();

@@ -73,6 +73,11 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
     this.#memory.read(offset, into);
   }
 
+  /** The memory itself, for a long read. */
+  view(offset: number, length: number): Uint8Array {
+    return this.#memory.view(offset, length);
+  }
+
   /** A client writes. */
   write(offset: number, data: Uint8Array): void | Promise<void> {
     this.#memory.write(offset, data);

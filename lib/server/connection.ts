@@ -67,6 +67,9 @@ import { MigrationMachine, RefusedState } from "./migration.ts";
 /** Data of reads go through one buffer that is used again and again; so large it is at first. */
 const SCRATCH_SIZE = 64;
 
+/** From so many bytes on the data of a read are sent from where they are, if the region can tell: below, the copy costs less. */
+const VIEW_LIMIT = 8 << 10;
+
 /** What a connection tells its server. */
 export interface ConnectionOptions extends DmaOptions {
   /** Sees every message. */
@@ -111,7 +114,7 @@ export class ServerConnection {
     this.#device = device;
     this.#options = options;
     this.#migration = MigrationMachine.of(device);
-    if (this.#migration !== undefined) socket.setSendBuffer(SERVE_SEND_BUFFER);
+    socket.setSendBuffer(SERVE_SEND_BUFFER);
     // A client that says nothing keeps others waiting: it gets as long as a request does.
     const { handshakeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     this.#handshake = setTimeout(() => {
@@ -440,6 +443,10 @@ export class ServerConnection {
     const access = RegionReadRequest.decode(request.payload);
     const { count } = access;
     const region = this.#region(access.region, RegionFlags.READ, access.offset, count);
+    if (count >= VIEW_LIMIT && region?.view !== undefined) {
+      const view = region.view(Number(access.offset), count);
+      if (view?.length === count) return request.reply(this.#echo(request), view);
+    }
     if (count > this.#scratch.length) this.#scratch = new Uint8Array(count);
     const data = this.#scratch.subarray(0, count);
     data.fill(0); // a hook that fills less leaves no bytes of earlier answers

@@ -87,6 +87,14 @@ export interface ServedRegion {
    * @throws {DeviceError} to refuse
    */
   read(offset: number, into: Uint8Array): void | Promise<void>;
+  /**
+   * The bytes from `offset` on where they are, all of which are in the region: a long read is sent from there rather than copied by
+   * `read`. For memory, whose reading does nothing else.
+   *
+   * @returns exactly `length` bytes, of which nothing is held after the call; undefined to have `read` called instead
+   * @throws {DeviceError} to refuse
+   */
+  view?(offset: number, length: number): Uint8Array | undefined;
   /** Takes the bytes written from `offset` on, all of which are in the region. As `read`. `data` holds until the hook is done. */
   write(offset: number, data: Uint8Array): void | Promise<void>;
 }
@@ -114,6 +122,11 @@ export interface ServedIrq {
 export interface DeviceDma {
   /** Reads; the bytes are the caller's. */
   read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * As `read`, into memory that the device has: what reads much is spared new memory for each access, which costs more than the
+   * access. `into` is not to be touched until the promise is settled, and holds anything if that is rejected.
+   */
+  readInto(iova: bigint, into: Uint8Array): Promise<void>;
   /** Writes. `data` must stay as it is until the promise is settled. */
   write(iova: bigint, data: Uint8Array): Promise<void>;
   /** As `read`, blocking. */

@@ -163,11 +163,20 @@ export class ClientMemory implements DeviceDma {
   async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const pieces = this.#pieces("read", iova, length);
     const into = new Uint8Array(length);
-    const rest = pieces.filter((piece) => !copyOut(piece, into));
-    await Promise.all(
-      rest.map((each) => this.#requests.read(each.address, partOf(into, each), each.map.closed)),
-    );
+    await this.#readPieces(pieces, into);
     return into;
+  }
+
+  /** As {@linkcode DeviceDma.readInto}. */
+  async readInto(iova: bigint, into: Uint8Array): Promise<void> {
+    await this.#readPieces(this.#pieces("read", iova, into.length), into);
+  }
+
+  #readPieces(pieces: readonly Piece[], into: Uint8Array): Promise<unknown> | undefined {
+    return all(
+      pieces.filter((piece) => !copyOut(piece, into)),
+      (each) => this.#requests.read(each.address, partOf(into, each), each.map.closed),
+    );
   }
 
   /** As {@linkcode DeviceDma.write}. */
@@ -177,8 +186,9 @@ export class ClientMemory implements DeviceDma {
     this.#log?.mark(iova, data.length);
     if (rest.length === 0) return;
     try {
-      await Promise.all(
-        rest.map((each) => this.#requests.write(each.address, partOf(data, each), each.map.closed)),
+      await all(
+        rest,
+        (each) => this.#requests.write(each.address, partOf(data, each), each.map.closed),
       );
     } finally {
       // Again: it arrives at a time of the client's, who may have had a report since it was sent.
@@ -265,6 +275,16 @@ export class ClientMemory implements DeviceDma {
     }
     return low;
   }
+}
+
+/** Settled when all pieces are done; undefined if there are none. Mostly there is one, which is spared what several need. */
+function all(
+  pieces: readonly Piece[],
+  act: (piece: Piece) => Promise<void>,
+): Promise<unknown> | undefined {
+  const [first] = pieces;
+  if (first === undefined) return undefined;
+  return pieces.length === 1 ? act(first) : Promise.all(pieces.map(act));
 }
 
 function checkMap({ flags, offset, address, size }: DmaMapRequest, fdCount: number): void {

@@ -67,6 +67,11 @@ export class MemoryRegion implements ServedRegion, Disposable {
     into.set(this.bytes.subarray(offset, offset + into.length));
   }
 
+  /** The memory itself: a long read is sent from there. */
+  view(offset: number, length: number): Uint8Array {
+    return this.bytes.subarray(offset, offset + length);
+  }
+
   /** Copies into the memory. */
   write(offset: number, data: Uint8Array): void {
     this.bytes.set(data, offset);

@@ -18,7 +18,7 @@ import { Doorbell } from "./modes/mode.ts";
 const SIZE = 1 << 20;
 const IOVA = 0x100000n;
 
-const bytes = new Uint8Array(SIZE);
+const bytes = new Uint8Array(SIZE + 8); // a read of SIZE bytes begins at 8
 let bus: DeviceBus | undefined;
 
 /** What a write has the server do. */
@@ -31,7 +31,7 @@ function act(offset: number, data: Uint8Array): void | Promise<void> {
 
 async function accessMemory(doorbell: number, times: number, size: number): Promise<void> {
   for (; times > 0; times--) {
-    if (doorbell === Doorbell.READ_MEMORY) await bus!.dma.read(IOVA, size);
+    if (doorbell === Doorbell.READ_MEMORY) await bus!.dma.readInto(IOVA, bytes.subarray(0, size));
     else await bus!.dma.write(IOVA, bytes.subarray(0, size));
   }
 }
@@ -40,8 +40,9 @@ const device: ServedDevice = {
   flags: DeviceFlags.PCI,
   regions: [{
     flags: RegionFlags.READ | RegionFlags.WRITE,
-    size: SIZE + 8,
+    size: bytes.length,
     read: (offset, into) => into.set(bytes.subarray(offset, offset + into.length)),
+    view: (offset, length) => bytes.subarray(offset, offset + length),
     write: (offset, data) => act(offset, data),
   }],
   irqs: [0, 0, 1].map((count) => ({ flags: IrqFlags.EVENTFD, count })),

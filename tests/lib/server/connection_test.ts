@@ -132,6 +132,41 @@ testFds("a client that has sent its VERSION may stay silent", async () => {
   assertEquals((await ask(served.peer, DEVICE_GET_INFO, words(16, 0, 0, 0))).errno, 0);
 });
 
+testFds("a long read is sent from where the bytes are, if the region tells", async () => {
+  using served = await serveNegotiated();
+  const region = new BytesRegion(1 << 16);
+  const asked: string[] = [];
+  let view: (bytes: Uint8Array) => Uint8Array | undefined = (bytes) => bytes;
+  served.device.regions[3] = Object.assign(region, {
+    view: (offset: number, length: number) => {
+      asked.push(`${offset}+${length}`);
+      return view(region.bytes.subarray(offset, offset + length));
+    },
+  });
+  const read = async (offset: number, length: number) => {
+    const { payload, errno } = await ask(
+      served.peer,
+      REGION_READ,
+      access(BigInt(offset), 3, length),
+    );
+    assertEquals([errno, payload.length], [0, 16 + length]);
+    assertEquals(payload.slice(16), region.bytes.slice(offset, offset + length));
+  };
+  await read(5, 40_000);
+  await read(5, 16); // not worth it
+  view = () => undefined; // then the hook is called
+  await read(6, 30_000);
+  view = (bytes) => bytes.subarray(1); // nor is it trusted to be right
+  await read(7, 30_000);
+  assertEquals(asked, ["5+40000", "6+30000", "7+30000"]);
+  view = () => {
+    throw new DeviceError(EINVAL);
+  };
+  assertEquals((await ask(served.peer, REGION_READ, access(0n, 3, 30_000))).errno, EINVAL);
+  assertEquals((await ask(served.peer, REGION_READ, access(60_000n, 3, 30_000))).errno, EINVAL);
+  assertEquals(asked.length, 4); // what leaves the region is not asked for
+});
+
 // ---- What can't be delimited
 
 const IMPOSSIBLE: [what: string, size: number, flags: number, message: RegExp][] = [

@@ -409,6 +409,40 @@ testFds("readSync() fails when the client refuses, and when it goes", async () =
   assertEquals(served.device.disconnects, 1);
 });
 
+testFds("readInto() reads into memory that is there, shared or by message", async () => {
+  using served = await serveNegotiated();
+  const { peer } = served;
+  const dma = dmaOf(served);
+  using file = new ClientFile(PAGE);
+  file.bytes.set([1, 2, 3, 4], PAGE - 4);
+  await map(peer, { address: BASE, size: BigInt(PAGE) }, [file.fd]);
+  await map(peer, { address: BASE + BigInt(PAGE), size: BigInt(64 * PAGE) });
+  const memory = Uint8Array.from({ length: 64 * PAGE }, (_, i) => i * 5 ^ i >> 8);
+  for (const [length, messages] of [[4, 0], [10, 1], [65_000, 1], [70_000, 1], [150_000, 1]]) {
+    const into = new Uint8Array(length! + 2).fill(0xee);
+    const reading = dma.readInto(BASE + BigInt(PAGE - 4), into.subarray(1, length! + 1));
+    for (let i = 0; i < messages!; i++) {
+      const request = await peer.expect(Command.DMA_READ);
+      const { address, count } = DmaReadRequest.decode(request.payload);
+      const at = Number(address - BASE) - PAGE;
+      peer.reply(
+        request,
+        DmaReadReply.encode({ address, data: memory.slice(at, at + Number(count)) }),
+      );
+    }
+    await reading;
+    const expected = [0xee, 1, 2, 3, 4, ...memory.subarray(0, length! - 4), 0xee];
+    assertEquals(into.findIndex((byte, i) => byte !== expected[i]), -1);
+  }
+  assertEquals(await rejectsWith(dma.readInto(BASE - 1n, new Uint8Array(4))), EFAULT);
+  // An answer for other bytes than those that were asked for is no answer.
+  const reading = dma.readInto(BASE + BigInt(PAGE), new Uint8Array(16));
+  const request = await peer.expect(Command.DMA_READ);
+  peer.reply(request, DmaReadReply.encode({ address: BASE, data: new Uint8Array(16) }));
+  await assertRejects(() => reading, ProtocolError);
+  await served.closed;
+});
+
 testFds("an error reply rejects with what was asked; a hook passes the errno on", async () => {
   using served = await serveNegotiated();
   const { device, peer } = served;
