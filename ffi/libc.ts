@@ -67,6 +67,8 @@ const SYMBOLS = {
   },
   // int ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout, const sigset_t *mask)
   ppoll: { parameters: ["pointer", "usize", "pointer", "pointer"], result: "i32" },
+  // int sched_yield(void)
+  sched_yield: { parameters: [], result: "i32" },
   // int eventfd(unsigned initval, int flags)
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
 

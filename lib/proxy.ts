@@ -778,9 +778,10 @@ export class VfioProxy implements Disposable {
     } catch { /* the first failure is the one to report */ }
   }
 
-  /** The poll says that the socket is ready. */
-  #onReady(): void {
-    if (this.#state !== "CONNECTED") return;
+  /** The poll says that the socket is ready, or it is a guess. Gives whether anything came. */
+  #onReady(): boolean {
+    if (this.#state !== "CONNECTED") return false;
+    let hasCome = false;
     this.#flush();
     if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming);
     const isAwaiting = this.#asyncPending > 0;
@@ -797,12 +798,14 @@ export class VfioProxy implements Disposable {
       } catch (error) {
         this.#failed(error);
       }
+      hasCome ||= came;
       if (wasDrained && !came) this.#looksToSkip = LOOKS_TO_SKIP;
       this.#takeMessages(this.#maxIncoming);
     }
     if (this.#state === "CONNECTED") this.#flush();
     this.#updateWatch();
     if (this.#watch !== undefined) this.#watch.setsOffPromises = isAwaiting || this.#handling;
+    return hasCome;
   }
 
   /** Whether something is awaited from the socket. */
@@ -845,6 +848,7 @@ export class VfioProxy implements Disposable {
           this.#peer === "client",
         )
         : undefined;
+      if (this.#watch?.lingers) this.#watch.guess = () => this.#onReady();
     }
     if (this.#watch !== undefined) this.#watch.deadline = this.#deadline;
     if (this.twin !== undefined) this.twin.#follow(this.#isListening);

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { IoBuffer } from "../../ffi/buffer.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { EventFd, POLLIN, POLLOUT, PollSet } from "../../ffi/event.ts";
 import { idle, type Watch, watch } from "../../ffi/poller.ts";
@@ -298,4 +299,116 @@ testFds("a Watch for no events waits for its deadline alone, whatever the peer d
   waiting.close();
   a.close();
   await idle();
+});
+
+/** A socket that is watched as a server's, and what its peer has sent and it has taken. */
+function watchLingering(socket: UnixSocket, onTaken: (byte: number) => void) {
+  const buffer = new IoBuffer(1);
+  const calls = { told: 0, guessed: 0, wrong: 0 };
+  const take = () => {
+    const hasCome = socket.receive(buffer, 0, 1) === 1;
+    if (hasCome) onTaken(buffer.bytes[0]!);
+    return hasCome;
+  };
+  const watched = watch(
+    socket.fd,
+    POLLIN,
+    () => {
+      calls.told++;
+      take();
+    },
+    true,
+  );
+  watched.guess = () => {
+    calls.guessed++;
+    const isRight = take();
+    if (!isRight) calls.wrong++;
+    return isRight;
+  };
+  return { watched, calls };
+}
+
+testFds("a peer that is back at once is guessed to be, and each byte comes once", async () => {
+  const [a, b] = UnixSocket.pair();
+  const one = new IoBuffer(1);
+  const taken: number[] = [];
+  const { watched, calls } = watchLingering(a, (byte) => {
+    taken.push(byte);
+    one.bytes[0] = byte + 1;
+    if (taken.length < 200) b.send(one, 0, 1);
+  });
+  b.send(one, 0, 1);
+  await until(() => taken.length === 200);
+  watched.close();
+  assertEquals(taken, Array.from({ length: 200 }, (_, i) => i));
+  assert(calls.guessed > 0 && calls.wrong <= 1, JSON.stringify(calls));
+  a.close();
+  b.close();
+});
+
+testFds("a wrong guess is not made again and again", async () => {
+  const [a, b] = UnixSocket.pair();
+  const one = new IoBuffer(1);
+  let taken = 0;
+  const { watched, calls } = watchLingering(a, () => taken++);
+  for (let i = 1; i <= 60; i++) {
+    b.send(one, 0, 1); // from the event loop: never there when it is guessed
+    await until(() => taken === i);
+  }
+  assert(calls.wrong >= 1 && calls.wrong <= 3, `${calls.wrong} wrong guesses`);
+  watched.close();
+  a.close();
+  b.close();
+});
+
+testFds("guesses keep nobody else waiting: descriptors, timers, deadlines", async () => {
+  const [a, b] = UnixSocket.pair();
+  using event = new EventFd();
+  const one = new IoBuffer(1);
+  let [taken, signalledAt, heardAt, isOver] = [0, -1, -1, false];
+  const { watched, calls } = watchLingering(a, () => {
+    taken++;
+    if (taken === 50) {
+      event.signal();
+      signalledAt = taken;
+    }
+    if (!isOver) b.send(one, 0, 1); // without end
+  });
+  using other = watch(event.fd, POLLIN, () => {
+    event.take();
+    heardAt = taken;
+  });
+  b.send(one, 0, 1);
+  await until(() => heardAt >= 0);
+  assertEquals(signalledAt, 50);
+  assert(heardAt - signalledAt <= 17, `heard of it ${heardAt - signalledAt} bytes later`);
+  other.close();
+  let isExpired = false;
+  using late = watch(event.fd, 0, () => isExpired = true);
+  late.deadline = monotonicMs() + 5;
+  await until(() => isExpired); // and `until` itself has its timers
+  isOver = true;
+  assert(calls.guessed > 0);
+  watched.close();
+  a.close();
+  b.close();
+});
+
+testFds("a watch that a guess has closed is left alone", async () => {
+  const [a, b] = UnixSocket.pair();
+  const one = new IoBuffer(1);
+  using event = new EventFd();
+  using _other = watch(event.fd, POLLIN, () => event.take()); // so that the poll goes on
+  let taken = 0;
+  const { watched, calls } = watchLingering(a, () => {
+    if (++taken === 10) watched.close();
+    b.send(one, 0, 1);
+  });
+  b.send(one, 0, 1);
+  await until(() => taken === 10);
+  const before = calls.told + calls.guessed;
+  await sleep(5);
+  assertEquals([taken, calls.told + calls.guessed], [10, before]);
+  a.close();
+  b.close();
 });

@@ -1,0 +1,77 @@
+/**
+ * Guesses that a peer has answered by now, which spare the poll.
+ *
+ * A peer that shares the CPU runs when this thread yields it, and mostly is back when the thread goes on: then a receive finds what a
+ * poll would have told of. On a CPU of its own it rarely is, and where others want the CPU as well the thread may not get it back for
+ * milliseconds: there, guessing is soon given up.
+ *
+ * @module
+ */
+
+import { libc } from "./libc.ts";
+import type { Watch } from "./poller.ts";
+
+/** How many guesses follow one another before all that is watched has its turn. */
+const MAX_GUESSES = 16;
+/** A guess takes a peer some microseconds. One that takes so long has let others have the CPU. */
+const SLOW_GUESS_MS = 0.5;
+/** How many guesses a wrong or slow one costs, at first; each that follows twice as many, up to the most. */
+const PAUSE = 64;
+const MAX_PAUSE = 1 << 14;
+
+/** Decides when to guess. */
+export class Guesses {
+  #about: Watch | undefined;
+  #left = 0;
+  #pause = PAUSE;
+  #skip = 0;
+  #right = 0; // since the pause was changed
+  #start: number | undefined; // of the guess before
+
+  /** The only one that was ready in the last poll, if it is one to guess about. */
+  set about(about: Watch | undefined) {
+    this.#about = about;
+    this.#left = MAX_GUESSES;
+  }
+
+  /**
+   * What to guess about now; undefined: better poll.
+   *
+   * @param now in the milliseconds of `monotonicMs`
+   */
+  next(now: number): Watch | undefined {
+    const start = this.#start;
+    this.#start = undefined;
+    if (start !== undefined && now - start > SLOW_GUESS_MS) this.#wrong();
+    const about = this.#about;
+    if (about === undefined || this.#left === 0) return undefined;
+    if (this.#skip > 0) {
+      this.#skip--;
+      return undefined;
+    }
+    this.#left--;
+    this.#start = now;
+    return about;
+  }
+
+  /** Lets the peer run, and looks. Gives whether there was something to do, which is done. */
+  isRight(about: Watch): boolean {
+    libc().sched_yield();
+    if (!about.guess!()) {
+      this.#start = undefined;
+      this.#wrong();
+      return false;
+    }
+    if (++this.#right === PAUSE) {
+      this.#right = 0;
+      this.#pause = PAUSE;
+    }
+    return true;
+  }
+
+  #wrong(): void {
+    this.#skip = this.#pause;
+    this.#pause = Math.min(this.#pause * 2, MAX_PAUSE);
+    this.#right = 0;
+  }
+}
