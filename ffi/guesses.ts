@@ -32,6 +32,7 @@ export class Guesses {
   set about(about: Watch | undefined) {
     this.#about = about;
     this.#left = MAX_GUESSES;
+    this.#start = undefined; // there was a poll since, which may have waited
   }
 
   /**
