@@ -17,89 +17,33 @@ import { failureLines, Unfinished } from "./failure.ts";
 import { plainProbe } from "./probe/plain.ts";
 import { COLOURED, PLAIN } from "./style.ts";
 
-/** A subcommand, as far as it is known before it is loaded. */
+/** A subcommand, as far as it is known before it is loaded: its module is commands/NAME.ts. */
 interface Subcommand {
   readonly name: string;
   readonly summary: string;
-  load(): Promise<{ command(context: Context): CommandUnknownOpts }>;
+}
+
+/** What such a module has. */
+interface SubcommandModule {
+  command(context: Context): CommandUnknownOpts;
 }
 
 const SUBCOMMANDS: readonly Subcommand[] = [
-  {
-    name: "probe",
-    summary: "show what a device is: version, regions, interrupts, PCI view",
-    load: () => import("./commands/probe.ts"),
-  },
-  {
-    name: "read",
-    summary: "read registers and memory",
-    load: () => import("./commands/read.ts"),
-  },
-  {
-    name: "write",
-    summary: "write registers",
-    load: () => import("./commands/write.ts"),
-  },
-  {
-    name: "poll",
-    summary: "wait for a register to have a value",
-    load: () => import("./commands/poll.ts"),
-  },
-  {
-    name: "dump",
-    summary: "read a whole region into a file",
-    load: () => import("./commands/dump.ts"),
-  },
-  {
-    name: "load",
-    summary: "write a file into a region",
-    load: () => import("./commands/load.ts"),
-  },
-  {
-    name: "dma",
-    summary: "give a device memory, and show what it does with it",
-    load: () => import("./commands/dma.ts"),
-  },
-  {
-    name: "irq",
-    summary: "enable interrupts, and show them as they come",
-    load: () => import("./commands/irq.ts"),
-  },
-  {
-    name: "migrate",
-    summary: "save and restore the state of a device",
-    load: () => import("./commands/migrate.ts"),
-  },
-  {
-    name: "dirty",
-    summary: "show which pages of memory a device writes",
-    load: () => import("./commands/dirty.ts"),
-  },
-  {
-    name: "reset",
-    summary: "reset a device",
-    load: () => import("./commands/reset.ts"),
-  },
-  {
-    name: "run",
-    summary: "run sessions: bring a device up from a file",
-    load: () => import("./commands/run.ts"),
-  },
-  {
-    name: "shell",
-    summary: "do the steps of sessions as they are typed",
-    load: () => import("./commands/shell.ts"),
-  },
-  {
-    name: "bench",
-    summary: "measure how fast a register is read",
-    load: () => import("./commands/bench.ts"),
-  },
-  {
-    name: "serve",
-    summary: "serve a device to a VMM or to vfu itself",
-    load: () => import("./commands/serve.ts"),
-  },
+  { name: "probe", summary: "show what a device is: version, regions, interrupts, PCI view" },
+  { name: "read", summary: "read registers and memory" },
+  { name: "write", summary: "write registers" },
+  { name: "poll", summary: "wait for a register to have a value" },
+  { name: "dump", summary: "read a whole region into a file" },
+  { name: "load", summary: "write a file into a region" },
+  { name: "dma", summary: "give a device memory, and show what it does with it" },
+  { name: "irq", summary: "enable interrupts, and show them as they come" },
+  { name: "migrate", summary: "save and restore the state of a device" },
+  { name: "dirty", summary: "show which pages of memory a device writes" },
+  { name: "reset", summary: "reset a device" },
+  { name: "run", summary: "run sessions: bring a device up from a file" },
+  { name: "shell", summary: "do the steps of sessions as they are typed" },
+  { name: "bench", summary: "measure how fast a register is read" },
+  { name: "serve", summary: "serve a device to a VMM or to vfu itself" },
 ];
 
 /**
@@ -162,9 +106,9 @@ async function buildProgram(
     });
   const [first, second] = args.filter((arg) => !arg.startsWith("-"));
   const called = first === "help" ? second : first;
-  for (const { name, summary, load } of SUBCOMMANDS) {
+  for (const { name, summary } of SUBCOMMANDS) {
     const subcommand: CommandUnknownOpts = name === called
-      ? (await load()).command(context)
+      ? (await load(name)).command(context)
       : new Command(name);
     program.addCommand(subcommand.summary(summary));
     inherit(subcommand, program);
@@ -188,6 +132,15 @@ function exitCode(error: unknown, context: Context, verbose: boolean): number {
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   complain(context.err, failureLines(error, verbose));
   return 1;
+}
+
+/**
+ * Loads the module of a subcommand. Its name is put together here: what a literal names is read at every start, with all that it imports, even
+ * if it is never imported.
+ */
+function load(name: string): Promise<SubcommandModule> {
+  const module = `./commands/${name}.ts`;
+  return import(module);
 }
 
 /** By its code, because commander's class may not have been loaded. */

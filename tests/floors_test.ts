@@ -37,7 +37,7 @@ function violations(paths: string[], allowed: RegExp): string[] {
 
 Deno.test("imports() finds what a file imports", () => {
   assertEquals(imports("mod.ts").includes("lib/client.ts"), true);
-  assertEquals(imports("cli/main.ts").includes("cli/commands/probe.ts"), true);
+  assertEquals(imports("cli/main.ts").includes("cli/probe/run.ts"), true);
 });
 
 Deno.test("ffi/ imports nothing but ffi/", () => {
