@@ -32,7 +32,7 @@ export interface ShellSettings {
 }
 
 /** Words that are no steps. */
-export const SHELL_WORDS = ["help", "save", "show", "quit"] as const;
+const SHELL_WORDS = ["help", "save", "show", "quit"] as const;
 const WITH_ARGUMENT: ReadonlySet<string> = new Set(["help", "save"]);
 
 /** How often the prompt looks for interrupts, in milliseconds. */

@@ -173,7 +173,7 @@ export function sessionsIn(session: Session): ReadonlySet<Session> {
 }
 
 /** Steps, and those that they repeat. */
-export function* stepsIn(steps: readonly Step[]): Generator<Step> {
+function* stepsIn(steps: readonly Step[]): Generator<Step> {
   for (const step of steps) {
     yield step;
     if (step.word === "repeat") yield* stepsIn(step.steps);

@@ -88,7 +88,7 @@ function isNumber(text: string): boolean {
 }
 
 /** The value for a person: of a field alone, or of the register with its fields. */
-export function seenText(seen: SeenValue): string {
+function seenText(seen: SeenValue): string {
   const { field, register, value, width } = seen;
   if (field !== undefined) {
     return `${fieldText(field, value)} (bits ${bitsText(field)} of ${valueText(value, width)})`;

@@ -6,7 +6,6 @@
 
 import type { Device, WaitOptions } from "../device.ts";
 import { RemoteError, TimeoutError } from "../errors.ts";
-import { EvaluationError } from "./expression.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
 import type { CallStep, RepeatStep, Session, Step } from "./model.ts";
 import { type Outcome, StepFailure, type StepResult } from "./outcome.ts";
@@ -304,9 +303,4 @@ function errorWord(error: Error): string {
   const isTimeout = error instanceof TimeoutError ||
     (error instanceof StepFailure && error.isTimeout);
   return isTimeout ? "timeout" : error.name;
-}
-
-/** Whether what a step threw says that the file is wrong, not the device. */
-export function isFileMistake(error: unknown): boolean {
-  return error instanceof EvaluationError;
 }

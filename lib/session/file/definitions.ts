@@ -128,7 +128,7 @@ export function constantIn(
 const NOTHING = newDefinitions();
 
 /** `iova`, `size` or `end` of a buffer. */
-export function bufferPart(
+function bufferPart(
   { iova, size }: BufferDeclaration,
   part: string,
   valueOf: (expression: Expression) => bigint | undefined,

@@ -122,7 +122,7 @@ function readMap(parts: Parts, common: StepCommon): DmaMapStep | undefined {
  * @throws {SyntaxError} if it is no name
  * @throws {RangeError} if something else has it
  */
-export function checkBufferName(name: string, parts: Parts): string {
+function checkBufferName(name: string, parts: Parts): string {
   checkVariable(name, parts);
   const taken = parts.definitions.variables.has(name)
     ? "a variable"

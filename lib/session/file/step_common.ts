@@ -9,7 +9,7 @@ import { meant } from "./definitions.ts";
 import { inline } from "./inline.ts";
 import type { StepCommon, StepWord } from "../model.ts";
 import type { Parts } from "./reading.ts";
-import { COMMON_ARGUMENTS, WORDS } from "./words.ts";
+import { WORDS } from "./words.ts";
 
 /** The greatest error number of Linux. */
 const MAX_ERRNO = 4095;
@@ -84,6 +84,3 @@ function readErrorName(raw: unknown): string {
     }`,
   );
 }
-
-/** Keys of {@linkcode COMMON_ARGUMENTS}. */
-export const COMMON_KEYS: readonly string[] = Object.keys(COMMON_ARGUMENTS);
