@@ -110,8 +110,15 @@ function parseOther(text: string, error: unknown): Address {
 }
 
 function describe({ register, field }: RegisterAddress, registers: Registers): Named {
-  const { decodeField, decodeRegister, fieldLines, fieldMask, fieldText, parseFieldValue } =
-    registers;
+  const {
+    decodeField,
+    decodeRegister,
+    fieldLines,
+    fieldMask,
+    fieldText,
+    parseFieldValue,
+    sparedBits,
+  } = registers;
   if (field === undefined) {
     return {
       spared: 0n,
@@ -120,9 +127,8 @@ function describe({ register, field }: RegisterAddress, registers: Registers): N
       lines: (value) => fieldLines(register, value),
     };
   }
-  const spared = register.fields.filter((each) => each !== field && /^w1[cs]$/.test(each.access));
   return {
-    spared: spared.reduce((mask, each) => mask | fieldMask(each), 0n),
+    spared: sparedBits(register, fieldMask(field)),
     parseValue(text) {
       const value = parseFieldValue(field, text) << BigInt(field.low);
       // What can't be read can't be changed in parts.

@@ -265,7 +265,7 @@ export class VfioProxy implements Disposable {
   requestSync(command: number, payload?: Uint8Array, options: RequestOptions = {}): Message {
     const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
     this.#assertSendable(options);
-    const pending = makePending(command, options, timeoutMs, undefined);
+    const pending = makePending(command, options, timeoutMs);
     const waits = this.#isFull;
     if (waits) {
       payload = payload?.slice(); // handlers run meanwhile, and may use the caller's buffers
@@ -301,7 +301,7 @@ export class VfioProxy implements Disposable {
     if (this.#isFull || this.#waiting.size > 0) return this.request(command, payload, options);
     this.#assertSendable(options);
     const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
-    const pending = makePending(command, options, timeoutMs, undefined);
+    const pending = makePending(command, options, timeoutMs);
     this.#send(pending, payload, options);
     this.#flush();
     if (!pending.isDone && !this.#stream.isBlocked && this.twin === undefined) {
@@ -316,18 +316,28 @@ export class VfioProxy implements Disposable {
   /** What a request comes to that is under way already. */
   #settlement(pending: Pending, signal: AbortSignal | undefined): Promise<Message> {
     return new Promise((resolve, reject) => {
-      const onAbort = () => this.#abandon(pending, signal!.reason);
-      pending.settle = (reply, error) => {
-        this.#asyncPending--;
-        signal?.removeEventListener("abort", onAbort);
-        if (reply !== undefined) resolve(reply);
-        else reject(error);
-      };
-      this.#asyncPending++;
-      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#settleBy(pending, signal, resolve, reject);
       this.#watchDeadline(pending.deadline);
       this.#scheduleFlush();
     });
+  }
+
+  /** Has a request settle a promise when it ends: by its reply, its error, or the signal. */
+  #settleBy(
+    pending: Pending,
+    signal: AbortSignal | undefined,
+    resolve: (reply: Message) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    const onAbort = () => this.#abandon(pending, signal!.reason);
+    pending.settle = (reply, error) => {
+      this.#asyncPending--;
+      signal?.removeEventListener("abort", onAbort);
+      if (reply !== undefined) resolve(reply);
+      else reject(error);
+    };
+    this.#asyncPending++;
+    signal?.addEventListener("abort", onAbort, { once: true });
   }
 
   /** Blocks, until a time at most, until a request has ended whose reply did not come with the first receive. */
@@ -367,16 +377,8 @@ export class VfioProxy implements Disposable {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       this.#assertSendable(options);
-      const onAbort = () => this.#abandon(pending, signal!.reason);
-      const settle = (reply: Message | undefined, error: Error | undefined) => {
-        this.#asyncPending--;
-        signal?.removeEventListener("abort", onAbort);
-        if (reply !== undefined) resolve(reply);
-        else reject(error);
-      };
-      const pending = makePending(command, options, timeoutMs, settle);
-      this.#asyncPending++;
-      signal?.addEventListener("abort", onAbort, { once: true });
+      const pending = makePending(command, options, timeoutMs);
+      this.#settleBy(pending, signal, resolve, reject);
       if (this.#isFull || this.#waiting.size > 0) {
         this.#waiting.set(pending, {
           payload: payload?.slice(),
@@ -1167,7 +1169,6 @@ function makePending(
   command: number,
   options: RequestOptions,
   timeoutMs: number,
-  settle: Pending["settle"],
 ): Pending {
   if (Number.isNaN(timeoutMs)) {
     throw new RangeError("A timeout is a number of milliseconds, not NaN");
@@ -1180,7 +1181,7 @@ function makePending(
     into: options.into,
     timeoutMs,
     deadline: monotonicMs() + timeoutMs,
-    settle,
+    settle: undefined,
     reply: undefined,
     error: undefined,
     isDone: false,

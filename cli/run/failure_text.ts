@@ -5,6 +5,7 @@
  */
 
 import { StepFailure, type StepResult } from "../../lib/session/outcome.ts";
+import { hex } from "../../lib/wire/hex.ts";
 import { failureLines } from "../failure.ts";
 import { humanSize } from "../size.ts";
 import type { DeviceStateJson } from "./device_state.ts";
@@ -50,10 +51,10 @@ function stateLines(state: DeviceStateJson): string[] {
   if (command !== undefined) {
     const on = COMMAND_BITS.filter(([bit]) => (command & bit) !== 0).map(([, name]) => name);
     lines.push(
-      `COMMAND     ${hex16(command)}${on.length > 0 ? ` (${on.join(", ")})` : " (all off)"}`,
+      `COMMAND     ${hex(command, 4)}${on.length > 0 ? ` (${on.join(", ")})` : " (all off)"}`,
     );
   }
-  if (status !== undefined) lines.push(`STATUS      ${hex16(status)}`);
+  if (status !== undefined) lines.push(`STATUS      ${hex(status, 4)}`);
   if (unreadable !== undefined) lines.push(`registers   ${unreadable}`);
   for (const { name, iova, size } of buffers) {
     lines.push(`buffer      ${name} at 0x${iova.toString(16)}, ${humanSize(BigInt(size))}`);
@@ -61,8 +62,4 @@ function stateLines(state: DeviceStateJson): string[] {
   const came = interrupts.map(({ index, vector, total }) => `${index}[${vector}] ${total}`);
   if (came.length > 0) lines.push(`interrupts  ${came.join(", ")}`);
   return lines;
-}
-
-function hex16(value: number): string {
-  return `0x${value.toString(16).padStart(4, "0")}`;
 }

@@ -6,8 +6,6 @@
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { Context } from "../context.ts";
-import { failureLines } from "../failure.ts";
-import { printable } from "../printable.ts";
 
 /**
  * Serves a device to one client: what `vfu serve` takes, with its options as they are by default.
@@ -15,26 +13,24 @@ import { printable } from "../printable.ts";
  * @returns the descriptor to connect to
  */
 export async function serveHere(
-  { err }: Context,
+  context: Context,
   self: CommandUnknownOpts,
   name: string,
 ): Promise<number> {
-  const [{ embed }, { loadDevice }, { makeDevice }, { UsageError }] = await Promise.all([
-    import("../../lib/server/embedded.ts"),
-    import("../serve/load.ts"),
-    import("../serve/make.ts"),
-    import("../serve/usage.ts"),
-  ]);
-  const say = (text: string) => err.write(`${err.style.dim(printable(text))}\n`);
+  const [{ embed }, { loadDevice }, { makeDevice }, { textReport }, { UsageError }] = await Promise
+    .all([
+      import("../../lib/server/embedded.ts"),
+      import("../serve/load.ts"),
+      import("../serve/make.ts"),
+      import("../serve/report.ts"),
+      import("../serve/usage.ts"),
+    ]);
+  const report = textReport(context, false, false);
   try {
-    const device = await makeDevice(await loadDevice(name), [], { log: say });
+    const loaded = await loadDevice(name);
+    const device = await makeDevice(loaded, [], { log: (line) => report.log(loaded.name, line) });
     return embed(device, {
-      onError: (error, doing) =>
-        err.write(
-          `${err.style.red(`The device failed at ${doing}:`)} ${
-            failureLines(error, true).join("\n")
-          }\n`,
-        ),
+      onError: (error, doing) => report.error(loaded.name, doing, error),
     }).fd;
   } catch (error) {
     if (error instanceof UsageError) {

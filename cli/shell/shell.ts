@@ -10,6 +10,7 @@ import { InteractiveSession, type RawStep } from "../../lib/session/interactive.
 import { completions, parseLine } from "../../lib/session/file/line.ts";
 import { sessionYaml } from "../../lib/session/file/save.ts";
 import { WORDS } from "../../lib/session/file/words.ts";
+import { hex } from "../../lib/wire/hex.ts";
 import { type Context, onAbort } from "../context.ts";
 import { failureLines } from "../failure.ts";
 import { jsonReporter } from "../run/json.ts";
@@ -218,8 +219,6 @@ class Shell {
   /** Variables, buffers and interrupts. */
   #show(): void {
     const { variables, memory, interrupts } = this.#session.live;
-    const hex = (value: bigint) =>
-      value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
     const lines = [
       ...variables.names.map((name) => `${name} = ${hex(variables.number(name))}`),
       ...[...memory.maps].map(([name, { iova, size }]) =>

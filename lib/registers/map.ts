@@ -88,3 +88,14 @@ export function readBits(value: unknown): { high: number; low: number } | undefi
   const high = Number(match[1]);
   return { high, low: match[2] === undefined ? high : Number(match[2]) };
 }
+
+/**
+ * The bits of fields outside `mask` that a change of the bits in it has to write as 0, because ones would do something: those that are cleared
+ * or set by writing them.
+ */
+export function sparedBits({ fields }: Pick<Register, "fields">, mask: bigint): bigint {
+  return fields.reduce((spared, field) => {
+    const bits = fieldMask(field);
+    return (bits & mask) === 0n && /^w1[cs]$/.test(field.access) ? spared | bits : spared;
+  }, 0n);
+}

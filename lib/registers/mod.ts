@@ -59,5 +59,6 @@ export {
   type RegisterArray,
   type RegisterField,
   type RegisterMap,
+  sparedBits,
 } from "./map.ts";
 export { FileProblems, type Position, type Problem, problemText } from "../yaml/problem.ts";

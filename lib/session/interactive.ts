@@ -5,9 +5,10 @@
  */
 
 import type { Device, WaitOptions } from "../device.ts";
-import { fieldMask, type RegisterMap } from "../registers/map.ts";
+import type { RegisterMap } from "../registers/map.ts";
 import { type Definitions, newDefinitions } from "./file/definitions.ts";
 import { parseLine, parseStep } from "./file/line.ts";
+import { meantValue } from "./judge.ts";
 import { type LiveOptions, LiveSession } from "./live.ts";
 import type { Step } from "./model.ts";
 import type { Outcome, StepResult } from "./outcome.ts";
@@ -163,8 +164,7 @@ export class InteractiveSession implements AsyncDisposable {
   /** Reads a register, or of a register a field. */
   async read(place: string, options: StepOptions = {}): Promise<bigint> {
     const { seen } = await this.do({ read: place, ...common(options) });
-    const { value, field } = seen!;
-    return field === undefined ? value : (value & fieldMask(field)) >> BigInt(field.low);
+    return meantValue(seen!);
   }
 
   /** Reads so many bytes, or values if the place has a width. */

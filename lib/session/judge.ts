@@ -104,7 +104,7 @@ export function meantValue({ field, value }: SeenValue): bigint {
 
 /** A number with all digits of its width. */
 export function valueText(value: bigint, width: Width): string {
-  return value < 0n ? `-${hex(-value)}` : `0x${value.toString(16).padStart(width * 2, "0")}`;
+  return hex(value, value < 0n ? 0 : width * 2);
 }
 
 /** Bytes for a person: all of few, or the beginning of many, and as text if they are that. */

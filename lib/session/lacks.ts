@@ -83,20 +83,16 @@ async function identityLacks(
   for (const [what, wanted, at] of ids) {
     if (wanted === undefined) continue;
     const id = await config.read16Async(at, options);
-    if (id !== wanted) found.push({ what, expected: digits(wanted, 4), found: digits(id, 4) });
+    if (id !== wanted) found.push({ what, expected: hex(wanted, 4), found: hex(id, 4) });
   }
   const { classCode } = requires;
   if (classCode !== undefined) {
-    const code = digits(await config.read32Async(CLASS_AT, options) >>> 8, 6);
+    const code = hex(await config.read32Async(CLASS_AT, options) >>> 8, 6);
     if (!code.slice(2).startsWith(classCode.toLowerCase())) {
       found.push({ what: "class", expected: `0x${classCode}`, found: code });
     }
   }
   return found;
-}
-
-function digits(value: number, count: number): string {
-  return `0x${value.toString(16).padStart(count, "0")}`;
 }
 
 function flagWords(flags: number): string {

@@ -192,11 +192,7 @@ export function fitting(value: bigint, width: Width): bigint {
   if (value >= -(1n << BigInt(bits - 1)) && value < 1n << BigInt(bits)) {
     return BigInt.asUintN(bits, value);
   }
-  throw new EvaluationError(`${hexOf(value)} does not fit ${bits} bits`);
-}
-
-function hexOf(value: bigint): string {
-  return value < 0n ? `-${hex(-value)}` : hex(value);
+  throw new EvaluationError(`${hex(value)} does not fit ${bits} bits`);
 }
 
 function numberAt(bytes: Uint8Array<ArrayBuffer>, width: Width): number | bigint {

@@ -6,7 +6,7 @@
 
 import { resolveAddress } from "../address.ts";
 import type { Device, WaitOptions } from "../device.ts";
-import { fieldMask } from "../registers/map.ts";
+import { sparedBits } from "../registers/map.ts";
 import type { Region, Width } from "../region.ts";
 import { evaluate, type Scope } from "./expression.ts";
 import { fitting, type SessionMemory } from "./memory.ts";
@@ -101,16 +101,6 @@ export async function writeTarget(
     await region.writeWidthAsync(offset, width, width === 8 ? bits : Number(bits), options);
     return bits;
   }
-  const changed = mask | sparedBits(place, mask);
+  const changed = mask | (place.register ? sparedBits(place.register, mask) : 0n);
   return BigInt(await region.modifyAsync(offset, width, changed, bits, options));
-}
-
-/** Bits of other fields that have to be written as 0, because ones would do something. */
-function sparedBits({ register }: Place, mask: bigint): bigint {
-  let spared = 0n;
-  for (const field of register?.fields ?? []) {
-    const bits = fieldMask(field);
-    if ((bits & mask) === 0n && /^w1[cs]$/.test(field.access)) spared |= bits;
-  }
-  return spared;
 }
