@@ -185,7 +185,10 @@ export class IrqIndex implements Disposable {
     await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, vector, count, options);
   }
 
-  /** Unmasks vectors. INTx, which masks itself when it fires, is armed again by this. Throws as `enable`. */
+  /**
+   * Unmasks vectors. INTx fires again if its level is up; flag AUTOMASKED says that it needs this
+   * after each interrupt. Throws as `enable`.
+   */
   async unmask(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
     this.#range({ start: vector, count });
     await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK, vector, count, options);

@@ -76,8 +76,8 @@ export function command(context: Context) {
     .description(
       "Enables vectors of an IRQ index, then shows each interrupt with its time, until Ctrl-C, " +
         "--timeout or --count; then disables them. Before it waits it triggers, masks, unmasks and " +
-        "writes registers, in the order of the options. INTx masks itself when it fires, and is " +
-        "unmasked again after each: while its level stays up it fires again and again.",
+        "writes registers, in the order of the options. INTx is unmasked after each " +
+        "interrupt: while its level stays up it fires again and again.",
     )
     .argument("<socket>", "path of the server's socket")
     .addArgument(
@@ -191,7 +191,9 @@ async function showAll(
   { count, timeout = Infinity, json }: IrqOptions,
 ): Promise<void> {
   const totals = new Map<number, bigint>();
-  const isAutomasked = (irqs.info.flags & IrqFlags.AUTOMASKED) !== 0;
+  // What a level drives is unmasked after each, as a VMM does at the end of an interrupt.
+  const needsUnmask = (irqs.info.flags & IrqFlags.AUTOMASKED) !== 0 ||
+    (irqs.info.index === PciIrq.INTX && (irqs.info.flags & IrqFlags.MASKABLE) !== 0);
   let sum = 0n;
   while (count === undefined || sum < BigInt(count)) {
     const timeoutMs = startMs + timeout - performance.now();
@@ -207,7 +209,7 @@ async function showAll(
       totals.set(vector, total);
       sum += seen.count;
       out.write(json ? interruptJson(seen) : interruptLine(seen, out.style));
-      if (isAutomasked) await irqs.unmask(vector);
+      if (needsUnmask) await irqs.unmask(vector);
     }
     await turn(); // a device that never stops would let nobody press Ctrl-C
   }

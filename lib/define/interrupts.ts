@@ -43,6 +43,9 @@ export interface Interrupts {
   readonly request: InterruptVector;
 }
 
+/** Flags of an index whose vectors the server masks and unmasks for the client. */
+const MASKABLE = IrqFlags.EVENTFD | IrqFlags.MASKABLE;
+
 const MSIX_ENABLE = 0x8000;
 const MSIX_FUNCTION_MASK = 0x4000;
 const MSI_ENABLE = 1;
@@ -73,6 +76,7 @@ export class DeviceInterrupts implements Interrupts {
   /** @param table of MSI-X, if the device has that */
   constructor(spec: PciSpec, { config, placeOf }: BuiltConfig, table: MsixTable | undefined) {
     const { capabilities = [], interruptPin, interruptMasking = "client" } = spec;
+    const pinFlags = spec.interruptPinMasksItself ? MASKABLE | IrqFlags.AUTOMASKED : MASKABLE;
     this.#config = config;
     this.#masks = interruptMasking === "device";
     const msi = capabilities.find((each) => each.msi !== undefined);
@@ -81,12 +85,12 @@ export class DeviceInterrupts implements Interrupts {
     if (msix !== undefined && table !== undefined) {
       this.#keepers.set(PciIrq.MSIX, msixKeeper(config, table, placeOf.get(msix)!));
     }
-    const pin = IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED;
     if (interruptPin) config.change(HEADER.STATUS, STATUS.INTERRUPT);
     this.served = [
-      { flags: interruptPin ? pin : IrqFlags.EVENTFD, count: interruptPin ? 1 : 0 },
-      { flags: IrqFlags.EVENTFD, count: msi?.msi?.vectors ?? 0 },
-      { flags: IrqFlags.EVENTFD | IrqFlags.NORESIZE, count: msix?.msix?.vectors ?? 0 },
+      { flags: interruptPin ? pinFlags : IrqFlags.EVENTFD, count: interruptPin ? 1 : 0 },
+      // Not NORESIZE: the server adds a vector without a break in the others.
+      { flags: msi ? MASKABLE : IrqFlags.EVENTFD, count: msi?.msi?.vectors ?? 0 },
+      { flags: msix ? MASKABLE : IrqFlags.EVENTFD, count: msix?.msix?.vectors ?? 0 },
       { flags: IrqFlags.EVENTFD, count: 1 },
       { flags: IrqFlags.EVENTFD, count: 1 },
     ];

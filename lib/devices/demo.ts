@@ -150,9 +150,9 @@ export class DemoDevice implements ServedDevice {
     regions[PciRegion.CONFIG] = this.#config;
     this.regions = regions;
     this.irqs = [
-      { flags: IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED, count: 1 },
+      { flags: IrqFlags.EVENTFD | IrqFlags.MASKABLE, count: 1 },
       { flags: IrqFlags.EVENTFD, count: 0 },
-      { flags: IrqFlags.EVENTFD | IrqFlags.NORESIZE, count: DEMO_VECTORS },
+      { flags: IrqFlags.EVENTFD | IrqFlags.MASKABLE, count: DEMO_VECTORS },
       { flags: IrqFlags.EVENTFD, count: 1 },
       { flags: IrqFlags.EVENTFD, count: 1 },
     ];

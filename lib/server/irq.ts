@@ -2,7 +2,9 @@
  * The client's interrupts: which eventfds it has set up for the device's vectors, and which vectors it has masked
  * (specification: "VFIO_USER_DEVICE_SET_IRQS").
  *
- * Any index may be masked, also without flag MASKABLE, as with libvfio-user. A descriptor that is no eventfd, a pipe or a socket, gets 8 bytes
+ * The flags of an index are what it serves: MASK and UNMASK go with MASKABLE, eventfds with EVENTFD.
+ *
+ * A descriptor that is no eventfd, a pipe or a socket, gets 8 bytes
  * for each interrupt: a 1, little-endian. Regular files are refused.
  *
  * @module
@@ -162,7 +164,13 @@ export class ClientIrqs implements DeviceIrqs {
     if (start >= irq.count || start + count > irq.count) {
       throw new DeviceError(EINVAL, `the index has ${irq.count} vectors`);
     }
+    if ((flags & (ACTION_MASK | ACTION_UNMASK)) !== 0 && (irq.flags & IrqFlags.MASKABLE) === 0) {
+      throw new DeviceError(EINVAL, `IRQ index ${index} is not MASKABLE`);
+    }
     const takesFds = (flags & DATA_EVENTFD) !== 0;
+    if (takesFds && (irq.flags & IrqFlags.EVENTFD) === 0) {
+      throw new DeviceError(EINVAL, `IRQ index ${index} takes no eventfds`);
+    }
     if (fds.length > 0 && !(takesFds && fds.length === count)) {
       throw new DeviceError(EINVAL, `${fds.length} file descriptors came`);
     }

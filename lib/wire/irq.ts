@@ -187,6 +187,12 @@ export const SetIrqsReply: Codec<void> = emptyReply("DEVICE_SET_IRQS reply");
 function checkSetIrqs({ flags, count, data }: SetIrqsRequest): void {
   const kind = flags & IrqSetFlags.DATA_MASK;
   const action = flags & IrqSetFlags.ACTION_MASK_BITS;
+  const unknown = (flags & ~(IrqSetFlags.DATA_MASK | IrqSetFlags.ACTION_MASK_BITS)) >>> 0;
+  if (unknown !== 0) {
+    throw new ProtocolError(
+      `Cannot decode ${SetIrqsLayout.name}: flags 0x${unknown.toString(16)} are not defined`,
+    );
+  }
   if (!isOneBit(kind)) throw flagsFailure(flags, "data");
   if (!isOneBit(action)) throw flagsFailure(flags, "action");
   const fits = kind === IrqSetFlags.DATA_BOOL

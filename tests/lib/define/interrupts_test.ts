@@ -1,10 +1,20 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { cap, connect, defineDevice, type Interrupts } from "../../../mod.ts";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  cap,
+  connect,
+  defineDevice,
+  type Interrupts,
+  IrqFlags,
+  RemoteError,
+} from "../../../mod.ts";
 import { testFds } from "../../_fds.ts";
 import { serveDefined, until } from "./_served.ts";
 
 /** A device with all interrupts, and the way to them. */
-async function serveAll(interruptMasking: "client" | "device") {
+async function serveAll(
+  interruptMasking: "client" | "device",
+  interruptPinMasksItself?: boolean,
+) {
   let irq: Interrupts | undefined;
   let clients = 0;
   const definition = defineDevice({
@@ -14,6 +24,7 @@ async function serveAll(interruptMasking: "client" | "device") {
       device: 1,
       interruptPin: "A",
       interruptMasking,
+      ...(interruptPinMasksItself !== undefined && { interruptPinMasksItself }),
       capabilities: [
         cap.msi({ vectors: 4, masking: true }), // 0x40
         cap.msix({ vectors: 70, bar: 4 }), // 0x58
@@ -74,7 +85,7 @@ testFds("the pin fires while it is up, and STATUS shows it", async () => {
   assertEquals([irq.intx.isUp, await config.read16Async(6) & 8], [true, 8]);
   await intx.enable(); // it is up already
   await intx.waitAsync(0);
-  await intx.unmask(0); // it masked itself, and is still up
+  await intx.unmask(0); // it is still up
   await intx.waitAsync(0);
   irq.intx.set(false);
   await intx.unmask(0);
@@ -83,6 +94,35 @@ testFds("the pin fires while it is up, and STATUS shows it", async () => {
   assertEquals(intx.total(0), 3n);
   await device.reset();
   assertEquals([irq.intx.isUp, await config.read16Async(6) & 8], [false, 0]);
+});
+
+testFds("a pin masks itself only where its device says so", async () => {
+  for (const masksItself of [undefined, false, true]) {
+    await using pair = await serveAll("client", masksItself);
+    const { device, irq } = pair;
+    const intx = await device.irqs("intx");
+    assertEquals((intx.info.flags & IrqFlags.AUTOMASKED) !== 0, masksItself === true);
+    await intx.enable();
+    for (let i = 0; i < 3; i++) {
+      irq.intx.set(true);
+      irq.intx.set(false);
+    }
+    assertEquals(intx.total(0), masksItself ? 1n : 3n);
+  }
+});
+
+testFds("flags of IRQ indexes say what the server does", async () => {
+  await using pair = await serveAll("client");
+  const { device } = pair;
+  const flags = [];
+  for (let index = 0; index < 5; index++) flags.push((await device.irqInfo(index)).flags);
+  const { EVENTFD, MASKABLE } = IrqFlags;
+  assertEquals(flags, [3, 3, 3, 1, 1].map((each) => each & (EVENTFD | MASKABLE)));
+  for (const [index, each] of flags.entries()) {
+    const irqs = await device.irqs(index);
+    if ((each & MASKABLE) !== 0) await irqs.mask(0);
+    else await assertRejects(() => irqs.mask(0), RemoteError, "EINVAL");
+  }
 });
 
 testFds("a device that masks honours MSI-X Enable, Function Mask and the table", async () => {

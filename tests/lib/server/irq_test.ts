@@ -14,15 +14,17 @@ import { ClientFile, PAGE } from "./_memory.ts";
 
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } =
   IrqSetFlags;
-const { INTX, MSI, MSIX } = PciIrq;
+const { INTX, MSI, MSIX, ERR } = PciIrq;
 const VECTORS = 8;
 
-/** INTx that masks itself, no MSI, 8 vectors of MSI-X. */
+/** INTx that masks itself, no MSI, 8 vectors of MSI-X, ERR, and an index without eventfds. */
 class IrqDevice extends TestDevice {
   override readonly irqs: ServedIrq[] = [
     { flags: IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED, count: 1 },
     { flags: IrqFlags.EVENTFD, count: 0 },
-    { flags: IrqFlags.EVENTFD, count: VECTORS },
+    { flags: IrqFlags.EVENTFD | IrqFlags.MASKABLE, count: VECTORS },
+    { flags: IrqFlags.EVENTFD, count: 1 },
+    { flags: 0, count: 1 },
   ];
 }
 
@@ -143,7 +145,7 @@ testFds("what is out of range is refused with EINVAL, and its descriptors are cl
   const before = countOpenFds();
   const bools = (length: number) => new Uint8Array(length);
   const cases: [string, number, Partial<SetIrqsRequest>, OwnedFd[]][] = [
-    ["unknown index", TRIGGER, { index: 3 }, events.fds.slice(1)],
+    ["unknown index", TRIGGER, { index: 5 }, events.fds.slice(1)],
     ["index without vectors", TRIGGER, { index: MSI }, events.fds.slice(3)],
     [
       "teardown of an index without vectors",
@@ -165,6 +167,12 @@ testFds("what is out of range is refused with EINVAL, and its descriptors are cl
     ["two actions", DATA_EVENTFD | ACTION_TRIGGER | ACTION_MASK, { count: 4 }, events.fds],
     ["no action", DATA_EVENTFD, { count: 4 }, events.fds],
     ["two kinds of data", DATA_NONE | DATA_EVENTFD | ACTION_TRIGGER, { count: 4 }, events.fds],
+    ["a flag that is not defined", TRIGGER | 0x40, { count: 4 }, events.fds],
+    ["the highest flag", 0x8000_0000 + (DATA_NONE | ACTION_TRIGGER), { count: 0 }, []],
+    ["MASK of what is not MASKABLE", DATA_NONE | ACTION_MASK, { index: ERR }, []],
+    ["UNMASK of it", DATA_BOOL | ACTION_UNMASK, { index: ERR, data: bools(1) }, []],
+    ["its mask by eventfd", DATA_EVENTFD | ACTION_MASK, { index: ERR }, events.fds.slice(3)],
+    ["eventfds of an index without EVENTFD", TRIGGER, { index: 4 }, events.fds.slice(3)],
     ["argsz too small", TRIGGER, { argsz: 19, count: 4 }, events.fds],
     ["a regular file", TRIGGER, { count: 2 }, [events.fds[0]!, file.fd]],
   ];
@@ -263,6 +271,60 @@ testFds("INTx is masked by firing, and fires again on unmask while its level is 
   assertEquals(events.take(), [0]);
 });
 
+/** INTx as defined devices have it. */
+class PlainPinDevice extends TestDevice {
+  override readonly irqs: ServedIrq[] = [
+    { flags: IrqFlags.EVENTFD | IrqFlags.MASKABLE, count: 1 },
+  ];
+}
+
+testFds("INTx without AUTOMASKED fires each time that its level rises", async () => {
+  using served = await serveNegotiated({ device: new PlainPinDevice() });
+  using events = new Events(1);
+  const irqs = irqsOf(served);
+  await setUp(served, INTX, events);
+  for (let i = 0; i < 3; i++) {
+    irqs.setLevel(true);
+    irqs.setLevel(false);
+  }
+  assertEquals(events.take(), [3]); // as clients count them that never unmask
+  irqs.setLevel(true);
+  assertEquals(await set(served.peer, DATA_NONE | ACTION_UNMASK, { index: INTX }), 0);
+  assertEquals(events.take(), [2]); // a VMM's end of interrupt, while the level is up
+  irqs.setLevel(false);
+  assertEquals(await set(served.peer, DATA_NONE | ACTION_UNMASK, { index: INTX }), 0);
+  assertEquals(events.take(), [0]);
+});
+
+testFds("vectors that are added one by one take nothing from those before them", async () => {
+  using served = await serveIrqs();
+  using events = new Events(VECTORS);
+  const irqs = irqsOf(served);
+  const { peer } = served;
+  const raiseAll = (count: number) => {
+    for (let vector = 0; vector < count; vector++) irqs.raise(MSIX, vector);
+  };
+  // As QEMU's client does it without NORESIZE: one, the same without, then one after another.
+  await set(peer, DATA_NONE | ACTION_TRIGGER, { count: 0 });
+  await set(peer, TRIGGER, { count: 1 }, events.fds.slice(0, 1));
+  await set(peer, TRIGGER, { count: 1 });
+  for (let vector = 0; vector < VECTORS; vector++) {
+    raiseAll(vector);
+    const fds = events.fds.slice(vector, vector + 1);
+    assertEquals(await set(peer, TRIGGER, { start: vector }, fds), 0);
+    raiseAll(vector + 1);
+  }
+  const expected = Array.from({ length: VECTORS }, (_, i) => 2 * (VECTORS - i) - 1);
+  assertEquals(events.take(), expected);
+  // And all again at once, as for NORESIZE, but without the teardown: none is lost either.
+  for (let round = 0; round < 3; round++) {
+    raiseAll(VECTORS);
+    assertEquals(await set(peer, TRIGGER, { count: VECTORS }, events.fds), 0);
+    raiseAll(VECTORS);
+  }
+  assertEquals(events.take(), new Array(VECTORS).fill(6));
+});
+
 testFds("INTx fires as soon as it is set up if its level is up already", async () => {
   using served = await serveIrqs();
   using events = new Events(1);
@@ -341,7 +403,7 @@ testFds("raise() and setLevel() refuse a vector that the device has not", async 
   using served = await serveIrqs();
   const irqs = irqsOf(served);
   for (
-    const [index, vector] of [[MSIX, VECTORS], [MSIX, -1], [MSIX, 0.5], [MSI, 0], [3, 0]] as const
+    const [index, vector] of [[MSIX, VECTORS], [MSIX, -1], [MSIX, 0.5], [MSI, 0], [5, 0]] as const
   ) {
     assertThrows(() => irqs.raise(index, vector), RangeError, `no vector ${vector}`);
     assertEquals(irqs.isEnabled(index, vector), false);
