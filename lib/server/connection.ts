@@ -56,7 +56,7 @@ import {
   PROTOCOL_VERSION,
 } from "../wire/version.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
-import { ClientMemory, type DmaOptions } from "./dma.ts";
+import { ClientMemory, CutMapError, type DmaOptions } from "./dma.ts";
 import type { Faults } from "./faults.ts";
 import { ClientIoFds } from "./io_fds.ts";
 import { answerFeature, readState, writeState } from "./features.ts";
@@ -105,7 +105,8 @@ export class ServerConnection {
   readonly #running = new Set<Promise<void>>(); // device hooks that take their time
   #isClosing = false; // whether the server wants its end
   #stuck: ReturnType<typeof setTimeout> | undefined; // while the client is gone, and a hook is not done
-  #refused: RefusedState | undefined; // the last that was told of
+  #refused: RefusedState | undefined; // the last that was reported
+  #hasCutMap = false; // whether an unmap of a part of a map was reported
   #session: Session | undefined; // once the client has sent its VERSION
   #twin: VfioProxy | undefined; // for the server's own commands, if the client wants that
 
@@ -213,14 +214,26 @@ export class ServerConnection {
 
   #refuse(request: IncomingRequest, error: unknown): void {
     if (!request.isAnswered) request.fail(errnoOf(error));
-    // Why a state was refused no errno tells; it is told once, though all that follows is refused, too.
-    const isTold = error instanceof RefusedState ? error !== this.#refused : !isExpected(error);
-    if (error instanceof RefusedState) this.#refused = error;
-    if (isTold) this.#options.onError(error, commandName(request.command));
+    if (this.#isReported(error)) this.#options.onError(error, commandName(request.command));
     // The first VERSION decides: without one there is nothing to talk about.
     if (this.#session === undefined) {
       this.#proxy.close(error instanceof Error ? error : new Error(String(error)));
     }
+  }
+
+  /** Some refusals are reported once, though an errno has been answered: it does not say enough. */
+  #isReported(error: unknown): boolean {
+    if (error instanceof RefusedState) { // the same error is thrown for all that follows
+      const isNew = error !== this.#refused;
+      this.#refused = error;
+      return isNew;
+    }
+    if (error instanceof CutMapError) {
+      const isFirst = !this.#hasCutMap;
+      this.#hasCutMap = true;
+      return isFirst;
+    }
+    return !isExpected(error);
   }
 
   #negotiate(request: IncomingRequest): void {
@@ -521,13 +534,15 @@ function mapDma(request: IncomingRequest, { memory }: Session): void {
 }
 
 function unmapDma(request: IncomingRequest, { memory }: Session): void {
+  closeAll(request.takeFds()); // SPDK's client sends the file along; the maps know it already
   const { flags, address, size } = DmaUnmapRequest.decode(request.payload);
   memory.unmap({ argsz: 24, flags, address, size });
   request.reply(DmaUnmapReply.encode({ argsz: 24, flags, address, size }));
 }
 
 function takesFds(command: number): boolean {
-  return command === Command.DMA_MAP || command === Command.DEVICE_SET_IRQS;
+  return command === Command.DMA_MAP || command === Command.DMA_UNMAP ||
+    command === Command.DEVICE_SET_IRQS;
 }
 
 /** Whether it is the client's doing, or what the device means to say: nothing that a developer has to hear of. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EACCES, EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, ENOTSUP } from "../../ffi/errno.ts";
+import { EACCES, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTSUP } from "../../ffi/errno.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { ConnectionError } from "../errors.ts";
 import {
@@ -26,6 +26,9 @@ import { describeAccess, DmaRequests } from "./dma_requests.ts";
 
 /** The first address that 64 bits do not hold. */
 const ADDRESS_END = 1n << 64n;
+
+/** The smallest page that a client maps. */
+const PAGE = BigInt(DEFAULT_PGSIZES);
 
 const MAP_FLAGS = DmaMapFlags.READ | DmaMapFlags.WRITE | DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
 
@@ -52,6 +55,21 @@ interface Piece {
   /** Bytes from the start of the access. */
   readonly start: number;
   readonly length: number;
+}
+
+/**
+ * A DMA_UNMAP of a part of a map. All maps stay, and the client may believe some of them gone:
+ * the server reports this error besides answering EINVAL.
+ */
+export class CutMapError extends DeviceError {
+  /** @ignore made by `ClientMemory.unmap` */
+  constructor(map: DmaMap, address: bigint, end: bigint) {
+    super(
+      EINVAL,
+      `Cannot unmap ${range(address, end)} of the client's memory: that is a part of the map ` +
+        `${range(map.address, map.end)}, and all maps stay; the client has to unmap whole maps`,
+    );
+  }
 }
 
 /** The memory of one client, by IOVA. */
@@ -102,9 +120,12 @@ export class ClientMemory implements DeviceDma {
   }
 
   /**
-   * DMA_UNMAP. Nothing of the range is mapped or held when it returns; accesses that the client was asked for fail.
+   * DMA_UNMAP: removes every map inside the range, as the kernel's VFIO does. A range without maps
+   * is no error: a client behind a vIOMMU unmaps whole powers of two. Nothing of the range is
+   * mapped or held afterwards; accesses that wait for the client fail.
    *
-   * @throws {DeviceError} ENOENT if it is not the range of one map; ENOTSUP for a dirty bitmap; EINVAL
+   * @throws {DeviceError} EINVAL for a range or flags that can't be; ENOTSUP for a dirty bitmap
+   * @throws {CutMapError} EINVAL if the range cuts a map; all maps stay
    */
   unmap({ flags, address, size }: DmaUnmap): void {
     if ((flags & DmaUnmapFlags.GET_DIRTY_BITMAP) !== 0) throw new DeviceError(ENOTSUP);
@@ -113,13 +134,16 @@ export class ClientMemory implements DeviceDma {
       if (address !== 0n || size !== 0n) throw new DeviceError(EINVAL, "all has no range");
       return this.#unmapAll();
     }
-    const index = this.#indexAfter(address) - 1;
-    const map = this.#maps[index];
-    if (map === undefined || map.address !== address || map.end !== address + size) {
-      throw new DeviceError(ENOENT, "it is not the range of one map");
+    checkRange(address, size);
+    const end = address + size;
+    const before = this.#maps[this.#indexAfter(address) - 1];
+    const last = this.#maps[this.#indexAfter(end - 1n) - 1];
+    if (before !== undefined && before.address < address && before.end > address) {
+      throw new CutMapError(before, address, end);
     }
-    this.#maps.splice(index, 1);
-    map.close();
+    if (last !== undefined && last.end > end) throw new CutMapError(last, address, end);
+    const first = this.#indexAfter(address - 1n);
+    for (const map of this.#maps.splice(first, this.#indexAfter(end - 1n) - first)) map.close();
   }
 
   /** Unmaps everything: the client is gone. */
@@ -293,10 +317,17 @@ function checkMap({ flags, offset, address, size }: DmaMapRequest, fdCount: numb
   if ((flags & (DmaMapFlags.READ | DmaMapFlags.WRITE)) === 0) {
     throw new DeviceError(EINVAL, "it could neither be read nor written");
   }
-  const page = BigInt(DEFAULT_PGSIZES);
-  const isAligned = address % page === 0n && size % page === 0n &&
-    (fdCount === 0 || offset % page === 0n);
-  if (!isAligned) throw new DeviceError(EINVAL, `it is not aligned to ${page}`);
+  if (fdCount > 0 && offset % PAGE !== 0n) {
+    throw new DeviceError(EINVAL, `the offset is not aligned to ${PAGE}`);
+  }
+  checkRange(address, size);
+}
+
+/** Refuses a range of addresses that is not of whole pages within 64 bits. */
+function checkRange(address: bigint, size: bigint): void {
+  if (address % PAGE !== 0n || size % PAGE !== 0n) {
+    throw new DeviceError(EINVAL, `it is not aligned to ${PAGE}`);
+  }
   if (size === 0n) throw new DeviceError(EINVAL, "it has no bytes");
   if (address + size > ADDRESS_END) throw new DeviceError(EINVAL, "it goes beyond 64 bits");
 }
@@ -326,4 +357,9 @@ function copyIn(piece: Piece, data: Uint8Array): boolean {
   if (bytes === undefined) return false;
   bytes.set(partOf(data, piece));
   return true;
+}
+
+/** Addresses as people read them: the first and the last. */
+function range(start: bigint, end: bigint): string {
+  return `0x${start.toString(16)} to 0x${(end - 1n).toString(16)}`;
 }

@@ -6,16 +6,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import {
-  EACCES,
-  EAGAIN,
-  EEXIST,
-  EFAULT,
-  EINVAL,
-  ENOENT,
-  ENOSPC,
-  ENOTSUP,
-} from "../../../ffi/errno.ts";
+import { EACCES, EAGAIN, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTSUP } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
@@ -30,7 +21,7 @@ import {
   DmaWriteRequest32,
 } from "../../../lib/wire/access.ts";
 import { Command } from "../../../lib/wire/command.ts";
-import { DmaMapFlags } from "../../../lib/wire/dma.ts";
+import { DmaMapFlags, DmaUnmapRequest } from "../../../lib/wire/dma.ts";
 import { testFds } from "../../_fds.ts";
 import type { RawMessage } from "../../_raw_peer.ts";
 import {
@@ -266,7 +257,7 @@ testFds("lengths that are no lengths are refused", async () => {
 
 // ---- DMA_UNMAP
 
-testFds("DMA_UNMAP takes the range of one map; views are empty before the answer", async () => {
+testFds("DMA_UNMAP removes the map of its range; views are empty before the answer", async () => {
   using served = await serveNegotiated();
   using file = new ClientFile(2 * PAGE);
   const { peer } = served;
@@ -274,25 +265,90 @@ testFds("DMA_UNMAP takes the range of one map; views are empty before the answer
   await map(peer, { address: BASE + 8192n }, [file.fd]);
   const dma = dmaOf(served);
   const view = dma.view(BASE, 8192)!;
-  for (
-    const [address, size] of [
-      [BASE, 4096n],
-      [BASE + 4096n, 4096n],
-      [BASE, 12288n],
-      [BASE, 0n],
-      [0n, 8192n],
-      [BASE, (1n << 64n) - 4096n],
-    ] as const
-  ) assertEquals(await unmap(peer, address, size), ENOENT);
-  assertEquals(view.length, 8192);
   assertEquals(await unmap(peer, BASE, 8192n, 1), ENOTSUP);
   assertEquals(await unmap(peer, BASE, 8192n, 4), EINVAL);
+  assertEquals(view.length, 8192);
   assertEquals(await unmap(peer, BASE, 8192n), 0);
   assertEquals(view.length, 0);
-  assertEquals(await unmap(peer, BASE, 8192n), ENOENT);
+  assertEquals(await unmap(peer, BASE, 8192n), 0, "nothing is left there: that is no error");
   assertEquals(errnoOf(() => dma.readSync(BASE, 1)), EFAULT);
   assertEquals(dma.readSync(BASE + 8192n, 1).length, 1);
 });
+
+testFds("DMA_UNMAP removes every map inside its range, shared or not, and no other", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(PAGE);
+  const { peer } = served;
+  const top = (1n << 64n) - 4096n;
+  const addresses = [0n, 0x8000n, 0x9000n, 0xf000n, 0x10000n, top];
+  for (const address of addresses) {
+    assertEquals(await map(peer, { address }, address === 0x9000n ? [] : [file.fd]), 0);
+  }
+  const dma = dmaOf(served);
+  const mapped = () => addresses.filter((address) => dma.view(address, 1) !== undefined);
+  const pending = rejectsWith(dma.read(0x9000n, 1)); // asks the client, who unmaps instead
+  assertEquals((await peer.receive())?.command, Command.DMA_READ);
+  assertEquals(await unmap(peer, 0x8000n, 0x8000n), 0);
+  assertEquals(await pending, EFAULT);
+  assertEquals(mapped(), [0n, 0x10000n, top]);
+  assertEquals(await unmap(peer, 0x1000n, 0xf000n), 0, "between maps there is nothing");
+  assertEquals(mapped(), [0n, 0x10000n, top]);
+  assertEquals(await unmap(peer, 1n << 63n, 1n << 63n), 0, "up to the end of 64 bits");
+  assertEquals(mapped(), [0n, 0x10000n]);
+  assertEquals(await unmap(peer, 0n, 1n << 63n), 0);
+  assertEquals(mapped(), []);
+  assertEquals(await map(peer, { address: 0n, size: 0x20000n }), 0, "the room is free");
+});
+
+testFds("DMA_UNMAP of a part of a map removes nothing, and is reported once", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(4 * PAGE);
+  const { peer } = served;
+  await map(peer, { address: BASE, size: 0x2000n }, [file.fd]);
+  await map(peer, { address: BASE + 0x2000n, size: 0x2000n }, [file.fd]);
+  const dma = dmaOf(served);
+  const views = [dma.view(BASE, 8192)!, dma.view(BASE + 0x2000n, 8192)!];
+  for (
+    const [address, size] of [
+      [BASE, 0x1000n], // its beginning
+      [BASE + 0x1000n, 0x1000n], // its end
+      [BASE, 0x3000n], // all of one, and the beginning of the next
+      [BASE + 0x1000n, 0x3000n], // the end of one, and all of the next
+      [BASE + 0x1000n, 0x2000n],
+      [0n, BASE + 0x1000n],
+      [BASE, 0n],
+      [BASE, 0x2001n],
+      [BASE - 1n, 0x4000n],
+      [BASE, (1n << 64n) - 4096n], // beyond 64 bits
+    ] as const
+  ) assertEquals([address, size, await unmap(peer, address, size)], [address, size, EINVAL]);
+  assertEquals(views.map((view) => view.length), [8192, 8192]);
+  assertEquals(served.errors.map(([error, doing]) => `${doing}: ${(error as Error).message}`), [
+    "DMA_UNMAP: Cannot unmap 0x100000 to 0x100fff of the client's memory: that is a part of the " +
+    "map 0x100000 to 0x101fff, and all maps stay; the client has to unmap whole maps",
+  ]);
+  assertEquals(await unmap(peer, BASE, 0x4000n), 0);
+  assertEquals(views.map((view) => view.length), [0, 0]);
+});
+
+testFds(
+  "DMA_UNMAP with a descriptor, as SPDK's client sends it, unmaps and closes that",
+  async () => {
+    using served = await serveNegotiated();
+    using file = new ClientFile(PAGE);
+    const { peer } = served;
+    await map(peer, { address: BASE }, [file.fd]);
+    const view = dmaOf(served).view(BASE, PAGE)!;
+    const before = countOpenFds();
+    const request = DmaUnmapRequest.encode({ argsz: 24, flags: 0, address: BASE, size: 4096n });
+    const { errno, payload } = await ask(peer, Command.DMA_UNMAP, request, [file.fd]);
+    assertEquals([errno, payload, view.length], [0, request, 0]);
+    const cut = DmaUnmapRequest.encode({ argsz: 24, flags: 8, address: BASE, size: 4096n });
+    assertEquals((await ask(peer, Command.DMA_UNMAP, cut, [file.fd, file.fd])).errno, EINVAL);
+    assertEquals(countOpenFds(), before);
+    assertEquals(await map(peer, { address: BASE }, [file.fd]), 0);
+  },
+);
 
 testFds("DMA_UNMAP with ALL takes everything, and has no range", async () => {
   using served = await serveNegotiated();
