@@ -133,6 +133,7 @@ export {
 } from "./lib/define/option.ts";
 export type { PciSpec } from "./lib/define/pci.ts";
 export type { PlainData } from "./lib/define/plain.ts";
+export type { DevicePoll, DevicePollOptions, PollLook } from "./lib/define/polls.ts";
 export type { BarKind, DeviceRegion } from "./lib/define/region.ts";
 export {
   type CallbackOptions,

@@ -15,7 +15,7 @@
 import { cap, defineDevice, DeviceError, option, registers } from "../mod.ts";
 
 const DESCRIPTOR_SIZE = 32;
-/** Bytes that are copied before others have their turn. */
+/** Bytes that are copied at once: others may have their turn in between. */
 const CHUNK_SIZE = 1 << 20;
 /** The most that a descriptor copies. */
 const MAX_LENGTH = 16 << 20;
@@ -35,7 +35,7 @@ export default defineDevice({
     class: 0x080102, // DMA controller
     capabilities: [cap.pm(), cap.msix({ vectors: channels, bar: 4 }), cap.express()],
   }),
-  create({ options, irq, dma, run }) {
+  create({ options, irq, dma, run, turn }) {
     const count = options.channels;
     // Each channel has 32 bytes of registers.
     const bar0 = registers({
@@ -76,6 +76,7 @@ export default defineDevice({
         const length = descriptor.getUint32(16, true);
         if (length > MAX_LENGTH) throw new DeviceError(EINVAL);
         for (let done = 0; done < length; done += CHUNK_SIZE) {
+          await turn(); // the client decides how much there is to do: others must not wait for that
           const size = Math.min(CHUNK_SIZE, length - done);
           const [source, destination] = [0, 8].map((each) => descriptor.getBigUint64(each, true));
           await copy(source! + BigInt(done), destination! + BigInt(done), size);

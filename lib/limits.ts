@@ -43,8 +43,19 @@ export const MAX_CAPABILITIES = 64;
 export const MAX_REGION_INFO_SIZE = 64 << 10;
 /** Bytes of a device's region up to its last register: each costs some bytes of memory here. 4 MiB of doorbells are 524288 queues. */
 export const MAX_REGISTER_SPACE = 4 << 20;
-/** Accesses to shared memory that a device makes in one turn of the event loop: some hundred microseconds. */
-export const DMA_TURN = 256;
+/**
+ * Milliseconds that the loops of this thread work before other work has its turn. A client's register read waits that long, while a turn
+ * itself costs some microseconds.
+ */
+export const TURN_MS = 1;
+/** Bytes of the client's memory that a device copies before it looks at the clock: about a millisecond. */
+export const DMA_PIECE = 4 << 20;
+/** Milliseconds that a repeated timer may be late before it drops calls that it missed. Those of the runtime are 2 late. */
+export const TIMER_LATENESS_MS = 10;
+/** How long a poll goes on looking busily after it found work, unless the device says otherwise. In milliseconds. */
+export const POLL_SPIN_MS = 1;
+/** The longest pause of a poll that finds nothing, unless the device says otherwise: 62 looks a second. In milliseconds. */
+export const POLL_IDLE_MS = 16;
 /** Bytes of what a device's own code saves of its state besides registers and memory: memory is found for them when they come. */
 export const MAX_PLAIN_STATE = 16 << 20;
 

@@ -5,15 +5,15 @@
  */
 
 import { ECANCELED, ENXIO, EPERM } from "../../ffi/errno.ts";
-import { DMA_TURN } from "../limits.ts";
+import { DMA_PIECE, MAX_DMA_ACCESS } from "../limits.ts";
 import { type DeviceDma, DeviceError } from "../server/device.ts";
+import { turn } from "../turn.ts";
 
 /** The memory of whichever client is connected, as long as the device may be bus master. */
 export class ConnectedMemory implements DeviceDma {
   readonly #isMaster: () => boolean;
   #dma: DeviceDma | undefined;
   #isCancelled = false;
-  #count = 0; // of accesses since others had their turn
 
   /** @param isMaster whether the device may access memory now */
   constructor(isMaster: () => boolean) {
@@ -35,22 +35,46 @@ export class ConnectedMemory implements DeviceDma {
     this.#isCancelled = isCancelled;
   }
 
+  // Accesses to memory that is shared never wait. A device that makes one after the other would keep all others waiting, and so would
+  // one that is very long: each piece looks at the clock.
+
   /** As {@linkcode DeviceDma.read}. */
   async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    if (++this.#count >= DMA_TURN) await this.#turn();
+    if (isLong(length)) {
+      this.#get("read"); // before memory is found for it
+      const into = new Uint8Array(length);
+      await this.readInto(iova, into);
+      return into;
+    }
+    const others = turn();
+    if (others !== undefined) await others;
     return this.#get("read").read(iova, length);
   }
 
   /** As {@linkcode DeviceDma.readInto}. */
   async readInto(iova: bigint, into: Uint8Array): Promise<void> {
-    if (++this.#count >= DMA_TURN) await this.#turn();
-    return this.#get("read").readInto(iova, into);
+    let at = 0;
+    for (; isLong(into.length - at); at += DMA_PIECE) {
+      await turn();
+      const piece = into.subarray(at, at + DMA_PIECE);
+      await this.#get("read").readInto(iova + BigInt(at), piece);
+    }
+    const others = turn();
+    if (others !== undefined) await others;
+    return this.#get("read").readInto(iova + BigInt(at), at === 0 ? into : into.subarray(at));
   }
 
   /** As {@linkcode DeviceDma.write}. */
   async write(iova: bigint, data: Uint8Array): Promise<void> {
-    if (++this.#count >= DMA_TURN) await this.#turn();
-    return this.#get("write").write(iova, data);
+    let at = 0;
+    for (; isLong(data.length - at); at += DMA_PIECE) {
+      await turn();
+      const piece = data.subarray(at, at + DMA_PIECE);
+      await this.#get("write").write(iova + BigInt(at), piece);
+    }
+    const others = turn();
+    if (others !== undefined) await others;
+    return this.#get("write").write(iova + BigInt(at), at === 0 ? data : data.subarray(at));
   }
 
   /** As {@linkcode DeviceDma.readSync}. */
@@ -68,20 +92,33 @@ export class ConnectedMemory implements DeviceDma {
     return this.#isMaster() ? this.#dma?.view(iova, length, rights) : undefined;
   }
 
-  /** Accesses to memory that is shared never wait: a device that makes one after the other would keep everybody else waiting. */
-  #turn(): Promise<void> {
-    this.#count = 0;
-    return new Promise((resolve) => setTimeout(resolve));
+  /**
+   * Lets others have their turn when this thread has been busy for a millisecond; see `turn`.
+   *
+   * @throws {DeviceError} ECANCELED while the device is being reset: what runs in the background is to end
+   */
+  turn(): Promise<void> | undefined {
+    if (this.#isCancelled) throw cancelled("Cannot go on");
+    return turn();
   }
 
   #get(verb: "read" | "write"): DeviceDma {
     const doing = `Cannot ${verb} the client's memory`;
     if (this.#dma === undefined) throw new DeviceError(ENXIO, `${doing}: no client is connected`);
-    if (this.#isCancelled) throw new DeviceError(ECANCELED, `${doing}: the device is being reset`);
+    if (this.#isCancelled) throw cancelled(doing);
     if (this.#isMaster()) return this.#dma;
     throw new DeviceError(
       EPERM,
       `${doing}: bus master enable is off in COMMAND (needsBusMaster: false in pci does without)`,
     );
   }
+}
+
+function cancelled(doing: string): DeviceError {
+  return new DeviceError(ECANCELED, `${doing}: the device is being reset`);
+}
+
+/** Whether an access is done in pieces. One that is longer than any may be is not: it is refused whole. */
+function isLong(length: number): boolean {
+  return length > DMA_PIECE && length <= MAX_DMA_ACCESS;
 }

@@ -16,6 +16,7 @@ import { DeviceInterrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
+import { Polls } from "./polls.ts";
 import { type DeviceRegion, resetAll } from "./region.ts";
 import { DeviceMigration } from "./state.ts";
 import { DeviceTasks } from "./tasks.ts";
@@ -45,6 +46,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly #dma: ConnectedMemory;
   readonly #tasks = new DeviceTasks();
   readonly #timers = new Timers(this.#tasks);
+  readonly #polls = new Polls(this.#tasks);
   readonly #closing = new AbortController();
 
   /** As `DeviceDefinition.create`. */
@@ -62,6 +64,8 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       irq: this.#irq,
       dma: this.#dma,
       timers: this.#timers,
+      poll: (look, options) => this.#polls.make(look, options),
+      turn: () => this.#dma.turn(),
       run: (task) => void this.#tasks.run("background task", task),
       log: log ?? (() => {}),
       signal: this.#closing.signal,
@@ -93,6 +97,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   connected({ dma, irqs }: DeviceBus): void {
     this.#dma.connect(dma);
     this.#irq.connect(irqs);
+    this.#polls.isConnected = true;
     return this.#parts.connected?.(); // a promise, if the hook is asynchronous: what it fails with is told
   }
 
@@ -100,12 +105,14 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   disconnected(): void {
     this.#dma.disconnect();
     this.#irq.disconnect();
+    this.#polls.isConnected = false;
     return this.#parts.disconnected?.();
   }
 
   /** Puts configuration space and registers back, then does what the device does. What runs in the background ends first. */
   reset(): void | Promise<void> {
     this.#timers.clear();
+    this.#polls.clear();
     const idle = this.#tasks.idle();
     if (idle === undefined) return this.#reset();
     this.#dma.isCancelled = true;
@@ -115,6 +122,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   #reset(): void | Promise<void> {
     this.#dma.isCancelled = false;
     this.#timers.clear(); // what ran in the background may have set some
+    this.#polls.clear();
     this.#tasks.held()(); // of a device that stands still: what a client began meanwhile
     this.#built.config.reset();
     const late = resetAll(this.#regions);
@@ -122,10 +130,11 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     return late === undefined ? this.#parts.reset?.() : late.then(() => this.#parts.reset?.());
   }
 
-  /** Ends timers, aborts the signal, frees the device's own and the memory. */
+  /** Ends timers and polls, aborts the signal, frees the device's own and the memory. */
   close(): void {
     if (this.#closing.signal.aborted) return;
     this.#timers.close();
+    this.#polls.close();
     this.#tasks.close();
     this.#closing.abort(new DOMException("The device is closed", "AbortError"));
     try {
@@ -172,12 +181,14 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       heldTasks: () => this.#tasks.held(),
       stop: () => {
         this.#timers.stop();
+        this.#polls.stop();
         return this.#tasks.stop();
       },
       start: () => {
         this.#irq.refresh();
         this.#tasks.start();
         this.#timers.start();
+        this.#polls.start();
       },
     });
   }

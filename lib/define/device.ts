@@ -12,6 +12,7 @@ import type { Interrupts } from "./interrupts.ts";
 import { makeOrClose } from "./made.ts";
 import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
+import type { DevicePoll, DevicePollOptions, PollLook } from "./polls.ts";
 import type { DeviceRegion } from "./region.ts";
 import type { StateHooks } from "./state.ts";
 import type { DeviceTimers } from "./timers.ts";
@@ -30,6 +31,19 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
   readonly dma: DeviceDma;
   /** Its timers. A reset ends them. */
   readonly timers: DeviceTimers;
+  /**
+   * Makes a poll, for work that a client announces in memory which it has mapped: `look` does one piece of it. The poll looks busily while
+   * there is work, and by timer when idle. It begins with `start`; a reset ends it. See {@linkcode DevicePoll}.
+   */
+  readonly poll: (look: PollLook, options?: DevicePollOptions) => DevicePoll;
+  /**
+   * Lets other work of the thread go on: `await turn()` belongs into every loop whose length a client decides. The loops of all devices
+   * share a budget of one millisecond. While it lasts, `turn` returns undefined, which costs 0.1 microseconds. Reads and writes of `dma` do
+   * that by themselves; a loop over `dma.view`, or over the device's own memory, has to.
+   *
+   * Throws a `DeviceError` with ECANCELED during a reset, so that the loop ends.
+   */
+  readonly turn: () => Promise<void> | undefined;
   /**
    * Does something in the background, so that a client that started it need not wait. A reset, and standing still for the migration,
    * wait until it is done, so it may not itself wait for a timer, and has to end some time; during a reset its DMA fails with ECANCELED.

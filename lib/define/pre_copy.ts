@@ -8,6 +8,7 @@
 
 import { changedPages } from "../server/changes.ts";
 import type { StateWriter } from "../server/state_stream.ts";
+import { nextTurn } from "../turn.ts";
 
 /** Bytes that are saved, or compared, before others have their turn. */
 const TURN_SIZE = 64 << 20;
@@ -58,7 +59,7 @@ export class PreCopy {
   async *rest(): AsyncGenerator<Uint8Array, void> {
     for (const { section, bytes, saved, end } of this.#parts) {
       for (let at = 0; at < end; at += TURN_SIZE) {
-        if (at > 0) await new Promise<void>((resolve) => setTimeout(resolve));
+        if (at > 0) await nextTurn();
         const [before, now] = [saved, bytes].map((each) =>
           each.subarray(at, Math.min(end, at + TURN_SIZE))
         );

@@ -5,6 +5,7 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
+import { TIMER_LATENESS_MS } from "../limits.ts";
 import type { DeviceTasks } from "./tasks.ts";
 
 /** The most that a timer of the runtime takes: 2^31 - 1 milliseconds, 24 days. */
@@ -32,7 +33,13 @@ export interface DeviceTimers {
    * @throws {RangeError} if it is no number of milliseconds up to 2^31 - 1
    */
   after(ms: number, call: () => void | Promise<void>): DeviceTimer;
-  /** Calls again and again, with `ms` between two calls. As `after`, at least 1. */
+  /**
+   * Calls again and again, each `ms` milliseconds on average. A timer of the runtime is up to 2 ms late, so calls may come in pairs. Calls
+   * that were missed by more than 10 ms are dropped, as while an asynchronous one takes longer than `ms`.
+   *
+   * @param ms as for `after`, at least 1
+   * @throws {RangeError} as `after`
+   */
   every(ms: number, call: () => void | Promise<void>): DeviceTimer;
   /** Ends all of them. */
   clear(): void;
@@ -112,9 +119,9 @@ interface TimerHooks {
 class Timer implements DeviceTimer {
   readonly #period: number | undefined;
   readonly #hooks: TimerHooks;
-  #left: number;
+  #left: number; // while it stands still
   #due = 0;
-  #id: ReturnType<typeof setTimeout> | undefined;
+  #wait: (() => void) | undefined; // ends what it waits with
   #isPaused = true;
   #isRunning = false;
   #isEnded = false;
@@ -131,31 +138,46 @@ class Timer implements DeviceTimer {
 
   get leftMs(): number {
     if (this.#isEnded) return 0;
-    return this.#id === undefined ? this.#left : Math.max(0, this.#due - monotonicMs());
+    return this.#wait === undefined ? this.#left : Math.max(0, this.#due - monotonicMs());
   }
 
   cancel(): void {
-    clearTimeout(this.#id);
+    this.#stopWaiting();
     this.#isEnded = true;
     this.#hooks.ended();
   }
 
   pause(): void {
     this.#left = this.leftMs;
-    clearTimeout(this.#id);
-    this.#id = undefined;
+    this.#stopWaiting();
     this.#isPaused = true;
   }
 
   resume(): void {
     this.#isPaused = false;
-    if (this.#isEnded || this.#isRunning || this.#id !== undefined) return;
+    if (this.#isEnded || this.#isRunning || this.#wait !== undefined) return;
     this.#due = monotonicMs() + this.#left;
-    this.#id = setTimeout(() => this.#fire(), this.#left);
+    this.#await(this.#left);
+  }
+
+  /** A repeated timer that is late calls in the next turn: another timer of the runtime would be 2 ms late again. */
+  #await(ms: number): void {
+    if (ms > 0 || this.#period === undefined) {
+      const id = setTimeout(() => this.#fire(), ms);
+      this.#wait = () => clearTimeout(id);
+    } else {
+      const id = setImmediate(() => this.#fire());
+      this.#wait = () => clearImmediate(id);
+    }
+  }
+
+  #stopWaiting(): void {
+    this.#wait?.();
+    this.#wait = undefined;
   }
 
   #fire(): void {
-    this.#id = undefined;
+    this.#wait = undefined;
     if (this.#period === undefined) this.cancel();
     this.#isRunning = true;
     const running = this.#hooks.run();
@@ -166,7 +188,9 @@ class Timer implements DeviceTimer {
   #done(): void {
     this.#isRunning = false;
     if (this.#isEnded || this.#period === undefined) return;
-    this.#left = this.#period;
-    if (!this.#isPaused) this.resume();
+    const now = monotonicMs();
+    this.#due = Math.max(this.#due + this.#period, now - TIMER_LATENESS_MS);
+    this.#left = Math.max(0, this.#due - now);
+    if (!this.#isPaused) this.#await(this.#left);
   }
 }

@@ -7,6 +7,7 @@
 import { EIO, ENXIO, ETIMEDOUT } from "../../ffi/errno.ts";
 import { RemoteError, TimeoutError } from "../errors.ts";
 import { type DeviceDma, DeviceError } from "../server/device.ts";
+import { nextTurn } from "../turn.ts";
 
 /** Bytes that are copied at once; then others have their turn. */
 const CHUNK_SIZE = 1 << 20;
@@ -124,7 +125,7 @@ export class CopyEngine {
     await undefined; // the write that has started it is answered first
     const start = this.#done;
     while (this.#done < copy.length) {
-      if (this.#done > start) await new Promise((resolve) => setTimeout(resolve));
+      if (this.#done > start) await nextTurn();
       if (run !== this.#run || this.#isPaused) return;
       const at = BigInt(this.#done);
       const length = Math.min(CHUNK_SIZE, copy.length - this.#done);

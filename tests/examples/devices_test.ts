@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import dmaEngine from "../../examples/dma_engine.ts";
 import gpio from "../../examples/gpio.ts";
 import timer from "../../examples/timer.ts";
-import type { Device, DeviceDefinition } from "../../mod.ts";
+import { defineDevice, type Device, type DeviceDefinition, registers } from "../../mod.ts";
 import { parseConfigSpace } from "../../lib/pci/mod.ts";
 import { testFds } from "../_fds.ts";
 import { serveDefined } from "../lib/define/_served.ts";
@@ -138,6 +138,89 @@ for (const share of ["memfd", "message"] as const) {
     assertEquals(pair.errors, []);
   });
 }
+
+testFds("a list of descriptors keeps no other client waiting", async () => {
+  await using pair = await serveDefined(dmaEngine.create({ channels: 32 }));
+  await using other = await serveDefined(gpio.create());
+  const { device } = pair;
+  await device.pci.enable();
+  const bar0 = device.region("bar0");
+  const msix = await device.irqs("msix");
+  await msix.enable();
+  const size = 32 << 20;
+  const map = await device.dma.mapAsync({ iova: 0n, size });
+  const list = new DataView(map.bytes.buffer, map.bytes.byteOffset, 4096);
+  const count = 64;
+  for (let i = 0; i < count; i++) {
+    list.setBigUint64(i * 32, 0x1000n, true);
+    list.setBigUint64(i * 32 + 8, BigInt(size / 2), true);
+    list.setUint32(i * 32 + 16, size / 2, true); // as much as is possible: 1 GiB in all
+  }
+  const channels = [0, 31];
+  const ended = channels.map((channel) => msix.waitAsync(channel));
+  let areDone = false;
+  Promise.all(ended).then(() => areDone = true);
+  for (const channel of channels) {
+    await bar0.write64Async(channel * 32 + DMA.LIST, 0n);
+    await bar0.write32Async(channel * 32 + DMA.COUNT, count);
+    await bar0.write32Async(channel * 32 + DMA.CTRL, 1);
+  }
+  const total = BigInt(count * size / 2);
+  const rest = other.device.region("bar2");
+  let [before, longest] = [0n, 0n]; // bytes that were copied while a register was read
+  while (!areDone) {
+    await rest.read8Async(0);
+    const copied = await bar0.read64Async(DMA.COPIED);
+    if (copied - before > longest) longest = copied - before;
+    before = copied;
+  }
+  assert(
+    longest < total / 2n,
+    `${longest} bytes of ${total} were copied while a register was read`,
+  );
+  for (const channel of channels) {
+    assertEquals(await bar0.read32Async(channel * 32 + DMA.STATUS), DONE);
+  }
+});
+
+testFds(
+  "one access to the client's memory keeps no other client waiting, however long",
+  async () => {
+    const size = 128 << 20;
+    let data: Uint8Array<ArrayBuffer> | undefined;
+    const reader = defineDevice({
+      name: "reader",
+      pci: { vendor: 0x1234, device: 1 },
+      create({ dma, run }) {
+        const bar0 = registers({
+          registers: [{ name: "GO", offset: 0, width: 4 }, { name: "DONE", offset: 4, width: 4 }],
+        });
+        bar0.on({
+          GO: {
+            write: () =>
+              run(async () => {
+                data = await dma.read(0n, size);
+                await dma.write(0n, data);
+                bar0.regs.DONE.value = 1;
+              }),
+          },
+        });
+        return { regions: { bar0 } };
+      },
+    });
+    await using pair = await serveDefined(reader.create());
+    const { device } = pair;
+    await device.pci.enable();
+    const map = await device.dma.mapAsync({ iova: 0n, size });
+    map.bytes.fill(0x5a, size - 4096);
+    const bar0 = device.region("bar0");
+    await bar0.write32Async(0, 1);
+    let reads = 0;
+    while (await bar0.read32Async(4) === 0) reads++;
+    assert(reads > 4, `${reads}`);
+    assertEquals([data!.length, data![size - 4097], data![size - 1]], [size, 0, 0x5a]);
+  },
+);
 
 testFds("each device of examples/ shows a configuration space without a mistake", async () => {
   for (const definition of [gpio, timer, dmaEngine] as DeviceDefinition[]) {

@@ -26,6 +26,19 @@ Deno.test("after() calls once, every() again and again, and clear() ends them", 
   assertEquals([often, second.isActive], [before, false]);
 });
 
+Deno.test("every() keeps its beat, though each timer of the runtime is late", async () => {
+  const { timers } = make();
+  let calls = 0;
+  timers.every(1, () => void calls++);
+  const begin = performance.now();
+  let late = 0; // calls of timers of the runtime that are set again and again, in the same time
+  for (; late < 50; late++) await new Promise((resolve) => setTimeout(resolve, 1));
+  const elapsed = performance.now() - begin;
+  timers.close();
+  assert(calls > 1.4 * late || calls > 0.8 * elapsed, `${calls} calls beside ${late}`);
+  assert(calls <= elapsed + 2, `${calls} in ${elapsed} ms`);
+});
+
 Deno.test("a timer that was cancelled does not call", async () => {
   const { timers } = make();
   const calls: string[] = [];

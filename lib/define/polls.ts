@@ -1,0 +1,229 @@
+/**
+ * Polls of a device: work that a client announces without a message, in memory which it has mapped.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../../ffi/clock.ts";
+import { POLL_IDLE_MS, POLL_SPIN_MS } from "../limits.ts";
+import { turn } from "../turn.ts";
+import type { DeviceTasks } from "./tasks.ts";
+
+/** The shortest pause of a poll that finds nothing. Each further one is twice as long. */
+const FIRST_PAUSE_MS = 1;
+
+/**
+ * Does one piece of work, if there is one: a piece is short, or awaits `turn`.
+ *
+ * @returns whether there was one, at once or later; at once is cheaper
+ * @throws what is reported; the poll is stopped by that
+ */
+export type PollLook = () => boolean | Promise<boolean>;
+
+/** The poll budget: how much of a CPU a device may spend to hear of work early. */
+export interface DevicePollOptions {
+  /**
+   * How long the poll goes on looking after it last found work, once in each turn of the event loop: a client that answers faster is heard
+   * within microseconds. It takes all of a CPU meanwhile. In milliseconds; default 1.
+   */
+  readonly spinMs?: number;
+  /**
+   * The longest pause between two looks. Pauses begin at 1 ms and double, so that work waits no longer than the device was idle, and an idle
+   * device takes 0.1 % of a CPU. Infinity: only `wake` has it look. In milliseconds; default 16.
+   */
+  readonly idleMs?: number;
+}
+
+/**
+ * A poll. It looks while the device works and a client is connected: not while the device stands still for its migration. A reset, and
+ * standing still, wait for the piece that is under way.
+ */
+export interface DevicePoll {
+  /** Begins to look. A second time does nothing. */
+  start(): void;
+  /** Looks no more. A second time does nothing. */
+  stop(): void;
+  /** Looks at once: there may be work. Does nothing if the poll is not started. */
+  wake(): void;
+  /** Whether it is started. */
+  readonly isActive: boolean;
+}
+
+/** The polls of one device. */
+export class Polls {
+  readonly #tasks: DeviceTasks;
+  readonly #all = new Set<Poll>();
+  #isStopped = false;
+  #isConnected = false;
+  #isClosed = false;
+
+  constructor(tasks: DeviceTasks) {
+    this.#tasks = tasks;
+  }
+
+  /**
+   * Makes a poll, which is not started.
+   *
+   * @throws {RangeError} for a number of milliseconds that is none, or negative
+   */
+  make(look: PollLook, options: DevicePollOptions = {}): DevicePoll {
+    const { spinMs = POLL_SPIN_MS, idleMs = POLL_IDLE_MS } = options;
+    for (const [name, ms] of Object.entries({ spinMs, idleMs })) {
+      if (!(ms >= 0)) throw new RangeError(`Cannot make a poll: ${name} is ${ms}, not 0 or more`);
+    }
+    const poll: Poll = new Poll(look, { spinMs, idleMs }, {
+      run: (work) => this.#tasks.run("poll", work),
+      mayLook: () => this.#isConnected && !this.#isStopped && !this.#isClosed,
+    });
+    this.#all.add(poll);
+    return poll;
+  }
+
+  /** Whether a client is connected. */
+  set isConnected(isConnected: boolean) {
+    this.#isConnected = isConnected;
+    this.#refresh();
+  }
+
+  /** They stand still. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#refresh();
+  }
+
+  /** They go on. */
+  start(): void {
+    this.#isStopped = false;
+    this.#refresh();
+  }
+
+  /** Stops all of them. */
+  clear(): void {
+    for (const each of this.#all) each.stop();
+  }
+
+  /** Stops all of them for good. */
+  close(): void {
+    this.#isClosed = true;
+    this.clear();
+  }
+
+  #refresh(): void {
+    for (const each of this.#all) each.refresh();
+  }
+}
+
+interface PollHooks {
+  readonly run: (work: () => void | Promise<void>) => Promise<void> | undefined;
+  readonly mayLook: () => boolean;
+}
+
+class Poll implements DevicePoll {
+  readonly #look: PollLook;
+  readonly #options: Required<DevicePollOptions>;
+  readonly #hooks: PollHooks;
+  #isActive = false;
+  #isLooking = false;
+  #hasFound = false; // in the looks that are under way
+  #isWoken = false; // meanwhile
+  #foundMs = -Infinity; // when it last found something
+  #pauseMs = FIRST_PAUSE_MS;
+  #wait: (() => void) | undefined; // ends what it waits with
+
+  constructor(look: PollLook, options: Required<DevicePollOptions>, hooks: PollHooks) {
+    this.#look = look;
+    this.#options = options;
+    this.#hooks = hooks;
+  }
+
+  get isActive(): boolean {
+    return this.#isActive;
+  }
+
+  start(): void {
+    if (this.#isActive) return;
+    this.#isActive = true;
+    this.refresh();
+  }
+
+  stop(): void {
+    this.#isActive = false;
+    this.#stopWaiting();
+  }
+
+  wake(): void {
+    if (this.#isLooking) this.#isWoken = true;
+    else if (this.#mayLook()) this.#begin();
+  }
+
+  /** Looks, if it may now and has not; stands still, if it may not. */
+  refresh(): void {
+    if (!this.#mayLook()) return this.#stopWaiting();
+    if (!this.#isLooking && this.#wait === undefined) this.#lookSoon();
+  }
+
+  #mayLook(): boolean {
+    return this.#isActive && this.#hooks.mayLook();
+  }
+
+  #begin(): void {
+    this.#stopWaiting();
+    this.#isLooking = true;
+    this.#hasFound = this.#isWoken = false;
+    const running = this.#hooks.run(() => this.#work());
+    if (running === undefined) this.#done();
+    else running.then(() => this.#done());
+  }
+
+  /** Does pieces until there are no more, or others are to have their turn. */
+  #work(): void | Promise<void> {
+    try {
+      const found = this.#look();
+      if (found !== false) return this.#goOn(found);
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+  }
+
+  async #goOn(first: boolean | Promise<boolean>): Promise<void> {
+    try {
+      let found = first;
+      while (found !== false && await found) {
+        this.#hasFound = true;
+        if (!this.#mayLook() || turn() !== undefined) return;
+        found = this.#look();
+      }
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+  }
+
+  #done(): void {
+    this.#isLooking = false;
+    if (!this.#mayLook()) return;
+    const now = monotonicMs();
+    if (this.#hasFound) {
+      this.#foundMs = now;
+      this.#pauseMs = FIRST_PAUSE_MS;
+    }
+    const { spinMs, idleMs } = this.#options;
+    if (this.#hasFound || this.#isWoken || now - this.#foundMs < spinMs) this.#lookSoon();
+    else if (idleMs !== Infinity) {
+      const id = setTimeout(() => this.#begin(), Math.min(this.#pauseMs, idleMs));
+      this.#wait = () => clearTimeout(id);
+      this.#pauseMs = Math.min(2 * this.#pauseMs, idleMs);
+    }
+  }
+
+  #lookSoon(): void {
+    const id = setImmediate(() => this.#begin());
+    this.#wait = () => clearImmediate(id);
+  }
+
+  #stopWaiting(): void {
+    this.#wait?.();
+    this.#wait = undefined;
+  }
+}

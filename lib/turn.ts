@@ -1,0 +1,56 @@
+/**
+ * Turns of the event loop, for loops whose length a peer decides.
+ *
+ * A promise that is settled already continues before the event loop goes on. A loop that awaits only such promises therefore keeps all
+ * other work of the thread waiting. `setTimeout` gives way for 1 to 2 ms; `setImmediate` gives way for as long as others need.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../ffi/clock.ts";
+import { TURN_MS } from "./limits.ts";
+
+let begun: number | undefined; // when the first loop of this turn of the event loop asked
+let next: Promise<void> | undefined; // settled in the next turn, once a loop waits for it
+
+function begin(): void {
+  begun = undefined;
+}
+
+/**
+ * Returns whether the event loop is to go on, to be awaited in a loop whose length a peer decides. All loops of the thread share one
+ * millisecond: however many there are, other work waits no longer.
+ *
+ * @returns undefined while the time lasts; then a promise that is settled in the next turn of the event loop
+ *
+ * @example
+ * ```ts
+ * import { turn } from "./turn.ts";
+ *
+ * let sum = 0;
+ * for (let i = 0; i < 1e5; i++) {
+ *   sum += i;
+ *   if (i % 1000 === 0) await turn();
+ * }
+ * console.assert(sum === 4999950000);
+ * ```
+ */
+export function turn(): Promise<void> | undefined {
+  const now = monotonicMs();
+  if (begun === undefined) {
+    begun = now;
+    setImmediate(begin);
+    return undefined;
+  }
+  return now - begun < TURN_MS ? undefined : nextTurn();
+}
+
+/** Returns a promise that is settled in the next turn of the event loop, after all that is ready now. */
+export function nextTurn(): Promise<void> {
+  return next ??= new Promise((resolve) =>
+    setImmediate(() => {
+      begun = next = undefined;
+      resolve();
+    })
+  );
+}

@@ -1,0 +1,154 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { type DevicePoll, Polls } from "../../../lib/define/polls.ts";
+import { DeviceTasks } from "../../../lib/define/tasks.ts";
+import { nextTurn } from "../../../lib/turn.ts";
+import "../../_fds.ts"; // opens libc
+import { until } from "./_served.ts";
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function make() {
+  const errors: [unknown, string][] = [];
+  const tasks = new DeviceTasks();
+  tasks.report = (error, doing) => void errors.push([error, doing]);
+  const polls = new Polls(tasks);
+  polls.isConnected = true;
+  return { tasks, polls, errors };
+}
+
+Deno.test("a poll does all pieces of work, and others have their turn in between", async () => {
+  const { polls, tasks } = make();
+  let [left, turns] = [2000, 0];
+  const poll = polls.make(() => {
+    if (left === 0) return false;
+    left--;
+    for (const start = performance.now(); performance.now() - start < 0.01;);
+    return left % 2 === 0 ? true : Promise.resolve(true);
+  });
+  const tick = () => {
+    turns++;
+    if (left > 0) setImmediate(tick);
+  };
+  poll.start();
+  tick();
+  await until(() => left === 0, "all pieces");
+  poll.stop();
+  assert(turns > 10, `${turns}`); // 20 ms of work
+  assertEquals(tasks.idle(), undefined);
+});
+
+Deno.test("a poll that finds nothing looks ever more rarely; work that comes has it look busily", async () => {
+  const { polls } = make();
+  let [looks, work] = [0, 0];
+  const poll = polls.make(() => {
+    looks++;
+    return work > 0 && work-- > 0;
+  }, { spinMs: 5 });
+  poll.start();
+  poll.start();
+  const begin = performance.now();
+  await sleep(200);
+  const most = 8 + (performance.now() - begin) / 16;
+  assert(looks > 2 && looks < most, `${looks} of ${most}`);
+  work = 1;
+  looks = 0;
+  await until(() => work === 0, "the work");
+  await sleep(20);
+  assert(looks > 20, `${looks}`); // 5 ms of nothing else
+  poll.stop();
+  looks = 0;
+  await sleep(40);
+  assertEquals([looks, poll.isActive], [0, false]);
+});
+
+Deno.test("a poll with idleMs Infinity looks when it is woken, and once more if that comes meanwhile", async () => {
+  const { polls } = make();
+  const gates: PromiseWithResolvers<boolean>[] = [];
+  const poll = polls.make(() => {
+    const gate = Promise.withResolvers<boolean>();
+    gates.push(gate);
+    return gate.promise;
+  }, { idleMs: Infinity, spinMs: 0 });
+  poll.wake();
+  assertEquals(gates.length, 0); // it is not started
+  poll.start();
+  await until(() => gates.length === 1, "the first look");
+  poll.wake();
+  poll.wake();
+  gates[0]!.resolve(false);
+  await until(() => gates.length === 2, "the look that it was woken for");
+  gates[1]!.resolve(false);
+  await sleep(30);
+  assertEquals(gates.length, 2);
+  poll.wake();
+  assertEquals(gates.length, 3); // at once
+  poll.stop();
+  gates[2]!.resolve(true);
+  await sleep(5);
+  assertEquals(gates.length, 3);
+});
+
+Deno.test("a poll looks while a client is connected and the device works", async () => {
+  const { polls, tasks } = make();
+  let looks = 0;
+  const poll = polls.make(() => {
+    looks++;
+    return true;
+  });
+  poll.start();
+  const standsStill = async () => {
+    await tasks.idle();
+    await nextTurn();
+    looks = 0;
+    poll.wake();
+    await sleep(5);
+    return looks === 0 && poll.isActive;
+  };
+  await until(() => looks > 3, "looks");
+  polls.isConnected = false;
+  assert(await standsStill());
+  polls.isConnected = true;
+  await until(() => looks > 3, "looks of the next client");
+  polls.stop();
+  await tasks.stop();
+  assert(await standsStill());
+  tasks.start();
+  polls.start();
+  await until(() => looks > 3, "looks after standing still");
+  polls.clear();
+  await tasks.idle();
+  assertEquals(poll.isActive, false);
+  poll.start();
+  polls.close();
+  poll.start();
+  assertEquals(await standsStill(), true);
+});
+
+Deno.test("what a look throws is reported once, and stops the poll", async () => {
+  const { polls, errors } = make();
+  const failure = new Error("no");
+  const looks = [
+    () => {
+      throw failure;
+    },
+    () => Promise.reject(failure),
+    (() => {
+      let isFirst = true;
+      return () => isFirst ? !(isFirst = false) : Promise.reject(failure);
+    })(),
+  ];
+  for (const look of looks) {
+    const poll: DevicePoll = polls.make(look);
+    poll.start();
+    await until(() => !poll.isActive, "the end");
+    await nextTurn();
+    assertEquals(errors.splice(0), [[failure, "poll"]]);
+  }
+});
+
+Deno.test("polls refuse times that there are not", () => {
+  const { polls } = make();
+  for (const options of [{ spinMs: -1 }, { idleMs: NaN }]) {
+    assertThrows(() => polls.make(() => false, options), RangeError, "Cannot make a poll");
+  }
+});

@@ -1,0 +1,52 @@
+import { assert, assertEquals } from "@std/assert";
+import { nextTurn, turn } from "../../lib/turn.ts";
+import "../_fds.ts"; // opens libc
+
+/** Waits for the clock, without giving up the turn. */
+function work(ms: number): void {
+  for (const start = performance.now(); performance.now() - start < ms;);
+}
+
+Deno.test("turn() returns nothing while the time lasts, and then waits for all that is ready", async () => {
+  await nextTurn();
+  assertEquals([turn(), turn()], [undefined, undefined]);
+  work(2);
+  const log: string[] = [];
+  setImmediate(() => log.push("another"));
+  const over = turn();
+  assert(over instanceof Promise);
+  assertEquals(turn(), over); // all loops wait for the same turn
+  await over;
+  assertEquals([log, turn()], [["another"], undefined]);
+});
+
+Deno.test("a turn that ends by itself begins the time anew", async () => {
+  turn();
+  work(2);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(turn(), undefined);
+});
+
+Deno.test("loops that never wait share one turn with others, however many they are", async () => {
+  const ticks = { immediates: 0, timers: 0 };
+  let isOver = false;
+  const tick = () => {
+    ticks.immediates++;
+    if (!isOver) setImmediate(tick);
+  };
+  tick();
+  const timer = setInterval(() => ticks.timers++, 1);
+  const loop = async () => {
+    for (let i = 0; i < 40; i++) {
+      work(0.3);
+      await turn();
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, loop));
+  isOver = true;
+  clearInterval(timer);
+  await nextTurn();
+  // 96 ms of work, a turn after each millisecond or two; a busy machine makes it more, not fewer.
+  assert(ticks.immediates > 20, `${ticks.immediates}`);
+  assert(ticks.timers > 5, `${ticks.timers}`);
+});
