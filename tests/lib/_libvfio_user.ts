@@ -67,6 +67,10 @@ export class LibvfioUser implements Disposable {
   give: (wanted: number) => number = (wanted) => wanted;
   /** Replaces an answer to MIG_DATA_READ by an error. */
   failRead: (at: number) => number | undefined = () => undefined;
+  /** A command that is always refused. */
+  refuses: number | undefined;
+  /** What one MIG_DATA_READ may ask for: a device asserts on more. */
+  largestRead: number = Infinity;
   /** The state of the device. */
   migrationState: number = RUNNING;
   /** The commands that came, VERSION apart. */
@@ -106,6 +110,7 @@ export class LibvfioUser implements Disposable {
     this.commands.push(command);
     const served = SERVED[this.migrationState];
     if (served !== undefined && !served.includes(command)) return request.fail(EINVAL);
+    if (command === this.refuses) return request.fail(EINVAL);
     switch (command) {
       case Command.DEVICE_GET_INFO: {
         const info = { argsz: 16, flags: DeviceFlags.PCI | DeviceFlags.RESET, numRegions: 9 };
@@ -238,7 +243,7 @@ export class LibvfioUser implements Disposable {
     const { argsz, size } = MigDataReadRequest.decode(request.payload);
     this.asked.push(size);
     const isSaving = this.migrationState === PRE_COPY || this.migrationState === STOP_COPY;
-    if (!isSaving || argsz < 8 + size) return request.fail(EINVAL);
+    if (!isSaving || argsz < 8 + size || size > this.largestRead) return request.fail(EINVAL);
     const errno = this.failRead(this.#at);
     if (errno !== undefined) return request.fail(errno);
     const end = this.migrationState === PRE_COPY ? this.preCopied : this.state.length;
