@@ -173,7 +173,14 @@ testFds("a device that does not migrate answers EINVAL to all of it", async () =
 
 testFds("VERSION says which pages are logged, in a reply that QEMU's client takes", async () => {
   using served = serve({ device: new MigratingDevice() });
-  const payload = await negotiate(served.peer, { writeMultiple: true });
+  const payload = await negotiate(served.peer, {
+    migration: { pgsize: 4096, maxBitmapSize: 268435456 },
+    maxMsgFds: 16,
+    maxDataXferSize: 1048576,
+    pgsizes: 4096n,
+    maxDmaMaps: 65535,
+    writeMultiple: true,
+  });
   assertEquals(decodeVersion(payload).capabilities.migration, { pgsize: 4096 });
   assert(payload.length - 4 < 214, `${payload.length} bytes`);
 });
