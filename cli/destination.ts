@@ -4,6 +4,7 @@
  * @module
  */
 
+import { fileError } from "../lib/file_error.ts";
 import type { Output } from "./context.ts";
 
 /** Takes bytes. */
@@ -55,17 +56,25 @@ class PartialFile implements Destination {
     try {
       this.#file = Deno.openSync(this.#partialPath, { write: true, create: true, truncate: true });
     } catch (cause) {
-      throw new Error(`Cannot make ${this.#partialPath}: ${(cause as Error).message}`, { cause });
+      throw fileError(`make ${this.#partialPath}`, cause, true);
     }
   }
 
   write(bytes: Uint8Array): void {
-    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(this.#file.writeSync(rest));
+    try {
+      for (let rest = bytes; rest.length > 0;) rest = rest.subarray(this.#file.writeSync(rest));
+    } catch (cause) {
+      throw fileError(`write ${this.#partialPath}`, cause);
+    }
     this.#isEmpty &&= bytes.length === 0;
   }
 
   finish(): void {
-    Deno.renameSync(this.#partialPath, this.#path);
+    try {
+      Deno.renameSync(this.#partialPath, this.#path);
+    } catch (cause) {
+      throw fileError(`rename ${this.#partialPath} to ${this.#path}`, cause, true);
+    }
     this.#isFinished = true;
   }
 

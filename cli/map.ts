@@ -6,6 +6,7 @@
 
 import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { type Address, parseAddress } from "../lib/address.ts";
+import { fileError } from "../lib/file_error.ts";
 import type { DecodedField, RegisterAddress, RegisterMap } from "../lib/registers/mod.ts";
 import type { Context } from "./context.ts";
 import { printable } from "./printable.ts";
@@ -93,7 +94,7 @@ async function loadMap(
       self.error(`error: option '--map <name|file>' argument '${name}' is invalid. ${message}`);
     }
     if (!(error instanceof FileProblems)) {
-      throw new Error(`Cannot read the map ${name}: ${message}`, { cause: error });
+      throw fileError(`read the map ${name}`, error);
     }
     for (const problem of error.problems) err.write(`${printable(problemText(problem))}\n`);
     throw error;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { fileError } from "../lib/file_error.ts";
+
 /**
  * Opens a file for reading.
  *
@@ -13,7 +15,7 @@ export function openFile(path: string): Deno.FsFile {
   try {
     return Deno.openSync(path);
   } catch (cause) {
-    throw new Error(`Cannot open ${path}: ${(cause as Error).message}`, { cause });
+    throw fileError(`open ${path}`, cause);
   }
 }
 
@@ -29,7 +31,12 @@ export function readExactly(
 ): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(count);
   for (let at = 0; at < count;) {
-    const got = file.readSync(bytes.subarray(at));
+    let got: number | null;
+    try {
+      got = file.readSync(bytes.subarray(at));
+    } catch (cause) {
+      throw fileError(`read ${path}`, cause);
+    }
     if (got === null) throw new Error(`Cannot read ${path}: it has become shorter`);
     at += got;
   }

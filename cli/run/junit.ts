@@ -4,6 +4,7 @@
  * @module
  */
 
+import { fileError } from "../../lib/file_error.ts";
 import {
   isFirstRound,
   type Reporter,
@@ -31,7 +32,7 @@ export function junitReporter(path: string): Reporter {
   try {
     Deno.writeTextFileSync(path, "");
   } catch (cause) {
-    throw new Error(`Cannot write the report ${path}: ${(cause as Error).message}`, { cause });
+    throw fileError(`write the report ${path}`, cause, true);
   }
   return {
     begin: (run) => void suites.push({ run, cases: [], summary: undefined, aborted: undefined }),
@@ -49,7 +50,10 @@ export function junitReporter(path: string): Reporter {
       const suite = suites.at(-1);
       if (suite !== undefined) suite.summary = summary;
     },
-    finish: () => Deno.writeTextFile(path, report(suites)),
+    finish: () =>
+      Deno.writeTextFile(path, report(suites)).catch((cause) => {
+        throw fileError(`write the report ${path}`, cause, true);
+      }),
   };
 }
 

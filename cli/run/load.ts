@@ -5,6 +5,7 @@
  */
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { fileReason } from "../../lib/file_error.ts";
 import type { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
 import { readSize } from "../../lib/size.ts";
@@ -73,7 +74,7 @@ export async function loadAll(
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof FileProblems)) {
-        self.error(`error: cannot read ${file}: ${error instanceof Error ? error.message : error}`);
+        self.error(`error: cannot read ${file}: ${fileReason(error)}`);
       }
       problems = error.problems;
     }

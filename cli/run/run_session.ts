@@ -8,7 +8,7 @@ import type { Device } from "../../lib/device.ts";
 import type { LiveSession } from "../../lib/session/live.ts";
 import type { Session, Step } from "../../lib/session/model.ts";
 import { runSession } from "../../lib/session/runner.ts";
-import type { StepResult } from "../../lib/session/outcome.ts";
+import { InnerFailure, type StepResult } from "../../lib/session/outcome.ts";
 import type { Context } from "../context.ts";
 import { Unfinished } from "../failure.ts";
 import { printable } from "../printable.ts";
@@ -70,9 +70,8 @@ export async function runOne(
     for await (const result of results) {
       end();
       counts[result.status]++;
-      const evidence = result.status === "failed" && result.error?.cause === undefined
-        ? await gather(log, live!)
-        : undefined;
+      const hasEvidence = result.status === "failed" && !(result.error instanceof InnerFailure);
+      const evidence = hasEvidence ? await gather(log, live!) : undefined;
       if (result.status === "failed") failed ??= result;
       for (const reporter of reporters) reporter.step(result, evidence);
     }

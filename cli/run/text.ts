@@ -7,7 +7,12 @@
 import { wrap } from "../../lib/pci/layout.ts";
 import { fieldText, fieldWords } from "../../lib/registers/decode.ts";
 import { valueText } from "../../lib/session/judge.ts";
-import type { Outcome, SeenValue, StepResult } from "../../lib/session/outcome.ts";
+import {
+  InnerFailure,
+  type Outcome,
+  type SeenValue,
+  type StepResult,
+} from "../../lib/session/outcome.ts";
 import type { Output } from "../context.ts";
 import { hexdumpLines } from "../hexdump.ts";
 import { printable } from "../printable.ts";
@@ -46,8 +51,7 @@ export function textReporter(
       if (!isShown(result)) return;
       for (const each of stepLines(result, style)) line(each);
       if (result.status !== "failed") return;
-      const more = result.error?.cause === undefined || evidence !== undefined;
-      if (!more) return; // what it is made of has told
+      if (result.error instanceof InnerFailure) return; // the inner step has told
       const lines = isTyped ? failureWhy(result) : failureText(result);
       for (const each of lines) line(indented(printable(each)));
       for (const each of evidence === undefined ? [] : evidenceLines(evidence)) {

@@ -5,6 +5,7 @@
  */
 
 import type { Device } from "../../lib/device.ts";
+import { fileError } from "../../lib/file_error.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import { InteractiveSession, type RawStep } from "../../lib/session/interactive.ts";
 import { completions, parseLine } from "../../lib/session/file/line.ts";
@@ -208,7 +209,9 @@ class Shell {
     );
     const text = sessionYaml({ title, include, raws: this.done, nameOf });
     await Deno.writeTextFile(file, text, { createNew: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      if (!(error instanceof Deno.errors.AlreadyExists)) {
+        throw fileError(`write ${file}`, error, true);
+      }
       throw new RangeError(`There is a file ${file} already; give another name`);
     });
     const count = this.done.length === 1 ? "1 step" : `${this.done.length} steps`;
@@ -266,11 +269,13 @@ async function readHistory(file: string): Promise<string[]> {
     return (await Deno.readTextFile(file)).split("\n").filter((line) => line !== "").reverse();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
+    throw fileError(`read the history ${file}`, error);
   }
 }
 
 async function writeHistory(file: string, lines: readonly string[]): Promise<void> {
   const kept = lines.slice(0, MAX_HISTORY).toReversed();
-  await Deno.writeTextFile(file, kept.map((line) => `${line}\n`).join(""));
+  await Deno.writeTextFile(file, kept.map((line) => `${line}\n`).join("")).catch((error) => {
+    throw fileError(`write the history ${file}`, error, true);
+  });
 }

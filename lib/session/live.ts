@@ -5,6 +5,7 @@
  */
 
 import type { Device, WaitOptions } from "../device.ts";
+import { fileError } from "../file_error.ts";
 import { DEFAULT_TIMEOUT_MS } from "../limits.ts";
 import { sleep } from "../sleep.ts";
 import type { Region, Width } from "../region.ts";
@@ -366,7 +367,9 @@ export class LiveSession implements AsyncDisposable {
       const bytes = this.memory.read(iova, Math.min(size, MAX_READ));
       return { dump: { bytes, width: 1, start: iova } };
     }
-    await Deno.writeFile(path, this.memory.view(iova, size));
+    await Deno.writeFile(path, this.memory.view(iova, size)).catch((cause) => {
+      throw fileError(`write ${path}`, cause, true);
+    });
     return { message: `${size} bytes into ${path}` };
   }
 

@@ -6,6 +6,7 @@
 
 import type { WaitOptions } from "../device.ts";
 import type { DmaMap, DmaSpace } from "../dma.ts";
+import { fileError } from "../file_error.ts";
 import type { Width } from "../region.ts";
 import { hex } from "../wire/hex.ts";
 import { evaluate, EvaluationError, type Scope } from "./expression.ts";
@@ -173,13 +174,15 @@ export async function bytesOf(data: Data, scope: Scope): Promise<Uint8Array<Arra
 /** All of a file that is to be put into memory. */
 export async function readFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
   const { isFile, size } = await Deno.stat(path).catch((cause) => {
-    throw new Error(`Cannot use ${path}: ${cause.message}`, { cause });
+    throw fileError(`use ${path}`, cause);
   });
   if (!isFile) throw new RangeError(`Cannot use ${path}: it is no regular file`);
   if (size > MAX_FILE_SIZE) {
     throw new RangeError(`Cannot use ${path}: it has ${size} bytes, the limit is ${MAX_FILE_SIZE}`);
   }
-  return await Deno.readFile(path);
+  return await Deno.readFile(path).catch((cause) => {
+    throw fileError(`read ${path}`, cause);
+  });
 }
 
 /**

@@ -60,6 +60,21 @@ export class StepFailure extends Error {
   }
 }
 
+/** The failure of a step that is made of others: the result of the inner step has the reason. */
+export class InnerFailure extends Error {
+  /** The name of the class. */
+  override readonly name = "InnerFailure";
+
+  /**
+   * A failure whose reason was reported before.
+   *
+   * @param cause the error of the first of the inner steps that failed
+   */
+  constructor(cause: Error) {
+    super("A step in it failed", { cause });
+  }
+}
+
 /** Whether a device gave no answer: one that is asked for more after that gives none either, and each time is waited for. */
 export function isSilence(error: unknown): boolean {
   return error instanceof TimeoutError;

@@ -8,7 +8,7 @@ import type { Device, WaitOptions } from "../device.ts";
 import { RemoteError, TimeoutError } from "../errors.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
 import type { CallStep, RepeatStep, Session, Step } from "./model.ts";
-import { type Outcome, StepFailure, type StepResult } from "./outcome.ts";
+import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./outcome.ts";
 
 /** How to run a session. */
 export interface RunOptions extends LiveOptions {
@@ -215,8 +215,8 @@ class Run {
     if (ending !== undefined) return yield { ...common, ...ending };
     // What it is made of has failed, was shown, and decided whether there is more.
     this.#isOver &&= step.continueOnFailure !== true;
-    const error = new Error("A step in it failed", { cause: failed });
-    yield { ...common, status: "failed", outcome: {}, error, timeMs: performance.now() - startMs };
+    const timeMs = performance.now() - startMs;
+    yield { ...common, status: "failed", outcome: {}, error: new InnerFailure(failed!), timeMs };
   }
 
   async *#repeat(

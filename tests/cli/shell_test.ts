@@ -70,6 +70,16 @@ Deno.test("vfu shell ends a script at the first line that fails", async () => {
   assertEquals(out.includes("never"), false);
 });
 
+Deno.test("vfu shell says which file is missing", async () => {
+  const { code, out, err } = await shell([
+    "dma map b iova 1M size 4K",
+    "dma load b file none.bin",
+  ]);
+  const reason = "Cannot use none.bin: No such file or directory; check the path";
+  assertEquals([code, err], [1, `vfu: Line 2: ${reason}\n`]);
+  assertStringIncludes(out, `\n      error     ${reason}\n`);
+});
+
 Deno.test("vfu shell ends a script at the first line that is no step, with a hint", async () => {
   const { code, err } = await shell(["read bar0.l", "raed bar0.l", "log never"]);
   assertEquals([code, err], [1, 'vfu: Line 2: "raed" is no step; did you mean "read"?\n']);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { fileReason } from "../../file_error.ts";
 import { loadRegisterMap, SHIPPED_MAPS } from "../../registers/load.ts";
 import type { RegisterMap } from "../../registers/map.ts";
 import { readMap } from "../../registers/parse.ts";
@@ -263,7 +264,7 @@ export class SessionFiles {
           "names are relative to the file that has them",
         );
       } else {
-        from.report(path, `Cannot read "${name}": ${(error as Error).message}`);
+        from.report(path, `Cannot read "${name}": ${fileReason(error)}`);
       }
       return undefined;
     }
