@@ -73,7 +73,13 @@ export {
   type RegionInfo,
   type WaitOptions,
 } from "./lib/device.ts";
-export { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "./lib/errors.ts";
+export {
+  ConnectionError,
+  ProtocolError,
+  RemoteError,
+  type RequestInFlight,
+  TimeoutError,
+} from "./lib/errors.ts";
 export {
   type AsyncRequestOptions,
   type IncomingRequest,

@@ -51,8 +51,49 @@ export class TimeoutError extends Error {
   override readonly name = "TimeoutError";
 }
 
+/** A request that had no reply yet when its connection ended. */
+export interface RequestInFlight {
+  /** The command's number. */
+  readonly command: number;
+  /** What was asked for, as "read 4 bytes of bar0 at 0x1c". */
+  readonly doing: string;
+}
+
 /** There is no connection: it could not be made, was lost, or was closed. `cause` has the reason. */
 export class ConnectionError extends Error {
   /** The name of the class. */
   override readonly name = "ConnectionError";
+  /** The oldest request in flight when the connection ended. The peer was probably busy with it. */
+  readonly oldest?: RequestInFlight;
+
+  /** An error; `oldest` is the oldest request in flight. */
+  constructor(
+    message?: string,
+    { oldest, ...options }: ErrorOptions & { oldest?: RequestInFlight } = {},
+  ) {
+    super(message, options);
+    if (oldest !== undefined) this.oldest = oldest;
+  }
+}
+
+/** The failure of a request whose connection has ended. It names the request, and the oldest. */
+export function endedDuring(
+  cause: ConnectionError,
+  own: RequestInFlight,
+  oldest: RequestInFlight = own,
+): ConnectionError {
+  const isOldest = own.command === oldest.command && own.doing === oldest.doing;
+  const before = isOldest ? "" : `; the oldest request in flight was to ${oldest.doing}`;
+  return new ConnectionError(`${sentence(own.doing, cause)}${before}`, { cause, oldest });
+}
+
+/** The failure of a wait that the end of the connection cuts short. */
+export function endedWhile(doing: string, cause: Error | undefined): Error {
+  const reason = cause ?? new ConnectionError("The connection to the server was closed");
+  if (!(reason instanceof ConnectionError)) return reason;
+  return new ConnectionError(sentence(doing, reason), { cause: reason });
+}
+
+function sentence(doing: string, { message }: Error): string {
+  return `Cannot ${doing}: ${message.charAt(0).toLowerCase()}${message.slice(1)}`;
 }

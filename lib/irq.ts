@@ -10,7 +10,7 @@ import { EventFd, POLLIN } from "../ffi/event.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { type Watch, watch } from "../ffi/poller.ts";
 import type { IrqInfo, WaitOptions } from "./device.ts";
-import { ConnectionError, TimeoutError } from "./errors.ts";
+import { endedWhile, TimeoutError } from "./errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "./limits.ts";
 import type { VfioProxy } from "./proxy.ts";
 import { Command } from "./wire/command.ts";
@@ -272,10 +272,7 @@ export class IrqIndex implements Disposable {
       if (came !== undefined) return resolve(came);
       const onAbort = () => waiter.settle(undefined, signal!.reason);
       const attention = this.#proxy.attend((cause) =>
-        waiter.settle(
-          undefined,
-          cause ?? new ConnectionError("The connection to the server was closed"),
-        )
+        waiter.settle(undefined, endedWhile(`wait for an interrupt of ${this.name}`, cause))
       );
       const settle = (interrupt: Interrupt | undefined, reason?: unknown) => {
         this.#waiters.delete(waiter);

@@ -31,7 +31,14 @@ import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { POLLIN, POLLOUT, PollSet } from "../ffi/event.ts";
 import { type Watch, watch } from "../ffi/poller.ts";
 import type { UnixSocket } from "../ffi/socket.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "./errors.ts";
+import {
+  ConnectionError,
+  endedDuring,
+  ProtocolError,
+  RemoteError,
+  type RequestInFlight,
+  TimeoutError,
+} from "./errors.ts";
 import {
   DEFAULT_MAX_MSG_FDS,
   DEFAULT_TIMEOUT_MS,
@@ -226,6 +233,11 @@ export class VfioProxy implements Disposable {
     return this.#cause;
   }
 
+  /** Bytes that came and were not understood: of an incomplete message, or of an impossible one. */
+  get untaken(): Uint8Array {
+    return this.#stream.untaken;
+  }
+
   /** Requests that have not ended. */
   get pendingCount(): number {
     return this.#pending.size + this.#waiting.size;
@@ -264,7 +276,7 @@ export class VfioProxy implements Disposable {
    */
   requestSync(command: number, payload?: Uint8Array, options: RequestOptions = {}): Message {
     const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
-    this.#assertSendable(options);
+    this.#assertSendable(command, options);
     const pending = makePending(command, options, timeoutMs);
     const waits = this.#isFull;
     if (waits) {
@@ -299,7 +311,7 @@ export class VfioProxy implements Disposable {
     const { signal } = options;
     signal?.throwIfAborted();
     if (this.#isFull || this.#waiting.size > 0) return this.request(command, payload, options);
-    this.#assertSendable(options);
+    this.#assertSendable(command, options);
     const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
     const pending = makePending(command, options, timeoutMs);
     this.#send(pending, payload, options);
@@ -376,7 +388,7 @@ export class VfioProxy implements Disposable {
     const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      this.#assertSendable(options);
+      this.#assertSendable(command, options);
       const pending = makePending(command, options, timeoutMs);
       this.#settleBy(pending, signal, resolve, reject);
       if (this.#isFull || this.#waiting.size > 0) {
@@ -404,7 +416,7 @@ export class VfioProxy implements Disposable {
     payload?: Uint8Array,
     options: Pick<RequestOptions, "data" | "fds"> = {},
   ): void {
-    this.#assertSendable(options);
+    this.#assertSendable(command, options);
     if (this.#waiting.size > 0) return this.#postLater(command, payload, options);
     if (this.window === 1) return this.#postAlone(command, payload, options);
     if (this.#stream.queuedBytes > POST_HIGH_WATER) {
@@ -538,8 +550,18 @@ export class VfioProxy implements Disposable {
     throw this.#cause ?? new ConnectionError(`The connection to the ${this.#peer} is closed`);
   }
 
-  #assertSendable(options: RequestOptions): void {
-    this.#assertConnected();
+  /** The failure of a request that comes after the end of the connection. */
+  #closedError(command: number, { doing }: RequestOptions): Error {
+    const cause = this.#cause;
+    const isClosed = cause === undefined;
+    if (!isClosed && !(cause instanceof ConnectionError)) return cause;
+    const own = { command, doing: describeDoing({ command, doing }) };
+    const reason = new ConnectionError(`The connection to the ${this.#peer} is closed`);
+    return endedDuring(cause ?? reason, own);
+  }
+
+  #assertSendable(command: number, options: RequestOptions): void {
+    if (this.#state !== "CONNECTED") throw this.#closedError(command, options);
     const count = options.fds?.length ?? 0;
     if (count > this.peerMaxFds) {
       throw new RangeError(
@@ -1076,7 +1098,10 @@ export class VfioProxy implements Disposable {
     const attendants = [...this.#attendants];
     this.#attendants.clear();
     this.#state = "CLOSED";
-    for (const pending of unfinished) this.#complete(pending, undefined, error);
+    const [oldest] = unfinished;
+    for (const pending of unfinished) {
+      this.#complete(pending, undefined, endedError(error, pending, oldest!));
+    }
     for (const onEnd of attendants) onEnd(cause);
     if (!isDraining) this.#onClose?.(cause);
     else if (!this.#handling) this.#serve();
@@ -1188,9 +1213,19 @@ function makePending(
   };
 }
 
-function describeDoing(pending: Pending): string {
-  if (typeof pending.doing === "function") return pending.doing();
-  return pending.doing ?? `complete ${commandName(pending.command)}`;
+function describeDoing({ command, doing }: Pick<Pending, "command" | "doing">): string {
+  if (typeof doing === "function") return doing();
+  return doing ?? `complete ${commandName(command)}`;
+}
+
+/** The failure of a request that the end of the connection leaves without a reply. */
+function endedError(error: Error, pending: Pending, oldest: Pending): Error {
+  if (!(error instanceof ConnectionError)) return error;
+  return endedDuring(error, inFlight(pending), inFlight(oldest));
+}
+
+function inFlight(pending: Pending): RequestInFlight {
+  return { command: pending.command, doing: describeDoing(pending) };
 }
 
 function timeoutError(pending: Pending, peer: Role): TimeoutError {

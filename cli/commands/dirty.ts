@@ -7,6 +7,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/device.ts";
 import type { DirtyPages } from "../../lib/dma_logging.ts";
+import { endedWhile } from "../../lib/errors.ts";
 import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/limits.ts";
 import { argument, argumentList } from "../argument.ts";
 import {
@@ -145,7 +146,7 @@ async function wait(device: Device, waitMs: number, signal: AbortSignal): Promis
   if (waitMs === 0 || signal.aborted) return;
   const end = Promise.withResolvers<void>();
   using _attention = device.proxy.attend((cause) =>
-    end.reject(cause ?? new Error("The connection to the server was closed"))
+    end.reject(endedWhile("log which pages the device writes", cause))
   );
   using _interrupt = onAbort(signal, () => end.resolve());
   const timer = waitMs === Infinity ? undefined : setTimeout(() => end.resolve(), waitMs);

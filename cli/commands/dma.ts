@@ -7,7 +7,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import type { DmaSpace } from "../../lib/dma.ts";
 import type { Device } from "../../lib/device.ts";
-import { ConnectionError } from "../../lib/errors.ts";
+import { endedWhile } from "../../lib/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
 import { argument, argumentList } from "../argument.ts";
 import {
@@ -165,7 +165,7 @@ async function lend(
     output.write(json ? omittedJson(omitted, timeMs) : omittedLine(omitted, timeMs, output.style));
   };
   using _attention = device.proxy.attend((cause) =>
-    end.reject(cause ?? new ConnectionError("The connection to the server was closed"))
+    end.reject(endedWhile("leave the memory to the device", cause))
   );
   using _interrupt = onAbort(signal, () => end.resolve());
   await assignAll(device, options.write ?? []);

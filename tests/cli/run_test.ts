@@ -119,6 +119,12 @@ const FAILURES: Record<string, string> = {
     "interrupts: msix\nsteps: [{ irq trigger: 'msix[3]' }, { irq expect none: msix, for: 5s }]",
   "verification": "steps: [{ write: { bar0.l: 1 }, verify: true }]",
   "a vector that is not enabled": "steps: [{ irq wait: 'msix[0]', timeout: 5ms }]",
+  "a missing file":
+    "buffers: { b: { iova: 4K, size: 4K } }\nsteps: [{ dma load: b, file: ./none.bin }]",
+  "a missing file in a repeat": "buffers: { b: { iova: 4K, size: 4K } }\nsteps:\n  - repeat: 2\n" +
+    "    steps: [{ dma load: b, file: ./none.bin }]",
+  "a missing folder":
+    "buffers: { b: { iova: 4K, size: 4K } }\nsteps: [{ dma dump: b, file: ./none/x.bin }]",
 };
 
 for (const [what, text] of Object.entries(FAILURES)) {
@@ -129,6 +135,35 @@ for (const [what, text] of Object.entries(FAILURES)) {
     assertGolden(`run-failure-${what.replaceAll(" ", "-")}.txt`, `${steps.trimEnd()}\n${err}`);
   });
 }
+
+Deno.test("vfu run says in which step the server was killed, and what it waited for", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/a.yaml`;
+  Deno.writeTextFileSync(
+    file,
+    "interrupts: msix\nsteps: [{ read: bar0 }, { irq wait: msix, timeout: 60s }]",
+  );
+  await using server = await startServe("demo");
+  const child = spawn(["run", file, server.path], {
+    permissions: ["--allow-ffi", "--allow-read"],
+  });
+  let out = "";
+  let isKilled = false;
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    out += text;
+    if (isKilled || !out.includes("ok      1")) continue;
+    isKilled = true;
+    Deno.kill(server.pid, "SIGKILL");
+  }
+  const err = await new Response(child.stderr).text();
+  assertEquals((await child.status).code, 1);
+  assertMatch(
+    out,
+    /FAIL {4}2 .*\n {6}error {5}Cannot wait for an interrupt of msix: (the server closed|lost) the/,
+  );
+  assertMatch(out, /the last messages\n(.*\n)+ +the device\n {8}connection {2}CLOSED/);
+  assertMatch(err, /a\.yaml failed at step 2, irq wait msix\n$/);
+});
 
 Deno.test("vfu run passes the shipped session of the demo device", async () => {
   const { code, out, err } = await runServing(["run", SESSION]);

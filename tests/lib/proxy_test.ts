@@ -480,7 +480,7 @@ testFds("a peer that closes fails pending requests and tells where it was", asyn
   const reply = replyTo(1, REGION_READ, new Uint8Array(100));
   for (
     const [sent, part] of [
-      [0, "The server closed the connection"],
+      [0, "the server closed the connection"],
       [7, "in the middle of a message: 7 of a header's 16 bytes came"],
       [16, "in the middle of a message: 16 of 116 bytes came"],
       [115, "in the middle of a message: 115 of 116 bytes came"],
@@ -493,11 +493,18 @@ testFds("a peer that closes fails pending requests and tells where it was", asyn
     await peer.expect(DEVICE_RESET);
     if (sent > 0) peer.send(reply.subarray(0, sent));
     peer.close();
-    for (const result of await settled) {
+    for (const [i, result] of (await settled).entries()) {
       const { reason } = result as PromiseRejectedResult;
       assertInstanceOf(reason, ConnectionError);
       assertStringIncludes(reason.message, part);
+      const own = ["REGION_READ", "DEVICE_RESET"][i];
+      assertStringIncludes(reason.message, `Cannot complete ${own}: `);
+      const oldest = "; the oldest request in flight was to complete REGION_READ";
+      assertEquals(reason.message.endsWith(oldest), i === 1);
+      assertEquals(reason.oldest, { command: REGION_READ, doing: "complete REGION_READ" });
     }
+    const late = await assertRejects(() => proxy.request(DEVICE_RESET), ConnectionError);
+    assertStringIncludes(late.message, "Cannot complete DEVICE_RESET: the server closed");
   }
 });
 
@@ -869,7 +876,11 @@ testFds("request() on a connection that turns out to be lost leaves no timer beh
   peer.close();
   // With descriptors it is sent at once, and the failure ends the connection before request() returns.
   const pending = proxy.request(DEVICE_RESET, undefined, { fds: [event.handle] });
-  await assertRejects(() => pending, ConnectionError, "Lost the connection");
+  await assertRejects(
+    () => pending,
+    ConnectionError,
+    "Cannot complete DEVICE_RESET: lost the connection",
+  );
 });
 
 testFds("a handler that throws answers EIO, and the next command is served", async () => {

@@ -61,7 +61,11 @@ const FATES: [fault: Fault, type: string, message: RegExp][] = [
   [{ kind: "garbage", size: 0 }, "ProtocolError", /^The server (answered|says that it read) /],
   [{ kind: "truncate" }, "ProtocolError", /^The server (answered|says that it read) /],
   [{ kind: "truncate", size: 0 }, "ProtocolError", /^The server (answered|says that it read) /],
-  [{ kind: "close" }, "ConnectionError", /The server closed the connection$/],
+  [
+    { kind: "close" },
+    "ConnectionError",
+    /^Cannot read 4 bytes of bar0 at 0x0: the server closed the connection$/,
+  ],
   [
     { kind: "close", size: 3 },
     "ConnectionError",
