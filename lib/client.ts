@@ -19,18 +19,18 @@ import {
   HEADER_SIZE,
   MAX_REGION_INFO_SIZE,
   MESSAGE_OVERHEAD,
-  MIN_LOGGING_PAGE_SIZE,
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
 } from "./limits.ts";
 import { type ProxyOptions, VfioProxy } from "./proxy.ts";
 import type { Message, Trace } from "./stream.ts";
+import { strangersWords } from "./stranger.ts";
 import { Command } from "./wire/command.ts";
 import {
   type Capabilities,
+  checkCapabilities,
   decodeVersion,
   encodeVersion,
-  limitsOf,
   PROTOCOL_VERSION,
 } from "./wire/version.ts";
 
@@ -52,6 +52,9 @@ export interface ConnectOptions {
   /** Whether to ask for a socket of their own for the server's commands; default true. Servers that know none say nothing of it. */
   twinSocket?: boolean;
 }
+
+/** The message id of the first request of a connection. */
+const VERSION_ID = 1;
 
 /** How long until a full listen queue is tried again. */
 const RETRY_MS = 20;
@@ -91,7 +94,11 @@ export async function connect(
   const proxyOptions: ProxyOptions = {
     role: "client",
     timeoutMs,
-    handler: (request) => device === undefined ? request.fail(EINVAL) : device.serve(request),
+    handler: (request) => {
+      if (device !== undefined) return device.serve(request);
+      if (request.command === Command.VERSION) return proxy.close(notServer());
+      request.fail(EINVAL);
+    },
     ...(options.trace && { trace: options.trace }),
   };
   // The connection is both sockets, if there is a twin: the end of one is the end of the other.
@@ -108,6 +115,14 @@ export async function connect(
   }
 }
 
+/** Only clients send VERSION: a peer that sends it here is a client itself, or an echo. */
+function notServer(): ProtocolError {
+  return new ProtocolError(
+    "Cannot agree on a version: it is no vfio-user server; it sent a VERSION request, " +
+      "as a client does, or as an echo of ours",
+  );
+}
+
 async function negotiate(
   proxy: VfioProxy,
   proxyOptions: ProxyOptions,
@@ -120,7 +135,6 @@ async function negotiate(
     maxDmaMaps: DEFAULT_MAX_DMA_MAPS,
     pgsizes: BigInt(DEFAULT_PGSIZES),
     writeMultiple: true,
-    migration: { pgsize: MIN_LOGGING_PAGE_SIZE }, // a server that has it says it only then
     ...options.capabilities,
     ...(wantsTwin(options) && { twinSocket: { supported: true } }),
   };
@@ -141,7 +155,7 @@ async function negotiate(
       },
     );
   } catch (error) {
-    throw explainSilence(error, doing);
+    throw explainNoVersion(error, doing, proxy.untaken);
   }
   const fds = reply.takeFds();
   try {
@@ -177,15 +191,15 @@ function checkReply(reply: Message, client: Capabilities, proposedMinor: number)
       `The server answered version ${major}.${minor}, greater than the 0.${proposedMinor} proposed`,
     );
   }
-  const { maxMsgFds, maxDataXferSize } = limitsOf(server);
+  checkCapabilities(server);
   const ourSize = client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE;
   return {
     major,
     minor,
     server,
     client,
-    maxMsgFds,
-    maxDataXferSize: Math.min(ourSize, maxDataXferSize),
+    maxMsgFds: server.maxMsgFds ?? DEFAULT_MAX_MSG_FDS,
+    maxDataXferSize: Math.min(ourSize, server.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE),
     maxDmaMaps: server.maxDmaMaps ?? DEFAULT_MAX_DMA_MAPS,
     pgsizes: server.pgsizes ?? BigInt(DEFAULT_PGSIZES),
     writeMultiple: (client.writeMultiple ?? false) && (server.writeMultiple ?? false),
@@ -265,8 +279,16 @@ async function openSocket(
   }
 }
 
-/** Says what a user can do about a VERSION that got no answer at all. */
-function explainSilence(error: unknown, doing: string): unknown {
+/** Says what a user can do about a VERSION that got no reply. */
+function explainNoVersion(error: unknown, doing: string, untaken: Uint8Array): unknown {
+  const isOurs = error instanceof TimeoutError || error instanceof ConnectionError ||
+    error instanceof ProtocolError;
+  if (!isOurs) return error;
+  const said = strangersWords(untaken, VERSION_ID);
+  if (said !== undefined) {
+    const message = `Cannot ${doing}: it is no vfio-user server; it said: ${said}`;
+    return new ProtocolError(message, { cause: error });
+  }
   if (error instanceof TimeoutError) {
     return new TimeoutError(
       `${error.message}; it may be busy with another client, or be no vfio-user server`,
@@ -274,9 +296,8 @@ function explainSilence(error: unknown, doing: string): unknown {
     );
   }
   if (error instanceof ConnectionError) {
-    const reason = error.message.charAt(0).toLowerCase() + error.message.slice(1);
     return new ConnectionError(
-      `Cannot ${doing}: ${reason}; it may refuse this version, or be no vfio-user server`,
+      `${error.message}; it may refuse this version, or be no vfio-user server`,
       { cause: error },
     );
   }
@@ -302,7 +323,11 @@ function explain(path: string, error: Error): Error {
     case "ECONNREFUSED":
       hint = isSocket(path) === false
         ? "it is not a socket; give the path that the server was started with"
-        : "nobody listens on it; the server has ended, start it again";
+        : "no process listens on it: the server has ended, or serves one client only, as " +
+          "QEMU 7.2's does; start it again, and do all in one connection (vfu shell, vfu run)";
+      break;
+    case "EPROTOTYPE":
+      hint = "it is a socket of another type, not a stream: it is no vfio-user server's";
       break;
     default:
       hint = describeErrno(error.errno);

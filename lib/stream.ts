@@ -500,6 +500,11 @@ export class MessageStream {
     );
   }
 
+  /** A copy of the bytes behind the last message: an incomplete one, or one that `next` refused. */
+  get untaken(): Uint8Array {
+    return this.#small.bytes.slice(this.#start, this.#end);
+  }
+
   /** The header that `next` refused, for an error reply: message id and command, unless it is a reply itself. */
   get rejected(): { messageId: number; command: number } | undefined {
     const { view } = this.#small;
