@@ -113,6 +113,11 @@ const KEPT = [
 
 const COMMAND_AT = 0x04;
 const COMMAND_MASTER = 4;
+const STATUS_AT = 0x06;
+const STATUS_INTERRUPT = 8;
+/** Device Control of PCI Express: its place in the capability, and Initiate Function Level Reset. */
+const DEVCTL = 8;
+const DEVCTL_FLR = 0x8000;
 
 const REGISTERS_SIZE = 0x1000;
 const MEMORY_SIZE = 0x10000;
@@ -133,9 +138,7 @@ export class DemoDevice implements ServedDevice {
   /** How its state is saved and restored. */
   readonly migration: ServedMigration;
   readonly #config = makeConfig();
-  readonly #registers = new DemoRegisters(
-    () => (this.#config.get16(COMMAND_AT) & COMMAND_MASTER) !== 0,
-  );
+  readonly #registers = new DemoRegisters(this.#config);
   readonly #memory = new MemoryRegion("vfu-demo-bar2", MEMORY_SIZE, [
     { offset: 0x1000n, size: 0x3000n },
     { offset: 0x8000n, size: 0x8000n },
@@ -156,6 +159,9 @@ export class DemoDevice implements ServedDevice {
       { flags: IrqFlags.EVENTFD, count: 1 },
       { flags: IrqFlags.EVENTFD, count: 1 },
     ];
+    this.#config.onWrite(CAP.EXP + DEVCTL, 2, () => {
+      if ((this.#config.get16(CAP.EXP + DEVCTL) & DEVCTL_FLR) !== 0) this.reset();
+    });
     this.migration = new DemoMigration({
       identity: { vendor: DEMO_VENDOR_ID, device: DEMO_DEVICE_ID },
       config: this.#config,
@@ -195,7 +201,7 @@ class DemoRegisters implements ServedRegion {
   readonly ioFds: readonly ServedIoFd[] = [
     { type: IoFdType.IOEVENTFD, offset: DemoRegister.DMA_DOORBELL, size: 4 },
   ];
-  readonly #isMaster: () => boolean;
+  readonly #config: ConfigRegion;
   readonly #kept = new Map<number, number>(); // registers that keep what is written
   readonly #engine = new CopyEngine();
   #bus: DeviceBus | undefined;
@@ -203,8 +209,8 @@ class DemoRegisters implements ServedRegion {
   #result = 0;
   #busyReads = 0;
 
-  constructor(isMaster: () => boolean) {
-    this.#isMaster = isMaster;
+  constructor(config: ConfigRegion) {
+    this.#config = config;
   }
 
   connect(bus: DeviceBus): void {
@@ -272,6 +278,9 @@ class DemoRegisters implements ServedRegion {
 
   #setIntxLevel(level: number): void {
     this.#kept.set(DemoRegister.INTX_LEVEL, level);
+    // Where a pin is shared, drivers ask STATUS whether the interrupt is their device's.
+    if (level === 1) this.#config.bytes[STATUS_AT]! |= STATUS_INTERRUPT;
+    else this.#config.bytes[STATUS_AT]! &= ~STATUS_INTERRUPT;
     this.#bus?.irqs.setLevel(level === 1);
   }
 
@@ -318,7 +327,8 @@ class DemoRegisters implements ServedRegion {
   #startCopy(): void {
     if (this.#engine.isBusy) return;
     const onEnd = this.#onCopied();
-    if (!this.#isMaster()) return this.#engine.refuse(EPERM, onEnd);
+    const isMaster = (this.#config.get16(COMMAND_AT) & COMMAND_MASTER) !== 0;
+    if (!isMaster) return this.#engine.refuse(EPERM, onEnd);
     const copy = {
       source: this.#get64(DemoRegister.DMA_SRC_LO, DemoRegister.DMA_SRC_HI),
       destination: this.#get64(DemoRegister.DMA_DST_LO, DemoRegister.DMA_DST_HI),
@@ -392,6 +402,7 @@ function makeConfig(): ConfigRegion {
   config.set16(0x00, DEMO_VENDOR_ID);
   config.set16(0x02, DEMO_DEVICE_ID);
   config.set16(0x04, 0, 0x0507); // COMMAND: IO, MEM, MASTER, SERR, INTx disable
+  config.change(STATUS_AT, STATUS_INTERRUPT);
   config.set32(0x08, 0x0880_0001); // class 08 80 (system peripheral, other), revision 1
   config.set8(0x0c, 0, 0xff); // cache line size
   config.setBar(0, { size: REGISTERS_SIZE });
@@ -414,7 +425,7 @@ function makeConfig(): ConfigRegion {
   config.addCapability(CAP.EXP, 0x10);
   config.set16(CAP.EXP + 2, 0x0002); // version 2, endpoint
   config.set32(CAP.EXP + 4, 0x1000_8001); // DevCap: FLR, role-based errors, payload 256
-  config.set16(CAP.EXP + 8, 0x2000, 0x70ff); // DevCtl: read request 512
+  config.set16(CAP.EXP + DEVCTL, 0x2000, 0xf0ff); // DevCtl: read request 512
   config.set32(CAP.EXP + 12, 0x0000_0013); // LnkCap: 8 GT/s, x1
   config.set16(CAP.EXP + 18, 0x0013); // LnkSta: 8 GT/s, x1
   config.set32(CAP.EXP + 44, 0x0000_000e); // LnkCap2: 2.5, 5 and 8 GT/s

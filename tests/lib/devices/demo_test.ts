@@ -132,6 +132,37 @@ testFds(
 );
 
 testFds(
+  "a function level reset does what reset() does",
+  withDemo((device) => {
+    const [bar0] = device.regions;
+    const config = device.regions[7]!;
+    write32(bar0!, DemoRegister.SCRATCH, 5);
+    const devctl = read32(config, 0x68) & 0xffff;
+    config.write(0x68, new Uint8Array([devctl & 0xff, devctl >> 8]));
+    assertEquals(read32(bar0!, DemoRegister.SCRATCH), 5);
+    config.write(0x68, new Uint8Array([devctl & 0xff, devctl >> 8 | 0x80]));
+    assertEquals(read32(bar0!, DemoRegister.SCRATCH), 0);
+    assertEquals(read32(config, 0x68) & 0xffff, devctl); // Initiate FLR reads as 0
+  }),
+);
+
+testFds(
+  "STATUS shows the level of the pin",
+  withDemo((device) => {
+    const [bar0] = device.regions;
+    const status = () => read32(device.regions[7]!, 4) >>> 16 & 8;
+    assertEquals(status(), 0);
+    write32(bar0!, DemoRegister.INTX_LEVEL, 1);
+    assertEquals(status(), 8);
+    write32(bar0!, DemoRegister.INTX_LEVEL, 0);
+    assertEquals(status(), 0);
+    write32(bar0!, DemoRegister.INTX_LEVEL, 1);
+    device.reset();
+    assertEquals(status(), 0);
+  }),
+);
+
+testFds(
   "the configuration space is one that the decoder understands whole",
   withDemo(({ regions }) => {
     const bytes = new Uint8Array(4096);
