@@ -1,5 +1,6 @@
 /**
- * The first device of every vfio-user server: a PCI-IDIO-16, whose input counts the reads of it by threes, with an interrupt for each three.
+ * The first device of every vfio-user server: a PCI-IDIO-16, whose input counts the reads of it by
+ * threes. Each third read raises its interrupt pin, and the next one lowers it.
  *
  * ```sh
  * vfu serve ./examples/gpio.ts --socket-path=/tmp/gpio.sock &
@@ -24,8 +25,7 @@ export default defineDevice({
       IN: {
         read() {
           const value = Math.floor(reads++ / 3) & 0xff;
-          if (reads % 3 === 0) irq.intx.set(true); // a pulse
-          irq.intx.set(false);
+          irq.intx.set(reads % 3 === 0); // up until the next read
           return value;
         },
       },
