@@ -180,7 +180,7 @@ finished || begin_build
 if ! finished; then
   command -v apt-get >/dev/null || leave_out "no apt-get on this machine"
   [[ $(dpkg --print-architecture) == amd64 ]] || leave_out "this machine is no amd64"
-  need_packages ca-certificates debian-archive-keyring xz-utils
+  need_packages ca-certificates debian-archive-keyring xz-utils gcc libc6-dev
   [[ -f $keyring ]] || leave_out "no $keyring, which vouches for Debian's packages"
   prepare_apt
   unpack "$release-backports" "$build/host" qemu-system-x86

@@ -35,8 +35,10 @@ const TAIL_LINES = 25;
 /** The most that is kept of what QEMU and the scripts of a guest write, in UTF-16 code units. */
 const MAX_TEXT_LENGTH = 4 << 20;
 
-/** What the guest's kernel says of its machine, whatever is attached. */
-const MACHINE_NOISE = /ACPI: IRQ \d override|amd_pstate|DMAR: |\(DMAR\)/;
+/** What the guest's kernel says of its machine and of its clocks, whatever is attached. */
+const MACHINE_NOISE = new RegExp(
+  "ACPI: IRQ \\d override|amd_pstate|DMAR: |\\(DMAR\\)|tsc: |APIC calibration|clocksource: ",
+);
 
 /** Begins each of the agent's own lines: what a script writes has none. */
 const RECORD = "\x1e";
@@ -91,6 +93,35 @@ export function whyNoGuest(): string | undefined {
     return undefined;
   } catch {
     return `no QEMU in ${peersCache()}/guest; tests/peers/setup.sh brings it on Debian (amd64)`;
+  }
+}
+
+const programs = new Map<string, Promise<Uint8Array>>();
+
+/**
+ * A program for the guest, compiled from `guest/NAME.c`, which stands in its `/bin`:
+ * `files: await guestPrograms("pcidev")`.
+ */
+export async function guestPrograms(...names: string[]): Promise<Record<string, Uint8Array>> {
+  const files: Record<string, Uint8Array> = {};
+  for (const name of names) {
+    if (!programs.has(name)) programs.set(name, compile(name));
+    files[`bin/${name}`] = await programs.get(name)!;
+  }
+  return files;
+}
+
+async function compile(name: string): Promise<Uint8Array> {
+  const program = await Deno.makeTempFile({ prefix: "vfu-guest-" });
+  try {
+    const source = new URL(`guest/${name}.c`, import.meta.url).pathname;
+    const { success, stderr } = await new Deno.Command("gcc", {
+      args: ["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, source],
+    }).output();
+    if (!success) throw new Error(`Cannot compile ${source}: ${new TextDecoder().decode(stderr)}`);
+    return await Deno.readFile(program);
+  } finally {
+    await Deno.remove(program);
   }
 }
 
@@ -281,8 +312,7 @@ export class Guest implements AsyncDisposable {
     this.#pending = { number, resolve, reject };
     this.#agentText = "";
     try {
-      const bytes = new TextEncoder().encode(script);
-      await this.#input.write(new TextEncoder().encode(`${number} ${bytes.toBase64()}\n`));
+      await this.#send(number, script);
       const ms = options.timeoutMs ?? SCRIPT_TIMEOUT_MS;
       return await this.#within(ms, promise, `a script does not end:\n${script}`);
     } finally {
@@ -334,6 +364,17 @@ export class Guest implements AsyncDisposable {
     return await this.#within(QMP_TIMEOUT_MS, answered, `QMP ${execute} is not answered`);
   }
 
+  /**
+   * Reboots the guest, by its kernel or by QEMU's reset button, and waits until it runs scripts.
+   *
+   * @throws {GuestError} If it doesn't boot in time, or QEMU ends.
+   */
+  async reboot(by: "kernel" | "reset" = "kernel"): Promise<void> {
+    if (by === "reset") await this.qmp("system_reset");
+    else await this.#send(0, "reboot -f");
+    await this.booted();
+  }
+
   /** Kills QEMU with SIGKILL, as a crash would, and waits until it has ended. */
   async kill(): Promise<void> {
     this.#signal("SIGKILL");
@@ -348,6 +389,11 @@ export class Guest implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  async #send(number: number, script: string): Promise<void> {
+    const bytes = new TextEncoder().encode(script);
+    await this.#input.write(new TextEncoder().encode(`${number} ${bytes.toBase64()}\n`));
   }
 
   async #stop(): Promise<void> {
