@@ -19,6 +19,7 @@ import {
   HEADER_SIZE,
   MAX_REGION_INFO_SIZE,
   MESSAGE_OVERHEAD,
+  MIN_LOGGING_PAGE_SIZE,
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
 } from "./limits.ts";
@@ -28,9 +29,9 @@ import { strangersWords } from "./stranger.ts";
 import { Command } from "./wire/command.ts";
 import {
   type Capabilities,
-  checkCapabilities,
   decodeVersion,
   encodeVersion,
+  limitsOf,
   PROTOCOL_VERSION,
 } from "./wire/version.ts";
 
@@ -135,6 +136,7 @@ async function negotiate(
     maxDmaMaps: DEFAULT_MAX_DMA_MAPS,
     pgsizes: BigInt(DEFAULT_PGSIZES),
     writeMultiple: true,
+    migration: { pgsize: MIN_LOGGING_PAGE_SIZE }, // a server that has it says it only then
     ...options.capabilities,
     ...(wantsTwin(options) && { twinSocket: { supported: true } }),
   };
@@ -191,15 +193,15 @@ function checkReply(reply: Message, client: Capabilities, proposedMinor: number)
       `The server answered version ${major}.${minor}, greater than the 0.${proposedMinor} proposed`,
     );
   }
-  checkCapabilities(server);
+  const { maxMsgFds, maxDataXferSize } = limitsOf(server);
   const ourSize = client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE;
   return {
     major,
     minor,
     server,
     client,
-    maxMsgFds: server.maxMsgFds ?? DEFAULT_MAX_MSG_FDS,
-    maxDataXferSize: Math.min(ourSize, server.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE),
+    maxMsgFds,
+    maxDataXferSize: Math.min(ourSize, maxDataXferSize),
     maxDmaMaps: server.maxDmaMaps ?? DEFAULT_MAX_DMA_MAPS,
     pgsizes: server.pgsizes ?? BigInt(DEFAULT_PGSIZES),
     writeMultiple: (client.writeMultiple ?? false) && (server.writeMultiple ?? false),

@@ -411,9 +411,14 @@ export class Device implements Disposable, AsyncDisposable {
     const doing = `read ${count} bytes of ${regionName(index)} at 0x${offset.toString(16)}`;
     const payload = RegionReadRequest.encode({ offset, region: index, count });
     const reply = await this.#request(Command.REGION_READ, payload, { ...options, doing });
-    const { data } = this.#decode(RegionReadReply, reply);
+    const { data, region, offset: at } = this.#decode(RegionReadReply, reply);
     if (data.length !== count) {
       throw this.#broken(`answered ${data.length} bytes to a request to ${doing}`);
+    }
+    if (region !== index || at !== offset) {
+      throw this.#broken(
+        `answered for ${regionName(region)} at 0x${at.toString(16)} to a request to ${doing}`,
+      );
     }
     return data;
   }

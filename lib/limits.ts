@@ -123,6 +123,11 @@ export const STATE_TIMEOUT_MS = 30_000;
 export const SAVE_CHUNK_SIZE = 1 << 20;
 /** Requests for a device's state in flight: enough that neither side waits for the other. */
 export const SAVE_PIPELINE = 3;
+/**
+ * Short answers that are read of a device that works, before it is stopped for the rest: a device whose memory keeps changing always has
+ * a little more.
+ */
+export const MAX_SHORT_PRE_COPY = 1024;
 /** Writes of one in flight: 32 of 32 KiB. */
 export const RESTORE_PIPELINE = 32;
 

@@ -4,8 +4,9 @@
  * @module
  */
 
+import { EINVAL } from "../ffi/errno.ts";
 import { ProtocolError, RemoteError } from "./errors.ts";
-import { SAVE_PIPELINE } from "./limits.ts";
+import { MAX_SHORT_PRE_COPY, SAVE_PIPELINE } from "./limits.ts";
 import type { AfterMigration, Migration, SaveOptions } from "./migration.ts";
 import { Recovery } from "./migration_recovery.ts";
 import type { VfioProxy } from "./proxy.ts";
@@ -34,7 +35,9 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   #given: Uint8Array<ArrayBuffer> | undefined; // that of the chunk that the reader has
   #state: "PRE_COPY" | "STOP_COPY" | undefined; // undefined: it has not begun
   #before: AfterMigration = "RUNNING";
-  #isShort = false; // whether a read gave less than it asked for: nothing follows, in this state
+  #last: "whole" | "short" | "empty" = "whole"; // the newest answer in this state, against what was asked for
+  #goesOnAfterShort = false; // whether data have come behind a short answer
+  #shortAnswers = 0; // in this state
   #bytes = 0;
 
   constructor(
@@ -99,23 +102,31 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   async #enter(state: "PRE_COPY" | "STOP_COPY"): Promise<void> {
     await this.#setState(state);
     this.#state = state;
-    this.#isShort = false;
+    this.#last = "whole";
+    this.#goesOnAfterShort = false;
+    this.#shortAnswers = 0;
   }
 
   #setState(state: AfterMigration | "PRE_COPY" | "STOP_COPY"): Promise<void> {
     return this.#migration.setState(state, this.#recovery.wait(this.#options));
   }
 
-  /** The next bytes; undefined at the end. */
+  /**
+   * Returns the next bytes; undefined at the end. Only an empty answer ends a state: the specification takes a short one for the
+   * last, but libvfio-user's devices give less than was asked for in the middle. One request at a time follows a short answer.
+   */
   async #next(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     if (this.#given !== undefined) this.#free.push(this.#given);
     this.#given = undefined;
     while (true) {
-      while (!this.#isShort && this.#reads.length < SAVE_PIPELINE) this.#reads.push(this.#read());
+      while (this.#reads.length < this.#pipeline) this.#reads.push(this.#read());
       const read = this.#reads.shift();
       if (read !== undefined) {
-        const { data, memory } = await this.#orNothing(read);
-        this.#isShort = data.length < this.#options.chunkSize; // a server that gives more after that did not mean it so
+        const { data, memory } = await this.#orEnd(read);
+        this.#goesOnAfterShort ||= this.#last !== "whole" && data.length > 0;
+        const isWhole = data.length === this.#options.chunkSize;
+        this.#last = isWhole ? "whole" : data.length > 0 ? "short" : "empty";
+        if (!isWhole) this.#shortAnswers++;
         if (data.length > 0) {
           this.#given = memory;
           return data;
@@ -126,12 +137,24 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
     }
   }
 
-  /** What was asked for beyond the end, a server may as well refuse. */
-  async #orNothing(read: Promise<Chunk>): Promise<Chunk> {
+  /** How many requests may be in flight. Those behind an empty answer are waited for: what they bring belongs to the state, too. */
+  get #pipeline(): number {
+    const isLong = this.#state === "PRE_COPY" && this.#shortAnswers >= MAX_SHORT_PRE_COPY;
+    if (this.#last === "empty" || isLong) return 0;
+    return this.#last === "short" && !this.#goesOnAfterShort ? 1 : SAVE_PIPELINE;
+  }
+
+  /**
+   * A server that goes by the specification alone may refuse what was asked for behind its short answer, with EINVAL: that is the
+   * end, unless the server has gone on behind a short answer before.
+   */
+  async #orEnd(read: Promise<Chunk>): Promise<Chunk> {
     try {
       return await read;
     } catch (error) {
-      if (!this.#isShort || !(error instanceof RemoteError)) throw error;
+      const isEnd = this.#last !== "whole" && !this.#goesOnAfterShort &&
+        error instanceof RemoteError && error.errno === EINVAL;
+      if (!isEnd) throw error;
       return { data: new Uint8Array(), memory: undefined };
     }
   }

@@ -705,12 +705,23 @@ export class Region implements Disposable {
     }
     const via = options?.via;
     if (via === "message" || ((options as WriteOptions | undefined)?.posted && via === undefined)) {
-      return undefined;
+      return this.#byMessage(width);
     }
     const area = this.#find(at, width);
     if (area === undefined && via === "map") throw this.#notMapped(at, width);
-    if (area !== undefined) this.#use(area);
+    if (area === undefined) return this.#byMessage(width);
+    this.#use(area);
     return area;
+  }
+
+  /** Refuses a register that no message carries as a whole: it can't be accessed in pieces. */
+  #byMessage(width: number): undefined {
+    const { maxDataXferSize } = this.#host.negotiated;
+    if (width <= maxDataXferSize) return undefined;
+    throw new RangeError(
+      `Cannot access ${width} bytes of ${this.name} at once: a message carries ${maxDataXferSize} ` +
+        "at most, as was agreed on (max_data_xfer_size)",
+    );
   }
 
   #use(area: Area | undefined): void {
@@ -924,6 +935,14 @@ export class Region implements Disposable {
         `says that it ${what} ${came} bytes, ${count} were to be, of ${this.name} at ${hex(at)}`,
       );
     }
+    const [low, high] = [reply.uint32(OFFSET_AT), reply.uint32(OFFSET_AT + 4)];
+    const region = reply.uint32(REGION_AT);
+    const isThere = low === at >>> 0 && high === Math.floor(at / 0x1_0000_0000);
+    if (isThere && region === this.info.index) return;
+    throw this.#broken(
+      `answered for ${regionName(region)} at ${hex(high * 0x1_0000_0000 + low)}, ` +
+        `not for ${this.name} at ${hex(at)}`,
+    );
   }
 
   #broken(what: string): ProtocolError {
@@ -1006,6 +1025,7 @@ export class Region implements Disposable {
       throw new RangeError(`A batched write has 1 to 8 bytes, not ${data.length}`);
     }
     this.#check(at, data.length, RegionFlags.WRITE);
+    this.#byMessage(data.length);
   }
 
   #encodeBatch(writes: readonly BatchedWrite[], first: number): Uint8Array {
@@ -1020,6 +1040,9 @@ export class Region implements Disposable {
 
   #checkBatch(reply: Message, wanted: number): void {
     const { count } = RegionWriteMultiReply.decode(reply.payload);
+    if (count > BigInt(wanted)) {
+      throw this.#broken(`says that it did ${count} writes of ${this.name}, of ${wanted}`);
+    }
     if (count < BigInt(wanted)) {
       throw new RemoteError(`Only ${count} of ${wanted} values of ${this.name} were written`, 0);
     }

@@ -18,8 +18,10 @@ import {
 import type { Context } from "../context.ts";
 import { openDestination } from "../destination.ts";
 import { Unfinished } from "../failure.ts";
+import { DEFAULT_MAX_SIZE, maxSizeOption, tooLarge } from "../max_size.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 import { Progress, transferText } from "../progress.ts";
+import { humanSize } from "../size.ts";
 import { findRegion, parseRegion, viaOption } from "../target.ts";
 
 /** Options of {@linkcode run}. */
@@ -28,6 +30,8 @@ export interface DumpOptions extends ConnectionOptions {
   output: string;
   /** How to read. */
   via?: Via | undefined;
+  /** Bytes that a region may have; default 1 GiB. */
+  maxSize?: bigint | undefined;
 }
 
 /** The command's arguments and options. */
@@ -45,6 +49,7 @@ export function command(context: Context) {
     )
     .requiredOption("-o, --output <file>", "where to; - is standard output")
     .addOption(viaOption())
+    .addOption(maxSizeOption())
     .addOption(pciEnableOption())
     .addOption(verboseOption())
     .addOption(timeoutOption())
@@ -61,6 +66,7 @@ export async function run(
   using destination = openDestination(options.output, context.out);
   using connection = await connectTo(context, socket, options);
   const region = await findRegion(connection.device, address);
+  assertSize(region, options.maxSize);
   const total = region.size;
   let done = 0;
   using _progress = options.verbose ? undefined : new Progress(
@@ -77,6 +83,12 @@ export async function run(
     if (done === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
     throw new Unfinished(cause, context.signal, `${done} of ${total} bytes ${destination.where}`);
   }
+}
+
+/** A server may say that a region has 2^63 bytes: that is found out before the disk is full. */
+function assertSize({ name, info: { size } }: Region, maxSize = DEFAULT_MAX_SIZE): void {
+  if (size <= maxSize) return;
+  throw tooLarge(`Cannot dump ${name}: the server says that it has ${humanSize(size)},`, maxSize);
 }
 
 /** The bytes of a region, in accesses of the address's width if it has one. */

@@ -4,9 +4,13 @@
  * @module
  */
 
-import { Argument, Command } from "@commander-js/extra-typings";
+import { Argument, Command, Option } from "@commander-js/extra-typings";
+import { MAX_DATA_XFER_SIZE } from "../../lib/limits.ts";
+import { argument } from "../argument.ts";
 import { timeoutOption, verboseOption } from "../connection.ts";
 import type { Context } from "../context.ts";
+import { maxSizeOption } from "../max_size.ts";
+import { humanSize, parseSize } from "../size.ts";
 
 /** The states that can be asked for. */
 const STATES = ["RUNNING", "STOP", "STOP_COPY", "RESUMING", "PRE_COPY"] as const;
@@ -36,6 +40,8 @@ function saveCommand(context: Context) {
     .requiredOption("-o, --output <file>", "where to; - is standard output")
     .option("--pre-copy", "begin while the device runs, and stop it for the rest only")
     .option("--keep-stopped", "leave the device stopped")
+    .addOption(chunkSizeOption("ask for so many bytes at once (default: what was agreed on)"))
+    .addOption(maxSizeOption())
     .option("--json", "write what was saved as a JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
@@ -55,6 +61,7 @@ function restoreCommand(context: Context) {
     .argument("<socket>", "path of the server's socket")
     .argument("<file>", "what vfu migrate save has written")
     .option("--keep-stopped", "leave the device stopped")
+    .addOption(chunkSizeOption("write so many bytes at once (default: 32K)"))
     .option("--json", "write what was restored as a JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
@@ -62,6 +69,18 @@ function restoreCommand(context: Context) {
       const { restore } = await import("../migrate/restore.ts");
       await restore(context, socket, file, options);
     });
+}
+
+/** `--chunk-size`, for servers that know how much fits, as libvfio-user's gpio, which takes 64 bytes at most. */
+function chunkSizeOption(description: string) {
+  return new Option("--chunk-size <size>", description).argParser(argument(parseChunkSize));
+}
+
+function parseChunkSize(text: string): number {
+  const size = parseSize(text);
+  if (size >= 1n && size <= BigInt(MAX_DATA_XFER_SIZE)) return Number(size);
+  const most = humanSize(BigInt(MAX_DATA_XFER_SIZE));
+  throw new RangeError(`${text} bytes don't fit a message: from 1 to ${most} are possible`);
 }
 
 function showCommand(context: Context) {

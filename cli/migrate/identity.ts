@@ -6,6 +6,8 @@
 
 import type { Device } from "../../lib/device.ts";
 import { RemoteError } from "../../lib/errors.ts";
+import type { DeviceStateName } from "../../lib/migration.ts";
+import { DeviceFlags } from "../../lib/wire/device.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 
 /** A PCI device, as its configuration space has it. All 0 if it is none. */
@@ -31,31 +33,38 @@ const REVISION_AT = 0x08;
 const SUBSYSTEM_AT = 0x2c;
 
 /**
- * Asks a device what it is. One that is stopped answers that only while it is read, so it is taken to that state and back.
+ * Asks in which state a device is.
  *
- * @throws {RangeError} if it does not migrate
+ * @throws {RangeError} if it does not migrate, or has failed
  */
-export async function identify(device: Device): Promise<DeviceIdentity> {
-  const { migration } = device;
+export async function stateOf({ migration }: Device): Promise<DeviceStateName> {
   if (await migration.support() === undefined) {
     throw new RangeError("The device does not migrate: its server refuses the feature MIGRATION");
   }
-  if (await migration.state() !== "STOP") return await readIdentity(device);
-  await migration.setState("STOP_COPY");
-  try {
-    return await readIdentity(device);
-  } finally {
-    await migration.setState("STOP");
-  }
+  const state = await migration.state();
+  if (state !== "ERROR") return state;
+  throw new RangeError("The device has failed (state ERROR): reset it first (vfu reset SOCKET)");
 }
 
-async function readIdentity(device: Device): Promise<DeviceIdentity> {
+/**
+ * Asks a device what it is. Nothing changes: configuration space can be read of a device that is stopped, too.
+ *
+ * @throws {RemoteError} if it is a PCI device and does not tell; the message says so if it is stopped, and its server serves
+ *   nothing then
+ */
+export async function identify(device: Device): Promise<DeviceIdentity> {
   try {
     return await readConfig(device);
   } catch (error) {
-    if (error instanceof RemoteError) return NO_PCI_DEVICE; // it has no configuration space
-    throw error;
+    if (!(error instanceof RemoteError) || await hasConfig(device)) throw error;
+    return NO_PCI_DEVICE;
   }
+}
+
+async function hasConfig(device: Device): Promise<boolean> {
+  const { flags, numRegions } = await device.info();
+  if ((flags & DeviceFlags.PCI) === 0 || numRegions <= PciRegion.CONFIG) return false;
+  return (await device.regionInfo(PciRegion.CONFIG)).size > 0n;
 }
 
 async function readConfig(device: Device): Promise<DeviceIdentity> {

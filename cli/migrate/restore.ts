@@ -11,13 +11,15 @@ import { Grace } from "../grace.ts";
 import { Progress, transferText } from "../progress.ts";
 import { humanSize } from "../size.ts";
 import { StateFile } from "./file.ts";
-import { identify, identityText, isSameDevice } from "./identity.ts";
+import { identify, identityText, isSameDevice, stateOf } from "./identity.ts";
 import { savedJson } from "./save.ts";
 
 /** Options of {@linkcode restore}. */
 export interface RestoreOptions extends ConnectionOptions {
   /** Leave it stopped. */
   keepStopped?: true | undefined;
+  /** Bytes that are written at once; default 32 KiB. */
+  chunkSize?: number | undefined;
   /** Write JSON: what was restored. */
   json?: true | undefined;
 }
@@ -30,12 +32,13 @@ export async function restore(
   options: RestoreOptions,
 ): Promise<void> {
   const { err, out, signal } = context;
-  const { keepStopped, json, verbose } = options;
+  const { keepStopped, chunkSize, json, verbose } = options;
   using file = await StateFile.open(path, signal); // all of it is checked before the device is touched
   const { identity, size: total } = file.info;
   using grace = new Grace(signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { migration } = connection.device;
+  await stateOf(connection.device);
   const found = await identify(connection.device);
   if (!isSameDevice(identity, found)) {
     throw new RangeError(
@@ -52,6 +55,7 @@ export async function restore(
   const writer = migration.restore({
     signal,
     ...(keepStopped && { after: "STOP" }),
+    ...(chunkSize !== undefined && { chunkSize }),
     onProgress: ({ bytes }) => void (done = bytes),
   }).getWriter();
   writer.closed.catch(() => {}); // each write tells of it

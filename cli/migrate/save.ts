@@ -9,10 +9,11 @@ import type { Context } from "../context.ts";
 import { openDestination } from "../destination.ts";
 import { Unfinished } from "../failure.ts";
 import { Grace } from "../grace.ts";
+import { DEFAULT_MAX_SIZE, tooLarge } from "../max_size.ts";
 import { Progress, spinner } from "../progress.ts";
 import { humanSize } from "../size.ts";
 import { StateFileWriter } from "./file.ts";
-import { identify, identityJson, identityText } from "./identity.ts";
+import { identify, identityJson, identityText, stateOf } from "./identity.ts";
 
 /** Options of {@linkcode save}. */
 export interface SaveOptions extends ConnectionOptions {
@@ -22,6 +23,10 @@ export interface SaveOptions extends ConnectionOptions {
   preCopy?: true | undefined;
   /** Leave it stopped. */
   keepStopped?: true | undefined;
+  /** Bytes that are asked for at once; default 1 MiB, or as many as were agreed on. */
+  chunkSize?: number | undefined;
+  /** Bytes that the state may have; default 1 GiB. */
+  maxSize?: bigint | undefined;
   /** Write JSON: what was saved. */
   json?: true | undefined;
 }
@@ -29,11 +34,14 @@ export interface SaveOptions extends ConnectionOptions {
 /** Saves the state of the device behind `socket`. */
 export async function save(context: Context, socket: string, options: SaveOptions): Promise<void> {
   const { err } = context;
-  const { output, preCopy = false, keepStopped, json, verbose } = options;
+  const { output, preCopy = false, keepStopped, chunkSize, json, verbose } = options;
+  const { maxSize = DEFAULT_MAX_SIZE } = options;
   using destination = openDestination(output, context.out);
   using grace = new Grace(context.signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { migration } = connection.device;
+  // What an earlier client has left in the middle is begun anew, and libvfio-user tells nothing of the device in STOP_COPY.
+  if (await stateOf(connection.device) === "STOP_COPY") await migration.setState("STOP");
   const identity = await identify(connection.device);
   grace.begin(); // from here on it may be stopped, and has to be set back
   const at = { bytes: 0, state: "RUNNING" };
@@ -48,13 +56,17 @@ export async function save(context: Context, socket: string, options: SaveOption
     preCopy,
     signal: context.signal,
     reuseChunks: true,
+    ...(chunkSize !== undefined && { chunkSize }),
     ...(keepStopped && { after: "STOP" }),
     onProgress: (now) => Object.assign(at, now),
   });
   let saved: { size: number; crc: number };
   try {
     const file = new StateFileWriter(identity, (bytes) => destination.write(bytes));
-    for await (const chunk of stream) file.add(chunk);
+    for await (const chunk of stream) {
+      if (at.bytes > maxSize) throw tooLarge("Cannot save the device: its state has", maxSize);
+      file.add(chunk);
+    }
     saved = file.finish();
     destination.finish();
   } catch (cause) {

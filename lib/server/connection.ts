@@ -12,9 +12,7 @@ import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../errors.ts";
 import {
-  DEFAULT_MAX_DATA_XFER_SIZE,
   DEFAULT_MAX_DMA_MAPS,
-  DEFAULT_MAX_MSG_FDS,
   DEFAULT_PGSIZES,
   DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
@@ -50,10 +48,12 @@ import {
 } from "../wire/region.ts";
 import {
   type Capabilities,
-  checkCapabilities,
   decodeVersion,
   encodeVersion,
+  limitsOf,
   PROTOCOL_VERSION,
+  subsetOf,
+  VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
 import { ClientMemory, CutMapError, type DmaOptions } from "./dma.ts";
@@ -248,15 +248,14 @@ export class ServerConnection {
         `The client proposes version ${major}.${minor}, which we do not speak`,
       );
     }
-    checkCapabilities(capabilities);
     clearTimeout(this.#handshake);
     this.#proxy.limits = {
       maxFds: MAX_MSG_FDS,
       maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + OFFERED_MAX_DATA_XFER_SIZE,
     };
-    this.#proxy.peerMaxFds = capabilities.maxMsgFds ?? DEFAULT_MAX_MSG_FDS;
+    this.#proxy.peerMaxFds = limitsOf(capabilities).maxMsgFds;
     const hasTwin = (capabilities.twinSocket?.supported ?? false) && this.#proxy.peerMaxFds > 0;
-    const server: Capabilities = {
+    const server = subsetOf(capabilities, {
       maxMsgFds: OFFERED_MAX_MSG_FDS,
       maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
       maxDmaMaps: this.#options.maxDmaMaps ?? DEFAULT_MAX_DMA_MAPS,
@@ -264,11 +263,13 @@ export class ServerConnection {
       ...(capabilities.writeMultiple && { writeMultiple: true }),
       ...(hasTwin && { twinSocket: { supported: true, fdIndex: 0 } }),
       ...(this.#migration && { migration: { pgsize: MIN_LOGGING_PAGE_SIZE } }),
-    };
+    });
     const reply = encodeVersion({
       ...PROTOCOL_VERSION,
       minor: Math.min(minor, PROTOCOL_VERSION.minor),
       capabilities: server,
+      // A client that sends JSON gets some, for its reader may insist on it.
+      ...(request.payload.length > VERSION_NUMBERS_SIZE && { extra: {} }),
     });
     using twinEnd = hasTwin ? this.#makeTwin() : undefined;
     this.#begin(capabilities);
@@ -358,7 +359,7 @@ export class ServerConnection {
   }
 
   #migDataRead(request: IncomingRequest, { client }: Session): void | Promise<void> {
-    const { maxDataXferSize = DEFAULT_MAX_DATA_XFER_SIZE } = client;
+    const { maxDataXferSize } = limitsOf(client);
     const data = readState(request.payload, this.#mustMigrate(), maxDataXferSize);
     const reply = (data: Uint8Array) => {
       const size = data.length;

@@ -34,31 +34,35 @@ const ARCS: readonly (readonly [from: number, to: number])[] = [
 /** In these the device is read: no way leads through them, for its state would be read in part. */
 const SAVING: ReadonlySet<number> = new Set([PRE_COPY, STOP_COPY]);
 
-/** What is served of a device that stands still, as libvfio-user does it. */
-const IN_STOP: ReadonlySet<number> = new Set([
-  Command.DEVICE_FEATURE,
-  Command.DMA_MAP,
-  Command.DMA_UNMAP,
-]);
-const IN_STOP_COPY: ReadonlySet<number> = new Set([
-  ...IN_STOP,
-  Command.MIG_DATA_READ,
-  Command.REGION_READ,
-  Command.REGION_WRITE,
-  Command.REGION_WRITE_MULTI,
-]);
-/** What is served of one that has failed: its description, and the way out. */
-const IN_ERROR: ReadonlySet<number> = new Set([
-  ...IN_STOP,
-  Command.DEVICE_GET_INFO,
-  Command.DEVICE_GET_REGION_INFO,
-  Command.DEVICE_GET_IRQ_INFO,
-  Command.DEVICE_RESET,
-]);
+/**
+ * The commands that each state serves; a state without an entry serves all of them.
+ *
+ * STOP and STOP_COPY agree with libvfio-user, but for two: the server also serves REGION_READ in STOP_COPY, which changes nothing
+ * that is saved, and DMA_UNMAP in both, because a client may take its memory back at any time.
+ */
 const SERVED: Readonly<Record<number, ReadonlySet<number>>> = {
-  [STOP]: IN_STOP,
-  [STOP_COPY]: IN_STOP_COPY,
-  [ERROR]: IN_ERROR,
+  [STOP]: new Set([
+    Command.DEVICE_FEATURE,
+    Command.DMA_UNMAP,
+    Command.REGION_READ,
+    Command.REGION_WRITE,
+    Command.REGION_WRITE_MULTI,
+  ]),
+  [STOP_COPY]: new Set([
+    Command.DEVICE_FEATURE,
+    Command.DMA_UNMAP,
+    Command.MIG_DATA_READ,
+    Command.REGION_READ,
+  ]),
+  [ERROR]: new Set([
+    Command.DEVICE_FEATURE,
+    Command.DEVICE_GET_INFO,
+    Command.DEVICE_GET_IRQ_INFO,
+    Command.DEVICE_GET_REGION_INFO,
+    Command.DEVICE_RESET,
+    Command.DMA_MAP,
+    Command.DMA_UNMAP,
+  ]),
 };
 
 /**
@@ -173,7 +177,7 @@ export class MigrationMachine {
   async #step(to: number): Promise<void> {
     const from = this.#state;
     if (to === STOP_COPY) return this.#beginStopCopy();
-    if (to === PRE_COPY) this.#saved = new SavedStream(this.#hooks.preCopy!());
+    if (to === PRE_COPY) this.#saved = new SavedStream(this.#hooks.preCopy!(), false);
     else if (to === RESUMING) this.#beginResuming();
     else if (from === RESUMING) await this.#commit();
     else if (SAVING.has(from)) await this.#endSaving();
@@ -196,7 +200,7 @@ export class MigrationMachine {
       }
       this.#saved = preCopied;
     } else {
-      this.#saved = new SavedStream(this.#hooks.stopCopy(false));
+      this.#saved = new SavedStream(this.#hooks.stopCopy(false), true);
     }
     this.#state = STOP_COPY;
   }
@@ -265,6 +269,7 @@ export class MigrationMachine {
   write(data: Uint8Array): void | Promise<void> {
     if (this.#state !== RESUMING) throw this.#noData("written");
     if (this.#refusal !== undefined) throw this.#refusal;
+    if (data.length === 0) return;
     this.#hasCome = true;
     const refuse = (error: unknown) => {
       throw this.#refusal = this.#refuse(error);
@@ -277,9 +282,13 @@ export class MigrationMachine {
     }
   }
 
-  /** Resets the device, which runs then, whatever it did before. If it can't, it is in ERROR. */
+  /**
+   * Resets the device. In PRE_COPY the state and the stream go on; any other state becomes RUNNING. A device that fails to reset
+   * is in ERROR.
+   */
   async reset(reset: () => void | Promise<void>): Promise<void> {
     const from = this.#state;
+    if (from === PRE_COPY) return await this.#orError(reset);
     await this.#endSaving();
     this.#sink?.abort();
     this.#sink = undefined;

@@ -18,12 +18,19 @@ export class SavedStream {
   #rest: Uint8Array = NOTHING; // of the chunk that is being read
   #gathered: Uint8Array = NOTHING; // where small chunks are put together
   #isAtEnd = false;
+  #isStill: boolean; // whether the device stands still: an empty chunk then says nothing
   #wasAsked = false;
   #failure: { error: unknown } | undefined;
 
-  /** A stream of these chunks. */
-  constructor(chunks: Chunks) {
+  /**
+   * A stream of these chunks.
+   *
+   * @param isStill whether they are the whole state of a device that stands still. Of a device that works an empty chunk ends a
+   *   read, because there is nothing for now; of one that stands still a read without bytes would be taken for the end
+   */
+  constructor(chunks: Chunks, isStill: boolean) {
     this.#chunks = iterate(chunks);
+    this.#isStill = isStill;
   }
 
   /** Whether the device was asked for a chunk. */
@@ -31,10 +38,11 @@ export class SavedStream {
     return this.#wasAsked;
   }
 
-  /** Goes on with other chunks. What was taken of those before is given first. */
+  /** Goes on with the chunks of a device that stands still. What was taken of those before is given first. */
   async continueWith(makeChunks: () => Chunks): Promise<void> {
     await this.close();
     this.#chunks = iterate(makeChunks());
+    this.#isStill = true;
     this.#isAtEnd = false;
   }
 
@@ -80,11 +88,11 @@ export class SavedStream {
     throw error;
   }
 
-  /** Takes what the device has given. Gives whether to go on: not at the end, nor if there is nothing for now. */
+  /** Takes what the device has given. Returns whether to go on: not at the end, nor if there is nothing for now. */
   #accept({ done, value }: Step): boolean {
     this.#isAtEnd = done ?? false;
     this.#rest = done ? NOTHING : value as Uint8Array;
-    return this.#rest.length > 0;
+    return this.#rest.length > 0 || (this.#isStill && !this.#isAtEnd);
   }
 
   #take(size: number): Uint8Array {

@@ -137,12 +137,13 @@ export {
 } from "./region.ts";
 export {
   type Capabilities,
-  checkCapabilities,
   decodeVersion,
   encodeVersion,
   type JsonObject,
   type JsonValue,
+  limitsOf,
   type MigrationCapability,
+  type PeerLimits,
   type TwinSocket,
   Version,
 } from "./version.ts";

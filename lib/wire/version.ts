@@ -6,7 +6,13 @@
  */
 
 import { ProtocolError } from "../errors.ts";
-import { MAX_DATA_XFER_SIZE, MAX_MSG_FDS, MAX_VERSION_SIZE } from "../limits.ts";
+import {
+  DEFAULT_MAX_DATA_XFER_SIZE,
+  DEFAULT_MAX_MSG_FDS,
+  MAX_DATA_XFER_SIZE,
+  MAX_MSG_FDS,
+  MAX_VERSION_SIZE,
+} from "../limits.ts";
 import type { Codec } from "./codec.ts";
 import { layout, u16 } from "./layout.ts";
 
@@ -47,8 +53,8 @@ export interface Capabilities {
 
 /** The `twin_socket` capability. */
 export interface TwinSocket {
-  /** The client asks for a twin socket; the server has made one. */
-  supported: boolean;
+  /** The client asks for a twin socket; the server has made one. Default false. */
+  supported?: boolean;
   /** In a reply: which of its file descriptors is the client's end. */
   fdIndex?: number;
   /** Keys that are not known here, as they came. */
@@ -82,31 +88,50 @@ export interface Version {
 
 const Numbers = layout("VERSION", 4, { major: u16(0), minor: u16(2) });
 
-/** How one key of a JSON object is read: its name here, and the check of its value. */
-type Readers = Readonly<
-  Record<string, readonly [name: string, read: (value: JsonValue, key: string) => unknown]>
->;
+/** Bytes of a payload that has no JSON. */
+export const VERSION_NUMBERS_SIZE: number = Numbers.size;
 
-const TWIN_SOCKET: Readers = {
-  supported: ["supported", toBoolean],
-  fd_index: ["fdIndex", toInteger(0)],
+/** How one field is said in JSON. */
+interface Entry<V> {
+  /** Its key. */
+  readonly key: string;
+  /** Checks the value of the key and makes that of the field of it. */
+  read(value: JsonValue, key: string): V;
+  /** The value of the key. */
+  write(value: V): JsonValue;
+}
+
+/** An object that keeps the keys which are not known here. */
+interface Extensible {
+  readonly extra?: JsonObject;
+}
+
+/** An entry for each field: one that is missing does not compile. */
+type Entries<T extends Extensible> = {
+  readonly [K in Exclude<keyof T, "extra">]-?: Entry<Exclude<T[K], undefined>>;
 };
-const MIGRATION: Readers = {
-  pgsize: ["pgsize", toInteger(1)],
-  max_bitmap_size: ["maxBitmapSize", toInteger(1)],
+
+const TWIN_SOCKET: Entries<TwinSocket> = {
+  supported: { key: "supported", ...boolean() },
+  fdIndex: { key: "fd_index", ...integer(0) },
 };
-const CAPABILITIES: Readers = {
-  max_msg_fds: ["maxMsgFds", toInteger(0)],
-  max_data_xfer_size: ["maxDataXferSize", toInteger(1)],
-  max_dma_maps: ["maxDmaMaps", toInteger(1)],
-  pgsizes: ["pgsizes", toMask],
-  write_multiple: ["writeMultiple", toBoolean],
-  twin_socket: ["twinSocket", toTwinSocket],
-  migration: ["migration", (value, key) => readKeys(MIGRATION, toObject(value, key), key)],
+const MIGRATION: Entries<MigrationCapability> = {
+  pgsize: { key: "pgsize", ...integer(1) },
+  maxBitmapSize: { key: "max_bitmap_size", ...integer(1) },
+};
+const CAPABILITIES: Entries<Capabilities> = {
+  maxMsgFds: { key: "max_msg_fds", ...integer(0) },
+  maxDataXferSize: { key: "max_data_xfer_size", ...integer(1) },
+  maxDmaMaps: { key: "max_dma_maps", ...integer(0) },
+  pgsizes: { key: "pgsizes", read: toMask, write: (mask) => mask },
+  writeMultiple: { key: "write_multiple", ...boolean() },
+  twinSocket: { key: "twin_socket", ...object(TWIN_SOCKET) },
+  migration: { key: "migration", ...object(MIGRATION) },
 };
 
 /**
- * The payload of a VERSION. If there is nothing to say in JSON, it ends after the two numbers.
+ * The payload of a VERSION. It ends after the two numbers if there are neither capabilities nor
+ * `extra`; an `extra` without keys makes it end with an empty JSON object.
  *
  * @throws {RangeError} if a number does not fit, or the payload would be longer than a peer may
  * send
@@ -121,10 +146,10 @@ const CAPABILITIES: Readers = {
  * ```
  */
 export function encodeVersion(version: Version): Uint8Array {
-  const capabilities = capabilitiesToJson(version.capabilities);
-  const json = { ...version.extra };
-  if (Object.keys(capabilities).length > 0) json["capabilities"] = capabilities;
-  const text = Object.keys(json).length > 0 ? stringifyJson(json) + "\0" : "";
+  const capabilities = writeFields(CAPABILITIES, version.capabilities);
+  const isEmpty = Object.keys(capabilities).length === 0;
+  const json = { ...version.extra, ...(!isEmpty && { capabilities }) };
+  const text = isEmpty && version.extra === undefined ? "" : stringifyJson(json) + "\0";
   const encoded = new TextEncoder().encode(text);
   const payload = new Uint8Array(Numbers.size + encoded.length);
   if (payload.length > MAX_VERSION_SIZE) {
@@ -139,8 +164,9 @@ export function encodeVersion(version: Version): Uint8Array {
 
 /**
  * The value of the payload of a VERSION. Every key that is known must have a sane value: a number
- * is an integer, not negative, not above 2^53, and 0 only where that means something. Whether a
- * value is acceptable is for {@linkcode checkCapabilities} to say.
+ * is an integer, not negative, and 0 only where that means something. How large it is does not
+ * matter: a limit says what its sender can take, and {@linkcode limitsOf} takes the lesser. One
+ * beyond 2^53 is decoded as 2^53 - 1. More than one NUL at the end is harmless.
  *
  * @throws {ProtocolError} that says what is wrong: the length, the NUL, the UTF-8, the JSON, or
  * which key
@@ -166,7 +192,7 @@ export function decodeVersion(payload: Uint8Array): Version {
   return {
     major,
     minor,
-    capabilities: readKeys(CAPABILITIES, toObject(capabilities, "capabilities")),
+    capabilities: readFields(CAPABILITIES, toObject(capabilities, "capabilities"), ""),
     ...(Object.keys(extra).length > 0 && { extra }),
   };
 }
@@ -180,52 +206,46 @@ export const Version: Codec<Version> = {
   decode: decodeVersion,
 };
 
+/** What one message to a peer may hold. */
+export interface PeerLimits {
+  /** File descriptors. */
+  maxMsgFds: number;
+  /** Bytes of data. */
+  maxDataXferSize: number;
+}
+
 /**
- * Refuses capabilities that go beyond our own limits. Apart from decoding, so that such a VERSION
- * can still be shown.
+ * What one message to a peer may hold: what the peer can take, the specification's default where
+ * it does not say, and no more than our own limits. They are 253 descriptors and 64 MiB.
  *
- * @throws {ProtocolError} if max_data_xfer_size or max_msg_fds is above the limit
+ * @example
+ * ```ts
+ * import { limitsOf } from "./version.ts";
+ *
+ * console.assert(limitsOf({ maxMsgFds: 1_000_000 }).maxMsgFds === 253);
+ * console.assert(limitsOf({}).maxDataXferSize === 1 << 20);
+ * ```
  */
-export function checkCapabilities(capabilities: Capabilities): void {
-  const { maxDataXferSize = 0, maxMsgFds = 0 } = capabilities;
-  if (maxDataXferSize > MAX_DATA_XFER_SIZE) {
-    throw new ProtocolError(
-      `Cannot accept VERSION: max_data_xfer_size is ${maxDataXferSize}, the limit is ${MAX_DATA_XFER_SIZE}`,
-    );
-  }
-  if (maxMsgFds > MAX_MSG_FDS) {
-    throw new ProtocolError(
-      `Cannot accept VERSION: max_msg_fds is ${maxMsgFds}, the limit is ${MAX_MSG_FDS}`,
-    );
-  }
+export function limitsOf(peer: Capabilities): PeerLimits {
+  const {
+    maxMsgFds = DEFAULT_MAX_MSG_FDS,
+    maxDataXferSize = DEFAULT_MAX_DATA_XFER_SIZE,
+  } = peer;
+  return {
+    maxMsgFds: Math.min(maxMsgFds, MAX_MSG_FDS),
+    maxDataXferSize: Math.min(maxDataXferSize, MAX_DATA_XFER_SIZE),
+  };
 }
 
-function capabilitiesToJson(capabilities: Capabilities): JsonObject {
-  const { twinSocket, migration } = capabilities;
-  return withoutUndefined({
-    ...capabilities.extra,
-    max_msg_fds: capabilities.maxMsgFds,
-    max_data_xfer_size: capabilities.maxDataXferSize,
-    max_dma_maps: capabilities.maxDmaMaps,
-    pgsizes: capabilities.pgsizes,
-    write_multiple: capabilities.writeMultiple,
-    twin_socket: twinSocket && withoutUndefined({
-      ...twinSocket.extra,
-      supported: twinSocket.supported,
-      fd_index: twinSocket.fdIndex,
-    }),
-    migration: migration && withoutUndefined({
-      ...migration.extra,
-      pgsize: migration.pgsize,
-      max_bitmap_size: migration.maxBitmapSize,
-    }),
-  });
-}
-
-function withoutUndefined(object: Record<string, JsonValue | undefined>): JsonObject {
-  return Object.fromEntries(
-    Object.entries(object).filter((entry): entry is [string, JsonValue] => entry[1] !== undefined),
-  );
+/**
+ * Those of our capabilities that the peer has proposed: the reply is a subset of the proposal.
+ *
+ * No client that is known needs more. QEMU's takes a missing max_msg_fds for 8, but proposes it;
+ * SPDK's proposes nothing, and works with the specification's defaults.
+ */
+export function subsetOf(proposed: Capabilities, ours: Capabilities): Capabilities {
+  const isProposed = (field: string) => proposed[field as keyof Capabilities] !== undefined;
+  return Object.fromEntries(Object.entries(ours).filter(([field]) => isProposed(field)));
 }
 
 /** The text before the NUL; undefined if there is nothing at all. */
@@ -233,7 +253,7 @@ function decodeText(bytes: Uint8Array): string | undefined {
   if (bytes.length === 0) return undefined;
   const nul = bytes.indexOf(0);
   if (nul < 0) throw failure("the JSON does not end with a NUL");
-  if (nul !== bytes.length - 1) {
+  if (bytes.subarray(nul).some((byte) => byte !== 0)) {
     throw failure(`${bytes.length - 1 - nul} bytes follow the NUL that ends the JSON`);
   }
   try {
@@ -272,23 +292,60 @@ function stringifyJson(value: JsonObject): string {
   );
 }
 
-function readKeys(readers: Readers, object: JsonObject, parent?: string): Record<string, never> {
+function readFields<T extends Extensible>(
+  entries: Entries<T>,
+  object: JsonObject,
+  parent: string,
+): T {
+  const byKey = new Map(entriesOf(entries).map((each) => [each[1].key, each]));
   const known: [string, unknown][] = [];
   const extra: [string, JsonValue][] = [];
   for (const [key, value] of Object.entries(object)) {
-    const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
-    if (reader === undefined) extra.push([key, value]);
-    else known.push([reader[0], reader[1](value, parent ? `${parent}.${key}` : key)]);
+    const found = byKey.get(key);
+    if (found === undefined) extra.push([key, value]);
+    else known.push([found[0], found[1].read(value, parent + key)]);
   }
   // fromEntries, not assignment: a key may be "__proto__".
   if (extra.length > 0) known.push(["extra", Object.fromEntries(extra)]);
-  return Object.fromEntries(known) as Record<string, never>;
+  return Object.fromEntries(known) as unknown as T;
 }
 
-function toTwinSocket(value: JsonValue, key: string): TwinSocket {
-  const object = toObject(value, key);
-  if (!Object.hasOwn(object, "supported")) throw failure(`${key} has no key supported`);
-  return readKeys(TWIN_SOCKET, object, key) as unknown as TwinSocket;
+/** Known keys win over those of the same name in `extra`. */
+function writeFields<T extends Extensible>(entries: Entries<T>, value: T): JsonObject {
+  const json = Object.entries(value.extra ?? {});
+  for (const [field, { key, write }] of entriesOf(entries)) {
+    const part = value[field as keyof T];
+    if (part !== undefined) json.push([key, write(part)]);
+  }
+  return Object.fromEntries(json);
+}
+
+function entriesOf<T extends Extensible>(entries: Entries<T>): [string, Entry<unknown>][] {
+  return Object.entries<Entry<unknown>>(entries as Record<string, Entry<unknown>>);
+}
+
+/** The way of a field to and from JSON, but for its key. */
+type Way<V> = Omit<Entry<V>, "key">;
+
+function object<T extends Extensible>(entries: Entries<T>): Way<T> {
+  return {
+    read: (value, key) => readFields(entries, toObject(value, key), `${key}.`),
+    write: (value) => writeFields(entries, value),
+  };
+}
+
+function boolean(): Way<boolean> {
+  return {
+    read(value, key) {
+      if (typeof value === "boolean") return value;
+      throw failure(`${key} is ${kindOf(value)}, not true or false`);
+    },
+    write: (value) => value,
+  };
+}
+
+function integer(least: number): Way<number> {
+  return { read: (value, key) => toInteger(value, key, least), write: (value) => value };
 }
 
 function toObject(value: JsonValue, what: string): JsonObject {
@@ -296,23 +353,19 @@ function toObject(value: JsonValue, what: string): JsonObject {
   throw failure(`${what} is ${kindOf(value)}, not an object`);
 }
 
-function toBoolean(value: JsonValue, key: string): boolean {
-  if (typeof value === "boolean") return value;
-  throw failure(`${key} is ${kindOf(value)}, not true or false`);
-}
-
-function toInteger(least: number): (value: JsonValue, key: string) => number {
-  return (value, key) => {
-    if (typeof value === "bigint") throw failure(`${key} is ${shorten(value)}, beyond 2^53`);
-    if (typeof value !== "number") throw failure(`${key} is ${kindOf(value)}, not a number`);
-    if (!Number.isSafeInteger(value)) throw failure(`${key} is ${value}, not an integer`);
-    if (value < least) throw failure(`${key} is ${value}, the least is ${least}`);
-    return value;
-  };
+function toInteger(value: JsonValue, key: string, least: number): number {
+  if (typeof value !== "number" && typeof value !== "bigint") {
+    throw failure(`${key} is ${kindOf(value)}, not a number`);
+  }
+  if (typeof value === "number" && !Number.isInteger(value)) {
+    throw failure(`${key} is ${value}, not an integer`);
+  }
+  if (value < least) throw failure(`${key} is ${shorten(value)}, the least is ${least}`);
+  return value > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Number(value);
 }
 
 function toMask(value: JsonValue, key: string): bigint {
-  if (typeof value !== "bigint") return BigInt(toInteger(1)(value, key));
+  if (typeof value !== "bigint") return BigInt(toInteger(value, key, 1));
   if (value < 1n || value >= 1n << 64n) {
     throw failure(`${key} is ${shorten(value)}, not a mask of 64 bits`);
   }
@@ -327,7 +380,7 @@ function kindOf(value: JsonValue): string {
 }
 
 /** The number of a peer may have thousands of digits. */
-function shorten(value: bigint): string {
+function shorten(value: number | bigint): string {
   const digits = String(value);
   return digits.length > 24 ? `${digits.slice(0, 20)}… (${digits.length} digits)` : digits;
 }

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
@@ -7,7 +7,7 @@ import { Command } from "../../lib/wire/command.ts";
 import { startDemo } from "../_demo_process.ts";
 import { assertGolden, runHere, spawn, temporaryFolder } from "./_cli.ts";
 import { assertFailures, replyRead, withBar0 } from "./_registers.ts";
-import { type Answer, serveOddly } from "./_server.ts";
+import { type Answer, indexOf, replyRegion, serveOddly } from "./_server.ts";
 
 const demo = await startDemo();
 Deno.test.afterAll(() => demo.stop());
@@ -135,6 +135,33 @@ Deno.test("dump leaves no file when nothing has come", async (t) => {
     ],
   ]);
   assertEquals(files(folder.path), []);
+});
+
+Deno.test("dump asks for --max-size before it writes a region that is said to be huge", async () => {
+  await using folder = temporaryFolder();
+  const [path, file] = [`${folder.path}/huge.sock`, `${folder.path}/bar0`];
+  const commands: number[] = [];
+  using _server = serveOddly(path, (request) => {
+    commands.push(request.command);
+    if (request.command !== Command.DEVICE_GET_REGION_INFO) return "default";
+    replyRegion(request, indexOf(request) === 0 ? 1n << 63n : 3n << 29n);
+  });
+  const CASES: [args: string[], line: string][] = [
+    [["bar0"], "Cannot dump bar0: the server says that it has 8 EiB, more than 1 GiB"],
+    [["bar1"], "Cannot dump bar1: the server says that it has 1.5 GiB, more than 1 GiB"],
+    [
+      ["bar1", "--max-size", "512M"],
+      "Cannot dump bar1: the server says that it has 1.5 GiB, more than 512 MiB",
+    ],
+  ];
+  for (const [args, line] of CASES) {
+    const { code, err } = await runHere(["dump", path, ...args, "-o", file]);
+    assertEquals([code, err], [1, `vfu: ${line}; --max-size allows more\n`]);
+  }
+  assertEquals(commands.includes(Command.REGION_READ), false);
+  assertEquals([...Deno.readDirSync(folder.path)].length, 1); // the socket
+  const allowed = await runHere(["dump", path, "bar1", "-o", file, "--max-size", "2G"]);
+  assertStringIncludes(allowed.err, "Cannot read 32768 bytes of bar1 at 0x0"); // refused by the server
 });
 
 Deno.test("dump returns 2 when the usage is wrong", async (t) => {

@@ -6,6 +6,7 @@ import { Server } from "../../lib/server/server.ts";
 import { DeviceFeatureRequest, FeatureFlags } from "../../lib/wire/feature.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { startDemo } from "../_demo_process.ts";
+import { LibvfioUser } from "../lib/_libvfio_user.ts";
 import { MigratingDevice } from "../lib/server/_migration.ts";
 import { words } from "../lib/server/_client.ts";
 import { assertGolden, type Outcome, runHere, runThere, temporaryFolder } from "./_cli.ts";
@@ -144,6 +145,117 @@ Deno.test("a device that is stopped is saved and restored as well", async () => 
   }
   await migrate("state", demo.path, "RUNNING");
   await migrate("state", other.path, "RUNNING");
+});
+
+/** A device of libvfio-user in a folder of its own. */
+async function withLibvfioUser(
+  body: (model: LibvfioUser, file: string) => Promise<void>,
+): Promise<void> {
+  await using folder = temporaryFolder();
+  using model = new LibvfioUser(`${folder.path}/device.sock`);
+  await body(model, `${folder.path}/device.state`);
+}
+
+Deno.test("a stopped device of libvfio-user is saved and restored, and stays stopped", () =>
+  withLibvfioUser(async (model, file) => {
+    model.state = crypto.getRandomValues(new Uint8Array(5000));
+    const { state } = model;
+    model.give = () => 100;
+    const { path } = model;
+    await works(["migrate", "state", path, "STOP"], "STOP\n");
+    model.states.length = 0;
+    await works(["migrate", "save", path, "-o", file]);
+    assertEquals(model.states, [3, 1]); // STOP_COPY once, and back
+    assertEquals(
+      (await migrate("show", file)).out.split("\n").slice(0, 2),
+      ["Device    1b36:1234, subsystem 1af4:1100, revision 2", "State     5000 bytes (4.8 KiB)"],
+    );
+    assertMatch((await migrate("show", path)).out, /^State {8}STOP$/m);
+    model.state = new Uint8Array();
+    model.commands.length = 0;
+    await works(["migrate", "restore", path, file, "--keep-stopped"]);
+    assertEquals([model.state, model.migrationState], [state, 1]);
+    assertEquals(model.commands.includes(Command.DEVICE_GET_INFO), false);
+    for (const command of [["probe", path], ["reset", path], ["read", path, "bar0"]]) {
+      const { code, err } = await runHere(command);
+      assertEquals(code, 1);
+      assertStringIncludes(err, "(state STOP); set it to RUNNING");
+    }
+    await works(["migrate", "restore", path, file]);
+    await works(["migrate", "state", path], "RUNNING\n");
+  }));
+
+Deno.test("a device of libvfio-user that an earlier client was saving is saved, not restored", () =>
+  withLibvfioUser(async (model, file) => {
+    const { path } = model;
+    model.state = new Uint8Array([1, 2, 3]);
+    await works(["migrate", "save", path, "-o", file]);
+    await works(["migrate", "state", path, "STOP_COPY"], "STOP_COPY\n");
+    const { code, err } = await migrate("restore", path, file);
+    assertEquals([code, model.migrationState], [1, 3]);
+    assertStringIncludes(err, "(state STOP_COPY); set it to RUNNING");
+    await works(["migrate", "save", path, "-o", file]);
+    await works(["migrate", "state", path], "STOP\n");
+    assertMatch((await migrate("show", file)).out, /^Device {4}1b36:1234/);
+  }));
+
+Deno.test("a device whose ids can't be read is not saved as none", () =>
+  withLibvfioUser(async (model, file) => {
+    model.refuses = Command.REGION_READ;
+    for (const state of ["RUNNING", "STOP"]) {
+      await migrate("state", model.path, state);
+      const { code, err } = await migrate("save", model.path, "-o", file);
+      assertEquals(code, 1);
+      assertMatch(err, state === "STOP" ? /\(state STOP\); set it/ : /Cannot read 4 bytes of con/);
+    }
+  }));
+
+Deno.test("migrate moves so many bytes at once as --chunk-size says", () =>
+  withLibvfioUser(async (model, file) => {
+    const bytes = crypto.getRandomValues(new Uint8Array(1000));
+    model.state = bytes;
+    model.largestRead = 64; // as libvfio-user's gpio
+    const refused = await migrate("save", model.path, "-o", file);
+    assertEquals(refused.code, 1);
+    await works(["migrate", "save", model.path, "-o", file, "--chunk-size", "64"]);
+    model.state = new Uint8Array();
+    model.commands.length = 0;
+    await works(["migrate", "restore", model.path, file, "--chunk-size", "100"]);
+    assertEquals(model.state, bytes);
+    const writes = model.commands.filter((command) => command === Command.MIG_DATA_WRITE);
+    assertEquals(writes.length, 10);
+    for (const size of ["0", "65M"]) {
+      const { code, err } = await migrate("save", model.path, "-o", file, "--chunk-size", size);
+      assertEquals(code, 2);
+      assertStringIncludes(err, "don't fit a message: from 1 to 64 MiB are possible");
+    }
+    const large = await migrate("save", model.path, "-o", file, "--chunk-size", "2M");
+    assertEquals(large.code, 1);
+    assertStringIncludes(large.err, "Cannot move 2097152 bytes at once");
+  }));
+
+Deno.test("migrate save ends at --max-size, and the device goes on", async () => {
+  await using folder = temporaryFolder();
+  const [path, file] = [`${folder.path}/endless.sock`, `${folder.path}/state`];
+  const device = new MigratingDevice();
+  const demo = new DemoDevice();
+  device.regions[7] = demo.regions[7];
+  const chunk = new Uint8Array(1 << 20);
+  device.migration.stopCopy = function* () {
+    while (true) yield chunk;
+  };
+  using _server = Server.listen(path, device);
+  const args = ["save", path, "-o", file, "--max-size", "10M"];
+  const { code, out, err } = await migrate(...args);
+  assertEquals([code, out], [1, ""]);
+  assertMatch(
+    err,
+    /^vfu: Cannot save the device: its state has more than 10 MiB; --max-size allows more; \d+ bytes are in /,
+  );
+  const { size } = Deno.statSync(`${file}.partial`);
+  assert(size <= (10 << 20) + 32, `${size} bytes`);
+  assertEquals((await migrate("state", path)).out, "RUNNING\n");
+  demo.close();
 });
 
 Deno.test("a file that is no whole state of this device is refused before the device is touched", async (t) => {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { EINVAL, EIO } from "../../ffi/errno.ts";
+import { idle } from "../../ffi/poller.ts";
 import { connect } from "../../lib/client.ts";
 import type { Device } from "../../lib/device.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
@@ -10,6 +11,7 @@ import { UnixSocket } from "../../ffi/socket.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DeviceFeatureRequest, Feature, FeatureFlags } from "../../lib/wire/feature.ts";
 import { testFds } from "../_fds.ts";
+import { LibvfioUser } from "./_libvfio_user.ts";
 import { connectScripted } from "./_scripted_server.ts";
 import { TestDevice, words } from "./server/_client.ts";
 import { MigratingDevice } from "./server/_migration.ts";
@@ -377,6 +379,105 @@ testFds("save() does not mind that a server refuses reads beyond the end", async
   using _server = server;
   assertEquals(await bytesOf(device.migration.save({ chunkSize: 8 })), [7]);
 });
+
+// ---- libvfio-user: short answers
+
+/** A device of libvfio-user, and its client. */
+async function withLibvfioUser(
+  body: (model: LibvfioUser, device: Device) => Promise<void>,
+): Promise<void> {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
+  try {
+    using model = new LibvfioUser(`${folder}/device.sock`);
+    using device = await connect(model.path);
+    await body(model, device);
+  } finally {
+    await idle();
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+const RANDOM = crypto.getRandomValues(new Uint8Array(3000));
+
+testFds(
+  "save() of a device that gives less than was asked for is whole",
+  () =>
+    withLibvfioUser(async (model, device) => {
+      const GIVES: ((wanted: number) => number)[] = [
+        () => 1,
+        () => 7,
+        (wanted) => wanted - 1,
+        (wanted) => Math.ceil(wanted / 2),
+        (wanted) => 1 + Math.floor(Math.random() * wanted),
+        (wanted) => model.asked.length % 3 === 0 ? wanted : 3,
+        (wanted) => wanted,
+      ];
+      for (const give of GIVES) {
+        for (const size of [1, 63, 64, 65, 300]) {
+          for (const [preCopy, reuseChunks] of [[false, false], [false, true], [true, false]]) {
+            model.state = RANDOM.subarray(0, size);
+            model.preCopied = Math.floor(size / 3);
+            model.give = give;
+            const stream = device.migration.save({
+              chunkSize: 64,
+              preCopy: preCopy!,
+              reuseChunks: reuseChunks!,
+            });
+            assertEquals(await bytesOf(stream), [...model.state], `${give}, ${size}, ${preCopy}`);
+            assertEquals(await device.migration.state(), "RUNNING");
+          }
+        }
+      }
+      assertEquals(new Set(model.asked), new Set([64]));
+    }),
+);
+
+testFds(
+  "save() of a device that fails behind a short answer fails",
+  () =>
+    withLibvfioUser(async (model, device) => {
+      model.state = RANDOM;
+      model.give = () => 100;
+      for (const errno of [EIO, EINVAL]) {
+        model.failRead = (at) => at >= 2000 ? errno : undefined;
+        const stream = device.migration.save({ chunkSize: 512 });
+        const error = await assertRejects(() => bytesOf(stream), RemoteError);
+        assertEquals(error.errno, errno);
+        assertEquals(await device.migration.state(), "RUNNING");
+      }
+    }),
+);
+
+testFds(
+  "save() stops a device that always has a little more",
+  () =>
+    withLibvfioUser(async (model, device) => {
+      model.state = RANDOM;
+      model.preCopied = RANDOM.length;
+      model.give = () => 1;
+      let most = 0;
+      const onProgress = ({ bytes, state }: MigrationProgress) => {
+        if (state === "PRE_COPY") most = bytes;
+      };
+      const stream = device.migration.save({ preCopy: true, chunkSize: 64, onProgress });
+      assertEquals(await bytesOf(stream), [...RANDOM]);
+      assert(most >= 1024 && most < 1100, `${most} bytes while it worked`);
+    }),
+);
+
+testFds(
+  "restore() writes at most 32 KiB at once, which libvfio-user takes",
+  () =>
+    withLibvfioUser(async (model, device) => {
+      const bytes = crypto.getRandomValues(new Uint8Array(60_001));
+      for (const chunkSize of [undefined, 1, 4097]) {
+        const part = chunkSize === 1 ? bytes.subarray(0, 100) : bytes;
+        await restore(device, part, chunkSize === undefined ? {} : { chunkSize });
+        assertEquals(model.state, part);
+        assertEquals(await device.migration.state(), "RUNNING");
+      }
+    }),
+);
 
 testFds("save() closes the connection to a server whose sizes are impossible", async () => {
   const BAD: Uint8Array[] = [

@@ -458,6 +458,42 @@ testFds(
     }, 0x4000),
 );
 
+testFds("a device that answers for another place ends the connection", async () => {
+  for (const [at, value] of [[0, 8], [4, 1], [8, 1]] as const) { // offset, and region
+    for (const isWrite of [false, true]) {
+      await withRegion({}, async (region, peer, device) => {
+        const access = isWrite ? region.write32Async(4, 1) : region.read32Async(4);
+        const { REGION_READ, REGION_WRITE } = Command;
+        const request = await peer.expect(isWrite ? REGION_WRITE : REGION_READ);
+        const answer = new Uint8Array(isWrite ? 16 : 20);
+        answer.set(request.payload.subarray(0, 16));
+        new DataView(answer.buffer).setUint32(at, value, true);
+        peer.reply(request, answer);
+        await assertRejects(() => access, ProtocolError, "The server answered for ");
+        assertEquals(device.state, "CLOSED");
+      });
+    }
+  }
+});
+
+testFds("what no message carries as a whole is refused, with the reason", async () => {
+  await withDemo((device) => {
+    const bar0 = device.region("bar0");
+    const refused = "a message carries 3 at most, as was agreed on (max_data_xfer_size)";
+    assertThrows(() => bar0.read32(SCRATCH), RangeError, refused);
+    assertThrows(() => bar0.write32(SCRATCH, 1), RangeError, refused);
+    assertThrows(() => bar0.write32(SCRATCH, 1, { posted: true }), RangeError, refused);
+    const batch = [{ offset: SCRATCH, data: new Uint8Array(4) }];
+    assertThrows(() => bar0.writeBatch(batch), RangeError, refused);
+    const bar2 = device.region("bar2");
+    bar2.write32(0x1000, 0x01020304); // through the map
+    const bytes = new Uint8Array([1, 2, 3, 4, 5, 6, 7]);
+    bar2.write(0, bytes, { via: "message" });
+    assertEquals(bar2.read(0, 7, { via: "message" }), bytes);
+    assertThrows(() => bar2.read64(0, { via: "message" }), RangeError, refused);
+  }, { capabilities: { maxDataXferSize: 3 } });
+});
+
 testFds("a device that answers with fewer or more bytes ends the connection", async () => {
   for (const size of [0, 3, 5, 100]) {
     await withRegion({}, async (region, peer, device) => {

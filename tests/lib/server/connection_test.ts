@@ -48,9 +48,16 @@ const OFFERED = encodeVersion({ major: 0, minor: 1, capabilities: {} });
 // ---- VERSION
 
 testFds("the VERSION reply is one that QEMU's client takes", async () => {
+  const proposed = {
+    migration: { pgsize: 4096, maxBitmapSize: 268435456 },
+    maxMsgFds: 16,
+    maxDataXferSize: 1048576,
+    pgsizes: 4096n,
+    maxDmaMaps: 65535,
+  };
   for (const writeMultiple of [false, true]) {
     using served = serve();
-    const payload = await negotiate(served.peer, { writeMultiple });
+    const payload = await negotiate(served.peer, { ...proposed, writeMultiple });
     assert(payload.length - 4 < 214, `${payload.length} bytes`);
     const { major, minor, capabilities } = decodeVersion(payload);
     assertEquals([major, minor], [0, 2]);
@@ -74,6 +81,53 @@ testFds("a VERSION without JSON is taken, as SPDK's client sends it", async () =
   assertEquals((await ask(served.peer, DEVICE_GET_INFO, words(16, 0, 0, 0))).errno, 0);
 });
 
+const PROPOSALS: [what: string, json: string, keys: string[]][] = [
+  ["nothing", "", []],
+  ["an empty object", "{}\0", []],
+  ["no capabilities", '{"capabilities":{}}\0', []],
+  ["unknown ones", '{"capabilities":{"colour":"red"}}\0', []],
+  ["descriptors", '{"capabilities":{"max_msg_fds":1}}\0', ["maxMsgFds"]],
+  ["a twin that is not wanted", '{"capabilities":{"twin_socket":{}}}\0', []],
+  ["what SPDK's target says", '{"capabilities":{"max_dma_maps":0,"pgsizes":4096}}\0\0', [
+    "maxDmaMaps",
+    "pgsizes",
+  ]],
+  [
+    "more than we can send",
+    '{"capabilities":{"max_msg_fds":4096,"max_data_xfer_size":18446744073709551615}}\0\0\0',
+    ["maxDataXferSize", "maxMsgFds"],
+  ],
+  [
+    "REGION_WRITE_MULTI",
+    '{"capabilities":{"write_multiple":true,"migration":{"pgsize":4096}}}\0',
+    ["writeMultiple"],
+  ],
+];
+for (const [what, json, keys] of PROPOSALS) {
+  testFds(`a client that proposes ${what} is answered that and no more`, async () => {
+    using served = serve();
+    const reply = await ask(served.peer, VERSION, version(json));
+    assertEquals(reply.errno, 0);
+    assertEquals(Object.keys(decodeVersion(reply.payload).capabilities).sort(), keys);
+    // JSON is answered with JSON, and none with none.
+    assertEquals(reply.payload.length > 4, json !== "");
+    assertEquals((await ask(served.peer, DEVICE_GET_INFO, words(16, 0, 0, 0))).errno, 0);
+  });
+}
+
+testFds("a client that takes 253 descriptors or more is sent no more than those", async () => {
+  const device = new TestDevice();
+  using event = new EventFd();
+  const region = new BytesRegion(4096, RegionFlags.READ | RegionFlags.MMAP);
+  device.regions[0] = Object.assign(region, { fds: new Array(253).fill(event.handle) });
+  for (const maxMsgFds of [253, 254, 0xffff_ffff]) {
+    using served = await serveNegotiated({ device, capabilities: { maxMsgFds } });
+    const reply = await ask(served.peer, DEVICE_GET_REGION_INFO, words(4096, 0, 0, 0, 0, 0, 0, 0));
+    assertEquals([reply.errno, reply.fds.length], [0, 253]);
+    closeAll(reply.fds);
+  }
+});
+
 function version(json: string, major = 0): Uint8Array {
   return new Uint8Array([major, 0, 1, 0, ...new TextEncoder().encode(json)]);
 }
@@ -86,7 +140,13 @@ const BAD_FIRST: [what: string, command: number, payload: Uint8Array, message: R
   ["has no NUL", VERSION, version("{}"), /the JSON does not end with a NUL$/],
   ["has bad JSON", VERSION, version("{\0"), /the JSON is not valid/],
   ["has a wrong type", VERSION, version('{"capabilities":{"max_msg_fds":"1"}}\0'), /not a number$/],
-  ["is absurd", VERSION, version('{"capabilities":{"max_msg_fds":1e9}}\0'), /the limit is 253$/],
+  ["is absurd", VERSION, version('{"capabilities":{"max_msg_fds":-1e9}}\0'), /the least is 0$/],
+  [
+    "moves nothing",
+    VERSION,
+    version('{"capabilities":{"max_data_xfer_size":0}}\0'),
+    /max_data_xfer_size is 0, the least is 1$/,
+  ],
 ];
 for (const [what, command, payload, message] of BAD_FIRST) {
   testFds(`a client whose first message ${what} gets EINVAL and is cut off`, async () => {

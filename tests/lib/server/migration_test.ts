@@ -173,7 +173,14 @@ testFds("a device that does not migrate answers EINVAL to all of it", async () =
 
 testFds("VERSION says which pages are logged, in a reply that QEMU's client takes", async () => {
   using served = serve({ device: new MigratingDevice() });
-  const payload = await negotiate(served.peer, { writeMultiple: true });
+  const payload = await negotiate(served.peer, {
+    migration: { pgsize: 4096, maxBitmapSize: 268435456 },
+    maxMsgFds: 16,
+    maxDataXferSize: 1048576,
+    pgsizes: 4096n,
+    maxDmaMaps: 65535,
+    writeMultiple: true,
+  });
   assertEquals(decodeVersion(payload).capabilities.migration, { pgsize: 4096 });
   assert(payload.length - 4 < 214, `${payload.length} bytes`);
 });
@@ -181,10 +188,11 @@ testFds("VERSION says which pages are logged, in a reply that QEMU's client take
 // ---- What is served in which state
 
 const VERSION = encodeVersion({ major: 0, minor: 1, capabilities: {} });
+const MAP = words(32, 3, 0, 0, 0x1000, 0, 0x1000, 0);
 const REQUESTS: readonly [command: number, payload: Uint8Array][] = [
   [Command.VERSION, VERSION],
-  [Command.DMA_MAP, words(32, 3, 0, 0, 0x1000, 0, 0x1000, 0)],
-  [Command.DMA_UNMAP, words(24, 0, 0x1000, 0, 0x1000, 0)],
+  [Command.DMA_UNMAP, words(24, 0, 0x1000, 0, 0x1000, 0)], // of what was mapped before
+  [Command.DMA_MAP, MAP],
   [Command.DEVICE_GET_INFO, words(16, 0, 0, 0)],
   [Command.DEVICE_GET_REGION_INFO, words(32, 0, 0, 0, 0, 0, 0, 0)],
   [Command.DEVICE_GET_IRQ_INFO, words(16, 0, 0, 0)],
@@ -197,21 +205,22 @@ const REQUESTS: readonly [command: number, payload: Uint8Array][] = [
   [Command.DEVICE_RESET, new Uint8Array()],
 ];
 const READ_WRITE = ["REGION_READ", "REGION_WRITE"];
-const ALWAYS = ["DMA_MAP", "DMA_UNMAP", "DEVICE_FEATURE"];
+const ALWAYS = ["DMA_UNMAP", "DEVICE_FEATURE"];
 const INFO = ["DEVICE_GET_INFO", "DEVICE_GET_REGION_INFO", "DEVICE_GET_IRQ_INFO"];
-const ALL = [...ALWAYS, ...INFO, ...READ_WRITE, "DEVICE_SET_IRQS", "DEVICE_RESET"];
+const ALL = [...ALWAYS, ...INFO, ...READ_WRITE, "DMA_MAP", "DEVICE_SET_IRQS", "DEVICE_RESET"];
 const SERVED: readonly [state: number, commands: string[]][] = [
   [RUNNING, ALL],
   [PRE_COPY, [...ALL, "MIG_DATA_READ"]],
-  [STOP, ALWAYS],
-  [STOP_COPY, [...ALWAYS, ...READ_WRITE, "MIG_DATA_READ"]],
+  [STOP, [...ALWAYS, ...READ_WRITE]],
+  [STOP_COPY, [...ALWAYS, "REGION_READ", "MIG_DATA_READ"]],
   [RESUMING, [...ALL, "MIG_DATA_WRITE"]],
-  [ERROR, [...ALWAYS, ...INFO, "DEVICE_RESET"]],
+  [ERROR, [...ALWAYS, ...INFO, "DMA_MAP", "DEVICE_RESET"]],
 ];
 for (const [state, commands] of SERVED) {
   testFds(`in ${deviceStateName(state)} that is served which changes nothing`, async () => {
     const device = new MigratingDevice();
     using served = await serveNegotiated({ device });
+    assertEquals((await ask(served.peer, Command.DMA_MAP, MAP)).errno, 0);
     await enter(served.peer, device, state);
     for (const [command, payload] of REQUESTS) {
       const { errno } = await ask(served.peer, command, payload);
@@ -230,21 +239,38 @@ async function enter(peer: RawPeer, device: MigratingDevice, state: number): Pro
   assertEquals(await getState(peer), ERROR);
 }
 
-testFds("DEVICE_RESET leads to RUNNING, whatever was under way", async () => {
-  const RESETS: [state: number, calls: string][] = [
-    [RUNNING, "reset"],
-    [PRE_COPY, "reset"],
-    [RESUMING, "abort reset start"],
-    [ERROR, "reset start"],
+testFds("DEVICE_RESET leads to RUNNING, but for PRE_COPY, which goes on", async () => {
+  const RESETS: [state: number, calls: string, after: number][] = [
+    [RUNNING, "reset", RUNNING],
+    [PRE_COPY, "reset", PRE_COPY],
+    [RESUMING, "abort reset start", RUNNING],
+    [ERROR, "reset start", RUNNING],
   ];
-  for (const [state, calls] of RESETS) {
+  for (const [state, calls, after] of RESETS) {
     const device = new MigratingDevice();
     using served = await serveNegotiated({ device });
     await enter(served.peer, device, state);
     device.take();
     assertEquals((await ask(served.peer, Command.DEVICE_RESET)).errno, 0);
-    assertEquals([await getState(served.peer), device.take()], [RUNNING, calls]);
+    assertEquals([await getState(served.peer), device.take()], [after, calls]);
   }
+});
+
+testFds("DEVICE_RESET in PRE_COPY keeps the stream, unless the device fails on it", async () => {
+  const device = new MigratingDevice();
+  using served = await serveNegotiated({ device });
+  const { peer } = served;
+  assertEquals(await setState(peer, PRE_COPY), 0);
+  assertEquals(await readData(peer, 2), [1, 2]);
+  assertEquals((await ask(peer, Command.DEVICE_RESET)).errno, 0);
+  assertEquals(await readData(peer, 2), [3]);
+  assertEquals(await setState(peer, STOP_COPY), 0);
+  assertEquals(await readData(peer, 10), [4, 5, 6]);
+  assertEquals([await setState(peer, PRE_COPY), await setState(peer, RUNNING)], [EINVAL, 0]);
+  assertEquals(await setState(peer, PRE_COPY), 0);
+  device.faults.add("reset");
+  assertEquals((await ask(peer, Command.DEVICE_RESET)).errno, EIO);
+  assertEquals([await getState(peer), await readData(peer, 2)], [ERROR, EINVAL]);
 });
 
 testFds("a device that can't start is in ERROR, also after a reset that fails", async () => {
@@ -293,7 +319,7 @@ for (const isAsync of [false, true]) {
         do {
           data = await readData(served.peer, size) as number[];
           came.push(...data);
-        } while (data.length === size);
+        } while (data.length > 0);
         assertEquals(came, [1, 2, 3, 4, 5, 6]);
         assertEquals(await readData(served.peer, size), []);
       }
@@ -325,7 +351,31 @@ testFds("PRE_COPY of which nothing was read begins anew in STOP_COPY", async () 
   assertEquals(await readData(served.peer, 10), [1, 2, 3, 4, 5, 6]);
 });
 
-testFds("a chunk without bytes ends a read, and not the stream", async () => {
+testFds("a chunk without bytes ends no read of a device that stands still", async () => {
+  const chunks = [[], [1], [], [], [2, 3], []].map((bytes) => new Uint8Array(bytes));
+  const device = new MigratingDevice();
+  for (const isAsync of [false, true]) {
+    device.migration.stopCopy = isAsync
+      ? async function* () {
+        yield* chunks;
+      }
+      : () => chunks;
+    for (const size of [1, 2, 10]) {
+      using served = await serveNegotiated({ device });
+      await setState(served.peer, STOP_COPY);
+      const came: number[] = [];
+      let data: number[];
+      do {
+        data = await readData(served.peer, size) as number[];
+        came.push(...data);
+      } while (data.length > 0);
+      assertEquals(came, [1, 2, 3]);
+      await setState(served.peer, RUNNING);
+    }
+  }
+});
+
+testFds("a chunk without bytes ends a read in PRE_COPY, and not the stream", async () => {
   const device = new MigratingDevice();
   device.migration.preCopy = function* () {
     yield new Uint8Array([1]);
@@ -457,6 +507,28 @@ testFds(
     }
   },
 );
+
+testFds("MIG_DATA_WRITEs of any size are one stream, and empty ones are none", async () => {
+  const bytes = crypto.getRandomValues(new Uint8Array(5000));
+  for (const size of [1, 3, 7, 64, 4099]) {
+    const device = new MigratingDevice();
+    using served = await serveNegotiated({ device });
+    const { peer } = served;
+    await setState(peer, RESUMING);
+    assertEquals(await writeData(peer, new Uint8Array()), 0);
+    const end = size < 64 ? 200 : bytes.length;
+    for (let at = 0; at < end; at += size) {
+      assertEquals(await writeData(peer, bytes.subarray(at, Math.min(end, at + size))), 0);
+    }
+    assertEquals([await setState(peer, STOP), device.bytes], [0, bytes.subarray(0, end)]);
+  }
+  const device = new MigratingDevice();
+  using served = await serveNegotiated({ device });
+  await setState(served.peer, RESUMING);
+  assertEquals(await writeData(served.peer, new Uint8Array()), 0);
+  assertEquals(await setState(served.peer, RUNNING), 0);
+  assertEquals(device.take(), "stop resume abort start"); // nothing has come: it is as it was
+});
 
 testFds("the errno of a refusal is the device's", async () => {
   const device = new MigratingDevice();
