@@ -3,7 +3,10 @@
  * "VFIO_USER_DMA_UNMAP", "VFIO_USER_DMA_READ", "VFIO_USER_DMA_WRITE").
  *
  * Memory is shared through a file descriptor, so that the device accesses it by itself, or it stays in this process and
- * the device's accesses come as messages, which are answered here: while a synchronous call waits as well as when idle.
+ * the device's accesses come as messages. These may be about shared memory, too: libvfio-user sends them. They are answered from the
+ * first map to the last unmap, while a synchronous call waits as well as when nothing is asked of the device. Memory by message
+ * keeps the process alive as long as it is mapped. Shared memory does not: the process may end, and a thread whose event loop does
+ * not turn answers in its next request.
  *
  * @module
  */
@@ -166,6 +169,7 @@ export class DmaSpace {
   readonly #host: DmaHost;
   readonly #memory = new Map<DmaMap, Memory>();
   readonly #maps: DmaMap[] = []; // by address
+  #isAsked = false; // whether the device has sent a DMA_READ or DMA_WRITE for shared memory
   /** Told of every access of the device that comes as a message. It does not throw. */
   onAccess: ((event: DmaEvent) => void) | undefined;
 
@@ -323,6 +327,10 @@ export class DmaSpace {
     if (form === undefined) return request.fail(EINVAL);
     const { address } = form;
     const count = BigInt(form.count);
+    if (!this.#isAsked && this.find(address)?.isShared) {
+      this.#isAsked = true;
+      this.#choose();
+    }
     const errno = this.#refusal(address, count, isWrite);
     this.onAccess?.({ kind: isWrite ? "write" : "read", iova: address, length: count, errno });
     if (errno !== 0) return request.fail(errno);
@@ -440,16 +448,20 @@ export class DmaSpace {
   }
 
   /**
-   * While the device may send DMA_READ and DMA_WRITE they are answered, also when nothing else is awaited. Over one socket, a second
-   * request may not be in flight then: libvfio-user takes it for the answer that it waits for.
+   * While anything is mapped DMA_READ and DMA_WRITE are answered, also when nothing else is awaited. Over one socket, a second request
+   * may not be in flight while the device is likely to send them: libvfio-user takes it for the answer that it waits for.
    */
   #choose(): void {
     const { proxy } = this.#host;
     const { twin } = proxy;
-    const mayUseMessages = this.#maps.some((map) => !map.isShared);
+    const needsMessages = this.#maps.some((map) => !map.isShared);
     const carrier = twin ?? proxy;
-    if (carrier.state === "CONNECTED") carrier.serving = mayUseMessages;
-    proxy.window = mayUseMessages && twin === undefined ? 1 : MAX_PENDING;
+    if (carrier.state === "CONNECTED") {
+      carrier.serving = needsMessages;
+      carrier.glancing = this.#maps.length > 0;
+    }
+    const usesMessages = needsMessages || (this.#isAsked && this.#maps.length > 0);
+    proxy.window = usesMessages && twin === undefined ? 1 : MAX_PENDING;
   }
 
   #leave(map: DmaMap): void {

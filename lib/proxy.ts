@@ -15,7 +15,8 @@
  * - `request` and `close` never block; `post` does only when the peer leaves very much unread.
  * - Every request ends exactly once: with its reply, an error reply, a timeout, an abort, or the end of the
  *   connection. A reply that comes after that is taken off the stream and dropped.
- * - The process is kept alive while an asynchronous request is pending, while somebody attends, and while `serving` is on.
+ * - The process is kept alive while an asynchronous request is pending, while somebody attends, and while `serving` is on. While
+ *   `glancing` is on, which does not keep the process alive, it is for a fifth of a second after each message.
  *
  * - What a client sent before it left is still served, for two seconds at most: it may have posted it and not waited. `onClose` is called then.
  *
@@ -163,6 +164,10 @@ const MAX_BLOCK_MS = 1_000_000;
 /** After a look at a drained socket that found nothing: how many of those that would follow are spared. */
 const LOOKS_TO_SKIP = 64;
 
+/** How long a proxy that glances is watched after a message, because the next one is likely to follow; and how often it looks later. */
+const ATTENTION_MS = 200;
+const GLANCE_MS = 50;
+
 /** Ids from here on are for messages that want no reply, so that a peer that replies all the same is understood. */
 const POSTED_IDS = 0x8000;
 
@@ -195,6 +200,9 @@ export class VfioProxy implements Disposable {
   #looksToSkip = 0; // for more than the last receive brought
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
+  #glancing = false;
+  #glance: ReturnType<typeof setInterval> | undefined; // the timer of the looks, while the socket is not watched
+  #attentiveUntil = 0; // while it is glanced at: until when the socket is watched; 0 if it is not
   #isFollowing = false; // as a twin: whether something is awaited from the other proxy
   readonly #attendants = new Set<(cause: Error | undefined) => void>();
 
@@ -260,6 +268,21 @@ export class VfioProxy implements Disposable {
   }
   set serving(on: boolean) {
     this.#serving = on;
+    this.#updateWatch();
+  }
+
+  /**
+   * Whether commands of the peer are served while nothing is asked of it, without keeping the process alive: by a look at the socket
+   * each 50 ms, and at once as long as they come. They wait where the thread has no event loop that turns.
+   */
+  get glancing(): boolean {
+    return this.#glancing;
+  }
+  set glancing(on: boolean) {
+    if (on === this.#glancing) return;
+    this.#glancing = on;
+    if (on) this.#payAttention();
+    else this.#attentiveUntil = 0;
     this.#updateWatch();
   }
 
@@ -810,7 +833,7 @@ export class VfioProxy implements Disposable {
     if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming);
     const isAwaiting = this.#asyncPending > 0;
     // A bounded number of receives: other connections of this thread have their turn, too.
-    for (let i = 0, came = true; came && i < 16 && this.#isListening; i++) {
+    for (let i = 0, came = true; came && i < 16 && this.#mayReceive; i++) {
       const wasDrained = i > 0 && this.#stream.isDrained;
       // A peer that waits for each answer has sent nothing else. One that does not is worth a look for free.
       if (wasDrained && this.#looksToSkip > 0) {
@@ -827,16 +850,27 @@ export class VfioProxy implements Disposable {
       this.#takeMessages(this.#maxIncoming);
     }
     if (this.#state === "CONNECTED") this.#flush();
+    if (hasCome && this.#glancing) this.#payAttention();
     this.#updateWatch();
     if (this.#watch !== undefined) this.#watch.setsOffPromises = isAwaiting || this.#handling;
     return hasCome;
   }
 
-  /** Whether something is awaited from the socket. */
+  /** Whether the poll is to watch the socket for what comes. */
   get #isListening(): boolean {
-    return this.#state === "CONNECTED" && this.#hasRoom(this.#maxIncoming) &&
-      (this.#serving || this.#isFollowing || this.#asyncPending > 0 || this.#attendants.size > 0) &&
-      !this.#isCongested;
+    const isAwaited = this.#serving || this.#isFollowing || this.#asyncPending > 0 ||
+      this.#attendants.size > 0 || this.#attentiveUntil > 0;
+    return isAwaited && this.#hasCapacity;
+  }
+
+  /** Whether what has come is taken, now that somebody looks. */
+  get #mayReceive(): boolean {
+    return this.#isListening || (this.#glancing && this.#hasCapacity);
+  }
+
+  /** Whether more can be taken from the socket. */
+  get #hasCapacity(): boolean {
+    return this.#state === "CONNECTED" && this.#hasRoom(this.#maxIncoming) && !this.#isCongested;
   }
 
   /** Whether one more command may wait: `maxIncoming` are bounded, and what they hold together. */
@@ -875,13 +909,36 @@ export class VfioProxy implements Disposable {
       if (this.#watch?.lingers) this.#watch.guess = () => this.#onReady();
     }
     if (this.#watch !== undefined) this.#watch.deadline = this.#deadline;
+    this.#updateGlance();
     if (this.twin !== undefined) this.twin.#follow(this.#isListening);
+  }
+
+  /** Has a timer look at a socket that the poll does not watch, if it is to be glanced at. */
+  #updateGlance(): void {
+    const isNeeded = this.#glancing && this.#state === "CONNECTED" && this.#watch === undefined;
+    if (isNeeded === (this.#glance !== undefined)) return;
+    if (isNeeded) {
+      const glance = this.#glance = setInterval(() => this.#onReady(), GLANCE_MS);
+      Deno.unrefTimer(glance);
+    } else this.#stopGlance();
+  }
+
+  #stopGlance(): void {
+    clearInterval(this.#glance);
+    this.#glance = undefined;
+  }
+
+  /** Has the poll watch a socket that is glanced at for a while. */
+  #payAttention(): void {
+    this.#attentiveUntil = monotonicMs() + ATTENTION_MS;
+    this.#watchDeadline(this.#attentiveUntil);
   }
 
   /** A twin is listened to as well while something is awaited from the other one. */
   #follow(on: boolean): void {
     if (on === this.#isFollowing) return;
     this.#isFollowing = on;
+    if (this.#glancing) this.#payAttention();
     this.#updateWatch();
   }
 
@@ -900,14 +957,17 @@ export class VfioProxy implements Disposable {
   #onDeadline(): void {
     this.#deadline = Infinity;
     const now = monotonicMs();
-    let next = Infinity;
+    if (this.#attentiveUntil <= now) this.#attentiveUntil = 0;
+    let next = this.#attentiveUntil || Infinity;
     // All of them beforehand: where one ends, another one that waited is sent.
     for (const pending of [...this.#pending.values(), ...this.#waiting.keys()]) {
       if (pending.isDone || pending.settle === undefined) continue; // a blocked caller looks at the clock itself
       if (pending.deadline <= now) this.#abandon(pending, timeoutError(pending, this.#peer));
       else next = Math.min(next, pending.deadline);
     }
-    if (this.#state === "CONNECTED") this.#watchDeadline(next);
+    if (this.#state !== "CONNECTED") return;
+    this.#watchDeadline(next);
+    this.#updateWatch();
   }
 
   // ---- The dispatcher
@@ -1085,6 +1145,7 @@ export class VfioProxy implements Disposable {
     this.#cause = cause;
     this.#watch?.close();
     this.#watch = undefined;
+    this.#stopGlance();
     this.#stream.close();
     const isDraining = this.#peer === "client" && cause instanceof ConnectionError &&
       this.#incoming.length > 0;

@@ -14,7 +14,8 @@ import { DmaMapRequest, DmaUnmapRequest } from "../../lib/wire/dma.ts";
 import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
 import { testFds } from "../_fds.ts";
 import type { RawMessage, RawPeer } from "../_raw_peer.ts";
-import { outcome, pause, replyTo, withHand } from "./_by_hand.ts";
+import { startDemo } from "../_demo_process.ts";
+import { outcome, pause, replyTo, withHand, withTwin } from "./_by_hand.ts";
 import { connectScripted } from "./_scripted_server.ts";
 
 const { DMA_MAP, DMA_UNMAP, DMA_READ, DMA_WRITE, DEVICE_RESET, REGION_READ, REGION_WRITE } =
@@ -687,13 +688,49 @@ testFds(
 );
 
 testFds(
+  "shared memory is read and written by message at any time, when the client only sleeps, too",
+  async () => {
+    for (const run of [withHand, withTwin]) {
+      await run(async ({ device, peer, twin }) => {
+        const carrier = twin ?? peer;
+        const [map, { fds }] = await mapByHand(device, peer, { iova: 0, size: PAGE });
+        closeAll(fds);
+        for (const ms of [0, 1, 50, 150, 300]) {
+          await pause(ms);
+          const written = join(head(16n, 2), new Uint8Array([ms & 0xff, 1]));
+          const wrote = await ask(carrier, DMA_WRITE, written);
+          assertEquals([outcome(wrote), wrote.payload], ["ok", head(16n, 2)]);
+          const { payload } = await ask(carrier, DMA_READ, head(15n, 4));
+          assertEquals(payload.subarray(16), new Uint8Array([0, ms & 0xff, 1, 0]));
+          assertEquals(map.bytes[16], ms & 0xff);
+        }
+      });
+    }
+  },
+);
+
+testFds(
+  "a device that asks about shared memory has one request in flight over one socket",
+  () =>
+    withHand(async ({ device, peer }) => {
+      const [map, { fds }] = await mapByHand(device, peer, { iova: 0, size: PAGE });
+      closeAll(fds);
+      assertEquals(device.proxy.window, MAX_PENDING);
+      await ask(peer, DMA_READ, head(0n, 4));
+      assertEquals(device.proxy.window, 1);
+      await unmapByHand(map, peer);
+      assertEquals(device.proxy.window, MAX_PENDING);
+    }),
+);
+
+testFds(
   "the process is kept alive while there are maps by message, and only then",
   () =>
     withHand(async ({ device, peer }) => {
       const ends = async () => {
         let isIdle = false;
         idle().then(() => isIdle = true);
-        await pause(20);
+        for (let i = 0; i < 50 && !isIdle; i++) await pause(10);
         return isIdle;
       };
       const [shared, { fds }] = await mapByHand(device, peer, { iova: 0, size: PAGE });
@@ -706,6 +743,27 @@ testFds(
       assertEquals(device.dma.maps, [shared]);
     }),
 );
+
+testFds("a process that has shared memory and closes nothing ends all the same", async () => {
+  await using demo = await startDemo();
+  const client = new URL("../../lib/client.ts", import.meta.url).href;
+  const text = `
+    import { connect } from ${JSON.stringify(client)};
+    const device = await connect(${JSON.stringify(demo.path)});
+    await device.dma.mapAsync({ iova: 0, size: 4096 });
+    await new Promise((resolve) => setTimeout(resolve, 200)); // as long as it is glanced at by a timer
+    console.log("done");
+  `;
+  const script = Deno.makeTempFileSync({ suffix: ".ts" });
+  try {
+    Deno.writeTextFileSync(script, text);
+    const args = ["run", "--allow-ffi", "--allow-read", "--no-check", script];
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+    assertEquals([code, new TextDecoder().decode(stdout)], [0, "done\n"]);
+  } finally {
+    Deno.removeSync(script);
+  }
+});
 
 // ---- The end
 
