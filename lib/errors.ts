@@ -64,7 +64,7 @@ export class ConnectionError extends Error {
   /** The name of the class. */
   override readonly name = "ConnectionError";
   /** The oldest request in flight when the connection ended. The peer was probably busy with it. */
-  readonly oldest?: RequestInFlight;
+  declare readonly oldest?: RequestInFlight;
 
   /** An error; `oldest` is the oldest request in flight. */
   constructor(

@@ -6,10 +6,13 @@
 
 import type { Device, WaitOptions } from "./device.ts";
 import type { ConfigSpace } from "./pci/config_space.ts";
+import type { CapabilityPlace } from "./pci/walk.ts";
 import { COMMAND } from "./pci/registers.ts";
 import type { Region } from "./region.ts";
 import { PciRegion } from "./wire/region.ts";
 
+/** Bytes that every configuration space has. */
+const CONFIG_HEADER_SIZE = 64;
 const COMMAND_AT = 0x04;
 const BAR_AT = 0x10;
 const BAR_COUNT = 6;
@@ -45,6 +48,7 @@ export interface BarAddress {
 /** The configuration space of a device, as firmware and driver use it. `Device.pci` gives it. */
 export class PciFunction {
   readonly #device: Device;
+  readonly #places: Partial<Record<"standard" | "extended", readonly CapabilityPlace[]>> = {};
 
   /** @ignore made by `Device.pci` */
   constructor(device: Device) {
@@ -116,19 +120,39 @@ export class PciFunction {
   }
 
   /**
-   * Where a capability is in the configuration space.
+   * Finds a capability in the configuration space: along its list, with a read for each capability.
+   * The list is remembered, for capabilities do not move.
    *
    * @param name as setpci has it: "CAP_MSIX", "CAP_EXP", "ECAP_AER"
    * @param instance which of several, from 0
    * @returns its offset, or undefined if the device does not have it
+   * @throws {RemoteError} if the device refuses
    */
   async capability(
     name: string,
     instance = 0,
     options: WaitOptions = {},
   ): Promise<number | undefined> {
-    const { findCapability } = await import("./pci/names.ts");
-    return findCapability(await this.configSpace(options), name, instance);
+    const { capabilityKey } = await import("./pci/names.ts");
+    const key = capabilityKey(name);
+    if (key === undefined) return undefined;
+    const list = key.extended ? "extended" : "standard";
+    const places = this.#places[list] ??= await this.#walk(key.extended, options);
+    return places.filter(({ id }) => id === key.id)[instance]?.offset;
+  }
+
+  async #walk(isExtended: boolean, options: WaitOptions): Promise<readonly CapabilityPlace[]> {
+    const { walkCapabilities, walkExtendedCapabilities } = await import("./pci/walk.ts");
+    await this.#device.regionInfo(PciRegion.CONFIG, options); // so that opening it does not block
+    const { size } = this.config;
+    if (size < CONFIG_HEADER_SIZE) return [];
+    const walk = isExtended ? walkExtendedCapabilities(size) : walkCapabilities(size);
+    let step = walk.next();
+    while (!step.done) {
+      const { offset, width } = step.value;
+      step = walk.next(Number(await this.config.readWidthAsync(offset, width, options)));
+    }
+    return step.value.places;
   }
 
   async #barSizes(options: WaitOptions): Promise<bigint[]> {

@@ -1,6 +1,5 @@
 /**
- * The two lists of capabilities. Every pointer in them is the device's word, so each step is checked: a list
- * that leaves its bounds or returns to where it was ends there, with a note.
+ * The two lists of capabilities, decoded.
  *
  * @module
  */
@@ -15,6 +14,7 @@ import {
   type UnknownCapability,
 } from "./standard.ts";
 import type { ConfigView } from "./view.ts";
+import { type CapabilityWalk, walkCapabilities, walkExtendedCapabilities } from "./walk.ts";
 
 /** What every capability has. */
 export interface CapabilityCommon extends CapabilityName {
@@ -48,101 +48,42 @@ export interface CapabilityChain {
   notes: string[];
 }
 
-const STANDARD_START = 0x40;
-const STANDARD_END = 0x100;
-const EXTENDED_START = 0x100;
-const EXTENDED_END = 0x1000;
-/** The smallest capability has one dword, so lists cannot be longer than this. */
-const MAX_STANDARD = (STANDARD_END - STANDARD_START) / 4;
-const MAX_EXTENDED = (EXTENDED_END - EXTENDED_START) / 4;
-
 /** First bytes of a capability that nobody decodes. */
 const RAW_BYTES = 16;
 
-function hex(value: number): string {
-  return `0x${value.toString(16)}`;
-}
-
-/** Why the capability at `offset` cannot be read, if it cannot. */
-function refusal(
-  offset: number,
-  start: number,
-  end: number,
-  seen: Set<number>,
-): string | undefined {
-  if (offset < start) return `a capability at ${hex(offset)} would be inside the header`;
-  if (offset + 4 > end) return `a capability at ${hex(offset)} is past the end, ${hex(end)}`;
-  if (seen.has(offset)) return `the list returns to ${hex(offset)}`;
-  return undefined;
-}
-
-/**
- * Follows the list of standard capabilities that begins with the pointer at `pointerOffset` (PCI Local Bus
- * Specification, "Capabilities List").
- */
+/** Follows the list of standard capabilities. It is empty if the status register says so. */
 export function parseCapabilities(
   view: ConfigView,
-  pointerOffset: number,
   context: FunctionContext,
 ): CapabilityChain {
-  const chain: CapabilityChain = { capabilities: [], notes: [] };
-  const seen = new Set<number>();
-  const end = Math.min(view.size, STANDARD_END);
-  let offset = view.u8(pointerOffset) & ~3;
-  while (offset !== 0 && chain.capabilities.length < MAX_STANDARD) {
-    const reason = refusal(offset, STANDARD_START, end, seen);
-    if (reason) {
-      chain.notes.push(`The list of capabilities is broken: ${reason}`);
-      break;
-    }
-    seen.add(offset);
-    const id = view.u8(offset);
-    if (id === 0xff) {
-      chain.notes.push(`The list of capabilities is broken: no capability at ${hex(offset)}`);
-      break;
-    }
-    chain.capabilities.push(decode(view, offset, id, context));
-    offset = view.u8(offset + 1) & ~3;
-  }
-  return chain;
+  return decodeAll(view, walkCapabilities(view.size), context);
 }
 
-/**
- * Follows the list of extended capabilities (PCI Express Base Specification, "PCI Express Extended
- * Capabilities"). It is empty if the space is not larger than 256 bytes.
- */
+/** Follows the list of extended capabilities, which is empty in a space of 256 bytes. */
 export function parseExtendedCapabilities(
   view: ConfigView,
   context: FunctionContext,
 ): CapabilityChain {
-  const chain: CapabilityChain = { capabilities: [], notes: [] };
-  const seen = new Set<number>();
-  const end = Math.min(view.size, EXTENDED_END);
-  if (end < EXTENDED_START + 4) return chain;
-  let offset = EXTENDED_START;
-  while (offset !== 0 && chain.capabilities.length < MAX_EXTENDED) {
-    const reason = refusal(offset, EXTENDED_START, end, seen);
-    if (reason) {
-      chain.notes.push(`The list of extended capabilities is broken: ${reason}`);
-      break;
-    }
-    seen.add(offset);
-    const header = view.u32(offset);
-    if (header === 0 || header === 0xffffffff) {
-      // At the first place this is how a function says that it has none.
-      if (offset !== EXTENDED_START) {
-        chain.notes.push(
-          `The list of extended capabilities is broken: no capability at ${hex(offset)}`,
-        );
-      }
-      break;
-    }
-    const version = (header >>> 16) & 0xf;
-    const id = header & 0xffff;
-    chain.capabilities.push(decode(view, offset, id, context, version));
-    offset = (header >>> 20) & ~3;
+  return decodeAll(view, walkExtendedCapabilities(view.size), context);
+}
+
+function decodeAll(
+  view: ConfigView,
+  walk: CapabilityWalk,
+  context: FunctionContext,
+): CapabilityChain {
+  let step = walk.next();
+  while (!step.done) {
+    const { offset, width } = step.value;
+    step = walk.next(view.uint(offset, width));
   }
-  return chain;
+  const { places, notes } = step.value;
+  return {
+    capabilities: places.map(({ offset, id, version }) =>
+      decode(view, offset, id, context, version)
+    ),
+    notes: [...notes],
+  };
 }
 
 function decode(
@@ -160,7 +101,7 @@ function decode(
   const fields: CapabilityFields = decoder?.(at) ??
     { kind: names ? "named" : "unknown", bytes: at.bytes(0, RAW_BYTES) };
   if (view.overrun) at.notes.push("it reaches past the end of the configuration space");
-  const unknownName = `Unknown ${extended ? "extended " : ""}capability ${hex(id)}`;
+  const unknownName = `Unknown ${extended ? "extended " : ""}capability 0x${id.toString(16)}`;
   return {
     offset,
     id,

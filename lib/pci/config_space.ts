@@ -350,16 +350,12 @@ function noList(): CapabilityChain {
 
 function parseLists(
   view: ConfigView,
-  { status, headerType, vendorId }: { status: Flags; headerType: number; vendorId: number },
+  { vendorId }: { vendorId: number },
   regionSizes: RegionSizes,
 ): Lists {
   const context = { vendorId, regionSizes };
-  const pointer = headerType === HEADER_TYPE_CARDBUS
-    ? HEADER_CARDBUS.CB_CAPABILITY_LIST
-    : HEADER.CAPABILITY_LIST;
-  const hasList = (status.value & STATUS.CAP_LIST) !== 0;
   return {
-    standard: hasList ? parseCapabilities(view, pointer, context) : noList(),
+    standard: parseCapabilities(view, context),
     extended: parseExtendedCapabilities(view, context),
   };
 }

@@ -38,6 +38,11 @@ export class ConfigView {
     return (this.u16(offset) | this.u16(offset + 2) << 16) >>> 0;
   }
 
+  /** So many bytes at `offset`, unsigned. */
+  uint(offset: number, width: 1 | 2 | 4): number {
+    return width === 1 ? this.u8(offset) : width === 2 ? this.u16(offset) : this.u32(offset);
+  }
+
   /** The eight bytes at `offset`. */
   u64(offset: number): bigint {
     return BigInt(this.u32(offset)) | BigInt(this.u32(offset + 4)) << 32n;

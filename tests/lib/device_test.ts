@@ -743,7 +743,12 @@ testFds("a server that ends fails each pending request once", async () => {
   await nextTurn();
   server.close();
   const errors = (await pending).map((result) => (result as PromiseRejectedResult).reason);
-  for (const error of errors) assertStrictEquals(error, errors[0]);
-  assertMatch(errors[0].message, /the connection/i);
+  for (const [i, doing] of ["get the device info", "get the info of bar0", "reset"].entries()) {
+    assertInstanceOf(errors[i], ConnectionError);
+    assert(errors[i].message.startsWith(`Cannot ${doing}`));
+    assertMatch(errors[i].message, /: (the server closed|lost) the connection/);
+    assertEquals(errors[i].oldest?.doing, "get the device info");
+    assertStrictEquals(errors[i].cause, device.proxy.cause);
+  }
   device[Symbol.dispose]();
 });
