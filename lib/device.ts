@@ -28,6 +28,7 @@ import { RegionReadReply, RegionReadRequest } from "./wire/access.ts";
 import { Command } from "./wire/command.ts";
 import { DeviceInfoReply, DeviceInfoRequest } from "./wire/device.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "./wire/io_fds.ts";
+import { type CommandOf, messageOf } from "./wire/messages.ts";
 import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName, type PciIrq } from "./wire/irq.ts";
 import {
   PciRegion,
@@ -138,6 +139,14 @@ const INFO_SIZE = 16;
 const COMMAND_AT = 0x04;
 const BAR_AT = 0x10;
 const REGION_INFO_SIZE = 32;
+
+/** Answers to what servers ask: a message without an entry does not compile. */
+const ANSWERS: Readonly<
+  Record<CommandOf<"server">, (device: Device, request: IncomingRequest) => void>
+> = {
+  DMA_READ: (device, request) => device.dma.serve(request),
+  DMA_WRITE: (device, request) => device.dma.serve(request),
+};
 
 /** The device at the other end of a connection. */
 export class Device implements Disposable, AsyncDisposable {
@@ -280,9 +289,9 @@ export class Device implements Disposable, AsyncDisposable {
    * @ignore `connect` hands them over
    */
   serve(request: IncomingRequest): void {
-    const isDma = request.command === Command.DMA_READ || request.command === Command.DMA_WRITE;
-    if (isDma && request.fdCount === 0) this.dma.serve(request);
-    else request.fail(EINVAL);
+    const message = messageOf(request.command);
+    if (message?.sender !== "server") return request.fail(EINVAL);
+    ANSWERS[message.name as CommandOf<"server">](this, request);
   }
 
   /** The device as a PCI function: switch it on, give its BARs addresses, find its capabilities. */

@@ -7,8 +7,8 @@
  * @module
  */
 
-import { EINVAL, EIO, ENOTSUP, ETIMEDOUT } from "../../ffi/errno.ts";
-import { closeAll, OwnedFd } from "../../ffi/fd.ts";
+import { EINVAL, EIO, ETIMEDOUT } from "../../ffi/errno.ts";
+import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../errors.ts";
 import {
@@ -26,26 +26,8 @@ import {
 } from "../limits.ts";
 import { type IncomingRequest, VfioProxy } from "../proxy.ts";
 import type { Trace } from "../stream.ts";
-import {
-  RegionAccessLayout,
-  RegionReadRequest,
-  RegionWriteMultiReply,
-  RegionWriteMultiRequest,
-  RegionWriteRequest,
-} from "../wire/access.ts";
 import { Command, commandName } from "../wire/command.ts";
-import { DeviceInfoReply, DeviceInfoRequest, DeviceResetRequest } from "../wire/device.ts";
-import { DmaMapRequest, DmaUnmapReply, DmaUnmapRequest } from "../wire/dma.ts";
 import { deviceStateName } from "../wire/feature.ts";
-import { RegionIoFdsRequest } from "../wire/io_fds.ts";
-import { IrqInfoReply, IrqInfoRequest, SetIrqsRequest } from "../wire/irq.ts";
-import { MigDataReplyLayout } from "../wire/migration.ts";
-import {
-  encodeRegionInfo,
-  RegionFlags,
-  RegionInfoRequest,
-  regionInfoSize,
-} from "../wire/region.ts";
 import {
   type Capabilities,
   decodeVersion,
@@ -59,16 +41,10 @@ import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
 import { ClientMemory, CutMapError, type DmaOptions } from "./dma.ts";
 import type { Faults } from "./faults.ts";
 import { ClientIoFds } from "./io_fds.ts";
-import { answerFeature, readState, writeState } from "./features.ts";
+import { AnswerBuffer, handlerOf, type Session } from "./handlers.ts";
 import { callHook, reportLater } from "./hook.ts";
 import { ClientIrqs } from "./irq.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
-
-/** Data of reads go through one buffer that is used again and again; so large it is at first. */
-const SCRATCH_SIZE = 64;
-
-/** From so many bytes on the data of a read are sent from where they are, if the region can tell: below, the copy costs less. */
-const VIEW_LIMIT = 8 << 10;
 
 /** What a connection tells its server. */
 export interface ConnectionOptions extends DmaOptions {
@@ -84,23 +60,12 @@ export interface ConnectionOptions extends DmaOptions {
   onClose: (cause: Error | undefined) => void;
 }
 
-/** What a client has that has agreed on a version. */
-interface Session {
-  /** What it said of itself. */
-  readonly client: Capabilities;
-  readonly memory: ClientMemory;
-  readonly irqs: ClientIrqs;
-  readonly ioFds: ClientIoFds;
-}
-
 /** One connected client. */
 export class ServerConnection {
   readonly #proxy: VfioProxy;
   readonly #device: ServedDevice;
   readonly #options: ConnectionOptions;
   readonly #handshake: ReturnType<typeof setTimeout>;
-  #scratch = new Uint8Array(SCRATCH_SIZE); // what a region's hook fills; as large as the largest read so far
-  readonly #accessHead = new Uint8Array(RegionAccessLayout.size);
   readonly #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running = new Set<Promise<void>>(); // device hooks that take their time
   #isClosing = false; // whether the server wants its end
@@ -173,16 +138,9 @@ export class ServerConnection {
     });
   }
 
+  /** Serves a request. Descriptors that its handler does not take are closed after it. */
   #handle(request: IncomingRequest): void | Promise<void> {
-    const { command } = request;
     try {
-      if (request.fdCount > 0 && !takesFds(command)) {
-        throw new ProtocolError(
-          `${request.fdCount} file descriptor${request.fdCount === 1 ? "" : "s"} came with ${
-            commandName(command)
-          }, where none belong`,
-        );
-      }
       if (this.#session === undefined) return this.#negotiate(request);
       const result = this.#dispatch(request, this.#session);
       if (result instanceof Promise) {
@@ -300,47 +258,30 @@ export class ServerConnection {
     const ioFds = new ClientIoFds((region, offset, data) => this.#kick(region, offset, data));
     const connected = this.#device.connected?.({ dma: memory, irqs });
     reportLater(connected, (error) => this.#options.onError(error, "connect"));
-    this.#session = { client, memory, irqs, ioFds };
+    this.#session = {
+      device: this.#device,
+      client,
+      limits: limitsOf(client),
+      memory,
+      irqs,
+      ioFds,
+      migration: this.#migration,
+      answers: new AnswerBuffer(),
+      report: (error, doing) => {
+        if (!isExpected(error)) this.#options.onError(error, doing);
+      },
+    };
   }
 
   #dispatch(request: IncomingRequest, session: Session): void | Promise<void> {
-    this.#assertServed(request.command);
-    switch (request.command) {
-      case Command.REGION_READ:
-        return this.#regionRead(request);
-      case Command.REGION_WRITE:
-        return this.#regionWrite(request);
-      case Command.REGION_WRITE_MULTI:
-        return this.#regionWriteMulti(request, session);
-      case Command.DEVICE_GET_INFO:
-        return this.#deviceInfo(request);
-      case Command.DEVICE_GET_REGION_INFO:
-        return this.#regionInfo(request);
-      case Command.DEVICE_GET_IRQ_INFO:
-        return this.#irqInfo(request);
-      case Command.DEVICE_GET_REGION_IO_FDS:
-        return this.#regionIoFds(request, session);
-      case Command.DEVICE_SET_IRQS:
-        return setIrqs(request, session);
-      case Command.DMA_MAP:
-        return mapDma(request, session);
-      case Command.DMA_UNMAP:
-        return unmapDma(request, session);
-      case Command.DEVICE_RESET:
-        return this.#reset(request);
-      case Command.DEVICE_FEATURE:
-        return this.#feature(request, session);
-      case Command.MIG_DATA_READ:
-        return this.#migDataRead(request, session);
-      case Command.MIG_DATA_WRITE:
-        return this.#migDataWrite(request);
-      case Command.VERSION:
-        throw new DeviceError(EINVAL, "VERSION came twice");
-      case Command.DIRTY_PAGES:
-        throw new DeviceError(ENOTSUP);
-      default:
-        throw new DeviceError(EINVAL, `${commandName(request.command)} is not served`);
-    }
+    const { command } = request;
+    this.#assertServed(command);
+    const handler = handlerOf(command);
+    if (typeof handler === "function") return handler(request, session);
+    throw new DeviceError(
+      handler?.errno ?? EINVAL,
+      `${commandName(command)} is not served${handler ? `: ${handler.reason}` : ""}`,
+    );
   }
 
   /** A device that is stopped for a migration does nothing that would change it. */
@@ -351,78 +292,6 @@ export class ServerConnection {
       EINVAL,
       `${commandName(command)} is not served in the state ${deviceStateName(migration.state)}`,
     );
-  }
-
-  async #feature(request: IncomingRequest, { memory }: Session): Promise<void> {
-    const migration = this.#mustMigrate();
-    request.reply(await answerFeature(request.payload, { migration, memory }));
-  }
-
-  #migDataRead(request: IncomingRequest, { client }: Session): void | Promise<void> {
-    const { maxDataXferSize } = limitsOf(client);
-    const data = readState(request.payload, this.#mustMigrate(), maxDataXferSize);
-    const reply = (data: Uint8Array) => {
-      const size = data.length;
-      const head = MigDataReplyLayout.encode({ argsz: MigDataReplyLayout.size + size, size });
-      request.reply(head, data);
-    };
-    return data instanceof Promise ? data.then(reply) : reply(data);
-  }
-
-  #migDataWrite(request: IncomingRequest): void | Promise<void> {
-    const result = writeState(request.payload, this.#mustMigrate());
-    return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
-  }
-
-  #mustMigrate(): MigrationMachine {
-    if (this.#migration === undefined) throw new DeviceError(EINVAL, "the device does not migrate");
-    return this.#migration;
-  }
-
-  #deviceInfo(request: IncomingRequest): void {
-    DeviceInfoRequest.decode(request.payload);
-    const { flags, regions, irqs } = this.#device;
-    request.reply(
-      DeviceInfoReply.encode({
-        argsz: 16,
-        flags,
-        numRegions: regions.length,
-        numIrqs: irqs.length,
-      }),
-    );
-  }
-
-  #regionInfo(request: IncomingRequest): void {
-    const { index, argsz } = RegionInfoRequest.decode(request.payload);
-    if (index >= this.#device.regions.length) {
-      throw new DeviceError(EINVAL, `there is no region ${index}`);
-    }
-    const region = this.#device.regions[index];
-    const info = {
-      index,
-      flags: region?.flags ?? 0,
-      size: BigInt(region?.size ?? 0),
-      offset: BigInt(region?.fdOffset ?? 0),
-      capabilities: [...(region?.capabilities ?? [])],
-    };
-    let fds = region?.fds ?? [];
-    if (fds.length > this.#proxy.peerMaxFds) { // the client can't be given what it would map
-      info.flags &= ~RegionFlags.MMAP;
-      fds = [];
-    }
-    // Without room for the capabilities no descriptor goes along: the client asks again.
-    const fits = regionInfoSize(info.capabilities) <= argsz;
-    request.reply(encodeRegionInfo(info, argsz), undefined, fits ? fds : []);
-  }
-
-  #regionIoFds(request: IncomingRequest, { ioFds }: Session): void {
-    const asked = RegionIoFdsRequest.decode(request.payload);
-    const { regions } = this.#device;
-    if (asked.index >= regions.length) {
-      throw new DeviceError(EINVAL, `there is no region ${asked.index}`);
-    }
-    const { payload, fds } = ioFds.answer(asked, regions[asked.index], this.#proxy.peerMaxFds);
-    request.reply(payload, undefined, fds);
   }
 
   /** The client has signalled an ioeventfd. A request that is under way comes first. */
@@ -437,113 +306,6 @@ export class ServerConnection {
     };
     return this.#track(this.#running.size === 0 ? write() : Promise.all(this.#running).then(write));
   }
-
-  #irqInfo(request: IncomingRequest): void {
-    const { index } = IrqInfoRequest.decode(request.payload);
-    const irq = this.#device.irqs[index];
-    if (irq === undefined) throw new DeviceError(EINVAL, `there is no IRQ index ${index}`);
-    request.reply(IrqInfoReply.encode({ argsz: 16, flags: irq.flags, index, count: irq.count }));
-  }
-
-  #reset(request: IncomingRequest): void | Promise<void> {
-    DeviceResetRequest.decode(request.payload);
-    const reset = () => this.#device.reset();
-    const result = this.#migration?.isWorking === false ? this.#migration.reset(reset) : reset();
-    if (result instanceof Promise) return result.then(() => request.reply());
-    request.reply();
-  }
-
-  #regionRead(request: IncomingRequest): void | Promise<void> {
-    const access = RegionReadRequest.decode(request.payload);
-    const { count } = access;
-    const region = this.#region(access.region, RegionFlags.READ, access.offset, count);
-    if (count >= VIEW_LIMIT && region?.view !== undefined) {
-      const view = region.view(Number(access.offset), count);
-      if (view?.length === count) return request.reply(this.#echo(request), view);
-    }
-    if (count > this.#scratch.length) this.#scratch = new Uint8Array(count);
-    const data = this.#scratch.subarray(0, count);
-    data.fill(0); // a hook that fills less leaves no bytes of earlier answers
-    const result = region?.read(Number(access.offset), data);
-    const reply = () => request.reply(this.#echo(request), data);
-    return result instanceof Promise ? result.then(reply) : reply();
-  }
-
-  #regionWrite(request: IncomingRequest): void | Promise<void> {
-    const { region: index, offset, data } = RegionWriteRequest.decode(request.payload);
-    const region = this.#region(index, RegionFlags.WRITE, offset, data.length);
-    const result = region?.write(Number(offset), data);
-    const reply = () => request.reply(request.noReply ? undefined : this.#echo(request));
-    return result instanceof Promise ? result.then(reply) : reply();
-  }
-
-  /** What the reply to an access begins with: offset, region and count of the request, which was decoded before. */
-  #echo({ payload }: IncomingRequest): Uint8Array {
-    this.#accessHead.set(payload.subarray(0, RegionAccessLayout.size));
-    return this.#accessHead;
-  }
-
-  async #regionWriteMulti(request: IncomingRequest, { client }: Session): Promise<void> {
-    if (!client.writeMultiple) {
-      throw new DeviceError(EINVAL, "REGION_WRITE_MULTI was not agreed on");
-    }
-    const { writes } = RegionWriteMultiRequest.decode(request.payload);
-    let count = 0n;
-    try {
-      for (const { region: index, offset, data } of writes) {
-        const region = this.#region(index, RegionFlags.WRITE, offset, data.length);
-        const result = region?.write(Number(offset), data);
-        if (result instanceof Promise) await result;
-        count++;
-      }
-    } catch (error) {
-      // Those before it are done: the reply says how many. Only if none is does the message fail.
-      if (count === 0n) throw error;
-      if (!isExpected(error)) this.#options.onError(error, commandName(request.command));
-    }
-    request.reply(RegionWriteMultiReply.encode({ count }));
-  }
-
-  /** The region of an access that is within its bounds and rights; undefined for an access of no bytes. */
-  #region(index: number, right: number, offset: bigint, count: number): ServedRegion | undefined {
-    const region = this.#device.regions[index];
-    if (region === undefined) throw new DeviceError(EINVAL, `there is no region ${index}`);
-    if (count > OFFERED_MAX_DATA_XFER_SIZE) {
-      throw new DeviceError(EINVAL, `${count} bytes are too many`);
-    }
-    if (offset + BigInt(count) > BigInt(region.size)) {
-      throw new DeviceError(EINVAL, "the access leaves the region");
-    }
-    if ((region.flags & right) === 0) throw new DeviceError(EINVAL, "the region does not allow it");
-    return count === 0 ? undefined : region;
-  }
-}
-
-function setIrqs(request: IncomingRequest, { irqs }: Session): void {
-  irqs.set(SetIrqsRequest.decode(request.payload), request.takeFds());
-  request.reply();
-}
-
-function mapDma(request: IncomingRequest, { memory }: Session): void {
-  const fds = request.takeFds();
-  try {
-    memory.map(DmaMapRequest.decode(request.payload), fds);
-  } finally {
-    closeAll(fds);
-  }
-  request.reply();
-}
-
-function unmapDma(request: IncomingRequest, { memory }: Session): void {
-  closeAll(request.takeFds()); // SPDK's client sends the file along; the maps know it already
-  const { flags, address, size } = DmaUnmapRequest.decode(request.payload);
-  memory.unmap({ argsz: 24, flags, address, size });
-  request.reply(DmaUnmapReply.encode({ argsz: 24, flags, address, size }));
-}
-
-function takesFds(command: number): boolean {
-  return command === Command.DMA_MAP || command === Command.DMA_UNMAP ||
-    command === Command.DEVICE_SET_IRQS;
 }
 
 /** Whether it is the client's doing, or what the device means to say: nothing that a developer has to hear of. */

@@ -67,6 +67,7 @@ export async function answerFeature(
   if (!isKnown) {
     throw new DeviceError(EINVAL, `${featureName(index)} can't be had so (flags ${flags})`);
   }
+  if (wanted !== GET || (operations & PROBE) !== 0) checkRoom(argsz, payload.length); // the answer is the same
   if ((operations & PROBE) !== 0) return payload.slice();
   if (wanted === SET) {
     const answer = payload.slice(); // while the device takes its time, the message goes
@@ -75,10 +76,13 @@ export async function answerFeature(
   }
   const maxSize = Math.min(argsz, OFFERED_MAX_DATA_XFER_SIZE) - HEAD_SIZE;
   const got = getFeature(index, request, maxSize, context);
-  if (got.length > maxSize) {
-    throw new DeviceError(EINVAL, `argsz is ${argsz}, ${HEAD_SIZE + got.length} are needed`);
-  }
+  checkRoom(maxSize + HEAD_SIZE, HEAD_SIZE + got.length);
   return DeviceFeatureReply.encode({ argsz: HEAD_SIZE + got.length, flags, data: got });
+}
+
+/** Refuses an answer that is longer than the client takes, before anything is done. */
+function checkRoom(argsz: number, needed: number): void {
+  if (argsz < needed) throw new DeviceError(EINVAL, `argsz is ${argsz}, ${needed} are needed`);
 }
 
 async function setFeature(

@@ -49,66 +49,80 @@ import {
 import { RegionInfoReply, RegionInfoRequest } from "./region.ts";
 import { Version } from "./version.ts";
 
+/** The end of a connection that sends a request. */
+export type Sender = "client" | "server";
+
 /** A command: its request, its reply, and whose it is. */
-export interface Message<Q, P> {
+export interface Message<Q, P, S extends Sender = Sender> {
   /** Its name in {@linkcode Command}. */
   readonly name: CommandName;
   /** Its number. */
   readonly command: number;
   /** Which end sends the request. */
-  readonly sender: "client" | "server";
+  readonly sender: S;
   /** The payload of the request. */
   readonly request: Codec<Q>;
   /** The payload of the reply, if it is not an error reply. */
   readonly reply: Codec<P>;
 }
 
-function message<Q, P>(
+function message<Q, P, S extends Sender>(
   name: CommandName,
-  sender: "client" | "server",
+  sender: S,
   request: Codec<Q>,
   reply: Codec<P>,
-): Message<Q, P> {
+): Message<Q, P, S> {
   return { name, command: Command[name], sender, request, reply };
 }
 
-/** The type of {@linkcode messages}: request and reply of each command. */
+/**
+ * The type of {@linkcode messages}: request and reply of each command, and who sends the request.
+ * A message that is added here is asked for by the compiler wherever messages are dealt with.
+ */
 export interface Messages {
   /** Version and capabilities. */
-  readonly VERSION: Message<Version, Version>;
+  readonly VERSION: Message<Version, Version, "client">;
   /** Gives memory. */
-  readonly DMA_MAP: Message<DmaMapRequest, void>;
+  readonly DMA_MAP: Message<DmaMapRequest, void, "client">;
   /** Takes memory back. */
-  readonly DMA_UNMAP: Message<DmaUnmap, DmaUnmap>;
+  readonly DMA_UNMAP: Message<DmaUnmap, DmaUnmap, "client">;
   /** What the device is. */
-  readonly DEVICE_GET_INFO: Message<DeviceInfoRequest, DeviceInfoReply>;
+  readonly DEVICE_GET_INFO: Message<DeviceInfoRequest, DeviceInfoReply, "client">;
   /** What a region is. */
-  readonly DEVICE_GET_REGION_INFO: Message<RegionInfoRequest, RegionInfoReply>;
+  readonly DEVICE_GET_REGION_INFO: Message<RegionInfoRequest, RegionInfoReply, "client">;
   /** File descriptors in place of parts of a region. */
-  readonly DEVICE_GET_REGION_IO_FDS: Message<RegionIoFdsRequest, RegionIoFdsReply>;
+  readonly DEVICE_GET_REGION_IO_FDS: Message<RegionIoFdsRequest, RegionIoFdsReply, "client">;
   /** What an IRQ index is. */
-  readonly DEVICE_GET_IRQ_INFO: Message<IrqInfoRequest, IrqInfoReply>;
+  readonly DEVICE_GET_IRQ_INFO: Message<IrqInfoRequest, IrqInfoReply, "client">;
   /** Sets up, masks or fires interrupts. */
-  readonly DEVICE_SET_IRQS: Message<SetIrqsRequest, void>;
+  readonly DEVICE_SET_IRQS: Message<SetIrqsRequest, void, "client">;
   /** Reads a region. */
-  readonly REGION_READ: Message<RegionAccess, RegionData>;
+  readonly REGION_READ: Message<RegionAccess, RegionData, "client">;
   /** Writes a region. */
-  readonly REGION_WRITE: Message<RegionData, RegionAccess>;
+  readonly REGION_WRITE: Message<RegionData, RegionAccess, "client">;
   /** Reads memory of the client. */
-  readonly DMA_READ: Message<DmaAccess, DmaData>;
+  readonly DMA_READ: Message<DmaAccess, DmaData, "server">;
   /** Writes memory of the client. */
-  readonly DMA_WRITE: Message<DmaData, DmaAccess>;
+  readonly DMA_WRITE: Message<DmaData, DmaAccess, "server">;
   /** Resets the device. */
-  readonly DEVICE_RESET: Message<void, void>;
+  readonly DEVICE_RESET: Message<void, void, "client">;
   /** Several small region writes. */
-  readonly REGION_WRITE_MULTI: Message<RegionWriteMultiRequest, RegionWriteMultiReply>;
+  readonly REGION_WRITE_MULTI: Message<RegionWriteMultiRequest, RegionWriteMultiReply, "client">;
   /** Gets, sets or probes a feature. */
-  readonly DEVICE_FEATURE: Message<DeviceFeature, DeviceFeature>;
+  readonly DEVICE_FEATURE: Message<DeviceFeature, DeviceFeature, "client">;
   /** Reads migration data. */
-  readonly MIG_DATA_READ: Message<MigDataReadRequest, MigData>;
+  readonly MIG_DATA_READ: Message<MigDataReadRequest, MigData, "client">;
   /** Writes migration data. */
-  readonly MIG_DATA_WRITE: Message<MigData, void>;
+  readonly MIG_DATA_WRITE: Message<MigData, void, "client">;
 }
+
+/** Commands of drafts that the specification has dropped: their numbers are reserved. */
+export type DroppedCommand = "DIRTY_PAGES";
+
+/** The commands whose requests one end sends. */
+export type CommandOf<S extends Sender> = {
+  [K in keyof Messages]: Messages[K] extends Message<infer _Q, infer _P, S> ? K : never;
+}[keyof Messages];
 
 /**
  * The messages by name: all of {@linkcode Command} but DIRTY_PAGES, which the specification
@@ -158,8 +172,12 @@ export const messages: Messages = {
   MIG_DATA_WRITE: message("MIG_DATA_WRITE", "client", MigDataWriteRequest, MigDataWriteReply),
 };
 
+/** The same, which does not compile if a command that was not dropped has no message. */
+const ALL: Readonly<Record<Exclude<CommandName, DroppedCommand>, Message<unknown, unknown>>> =
+  messages;
+
 const BY_COMMAND: ReadonlyMap<number, Message<unknown, unknown>> = new Map(
-  Object.values(messages).map((each: Message<unknown, unknown>) => [each.command, each]),
+  Object.values(ALL).map((each) => [each.command, each]),
 );
 
 /** The message of a command number; undefined for one that the specification does not give. */

@@ -112,7 +112,15 @@ export {
   u64,
   u8,
 } from "./layout.ts";
-export { type Message, messageOf, type Messages, messages } from "./messages.ts";
+export {
+  type CommandOf,
+  type DroppedCommand,
+  type Message,
+  messageOf,
+  type Messages,
+  messages,
+  type Sender,
+} from "./messages.ts";
 export {
   type MigData,
   MigDataReadReply,

@@ -6,13 +6,16 @@
 
 import {
   Command,
+  type CommandName,
   DeviceFeatureRequest,
   DeviceInfoRequest,
   DmaMapRequest,
   DmaUnmapRequest,
+  type DroppedCommand,
   encodeMessage,
   encodeVersion,
   IrqInfoRequest,
+  type Messages,
   RegionInfoRequest,
   RegionIoFdsRequest,
   RegionReadRequest,
@@ -32,7 +35,11 @@ export interface Mutant {
 }
 
 /** Makes a right payload. */
-type Template = readonly [command: number, make: (random: Random) => Uint8Array, fdCount: number];
+interface Template {
+  make(random: Random): Uint8Array;
+  /** Descriptors that go with it; default none. */
+  readonly fds?: number;
+}
 
 /** A limit is where mistakes are: these stand in for fields. */
 const EDGES = [
@@ -50,115 +57,147 @@ const offset = (random: Random) => BigInt(random.below(0x70) * random.pick([1, 4
 const data = (random: Random) =>
   Uint8Array.from({ length: random.pick([1, 2, 4, 4, 4, 8, 60]) }, () => random.below(256));
 
-const TEMPLATES: readonly Template[] = [
-  [Command.VERSION, () => encodeVersion({ major: 0, minor: 2, capabilities: {} }), 0],
-  [Command.DMA_MAP, (random) =>
-    DmaMapRequest.encode({
-      argsz: 32,
-      flags: random.below(4),
-      offset: BigInt(random.below(3) * 0x1000),
-      address: iova(random),
-      size: BigInt((1 + random.below(3)) * 0x1000),
-    }), 1],
-  [Command.DMA_MAP, (random) =>
-    DmaMapRequest.encode({
-      argsz: 32,
-      flags: 3,
-      offset: 0n,
-      address: iova(random),
-      size: 0x1000n,
-    }), 0],
-  [
-    Command.DMA_UNMAP,
-    (random) =>
-      DmaUnmapRequest.encode({ argsz: 24, flags: 0, address: iova(random), size: 0x1000n }),
-    0,
+/** Right requests of each message: one that is added to the protocol needs some to compile. */
+const BY_NAME: Readonly<Record<keyof Messages | DroppedCommand, readonly Template[]>> = {
+  VERSION: [{ make: () => encodeVersion({ major: 0, minor: 2, capabilities: {} }) }],
+  DMA_MAP: [
+    {
+      make: (random) =>
+        DmaMapRequest.encode({
+          argsz: 32,
+          flags: random.below(4),
+          offset: BigInt(random.below(3) * 0x1000),
+          address: iova(random),
+          size: BigInt((1 + random.below(3)) * 0x1000),
+        }),
+      fds: 1,
+    },
+    {
+      make: (random) =>
+        DmaMapRequest.encode({
+          argsz: 32,
+          flags: 3,
+          offset: 0n,
+          address: iova(random),
+          size: 0x1000n,
+        }),
+    },
   ],
-  [
-    Command.DMA_UNMAP,
-    () => DmaUnmapRequest.encode({ argsz: 24, flags: 2, address: 0n, size: 0n }),
-    0,
+  DMA_UNMAP: [
+    {
+      make: (random) =>
+        DmaUnmapRequest.encode({ argsz: 24, flags: 0, address: iova(random), size: 0x1000n }),
+    },
+    { make: () => DmaUnmapRequest.encode({ argsz: 24, flags: 2, address: 0n, size: 0n }) },
   ],
-  [Command.DEVICE_GET_INFO, () => DeviceInfoRequest.encode({ argsz: 16 }), 0],
-  [
-    Command.DEVICE_GET_REGION_INFO,
-    (random) => RegionInfoRequest.encode({ argsz: random.pick([32, 4096]), index: region(random) }),
-    0,
-  ],
-  [
-    Command.DEVICE_GET_REGION_IO_FDS,
-    (random) =>
+  DEVICE_GET_INFO: [{ make: () => DeviceInfoRequest.encode({ argsz: 16 }) }],
+  DEVICE_GET_REGION_INFO: [{
+    make: (random) =>
+      RegionInfoRequest.encode({ argsz: random.pick([32, 4096]), index: region(random) }),
+  }],
+  DEVICE_GET_REGION_IO_FDS: [{
+    make: (random) =>
       RegionIoFdsRequest.encode({ argsz: 4096, flags: 0, index: region(random), count: 0 }),
-    0,
+  }],
+  DEVICE_GET_IRQ_INFO: [{
+    make: (random) => IrqInfoRequest.encode({ argsz: 16, index: random.below(6) }),
+  }],
+  DEVICE_SET_IRQS: [
+    {
+      make: (random) =>
+        SetIrqsRequest.encode({
+          argsz: 20,
+          flags: 0x24,
+          index: random.pick([0, 2]),
+          start: random.below(3),
+          count: 1,
+          data: new Uint8Array(),
+        }),
+      fds: 1,
+    },
+    {
+      make: (random) =>
+        SetIrqsRequest.encode({
+          argsz: 20,
+          flags: random.pick([1, 2]) | random.pick([8, 16, 32]),
+          index: random.below(5),
+          start: 0,
+          count: random.below(5),
+          data: new Uint8Array(random.below(5)),
+        }),
+    },
   ],
-  [
-    Command.DEVICE_GET_IRQ_INFO,
-    (random) => IrqInfoRequest.encode({ argsz: 16, index: random.below(6) }),
-    0,
+  REGION_READ: [{
+    make: (random) =>
+      RegionReadRequest.encode({
+        offset: offset(random),
+        region: region(random),
+        count: random.pick([1, 2, 4, 4, 4, 8, 256, 4096]),
+      }),
+  }],
+  REGION_WRITE: [
+    {
+      make: (random) =>
+        RegionWriteRequest.encode({
+          offset: offset(random),
+          region: region(random),
+          data: data(random),
+        }),
+    },
+    // The copy engine of the demo device: COMMAND, source, destination, length, start.
+    ...[
+      [7, 4, 6],
+      [0, 0x40, 0x100000],
+      [0, 0x48, 0x101000],
+      [0, 0x50, 0x800],
+      [0, 0x54, 0x101],
+    ].map(([index, at, value]): Template => ({
+      make: () =>
+        RegionWriteRequest.encode({
+          offset: BigInt(at!),
+          region: index!,
+          data: new Uint8Array(new Uint32Array([value!]).buffer),
+        }),
+    })),
   ],
-  [Command.DEVICE_SET_IRQS, (random) =>
-    SetIrqsRequest.encode({
-      argsz: 20,
-      flags: 0x24,
-      index: random.pick([0, 2]),
-      start: random.below(3),
-      count: 1,
-      data: new Uint8Array(),
-    }), 1],
-  [Command.DEVICE_SET_IRQS, (random) =>
-    SetIrqsRequest.encode({
-      argsz: 20,
-      flags: random.pick([1, 2]) | random.pick([8, 16, 32]),
-      index: random.below(5),
-      start: 0,
-      count: random.below(5),
-      data: new Uint8Array(random.below(5)),
-    }), 0],
-  [Command.REGION_READ, (random) =>
-    RegionReadRequest.encode({
-      offset: offset(random),
-      region: region(random),
-      count: random.pick([1, 2, 4, 4, 4, 8, 256, 4096]),
-    }), 0],
-  [Command.REGION_WRITE, (random) =>
-    RegionWriteRequest.encode({
-      offset: offset(random),
-      region: region(random),
-      data: data(random),
-    }), 0],
-  // The copy engine of the demo device: COMMAND, source, destination, length, start.
-  ...([[7, 4n, 6], [0, 0x40n, 0x100000], [0, 0x48n, 0x101000], [0, 0x50n, 0x800], [0, 0x54n, 0x101]]
-    .map(([index, at, value]): Template => [Command.REGION_WRITE, () =>
-      RegionWriteRequest.encode({
-        offset: at as bigint,
-        region: index as number,
-        data: new Uint8Array(new Uint32Array([value as number]).buffer),
-      }), 0]
-    )),
-  [Command.REGION_WRITE_MULTI, (random) => {
-    const writes = Array.from({ length: random.below(5) }, () => ({
-      offset: offset(random),
-      region: region(random),
-      data: data(random).subarray(0, 8),
-    }));
-    return RegionWriteMultiRequest.encode({ writes });
-  }, 0],
-  [Command.DEVICE_RESET, () => new Uint8Array(), 0],
-  [Command.DEVICE_FEATURE, (random) =>
-    DeviceFeatureRequest.encode({
-      argsz: 64,
-      flags: random.pick([1, 2, 6, 7, 8]) | random.pick([0x10000, 0x20000, 0x40000, 0x60000]),
-      data: data(random),
-    }), 0],
-  [Command.MIG_DATA_READ, () => new Uint8Array(new Uint32Array([8, 4096]).buffer), 0],
-  [Command.MIG_DATA_WRITE, () => new Uint8Array([12, 0, 0, 0, 4, 0, 0, 0, 1, 2, 3, 4]), 0],
-  [Command.DMA_READ, () => new Uint8Array(16), 0],
-  [99, data, 0],
+  DMA_READ: [{ make: () => new Uint8Array(16) }],
+  DMA_WRITE: [{ make: () => new Uint8Array(20) }],
+  DEVICE_RESET: [{ make: () => new Uint8Array() }],
+  DIRTY_PAGES: [{ make: () => new Uint8Array(8) }],
+  REGION_WRITE_MULTI: [{
+    make(random) {
+      const writes = Array.from({ length: random.below(5) }, () => ({
+        offset: offset(random),
+        region: region(random),
+        data: data(random).subarray(0, 8),
+      }));
+      return RegionWriteMultiRequest.encode({ writes });
+    },
+  }],
+  DEVICE_FEATURE: [{
+    make: (random) =>
+      DeviceFeatureRequest.encode({
+        argsz: 64,
+        flags: random.pick([1, 2, 6, 7, 8]) |
+          random.pick([0x10000, 0x20000, 0x40000, 0x60000]),
+        data: data(random),
+      }),
+  }],
+  MIG_DATA_READ: [{ make: () => new Uint8Array(new Uint32Array([8, 4096]).buffer) }],
+  MIG_DATA_WRITE: [{ make: () => new Uint8Array([12, 0, 0, 0, 4, 0, 0, 0, 1, 2, 3, 4]) }],
+};
+
+/** The same with their numbers, and an unknown command. */
+const TEMPLATES: readonly (readonly [command: number, template: Template])[] = [
+  ...Object.entries(BY_NAME).flatMap(([name, templates]) =>
+    templates.map((each) => [Command[name as CommandName], each] as const)
+  ),
+  [99, { make: data }],
 ];
 
 /** A message that was right, and mostly is not any more. */
 export function mutant(random: Random): Mutant {
-  const [command, make, usualFds] = random.pick(TEMPLATES);
+  const [command, { make, fds: usualFds = 0 }] = random.pick(TEMPLATES);
   const payload = mutatePayload(random, make(random));
   const flags = random.oneIn(6) ? 0x10 : 0;
   const bytes = encodeMessage({ messageId: random.below(0x10000), command, flags }, payload);

@@ -161,8 +161,6 @@ testFds("what is out of range is refused with EINVAL, and its descriptors are cl
     ["more descriptors", TRIGGER, { count: 3 }, events.fds],
     ["fewer descriptors", TRIGGER, { count: 5 }, events.fds],
     ["descriptors for no vector", TRIGGER, { count: 0 }, events.fds],
-    ["descriptors with NONE", DATA_NONE | ACTION_TRIGGER, { count: 4 }, events.fds],
-    ["descriptors with BOOL", DATA_BOOL | ACTION_MASK, { count: 4, data: bools(4) }, events.fds],
     ["too few bools", DATA_BOOL | ACTION_TRIGGER, { count: 4, data: bools(3) }, []],
     ["two actions", DATA_EVENTFD | ACTION_TRIGGER | ACTION_MASK, { count: 4 }, events.fds],
     ["no action", DATA_EVENTFD, { count: 4 }, events.fds],

@@ -5,6 +5,7 @@ import { DeviceError } from "../../../lib/server/device.ts";
 import { migrationPath } from "../../../lib/server/migration.ts";
 import { Command, commandName } from "../../../lib/wire/command.ts";
 import {
+  DeviceFeatureRequest,
   DeviceState,
   DeviceStateData,
   deviceStateName,
@@ -169,6 +170,26 @@ testFds("a device that does not migrate answers EINVAL to all of it", async () =
   }
   assertEquals(await readData(served.peer, 4), EINVAL);
   assertEquals(await writeData(served.peer, new Uint8Array(4)), EINVAL);
+});
+
+testFds("a feature whose answer has no room is not set", async () => {
+  using served = await serveNegotiated({ device: new MigratingDevice() });
+  const stop = DeviceStateData.encode({ state: DeviceState.STOP, dataFd: 0 });
+  const set = async (flags: number, argsz: number) => {
+    const payload = DeviceFeatureRequest.encode({ argsz, flags, data: stop });
+    return (await ask(served.peer, Command.DEVICE_FEATURE, payload)).errno;
+  };
+  const current = async () => {
+    const { payload } = await feature(served.peer, GET | Feature.MIG_DEVICE_STATE);
+    return DeviceStateData.decode(payload.subarray(8)).state;
+  };
+  for (const argsz of [8, 15]) {
+    assertEquals(await set(SET | Feature.MIG_DEVICE_STATE, argsz), EINVAL);
+    assertEquals(await set(SET | PROBE | Feature.MIG_DEVICE_STATE, argsz), EINVAL);
+    assertEquals(await current(), DeviceState.RUNNING);
+  }
+  assertEquals(await set(SET | Feature.MIG_DEVICE_STATE, 16), 0);
+  assertEquals(await current(), DeviceState.STOP);
 });
 
 testFds("VERSION says which pages are logged, in a reply that QEMU's client takes", async () => {

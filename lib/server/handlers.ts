@@ -1,0 +1,335 @@
+/**
+ * What a server does with each message of a client that has agreed on a version.
+ *
+ * @module
+ */
+
+import { EINVAL, ENOTSUP } from "../../ffi/errno.ts";
+import { closeAll } from "../../ffi/fd.ts";
+import { OFFERED_MAX_DATA_XFER_SIZE } from "../limits.ts";
+import type { IncomingRequest } from "../proxy.ts";
+import {
+  RegionAccessLayout,
+  RegionReadRequest,
+  RegionWriteMultiReply,
+  RegionWriteMultiRequest,
+  RegionWriteRequest,
+} from "../wire/access.ts";
+import { Command, type CommandName } from "../wire/command.ts";
+import { DeviceInfoReply, DeviceInfoRequest, DeviceResetRequest } from "../wire/device.ts";
+import { DmaMapRequest, DmaUnmapReply, DmaUnmapRequest } from "../wire/dma.ts";
+import { RegionIoFdsRequest } from "../wire/io_fds.ts";
+import { IrqInfoReply, IrqInfoRequest, IrqSetFlags, SetIrqsRequest } from "../wire/irq.ts";
+import type { CommandOf, DroppedCommand, Messages } from "../wire/messages.ts";
+import { MigDataReplyLayout } from "../wire/migration.ts";
+import {
+  encodeRegionInfo,
+  RegionFlags,
+  RegionInfoRequest,
+  regionInfoSize,
+} from "../wire/region.ts";
+import type { Capabilities, PeerLimits } from "../wire/version.ts";
+import { DeviceError, type ErrorReport, type ServedDevice, type ServedRegion } from "./device.ts";
+import type { ClientMemory } from "./dma.ts";
+import { answerFeature, readState, writeState } from "./features.ts";
+import type { ClientIoFds } from "./io_fds.ts";
+import type { ClientIrqs } from "./irq.ts";
+import type { MigrationMachine } from "./migration.ts";
+
+/** Bytes of the buffer that reads are answered from, at first. */
+const ANSWER_SIZE = 64;
+
+/**
+ * From so many bytes on the data of a read are sent from where they are, if the region can tell:
+ * below, the copy costs less.
+ */
+const VIEW_LIMIT = 8 << 10;
+
+/** What a client has that has agreed on a version. */
+export interface Session {
+  readonly device: ServedDevice;
+  /** What the client said of itself. */
+  readonly client: Capabilities;
+  /** What one message to the client may hold. */
+  readonly limits: PeerLimits;
+  readonly memory: ClientMemory;
+  readonly irqs: ClientIrqs;
+  readonly ioFds: ClientIoFds;
+  /** The states of a device that migrates. */
+  readonly migration: MigrationMachine | undefined;
+  /** Where answers to accesses are put together. */
+  readonly answers: AnswerBuffer;
+  /** Takes an error of which the answer says nothing, unless the client caused it. */
+  readonly report: ErrorReport;
+}
+
+/**
+ * Answers a request. Descriptors that came with the request and are not taken are closed after it:
+ * one where the specification lists none is no reason to refuse.
+ *
+ * @throws what the request is refused with
+ */
+export type Handler = (request: IncomingRequest, session: Session) => void | Promise<void>;
+
+/** Says why a message is served to nobody. */
+export interface Refusal {
+  /** Linux's error number for the client. */
+  readonly errno: number;
+  /** The reason, as it follows a colon. */
+  readonly reason: string;
+}
+
+/** Each message of the protocol: one without an entry does not compile. */
+type Handlers = {
+  readonly [K in keyof Messages | DroppedCommand]: K extends CommandOf<"client"> ? Handler | Refusal
+    : Refusal;
+};
+
+const SERVERS_OWN: Refusal = { errno: EINVAL, reason: "only a server sends it" };
+
+const HANDLERS: Handlers = {
+  VERSION: { errno: EINVAL, reason: "a version was agreed on before" },
+  DMA_MAP: mapDma,
+  DMA_UNMAP: unmapDma,
+  DEVICE_GET_INFO: deviceInfo,
+  DEVICE_GET_REGION_INFO: regionInfo,
+  DEVICE_GET_REGION_IO_FDS: regionIoFds,
+  DEVICE_GET_IRQ_INFO: irqInfo,
+  DEVICE_SET_IRQS: setIrqs,
+  REGION_READ: regionRead,
+  REGION_WRITE: regionWrite,
+  DMA_READ: SERVERS_OWN,
+  DMA_WRITE: SERVERS_OWN,
+  DEVICE_RESET: reset,
+  DIRTY_PAGES: { errno: ENOTSUP, reason: "the specification has dropped it" },
+  REGION_WRITE_MULTI: regionWriteMulti,
+  DEVICE_FEATURE: feature,
+  MIG_DATA_READ: migDataRead,
+  MIG_DATA_WRITE: migDataWrite,
+};
+
+/** The same by number. */
+const BY_COMMAND: (Handler | Refusal | undefined)[] = [];
+for (const [name, handler] of Object.entries<Handler | Refusal>(HANDLERS)) {
+  BY_COMMAND[Command[name as CommandName]] = handler;
+}
+
+/** What is done with a command; undefined for one that the protocol does not have. */
+export function handlerOf(command: number): Handler | Refusal | undefined {
+  return BY_COMMAND[command];
+}
+
+/** The buffers of answers to accesses, which are used again and again. */
+export class AnswerBuffer {
+  readonly #head = new Uint8Array(RegionAccessLayout.size);
+  #data = new Uint8Array(ANSWER_SIZE); // as large as the largest read so far
+
+  /** What a reply begins with: offset, region and count of its request, which was decoded before. */
+  head({ payload }: IncomingRequest): Uint8Array {
+    this.#head.set(payload.subarray(0, RegionAccessLayout.size));
+    return this.#head;
+  }
+
+  /** Zeros for a hook to fill: one that fills less leaves no bytes of earlier answers. */
+  data(count: number): Uint8Array {
+    if (count > this.#data.length) this.#data = new Uint8Array(count);
+    return this.#data.subarray(0, count).fill(0);
+  }
+}
+
+// ---- What the device is
+
+function deviceInfo(request: IncomingRequest, { device }: Session): void {
+  DeviceInfoRequest.decode(request.payload);
+  const { flags, regions, irqs } = device;
+  request.reply(
+    DeviceInfoReply.encode({
+      argsz: 16,
+      flags,
+      numRegions: regions.length,
+      numIrqs: irqs.length,
+    }),
+  );
+}
+
+function regionInfo(request: IncomingRequest, { device, limits }: Session): void {
+  const { index, argsz } = RegionInfoRequest.decode(request.payload);
+  const region = regionAt(device, index);
+  const info = {
+    index,
+    flags: region?.flags ?? 0,
+    size: BigInt(region?.size ?? 0),
+    offset: BigInt(region?.fdOffset ?? 0),
+    capabilities: [...(region?.capabilities ?? [])],
+  };
+  let fds = region?.fds ?? [];
+  if (fds.length > limits.maxMsgFds) { // the client can't be given what it would map
+    info.flags &= ~RegionFlags.MMAP;
+    fds = [];
+  }
+  // Without room for the capabilities no descriptor goes along: the client asks again.
+  const fits = regionInfoSize(info.capabilities) <= argsz;
+  request.reply(encodeRegionInfo(info, argsz), undefined, fits ? fds : []);
+}
+
+function regionIoFds(request: IncomingRequest, { device, ioFds, limits }: Session): void {
+  const asked = RegionIoFdsRequest.decode(request.payload);
+  if (asked.flags !== 0 || asked.count !== 0) {
+    throw new DeviceError(EINVAL, "flags and count of the request are not 0");
+  }
+  const { payload, fds } = ioFds.answer(asked, regionAt(device, asked.index), limits.maxMsgFds);
+  request.reply(payload, undefined, fds);
+}
+
+/** What the device has at a region index, if anything. */
+function regionAt({ regions }: ServedDevice, index: number): ServedRegion | undefined {
+  if (index >= regions.length) throw new DeviceError(EINVAL, `there is no region ${index}`);
+  return regions[index];
+}
+
+function irqInfo(request: IncomingRequest, { device }: Session): void {
+  const { index } = IrqInfoRequest.decode(request.payload);
+  const irq = device.irqs[index];
+  if (irq === undefined) throw new DeviceError(EINVAL, `there is no IRQ index ${index}`);
+  request.reply(IrqInfoReply.encode({ argsz: 16, flags: irq.flags, index, count: irq.count }));
+}
+
+// ---- What the client lends
+
+function setIrqs(request: IncomingRequest, { irqs }: Session): void {
+  const set = SetIrqsRequest.decode(request.payload);
+  irqs.set(set, (set.flags & IrqSetFlags.DATA_EVENTFD) !== 0 ? request.takeFds() : []);
+  request.reply();
+}
+
+function mapDma(request: IncomingRequest, { memory }: Session): void {
+  const fds = request.takeFds();
+  try {
+    memory.map(DmaMapRequest.decode(request.payload), fds);
+  } finally {
+    closeAll(fds);
+  }
+  request.reply();
+}
+
+function unmapDma(request: IncomingRequest, { memory }: Session): void {
+  const { flags, address, size } = DmaUnmapRequest.decode(request.payload);
+  memory.unmap({ argsz: 24, flags, address, size });
+  request.reply(DmaUnmapReply.encode({ argsz: 24, flags, address, size }));
+}
+
+// ---- Accesses
+
+function regionRead(
+  request: IncomingRequest,
+  { device, answers }: Session,
+): void | Promise<void> {
+  const access = RegionReadRequest.decode(request.payload);
+  const { count } = access;
+  const region = accessed(device, access.region, RegionFlags.READ, access.offset, count);
+  if (count >= VIEW_LIMIT && region?.view !== undefined) {
+    const view = region.view(Number(access.offset), count);
+    if (view?.length === count) return request.reply(answers.head(request), view);
+  }
+  const data = answers.data(count);
+  const result = region?.read(Number(access.offset), data);
+  const reply = () => request.reply(answers.head(request), data);
+  return result instanceof Promise ? result.then(reply) : reply();
+}
+
+function regionWrite(
+  request: IncomingRequest,
+  { device, answers }: Session,
+): void | Promise<void> {
+  const { region: index, offset, data } = RegionWriteRequest.decode(request.payload);
+  const region = accessed(device, index, RegionFlags.WRITE, offset, data.length);
+  const result = region?.write(Number(offset), data);
+  const reply = () => request.reply(request.noReply ? undefined : answers.head(request));
+  return result instanceof Promise ? result.then(reply) : reply();
+}
+
+async function regionWriteMulti(
+  request: IncomingRequest,
+  { device, client, report }: Session,
+): Promise<void> {
+  if (!client.writeMultiple) {
+    throw new DeviceError(EINVAL, "REGION_WRITE_MULTI was not agreed on");
+  }
+  const { writes } = RegionWriteMultiRequest.decode(request.payload);
+  let count = 0n;
+  try {
+    for (const { region: index, offset, data } of writes) {
+      const region = accessed(device, index, RegionFlags.WRITE, offset, data.length);
+      const result = region?.write(Number(offset), data);
+      if (result instanceof Promise) await result;
+      count++;
+    }
+  } catch (error) {
+    // Those before it are done: the reply says how many. Only if none is does the message fail.
+    if (count === 0n) throw error;
+    report(error, "REGION_WRITE_MULTI");
+  }
+  request.reply(RegionWriteMultiReply.encode({ count }));
+}
+
+/**
+ * The region of an access that is within its bounds and rights; undefined for an access of no
+ * bytes.
+ */
+function accessed(
+  { regions }: ServedDevice,
+  index: number,
+  right: number,
+  offset: bigint,
+  count: number,
+): ServedRegion | undefined {
+  const region = regions[index];
+  if (region === undefined) throw new DeviceError(EINVAL, `there is no region ${index}`);
+  if (count > OFFERED_MAX_DATA_XFER_SIZE) {
+    throw new DeviceError(EINVAL, `${count} bytes are too many`);
+  }
+  if (offset + BigInt(count) > BigInt(region.size)) {
+    throw new DeviceError(EINVAL, "the access leaves the region");
+  }
+  if ((region.flags & right) === 0) throw new DeviceError(EINVAL, "the region does not allow it");
+  return count === 0 ? undefined : region;
+}
+
+// ---- Reset and migration
+
+function reset(
+  request: IncomingRequest,
+  { device, migration }: Session,
+): void | Promise<void> {
+  DeviceResetRequest.decode(request.payload);
+  const act = () => device.reset();
+  const result = migration?.isWorking === false ? migration.reset(act) : act();
+  return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
+}
+
+async function feature(request: IncomingRequest, session: Session): Promise<void> {
+  const { memory } = session;
+  const migration = mustMigrate(session);
+  request.reply(await answerFeature(request.payload, { migration, memory }));
+}
+
+function migDataRead(request: IncomingRequest, session: Session): void | Promise<void> {
+  const { maxDataXferSize } = session.limits;
+  const data = readState(request.payload, mustMigrate(session), maxDataXferSize);
+  const reply = (data: Uint8Array) => {
+    const size = data.length;
+    const head = MigDataReplyLayout.encode({ argsz: MigDataReplyLayout.size + size, size });
+    request.reply(head, data);
+  };
+  return data instanceof Promise ? data.then(reply) : reply(data);
+}
+
+function migDataWrite(request: IncomingRequest, session: Session): void | Promise<void> {
+  const result = writeState(request.payload, mustMigrate(session));
+  return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
+}
+
+function mustMigrate({ migration }: Session): MigrationMachine {
+  if (migration === undefined) throw new DeviceError(EINVAL, "the device does not migrate");
+  return migration;
+}
