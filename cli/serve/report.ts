@@ -6,7 +6,6 @@
 
 import type { FaultEvent } from "../../lib/server/faults.ts";
 import { DeviceError } from "../../lib/server/device.ts";
-import { RefusedState } from "../../lib/server/migration.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context } from "../context.ts";
 import { failureLines } from "../failure.ts";
@@ -116,9 +115,13 @@ export function textReport({ err }: Context, hasSeveral: boolean, verbose: boole
   };
 }
 
-/** A state that is cut off, damaged or of another device is the client's affair: nothing of the device has failed. */
-function isRefusal(error: unknown): error is RefusedState {
-  return error instanceof RefusedState && error.cause instanceof DeviceError;
+/**
+ * Whether a request was refused, and nothing of the device has failed: a state that is cut off,
+ * damaged or of another device, an unmap that cuts a map.
+ */
+function isRefusal(error: unknown): error is DeviceError {
+  return error instanceof DeviceError &&
+    (error.cause === undefined || error.cause instanceof DeviceError);
 }
 
 function place({ socket, fd }: ServedJson): string {
