@@ -16,6 +16,7 @@ import { OwnedFd } from "../ffi/fd.ts";
 import { createMemfd, Mapping, MAX_MAPPING } from "../ffi/memory.ts";
 import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "./limits.ts";
 import type { Negotiated, WaitOptions } from "./device.ts";
+import type { PageLog } from "./page_log.ts";
 import type { IncomingRequest, RequestOptions, VfioProxy } from "./proxy.ts";
 import { Command } from "./wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "./wire/dma.ts";
@@ -170,6 +171,7 @@ export class DmaSpace {
   readonly #memory = new Map<DmaMap, Memory>();
   readonly #maps: DmaMap[] = []; // by address
   #isAsked = false; // whether the device has sent a DMA_READ or DMA_WRITE for shared memory
+  #written: PageLog | undefined; // what the device writes by message, while that is counted
   /** Told of every access of the device that comes as a message. It does not throw. */
   onAccess: ((event: DmaEvent) => void) | undefined;
 
@@ -338,6 +340,7 @@ export class DmaSpace {
     const head = payload.subarray(0, form.headSize);
     if (isWrite) {
       this.write(address, payload.subarray(form.headSize));
+      this.#written?.mark(address, length);
       // QEMU 10.1, which has the short head, expects the reply's header alone.
       return form.headSize === Head.size ? request.reply(head) : request.reply();
     }
@@ -346,6 +349,15 @@ export class DmaSpace {
       head,
       map === undefined ? this.read(address, length) : this.view(address, length),
     );
+  }
+
+  /**
+   * Counts the pages that the device writes by message from here on; undefined counts none.
+   *
+   * @ignore `DmaLogging` does it
+   */
+  countWritten(log: PageLog | undefined): void {
+    this.#written = log;
   }
 
   /**

@@ -76,16 +76,17 @@ export class DeviceFeatures {
    *
    * @param feature its index, a `Feature`
    * @param data what it is set to; some have none
+   * @returns what the server has set: the same data, but where those were a hint
    * @throws {RemoteError} if the server refuses
    */
   async set(
     feature: number,
     data: Uint8Array = new Uint8Array(),
     options: WaitOptions & { doing?: string } = {},
-  ): Promise<void> {
+  ): Promise<Uint8Array> {
     const flags = SET | feature;
     const payload = DeviceFeatureRequest.encode({ argsz: HEAD_SIZE + data.length, flags, data });
-    await this.#ask(payload, feature, { doing: `set ${nameOf(feature)}`, ...options });
+    return await this.#ask(payload, feature, { doing: `set ${nameOf(feature)}`, ...options });
   }
 
   /**

@@ -25,6 +25,7 @@ import {
   parseFill,
   parseMap,
 } from "../dma/range.ts";
+import { isPowerOfTwo } from "../../lib/page_log.ts";
 import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
 import { writeBigint } from "../json.ts";
@@ -35,7 +36,7 @@ import { assignAll, type Assignment, writeOption } from "./write.ts";
 export interface DirtyOptions extends Omit<ConnectionOptions, "timeout"> {
   /** What the device is given, and what is logged. */
   range: MapArgument[];
-  /** Bytes of a page. */
+  /** Bytes of a page: a hint to the server. */
   pageSize: number;
   /** What is in the memory at first. */
   fill?: FillArgument[] | undefined;
@@ -49,7 +50,7 @@ export interface DirtyOptions extends Omit<ConnectionOptions, "timeout"> {
 
 /** What `vfu dirty --json` writes. An address above 2^53 - 1 is a string, as in `vfu probe --json`. */
 export interface DirtyJson {
-  /** Bytes of a page. */
+  /** Bytes of a page: those of the log, or those that were asked for where the maps are not of whole pages of the log. */
   page_size: number;
   /** Pages that were logged. */
   pages: number;
@@ -75,7 +76,7 @@ export function command(context: Context) {
         .makeOptionMandatory(),
     )
     .addOption(
-      new Option("--page-size <size>", "bytes of a page, as 64K: a power of two from 4K on")
+      new Option("--page-size <size>", "bytes of a page, as 64K: a power of two, and a hint")
         .default(MIN_LOGGING_PAGE_SIZE, "4K")
         .argParser(argument(parsePageSize)),
     )
@@ -99,14 +100,13 @@ export function command(context: Context) {
 
 function parsePageSize(text: string): number {
   const size = parseSize(text);
-  const isPower = (size & (size - 1n)) === 0n && size <= BigInt(Number.MAX_SAFE_INTEGER);
-  if (isPower && size >= BigInt(MIN_LOGGING_PAGE_SIZE)) return Number(size);
-  throw new RangeError(`${text} is no page size; a power of two from 4K on is needed`);
+  if (isPowerOfTwo(size) && size <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(size);
+  throw new RangeError(`${text} is no page size; a power of two is needed`);
 }
 
 /** Shows which pages of its memory the device behind `socket` writes. */
 export async function run(context: Context, socket: string, options: DirtyOptions): Promise<void> {
-  const { range: maps, pageSize, fill = [], write = [], waitMs = 0 } = options;
+  const { range: maps, pageSize: wanted, fill = [], write = [], waitMs = 0 } = options;
   using resources = new DisposableStack();
   const fills = fill.map((fill) => openFill(fill, resources));
   using grace = new Grace(context.signal);
@@ -115,17 +115,18 @@ export async function run(context: Context, socket: string, options: DirtyOption
     timeout: DEFAULT_TIMEOUT_MS,
   });
   const { device } = connection;
-  for (const { iova, size } of maps) assertPages(iova, size, pageSize);
+  for (const { iova, size } of maps) assertPages(iova, size, wanted);
   for (const map of maps) await device.dma.mapAsync(map);
   for (const fill of fills) assertMapped(device.dma, fill, "fill");
   for (const fill of fills) fillMemory(device.dma, fill);
-  await device.dmaLogging.start({ pageSize });
+  const logged = await device.dmaLogging.start({ pageSize: wanted });
+  const pageSize = maps.every((map) => hasWholePages(map, logged)) ? logged : wanted;
   grace.begin();
   await assignAll(device, write);
   await wait(device, waitMs, context.signal);
   const reports: DirtyPages[] = [];
   for (const { iova, size } of maps) {
-    reports.push(await device.dmaLogging.report({ iova, length: size }));
+    reports.push(await device.dmaLogging.report({ iova, length: size }, { pageSize }));
   }
   await device.dmaLogging.stop();
   for (const map of device.dma.maps) await map.unmapAsync();
@@ -133,8 +134,12 @@ export async function run(context: Context, socket: string, options: DirtyOption
   context.signal.throwIfAborted();
 }
 
+function hasWholePages({ iova, size }: { iova: bigint; size: number }, pageSize: number): boolean {
+  return iova % BigInt(pageSize) === 0n && size % pageSize === 0;
+}
+
 function assertPages(iova: bigint, size: number, pageSize: number): void {
-  if (iova % BigInt(pageSize) === 0n && size % pageSize === 0) return;
+  if (hasWholePages({ iova, size }, pageSize)) return;
   throw new RangeError(
     `Cannot log 0x${size.toString(16)} bytes at IOVA 0x${iova.toString(16)}: ` +
       `it is not of whole pages of ${humanSize(BigInt(pageSize))}`,

@@ -159,11 +159,13 @@ export class ClientMemory implements DeviceDma {
   /**
    * DMA_LOGGING_START. A request that is the same as the one before succeeds, and changes nothing.
    *
+   * @returns bytes of a page, which the request only hints at
    * @throws {DeviceError} EINVAL if another log is on, or the request makes no sense
    */
-  startLogging(start: DmaLoggingStartData): void {
+  startLogging(start: DmaLoggingStartData): bigint {
     if (this.#log === undefined) this.#log = new DirtyLog(start);
     else if (!this.#log.isSame(start)) throw new DeviceError(EINVAL, "another log is on");
+    return this.#log.pageSize;
   }
 
   /** DMA_LOGGING_STOP. */

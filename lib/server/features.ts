@@ -71,7 +71,8 @@ export async function answerFeature(
   if ((operations & PROBE) !== 0) return payload.slice();
   if (wanted === SET) {
     const answer = payload.slice(); // while the device takes its time, the message goes
-    await setFeature(index, data, context);
+    const changed = await setFeature(index, data, context);
+    if (changed !== undefined) answer.set(changed, HEAD_SIZE);
     return answer;
   }
   const maxSize = Math.min(argsz, OFFERED_MAX_DATA_XFER_SIZE) - HEAD_SIZE;
@@ -85,18 +86,19 @@ function checkRoom(argsz: number, needed: number): void {
   if (argsz < needed) throw new DeviceError(EINVAL, `argsz is ${argsz}, ${needed} are needed`);
 }
 
+/** Sets a feature. Returns the data of the answer where they begin otherwise than those of the request. */
 async function setFeature(
   index: number,
   data: Uint8Array,
   { migration, memory }: FeatureContext,
-): Promise<void> {
+): Promise<Uint8Array | undefined> {
   if (index === Feature.MIG_DEVICE_STATE) {
-    return await migration.setState(DeviceStateData.decode(data).state);
-  }
-  if (index === Feature.DMA_LOGGING_START) {
-    return memory.startLogging(DmaLoggingStartData.decode(data));
-  }
-  memory.stopLogging();
+    await migration.setState(DeviceStateData.decode(data).state);
+  } else if (index === Feature.DMA_LOGGING_START) {
+    const start = DmaLoggingStartData.decode(data);
+    const pageSize = memory.startLogging(start);
+    return DmaLoggingStartData.encode({ ...start, pageSize });
+  } else memory.stopLogging();
 }
 
 function getFeature(

@@ -38,6 +38,15 @@ for (const share of ["", ":message"]) {
   });
 }
 
+Deno.test("dirty shows pages as the server has chosen them", async () => {
+  const args = ["dirty", demo.path, "--pci-enable", ...RANGES, ...COPY, "--timeout", "1s"];
+  const { code, out } = await runHere([...args, "--page-size", "512"]);
+  assertEquals([code, out], [
+    0,
+    "0x00201000      8 KiB  2 pages\n2 of 32 pages of 4 KiB written\n",
+  ]);
+});
+
 Deno.test("dirty shows what was written so far after Ctrl-C", async () => {
   const off = new AbortController();
   setTimeout(() => off.abort(new Interrupted("SIGINT")), 500);
@@ -69,12 +78,12 @@ Deno.test("dirty returns 2 when the usage is wrong", async (t) => {
   await assertFailures(t, "/nonexistent/socket", 2, [
     [["dirty"], "Required option '--range <range>' not specified"],
     [
-      ["dirty", "--range", "0:4K", "--page-size", "1K"],
-      `${page} '1K' is invalid. 1K is no page size; a power of two from 4K on is needed`,
+      ["dirty", "--range", "0:4K", "--page-size", "0"],
+      `${page} '0' is invalid. 0 is no page size; a power of two is needed`,
     ],
     [
       ["dirty", "--range", "0:4K", "--page-size", "12K"],
-      `${page} '12K' is invalid. 12K is no page size; a power of two from 4K on is needed`,
+      `${page} '12K' is invalid. 12K is no page size; a power of two is needed`,
     ],
   ]);
 });

@@ -71,6 +71,8 @@ export class LibvfioUser implements Disposable {
   refuses: number | undefined;
   /** What one MIG_DATA_READ may ask for: a device asserts on more. */
   largestRead: number = Infinity;
+  /** Replaces an answer to DMA_LOGGING_REPORT by an error. */
+  failReport: (iova: bigint) => number | undefined = () => undefined;
   /** The state of the device. */
   migrationState: number = RUNNING;
   /** The commands that came, VERSION apart. */
@@ -207,7 +209,7 @@ export class LibvfioUser implements Disposable {
       return request.fail(EINVAL);
     }
     const asked = DmaLoggingReportData.decode(data.subarray(0, 24));
-    const errno = this.#reportErrno(asked);
+    const errno = this.failReport(asked.iova) ?? this.#reportErrno(asked);
     if (errno !== 0) return request.fail(errno);
     reply(DmaLoggingReportData.encode({ ...asked, bitmap: this.#bitmap(asked) }));
   }

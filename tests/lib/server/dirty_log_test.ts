@@ -62,12 +62,13 @@ Deno.test("DirtyLog reports pages of another size: all that may have been writte
 Deno.test("DirtyLog is what a list of pages is, for any accesses and reports", () => {
   const pages = 200;
   const size = fc.constantFrom(0, 1, 2, 3).map((shift) => PAGE << shift);
+  const askedSize = fc.constantFrom(-4, -1, 0, 1, 2, 3).map((shift) => PAGE * 2 ** shift);
   const access = fc.record({
     at: fc.integer({ min: 0, max: pages * PAGE - 1 }),
     length: fc.integer({ min: 0, max: 20 * PAGE }),
   });
   fc.assert(
-    fc.property(size, size, fc.array(access, { maxLength: 12 }), (logged, asked, accesses) => {
+    fc.property(size, askedSize, fc.array(access, { maxLength: 12 }), (logged, asked, accesses) => {
       const dirty = log(logged);
       const written = new Set<number>();
       for (const { at, length } of accesses) {
@@ -78,7 +79,7 @@ Deno.test("DirtyLog is what a list of pages is, for any accesses and reports", (
       }
       const expected = new Set<number>();
       for (const page of written) {
-        for (let at = page * logged; at < (page + 1) * logged; at += PAGE) {
+        for (let at = page * logged; at < (page + 1) * logged; at += Math.min(PAGE, asked)) {
           expected.add(Math.floor(at / asked));
         }
       }
@@ -86,6 +87,35 @@ Deno.test("DirtyLog is what a list of pages is, for any accesses and reports", (
       assertEquals(got, [...expected].sort((a, b) => a - b));
     }),
   );
+});
+
+Deno.test("DirtyLog takes the size of a page as a hint, and says which it has chosen", () => {
+  const CASES = [
+    [0n, 4096n],
+    [1n, 4096n],
+    [512n, 4096n],
+    [4095n, 4096n],
+    [4096n, 4096n],
+    [8191n, 4096n],
+    [12288n, 8192n],
+    [1n << 30n, 1n << 30n],
+    [(1n << 64n) - 1n, 1n << 63n],
+  ] as const;
+  for (const [hint, chosen] of CASES) {
+    const dirty = new DirtyLog({ pageSize: hint, ranges: [] });
+    assertEquals(dirty.pageSize, chosen);
+    assertEquals(dirty.isSame({ pageSize: chosen, ranges: [] }), true);
+    dirty.mark(5n, 1);
+    assertEquals(report(dirty, 0, PAGE, PAGE), [0]);
+  }
+});
+
+Deno.test("DirtyLog reports pages smaller than those that it can log", () => {
+  const dirty = log(PAGE);
+  dirty.mark(BigInt(PAGE), 1);
+  assertEquals(report(dirty, PAGE - 512, 1024, 512), [1]); // a part of the page, which stays
+  assertEquals(report(dirty, PAGE, PAGE, 1024), [0, 1, 2, 3]);
+  assertEquals(report(dirty, 0, 4 * PAGE, 1), []);
 });
 
 Deno.test("DirtyLog holds to the end of 64 bits", () => {
@@ -115,7 +145,6 @@ function refuses(body: () => unknown, reason: string): void {
 }
 
 Deno.test("DirtyLog refuses sizes and ranges that make no sense", () => {
-  for (const pageSize of [0, 1, 2048, 4097, 12288]) refuses(() => log(pageSize), "power of two");
   refuses(() => log(PAGE, [0, 0]), "empty");
   const end = (1n << 64n) - 1n;
   refuses(
@@ -151,6 +180,21 @@ function start(
   const data = DmaLoggingStartData.encode({ pageSize, ranges });
   return feature(peer, SET | Feature.DMA_LOGGING_START, data).then(({ errno }) => errno);
 }
+
+testFds("the answer to DMA_LOGGING_START says which pages are logged", async () => {
+  for (
+    const [hint, chosen] of [[512n, 4096n], [0n, 4096n], [4096n, 4096n], [1n << 16n, 1n << 16n]]
+  ) {
+    using served = await serveNegotiated({ device: new MigratingDevice() });
+    const ranges = [{ iova: BASE, length: 4096n }];
+    const data = DmaLoggingStartData.encode({ pageSize: hint!, ranges });
+    const { errno, payload } = await feature(served.peer, SET | Feature.DMA_LOGGING_START, data);
+    assertEquals([errno, payload.length], [0, 8 + data.length]);
+    assertEquals(DmaLoggingStartData.decode(payload.subarray(8)), { pageSize: chosen!, ranges });
+    assertEquals(await start(served.peer, hint!, ranges), 0);
+    assertEquals(await start(served.peer, chosen!, ranges), 0);
+  }
+});
 
 async function reported(
   peer: RawPeer,
