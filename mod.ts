@@ -354,7 +354,13 @@ export type {
   VpdCapability,
   VsecCapability,
 } from "./lib/pci/mod.ts";
-export { type FileStat, OwnedFd } from "./ffi/fd.ts";
+export {
+  type FileAccess,
+  type FileKind,
+  type FileStat,
+  type FileSystem,
+  OwnedFd,
+} from "./ffi/fd.ts";
 export { EventFd } from "./ffi/event.ts";
 export { SystemError } from "./ffi/errno.ts";
 export { UnixListener, UnixSocket } from "./ffi/socket.ts";

@@ -162,6 +162,8 @@ export const EIO = 5;
 export const ENXIO = 6;
 /** Try again: the operation would block. */
 export const EAGAIN = 11;
+/** Cannot allocate memory. */
+export const ENOMEM = 12;
 /** Permission denied. */
 export const EACCES = 13;
 /** Bad address. */

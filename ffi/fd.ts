@@ -6,18 +6,31 @@
 
 import { IoBuffer } from "./buffer.ts";
 import { check, cString, libc } from "./libc.ts";
-import { statx as statxStruct } from "./structs.ts";
+import { statfs, statx as statxStruct } from "./structs.ts";
 
 const F_GETFD = 1;
+const F_GETFL = 3;
 const F_DUPFD_CLOEXEC = 1030;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_STATS = 0x7ff;
 const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
-const S_IFSOCK = 0o140000;
+const FILE_KINDS: Readonly<Record<number, FileKind>> = {
+  0o010000: "pipe",
+  0o020000: "character device",
+  0o040000: "directory",
+  0o060000: "block device",
+  0o100000: "file",
+  0o120000: "symbolic link",
+  0o140000: "socket",
+};
+/** Bytes of a block as `struct statx` counts them, whatever the file system's own are. */
+const STAT_BLOCK = 512n;
+const O_ACCMODE = 3;
+const O_WRONLY = 1;
 const O_RDWR = 2;
+const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
 
 /** Closes the descriptors of owners that were dropped without being closed. */
@@ -106,6 +119,73 @@ export class OwnedFd implements Disposable {
   }
 
   /**
+   * Reads from an offset on, as much as comes with one call.
+   *
+   * @param offset in bytes, below 2^63
+   * @returns how many bytes came; 0 at the end of the file, less than `into` holds near it
+   * @throws {SystemError} as pread(2) fails
+   */
+  readAt(into: Uint8Array, offset: bigint): number {
+    const doing = `Cannot read ${into.length} bytes of a file`;
+    return check(
+      doing,
+      "pread",
+      libc().pread(this.fd, into as BufferSource, BigInt(into.length), offset),
+    );
+  }
+
+  /**
+   * Writes from an offset on, as much as goes with one call.
+   *
+   * @param offset in bytes, below 2^63
+   * @returns how many bytes went
+   * @throws {SystemError} as pwrite(2) fails
+   */
+  writeAt(data: Uint8Array, offset: bigint): number {
+    const doing = `Cannot write ${data.length} bytes of a file`;
+    return check(
+      doing,
+      "pwrite",
+      libc().pwrite(this.fd, data as BufferSource, BigInt(data.length), offset),
+    );
+  }
+
+  /**
+   * What it was opened for.
+   *
+   * @throws {SystemError} as fcntl(2) fails
+   */
+  get access(): FileAccess {
+    const flags = check(
+      "Cannot examine a file descriptor",
+      "fcntl",
+      libc().fcntl(this.fd, F_GETFL, 0),
+    );
+    const isPath = (flags & O_PATH) !== 0;
+    const mode = flags & O_ACCMODE;
+    return {
+      canRead: !isPath && mode !== O_WRONLY,
+      canWrite: !isPath && (mode === O_WRONLY || mode === O_RDWR),
+    };
+  }
+
+  /**
+   * Which file system its file is on.
+   *
+   * @throws {SystemError} as fstatfs(2) fails
+   */
+  fileSystem(): FileSystem {
+    const buffer = new Uint8Array(statfs.SIZE);
+    check("Cannot examine a file system", "fstatfs", libc().fstatfs(this.fd, buffer));
+    const view = new DataView(buffer.buffer);
+    return {
+      type: view.getUint32(statfs.type, true),
+      blockSize: Number(view.getBigInt64(statfs.bsize, true)),
+      blocks: view.getBigUint64(statfs.blocks, true),
+    };
+  }
+
+  /**
    * What kind of file it is and how large.
    *
    * @throws {SystemError} as statx(2) fails
@@ -120,16 +200,51 @@ export class OwnedFd implements Disposable {
   }
 }
 
+/** What a file is; an eventfd is "anonymous". */
+export type FileKind =
+  | "file"
+  | "directory"
+  | "socket"
+  | "pipe"
+  | "character device"
+  | "block device"
+  | "symbolic link"
+  | "anonymous";
+
+/** What a descriptor was opened for. */
+export interface FileAccess {
+  /** Reading. */
+  readonly canRead: boolean;
+  /** Writing. */
+  readonly canWrite: boolean;
+}
+
+/** A file system. */
+export interface FileSystem {
+  /** Its magic number, as statfs(2) lists them. */
+  readonly type: number;
+  /** Bytes of a block; on hugetlbfs of a page. */
+  readonly blockSize: number;
+  /** How many blocks there are; 0 if nothing bounds them, as with memfds. */
+  readonly blocks: bigint;
+}
+
 /** What is known about a file. */
 export interface FileStat {
+  /** What it is. */
+  kind: FileKind;
   /** Whether it is a regular file; a memfd is one. */
   isFile: boolean;
   /** Whether it is a socket. */
   isSocket: boolean;
-  /** Its inode number. */
+  /** Its inode number, which one file of its device has at a time. */
   inode: bigint;
+  /** The device that its inode number is of. */
+  device: bigint;
   /** Bytes of a regular file. */
   size: bigint;
+  /** Bytes that it occupies: less than `size` if it has holes. */
+  allocated: bigint;
 }
 
 /**
@@ -149,12 +264,17 @@ function statx(dirFd: number, path: string, flags: number): FileStat {
     libc().statx(dirFd, cString(path), flags, STATX_BASIC_STATS, buffer),
   );
   const view = new DataView(buffer.buffer);
-  const type = view.getUint16(statxStruct.mode, true) & S_IFMT;
+  const kind = FILE_KINDS[view.getUint16(statxStruct.mode, true) & S_IFMT] ?? "anonymous";
+  const major = BigInt(view.getUint32(statxStruct.dev_major, true));
+  const minor = BigInt(view.getUint32(statxStruct.dev_minor, true));
   return {
-    isFile: type === S_IFREG,
-    isSocket: type === S_IFSOCK,
+    kind,
+    isFile: kind === "file",
+    isSocket: kind === "socket",
     inode: view.getBigUint64(statxStruct.ino, true),
+    device: major << 32n | minor,
     size: view.getBigUint64(statxStruct.size, true),
+    allocated: view.getBigUint64(statxStruct.blocks, true) * STAT_BLOCK,
   };
 }
 

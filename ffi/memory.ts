@@ -4,6 +4,7 @@
  * @module
  */
 
+import { addressSpace, mappings, type Purse } from "./budget.ts";
 import { SystemError } from "./errno.ts";
 import { OwnedFd } from "./fd.ts";
 import { check, cString, libc } from "./libc.ts";
@@ -22,11 +23,23 @@ const F_SEAL_SEAL = 1;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
 
-/** The page size that mappings are aligned to here: 4 KiB on x86_64; aarch64 kernels refuse what does not fit theirs. */
+const MADV_DONTNEED = 4;
+
+/** `type` of a {@linkcode FileSystem} in which pages are huge: 2 MiB or 1 GiB. */
+export const HUGETLBFS = 0x958458f6;
+/** `type` of a {@linkcode FileSystem} in memory, which memfds are in as well. */
+export const TMPFS = 0x01021994;
+
+/**
+ * What offsets of mappings are multiples of. Where the kernel's pages are larger, more is mapped.
+ */
 export const PAGE_SIZE = 4096;
 
-/** The most that one mapping holds: what fits one ArrayBuffer. */
-export const MAX_MAPPING = 2 ** 32;
+/**
+ * The most that one mapping holds: 8 TiB, a sixteenth of the address space. One ArrayBuffer holds
+ * so much.
+ */
+export const MAX_MAPPING = 2 ** 43;
 
 /**
  * Makes an anonymous file in memory, of fixed size: it can be neither shrunk nor grown by anybody, so a mapping of it
@@ -61,18 +74,184 @@ export function canShrink(fd: OwnedFd): boolean {
   return seals < 0 || (seals & F_SEAL_SHRINK) === 0; // below 0: a file that can't be sealed
 }
 
+/** What is mapped of a file. */
+export interface MappingOptions {
+  /** In bytes. */
+  length: number;
+  /** Where it begins in the file, a multiple of `PAGE_SIZE`; default 0. */
+  offset?: bigint;
+  /** Whether writes go to the file; default true. */
+  writable?: boolean;
+}
+
+/** Who has a mapped file. */
+export interface MappingOwner {
+  /** Where the mapping is taken from. */
+  readonly mappings: Purse;
+  /** Where its bytes of address space are taken from. */
+  readonly addressSpace: Purse;
+  /** Called when it is unmapped. */
+  ended?(): void;
+}
+
+/** The owner that is nobody in particular. */
+const PROCESS: MappingOwner = { mappings, addressSpace };
+
+/**
+ * One mmap(2) of a part of a file, in which any number of {@linkcode Mapping} are. The last of them
+ * that is closed unmaps it.
+ *
+ * Contract: a `Mapping` lies within the bytes that are mapped, and detaches its ArrayBuffer before
+ * it says that it is done. So nothing can reach the memory once it is unmapped.
+ *
+ * @example
+ * ```ts
+ * import { createMemfd, MappedFile } from "./memory.ts";
+ * using fd = createMemfd("example", 8192);
+ * const file = MappedFile.create(fd, { length: 8192 });
+ * using first = file.part(0, 4096);
+ * using second = file.part(4096, 4096);
+ * second.bytes[0] = 1;
+ * ```
+ */
+export class MappedFile {
+  readonly #pointer: Deno.PointerObject;
+  readonly #skip: number; // bytes that are mapped ahead of what is wanted
+  readonly #mapped: number; // bytes that are mapped
+  /** How many bytes can be used. */
+  readonly length: number;
+  readonly #isPrivate: boolean;
+  readonly #owner: MappingOwner;
+  #users = 0;
+  #isOpen = true;
+
+  private constructor(
+    pointer: Deno.PointerObject,
+    skip: number,
+    mapped: number,
+    options: MappingOptions,
+    owner: MappingOwner,
+  ) {
+    this.#pointer = pointer;
+    this.#skip = skip;
+    this.#mapped = mapped;
+    this.length = options.length;
+    this.#isPrivate = options.writable === false;
+    this.#owner = owner;
+  }
+
+  /**
+   * Maps `length` bytes of `fd` from `offset` on, and what of the first and last page is around
+   * them: pages of hugetlbfs are large. The descriptor may be closed afterwards. It stays mapped
+   * for as long as it has parts: the first is to be taken at once.
+   *
+   * @param owner who pays for it
+   * @throws {RangeError} if the offset is not a multiple of `PAGE_SIZE`, or the file is shorter
+   * @throws {SystemError} as mmap(2) fails; ENOSPC if this process has as many mappings as it may
+   */
+  static create(fd: OwnedFd, options: MappingOptions, owner: MappingOwner = PROCESS): MappedFile {
+    const { length, offset = 0n, writable = true } = options;
+    checkRange(fd, length, offset);
+    const c = libc();
+    const { type, blockSize } = fd.fileSystem();
+    const isHuge = type === HUGETLBFS;
+    const page = isHuge ? blockSize : c.getpagesize();
+    const skip = Number(offset % BigInt(page));
+    const mapped = Math.ceil((skip + length) / page) * page;
+    const doing = `Cannot map ${length} bytes`;
+    owner.mappings.take(1, doing);
+    try {
+      owner.addressSpace.take(mapped, doing);
+    } catch (error) {
+      owner.mappings.give(1);
+      throw error;
+    }
+    // Reserves no memory for pages that are written to here only. Huge ones are few: without a
+    // reservation the first access to one that is missing ends the process.
+    const flags = writable ? MAP_SHARED : isHuge ? MAP_PRIVATE : MAP_PRIVATE | MAP_NORESERVE;
+    const start = offset - BigInt(skip);
+    const pointer = c.mmap(null, BigInt(mapped), PROT_READ | PROT_WRITE, flags, fd.fd, start);
+    const errno = c.errno[0]!; // meant only if it failed, but it has to be read here
+    if (pointer === null || Deno.UnsafePointer.value(pointer) === MAP_FAILED) {
+      owner.mappings.give(1);
+      owner.addressSpace.give(mapped);
+      throw new SystemError("mmap", errno, doing);
+    }
+    boundAddressSpace(pointer);
+    return new MappedFile(pointer, skip, mapped, options, owner);
+  }
+
+  /** Whether it is mapped: it has parts, or had none yet. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /**
+   * A part of it.
+   *
+   * @param start in bytes from where it begins
+   * @throws {RangeError} if it is not all inside, or no part is left
+   */
+  part(start: number, length: number): Mapping {
+    const isInside = Number.isSafeInteger(start) && start >= 0 && Number.isSafeInteger(length) &&
+      length >= 1 && start + length <= this.length;
+    if (!isInside || !this.#isOpen) {
+      throw new RangeError(`Cannot use ${length} bytes at ${start} of ${this.length} mapped ones`);
+    }
+    this.#users++;
+    return new Mapping(length, {
+      makeBuffer: () => {
+        const pointer = Deno.UnsafePointer.offset(this.#pointer, this.#skip + start);
+        return Deno.UnsafePointerView.getArrayBuffer(pointer!, length);
+      },
+      done: (wasUsed) => this.#leave(wasUsed ? { start, length } : undefined),
+    });
+  }
+
+  /** A part is closed; with where it was, if somebody may have written there. */
+  #leave(used: { start: number; length: number } | undefined): void {
+    this.#users--;
+    if (this.#users > 0) {
+      if (used !== undefined && this.#isPrivate) this.#forget(used.start, used.length);
+      return;
+    }
+    this.#isOpen = false;
+    libc().munmap(this.#pointer, BigInt(this.#mapped));
+    this.#owner.mappings.give(1);
+    this.#owner.addressSpace.give(this.#mapped);
+    this.#owner.ended?.();
+  }
+
+  /** Drops pages that were written to here only: who maps them next sees the file. */
+  #forget(start: number, length: number): void {
+    const page = libc().getpagesize();
+    const first = this.#skip + start - (this.#skip + start) % page;
+    const pointer = Deno.UnsafePointer.offset(this.#pointer, first);
+    const bytes = Math.ceil((this.#skip + start + length - first) / page) * page;
+    libc().madvise(pointer, BigInt(bytes), MADV_DONTNEED);
+  }
+}
+
+/** What a {@linkcode Mapping} has of its {@linkcode MappedFile}. */
+interface MappedPart {
+  makeBuffer(): ArrayBuffer;
+  done(wasUsed: boolean): void;
+}
+
 /**
  * A shared mapping of a part of a file.
  *
- * Contract: there is exactly one ArrayBuffer for it. `close` detaches that first, so every view of it has length 0
- * before the memory goes: an access after close finds nothing, and never faults. A peer's file is checked to be long enough
- * when it is mapped; a peer that shrinks it later can still raise SIGBUS, which only a sealed file rules out.
+ * Contract: there is one ArrayBuffer for it, made when it is first used. `close` detaches that
+ * first, so every view of it has length 0 before the memory goes: an access after close finds
+ * nothing, and never faults. A peer's file is checked to be long enough when it is mapped; a peer
+ * that shrinks it later can still raise SIGBUS, which only a sealed file rules out.
  *
  * A mapping that is not writable shows what others write, until it is written to: that never faults and never leaves
  * this process, but the page written to shows nothing of the others' any more. (JavaScript has no read-only memory;
  * a page that really can't be written would end the process.)
  *
- * Who detaches the buffer (by transferring it to a Worker) takes the memory with it: it stays mapped, and `close` throws.
+ * Who detaches the buffer (by transferring it to a Worker) takes the memory with it: it stays
+ * mapped for good, and `buffer` is another one from then on.
  *
  * @example
  * ```ts
@@ -83,84 +262,88 @@ export function canShrink(fd: OwnedFd): boolean {
  * ```
  */
 export class Mapping implements Disposable {
-  #pointer: Deno.PointerObject | null;
-  readonly #buffer: ArrayBuffer;
+  readonly #part: MappedPart;
+  #buffer: ArrayBuffer | undefined;
+  #isOpen = true;
+  #isTaken = false; // whether somebody else holds a buffer of it
   /** How many bytes were mapped. */
   readonly length: number;
 
-  private constructor(pointer: Deno.PointerObject, length: number) {
-    this.#pointer = pointer;
+  /** @ignore made by `MappedFile.part` */
+  constructor(length: number, part: MappedPart) {
     this.length = length;
-    this.#buffer = Deno.UnsafePointerView.getArrayBuffer(pointer, length);
+    this.#part = part;
   }
 
-  /**
-   * Maps `length` bytes of `fd` from `offset`. The descriptor may be closed afterwards.
-   *
-   * @throws {RangeError} if the offset is not a multiple of the page size, or the file is shorter
-   * @throws {SystemError} as mmap(2) fails
-   */
-  static create(
-    fd: OwnedFd,
-    options: { length: number; offset?: bigint; writable?: boolean },
-  ): Mapping {
-    const { length, offset = 0n, writable = true } = options;
-    if (!Number.isInteger(length) || length < 1 || length > MAX_MAPPING) {
-      throw new RangeError(`Cannot map ${length} bytes: from 1 to ${MAX_MAPPING} are possible`);
-    }
-    if (offset < 0n || offset % BigInt(PAGE_SIZE) !== 0n) {
-      throw new RangeError(
-        `Cannot map from offset 0x${offset.toString(16)}: it is not a multiple of ${PAGE_SIZE}`,
-      );
-    }
-    const { isFile, size } = fd.stat();
-    if (isFile && offset + BigInt(length) > size) {
-      throw new RangeError(
-        `Cannot map ${length} bytes from offset 0x${
-          offset.toString(16)
-        }: the file has ${size} bytes`,
-      );
-    }
-    const c = libc();
-    const prot = PROT_READ | PROT_WRITE;
-    const flags = writable ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
-    const pointer = c.mmap(null, BigInt(length), prot, flags, fd.fd, offset);
-    const errno = c.errno[0]!; // meant only if it failed, but it has to be read here
-    if (pointer === null || Deno.UnsafePointer.value(pointer) === MAP_FAILED) {
-      throw new SystemError("mmap", errno, `Cannot map ${length} bytes`);
-    }
-    return new Mapping(pointer, length);
+  /** Maps a part of a file, as {@linkcode MappedFile.create}, by an mmap(2) of its own. */
+  static create(fd: OwnedFd, options: MappingOptions): Mapping {
+    return MappedFile.create(fd, options).part(0, options.length);
   }
 
   /** The memory. Its length is 0 after close. */
   get buffer(): ArrayBuffer {
-    return this.#buffer;
+    const buffer = this.#buffer;
+    return buffer === undefined || buffer.detached ? this.#makeBuffer() : buffer;
   }
 
   /** The memory as bytes: a new view of the same. A TypeError after close. */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.#buffer);
+    return new Uint8Array(this.buffer);
   }
 
   /** Whether it has not been closed. */
   get isOpen(): boolean {
-    return this.#pointer !== null;
+    return this.#isOpen;
   }
 
-  /**
-   * Detaches every view, then unmaps. A second close does nothing.
-   *
-   * @throws {TypeError} if somebody else detached the buffer
-   */
+  /** Detaches every view, then unmaps. A second close does nothing. */
   close(): void {
-    if (this.#pointer === null) return;
-    this.#buffer.transfer(0);
-    libc().munmap(this.#pointer, BigInt(this.length));
-    this.#pointer = null;
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    const buffer = this.#buffer ??= new ArrayBuffer(0);
+    const wasUsed = buffer.byteLength > 0;
+    if (buffer.detached) this.#isTaken = true;
+    else buffer.transfer(0);
+    if (!this.#isTaken) this.#part.done(wasUsed);
   }
 
   /** The same as `close`. */
   [Symbol.dispose](): void {
     this.close();
   }
+
+  #makeBuffer(): ArrayBuffer {
+    if (!this.#isOpen) return this.#buffer!;
+    if (this.#buffer !== undefined) this.#isTaken = true;
+    return this.#buffer = this.#part.makeBuffer();
+  }
+}
+
+function checkRange(fd: OwnedFd, length: number, offset: bigint): void {
+  if (!Number.isInteger(length) || length < 1 || length > MAX_MAPPING) {
+    throw new RangeError(`Cannot map ${length} bytes: from 1 to ${MAX_MAPPING} are possible`);
+  }
+  if (offset < 0n || offset % BigInt(PAGE_SIZE) !== 0n) {
+    throw new RangeError(
+      `Cannot map from offset 0x${offset.toString(16)}: it is not a multiple of ${PAGE_SIZE}`,
+    );
+  }
+  const { isFile, size } = fd.stat();
+  if (isFile && offset + BigInt(length) > size) {
+    throw new RangeError(
+      `Cannot map ${length} bytes from offset 0x${offset.toString(16)}: the file has ${size} bytes`,
+    );
+  }
+}
+
+let isBounded = false;
+
+/**
+ * The kernel maps from the top of the address space downwards: the first address tells how large
+ * that is.
+ */
+function boundAddressSpace(pointer: Deno.PointerObject): void {
+  if (isBounded) return;
+  isBounded = true;
+  addressSpace.bound(2 ** Math.ceil(Math.log2(Number(Deno.UnsafePointer.value(pointer)))) / 2);
 }

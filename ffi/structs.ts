@@ -30,8 +30,25 @@ export const pollfd = { SIZE: 8, fd: 0, events: 4, revents: 6 } as const;
 /** `struct timeval`: i64 sec, i64 usec. */
 export const timeval = { SIZE: 16, sec: 0, usec: 8 } as const;
 
-/** `struct statx`: of its fields only the ones that we read. u16 mode, u64 ino, u64 size. */
-export const statx = { SIZE: 256, mode: 28, ino: 32, size: 40 } as const;
+/**
+ * `struct statx`: of its fields only the ones that we read. u16 mode, u64 ino, u64 size, u64
+ * blocks, u32 dev_major, u32 dev_minor.
+ */
+export const statx = {
+  SIZE: 256,
+  mode: 28,
+  ino: 32,
+  size: 40,
+  blocks: 48,
+  dev_major: 136,
+  dev_minor: 140,
+} as const;
+
+/** `struct statfs`: of its fields only the ones that we read. i64 type, i64 bsize, u64 blocks. */
+export const statfs = { SIZE: 120, type: 0, bsize: 8, blocks: 16 } as const;
+
+/** `struct rlimit`: u64 cur, u64 max. */
+export const rlimit = { SIZE: 16, cur: 0, max: 8 } as const;
 
 /** CMSG_SPACE: bytes that `count` file descriptors take in a control buffer, padding included. */
 export function cmsgSpace(count: number): number {

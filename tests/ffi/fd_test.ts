@@ -2,6 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert
 import { SystemError } from "../../ffi/errno.ts";
 import { closeAll, countOpenFds, OwnedFd, statPath } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
+import { createMemfd, TMPFS } from "../../ffi/memory.ts";
 import { UnixListener } from "../../ffi/socket.ts";
 import { testFds } from "../_fds.ts";
 import { runJson } from "./_subprocess.ts";
@@ -91,10 +92,14 @@ testFds("stat() and statPath() tell files, sockets and others, and sizes", () =>
   using file = OwnedFd.open(`${directory}/file`);
   using device = OwnedFd.open("/dev/null");
   const inode = BigInt(Deno.statSync(`${directory}/file`).ino!);
-  assertEquals(file.stat(), { isFile: true, isSocket: false, inode, size: 12345n });
+  const { device: of, allocated, ...stat } = file.stat();
+  assertEquals(stat, { kind: "file", isFile: true, isSocket: false, inode, size: 12345n });
+  assert(allocated >= 12345n);
+  assertEquals(statPath(directory).device, of);
   assertEquals(statPath(`${directory}/file`), file.stat());
-  assertEquals(device.stat().isFile, false);
-  assertEquals(statPath(`${directory}/link`).isFile, false);
+  assertEquals([device.stat().isFile, device.stat().kind], [false, "character device"]);
+  assertEquals(statPath(`${directory}/link`).kind, "symbolic link");
+  assertEquals(statPath(directory).kind, "directory");
   assertEquals(statPath(`${directory}/link`).size, 4n);
   assertEquals(statPath(`${directory}/socket`).isSocket, true);
   assertEquals(assertThrows(() => statPath(`${directory}/none`), SystemError).code, "ENOENT");
@@ -108,6 +113,40 @@ testFds("stat() of a number that someone else closed fails", () => {
   assertEquals(assertThrows(() => file.stat(), SystemError).code, "EBADF");
   assertEquals(assertThrows(() => file.duplicate(), SystemError).code, "EBADF");
   file.release();
+});
+
+testFds("readAt() and writeAt() leave the position alone, and stop at the end", () => {
+  const path = Deno.makeTempFileSync();
+  using file = OwnedFd.open(path);
+  Deno.removeSync(path);
+  assertEquals(file.writeAt(new Uint8Array([1, 2, 3, 4]).subarray(1), 5n), 3);
+  file.write(new Uint8Array([9]));
+  const into = new Uint8Array(8);
+  assertEquals([file.readAt(into.subarray(2), 0n), [...into]], [6, [0, 0, 9, 0, 0, 0, 0, 2]]);
+  assertEquals([file.readAt(into, 7n), file.readAt(into, 8n)], [1, 0]);
+  assertEquals(assertThrows(() => file.readAt(into, -1n), SystemError).code, "EINVAL");
+  using readOnly = OwnedFd.open("/dev/null", 0);
+  assertEquals(assertThrows(() => readOnly.writeAt(into, 0n), SystemError).code, "EBADF");
+});
+
+testFds("access is what a file was opened for", () => {
+  const O_PATH = 0o10000000;
+  const cases = [[0, true, false], [1, false, true], [2, true, true], [O_PATH, false, false]];
+  for (const [flags, canRead, canWrite] of cases as [number, boolean, boolean][]) {
+    using file = OwnedFd.open("/dev/null", flags);
+    assertEquals(file.access, { canRead, canWrite });
+  }
+});
+
+testFds("fileSystem() tells memfds, which nothing bounds, from files that may find no room", () => {
+  using memfd = createMemfd("test", 4096);
+  assertEquals(memfd.fileSystem(), { type: TMPFS, blockSize: 4096, blocks: 0n });
+  using process = OwnedFd.open("/proc/self/mem", 0);
+  assertEquals(process.fileSystem().type, 0x9fa0);
+  const path = Deno.makeTempFileSync();
+  using file = OwnedFd.open(path);
+  Deno.removeSync(path);
+  assert(file.fileSystem().blocks > 0n);
 });
 
 testFds("closeAll() closes those that are still open", () => {

@@ -1,9 +1,11 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { addressSpace, mappings } from "../../ffi/budget.ts";
 import { SystemError } from "../../ffi/errno.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
-import { createMemfd, Mapping, MAX_MAPPING, PAGE_SIZE } from "../../ffi/memory.ts";
+import { createMemfd, MappedFile, Mapping, MAX_MAPPING, PAGE_SIZE } from "../../ffi/memory.ts";
 import { testFds } from "../_fds.ts";
+import { withHugePages } from "../_huge_pages.ts";
 import { runJson } from "./_subprocess.ts";
 
 testFds("createMemfd() makes a file of a size that nobody changes", () => {
@@ -148,14 +150,178 @@ testFds("a memfd sealed against writing can be mapped not writable", () => {
   );
 });
 
-testFds("a buffer transferred elsewhere takes the memory along, and close() says so", () => {
+testFds("a buffer transferred elsewhere keeps the memory, and the mapping has another", () => {
   using fd = createMemfd("test", PAGE_SIZE);
+  const before = mappings.used;
   const mapping = Mapping.create(fd, { length: PAGE_SIZE });
+  const view = mapping.bytes;
   const elsewhere = new Uint8Array(mapping.buffer.transfer());
-  assertThrows(() => mapping.close(), TypeError);
+  assertEquals(view.length, 0);
+  const again = mapping.bytes;
+  again[1] = 2;
+  assertEquals(elsewhere[1], 2);
+  mapping.close();
+  mapping.close();
+  assertEquals([mapping.isOpen, again.length], [false, 0]);
   elsewhere[0] = 1; // still mapped
   assertEquals(elsewhere[0], 1);
+  assertEquals(mappings.used, before + 1, "it counts as long as it is there, which is for ever");
 });
+
+testFds("a mapping of 8 TiB has one buffer, made when it is first used", () => {
+  using fd = createMemfd("test", MAX_MAPPING);
+  const mapping = Mapping.create(fd, { length: MAX_MAPPING });
+  const { bytes } = mapping;
+  bytes.set([1, 2, 3, 4], 2 ** 32 - 2);
+  bytes[MAX_MAPPING - 1] = 9;
+  using part = Mapping.create(fd, { length: PAGE_SIZE, offset: 2n ** 32n });
+  assertEquals([...part.bytes.subarray(0, 3)], [3, 4, 0]);
+  assertEquals(new Uint8Array(mapping.buffer, 2 ** 32 - 3, 6), new Uint8Array([0, 1, 2, 3, 4, 0]));
+  assertEquals(bytes.subarray(-1)[0], 9);
+  mapping.close();
+  assertEquals(bytes.length, 0);
+});
+
+/** Lines of /proc/self/maps that name a memfd. */
+function mapsOf(name: string): number {
+  return Deno.readTextFileSync("/proc/self/maps").split(`/memfd:${name} `).length - 1;
+}
+
+testFds("parts of a mapped file share one mmap, which goes with the last of them", () => {
+  using fd = createMemfd("vfu-parts", 4 * PAGE_SIZE);
+  const before = [mappings.used, addressSpace.used];
+  let ends = 0;
+  const file = MappedFile.create(fd, { length: 4 * PAGE_SIZE }, {
+    mappings,
+    addressSpace,
+    ended: () => ends++,
+  });
+  const parts = [[0, 1], [1, 2], [0, 4]].map(([start, pages]) =>
+    file.part(start! * PAGE_SIZE, pages! * PAGE_SIZE)
+  );
+  assertEquals(mapsOf("vfu-parts"), 1);
+  assertEquals([mappings.used, addressSpace.used], [before[0]! + 1, before[1]! + 4 * PAGE_SIZE]);
+  const [first, second, all] = parts.map((part) => part.bytes);
+  all![PAGE_SIZE] = 7;
+  assertEquals([first!.length, second!.length, second![0]], [PAGE_SIZE, 2 * PAGE_SIZE, 7]);
+  parts[1]!.close();
+  assertEquals([first!.length, second!.length, all!.length], [PAGE_SIZE, 0, 4 * PAGE_SIZE]);
+  assertEquals(all![PAGE_SIZE], 7);
+  parts[0]!.close();
+  assertEquals([ends, file.isOpen, mapsOf("vfu-parts")], [0, true, 1]);
+  parts[2]!.close();
+  assertEquals([ends, file.isOpen, mapsOf("vfu-parts")], [1, false, 0]);
+  assertEquals([mappings.used, addressSpace.used], before);
+  assertThrows(() => file.part(0, 1), RangeError, "Cannot use 1 bytes");
+});
+
+testFds("a part lies inside what is mapped", () => {
+  using fd = createMemfd("test", 2 * PAGE_SIZE);
+  const file = MappedFile.create(fd, { length: PAGE_SIZE });
+  using _part = file.part(0, PAGE_SIZE);
+  const cases = [[0, PAGE_SIZE + 1], [PAGE_SIZE, 1], [-1, 2], [0, 0], [0.5, 1], [0, NaN], [
+    2 ** 53,
+    1,
+  ]];
+  for (const [start, length] of cases) {
+    assertThrows(() => file.part(start!, length!), RangeError, "Cannot use");
+  }
+});
+
+testFds("what was written to a part that is not writable is forgotten with it", () => {
+  using fd = createMemfd("test", 2 * PAGE_SIZE);
+  const file = MappedFile.create(fd, { length: 2 * PAGE_SIZE, writable: false });
+  using other = file.part(PAGE_SIZE, PAGE_SIZE);
+  other.bytes[0] = 5;
+  const part = file.part(0, PAGE_SIZE);
+  part.bytes[0] = 99;
+  part.close();
+  using again = file.part(0, PAGE_SIZE);
+  assertEquals([again.bytes[0], other.bytes[0]], [0, 5]);
+});
+
+Deno.test("a process maps no more than its budget, and lives", async () => {
+  const result = await runJson(`
+    import { createMemfd, Mapping } from "ffi/memory.ts";
+    import { addressSpace, mappings } from "ffi/budget.ts";
+    const failure = (body) => {
+      try { body(); return "done"; } catch (e) { return e.code + e.message; }
+    };
+    const huge = createMemfd("huge", 2 ** 43), large = [];
+    const space = failure(() => {
+      for (;;) large.push(Mapping.create(huge, { length: 2 ** 43 }));
+    });
+    const count = large.length;
+    for (const each of large.splice(0)) each.bytes[0] = 1, each.close();
+    const left = [mappings.used, addressSpace.used];
+    const small = [];
+    const maps = failure(() => {
+      for (;;) {
+        const fd = createMemfd("small", 4096); // files of their own: the kernel merges none
+        try { small.push(Mapping.create(fd, { length: 4096 })); } finally { fd.close(); }
+      }
+    });
+    const buffers = Array.from({ length: 64 }, () => new Uint8Array(4 << 20).fill(1)); // V8 maps
+    const [a, b] = [small.length, mappings.limit];
+    small.pop().close();
+    small.push(Mapping.create(huge, { length: 4096 }));
+    console.log(JSON.stringify({ space, count, left, maps, a, b, buffers: buffers.length }));
+  `) as Record<string, unknown>;
+  assertMatch(String(result.space), /^ENOSPCCannot map 8796093022208 bytes, as .* address space/);
+  assertMatch(String(result.maps), /^ENOSPCCannot map 4096 bytes, as (\d+) of \1 mappings of this/);
+  assertEquals([result.count, result.left, result.buffers], [8, [0, 0], 64]);
+  assertEquals(result.a, result.b);
+  assert(Number(result.a) >= 1000);
+});
+
+// ---- Huge pages
+
+const MFD_HUGETLB = 4, MFD_ALLOW_SEALING = 2, HUGE = 2 << 20;
+
+function hugeMemfd(size: number): OwnedFd {
+  const c = libc();
+  const flags = MFD_HUGETLB | MFD_ALLOW_SEALING;
+  const fd = new OwnedFd(c.memfd_create(new TextEncoder().encode("huge\0"), flags));
+  assertEquals(c.ftruncate(fd.fd, BigInt(size)), 0);
+  return fd;
+}
+
+testFds(
+  "huge pages that are not there can't be mapped, rather than fault later",
+  () =>
+    withHugePages(0, () => {
+      using fd = hugeMemfd(HUGE);
+      const before = [mappings.used, addressSpace.used];
+      for (const writable of [true, false]) {
+        const error = assertThrows(
+          () => Mapping.create(fd, { length: HUGE, writable }),
+          SystemError,
+        );
+        assertEquals(error.code, "ENOMEM");
+      }
+      assertEquals([mappings.used, addressSpace.used], before);
+    }),
+);
+
+testFds("of a file of huge pages any pages are mapped", () =>
+  withHugePages(2, () => {
+    using fd = hugeMemfd(2 * HUGE);
+    using all = Mapping.create(fd, { length: 2 * HUGE });
+    for (
+      const [at, length] of [[PAGE_SIZE, PAGE_SIZE], [HUGE - PAGE_SIZE, 2 * PAGE_SIZE], [
+        0,
+        HUGE + 5,
+      ]]
+    ) {
+      using mapping = Mapping.create(fd, { length: length!, offset: BigInt(at!) });
+      mapping.bytes[0] = at! / PAGE_SIZE + 1;
+      mapping.bytes[length! - 1] = 77;
+      assertEquals([all.bytes[at!], all.bytes[at! + length! - 1]], [
+        (at! / PAGE_SIZE + 1) & 255,
+        77,
+      ]);
+    }
+  }));
 
 Deno.test("optimised code that reads and writes a closed mapping does not crash", async () => {
   const result = await runJson(`

@@ -1,8 +1,19 @@
 import { assert, assertEquals } from "@std/assert";
 import * as structs from "../../ffi/structs.ts";
 
-const { cmsghdr, cmsgLength, cmsgSpace, iovec, msghdr, pollfd, sockaddrUn, statx, timeval } =
-  structs;
+const {
+  cmsghdr,
+  cmsgLength,
+  cmsgSpace,
+  iovec,
+  msghdr,
+  pollfd,
+  rlimit,
+  sockaddrUn,
+  statfs,
+  statx,
+  timeval,
+} = structs;
 
 Deno.test("the tables have the 64-bit layouts of Linux", () => {
   assertEquals({ ...msghdr }, {
@@ -18,7 +29,17 @@ Deno.test("the tables have the 64-bit layouts of Linux", () => {
   assertEquals({ ...sockaddrUn }, { SIZE: 110, family: 0, path: 2, PATH_SIZE: 108 });
   assertEquals({ ...pollfd }, { SIZE: 8, fd: 0, events: 4, revents: 6 });
   assertEquals({ ...timeval }, { SIZE: 16, sec: 0, usec: 8 });
-  assertEquals({ ...statx }, { SIZE: 256, mode: 28, ino: 32, size: 40 });
+  assertEquals({ ...statx }, {
+    SIZE: 256,
+    mode: 28,
+    ino: 32,
+    size: 40,
+    blocks: 48,
+    dev_major: 136,
+    dev_minor: 140,
+  });
+  assertEquals({ ...statfs }, { SIZE: 120, type: 0, bsize: 8, blocks: 16 });
+  assertEquals({ ...rlimit }, { SIZE: 16, cur: 0, max: 8 });
 });
 
 Deno.test("cmsgSpace() pads to 8 bytes and cmsgLength() does not", () => {
@@ -41,6 +62,8 @@ const TYPES: [string, string, Record<string, number>][] = [
   ["struct pollfd", "", pollfd],
   ["struct timeval", "tv_", timeval],
   ["struct statx", "stx_", statx],
+  ["struct statfs", "f_", statfs],
+  ["struct rlimit", "rlim_", rlimit],
 ];
 
 Deno.test("the tables are what the C compiler says, where there is one", async () => {
@@ -72,7 +95,9 @@ function cExpression(type: string, prefix: string, field: string): string {
 async function compile(assertions: string): Promise<{ errors: string } | undefined> {
   const headers = ["stddef.h", "poll.h", "sys/socket.h", "sys/un.h", "sys/uio.h", "sys/time.h"];
   const source = "#define _GNU_SOURCE\n" +
-    [...headers, "sys/stat.h"].map((name) => `#include <${name}>\n`).join("") + assertions;
+    [...headers, "sys/stat.h", "sys/vfs.h", "sys/resource.h"].map((name) => `#include <${name}>\n`)
+      .join("") +
+    assertions;
   try {
     const child = new Deno.Command("cc", {
       args: ["-fsyntax-only", "-x", "c", "-"],

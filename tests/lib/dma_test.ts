@@ -203,7 +203,7 @@ testFds(
           [{ iova: 0x20000, size: 0.5 }, "0.5 bytes"],
           [{ iova: 0x20000, size: NaN }, "NaN bytes"],
           [{ iova: 0x20000, size: Infinity }, "from 1 to"],
-          [{ iova: 0x20000, size: 2 ** 32 + PAGE }, "from 1 to"],
+          [{ iova: 0x20000, size: 2 ** 43 + PAGE }, "from 1 to"],
           [{ iova: 0.5, size: PAGE }, "0.5"],
           [{ iova: NaN, size: PAGE }, "NaN"],
           [{ iova: -PAGE, size: PAGE }, "-0x1000: it leaves the 64 bits"],

@@ -36,10 +36,22 @@ testFds("regions refuse sizes and kinds that there are not", () => {
     assertThrows(() => memory({ size }), RangeError, `can't have ${size} bytes`);
     assertThrows(() => callbacks({ size }), RangeError, `can't have ${size} bytes`);
   }
-  assertThrows(() => memory({ size: 2 ** 33 }), RangeError, "Cannot map 8589934592 bytes");
+  assertThrows(() => memory({ size: 2 ** 44 }), RangeError, "Cannot map 17592186044416 bytes");
   for (const kind of [{ is64Bit: true }, { prefetchable: true }]) {
     assertThrows(() => callbacks({ size: 4, io: true, ...kind }), RangeError, "I/O ports");
   }
+});
+
+testFds("memory() of 8 GiB is one piece, also where addresses need more than 32 bits", () => {
+  using region = memory({ size: 2 ** 33, is64Bit: true });
+  const at = 2 ** 32 - 2;
+  region.write(at, new Uint8Array([1, 2, 3, 4]));
+  const into = new Uint8Array(6);
+  region.read(at - 1, into);
+  assertEquals([...into], [0, 1, 2, 3, 4, 0]);
+  assertEquals([...region.view(at, 4)], [1, 2, 3, 4]);
+  region.write(2 ** 33 - 1, new Uint8Array([9]));
+  assertEquals([region.size, region.bytes.length, region.bytes.at(-1)], [2 ** 33, 2 ** 33, 9]);
 });
 
 testFds("memory() tells of what was written by message", async () => {
