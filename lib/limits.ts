@@ -99,6 +99,17 @@ export const DEFAULT_TIMEOUT_MS = 5000;
 
 /** Bytes of one DMA map with a file, all of which is mapped at once. libvfio-user takes as much: 8 TiB. */
 export const MAX_DMA_MAP_SIZE = 2 ** 43;
+/**
+ * DMA maps that a client is told it may have, if it may have so many mappings: with a file each
+ * they need a quarter of the kernel's 65530. Half is for all clients, and no client takes more of
+ * it than it leaves to the others.
+ */
+export const OFFERED_MAX_DMA_MAPS = 16_000;
+/**
+ * Bytes of a client's file that its small maps share a mapping of: few for any file, and little
+ * address space.
+ */
+export const MAX_SHARED_MAPPING = 1 << 30;
 /** Bytes of one DMA access: a device takes lengths from its guest, and memory has to be found for them. */
 export const MAX_DMA_ACCESS = 1 << 30;
 /** DMA requests to a client in flight; more wait for their turn. */

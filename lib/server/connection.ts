@@ -12,7 +12,6 @@ import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../errors.ts";
 import {
-  DEFAULT_MAX_DMA_MAPS,
   DEFAULT_PGSIZES,
   DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
@@ -38,7 +37,7 @@ import {
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
-import { ClientMemory, CutMapError, type DmaOptions } from "./dma.ts";
+import { ClientMemory, CutMapError, type DmaOptions, offeredDmaMaps } from "./dma.ts";
 import type { Faults } from "./faults.ts";
 import { ClientIoFds } from "./io_fds.ts";
 import { AnswerBuffer, handlerOf, type Session } from "./handlers.ts";
@@ -216,7 +215,7 @@ export class ServerConnection {
     const server = subsetOf(capabilities, {
       maxMsgFds: OFFERED_MAX_MSG_FDS,
       maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
-      maxDmaMaps: this.#options.maxDmaMaps ?? DEFAULT_MAX_DMA_MAPS,
+      maxDmaMaps: offeredDmaMaps(this.#options),
       pgsizes: BigInt(DEFAULT_PGSIZES),
       ...(capabilities.writeMultiple && { writeMultiple: true }),
       ...(hasTwin && { twinSocket: { supported: true, fdIndex: 0 } }),

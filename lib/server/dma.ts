@@ -4,6 +4,7 @@
  * @module
  */
 
+import { mappings } from "../../ffi/budget.ts";
 import { EACCES, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTSUP } from "../../ffi/errno.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { ConnectionError } from "../errors.ts";
@@ -14,6 +15,7 @@ import {
   DEFAULT_TIMEOUT_MS,
   MAX_DMA_ACCESS,
   OFFERED_MAX_DATA_XFER_SIZE,
+  OFFERED_MAX_DMA_MAPS,
 } from "../limits.ts";
 import type { VfioProxy } from "../proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
@@ -22,6 +24,7 @@ import type { Capabilities } from "../wire/version.ts";
 import { type DeviceDma, DeviceError } from "./device.ts";
 import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
+import { FileMaps } from "./file_maps.ts";
 import { describeAccess, DmaRequests } from "./dma_requests.ts";
 
 /** The first address that 64 bits do not hold. */
@@ -34,12 +37,17 @@ const MAP_FLAGS = DmaMapFlags.READ | DmaMapFlags.WRITE | DmaMapFlags.MMAP | DmaM
 
 /** How a server deals with its client's memory. */
 export interface DmaOptions {
-  /** Maps that a client may have at one time, which it is told. Default 65535. */
+  /**
+   * Maps that a client may have at one time, which it is told. Default 65535, of which it is told
+   * as many as are possible with a file each: 16000, or what the kernel allows.
+   */
   maxDmaMaps?: number | undefined;
   /**
-   * Refuses files that could be made shorter. A client that does that to a file that is mapped here ends this process (SIGBUS)
-   * at the next access. A memfd sealed with F_SEAL_SHRINK rules it out, but most clients do not seal theirs, QEMU for one:
-   * they are trusted unless this is set. Default false.
+   * Maps only files whose memory no client can take away: memfds sealed with F_SEAL_SHRINK, without
+   * huge pages. Others are refused, or read and written by calls if the client allows file I/O. A
+   * client that takes away what is mapped ends this process (SIGBUS) at the next access. Most
+   * clients do not seal their memory, QEMU for one: they are trusted unless this is set. Default
+   * false.
    */
   requireSealed?: boolean | undefined;
   /** Sends DMA_READ and DMA_WRITE with a count of 32 bits, as QEMU 10.1's client wants it. Default false: 64 bits, as specified. */
@@ -77,6 +85,7 @@ export class ClientMemory implements DeviceDma {
   readonly #requests: DmaRequests;
   readonly #options: DmaOptions;
   readonly #maps: DmaMap[] = []; // by address
+  readonly #files = new FileMaps();
   #isOpen = true;
   #log: DirtyLog | undefined; // of what the device writes, while the client wants it
 
@@ -116,7 +125,7 @@ export class ClientMemory implements DeviceDma {
     if (this.#maps.length >= maxDmaMaps) {
       throw new DeviceError(ENOSPC, `there are ${maxDmaMaps} maps already`);
     }
-    this.#maps.splice(index, 0, DmaMap.create(request, file, requireSealed));
+    this.#maps.splice(index, 0, DmaMap.create(request, file, this.#files, requireSealed));
   }
 
   /**
@@ -257,7 +266,7 @@ export class ClientMemory implements DeviceDma {
     checkLength(length);
     const map = this.#find(iova);
     if (map === undefined || (map.rights & rights) !== rights) return undefined;
-    const bytes = map.contiguous(iova, length) === length ? map.bytes(iova, length) : undefined;
+    const bytes = map.contains(iova, length) === length ? map.bytes(iova, length) : undefined;
     if (bytes !== undefined && (rights & DmaMapFlags.WRITE) !== 0) this.#log?.mark(iova, length);
     return bytes;
   }
@@ -279,7 +288,7 @@ export class ClientMemory implements DeviceDma {
       if ((map.rights & right) === 0) {
         throw fail(EACCES, `the client does not allow it at 0x${address.toString(16)}`);
       }
-      const count = map.contiguous(address, length - start);
+      const count = map.contains(address, length - start);
       pieces.push({ map, address, start, length: count });
       start += count;
     }
@@ -319,6 +328,9 @@ function checkMap({ flags, offset, address, size }: DmaMapRequest, fdCount: numb
   if ((flags & (DmaMapFlags.READ | DmaMapFlags.WRITE)) === 0) {
     throw new DeviceError(EINVAL, "it could neither be read nor written");
   }
+  if (fdCount === 0 && (flags & (DmaMapFlags.MMAP | DmaMapFlags.FILE_IO)) !== 0) {
+    throw new DeviceError(EINVAL, "no file came that could be mapped, or read and written");
+  }
   if (fdCount > 0 && offset % PAGE !== 0n) {
     throw new DeviceError(EINVAL, `the offset is not aligned to ${PAGE}`);
   }
@@ -345,20 +357,29 @@ function partOf(bytes: Uint8Array, { start, length }: Piece): Uint8Array {
   return bytes.subarray(start, start + length);
 }
 
-/** Reads a piece that is mapped here; false if it is not. */
+/** Reads a piece that can be reached here; false if the client has to be asked. */
 function copyOut(piece: Piece, into: Uint8Array): boolean {
   const bytes = piece.map.bytes(piece.address, piece.length);
-  if (bytes === undefined) return false;
+  if (bytes === undefined) {
+    return piece.map.hasFile && piece.map.readFile(piece.address, partOf(into, piece));
+  }
   into.set(bytes, piece.start);
   return true;
 }
 
-/** Writes a piece that is mapped here; false if it is not. */
+/** Writes a piece that can be reached here; false if the client has to be asked. */
 function copyIn(piece: Piece, data: Uint8Array): boolean {
   const bytes = piece.map.bytes(piece.address, piece.length);
-  if (bytes === undefined) return false;
+  if (bytes === undefined) {
+    return piece.map.hasFile && piece.map.writeFile(piece.address, partOf(data, piece));
+  }
   bytes.set(partOf(data, piece));
   return true;
+}
+
+/** DMA maps that a client is told it may have. */
+export function offeredDmaMaps({ maxDmaMaps }: DmaOptions): number {
+  return maxDmaMaps ?? Math.min(OFFERED_MAX_DMA_MAPS, Math.floor(mappings.limit / 2));
 }
 
 /** Addresses as people read them: the first and the last. */

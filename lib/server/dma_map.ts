@@ -4,16 +4,29 @@
  * @module
  */
 
-import { EFAULT, EINVAL, ENOSPC, SystemError } from "../../ffi/errno.ts";
-import type { OwnedFd } from "../../ffi/fd.ts";
-import { canShrink, Mapping, MAX_MAPPING } from "../../ffi/memory.ts";
+import { EFAULT, EINVAL, EIO, ENOSPC, SystemError } from "../../ffi/errno.ts";
+import type { FileStat, OwnedFd } from "../../ffi/fd.ts";
+import type { Mapping } from "../../ffi/memory.ts";
 import { MAX_DMA_MAP_SIZE } from "../limits.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
+import { type ClientFile, examineFile } from "./client_file.ts";
 import { DeviceError } from "./device.ts";
+import type { FileMaps } from "./file_maps.ts";
 
 const RIGHTS = DmaMapFlags.READ | DmaMapFlags.WRITE;
+const MODES = DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
 
-/** A range of the client's memory: mapped here if it came with a file, else to be asked for. */
+/**
+ * Where the bytes of a range are, if they came with a file: mapped here, or behind a descriptor.
+ */
+interface Source {
+  readonly stat: FileStat;
+  readonly mapping?: Mapping;
+  readonly fd?: OwnedFd;
+  close(): void;
+}
+
+/** A range of the client's memory: reached here if it came with a file, else to be asked for. */
 export class DmaMap {
   /** The first address. */
   readonly address: bigint;
@@ -21,66 +34,136 @@ export class DmaMap {
   readonly end: bigint;
   /** `DmaMapFlags`: READ, WRITE or both. */
   readonly rights: number;
-  readonly #offset: bigint;
-  readonly #inode: bigint | undefined; // of the file
-  readonly #mappings: readonly Mapping[]; // one for each MAX_MAPPING bytes; none without a file
-  readonly #closed = new AbortController();
+  readonly #modes: number; // `DmaMapFlags`: MMAP, FILE_IO
+  readonly #offset: bigint; // in the file
+  readonly #source: Source | undefined;
+  readonly #mapping: Mapping | undefined; // of the source, at hand without a step between
+  #closed: AbortController | undefined; // once somebody waits for it
+  #cause: Error | undefined; // why it is closed
 
-  private constructor(request: DmaMapRequest, inode?: bigint, mappings: Mapping[] = []) {
+  private constructor(request: DmaMapRequest, source?: Source) {
     this.address = request.address;
     this.end = request.address + request.size;
     this.rights = request.flags & RIGHTS;
-    this.#offset = inode === undefined ? 0n : request.offset;
-    this.#inode = inode;
-    this.#mappings = mappings;
+    this.#modes = request.flags & MODES;
+    this.#offset = source === undefined ? 0n : request.offset;
+    this.#source = source;
+    this.#mapping = source?.mapping;
   }
 
   /**
-   * Maps the file, all of it that is meant; it may be closed then.
+   * Maps the file, all of it that is meant, or keeps a descriptor of it. The caller's may be closed
+   * then.
    *
    * @param file if the client gave one
-   * @param requireSealed refuses a file that can be made shorter
-   * @throws {DeviceError} EINVAL if it is no file or too short, ENOSPC if it is more than can be mapped, else as mmap(2) fails
+   * @param maps what is mapped of the client's files
+   * @param requireSealed refuses files whose mapping can fault
+   * @throws {DeviceError} as {@linkcode examineFile}; ENOSPC if it is more than can be mapped; else
+   *   as mmap(2) fails
    */
-  static create(request: DmaMapRequest, file: OwnedFd | undefined, requireSealed: boolean): DmaMap {
+  static create(
+    request: DmaMapRequest,
+    file: OwnedFd | undefined,
+    maps: FileMaps,
+    requireSealed: boolean,
+  ): DmaMap {
     if (file === undefined) return new DmaMap(request);
-    const { isFile, size, inode } = file.stat();
-    if (!isFile) throw new DeviceError(EINVAL, "the file descriptor is not that of a file");
-    if (request.offset + request.size > size) {
-      throw new DeviceError(EINVAL, `the file has ${size} bytes`);
+    const found = examineFile(file, request, requireSealed);
+    try {
+      return new DmaMap(
+        request,
+        found.mode === "map" ? map(found, request, maps) : keep(found, maps),
+      );
+    } catch (error) {
+      if (error instanceof SystemError) throw new DeviceError(error.errno, error.message);
+      if (error instanceof RangeError) throw new DeviceError(EINVAL, error.message);
+      throw error;
     }
-    if (request.size > MAX_DMA_MAP_SIZE) throw new DeviceError(ENOSPC);
-    if (requireSealed && canShrink(file)) {
-      throw new DeviceError(EINVAL, "the file is not sealed against shrinking");
-    }
-    return new DmaMap(request, inode, mapAll(file, request));
   }
 
   /** Whether another request would make the same map. */
   isSame(request: DmaMapRequest, file: OwnedFd | undefined): boolean {
-    return request.address === this.address && request.address + request.size === this.end &&
-      (request.flags & RIGHTS) === this.rights && file?.stat().inode === this.#inode &&
-      (file === undefined || request.offset === this.#offset);
+    if (request.address !== this.address || request.address + request.size !== this.end) {
+      return false;
+    }
+    if ((request.flags & RIGHTS) !== this.rights || (request.flags & MODES) !== this.#modes) {
+      return false;
+    }
+    if (file === undefined || this.#source === undefined) return file === this.#source;
+    const { device, inode } = file.stat();
+    const { stat } = this.#source;
+    return device === stat.device && inode === stat.inode && request.offset === this.#offset;
   }
 
-  /** How many of `length` bytes from `address` on are here, and in one piece. */
-  contiguous(address: bigint, length: number): number {
+  /** How many of `length` bytes from `address` on are in it. */
+  contains(address: bigint, length: number): number {
     const rest = this.end - address;
-    const inMap = rest < BigInt(length) ? Number(rest) : length;
-    if (this.#mappings.length === 0) return inMap;
-    return Math.min(inMap, MAX_MAPPING - Number(address - this.address) % MAX_MAPPING);
+    return rest < BigInt(length) ? Number(rest) : length;
   }
 
-  /** The memory of a contiguous piece; undefined if the client has to be asked for it. */
+  /** The memory of a piece; undefined if it is not mapped here. */
   bytes(address: bigint, length: number): Uint8Array<ArrayBuffer> | undefined {
-    if (this.#mappings.length === 0) return undefined;
-    const at = Number(address - this.address);
-    const mapping = this.#mappings[Math.floor(at / MAX_MAPPING)]!;
-    return new Uint8Array(mapping.buffer, at % MAX_MAPPING, length);
+    const mapping = this.#mapping;
+    if (mapping === undefined) return undefined;
+    return new Uint8Array(mapping.buffer, Number(address - this.address), length);
+  }
+
+  /** Whether it is reached through a descriptor. */
+  get hasFile(): boolean {
+    return this.#source?.fd !== undefined;
+  }
+
+  /**
+   * Reads a piece through the descriptor.
+   *
+   * @returns false if there is none
+   * @throws {DeviceError} as pread(2) fails; EIO if the file ends before
+   */
+  readFile(address: bigint, into: Uint8Array): boolean {
+    const fd = this.#source?.fd;
+    if (fd === undefined) return false;
+    this.#transfer("read", address, into, (part, offset) => fd.readAt(part, offset));
+    return true;
+  }
+
+  /** Writes a piece through the descriptor. As {@linkcode DmaMap.readFile}. */
+  writeFile(address: bigint, data: Uint8Array): boolean {
+    const fd = this.#source?.fd;
+    if (fd === undefined) return false;
+    this.#transfer("write", address, data, (part, offset) => fd.writeAt(part, offset));
+    return true;
+  }
+
+  #transfer(
+    verb: "read" | "write",
+    address: bigint,
+    bytes: Uint8Array,
+    call: (part: Uint8Array, offset: bigint) => number,
+  ): void {
+    const start = this.#offset + (address - this.address);
+    const fail = (errno: number, reason: string) => {
+      const at = `0x${address.toString(16)}`;
+      return new DeviceError(errno, `Cannot ${verb} the client's memory at ${at}: ${reason}`);
+    };
+    for (let done = 0; done < bytes.length;) {
+      let count: number;
+      try {
+        count = call(bytes.subarray(done), start + BigInt(done));
+      } catch (error) {
+        if (error instanceof SystemError) throw fail(error.errno, error.message);
+        throw error;
+      }
+      if (count === 0) throw fail(EIO, "the client's file ends there");
+      done += count;
+    }
   }
 
   /** Aborted when it is closed. */
   get closed(): AbortSignal {
+    if (this.#closed === undefined) {
+      this.#closed = new AbortController();
+      if (this.#cause !== undefined) this.#closed.abort(this.#cause);
+    }
     return this.#closed.signal;
   }
 
@@ -90,8 +173,9 @@ export class DmaMap {
    * @param cause why; default that the client has unmapped it
    */
   close(cause?: Error): void {
-    for (const mapping of this.#mappings) mapping.close();
-    if (this.#mappings.length === 0) this.#closed.abort(cause ?? this.#unmapped());
+    this.#source?.close();
+    this.#cause = cause ?? this.#unmapped();
+    this.#closed?.abort(this.#cause);
   }
 
   #unmapped(): DeviceError {
@@ -103,19 +187,17 @@ export class DmaMap {
   }
 }
 
-function mapAll(file: OwnedFd, { offset, size, flags }: DmaMapRequest): Mapping[] {
-  const mappings: Mapping[] = [];
-  const writable = (flags & DmaMapFlags.WRITE) !== 0;
-  try {
-    for (let at = 0; at < size; at += MAX_MAPPING) {
-      const length = Math.min(MAX_MAPPING, Number(size) - at);
-      mappings.push(Mapping.create(file, { length, offset: offset + BigInt(at), writable }));
-    }
-    return mappings;
-  } catch (error) {
-    for (const mapping of mappings) mapping.close();
-    if (error instanceof SystemError) throw new DeviceError(error.errno, error.message);
-    if (error instanceof RangeError) throw new DeviceError(EINVAL, error.message); // it has shrunk since
-    throw error;
+function map(file: ClientFile, request: DmaMapRequest, maps: FileMaps): Source {
+  const { offset, size, flags } = request;
+  if (size > MAX_DMA_MAP_SIZE) {
+    throw new DeviceError(ENOSPC, `one map has ${MAX_DMA_MAP_SIZE} bytes at most`);
   }
+  const writable = (flags & DmaMapFlags.WRITE) !== 0;
+  const mapping = maps.map(file, { offset, length: Number(size), writable });
+  return { stat: file.stat, mapping, close: () => mapping.close() };
+}
+
+function keep(file: ClientFile, maps: FileMaps): Source {
+  const fd = maps.keep(file);
+  return { stat: file.stat, fd, close: () => maps.release(fd) };
 }

@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { OwnedFd } from "../../../ffi/fd.ts";
+import { OwnedFd } from "../../../ffi/fd.ts";
 import { createMemfd, Mapping } from "../../../ffi/memory.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "../../../lib/wire/dma.ts";
@@ -34,6 +34,33 @@ export class ClientFile implements Disposable {
   [Symbol.dispose](): void {
     this.#mapping.close();
     this.fd.close();
+  }
+}
+
+/** A new file without a name, opened anew for each call of `open`. */
+export class TestFile implements Disposable {
+  readonly #fd: OwnedFd;
+
+  /** @param folder "/dev/shm": a file system in memory that can fill up; default one on a disk */
+  constructor(readonly size: number, { folder = Deno.makeTempDirSync(), isFull = true } = {}) {
+    const path = `${folder}/vfu-test-${crypto.randomUUID()}`;
+    Deno.writeFileSync(path, new Uint8Array(isFull ? size : 0));
+    Deno.truncateSync(path, size);
+    this.#fd = OwnedFd.open(path);
+    Deno.removeSync(path);
+  }
+
+  /** A descriptor of its own, with its own access. The caller closes it. */
+  open(flags: number): OwnedFd {
+    return OwnedFd.open(`/proc/self/fd/${this.#fd.fd}`, flags);
+  }
+
+  get fd(): OwnedFd {
+    return this.#fd;
+  }
+
+  [Symbol.dispose](): void {
+    this.#fd.close();
   }
 }
 

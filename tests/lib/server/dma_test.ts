@@ -6,9 +6,23 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { EACCES, EAGAIN, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTSUP } from "../../../ffi/errno.ts";
+import {
+  EACCES,
+  EAGAIN,
+  EEXIST,
+  EFAULT,
+  EINVAL,
+  EIO,
+  ENOMEM,
+  ENOSPC,
+  ENOTSUP,
+} from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
+import { addressSpace, mappings } from "../../../ffi/budget.ts";
+import { IoBuffer } from "../../../ffi/buffer.ts";
 import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
+import { libc } from "../../../ffi/libc.ts";
+import { createMemfd, Mapping } from "../../../ffi/memory.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../../lib/errors.ts";
 import { type DeviceDma, DeviceError } from "../../../lib/server/device.ts";
@@ -23,6 +37,7 @@ import {
 import { Command } from "../../../lib/wire/command.ts";
 import { DmaMapFlags, DmaUnmapRequest } from "../../../lib/wire/dma.ts";
 import { testFds } from "../../_fds.ts";
+import { runJson } from "../../ffi/_subprocess.ts";
 import type { RawMessage } from "../../_raw_peer.ts";
 import {
   access,
@@ -35,8 +50,9 @@ import {
   sleep,
   TestDevice,
 } from "./_client.ts";
+import { withHugePages } from "../../_huge_pages.ts";
 import { answer, DmaThread } from "./_dma_thread.ts";
-import { BASE, ClientFile, map, PAGE, READ_WRITE, unmap } from "./_memory.ts";
+import { BASE, ClientFile, map, PAGE, READ_WRITE, TestFile, unmap } from "./_memory.ts";
 
 const { READ, WRITE } = DmaMapFlags;
 
@@ -139,9 +155,6 @@ testFds("an access goes across maps that adjoin, mapped or not", async () => {
 testFds("DMA_MAP refuses what is out of order, and keeps nothing of it", async () => {
   using served = await serveNegotiated({ maxDmaMaps: 3 });
   using file = new ClientFile(4 * PAGE);
-  using event = new EventFd();
-  using readOnly = OwnedFd.open("/dev/null", 0);
-  const [a, b] = UnixSocket.pair();
   using other = new ClientFile(4 * PAGE);
   const { peer } = served;
   const address = BASE;
@@ -175,16 +188,11 @@ testFds("DMA_MAP refuses what is out of order, and keeps nothing of it", async (
     ["offset at the end of 64 bits", EINVAL, { address: far, offset: (1n << 64n) - 4096n }, [
       file.fd,
     ]],
-    ["an eventfd", EINVAL, { address: far }, [event.handle]],
-    ["a device", EINVAL, { address: far }, [readOnly]],
   ];
   for (const [what, errno, request, fds] of cases) {
     assertEquals([what, await map(peer, request, fds)], [what, errno]);
     assertEquals([what, countOpenFds()], [what, before]);
   }
-  using socket = new OwnedFd(a.release());
-  assertEquals(await map(peer, { address: far }, [socket]), EINVAL);
-  b.close();
   assertEquals(await map(peer, { address: far }), 0);
   assertEquals(await map(peer, { address: far + 4096n }), ENOSPC);
   assertEquals(await map(peer, { address: far }), 0, "the same again needs no room");
@@ -203,47 +211,330 @@ testFds("DMA_MAP takes the last page of 64 bits", async () => {
   assertEquals(errnoOf(() => dma.readSync(address, PAGE + 1)), EFAULT);
 });
 
-testFds("DMA_MAP of a file that can be read only gives what mmap says", async () => {
+testFds("DMA_MAP refuses descriptors that are no memory, and closes them", async () => {
   using served = await serveNegotiated();
-  const path = Deno.makeTempFileSync();
-  Deno.writeFileSync(path, new Uint8Array(PAGE).fill(3));
-  using file = OwnedFd.open(path, 0);
-  assertEquals(await map(served.peer, { address: 0n }, [file]), EACCES);
-  assertEquals(await map(served.peer, { address: 0n, flags: READ }, [file]), 0);
-  assertEquals(dmaOf(served).readSync(0n, 1)[0], 3);
-  Deno.removeSync(path);
+  const [a, b] = UnixSocket.pair();
+  const [socket, other] = [new OwnedFd(a.release()), new OwnedFd(b.release())];
+  using event = new EventFd();
+  using file = new TestFile(PAGE);
+  const O_WRONLY = 1, O_PATH = 0o10000000;
+  const opened = {
+    directory: OwnedFd.open("/tmp", 0),
+    device: OwnedFd.open("/dev/zero"),
+    path: file.open(O_PATH),
+    readOnly: file.open(0),
+    writeOnly: file.open(O_WRONLY),
+    process: OwnedFd.open("/proc/self/mem"),
+    kernel: OwnedFd.open("/sys/kernel/mm/transparent_hugepage/enabled"),
+    status: OwnedFd.open("/proc/self/status", 0),
+  };
+  const { FILE_IO, MMAP } = DmaMapFlags;
+  const cases: [string, number, number, OwnedFd | undefined][] = [
+    ["a socket", EINVAL, READ, socket],
+    ["an eventfd", EINVAL, READ, event.handle],
+    ["a directory", EINVAL, READ, opened.directory],
+    ["a device", EINVAL, READ_WRITE, opened.device],
+    ["a device, by calls", EINVAL, READ | FILE_IO, opened.device],
+    ["a socket, by calls", EINVAL, READ | FILE_IO, socket],
+    ["a path", EACCES, READ, opened.path],
+    ["a file for reading, to write", EACCES, READ_WRITE, opened.readOnly],
+    ["a file for reading, to write by calls", EACCES, WRITE | FILE_IO, opened.readOnly],
+    ["a file for writing, to read", EACCES, READ, opened.writeOnly],
+    ["a file for writing, to map", EACCES, WRITE, opened.writeOnly],
+    ["a file for writing, to read by calls", EACCES, READ | FILE_IO, opened.writeOnly],
+    ["a process, to map", EINVAL, READ_WRITE, opened.process],
+    ["a process, to map explicitly", EINVAL, READ_WRITE | MMAP, opened.process],
+    ["a file of the kernel", EINVAL, READ, opened.kernel],
+    ["a file of the kernel, by calls", EINVAL, READ | FILE_IO, opened.kernel],
+    ["file I/O without a file", EINVAL, READ | FILE_IO, undefined],
+    ["a mapping without a file", EINVAL, READ | MMAP, undefined],
+  ];
+  const before = countOpenFds();
+  for (const [what, errno, flags, fd] of cases) {
+    assertEquals([what, await map(served.peer, { flags }, fd && [fd])], [what, errno]);
+    assertEquals([what, countOpenFds()], [what, before]);
+  }
+  for (const fd of [...Object.values(opened), socket, other]) fd.close();
+});
+
+testFds("DMA_MAP of a file that can be read only is for reading only", async () => {
+  using served = await serveNegotiated();
+  using file = new TestFile(PAGE);
+  file.fd.writeAt(new Uint8Array([3]), 0n);
+  using readOnly = file.open(0);
+  assertEquals(await map(served.peer, { address: 0n }, [file.fd]), 0);
+  assertEquals(await map(served.peer, { address: BASE }, [readOnly]), EACCES, "mapped already");
+  assertEquals(await map(served.peer, { address: BASE, flags: READ }, [readOnly]), 0);
+  assertEquals(dmaOf(served).readSync(BASE, 1)[0], 3);
+});
+
+testFds("DMA_MAP refuses more than 8 TiB, and takes as much, in one piece", async () => {
+  using served = await serveNegotiated();
+  const { peer } = served;
+  using fd = createMemfd("client", 2 ** 43 + PAGE);
+  const before = [mappings.used, addressSpace.used];
+  assertEquals(await map(peer, { address: 0n, size: (1n << 43n) + 4096n }, [fd]), ENOSPC);
+  assertEquals([mappings.used, addressSpace.used], before);
+  assertEquals(await map(peer, { address: 0n, size: 1n << 43n }, [fd]), 0);
+  const dma = dmaOf(served);
+  for (const edge of [(4n << 30n) - 2n, (1n << 42n) - 2n]) {
+    dma.writeSync(edge, new Uint8Array([1, 2, 3, 4]));
+    const view = dma.view(edge, 4)!;
+    assertEquals([...view], [1, 2, 3, 4]);
+    assertEquals(dma.readSync(edge - 1n, 6), new Uint8Array([0, 1, 2, 3, 4, 0]));
+    assertEquals(await dma.read(edge + 1n, 3), new Uint8Array([2, 3, 4]));
+  }
+  const views = [dma.view(0n, 1 << 30)!, dma.view((1n << 43n) - 4096n, PAGE)!];
+  assertEquals(views.map(({ length }) => length), [1 << 30, PAGE]);
+  assertEquals(await unmap(peer, 0n, 1n << 43n), 0);
+  assertEquals(views.map(({ length }) => length), [0, 0]);
+  assertEquals([mappings.used, addressSpace.used], before);
 });
 
 testFds(
-  "DMA_MAP refuses a file of more than 8 TiB, and takes one of 6 GiB in mappings of 4",
+  "maps of one file share a mapping for each GiB and right; each is unmapped alone",
   async () => {
     using served = await serveNegotiated();
     const { peer } = served;
-    const path = Deno.makeTempFileSync({ dir: "/dev/shm" });
-    Deno.truncateSync(path, 2 ** 43 + PAGE);
-    using file = OwnedFd.open(path);
-    Deno.removeSync(path);
-    assertEquals(await map(peer, { address: 0n, size: (1n << 43n) + 4096n }, [file]), ENOSPC);
-    assertEquals(await map(peer, { address: 0n, size: 6n << 30n }, [file]), 0);
+    using file = new ClientFile(64 * PAGE);
+    using other = new ClientFile(PAGE);
+    const before = mappings.used;
+    const page = (i: number) => BASE + BigInt(i * 2 * PAGE);
+    for (let i = 0; i < 64; i++) {
+      const flags = i % 2 === 0 ? READ_WRITE : READ;
+      const offset = BigInt(i * PAGE);
+      assertEquals(await map(peer, { address: page(i), offset, flags }, [file.fd]), 0);
+      file.bytes[i * PAGE] = i + 1;
+    }
+    assertEquals(await map(peer, { address: 0n }, [other.fd]), 0);
+    assertEquals(mappings.used, before + 3);
     const dma = dmaOf(served);
-    const edge = (4n << 30n) - 2n;
-    dma.writeSync(edge, new Uint8Array([1, 2, 3, 4]));
-    assertEquals(dma.view(edge, 4), undefined);
-    assertEquals([...dma.view(edge, 2)!, ...dma.view(edge + 2n, 2)!], [1, 2, 3, 4]);
-    assertEquals(dma.readSync(edge, 4), new Uint8Array([1, 2, 3, 4]));
+    for (let i = 0; i < 64; i++) assertEquals(dma.readSync(page(i), 1)[0], i + 1);
+    assertEquals(errnoOf(() => dma.readSync(page(0), PAGE + 1)), EFAULT, "no further than its own");
+    const [first, second] = [dma.view(page(0), PAGE)!, dma.view(page(2), PAGE)!];
+    assertEquals(await unmap(peer, page(0), 4096n), 0);
+    second[1] = 7;
+    assertEquals([first.length, second.length, file.bytes[2 * PAGE + 1]], [0, PAGE, 7]);
+    for (let i = 2; i < 64; i += 2) await unmap(peer, page(i), 4096n);
+    assertEquals([second.length, mappings.used], [0, before + 2]);
+    assertEquals(dma.readSync(page(1), 1)[0], 2, "those for reading have theirs");
+    assertEquals(await unmap(peer, 0n, 1n << 63n), 0);
+    assertEquals(mappings.used, before);
   },
 );
 
-testFds("requireSealed refuses a file that can be made shorter", async () => {
-  using served = await serveNegotiated({ requireSealed: true });
-  using sealed = new ClientFile(PAGE);
-  const path = Deno.makeTempFileSync({ dir: "/dev/shm" });
-  Deno.truncateSync(path, PAGE);
-  using file = OwnedFd.open(path);
-  Deno.removeSync(path);
-  assertEquals(await map(served.peer, { address: 0n }, [sealed.fd]), 0);
-  assertEquals(await map(served.peer, { address: 4096n }, [file]), EINVAL);
+testFds("what a device wrote to memory that it may only read is gone with the map", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(2 * PAGE);
+  await map(served.peer, { address: 0n, flags: READ }, [file.fd]);
+  await map(served.peer, { address: BASE, offset: 4096n, flags: READ }, [file.fd]);
+  const dma = dmaOf(served);
+  dma.view(BASE, 1)![0] = 99;
+  assertEquals([dma.readSync(BASE, 1)[0], file.bytes[PAGE]], [99, 0]);
+  await unmap(served.peer, BASE, 4096n);
+  await map(served.peer, { address: BASE, offset: 4096n, flags: READ }, [file.fd]);
+  assertEquals(dma.readSync(BASE, 1)[0], 0);
 });
+
+testFds(
+  "a file that has grown is mapped anew; a small one may be at the end of a large one",
+  async () => {
+    using served = await serveNegotiated();
+    const { peer } = served;
+    using fd = new OwnedFd(libc().memfd_create(new Uint8Array([65, 0]), 0));
+    const before = mappings.used;
+    for (const [i, pages] of [1, 2, 3].entries()) {
+      assertEquals(libc().ftruncate(fd.fd, BigInt(pages * PAGE)), 0);
+      const offset = BigInt(i * PAGE);
+      assertEquals(await map(peer, { address: BASE + offset, offset }, [fd]), 0);
+      dmaOf(served).writeSync(BASE + offset, new Uint8Array([i + 1]));
+    }
+    assertEquals(dmaOf(served).readSync(BASE, 2 * PAGE + 1)[2 * PAGE], 3);
+    assertEquals(mappings.used, before + 3);
+    assertEquals(await map(peer, { address: 0n, offset: 4096n }, [fd]), 0);
+    assertEquals([mappings.used, dmaOf(served).readSync(0n, 1)[0]], [before + 3, 2]);
+    const far = 1n << 41n; // across the border of two GiB, and behind it
+    assertEquals(libc().ftruncate(fd.fd, far + (2n << 30n)), 0);
+    const offset = far + (1n << 30n) - 4096n;
+    assertEquals(await map(peer, { address: far, offset, size: 8192n }, [fd]), 0);
+    assertEquals(await map(peer, { address: 2n * far, offset: offset + 4096n }, [fd]), 0);
+    dmaOf(served).writeSync(far + 4095n, new Uint8Array([5, 6]));
+    assertEquals(dmaOf(served).readSync(2n * far, 1)[0], 6);
+    served.connection.close();
+    assertEquals(mappings.used, before);
+  },
+);
+
+testFds(
+  "requireSealed refuses what can be taken away, unless it may be read and written by calls",
+  async () => {
+    using served = await serveNegotiated({ requireSealed: true });
+    const { peer } = served;
+    const { FILE_IO, MMAP } = DmaMapFlags;
+    using sealed = new ClientFile(PAGE);
+    using file = new TestFile(PAGE, { folder: "/dev/shm" });
+    assertEquals(await map(peer, { address: 0n }, [sealed.fd]), 0);
+    assertEquals(await map(peer, { address: BASE }, [file.fd]), EINVAL);
+    assertEquals(await map(peer, { address: BASE, flags: READ_WRITE | MMAP }, [file.fd]), EINVAL);
+    const flags = READ_WRITE | MMAP | FILE_IO;
+    assertEquals(await map(peer, { address: BASE, flags }, [file.fd]), 0);
+    const dma = dmaOf(served);
+    dma.writeSync(BASE, new Uint8Array([1]));
+    assertEquals(dma.view(BASE, 1), undefined);
+    assertEquals(libc().ftruncate(file.fd.fd, 0n), 0);
+    assertEquals(errnoOf(() => dma.readSync(BASE, 1)), EIO);
+  },
+);
+
+// ---- By calls: pread(2) and pwrite(2)
+
+testFds(
+  "a file with holes on a file system that can fill up is not mapped, so nothing faults",
+  async () => {
+    using served = await serveNegotiated();
+    using holes = new TestFile(2 * PAGE, { folder: "/dev/shm", isFull: false });
+    using full = new TestFile(2 * PAGE, { folder: "/dev/shm" });
+    assertEquals(await map(served.peer, { address: 0n, size: 8192n }, [holes.fd]), 0);
+    assertEquals(await map(served.peer, { address: BASE, size: 8192n }, [full.fd]), 0);
+    const dma = dmaOf(served);
+    assertEquals([dma.view(0n, 1), dma.view(BASE, 1)?.length], [undefined, 1]);
+    await dma.write(4090n, new Uint8Array([1, 2]));
+    const into = new Uint8Array(4);
+    await dma.readInto(4089n, into);
+    assertEquals(into, new Uint8Array([0, 1, 2, 0]));
+    assertEquals(holes.fd.readAt(into, 4090n), 4);
+    assertEquals(into, new Uint8Array([1, 2, 0, 0]));
+    assertEquals(libc().ftruncate(holes.fd.fd, 4096n), 0); // the client takes it away
+    const error = await assertRejects(() => dma.read(4000n, 200), DeviceError);
+    assertEquals([error.errno, error.message], [
+      EIO,
+      "Cannot read the client's memory at 0xfa0: the client's file ends there",
+    ]);
+  },
+);
+
+testFds(
+  "memory of huge pages that is only read is not mapped: its pages can be missing",
+  () =>
+    withHugePages(0, async () => {
+      using served = await serveNegotiated();
+      using fd = new OwnedFd(libc().memfd_create(new Uint8Array([65, 0]), 4 | 2));
+      assertEquals(libc().ftruncate(fd.fd, 4n << 20n), 0);
+      assertEquals(libc().fcntl(fd.fd, 1033, 2), 0); // sealed against shrinking
+      const request = { address: BASE, offset: 4096n, size: 8192n };
+      assertEquals(await map(served.peer, request, [fd]), ENOMEM);
+      assertEquals(await map(served.peer, { ...request, flags: WRITE }, [fd]), ENOMEM);
+      const { FILE_IO } = DmaMapFlags;
+      assertEquals(await map(served.peer, { ...request, flags: WRITE | FILE_IO }, [fd]), EINVAL);
+      assertEquals(await map(served.peer, { ...request, flags: READ }, [fd]), 0);
+      const dma = dmaOf(served);
+      assertEquals(await dma.read(BASE, 8192), new Uint8Array(8192));
+      assertEquals(dma.view(BASE, 1), undefined);
+      using sealing = await serveNegotiated({ requireSealed: true });
+      assertEquals(await map(sealing.peer, request, [fd]), EINVAL, "they can be punched out");
+      assertEquals(await map(sealing.peer, { ...request, flags: READ }, [fd]), 0);
+    }),
+);
+
+testFds(
+  "memory of huge pages is mapped from any page on, and shared within a huge one",
+  () =>
+    withHugePages(3, async () => {
+      using served = await serveNegotiated();
+      const { peer } = served;
+      using fd = new OwnedFd(libc().memfd_create(new Uint8Array([65, 0]), 4 | 2));
+      assertEquals(libc().ftruncate(fd.fd, 6n << 20n), 0);
+      using all = Mapping.create(fd, { length: 6 << 20 });
+      const before = mappings.used;
+      // As QEMU maps the memory of a PC: below the VGA window, behind it, and the rest above 1 MiB.
+      assertEquals(await map(peer, { address: 0n, size: 0xa0000n }, [fd]), 0);
+      const rest = { address: 0x100000n, offset: 0x100000n, size: (6n << 20n) - 0x100000n };
+      assertEquals(await map(peer, rest, [fd]), 0);
+      assertEquals(mappings.used, before + 2);
+      const dma = dmaOf(served);
+      for (const [i, at] of [0, 0x9ffff, 0x100000, 0x1fffff, 0x200000, 0x5fffff].entries()) {
+        dma.writeSync(BigInt(at), new Uint8Array([i + 1]));
+        assertEquals([all.bytes[at], dma.view(BigInt(at), 1)![0]], [i + 1, i + 1]);
+      }
+      for (let i = 0; i < 16; i++) {
+        const request = {
+          address: (1n << 40n) + BigInt(i * PAGE),
+          offset: BigInt(0x400000 + i * PAGE),
+        };
+        assertEquals(await map(peer, request, [fd]), 0);
+      }
+      assertEquals(mappings.used, before + 3);
+    }),
+);
+
+testFds("the memory of a process is read and written by calls, as far as it has any", async () => {
+  using served = await serveNegotiated();
+  using memory = OwnedFd.open("/proc/self/mem");
+  const own = new IoBuffer(new Uint8Array(4 * PAGE));
+  own.bytes.fill(5);
+  const start = (own.address + 4095n) / 4096n * 4096n;
+  const at = Number(start - own.address);
+  const before = countOpenFds();
+  const flags = READ_WRITE | DmaMapFlags.FILE_IO;
+  const request = { address: BASE, offset: start, size: 8192n, flags };
+  assertEquals(await map(served.peer, request, [memory]), 0);
+  assertEquals(await map(served.peer, request, [memory]), 0, "the same again");
+  assertEquals(await map(served.peer, { ...request, flags: READ_WRITE }, [memory]), EEXIST);
+  assertEquals(countOpenFds(), before + 1, "one descriptor is kept");
+  const dma = dmaOf(served);
+  await dma.write(BASE + 10n, new Uint8Array([1, 2, 3]));
+  assertEquals([...own.bytes.subarray(at + 9, at + 14)], [5, 1, 2, 3, 5]);
+  assertEquals(dma.readSync(BASE + 10n, 3), new Uint8Array([1, 2, 3]));
+  assertEquals(dma.view(BASE, 1), undefined);
+  // Where the process has nothing, and where it has nothing to write.
+  assertEquals(await map(served.peer, { ...request, address: 0n, offset: 0n }, [memory]), 0);
+  const error = await assertRejects(() => dma.read(16n, 1), DeviceError);
+  assertEquals(error.errno, EIO);
+  assertMatch(error.message, /^Cannot read the client's memory at 0x10: .*EIO/);
+  assertEquals(await rejectsWith(dma.write(16n, new Uint8Array(1))), EIO);
+  const end = { ...request, address: 1n << 40n, offset: (1n << 63n) - 4096n };
+  assertEquals(await map(served.peer, end, [memory]), EINVAL, "no file has such offsets");
+  assertEquals(await unmap(served.peer, 0n, 1n << 63n), 0);
+  assertEquals(countOpenFds(), before);
+});
+
+testFds("an access goes across maps of every kind", async () => {
+  using served = await serveNegotiated();
+  using mapped = new ClientFile(PAGE);
+  using called = new TestFile(PAGE);
+  const own = new Uint8Array(3 * PAGE);
+  const flags = READ_WRITE | DmaMapFlags.FILE_IO;
+  await map(served.peer, { address: BASE }, [mapped.fd]);
+  await map(served.peer, { address: BASE + 4096n, flags }, [called.fd]);
+  await map(served.peer, { address: BASE + 8192n });
+  const data = Uint8Array.from({ length: 3 * PAGE }, (_, i) => i * 5);
+  const dma = dmaOf(served);
+  const [log] = await Promise.all([
+    answer(served.peer, own, 2),
+    dma.write(BASE, data).then(async () => assertEquals(await dma.read(BASE, 3 * PAGE), data)),
+  ]);
+  assertEquals(log, ["write 8192+4096", "read 8192+4096"]);
+  const into = new Uint8Array(PAGE);
+  called.fd.readAt(into, 0n);
+  assertEquals([mapped.bytes.slice(), into], [data.slice(0, PAGE), data.slice(PAGE, 2 * PAGE)]);
+});
+
+testFds(
+  "a device that takes a view's memory away loses it; accesses, unmap and close go on",
+  async () => {
+    using served = await serveNegotiated();
+    using file = new ClientFile(PAGE);
+    await map(served.peer, { address: BASE }, [file.fd]);
+    const dma = dmaOf(served);
+    const view = dma.view(BASE, PAGE)!;
+    structuredClone(view, { transfer: [view.buffer] });
+    dma.writeSync(BASE, new Uint8Array([4]));
+    assertEquals([view.length, file.bytes[0], dma.view(BASE, 1)![0]], [0, 4, 4]);
+    assertEquals(await unmap(served.peer, BASE, 4096n), 0);
+    assertEquals(await map(served.peer, { address: BASE }, [file.fd]), 0);
+    assertEquals(dma.readSync(BASE, 1)[0], 4);
+  },
+);
 
 testFds("lengths that are no lengths are refused", async () => {
   using served = await serveNegotiated();
@@ -701,10 +992,92 @@ testFds("a device that throws when a client comes turns that away", async () => 
 });
 
 testFds("maxDmaMaps is what the client is told, if it says its own", async () => {
-  using served = serve({ maxDmaMaps: 7 });
-  const reply = await negotiate(served.peer, { maxDmaMaps: 65535 });
-  assertMatch(new TextDecoder().decode(reply), /"max_dma_maps":7[,}]/);
+  const half = Math.floor(mappings.limit / 2);
+  for (const [maxDmaMaps, told] of [[7, 7], [undefined, Math.min(16_000, half)]]) {
+    using served = serve({ maxDmaMaps });
+    const reply = await negotiate(served.peer, { maxDmaMaps: 65535 });
+    assertMatch(new TextDecoder().decode(reply), new RegExp(`"max_dma_maps":${told}[,}]`));
+  }
+  using served = serve();
+  await negotiate(served.peer);
   assertEquals(READ_WRITE, 3);
   const { errno } = await ask(served.peer, Command.DMA_MAP, new Uint8Array(31));
   assertEquals(errno, EINVAL);
+});
+
+Deno.test("two clients map 40,000 files each: ENOSPC, and the process lives", async () => {
+  const url = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
+  const result = await runJson(`
+    import { mappings } from "ffi/budget.ts";
+    import { createMemfd } from "ffi/memory.ts";
+    const { ClientMemory } = await import(${url("../../../lib/server/dma.ts")});
+    const counts = [], errors = [];
+    const map = (client, at, page, fd) => {
+      const offset = BigInt(page) << 12n, address = BigInt(at) << 13n;
+      client.map({ argsz: 32, flags: 3, offset, address, size: 4096n }, [fd]);
+    };
+    const shared = createMemfd("shared", 1 << 28);
+    const clients = [0, 1].map(() => new ClientMemory({}, {}, {}));
+    const shares = [0, 1].map(() => new ClientMemory({}, {}, {}));
+    for (const [i, client] of clients.entries()) {
+      let count = 0;
+      try {
+        for (; count < 40_000; count++) {
+          const fd = createMemfd("own", 4096);
+          try { map(client, count, 0, fd); } finally { fd.close(); }
+        }
+      } catch (error) {
+        errors.push(error.errno);
+      }
+      counts.push(count);
+    }
+    const full = mappings.used;
+    Array.from({ length: 64 }, () => new Uint8Array(4 << 20).fill(1)); // V8 maps more
+    clients[0].view(0n, 4096)[0] = 1;
+    for (const client of clients) client.close();
+    const left = mappings.used;
+    // Of one file there is room for all of them.
+    for (const client of shares) {
+      for (let i = 0; i < 40_000; i++) {
+        map(client, i, i, shared);
+      }
+      client.view(39_999n << 13n, 4096)[0] = 1;
+    }
+    const few = mappings.used;
+    for (const client of shares) client.close();
+    const { limit, used: end } = mappings;
+    console.log(JSON.stringify({ counts, errors, full, left, few, limit, end }));
+  `) as Record<string, number & number[]>;
+  const { counts, errors, full, left, few, limit, end } = result;
+  assertEquals(errors, [ENOSPC, ENOSPC]);
+  // Each takes no more than it leaves to the others.
+  assertEquals(counts, [Math.ceil(limit! / 2), Math.ceil(Math.floor(limit! / 2) / 2)]);
+  assertEquals([full, left, few, end], [counts![0]! + counts![1]!, 0, 2, 0]);
+});
+
+Deno.test("descriptors that maps keep are bounded, and free again after them", async () => {
+  const url = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
+  const result = await runJson(
+    `
+    import { OwnedFd } from "ffi/fd.ts";
+    import { keptDescriptors } from "ffi/budget.ts";
+    const { ClientMemory } = await import(${url("../../../lib/server/dma.ts")});
+    const memory = new ClientMemory({}, {}, {});
+    const file = OwnedFd.open("/proc/self/mem");
+    let count = 0, errno = 0;
+    try {
+      for (;; count++) {
+        const address = BigInt(count) << 12n;
+        memory.map({ argsz: 32, flags: 11, offset: 0n, address, size: 4096n }, [file]);
+      }
+    } catch (error) {
+      errno = error.errno;
+    }
+    OwnedFd.open("/dev/null").close();
+    memory.close();
+    console.log(JSON.stringify([count, keptDescriptors.limit, errno, keptDescriptors.used]));
+  `,
+    { maxFds: 256 },
+  );
+  assertEquals(result, [32, 64, ENOSPC, 0]); // the others may have as many
 });

@@ -1,0 +1,121 @@
+/**
+ * Files that clients share their memory by: which descriptors are taken, and how their bytes are
+ * reached.
+ *
+ * @module
+ */
+
+import { EACCES, EINVAL } from "../../ffi/errno.ts";
+import type { FileStat, OwnedFd } from "../../ffi/fd.ts";
+import { canShrink, HUGETLBFS, TMPFS } from "../../ffi/memory.ts";
+import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
+import { DeviceError } from "./device.ts";
+
+/** What a server does with a file: maps it, or calls pread(2) and pwrite(2). */
+export type FileMode = "map" | "call";
+
+/** A file that was found to hold the memory of a request. */
+export interface ClientFile {
+  /** The descriptor. */
+  readonly fd: OwnedFd;
+  /** Which file it is. */
+  readonly stat: FileStat;
+  /** How its bytes are reached. */
+  readonly mode: FileMode;
+  /** Bytes of its pages, if they are huge. */
+  readonly hugePage?: number;
+}
+
+/** `type` of the file system of processes, with their memory. */
+const PROCFS = 0x9fa0;
+/**
+ * File systems that answer by themselves. On others (FUSE, NFS, 9p) it is up to somebody else when
+ * an access ends, the client itself perhaps, and the thread would wait for it.
+ */
+const ANSWERING = new Set([
+  TMPFS,
+  HUGETLBFS,
+  0x858458f6, // ramfs
+  0xef53, // ext2, ext3, ext4
+  0x58465342, // XFS
+  0x9123683e, // Btrfs
+  0xf2f52010, // F2FS
+  0x2fc12fc1, // ZFS
+  0xca451a4e, // bcachefs
+  0x794c7630, // overlayfs: as what lies below it
+]);
+
+/** The largest offset of a file, and one. */
+const OFFSET_END = 1n << 63n;
+
+/**
+ * Finds out whether a descriptor can be the memory of a request, and how that is reached. By calls
+ * if the client wants that alone, and where a mapping could end this process (SIGBUS) when no
+ * memory is left: huge pages that are only read, of which a private mapping has none of its own,
+ * and a file with holes on a file system that can fill up.
+ *
+ * @param requireSealed maps only what nobody can take away
+ * @throws {DeviceError} EINVAL if it is not a file that holds the range, or one that answers late;
+ *   EACCES if it was not opened for what the device may do
+ */
+export function examineFile(
+  fd: OwnedFd,
+  request: DmaMapRequest,
+  requireSealed: boolean,
+): ClientFile {
+  const stat = fd.stat();
+  if (!stat.isFile) {
+    const kind = stat.kind === "anonymous" ? "no file" : `a ${stat.kind}`;
+    throw new DeviceError(EINVAL, `the descriptor is ${kind}: memory is shared by regular files`);
+  }
+  checkAccess(fd, request.flags);
+  const { type, blocks, blockSize } = fd.fileSystem();
+  const mayMap = (request.flags & MODES) !== DmaMapFlags.FILE_IO;
+  const mayCall = (request.flags & DmaMapFlags.FILE_IO) !== 0;
+  if (request.offset + request.size > OFFSET_END) {
+    throw new DeviceError(EINVAL, "no file has such offsets");
+  }
+  if (type === PROCFS) {
+    if (mayCall) return { fd, stat, mode: "call" };
+    throw new DeviceError(EINVAL, "the file can't be mapped, and the client allows no file I/O");
+  }
+  if (request.offset + request.size > stat.size) {
+    throw new DeviceError(EINVAL, `the file has ${stat.size} bytes`);
+  }
+  if (!ANSWERING.has(type)) {
+    throw new DeviceError(
+      EINVAL,
+      `the file system (type 0x${type.toString(16)}) may keep this process waiting; ` +
+        "memory is shared by memfds, and by files in memory or on local disks",
+    );
+  }
+  const isHuge = type === HUGETLBFS;
+  const isRead = (request.flags & DmaMapFlags.WRITE) === 0;
+  const mayRunOut = isHuge ? isRead : blocks > 0n && stat.allocated < stat.size;
+  const canCall = !isHuge || isRead; // hugetlbfs has no write(2)
+  if (!mayMap && !canCall) throw new DeviceError(EINVAL, "huge pages can't be written by file I/O");
+  if (!mayMap || mayRunOut) return { fd, stat, mode: "call" };
+  if (!requireSealed || (!isHuge && !canShrink(fd))) {
+    return { fd, stat, mode: "map", ...(isHuge && { hugePage: blockSize }) };
+  }
+  if (mayCall && canCall) return { fd, stat, mode: "call" };
+  throw new DeviceError(
+    EINVAL,
+    isHuge
+      ? "huge pages can be taken away from a file, sealed or not"
+      : "the file is not sealed against shrinking",
+  );
+}
+
+const MODES = DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
+
+function checkAccess(fd: OwnedFd, flags: number): void {
+  const { canRead, canWrite } = fd.access;
+  const isCalled = (flags & MODES) === DmaMapFlags.FILE_IO;
+  // mmap(2) wants files that can be read, whatever is done with them.
+  const mustRead = !isCalled || (flags & DmaMapFlags.READ) !== 0;
+  if (mustRead && !canRead) throw new DeviceError(EACCES, "the file is not open for reading");
+  if ((flags & DmaMapFlags.WRITE) !== 0 && !canWrite) {
+    throw new DeviceError(EACCES, "the file is not open for writing, which the device may do");
+  }
+}
