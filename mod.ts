@@ -76,6 +76,7 @@ export {
 export {
   ConnectionError,
   ProtocolError,
+  type RegionAccess,
   RemoteError,
   type RequestInFlight,
   TimeoutError,
@@ -104,6 +105,7 @@ export {
   type Width,
   type WriteOptions,
 } from "./lib/region.ts";
+export type { KnownOfRegion } from "./lib/diagnose/refusal.ts";
 export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
 export { cap } from "./lib/define/capabilities.ts";
 export type {

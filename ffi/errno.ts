@@ -160,6 +160,8 @@ export const EINTR = 4;
 export const EIO = 5;
 /** No such device or address. */
 export const ENXIO = 6;
+/** Too large. */
+export const E2BIG = 7;
 /** Try again: the operation would block. */
 export const EAGAIN = 11;
 /** Cannot allocate memory. */
@@ -176,8 +178,12 @@ export const EINVAL = 22;
 export const ENOSPC = 28;
 /** The peer is gone. */
 export const EPIPE = 32;
+/** Out of range. */
+export const ERANGE = 34;
 /** Not implemented. */
 export const ENOSYS = 38;
+/** A message of the wrong size. */
+export const EMSGSIZE = 90;
 /** Not supported. */
 export const ENOTSUP = 95;
 /** The peer closed with data unread. */

@@ -6,6 +6,7 @@
 
 import { EINVAL } from "../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
+import { type KnownOfRegion, type Look, lookIntoRefusal } from "./diagnose/refusal.ts";
 import { ConnectionError, ProtocolError, RemoteError } from "./errors.ts";
 import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "./limits.ts";
 import { DmaSpace } from "./dma.ts";
@@ -136,8 +137,10 @@ const CONFIG_PIPELINE = 64;
 const STOPPED_STATES: ReadonlySet<string> = new Set(["STOP", "STOP_COPY", "RESUMING"]);
 
 const INFO_SIZE = 16;
-const COMMAND_AT = 0x04;
-const BAR_AT = 0x10;
+/** How long one look into a refusal may take. */
+const LOOK_TIMEOUT_MS = 1000;
+/** How reads look into a refusal: as messages, and not looked into themselves. */
+const LOOKING = { via: "message", explain: false, timeoutMs: LOOK_TIMEOUT_MS } as const;
 const REGION_INFO_SIZE = 32;
 
 /** Answers to what servers ask: a message without an entry does not compile. */
@@ -236,8 +239,8 @@ export class Device implements Disposable, AsyncDisposable {
       open = new Region(this.#regionInfoSync(index), {
         proxy: this.proxy,
         negotiated: this.negotiated,
-        explain: (info, error) => this.#explainRefusal(info, error),
-        explainAsync: (info, error) => this.#explainRefusalAsync(info, error),
+        explain: (known, error) => this.#explainRefusal(known, error),
+        explainAsync: (known, error) => this.#explainRefusalAsync(known, error),
       });
       this.#opened.set(index, open);
     }
@@ -576,33 +579,47 @@ export class Device implements Disposable, AsyncDisposable {
     if (came !== asked) throw this.#broken(`answered about ${what} ${came}, asked about ${asked}`);
   }
 
-  /** A BAR that has no address, or whose decoding is off, may refuse everything: find out, and say what to do. */
-  #explainRefusal({ index }: RegionInfo, refusal: RemoteError): RemoteError {
-    if (refusal.errno !== EINVAL || index > PciRegion.BAR5) return refusal;
+  #explainRefusal(known: KnownOfRegion, refusal: RemoteError): RemoteError {
+    const look = lookIntoRefusal(refusal, known);
     try {
-      const config = this.region("config");
-      const [bar, high] = [BAR_AT + index * 4, BAR_AT + 4 + index * 4].map((at) =>
-        config.read32(at)
-      );
-      return sayDisabled(refusal, bar!, high!, config.read16(COMMAND_AT));
-    } catch {
-      return refusal;
+      let step = look.next();
+      while (!step.done) step = look.next(this.#lookSync(step.value));
+      return step.value === undefined ? refusal : refusal.because(step.value);
+    } catch (error) {
+      return notLookedInto(refusal, error);
     }
   }
 
-  async #explainRefusalAsync({ index }: RegionInfo, refusal: RemoteError): Promise<RemoteError> {
-    if (refusal.errno !== EINVAL || index > PciRegion.BAR5) return refusal;
+  async #explainRefusalAsync(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
+    const look = lookIntoRefusal(refusal, known);
     try {
-      await this.regionInfo(PciRegion.CONFIG);
-      const config = this.region("config");
-      const [bar, high, command] = await Promise.all([
-        config.read32Async(BAR_AT + index * 4),
-        config.read32Async(BAR_AT + 4 + index * 4),
-        config.read16Async(COMMAND_AT),
-      ]);
-      return sayDisabled(refusal, bar, high, command);
-    } catch {
-      return refusal;
+      if (refusal.errno === EINVAL && this.negotiated.server.migration !== undefined) {
+        const state = await this.migration.state({ timeoutMs: LOOK_TIMEOUT_MS });
+        if (STOPPED_STATES.has(state)) return refusal.because(stoppedWords(state));
+      }
+      let step = look.next();
+      while (!step.done) step = look.next(await this.#look(step.value));
+      return step.value === undefined ? refusal : refusal.because(step.value);
+    } catch (error) {
+      return notLookedInto(refusal, error);
+    }
+  }
+
+  /** Reads what tells of a refusal. */
+  async #look({ region, offset, count }: Look): Promise<bigint | undefined> {
+    try {
+      await this.regionInfo(region, { timeoutMs: LOOK_TIMEOUT_MS });
+      return littleEndian(await this.region(region).readAsync(offset, count, LOOKING));
+    } catch (error) {
+      return refusedLook(error);
+    }
+  }
+
+  #lookSync({ region, offset, count }: Look): bigint | undefined {
+    try {
+      return littleEndian(this.region(region).read(offset, count, LOOKING));
+    } catch (error) {
+      return refusedLook(error);
     }
   }
 
@@ -628,10 +645,7 @@ export class Device implements Disposable, AsyncDisposable {
     try {
       const state = await this.migration.state(options);
       if (!STOPPED_STATES.has(state)) return refusal;
-      return refusal.because(
-        `the device is stopped for a migration (state ${state}); set it to RUNNING ` +
-          "(vfu migrate state SOCKET RUNNING, or device.migration.setState), or restart its server",
-      );
+      return refusal.because(stoppedWords(state));
     } catch {
       options.signal?.throwIfAborted();
       return refusal;
@@ -690,22 +704,25 @@ function configPieces(start: number, end: number, maxDataXferSize: number): [num
   return pieces;
 }
 
-/** Adds to a refusal what a BAR's registers say, if they say that it was not set up. */
-function sayDisabled(
-  refusal: RemoteError,
-  bar: number,
-  high: number,
-  command: number,
-): RemoteError {
-  const isIo = (bar & 1) !== 0;
-  const is64Bit = !isIo && (bar & 6) === 4;
-  const hasAddress = (bar & (isIo ? ~0x3 : ~0xf)) !== 0 || (is64Bit && high !== 0);
-  const isDecoded = (command & (isIo ? 1 : 2)) !== 0;
-  if (hasAddress && isDecoded) return refusal;
-  const lacks = hasAddress
-    ? `${isIo ? "I/O" : "memory"} decoding is off in COMMAND`
-    : "the BAR has no address yet";
-  return refusal.because(
-    `${lacks}: if that is why, enable the device first (--pci-enable, device.pci.enable(), or pci enable in a session)`,
-  );
+function stoppedWords(state: string): string {
+  return `the device is stopped for a migration (state ${state}); set it to RUNNING ` +
+    "(vfu migrate state SOCKET RUNNING, or device.migration.setState), or restart its server";
+}
+
+/** Takes a refused read, or one outside the region, for an answer. Other failures end the look. */
+function refusedLook(error: unknown): undefined {
+  const isRefused = error instanceof RemoteError || error instanceof RangeError ||
+    error instanceof TypeError;
+  if (!isRefused) throw error;
+}
+
+/** The refusal alone; if the connection ended with the look into it, the message says so. */
+function notLookedInto(refusal: RemoteError, error: unknown): RemoteError {
+  return error instanceof ConnectionError
+    ? refusal.because(`to look for the reason was not possible: ${error.message}`)
+    : refusal;
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  return bytes.subarray(0, 8).reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
 }

@@ -13,6 +13,18 @@ export class ProtocolError extends Error {
   override readonly name = "ProtocolError";
 }
 
+/** An access to a region by message. */
+export interface RegionAccess {
+  /** What it does. */
+  readonly kind: "read" | "write";
+  /** The region index. */
+  readonly region: number;
+  /** Bytes from the start of the region. */
+  readonly offset: number;
+  /** Bytes that one message accesses. */
+  readonly count: number;
+}
+
 /** The peer refused one request with an error reply. The connection goes on. */
 export class RemoteError extends Error {
   /** The name of the class. */
@@ -21,6 +33,8 @@ export class RemoteError extends Error {
   readonly errno: number;
   /** Its name, as "EINVAL". */
   readonly code: string;
+  /** The access that was refused, if the request was one to a region. */
+  declare readonly access?: RegionAccess;
 
   /**
    * A refusal.
@@ -65,6 +79,8 @@ export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
   /** The oldest request in flight when the connection ended. The peer was probably busy with it. */
   declare readonly oldest?: RequestInFlight;
+  /** The access that ended with it, if the request was one to a region. */
+  declare readonly access?: RegionAccess;
 
   /** An error; `oldest` is the oldest request in flight. */
   constructor(
@@ -73,6 +89,12 @@ export class ConnectionError extends Error {
   ) {
     super(message, options);
     if (oldest !== undefined) this.oldest = oldest;
+  }
+
+  /** The same error, with what to try added to the message. */
+  because(reason: string): this {
+    this.message += `; ${reason}`;
+    return this;
   }
 }
 

@@ -7,7 +7,7 @@
 import type { Device, WaitOptions } from "./device.ts";
 import type { ConfigSpace } from "./pci/config_space.ts";
 import type { CapabilityPlace } from "./pci/walk.ts";
-import { COMMAND } from "./pci/registers.ts";
+import { BAR_BITS, COMMAND } from "./pci/registers.ts";
 import type { Region } from "./region.ts";
 import { PciRegion } from "./wire/region.ts";
 
@@ -16,9 +16,6 @@ const CONFIG_HEADER_SIZE = 64;
 const COMMAND_AT = 0x04;
 const BAR_AT = 0x10;
 const BAR_COUNT = 6;
-const BAR_IO = 1;
-const BAR_TYPE_64 = 4;
-const BAR_TYPE_MASK = 6;
 
 /** Where addresses are given out from: what no PC's memory or firmware takes. */
 const MEMORY_BASE = 0x8000_0000n;
@@ -103,8 +100,9 @@ export class PciFunction {
       const size = sizes[index] ?? 0n;
       const at = BAR_AT + index * 4;
       const low = await config.read32Async(at, options);
-      const isIo = (low & BAR_IO) !== 0;
-      const is64Bit = !isIo && (low & BAR_TYPE_MASK) === BAR_TYPE_64 && index + 1 < BAR_COUNT;
+      const isIo = (low & BAR_BITS.IO) !== 0;
+      const is64Bit = !isIo && (low & BAR_BITS.TYPE_MASK) === BAR_BITS.TYPE_64 &&
+        index + 1 < BAR_COUNT;
       const high = is64Bit ? await config.read32Async(at + 4, options) : 0;
       const flagBits = isIo ? 0x3 : 0xf;
       const address = (BigInt(high) << 32n) | BigInt((low & ~flagBits) >>> 0);

@@ -12,7 +12,14 @@ import { monotonicMs } from "../ffi/clock.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { Mapping, MAX_MAPPING, PAGE_SIZE } from "../ffi/memory.ts";
 import type { Negotiated, RegionInfo } from "./device.ts";
-import { ProtocolError, RemoteError, TimeoutError } from "./errors.ts";
+import { type KnownOfRegion, widthHint } from "./diagnose/refusal.ts";
+import {
+  ConnectionError,
+  ProtocolError,
+  type RegionAccess,
+  RemoteError,
+  TimeoutError,
+} from "./errors.ts";
 import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./limits.ts";
 import type { RequestOptions, VfioProxy } from "./proxy.ts";
 import { sleep } from "./sleep.ts";
@@ -41,6 +48,11 @@ export interface AccessOptions {
   via?: Via;
   /** In milliseconds; default that of the connection. Not for access through the map. */
   timeoutMs?: number;
+  /**
+   * Looks into a refusal for its reason, by further reads: at the same place in other widths, and
+   * of the configuration space. Default true.
+   */
+  explain?: boolean;
 }
 
 /** How to access asynchronously. */
@@ -91,10 +103,10 @@ export interface RegionHost {
   readonly proxy: VfioProxy;
   /** What was agreed on. */
   readonly negotiated: Negotiated;
-  /** Says more about a refusal, if more is known. */
-  explain?(region: RegionInfo, error: RemoteError): RemoteError;
+  /** Adds its reason to a refusal, if one is found. */
+  explain?(region: KnownOfRegion, error: RemoteError): RemoteError;
   /** The same without blocking. */
-  explainAsync?(region: RegionInfo, error: RemoteError): Promise<RemoteError>;
+  explainAsync?(region: KnownOfRegion, error: RemoteError): Promise<RemoteError>;
 }
 
 /** Writes that one REGION_WRITE_MULTI carries: what QEMU's client sends at most. */
@@ -175,6 +187,7 @@ export class Region implements Disposable {
   #writable = NO_WORDS;
   #unmapped: string | undefined; // why there is none
   #isOpen = true;
+  #hasAnswered = false; // an access by message
 
   /** @ignore made by `Device.region` */
   constructor(info: RegionInfo, host: RegionHost) {
@@ -534,12 +547,12 @@ export class Region implements Disposable {
       return width === 8 ? bigintIn(reply) : numberIn(reply, width);
     };
     const explained = async (error: unknown) => {
-      throw await this.#explainAsync(error);
+      throw await this.#explainAsync(error, this.#access("read", at, width), options);
     };
     try {
       const request = {
         ...requestOptions(options),
-        doing: () => `read ${width} bytes of ${this.name} at ${hex(at)}`,
+        doing: () => accessText(this.#access("read", at, width)),
       };
       const head = this.#setHead(at, width);
       const reply = this.#proxy.requestPatiently(Command.REGION_READ, head, request, PATIENT_MS);
@@ -798,11 +811,13 @@ export class Region implements Disposable {
   }
 
   /** What the last message was to do, for its error. */
-  #doing(what: string): string {
-    const at = this.#headView.getBigUint64(OFFSET_AT, true);
-    return `${what} ${this.#headView.getUint32(COUNT_AT, true)} bytes of ${this.name} at ${
-      hex(at)
-    }`;
+  #doing(kind: "read" | "write"): string {
+    const at = Number(this.#headView.getBigUint64(OFFSET_AT, true));
+    return accessText(this.#access(kind, at, this.#headView.getUint32(COUNT_AT, true)));
+  }
+
+  #access(kind: "read" | "write", offset: number, count: number): RegionAccess {
+    return { kind, region: this.info.index, offset, count };
   }
 
   #readMessage(at: number, width: Width, options: AccessOptions | undefined): Message {
@@ -825,7 +840,7 @@ export class Region implements Disposable {
     try {
       return this.#proxy.requestSync(Command.REGION_READ, head, request);
     } catch (error) {
-      throw this.#explain(error);
+      throw this.#explain(error, this.#access("read", at, count), options);
     }
   }
 
@@ -852,7 +867,7 @@ export class Region implements Disposable {
       });
       this.#checkWritten(reply, at, data.length);
     } catch (error) {
-      throw this.#explain(error);
+      throw this.#explain(error, this.#access("write", at, data.length), options);
     }
   }
 
@@ -866,10 +881,10 @@ export class Region implements Disposable {
       return await this.#proxy.request(Command.REGION_READ, this.#setHead(at, count), {
         ...requestOptions(options),
         ...(into && { into }),
-        doing: () => `read ${count} bytes of ${this.name} at ${hex(at)}`,
+        doing: () => accessText(this.#access("read", at, count)),
       });
     } catch (error) {
-      throw await this.#explainAsync(error);
+      throw await this.#explainAsync(error, this.#access("read", at, count), options);
     }
   }
 
@@ -883,11 +898,11 @@ export class Region implements Disposable {
       const reply = await this.#proxy.request(Command.REGION_WRITE, this.#setHead(at, count), {
         ...requestOptions(options),
         data,
-        doing: () => `write ${count} bytes of ${this.name} at ${hex(at)}`,
+        doing: () => accessText(this.#access("write", at, count)),
       });
       this.#checkWritten(reply, at, count);
     } catch (error) {
-      throw await this.#explainAsync(error);
+      throw await this.#explainAsync(error, this.#access("write", at, count), options);
     }
   }
 
@@ -938,7 +953,10 @@ export class Region implements Disposable {
     const [low, high] = [reply.uint32(OFFSET_AT), reply.uint32(OFFSET_AT + 4)];
     const region = reply.uint32(REGION_AT);
     const isThere = low === at >>> 0 && high === Math.floor(at / 0x1_0000_0000);
-    if (isThere && region === this.info.index) return;
+    if (isThere && region === this.info.index) {
+      this.#hasAnswered = true;
+      return;
+    }
     throw this.#broken(
       `answered for ${regionName(region)} at ${hex(high * 0x1_0000_0000 + low)}, ` +
         `not for ${this.name} at ${hex(at)}`,
@@ -951,13 +969,42 @@ export class Region implements Disposable {
     return error;
   }
 
-  #explain(error: unknown): unknown {
-    return error instanceof RemoteError ? this.#host.explain?.(this.info, error) ?? error : error;
+  /** The error of an access, with more of its reason. */
+  #explain(error: unknown, access: RegionAccess, options: AccessOptions | undefined): unknown {
+    const refusal = this.#withAccess(error, access, options);
+    if (refusal === undefined) return error;
+    return this.#host.explain?.(this.#known, refusal) ?? refusal;
   }
 
-  async #explainAsync(error: unknown): Promise<unknown> {
-    if (!(error instanceof RemoteError)) return error;
-    return await this.#host.explainAsync?.(this.info, error) ?? error;
+  async #explainAsync(
+    error: unknown,
+    access: RegionAccess,
+    options: AccessOptions | undefined,
+  ): Promise<unknown> {
+    const refusal = this.#withAccess(error, access, options);
+    if (refusal === undefined) return error;
+    return await this.#host.explainAsync?.(this.#known, refusal) ?? refusal;
+  }
+
+  get #known(): KnownOfRegion {
+    return { info: this.info, hasAnswered: this.#hasAnswered };
+  }
+
+  /** Notes the access in its error. Returns a refusal that is to be looked into. */
+  #withAccess(
+    error: unknown,
+    access: RegionAccess,
+    options: AccessOptions | undefined,
+  ): RemoteError | undefined {
+    if (error instanceof ConnectionError && error.oldest !== undefined) {
+      Object.assign(error, { access });
+      const isOldest = error.oldest.doing === accessText(access);
+      const hint = isOldest ? widthHint(access) : undefined;
+      if (hint !== undefined) error.because(hint);
+    }
+    if (!(error instanceof RemoteError)) return undefined;
+    Object.assign(error, { access });
+    return options?.explain === false ? undefined : error;
   }
 
   // ---- Pieces
@@ -1004,19 +1051,17 @@ export class Region implements Disposable {
   /** Runs a few pieces at a time; the first failure ends it when those under way are done. */
   async #pipeline<P>(pieces: Iterable<P>, run: (piece: P) => Promise<void>): Promise<void> {
     const iterator = pieces[Symbol.iterator]();
-    let failed = false;
+    let failure: { readonly reason: unknown } | undefined;
     const lane = async () => {
-      for (let next = iterator.next(); !next.done && !failed; next = iterator.next()) {
+      for (let next = iterator.next(); !next.done && !failure; next = iterator.next()) {
         try {
           await run(next.value);
-        } catch (error) {
-          failed = true;
-          throw error;
+        } catch (reason) {
+          failure ??= { reason };
         }
       }
     };
-    const lanes = await Promise.allSettled(Array.from({ length: PIPELINE }, lane));
-    const failure = lanes.find((each) => each.status === "rejected");
+    await Promise.all(Array.from({ length: PIPELINE }, lane));
     if (failure !== undefined) throw failure.reason;
   }
 
@@ -1080,6 +1125,11 @@ export class Region implements Disposable {
       }`,
     );
   }
+}
+
+/** An access in words, for errors. */
+function accessText({ kind, region, offset, count }: RegionAccess): string {
+  return `${kind} ${count} bytes of ${regionName(region)} at ${hex(offset)}`;
 }
 
 /** What of a region can be mapped, and where it is in which file. */

@@ -72,6 +72,13 @@ export const HEADER_CARDBUS = {
   CB_SUBSYSTEM_ID: 0x42,
 } as const;
 
+/** Bits of a base address register. */
+export const BAR_BITS = {
+  IO: 0x1,
+  TYPE_MASK: 0x6,
+  TYPE_64: 0x4,
+} as const;
+
 /** Bits of the command register. */
 export const COMMAND = {
   IO: 0x0001,

@@ -54,6 +54,9 @@ export interface LiveOptions {
 /** A step that is done in one go: all but those that are made of others. */
 export type SingleStep = Exclude<Step, RepeatStep | CallStep>;
 
+/** What of a step decides how long it waits. */
+type StepWait = Pick<Step, "timeoutMs" | "expectError">;
+
 const NOTHING: Outcome = {};
 /** Between two looks of a poll, unless it says. */
 const POLL_EVERY_MS = 1;
@@ -282,7 +285,14 @@ export class LiveSession implements AsyncDisposable {
     for (;;) {
       this.signal?.throwIfAborted();
       // A device that is gone is told by its connection. The timeout is for the value.
-      const value = BigInt(await readTarget(target, this.memory, false, this.#wait));
+      const value = BigInt(
+        await readTarget(
+          target,
+          this.memory,
+          false,
+          this.#waitFor({ ...(step.expectError && { expectError: step.expectError }) }),
+        ),
+      );
       const seen = seenAt(target, value);
       const wrong = mismatch(condition, seen, this.variables);
       if (wrong === undefined) return { seen };
@@ -320,7 +330,7 @@ export class LiveSession implements AsyncDisposable {
   async #expectBytes(
     target: Target,
     { bytes, textAt, sameAs }: Condition,
-    step: { timeoutMs?: number },
+    step: StepWait,
   ): Promise<void> {
     const { text } = target.place;
     const texts = textAt && new TextEncoder().encode(render(textAt, this.variables));
@@ -405,7 +415,7 @@ export class LiveSession implements AsyncDisposable {
   async #readBytes(
     { region, offset }: Target,
     length: number,
-    step: { timeoutMs?: number },
+    step: StepWait,
     width?: Width,
   ): Promise<Uint8Array<ArrayBuffer>> {
     if (region === undefined) return this.memory.read(BigInt(offset), length);
@@ -427,8 +437,14 @@ export class LiveSession implements AsyncDisposable {
     throw new RangeError(`${length} is no length`);
   }
 
-  #waitFor({ timeoutMs }: { timeoutMs?: number }): WaitOptions {
-    return timeoutMs === undefined ? this.#wait : { ...this.#wait, timeoutMs };
+  /** How long a step waits. A refusal that the step has to end with is not looked into. */
+  #waitFor({ timeoutMs, expectError }: StepWait): WaitOptions & { explain?: boolean } {
+    if (timeoutMs === undefined && expectError === undefined) return this.#wait;
+    return {
+      ...this.#wait,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+      ...(expectError !== undefined && { explain: false }),
+    };
   }
 
   #quietly(work: Promise<unknown>): Promise<Outcome> {

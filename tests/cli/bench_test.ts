@@ -69,7 +69,8 @@ Deno.test("bench returns 1 and says why in one line when it can't be done", asyn
     [["bench", "bar1"], "Cannot access bar1: the device does not have it"],
     [
       ["bench", "bar0.w", "--pci-enable"],
-      "Cannot read 2 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument)",
+      "Cannot read 2 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument); " +
+      "a read of 4 bytes is answered there: name the width, bar0.l",
     ],
   ]);
 });

@@ -127,7 +127,8 @@ Deno.test("dump leaves no file when nothing has come", async (t) => {
     ],
     [
       ["dump", "bar0", "--pci-enable", "-o", file],
-      "Cannot read 4096 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument)",
+      "Cannot read 4096 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument); " +
+      "reads of 4 bytes are answered there: read 4 at a time, as bar0.l does",
     ],
     [
       ["dump", "bar2", "--via", "map", "-o", file],

@@ -6,7 +6,12 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
+import type { VfioProxy } from "../../lib/proxy.ts";
+import { Command } from "../../lib/wire/command.ts";
+import { RegionReadReply, RegionReadRequest } from "../../lib/wire/access.ts";
 import { runHere, temporaryFolder } from "./_cli.ts";
+import { withBar0 } from "./_registers.ts";
+import { serveOddly } from "./_server.ts";
 
 const SESSION = `
 interrupts: msix
@@ -84,3 +89,44 @@ for (const args of COMMANDS) {
     }
   });
 }
+
+/** A server that panics at accesses that are not 1, 2, 4 or 8 bytes wide. */
+function servePanicking(path: string): Disposable {
+  const proxies: VfioProxy[] = [];
+  const answer = withBar0(0x1000, (request) => {
+    if (request.command !== Command.REGION_READ) {
+      if (request.command !== Command.REGION_WRITE) return "default";
+      proxies.at(-1)!.close();
+      return "silence";
+    }
+    const { region, offset, count } = RegionReadRequest.decode(request.payload);
+    if (![1, 2, 4, 8].includes(count)) {
+      proxies.at(-1)!.close();
+      return "silence";
+    }
+    request.reply(RegionReadReply.encode({ region, offset, data: new Uint8Array(count) }));
+  });
+  return serveOddly(path, answer, (proxy) => proxies.push(proxy));
+}
+
+Deno.test("dump and read --count name the width for servers that end at others", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/x.sock`;
+  Deno.writeFileSync(`${folder.path}/data`, new Uint8Array(64));
+  using _server = servePanicking(path);
+  const hint = (address: string, kind = "read") =>
+    "some servers know accesses of 1, 2, 4 and 8 bytes only, and end at others: " +
+    `${kind} 4 at a time, as ${address} does\n`;
+  const dump = await runHere(["dump", path, "bar0", "-o", `${folder.path}/dump`]);
+  assertMatch(dump.err, /^vfu: Cannot read 4096 bytes of bar0 at 0x0: (the server closed|lost) /);
+  assertEquals([dump.code, dump.err.endsWith(hint("bar0.l"))], [1, true], dump.err);
+  const read = await runHere(["read", path, "bar0+0x10", "--count", "16"]);
+  assertEquals([read.code, read.err.endsWith(hint("bar0+0x10.l"))], [1, true], read.err);
+  const load = await runHere(["load", path, "bar0", `${folder.path}/data`]);
+  assertEquals(load.err.includes(hint("bar0.l", "write").trimEnd()), true, load.err);
+  // A register of a width that is known says only where the server ended.
+  const write = await runHere(["write", path, "bar0=1"]);
+  assertMatch(write.err, /^vfu: Cannot write 4 bytes of bar0 at 0x0: .* the connection[^;]*\n$/);
+  // The remedy works.
+  assertEquals((await runHere(["dump", path, "bar0.l", "-o", "-"])).code, 0);
+});

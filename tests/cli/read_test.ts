@@ -187,7 +187,7 @@ Deno.test("read returns 1 and says why in one line when it can't be done", async
     ],
     [
       ["read", "bar0.w"],
-      `${refused}; the BAR has no address yet: if that is why, enable the device first (--pci-enable, device.pci.enable(), or pci enable in a session)`,
+      `${refused}; a read of 4 bytes is answered there: name the width, bar0.l`,
     ],
   ]);
 });

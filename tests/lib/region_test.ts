@@ -281,14 +281,21 @@ testFds(
     }),
 );
 
-testFds("a BAR that was not enabled says so, and what to do", () =>
-  withDemo((device) => {
-    const error = assertThrows(() => device.region("bar0").read8(0), RemoteError);
-    assertStringIncludes(
-      error.message,
-      "the BAR has no address yet: if that is why, enable the device first (--pci-enable, device.pci.enable(), or pci enable in a session)",
-    );
-  }));
+testFds(
+  "a refusal says which width is answered, or that the BAR was not enabled",
+  () =>
+    withDemo((device) => {
+      const bar0 = device.region("bar0");
+      const read = assertThrows(() => bar0.read8(0), RemoteError);
+      assertStringIncludes(read.message, "; a read of 4 bytes is answered there: name the width");
+      const write = assertThrows(() => bar0.write8(0, 1), RemoteError);
+      assertStringIncludes(
+        write.message,
+        "the BAR has no address yet: if that is why, enable the device first (--pci-enable, " +
+          "device.pci.enable(), or pci enable in a session)",
+      );
+    }),
+);
 
 testFds(
   "pci.enable() assigns addresses, each aligned to its size, and sets COMMAND",
