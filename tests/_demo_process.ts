@@ -4,6 +4,8 @@
  * @module
  */
 
+import { DENO } from "./_deno.ts";
+
 const ROOT = new URL("../", import.meta.url).pathname;
 
 /** A served device. */
@@ -41,7 +43,7 @@ export async function startServe(device: string, ...args: string[]): Promise<Ser
   const path = `${folder}/${device.replace(/^.*\//, "").replace(/\..*/, "")}.sock`;
   const permissions = ["--allow-ffi", "--allow-read", "--allow-write"];
   const options = ["--no-prompt", "--frozen", `--config=${ROOT}deno.json`, ...permissions];
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command(DENO, {
     args: ["run", ...options, `${ROOT}cli/main.ts`].concat(
       ["serve", device, "--socket-path", path],
       args.map((arg) => arg.replaceAll("FOLDER", folder)),

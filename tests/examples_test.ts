@@ -4,13 +4,14 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { copyBoth } from "../examples/dma_copy.ts";
 import { startDemo } from "./_demo_process.ts";
 import { testFds } from "./_fds.ts";
+import { DENO } from "./_deno.ts";
 
 async function run(
   example: string,
   ...args: string[]
 ): Promise<{ code: number; out: string; err: string }> {
   const path = new URL(`../examples/${example}`, import.meta.url).pathname;
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  const { code, stdout, stderr } = await new Deno.Command(DENO, {
     args: ["run", "--no-prompt", "--allow-ffi", "--allow-read", "--allow-write", path, ...args],
     signal: AbortSignal.timeout(20_000),
   }).output();

@@ -8,6 +8,7 @@ import { main } from "../../cli/main.ts";
 import { PLAIN, type Style } from "../../cli/style.ts";
 import { libc } from "../../ffi/libc.ts";
 import { idle } from "../../ffi/poller.ts";
+import { DENO } from "../_deno.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 
@@ -64,7 +65,7 @@ export interface SpawnOptions {
 export function spawn(args: string[], options: SpawnOptions = {}): Deno.ChildProcess {
   const permissions = options.permissions ?? ["--allow-ffi", `--allow-read=${ROOT}`];
   const run = ["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`, ...permissions];
-  return new Deno.Command(Deno.execPath(), {
+  return new Deno.Command(DENO, {
     args: [...run, `${ROOT}cli/main.ts`, ...args],
     stdin: "null",
     stdout: "piped",

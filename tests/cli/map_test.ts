@@ -5,6 +5,7 @@ import { startDemo } from "../_demo_process.ts";
 import { assertGolden, type Outcome, runHere, runThere, temporaryFolder } from "./_cli.ts";
 import { assertFailures, replyRead, runOdd, withBar0 } from "./_registers.ts";
 import type { Answer } from "./_server.ts";
+import { DENO } from "../_deno.ts";
 
 const demo = await startDemo();
 Deno.test.afterAll(() => demo.stop());
@@ -148,7 +149,7 @@ Deno.test("--map needs no permission but to read, and asks for none", async () =
 });
 
 Deno.test("without --map nothing of it is loaded", async () => {
-  const { stdout } = await new Deno.Command(Deno.execPath(), {
+  const { stdout } = await new Deno.Command(DENO, {
     args: ["info", "--json", `--config=${ROOT}deno.json`, `${ROOT}cli/commands/read.ts`],
   }).output();
   const { roots, modules } = JSON.parse(new TextDecoder().decode(stdout)) as ModuleGraph;

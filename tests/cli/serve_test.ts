@@ -10,6 +10,7 @@ import { UnixSocket } from "../../ffi/socket.ts";
 import { connect } from "../../lib/client.ts";
 import { RemoteError } from "../../lib/errors.ts";
 import { Command } from "../../lib/wire/command.ts";
+import { DENO } from "../_deno.ts";
 import { startServe } from "../_demo_process.ts";
 import { RawPeer } from "../_raw_peer.ts";
 import { access, ask, negotiate } from "../lib/server/_client.ts";
@@ -292,7 +293,7 @@ Deno.test("serve --ready-fd says READY=1 when it listens, and closes the descrip
     args: [
       "-c",
       `exec ${vfu} --socket-path "$2" --ready-fd 3 3>&1 1>/dev/null 2>&1`,
-      Deno.execPath(),
+      DENO,
       new URL("../../cli/main.ts", import.meta.url).pathname,
       path,
     ],

@@ -6,6 +6,7 @@ import { SessionInterrupts } from "../../lib/session/interrupts.ts";
 import { startDemo } from "../_demo_process.ts";
 import { onDevice } from "../lib/session/_run.ts";
 import { assertGolden, type Outcome, runHere, temporaryFolder } from "./_cli.ts";
+import { DENO } from "../_deno.ts";
 
 const demo = await startDemo();
 Deno.test.afterAll(() => demo.stop());
@@ -14,7 +15,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** Runs `vfu shell` on the demo device, with these lines on standard input. */
 async function shell(lines: string[], ...args: string[]): Promise<Outcome> {
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command(DENO, {
     args: [
       ...["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`],
       ...["--allow-ffi", "--allow-read", "--allow-write"],

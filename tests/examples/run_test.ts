@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { connect } from "../../mod.ts";
 import { testFds } from "../_fds.ts";
+import { DENO } from "../_deno.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -13,7 +14,7 @@ for (const name of ["gpio", "timer", "dma_engine", "nvme"]) {
     testFds(`deno run ${command.join(" ")} serves the device`, async () => {
       const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
       const path = `${folder}/device.sock`;
-      const child = new Deno.Command(Deno.execPath(), {
+      const child = new Deno.Command(DENO, {
         args: [
           "run",
           "--no-prompt",

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { DENO } from "../_deno.ts";
 
 const FFI = new URL("../../ffi/", import.meta.url).href;
 
@@ -24,7 +25,7 @@ export async function run(
   const deno = ["run", "--quiet", "--no-prompt", "--no-config", "--ext=ts", ...flags, "-"];
   const limit = maxFds === undefined ? "" : `ulimit -n ${maxFds}; `;
   await using child = new Deno.Command("sh", {
-    args: ["-c", `${limit}exec "$0" "$@"`, Deno.execPath(), ...deno],
+    args: ["-c", `${limit}exec "$0" "$@"`, DENO, ...deno],
     env: { NO_COLOR: "1" },
     stdin: "piped",
     stdout: "piped",

@@ -17,6 +17,7 @@ import { DmaMapRequest, DmaUnmapRequest } from "../../lib/wire/dma.ts";
 import { IrqInfoReply, IrqInfoRequest, IrqSetFlags, SetIrqsRequest } from "../../lib/wire/irq.ts";
 import { decodeVersion, encodeVersion } from "../../lib/wire/version.ts";
 import { type RawMessage, RawPeer } from "../_raw_peer.ts";
+import { DENO } from "../_deno.ts";
 
 /** How long it waits before it acts. */
 export const DELAY_MS = 40;
@@ -33,7 +34,7 @@ export interface ServerProcess {
 export async function startServer(): Promise<ServerProcess> {
   const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
   const path = `${folder}/server.sock`;
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command(DENO, {
     args: ["run", "--no-prompt", "--allow-all", import.meta.url, path],
     stdin: "null",
     stdout: "piped",

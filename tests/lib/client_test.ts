@@ -22,6 +22,7 @@ import { decodeVersion, encodeVersion } from "../../lib/wire/version.ts";
 import { testFds } from "../_fds.ts";
 import { RawPeer } from "../_raw_peer.ts";
 import { answerWell, connectScripted, ScriptedServer } from "./_scripted_server.ts";
+import { DENO } from "../_deno.ts";
 
 /** A temporary folder for the duration of `body`. */
 async function withFolder(body: (folder: string) => void | Promise<void>): Promise<void> {
@@ -622,7 +623,7 @@ testFds("connect() fails clearly when descriptors were lost on the way (MSG_CTRU
     event.close();
   `;
   const { stdout, stderr } = await new Deno.Command("sh", {
-    args: ["-c", 'ulimit -n 64 && exec "$0" eval "$1"', Deno.execPath(), code],
+    args: ["-c", 'ulimit -n 64 && exec "$0" eval "$1"', DENO, code],
     signal: AbortSignal.timeout(10_000),
   }).output();
   assertMatch(

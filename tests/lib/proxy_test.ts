@@ -18,6 +18,7 @@ import { Command } from "../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
 import { testFds } from "../_fds.ts";
 import { RawPeer } from "../_raw_peer.ts";
+import { DENO } from "../_deno.ts";
 
 const { DEVICE_RESET, DEVICE_GET_INFO, REGION_READ, REGION_WRITE, DMA_READ } = Command;
 
@@ -863,7 +864,7 @@ testFds("an orphaned proxy without pending requests does not keep the process al
     const [a, b] = UnixSocket.pair();
     globalThis.keep = [new VfioProxy(a, { role: "client" }), b];
   `;
-  const { code: exit } = await new Deno.Command(Deno.execPath(), {
+  const { code: exit } = await new Deno.Command(DENO, {
     args: ["eval", code],
     signal: AbortSignal.timeout(5000),
   }).output();

@@ -5,6 +5,7 @@
  */
 
 import { type QemuDeviceName, startQemu } from "./peers.ts";
+import { DENO } from "../_deno.ts";
 
 const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
 
@@ -42,7 +43,7 @@ export async function vfuRun(
 
 async function vfuLine(...args: string[]): Promise<Outcome> {
   const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  const { code, stdout, stderr } = await new Deno.Command(DENO, {
     args: ["run", ...permissions, CLI, ...args],
     signal: AbortSignal.timeout(20_000),
   }).output();

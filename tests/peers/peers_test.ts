@@ -12,6 +12,7 @@ import {
   startQemu,
   startSample,
 } from "./peers.ts";
+import { DENO } from "../_deno.ts";
 
 const HEADER_SIZE = 16;
 const VERSION = 1;
@@ -160,7 +161,7 @@ Deno.test("a peer does not outlive the process that started it when that is kill
     const peer = await startGpio();
     await Deno.stdout.write(new TextEncoder().encode(peer.pid + " " + peer.directory));
     setInterval(() => {}, 1000);`;
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command(DENO, {
     args: ["eval", "--no-config", script],
     stdout: "piped",
   }).spawn();

@@ -8,10 +8,11 @@ import { Server } from "../../../lib/server/server.ts";
 import { testFds } from "../../_fds.ts";
 import { sleep, TestDevice } from "./_client.ts";
 import { BASE } from "./_memory.ts";
+import { DENO } from "../../_deno.ts";
 
 /** Starts a client that goes as far as `stage`, says so, and waits. */
 async function startClient(path: string, stage: string): Promise<Deno.ChildProcess> {
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = new Deno.Command(DENO, {
     args: ["run", "-A", new URL("./_doomed_client.ts", import.meta.url).pathname, path, stage],
     stdin: "null",
     stdout: "piped",

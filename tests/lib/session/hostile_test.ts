@@ -1,4 +1,5 @@
 import { assertEquals, assertLessOrEqual, assertMatch } from "@std/assert";
+import { DENO } from "../../_deno.ts";
 
 /** For what is refused at once. Deno itself takes a third of it. */
 const MAX_PEAK_MIB = 200;
@@ -8,7 +9,7 @@ const MAX_PEAK_LONG_MIB = 400;
 /** Loads a file in a process of its own. */
 async function load(path: string): Promise<{ first: string; peakMiB: number }> {
   const script = new URL("./_load_process.ts", import.meta.url).pathname;
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  const { code, stdout, stderr } = await new Deno.Command(DENO, {
     args: ["run", "--frozen", "--allow-all", script, path],
   }).output();
   assertEquals(code, 0, new TextDecoder().decode(stderr));
