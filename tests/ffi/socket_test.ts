@@ -290,7 +290,10 @@ testFds("receive() with a timeout of more than a second sets whole seconds", () 
     sendText(a, "x");
     assertEquals(receiveText(b, timeoutMs), ["x", 0]);
     const value = new BigInt64Array(2);
-    libc().getsockopt(b.fd, 1, 20, value, new Uint32Array([16]));
+    const length = new Uint32Array([16]);
+    libc().getsockopt(b.fd, 1, 20, value, length);
+    // QEMU's user-mode emulation sets the option, and returns no bytes of it.
+    if (Deno.env.has("VFU_TEST_DENO") && length[0] === 0) continue;
     assertEquals(value[0], seconds);
     // The kernel counts in ticks of up to 10 ms, and we never pass an exact 0.
     assert(value[1]! >= micros && value[1]! <= micros + 10_000n, `${value[1]}`);

@@ -15,6 +15,13 @@ fail() {
   exit 1
 }
 
+# A machine that cannot have a peer goes on without: the tests say what they leave out. CI may not.
+leave_out() {
+  [[ -z ${CI:-} ]] || fail "$*"
+  echo "$peer: left out, the tests that need it too: $*" >&2
+  exit 0
+}
+
 seconds_since() {
   awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'
 }
@@ -114,4 +121,60 @@ end_build() {
   rm -rf "${cache:?}/$peer"
   mv -T "$1" "$cache/$peer"
   finished || fail "the programs in $cache/$peer do not start, the log is $log"
+}
+
+# What vouches for Debian's packages.
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# Prepares apt with sources, lists and a package database of its own, in which nothing is installed:
+# so apt names every package that is needed. Takes suites and architectures, separated by spaces.
+prepare_apt() {
+  local suites=$1 architectures=$2 uri mirror=http://deb.debian.org/debian suite
+  for uri in $(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages'); do
+    if [[ ${uri%/} == */debian ]]; then
+      mirror=${uri%/}
+      break
+    fi
+  done
+  mkdir -p "$build"/apt/{parts,lists/partial,cache/archives/partial}
+  : >"$build/apt/status"
+  for suite in $suites; do
+    echo "deb [arch=${architectures// /,} signed-by=$keyring] $mirror $suite main"
+  done >"$build/apt/sources.list"
+  cat >"$build/apt/apt.conf" <<EOF
+Dir::Etc::sourcelist "$build/apt/sources.list";
+Dir::Etc::sourceparts "$build/apt/parts";
+Dir::Etc::preferencesparts "$build/apt/parts";
+Dir::State "$build/apt";
+Dir::State::status "$build/apt/status";
+Dir::Cache "$build/apt/cache";
+APT::Architecture "${architectures%% *}";
+APT::Architectures "${architectures// /,}";
+APT::Install-Recommends "false";
+APT::Sandbox::User "";
+EOF
+  export APT_CONFIG=$build/apt/apt.conf
+  step "apt-get update" apt-get -qq update
+}
+
+# Unpacks packages of a suite, and all that they need, below a folder.
+unpack() {
+  local suite=$1 folder=$2 package
+  shift 2
+  rm -f "$build"/apt/cache/archives/*.deb
+  step "apt-get install $*" apt-get -qq -y --download-only install -t "$suite" "$@"
+  mkdir -p "$folder"
+  for package in "$build"/apt/cache/archives/*.deb; do
+    step "dpkg-deb $(basename "$package")" dpkg-deb -x "$package" "$folder"
+  done
+}
+
+# Unpacks one package alone, such as a kernel: its dependencies would install it.
+unpack_alone() {
+  local folder=$1 package=$2
+  mkdir -p "$folder"
+  cd "$folder"
+  step "apt-get download $package" apt-get -qq download "$package"
+  step "dpkg-deb $package" dpkg-deb -x "$folder"/*.deb "$folder"
+  rm "$folder"/*.deb
 }

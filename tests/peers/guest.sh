@@ -21,70 +21,9 @@ here=$(dirname "$(realpath "$0")")
 recipe=$(cat "$0" "$here"/guest/init | sha256sum | cut -d' ' -f1)
 release=trixie
 kernel_modules=(uio_pci_generic vfio-pci vfio_iommu_type1)
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 finished() {
   is_stamped && "$cache/guest/qemu" -version &>/dev/null
-}
-
-# A machine that cannot have it goes on without; the tests name what they leave out. CI may not.
-leave_out() {
-  [[ -z ${CI:-} ]] || fail "$*"
-  echo "guest: left out, the tests that boot a guest too: $*" >&2
-  exit 0
-}
-
-# apt with sources, lists and a package database of its own, where nothing is installed yet: so it
-# names every package that is needed.
-prepare_apt() {
-  local uri mirror=http://deb.debian.org/debian suite
-  for uri in $(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages'); do
-    if [[ ${uri%/} == */debian ]]; then
-      mirror=${uri%/}
-      break
-    fi
-  done
-  mkdir -p "$build"/apt/{parts,lists/partial,cache/archives/partial}
-  : >"$build/apt/status"
-  for suite in "$release" "$release-backports"; do
-    echo "deb [arch=amd64 signed-by=$keyring] $mirror $suite main"
-  done >"$build/apt/sources.list"
-  cat >"$build/apt/apt.conf" <<EOF
-Dir::Etc::sourcelist "$build/apt/sources.list";
-Dir::Etc::sourceparts "$build/apt/parts";
-Dir::Etc::preferencesparts "$build/apt/parts";
-Dir::State "$build/apt";
-Dir::State::status "$build/apt/status";
-Dir::Cache "$build/apt/cache";
-APT::Architecture "amd64";
-APT::Architectures "amd64";
-APT::Install-Recommends "false";
-APT::Sandbox::User "";
-EOF
-  export APT_CONFIG=$build/apt/apt.conf
-  step "apt-get update" apt-get -qq update
-}
-
-# Unpacks packages of a suite, and all that they need, below a folder.
-unpack() {
-  local suite=$1 folder=$2 package
-  shift 2
-  rm -f "$build"/apt/cache/archives/*.deb
-  step "apt-get install $*" apt-get -qq -y --download-only install -t "$suite" "$@"
-  mkdir -p "$folder"
-  for package in "$build"/apt/cache/archives/*.deb; do
-    step "dpkg-deb $(basename "$package")" dpkg-deb -x "$package" "$folder"
-  done
-}
-
-# Unpacks one package alone, such as a kernel: its dependencies would install it.
-unpack_alone() {
-  local folder=$1 package=$2
-  mkdir -p "$folder"
-  cd "$folder"
-  step "apt-get download $package" apt-get -qq download "$package"
-  step "dpkg-deb $package" dpkg-deb -x "$folder"/*.deb "$folder"
-  rm "$folder"/*.deb
 }
 
 loader=usr/lib64/ld-linux-x86-64.so.2
@@ -182,7 +121,7 @@ if ! finished; then
   [[ $(dpkg --print-architecture) == amd64 ]] || leave_out "this machine is no amd64"
   need_packages ca-certificates debian-archive-keyring xz-utils gcc libc6-dev
   [[ -f $keyring ]] || leave_out "no $keyring, which vouches for Debian's packages"
-  prepare_apt
+  prepare_apt "$release $release-backports" amd64
   unpack "$release-backports" "$build/host" qemu-system-x86
   unpack "$release" "$build/user" busybox-static nvme-cli pciutils pci.ids e2fsprogs kmod
   keep_qemu
