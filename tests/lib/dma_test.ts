@@ -1,3 +1,4 @@
+import { DENO } from "../_deno.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { EACCES, EEXIST, EFAULT, EINVAL, ENOENT, SystemError } from "../../ffi/errno.ts";
@@ -758,7 +759,7 @@ testFds("a process that has shared memory and closes nothing ends all the same",
   try {
     Deno.writeTextFileSync(script, text);
     const args = ["run", "--allow-ffi", "--allow-read", "--no-check", script];
-    const { code, stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+    const { code, stdout } = await new Deno.Command(DENO, { args }).output();
     assertEquals([code, new TextDecoder().decode(stdout)], [0, "done\n"]);
   } finally {
     Deno.removeSync(script);

@@ -2,6 +2,7 @@
  * What the compiler says of a capability or a message that is declared and then forgotten.
  */
 
+import { DENO } from "../../_deno.ts";
 import { assert, assertEquals } from "@std/assert";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
@@ -32,7 +33,7 @@ async function checkEdited(
       assert(text.includes(from), `${path} has no ${from}`);
       Deno.writeTextFileSync(`${folder}/${path}`, text.replace(from, to));
     }
-    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    const { code, stderr } = await new Deno.Command(DENO, {
       args: ["check", "--frozen", "mod.ts", "lib/wire/mod.ts", "tests/fuzz/_messages.ts"],
       cwd: folder,
       env: { NO_COLOR: "1" },
