@@ -4,14 +4,19 @@
  * @module
  */
 
-// Controls of ASCII and of Latin 1, which start terminal sequences; line separators; what turns the direction of writing.
-// deno-lint-ignore no-control-regex
-const UNPRINTABLE = /[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
+/**
+ * Controls of ASCII and Latin 1, which start terminal sequences; characters that show nothing or
+ * turn the direction of writing; separators of lines and paragraphs; halves of a surrogate pair.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 /** The text on one line, with what a terminal would act upon written as `\u001b`. */
 export function printable(text: string): string {
-  return text.replace(
-    UNPRINTABLE,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return text.replace(UNPRINTABLE, escaped);
+}
+
+/** A character as JSON and JavaScript write it in a string: `\u` and four digits a code unit. */
+export function escaped(character: string): string {
+  const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
+  return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
 }

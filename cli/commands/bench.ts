@@ -34,6 +34,7 @@ import { Progress, spinner } from "../progress.ts";
 import { tableLines } from "../table.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target } from "../target.ts";
 import { parseCount } from "../value.ts";
+import { jsonText } from "../json.ts";
 
 /** Options of {@linkcode run}. */
 export interface BenchOptions extends ConnectionOptions {
@@ -181,7 +182,7 @@ function benchJson(
     pipelined: { ...rateJson(pipelined), outstanding: OUTSTANDING },
     mapped: mapped === undefined ? null : rateJson(mapped),
   };
-  return `${JSON.stringify(json, undefined, 2)}\n`;
+  return `${jsonText(json, 2)}\n`;
 }
 
 function rateJson({ reads, seconds }: Rate): RateJson {

@@ -28,7 +28,7 @@ import {
 import { isPowerOfTwo } from "../../lib/page_log.ts";
 import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import { humanSize, parseSize } from "../size.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
 
@@ -190,5 +190,5 @@ function reportJson(reports: readonly DirtyPages[], pageSize: number): string {
     dirty_pages: reports.reduce((sum, { count }) => sum + count, 0),
     ranges: reports.flatMap((report) => [...report.ranges()]),
   };
-  return JSON.stringify(json, writeBigint) + "\n";
+  return jsonText(json) + "\n";
 }

@@ -20,7 +20,7 @@ import {
 import type { Context, Output } from "../context.ts";
 import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import { turn } from "../pipeline.ts";
 import type { Style } from "../style.ts";
 import { parseCount, parseValue } from "../value.ts";
@@ -245,5 +245,5 @@ function interruptJson({ timeMs, vector, count, total }: Seen): string {
     count,
     total,
   };
-  return JSON.stringify(json, writeBigint) + "\n";
+  return jsonText(json) + "\n";
 }

@@ -16,7 +16,7 @@ import {
 } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { valuesOf } from "../hexdump.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import { mapOption, type Named, parseArguments, type Place, placeParser } from "../map.ts";
 import { type Reading, readingJson, readingLines, takeReading } from "../reading.ts";
 import { ADDRESS_HELP, findTarget, viaOption } from "../target.ts";
@@ -99,7 +99,7 @@ function show(
   const named = value === undefined ? undefined : reading.named;
   if (format === "json") {
     const json = { ...readingJson(reading), ...(named && { fields: named.fields(value!) }) };
-    return out.write(`${JSON.stringify(json, writeBigint)}\n`);
+    return out.write(`${jsonText(json)}\n`);
   }
   const lines = readingLines(reading, format);
   if (format === "hex" && named !== undefined) lines.push(...named.lines(value!));

@@ -21,6 +21,7 @@ import { jsonReport, type Report, type ServedJson, textReport } from "../serve/r
 import { catchStrays } from "../serve/strays.ts";
 import { UsageError } from "../serve/usage.ts";
 import { traceTo } from "../trace.ts";
+import { jsonText } from "../json.ts";
 
 const FAULT_HELP = `
 Faults:
@@ -211,7 +212,7 @@ function named(loaded: readonly Loaded[]): Loaded[] {
 
 function listOptions({ out }: Context, loaded: readonly Loaded[], { json }: CommonOptions): void {
   for (const each of loaded) {
-    if (json) out.write(JSON.stringify({ device: each.name, options: optionsJson(each) }) + "\n");
+    if (json) out.write(jsonText({ device: each.name, options: optionsJson(each) }) + "\n");
     else out.write(optionLines(each, out).join("\n") + "\n");
   }
 }

@@ -6,7 +6,7 @@
 
 import type { DmaEvent, DmaSpace } from "../../lib/dma.ts";
 import { RemoteError } from "../../lib/errors.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import type { Style } from "../style.ts";
 
 /** Something that happened to memory. */
@@ -113,13 +113,13 @@ export function entryJson(entry: Entry): string {
     errno,
     code: codeOf(errno),
   };
-  return JSON.stringify(json, writeBigint) + "\n";
+  return jsonText(json) + "\n";
 }
 
 /** The same as {@linkcode omittedLine}, in JSON. */
 export function omittedJson(ranges: number, timeMs: number): string {
   const json: OmittedJson = { time_ms: roundedTime(timeMs), event: "more", ranges };
-  return JSON.stringify(json) + "\n";
+  return jsonText(json) + "\n";
 }
 
 function timeText(timeMs: number, { dim }: Style): string {

@@ -13,6 +13,7 @@ import { humanSize } from "../size.ts";
 import { StateFile } from "./file.ts";
 import { identify, identityText, isSameDevice, stateOf } from "./identity.ts";
 import { savedJson } from "./save.ts";
+import { jsonText } from "../json.ts";
 
 /** Options of {@linkcode restore}. */
 export interface RestoreOptions extends ConnectionOptions {
@@ -69,7 +70,7 @@ export async function restore(
   }
   progress?.[Symbol.dispose]();
   const state = await migration.state();
-  if (json) out.write(JSON.stringify({ ...savedJson(identity, file.info), state }) + "\n");
+  if (json) out.write(jsonText({ ...savedJson(identity, file.info), state }) + "\n");
   else if (err.isTerminal) {
     err.write(err.style.dim(`Restored ${humanSize(BigInt(total))}; it is ${state}`) + "\n");
   }

@@ -14,6 +14,7 @@ import { Progress, spinner } from "../progress.ts";
 import { humanSize } from "../size.ts";
 import { StateFileWriter } from "./file.ts";
 import { identify, identityJson, identityText, stateOf } from "./identity.ts";
+import { jsonText } from "../json.ts";
 
 /** Options of {@linkcode save}. */
 export interface SaveOptions extends ConnectionOptions {
@@ -76,7 +77,7 @@ export async function save(context: Context, socket: string, options: SaveOption
   progress?.[Symbol.dispose]();
   const state = await migration.state();
   if (json) {
-    const text = JSON.stringify({ ...savedJson(identity, saved), state }) + "\n";
+    const text = jsonText({ ...savedJson(identity, saved), state }) + "\n";
     (output === "-" ? err : context.out).write(text);
   } else if (err.isTerminal) {
     const size = humanSize(BigInt(saved.size));

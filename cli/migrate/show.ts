@@ -11,6 +11,7 @@ import { humanSize } from "../size.ts";
 import { StateFile } from "./file.ts";
 import { identityText } from "./identity.ts";
 import { savedJson } from "./save.ts";
+import { jsonText } from "../json.ts";
 
 /** Options of {@linkcode show} and {@linkcode setState}. */
 export interface ShowOptions extends ConnectionOptions {
@@ -40,7 +41,7 @@ async function showFile(
   using file = await StateFile.open(path, signal);
   const { identity, size, crc } = file.info;
   if (json) {
-    return out.write(JSON.stringify({ file: path, ...savedJson(identity, file.info) }) + "\n");
+    return out.write(jsonText({ file: path, ...savedJson(identity, file.info) }) + "\n");
   }
   out.write(
     `Device    ${identityText(identity)}\n` +
@@ -66,7 +67,7 @@ async function showDevice(context: Context, socket: string, options: ShowOptions
       dirty_page_size: pageSize ?? null,
       max_data_xfer_size: chunk,
     };
-    return out.write(JSON.stringify(json) + "\n");
+    return out.write(jsonText(json) + "\n");
   }
   if (support === undefined) return out.write("The device does not migrate\n");
   out.write(
@@ -94,5 +95,5 @@ export async function setState(
   const { migration } = connection.device;
   if (state !== undefined) await migration.setState(state);
   const now = await migration.state();
-  context.out.write(json ? JSON.stringify({ socket, state: now }) + "\n" : `${now}\n`);
+  context.out.write(json ? jsonText({ socket, state: now }) + "\n" : `${now}\n`);
 }

@@ -12,7 +12,7 @@ import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
 import { type RegionCapability, RegionFlags } from "../../lib/wire/region.ts";
 import type { Capabilities } from "../../lib/wire/version.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { flagNames, hasDatamatch } from "./flags.ts";
 
@@ -164,7 +164,7 @@ export interface PciJson {
 
 /** The probe as text of JSON, indented by 2, with a line break at its end. */
 export function probeJson(socket: string, probe: Probe): string {
-  return JSON.stringify(toJson(socket, probe), writeBigint, 2) + "\n";
+  return jsonText(toJson(socket, probe), 2) + "\n";
 }
 
 function toJson(

@@ -6,13 +6,13 @@
 
 import { failureLines } from "../failure.ts";
 import type { Output } from "../context.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import type { Reporter } from "./reporter.ts";
 import { roundMs, stepJson } from "./step_json.ts";
 
 /** Writes an object a line: `type` is "session", "step", "abort" or "end". */
 export function jsonReporter({ write }: Output): Reporter {
-  const line = (json: unknown) => write(`${JSON.stringify(json, writeBigint)}\n`);
+  const line = (json: unknown) => write(`${jsonText(json)}\n`);
   return {
     begin: ({ session: { file, title }, round, rounds }) =>
       line({ type: "session", file, title: title ?? null, round, rounds }),

@@ -13,6 +13,7 @@ import type { Problem } from "../../lib/yaml/problem.ts";
 import { type Context, onAbort } from "../context.ts";
 import { printable } from "../printable.ts";
 import { findStep } from "./selection.ts";
+import { jsonText } from "../json.ts";
 
 /** A variable and its value. */
 export type Setting = readonly [name: string, value: bigint];
@@ -80,7 +81,7 @@ export async function loadAll(
     }
     problemCount += problems.length;
     if (problems.length > 0) wrong.push(file);
-    if (json && check) out.write(`${JSON.stringify({ file, problems })}\n`);
+    if (json && check) out.write(`${jsonText({ file, problems })}\n`);
     else for (const each of problems) err.write(`${printable(problemText(each))}\n`);
   }
   if (problemCount > 0) {

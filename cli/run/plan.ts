@@ -7,6 +7,7 @@
 import type { Session, Step } from "../../lib/session/model.ts";
 import type { Output } from "../context.ts";
 import { printable } from "../printable.ts";
+import { jsonText } from "../json.ts";
 
 /** Steps that are listed. Sessions that call sessions many times each are soon more than anybody reads. */
 const MAX_LISTED = 100_000;
@@ -48,7 +49,7 @@ export function showPlan(
         text,
         status: "planned",
       };
-      write(`${JSON.stringify(plan)}\n`);
+      write(`${jsonText(plan)}\n`);
       continue;
     }
     const before = name === null ? "" : `${style.bold(printable(name))}: `;

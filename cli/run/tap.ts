@@ -5,7 +5,7 @@
  */
 
 import type { Output } from "../context.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import { type Reporter, stepNumber, stepTitle } from "./reporter.ts";
 import { stepJson } from "./step_json.ts";
@@ -30,7 +30,7 @@ export function tapReporter({ write }: Output): Reporter {
       // JSON is YAML, which the block is made of.
       const { type: _, error, ...rest } = stepJson(result, evidence);
       const lines = Object.entries({ ...error, ...rest })
-        .map(([key, value]) => `  ${key}: ${JSON.stringify(value, writeBigint)}\n`);
+        .map(([key, value]) => `  ${key}: ${jsonText(value)}\n`);
       write(`  ---\n${lines.join("")}  ...\n`);
     },
     abort(error) {

@@ -9,7 +9,7 @@ import { DeviceError } from "../../lib/server/device.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context } from "../context.ts";
 import { failureLines } from "../failure.ts";
-import { writeBigint } from "../json.ts";
+import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
 import { faultLine, faultText } from "./fault.ts";
@@ -54,7 +54,7 @@ export interface Report {
 
 /** For programs, on standard output. */
 export function jsonReport({ out }: Context): Report {
-  const write = (event: ServeJson) => out.write(JSON.stringify(event, writeBigint) + "\n");
+  const write = (event: ServeJson) => out.write(jsonText(event) + "\n");
   return {
     ready: (devices, seed) =>
       write({ event: "ready", devices: [...devices], ...(seed !== undefined && { seed }) }),
