@@ -7,7 +7,7 @@
 import { describeErrno } from "../../ffi/errno.ts";
 import { ProtocolError } from "../errors.ts";
 import type { DmaAccess, DmaData, RegionAccess, RegionData } from "./access.ts";
-import { commandName } from "./command.ts";
+import { Command, commandName } from "./command.ts";
 import { DeviceFlags } from "./device.ts";
 import { DmaMapFlags, type DmaUnmap, DmaUnmapFlags } from "./dma.ts";
 import {
@@ -29,12 +29,16 @@ import { type RegionCapability, RegionFlags, regionName } from "./region.ts";
 import type { MigData } from "./migration.ts";
 import { hex } from "./hex.ts";
 
-/** The longest line, in UTF-16 units. */
+/** The longest line of all messages but VERSION, in UTF-16 units. */
 const MAX_LINE = 200;
 /** Bytes of data that are shown. */
 const MAX_HEX = 16;
+/** The same of VERSION: its JSON says what was negotiated, and real peers send about 200 characters. */
+const MAX_VERSION_LINE = 2000;
 /** Bytes of a VERSION's JSON that are looked at: more would not fit the line. */
-const MAX_JSON = 256;
+const MAX_JSON = 2048;
+/** Where the JSON of a VERSION begins, behind its two numbers. */
+const VERSION_JSON_AT = 4;
 
 /** What is known of a message beside its bytes. */
 export interface DescribeOptions {
@@ -44,7 +48,7 @@ export interface DescribeOptions {
 
 /**
  * A line about the bytes of a message: of a whole one, a truncated one, or anything else. It never
- * throws, and the line has at most 200 characters, none of them a control character.
+ * throws. The line has at most 200 characters, or 2000 for a VERSION, and no control character.
  *
  * @example
  * ```ts
@@ -59,7 +63,12 @@ export interface DescribeOptions {
 export function describeMessage(bytes: Uint8Array, options: DescribeOptions = {}): string {
   const { fds = 0 } = options;
   const tail = fds === 0 ? "" : `, ${plural(fds, "fd")}`;
-  return fitLine(describe(bytes), MAX_LINE - tail.length) + tail;
+  const most = commandOf(bytes) === Command.VERSION ? MAX_VERSION_LINE : MAX_LINE;
+  return fitLine(describe(bytes), most - tail.length) + tail;
+}
+
+function commandOf(bytes: Uint8Array): number | undefined {
+  return bytes.length < HEADER_SIZE ? undefined : HeaderLayout.decode(bytes).command;
 }
 
 function describe(bytes: Uint8Array): string {
@@ -105,7 +114,10 @@ function describePayload(header: Header, payload: Uint8Array): string {
   } catch (error) {
     if (!(error instanceof ProtocolError)) throw error;
     const reason = error.message.replace(/^Cannot decode [^:]*: /, "");
-    return `, malformed: ${fitLine(reason, 100)}${unknownPayload(payload)}`;
+    const rest = header.command === Command.VERSION && payload.length > VERSION_JSON_AT
+      ? `, ${versionJson(payload)}`
+      : unknownPayload(payload);
+    return `, malformed: ${fitLine(reason, 100)}${rest}`;
   }
 }
 
@@ -185,8 +197,15 @@ const DESCRIBERS: Describers = {
 
 /** The JSON as it came, white space squeezed: to write it anew could say something else. */
 function versionText({ major, minor }: { major: number; minor: number }, payload: Uint8Array) {
-  const json = new TextDecoder().decode(payload.subarray(4, 4 + MAX_JSON)).replace(/\0$/, "");
-  return `${major}.${minor} ${json.replace(/\s+/g, " ")}`.trim();
+  return `${major}.${minor} ${versionJson(payload)}`.trim();
+}
+
+/** The JSON of a VERSION on a line, whether it is valid or not. */
+function versionJson(payload: Uint8Array): string {
+  const json = new TextDecoder().decode(
+    payload.subarray(VERSION_JSON_AT, VERSION_JSON_AT + MAX_JSON),
+  );
+  return json.replace(/\0$/, "").replace(/\s+/g, " ");
 }
 
 function unmapText({ flags, address, size, bitmap }: DmaUnmap): string {
