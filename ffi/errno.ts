@@ -170,6 +170,8 @@ export const ENOMEM = 12;
 export const EACCES = 13;
 /** Bad address. */
 export const EFAULT = 14;
+/** In use. */
+export const EBUSY = 16;
 /** Exists already. */
 export const EEXIST = 17;
 /** Invalid argument. */

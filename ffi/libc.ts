@@ -34,6 +34,8 @@ const SYMBOLS = {
   pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "i32" },
   // int fstatfs(int fd, struct statfs *buf)
   fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
+  // int flock(int fd, int operation)
+  flock: { parameters: ["i32", "i32"], result: "i32" },
   // int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *buf)
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
   // int unlink(const char *path)
@@ -77,6 +79,15 @@ const SYMBOLS = {
   sched_yield: { parameters: [], result: "i32" },
   // int eventfd(unsigned initval, int flags)
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
+
+  // void _exit(int status)
+  _exit: { parameters: ["i32"], result: "void" },
+  // pid_t getppid(void)
+  getppid: { parameters: [], result: "i32" },
+  // int prctl(int option, unsigned long arg); the rest of its arguments is not looked at
+  prctl: { parameters: ["i32", "usize"], result: "i32" },
+  // int sigaction(int signum, const struct sigaction *act, struct sigaction *oldact)
+  sigaction: { parameters: ["i32", "pointer", "buffer"], result: "i32" },
 
   // void *calloc(size_t count, size_t size)
   calloc: { parameters: ["usize", "usize"], result: "pointer" },

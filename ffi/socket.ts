@@ -9,7 +9,8 @@
  */
 
 import { IoBuffer } from "./buffer.ts";
-import { EAGAIN, ECONNREFUSED, EINPROGRESS, EINTR, SystemError } from "./errno.ts";
+import { EAGAIN, EBUSY, ECONNREFUSED, EINPROGRESS, EINTR, SystemError } from "./errno.ts";
+import { PollSet } from "./event.ts";
 import { type FileStat, OwnedFd, statPath } from "./fd.ts";
 import { check, cString, type Libc, libc } from "./libc.ts";
 import { cmsghdr, cmsgLength, cmsgSpace, iovec, msghdr, sockaddrUn, timeval } from "./structs.ts";
@@ -33,6 +34,15 @@ const MSG_DONTWAIT = 0x40;
 const MSG_CTRUNC = 0x08;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
+
+const O_DIRECTORY = Deno.build.arch === "aarch64" ? 0o40000 : 0o200000;
+const O_CLOEXEC = 0o2000000;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Its holders need microseconds; together with the pauses this is more than a second. */
+const LOCK_ATTEMPTS = 1000;
+const LOCK_PAUSE_NS = 1_000_000n;
 
 /** SCM_MAX_FD: the most that Linux passes with one message. Room for all of them, so that surplus ones are seen. */
 export const MAX_FDS_PER_MESSAGE = 253;
@@ -328,30 +338,38 @@ export class UnixSocket implements Disposable {
   }
 }
 
+/** The file of a socket. A file of the same path and another inode is another socket's. */
+export interface SocketFile {
+  /** Where it is. */
+  readonly path: string;
+  /** Its inode number. */
+  readonly inode: bigint;
+}
+
 /** A listening UNIX stream socket. Its file is removed when it is closed. */
 export class UnixListener implements Disposable {
-  /** Where it listens. */
-  readonly path: string;
+  /** Its file. */
+  readonly file: SocketFile;
   readonly #fd: OwnedFd;
-  readonly #inode: bigint;
 
   private constructor(fd: OwnedFd, path: string) {
     this.#fd = fd;
-    this.path = path;
-    this.#inode = statPath(path).inode;
+    this.file = { path, inode: statPath(path).inode };
   }
 
   /**
-   * Listens at `path`. A socket file that nobody listens on any more is replaced.
+   * Listens at `path`. A socket file on which no process listens any more is replaced. Of several
+   * processes that try this at once one succeeds.
    *
-   * @throws {SystemError} EADDRINUSE if somebody listens there or the file is no socket; else as bind(2) fails
+   * @throws {SystemError} EADDRINUSE if a process listens there or the file is no socket; EBUSY if
+   *   the file is stale and its folder can't be locked; else as bind(2) fails
    * @throws {RangeError} if the path is empty or too long for an address
    */
   static listen(path: string, backlog = 16): UnixListener {
     const c = libc();
     const doing = `Cannot listen on ${path}`;
     const address = socketAddress(path);
-    if (isStale(doing, path, address)) c.unlink(cString(path)); // if that fails, so does bind
+    if (isStale(doing, path, address)) removeStale(doing, path, address);
     const fd = makeSocket(doing, SOCK_STREAM);
     try {
       check(doing, "bind", c.bind(fd.fd, address, address.length));
@@ -361,6 +379,11 @@ export class UnixListener implements Disposable {
       fd.close();
       throw error;
     }
+  }
+
+  /** Where it listens. */
+  get path(): string {
+    return this.file.path;
   }
 
   /** The descriptor, for poll. */
@@ -390,10 +413,8 @@ export class UnixListener implements Disposable {
 
   /** Stops listening and removes the socket's file, unless another one has taken its place. */
   close(): void {
-    // First the file, then the socket: while that is open, its inode number is nobody else's.
-    if (this.isOpen && statIfAny(this.path)?.inode === this.#inode) {
-      libc().unlink(cString(this.path));
-    }
+    // First the file, then the socket: while that is open, no other file gets its inode number.
+    if (this.isOpen) removeSocketFile(this.file);
     this.#fd.close();
   }
 
@@ -401,6 +422,59 @@ export class UnixListener implements Disposable {
   [Symbol.dispose](): void {
     if (this.isOpen) this.close();
   }
+}
+
+/**
+ * Removes the file of a socket, unless another file has taken its place.
+ *
+ * Contract: the socket is open in this process, so that no other file has its inode number.
+ */
+export function removeSocketFile({ path, inode }: SocketFile): void {
+  if (statIfAny(path)?.inode === inode) libc().unlink(cString(path));
+}
+
+/**
+ * Removes the file of a socket whose process is gone, unless another file has taken its place.
+ *
+ * @throws {SystemError} EBUSY if its folder can't be locked
+ */
+export function removeDeadSocketFile({ path, inode }: SocketFile): void {
+  if (statIfAny(path)?.inode !== inode) return;
+  removeStale(`Cannot remove ${path}`, path, socketAddress(path));
+}
+
+/**
+ * Removes a stale socket file. Looking and removing are one step for all processes that do so: they
+ * lock the folder meanwhile. Without the lock a process could remove the socket of another one that
+ * has just replaced the stale file. The lock leaves no file, and ends with its holder.
+ */
+function removeStale(doing: string, path: string, address: Uint8Array<ArrayBuffer>): void {
+  using _lock = lockFolder(doing, path);
+  // If unlink fails, so does bind, which says why.
+  if (isStale(doing, path, address)) libc().unlink(cString(path));
+}
+
+/**
+ * Locks the folder of a path, for as long as the descriptor is open.
+ *
+ * @throws {SystemError} EBUSY if the lock is held for too long, or the folder can't be locked
+ */
+function lockFolder(doing: string, path: string): OwnedFd {
+  const end = path.lastIndexOf("/");
+  const folder = end < 0 ? "." : path.slice(0, end + 1);
+  const c = libc();
+  const number = c.open(cString(folder), O_DIRECTORY | O_CLOEXEC, 0);
+  if (number < 0) throw new SystemError("open", EBUSY, doing);
+  const fd = new OwnedFd(number);
+  const pause = new PollSet();
+  for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+    if (c.flock(fd.fd, LOCK_EX | LOCK_NB) === 0) return fd;
+    const errno = c.errno[0]!;
+    if (errno !== EAGAIN && errno !== EINTR) break; // the file system knows no locks
+    pause.waitBriefly(LOCK_PAUSE_NS);
+  }
+  fd.close();
+  throw new SystemError("flock", EBUSY, doing);
 }
 
 /** A socket that does not block and is not inherited. */

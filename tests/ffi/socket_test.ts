@@ -1,3 +1,4 @@
+import type { Race } from "./_racing_listener.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../ffi/buffer.ts";
 import { EAGAIN, ECONNRESET, EPIPE, SystemError } from "../../ffi/errno.ts";
@@ -710,4 +711,48 @@ testFds("setSendBuffer() makes room for more that the peer has not read", () => 
   };
   assert(held(1 << 20) > held(), "more than without");
   assert(held(1) < held(), "less than without");
+});
+
+Deno.test("of several threads that listen on a stale socket at once one succeeds", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-race-" });
+  const [threads, rounds] = [4, 300];
+  const words = new Int32Array(new SharedArrayBuffer(4 * (2 + rounds)));
+  const url = new URL("./_racing_listener.ts", import.meta.url);
+  const said = await Promise.all(
+    Array.from({ length: threads }, (_, i) => {
+      const worker = new Worker(url, { type: "module" });
+      const race: Race = { words, threads, rounds, path: `${folder}/s`, isFirst: i === 0 };
+      worker.postMessage(race);
+      return new Promise<string[]>((resolve) => {
+        worker.onmessage = ({ data }) => {
+          worker.terminate();
+          resolve(data);
+        };
+      });
+    }),
+  );
+  assertEquals([...words.subarray(2)], Array(rounds).fill(1));
+  assertEquals([...new Set(said.flat())], [
+    `Cannot listen on ${folder}/s: EADDRINUSE (Address already in use)`,
+  ]);
+  assertEquals([...Deno.readDirSync(folder)], []);
+  Deno.removeSync(folder);
+});
+
+Deno.test("a stale socket is left alone while its folder is locked, and replaced after that", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-lock-" });
+  const path = `${folder}/s`;
+  const listener = UnixListener.listen(`${path}.stale`);
+  Deno.renameSync(`${path}.stale`, path);
+  listener.close();
+  {
+    const held = await Deno.open(folder);
+    await held.lock(true);
+    const error = assertThrows(() => UnixListener.listen(path), SystemError);
+    assertEquals(error.code, "EBUSY");
+    held.close();
+  }
+  UnixListener.listen(path).close();
+  assertEquals([...Deno.readDirSync(folder)], []);
+  Deno.removeSync(folder);
 });
