@@ -246,6 +246,8 @@ export {
   StateReader,
   StateWriter,
 } from "./lib/server/state_stream.ts";
+export { type Activity, Doing, doingName } from "./lib/server/activity.ts";
+export type { Refusal } from "./lib/server/connection.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
 export {
   DEMO_DEVICE_ID,
@@ -365,6 +367,6 @@ export {
 } from "./ffi/fd.ts";
 export { EventFd } from "./ffi/event.ts";
 export { SystemError } from "./ffi/errno.ts";
-export { UnixListener, UnixSocket } from "./ffi/socket.ts";
+export { type SocketFile, UnixListener, UnixSocket } from "./ffi/socket.ts";
 export { IoBuffer } from "./ffi/buffer.ts";
 export { createMemfd, Mapping } from "./ffi/memory.ts";

@@ -6,6 +6,8 @@
 
 import { errnoCode, errnoName } from "../ffi/errno.ts";
 
+export { errnoName };
+
 /** Where they end: MAX_ERRNO of the kernel. */
 export const MAX_ERRNO = 4095;
 

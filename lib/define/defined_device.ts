@@ -19,6 +19,7 @@ import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.
 import { Polls } from "./polls.ts";
 import { type DeviceRegion, resetAll } from "./region.ts";
 import { DeviceMigration } from "./state.ts";
+import type { Activity } from "../server/activity.ts";
 import { DeviceTasks } from "./tasks.ts";
 import { Timers } from "./timers.ts";
 
@@ -89,8 +90,9 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   }
 
   /** Errors of timers and background tasks go there. */
-  served(report: ErrorReport): void {
+  served(report: ErrorReport, activity?: Activity): void {
     this.#tasks.report = report;
+    this.#tasks.activity = activity;
   }
 
   /** Its interrupts and its DMA go to this client now. */

@@ -7,6 +7,7 @@
 import { EAGAIN } from "../../ffi/errno.ts";
 import { ConnectionError } from "../errors.ts";
 import { MAX_HELD_TASKS } from "../limits.ts";
+import { type Activity, Doing, during } from "../server/activity.ts";
 import { DeviceError, type ErrorReport } from "../server/device.ts";
 
 /** What is to be done when the device goes on. */
@@ -24,10 +25,16 @@ export class DeviceTasks {
   #isStopped = false;
   #isClosed = false;
   #report: ErrorReport | undefined;
+  #activity: Activity | undefined;
 
   /** Where errors are told. */
   set report(report: ErrorReport) {
     this.#report = report;
+  }
+
+  /** Hears when the thread enters and leaves a task. */
+  set activity(activity: Activity | undefined) {
+    this.#activity = activity;
   }
 
   /**
@@ -41,7 +48,7 @@ export class DeviceTasks {
     if (this.#isClosed) return undefined;
     if (this.#isStopped) return this.#hold(doing, task);
     try {
-      const result = task();
+      const result = during(this.#activity, Doing.OWN_WORK, task);
       if (!(result instanceof Promise)) return undefined;
       const running: Promise<void> = result.catch((error) => this.#tell(error, doing))
         .finally(() => this.#running.delete(running));

@@ -36,6 +36,7 @@ import {
   subsetOf,
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
+import { type Activity, Doing, during } from "./activity.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
 import { ClientMemory, CutMapError, type DmaOptions, offeredDmaMaps } from "./dma.ts";
 import type { Faults } from "./faults.ts";
@@ -55,8 +56,22 @@ export interface ConnectionOptions extends DmaOptions {
   faults?: Faults | undefined;
   /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
   onError: (error: unknown, doing: string) => void;
+  /** Hears why a request was refused, ahead of its answer. */
+  onRefuse?: ((refusal: Refusal) => void) | undefined;
+  /** Hears when the thread enters and leaves the device's code. */
+  activity?: Activity | undefined;
   /** Called once when the client is gone and its last request is done with; with the reason why it went. */
   onClose: (cause: Error | undefined) => void;
+}
+
+/** A request that was answered with an error. */
+export interface Refusal {
+  /** Its command's number. */
+  readonly command: number;
+  /** The error number of the answer. */
+  readonly errno: number;
+  /** Why: what the client did wrong, or what the device's hook threw. */
+  readonly error: unknown;
 }
 
 /** One connected client. */
@@ -87,19 +102,27 @@ export class ServerConnection {
         new ProtocolError(`The client sent no VERSION within ${handshakeTimeoutMs} ms`),
       );
     }, handshakeTimeoutMs);
-    const { faults } = options;
+    const { faults, activity } = options;
+    const handle = activity === undefined
+      ? (request: IncomingRequest) => this.#handle(request)
+      : (request: IncomingRequest) => {
+        const before = activity.enter(request.command);
+        try {
+          return this.#handle(request);
+        } finally {
+          activity.leave(before);
+        }
+      };
     const ended = new AbortController();
     const faulty = {
-      serve: (request: IncomingRequest) => this.#handle(request),
+      serve: handle,
       refuse: (request: IncomingRequest, error: Error) => this.#refuse(request, error),
       close: () => this.#proxy.close(),
       signal: ended.signal,
     };
     this.#proxy = new VfioProxy(socket, {
       role: "server",
-      handler: faults
-        ? (request) => faults.serve(request, faulty)
-        : (request) => this.#handle(request),
+      handler: faults ? (request) => faults.serve(request, faulty) : handle,
       ...(options.trace && { trace: options.trace }),
       onClose: (cause) => {
         ended.abort();
@@ -164,13 +187,17 @@ export class ServerConnection {
     session.irqs.close();
     session.memory.close();
     callHook(
-      () => this.#device.disconnected?.(),
+      () => during(this.#options.activity, Doing.DISCONNECT, () => this.#device.disconnected?.()),
       (error) => this.#options.onError(error, "disconnect"),
     );
   }
 
   #refuse(request: IncomingRequest, error: unknown): void {
-    if (!request.isAnswered) request.fail(errnoOf(error));
+    if (!request.isAnswered) {
+      const errno = errnoOf(error);
+      this.#options.onRefuse?.({ command: request.command, errno, error });
+      request.fail(errno);
+    }
     if (this.#isReported(error)) this.#options.onError(error, commandName(request.command));
     // The first VERSION decides: without one there is nothing to talk about.
     if (this.#session === undefined) {
@@ -298,7 +325,11 @@ export class ServerConnection {
     const write = async () => {
       try {
         this.#assertServed(Command.REGION_WRITE);
-        await region.write(offset, data);
+        await during(
+          this.#options.activity,
+          Doing.IOEVENTFD,
+          () => region.write(offset, data),
+        );
       } catch (error) {
         if (!isExpected(error)) this.#options.onError(error, "ioeventfd");
       }

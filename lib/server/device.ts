@@ -8,6 +8,7 @@ import { describeErrno } from "../../ffi/errno.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import type { IoFdType } from "../wire/io_fds.ts";
 import type { RegionCapability } from "../wire/region.ts";
+import type { Activity } from "./activity.ts";
 
 /**
  * A device refuses an access: the client gets `errno` as the answer. So it does for what an access to its memory failed with: the
@@ -271,8 +272,12 @@ export interface ServedDevice {
   readonly irqs: readonly ServedIrq[];
   /** How its state is saved and restored, if it can be. */
   readonly migration?: ServedMigration;
-  /** A server has taken it: what goes wrong besides requests can be told to `report` from here on. */
-  served?(report: ErrorReport): void;
+  /**
+   * A server has taken it: what goes wrong besides requests can be told to `report` from here on.
+   *
+   * @param activity hears when the thread enters and leaves what the device does by itself
+   */
+  served?(report: ErrorReport, activity?: Activity): void;
   /** A client has agreed on a version; it has mapped and set up nothing yet. If this throws, it is refused. What is asynchronous is not waited for. */
   connected?(bus: DeviceBus): void;
   /** It is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail. */

@@ -7,11 +7,12 @@
 import { describeErrno, SystemError } from "../../ffi/errno.ts";
 import { POLLIN } from "../../ffi/event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
-import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import { type SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../errors.ts";
 import { CLOSE_GRACE_MS } from "../limits.ts";
 import type { Trace } from "../stream.ts";
-import { ServerConnection } from "./connection.ts";
+import { type Activity, Doing, during } from "./activity.ts";
+import { type Refusal, ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./device.ts";
 import type { DmaOptions } from "./dma.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
@@ -36,6 +37,10 @@ export interface ServerOptions extends DmaOptions {
    * (`RefusedState`). Default: nothing.
    */
   onError?: (error: unknown, doing: string) => void;
+  /** A request was refused: called with the reason, which the answer's errno does not tell. */
+  onRefuse?: (refusal: Refusal) => void;
+  /** Hears when the thread enters and leaves the device's code. */
+  activity?: Activity;
 }
 
 /** How long until accepting is tried again when this process has no descriptor left. */
@@ -78,7 +83,7 @@ export class Server implements Disposable {
     this.#device = device;
     this.#faults = faults;
     this.#options = options;
-    device.served?.((error, doing) => options.onError?.(error, doing));
+    device.served?.((error, doing) => options.onError?.(error, doing), options.activity);
   }
 
   /**
@@ -126,9 +131,21 @@ export class Server implements Disposable {
     return this.#listener?.path;
   }
 
+  /** The file of its socket, while it listens. */
+  get socketFile(): SocketFile | undefined {
+    return this.#listener?.isOpen ? this.#listener.file : undefined;
+  }
+
   /** Settled when it is closed. */
   get closed(): Promise<void> {
     return this.#finished.promise;
+  }
+
+  /** Stops listening and removes the socket. A client that is connected is served until it goes. */
+  stopListening(): void {
+    clearTimeout(this.#retry);
+    this.#accepting?.close();
+    if (this.#listener?.isOpen) this.#listener.close();
   }
 
   /**
@@ -138,10 +155,8 @@ export class Server implements Disposable {
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    clearTimeout(this.#retry);
-    this.#accepting?.close();
+    this.stopListening();
     this.#connection?.close();
-    this.#listener?.close();
     if (this.#connection === undefined) return this.#finish();
     const { closeTimeoutMs = CLOSE_GRACE_MS } = this.#options;
     this.#grace = setTimeout(() => this.#finish(), closeTimeoutMs);
@@ -152,7 +167,11 @@ export class Server implements Disposable {
     if (this.#isFinished) return;
     this.#isFinished = true;
     clearTimeout(this.#grace);
-    callHook(() => this.#device.close?.(), (error) => this.#options.onError?.(error, "close"));
+    const { activity, onError } = this.#options;
+    callHook(
+      () => during(activity, Doing.CLOSE, () => this.#device.close?.()),
+      (error) => onError?.(error, "close"),
+    );
     this.#finished.resolve();
   }
 
@@ -163,8 +182,8 @@ export class Server implements Disposable {
 
   /** Waits for the next client. */
   #accept(): void {
-    if (this.#listener === undefined) return this.close();
     const listener = this.#listener;
+    if (listener === undefined || !listener.isOpen) return this.close();
     this.#accepting = watch(listener.fd, POLLIN, () => {
       let socket: UnixSocket | undefined;
       try {
@@ -219,6 +238,8 @@ function explain(path: string, error: Error): Error {
 const LISTEN_HINTS: Readonly<Record<string, string>> = {
   EADDRINUSE:
     "another server listens there, or the file is not a socket; stop it, or choose another path",
+  EBUSY: "a server that has ended left its socket there, and the folder can't be locked to " +
+    "replace it; remove the socket",
   ENOENT: "its folder does not exist",
   ENOTDIR: "its folder is not a folder",
   EACCES: "permission denied; it takes write and search permission on its folder",

@@ -1,0 +1,64 @@
+/**
+ * What a device is doing: for those who watch from another thread whether a hook returns.
+ *
+ * @module
+ */
+
+import { commandName } from "../wire/command.ts";
+
+/** What a device does besides requests. Numbers above those of all commands. */
+export const Doing = {
+  /** Its module is loaded. */
+  LOAD: 0xff00,
+  /** It is made. */
+  CREATE: 0xff01,
+  /** It hears that its client is gone. */
+  DISCONNECT: 0xff02,
+  /** It is closed. */
+  CLOSE: 0xff03,
+  /** An ioeventfd was signalled. */
+  IOEVENTFD: 0xff04,
+  /** It works by itself: a timer or a background task. */
+  OWN_WORK: 0xff05,
+} as const;
+
+const NAMES: ReadonlyMap<number, string> = new Map([
+  [Doing.LOAD, "load"],
+  [Doing.CREATE, "create"],
+  [Doing.DISCONNECT, "disconnect"],
+  [Doing.CLOSE, "close"],
+  [Doing.IOEVENTFD, "ioeventfd"],
+  [Doing.OWN_WORK, "timer or background task"],
+]);
+
+/** The words for what a device does: a command's name, or those of {@linkcode Doing}. */
+export function doingName(doing: number): string {
+  return NAMES.get(doing) ?? commandName(doing);
+}
+
+/**
+ * Hears when the thread enters and leaves a device's code. Asynchronous code is left at its first
+ * `await`. Both are called for each request: they are to be cheap, and throw nothing.
+ */
+export interface Activity {
+  /**
+   * The thread enters the device's code.
+   *
+   * @param doing a command's number, or one of `Doing`
+   * @returns what `leave` is to be called with
+   */
+  enter(doing: number): number;
+  /** The thread leaves it, for the code that it was in before. */
+  leave(before: number): void;
+}
+
+/** Calls `work`, which is the device's code; with no one to hear of it, that alone. */
+export function during<T>(activity: Activity | undefined, doing: number, work: () => T): T {
+  if (activity === undefined) return work();
+  const before = activity.enter(doing);
+  try {
+    return work();
+  } finally {
+    activity.leave(before);
+  }
+}
