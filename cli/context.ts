@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ignoresHangup } from "../lib/hangup.ts";
 import { chooseStyle, type Style } from "./style.ts";
 
 /** A stream that text goes out on. */
@@ -17,7 +18,8 @@ export interface Output {
   /**
    * Writes all of the text before it returns.
    *
-   * @throws {Deno.errors.BrokenPipe} if nobody reads any more, as `head` does after its last line
+   * @throws {Deno.errors.BrokenPipe} if no process reads any more, as `head` after its last line
+   * @throws {Error} if it can't be written to otherwise: the message names the stream
    */
   write(text: string): void;
   /** As `write`, for what is no text. */
@@ -32,6 +34,10 @@ export interface Context {
   readonly err: Output;
   /** Aborted with an {@linkcode Interrupted} when the user or the system wants an end. */
   readonly signal: AbortSignal;
+  /** Whether the process is the command's alone, which may start threads and write behind. */
+  readonly ownsProcess?: boolean;
+  /** Whether the end of the terminal (SIGHUP) aborts the signal, too: not under nohup. */
+  readonly hangsUp?: boolean;
 }
 
 /** The end that a signal asked for. */
@@ -61,24 +67,38 @@ export async function untilAbort<T>(signal: AbortSignal, work: Promise<T>): Prom
   return await Promise.race([work, aborted.promise]);
 }
 
-const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /** The width of what is not a terminal. */
 const DEFAULT_COLUMNS = 80;
 
 /** The surroundings of this process. It needs no permission, and asks for none. */
 export function processContext(): Context {
+  const ignored = ignoresHangup(); // asked before any signal is listened for
+  const hangsUp = ignored === false;
+  const controller = new AbortController();
+  abortAt(controller, "SIGINT");
+  abortAt(controller, "SIGTERM");
+  if (hangsUp) abortAt(controller, "SIGHUP");
+  if (ignored) Deno.addSignalListener("SIGHUP", () => {}); // Deno would end the process
   return {
-    out: streamOutput(Deno.stdout),
-    err: ignoringBrokenPipe(streamOutput(Deno.stderr)),
-    signal: interruptSignal(),
+    out: streamOutput(Deno.stdout, "standard output"),
+    err: ignoringFailures(streamOutput(Deno.stderr, "standard error")),
+    signal: controller.signal,
+    ownsProcess: true,
+    hangsUp,
   };
 }
 
-function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr): Output {
+function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr, name: string): Output {
   const isTerminal = stream.isTerminal();
   const writeBytes = (bytes: Uint8Array) => {
-    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+    try {
+      while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+    } catch (cause) {
+      if (cause instanceof Deno.errors.BrokenPipe) throw cause;
+      throw new Error(`Cannot write to ${name}: ${(cause as Error).message}`, { cause });
+    }
   };
   return {
     isTerminal,
@@ -90,16 +110,14 @@ function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr): Output {
   };
 }
 
-/** Complaints that nobody reads are no reason to stop. */
-function ignoringBrokenPipe(output: Output): Output {
+/** Complaints that can't be written, as on a full disk, are no reason to stop. */
+function ignoringFailures(output: Output): Output {
   return {
     ...output,
     write(text) {
       try {
         output.write(text);
-      } catch (error) {
-        if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-      }
+      } catch { /* there is no other place to complain */ }
     },
   };
 }
@@ -111,14 +129,10 @@ function permittedEnv(variable: string): string | undefined {
 }
 
 /** The first signal asks for an end; a second one finds Deno's own handling, and ends the process. */
-function interruptSignal(): AbortSignal {
-  const controller = new AbortController();
-  for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) {
-    const onSignal = () => {
-      Deno.removeSignalListener(signal, onSignal);
-      controller.abort(new Interrupted(signal));
-    };
-    Deno.addSignalListener(signal, onSignal);
-  }
-  return controller.signal;
+function abortAt(controller: AbortController, signal: keyof typeof SIGNALS): void {
+  const onSignal = () => {
+    Deno.removeSignalListener(signal, onSignal);
+    controller.abort(new Interrupted(signal));
+  };
+  Deno.addSignalListener(signal, onSignal);
 }

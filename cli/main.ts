@@ -5,7 +5,7 @@
  * subcommand is imported when that is the one called, and for the same reason the modules of the command line import
  * those of `lib/` by name, not all of them through `mod.ts`. Commander itself is loaded for all but the plainest lines.
  *
- * Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
+ * Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated, 129 hung up.
  *
  * @module
  */

@@ -7,7 +7,7 @@
 import type { Trace } from "../lib/stream.ts";
 import type { Output } from "./context.ts";
 
-/** Shows each message as a line, with the milliseconds since now. */
+/** Shows each message as a line, with the milliseconds since the call. */
 export async function traceTo({ style, write }: Output): Promise<Trace> {
   const { describeMessage } = await import("../lib/wire/describe.ts");
   const startMs = performance.now();

@@ -6,6 +6,7 @@
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { ServedDevice } from "../../lib/server/device.ts";
+import { Doing } from "../../lib/server/activity.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/stream.ts";
@@ -14,14 +15,24 @@ import { printable } from "../printable.ts";
 import { type CommonOptions, type DeviceArguments, serveCommand } from "../serve/arguments.ts";
 import { describeDevice } from "../serve/describe.ts";
 import { isRandom, ruleText } from "../serve/fault.ts";
-import { loadDevice, type Loaded } from "../serve/load.ts";
+import { type Guard, guardOf } from "../serve/guard.ts";
+import { isModule, loadDevice, type Loaded } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
 import { optionLines, optionsJson } from "../serve/options.ts";
-import { jsonReport, type Report, type ServedJson, textReport } from "../serve/report.ts";
+import {
+  jsonReport,
+  refusalLine,
+  type Report,
+  type ServedJson,
+  textReport,
+} from "../serve/report.ts";
 import { catchStrays } from "../serve/strays.ts";
 import { UsageError } from "../serve/usage.ts";
 import { traceTo } from "../trace.ts";
 import { jsonText } from "../json.ts";
+
+/** How long a hook that is under way is waited for at the end: with all else 2 s are promised. */
+const CLOSE_MS = 900;
 
 const FAULT_HELP = `
 Faults:
@@ -55,9 +66,9 @@ export function command(context: Context) {
     }
   })
     .description(
-      "Serves devices, each to one client after another, and stays in the foreground until Ctrl-C or " +
-        "SIGTERM; then the sockets are removed. A device keeps its state from client to client. " +
-        "Options behind a device are that device's.",
+      "Serves devices, each to one client after another, and stays in the foreground until Ctrl-C, " +
+        "SIGTERM or SIGHUP; then the sockets are removed, whatever a device does. A device keeps " +
+        "its state from client to client. Options behind a device are that device's.",
     )
     .addHelpText("after", FAULT_HELP);
 }
@@ -71,14 +82,19 @@ interface Made {
 
 /** Serves the devices until the context's signal, or until none is left: one on a descriptor ends with its client. */
 async function run(
-  context: Context,
+  outer: Context,
   wanted: readonly DeviceArguments[],
   options: CommonOptions,
   self: CommandUnknownOpts,
 ): Promise<void> {
   if (!options.options) assertPlaces(wanted, self);
-  const loading = Promise.all(wanted.map(({ device }) => loadDevice(device)));
-  const loaded = named(await untilAbort(context.signal, loading));
+  await using guard = guardOf(outer, { json: options.json === true });
+  const { context } = guard;
+  guard.name(wanted.map(({ device }) => device));
+  // A module's own code may hold the thread from its first line on.
+  if (wanted.some(({ device }) => isModule(device))) guard.start();
+  const loaded = named(await loadAll(guard, wanted));
+  guard.name(loaded.map(({ name }) => name));
   if (options.options) return listOptions(context, loaded, options);
   const report = options.json
     ? jsonReport(context)
@@ -87,11 +103,37 @@ async function run(
   try {
     const made: Made[] = [];
     for (const [i, each] of loaded.entries()) {
-      made.push(await untilAbort(context.signal, make(each, wanted[i]!, report, unserved)));
+      const making = () => make(each, wanted[i]!, report, unserved);
+      made.push(await settingUp(guard, i, Doing.CREATE, making));
     }
-    await serveAll(context, made, options, report, unserved);
+    await serveAll(guard, made, options, report, unserved);
   } finally {
     for (const device of unserved) device.close?.();
+  }
+}
+
+/** One after another, so that a module which holds the thread is known by name. */
+async function loadAll(guard: Guard, wanted: readonly DeviceArguments[]): Promise<Loaded[]> {
+  const loaded: Loaded[] = [];
+  for (const [i, { device }] of wanted.entries()) {
+    loaded.push(await settingUp(guard, i, Doing.LOAD, () => loadDevice(device)));
+  }
+  return loaded;
+}
+
+/** Does a step of the start for a device, until the signal comes. Only one is under way at a time. */
+async function settingUp<T>(
+  guard: Guard,
+  index: number,
+  doing: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  const activity = guard.activity(index);
+  const before = activity?.enter(doing) ?? 0;
+  try {
+    return await untilAbort(guard.context.signal, work());
+  } finally {
+    activity?.leave(before);
   }
 }
 
@@ -115,41 +157,48 @@ async function make(
 
 /** Serves what is made, which is closed with its server from then on. */
 async function serveAll(
-  context: Context,
+  guard: Guard,
   made: readonly Made[],
   options: CommonOptions,
   report: Report,
   unserved: Set<ServedDevice>,
 ): Promise<void> {
+  const { context } = guard;
   const served: ServedJson[] = [];
-  for (const { name, device, wanted } of made) {
+  for (const [i, { name, device, wanted }] of made.entries()) {
     const { socketPath = null, fd = null, fault = [] } = wanted;
-    const description = await describeDevice(device);
+    const description = await settingUp(guard, i, Doing.CREATE, () => describeDevice(device));
     const faults = fault.map(ruleText);
     served.push({ device: name, socket: socketPath, fd, ...description, faults });
   }
   const seed = chooseSeed(made, options);
-  using servers = new DisposableStack();
-  const closed: Promise<void>[] = [];
-  for (const each of made) {
-    const server = start(
-      each,
-      await serverOptions(context, each, made.length > 1, options, report, seed),
-    );
-    servers.use(server);
+  using stack = new DisposableStack();
+  const servers: Server[] = [];
+  for (const [i, each] of made.entries()) {
+    const activity = guard.activity(i);
+    const server = start(each, {
+      ...await serverOptions(context, each, made.length > 1, options, report, seed),
+      ...(activity && { activity }),
+    });
+    stack.use(server);
+    servers.push(server);
+    guard.protect(servers.flatMap(({ socketFile }) => socketFile ?? []));
     unserved.delete(each.device);
-    closed.push(server.closed);
   }
-  // Whose it is can't be told, if there are several.
+  // The device of an error that no hook waits for is known only if there is one device.
   const owner = made.length === 1 ? made[0]!.name : "one of them";
   using _strays = catchStrays((error) =>
     report.error(owner, "something that no hook waits for", error)
   );
-  using _listener = onAbort(context.signal, () => servers.dispose());
+  using _listener = onAbort(context.signal, () => {
+    for (const server of servers) server.stopListening(); // a hook at its close may never return
+    stack.dispose();
+  });
   if (context.signal.aborted) return;
   if (options.readyFd !== undefined) tellReady(options.readyFd);
   report.ready(served, seed);
-  await Promise.all(closed);
+  guard.start();
+  await Promise.all(servers.map(({ closed }) => closed));
 }
 
 function start({ device, wanted: { socketPath, fd } }: Made, options: ServerOptions): Server {
@@ -167,10 +216,11 @@ async function serverOptions(
   seed: number | undefined,
 ): Promise<ServerOptions> {
   const prefix = hasSeveral ? `${printable(name)}: ` : "";
-  const trace: Trace | undefined = verbose &&
-    await traceTo({ ...err, write: (text) => err.write(prefix + text) });
+  const write = (text: string) => err.write(prefix + text);
+  const trace: Trace | undefined = verbose && await traceTo({ ...err, write });
   return {
-    ...(trace && { trace }),
+    closeTimeoutMs: CLOSE_MS,
+    ...(trace && { trace, onRefuse: (refusal) => write(`${refusalLine(refusal)}\n`) }),
     ...(rules && {
       faults: { rules, seed: seed ?? 0, onFault: (event) => report.fault(name, event) },
     }),

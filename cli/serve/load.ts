@@ -45,7 +45,7 @@ const FORMS = "export default defineDevice({...}), a ServedDevice, or a function
  */
 export async function loadDevice(device: string): Promise<Loaded> {
   if (Object.hasOwn(BUILT_IN, device)) return { name: device, source: await BUILT_IN[device]!() };
-  if (!isPath(device)) throw new UsageError(unknownName(device));
+  if (!isModule(device)) throw new UsageError(unknownName(device));
   const url = await urlOf(device);
   const name = device.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
   const source = defaultExport(device, await importModule(device, url));
@@ -77,7 +77,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-function isPath(device: string): boolean {
+/** Whether a device is named by the path of a module. */
+export function isModule(device: string): boolean {
   return device.includes("/") || /\.[cm]?[jt]sx?$/.test(device);
 }
 

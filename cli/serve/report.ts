@@ -5,6 +5,8 @@
  */
 
 import type { FaultEvent } from "../../lib/server/faults.ts";
+import { errnoName } from "../../lib/errno.ts";
+import type { Refusal } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/device.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context } from "../context.ts";
@@ -13,6 +15,7 @@ import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
 import { faultLine, faultText } from "./fault.ts";
+import { QEMU_MEMORY, qemuOption } from "./qemu.ts";
 
 /** A device that is served, and where. */
 export interface ServedJson extends DeviceJson {
@@ -98,7 +101,8 @@ export function textReport({ err }: Context, hasSeveral: boolean, verbose: boole
       if (seed !== undefined) {
         lines.push(`The faults that come at random repeat with --seed=${seed}`);
       }
-      err.write([...lines, "Ready; Ctrl-C stops it", ""].join("\n"));
+      const hint = err.isTerminal ? qemuLines(devices).map((line) => style.dim(line)) : [];
+      err.write([...lines, "Ready; Ctrl-C stops it", ...hint, ""].join("\n"));
     },
     connect: (device) => write(device, style.dim("A client has connected")),
     disconnect: (device, cause) =>
@@ -113,6 +117,20 @@ export function textReport({ err }: Context, hasSeveral: boolean, verbose: boole
     },
     log: (device, line) => write(device, printable(line)),
   };
+}
+
+/** How QEMU attaches to what listens. */
+function qemuLines(devices: readonly ServedJson[]): string[] {
+  const options = devices.flatMap(({ socket, pci }) =>
+    socket === null || pci === null ? [] : [`  ${qemuOption(socket)}`]
+  );
+  return options.length === 0 ? [] : [`QEMU: ${QEMU_MEMORY}`, ...options];
+}
+
+/** The reason of a refusal as a line for `-v`, ahead of its answer. */
+export function refusalLine({ command, errno, error }: Refusal): string {
+  const reason = error instanceof Error ? error.message : String(error);
+  return `Refusing ${commandName(command)} with ${errnoName(errno)}: ${printable(reason)}`;
 }
 
 /**

@@ -200,6 +200,7 @@ Deno.test("serve serves several devices of the user's own, and tells of each by 
       assertEquals((await read()).payload.slice(16), new Uint8Array(4).fill(7));
       assertEquals((await read()).errno, 16);
       assertEquals((await ask(plain, Command.REGION_WRITE, access(0n, 0, 1, [1]))).errno, 5);
+      assertEquals((await ask(plain, Command.REGION_READ, access(6n, 0, 4))).errno, 22);
     }
     await served.stop();
     assertEquals(await served.ended, 0);
@@ -216,6 +217,8 @@ Deno.test("serve serves several devices of the user's own, and tells of each by 
         /^plain: The device failed at REGION_WRITE: a bug of the device$/m,
         /^ +at .*plain\.ts:\d+:\d+\)?$/m,
         /^gadget: +[\d.]+ ms <- .*VERSION/m,
+        /^plain: Refusing REGION_READ with EBUSY: a fault on purpose$/m,
+        /^plain: Refusing REGION_READ with EINVAL: the access leaves the region$/m,
         /^plain: The client has left$/m,
       ]
     ) assertMatch(said, pattern);
@@ -338,7 +341,7 @@ Deno.test("serve refuses one device at two places, unless its module makes one e
   assertMatch(err, /its module gives the same device twice; export a function that makes one/);
 });
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   Deno.test(`serve leaves nothing behind at ${signal}, with a client and without`, async () => {
     await using folder = temporaryFolder();
     for (const hasClient of [false, true]) {

@@ -1,0 +1,185 @@
+/**
+ * What keeps a server from being deaf or stalled, whatever its devices do and its log meets.
+ *
+ * @module
+ */
+
+import type { SocketFile } from "../../lib/process.ts";
+import type { Activity } from "../../lib/server/activity.ts";
+import type { Context, Output } from "../context.ts";
+import { lostLine } from "./guard_lines.ts";
+import {
+  type GuardAnswer,
+  type GuardMessage,
+  type StreamName,
+  Word,
+  WORD_COUNT,
+} from "./guard_words.ts";
+import { countLines, MAX_WAITING, PatientWriter } from "./patient_writer.ts";
+
+/** How long the end waits for what is to be written. */
+const FLUSH_MS = 300;
+/** How often lines that were discarded are reported to the thread that writes. */
+const LOST_REPORT_MS = 1000;
+
+/** Guards a process that serves. Disposing waits until the log is written, for a moment at most. */
+export interface Guard extends AsyncDisposable {
+  /** The context, whose streams don't make the caller wait and don't fail. */
+  readonly context: Context;
+  /** Begins: from here on the process ends at a signal even if this thread is held. */
+  start(): void;
+  /** Says how the devices are called, by index. */
+  name(devices: readonly string[]): void;
+  /** Says which files are to be removed at the end. */
+  protect(sockets: readonly SocketFile[]): void;
+  /** Hears when the thread enters and leaves the code of the device with this index. */
+  activity(index: number): Activity | undefined;
+}
+
+/** How a {@linkcode Guard} is set up. */
+export interface GuardOptions {
+  /** Whether its reports are JSON. */
+  readonly json: boolean;
+}
+
+/** The guard of a process, or none for a context that shares its process with others. */
+export function guardOf(context: Context, options: GuardOptions): Guard {
+  return context.ownsProcess ? new ThreadGuard(context, options) : {
+    context,
+    start() {},
+    name() {},
+    protect() {},
+    activity: () => undefined,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+/** A guard with a thread of its own, which takes 12 ms to start: before it does, nothing is slower. */
+class ThreadGuard implements Guard {
+  readonly context: Context;
+  readonly #options: GuardOptions;
+  readonly #words = new Int32Array(new SharedArrayBuffer(4 * WORD_COUNT));
+  readonly #early: Readonly<Record<StreamName, PatientWriter>>; // until the thread writes
+  readonly #lost: Record<StreamName, number> = { out: 0, err: 0 };
+  #lostTimer: ReturnType<typeof setTimeout> | undefined;
+  #worker: Worker | undefined;
+  #threadWrites = false;
+  #idle: PromiseWithResolvers<void> | undefined;
+  #devices: readonly string[] = [];
+  #sockets: readonly SocketFile[] = [];
+
+  constructor(context: Context, options: GuardOptions) {
+    this.#options = options;
+    this.#early = {
+      out: new PatientWriter(Deno.stdout, { notice: (lines) => lostLine(lines, options.json) }),
+      err: new PatientWriter(Deno.stderr, { notice: (lines) => lostLine(lines, false) }),
+    };
+    this.context = {
+      ...context,
+      out: this.#output(context.out, "out"),
+      err: this.#output(context.err, "err"),
+    };
+  }
+
+  start(): void {
+    if (this.#worker !== undefined) return;
+    const { json } = this.#options;
+    const { hangsUp: hangup = false } = this.context;
+    const worker = new Worker(new URL("./guard_thread.ts", import.meta.url), { type: "module" });
+    worker.onmessage = ({ data }: MessageEvent<GuardAnswer>) => {
+      if (data === "idle") this.#idle?.resolve();
+      else Atomics.store(this.#words, Word.PONG, data.ping);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#threadWrites = false;
+      this.context.err.write(`The thread that guards the server has ended: ${event.message}\n`);
+    };
+    this.#worker = worker;
+    this.#post({ setup: { words: this.#words, json, hangup } });
+    this.name(this.#devices);
+    this.protect(this.#sockets);
+    void this.#handOver();
+  }
+
+  name(devices: readonly string[]): void {
+    this.#devices = devices;
+    this.#post({ devices });
+  }
+
+  protect(sockets: readonly SocketFile[]): void {
+    this.#sockets = sockets;
+    this.#post({ sockets });
+  }
+
+  activity(index: number): Activity {
+    const words = this.#words;
+    const device = (index + 1) << 16;
+    return {
+      enter(doing) {
+        const before = words[Word.ACTIVITY]!;
+        words[Word.ACTIVITY] = device | doing;
+        return before;
+      },
+      leave: (before) => void (words[Word.ACTIVITY] = before),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const timeout = new Promise<void>((resolve) => setTimeout(resolve, FLUSH_MS));
+    await Promise.race([this.#flush(), timeout]);
+  }
+
+  async #flush(): Promise<void> {
+    while (true) {
+      const { out, err } = this.#early;
+      await Promise.all([out.idle, err.idle]);
+      if (out.idle === undefined && err.idle === undefined) break;
+    }
+    if (!this.#threadWrites) return;
+    this.#reportLost();
+    this.#idle = Promise.withResolvers();
+    this.#post("flush");
+    await this.#idle.promise;
+  }
+
+  /** Has the thread write as soon as all is written that came before it. */
+  async #handOver(): Promise<void> {
+    const { out, err } = this.#early;
+    while (out.idle !== undefined || err.idle !== undefined) {
+      await Promise.all([out.idle, err.idle]);
+    }
+    this.#threadWrites = true;
+  }
+
+  #output(output: Output, stream: StreamName): Output {
+    return { ...output, write: (text) => this.#write(stream, text) };
+  }
+
+  #write(stream: StreamName, text: string): void {
+    if (!this.#threadWrites) return this.#early[stream].add(text);
+    const word = stream === "out" ? Word.OUT_WAITING : Word.ERR_WAITING;
+    if (Atomics.load(this.#words, word) + text.length > MAX_WAITING) {
+      this.#lost[stream] += countLines(text);
+      this.#lostTimer ??= setTimeout(() => this.#reportLost(), LOST_REPORT_MS);
+      return;
+    }
+    Atomics.add(this.#words, word, text.length);
+    this.#post({ stream, text, lost: this.#lost[stream] });
+    this.#lost[stream] = 0;
+  }
+
+  #reportLost(): void {
+    clearTimeout(this.#lostTimer);
+    this.#lostTimer = undefined;
+    for (const stream of ["out", "err"] as const) {
+      const lost = this.#lost[stream];
+      if (lost > 0) this.#post({ stream, text: "", lost });
+      this.#lost[stream] = 0;
+    }
+  }
+
+  #post(message: GuardMessage): void {
+    this.#worker?.postMessage(message);
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The thread that guards a server: it hears signals, watches the serving thread and writes the log.
+ *
+ * A hook that never returns makes the serving thread deaf. This thread runs no code of a device and
+ * never blocks, so that the process ends when it is told to.
+ *
+ * @module
+ */
+
+import { exitNow, removeSocketFile, type SocketFile } from "../../lib/process.ts";
+import { type Hold, holdJson, holdText, lostLine } from "./guard_lines.ts";
+import { type GuardAnswer, type GuardMessage, type GuardSetup, Word } from "./guard_words.ts";
+import { PatientWriter } from "./patient_writer.ts";
+
+/** After a signal the serving thread has so long to end by itself; 2 s are promised for all. */
+const GRACE_MS = 1500;
+/** How often the serving thread is looked at. */
+const TICK_MS = 500;
+/** It holds the thread if it has not answered for so many ticks: more than a second. */
+const HOLD_TICKS = 3;
+/** A device that holds the thread again and again is reported once in so many ticks: a minute. */
+const QUIET_TICKS = 120;
+/** What is waited for that is to be written last. */
+const FLUSH_MS = 100;
+
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+
+const scope = globalThis as unknown as {
+  onmessage: (event: MessageEvent<GuardMessage>) => void;
+  postMessage(answer: GuardAnswer): void;
+};
+
+let devices: readonly string[] = [];
+let sockets: readonly SocketFile[] = [];
+let guard: Guard | undefined;
+
+scope.onmessage = ({ data }) => {
+  if (data === "flush") void guard?.flush().then(() => scope.postMessage("idle"));
+  else if ("setup" in data) guard = new Guard(data.setup);
+  else if ("devices" in data) devices = data.devices;
+  else if ("sockets" in data) sockets = data.sockets;
+  else guard?.write(data.stream, data.text, data.lost);
+};
+
+class Guard {
+  readonly #setup: GuardSetup;
+  readonly #writers: Readonly<Record<"out" | "err", PatientWriter>>;
+  readonly #quietUntil = new Map<number, number>(); // by device: the tick of its next report
+  #signals = 0;
+  #ping = 0;
+  #ticks = 0;
+  #held = 0; // ticks without an answer
+  #reported: { readonly activity: number } | undefined;
+
+  constructor(setup: GuardSetup) {
+    this.#setup = setup;
+    const { words, json, hangup } = setup;
+    const notice = (lines: number) => lostLine(lines, json);
+    this.#writers = {
+      out: new PatientWriter(Deno.stdout, {
+        notice,
+        onFailure: ({ message }) =>
+          this.#writers.err.add(
+            `Standard output can't be written to (${message}); serving goes on without it\n`,
+          ),
+        onLeave: (units) => void Atomics.sub(words, Word.OUT_WAITING, units),
+      }),
+      err: new PatientWriter(Deno.stderr, {
+        notice: (lines) => lostLine(lines, false),
+        onLeave: (units) => void Atomics.sub(words, Word.ERR_WAITING, units),
+      }),
+    };
+    this.#hear("SIGINT");
+    this.#hear("SIGTERM");
+    if (hangup) this.#hear("SIGHUP");
+    setInterval(() => this.#tick(), TICK_MS);
+    scope.postMessage({ ping: this.#ping });
+  }
+
+  write(stream: "out" | "err", text: string, lost: number): void {
+    this.#writers[stream].addLost(lost);
+    if (text !== "") this.#writers[stream].add(text);
+  }
+
+  async flush(): Promise<void> {
+    for (const writer of Object.values(this.#writers)) await writer.idle;
+  }
+
+  #hear(signal: keyof typeof SIGNALS): void {
+    Deno.addSignalListener(signal, () => {
+      const end = () => void this.#end(128 + SIGNALS[signal]);
+      if (this.#signals++ === 0) setTimeout(end, GRACE_MS);
+      else end();
+    });
+  }
+
+  /** Ends the process, which has not done so by itself, or not soon enough. */
+  async #end(code: number): Promise<void> {
+    try {
+      for (const socket of sockets) removeSocketFile(socket);
+      if (this.#held > 0) {
+        const { devices: [only, ...more] } = this.#hold();
+        const who = more.length === 0 && only !== undefined ? only : "a device";
+        this.#writers.err.add(
+          `vfu: ${who} did not let go of the thread; ended without closing it\n`,
+        );
+      }
+      await Promise.race([this.flush(), new Promise((done) => setTimeout(done, FLUSH_MS))]);
+    } finally {
+      exitNow(code);
+    }
+  }
+
+  #tick(): void {
+    this.#ticks++;
+    const { words } = this.#setup;
+    if (Atomics.load(words, Word.PONG) !== this.#ping) {
+      if (++this.#held === HOLD_TICKS) this.#reportHold();
+      return;
+    }
+    if (this.#reported !== undefined) {
+      this.#report("free", this.#hold(this.#reported.activity));
+      this.#reported = undefined;
+    }
+    this.#held = 0;
+    scope.postMessage({ ping: ++this.#ping });
+  }
+
+  #reportHold(): void {
+    const activity = Atomics.load(this.#setup.words, Word.ACTIVITY);
+    const device = activity >>> 16;
+    if (this.#ticks < (this.#quietUntil.get(device) ?? 0)) return;
+    this.#quietUntil.set(device, this.#ticks + QUIET_TICKS);
+    this.#reported = { activity };
+    this.#report("busy", this.#hold(activity));
+  }
+
+  /** Who holds the thread, as the last it has entered. */
+  #hold(activity = Atomics.load(this.#setup.words, Word.ACTIVITY)): Hold {
+    const name = devices[(activity >>> 16) - 1];
+    return {
+      devices: name === undefined ? devices : [name],
+      doing: name === undefined ? undefined : activity & 0xffff,
+      seconds: (this.#held - 1) * TICK_MS / 1000,
+    };
+  }
+
+  #report(event: "busy" | "free", hold: Hold): void {
+    if (this.#setup.json) this.#writers.out.add(holdJson(event, hold));
+    else this.#writers.err.add(holdText(event, hold));
+  }
+}

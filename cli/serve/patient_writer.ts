@@ -1,0 +1,182 @@
+/**
+ * A log's way out that neither stalls nor ends a server, whatever becomes of the log.
+ *
+ * @module
+ */
+
+/** Where a log goes. */
+export interface LogStream {
+  /** Writes some of the bytes, and says how many; as `Deno.stdout.write`, off this thread. */
+  write(bytes: Uint8Array): Promise<number>;
+}
+
+/** How a {@linkcode PatientWriter} is set up. */
+export interface PatientOptions {
+  /** The line that stands for lines that were discarded. */
+  notice(lines: number): string;
+  /** The stream can't be written to, as on a full disk; called once until it can be again. */
+  onFailure?(error: Error): void;
+  /** Hears how many UTF-16 units have left the queue. */
+  onLeave?(units: number): void;
+  /** How long until a stream that failed is tried again. In milliseconds; default 1000. */
+  retryMs?: number;
+}
+
+/** What waits to be written at most, in UTF-16 units; what comes beyond that is discarded. */
+export const MAX_WAITING = 1 << 20;
+/** What is written at once, in bytes. */
+const MAX_BATCH = 64 << 10;
+const RETRY_MS = 1000;
+/** A pipe that another process has made non-blocking is full: its reader may be about to read. */
+const FULL_PIPE_PAUSE_MS = 20;
+
+/** Lines that wait. */
+interface Entry {
+  readonly bytes: Uint8Array;
+  /** How many lines are lost with it; of a notice those that it reports. */
+  readonly lines: number;
+  /** What it takes of the room; of a notice 0. */
+  readonly units: number;
+}
+
+/**
+ * Writes lines one after another, without making the caller wait. Lines are discarded while too many
+ * wait, and those that the stream fails to take. They are counted, and reported in the log itself as
+ * soon as it can be written to.
+ */
+export class PatientWriter {
+  readonly #stream: LogStream;
+  readonly #options: PatientOptions;
+  #queue: Entry[] = [];
+  #waiting = 0; // UTF-16 units
+  #lost = 0; // lines that no notice has reported
+  #isCut = false; // whether the last line that was written lacks its end
+  #hasFailed = false;
+  #running: Promise<void> | undefined;
+
+  /** @param stream which is not closed */
+  constructor(stream: LogStream, options: PatientOptions) {
+    this.#stream = stream;
+    this.#options = options;
+  }
+
+  /** Adds whole lines. Never throws. */
+  add(text: string): void {
+    const lines = countLines(text);
+    const units = text.length;
+    if (this.#waiting + units > MAX_WAITING) {
+      this.#options.onLeave?.(units);
+      return this.addLost(lines);
+    }
+    if (this.#lost > 0) this.#queue.push(this.#takeNotice());
+    this.#queue.push({ bytes: encode(text), lines, units });
+    this.#waiting += units;
+    this.#run();
+  }
+
+  /** Counts lines that were discarded elsewhere. */
+  addLost(lines: number): void {
+    this.#lost += lines;
+    if (lines > 0) this.#run();
+  }
+
+  /** Settled when nothing waits, and nothing is to be reported; undefined if that is so. */
+  get idle(): Promise<void> | undefined {
+    return this.#running;
+  }
+
+  #takeNotice(): Entry {
+    const lines = this.#lost;
+    this.#lost = 0;
+    return { bytes: encode(this.#options.notice(lines)), lines, units: 0 };
+  }
+
+  #run(): void {
+    this.#running ??= this.#writeQueue().finally(() => this.#running = undefined);
+  }
+
+  async #writeQueue(): Promise<void> {
+    while (this.#queue.length > 0 || this.#lost > 0) {
+      if (this.#queue.length === 0) this.#queue.push(this.#takeNotice());
+      const batch = this.#takeBatch();
+      const units = batch.reduce((sum, entry) => sum + entry.units, 0);
+      const error = await this.#writeBatch(batch);
+      this.#waiting -= units;
+      this.#options.onLeave?.(units);
+      if (error === undefined) {
+        this.#hasFailed = false;
+        continue;
+      }
+      if (!this.#hasFailed) this.#options.onFailure?.(error);
+      this.#hasFailed = true;
+      await pause(this.#options.retryMs ?? RETRY_MS);
+    }
+  }
+
+  #takeBatch(): Entry[] {
+    let size = 0;
+    let count = 0;
+    for (const { bytes } of this.#queue) {
+      if (count > 0 && size + bytes.length > MAX_BATCH) break;
+      size += bytes.length;
+      count++;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  /** Writes all of it, or says why not, and counts what is lost. */
+  async #writeBatch(batch: readonly Entry[]): Promise<Error | undefined> {
+    let rest = joined(this.#isCut ? [NEW_LINE, ...batch] : batch);
+    let left = rest.length;
+    while (left > 0) {
+      try {
+        const count = await this.#stream.write(rest);
+        if (count > 0) this.#isCut = rest[count - 1] !== LINE_FEED;
+        rest = rest.subarray(count);
+        left = rest.length;
+      } catch (error) {
+        if (!(error instanceof Deno.errors.WouldBlock)) {
+          this.#countLost(batch, left);
+          return error as Error;
+        }
+        await pause(FULL_PIPE_PAUSE_MS);
+      }
+    }
+    return undefined;
+  }
+
+  /** The entries at the end of a batch that hold its last `left` bytes are lost. */
+  #countLost(batch: readonly Entry[], left: number): void {
+    for (const { bytes, lines } of batch.toReversed()) {
+      if (left <= 0) return;
+      this.#lost += lines;
+      left -= bytes.length;
+    }
+  }
+}
+
+const LINE_FEED = 10;
+const NEW_LINE: Entry = { bytes: new Uint8Array([LINE_FEED]), lines: 0, units: 0 };
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+function joined(entries: readonly Entry[]): Uint8Array {
+  const whole = new Uint8Array(entries.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  let at = 0;
+  for (const { bytes } of entries) {
+    whole.set(bytes, at);
+    at += bytes.length;
+  }
+  return whole;
+}
+
+/** How many lines a text has. */
+export function countLines(text: string): number {
+  return text.split("\n").length - (text.endsWith("\n") ? 1 : 0);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

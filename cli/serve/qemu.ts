@@ -1,0 +1,24 @@
+/**
+ * How QEMU attaches to a device.
+ *
+ * @module
+ */
+
+import { jsonText } from "../json.ts";
+
+/** QEMU's options for a device at a socket, quoted for a shell. */
+export function qemuOption(socket: string): string {
+  const device = { driver: "vfio-user-pci", socket: { type: "unix", path: absolute(socket) } };
+  return `-device '${jsonText(device).replaceAll("'", "'\\''")}'`;
+}
+
+/** QEMU's options that share a guest's memory, without which each DMA access is a message. */
+export const QEMU_MEMORY =
+  "-machine q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=1G,share=on";
+
+/** The path from the root, as far as the folder of this process may be known. */
+function absolute(path: string): string {
+  const { state } = Deno.permissions.querySync({ name: "read", path: "." });
+  if (path.startsWith("/") || state !== "granted") return path;
+  return `${Deno.cwd()}/${path}`;
+}

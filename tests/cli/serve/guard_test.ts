@@ -1,0 +1,315 @@
+/**
+ * Servers whose devices and logs do the worst that they can. Each runs as a process of its own.
+ */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { libc } from "../../../ffi/libc.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
+import { connect } from "../../../lib/client.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { RawPeer } from "../../_raw_peer.ts";
+import { access, negotiate } from "../../lib/server/_client.ts";
+
+libc(); // opened once for all tests, which then leave nothing open
+
+const ROOT = new URL("../../../", import.meta.url).pathname;
+const ENTRY = [
+  ...["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`],
+  ...["--allow-ffi", "--allow-read", "--allow-write", `${ROOT}cli/main.ts`, "serve"],
+];
+
+/** A device that holds the thread for ever where the text says so. */
+function device(hold: { top?: string; create?: string; write?: string; close?: string }): string {
+  return `
+import { RegionFlags } from "@vfu/vfu";
+function hold() { console.error("holding"); for (;;); }
+function holdFor(ms: number) { for (const end = Date.now() + ms; Date.now() < end;); }
+${hold.top ?? ""}
+export default () => {
+  ${hold.create ?? ""}
+  return {
+    flags: 0,
+    regions: [{
+      flags: RegionFlags.READ | RegionFlags.WRITE,
+      size: 8,
+      read: () => {},
+      write() { ${hold.write ?? ""} },
+    }],
+    irqs: [],
+    reset() {},
+    close() { ${hold.close ?? ""} },
+  };
+};`;
+}
+
+/** A server under test. */
+class Served implements AsyncDisposable {
+  readonly folder = Deno.makeTempDirSync({ prefix: "vfu-guard-" });
+  readonly path = `${this.folder}/odd.sock`;
+  readonly child: Deno.ChildProcess;
+  readonly texts = { stdout: "", stderr: "" };
+  readonly ended: Promise<number>;
+  readonly #news = new EventTarget();
+
+  /** @param wrap what starts it; default deno itself */
+  constructor(
+    source: string | undefined,
+    args: string[] = [],
+    { wrap = [] as string[], drains = ["stdout", "stderr"] as ("stdout" | "stderr")[] } = {},
+  ) {
+    const first = source === undefined ? "demo" : `${this.folder}/odd.ts`;
+    if (source !== undefined) Deno.writeTextFileSync(first, source);
+    const line = [
+      ...wrap,
+      Deno.execPath(),
+      ...ENTRY,
+      ...[first, "--socket-path", this.path, "demo", "--socket-path", `${this.folder}/demo.sock`],
+      ...args,
+    ];
+    this.child = new Deno.Command(line[0]!, {
+      args: line.slice(1),
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      env: { NO_COLOR: "1" },
+    }).spawn();
+    const drained = drains.map((name) => this.#drain(name));
+    this.ended = Promise.all([this.child.status, ...drained]).then(([{ code }]) => {
+      this.#news.dispatchEvent(new Event("news"));
+      return code;
+    });
+  }
+
+  async #drain(name: "stdout" | "stderr"): Promise<void> {
+    for await (const text of this.child[name].pipeThrough(new TextDecoderStream())) {
+      this.texts[name] += text;
+      this.#news.dispatchEvent(new Event("news"));
+    }
+  }
+
+  /** Waits until it has said something. */
+  async until(pattern: RegExp, name: "stdout" | "stderr" = "stderr"): Promise<void> {
+    let hasEnded = false;
+    while (!pattern.test(this.texts[name]) && !hasEnded) {
+      const news = new Promise<false>((resolve) =>
+        this.#news.addEventListener("news", () => resolve(false), { once: true })
+      );
+      hasEnded = await Promise.race([news, this.ended.then(() => true)]);
+    }
+    assertMatch(this.texts[name], pattern);
+  }
+
+  /** The sockets that are left. */
+  sockets(): string[] {
+    return [...Deno.readDirSync(this.folder)].map(({ name }) => name)
+      .filter((name) => name.endsWith(".sock"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.child.kill("SIGKILL");
+    } catch { /* it has ended */ }
+    for (const name of ["stdout", "stderr"] as const) {
+      if (!this.child[name].locked) await this.child[name].cancel();
+    }
+    await this.ended;
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
+
+/** Writes to the register, and does not wait for an answer. */
+async function kick(path: string): Promise<RawPeer> {
+  const peer = new RawPeer(UnixSocket.connect(path)!);
+  await negotiate(peer);
+  peer.command(9, Command.REGION_WRITE, access(0n, 0, 1, [1]));
+  return peer;
+}
+
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
+  Deno.test(`serve ends at ${signal} while a hook holds the thread for ever`, async () => {
+    await using served = new Served(device({ write: "hold();" }));
+    await served.until(/^Ready/m);
+    using _peer = await kick(served.path);
+    await served.until(/^holding$/m);
+    served.child.kill(signal);
+    assertEquals(await served.ended, code);
+    assertEquals(served.sockets(), []);
+    assertMatch(served.texts.stderr, /^vfu: odd did not let go of the thread; /m);
+  });
+}
+
+/** Where else a device may hold the thread, and what leads there. */
+const HOLDS: [where: string, source: Parameters<typeof device>[0], kicks: boolean][] = [
+  ["at the top level of its module", { top: "hold();" }, false],
+  ["while it is made", { create: "hold();" }, false],
+  ["while it is made, after an await", { create: "return Promise.resolve().then(hold);" }, false],
+  ["in a timer of its own", { write: "setTimeout(hold);" }, true],
+  ["in a promise of its own", { write: "Promise.resolve().then(hold);" }, true],
+];
+for (const [where, source, kicks] of HOLDS) {
+  Deno.test(`serve ends at SIGTERM while a device holds the thread ${where}`, async () => {
+    await using served = new Served(device(source));
+    if (kicks) await served.until(/^Ready/m);
+    using _peer = kicks ? await kick(served.path) : undefined;
+    await served.until(/^holding$/m);
+    served.child.kill("SIGTERM");
+    assertEquals(await served.ended, 143);
+    assertEquals(served.sockets(), []);
+  });
+}
+
+Deno.test("serve ends, and removes all sockets, while a device holds the thread at its close", async () => {
+  await using served = new Served(device({ close: "hold();" }));
+  await served.until(/^Ready/m);
+  served.child.kill("SIGTERM");
+  await served.until(/^holding$/m);
+  assertEquals(served.sockets(), []); // already: other devices' too
+  assertEquals(await served.ended, 143);
+});
+
+Deno.test("a second signal ends serve at once, and removes its sockets", async () => {
+  await using served = new Served(device({ write: "hold();" }));
+  await served.until(/^Ready/m);
+  using _peer = await kick(served.path);
+  await served.until(/^holding$/m);
+  served.child.kill("SIGINT");
+  served.child.kill("SIGTERM");
+  await served.ended;
+  assertEquals(served.sockets(), []);
+});
+
+Deno.test("serve leaves a socket alone that took the place of its own, also when it is forced", async () => {
+  await using served = new Served(device({ write: "hold();" }));
+  await served.until(/^Ready/m);
+  using _peer = await kick(served.path);
+  await served.until(/^holding$/m);
+  Deno.removeSync(served.path);
+  Deno.writeTextFileSync(served.path, "another's");
+  served.child.kill("SIGTERM");
+  assertEquals(await served.ended, 143);
+  assertEquals(Deno.readTextFileSync(served.path), "another's");
+});
+
+for (const json of [false, true]) {
+  Deno.test(`serve reports who holds the thread, while and after that${json ? ", in JSON" : ""}`, async () => {
+    const name = json ? "stdout" : "stderr";
+    await using served = new Served(
+      device({ write: "holdFor(3000); setTimeout(() => holdFor(3000));" }),
+      json ? ["--json"] : [],
+    );
+    await served.until(/^Ready|"ready"/m, name);
+    using _peer = await kick(served.path);
+    await served.until(/busy|has held/, name);
+    if (json) {
+      await served.until(/"free"[^]*"busy"/, name);
+      const holds = served.texts.stdout.trimEnd().split("\n").map((line) => JSON.parse(line))
+        .filter(({ event }) => event === "busy" || event === "free");
+      assertEquals(holds[0], {
+        event: "busy",
+        device: "odd",
+        doing: "REGION_WRITE",
+        seconds: 1,
+      });
+      assertEquals([holds[1].event, holds[1].device], ["free", "odd"]);
+      assertEquals(holds[2], { event: "busy", device: null, doing: null, seconds: 1 });
+    } else {
+      await served.until(/^one of the devices: has held the thread outside of any request/m, name);
+      assertMatch(
+        served.texts.stderr,
+        /^odd: has held the thread at REGION_WRITE for 1 s or more; no device of this process /m,
+      );
+      assertMatch(served.texts.stderr, /^odd: no longer holds the thread at REGION_WRITE/m);
+    }
+  });
+}
+
+Deno.test("serve goes on ignoring SIGHUP if it was started so, as by nohup", async () => {
+  const wrap = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"];
+  await using served = new Served(device({}), [], { wrap });
+  await served.until(/^Ready/m);
+  served.child.kill("SIGHUP");
+  using client = await connect(served.path);
+  assertEquals((await client.info()).numRegions, 1);
+  served.child.kill("SIGTERM");
+  assertEquals(await served.ended, 0);
+});
+
+/** Logs that can't be written, and how a shell makes them. */
+const BROKEN: [what: string, shell: string, args: string[]][] = [
+  ["standard output is a full disk", 'exec "$@" >/dev/full', ["--json"]],
+  ["standard error is a full disk", 'exec "$@" 2>/dev/full', ["-v"]],
+  ["all its output is a full disk", 'exec "$@" >/dev/full 2>&1', ["--json", "-v"]],
+  ["no process reads its output", 'exec "$@" | true', ["--json"]],
+  ["no process reads its errors", 'exec 3>&1; exec "$@" 2>&1 >&3 3>&- | true', ["-v"]],
+  ["its output is closed", 'exec "$@" >&-', ["--json"]],
+];
+for (const [what, shell, args] of BROKEN) {
+  Deno.test(`serve serves on, and ends well, though ${what}`, async () => {
+    await using served = new Served(device({}), args, {
+      wrap: ["bash", "-c", `set -o pipefail; ${shell}`, "bash"],
+    });
+    const path = `${served.folder}/demo.sock`;
+    const client = await connectSoon(path);
+    for (let i = 0; i < 500; i++) await client.region("bar0").read32Async(0);
+    client.close();
+    const pid = await serverOf(served);
+    Deno.kill(pid, "SIGTERM");
+    assertEquals(await served.ended, 0);
+    assertEquals(served.sockets(), []);
+    if (what.startsWith("standard output")) {
+      assertStringIncludes(served.texts.stderr, "Standard output can't be written to (No space");
+    }
+  });
+}
+
+Deno.test("serve -v serves on while no process reads its pipe, and reports what it discarded", async () => {
+  await using served = new Served(undefined, ["-v"], { drains: [] });
+  const client = await connectSoon(`${served.folder}/odd.sock`);
+  for (let i = 0; i < 12_000; i++) await client.region("bar0").read32Async(0); // 2 MB of lines
+  let text = "";
+  const reading = (async () => {
+    for await (const chunk of served.child.stderr.pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+    }
+  })();
+  while (!/lines are missing here/.test(text)) await new Promise((r) => setTimeout(r, 10));
+  client.close();
+  served.child.kill("SIGTERM");
+  await served.child.stdout.cancel();
+  assertEquals(await served.ended, 0);
+  await reading;
+  const [, count] = /^(\d+) lines are missing here: the log could not be written$/m.exec(text)!;
+  assert(Number(count) > 100);
+  assertMatch(text, /The client has left\n/); // what came after that is there
+});
+
+Deno.test("serve ends at SIGTERM while its pipe is full", async () => {
+  await using served = new Served(undefined, ["-v"], { drains: [] });
+  {
+    using client = await connectSoon(`${served.folder}/odd.sock`);
+    for (let i = 0; i < 1000; i++) await client.region("bar0").read32Async(0);
+  }
+  served.child.kill("SIGTERM");
+  assertEquals((await served.child.status).code, 0);
+  assertEquals(served.sockets(), []);
+});
+
+/** Connects as soon as the server listens. */
+async function connectSoon(path: string): Promise<Awaited<ReturnType<typeof connect>>> {
+  for (let attempt = 0; attempt < 3000; attempt++) {
+    try {
+      return await connect(path);
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+  throw new Error(`No server listens at ${path}`);
+}
+
+/** The process id of the server, which may be a child of the shell that was started. */
+async function serverOf({ child }: Served): Promise<number> {
+  const { stdout } = await new Deno.Command("pgrep", { args: ["-P", String(child.pid), "deno"] })
+    .output();
+  const text = new TextDecoder().decode(stdout).trim();
+  return text === "" ? child.pid : Number(text.split("\n")[0]);
+}
