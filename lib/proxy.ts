@@ -18,10 +18,11 @@
  * - The process is kept alive while an asynchronous request is pending, while somebody attends, and while `serving` is on. While
  *   `glancing` is on, which does not keep the process alive, it is for a fifth of a second after each message.
  *
- * - What a client sent before it left is still served, for two seconds at most: it may have posted it and not waited. `onClose` is called then.
+ * - What a peer sent before it left, or before it broke the protocol, is still served, for two seconds at most: it may have posted it
+ *   and not waited. One that broke the protocol is answered meanwhile. `onClose` is called then.
  *
- * States: CONNECTED, then ERROR (a failure, kept in `cause`) or CLOSING (`close` was called), then CLOSED. On the way every pending request fails
- * with the cause, at once.
+ * States: CONNECTED, then ERROR (a failure, kept in `cause`; commands that came before it are served and answered) or CLOSING
+ * (`close` was called), then CLOSED. On the way every pending request fails with the cause, at once.
  *
  * @module
  */
@@ -57,7 +58,7 @@ import {
 } from "./limits.ts";
 import { type Message, MessageStream, type StreamLimits, type Trace } from "./stream.ts";
 import { commandName } from "./wire/command.ts";
-import { encodeMessage, MessageFlags } from "./wire/header.ts";
+import { encodeMessage, MessageFlags, type MessageKey } from "./wire/header.ts";
 
 /** Which end of the connection a proxy is. */
 export type Role = "client" | "server";
@@ -149,6 +150,16 @@ interface Pending {
   isDone: boolean;
 }
 
+/** What is done after a connection has ended by itself. */
+interface Drain {
+  /** When there is no time left for it. */
+  readonly until: number;
+  /** Whether the peer still gets answers: it has broken the protocol, and not left. */
+  answers: boolean;
+  /** The command that broke the protocol, as long as that is not answered. */
+  rejected: MessageKey | undefined;
+}
+
 /** A request that waits until fewer are in flight. */
 interface Waiting {
   readonly payload: Uint8Array | undefined;
@@ -196,7 +207,7 @@ export class VfioProxy implements Disposable {
   #incoming: Message[] = [];
   #incomingBytes = 0;
   #handling = false;
-  #drainUntil: number | undefined; // set while commands of a client that has left are served
+  #drain: Drain | undefined; // set while commands are served that came ahead of the connection's end
   #looksToSkip = 0; // for more than the last receive brought
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
@@ -535,21 +546,22 @@ export class VfioProxy implements Disposable {
    * @param cause what the pending requests fail with; without one they are told that the connection was closed
    */
   close(cause?: Error): void {
-    if (this.#drainUntil !== undefined) return this.#endDrain();
+    if (this.#drain !== undefined) return this.#endDrain(true);
     if (this.#state !== "CONNECTED") return;
     this.#state = "CLOSING";
     try {
       this.#stream.flush(); // what was posted or answered still goes out, as far as the peer takes it
     } catch { /* it is closed all the same */ }
-    this.#end(cause);
+    this.#end(cause, false);
   }
 
   /**
-   * The peer has left, as it shows elsewhere. What it sent before is taken first, then the connection ends.
+   * The peer has left, or broken the protocol, as it shows elsewhere. What it sent before is taken first, then the connection ends.
    *
    * @param cause what the pending requests fail with
    */
   closeAfterPeer(cause: Error): void {
+    if (this.#state !== "CONNECTED") return;
     this.#takeMessages(MAX_INCOMING_BLOCKED); // of those that came, not all were read
     // More than a socket's buffer holds, and an end to that if it is filled again all the time.
     for (let i = 0; i < 16 && this.#state === "CONNECTED"; i++) this.#receive(0);
@@ -710,14 +722,14 @@ export class VfioProxy implements Disposable {
     const revents = set.revents(fds.length);
     const twinRevents = hasTwin ? set.revents(fds.length + 1) : 0;
     if (twinRevents !== 0) {
-      twin!.#drain(twinRevents);
+      twin!.#advance(twinRevents);
     }
-    if (revents !== 0) this.#drain(revents);
+    if (revents !== 0) this.#advance(revents);
     return ready;
   }
 
   /** Does what can be done now on behalf of a blocked caller. */
-  #drain(revents: number): void {
+  #advance(revents: number): void {
     this.#flush();
     if (revents === POLLOUT) return;
     this.#receive(0);
@@ -734,10 +746,11 @@ export class VfioProxy implements Disposable {
 
   /** What one turn of the event loop asks for leaves together. */
   #scheduleFlush(): void {
-    if (this.#flushScheduled || this.#state !== "CONNECTED") return;
+    if (this.#flushScheduled || !this.#mayAnswer) return;
     this.#flushScheduled = true;
     queueMicrotask(() => {
       this.#flushScheduled = false;
+      if (this.#drain !== undefined) return this.#continueDrain();
       if (this.#state !== "CONNECTED") return;
       this.#flush();
       if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming); // the client may have read again
@@ -792,21 +805,8 @@ export class VfioProxy implements Disposable {
    */
   #failed(error: unknown): void {
     if (!isFailure(error)) throw error;
-    this.#refuse(error);
     this.#takeLastWords(error);
     this.#fail(error);
-  }
-
-  /** A server tells the client of an impossible header before it closes. */
-  #refuse(error: Error): void {
-    if (this.#peer === "server" || !(error instanceof ProtocolError)) return;
-    const rejected = this.#stream.rejected;
-    if (rejected === undefined) return;
-    try {
-      const { messageId, command } = rejected;
-      this.#stream.write(messageId, command, MessageFlags.REPLY | MessageFlags.ERROR, EINVAL);
-      this.#stream.flush();
-    } catch { /* the connection ends anyway */ }
   }
 
   /** A peer that refuses us may answer, then close: a failed send is not yet the whole story. */
@@ -827,6 +827,7 @@ export class VfioProxy implements Disposable {
 
   /** The poll says that the socket is ready, or it is a guess. Gives whether anything came. */
   #onReady(): boolean {
+    if (this.#drain !== undefined) this.#continueDrain();
     if (this.#state !== "CONNECTED") return false;
     let hasCome = false;
     this.#flush();
@@ -893,9 +894,11 @@ export class VfioProxy implements Disposable {
     let events = 0;
     if (this.#state === "CONNECTED") {
       if (this.#isListening) events |= POLLIN;
-      if (this.#stream.isBlocked) events |= POLLOUT;
     }
-    const isNeeded = this.#state === "CONNECTED" && (events !== 0 || this.#asyncPending > 0);
+    if (this.#mayAnswer && this.#stream.isBlocked) events |= POLLOUT;
+    const isNeeded = this.#drain !== undefined
+      ? this.#drain.answers
+      : this.#state === "CONNECTED" && (events !== 0 || this.#asyncPending > 0);
     if (events !== this.#watch?.events || !isNeeded) {
       this.#watch?.close();
       this.#watch = isNeeded
@@ -903,12 +906,12 @@ export class VfioProxy implements Disposable {
           this.#stream.fd,
           events,
           (revents) => this.#onWatch(revents),
-          this.#peer === "client",
+          this.#peer === "client" && this.#state === "CONNECTED",
         )
         : undefined;
       if (this.#watch?.lingers) this.#watch.guess = () => this.#onReady();
     }
-    if (this.#watch !== undefined) this.#watch.deadline = this.#deadline;
+    if (this.#watch !== undefined) this.#watch.deadline = this.#drain?.until ?? this.#deadline;
     this.#updateGlance();
     if (this.twin !== undefined) this.twin.#follow(this.#isListening);
   }
@@ -955,6 +958,7 @@ export class VfioProxy implements Disposable {
   }
 
   #onDeadline(): void {
+    if (this.#drain !== undefined) return this.#endDrain(true);
     this.#deadline = Infinity;
     const now = monotonicMs();
     if (this.#attentiveUntil <= now) this.#attentiveUntil = 0;
@@ -1040,7 +1044,7 @@ export class VfioProxy implements Disposable {
 
   /** Hands the commands that came to the handler, one at a time. */
   #serve(): void {
-    if (this.#incoming.length === 0 && this.#drainUntil === undefined) return;
+    if (this.#incoming.length === 0 && this.#drain === undefined) return;
     while (this.#incoming.length > 0 && this.#isServing) {
       if (this.#isCongested) this.#flush();
       if (this.#handling || this.#isCongested) {
@@ -1058,7 +1062,7 @@ export class VfioProxy implements Disposable {
         for (const waiting of this.#incoming) waiting.own();
         result.finally(() => {
           this.#finish(request);
-          if (this.#drainUntil !== undefined) return this.#serve();
+          if (this.#drain !== undefined) return this.#serve();
           if (this.#state !== "CONNECTED") return;
           this.#takeMessages(this.#maxIncoming);
           if (this.#state === "CONNECTED") this.#flush();
@@ -1069,13 +1073,18 @@ export class VfioProxy implements Disposable {
       this.#finish(request);
     }
     if (this.#state === "CONNECTED") this.#flush();
-    else if (this.#drainUntil !== undefined && !this.#handling) this.#endDrain();
+    else if (this.#drain !== undefined && !this.#handling) this.#endDrain();
   }
 
-  /** Whether commands are handed on: those of a client that has left for a while, too. */
+  /** Whether commands are handed on: those that came ahead of the end for a while, too. */
   get #isServing(): boolean {
     return this.#state === "CONNECTED" ||
-      (this.#drainUntil !== undefined && monotonicMs() < this.#drainUntil);
+      (this.#drain !== undefined && monotonicMs() < this.#drain.until);
+  }
+
+  /** Whether the peer is still answered. */
+  get #mayAnswer(): boolean {
+    return this.#state === "CONNECTED" || this.#drain?.answers === true;
   }
 
   /** A handler that throws, which it should not, answers EIO; the error is nobody's but the process's. */
@@ -1106,7 +1115,7 @@ export class VfioProxy implements Disposable {
   }
 
   #answer(message: Message, reply: Answer): void {
-    if (this.#state !== "CONNECTED" || (message.flags & MessageFlags.NO_REPLY) !== 0) return;
+    if (!this.#mayAnswer || (message.flags & MessageFlags.NO_REPLY) !== 0) return;
     const { messageId, command } = message;
     const flags = reply.errno === undefined
       ? MessageFlags.REPLY
@@ -1135,22 +1144,25 @@ export class VfioProxy implements Disposable {
 
   // ---- The end
 
+  /**
+   * The connection ends by itself. Commands that came ahead of that are still served; a peer that broke the protocol gets their
+   * answers, and then, if that was a command, an error in place of its own.
+   */
   #fail(cause: Error): void {
+    if (this.#drain !== undefined) return this.#closeStream(); // nothing more can be sent either
     if (this.#state !== "CONNECTED") return;
     this.#state = "ERROR";
-    this.#end(cause);
+    this.#end(cause, true);
   }
 
-  #end(cause: Error | undefined): void {
+  #end(cause: Error | undefined, isFailure: boolean): void {
     this.#cause = cause;
-    this.#watch?.close();
-    this.#watch = undefined;
-    this.#stopGlance();
-    this.#stream.close();
-    const isDraining = this.#peer === "client" && cause instanceof ConnectionError &&
-      this.#incoming.length > 0;
-    if (isDraining) this.#drainUntil = monotonicMs() + MAX_DRAIN_MS;
-    else this.#discardIncoming();
+    const answers = isFailure && cause instanceof ProtocolError;
+    if (isFailure && (answers || this.#incoming.length > 0)) {
+      const rejected = this.#peer === "client" ? this.#stream.rejected : undefined;
+      this.#drain = { until: monotonicMs() + MAX_DRAIN_MS, answers, rejected };
+    } else this.#discardIncoming();
+    if (!answers) this.#closeStream();
     const error = cause ?? new ConnectionError(`The connection to the ${this.#peer} was closed`);
     const unfinished = [...this.#pending.values(), ...this.#waiting.keys()];
     this.#pending.clear();
@@ -1158,21 +1170,61 @@ export class VfioProxy implements Disposable {
     this.#abandoned.clear();
     const attendants = [...this.#attendants];
     this.#attendants.clear();
-    this.#state = "CLOSED";
     const [oldest] = unfinished;
+    const isDraining = this.#drain !== undefined;
     for (const pending of unfinished) {
       this.#complete(pending, undefined, endedError(error, pending, oldest!));
     }
     for (const onEnd of attendants) onEnd(cause);
-    if (!isDraining) this.#onClose?.(cause);
-    else if (!this.#handling) this.#serve();
+    if (!isDraining) return this.#onClose?.(cause);
+    this.#continueDrain();
   }
 
-  /** All that the client asked is done, or there is no time left for it. */
-  #endDrain(): void {
-    this.#drainUntil = undefined;
+  /** Does what can be done now of what came ahead of the end. */
+  #continueDrain(): void {
+    if (this.#drain?.answers) this.#flush();
+    if (this.#drain !== undefined && !this.#handling) this.#serve();
+    this.#updateWatch();
+  }
+
+  /**
+   * All that the peer asked is done, or there is no time left for it.
+   *
+   * @param isOver the peer is not waited for, though it has not read all of its answers
+   */
+  #endDrain(isOver = false): void {
+    const drain = this.#drain!;
+    if (drain.answers && this.#incoming.length === 0) this.#sendRejection(drain);
+    const isRead = !drain.answers || !this.#stream.isBlocked;
+    if (!isRead && !isOver && monotonicMs() < drain.until) return this.#updateWatch();
+    this.#drain = undefined;
+    this.#closeStream();
     this.#discardIncoming();
     this.#onClose?.(this.#cause);
+  }
+
+  /** Answers the command that broke the protocol, behind all others. */
+  #sendRejection(drain: Drain): void {
+    const { rejected } = drain;
+    drain.rejected = undefined;
+    try {
+      if (rejected !== undefined) {
+        const { messageId, command } = rejected;
+        this.#stream.write(messageId, command, MessageFlags.REPLY | MessageFlags.ERROR, EINVAL);
+      }
+      this.#stream.flush();
+    } catch { // the connection ends anyway
+      this.#closeStream();
+    }
+  }
+
+  #closeStream(): void {
+    if (this.#drain !== undefined) this.#drain.answers = false;
+    this.#watch?.close();
+    this.#watch = undefined;
+    this.#stopGlance();
+    this.#stream.close();
+    this.#state = "CLOSED";
   }
 
   #discardIncoming(): void {

@@ -14,7 +14,7 @@ import { POLLOUT, PollSet } from "../ffi/event.ts";
 import type { UnixSocket } from "../ffi/socket.ts";
 import { ConnectionError, ProtocolError } from "./errors.ts";
 import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "./limits.ts";
-import { HeaderLayout, MessageFlags } from "./wire/header.ts";
+import { HeaderLayout, MessageFlags, type MessageKey } from "./wire/header.ts";
 import { commandName } from "./wire/command.ts";
 
 const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT, error: ERROR_AT } =
@@ -217,6 +217,15 @@ interface Chunk {
   fds: OwnedFd[];
 }
 
+/** Descriptors that came with one receive. */
+interface ReceivedFds {
+  readonly fds: OwnedFd[];
+  /** The position in the buffer after the byte that they came with. */
+  end: number;
+  /** Whether some of them did not make it. */
+  readonly isTruncated: boolean;
+}
+
 /** What a stream accepts. */
 export interface StreamLimits {
   /** Bytes of a message, header included. */
@@ -250,7 +259,8 @@ export class MessageStream {
   #spare: { buffer: IoBuffer; message: Message } | undefined; // of the last large message, to be received into again
   #receipt: Receipt | undefined;
   #isDrained = false;
-  #fds: { fds: OwnedFd[]; end: number }[] = []; // of messages not taken yet; `end`: position in #small after the byte they came with
+  #fds: ReceivedFds[] = []; // of messages not taken yet
+  #rejected: MessageKey | undefined;
 
   // To be sent: #backlog first, then #batch up to #batchEnd.
   readonly #batch = new IoBuffer(BATCH_SIZE);
@@ -288,7 +298,6 @@ export class MessageStream {
    * @param timeoutMs as in `UnixSocket.receive`: 0 does not wait
    * @returns whether anything came
    * @throws {ConnectionError} at the end of the stream or if the socket fails
-   * @throws {ProtocolError} if descriptors were lost, or more came than are allowed
    */
   receive(timeoutMs = 0): boolean {
     const large = this.#large;
@@ -345,34 +354,50 @@ export class MessageStream {
    * with their segment, and every message with descriptors has a segment of its own.
    */
   #keepFds(): void {
-    const came = this.#socket.receivedFds;
+    const { receivedFds, fdsLost } = this.#socket;
     this.#socket.receivedFds = [];
-    this.#fds.push({ fds: [...came], end: this.#end });
-    if (this.#socket.fdsLost) {
-      throw new ProtocolError(
-        `File descriptors that the ${this.#peer} passed were lost (MSG_CTRUNC): it passed too many, or this process has too many open`,
-      );
-    }
-    if (came.length > this.limits.maxFds) throw this.#tooManyFds(came.length);
-  }
-
-  #tooManyFds(count: number): ProtocolError {
-    return new ProtocolError(
-      `The ${this.#peer} passed ${count} file descriptors with a message, ${this.limits.maxFds} are allowed`,
-    );
+    this.#fds.push({ fds: [...receivedFds], end: this.#end, isTruncated: fdsLost });
   }
 
   /** There is no whole message now. Descriptors that are left belong to the one that is incomplete. */
   #incomplete(): undefined {
-    if (this.#fds.length === 0) return;
-    const count = this.#fds.reduce((sum, { fds }) => sum + fds.length, 0);
-    if (count > this.limits.maxFds) throw this.#tooManyFds(count);
+    if (this.#fds.length > 0) this.#checkFds(this.#fds);
+  }
+
+  /** Refuses the next message if its descriptors are too many, or not all there. */
+  #checkFds(came: readonly ReceivedFds[]): void {
+    const count = came.reduce((sum, { fds }) => sum + fds.length, 0);
+    const isTruncated = came.some((each) => each.isTruncated);
+    if (!isTruncated && count <= this.limits.maxFds) return;
+    throw this.#reject(
+      isTruncated
+        ? `File descriptors that the ${this.#peer} passed were lost (MSG_CTRUNC): it passed too many, or this process has too many open`
+        : `The ${this.#peer} passed ${count} file descriptors with a message, ${this.limits.maxFds} are allowed`,
+    );
+  }
+
+  /** Remembers the header of the next message, as far as it has come, for the error reply. */
+  #reject(problem: string): ProtocolError {
+    const isLarge = this.#large !== undefined;
+    const { view } = this.#large ?? this.#small;
+    const start = isLarge ? 0 : this.#start;
+    const came = isLarge ? this.#largeEnd : this.#end - start;
+    const type = came < HEADER_SIZE ? MessageFlags.REPLY : view.getUint32(start + FLAGS_AT, true);
+    // What is a reply, or is received as one, is not answered.
+    if ((type & MessageFlags.TYPE_MASK) !== MessageFlags.REPLY && this.#placed === undefined) {
+      this.#rejected = {
+        messageId: view.getUint16(start + ID_AT, true),
+        command: view.getUint16(start + COMMAND_AT, true),
+      };
+    }
+    return new ProtocolError(problem);
   }
 
   /**
    * The next whole message among the bytes received, or undefined.
    *
-   * @throws {ProtocolError} if its size or type is impossible. `rejected` then has the header's fields
+   * @throws {ProtocolError} if its size or type is impossible, descriptors were lost, or more came than are allowed: nothing that
+   *   follows can be understood. `rejected` is its header's key then
    */
   next(): Message | undefined {
     if (this.#placed !== undefined) return this.#nextPlaced(this.#placed);
@@ -460,16 +485,18 @@ export class MessageStream {
 
   #nextPlaced({ head, data, end }: Placed): Message | undefined {
     if (end < data.length) return this.#incomplete();
+    const fds = this.#claimFds(Infinity);
     this.#placed = undefined;
     const view = new DataView(head.buffer);
-    return new Message(head, view, 0, head.length, this.#claimFds(Infinity), undefined, true);
+    return new Message(head, view, 0, head.length, fds, undefined, true);
   }
 
   #nextLarge(large: IoBuffer): Message | undefined {
     const size = this.#largeSize;
     if (this.#largeEnd < size) return this.#incomplete();
+    const fds = this.#claimFds(Infinity);
     this.#large = undefined;
-    const message = new Message(large.bytes, large.view, 0, size, this.#claimFds(Infinity));
+    const message = new Message(large.bytes, large.view, 0, size, fds);
     if (large.length <= MAX_SPARE) this.#spare = { buffer: large, message };
     this.trace?.("received", message.bytes, message.fdCount);
     return message;
@@ -477,11 +504,11 @@ export class MessageStream {
 
   #claimFds(end: number): readonly OwnedFd[] {
     if (this.#fds.length === 0) return NO_FDS;
-    const fds: OwnedFd[] = [];
-    while (this.#fds.length > 0 && this.#fds[0]!.end <= end) fds.push(...this.#fds.shift()!.fds);
-    if (fds.length <= this.limits.maxFds) return fds;
-    closeAll(fds);
-    throw this.#tooManyFds(fds.length);
+    const next = this.#fds.findIndex((each) => each.end > end);
+    const count = next < 0 ? this.#fds.length : next;
+    if (count === 0) return NO_FDS;
+    this.#checkFds(this.#fds.slice(0, count));
+    return this.#fds.splice(0, count).flatMap(({ fds }) => fds);
   }
 
   #checkHeader(view: DataView, start: number, size: number): void {
@@ -495,7 +522,7 @@ export class MessageStream {
     else if (size > maxMessageSize) {
       problem = `its size is ${size}, at most ${maxMessageSize} are allowed`;
     } else problem = `its type is ${type}, neither command nor reply`;
-    throw new ProtocolError(
+    throw this.#reject(
       `The ${this.#peer} sent an impossible ${what} (${commandName(command)}): ${problem}`,
     );
   }
@@ -505,16 +532,9 @@ export class MessageStream {
     return this.#small.bytes.slice(this.#start, this.#end);
   }
 
-  /** The header that `next` refused, for an error reply: message id and command, unless it is a reply itself. */
-  get rejected(): { messageId: number; command: number } | undefined {
-    const { view } = this.#small;
-    if (this.#end - this.#start < HEADER_SIZE) return undefined;
-    const type = view.getUint32(this.#start + FLAGS_AT, true) & MessageFlags.TYPE_MASK;
-    if (type === MessageFlags.REPLY) return undefined;
-    return {
-      messageId: view.getUint16(this.#start + ID_AT, true),
-      command: view.getUint16(this.#start + COMMAND_AT, true),
-    };
+  /** Message id and command of the message that `next` refused, for an error reply; undefined if it is no command. */
+  get rejected(): MessageKey | undefined {
+    return this.#rejected;
   }
 
   /**

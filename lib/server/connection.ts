@@ -268,8 +268,8 @@ export class ServerConnection {
       role: "server",
       ...(trace && { trace }),
       onClose: (cause) => {
-        if (cause instanceof ConnectionError) this.#proxy.closeAfterPeer(cause);
-        else this.#proxy.close(cause);
+        if (cause === undefined) this.#proxy.close();
+        else this.#proxy.closeAfterPeer(cause);
       },
     });
     this.#twin.limits = this.#proxy.limits;

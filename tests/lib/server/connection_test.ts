@@ -760,7 +760,7 @@ testFds("close() ends at once what is done for a client that has left", async ()
   assertEquals(writes, 1);
 });
 
-testFds("a client that breaks the protocol has nothing done behind that", async () => {
+testFds("a client that breaks the protocol has done what came before, and no more", async () => {
   using served = await serveNegotiated();
   const { device, peer } = served;
   const gate = Promise.withResolvers<void>();
@@ -768,10 +768,11 @@ testFds("a client that breaks the protocol has nothing done behind that", async 
   peer.command(1, REGION_WRITE, access(0n, 0, 1, [1]));
   peer.command(2, DEVICE_RESET);
   peer.send(new Uint8Array(16));
+  peer.command(3, DEVICE_RESET);
   await sleep(5);
   gate.resolve();
   assertInstanceOf(await served.closed, ProtocolError);
-  assertEquals(device.resets, 0);
+  assertEquals(device.resets, 1);
 });
 
 testFds(
