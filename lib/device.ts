@@ -252,6 +252,7 @@ export class Device implements Disposable, AsyncDisposable {
     return this.#dma ??= new DmaSpace({
       proxy: this.proxy,
       negotiated: this.negotiated,
+      request: (command, payload, options) => this.#requestOfRunning(command, payload, options),
     });
   }
 

@@ -17,7 +17,8 @@ import { createMemfd, Mapping, MAX_MAPPING } from "../ffi/memory.ts";
 import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "./limits.ts";
 import type { Negotiated, WaitOptions } from "./device.ts";
 import type { PageLog } from "./page_log.ts";
-import type { IncomingRequest, RequestOptions, VfioProxy } from "./proxy.ts";
+import type { AsyncRequestOptions, IncomingRequest, RequestOptions, VfioProxy } from "./proxy.ts";
+import type { Message } from "./stream.ts";
 import { Command } from "./wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "./wire/dma.ts";
 import { layout, u32, u64 } from "./wire/layout.ts";
@@ -139,6 +140,8 @@ export interface DmaHost {
   readonly proxy: VfioProxy;
   /** What was agreed on. */
   readonly negotiated: Negotiated;
+  /** Sends a request, and says of a refusal if the device is stopped for a migration. */
+  request(command: number, payload: Uint8Array, options: AsyncRequestOptions): Promise<Message>;
 }
 
 /** What a DMA_READ or DMA_WRITE begins with. */
@@ -222,7 +225,7 @@ export class DmaSpace {
   async mapAsync(options: DmaMapOptions & WaitOptions): Promise<DmaMap> {
     const map = this.#add(options);
     try {
-      await this.#host.proxy.request(Command.DMA_MAP, mapPayload(map, this.#memory.get(map)!), {
+      await this.#host.request(Command.DMA_MAP, mapPayload(map, this.#memory.get(map)!), {
         ...this.#mapOptions(map),
         ...timeoutOf(options),
         ...(options.signal && { signal: options.signal }),
@@ -257,7 +260,7 @@ export class DmaSpace {
   async unmapAsync(map: DmaMap, options: WaitOptions = {}): Promise<void> {
     this.#leave(map);
     try {
-      await this.#host.proxy.request(Command.DMA_UNMAP, unmapPayload(map), {
+      await this.#host.request(Command.DMA_UNMAP, unmapPayload(map), {
         ...timeoutOf(options),
         ...(options.signal && { signal: options.signal }),
         doing: () => `unmap ${describe(map.iova, map.size)}`,

@@ -176,7 +176,14 @@ Deno.test("a stopped device of libvfio-user is saved and restored, and stays sto
     await works(["migrate", "restore", path, file, "--keep-stopped"]);
     assertEquals([model.state, model.migrationState], [state, 1]);
     assertEquals(model.commands.includes(Command.DEVICE_GET_INFO), false);
-    for (const command of [["probe", path], ["reset", path], ["read", path, "bar0"]]) {
+    const COMMANDS = [
+      ["probe", path],
+      ["reset", path],
+      ["read", path, "bar0"],
+      ["dma", path, "--map", "1M:4K"],
+      ["dirty", path, "--range", "1M:4K"],
+    ];
+    for (const command of COMMANDS) {
       const { code, err } = await runHere(command);
       assertEquals(code, 1);
       assertStringIncludes(err, "(state STOP); set it to RUNNING");
