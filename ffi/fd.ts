@@ -182,6 +182,7 @@ export class OwnedFd implements Disposable {
       type: view.getUint32(statfs.type, true),
       blockSize: Number(view.getBigInt64(statfs.bsize, true)),
       blocks: view.getBigUint64(statfs.blocks, true),
+      available: view.getBigUint64(statfs.bavail, true),
     };
   }
 
@@ -227,6 +228,8 @@ export interface FileSystem {
   readonly blockSize: number;
   /** How many blocks there are; 0 if nothing bounds them, as with memfds. */
   readonly blocks: bigint;
+  /** How many of them an ordinary process can still have. */
+  readonly available: bigint;
 }
 
 /** What is known about a file. */

@@ -44,8 +44,8 @@ export const statx = {
   dev_minor: 140,
 } as const;
 
-/** `struct statfs`: of its fields only the ones that we read. i64 type, i64 bsize, u64 blocks. */
-export const statfs = { SIZE: 120, type: 0, bsize: 8, blocks: 16 } as const;
+/** `struct statfs`: of its fields only the ones that we read. i64 type, i64 bsize, u64 blocks, u64 bavail. */
+export const statfs = { SIZE: 120, type: 0, bsize: 8, blocks: 16, bavail: 32 } as const;
 
 /** `struct rlimit`: u64 cur, u64 max. */
 export const rlimit = { SIZE: 16, cur: 0, max: 8 } as const;

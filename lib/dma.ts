@@ -408,7 +408,7 @@ export class DmaSpace {
   #add({ iova, size, access = "rw", share = "memfd" }: DmaMapOptions): DmaMap {
     const start = BigInt(iova);
     this.#check(start, size);
-    const memory = makeMemory(share, size);
+    const memory = makeMemory(share, size, start);
     const map = new DmaMap(this, start, access, memory);
     this.#memory.set(map, memory);
     this.#maps.splice(this.#indexAt(start) + 1, 0, map);
@@ -502,9 +502,9 @@ export class DmaSpace {
   }
 }
 
-function makeMemory(share: DmaSource, size: number): Memory {
+function makeMemory(share: DmaSource, size: number, iova: bigint): Memory {
   const state = "mapped";
-  if (share === "message") return { bytes: new Uint8Array(size), fdOffset: 0n, state };
+  if (share === "message") return { bytes: allocate(size, iova), fdOffset: 0n, state };
   if (share === "memfd") return mapMemory(createMemfd("vfu-dma", size), size, 0n);
   if ("file" in share) return mapMemory(OwnedFd.open(share.file), size, share.offset ?? 0n);
   if (share.bytes.length !== size) {
@@ -513,6 +513,19 @@ function makeMemory(share: DmaSource, size: number): Memory {
     );
   }
   return { bytes: share.bytes, fdOffset: 0n, state };
+}
+
+function allocate(size: number, iova: bigint): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(size);
+  } catch (cause) {
+    throw new RangeError(
+      `Cannot map ${
+        describe(iova, size)
+      }: this process can't have so much memory of its own; share it as "memfd"`,
+      { cause },
+    );
+  }
 }
 
 function mapMemory(fd: OwnedFd, size: number, fdOffset: bigint): Memory {

@@ -9,6 +9,7 @@
  */
 
 import { monotonicMs } from "../ffi/clock.ts";
+import { type AreaFile, examineArea } from "./area_file.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { Mapping, MAX_MAPPING, PAGE_SIZE } from "../ffi/memory.ts";
 import type { Negotiated, RegionInfo } from "./device.ts";
@@ -132,6 +133,8 @@ interface Area {
   readonly u32: Uint32Array<ArrayBuffer>;
   readonly u64: BigUint64Array<ArrayBuffer>;
   readonly mapping: Mapping;
+  /** Its file, if something can happen to that. */
+  readonly file: AreaFile | undefined;
 }
 
 /** Where an area is in the region and in its file. */
@@ -393,9 +396,14 @@ export class Region implements Disposable {
     for (const piece of this.#pieces(start, length, options, this.#readChunk(options))) {
       const { area, at, count } = piece;
       const target = into.subarray(at - start, at - start + count);
-      if (area !== undefined) {
-        target.set(area.bytes.subarray(at - area.start, at - area.start + count));
-      } else this.#putData(this.#requestRead(at, count, options, target), at, target);
+      if (area === undefined) {
+        this.#putData(this.#requestRead(at, count, options, target), at, target);
+      } else {
+        const got = this.#readArea(area, at, target);
+        if (got < count) {
+          this.read(at + got, count - got, { ...restOf(options), into: target.subarray(got) });
+        }
+      }
       options.onProgress?.(at - start + count);
     }
     return into;
@@ -419,8 +427,10 @@ export class Region implements Disposable {
       )
     ) {
       const source = data.subarray(at - start, at - start + count);
-      if (area !== undefined) area.bytes.set(source, at - area.start);
-      else if (options.posted) {
+      if (area !== undefined) {
+        const put = this.#writeArea(area, at, source);
+        if (put < count) this.write(at + put, source.subarray(put), restOf(options));
+      } else if (options.posted) {
         this.#proxy.post(Command.REGION_WRITE, this.#setHead(at, count), { data: source });
       } else this.#requestWrite(at, source, options);
       options.onProgress?.(at - start + count);
@@ -519,7 +529,7 @@ export class Region implements Disposable {
     options: AsyncAccessOptions = {},
   ): Promise<number | bigint> {
     const at = Number(offset);
-    if (this.#areaFor(at, width, RegionFlags.READ, options) !== undefined) {
+    if (this.#intactAreaFor(at, width, RegionFlags.READ, options) !== undefined) {
       return this.readWidth(at, width, options);
     }
     const reply = await this.#requestReadAsync(at, width, options);
@@ -539,7 +549,7 @@ export class Region implements Disposable {
     options: AsyncAccessOptions = {},
   ): number | bigint | Promise<number | bigint> {
     const at = Number(offset);
-    if (this.#areaFor(at, width, RegionFlags.READ, options) !== undefined) {
+    if (this.#intactAreaFor(at, width, RegionFlags.READ, options) !== undefined) {
       return this.readWidth(at, width, options);
     }
     const value = (reply: Message) => {
@@ -572,7 +582,7 @@ export class Region implements Disposable {
   ): Promise<void> {
     const at = Number(offset);
     checkValue(value, width);
-    const area = this.#areaFor(at, width, RegionFlags.WRITE, options);
+    const area = this.#intactAreaFor(at, width, RegionFlags.WRITE, options);
     if (area !== undefined || options.posted) return this.writeWidth(at, width, value, options);
     await this.#requestWriteAsync(at, bytesOf(value, width), options);
   }
@@ -607,8 +617,8 @@ export class Region implements Disposable {
     const deadline = monotonicMs() + timeoutMs;
     for (;;) {
       access.signal?.throwIfAborted();
-      const isMapped = this.#areaFor(Number(offset), width, RegionFlags.READ, access) !== undefined;
-      const value = isMapped
+      const area = this.#intactAreaFor(Number(offset), width, RegionFlags.READ, access);
+      const value = area !== undefined
         ? this.#look(offset, width, access)
         : await this.readWidthAsync(offset, width, access);
       if (predicate(value)) return value;
@@ -632,9 +642,15 @@ export class Region implements Disposable {
       this.#pieces(start, length, options, this.#readChunk(options)),
       async ({ area, at, count }) => {
         const target = into.subarray(at - start, at - start + count);
-        if (area !== undefined) {
-          target.set(area.bytes.subarray(at - area.start, at - area.start + count));
-        } else this.#putData(await this.#requestReadAsync(at, count, options, target), at, target);
+        if (area === undefined) {
+          this.#putData(await this.#requestReadAsync(at, count, options, target), at, target);
+        } else {
+          const got = this.#readArea(area, at, target);
+          const rest = target.subarray(got);
+          if (got < count) {
+            await this.readAsync(at + got, count - got, { ...restOf(options), into: rest });
+          }
+        }
         options.onProgress?.(done += count);
       },
     );
@@ -654,8 +670,11 @@ export class Region implements Disposable {
       this.#pieces(start, data.length, options, this.#writeChunk(options)),
       async ({ area, at, count }) => {
         const source = data.subarray(at - start, at - start + count);
-        if (area !== undefined) area.bytes.set(source, at - area.start);
-        else await this.#requestWriteAsync(at, source, options);
+        if (area === undefined) await this.#requestWriteAsync(at, source, options);
+        else {
+          const put = this.#writeArea(area, at, source);
+          if (put < count) await this.writeAsync(at + put, source.subarray(put), restOf(options));
+        }
         options.onProgress?.(done += count);
       },
     );
@@ -735,6 +754,57 @@ export class Region implements Disposable {
       `Cannot access ${width} bytes of ${this.name} at once: a message carries ${maxDataXferSize} ` +
         "at most, as was agreed on (max_data_xfer_size)",
     );
+  }
+
+  /** As `#areaFor`, without an area whose file has become shorter: from then on messages do. */
+  #intactAreaFor(
+    at: number,
+    width: Width,
+    right: number,
+    options: AccessOptions | undefined,
+  ): Area | undefined {
+    const area = this.#areaFor(at, width, right, options);
+    if (area?.file === undefined || area.file.isWhole) return area;
+    this.#drop(area);
+    return this.#areaFor(at, width, right, options);
+  }
+
+  /** Copies out of an area, as many bytes as it still has. */
+  #readArea(area: Area, at: number, target: Uint8Array): number {
+    const start = at - area.start;
+    if (area.file === undefined) {
+      target.set(area.bytes.subarray(start, start + target.length));
+      return target.length;
+    }
+    const got = area.file.read(start, target);
+    if (got < target.length) this.#drop(area);
+    return got;
+  }
+
+  /** Copies into an area, as many bytes as it still takes. */
+  #writeArea(area: Area, at: number, source: Uint8Array): number {
+    const start = at - area.start;
+    const { file } = area;
+    if (file?.canWrite) {
+      const put = file.write(start, source);
+      if (put < source.length) this.#drop(area);
+      return put;
+    }
+    if (file !== undefined && (!area.mapping.isOpen || !file.isWhole)) {
+      this.#drop(area);
+      return 0;
+    }
+    area.bytes.set(source, start);
+    return source.length;
+  }
+
+  /** Uses an area no more whose file has become shorter, or can't be read. */
+  #drop(area: Area): void {
+    if (this.#last === area) this.#use(undefined);
+    const index = this.#areas?.indexOf(area) ?? -1;
+    if (index >= 0) this.#areas!.splice(index, 1);
+    area.mapping.close();
+    this.#unmapped ??= "its file has become shorter";
   }
 
   #use(area: Area | undefined): void {
@@ -1164,6 +1234,7 @@ function mapArea({ start, size, fileOffset, fd }: AreaPlace, writable: boolean):
   if (start % BigInt(PAGE_SIZE) !== 0n) {
     throw new RangeError(`an area at ${hex(start)} does not begin a page`);
   }
+  const file = examineArea(fd, fileOffset, size);
   const mapping = Mapping.create(fd, { length: Number(size), offset: fileOffset, writable });
   const { buffer } = mapping;
   return {
@@ -1174,7 +1245,15 @@ function mapArea({ start, size, fileOffset, fd }: AreaPlace, writable: boolean):
     u32: new Uint32Array(buffer, 0, Math.floor(buffer.byteLength / 4)),
     u64: new BigUint64Array(buffer, 0, Math.floor(buffer.byteLength / 8)),
     mapping,
+    file,
   };
+}
+
+/** Options for what is left of a piece, whose progress is told with the piece. */
+function restOf<T extends BulkOptions>(
+  { onProgress: _, into: __, ...options }: T,
+): Omit<T, "onProgress" | "into"> {
+  return options;
 }
 
 /** The longest aligned piece of 1, 2 or 4 bytes. */

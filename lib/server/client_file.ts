@@ -7,7 +7,8 @@
 
 import { EACCES, EINVAL } from "../../ffi/errno.ts";
 import type { FileStat, OwnedFd } from "../../ffi/fd.ts";
-import { canShrink, HUGETLBFS, TMPFS } from "../../ffi/memory.ts";
+import { canShrink, HUGETLBFS } from "../../ffi/memory.ts";
+import { answersByItself } from "../file_systems.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { DeviceError } from "./device.ts";
 
@@ -28,23 +29,6 @@ export interface ClientFile {
 
 /** `type` of the file system of processes, with their memory. */
 const PROCFS = 0x9fa0;
-/**
- * File systems that answer by themselves. On others (FUSE, NFS, 9p) it is up to somebody else when
- * an access ends, the client itself perhaps, and the thread would wait for it.
- */
-const ANSWERING = new Set([
-  TMPFS,
-  HUGETLBFS,
-  0x858458f6, // ramfs
-  0xef53, // ext2, ext3, ext4
-  0x58465342, // XFS
-  0x9123683e, // Btrfs
-  0xf2f52010, // F2FS
-  0x2fc12fc1, // ZFS
-  0xca451a4e, // bcachefs
-  0x794c7630, // overlayfs: as what lies below it
-]);
-
 /** The largest offset of a file, and one. */
 const OFFSET_END = 1n << 63n;
 
@@ -82,7 +66,7 @@ export function examineFile(
   if (request.offset + request.size > stat.size) {
     throw new DeviceError(EINVAL, `the file has ${stat.size} bytes`);
   }
-  if (!ANSWERING.has(type)) {
+  if (!answersByItself(type)) {
     throw new DeviceError(
       EINVAL,
       `the file system (type 0x${type.toString(16)}) may keep this process waiting; ` +

@@ -2,9 +2,12 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
+import { OwnedFd } from "../../ffi/fd.ts";
 import { Command } from "../../lib/wire/command.ts";
-import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
+import { RegionInfoReply } from "../../lib/wire/region.ts";
+import { assertGolden, runHere, runThere, temporaryFolder } from "./_cli.ts";
 import { assertFailures, replyRead, runOdd, withBar0 } from "./_registers.ts";
+import { serveOddly } from "./_server.ts";
 
 const STATUS = "bar0+0x14";
 
@@ -45,6 +48,27 @@ Deno.test("poll returns 1 and says the last value when the time is over", async 
   assertEquals(parseInt(last.exec(err)![1]!, 16), reads);
   assertEquals(reads >= 2 && reads <= 5, true, `${reads} reads`);
   assertEquals(performance.now() - startMs < 1000, true);
+});
+
+Deno.test("poll lives on by message when the server makes the file of the region shorter", async () => {
+  await using folder = temporaryFolder();
+  const [path, file] = [`${folder.path}/odd.sock`, `${folder.path}/bar0`];
+  Deno.writeFileSync(file, new Uint8Array(4096));
+  using fd = OwnedFd.open(file);
+  let reads = 0;
+  using _server = serveOddly(path, (request) => {
+    if (request.command === Command.REGION_READ) {
+      reads++;
+      return replyRead(request, new Uint8Array([1, 0, 0, 0]));
+    }
+    if (request.command !== Command.DEVICE_GET_REGION_INFO) return "default";
+    const info = { argsz: 32, index: 0, flags: 7, size: 4096n, offset: 0n, capabilities: [] };
+    request.reply(RegionInfoReply.encode(info), undefined, [fd]);
+    setTimeout(() => Deno.truncateSync(file, 0), 500); // by then it looks through the map
+  });
+  const args = ["poll", path, "bar0", "--equals", "1", "--timeout", "20s"];
+  assertEquals(await runThere(args), { code: 0, out: "0x00000001\n", err: "" });
+  assertEquals(reads, 1);
 });
 
 Deno.test("poll returns 2 and sends nothing when the usage is wrong", async (t) => {

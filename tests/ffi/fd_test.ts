@@ -140,7 +140,8 @@ testFds("access is what a file was opened for", () => {
 
 testFds("fileSystem() tells memfds, which nothing bounds, from files that may find no room", () => {
   using memfd = createMemfd("test", 4096);
-  assertEquals(memfd.fileSystem(), { type: TMPFS, blockSize: 4096, blocks: 0n });
+  const { available: _, ...bounds } = memfd.fileSystem();
+  assertEquals(bounds, { type: TMPFS, blockSize: 4096, blocks: 0n });
   using process = OwnedFd.open("/proc/self/mem", 0);
   assertEquals(process.fileSystem().type, 0x9fa0);
   const path = Deno.makeTempFileSync();

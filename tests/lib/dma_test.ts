@@ -1,5 +1,4 @@
-import { DENO } from "../_deno.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { EACCES, EEXIST, EFAULT, EINVAL, ENOENT, SystemError } from "../../ffi/errno.ts";
 import { closeAll } from "../../ffi/fd.ts";
@@ -13,6 +12,7 @@ import { MAX_PENDING } from "../../lib/limits.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DmaMapRequest, DmaUnmapRequest } from "../../lib/wire/dma.ts";
 import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
+import { DENO } from "../_deno.ts";
 import { testFds } from "../_fds.ts";
 import type { RawMessage, RawPeer } from "../_raw_peer.ts";
 import { startDemo } from "../_demo_process.ts";
@@ -261,6 +261,45 @@ testFds("a map may end exactly at 2^64", () =>
     );
     assertEquals(device.dma.find(TOP - 1n, 2), undefined);
   }));
+
+testFds(
+  "memory of 6 GiB is shared and served at every address",
+  () =>
+    withHand(async ({ device, peer }) => {
+      const GIB = 2 ** 30;
+      const base = 1n << 40n;
+      const [map, { payload, fds }] = await mapByHand(device, peer, { iova: base, size: 6 * GIB });
+      closeAll(fds);
+      assertEquals(DmaMapRequest.decode(payload).size, BigInt(6 * GIB));
+      assertEquals([map.size, map.bytes.length, map.end], [
+        6 * GIB,
+        6 * GIB,
+        base + BigInt(6 * GIB),
+      ]);
+      for (const at of [0, 2 * GIB - 2, 4 * GIB - 2, 5 * GIB, 6 * GIB - 4]) {
+        const iova = base + BigInt(at);
+        device.dma.write(iova, new Uint8Array([1, 2, 3, 4]));
+        assertEquals(device.dma.view(iova, 4), new Uint8Array([1, 2, 3, 4]));
+        assertEquals(device.dma.read(iova, 4), new Uint8Array([1, 2, 3, 4]));
+        await ask(peer, DMA_WRITE, join(head(iova + 1n, 2), new Uint8Array([8, 9])));
+        const answer = await ask(peer, DMA_READ, head(iova, 4));
+        assertEquals(answer.payload.subarray(16), new Uint8Array([1, 8, 9, 4]));
+      }
+      assertEquals(outcome(await ask(peer, DMA_READ, head(map.end - 2n, 4))), EFAULT);
+    }),
+);
+
+testFds(
+  "memory by message that this process can't have is refused, and nothing is sent",
+  () =>
+    withHand(async ({ device, peer }) => {
+      const options = { iova: 0, size: 2 ** 42, share: "message" } as const;
+      const error = await assertRejects(() => device.dma.mapAsync(options), RangeError);
+      assertMatch(error.message, /^Cannot map 0x40000000000 bytes at IOVA 0x0: .*"memfd"/);
+      assertEquals(device.dma.maps, []);
+      await mapByHand(device, peer, { iova: 0, size: PAGE, share: "message" });
+    }),
+);
 
 testFds("map() keeps to the smallest page size that the server takes", async () => {
   await withHand(async ({ device, peer }) => {

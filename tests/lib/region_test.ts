@@ -13,6 +13,7 @@ import { DemoDevice, DemoRegister } from "../../lib/devices/demo.ts";
 import { ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
 import type { Region } from "../../lib/region.ts";
 import { Server } from "../../lib/server/server.ts";
+import { RegionReadRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
 import { RegionFlags, RegionInfoReply } from "../../lib/wire/region.ts";
@@ -464,6 +465,46 @@ testFds(
       return Promise.resolve();
     }, 0x4000),
 );
+
+testFds("a mapped area of 6 GiB in a region of 8 GiB is reached at every offset", () => {
+  const GIB = 2 ** 30;
+  const areas = [{ offset: 0n, size: BigInt(6 * GIB) }];
+  return withRegion({
+    flags: READ_WRITE_MMAP,
+    size: BigInt(8 * GIB),
+    capabilities: [{ kind: "sparse_mmap", version: 1, areas }],
+  }, async (region, peer) => {
+    assertEquals(region.mappedAreas, [{ offset: 0, size: 6 * GIB }]);
+    using mapping = Mapping.create(region.info.fds[0]!, { length: 6 * GIB });
+    for (const at of [0, 2 * GIB, 4 * GIB - 8, 4 * GIB, 5 * GIB + 4096, 6 * GIB - 8]) {
+      region.write64(at, 0x1122334455667788n);
+      assertEquals(region.read32(at), 0x55667788);
+      assertEquals(region.read16(at + 2), 0x5566);
+      assertEquals(region.read8(at + 7), 0x11);
+      assertEquals(await region.read64Async(at), 0x1122334455667788n);
+      assertEquals(await region.pollAsync(at + 4, 4, () => true), 0x11223344);
+      assertEquals(mapping.bytes.subarray(at, at + 8).toHex(), "8877665544332211");
+    }
+    const across = Uint8Array.from({ length: 64 }, (_, i) => i);
+    region.write(4 * GIB - 32, across);
+    assertEquals(await region.readAsync(4 * GIB - 32, 64), across);
+    const tail = region.readAsync(6 * GIB - 8, 16);
+    const request = await peer.expect(Command.REGION_READ);
+    assertEquals(RegionReadRequest.decode(request.payload), {
+      offset: BigInt(6 * GIB),
+      region: 0,
+      count: 8,
+    });
+    peer.reply(request, new Uint8Array([...request.payload, 1, 2, 3, 4, 5, 6, 7, 8]));
+    assertEquals((await tail).toHex(), "88776655443322110102030405060708");
+    const far = region.read32Async(7 * GIB);
+    const farRequest = await peer.expect(Command.REGION_READ);
+    assertEquals(RegionReadRequest.decode(farRequest.payload).offset, BigInt(7 * GIB));
+    peer.reply(farRequest, new Uint8Array([...farRequest.payload, 1, 0, 0, 0]));
+    assertEquals(await far, 1);
+    assertThrows(() => region.read32(8 * GIB), RangeError, "it has 0x200000000 bytes");
+  }, 6 * GIB);
+});
 
 testFds("a device that answers for another place ends the connection", async () => {
   for (const [at, value] of [[0, 8], [4, 1], [8, 1]] as const) { // offset, and region
