@@ -300,11 +300,10 @@ export class Mapping implements Disposable {
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    const buffer = this.#buffer ??= new ArrayBuffer(0);
-    const wasUsed = buffer.byteLength > 0;
-    if (buffer.detached) this.#isTaken = true;
-    else buffer.transfer(0);
-    if (!this.#isTaken) this.#part.done(wasUsed);
+    const buffer = this.#buffer;
+    if (buffer?.detached === false) buffer.transfer(0);
+    else if (buffer !== undefined) this.#isTaken = true;
+    if (!this.#isTaken) this.#part.done(buffer !== undefined);
   }
 
   /** The same as `close`. */
@@ -313,10 +312,16 @@ export class Mapping implements Disposable {
   }
 
   #makeBuffer(): ArrayBuffer {
-    if (!this.#isOpen) return this.#buffer!;
+    if (!this.#isOpen) return this.#buffer ??= detachedBuffer();
     if (this.#buffer !== undefined) this.#isTaken = true;
     return this.#buffer = this.#part.makeBuffer();
   }
+}
+
+function detachedBuffer(): ArrayBuffer {
+  const buffer = new ArrayBuffer(0);
+  buffer.transfer();
+  return buffer;
 }
 
 function checkRange(fd: OwnedFd, length: number, offset: bigint): void {

@@ -39,7 +39,8 @@ export class DmaMap {
   readonly #source: Source | undefined;
   readonly #mapping: Mapping | undefined; // of the source, at hand without a step between
   #closed: AbortController | undefined; // once somebody waits for it
-  #cause: Error | undefined; // why it is closed
+  #isClosed = false;
+  #cause: Error | undefined; // why it is closed, if not by the client's unmap
 
   private constructor(request: DmaMapRequest, source?: Source) {
     this.address = request.address;
@@ -162,7 +163,7 @@ export class DmaMap {
   get closed(): AbortSignal {
     if (this.#closed === undefined) {
       this.#closed = new AbortController();
-      if (this.#cause !== undefined) this.#closed.abort(this.#cause);
+      if (this.#isClosed) this.#closed.abort(this.#cause ?? this.#unmapped());
     }
     return this.#closed.signal;
   }
@@ -174,8 +175,10 @@ export class DmaMap {
    */
   close(cause?: Error): void {
     this.#source?.close();
-    this.#cause = cause ?? this.#unmapped();
-    this.#closed?.abort(this.#cause);
+    this.#isClosed = true;
+    this.#cause = cause;
+    // An error is made if somebody waits: it costs ten times as much as all the rest.
+    this.#closed?.abort(cause ?? this.#unmapped());
   }
 
   #unmapped(): DeviceError {

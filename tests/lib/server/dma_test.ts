@@ -26,6 +26,8 @@ import { createMemfd, Mapping } from "../../../ffi/memory.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../../lib/errors.ts";
 import { type DeviceDma, DeviceError } from "../../../lib/server/device.ts";
+import { DmaMap } from "../../../lib/server/dma_map.ts";
+import { FileMaps } from "../../../lib/server/file_maps.ts";
 import {
   DmaReadReply,
   DmaReadReply32,
@@ -535,6 +537,21 @@ testFds(
     assertEquals(dma.readSync(BASE, 1)[0], 4);
   },
 );
+
+testFds("who asks after a map was closed hears of it at once, and why", () => {
+  const request = { argsz: 32, flags: READ, offset: 0n, address: BASE, size: 4096n };
+  const [asked, late, gone] = [1, 2, 3].map(() =>
+    DmaMap.create(request, undefined, new FileMaps(), false)
+  );
+  const { closed } = asked!;
+  for (const each of [asked!, late!]) each.close();
+  gone!.close(new Error("the client is gone"));
+  for (const signal of [closed, late!.closed]) {
+    assertMatch(signal.reason.message, /it has unmapped 0x100000 to 0x100fff$/);
+    assertEquals(signal.reason.errno, EFAULT);
+  }
+  assertEquals(gone!.closed.reason.message, "the client is gone");
+});
 
 testFds("lengths that are no lengths are refused", async () => {
   using served = await serveNegotiated();
