@@ -17,9 +17,73 @@ export interface Destination extends Disposable {
   finish(): void;
 }
 
-/** The file at `path`, or standard output if that is "-". */
+/**
+ * Opens what a command writes: a file at `path`, or standard output if that is "-".
+ *
+ * A regular file is replaced once the new one is whole. A character device or a pipe takes the
+ * bytes as they come and stays what it is. A symbolic link stands for the file that it names.
+ *
+ * @throws {Error} if the path names a folder, a block device or a socket, or cannot be written
+ */
 export function openDestination(path: string, out: Output): Destination {
-  return path === "-" ? new StandardOutput(out) : new PartialFile(path);
+  if (path === "-") return new StandardOutput(out);
+  const info = infoOf(path);
+  if (info?.isFifo) assertRead(path);
+  if (info?.isCharDevice || info?.isFifo) return new Stream(path);
+  const kind = info === undefined ? undefined : kindOf(info);
+  if (kind !== undefined) throw new Error(`Cannot write ${path}: it is a ${kind}; name a file`);
+  return new PartialFile(targetOf(path));
+}
+
+/** The facts of what a path names, through links; undefined if there is nothing. */
+function infoOf(path: string): Deno.FileInfo | undefined {
+  try {
+    return Deno.statSync(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    throw fileError(`write ${path}`, cause, true);
+  }
+}
+
+/**
+ * Throws if no process reads a pipe: to open the pipe would wait for a reader, deaf to Ctrl-C.
+ */
+function assertRead(path: string): void {
+  // An import of node:process costs as much as a probe; the global loads it only here.
+  const { process } = globalThis as unknown as { process: typeof import("node:process") };
+  const fs = process.getBuiltinModule("node:fs");
+  try {
+    fs.closeSync(fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK));
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "ENXIO") {
+      throw new Error(`Cannot write ${path}: no process reads this pipe; start the reader first`);
+    }
+    throw fileError(`open ${path}`, cause);
+  }
+}
+
+/** The kind of what a command must not replace or overwrite; undefined for a regular file. */
+function kindOf(info: Deno.FileInfo): string | undefined {
+  if (info.isDirectory) return "folder";
+  if (info.isBlockDevice) return "block device";
+  if (info.isSocket) return "socket";
+  return info.isFile ? undefined : "special file";
+}
+
+/** The path of the file itself where `path` is a symbolic link, so that the link stays. */
+function targetOf(path: string): string {
+  try {
+    if (!Deno.lstatSync(path).isSymlink) return path;
+  } catch {
+    return path; // nothing is there yet
+  }
+  try {
+    return Deno.realPathSync(path);
+  } catch (cause) {
+    throw new Error(`Cannot write ${path}: it is a symbolic link to nothing; remove the link`, {
+      cause,
+    });
+  }
 }
 
 class StandardOutput implements Destination {
@@ -39,6 +103,34 @@ class StandardOutput implements Destination {
   [Symbol.dispose](): void {}
 }
 
+/** A character device or a pipe: it takes the bytes as they come. */
+class Stream implements Destination {
+  readonly where: string;
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+
+  /** @throws {Error} if it cannot be opened */
+  constructor(path: string) {
+    this.#path = path;
+    this.where = `were written to ${path}`;
+    try {
+      this.#file = Deno.openSync(path, { write: true });
+    } catch (cause) {
+      throw fileError(`open ${path}`, cause);
+    }
+  }
+
+  write(bytes: Uint8Array): void {
+    writeAll(this.#file, this.#path, bytes);
+  }
+
+  finish(): void {}
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
 /** A file that has `.partial` after its name until it is finished. One that nothing came into is removed. */
 class PartialFile implements Destination {
   readonly where: string;
@@ -53,19 +145,11 @@ class PartialFile implements Destination {
     this.#path = path;
     this.#partialPath = `${path}.partial`;
     this.where = `are in ${this.#partialPath}`;
-    try {
-      this.#file = Deno.openSync(this.#partialPath, { write: true, create: true, truncate: true });
-    } catch (cause) {
-      throw fileError(`make ${this.#partialPath}`, cause, true);
-    }
+    this.#file = makeFile(this.#partialPath);
   }
 
   write(bytes: Uint8Array): void {
-    try {
-      for (let rest = bytes; rest.length > 0;) rest = rest.subarray(this.#file.writeSync(rest));
-    } catch (cause) {
-      throw fileError(`write ${this.#partialPath}`, cause);
-    }
+    writeAll(this.#file, this.#partialPath, bytes);
     this.#isEmpty &&= bytes.length === 0;
   }
 
@@ -82,4 +166,35 @@ class PartialFile implements Destination {
     this.#file.close();
     if (this.#isEmpty && !this.#isFinished) Deno.removeSync(this.#partialPath);
   }
+}
+
+function writeAll(file: Deno.FsFile, path: string, bytes: Uint8Array): void {
+  try {
+    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(file.writeSync(rest));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.BrokenPipe) throw cause; // the reader has what it wanted
+    throw fileError(`write ${path}`, cause);
+  }
+}
+
+/**
+ * Makes a new file. A regular file that an earlier command left there goes first. Anything else
+ * stays: a link in a folder that others write to could lead anywhere.
+ */
+function makeFile(path: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path, { write: true, createNew: true });
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.AlreadyExists)) throw fileError(`make ${path}`, cause, true);
+  }
+  try {
+    const isLeftOver = Deno.lstatSync(path).isFile;
+    if (isLeftOver) {
+      Deno.removeSync(path);
+      return Deno.openSync(path, { write: true, createNew: true });
+    }
+  } catch (cause) {
+    throw fileError(`make ${path}`, cause, true);
+  }
+  throw new Error(`Cannot make ${path}: what is there is no regular file; remove it`);
 }
