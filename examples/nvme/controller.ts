@@ -1,0 +1,264 @@
+/**
+ * The NVMe controller: its registers, and commands from their fetch to their completion.
+ *
+ * @module
+ */
+
+import type { DeviceDma, DevicePoll, RegisterRegion } from "../../mod.ts";
+import { ADMIN } from "./admin.ts";
+import { Command, COMMAND_SIZE } from "./command.ts";
+import type { Disk } from "./disk.ts";
+import { EVENTS, Events } from "./events.ts";
+import { FEATURE, Features } from "./features.ts";
+import { Identity } from "./identity.ts";
+import { IO } from "./io.ts";
+import { Logs } from "./logs.ts";
+import { CAP, checkCommand, mistakeInRegisters, VERSION } from "./promises.ts";
+import type { Queues } from "./queues.ts";
+import { Failed, Status } from "./status.ts";
+
+/** Commands by opcode. Each returns dword 0 of its completion, or undefined if it is answered some day. */
+export type Commands = Readonly<
+  Record<
+    number,
+    (
+      command: Command,
+      controller: Controller,
+    ) => number | undefined | Promise<number | undefined>
+  >
+>;
+
+/** What the controller has to do with. */
+export interface Surroundings {
+  readonly registers: RegisterRegion;
+  readonly queues: Queues;
+  readonly disk: Disk;
+  readonly dma: DeviceDma;
+  /** Lets others have their turn. */
+  readonly turn: () => Promise<void> | undefined;
+  /** Looks at the doorbells. */
+  readonly doorbells: Pick<DevicePoll, "start" | "stop">;
+  /** Raises the interrupt of a completion queue. */
+  readonly interrupt: (vector: number) => void;
+  /** Tells whoever runs the device. */
+  readonly log: (line: string) => void;
+}
+
+const COMPLETION_SIZE = 16;
+
+/** Registers of what the controller does not have: they are 0. */
+const ABSENT = ["NSSR", "BPRSEL", "BPMBL", "CMBMSC", "NSSD", "PMRCTL", "PMRMSCL", "PMRMSCU"];
+
+/** The controller. */
+export class Controller {
+  readonly queues: Queues;
+  readonly disk: Disk;
+  readonly dma: DeviceDma;
+  readonly turn: Surroundings["turn"];
+  readonly events = new Events();
+  readonly features: Features;
+  readonly logs = new Logs();
+  /** The registers. */
+  readonly regs: RegisterRegion["regs"];
+  /** Who it is. */
+  identity: Identity;
+  readonly #around: Surroundings;
+  readonly #command = new Command();
+  readonly #completion = new Uint32Array(COMPLETION_SIZE / 4);
+  readonly #wrong = new Map<number, number>(); // doorbells, and the values that were ignored
+  #working: Promise<unknown> = Promise.resolve();
+  #fatal = ""; // what was told last
+
+  constructor(around: Surroundings, serial: string) {
+    this.#around = around;
+    this.queues = around.queues;
+    this.disk = around.disk;
+    this.dma = around.dma;
+    this.turn = around.turn;
+    this.features = new Features(around.queues.last);
+    this.identity = new Identity(serial, around.disk);
+    const regs = this.regs = around.registers.regs;
+    around.registers.on({
+      CC: { write: () => this.#configure() },
+      INTMS: { write: () => void (regs.INTMC.value = regs.INTMS.value) }, // both show the mask
+      INTMC: { write: () => void (regs.INTMS.value = regs.INTMC.value) },
+      ...Object.fromEntries(ABSENT.map((name) => [name, { write: () => regs[name].reset() }])),
+    });
+  }
+
+  /** All is as after power on. */
+  powerOn(): void {
+    this.regs.CAP.set(CAP);
+    this.regs.VS.value = VERSION;
+    this.#disable();
+  }
+
+  #disable(): void {
+    this.#around.doorbells.stop();
+    this.queues.clear();
+    this.events.clear();
+    this.features.clear();
+    this.#wrong.clear();
+    this.regs.CSTS.value = 0;
+  }
+
+  #enable(): void {
+    const { AQA, ASQ, ACQ, CSTS } = this.regs;
+    this.queues.clear();
+    this.queues.add("completion", 0, { base: ACQ.value, size: AQA.ACQS + 1, other: 0 });
+    this.queues.add("submission", 0, { base: ASQ.value, size: AQA.ASQS + 1, other: 0 });
+    CSTS.RDY = 1;
+    this.#around.doorbells.start();
+  }
+
+  /** CC was written. */
+  async #configure(): Promise<void> {
+    await this.#working; // what has begun is done first
+    const { CC, CSTS } = this.regs;
+    const mistake = CC.EN === 1 ? mistakeInRegisters(this.regs) : undefined;
+    if (CC.EN === 0) this.#disable();
+    else if (mistake !== undefined) this.#fail(mistake);
+    else if (CSTS.RDY === 0 && CSTS.CFS === 0) this.#enable();
+    if (CC.SHN === 0) CSTS.SHST = 0;
+    else if (CSTS.SHST === 0) {
+      CSTS.SHST = 1;
+      try {
+        await this.disk.flush();
+        CSTS.SHST = 2;
+      } catch (error) {
+        this.#fail(`the disk can't be shut down: ${error}`);
+      }
+    }
+  }
+
+  /** It can't go on, until it is disabled. */
+  #fail(reason: string): void {
+    this.regs.CSTS.CFS = 1;
+    this.#around.doorbells.stop();
+    if (reason !== this.#fatal) this.#around.log(`CSTS.CFS: ${reason}`);
+    this.#fatal = reason;
+  }
+
+  /** Whether it takes commands. */
+  get isWorking(): boolean {
+    const { CC, CSTS } = this.regs;
+    return CC.EN === 1 && CC.SHN === 0 && CSTS.RDY === 1 && CSTS.CFS === 0;
+  }
+
+  /** Does one thing, if there is one to do. */
+  look(): boolean | Promise<boolean> {
+    if (!this.isWorking) return false;
+    this.queues.ring((doorbell, value) => this.#ignore(doorbell, value));
+    const act = this.#next();
+    if (act === undefined) return false;
+    const done = act().then(() => true, () => {
+      this.#fail("the client's memory where its queues are can't be reached");
+      return false;
+    });
+    this.#working = done;
+    return done;
+  }
+
+  #next(): (() => Promise<void>) | undefined {
+    if (this.events.isDue && this.queues.room(0) > 0) return () => this.#tell();
+    const queue = this.queues.next(2 ** (this.features.get(FEATURE.ARBITRATION) & 7));
+    return queue === undefined ? undefined : () => this.#serve(queue);
+  }
+
+  /** A doorbell was rung that makes no sense. */
+  #ignore(doorbell: number, value: number): void {
+    if (this.#wrong.get(doorbell) === value) return; // it is still there
+    this.#wrong.set(doorbell, value);
+    this.events.post(EVENTS.DOORBELL_VALUE);
+  }
+
+  /** A message wrote to the page of doorbells. */
+  rung(doorbell: number): void {
+    if (!this.isWorking) return;
+    const kind = doorbell % 2 === 0 ? "submission" : "completion";
+    if (!this.queues[kind].has(doorbell >> 1)) this.events.post(EVENTS.DOORBELL_REGISTER);
+  }
+
+  async #tell(): Promise<void> {
+    const { id, result } = this.events.take();
+    await this.complete(0, id, Status.SUCCESS, result);
+  }
+
+  /** Fetches a command, does it, and completes it. */
+  async #serve(id: number): Promise<void> {
+    const command = this.#command;
+    const queue = this.queues.submission.get(id)!;
+    await this.dma.readInto(queue.base + BigInt(queue.head * COMMAND_SIZE), command.bytes);
+    queue.head = (queue.head + 1) % queue.size;
+    let status: number = Status.SUCCESS;
+    let result: number | undefined = 0;
+    try {
+      result = await this.#do(command, id === 0);
+    } catch (error) {
+      status = error instanceof Failed ? error.status : Status.INTERNAL;
+      if (!(error instanceof Failed)) this.#around.log(`A command failed: ${error}`);
+      this.logs.failed({
+        queue: id,
+        command: command.id,
+        status,
+        block: id === 0 ? 0n : command.firstBlock,
+        namespace: command.namespace,
+      });
+    }
+    if (result !== undefined) await this.complete(id, command.id, status, result);
+  }
+
+  #do(command: Command, isAdmin: boolean): ReturnType<Commands[number]> {
+    const act = (isAdmin ? ADMIN : IO)[command.opcode];
+    if (act === undefined) throw new Failed(Status.OPCODE, "there is no such command");
+    if (isAdmin && this.events.has(command.id)) {
+      throw new Failed(Status.ID_CONFLICT, "CID: a request for events has it");
+    }
+    checkCommand(command, this, isAdmin);
+    return act(command, this);
+  }
+
+  /** Plain data: what is in no register. */
+  get saved() {
+    return {
+      serial: this.identity.serial,
+      queues: this.queues.saved,
+      events: this.events.saved,
+      features: this.features.saved,
+    };
+  }
+
+  /**
+   * Takes plain data, which may be anything. The registers hold what was saved already.
+   *
+   * @throws if it is not what was saved
+   */
+  restore(saved: unknown): void {
+    const { serial, queues, events, features } = saved as Controller["saved"];
+    const isReady = this.regs.CSTS.RDY === 1;
+    this.queues.restore(queues);
+    if (isReady && !this.queues.submission.has(0)) {
+      throw new RangeError("There are no admin queues");
+    }
+    this.events.restore(events);
+    this.features.restore(features);
+    this.identity = new Identity(String(serial), this.disk);
+    this.#around.doorbells.stop();
+    if (isReady) this.#around.doorbells.start();
+  }
+
+  /** Completes a command of a submission queue, and raises the interrupt. */
+  async complete(id: number, command: number, status: number, result: number): Promise<void> {
+    const { head, other } = this.queues.submission.get(id)!;
+    const queue = this.queues.completion.get(other)!;
+    const entry = this.#completion;
+    entry[0] = result;
+    entry[2] = head | id << 16;
+    entry[3] = command | (status << 1 | queue.phase) << 16;
+    const at = queue.base + BigInt(queue.tail * COMPLETION_SIZE);
+    await this.dma.write(at, new Uint8Array(entry.buffer));
+    queue.tail = (queue.tail + 1) % queue.size;
+    if (queue.tail === 0) queue.phase ^= 1;
+    if (queue.other >= 0) this.#around.interrupt(queue.other);
+  }
+}

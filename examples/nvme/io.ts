@@ -1,0 +1,117 @@
+/**
+ * The I/O commands of the NVMe controller: the NVM command set.
+ *
+ * @module
+ */
+
+import type { Command } from "./command.ts";
+import type { Commands, Controller } from "./controller.ts";
+import { fromHost, toHost } from "./data.ts";
+import { BLOCK } from "./disk.ts";
+import { FEATURE } from "./features.ts";
+import { LIMITS, PAGE } from "./promises.ts";
+import { Failed, Status } from "./status.ts";
+
+/** What there is, by opcode. */
+export const IO: Commands = {
+  0x00: async (_command, { disk }) => { // Flush
+    await onDisk(Status.WRITE_FAULT, () => disk.flush());
+    return 0;
+  },
+  0x01: write,
+  0x02: read,
+  0x08: writeZeroes,
+  0x09: manageDataset,
+};
+
+/** Each is supported; some change blocks. */
+export const EFFECTS = new Map([[0x00, 1], [0x01, 3], [0x02, 1], [0x08, 3], [0x09, 3]]);
+
+/** Bit 30 of dword 12: the command ends when its blocks last. */
+const FUA = 1 << 30;
+/** Bit 2 of dword 11 of Dataset Management: deallocate. */
+const DEALLOCATE = 4;
+const RANGE_SIZE = 16;
+
+/** Data of one command at a time. */
+const scratch = new Uint8Array(PAGE << LIMITS.MDTS);
+const ZEROS = new Uint8Array(64 << 10);
+
+async function read(command: Command, { dma, disk, logs }: Controller): Promise<number> {
+  const [at, length] = place(command);
+  const data = await onDisk(
+    Status.READ_ERROR,
+    () => disk.read(at, scratch.subarray(0, length)),
+  );
+  await toHost(dma, command, data);
+  logs.moved("read", command.blockCount);
+  return 0;
+}
+
+async function write(command: Command, controller: Controller): Promise<number> {
+  const { dma, disk, logs } = controller;
+  const [at, length] = place(command);
+  const data = scratch.subarray(0, length);
+  await fromHost(dma, command, data);
+  await onDisk(Status.WRITE_FAULT, () => disk.write(at, data));
+  logs.moved("written", command.blockCount);
+  return await settle(command, controller);
+}
+
+async function writeZeroes(command: Command, controller: Controller): Promise<number> {
+  const [at, length] = place(command);
+  await zero(at, length, controller);
+  return await settle(command, controller);
+}
+
+/** Of all attributes of ranges only deallocation does something: their blocks read as 0. */
+async function manageDataset(command: Command, controller: Controller): Promise<number> {
+  const ranges = new DataView(new ArrayBuffer(((command.dword(10) & 0xff) + 1) * RANGE_SIZE));
+  await fromHost(controller.dma, command, new Uint8Array(ranges.buffer));
+  const found: [at: number, length: number][] = [];
+  for (let i = 0; i < ranges.byteLength; i += RANGE_SIZE) {
+    const [count, first] = [ranges.getUint32(i + 4, true), ranges.getBigUint64(i + 8, true)];
+    if (!controller.disk.has(first, count)) {
+      throw new Failed(Status.RANGE, `range ${i / RANGE_SIZE}: the disk is not so large`);
+    }
+    found.push([Number(first) * BLOCK, count * BLOCK]);
+  }
+  if ((command.dword(11) & DEALLOCATE) === 0) return 0;
+  for (const [at, length] of found) await zero(at, length, controller);
+  return 0;
+}
+
+/** Where the blocks of a command are, in bytes. They are on the disk. */
+function place(command: Command): [at: number, length: number] {
+  return [Number(command.firstBlock) * BLOCK, command.blockCount * BLOCK];
+}
+
+/** Makes blocks 0. Holes of a file stay holes. The command says how many blocks there are: others have their turn in between. */
+async function zero(at: number, length: number, { disk, turn }: Controller): Promise<void> {
+  const room = new Uint8Array(ZEROS.length);
+  for (const end = at + length; at < end; at += ZEROS.length) {
+    await turn();
+    const size = Math.min(ZEROS.length, end - at);
+    await onDisk(Status.WRITE_FAULT, () => {
+      const bytes = disk.read(at, room.subarray(0, size));
+      const words = new BigUint64Array(bytes.buffer, bytes.byteOffset, size / 8);
+      if (words.some((word) => word !== 0n)) disk.write(at, ZEROS.subarray(0, size));
+    });
+  }
+}
+
+/** Makes what was written last, if the driver wants to be sure of that. */
+async function settle(command: Command, { disk, features }: Controller): Promise<number> {
+  const isSure = (command.dword(12) & FUA) !== 0 || features.get(FEATURE.WRITE_CACHE) === 0;
+  if (isSure) await onDisk(Status.WRITE_FAULT, () => disk.flush());
+  return 0;
+}
+
+/** Does something with the disk, whose failure is the command's. */
+async function onDisk<T>(status: number, act: () => T | Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw new Failed(status, error instanceof Error ? error.message : String(error));
+  }
+}
