@@ -105,6 +105,8 @@ export {
   type Width,
   type WriteOptions,
 } from "./lib/region.ts";
+export { dmaReasons } from "./lib/diagnose/dma.ts";
+export { interruptReasons } from "./lib/diagnose/interrupts.ts";
 export type { KnownOfRegion } from "./lib/diagnose/refusal.ts";
 export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
 export { cap } from "./lib/define/capabilities.ts";

@@ -158,6 +158,7 @@ export class Device implements Disposable, AsyncDisposable {
   /** The connection itself, for messages that nothing here sends. */
   readonly proxy: VfioProxy;
   #isClosed = false;
+  #explaining = 0;
   #info: DeviceInfo | undefined;
   readonly #regions = new Map<number, RegionInfo>();
   readonly #irqs = new Map<number, IrqInfo>();
@@ -173,6 +174,25 @@ export class Device implements Disposable, AsyncDisposable {
   constructor(proxy: VfioProxy, negotiated: Negotiated) {
     this.proxy = proxy;
     this.negotiated = negotiated;
+  }
+
+  /** Whether messages are under way that only look for the reason of a failure. */
+  get isExplaining(): boolean {
+    return this.#explaining > 0;
+  }
+
+  /**
+   * Does what looks for the reason of a failure.
+   *
+   * @ignore for lib/diagnose/
+   */
+  async explaining<T>(look: () => Promise<T>): Promise<T> {
+    this.#explaining++;
+    try {
+      return await look();
+    } finally {
+      this.#explaining--;
+    }
   }
 
   /** Where the connection is in its life. */
@@ -582,16 +602,23 @@ export class Device implements Disposable, AsyncDisposable {
 
   #explainRefusal(known: KnownOfRegion, refusal: RemoteError): RemoteError {
     const look = lookIntoRefusal(refusal, known);
+    this.#explaining++;
     try {
       let step = look.next();
       while (!step.done) step = look.next(this.#lookSync(step.value));
       return step.value === undefined ? refusal : refusal.because(step.value);
     } catch (error) {
       return notLookedInto(refusal, error);
+    } finally {
+      this.#explaining--;
     }
   }
 
-  async #explainRefusalAsync(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
+  #explainRefusalAsync(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
+    return this.explaining(() => this.#lookInto(known, refusal));
+  }
+
+  async #lookInto(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
     const look = lookIntoRefusal(refusal, known);
     try {
       if (refusal.errno === EINVAL && this.negotiated.server.migration !== undefined) {

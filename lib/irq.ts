@@ -14,7 +14,7 @@ import { endedWhile, TimeoutError } from "./errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "./limits.ts";
 import type { VfioProxy } from "./proxy.ts";
 import { Command } from "./wire/command.ts";
-import { irqName, IrqSetFlags, SetIrqsRequest } from "./wire/irq.ts";
+import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest } from "./wire/irq.ts";
 
 /** Interrupts of one vector that came since it was last asked about. */
 export interface Interrupt {
@@ -94,6 +94,8 @@ export class IrqIndex implements Disposable {
   readonly #proxy: VfioProxy;
   readonly #vectors = new Map<number, Vector>();
   readonly #masks: OwnedFd[] = [];
+  readonly #masked = new Set<number>(); // by this client
+  readonly #unmaskedAt = new Map<number, bigint>(); // signals before the last unmasking
   readonly #waiters = new Set<Waiter>();
 
   /** @ignore made by `Device.irqs` */
@@ -111,6 +113,17 @@ export class IrqIndex implements Disposable {
   /** The vectors that are enabled. */
   get enabled(): number[] {
     return [...this.#vectors.keys()].sort((a, b) => a - b);
+  }
+
+  /** The vectors that this client has masked. */
+  get masked(): number[] {
+    return [...this.#masked].sort((a, b) => a - b);
+  }
+
+  /** Tells whether a vector of an AUTOMASKED index has fired since it was unmasked. */
+  isSelfMasked(vector: number): boolean {
+    if ((this.info.flags & IrqFlags.AUTOMASKED) === 0 || !this.#vectors.has(vector)) return false;
+    return this.total(vector) > (this.#unmaskedAt.get(vector) ?? 0n);
   }
 
   /** Signals of a vector since it was enabled, whether asked about or not. */
@@ -183,6 +196,7 @@ export class IrqIndex implements Disposable {
   async mask(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
     this.#range({ start: vector, count });
     await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, vector, count, options);
+    this.#noteMasks("mask", sequence(vector, count));
   }
 
   /**
@@ -191,7 +205,11 @@ export class IrqIndex implements Disposable {
    */
   async unmask(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
     this.#range({ start: vector, count });
+    for (const each of sequence(vector, count)) {
+      if (this.#vectors.has(each)) this.#unmaskedAt.set(each, this.total(each));
+    }
     await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK, vector, count, options);
+    this.#noteMasks("unmask", sequence(vector, count));
   }
 
   /** Has the server fire vectors, as if the device had. Throws as `enable`. */
@@ -213,6 +231,8 @@ export class IrqIndex implements Disposable {
     this.#range({ start, count: which.length });
     const data = Uint8Array.from(which, (each) => each ? 1 : 0);
     await this.#set(IrqSetFlags.DATA_BOOL | ACTIONS[action], start, which.length, { data });
+    if (action === "trigger") return;
+    this.#noteMasks(action, sequence(start, which.length).filter((_, i) => which[i]));
   }
 
   /**
@@ -338,6 +358,13 @@ export class IrqIndex implements Disposable {
     return { start, count: all };
   }
 
+  #noteMasks(action: "mask" | "unmask", vectors: readonly number[]): void {
+    for (const vector of vectors) {
+      if (action === "mask") this.#masked.add(vector);
+      else this.#masked.delete(vector);
+    }
+  }
+
   #vector(vector: number): Vector {
     const entry = this.#vectors.get(vector);
     if (entry === undefined) {
@@ -409,6 +436,7 @@ export class IrqIndex implements Disposable {
         waiter.settle(undefined, reason);
       }
     }
+    this.#unmaskedAt.delete(vector);
     this.#vectors.get(vector)?.event[Symbol.dispose]();
     this.#vectors.delete(vector);
   }

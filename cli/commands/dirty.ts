@@ -6,6 +6,7 @@
 
 import { Command, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/device.ts";
+import { dmaReasons } from "../../lib/diagnose/dma.ts";
 import type { DirtyPages } from "../../lib/dma_logging.ts";
 import { endedWhile } from "../../lib/errors.ts";
 import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/limits.ts";
@@ -130,6 +131,10 @@ export async function run(context: Context, socket: string, options: DirtyOption
   }
   await device.dmaLogging.stop();
   for (const map of device.dma.maps) await map.unmapAsync();
+  if (reports.every(({ count }) => count === 0) && !context.signal.aborted) {
+    const reasons = await dmaReasons(device);
+    if (reasons.length > 0) context.err.write(`No page was written: ${reasons.join("; ")}\n`);
+  }
   context.out.write(options.json ? reportJson(reports, pageSize) : reportText(reports, pageSize));
   context.signal.throwIfAborted();
 }

@@ -20,6 +20,7 @@ import { type Context, onAbort, type Output } from "../context.ts";
 import { type Destination, openDestination } from "../destination.ts";
 import { Snapshots } from "../dma/changes.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
+import { DmaSigns } from "../dma/silence.ts";
 import {
   type Entry,
   entryJson,
@@ -126,19 +127,40 @@ export async function run(context: Context, socket: string, options: DmaOptions)
   for (const dump of dumps) assertMapped(device.dma, dump, "dump");
   for (const fill of fills) fillMemory(device.dma, fill);
   grace.begin();
+  const signs = new DmaSigns(device);
   try {
-    await lend(context, device, options);
+    await lend(context, device, signs, options);
   } finally {
     for (const dump of dumps) dumpMemory(device.dma, dump);
   }
+  const silence = await silenceOf(signs, options);
   for (const map of device.dma.maps) await map.unmapAsync();
+  const { aborted } = context.signal;
+  if (silence?.isFailure && !aborted) throw new Error(silence.text);
+  if (silence !== undefined) context.err.write(`${silence.text}\n`);
   context.signal.throwIfAborted();
+}
+
+/**
+ * Words about a device that left its memory alone. They are of a failure if registers were written
+ * and the device can do no DMA: what the writes were to begin has not happened.
+ */
+async function silenceOf(
+  signs: DmaSigns,
+  { write = [], hold, timeout }: DmaOptions,
+): Promise<{ text: string; isFailure: boolean } | undefined> {
+  const hasTime = hold || timeout !== undefined;
+  if (write.length === 0 && (hold || !hasTime)) return undefined; // it was not told to do anything
+  const silence = await signs.silence();
+  if (silence === undefined || (!hasTime && !silence.isCertain)) return undefined;
+  return { text: silence.text, isFailure: silence.isCertain && write.length > 0 };
 }
 
 /** Leaves the memory to the device, as long as the options say, and shows what it does. */
 async function lend(
   { out, err, signal }: Context,
   device: Device,
+  signs: DmaSigns,
   options: DmaOptions,
 ): Promise<void> {
   const { hold, timeout, json, dump = [] } = options;
@@ -149,6 +171,7 @@ async function lend(
   const end = Promise.withResolvers<void>();
   end.promise.catch(() => {}); // looked at below, unless something else fails before
   watchAccesses(device.dma, startMs, (entry) => {
+    signs.hasAccessed = true;
     try {
       show(entry);
     } catch (error) {

@@ -168,7 +168,7 @@ export async function run(
   try {
     for (const action of options.actions) await act(device, irqs, action);
     sayWaiting(context.err, irqs);
-    await showAll(context, irqs, startMs, options);
+    await showAll(context, device, irqs, startMs, options);
   } finally {
     if (device.state === "CONNECTED") await irqs.disable();
   }
@@ -185,7 +185,8 @@ async function act(device: Device, irqs: IrqIndex, action: Action): Promise<void
  * @throws {TimeoutError} if that was before there were enough
  */
 async function showAll(
-  { out, signal }: Context,
+  { out, err, signal }: Context,
+  device: Device,
   irqs: IrqIndex,
   startMs: number,
   { count, timeout = Infinity, json }: IrqOptions,
@@ -198,8 +199,9 @@ async function showAll(
   while (count === undefined || sum < BigInt(count)) {
     const timeoutMs = startMs + timeout - performance.now();
     if (timeoutMs <= 0 || !await comes(irqs, timeoutMs, signal)) {
-      if (count === undefined) return;
-      throw new TimeoutError(`${sum} of ${count} interrupts of ${irqs.name} came in time`);
+      if (count === undefined) return sum > 0n ? undefined : await saySilence(err, device, irqs);
+      const message = `${sum} of ${count} interrupts of ${irqs.name} came in time`;
+      throw new TimeoutError(await withReason(message, device, irqs));
     }
     const timeMs = performance.now() - startMs;
     for (const vector of irqs.enabled) {
@@ -213,6 +215,23 @@ async function showAll(
     }
     await turn(); // a device that never stops would let nobody press Ctrl-C
   }
+}
+
+/** Says to a person that no interrupt came, and why as far as the device tells. */
+async function saySilence(
+  { isTerminal, style, write }: Output,
+  device: Device,
+  irqs: IrqIndex,
+): Promise<void> {
+  if (!isTerminal) return;
+  write(style.dim(await withReason(`No interrupt of ${irqs.name} came`, device, irqs)) + "\n");
+}
+
+/** A sentence about interrupts that did not come, with the reason as far as the device tells. */
+async function withReason(sentence: string, device: Device, irqs: IrqIndex): Promise<string> {
+  const { silenceText } = await import("../../lib/diagnose/interrupts.ts");
+  const why = await silenceText(device, irqs);
+  return why === undefined ? sentence : `${sentence}; ${why}`;
 }
 
 /** Waits for an interrupt; false if none comes in time. */

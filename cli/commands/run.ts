@@ -121,6 +121,7 @@ export async function run(
     { ...options, trace: log.trace },
   );
   const { device } = connection;
+  log.omits = () => device.isExplaining;
   grace.begin();
   for (const { session } of selections) await checkFit(context, self, session, device);
   if (options.dryRun) {

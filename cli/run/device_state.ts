@@ -4,6 +4,8 @@
  * @module
  */
 
+import { dmaReasons } from "../../lib/diagnose/dma.ts";
+import { interruptReasons } from "../../lib/diagnose/interrupts.ts";
 import type { LiveSession } from "../../lib/session/live.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 
@@ -21,15 +23,20 @@ export interface DeviceStateJson {
   buffers: { name: string; iova: bigint; size: number }[];
   /** Interrupts so far, of vectors that are enabled. */
   interrupts: { index: string; vector: number; total: bigint }[];
+  /** What keeps the device from DMA and silent vectors from firing, as its registers tell. */
+  notes?: string[];
 }
 
 /** How long the device may take to tell. In milliseconds. */
 const TIMEOUT_MS = 1000;
 
-/** Asks a device how it stands. Never throws. */
-export async function deviceState(
-  { device, memory, interrupts }: LiveSession,
-): Promise<DeviceStateJson> {
+/**
+ * Asks a device how it stands. Never throws.
+ *
+ * @param said what the failure says already
+ */
+export async function deviceState(live: LiveSession, said = ""): Promise<DeviceStateJson> {
+  const { device, memory, interrupts } = live;
   const state: DeviceStateJson = {
     connection: device.state,
     buffers: [...memory.maps].map(([name, { iova, size }]) => ({ name, iova, size })),
@@ -49,9 +56,25 @@ export async function deviceState(
       state.command = both & 0xffff;
       state.status = both >>> 16;
     }
+    const notes = (await notesOf(live)).filter((note) => !said.includes(note));
+    if (notes.length > 0) state.notes = notes;
   } catch (error) {
     state.unreadable = error instanceof Error ? error.message : String(error);
     state.connection = device.state;
   }
   return state;
+}
+
+/** What the registers say of DMA, if there are buffers, and of vectors that have not fired. */
+async function notesOf({ device, memory, interrupts }: LiveSession): Promise<string[]> {
+  const notes = memory.maps.size > 0 ? await dmaReasons(device) : [];
+  for (const irqs of interrupts.used) {
+    const totals = irqs.enabled.map((vector) => irqs.total(vector));
+    // One that fired shows that the device does not mind what else its registers say.
+    if (totals.some((total) => total > 0n)) continue;
+    for (const reason of await interruptReasons(device, irqs)) {
+      if (!notes.includes(reason)) notes.push(reason);
+    }
+  }
+  return notes;
 }

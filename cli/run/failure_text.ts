@@ -46,7 +46,7 @@ const COMMAND_BITS = [
 ] as const;
 
 function stateLines(state: DeviceStateJson): string[] {
-  const { connection, command, status, unreadable, buffers, interrupts } = state;
+  const { connection, command, status, unreadable, buffers, interrupts, notes = [] } = state;
   const lines = [`connection  ${connection}`];
   if (command !== undefined) {
     const on = COMMAND_BITS.filter(([bit]) => (command & bit) !== 0).map(([, name]) => name);
@@ -61,5 +61,6 @@ function stateLines(state: DeviceStateJson): string[] {
   }
   const came = interrupts.map(({ index, vector, total }) => `${index}[${vector}] ${total}`);
   if (came.length > 0) lines.push(`interrupts  ${came.join(", ")}`);
+  lines.push(...notes.map((note) => `note        ${note}`));
   return lines;
 }

@@ -71,7 +71,7 @@ export async function runOne(
       end();
       counts[result.status]++;
       const hasEvidence = result.status === "failed" && !(result.error instanceof InnerFailure);
-      const evidence = hasEvidence ? await gather(log, live!) : undefined;
+      const evidence = hasEvidence ? await gather(log, live!, result) : undefined;
       if (result.status === "failed") failed ??= result;
       for (const reporter of reporters) reporter.step(result, evidence);
     }
@@ -93,9 +93,13 @@ export async function runOne(
 }
 
 /** The messages first: asking how the device stands sends some. */
-async function gather(log: WireLog, live: LiveSession): Promise<Evidence> {
+async function gather(
+  log: WireLog,
+  live: LiveSession,
+  { error }: StepResult,
+): Promise<Evidence> {
   const messages = log.last;
-  return { messages, device: await deviceState(live) };
+  return { messages, device: await deviceState(live, error?.message) };
 }
 
 /** Shows that a step goes on, to a person who sees standard error. */

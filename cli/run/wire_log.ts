@@ -33,9 +33,12 @@ export class WireLog {
   readonly #startMs = performance.now();
   readonly #entries: Entry[] = [];
   #next = 0;
+  /** Tells which messages are left out: those that only look for the reason of a failure. */
+  omits: () => boolean = () => false;
 
   /** To be given to `connect`. */
   readonly trace: Trace = (direction, bytes, fds) => {
+    if (this.omits()) return;
     const what = bytes.length > MAX_KEPT_SIZE ? describeMessage(bytes, { fds }) : bytes.slice();
     const timeMs = performance.now() - this.#startMs;
     this.#entries[this.#next++ % KEPT] = { timeMs, direction, what, fds };

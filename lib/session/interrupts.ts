@@ -62,7 +62,13 @@ export class SessionInterrupts {
   async wait(
     selection: IrqSelection,
     scope: Scope,
-    { count, timeoutMs, signal }: { count: bigint; timeoutMs: number; signal?: AbortSignal },
+    { count, timeoutMs, explain, signal }: {
+      count: bigint;
+      timeoutMs: number;
+      /** Whether the device is asked why none came. */
+      explain: boolean;
+      signal?: AbortSignal;
+    },
   ): Promise<string> {
     if (count < 1n) throw new RangeError(`Cannot wait for ${count} interrupts: 1 at least`);
     const { irqs, range } = await this.#find(selection, scope, { ...(signal && { signal }) });
@@ -75,16 +81,22 @@ export class SessionInterrupts {
         const interrupt = await irqs.waitAsync(vector, {
           timeoutMs: Math.max(0, deadline - performance.now()),
           ...(signal && { signal }),
-        }).catch((error) => {
-          throw error instanceof TimeoutError
-            ? timeout(selection, vector, count, sum, timeoutMs)
-            : error;
+        }).catch(async (error) => {
+          if (!(error instanceof TimeoutError)) throw error;
+          const why = explain ? await this.#silence(irqs, vector) : undefined;
+          throw timeout(selection, vector, { count, sum, timeoutMs, why });
         });
         sum += interrupt.count;
         came.push(`vector ${interrupt.vector}${times(interrupt.count)}`);
       }
     }
     return came.join(", ");
+  }
+
+  /** Why vectors are silent, as far as the device tells. */
+  async #silence(irqs: IrqIndex, vector: number | undefined): Promise<string | undefined> {
+    const { silenceText } = await import("../diagnose/interrupts.ts");
+    return await silenceText(this.#device, irqs, vector === undefined ? irqs.enabled : [vector]);
   }
 
   /**
@@ -177,15 +189,19 @@ function times(count: bigint): string {
 function timeout(
   { text }: IrqSelection,
   vector: number | undefined,
-  count: bigint,
-  sum: bigint,
-  timeoutMs: number,
+  { count, sum, timeoutMs, why }: {
+    count: bigint;
+    sum: bigint;
+    timeoutMs: number;
+    why: string | undefined;
+  },
 ): StepFailure {
   const which = vector === undefined ? text : `vector ${vector} of ${text}`;
   const wanted = count === 1n ? "an interrupt" : `${count} interrupts`;
+  const found = sum === 0n ? "none" : String(sum);
   return new StepFailure(
     `${wanted} of ${which} within ${timeoutMs} ms`,
-    sum === 0n ? "none" : String(sum),
+    why === undefined ? found : `${found}; ${why}`,
     { isTimeout: true },
   );
 }

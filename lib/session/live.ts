@@ -172,6 +172,7 @@ export class LiveSession implements AsyncDisposable {
         return this.interrupts.wait(step.irq, this.variables, {
           count: step.count === undefined ? 1n : this.evaluate(step.count),
           timeoutMs: step.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+          explain: step.expectError === undefined,
           ...this.#wait,
         }).then((message) => ({ message }));
       case "irq expect none":

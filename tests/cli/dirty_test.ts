@@ -47,6 +47,13 @@ Deno.test("dirty shows pages as the server has chosen them", async () => {
   ]);
 });
 
+Deno.test("dirty says why no page was written", async () => {
+  await runHere(["reset", demo.path]);
+  const { code, out, err } = await runHere(["dirty", demo.path, ...RANGES, ...COPY]);
+  assertEquals([code, out], [0, "0 of 32 pages of 4 KiB written\n"]);
+  assertMatch(err, /^No page was written: bus master is off in COMMAND \(0x0000\), [^\n]+\n$/);
+});
+
 Deno.test("dirty shows what was written so far after Ctrl-C", async () => {
   const off = new AbortController();
   setTimeout(() => off.abort(new Interrupted("SIGINT")), 500);

@@ -113,6 +113,49 @@ Deno.test("dma without --hold and --timeout ends when all is done", async () => 
   assertEquals(Deno.readFileSync(back).toHex(), bytes.subarray(0, 99_999).toHex());
 });
 
+Deno.test("dma says that the device did no DMA, and why", async () => {
+  const off =
+    "The device did no DMA that is seen: bus master is off in COMMAND (0x0000), without " +
+    "which there is no DMA and no MSI: enable the device (--pci-enable, device.pci.enable(), or " +
+    "pci enable in a session)\n";
+  const maps = ["--map", "1M:64K", "--map", "2M:64K:message"];
+  const go = ["--fill", "1M:16=3", ...copy(1 << 20, 2 << 20, 16)];
+  const without = (...args: string[]) => runHere(["dma", demo.path, ...args]);
+  await runHere(["reset", demo.path]);
+  // What the registers were to begin did not happen: that is a failure.
+  assertEquals(await without(...maps, ...go), { code: 1, out: "", err: `vfu: ${off}` });
+  const waited = await without(...maps, ...go, "--timeout", "50ms");
+  assertEquals(waited, { code: 1, out: "", err: `vfu: ${off}` });
+  // Nothing was begun: that is only said.
+  const watched = await without(...maps, "--timeout", "50ms");
+  assertEquals(watched, { code: 0, out: "", err: off });
+  // Bus master is on, and the device was not told to copy.
+  const enabled = ["--pci-enable", "--timeout", "50ms", "--write", "bar0+8=1"];
+  assertEquals(await without("--map", "1M:64K", ...enabled), {
+    code: 0,
+    out: "",
+    err:
+      "The device did no DMA that is seen: the shared memory is as it was, and reads of it are " +
+      "not seen (:message shows them)\n",
+  });
+  assertEquals(
+    (await without("--map", "1M:64K:message", ...enabled)).err,
+    "The device did no DMA that is seen: it asked for none of the memory\n",
+  );
+  const done = await without(
+    "--map",
+    "1M:64K",
+    ...copy(1 << 20, 0x101000, 16),
+    "--fill",
+    "1M:16=3",
+    "--pci-enable",
+    "--timeout",
+    "200ms",
+  );
+  assertEquals(done, { code: 0, out: "", err: "" });
+  await runHere(["reset", demo.path]);
+});
+
 Deno.test("dma shares a file", async () => {
   await using folder = temporaryFolder();
   const file = `${folder.path}/file`;

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
 import { parseIrq, parseVectors } from "../../cli/commands/irq.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
@@ -69,6 +69,30 @@ Deno.test("irq ends when the time is over, with 1 if more were to come", async (
   assertEquals(await irq("msix", "--timeout", "50ms"), { code: 0, out: "", err: "" });
   const { code, err } = await irq("msix", "--trigger", "0", "--count", "2", "--timeout", "50ms");
   assertEquals([code, err], [1, "vfu: 1 of 2 interrupts of msix came in time\n"]);
+});
+
+Deno.test("irq says why none came: what is off, masked or pending", async () => {
+  const none = async (...args: string[]) => {
+    const { code, out, err } = await irq(...args, "--count", "1", "--timeout", "50ms");
+    assertEquals([code, out], [1, ""]);
+    return err;
+  };
+  const off = "vfu: 0 of 1 interrupts of msix came in time; MSI-X is off (CAP_MSIX+2.w is 0x0003)" +
+    ": set its bit 15; vectors 0 to 3 are masked in the MSI-X table (bar4+0xc): clear bit 0; " +
+    "bus master is off in COMMAND (0x0000), without which there is no DMA and no MSI: enable the " +
+    "device (--pci-enable, device.pci.enable(), or pci enable in a session)\n";
+  assertEquals(await none("msix"), off);
+  const masked = await none("msix", "--vectors", "0", "--mask", "0", "--trigger", "0");
+  assertStringIncludes(masked, "in time; vector 0 is masked by this client: unmask; MSI-X is off");
+  assertEquals(
+    await none("intx"),
+    "vfu: 0 of 1 interrupts of intx came in time; nothing is off, masked or pending that would " +
+      "hold it back: the device did not fire\n",
+  );
+  // A device that is at its place: without fault of the registers nothing is blamed on them.
+  const on = ["--write", "CAP_MSIX+2.w=0x8000:0x8000", "--pci-enable", "--vectors", "0"];
+  const unmask = ["--write", "bar4+0xc=0:1"];
+  assertStringIncludes(await none("msix", ...on, ...unmask), "the device did not fire");
 });
 
 Deno.test("irq --timeout ends a device that does not stop", async () => {

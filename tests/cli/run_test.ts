@@ -165,6 +165,19 @@ Deno.test("vfu run says in which step the server was killed, and what it waited 
   assertMatch(err, /a\.yaml failed at step 2, irq wait msix\n$/);
 });
 
+Deno.test("vfu run notes by the device what keeps it from DMA and interrupts", async () => {
+  const { out } = await run([
+    "interrupts: msix\nbuffers: { b: { iova: 4K, size: 4K } }\nsteps: [{ expect: { bar0.l: 1 } }]",
+  ]);
+  assertGolden("run-failure-device.txt", `${out.slice(out.indexOf("the device")).trimEnd()}\n`);
+  // Of what the step says itself there is no note, and looking for it is not among the messages.
+  const waited = await run(["interrupts: msix\nsteps: [{ irq wait: 'msix[3]', timeout: 5ms }]"]);
+  assertStringIncludes(waited.out, "found     none; MSI-X is off (CAP_MSIX+2.w is 0x0003)");
+  assertEquals(waited.out.includes("note        MSI-X is off"), false);
+  const messages = waited.out.slice(waited.out.indexOf("the last messages"));
+  assertEquals(messages.includes("REGION_READ"), false, messages);
+});
+
 Deno.test("vfu run passes the shipped session of the demo device", async () => {
   const { code, out, err } = await runServing(["run", SESSION]);
   assertEquals([code, err], [0, ""]);

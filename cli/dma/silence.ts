@@ -1,0 +1,52 @@
+/**
+ * Devices that leave the memory alone which they were given.
+ *
+ * @module
+ */
+
+import { crc32 } from "../../lib/crc32.ts";
+import { dmaReasons } from "../../lib/diagnose/dma.ts";
+import type { Device } from "../../lib/device.ts";
+import type { DmaMap } from "../../lib/dma.ts";
+
+/** Shared memory that is compared: more would cost time and, if it is sparse, memory. */
+const MAX_COMPARED = 64 << 20;
+
+/** Accesses of a device to its memory, as far as they are seen. */
+export class DmaSigns {
+  /** Whether an access came as a message. */
+  hasAccessed = false;
+  readonly #device: Device;
+  readonly #checksums: ReadonlyMap<DmaMap, number> | undefined;
+
+  /** Looks at the memory as it is now, before the device is told to use it. */
+  constructor(device: Device) {
+    this.#device = device;
+    const shared = device.dma.maps.filter(({ isShared }) => isShared);
+    const size = shared.reduce((sum, map) => sum + map.size, 0);
+    if (size > MAX_COMPARED) return;
+    this.#checksums = new Map(shared.map((map) => [map, crc32(map.bytes)]));
+  }
+
+  /**
+   * Says that the device did no DMA, and why as far as it tells.
+   *
+   * @returns nothing if it did some, or may have: its reads of shared memory are not seen
+   */
+  async silence(): Promise<{ text: string; isCertain: boolean } | undefined> {
+    const checksums = this.#checksums;
+    if (this.hasAccessed) return undefined;
+    const isUnchanged = checksums !== undefined &&
+      [...checksums].every(([map, before]) => crc32(map.bytes) === before);
+    if (checksums !== undefined && !isUnchanged) return undefined;
+    const reasons = await dmaReasons(this.#device);
+    if (reasons.length > 0) {
+      return { text: `The device did no DMA that is seen: ${reasons.join("; ")}`, isCertain: true };
+    }
+    if (!isUnchanged) return undefined;
+    const shared = checksums.size > 0
+      ? "the shared memory is as it was, and reads of it are not seen (:message shows them)"
+      : "it asked for none of the memory";
+    return { text: `The device did no DMA that is seen: ${shared}`, isCertain: false };
+  }
+}
