@@ -75,6 +75,8 @@ export {
 } from "./lib/device.ts";
 export {
   ConnectionError,
+  type ConnectionErrorKind,
+  DecodeError,
   ProtocolError,
   type RegionAccess,
   RemoteError,

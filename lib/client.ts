@@ -250,7 +250,7 @@ function adoptSocket(fd: number): UnixSocket {
     return UnixSocket.adopt(fd);
   } catch (cause) {
     if (cause instanceof TypeError || cause instanceof SystemError) {
-      throw new ConnectionError(cause.message, { cause });
+      throw new ConnectionError(cause.message, { kind: "refused", cause });
     }
     throw cause;
   }
@@ -309,7 +309,10 @@ function explainNoVersion(error: unknown, doing: string, untaken: Uint8Array): u
 /** Says what a user can do about a failed connect. */
 function explain(path: string, error: Error): Error {
   if (error instanceof RangeError) {
-    return new ConnectionError(`Cannot connect to ${path}: ${error.message}`, { cause: error });
+    return new ConnectionError(`Cannot connect to ${path}: ${error.message}`, {
+      kind: "refused",
+      cause: error,
+    });
   }
   if (!(error instanceof SystemError)) return error;
   let hint: string;
@@ -334,7 +337,10 @@ function explain(path: string, error: Error): Error {
     default:
       hint = describeErrno(error.errno);
   }
-  return new ConnectionError(`Cannot connect to ${path}: ${hint}`, { cause: error });
+  return new ConnectionError(`Cannot connect to ${path}: ${hint}`, {
+    kind: "refused",
+    cause: error,
+  });
 }
 
 /** Undefined where Deno was not given the permission to look, for which nobody is to be asked now. */

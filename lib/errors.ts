@@ -13,6 +13,18 @@ export class ProtocolError extends Error {
   override readonly name = "ProtocolError";
 }
 
+/** Bytes of a message that say nothing the protocol knows: "Cannot decode WHAT: REASON". */
+export class DecodeError extends ProtocolError {
+  /** The reason alone, as "2 bytes came, 16 are needed". */
+  readonly reason: string;
+
+  /** An error about `what`, as "REGION_READ request". */
+  constructor(what: string, reason: string, options?: ErrorOptions) {
+    super(`Cannot decode ${what}: ${reason}`, options);
+    this.reason = reason;
+  }
+}
+
 /** An access to a region by message. */
 export interface RegionAccess {
   /** What it does. */
@@ -73,21 +85,40 @@ export interface RequestInFlight {
   readonly doing: string;
 }
 
+/**
+ * Why there is no connection:
+ *
+ * - `"refused"`: it could not be made.
+ * - `"left"`: the peer closed its end between two messages.
+ * - `"cut"`: the peer closed its end in the middle of a message.
+ * - `"lost"`: the socket failed.
+ * - `"stuck"`: the peer left too much unread or unanswered.
+ * - `"closed"`: it was closed here.
+ */
+export type ConnectionErrorKind = "refused" | "left" | "cut" | "lost" | "stuck" | "closed";
+
 /** There is no connection: it could not be made, was lost, or was closed. `cause` has the reason. */
 export class ConnectionError extends Error {
   /** The name of the class. */
   override readonly name = "ConnectionError";
+  /** Why there is none. */
+  readonly kind: ConnectionErrorKind;
   /** The oldest request in flight when the connection ended. The peer was probably busy with it. */
   declare readonly oldest?: RequestInFlight;
   /** The access that ended with it, if the request was one to a region. */
   declare readonly access?: RegionAccess;
 
-  /** An error; `oldest` is the oldest request in flight. */
+  /** An error; `oldest` is the oldest request in flight, `kind` by default that of a cause. */
   constructor(
     message?: string,
-    { oldest, ...options }: ErrorOptions & { oldest?: RequestInFlight } = {},
+    { oldest, kind, ...options }: ErrorOptions & {
+      oldest?: RequestInFlight;
+      kind?: ConnectionErrorKind;
+    } = {},
   ) {
     super(message, options);
+    const { cause } = options;
+    this.kind = kind ?? (cause instanceof ConnectionError ? cause.kind : "closed");
     if (oldest !== undefined) this.oldest = oldest;
   }
 

@@ -674,7 +674,9 @@ export class VfioProxy implements Disposable {
     this.#complete(pending, undefined, error);
     if (this.#abandoned.size > MAX_ABANDONED) {
       this.#fail(
-        new ConnectionError(`The ${this.#peer} left ${MAX_ABANDONED} requests unanswered`),
+        new ConnectionError(`The ${this.#peer} left ${MAX_ABANDONED} requests unanswered`, {
+          kind: "stuck",
+        }),
       );
     }
     this.#sendWaiting();

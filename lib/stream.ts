@@ -654,6 +654,7 @@ export class MessageStream {
     if (this.#backlogBytes > MAX_QUEUED_BYTES) {
       throw new ConnectionError(
         `The ${this.#peer} does not read: ${this.#backlogBytes} bytes wait to be sent, ${MAX_QUEUED_BYTES} is the limit`,
+        { kind: "stuck" },
       );
     }
   }
@@ -687,7 +688,9 @@ export class MessageStream {
   #endOfStream(): ConnectionError {
     if (this.#placed !== undefined) this.forget(this.#placed.messageId);
     const partial = this.#large ? this.#largeEnd : this.#end - this.#start;
-    if (partial === 0) return new ConnectionError(`The ${this.#peer} closed the connection`);
+    if (partial === 0) {
+      return new ConnectionError(`The ${this.#peer} closed the connection`, { kind: "left" });
+    }
     const size = this.#large !== undefined
       ? this.#largeSize
       : (partial >= HEADER_SIZE
@@ -697,12 +700,14 @@ export class MessageStream {
       `The ${this.#peer} closed the connection in the middle of a message: ${partial} of ${
         size === undefined ? `a header's ${HEADER_SIZE}` : size
       } bytes came`,
+      { kind: "cut" },
     );
   }
 
   #lost(syscall: string, errno: number): ConnectionError {
     const cause = new SystemError(syscall, errno);
     return new ConnectionError(`Lost the connection to the ${this.#peer}: ${cause.message}`, {
+      kind: "lost",
       cause,
     });
   }

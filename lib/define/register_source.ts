@@ -108,8 +108,7 @@ function mistakesOf(draft: MapDraft): string[] {
     return position;
   };
   checkMap(draft, { at, keyAt: at }, (position, message, hint) => {
-    const of = nameOf(positions.get(position)!);
-    const about = message.includes(of) ? message : `${of}: ${message}`;
+    const about = `${nameOf(positions.get(position)!)}: ${message}`;
     mistakes.push(hint === undefined ? about : `${about}, ${hint}`);
   });
   return mistakes;

@@ -9,6 +9,18 @@ import { readInteger } from "../yaml/integer.ts";
 import { bitsText, type Register, type RegisterField, type RegisterMap } from "./map.ts";
 import { nearest } from "../yaml/nearest.ts";
 
+/** A name that no map, register or field has. */
+export class UnknownNameError extends RangeError {
+  /** A name of what. */
+  readonly what: "map" | "register" | "field";
+
+  /** An error about the name of a `what`. */
+  constructor(what: UnknownNameError["what"], message: string) {
+    super(message);
+    this.what = what;
+  }
+}
+
 /** The address of a register that a map names. */
 export interface RegisterAddress extends Address {
   /** The map that has it. */
@@ -25,7 +37,9 @@ const FORM = /^(?:(\w+)\.)??(\w+)(?:\[(\d\w*)\])?(?:\.(\w+))?$/;
  * Finds `MAP.REGISTER`, or `REGISTER` where one of the maps has it; `REGISTER[N]` of an array; `.FIELD` after it.
  * Upper and lower case are the same.
  *
- * @throws {RangeError} if no map has it; the message has the name that is nearest
+ * @param written how errors quote it, if not as `text`
+ * @throws {UnknownNameError} if no map has it; the message has the name that is nearest
+ * @throws {RangeError} if more than one map has it, or its index is wrong
  *
  * @example
  * ```ts
@@ -39,24 +53,29 @@ const FORM = /^(?:(\w+)\.)??(\w+)(?:\[(\d\w*)\])?(?:\.(\w+))?$/;
  * if (register.name !== "CC" || field?.name !== "EN") throw new Error();
  * ```
  */
-export function lookupRegister(maps: readonly RegisterMap[], text: string): RegisterAddress {
+export function lookupRegister(
+  maps: readonly RegisterMap[],
+  text: string,
+  written: string = text,
+): RegisterAddress {
   const match = FORM.exec(text);
   if (match === null) {
-    throw new RangeError(`"${text}" is no register; write MAP.REGISTER, as nvme.CSTS`);
+    const how = "write MAP.REGISTER, as nvme.CSTS";
+    throw new UnknownNameError("register", `"${written}" is no register; ${how}`);
   }
   // "a.b" is a register of a map, or a field of a register.
   const names = [match[1], match[2], match[4]].filter((each) => each !== undefined);
-  const [map, rest] = chooseMap(maps, names, text);
+  const [map, rest] = chooseMap(maps, names, written);
   const [registerName, fieldName] = match[3] === undefined ? rest : [match[2]!, match[4]];
-  const found = findRegister(map === undefined ? maps : [map], registerName!, text);
+  const found = findRegister(map === undefined ? maps : [map], registerName!, written);
   const { register } = found;
   const { base } = parseAddress(register.region);
   const offset = register.offset +
-    indexOf(register, match[3], text) * (register.array?.stride ?? 0);
+    indexOf(register, match[3], written) * (register.array?.stride ?? 0);
   const place = { text, base, offset, width: register.width, ...found };
   return fieldName === undefined
     ? place
-    : { ...place, field: findField(register, fieldName, text) };
+    : { ...place, field: findField(register, fieldName, written) };
 }
 
 /** Takes the name of a map off `names`, if they begin with one. */
@@ -117,15 +136,16 @@ function byName<T extends { readonly name: string }>(all: readonly T[], name: st
 }
 
 function unknown(
-  what: string,
+  what: UnknownNameError["what"],
   name: string,
   all: readonly { readonly name: string }[],
   of: string,
   text: string,
-): RangeError {
+): UnknownNameError {
   const meant = nearest(name, all.map((each) => each.name));
   const where = name === text ? "" : ` in "${text}"`;
-  return new RangeError(
+  return new UnknownNameError(
+    what,
     `"${name}"${where} is no ${what}${of}` +
       (meant === undefined ? "" : `; did you mean ${meant}?`),
   );

@@ -119,7 +119,7 @@ export class Server implements Disposable {
       socket = UnixSocket.adopt(fd);
     } catch (cause) {
       if (!(cause instanceof TypeError || cause instanceof SystemError)) throw cause;
-      throw new ConnectionError(cause.message, { cause });
+      throw new ConnectionError(cause.message, { kind: "refused", cause });
     }
     const server = new Server(undefined, device, options, faults);
     server.#connect(socket);
@@ -208,19 +208,14 @@ export class Server implements Disposable {
       onError: (error, doing) => onError?.(error, doing),
       onClose: (cause) => {
         this.#connection = undefined;
-        onDisconnect?.(isLeaving(cause) ? undefined : cause);
+        const hasLeft = cause instanceof ConnectionError && cause.kind === "left";
+        onDisconnect?.(hasLeft ? undefined : cause);
         if (this.#isOpen) this.#accept();
         else this.#finish();
       },
     });
     onConnect?.();
   }
-}
-
-/** A client that closes its end between two messages has just left. */
-function isLeaving(cause: Error | undefined): boolean {
-  return cause instanceof ConnectionError && cause.cause === undefined &&
-    !cause.message.includes("middle");
 }
 
 /** Says what a user can do about a path that can't be listened on. */
@@ -232,7 +227,10 @@ function explain(path: string, error: Error): Error {
   } else if (error instanceof Deno.errors.PermissionDenied) hint = LISTEN_HINTS["EACCES"]!;
   else if (error instanceof Deno.errors.NotADirectory) hint = LISTEN_HINTS["ENOTDIR"]!;
   else return error;
-  return new ConnectionError(`Cannot listen on ${path}: ${hint}`, { cause: error });
+  return new ConnectionError(`Cannot listen on ${path}: ${hint}`, {
+    kind: "refused",
+    cause: error,
+  });
 }
 
 const LISTEN_HINTS: Readonly<Record<string, string>> = {

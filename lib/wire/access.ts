@@ -8,7 +8,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 import { type Codec, encodeWithData, exactData, fixedReply, fixedRequest } from "./codec.ts";
 import { type Layout, layout, u32, u64 } from "./layout.ts";
 
@@ -173,9 +173,7 @@ export const RegionWriteMultiRequest: Codec<RegionWriteMultiRequest> = {
     const { count } = MultiLayout.decode(payload);
     const room = payload.length - MultiLayout.size;
     if (count * BigInt(SmallWriteLayout.size) !== BigInt(room)) {
-      throw new ProtocolError(
-        `Cannot decode ${MultiLayout.name}: ${count} writes of 24 bytes, ${room} bytes came`,
-      );
+      throw new DecodeError(MultiLayout.name, `${count} writes of 24 bytes, ${room} bytes came`);
     }
     return { writes: Array.from({ length: Number(count) }, (_, i) => decodeSmall(payload, i)) };
   },
@@ -190,8 +188,9 @@ function decodeSmall(payload: Uint8Array, index: number): SmallWrite {
   const at = MultiLayout.size + index * SmallWriteLayout.size;
   const { offset, region, count } = SmallWriteLayout.decode(payload, at);
   if (count < 1 || count > SMALL_DATA_SIZE) {
-    throw new ProtocolError(
-      `Cannot decode ${MultiLayout.name}: write ${index} has ${count} bytes, it may have 1 to 8`,
+    throw new DecodeError(
+      MultiLayout.name,
+      `write ${index} has ${count} bytes, it may have 1 to 8`,
     );
   }
   const start = at + SMALL_DATA_OFFSET;

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 import type { Layout } from "./layout.ts";
 
 /** Encodes and decodes the payload of one kind of message. */
@@ -95,9 +95,7 @@ export function exactData(
 ): Uint8Array {
   const data = payload.subarray(layout.size);
   if (BigInt(data.length) !== BigInt(count)) {
-    throw new ProtocolError(
-      `Cannot decode ${layout.name}: count is ${count}, ${data.length} bytes of data came`,
-    );
+    throw new DecodeError(layout.name, `count is ${count}, ${data.length} bytes of data came`);
   }
   return data;
 }
@@ -109,14 +107,12 @@ export function exactData(
  */
 export function checkArgsz(layout: Layout<unknown>, argsz: number): void {
   if (argsz < layout.size) {
-    throw new ProtocolError(
-      `Cannot decode ${layout.name}: argsz is ${argsz}, the least is ${layout.size}`,
-    );
+    throw new DecodeError(layout.name, `argsz is ${argsz}, the least is ${layout.size}`);
   }
 }
 
 function refuseSurplus(name: string, payload: Uint8Array, size: number): void {
   if (payload.length > size) {
-    throw new ProtocolError(`Cannot decode ${name}: ${payload.length} bytes came, it has ${size}`);
+    throw new DecodeError(name, `${payload.length} bytes came, it has ${size}`);
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import { describeErrno } from "../../ffi/errno.ts";
-import { ProtocolError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 import type { DmaAccess, DmaData, RegionAccess, RegionData } from "./access.ts";
 import { Command, commandName } from "./command.ts";
 import { DeviceFlags } from "./device.ts";
@@ -112,12 +112,11 @@ function describePayload(header: Header, payload: Uint8Array): string {
     const text = describeKnown(message, type === MessageFlags.REPLY, payload);
     return text === "" ? "" : ` ${text}`;
   } catch (error) {
-    if (!(error instanceof ProtocolError)) throw error;
-    const reason = error.message.replace(/^Cannot decode [^:]*: /, "");
+    if (!(error instanceof DecodeError)) throw error;
     const rest = header.command === Command.VERSION && payload.length > VERSION_JSON_AT
       ? `, ${versionJson(payload)}`
       : unknownPayload(payload);
-    return `, malformed: ${fitLine(reason, 100)}${rest}`;
+    return `, malformed: ${fitLine(error.reason, 100)}${rest}`;
   }
 }
 

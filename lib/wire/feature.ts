@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 import { checkArgsz, type Codec, encodeWithData, fixedReply } from "./codec.ts";
 import { layout, u32, u64 } from "./layout.ts";
 
@@ -204,8 +204,9 @@ export const DmaLoggingStartData: Codec<DmaLoggingStartData> = {
     const { pageSize, numRanges } = StartLayout.decode(data);
     const room = data.length - StartLayout.size;
     if (numRanges * RangeLayout.size > room) {
-      throw new ProtocolError(
-        `Cannot decode ${StartLayout.name}: ${numRanges} ranges of 16 bytes, ${room} bytes came`,
+      throw new DecodeError(
+        StartLayout.name,
+        `${numRanges} ranges of 16 bytes, ${room} bytes came`,
       );
     }
     const ranges = Array.from(
@@ -242,8 +243,9 @@ export const DmaLoggingReportData: Codec<DmaLoggingReportData> = {
     const value = ReportLayout.decode(data);
     const bitmap = data.subarray(ReportLayout.size);
     if (bitmap.length % 8 !== 0) {
-      throw new ProtocolError(
-        `Cannot decode ${ReportLayout.name}: a bitmap of ${bitmap.length} bytes, not whole u64s`,
+      throw new DecodeError(
+        ReportLayout.name,
+        `a bitmap of ${bitmap.length} bytes, not whole u64s`,
       );
     }
     return { ...value, bitmap };

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 import { argszRequest, type Codec } from "./codec.ts";
 import { layout, u32, u64 } from "./layout.ts";
 
@@ -142,8 +142,9 @@ function entrySize(argsz: number, count: number, room: number): number {
       if (bytes === count * size) return size;
     }
   }
-  throw new ProtocolError(
-    `Cannot decode ${HeadLayout.name}: ${count} sub-regions of 40 or 48 bytes, ${room} bytes came`,
+  throw new DecodeError(
+    HeadLayout.name,
+    `${count} sub-regions of 40 or 48 bytes, ${room} bytes came`,
   );
 }
 

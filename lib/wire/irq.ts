@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError, type ProtocolError } from "../errors.ts";
 import { argszRequest, checkArgsz, type Codec, emptyReply, encodeWithData } from "./codec.ts";
 import { layout, u32 } from "./layout.ts";
 
@@ -189,9 +189,7 @@ function checkSetIrqs({ flags, count, data }: SetIrqsRequest): void {
   const action = flags & IrqSetFlags.ACTION_MASK_BITS;
   const unknown = (flags & ~(IrqSetFlags.DATA_MASK | IrqSetFlags.ACTION_MASK_BITS)) >>> 0;
   if (unknown !== 0) {
-    throw new ProtocolError(
-      `Cannot decode ${SetIrqsLayout.name}: flags 0x${unknown.toString(16)} are not defined`,
-    );
+    throw new DecodeError(SetIrqsLayout.name, `flags 0x${unknown.toString(16)} are not defined`);
   }
   if (!isOneBit(kind)) throw flagsFailure(flags, "data");
   if (!isOneBit(action)) throw flagsFailure(flags, "action");
@@ -200,8 +198,9 @@ function checkSetIrqs({ flags, count, data }: SetIrqsRequest): void {
     : data.length === 0 || (kind === IrqSetFlags.DATA_EVENTFD && data.length === 4 * count);
   if (!fits) {
     const wanted = kind === IrqSetFlags.DATA_BOOL ? count : 0;
-    throw new ProtocolError(
-      `Cannot decode ${SetIrqsLayout.name}: ${data.length} bytes of data came, ${wanted} are needed`,
+    throw new DecodeError(
+      SetIrqsLayout.name,
+      `${data.length} bytes of data came, ${wanted} are needed`,
     );
   }
 }
@@ -211,9 +210,8 @@ function isOneBit(bits: number): boolean {
 }
 
 function flagsFailure(flags: number, what: string): ProtocolError {
-  return new ProtocolError(
-    `Cannot decode ${SetIrqsLayout.name}: flags 0x${
-      flags.toString(16)
-    } have not exactly one ${what} bit`,
+  return new DecodeError(
+    SetIrqsLayout.name,
+    `flags 0x${flags.toString(16)} have not exactly one ${what} bit`,
   );
 }

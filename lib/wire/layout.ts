@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 
 /** An unsigned integer in a {@linkcode Layout}: up to 32 bits a number, 64 bits a bigint. */
 export interface Field<V extends number | bigint> {
@@ -125,7 +125,7 @@ export function layout<F extends FieldTable>(
     decode(bytes: Uint8Array, at = 0): T {
       if (bytes.length - at < size) {
         const came = Math.max(0, bytes.length - at);
-        throw new ProtocolError(`Cannot decode ${name}: ${came} bytes came, ${size} are needed`);
+        throw new DecodeError(name, `${came} bytes came, ${size} are needed`);
       }
       const view = new DataView(bytes.buffer, bytes.byteOffset + at, size);
       const value: Record<string, number | bigint> = {};

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError } from "../errors.ts";
 import {
   argszRequest,
   checkArgsz,
@@ -67,9 +67,7 @@ export const MigDataReadReply: Codec<MigData> = {
     const { argsz, size } = MigDataReplyLayout.decode(payload);
     const room = payload.length - MigDataReplyLayout.size;
     if (size > room) {
-      throw new ProtocolError(
-        `Cannot decode ${MigDataReplyLayout.name}: size is ${size}, ${room} bytes of data came`,
-      );
+      throw new DecodeError(MigDataReplyLayout.name, `size is ${size}, ${room} bytes of data came`);
     }
     return {
       argsz,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError, type ProtocolError } from "../errors.ts";
 import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../limits.ts";
 import { argszRequest, type Codec } from "./codec.ts";
 import { layout, u16, u32, u64 } from "./layout.ts";
@@ -413,5 +413,5 @@ function withFlag(flags: number, flag: number, set: boolean): number {
 }
 
 function failure(reason: string): ProtocolError {
-  return new ProtocolError(`Cannot decode ${InfoLayout.name}: ${reason}`);
+  return new DecodeError(InfoLayout.name, reason);
 }

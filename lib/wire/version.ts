@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { DecodeError, type ProtocolError } from "../errors.ts";
 import {
   DEFAULT_MAX_DATA_XFER_SIZE,
   DEFAULT_MAX_MSG_FDS,
@@ -386,5 +386,5 @@ function shorten(value: number | bigint): string {
 }
 
 function failure(reason: string, options?: ErrorOptions): ProtocolError {
-  return new ProtocolError(`Cannot decode VERSION: ${reason}`, options);
+  return new DecodeError("VERSION", reason, options);
 }

@@ -123,7 +123,7 @@ export function parseYaml(text: string, report: Report): YamlDocument | undefine
   for (const { code, message, pos: [start] } of [...document.errors, ...document.warnings]) {
     // What follows something out of place is out of place as well.
     if (code === "UNEXPECTED_TOKEN" && isAstray) continue;
-    isAstray ||= code === "UNEXPECTED_TOKEN" && message.includes("at node end");
+    isAstray ||= code === "UNEXPECTED_TOKEN";
     const hint = MESSAGE_HINTS.find(([part]) => message.includes(part))?.[1] ?? HINTS[code];
     report(position(start), message.split("\n")[0]!, hint);
     isUsable &&= HARMLESS.has(code);
@@ -132,7 +132,10 @@ export function parseYaml(text: string, report: Report): YamlDocument | undefine
   return new Located(document, position, report);
 }
 
-/** Hints for what is told in several ways under one code. */
+/**
+ * Hints for what the package tells in several ways under one code, of which its words alone say
+ * which. They decide over nothing else.
+ */
 const MESSAGE_HINTS: readonly (readonly [part: string, hint: string])[] = [
   // [msix[0]] and { CC: ${x} } are the commonest.
   ["between flow", "text with [ ] { } or , in it takes quotes between brackets or braces"],

@@ -6,7 +6,7 @@
 
 import { type Address, parseAddress } from "../../address.ts";
 import { capabilityKey, findRegister } from "../../pci/names.ts";
-import { lookupRegister } from "../../registers/lookup.ts";
+import { lookupRegister, UnknownNameError } from "../../registers/lookup.ts";
 import type { Register } from "../../registers/map.ts";
 import type { Width } from "../../region.ts";
 import { hex } from "../../wire/hex.ts";
@@ -103,10 +103,14 @@ function registerPlace(
   const { maps } = definitions;
   if (maps.length === 0 || head!.includes("@") || terms !== "") return undefined;
   const ending = tail! + (suffix === undefined ? "" : `.${suffix}`);
+  // An index is a number only when the session runs: the register is looked up by the index 0.
+  const withIndex = (of: string) => `${head}${index === undefined ? "" : `[${of}]`}${ending}`;
+  const asWritten = withIndex(marked.original(index ?? ""));
   try {
     const { base, offset, width, register, field } = lookupRegister(
       maps,
-      `${head}${index === undefined ? "" : "[0]"}${ending}`,
+      withIndex("0"),
+      asWritten,
     );
     const at = index === undefined
       ? number(offset)
@@ -114,18 +118,14 @@ function registerPlace(
     return { text, base, offset: at, width: width!, register, ...(field && { field }) };
   } catch (error) {
     if (index === undefined && isAddress(`${head}${ending}`)) return undefined;
-    // The index of 0 that it was asked about is not what was written.
-    const written = marked.original(index ?? "");
-    throw error instanceof RangeError && index !== undefined
-      ? new RangeError(error.message.replace("[0]", `[${written}]`), { cause: error })
-      : betterRegisterError(error, head!, definitions);
+    throw index === undefined ? betterRegisterError(error, head!, definitions) : error;
   }
 }
 
 /** A single word that is no register may have been meant for something else. */
 function betterRegisterError(error: unknown, head: string, definitions: Definitions): unknown {
   const isSingle = /^\w+$/.test(head);
-  return error instanceof RangeError && isSingle && error.message.includes("is no register")
+  return error instanceof UnknownNameError && error.what === "register" && isSingle
     ? unknownBase(head, definitions)
     : error;
 }
