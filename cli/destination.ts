@@ -28,8 +28,15 @@ export interface Destination extends Disposable {
 export function openDestination(path: string, out: Output): Destination {
   if (path === "-") return new StandardOutput(out);
   const info = infoOf(path);
-  if (info?.isFifo) assertRead(path);
-  if (info?.isCharDevice || info?.isFifo) return new Stream(path);
+  if (info?.isCharDevice) return new Stream(path);
+  if (info?.isFifo) {
+    const letGo = holdOpen(path);
+    try {
+      return new Stream(path);
+    } finally {
+      letGo();
+    }
+  }
   const kind = info === undefined ? undefined : kindOf(info);
   if (kind !== undefined) throw new Error(`Cannot write ${path}: it is a ${kind}; name a file`);
   return new PartialFile(targetOf(path));
@@ -46,14 +53,19 @@ function infoOf(path: string): Deno.FileInfo | undefined {
 }
 
 /**
- * Throws if no process reads a pipe: to open the pipe would wait for a reader, deaf to Ctrl-C.
+ * Opens a pipe without waiting for a reader, which would be deaf to Ctrl-C.
+ *
+ * @returns a function that closes it again, once the pipe is open for writing: the reader would
+ *   take an earlier end for the end of all bytes
+ * @throws {Error} if no process reads the pipe
  */
-function assertRead(path: string): void {
+function holdOpen(path: string): () => void {
   // An import of node:process costs as much as a probe; the global loads it only here.
   const { process } = globalThis as unknown as { process: typeof import("node:process") };
   const fs = process.getBuiltinModule("node:fs");
   try {
-    fs.closeSync(fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK));
+    const fd = fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+    return () => fs.closeSync(fd);
   } catch (cause) {
     if (cause instanceof Error && "code" in cause && cause.code === "ENXIO") {
       throw new Error(`Cannot write ${path}: no process reads this pipe; start the reader first`);
