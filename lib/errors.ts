@@ -45,6 +45,8 @@ export class RemoteError extends Error {
   readonly errno: number;
   /** Its name, as "EINVAL". */
   readonly code: string;
+  /** The answer in words, as "EINVAL (Invalid argument)". */
+  readonly reason: string;
   /** The access that was refused, if the request was one to a region. */
   declare readonly access?: RegionAccess;
 
@@ -55,11 +57,9 @@ export class RemoteError extends Error {
    * @param peer who refused
    */
   constructor(doing: string, errno: number, peer: "client" | "server" = "server") {
-    super(
-      `${doing}: the ${peer} answered ${
-        errno === 0 ? "with an error, but gave no errno" : describeErrno(errno)
-      }`,
-    );
+    const reason = errno === 0 ? "with an error, but gave no errno" : describeErrno(errno);
+    super(`${doing}: the ${peer} answered ${reason}`);
+    this.reason = reason;
     this.errno = errno;
     this.code = errno === 0 ? "" : errnoName(errno);
   }

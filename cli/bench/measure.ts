@@ -4,6 +4,7 @@
  * @module
  */
 
+import { RemoteError } from "../../lib/errors.ts";
 import type { Width } from "../../lib/region.ts";
 import { turn } from "../pipeline.ts";
 import type { Target } from "../target.ts";
@@ -34,6 +35,24 @@ const MAPPED_BATCH = 10_000;
 const WARM_UP = 200;
 
 const BY_MESSAGE = { via: "message" } as const;
+/** The same where the reason of a refusal is known from before. */
+const AGAIN_BY_MESSAGE = { via: "message", explain: false } as const;
+
+/** A way of reading that the device refuses, or the region does not allow. */
+export interface Refused {
+  /** The first failure. */
+  readonly refused: Error;
+}
+
+/** What a measurement comes to, or that it was refused. Other failures are thrown. */
+export async function unlessRefused<T>(work: Promise<T>): Promise<T | Refused> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof RemoteError || error instanceof TypeError) return { refused: error };
+    throw error;
+  }
+}
 
 /** One read after another, each by message, waiting for its answer. The times of all are in microseconds, ascending. */
 export async function measureSynchronous(
@@ -72,7 +91,7 @@ export async function measurePipelined(
   const lane = async () => {
     while (!isDone(begun, performance.now() - startMs, count)) {
       begun++;
-      await region.readWidthAsync(offset, width, BY_MESSAGE);
+      await region.readWidthAsync(offset, width, AGAIN_BY_MESSAGE);
       signal.throwIfAborted();
     }
   };

@@ -21,6 +21,8 @@ import {
   measureSynchronous,
   OUTSTANDING,
   type Rate,
+  type Refused,
+  unlessRefused,
 } from "../bench/measure.ts";
 import {
   type ConnectionOptions,
@@ -30,6 +32,7 @@ import {
   verboseOption,
 } from "../connection.ts";
 import type { Context, Output } from "../context.ts";
+import { printable } from "../printable.ts";
 import { Progress, spinner } from "../progress.ts";
 import { tableLines } from "../table.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target } from "../target.ts";
@@ -55,11 +58,17 @@ export interface BenchJson {
   /** Bytes of each read. */
   width: number;
   /** One read after another, by message; how long they took, in microseconds. */
-  synchronous: RateJson & { latency_us: Percentiles };
+  synchronous: RateJson & { latency_us: Percentiles } | RefusedJson;
   /** Reads by message, some of them always under way. */
-  pipelined: RateJson & { outstanding: number };
+  pipelined: RateJson & { outstanding: number } | RefusedJson;
   /** Reads through the map; null if the register is not mapped. */
-  mapped: RateJson | null;
+  mapped: RateJson | RefusedJson | null;
+}
+
+/** A way of reading that was refused. */
+export interface RefusedJson {
+  /** The reason. */
+  refused: string;
 }
 
 /** How many in which time. */
@@ -72,9 +81,9 @@ export interface RateJson {
 /** What was measured. */
 interface Measured {
   readonly width: Width;
-  readonly synchronous: Rate & { times: Float64Array };
-  readonly pipelined: Rate;
-  readonly mapped: Rate | undefined;
+  readonly synchronous: Rate & { times: Float64Array } | Refused;
+  readonly pipelined: Rate | Refused;
+  readonly mapped: Rate | Refused | undefined;
 }
 
 const HISTOGRAM_ROWS = 10;
@@ -127,11 +136,14 @@ async function measure(
     err,
     (elapsedMs) => `${spinner(elapsedMs)} ${target.text}: ${way}`,
   );
-  const synchronous = await measureSynchronous(target, width, bounds);
+  const synchronous = await unlessRefused(measureSynchronous(target, width, bounds));
   way = `${OUTSTANDING} reads under way`;
-  const pipelined = await measurePipelined(target, width, bounds);
+  const pipelined = await unlessRefused(measurePipelined(target, width, bounds));
   way = "through the map";
-  const mapped = await measureMapped(target, width, bounds);
+  const mapped = await unlessRefused(measureMapped(target, width, bounds));
+  // A register that is only mapped, or only answers messages, has its numbers.
+  const ways = [synchronous, pipelined, ...(mapped === undefined ? [] : [mapped])];
+  if (ways.every((each) => "refused" in each)) throw ways[0]!.refused;
   return { width, synchronous, pipelined, mapped };
 }
 
@@ -140,26 +152,38 @@ function benchText(
   { width, synchronous, pipelined, mapped }: Measured,
   { columns, style }: Output,
 ): string {
-  const times = percentiles(synchronous.times);
   const rates = [
-    ["by message, one after another", perSecond(synchronous), "reads/s"],
-    [`by message, ${OUTSTANDING} under way`, perSecond(pipelined), "reads/s"],
+    rateRow("by message, one after another", synchronous),
+    rateRow(`by message, ${OUTSTANDING} under way`, pipelined),
     mapped === undefined
       ? ["through the map", "-", `${region.name} is not mapped there`]
-      : ["through the map", perSecond(mapped), "reads/s"],
+      : rateRow("through the map", mapped),
   ];
-  const latency = (["min", "p50", "p90", "p99", "p99_9", "max"] as const)
-    .map((key) => [key.replace("_", "."), microseconds(times[key])]);
   return [
     style.bold(`Rate of reading ${text}, ${width} ${width === 1 ? "byte" : "bytes"}`),
     ...tableLines(rates, { columns, indent: 2, right: [1] }),
     "",
+    ...("refused" in synchronous ? [] : latencyLines(synchronous.times, columns, style)),
+  ].join("\n");
+}
+
+function rateRow(way: string, rate: Rate | Refused): string[] {
+  return "refused" in rate
+    ? [way, "-", `refused: ${printable(rate.refused.message)}`]
+    : [way, perSecond(rate), "reads/s"];
+}
+
+function latencyLines(all: Float64Array, columns: number, style: Output["style"]): string[] {
+  const times = percentiles(all);
+  const latency = (["min", "p50", "p90", "p99", "p99_9", "max"] as const)
+    .map((key) => [key.replace("_", "."), microseconds(times[key])]);
+  return [
     style.bold("How long one takes, by message, one after another"),
     `  ${latency.map((pair) => pair.join(" ")).join("  ")}`,
     "",
-    ...histogramLines(histogram(synchronous.times, HISTOGRAM_ROWS), columns),
+    ...histogramLines(histogram(all, HISTOGRAM_ROWS), columns),
     "",
-  ].join("\n");
+  ];
 }
 
 function perSecond({ reads, seconds }: Rate): string {
@@ -175,14 +199,24 @@ function benchJson(
     region: region.name,
     offset,
     width,
-    synchronous: {
+    synchronous: "refused" in synchronous ? refusedJson(synchronous) : {
       ...rateJson(synchronous),
       latency_us: percentiles(synchronous.times.map((time) => rounded(time))),
     },
-    pipelined: { ...rateJson(pipelined), outstanding: OUTSTANDING },
-    mapped: mapped === undefined ? null : rateJson(mapped),
+    pipelined: "refused" in pipelined
+      ? refusedJson(pipelined)
+      : { ...rateJson(pipelined), outstanding: OUTSTANDING },
+    mapped: mapped === undefined
+      ? null
+      : "refused" in mapped
+      ? refusedJson(mapped)
+      : rateJson(mapped),
   };
   return `${jsonText(json, 2)}\n`;
+}
+
+function refusedJson({ refused }: Refused): RefusedJson {
+  return { refused: refused.message };
 }
 
 function rateJson({ reads, seconds }: Rate): RateJson {

@@ -5,8 +5,8 @@
  */
 
 import { Argument, Command } from "@commander-js/extra-typings";
-import type { Address } from "../../lib/address.ts";
-import type { BulkOptions, Region, Via } from "../../lib/region.ts";
+import type { Region, Via } from "../../lib/region.ts";
+import { hex } from "../../lib/wire/hex.ts";
 import { argument } from "../argument.ts";
 import {
   type ConnectionOptions,
@@ -17,12 +17,13 @@ import {
 } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../destination.ts";
+import { ReadableRegion, REFUSED_BYTE } from "../dump/readable.ts";
 import { Unfinished } from "../failure.ts";
 import { DEFAULT_MAX_SIZE, maxSizeOption, tooLarge } from "../max_size.ts";
-import { blocks, pipeline } from "../pipeline.ts";
+import { blocks } from "../pipeline.ts";
 import { Progress, transferText } from "../progress.ts";
 import { humanSize } from "../size.ts";
-import { findRegion, parseRegion, viaOption } from "../target.ts";
+import { findRange, parseRegion, RANGE_HELP, type RegionRange, viaOption } from "../target.ts";
 
 /** Options of {@linkcode run}. */
 export interface DumpOptions extends ConnectionOptions {
@@ -34,17 +35,22 @@ export interface DumpOptions extends ConnectionOptions {
   maxSize?: bigint | undefined;
 }
 
+/** Refused ranges that are listed. */
+const MAX_LISTED = 16;
+
 /** The command's arguments and options. */
 export function command(context: Context) {
   return new Command("dump")
     .description(
-      "Reads a whole region into a file. Until all is there the file is FILE.partial; it stays if " +
-        "the server goes away or you press Ctrl-C. A region of registers that mind how wide an " +
-        "access is takes a width: bar0.l is read 4 bytes at a time.",
+      "Reads a region, or a range of one, into a file. Until all is there the file is " +
+        "FILE.partial; it stays if the server goes away or you press Ctrl-C. A region of " +
+        "registers that mind how wide an access is takes a width: bar0.l is read 4 bytes at a " +
+        "time. Bytes that the device refuses are 0xff in the file, and are listed; the command " +
+        "fails then.",
     )
     .argument("<socket>", "path of the server's socket")
     .addArgument(
-      new Argument("<region>", "bar0 to bar5, rom, config, vga or an index")
+      new Argument("<region>", `bar0 to bar5, rom, config, vga or an index; ${RANGE_HELP}`)
         .argParser(argument(parseRegion)),
     )
     .requiredOption("-o, --output <file>", "where to; - is standard output")
@@ -60,49 +66,83 @@ export function command(context: Context) {
 export async function run(
   context: Context,
   socket: string,
-  address: Address,
+  address: RegionRange,
   options: DumpOptions,
 ): Promise<void> {
   using destination = openDestination(options.output, context.out);
   using connection = await connectTo(context, socket, options);
-  const region = await findRegion(connection.device, address);
-  assertSize(region, options.maxSize);
-  const total = region.size;
+  const { region, start, end } = await findRange(connection.device, address);
+  assertSize(region, address, end - start, options.maxSize);
+  const readable = new ReadableRegion(region, { ...options, width: address.width });
+  const total = end - start;
   let done = 0;
   using _progress = options.verbose ? undefined : new Progress(
     context.err,
     (elapsedMs) => transferText({ done, total, elapsedMs }, context.err.columns),
   );
+  let held = 0; // refused bytes before the first that was read: of nothing no file is made
+  let hasBegun = false;
   try {
-    for await (const bytes of readBlocks(region, address, options)) {
-      destination.write(bytes);
+    for await (const bytes of readable.read(start, end)) {
       done += bytes.length;
+      if (!hasBegun && readable.readCount === 0) {
+        held += bytes.length;
+        continue;
+      }
+      hasBegun = true;
+      for (const { count } of blocks(held)) {
+        destination.write(new Uint8Array(count).fill(REFUSED_BYTE));
+      }
+      held = 0;
+      destination.write(bytes);
     }
+    if (!hasBegun) throw await readable.explain();
     destination.finish();
   } catch (cause) {
-    if (done === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
+    if (!hasBegun || cause instanceof Deno.errors.BrokenPipe) throw cause;
     throw new Unfinished(cause, context.signal, `${done} of ${total} bytes ${destination.where}`);
   }
+  if (readable.refused.length > 0) await reportRefused(context, readable, region, options);
+}
+
+/** Lists what was refused, and fails: what is kept is not the whole. */
+async function reportRefused(
+  { err }: Context,
+  readable: ReadableRegion,
+  { name }: Region,
+  { output }: DumpOptions,
+): Promise<never> {
+  const { refused } = readable;
+  for (const { start, end, error } of refused.slice(0, MAX_LISTED)) {
+    const size = humanSize(BigInt(end - start));
+    err.write(`${name}+${hex(start)}..${hex(end)} (${size}) was refused: ${error.reason}\n`);
+  }
+  if (refused.length > MAX_LISTED) {
+    err.write(`and ${refused.length - MAX_LISTED} more ranges\n`);
+  }
+  const count = refused.reduce((sum, { start, end }) => sum + end - start, 0);
+  const where = output === "-" ? "in what was written" : `in ${output}`;
+  const { message } = await readable.explain();
+  throw new Error(
+    `${count} bytes of ${name} were refused, and are ${hex(REFUSED_BYTE)} ${where}; ` +
+      `the first: ${message}`,
+  );
 }
 
 /** A server may say that a region has 2^63 bytes: that is found out before the disk is full. */
-function assertSize({ name, info: { size } }: Region, maxSize = DEFAULT_MAX_SIZE): void {
+function assertSize(
+  { name, info }: Region,
+  { end }: RegionRange,
+  length: number,
+  maxSize = DEFAULT_MAX_SIZE,
+): void {
+  // To the end of a region that has more than 2^53 bytes it is further than the length says.
+  const size = end === undefined && info.size > BigInt(Number.MAX_SAFE_INTEGER)
+    ? info.size
+    : BigInt(length);
   if (size <= maxSize) return;
-  throw tooLarge(`Cannot dump ${name}: the server says that it has ${humanSize(size)},`, maxSize);
-}
-
-/** The bytes of a region, in accesses of the address's width if it has one. */
-function readBlocks(
-  region: Region,
-  { width }: Address,
-  { via }: DumpOptions,
-): AsyncGenerator<Uint8Array> {
-  const bulk: BulkOptions = {
-    ...(via && { via }),
-    ...(width && { chunkSize: width }),
-  };
-  return pipeline(
-    blocks(region.size),
-    ({ at, count }) => region.readAsync(at, count, bulk),
-  );
+  const what = size === info.size
+    ? `${name}: the server says that it has`
+    : `the range of ${name}:`;
+  throw tooLarge(`Cannot dump ${what} ${humanSize(size)},`, maxSize);
 }

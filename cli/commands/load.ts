@@ -5,7 +5,6 @@
  */
 
 import { Argument, Command } from "@commander-js/extra-typings";
-import type { Address } from "../../lib/address.ts";
 import type { BulkOptions, Via } from "../../lib/region.ts";
 import { argument } from "../argument.ts";
 import {
@@ -20,7 +19,7 @@ import { Unfinished } from "../failure.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 import { Progress, transferText } from "../progress.ts";
 import { openFile, readExactly } from "../source.ts";
-import { findRegion, parseRegion, viaOption } from "../target.ts";
+import { findRange, parseRegion, RANGE_HELP, type RegionRange, viaOption } from "../target.ts";
 
 /** Options of {@linkcode run}. */
 export interface LoadOptions extends ConnectionOptions {
@@ -32,13 +31,14 @@ export interface LoadOptions extends ConnectionOptions {
 export function command(context: Context) {
   return new Command("load")
     .description(
-      "Writes a file to the start of a region. A file that is larger than the region is refused; " +
-        "after a smaller one the rest of the region stays as it is. A region of registers that mind " +
-        "how wide an access is takes a width: bar0.l is written 4 bytes at a time.",
+      "Writes a file to the start of a region, or of a range of one. A file that is larger is " +
+        "refused; after a smaller one the rest of the region stays as it is. A region of " +
+        "registers that mind how wide an access is takes a width: bar0.l is written 4 bytes at a " +
+        "time.",
     )
     .argument("<socket>", "path of the server's socket")
     .addArgument(
-      new Argument("<region>", "bar0 to bar5, rom, config, vga or an index")
+      new Argument("<region>", `bar0 to bar5, rom, config, vga or an index; ${RANGE_HELP}`)
         .argParser(argument(parseRegion)),
     )
     .argument("<file>", "what to write")
@@ -53,7 +53,7 @@ export function command(context: Context) {
 export async function run(
   context: Context,
   socket: string,
-  address: Address,
+  address: RegionRange,
   path: string,
   options: LoadOptions,
 ): Promise<void> {
@@ -62,18 +62,18 @@ export async function run(
   const { isFile, size: total } = file.statSync();
   if (!isFile) throw new TypeError(`Cannot load ${path}: it is not a file`);
   using connection = await connectTo(context, socket, options);
-  const region = await findRegion(connection.device, address);
-  if (total > region.size) {
-    throw new RangeError(
-      `Cannot load ${path}: it has ${total} bytes, ${region.name} has ${region.size}`,
-    );
+  const { region, start, end } = await findRange(connection.device, address);
+  const room = end - start;
+  const name = room === region.size ? region.name : address.text;
+  if (total > room) {
+    throw new RangeError(`Cannot load ${path}: it has ${total} bytes, ${name} has ${room}`);
   }
   const bulk: BulkOptions = {
     ...(options.via && { via: options.via }),
     ...(address.width && { chunkSize: address.width }),
   };
   const write = async ({ at, count }: { at: number; count: number }) => {
-    await region.writeAsync(at, readExactly(file, path, count), bulk);
+    await region.writeAsync(start + at, readExactly(file, path, count), bulk);
     return count;
   };
   let done = 0;
@@ -86,11 +86,9 @@ export async function run(
   } catch (cause) {
     throw new Unfinished(cause, context.signal, `${done} of ${total} bytes were written`);
   }
-  if (total < region.size) {
+  if (total < room) {
     err.write(
-      `${path} has ${total} bytes; the other ${
-        region.size - total
-      } of ${region.name} stay as they are\n`,
+      `${path} has ${total} bytes; the other ${room - total} of ${name} stay as they are\n`,
     );
   }
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
-import { startDemo } from "../_demo_process.ts";
+import { startDemo, startServe } from "../_demo_process.ts";
 import { assertGolden, runHere } from "./_cli.ts";
 import { assertFailures } from "./_registers.ts";
 
@@ -53,6 +53,30 @@ Deno.test("bench shows rates, percentiles and a histogram within 80 columns", as
         " min T p50 T p90 T p99 T p99.9 T max T\n\n( T \\d+( [█▉▊▋▌▍▎▏]+)?\n){10}$",
     ),
   );
+});
+
+Deno.test("bench measures the ways that are there, and says which are refused", async () => {
+  await using server = await startServe(
+    new URL("./_refusing_device.ts", import.meta.url).pathname,
+  );
+  const mappedOnly = await runHere(["bench", server.path, "bar2", "--count", "500"]);
+  assertEquals([mappedOnly.code, mappedOnly.err], [0, ""]);
+  const text = mappedOnly.out.replaceAll(/\s+/g, " ");
+  assertMatch(text, /one after another - refused: Cannot read 4 bytes of bar2 at 0x0: the server/);
+  assertMatch(text, /32 under way - refused: Cannot read 4 bytes of bar2 at 0x0: the server/);
+  assertMatch(text, /through the map [\d,]+ reads\/s/);
+  const json = await runHere(["bench", server.path, "bar2", "--count", "500", "--json"]);
+  const { synchronous, pipelined, mapped } = JSON.parse(json.out);
+  assertEquals(mapped.reads, 500);
+  for (const { refused } of [synchronous, pipelined]) {
+    assertMatch(refused, /^Cannot read 4 bytes of bar2 at 0x0: the server answered EINVAL/);
+  }
+  const writeOnly = await runHere(["bench", server.path, "bar1", "--count", "500"]);
+  assertEquals(writeOnly, {
+    code: 1,
+    out: "",
+    err: "vfu: Cannot access bar1: the device says that it can't be read\n",
+  });
 });
 
 Deno.test("bench ends at Ctrl-C", async () => {

@@ -4,7 +4,7 @@ import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
 import { RegionReadRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
-import { startDemo } from "../_demo_process.ts";
+import { startDemo, startServe } from "../_demo_process.ts";
 import { assertGolden, runHere, spawn, temporaryFolder } from "./_cli.ts";
 import { assertFailures, replyRead, withBar0 } from "./_registers.ts";
 import { type Answer, indexOf, replyRegion, serveOddly } from "./_server.ts";
@@ -138,6 +138,104 @@ Deno.test("dump leaves no file when nothing has come", async (t) => {
   assertEquals(files(folder.path), []);
 });
 
+/** The refusing device, served by a process of its own. */
+const REFUSING = new URL("./_refusing_device.ts", import.meta.url).pathname;
+
+/** What bar0 of that device holds; what it refuses is 0xff. `refused` are ranges. */
+function registers(start: number, end: number, refused: readonly [number, number][]): string {
+  const bytes = new Uint8Array(end);
+  const view = new DataView(bytes.buffer);
+  for (let at = 0; at < end; at += 4) view.setUint32(at, at, true);
+  for (const [from, to] of refused) bytes.fill(0xff, from, to);
+  return bytes.subarray(start).toHex();
+}
+
+Deno.test("dump keeps what it could read, and lists what was refused", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/bar0`;
+  await using server = await startServe(REFUSING);
+  const dump = async (region: string, ...args: string[]) => {
+    const { code, out, err } = await runHere(["dump", server.path, region, "-o", file, ...args]);
+    assertEquals([code, out], [1, ""]);
+    return err.replaceAll(folder.path, "");
+  };
+  // Without a width what is around a refused register goes with it, up to 256 bytes.
+  const first = (range: string, count: number, hint: string) =>
+    `bar0+0x1000..0x2000 (4 KiB) was refused: EINVAL (Invalid argument)\n` +
+    `bar0+${range} was refused: EINVAL (Invalid argument)\n` +
+    `vfu: ${count} bytes of bar0 were refused, and are 0xff in /bar0; the first: Cannot read ` +
+    `${hint}`;
+  const coarse = await dump("bar0");
+  assertEquals(
+    coarse.startsWith(first("0x8000..0x8100 (256 B)", 0x1100, "32768 bytes of bar0 at 0x0: ")),
+    true,
+    coarse,
+  );
+  assertEquals(
+    Deno.readFileSync(file).toHex(),
+    registers(0, 0x10000, [[0x1000, 0x2000], [0x8000, 0x8100]]),
+  );
+  // With one it does not.
+  const fine = await dump("bar0.l");
+  assertEquals(
+    fine.startsWith(first("0x8004..0x8008 (4 B)", 0x1004, "4 bytes of bar0 at 0x1000: ")),
+    true,
+    fine,
+  );
+  const expected = registers(0, 0x10000, [[0x1000, 0x2000], [0x8004, 0x8008]]);
+  assertEquals(Deno.readFileSync(file).toHex(), expected);
+  assertEquals(files(folder.path), ["bar0"]);
+  const { code, out } = await runHere(["dump", server.path, "bar0+0x1ff0..0x2010.l", "-o", "-"]);
+  assertEquals([code, out.length, out.slice(0, 16)], [1, 32, "\xff".repeat(16)]);
+});
+
+Deno.test("dump of a region that refuses everything leaves no file", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/file`;
+  await using server = await startServe(REFUSING);
+  const all = await runHere(["dump", server.path, "bar0+0x1000..0x2000.l", "-o", file]);
+  assertEquals([all.code, all.out], [1, ""]);
+  assertMatch(all.err, /^vfu: Cannot read 4 bytes of bar0 at 0x1000: the server answered EINVAL /);
+  const writeOnly = await runHere(["dump", server.path, "bar1", "-o", file]);
+  assertEquals(writeOnly, {
+    code: 1,
+    out: "",
+    err: "vfu: Cannot access bar1: the device says that it can't be read\n",
+  });
+  assertEquals(files(folder.path), []);
+  // What is mapped needs no message.
+  assertEquals((await runHere(["dump", server.path, "bar2", "-o", file])).code, 0);
+  assertEquals(files(folder.path), ["file"]);
+});
+
+Deno.test("dump takes a range of a region", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/range`;
+  await using server = await startServe(REFUSING);
+  for (
+    const [range, start, end] of [
+      ["bar0+0x2000..0x2100", 0x2000, 0x2100],
+      ["bar0+12K..0x4000.l", 0x3000, 0x4000],
+      ["bar0..4K", 0, 0x1000],
+      ["bar0+0xfff0..", 0xfff0, 0x10000],
+      ["0+8..16.q", 8, 16],
+    ] as const
+  ) {
+    const outcome = await runHere(["dump", server.path, range, "-o", file]);
+    assertEquals(outcome, { code: 0, out: "", err: "" }, range);
+    assertEquals(Deno.readFileSync(file).toHex(), registers(start, end, []), range);
+  }
+  for (
+    const [range, why] of [
+      ["bar0+0xfff0..0x10010", "Cannot access 32 bytes of bar0 at 0xfff0: it has 0x10000 bytes"],
+      ["bar0+2..8.l", "Cannot access 4 bytes of bar0 at 0x2: the offset is not a multiple of 4"],
+    ] as const
+  ) {
+    const outcome = await runHere(["dump", server.path, range, "-o", file]);
+    assertEquals(outcome, { code: 1, out: "", err: `vfu: ${why}\n` });
+  }
+});
+
 Deno.test("dump asks for --max-size before it writes a region that is said to be huge", async () => {
   await using folder = temporaryFolder();
   const [path, file] = [`${folder.path}/huge.sock`, `${folder.path}/bar0`];
@@ -173,6 +271,13 @@ Deno.test("dump returns 2 when the usage is wrong", async (t) => {
     [["dump", "bar0"], "Required option '-o, --output <file>' not specified"],
     [["dump", "bar0+4", "-o", "x"], invalid("bar0+4")],
     [["dump", "VENDOR_ID", "-o", "x"], invalid("VENDOR_ID")],
+    [["dump", "bar0+x..8", "-o", "x"], invalid("bar0+x..8")],
+    [["dump", "bar0.l+4..8", "-o", "x"], invalid("bar0.l+4..8")],
+    [
+      ["dump", "bar0+8..8", "-o", "x"],
+      "Command-argument value 'bar0+8..8' is invalid for argument 'region'. bar0+8..8 ends where " +
+      "it begins or before; write it as bar0+0x100..0x200",
+    ],
   ]);
 });
 

@@ -66,6 +66,18 @@ Deno.test("load writes in accesses of the width that the region is given", () =>
     assertEquals([code, out], [0, `${scratch}\n`]);
   }));
 
+Deno.test("load writes to a range of a region, and refuses a file that is larger", () =>
+  withFile(16, async ({ socket, file }, bytes, device) => {
+    device.regions[2]!.write(0, new Uint8Array(64).fill(0xee));
+    const outcome = await runHere(["load", socket, "bar2+16..32", file]);
+    assertEquals(outcome, { code: 0, out: "", err: "" });
+    const around = "ee".repeat(16);
+    assertEquals(content(device, 48), around + bytes.toHex() + around);
+    const larger = await runHere(["load", socket, "bar2+16..24", file]);
+    const why = `Cannot load ${file}: it has 16 bytes, bar2+16..24 has 8`;
+    assertEquals(larger, { code: 1, out: "", err: `vfu: ${why}\n` });
+  }));
+
 Deno.test("load refuses a file that is larger than the region, and sends nothing of it", () =>
   withFile(0x10001, async ({ socket, file }, _, device) => {
     const { code, out, err } = await runHere(["load", socket, "bar2", file]);
