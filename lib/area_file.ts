@@ -21,22 +21,35 @@ const MAX_CALL = 1 << 30;
  * @throws {RangeError} if it is not to be mapped; the message says why
  */
 export function examineArea(fd: OwnedFd, offset: bigint, length: bigint): AreaFile | undefined {
-  const { isFile, size, allocated } = fd.stat();
+  const { isFile, size } = fd.stat();
   if (!isFile) return undefined; // a device, or a dma-buf: of those the size tells nothing
   if (offset + length > size) throw new RangeError(`the file has ${size} bytes`);
-  const { type, blocks, blockSize, available } = fd.fileSystem();
+  const { type } = fd.fileSystem();
   if (!answersByItself(type)) {
     throw new RangeError(
       `its file system (type 0x${type.toString(16)}) may keep this process waiting`,
     );
   }
-  const isHuge = type === HUGETLBFS; // mmap(2) reserves what it has not got
-  const missing = isHuge || blocks === 0n ? 0n : size - allocated;
-  if (missing > available * BigInt(blockSize)) {
-    throw new RangeError(`its file has holes of ${missing} bytes on a file system that is full`);
-  }
+  checkRoom(fd);
+  const isHuge = type === HUGETLBFS;
   if (!isHuge && !canShrink(fd)) return undefined;
   return new AreaFile(fd, offset, length, !isHuge);
+}
+
+/**
+ * Makes sure that a file system has room for the holes of a file: a page of them is found when it is first accessed.
+ *
+ * @throws {RangeError} if it has not
+ */
+export function checkRoom(fd: OwnedFd): void {
+  const { size, allocated } = fd.stat();
+  const { type, blocks, blockSize, available } = fd.fileSystem();
+  if (type === HUGETLBFS || blocks === 0n) return; // mmap(2) reserves huge pages; nothing bounds a memfd
+  const missing = size - allocated;
+  if (missing <= available * BigInt(blockSize)) return;
+  throw new RangeError(
+    `the file has holes of ${missing} bytes, for which its file system has no room`,
+  );
 }
 
 /** A part of a file that its owner may make shorter. The descriptor is the caller's, and stays open as long as this is used. */

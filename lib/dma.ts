@@ -14,6 +14,7 @@
 import { EACCES, EFAULT, EINVAL } from "../ffi/errno.ts";
 import { OwnedFd } from "../ffi/fd.ts";
 import { createMemfd, Mapping, MAX_MAPPING } from "../ffi/memory.ts";
+import { checkRoom } from "./area_file.ts";
 import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "./limits.ts";
 import type { Negotiated, WaitOptions } from "./device.ts";
 import type { PageLog } from "./page_log.ts";
@@ -506,7 +507,7 @@ function makeMemory(share: DmaSource, size: number, iova: bigint): Memory {
   const state = "mapped";
   if (share === "message") return { bytes: allocate(size, iova), fdOffset: 0n, state };
   if (share === "memfd") return mapMemory(createMemfd("vfu-dma", size), size, 0n);
-  if ("file" in share) return mapMemory(OwnedFd.open(share.file), size, share.offset ?? 0n);
+  if ("file" in share) return mapFile(share.file, size, share.offset ?? 0n);
   if (share.bytes.length !== size) {
     throw new RangeError(
       `Cannot map ${share.bytes.length} bytes as ${size}: a map has the size of its bytes`,
@@ -528,9 +529,21 @@ function allocate(size: number, iova: bigint): Uint8Array<ArrayBuffer> {
   }
 }
 
+function mapFile(path: string, size: number, offset: bigint): Memory {
+  const fd = OwnedFd.open(path);
+  try {
+    if (!fd.stat().isFile) throw new RangeError("it is no regular file");
+    checkRoom(fd);
+  } catch (cause) {
+    fd.close();
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new RangeError(`Cannot share memory of ${path}: ${cause.message}`, { cause });
+  }
+  return mapMemory(fd, size, offset);
+}
+
 function mapMemory(fd: OwnedFd, size: number, fdOffset: bigint): Memory {
   try {
-    if (!fd.stat().isFile) throw new RangeError("Cannot share memory of what is no regular file");
     const mapping = Mapping.create(fd, { length: size, offset: fdOffset });
     return { bytes: mapping.bytes, fd, fdOffset, mapping, state: "mapped" };
   } catch (error) {

@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
 import { startDemo } from "../_demo_process.ts";
-import { assertGolden, runHere } from "./_cli.ts";
+import { LibvfioUser } from "../lib/_libvfio_user.ts";
+import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
 import { assertFailures, runOdd } from "./_registers.ts";
 
 const demo = await startDemo();
@@ -53,6 +54,25 @@ Deno.test("dirty says why no page was written", async () => {
   assertEquals([code, out], [0, "0 of 32 pages of 4 KiB written\n"]);
   assertMatch(err, /^No page was written: bus master is off in COMMAND \(0x0000\), [^\n]+\n$/);
 });
+
+for (const share of ["", ":message"]) {
+  Deno.test(`dirty counts what libvfio-user writes by message into memory${share}`, async () => {
+    await using folder = temporaryFolder();
+    using model = new LibvfioUser(`${folder.path}/device.sock`);
+    model.onWrite = async () => {
+      await model.writeByMessage(0x102fffn, [1, 2]);
+      if (share === "") model.dirty.add(0x200000n);
+    };
+    const ranges = RANGES.map((text) => text.startsWith("--") ? text : text + share);
+    const args = ["dirty", model.path, ...ranges, "--write", "config+0x40=1", "--timeout", "300ms"];
+    const { code, out, err } = await runHere(args);
+    const first = "0x00102000      8 KiB  2 pages\n";
+    const second = share === "" ? "0x00200000      4 KiB  1 page\n" : "";
+    const count = share === "" ? 3 : 2;
+    assertEquals([code, err], [0, ""]);
+    assertEquals(out, `${first}${second}${count} of 32 pages of 4 KiB written\n`);
+  });
+}
 
 Deno.test("dirty shows what was written so far after Ctrl-C", async () => {
   const off = new AbortController();

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { assertEquals } from "@std/assert";
 import { closeAll } from "../../ffi/fd.ts";
 import { EINVAL, ENOENT, ENOTSUP } from "../../ffi/errno.ts";
 import type { IncomingRequest, VfioProxy } from "../../lib/proxy.ts";
@@ -73,6 +74,8 @@ export class LibvfioUser implements Disposable {
   largestRead: number = Infinity;
   /** Replaces an answer to DMA_LOGGING_REPORT by an error. */
   failReport: (iova: bigint) => number | undefined = () => undefined;
+  /** Called when configuration space was written. */
+  onWrite: () => void = () => {};
   /** The state of the device. */
   migrationState: number = RUNNING;
   /** The commands that came, VERSION apart. */
@@ -133,6 +136,7 @@ export class LibvfioUser implements Disposable {
       case Command.REGION_WRITE: {
         const { offset, data } = RegionWriteRequest.decode(payload);
         this.config.set(data, Number(offset));
+        this.onWrite();
         return request.reply(payload.subarray(0, RegionAccessLayout.size));
       }
       case Command.DMA_MAP: {
@@ -159,6 +163,14 @@ export class LibvfioUser implements Disposable {
       default:
         return request.fail(EINVAL);
     }
+  }
+
+  /** Writes into the client's memory by one message, though that may be shared. */
+  async writeByMessage(iova: bigint, data: readonly number[]): Promise<void> {
+    const head = new BigUint64Array([iova, BigInt(data.length)]);
+    const payload = new Uint8Array([...new Uint8Array(head.buffer), ...data]);
+    const { payload: answer } = await this.client!.request(Command.DMA_WRITE, payload);
+    assertEquals(answer, new Uint8Array(head.buffer));
   }
 
   #negotiate(request: IncomingRequest): void {

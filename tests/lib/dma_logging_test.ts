@@ -189,19 +189,11 @@ async function withLibvfioUser(
   }
 }
 
-/** A DMA_WRITE of the device, in one message. */
-async function writeByMessage(model: LibvfioUser, iova: bigint, data: number[]): Promise<void> {
-  const head = new BigUint64Array([iova, BigInt(data.length)]);
-  const payload = new Uint8Array([...new Uint8Array(head.buffer), ...data]);
-  const { payload: answer } = await model.client!.request(Command.DMA_WRITE, payload);
-  assertEquals(answer, new Uint8Array(head.buffer));
-}
-
 testFds(
   "what libvfio-user writes by message into shared memory is the client's to count",
   () =>
     withLibvfioUser("memfd", async (model, device) => {
-      await writeByMessage(model, 0x13ffen, [1, 2, 3, 4]);
+      await model.writeByMessage(0x13ffen, [1, 2, 3, 4]);
       model.dirty.add(0x18000n).add(0x2f000n);
       const range = { iova: 0x10000, length: 0x20000 };
       const dirty = await device.dmaLogging.report(range);
@@ -209,7 +201,7 @@ testFds(
       assertEquals(device.dma.read(0x13ffe, 4), new Uint8Array([1, 2, 3, 4]));
       assertEquals((await device.dmaLogging.report(range)).count, 0);
       await device.dmaLogging.stop();
-      await writeByMessage(model, 0x10000n, [1]);
+      await model.writeByMessage(0x10000n, [1]);
       await device.dmaLogging.start(); // a new log is empty
       assertEquals((await device.dmaLogging.report(range)).count, 0);
     }),
@@ -233,7 +225,7 @@ testFds(
   () =>
     withLibvfioUser("message", async (model, device) => {
       model.refuses = Command.DEVICE_FEATURE; // it would have no answer
-      await writeByMessage(model, 0x1fffen, [1, 2, 3]);
+      await model.writeByMessage(0x1fffen, [1, 2, 3]);
       const dirty = await device.dmaLogging.report({ iova: 0x10000, length: 0x20000 });
       assertEquals(pagesOf(dirty), [[0x1f, 2]]);
       assertEquals(await device.dmaLogging.report({ iova: 0, length: 0x40000 }).then(pagesOf), []);

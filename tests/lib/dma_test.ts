@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { EACCES, EEXIST, EFAULT, EINVAL, ENOENT, SystemError } from "../../ffi/errno.ts";
-import { closeAll } from "../../ffi/fd.ts";
+import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
 import { Mapping } from "../../ffi/memory.ts";
 import { idle } from "../../ffi/poller.ts";
