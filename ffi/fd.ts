@@ -27,6 +27,7 @@ const FILE_KINDS: Readonly<Record<number, FileKind>> = {
 };
 /** Bytes of a block as `struct statx` counts them, whatever the file system's own are. */
 const STAT_BLOCK = 512n;
+const MAX_PATH = 4096;
 const O_ACCMODE = 3;
 const O_WRONLY = 1;
 const O_RDWR = 2;
@@ -167,6 +168,21 @@ export class OwnedFd implements Disposable {
       canRead: !isPath && mode !== O_WRONLY,
       canWrite: !isPath && (mode === O_WRONLY || mode === O_RDWR),
     };
+  }
+
+  /**
+   * Where its file is, as the kernel says: "/proc/1/mem", "pipe:[1234]", "/memfd:ram (deleted)".
+   * The kernel alone chooses what its own files are called; other names are anybody's.
+   *
+   * @throws {SystemError} as readlink(2) fails
+   */
+  path(): string {
+    const link = cString(`/proc/self/fd/${this.fd}`);
+    const buffer = new Uint8Array(MAX_PATH);
+    const doing = "Cannot find out what a file is called";
+    const c = libc();
+    const length = check(doing, "readlink", c.readlink(link, buffer, BigInt(buffer.length)));
+    return new TextDecoder().decode(buffer.subarray(0, length));
   }
 
   /**

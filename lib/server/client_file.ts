@@ -29,6 +29,8 @@ export interface ClientFile {
 
 /** `type` of the file system of processes, with their memory. */
 const PROCFS = 0x9fa0;
+/** What is memory there. Others may keep the reader waiting, as /proc/kmsg does. */
+const PROCESS_MEMORY = /(^|\/)\d+(\/task\/\d+)?\/mem$/;
 /** The largest offset of a file, and one. */
 const OFFSET_END = 1n << 63n;
 
@@ -60,6 +62,7 @@ export function examineFile(
     throw new DeviceError(EINVAL, "no file has such offsets");
   }
   if (type === PROCFS) {
+    if (!PROCESS_MEMORY.test(fd.path())) throw new DeviceError(EINVAL, "the file is no memory");
     if (mayCall) return { fd, stat, mode: "call" };
     throw new DeviceError(EINVAL, "the file can't be mapped, and the client allows no file I/O");
   }

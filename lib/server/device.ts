@@ -140,8 +140,8 @@ export interface DeviceDma {
    *
    * @param rights `DmaMapFlags` that the map has to have; default READ. Without WRITE what is written to the view stays in it,
    *   or is missed by a client that logs which pages the device writes: with WRITE all of the view counts as written
-   * @returns undefined unless one map holds all of it, whose file is mapped here: `read` and `write`
-   *   work elsewhere too, or say why not
+   * @returns undefined unless one map holds all of it, whose file is mapped here: `read` and
+   *   `write` work elsewhere too, or say why not
    */
   view(iova: bigint, length: number, rights?: number): Uint8Array<ArrayBuffer> | undefined;
 }

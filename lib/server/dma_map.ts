@@ -131,7 +131,12 @@ export class DmaMap {
   writeFile(address: bigint, data: Uint8Array): boolean {
     const fd = this.#source?.fd;
     if (fd === undefined) return false;
-    this.#transfer("write", address, data, (part, offset) => fd.writeAt(part, offset));
+    this.#transfer("write", address, data, (part, offset) => {
+      // A write beyond the end would make the file longer. The size of a process's memory is 0.
+      const isThere = this.#source!.stat.size === 0n ||
+        fd.stat().size >= offset + BigInt(part.length);
+      return isThere ? fd.writeAt(part, offset) : 0;
+    });
     return true;
   }
 

@@ -138,6 +138,13 @@ testFds("access is what a file was opened for", () => {
   }
 });
 
+testFds("path() is what the kernel calls a file", () => {
+  using memfd = createMemfd("a/1/mem", 4096);
+  using memory = OwnedFd.open("/proc/self/mem", 0);
+  assertEquals(memfd.path(), "/memfd:a/1/mem (deleted)");
+  assertEquals(memory.path(), `/proc/${Deno.pid}/mem`);
+});
+
 testFds("fileSystem() tells memfds, which nothing bounds, from files that may find no room", () => {
   using memfd = createMemfd("test", 4096);
   const { available: _, ...bounds } = memfd.fileSystem();

@@ -246,6 +246,7 @@ testFds("DMA_MAP refuses descriptors that are no memory, and closes them", async
     ["a file for writing, to read by calls", EACCES, READ | FILE_IO, opened.writeOnly],
     ["a process, to map", EINVAL, READ_WRITE, opened.process],
     ["a process, to map explicitly", EINVAL, READ_WRITE | MMAP, opened.process],
+    ["a file of a process, by calls", EINVAL, READ | FILE_IO, opened.status],
     ["a file of the kernel", EINVAL, READ, opened.kernel],
     ["a file of the kernel, by calls", EINVAL, READ | FILE_IO, opened.kernel],
     ["file I/O without a file", EINVAL, READ | FILE_IO, undefined],
@@ -407,6 +408,8 @@ testFds(
     assertEquals(holes.fd.readAt(into, 4090n), 4);
     assertEquals(into, new Uint8Array([1, 2, 0, 0]));
     assertEquals(libc().ftruncate(holes.fd.fd, 4096n), 0); // the client takes it away
+    assertEquals(await rejectsWith(dma.write(4000n, new Uint8Array(200))), EIO);
+    assertEquals(holes.fd.stat().size, 4096n, "it is not made longer again");
     const error = await assertRejects(() => dma.read(4000n, 200), DeviceError);
     assertEquals([error.errno, error.message], [
       EIO,
