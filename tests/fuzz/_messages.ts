@@ -30,6 +30,8 @@ export interface Mutant {
   readonly bytes: Uint8Array;
   /** How many descriptors go with it. */
   readonly fdCount: number;
+  /** Whether the descriptors that belong there are memory, and not eventfds. */
+  readonly isMemory: boolean;
   /** Whether what follows it can't be cut into messages: the server has to end the connection. */
   readonly isFatal: boolean;
 }
@@ -203,7 +205,7 @@ export function mutant(random: Random): Mutant {
   const bytes = encodeMessage({ messageId: random.below(0x10000), command, flags }, payload);
   const isFatal = random.oneIn(500) && breakHeader(random, bytes);
   const fdCount = random.oneIn(12) ? random.below(random.oneIn(50) ? 40 : 5) : usualFds;
-  return { bytes, fdCount, isFatal };
+  return { bytes, fdCount, isFatal, isMemory: command === Command.DMA_MAP };
 }
 
 function mutatePayload(random: Random, payload: Uint8Array): Uint8Array {

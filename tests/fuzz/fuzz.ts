@@ -1,5 +1,7 @@
 /**
- * `deno task fuzz`: a million mutated messages at a served demo device, some of them with descriptors.
+ * `deno task fuzz`: a million mutated messages at a served demo device, with descriptors of every
+ * kind, and what hostile clients do in an order of their own: requests ahead of broken headers,
+ * maps of terabytes.
  *
  *   fuzz.ts [MESSAGES] [SEED]
  *
@@ -34,6 +36,7 @@ async function main(messages: number, seed: number): Promise<number> {
   const resident: number[] = [];
   for (let step = 0; step < STEPS; step++) {
     await hostile.send(messages / STEPS);
+    await hostile.play(3);
     resident.push(residentOf(served.pid));
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     print(`${hostile.tally.messages} messages, ${seconds} s, ${mib(resident.at(-1)!)} in use`);
