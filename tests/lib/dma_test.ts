@@ -290,6 +290,27 @@ testFds(
 );
 
 testFds(
+  "a file with more holes than there is room for is no memory",
+  () =>
+    withFile(PAGE, (file) =>
+      withHand(async ({ device }) => {
+        using fd = OwnedFd.open(file);
+        const { available, blockSize } = fd.fileSystem();
+        const size = available * BigInt(blockSize) + (1n << 30n);
+        if (libc().ftruncate(fd.fd, size) < 0) return; // no file can be so large there
+        const error = await assertRejects(
+          () => device.dma.mapAsync({ iova: 0, size: PAGE, share: { file } }),
+          RangeError,
+        );
+        assertMatch(
+          error.message,
+          /^Cannot share memory of \S+: the file has holes of \d+ bytes, for/,
+        );
+        assertEquals(device.dma.maps, []);
+      })),
+);
+
+testFds(
   "memory by message that this process can't have is refused, and nothing is sent",
   () =>
     withHand(async ({ device, peer }) => {
