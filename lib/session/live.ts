@@ -55,7 +55,7 @@ export interface LiveOptions {
 export type SingleStep = Exclude<Step, RepeatStep | CallStep>;
 
 /** What of a step decides how long it waits. */
-type StepWait = Pick<Step, "timeoutMs" | "expectError">;
+type StepWait = Pick<Step, "timeoutMs" | "expectError" | "allowError">;
 
 const NOTHING: Outcome = {};
 /** Between two looks of a poll, unless it says. */
@@ -114,7 +114,7 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Does one step. `name`, `when`, `expect error` and `continue on failure` are the runner's business.
+   * Does one step. `name`, `when`, `expect error`, `allow error` and `continue on failure` are the runner's business.
    *
    * @returns what there is to see of it; at once where no waiting is needed
    * @throws {StepFailure} if what came of it is not as it has to be
@@ -291,7 +291,10 @@ export class LiveSession implements AsyncDisposable {
           target,
           this.memory,
           false,
-          this.#waitFor({ ...(step.expectError && { expectError: step.expectError }) }),
+          this.#waitFor({
+            ...(step.expectError && { expectError: step.expectError }),
+            ...(step.allowError && { allowError: step.allowError }),
+          }),
         ),
       );
       const seen = seenAt(target, value);
@@ -439,12 +442,14 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /** How long a step waits. A refusal that the step has to end with is not looked into. */
-  #waitFor({ timeoutMs, expectError }: StepWait): WaitOptions & { explain?: boolean } {
-    if (timeoutMs === undefined && expectError === undefined) return this.#wait;
+  #waitFor(
+    { timeoutMs, expectError, allowError = expectError }: StepWait,
+  ): WaitOptions & { explain?: boolean } {
+    if (timeoutMs === undefined && allowError === undefined) return this.#wait;
     return {
       ...this.#wait,
       ...(timeoutMs !== undefined && { timeoutMs }),
-      ...(expectError !== undefined && { explain: false }),
+      ...(allowError !== undefined && { explain: false }),
     };
   }
 

@@ -195,6 +195,8 @@ export interface StepCommon {
   readonly timeoutMs?: number;
   /** The failures that it has to end with: names of errnos as "EINVAL", or "timeout". */
   readonly expectError?: readonly string[];
+  /** The failures with which it has passed, as `expectError`. */
+  readonly allowError?: readonly string[];
   /** The session goes on if it fails; it has failed all the same. */
   readonly continueOnFailure?: boolean;
   /** It is left out if this is 0. */

@@ -258,7 +258,7 @@ class Run {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     const timeMs = performance.now() - startMs;
     const outcome = error instanceof StepFailure ? error.outcome : {};
-    if (step.expectError !== undefined && isExpected(error, step.expectError)) {
+    if (isExpected(error, step.expectError) || isExpected(error, step.allowError)) {
       return { status: "passed", outcome: { message: `refused: ${errorWord(error)}` }, timeMs };
     }
     this.#hasFailed = true;
@@ -292,8 +292,8 @@ function checkTime({ text, timeoutMs }: Step, startMs: number): void {
   });
 }
 
-/** Whether a failure is one of those that a step has to end with. */
-function isExpected(error: Error, expected: readonly string[]): boolean {
+/** Whether a failure is one of those that a step has to, or may, end with. */
+function isExpected(error: Error, expected: readonly string[] = []): boolean {
   return expected.includes(errorWord(error));
 }
 

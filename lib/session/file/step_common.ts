@@ -21,16 +21,19 @@ export function readCommon(word: StepWord, parts: Parts): StepCommon {
   const name = parts.has("name") ? parts.exact("name") : undefined;
   const timeoutMs = parts.duration("timeout");
   const when = parts.number("when");
-  const expectError = parts.optional(
-    "expect error",
-    (raw) => checkErrors(word, (Array.isArray(raw) ? raw : [raw]).map(readErrorName)),
-  );
+  const errors = (key: "expect error" | "allow error") =>
+    parts.optional(
+      key,
+      (raw) => checkErrors(word, key, (Array.isArray(raw) ? raw : [raw]).map(readErrorName)),
+    );
+  const [expectError, allowError] = [errors("expect error"), errors("allow error")];
   return {
     source: parts.reading.source(parts.path),
     text: stepText(word, parts),
     ...(name !== undefined && { name }),
     ...(timeoutMs !== undefined && { timeoutMs }),
     ...(expectError && { expectError }),
+    ...(allowError && { allowError }),
     ...(parts.flag("continue on failure") && { continueOnFailure: true }),
     ...(when && { when }),
   };
@@ -57,12 +60,16 @@ export function subjectText(raw: unknown, written: () => string): string {
 }
 
 /** A refusal is a single step's: of steps together only their time can be wrong. */
-function checkErrors(word: StepWord, errors: readonly string[]): readonly string[] {
+function checkErrors(
+  word: StepWord,
+  key: "expect error" | "allow error",
+  errors: readonly string[],
+): readonly string[] {
   const isCompound = word === "repeat" || word === "call";
   const refusal = errors.find((each) => each !== "timeout");
   if (!isCompound || refusal === undefined) return errors;
   throw new RangeError(
-    `"expect error: ${refusal}" says nothing of a ${word}; write it at the step in it that is refused`,
+    `"${key}: ${refusal}" says nothing of a ${word}; write it at the step in it that is refused`,
   );
 }
 

@@ -177,6 +177,10 @@ export const COMMON_ARGUMENTS: Arguments = {
     kind: "errors",
     description: "It has to fail with this: a name as EINVAL, or timeout; or with one of a list",
   },
+  "allow error": {
+    kind: "errors",
+    description: "It may fail with this, or with one of a list, and has passed all the same",
+  },
   "continue on failure": { kind: "flag", description: "Go on if it fails" },
   "when": { kind: "number", description: "Leave it out if this is 0" },
 };
