@@ -3,7 +3,8 @@
  * and descriptors. What is left beyond a budget is for V8, which ends the process when mmap(2)
  * fails.
  *
- * Each thread counts its own, so a budget is half of what there is, or less.
+ * Each thread counts its own. So a budget is half of what there is, or less, and looks now and then
+ * at what the whole process uses.
  *
  * @module
  */
@@ -25,6 +26,14 @@ const MAX_OPEN_FILES = 2 ** 20;
  */
 const DEFAULT_ADDRESS_SPACE = 2 ** 47;
 
+/** What all threads of the process use together: too dear to be asked for each time. */
+interface WholeProcess {
+  /** How many are taken and given back between two looks. */
+  readonly every: number;
+  /** How many the process may still take; below 0 if it has too many. */
+  left(): number;
+}
+
 /**
  * A number of things that may be in use at one time.
  *
@@ -42,8 +51,11 @@ export class Budget {
   readonly #what: string;
   readonly #call: string;
   readonly #find: () => number;
+  readonly #process: WholeProcess | undefined;
   #limit: number | undefined;
   #used = 0;
+  #moved = 0; // since the process was looked at
+  #isFull = false; // whether it had too few left then
 
   /**
    * A budget of which nothing is in use.
@@ -51,11 +63,13 @@ export class Budget {
    * @param what the things, in the plural, for errors
    * @param call the system call that takes one, for errors
    * @param find returns how many there may be; called at first use
+   * @param process what other threads leave
    */
-  constructor(what: string, call: string, find: () => number) {
+  constructor(what: string, call: string, find: () => number, process?: WholeProcess) {
     this.#what = what;
     this.#call = call;
     this.#find = find;
+    this.#process = process;
   }
 
   /** How many may be in use. */
@@ -84,12 +98,26 @@ export class Budget {
       const reason = `${this.#used} of ${this.limit} ${this.#what} of this process are in use`;
       throw this.refusal(doing, reason);
     }
+    if (!this.#othersLeave(count)) {
+      throw this.refusal(doing, `all threads together use too many ${this.#what} of this process`);
+    }
     this.#used += count;
   }
 
   /** Gives some back that were taken. */
   give(count: number): void {
     this.#used -= count;
+    this.#moved += count;
+  }
+
+  #othersLeave(count: number): boolean {
+    if (this.#process === undefined) return true;
+    this.#moved += count;
+    if (this.#moved >= this.#process.every) {
+      this.#moved = 0;
+      this.#isFull = this.#process.left() < this.#process.every;
+    }
+    return !this.#isFull;
   }
 
   /** The error of who can't have some. */
@@ -152,14 +180,18 @@ export class BudgetShare {
   }
 }
 
-/** Calls of mmap(2) in force: half of what the kernel allows a process, for all of its threads. */
-export const mappings = new Budget("mappings", "mmap", () => Math.floor(maxMapCount() / 2));
+/** Calls of mmap(2) in force: half of what the kernel allows a process. */
+export const mappings = new Budget("mappings", "mmap", () => Math.floor(maxMapCount() / 2), {
+  every: 2048,
+  left: () => 0.75 * maxMapCount() - countMaps(),
+});
 
 /** Bytes of address space that mappings take: half of it. */
-export const addressSpace = new Budget(
+export const addressSpace: Budget = new Budget(
   "bytes of address space",
   "mmap",
   () => DEFAULT_ADDRESS_SPACE / 2,
+  { every: 2 ** 42, left: () => 1.5 * addressSpace.limit - sizeOfProcess() },
 );
 
 /**
@@ -171,16 +203,39 @@ export const keptDescriptors = new Budget(
   () => Math.floor(maxOpenFiles() / 4),
 );
 
+let mapCount: number | undefined;
+
 /** What the machine says; the usual if it can't be read. */
 function maxMapCount(): number {
+  return mapCount ??= Number.parseInt(readProc("sys/vm/max_map_count"), 10) ||
+    DEFAULT_MAX_MAP_COUNT;
+}
+
+/** Mappings of all threads, each of which has a line: up to 10 ms. */
+function countMaps(): number {
+  return readProc("self/maps").split("\n").length;
+}
+
+/** Bytes of address space of all threads. */
+function sizeOfProcess(): number {
+  return (Number.parseInt(readProc("self/statm"), 10) || 0) * libc().getpagesize();
+}
+
+/** A file of the kernel; empty if it can't be read. */
+function readProc(name: string): string {
   try {
-    using file = OwnedFd.open("/proc/sys/vm/max_map_count", O_RDONLY);
-    const bytes = new Uint8Array(32);
-    const count = file.readAt(bytes, 0n);
-    const value = Number.parseInt(new TextDecoder().decode(bytes.subarray(0, count)), 10);
-    return Number.isInteger(value) && value > 0 ? value : DEFAULT_MAX_MAP_COUNT;
+    using file = OwnedFd.open(`/proc/${name}`, O_RDONLY);
+    const decoder = new TextDecoder();
+    const bytes = new Uint8Array(64 << 10);
+    let text = "";
+    for (let at = 0n;;) {
+      const count = file.readAt(bytes, at);
+      if (count === 0) return text;
+      text += decoder.decode(bytes.subarray(0, count), { stream: true });
+      at += BigInt(count);
+    }
   } catch (error) {
-    if (error instanceof SystemError) return DEFAULT_MAX_MAP_COUNT;
+    if (error instanceof SystemError) return "";
     throw error;
   }
 }
