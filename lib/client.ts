@@ -298,8 +298,12 @@ function explainNoVersion(error: unknown, doing: string, untaken: Uint8Array): u
     );
   }
   if (error instanceof ConnectionError) {
+    // A socket that is reset was never accepted: its server listens no more.
+    const maybe = error.kind === "lost"
+      ? "serve another client, and no second one as QEMU 7.2's does,"
+      : "refuse this version,";
     return new ConnectionError(
-      `${error.message}; it may refuse this version, or be no vfio-user server`,
+      `${error.message}; it may ${maybe} or be no vfio-user server`,
       { cause: error },
     );
   }

@@ -621,15 +621,24 @@ export class Device implements Disposable, AsyncDisposable {
   async #lookInto(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
     const look = lookIntoRefusal(refusal, known);
     try {
-      if (refusal.errno === EINVAL && this.negotiated.server.migration !== undefined) {
-        const state = await this.migration.state({ timeoutMs: LOOK_TIMEOUT_MS });
-        if (STOPPED_STATES.has(state)) return refusal.because(stoppedWords(state));
-      }
+      const state = await this.#stoppedState(refusal);
+      if (state !== undefined) return refusal.because(stoppedWords(state));
       let step = look.next();
       while (!step.done) step = look.next(await this.#look(step.value));
       return step.value === undefined ? refusal : refusal.because(step.value);
     } catch (error) {
       return notLookedInto(refusal, error);
+    }
+  }
+
+  /** The migration state of a device that refuses with EINVAL, if it is a stopped one and tells. */
+  async #stoppedState({ errno }: RemoteError): Promise<string | undefined> {
+    if (errno !== EINVAL || this.negotiated.server.migration === undefined) return undefined;
+    try {
+      const state = await this.migration.state({ timeoutMs: LOOK_TIMEOUT_MS });
+      return STOPPED_STATES.has(state) ? state : undefined;
+    } catch (error) {
+      return refusedLook(error); // older servers announce a migration of another protocol
     }
   }
 

@@ -59,10 +59,12 @@ export function* lookIntoRefusal(
     const answered = yield* answeredWidth(access, known.info, refused);
     if (answered !== undefined) return yield* sayWidth(access, answered);
   }
+  const bar = access.region <= PciRegion.BAR5 ? yield* lookAtBar(access.region) : undefined;
+  const isOff = bar?.isOff === true && !known.hasAnswered;
   const reasons = [
-    access.kind === "read" ? sayRefused(access, refused) : WRITE_REASONS,
+    access.kind === "read" ? sayRefused(access, refused, isOff) : WRITE_REASONS,
     known.hasAnswered ? `other accesses to ${regionName(access.region)} were answered` : undefined,
-    access.region <= PciRegion.BAR5 ? yield* lookAtBar(access.region) : undefined,
+    bar?.text,
   ].filter((each) => each !== undefined);
   return reasons.length === 0 ? undefined : reasons.join("; ");
 }
@@ -96,14 +98,22 @@ function* sayWidth({ region, offset, count }: RegionAccess, width: Width): LookI
     : `a read of ${bytes(width)} is answered there: name the width, ${address}`;
 }
 
-function sayRefused({ count }: RegionAccess, refused: readonly Width[]): string | undefined {
+/** Says which widths are refused. Unless the BAR is off that may be for want of a register. */
+function sayRefused(
+  { count }: RegionAccess,
+  refused: readonly Width[],
+  isOff: boolean,
+): string | undefined {
   if (refused.length === 0) return undefined;
   const all = [...refused, ...(count <= 8 ? [count] : [])].toSorted((a, b) => a - b);
-  return `reads of ${list(all)} bytes are refused there: there may be no register to read`;
+  const said = `reads of ${list(all)} bytes are refused there`;
+  return isOff ? said : `${said}: there may be no register to read`;
 }
 
 /** What the registers of a BAR say: whether it has an address, and is switched on. */
-function* lookAtBar(index: number): LookInto {
+function* lookAtBar(
+  index: number,
+): Generator<Look, { text: string; isOff: boolean } | undefined, bigint | undefined> {
   const config = PciRegion.CONFIG;
   const at = HEADER_NORMAL.BASE_ADDRESS_0 + index * 4;
   const command = yield { region: config, offset: HEADER.COMMAND, count: 2 };
@@ -117,12 +127,15 @@ function* lookAtBar(index: number): LookInto {
   const hasAddress = (low & (isIo ? ~0x3 : ~0xf)) !== 0 || high !== 0n;
   const isDecoded = (Number(command) & (isIo ? COMMAND.IO : COMMAND.MEMORY)) !== 0;
   const kind = isIo ? "I/O" : "memory";
-  if (hasAddress && isDecoded) return `the BAR has an address, and ${kind} decoding is on`;
+  if (hasAddress && isDecoded) {
+    return { text: `the BAR has an address, and ${kind} decoding is on`, isOff: false };
+  }
   const lacks = hasAddress
     ? `${kind} decoding is off in COMMAND (${hex(command, 4)})`
     : "the BAR has no address yet";
-  return `${lacks}: if that is why, enable the device first ` +
+  const text = `${lacks}: if that is why, enable the device first ` +
     "(--pci-enable, device.pci.enable(), or pci enable in a session)";
+  return { text, isOff: true };
 }
 
 /**

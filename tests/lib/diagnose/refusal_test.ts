@@ -2,7 +2,9 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import { RemoteError } from "../../../lib/errors.ts";
 import { InteractiveSession } from "../../../lib/session/interactive.ts";
+import { RegionReadRequest } from "../../../lib/wire/access.ts";
 import { Command } from "../../../lib/wire/command.ts";
+import { encodeVersion } from "../../../lib/wire/version.ts";
 import { testFds } from "../../_fds.ts";
 import { connectScripted } from "../_scripted_server.ts";
 import { configWith, connectTo, reads, refusingDevice, type Rule } from "./_device.ts";
@@ -72,7 +74,7 @@ const CASES: readonly [what: string, expected: string, ...args: Parameters<typeo
   ],
   [
     "a region that refuses everything and has no address",
-    "reads of 1, 2, 4 and 8 bytes are refused there: there may be no register to read; " +
+    "reads of 1, 2, 4 and 8 bytes are refused there; " +
     `the BAR has no address yet: if that is why, ${ENABLE}`,
     never,
     DISABLED,
@@ -80,7 +82,7 @@ const CASES: readonly [what: string, expected: string, ...args: Parameters<typeo
   ],
   [
     "memory that is off",
-    "reads of 1, 2 and 4 bytes are refused there: there may be no register to read; " +
+    "reads of 1, 2 and 4 bytes are refused there; " +
     `memory decoding is off in COMMAND (0x0005): if that is why, ${ENABLE}`,
     never,
     { address: 0x8000_0000, command: 5 },
@@ -88,7 +90,7 @@ const CASES: readonly [what: string, expected: string, ...args: Parameters<typeo
   ],
   [
     "an I/O BAR that is off",
-    "reads of 1, 2, 4 and 8 bytes are refused there: there may be no register to read; " +
+    "reads of 1, 2, 4 and 8 bytes are refused there; " +
     `I/O decoding is off in COMMAND (0x0002): if that is why, ${ENABLE}`,
     never,
     { address: 0xc001, command: 2 },
@@ -184,3 +186,24 @@ testFds("a server that ends at a width leaves the refusal, and says that it ende
   device.close();
   server.close();
 });
+
+testFds(
+  "a server that announces migration and knows no features is looked into as well",
+  async () => {
+    const [device, server] = await connectScripted((peer, request) => {
+      const { command, payload } = request;
+      if (command === Command.VERSION) {
+        const capabilities = { migration: { pgsize: 4096 } };
+        return peer.reply(request, encodeVersion({ major: 0, minor: 1, capabilities }));
+      }
+      const isRefused = command === Command.DEVICE_FEATURE ||
+        (command === Command.REGION_READ && RegionReadRequest.decode(payload).count === 4);
+      return isRefused ? peer.fail(request, 22) : false;
+    });
+    await device.regionInfo(7);
+    const error = await assertRejects(() => device.region("config").read32Async(0), RemoteError);
+    assertStringIncludes(error.message, "; a read of 2 bytes is answered there: name the width");
+    device.close();
+    server.close();
+  },
+);
