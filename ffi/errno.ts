@@ -164,6 +164,8 @@ export const ENXIO = 6;
 export const E2BIG = 7;
 /** Try again: the operation would block. */
 export const EAGAIN = 11;
+/** Not an open descriptor, or not for this. */
+export const EBADF = 9;
 /** Cannot allocate memory. */
 export const ENOMEM = 12;
 /** Permission denied. */

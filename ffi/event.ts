@@ -5,9 +5,10 @@
  */
 
 import { IoBuffer } from "./buffer.ts";
-import { EAGAIN, EINTR, SystemError } from "./errno.ts";
+import { EAGAIN, EINTR, EINVAL, SystemError } from "./errno.ts";
 import { OwnedFd } from "./fd.ts";
 import { check, libc } from "./libc.ts";
+import { addNow, readNow } from "./nowait.ts";
 import { pollfd } from "./structs.ts";
 
 /** Data can be read, or the peer has closed. */
@@ -29,21 +30,15 @@ const EFD_NONBLOCK = 0o4000;
 
 const MAX_COUNT = 2n ** 64n - 2n;
 
+/** The most that one call adds to an eventfd that others have as well. */
+const MAX_SHARED_COUNT = 1024n;
+
 // Made on first use, one for the thread, used only within a call.
 let counter: IoBuffer | undefined;
-let single: PollSet | undefined;
 
 /** The 8 bytes that eventfd reads and writes go through. */
 function counterBuffer(): IoBuffer {
   return counter ??= new IoBuffer(8);
-}
-
-/** Whether a read (POLLIN) or a write (POLLOUT) would not block, or would fail at once. */
-function isReady(fd: number, events: number): boolean {
-  single ??= new PollSet();
-  single.clear();
-  single.add(fd, events);
-  return single.wait(0) > 0;
 }
 
 /**
@@ -60,28 +55,32 @@ function isReady(fd: number, events: number): boolean {
  */
 export class EventFd implements Disposable {
   readonly #fd: OwnedFd;
-  readonly #mayBlock: boolean;
+  #isShared: boolean;
 
   /**
    * Makes an eventfd.
    *
-   * @param fd one that came from elsewhere, to be taken over in place of a new one. It may lack O_NONBLOCK, which is
-   *   its other holders' affair: each use of it costs a poll more
+   * @param fd one that came from elsewhere, to be taken over in place of a new one. Its other
+   *   holders may do anything with the eventfd at any time: no call here waits
    */
   constructor(fd?: OwnedFd) {
-    this.#mayBlock = fd !== undefined;
+    this.#isShared = fd !== undefined;
     this.#fd = fd ?? new OwnedFd(
       check("Cannot make an eventfd", "eventfd", libc().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
     );
   }
 
-  /** The descriptor, for poll or to be passed on. */
+  /** The descriptor, for poll. */
   get fd(): number {
     return this.#fd.fd;
   }
 
-  /** The descriptor with its ownership, to be passed to a peer. It stays the EventFd's. */
+  /**
+   * The descriptor with its ownership, to be passed to a peer. The EventFd keeps the descriptor,
+   * and from here on no longer trusts its flags.
+   */
   get handle(): OwnedFd {
+    this.#isShared = true;
     return this.#fd;
   }
 
@@ -91,23 +90,36 @@ export class EventFd implements Disposable {
   }
 
   /**
-   * Adds to the counter, which wakes whoever polls it. Never waits: a counter too full for `count` stays as it is,
-   * signalled as it can be.
+   * Adds to the counter, which wakes whoever polls it. Never waits: a counter too full for `count`
+   * is signalled already.
    *
-   * @throws {SystemError} as write(2) fails
-   * @throws {RangeError} if the count is not from 0 to 2^64 - 2
+   * @param count from 0 to 2^64 - 2, and to 1024 for an eventfd that others have as well
+   * @throws {SystemError} as write(2) fails; EINVAL if a descriptor from elsewhere is no eventfd
+   * @throws {RangeError} if the count is out of range
    */
   signal(count = 1n): void {
-    if (count < 0n || count > MAX_COUNT) throw new RangeError(`Not an eventfd count: ${count}`);
-    if (this.#mayBlock && !isReady(this.#fd.fd, POLLOUT)) return;
+    const limit = this.#isShared ? MAX_SHARED_COUNT : MAX_COUNT;
+    if (count < 0n || count > limit) throw new RangeError(`Not an eventfd count: ${count}`);
+    const errno = this.#isShared ? -addNow(this.#fd.fd, Number(count)) : this.#write(count);
+    if (errno === 0) return;
+    const doing = errno === EINVAL
+      ? "Cannot signal what is no eventfd"
+      : "Cannot signal an eventfd";
+    throw new SystemError("write", errno, doing);
+  }
+
+  /**
+   * Adds to the counter of an eventfd that only this process has: there O_NONBLOCK is sure.
+   *
+   * @returns 0, or an errno
+   */
+  #write(count: bigint): number {
     const c = libc();
     const buffer = counterBuffer();
     buffer.view.setBigUint64(0, count, true);
     const result = c.write(this.#fd.fd, buffer.pointer, 8n);
     const errno = result < 0 ? c.errno[0]! : 0;
-    if (errno !== 0 && errno !== EAGAIN) {
-      throw new SystemError("write", errno, "Cannot signal an eventfd");
-    }
+    return errno === EAGAIN ? 0 : errno;
   }
 
   /**
@@ -118,17 +130,21 @@ export class EventFd implements Disposable {
    * @throws {TypeError} if it is no eventfd, and gave less than a counter
    */
   take(): bigint {
-    if (this.#mayBlock && !isReady(this.#fd.fd, POLLIN)) return 0n;
-    const c = libc();
     const buffer = counterBuffer();
-    const result = c.read(this.#fd.fd, buffer.pointer, 8n);
-    const errno = result < 0 ? c.errno[0]! : 0;
-    if (errno === EAGAIN || errno === EINTR) return 0n;
-    if (errno !== 0) throw new SystemError("read", errno, "Cannot read an eventfd");
+    const result = this.#isShared ? readNow(this.#fd.fd, buffer) : this.#read(buffer);
+    if (result === -EAGAIN || result === -EINTR) return 0n;
+    if (result < 0) throw new SystemError("read", -result, "Cannot read an eventfd");
     if (result !== 8) {
       throw new TypeError(`Cannot read an eventfd: ${result} bytes came, its counter has 8`);
     }
     return buffer.view.getBigUint64(0, true);
+  }
+
+  /** Reads the counter of an eventfd that only this process has. */
+  #read(buffer: IoBuffer): number {
+    const c = libc();
+    const result = c.read(this.#fd.fd, buffer.pointer, 8n);
+    return result < 0 ? -c.errno[0]! : result;
   }
 
   /** Closes the descriptor. */

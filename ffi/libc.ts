@@ -8,7 +8,8 @@
  * - `size_t` is passed as bigint (a number is twenty times slower); `ssize_t` results are i32, so no call asks
  *   for 2 GiB or more.
  * - `errno` is read in the statement right after the failing call, before anything allocates.
- * - Only `poll` exists as a nonblocking call: a call on Deno's thread pool can't tell its errno.
+ * - Only `poll` and `close` exist as nonblocking calls: Deno's thread pool keeps the errno to
+ *   itself.
  *
  * @module
  */
@@ -20,6 +21,8 @@ const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
   // int close(int fd)
   close: { parameters: ["i32"], result: "i32" },
+  // the same on a thread of Deno's pool
+  closeNonblocking: { name: "close", parameters: ["i32"], result: "i32", nonblocking: true },
   // int fcntl(int fd, int cmd, int arg)
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   // int open(const char *path, int flags, unsigned mode)
@@ -32,8 +35,6 @@ const SYMBOLS = {
   pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "i32" },
   // ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)
   pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "i32" },
-  // ssize_t readlink(const char *path, char *buf, size_t size)
-  readlink: { parameters: ["buffer", "buffer", "usize"], result: "i32" },
   // int fstatfs(int fd, struct statfs *buf)
   fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
   // int flock(int fd, int operation)
@@ -90,6 +91,50 @@ const SYMBOLS = {
   prctl: { parameters: ["i32", "usize"], result: "i32" },
   // int sigaction(int signum, const struct sigaction *act, struct sigaction *oldact)
   sigaction: { parameters: ["i32", "pointer", "buffer"], result: "i32" },
+
+  // long syscall(long number, ...): what not every libc has a function for
+  // ssize_t preadv2(int fd, const struct iovec *iov, int iovcnt, off_t low, off_t high, int flags)
+  preadv2: {
+    name: "syscall",
+    parameters: ["usize", "i32", "pointer", "i32", "isize", "usize", "i32"],
+    result: "i32",
+  },
+  // ssize_t pwritev2(int fd, const struct iovec *iov, int iovcnt, off_t low, off_t high, int flags)
+  pwritev2: {
+    name: "syscall",
+    parameters: ["usize", "i32", "pointer", "i32", "isize", "usize", "i32"],
+    result: "i32",
+  },
+  // int io_setup(unsigned nr_events, aio_context_t *ctx)
+  io_setup: { name: "syscall", parameters: ["usize", "u32", "pointer"], result: "i32" },
+  // int io_submit(aio_context_t ctx, long nr, struct iocb **iocbs)
+  io_submit: { name: "syscall", parameters: ["usize", "usize", "usize", "pointer"], result: "i32" },
+  // int io_getevents(aio_context_t ctx, long min, long nr, struct io_event *events,
+  //                  struct timespec *timeout)
+  io_getevents: {
+    name: "syscall",
+    parameters: ["usize", "usize", "usize", "usize", "pointer", "pointer"],
+    result: "i32",
+  },
+  // pid_t gettid(void)
+  gettid: { name: "syscall", parameters: ["usize"], result: "i32" },
+  // int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
+  timer_create: {
+    name: "syscall",
+    parameters: ["usize", "i32", "pointer", "pointer"],
+    result: "i32",
+  },
+  // int timer_settime(timer_t timer, int flags, const struct itimerspec *value,
+  //                   struct itimerspec *old)
+  timer_settime: {
+    name: "syscall",
+    parameters: ["usize", "i32", "i32", "pointer", "pointer"],
+    result: "i32",
+  },
+  // the address of sched_yield: a function that does nothing, whatever it is called with
+  doNothing: { name: "sched_yield", type: "pointer" },
+  // ssize_t readlink(const char *path, char *buf, size_t size)
+  readlink: { parameters: ["buffer", "buffer", "usize"], result: "i32" },
 
   // void *calloc(size_t count, size_t size)
   calloc: { parameters: ["usize", "usize"], result: "pointer" },

@@ -50,6 +50,21 @@ export const statfs = { SIZE: 120, type: 0, bsize: 8, blocks: 16, bavail: 32 } a
 /** `struct rlimit`: u64 cur, u64 max. */
 export const rlimit = { SIZE: 16, cur: 0, max: 8 } as const;
 
+/** `struct iocb`, the fields that we set: i32 rw_flags, u32 fildes, u32 flags, u32 resfd. */
+export const iocb = { SIZE: 64, rw_flags: 12, fildes: 20, flags: 56, resfd: 60 } as const;
+
+/** `struct io_event`: what became of a request; its fields do not matter here. */
+export const ioEvent = { SIZE: 32 } as const;
+
+/** `struct sigaction` of libc: the handler's address; mask, flags and restorer stay 0. */
+export const sigaction = { SIZE: 152, handler: 0 } as const;
+
+/** `struct sigevent`: i32 signo, i32 notify, i32 thread id. */
+export const sigevent = { SIZE: 64, signo: 8, notify: 12, thread_id: 16 } as const;
+
+/** `struct itimerspec`: i64 seconds and nanoseconds of the interval, then of the first time. */
+export const itimerspec = { SIZE: 32, interval_nsec: 8, value_nsec: 24 } as const;
+
 /** CMSG_SPACE: bytes that `count` file descriptors take in a control buffer, padding included. */
 export function cmsgSpace(count: number): number {
   return cmsghdr.SIZE + ((count * 4 + 7) & ~7);

@@ -152,7 +152,7 @@ export class IrqIndex implements Disposable {
         const vectors = sequence(first, Math.min(chunk, start + count - first));
         for (const vector of vectors) {
           if (this.#vectors.has(vector)) continue;
-          this.#vectors.set(vector, { event: sharedEvent(), pending: 0n, total: 0n });
+          this.#vectors.set(vector, { event: new EventFd(), pending: 0n, total: 0n });
           fresh.push(vector);
           for (const waiter of this.#waiters) {
             if (waiter.vector === undefined) this.#watchFor(waiter, vector);
@@ -242,7 +242,7 @@ export class IrqIndex implements Disposable {
    */
   async maskBy(action: "mask" | "unmask", vector: number): Promise<EventFd> {
     this.#range({ start: vector, count: 1 });
-    const event = sharedEvent();
+    const event = new EventFd();
     const fds = [event.handle];
     try {
       await this.#set(IrqSetFlags.DATA_EVENTFD | ACTIONS[action], vector, 1, { fds });
@@ -480,11 +480,6 @@ const ACTIONS = {
   unmask: IrqSetFlags.ACTION_UNMASK,
   trigger: IrqSetFlags.ACTION_TRIGGER,
 } as const;
-
-/** An eventfd for two: the server, who gets it as well, could make it one that blocks. */
-function sharedEvent(): EventFd {
-  return new EventFd(new EventFd().handle);
-}
 
 function describeFlags(flags: number): string {
   if ((flags & IrqSetFlags.ACTION_MASK) !== 0) return "mask vectors";

@@ -19,6 +19,13 @@ function poll(fd: number, events: number): number {
   return set.revents(0);
 }
 
+/** Fills a counter. */
+function fill(fd: number): void {
+  const count = new IoBuffer(8);
+  count.view.setBigUint64(0, MAX_COUNT, true);
+  libc().write(fd, count.pointer, 8n);
+}
+
 testFds("EventFd counts what was signalled, and take() clears it", () => {
   using event = new EventFd();
   assertEquals(event.take(), 0n);
@@ -60,11 +67,27 @@ testFds("an eventfd from elsewhere is taken over, and a blocking one never block
   assertEquals(event.take(), 0n);
   event.signal(5n);
   assertEquals(event.take(), 5n);
-  event.signal(MAX_COUNT);
+  assertThrows(() => event.signal(1025n), RangeError, "Not an eventfd count: 1025");
+  fill(event.fd);
   event.signal();
-  assertEquals(event.take(), MAX_COUNT);
+  assert(event.take() >= MAX_COUNT);
   assertEquals(c.fcntl(event.fd, 3, 0) & O_NONBLOCK, 0); // its other holders see no change
 });
+
+testFds(
+  "an eventfd that was handed out is not trusted: its other holders may make it block",
+  () => {
+    const c = libc();
+    using event = new EventFd();
+    using other = event.handle.duplicate();
+    c.fcntl(other.fd, 4, 0); // F_SETFL without O_NONBLOCK
+    assertEquals(event.take(), 0n);
+    fill(other.fd);
+    event.signal();
+    assert(event.take() >= MAX_COUNT);
+    assertEquals(event.take(), 0n);
+  },
+);
 
 testFds("what is passed off as an eventfd gives an error, not an old count", () => {
   using genuine = new EventFd();
@@ -72,12 +95,13 @@ testFds("what is passed off as an eventfd gives an error, not an old count", () 
   assertEquals(genuine.take(), 77n);
   using nothing = new EventFd(OwnedFd.open("/dev/null"));
   assertThrows(() => nothing.take(), TypeError, "0 bytes came");
+  assertThrows(() => nothing.signal(), SystemError, "Cannot signal what is no eventfd: EINVAL");
   const [a, b] = UnixSocket.pair();
   a.send(new IoBuffer(3), 0, 3);
   using socket = new EventFd(new OwnedFd(b.release()));
   assertThrows(() => socket.take(), TypeError, "3 bytes came");
   a.close();
-  assertEquals(assertThrows(() => socket.signal(), SystemError).code, "EPIPE"); // and no SIGPIPE
+  assertEquals(assertThrows(() => socket.signal(), SystemError).code, "EINVAL"); // and no SIGPIPE
 });
 
 testFds("a closed EventFd is refused", () => {

@@ -5,10 +5,15 @@ const {
   cmsghdr,
   cmsgLength,
   cmsgSpace,
+  iocb,
+  ioEvent,
   iovec,
+  itimerspec,
   msghdr,
   pollfd,
   rlimit,
+  sigaction,
+  sigevent,
   sockaddrUn,
   statfs,
   statx,
@@ -40,6 +45,11 @@ Deno.test("the tables have the 64-bit layouts of Linux", () => {
   });
   assertEquals({ ...statfs }, { SIZE: 120, type: 0, bsize: 8, blocks: 16, bavail: 32 });
   assertEquals({ ...rlimit }, { SIZE: 16, cur: 0, max: 8 });
+  assertEquals({ ...iocb }, { SIZE: 64, rw_flags: 12, fildes: 20, flags: 56, resfd: 60 });
+  assertEquals({ ...ioEvent }, { SIZE: 32 });
+  assertEquals({ ...sigaction }, { SIZE: 152, handler: 0 });
+  assertEquals({ ...sigevent }, { SIZE: 64, signo: 8, notify: 12, thread_id: 16 });
+  assertEquals({ ...itimerspec }, { SIZE: 32, interval_nsec: 8, value_nsec: 24 });
 });
 
 Deno.test("cmsgSpace() pads to 8 bytes and cmsgLength() does not", () => {
@@ -64,6 +74,11 @@ const TYPES: [string, string, Record<string, number>][] = [
   ["struct statx", "stx_", statx],
   ["struct statfs", "f_", statfs],
   ["struct rlimit", "rlim_", rlimit],
+  ["struct iocb", "aio_", iocb],
+  ["struct io_event", "", ioEvent],
+  ["struct sigaction", "sa_", sigaction],
+  ["struct sigevent", "sigev_", sigevent],
+  ["struct itimerspec", "it_", itimerspec],
 ];
 
 Deno.test("the tables are what the C compiler says, where there is one", async () => {
@@ -85,18 +100,34 @@ Deno.test("the tables are what the C compiler says, where there is one", async (
   assert((await compile('_Static_assert(sizeof(struct msghdr) == 55, "");'))!.errors !== "");
 });
 
+/** Members of members, by their names in our tables. */
+const MEMBERS: Readonly<Record<string, string>> = {
+  thread_id: "_sigev_un._tid",
+  interval_nsec: "it_interval.tv_nsec",
+  value_nsec: "it_value.tv_nsec",
+};
+
 function cExpression(type: string, prefix: string, field: string): string {
   if (field === "SIZE") return `sizeof(${type})`;
   if (field === "PATH_SIZE") return `sizeof(((${type} *)0)->sun_path)`;
   if (type === "struct cmsghdr" && field === "data") return "CMSG_LEN(0)";
-  return `offsetof(${type}, ${prefix}${field})`;
+  const member = MEMBERS[field] ?? `${prefix}${field}`;
+  return `offsetof(${type}, ${member})`;
 }
+
+const MORE_HEADERS = [
+  "sys/stat.h",
+  "sys/vfs.h",
+  "sys/resource.h",
+  "signal.h",
+  "time.h",
+  "linux/aio_abi.h",
+];
 
 async function compile(assertions: string): Promise<{ errors: string } | undefined> {
   const headers = ["stddef.h", "poll.h", "sys/socket.h", "sys/un.h", "sys/uio.h", "sys/time.h"];
   const source = "#define _GNU_SOURCE\n" +
-    [...headers, "sys/stat.h", "sys/vfs.h", "sys/resource.h"].map((name) => `#include <${name}>\n`)
-      .join("") +
+    [...headers, ...MORE_HEADERS].map((name) => `#include <${name}>\n`).join("") +
     assertions;
   try {
     const child = new Deno.Command("cc", {

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { EINVAL, SystemError } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { countOpenFds, OwnedFd } from "../../ffi/fd.ts";
@@ -256,7 +256,7 @@ testFds(
 );
 
 testFds(
-  "kick() neither blocks on a full eventfd nor dies of a pipe that nobody reads",
+  "kick() neither blocks on a full eventfd nor takes a socket for one",
   () =>
     withHand(async ({ device, peer }) => {
       using full = new EventFd();
@@ -271,7 +271,7 @@ testFds(
       ];
       using fds = (await ask(device, peer, answers))[0];
       fds.kick(fds.entries[0]!);
-      assertEquals(full.take(), 2n ** 64n - 2n);
-      assertEquals(assertThrows(() => fds.kick(fds.entries[1]!), SystemError).code, "EPIPE");
+      assert(full.take() >= 2n ** 64n - 2n);
+      assertEquals(assertThrows(() => fds.kick(fds.entries[1]!), SystemError).code, "EINVAL");
     }),
 );
