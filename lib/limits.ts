@@ -153,3 +153,13 @@ export const MAX_STATE_NAME = 64;
 export const MAX_STATE_SPANS = 1024;
 /** The longest delay that a server makes on purpose: a day. Longer ones overflow the timers, which count milliseconds in 32 bits. */
 export const MAX_DELAY_MS = 24 * 3_600_000;
+
+/**
+ * Signals of a client, on its descriptors that mask and unmask vectors, that are taken at once. A
+ * descriptor can be readable always, at no cost to the client; each look costs some microseconds.
+ */
+export const IRQ_INPUT_BURST = 1000;
+/** How many more are taken in a millisecond: more than a guest takes interrupts. */
+export const IRQ_INPUTS_PER_MS = 10;
+/** How long a descriptor rests after more than that. What the client signals meanwhile waits. */
+export const IRQ_INPUT_REST_MS = 10;

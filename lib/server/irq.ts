@@ -4,18 +4,17 @@
  *
  * The flags of an index are what it serves: MASK and UNMASK go with MASKABLE, eventfds with EVENTFD.
  *
- * A descriptor that is no eventfd, a pipe or a socket, gets 8 bytes
- * for each interrupt: a 1, little-endian. Regular files are refused.
+ * A descriptor is an eventfd, or a pipe, which gets 8 bytes for each interrupt: a 1, little-endian.
  *
  * @module
  */
 
-import { EINVAL, SystemError } from "../../ffi/errno.ts";
-import { EventFd, POLLIN } from "../../ffi/event.ts";
+import { EINVAL } from "../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
-import { watch } from "../../ffi/poller.ts";
+import { PeerEvent } from "../../ffi/peer_event.ts";
 import { IrqFlags, IrqSetFlags, PciIrq, type SetIrqsRequest } from "../wire/irq.ts";
 import { DeviceError, type DeviceIrqs, type ServedIrq } from "./device.ts";
+import { IrqInput, Pace } from "./irq_input.ts";
 
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD } = IrqSetFlags;
 const { ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
@@ -23,15 +22,17 @@ const { ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
 /** One vector, as far as the client has set it up. */
 class Vector {
   readonly #isAutomasked: boolean;
-  #trigger: EventFd | undefined;
-  #maskOn: Disposable | undefined;
-  #unmaskOn: Disposable | undefined;
+  readonly #pace: Pace;
+  #trigger: PeerEvent | undefined;
+  #maskOn: IrqInput | undefined;
+  #unmaskOn: IrqInput | undefined;
   #isMasked = false;
   #isPending = false;
   #level = false;
 
-  constructor(isAutomasked: boolean) {
+  constructor(isAutomasked: boolean, pace: Pace) {
     this.#isAutomasked = isAutomasked;
+    this.#pace = pace;
   }
 
   get isEnabled(): boolean {
@@ -39,23 +40,23 @@ class Vector {
   }
 
   /** Sets what is signalled; without one the vector is disabled. */
-  setTrigger(fd: OwnedFd | undefined): void {
-    this.#trigger?.close();
-    this.#trigger = fd && new EventFd(fd);
-    if (fd === undefined) this.#isMasked = this.#isPending = false;
+  setTrigger(event: PeerEvent | undefined): void {
+    this.#trigger?.[Symbol.dispose]();
+    this.#trigger = event;
+    if (event === undefined) this.#isMasked = this.#isPending = false;
     else if (this.#level && !this.#isMasked) this.#fire();
   }
 
   /** Sets what masks it when it is signalled. */
-  setMask(fd: OwnedFd | undefined): void {
+  setMask(event: PeerEvent | undefined): void {
     this.#maskOn?.[Symbol.dispose]();
-    this.#maskOn = fd && onSignal(fd, () => this.mask());
+    this.#maskOn = event && new IrqInput(event, this.#pace, () => this.mask());
   }
 
   /** Sets what unmasks it when it is signalled. */
-  setUnmask(fd: OwnedFd | undefined): void {
+  setUnmask(event: PeerEvent | undefined): void {
     this.#unmaskOn?.[Symbol.dispose]();
-    this.#unmaskOn = fd && onSignal(fd, () => this.unmask());
+    this.#unmaskOn = event && new IrqInput(event, this.#pace, () => this.unmask());
   }
 
   /** Fires, now or when it is unmasked; false if nobody hears of it. */
@@ -91,11 +92,8 @@ class Vector {
   #fire(): boolean {
     this.#isPending = false;
     if (this.#trigger === undefined) return false;
-    try {
-      this.#trigger.signal();
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      this.setTrigger(undefined); // a pipe or socket whose other end is closed
+    if (!this.#trigger.signal()) { // a pipe whose other end is closed
+      this.setTrigger(undefined);
       return false;
     }
     if (this.#isAutomasked) this.#isMasked = true;
@@ -107,6 +105,7 @@ class Vector {
 export class ClientIrqs implements DeviceIrqs {
   readonly #irqs: readonly ServedIrq[];
   readonly #vectors: (Vector | undefined)[][]; // by index and vector; those that were never used are not there
+  readonly #pace = new Pace();
 
   /** Interrupts of which nothing is set up. */
   constructor(irqs: readonly ServedIrq[]) {
@@ -136,19 +135,22 @@ export class ClientIrqs implements DeviceIrqs {
    * @throws {DeviceError} EINVAL
    */
   set(request: SetIrqsRequest, fds: OwnedFd[]): void {
+    const { flags, index, start, count, data } = request;
+    let events: PeerEvent[];
     try {
       this.#check(request, fds);
+      const use = (flags & ACTION_TRIGGER) !== 0 ? "signal" : "listen";
+      events = fds.map((fd) => adopt(fd, use));
     } catch (error) {
       closeAll(fds);
       throw error;
     }
-    const { flags, index, start, count, data } = request;
     if (flags === (DATA_NONE | ACTION_TRIGGER) && start === 0 && count === 0) {
       return this.#resetIndex(index);
     }
     for (let i = 0; i < count; i++) {
       const vector = this.#vector(index, start + i);
-      if ((flags & DATA_EVENTFD) !== 0) setEventFd(vector, flags, fds[i]);
+      if ((flags & DATA_EVENTFD) !== 0) setEvent(vector, flags, events[i]);
       else if ((flags & DATA_BOOL) === 0 || data[i] !== 0) act(vector, flags);
     }
   }
@@ -174,10 +176,6 @@ export class ClientIrqs implements DeviceIrqs {
     if (fds.length > 0 && !(takesFds && fds.length === count)) {
       throw new DeviceError(EINVAL, `${fds.length} file descriptors came`);
     }
-    // Writing to a file could block (FUSE), or make it grow.
-    if (fds.some((fd) => fd.stat().isFile)) {
-      throw new DeviceError(EINVAL, "a regular file can't be signalled");
-    }
   }
 
   #resetIndex(index: number): void {
@@ -190,39 +188,31 @@ export class ClientIrqs implements DeviceIrqs {
       throw new RangeError(`The device has no vector ${vector} of IRQ index ${index}`);
     }
     const isAutomasked = (irq.flags & IrqFlags.AUTOMASKED) !== 0;
-    return this.#vectors[index]![vector] ??= new Vector(isAutomasked);
+    return this.#vectors[index]![vector] ??= new Vector(isAutomasked, this.#pace);
   }
 }
 
-function setEventFd(vector: Vector, flags: number, fd: OwnedFd | undefined): void {
-  if ((flags & ACTION_TRIGGER) !== 0) vector.setTrigger(fd);
-  else if ((flags & ACTION_MASK) !== 0) vector.setMask(fd);
-  else vector.setUnmask(fd);
+/** @throws {DeviceError} EINVAL with the reason, if a descriptor is not good for that */
+function adopt(fd: OwnedFd, use: "signal" | "listen"): PeerEvent {
+  try {
+    return PeerEvent.adopt(fd, use);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new DeviceError(
+      EINVAL,
+      `Cannot use the client's descriptor for interrupts: ${error.message}`,
+    );
+  }
+}
+
+function setEvent(vector: Vector, flags: number, event: PeerEvent | undefined): void {
+  if ((flags & ACTION_TRIGGER) !== 0) vector.setTrigger(event);
+  else if ((flags & ACTION_MASK) !== 0) vector.setMask(event);
+  else vector.setUnmask(event);
 }
 
 function act(vector: Vector, flags: number): void {
   if ((flags & ACTION_TRIGGER) !== 0) vector.raise();
   else if ((flags & ACTION_UNMASK) !== 0) vector.unmask();
   else vector.mask();
-}
-
-/** Calls `act` whenever the client signals `fd`, which is taken over. One that can't be read is not listened to any more. */
-function onSignal(fd: OwnedFd, act: () => void): Disposable {
-  const event = new EventFd(fd);
-  const watching = watch(event.fd, POLLIN, (revents) => {
-    let count = 0n;
-    try {
-      count = event.take();
-    } catch {
-      watching.close();
-    }
-    if (count > 0n) act();
-    else if (revents !== POLLIN) watching.close(); // nothing will come any more
-  });
-  return {
-    [Symbol.dispose]() {
-      watching.close();
-      event.close();
-    },
-  };
 }

@@ -2,12 +2,14 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
 import { EINVAL } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
-import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
-import { UnixSocket } from "../../../ffi/socket.ts";
+import { closeAll, countOpenFds, type OwnedFd } from "../../../ffi/fd.ts";
+import { readNow, writeNow } from "../../../ffi/nowait.ts";
+import { IRQ_INPUT_BURST, IRQ_INPUTS_PER_MS } from "../../../lib/limits.ts";
 import type { DeviceIrqs, ServedIrq } from "../../../lib/server/device.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { IrqFlags, IrqSetFlags, PciIrq, SetIrqsRequest } from "../../../lib/wire/irq.ts";
 import { testFds } from "../../_fds.ts";
+import { blockingPipe, fillPipe, ODD_FDS, semaphore } from "../../_odd_fds.ts";
 import type { RawPeer } from "../../_raw_peer.ts";
 import { ask, type Served, serveNegotiated, sleep, TestDevice } from "./_client.ts";
 import { ClientFile, PAGE } from "./_memory.ts";
@@ -81,6 +83,15 @@ class Events implements Disposable {
   [Symbol.dispose](): void {
     for (const event of this.all) event.close();
   }
+}
+
+/** Settled when a condition holds, which it does within seconds. */
+async function settled(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 500; i++) {
+    if (condition()) return;
+    await sleep(10);
+  }
+  throw new Error("It does not hold");
 }
 
 const TRIGGER = DATA_EVENTFD | ACTION_TRIGGER;
@@ -358,43 +369,104 @@ testFds("eventfds for mask and unmask do that when the client signals them", asy
   assertEquals(events.take(), [0, 1]);
 });
 
-testFds("what can't be read like an eventfd masks nothing, and costs nothing", async () => {
-  using served = await serveIrqs();
-  using events = new Events(1);
-  const { peer } = served;
-  await setUp(served, MSIX, events);
-  for (const leave of [true, false]) {
-    const [a, b] = UnixSocket.pair();
-    using end = new OwnedFd(a.release());
-    assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, {}, [end]), 0);
-    if (leave) b.close();
-    else b.send(new IoBuffer(3), 0, 3);
-    await sleep(20);
-    irqsOf(served).raise(MSIX, 0);
-    assertEquals(events.take(), [1]);
-    if (!leave) b.close();
-  }
-});
+testFds(
+  "only eventfds and pipes are taken, and the client's other descriptors are closed",
+  async () => {
+    using served = await serveIrqs();
+    using events = new Events(1);
+    const { peer } = served;
+    for (const [name, make] of Object.entries(ODD_FDS)) {
+      for (const action of [ACTION_TRIGGER, ACTION_MASK, ACTION_UNMASK]) {
+        using fd = make();
+        const before = countOpenFds();
+        assertEquals(await set(peer, DATA_EVENTFD | action, {}, [fd]), EINVAL, name);
+        // Of several none is taken.
+        const both = [events.all[0]!.handle, fd];
+        assertEquals(await set(peer, DATA_EVENTFD | action, { count: 2 }, both), EINVAL, name);
+        await settled(() => countOpenFds() === before);
+      }
+    }
+    assertEquals(irqsOf(served).isEnabled(MSIX, 0), false);
+    assertEquals(served.errors, []);
+  },
+);
 
-testFds("a socket takes the place of an eventfd: it gets 8 bytes, a 1", async () => {
+testFds("a pipe takes the place of an eventfd: it gets 8 bytes, a 1", async () => {
   using served = await serveIrqs();
   const irqs = irqsOf(served);
-  const [a, b] = UnixSocket.pair();
-  const end = new OwnedFd(a.release());
-  assertEquals(await set(served.peer, TRIGGER, {}, [end]), 0);
-  end.close();
+  const [end, other] = blockingPipe();
+  assertEquals(await set(served.peer, TRIGGER, {}, [end]), EINVAL); // can't be written to
+  assertEquals(await set(served.peer, TRIGGER, {}, [other]), 0);
+  other.close();
   irqs.raise(MSIX, 0);
   irqs.raise(MSIX, 0);
   const buffer = new IoBuffer(64);
-  assertEquals(b.receive(buffer, 0, 64), 16);
+  assertEquals(readNow(end.fd, buffer), 16);
   assertEquals(
     buffer.bytes.slice(0, 16),
     new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
   );
   // A client that never reads is not waited for.
-  for (let i = 0; i < 100_000; i++) irqs.raise(MSIX, 0);
-  b.close();
+  for (let i = 0; i < 10_000; i++) irqs.raise(MSIX, 0);
+  end.close();
   assertEquals([irqs.raise(MSIX, 0), irqs.isEnabled(MSIX, 0)], [false, false]);
+});
+
+testFds("a pipe masks and unmasks, until its other end is closed", async () => {
+  using served = await serveIrqs();
+  using events = new Events(1);
+  const irqs = irqsOf(served);
+  const { peer } = served;
+  await setUp(served, MSIX, events);
+  const before = countOpenFds();
+  const [maskEnd, mask] = blockingPipe();
+  const [unmaskEnd, unmask] = blockingPipe();
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, {}, [mask]), EINVAL); // can't be read
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, {}, [maskEnd]), 0);
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, {}, [unmaskEnd]), 0);
+  closeAll([maskEnd, unmaskEnd]);
+  const byte = new IoBuffer(1);
+  writeNow(mask.fd, byte);
+  await sleep(20);
+  irqs.raise(MSIX, 0);
+  assertEquals(events.take(), [0]);
+  writeNow(unmask.fd, byte);
+  await settled(() => events.take()[0] === 1);
+  fillPipe(mask);
+  closeAll([mask, unmask]);
+  await sleep(20); // what is left in the pipe is read, and then its end
+  irqs.raise(MSIX, 0);
+  assertEquals(events.take(), [0]);
+  await set(peer, DATA_EVENTFD | ACTION_MASK);
+  await set(peer, DATA_EVENTFD | ACTION_UNMASK);
+  await settled(() => countOpenFds() === before);
+});
+
+testFds("a descriptor that is always readable is looked at by and by", async () => {
+  using served = await serveIrqs();
+  using events = new Events(1);
+  const irqs = irqsOf(served);
+  const { peer } = served;
+  await setUp(served, INTX, events);
+  irqs.setLevel(true); // so that each unmask fires
+  using endless = semaphore();
+  const start = performance.now();
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, { index: INTX }, [endless]), 0);
+  let looks = 0;
+  for (let i = 0; i < 10; i++) {
+    await sleep(20);
+    looks += events.take()[0]!;
+  }
+  const elapsed = performance.now() - start;
+  assert(looks > IRQ_INPUT_BURST / 2, `${looks} looks`);
+  const most = IRQ_INPUT_BURST + elapsed * IRQ_INPUTS_PER_MS + 2;
+  assert(looks <= most, `${looks} looks in ${elapsed} ms, ${most} at most`);
+  // And it goes on, and can be ended.
+  await settled(() => events.take()[0]! > 0);
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, { index: INTX }), 0);
+  events.take();
+  await sleep(30);
+  assertEquals(events.take(), [0]);
 });
 
 testFds("raise() and setLevel() refuse a vector that the device has not", async () => {
