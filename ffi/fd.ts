@@ -39,6 +39,28 @@ const forgotten = new FinalizationRegistry<number>((fd) => {
   libc().close(fd);
 });
 
+const SOL_SOCKET = 1;
+const SO_LINGER = 13;
+
+/** How many threads of Deno's pool, which has 32, closing may hold. */
+const MAX_CLOSING = 8;
+
+const toClose: number[] = []; // descriptors whose turn has not come
+let closing = 0;
+
+/** Closes a descriptor on another thread: however long that takes, this one goes on. */
+function closeElsewhere(fd: number): void {
+  toClose.push(fd);
+  while (closing < MAX_CLOSING && toClose.length > 0) {
+    closing++;
+    libc().closeNonblocking(toClose.shift()!).then(() => {
+      closing--;
+      const next = toClose.shift();
+      if (next !== undefined) closeElsewhere(next);
+    });
+  }
+}
+
 /**
  * A file descriptor and the duty to close it. `using` closes it at the end of the block; one that is forgotten is
  * closed when the owner is collected.
@@ -54,6 +76,7 @@ const forgotten = new FinalizationRegistry<number>((fd) => {
  */
 export class OwnedFd implements Disposable {
   #fd: number;
+  #closesElsewhere = false;
 
   /** Takes over an open descriptor. */
   constructor(fd: number) {
@@ -75,6 +98,22 @@ export class OwnedFd implements Disposable {
     );
   }
 
+  /**
+   * Takes over a descriptor that came from a peer.
+   *
+   * The last close of a file can wait: for a socket's SO_LINGER, the lock of a pipe, a terminal's
+   * output. A peer can see to it that ours is the last. So another thread closes all but regular
+   * files and files without a type, such as memfds and eventfds.
+   */
+  static received(fd: number): OwnedFd {
+    const owned = new OwnedFd(fd);
+    const { kind } = owned.stat();
+    owned.#closesElsewhere = kind !== "file" && kind !== "anonymous";
+    // Mostly there is nothing to wait for then. The peer can set SO_LINGER again.
+    if (kind === "socket") libc().setsockopt(fd, SOL_SOCKET, SO_LINGER, new Int32Array(2), 8);
+    return owned;
+  }
+
   /** The number, for a system call that only borrows it. Throws once closed. */
   get fd(): number {
     if (this.#fd < 0) throw new Error("File descriptor is closed");
@@ -88,7 +127,9 @@ export class OwnedFd implements Disposable {
 
   /** Closes it. A second close is refused: by then the number may be someone else's. */
   close(): void {
-    libc().close(this.release());
+    const fd = this.release();
+    if (this.#closesElsewhere) closeElsewhere(fd);
+    else libc().close(fd);
   }
 
   /** Gives up ownership: the caller closes the number returned. */

@@ -132,7 +132,7 @@ class MessageHeader {
         view.getInt32(at + cmsghdr.type, true) === SCM_RIGHTS;
       if (isRights) {
         for (let data = at + cmsghdr.data; data + 4 <= at + length; data += 4) {
-          fds.push(new OwnedFd(view.getInt32(data, true)));
+          fds.push(OwnedFd.received(view.getInt32(data, true)));
         }
       }
       at += (length + 7) & ~7;

@@ -206,6 +206,8 @@ interface Placed {
   /** Header and the fixed part of the payload. */
   readonly head: Uint8Array;
   readonly data: IoBuffer;
+  /** Bytes of the data when the message began: the caller may detach or resize the buffer. */
+  readonly size: number;
   end: number;
 }
 
@@ -300,15 +302,18 @@ export class MessageStream {
    * @throws {ConnectionError} at the end of the stream or if the socket fails
    */
   receive(timeoutMs = 0): boolean {
+    if (this.#placed !== undefined && this.#placed.data.length !== this.#placed.size) {
+      this.forget(this.#placed.messageId); // the memory may be a Worker's by now, or nothing's
+    }
     const large = this.#large;
     const placed = this.#placed;
     let count: number;
     this.#isDrained = false;
     if (placed !== undefined) {
-      const { data, end } = placed;
-      count = this.#socket.receive(data, end, data.length - end, timeoutMs);
+      const { data, size, end } = placed;
+      count = this.#socket.receive(data, end, size - end, timeoutMs);
       if (count > 0) placed.end += count;
-      this.#isDrained = placed.end === data.length;
+      this.#isDrained = placed.end === size;
     } else if (large !== undefined) {
       count = this.#socket.receive(
         large,
@@ -356,6 +361,7 @@ export class MessageStream {
   #keepFds(): void {
     const { receivedFds, fdsLost } = this.#socket;
     this.#socket.receivedFds = [];
+    if (this.#peer === "client") refuseSockets(receivedFds);
     this.#fds.push({ fds: [...receivedFds], end: this.#end, isTruncated: fdsLost });
   }
 
@@ -442,10 +448,10 @@ export class MessageStream {
     const placed = this.#placed;
     if (placed?.messageId !== messageId) return;
     this.#placed = undefined;
-    const { head, data, end } = placed;
-    const large = new IoBuffer(head.length + data.length);
+    const { head, data, size, end } = placed;
+    const large = new IoBuffer(head.length + size);
     large.bytes.set(head);
-    large.bytes.set(data.bytes.subarray(0, end), head.length);
+    if (data.length === size) large.bytes.set(data.bytes.subarray(0, end), head.length);
     this.#large = large;
     this.#largeSize = large.length;
     this.#largeEnd = head.length + end;
@@ -478,13 +484,14 @@ export class MessageStream {
     const head = bytes.slice(this.#start, this.#start + headSize);
     const came = bytes.subarray(this.#start + headSize, this.#end);
     into.set(came);
-    this.#placed = { messageId, head, data: asIoBuffer(into), end: came.length };
+    const data = asIoBuffer(into);
+    this.#placed = { messageId, head, data, size: into.length, end: came.length };
     this.#start = this.#end = 0;
     return true;
   }
 
-  #nextPlaced({ head, data, end }: Placed): Message | undefined {
-    if (end < data.length) return this.#incomplete();
+  #nextPlaced({ head, size, end }: Placed): Message | undefined {
+    if (end < size) return this.#incomplete();
     const fds = this.#claimFds(Infinity);
     this.#placed = undefined;
     const view = new DataView(head.buffer);
@@ -724,6 +731,16 @@ export class MessageStream {
     this.#socket.shutdown(); // a poll of ours that still has it in its set wakes
     this.#socket.close();
   }
+}
+
+/**
+ * Closes the sockets among descriptors, which go on being counted. No client has a reason to pass a
+ * socket. A socket may be the client's own end of this connection, or hold that end in its queue.
+ * While it is open here, perhaps with a message that never becomes whole, the client's end goes
+ * unnoticed.
+ */
+function refuseSockets(fds: readonly OwnedFd[]): void {
+  for (const fd of fds) if (fd.stat().isSocket) fd.close();
 }
 
 function join(a: Uint8Array, b: Uint8Array): Uint8Array {

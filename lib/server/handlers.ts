@@ -205,6 +205,8 @@ function setIrqs(request: IncomingRequest, { irqs }: Session): void {
 function mapDma(request: IncomingRequest, { memory }: Session): void {
   const fds = request.takeFds();
   try {
+    // The stream has closed sockets.
+    if (!fds.every((fd) => fd.isOpen)) throw new DeviceError(EINVAL, "a socket is no memory");
     memory.map(DmaMapRequest.decode(request.payload), fds);
   } finally {
     closeAll(fds);

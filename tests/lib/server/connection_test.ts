@@ -343,6 +343,8 @@ for (const [what, command, payload] of WITHOUT_FDS) {
       const before = countOpenFds();
       const fds = Array.from({ length: count }, (_, i) => i % 2 ? socket : event.handle);
       assertEquals((await ask(served.peer, command, payload, fds)).errno, 0);
+      // Another thread closes sockets.
+      for (let i = 0; i < 100 && countOpenFds() !== before; i++) await sleep(10);
       assertEquals(countOpenFds(), before);
       assertEquals((await ask(served.peer, DEVICE_GET_INFO, words(16, 0, 0, 0))).errno, 0);
     }
