@@ -71,8 +71,9 @@ let polling = false; // whether it is inside poll, with a set that is then fixed
 /**
  * Calls `onReady` on the event loop whenever `fd` is ready, until the Watch is closed. Keeps the process alive.
  *
- * Contract: the descriptor stays open while it is watched. The callback does what makes the descriptor unready, or
- * closes the Watch; it does not throw.
+ * Contract: the descriptor stays open while it is watched. The callback does what makes the
+ * descriptor unready, or closes the Watch. It does not throw. If it does all the same, the Watch is
+ * closed and the error is reported as an uncaught one; everything else is watched as before.
  *
  * @param events POLLIN, POLLOUT or both; 0 to wait for the deadline alone
  * @param lingers the peer is likely to be back in microseconds, as the client of a server is: after it was ready, the thread waits
@@ -123,7 +124,7 @@ async function run(event: EventFd): Promise<void> {
       // What is ready by now is spared the trip through Deno's pool.
       if (turnStart + LINGER_MS > now) {
         const guess = guesses.next(now);
-        if (guess !== undefined && guesses.isRight(guess)) {
+        if (guess !== undefined && isRight(guesses, guess)) {
           await settle(guess.setsOffPromises ? 32 : 1);
           continue;
         }
@@ -145,7 +146,7 @@ async function run(event: EventFd): Promise<void> {
         const entry = polled[i]!;
         if (!watches.has(entry)) continue;
         if (revents !== 0) {
-          entry.onReady(revents);
+          call(entry, revents);
           lingers ||= entry.lingers;
           if (ready === 1 && revents === POLLIN && entry.guess !== undefined) guesses.about = entry;
           setsOffPromises ||= entry.setsOffPromises;
@@ -187,7 +188,28 @@ function earliestDeadline(): number {
 function expire(entry: Watch): void {
   if (!watches.has(entry)) return;
   entry.deadline = Infinity;
-  entry.onReady(0);
+  call(entry, 0);
+}
+
+function call(entry: Watch, revents: number): void {
+  try {
+    entry.onReady(revents);
+  } catch (error) {
+    entry.close();
+    reportError(error);
+  }
+}
+
+/** Makes a guess. One that throws counts as right, and is the last about its Watch. */
+function isRight(guesses: Guesses, guess: Watch): boolean {
+  try {
+    return guesses.isRight(guess);
+  } catch (error) {
+    guesses.about = undefined;
+    guess.close();
+    reportError(error);
+    return true;
+  }
 }
 
 /** Lets the continuations of what was just completed run: most of them watch the same descriptor again. */

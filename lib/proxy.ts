@@ -72,7 +72,8 @@ export interface RequestOptions {
   data?: Uint8Array;
   /**
    * Where the data at the end of the reply go, if there are so many. They are there if the reply says `isPlaced`; else they are in its
-   * payload. Not to be touched until the request has ended.
+   * payload. Not to be touched until the request has ended: a buffer that is detached or resized
+   * meanwhile fails the request.
    */
   into?: Uint8Array;
   /** Descriptors to pass. They stay the caller's, and open until the request has ended. */
@@ -141,6 +142,8 @@ interface Pending {
   readonly doing: string | (() => string) | undefined;
   readonly maxReplyFds: number;
   readonly into: Uint8Array | undefined;
+  /** Bytes of `into` when the request was made. */
+  readonly intoSize: number;
   readonly timeoutMs: number;
   readonly deadline: number;
   /** Set for an asynchronous request. */
@@ -239,7 +242,10 @@ export class VfioProxy implements Disposable {
       maxFds: MAX_MSG_FDS,
     });
     this.#stream.trace = options.trace;
-    this.#stream.destination = (messageId) => this.#pending.get(messageId)?.into;
+    this.#stream.destination = (messageId) => {
+      const pending = this.#pending.get(messageId);
+      return pending?.into?.length === pending?.intoSize ? pending?.into : undefined;
+    };
   }
 
   /** Where it is in its life. */
@@ -305,6 +311,7 @@ export class VfioProxy implements Disposable {
    *   to take
    * @throws {RemoteError} if the peer answers with an error
    * @throws {TimeoutError} if no reply came in time; the connection goes on, a late reply is dropped
+   * @throws {TypeError} if `into` was detached or resized meanwhile; the connection goes on
    * @throws {ProtocolError} if the peer breaks the protocol; the connection is then closed
    * @throws {ConnectionError} if there is no connection, or it ends
    */
@@ -752,11 +759,7 @@ export class VfioProxy implements Disposable {
     this.#flushScheduled = true;
     queueMicrotask(() => {
       this.#flushScheduled = false;
-      if (this.#drain !== undefined) return this.#continueDrain();
-      if (this.#state !== "CONNECTED") return;
-      this.#flush();
-      if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming); // the client may have read again
-      this.#updateWatch();
+      this.#onFlush();
     });
   }
 
@@ -911,7 +914,7 @@ export class VfioProxy implements Disposable {
           this.#peer === "client" && this.#state === "CONNECTED",
         )
         : undefined;
-      if (this.#watch?.lingers) this.#watch.guess = () => this.#onReady();
+      if (this.#watch?.lingers) this.#watch.guess = () => this.#onGuess();
     }
     if (this.#watch !== undefined) this.#watch.deadline = this.#drain?.until ?? this.#deadline;
     this.#updateGlance();
@@ -923,7 +926,7 @@ export class VfioProxy implements Disposable {
     const isNeeded = this.#glancing && this.#state === "CONNECTED" && this.#watch === undefined;
     if (isNeeded === (this.#glance !== undefined)) return;
     if (isNeeded) {
-      const glance = this.#glance = setInterval(() => this.#onReady(), GLANCE_MS);
+      const glance = this.#glance = setInterval(() => this.#onGuess(), GLANCE_MS);
       Deno.unrefTimer(glance);
     } else this.#stopGlance();
   }
@@ -947,9 +950,43 @@ export class VfioProxy implements Disposable {
     this.#updateWatch();
   }
 
+  // What a trace throws, or any other code that no caller waits for, ends this connection alone.
+
   #onWatch(revents: number): void {
-    if (revents === 0) this.#onDeadline();
-    else this.#onReady();
+    try {
+      if (revents === 0) this.#onDeadline();
+      else this.#onReady();
+    } catch (error) {
+      this.#breakOff(error);
+    }
+  }
+
+  #onGuess(): boolean {
+    try {
+      return this.#onReady();
+    } catch (error) {
+      this.#breakOff(error);
+      return true;
+    }
+  }
+
+  #onFlush(): void {
+    try {
+      if (this.#drain !== undefined) return this.#continueDrain();
+      if (this.#state !== "CONNECTED") return;
+      this.#flush();
+      // The client may have read again.
+      if (this.#incoming.length > 0) this.#takeMessages(this.#maxIncoming);
+      this.#updateWatch();
+    } catch (error) {
+      this.#breakOff(error);
+    }
+  }
+
+  #breakOff(error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error);
+    const message = `The connection to the ${this.#peer} can't go on: ${why}`;
+    this.#fail(new ConnectionError(message, { cause: error }));
   }
 
   /** The poll watches all deadlines; it is told the earliest. */
@@ -1023,6 +1060,10 @@ export class VfioProxy implements Disposable {
     if (message.isError) {
       this.#complete(pending, undefined, remoteError(pending, this.#peer, message.error));
       return;
+    }
+    if (pending.into !== undefined && pending.into.length !== pending.intoSize) {
+      message.discardFds();
+      return this.#complete(pending, undefined, detachedError(pending));
     }
     message.keepFds(maxFds);
     // A view will do for a blocked caller, unless a handler is under way: then there may be another one, who receives before this one reads.
@@ -1319,6 +1360,7 @@ function makePending(
     doing: options.doing,
     maxReplyFds: options.maxReplyFds ?? 0,
     into: options.into,
+    intoSize: options.into?.length ?? 0,
     timeoutMs,
     deadline: monotonicMs() + timeoutMs,
     settle: undefined,
@@ -1326,6 +1368,12 @@ function makePending(
     error: undefined,
     isDone: false,
   };
+}
+
+function detachedError(pending: Pending): TypeError {
+  return new TypeError(
+    `Cannot ${describeDoing(pending)}: the buffer for the answer was detached or resized meanwhile`,
+  );
 }
 
 function describeDoing({ command, doing }: Pick<Pending, "command" | "doing">): string {

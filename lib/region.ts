@@ -641,9 +641,12 @@ export class Region implements Disposable {
     await this.#pipeline(
       this.#pieces(start, length, options, this.#readChunk(options)),
       async ({ area, at, count }) => {
+        this.#checkWhole(into, length, "read");
         const target = into.subarray(at - start, at - start + count);
         if (area === undefined) {
-          this.#putData(await this.#requestReadAsync(at, count, options, target), at, target);
+          const reply = await this.#requestReadAsync(at, count, options, target);
+          this.#checkWhole(into, length, "read"); // other pieces were told of meanwhile
+          this.#putData(reply, at, target);
         } else {
           const got = this.#readArea(area, at, target);
           const rest = target.subarray(got);
@@ -664,11 +667,13 @@ export class Region implements Disposable {
     options: BulkOptions = {},
   ): Promise<void> {
     const start = Number(offset);
-    this.#check(start, data.length, RegionFlags.WRITE);
+    const { length } = data;
+    this.#check(start, length, RegionFlags.WRITE);
     let done = 0;
     await this.#pipeline(
-      this.#pieces(start, data.length, options, this.#writeChunk(options)),
+      this.#pieces(start, length, options, this.#writeChunk(options)),
       async ({ area, at, count }) => {
+        this.#checkWhole(data, length, "write");
         const source = data.subarray(at - start, at - start + count);
         if (area === undefined) await this.#requestWriteAsync(at, source, options);
         else {
@@ -974,6 +979,13 @@ export class Region implements Disposable {
     } catch (error) {
       throw await this.#explainAsync(error, this.#access("write", at, count), options);
     }
+  }
+
+  /** Refuses a buffer that its owner has detached, by a transfer, or resized during the access. */
+  #checkWhole(buffer: Uint8Array, length: number, verb: "read" | "write"): void {
+    if (buffer.length === length) return;
+    const what = `${verb} ${length} bytes of ${this.name}`;
+    throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
   }
 
   /** Has the data of a read reply where they are wanted. */

@@ -34,6 +34,8 @@ interface Chunk {
   readonly command: typeof Command.DMA_READ | typeof Command.DMA_WRITE;
   readonly address: bigint;
   readonly bytes: Uint8Array;
+  /** How many bytes: those are the device's, which may detach or resize them. */
+  readonly count: number;
 }
 
 /** The DMA requests to one client. The answers are checked; one that breaks the protocol closes the connection. */
@@ -78,7 +80,7 @@ export class DmaRequests {
     if (bytes.length > this.#options.chunkSize) {
       return this.#pipeline(command, address, bytes, signal);
     }
-    return this.#transfer({ command, address, bytes }, signal);
+    return this.#transfer({ command, address, bytes, count: bytes.length }, signal);
   }
 
   /** Several messages at a time; each that is answered makes room for the next. None starts after one has failed. */
@@ -105,10 +107,11 @@ export class DmaRequests {
   }
 
   async #transfer(chunk: Chunk, signal: AbortSignal): Promise<void> {
-    const size = chunk.bytes.length;
+    const size = chunk.count;
     const turn = this.#quota.enter(size);
     if (turn !== undefined) await turn;
     try {
+      checkWhole(chunk);
       const options = { ...this.#requestOptions(chunk), signal };
       const reply = await this.#proxy.request(chunk.command, this.#head(chunk), options);
       this.#takeReply(chunk, reply);
@@ -133,29 +136,32 @@ export class DmaRequests {
 
   *#chunks(command: Chunk["command"], address: bigint, bytes: Uint8Array): Generator<Chunk, void> {
     const { chunkSize } = this.#options;
-    for (let at = 0; at < bytes.length; at += chunkSize) {
+    const { length } = bytes;
+    for (let at = 0; at < length; at += chunkSize) {
+      checkWhole({ command, address, bytes, count: length });
       const part = bytes.subarray(at, at + chunkSize);
-      yield { command, address: address + BigInt(at), bytes: part };
+      yield { command, address: address + BigInt(at), bytes: part, count: part.length };
     }
   }
 
   /** What both requests begin with. */
-  #head({ address, bytes }: Chunk): Uint8Array {
+  #head({ address, count }: Chunk): Uint8Array {
     const codec = this.#options.count32 ? DmaReadRequest32 : DmaReadRequest;
-    return codec.encode({ address, count: BigInt(bytes.length) });
+    return codec.encode({ address, count: BigInt(count) });
   }
 
-  #requestOptions({ command, address, bytes }: Chunk): RequestOptions {
+  #requestOptions({ command, address, bytes, count }: Chunk): RequestOptions {
     const isRead = command === Command.DMA_READ;
-    const doing = () => describeAccess(isRead ? "read" : "write", address, bytes.length);
+    const doing = () => describeAccess(isRead ? "read" : "write", address, count);
     const { timeoutMs } = this.#options;
     return isRead ? { timeoutMs, doing, into: bytes } : { timeoutMs, doing, data: bytes };
   }
 
   #takeReply(chunk: Chunk, reply: Message): void {
     try {
-      if (chunk.command !== Command.DMA_READ) checkWritten(chunk, reply.payload);
-      else if (reply.isPlaced) this.#checkPlaced(chunk, reply.payload);
+      if (chunk.command !== Command.DMA_READ) return checkWritten(chunk, reply.payload);
+      checkWhole(chunk);
+      if (reply.isPlaced) this.#checkPlaced(chunk, reply.payload);
       else this.#takeData(chunk, reply.payload);
     } catch (error) {
       if (error instanceof ProtocolError) this.#proxy.close(error);
@@ -164,28 +170,37 @@ export class DmaRequests {
   }
 
   /** The data are where they are wanted. What came ahead of them is all that is left to check. */
-  #checkPlaced({ address, bytes }: Chunk, head: Uint8Array): void {
+  #checkPlaced({ address, count: wanted }: Chunk, head: Uint8Array): void {
     const codec = this.#options.count32 ? DmaReadRequest32 : DmaReadRequest;
     const { address: from, count } = codec.decode(head);
-    if (from === address && count === BigInt(bytes.length)) return;
-    throw otherAnswer(describeAccess("read", address, bytes.length), count, from);
+    if (from === address && count === BigInt(wanted)) return;
+    throw otherAnswer(describeAccess("read", address, wanted), count, from);
   }
 
-  #takeData({ address, bytes }: Chunk, payload: Uint8Array): void {
+  #takeData({ address, bytes, count }: Chunk, payload: Uint8Array): void {
     const codec = this.#options.count32 ? DmaReadReply32 : DmaReadReply;
     const { address: from, data } = codec.decode(payload);
-    if (from !== address || data.length !== bytes.length) {
-      throw otherAnswer(describeAccess("read", address, bytes.length), data.length, from);
+    if (from !== address || data.length !== count) {
+      throw otherAnswer(describeAccess("read", address, count), data.length, from);
     }
     bytes.set(data);
   }
 }
 
-function checkWritten({ address, bytes }: Chunk, payload: Uint8Array): void {
-  const count = BigInt(bytes.length);
+/** Refuses bytes that the device has detached, by a transfer, or resized since the access began. */
+function checkWhole({ command, address, bytes, count }: Chunk): void {
+  if (bytes.length === count) return;
+  const verb = command === Command.DMA_READ ? "read" : "write";
+  throw new TypeError(
+    `Cannot ${describeAccess(verb, address, count)}: the buffer was detached or resized meanwhile`,
+  );
+}
+
+function checkWritten({ address, count: wanted }: Chunk, payload: Uint8Array): void {
+  const count = BigInt(wanted);
   const written = decodeDmaWriteReply(payload, { address, count });
   if (written.address === address && written.count === count) return;
-  const doing = describeAccess("write", address, bytes.length);
+  const doing = describeAccess("write", address, wanted);
   throw otherAnswer(doing, written.count, written.address);
 }
 

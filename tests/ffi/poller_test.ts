@@ -412,3 +412,68 @@ testFds("a watch that a guess has closed is left alone", async () => {
   a.close();
   b.close();
 });
+
+testFds(
+  "a callback that throws is reported and ended; everything else is watched as before",
+  async () => {
+    const reported: unknown[] = [];
+    const onError = (event: ErrorEvent) => {
+      event.preventDefault();
+      reported.push(event.error);
+    };
+    addEventListener("error", onError);
+    try {
+      using good = new EventFd();
+      using bad = new EventFd();
+      using late = new EventFd();
+      let news = 0;
+      using _good = watch(good.fd, POLLIN, () => news += Number(good.take()));
+      watch(bad.fd, POLLIN, () => {
+        throw new RangeError("of a descriptor");
+      });
+      watch(late.fd, 0, () => {
+        throw new RangeError("of a deadline");
+      }).deadline = monotonicMs() + 1;
+      bad.signal();
+      good.signal();
+      await until(() => news === 1 && reported.length === 2);
+      await sleep(5);
+      good.signal();
+      await until(() => news === 2);
+      const messages = reported.map((error) => (error as Error).message);
+      assertEquals(messages.sort(), ["of a deadline", "of a descriptor"]);
+    } finally {
+      removeEventListener("error", onError);
+    }
+  },
+);
+
+testFds("a guess that throws is reported and ended, too", async () => {
+  const reported: unknown[] = [];
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    reported.push(event.error);
+  };
+  addEventListener("error", onError);
+  const [a, b] = UnixSocket.pair();
+  const one = new IoBuffer(1);
+  using event = new EventFd();
+  let news = 0;
+  using _other = watch(event.fd, POLLIN, () => news += Number(event.take()));
+  try {
+    let guesses = 0;
+    const { calls } = watchLingering(a, () => {
+      b.send(one, 0, 1);
+      if (calls.guessed > 0 && ++guesses === 3) throw new RangeError("of a guess");
+    });
+    b.send(one, 0, 1);
+    await until(() => reported.length === 1);
+    event.signal();
+    await until(() => news === 1);
+    assertEquals((reported[0] as Error).message, "of a guess");
+  } finally {
+    removeEventListener("error", onError);
+    a.close();
+    b.close();
+  }
+});
