@@ -93,12 +93,29 @@ export class Descriptors implements Disposable {
     return random.pick(random.oneIn(3) ? this.all : belonging);
   }
 
+  /** Switches O_NONBLOCK of an open file, which everyone has who has a descriptor of it. */
+  toggle(fd: number): void {
+    const { symbols: c } = this.#libc;
+    c.fcntl(fd, F_SETFL, c.fcntl(fd, F_GETFL, 0) ^ O_NONBLOCK);
+  }
+
   /** Fills an eventfd: the next signal has no room. */
   fill(fd: number): void {
     this.#unblocked(fd, () => {
       this.#libc.symbols.read(fd, new Uint8Array(8), 8n);
       this.#libc.symbols.write(fd, new Uint8Array([0xfe, ...new Array(7).fill(0xff)]), 8n);
     });
+  }
+
+  /** Empties an eventfd. */
+  empty(fd: number): void {
+    this.#unblocked(fd, () => void this.#libc.symbols.read(fd, new Uint8Array(8), 8n));
+  }
+
+  /** Signals an eventfd. */
+  signal(fd: number): void {
+    const one = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
+    this.#unblocked(fd, () => void this.#libc.symbols.write(fd, one, 8n));
   }
 
   /** Does what must not block here, and leaves the flag as it was. */

@@ -19,9 +19,12 @@ import {
   Feature,
   FeatureFlags,
   HeaderLayout,
+  IrqSetFlags,
   MessageFlags,
+  RegionIoFdsRequest,
   RegionReadRequest,
   RegionWriteRequest,
+  SetIrqsRequest,
 } from "../../lib/wire/mod.ts";
 import type { Descriptors } from "./_descriptors.ts";
 import { join, type Line } from "./_line.ts";
@@ -35,6 +38,8 @@ export interface Stage {
 }
 
 const { NO_REPLY, REPLY, ERROR } = MessageFlags;
+const { DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
+const MSIX = 2;
 
 /** Agrees on a version, and has a device go on that a client before has stopped. */
 export const GREETING: Uint8Array = join(
@@ -101,6 +106,39 @@ function broken(
   }
 }
 
+/** Changes O_NONBLOCK of descriptors that both have, fills and empties them, while the server uses them. */
+async function toggled({ line, random, descriptors }: Stage): Promise<void> {
+  line.read();
+  await line.send(GREETING);
+  await line.send(encodeMessage(
+    { messageId: 4, command: Command.DEVICE_GET_REGION_IO_FDS },
+    RegionIoFdsRequest.encode({ argsz: 4096, flags: 0, index: 0, count: 0 }),
+  ));
+  for (let i = 0; i < 4; i++) await line.next();
+  const shared = [...descriptors.events, ...line.fds.map((fd) => fd.fd)];
+  for (const action of [ACTION_TRIGGER, ACTION_MASK, ACTION_UNMASK]) {
+    for (let vector = 0; vector < 4; vector++) {
+      const fd = random.pick(descriptors.events);
+      await line.send(setIrqs(DATA_EVENTFD | action, vector), [fd]);
+    }
+  }
+  for (let round = 0; round < 200; round++) {
+    const fd = random.pick(shared);
+    const acts = [
+      () => descriptors.toggle(fd),
+      () => descriptors.fill(fd),
+      () => descriptors.empty(fd),
+      () => descriptors.signal(fd),
+    ];
+    random.pick(acts)();
+    if (!random.oneIn(3)) continue;
+    await line.send(
+      write(DemoRegister.TRIGGER, random.below(4), { messageId: 5, flags: NO_REPLY }),
+    );
+  }
+  await line.settle();
+}
+
 /** Maps of all sizes, most of them of files without a byte, and unmaps that cover many or cut some. */
 async function hugeMaps({ line, random, descriptors }: Stage): Promise<void> {
   await line.send(GREETING);
@@ -143,10 +181,39 @@ async function copy(line: Line, random: Random): Promise<void> {
   ));
 }
 
+/** Its own socket, and every other thing, in the place of interrupts and memory; then it leaves. */
+async function anythingAnywhere({ line, random, descriptors }: Stage): Promise<void> {
+  await line.send(GREETING);
+  const things = [...descriptors.all, line.fd, line.fd, line.fd];
+  for (let i = 0; i < 100; i++) {
+    const action = random.pick([ACTION_TRIGGER, ACTION_MASK, ACTION_UNMASK]);
+    const payload = DmaMapRequest.encode({
+      argsz: 32,
+      flags: 3,
+      offset: 0n,
+      address: BigInt(i) << 20n,
+      size: 0x1000n,
+    });
+    const message = random.oneIn(3)
+      ? encodeMessage({ messageId: 6, command: Command.DMA_MAP }, payload)
+      : random.oneIn(5)
+      ? readScratch(8)
+      : setIrqs(DATA_EVENTFD | action, random.below(4), random.pick([0, MSIX, MSIX]));
+    if (!await line.send(message, [random.pick(things)])) return;
+    if (random.oneIn(4)) {
+      const trigger = { messageId: 5, flags: NO_REPLY };
+      await line.send(write(DemoRegister.TRIGGER, random.below(4), trigger));
+    }
+  }
+  if (!random.oneIn(3)) await line.settle();
+}
+
 /** All scenarios. */
 export const SCENARIOS: readonly ((stage: Stage) => Promise<void>)[] = [
   aheadOfBroken,
+  toggled,
   hugeMaps,
+  anythingAnywhere,
 ];
 
 function write(
@@ -163,6 +230,12 @@ function readScratch(messageId: number): Uint8Array {
   const offset = BigInt(DemoRegister.SCRATCH);
   const payload = RegionReadRequest.encode({ region: 0, offset, count: 4 });
   return encodeMessage({ messageId, command: Command.REGION_READ }, payload);
+}
+
+function setIrqs(flags: number, start: number, index: number = MSIX): Uint8Array {
+  const data = new Uint8Array();
+  const payload = SetIrqsRequest.encode({ argsz: 20, flags, index, start, count: 1, data });
+  return encodeMessage({ messageId: 4, command: Command.DEVICE_SET_IRQS }, payload);
 }
 
 function unmap(address: bigint, size: bigint): Uint8Array {

@@ -1,7 +1,8 @@
 /**
  * `deno task fuzz`: a million mutated messages at a served demo device, with descriptors of every
  * kind, and what hostile clients do in an order of their own: requests ahead of broken headers,
- * maps of terabytes.
+ * descriptors whose flags change, maps of terabytes, the client's own socket, buffers that go away
+ * while they are used.
  *
  *   fuzz.ts [MESSAGES] [SEED]
  *
@@ -15,6 +16,8 @@ import { startServe } from "../_demo_process.ts";
 import { HostileClient } from "./_client.ts";
 import { useDemo } from "./_next_client.ts";
 import { quietFdsOf, residentOf, settledFdsOf } from "./_process.ts";
+import { Random } from "./_random.ts";
+import { transferBuffers } from "./_transfers.ts";
 
 /** Garbage that is not collected yet. */
 const SLACK = 48 << 20;
@@ -37,6 +40,7 @@ async function main(messages: number, seed: number): Promise<number> {
   for (let step = 0; step < STEPS; step++) {
     await hostile.send(messages / STEPS);
     await hostile.play(3);
+    await transferBuffers(served.path, new Random(seed + step), 100);
     resident.push(residentOf(served.pid));
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     print(`${hostile.tally.messages} messages, ${seconds} s, ${mib(resident.at(-1)!)} in use`);

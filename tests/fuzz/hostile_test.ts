@@ -4,6 +4,8 @@ import { testFds } from "../_fds.ts";
 import { HostileClient } from "./_client.ts";
 import { useDemo } from "./_next_client.ts";
 import { quietFdsOf, residentOf, settledFdsOf } from "./_process.ts";
+import { Random } from "./_random.ts";
+import { transferBuffers } from "./_transfers.ts";
 
 const MESSAGES = 20_000;
 /** Fixed, so that a failure repeats; FUZZ_SEED tries another. */
@@ -22,6 +24,7 @@ testFds(
     const warm = residentOf(served.pid);
     await hostile.send(MESSAGES - MESSAGES / 10);
     await hostile.play(5); // each scenario, whatever the seed chose before
+    await transferBuffers(served.path, new Random(SEED), 100);
     await useDemo(served.path);
     assertEquals(await settledFdsOf(served.pid, before), before);
     assert(residentOf(served.pid) < warm + SLACK, `${warm} bytes became ${residentOf(served.pid)}`);
