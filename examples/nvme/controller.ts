@@ -4,7 +4,13 @@
  * @module
  */
 
-import type { DeviceDma, DevicePoll, RegisterRegion } from "../../mod.ts";
+import {
+  ConnectionError,
+  type DeviceDma,
+  DeviceError,
+  type DevicePoll,
+  type RegisterRegion,
+} from "../../mod.ts";
 import { ADMIN } from "./admin.ts";
 import { Command, COMMAND_SIZE } from "./command.ts";
 import type { Disk } from "./disk.ts";
@@ -45,6 +51,8 @@ export interface Surroundings {
 }
 
 const COMPLETION_SIZE = 16;
+const ENXIO = 6;
+const ECANCELED = 125;
 
 /** Registers of what the controller does not have: they are 0. */
 const ABSENT = ["NSSR", "BPRSEL", "BPMBL", "CMBMSC", "NSSD", "PMRCTL", "PMRMSCL", "PMRMSCU"];
@@ -132,9 +140,10 @@ export class Controller {
   }
 
   /** It can't go on, until it is disabled. */
-  #fail(reason: string): void {
+  #fail(reason: string, isTold = true): void {
     this.regs.CSTS.CFS = 1;
     this.#around.doorbells.stop();
+    if (!isTold) return;
     if (reason !== this.#fatal) this.#around.log(`CSTS.CFS: ${reason}`);
     this.#fatal = reason;
   }
@@ -151,8 +160,8 @@ export class Controller {
     this.queues.ring((doorbell, value) => this.#ignore(doorbell, value));
     const act = this.#next();
     if (act === undefined) return false;
-    const done = act().then(() => true, () => {
-      this.#fail("the client's memory where its queues are can't be reached");
+    const done = act().then(() => true, (error) => {
+      this.#fail("the client's memory where its queues are can't be reached", !isEnded(error));
       return false;
     });
     this.#working = done;
@@ -196,7 +205,9 @@ export class Controller {
       result = await this.#do(command, id === 0);
     } catch (error) {
       status = error instanceof Failed ? error.status : Status.INTERNAL;
-      if (!(error instanceof Failed)) this.#around.log(`A command failed: ${error}`);
+      if (!(error instanceof Failed || isEnded(error))) {
+        this.#around.log(`A command failed: ${error}`);
+      }
       this.logs.failed({
         queue: id,
         command: command.id,
@@ -261,4 +272,10 @@ export class Controller {
     if (queue.tail === 0) queue.phase ^= 1;
     if (queue.other >= 0) this.#around.interrupt(queue.other);
   }
+}
+
+/** Whether it is a reset, or the client is gone: what was under way has ended. */
+function isEnded(error: unknown): boolean {
+  return error instanceof ConnectionError ||
+    (error instanceof DeviceError && [ECANCELED, ENXIO].includes(error.errno));
 }
