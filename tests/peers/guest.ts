@@ -37,7 +37,8 @@ const MAX_TEXT_LENGTH = 4 << 20;
 
 /** What the guest's kernel says of its machine and of its clocks, whatever is attached. */
 const MACHINE_NOISE = new RegExp(
-  "ACPI: IRQ \\d override|amd_pstate|DMAR: |\\(DMAR\\)|tsc: |APIC calibration|clocksource: |mtrr: ",
+  "ACPI: IRQ \\d override|amd_pstate|DMAR: |\\(DMAR\\)|tsc: |APIC calibration|clocksource: |mtrr: |" +
+    "hrtimer: interrupt took",
 );
 
 /** Begins each of the agent's own lines: what a script writes has none. */
