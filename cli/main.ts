@@ -106,12 +106,20 @@ async function buildProgram(
     });
   const [first, second] = args.filter((arg) => !arg.startsWith("-"));
   const called = first === "help" ? second : first;
+  const isKnown = SUBCOMMANDS.some(({ name }) => name === called) || called === "help";
   for (const { name, summary } of SUBCOMMANDS) {
     const subcommand: CommandUnknownOpts = name === called
       ? (await load(name)).command(context)
       : new Command(name);
     program.addCommand(subcommand.summary(summary));
     inherit(subcommand, program);
+  }
+  // Commander's own `help` shows the whole list for a name that it does not know.
+  if (first === "help" && called !== undefined && !isKnown) {
+    const { nearest } = await import("../lib/yaml/nearest.ts");
+    const meant = nearest(called, SUBCOMMANDS.map(({ name }) => name));
+    const hint = meant === undefined ? "; vfu help lists them" : ` (Did you mean ${meant}?)`;
+    program.error(`error: unknown command '${called}'${hint}`);
   }
   return program;
 }
@@ -152,9 +160,19 @@ function complain({ style, write }: Output, lines: readonly string[]): void {
   write(`${style.red("vfu:")} ${lines.join("\n")}\n`);
 }
 
-/** Our way of saying what commander says as "error: unknown command 'prob'\n(Did you mean probe?)\n". */
+/** Commander's sentences about values, each with the form that ours have. */
+const VALUE_SENTENCES: readonly (readonly [RegExp, string])[] = [
+  [
+    /^command-argument value '(.*)' is invalid for argument '([^']*)'\. /s,
+    "cannot use '$1' as $2: ",
+  ],
+  [/^option '(?:-\w, )?(\S+)[^']*' argument '(.*)' is invalid\. /s, "cannot use '$2' for $1: "],
+];
+
+/** Turns commander's "error: unknown command 'prob'\n(Did you mean probe?)\n" into a line of ours. */
 function usageLine(text: string): string {
-  const line = text.replace(/^error: /, "").trim().replaceAll("\n", " ");
+  let line = text.replace(/^error: /, "").trim().replaceAll("\n", " ");
+  for (const [theirs, ours] of VALUE_SENTENCES) line = line.replace(theirs, ours);
   return line.charAt(0).toUpperCase() + line.slice(1);
 }
 

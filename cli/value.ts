@@ -5,6 +5,7 @@
  */
 
 import type { Width } from "../lib/region.ts";
+import { readSize } from "../lib/size.ts";
 import { hex } from "../lib/wire/hex.ts";
 
 /** A value, or the bits of one. */
@@ -25,7 +26,8 @@ const PREFIX = { hex: "0x", dec: "", bin: "0b" } as const;
 const MAX_COUNT = 1 << 24;
 
 /**
- * Reads a value: decimal, or hexadecimal, octal or binary after 0x, 0o or 0b; `_` may stand between digits.
+ * Reads a value: decimal, or hexadecimal, octal or binary after 0x, 0o or 0b, and a unit of bytes
+ * if there is one (K, M, G, T); `_` may stand between digits.
  *
  * @throws {SyntaxError} if it is none
  *
@@ -33,16 +35,15 @@ const MAX_COUNT = 1 << 24;
  * ```ts
  * import { parseValue } from "./value.ts";
  *
- * if (parseValue("0xdead_beef") !== 0xdeadbeefn || parseValue("10") !== 10n) throw new Error();
+ * if (parseValue("0xdead_beef") !== 0xdeadbeefn || parseValue("1M") !== 0x10_0000n) {
+ *   throw new Error();
+ * }
  * ```
  */
 export function parseValue(text: string): bigint {
-  const digits = /^(?:\d+|0[xX][\da-fA-F]+|0[oO][0-7]+|0[bB][01]+)$/;
-  const plain = text.replaceAll(/(?<=[\da-fA-F])_(?=[\da-fA-F])/g, "");
-  if (!digits.test(plain)) {
-    throw new SyntaxError(`"${text}" is no value; write it as 26, 0x1a, 0b11010 or 0o32`);
-  }
-  return BigInt(plain);
+  const value = readSize(text);
+  if (value !== undefined) return value;
+  throw new SyntaxError(`"${text}" is no value; write it as 26, 0x1a, 0b11010, 0o32 or 64K`);
 }
 
 /**
@@ -57,7 +58,7 @@ export function parseMaskedValue(text: string): MaskedValue {
   const value = parseValue(text.slice(0, at));
   const mask = parseValue(text.slice(at + 1));
   if ((value & ~mask) !== 0n) {
-    throw new RangeError(`${hex(value)} has bits that its mask ${hex(mask)} has not`);
+    throw new RangeError(`${hex(value)} has bits outside its mask ${hex(mask)}`);
   }
   return { value, mask };
 }

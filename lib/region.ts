@@ -1022,14 +1022,14 @@ export class Region implements Disposable {
     if (reply.payloadSize < HEAD_SIZE) {
       throw this.#broken(`answered ${reply.payloadSize} bytes to a write of ${this.name}`);
     }
-    this.#checkEcho(reply, count, "write", at);
+    this.#checkEcho(reply, count, "wrote", at);
   }
 
   #checkEcho(reply: Message, count: number, what: string, at: number): void {
     const came = reply.uint32(COUNT_AT);
     if (came !== count) {
       throw this.#broken(
-        `says that it ${what} ${came} bytes, ${count} were to be, of ${this.name} at ${hex(at)}`,
+        `says that it ${what} ${came} of ${count} bytes of ${this.name} at ${hex(at)}`,
       );
     }
     const [low, high] = [reply.uint32(OFFSET_AT), reply.uint32(OFFSET_AT + 4)];

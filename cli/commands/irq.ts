@@ -81,9 +81,11 @@ export function command(context: Context) {
     )
     .argument("<socket>", "path of the server's socket")
     .addArgument(
-      new Argument("<index>", "intx, msi, msix, err, req or a number").argParser(
-        argument(parseIrq),
-      ),
+      new Argument(
+        "<index>",
+        "intx, msi, msix, err, req or a number; vectors as msix[0] or msix[0-3]",
+      )
+        .argParser(argument(parseIrqTarget)),
     )
     .addOption(
       new Option("--vectors <range>", "only these, as 3 or 0-7").argParser(argument(parseVectors)),
@@ -112,7 +114,12 @@ export function command(context: Context) {
     .option("--json", "write a line of JSON for each")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
-    .action((socket, index, options) => run(context, socket, index, { ...options, actions }));
+    .action((socket, { id, vectors }, options, self) => {
+      if (vectors !== undefined && options.vectors !== undefined) {
+        self.error("error: the vectors are named twice, by the index and by '--vectors'");
+      }
+      return run(context, socket, id, { ...options, vectors: vectors ?? options.vectors, actions });
+    });
 }
 
 /**
@@ -125,6 +132,26 @@ export function parseIrq(text: string): IrqId {
   if (name.toUpperCase() in PciIrq) return name as IrqId;
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new SyntaxError(`"${text}" is no IRQ index; write intx, msi, msix, err, req or a number`);
+}
+
+/** What `vfu irq` listens to: an IRQ index, or some of its vectors. */
+export interface IrqTarget {
+  /** The index. */
+  readonly id: IrqId;
+  /** Its vectors; undefined: all, or what `--vectors` says. */
+  readonly vectors?: Required<VectorRange>;
+}
+
+/**
+ * Reads an IRQ index, or vectors of one as sessions name them: "msix", "msix[0]", "msix[0-3]".
+ *
+ * @throws {SyntaxError} if it is neither
+ * @throws {RangeError} if the last vector comes before the first
+ */
+export function parseIrqTarget(text: string): IrqTarget {
+  const [, name, vectors] = /^([^[]*)\[([^\]]*)\]$/.exec(text) ?? [];
+  if (vectors === undefined) return { id: parseIrq(text) };
+  return { id: parseIrq(name!), vectors: parseVectors(vectors) };
 }
 
 /**

@@ -14,7 +14,8 @@ import { Grace } from "../grace.ts";
 import { printable } from "../printable.ts";
 import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/load.ts";
 import type { Reporter } from "../run/reporter.ts";
-import { serveHere } from "../run/serve_here.ts";
+import { deviceOption, serveHere } from "../run/serve_here.ts";
+import type { ChosenOption } from "../serve/make.ts";
 import type { WireLog } from "../run/wire_log.ts";
 import { parseCount } from "../value.ts";
 
@@ -26,6 +27,8 @@ export interface RunOptions {
   timeout: number;
   /** Serve this device, in this process, in place of a socket's. */
   serve?: string | undefined;
+  /** Options of that device. */
+  option?: ChosenOption[] | undefined;
   /** Only look for mistakes in the files. */
   check?: true | undefined;
   /** Connect and look whether the session fits the device, and show what would be done. */
@@ -59,6 +62,7 @@ export function command(context: Context) {
     .usage("[options] <file...> <socket>")
     .argument("<file...>", "session files, then the path of the server's socket")
     .option("--serve <device>", "run on demo, or on a device of a module, in place of a socket's")
+    .addOption(deviceOption())
     .addOption(
       new Option("--check", "look for mistakes in the files, and do nothing").conflicts("serve"),
     )
@@ -79,6 +83,9 @@ export function command(context: Context) {
     .addOption(verboseOption())
     .addOption(timeoutOption())
     .action(async (args, options, self) => {
+      if (options.option !== undefined && options.serve === undefined) {
+        self.error("error: '--option' is an option of a device, which '--serve <device>' names");
+      }
       const needsSocket = options.check === undefined && options.serve === undefined;
       if (needsSocket && args.length < 2) {
         self.error(
@@ -117,7 +124,7 @@ export async function run(
   using grace = new Grace(context.signal);
   using connection = await connectTo(
     { ...context, signal: grace.signal },
-    socket ?? await serveHere(context, self, options.serve!),
+    socket ?? await serveHere(context, self, options.serve!, options.option),
     { ...options, trace: log.trace },
   );
   const { device } = connection;

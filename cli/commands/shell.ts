@@ -9,7 +9,8 @@ import { connectTo, pciEnableOption, timeoutOption, verboseOption } from "../con
 import type { Context } from "../context.ts";
 import { Grace } from "../grace.ts";
 import { loadMaps } from "../map.ts";
-import { serveHere } from "../run/serve_here.ts";
+import { deviceOption, serveHere } from "../run/serve_here.ts";
+import type { ChosenOption } from "../serve/make.ts";
 
 /** Options of {@linkcode run}. */
 export interface ShellOptions {
@@ -23,6 +24,8 @@ export interface ShellOptions {
   map?: string[] | undefined;
   /** Serve this device, in this process, in place of a socket's. */
   serve?: string | undefined;
+  /** Options of that device. */
+  option?: ChosenOption[] | undefined;
   /** Where the lines of other times are, and where those of this one go. */
   history?: string | undefined;
   /** Write JSON: a line a step, as `vfu run --json` does. */
@@ -40,6 +43,7 @@ export function command(context: Context) {
     )
     .argument("[socket]", "path of the server's socket")
     .option("--serve <device>", "on demo, or on a device of a module, in place of a socket's")
+    .addOption(deviceOption())
     .addOption(
       new Option(
         "--map <name|file>",
@@ -55,8 +59,11 @@ export function command(context: Context) {
       if ((socket === undefined) === (options.serve === undefined)) {
         self.error("error: one of the path of a socket and '--serve <device>' is needed");
       }
+      if (options.option !== undefined && options.serve === undefined) {
+        self.error("error: '--option' is an option of a device, which '--serve <device>' names");
+      }
       const maps = await loadMaps(context, self, options.map ?? []);
-      const target = socket ?? await serveHere(context, self, options.serve!);
+      const target = socket ?? await serveHere(context, self, options.serve!, options.option);
       using grace = new Grace(context.signal);
       using connection = await connectTo({ ...context, signal: grace.signal }, target, options);
       grace.begin();

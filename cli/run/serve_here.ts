@@ -5,17 +5,28 @@
  */
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { Option } from "@commander-js/extra-typings";
+import { argumentList } from "../argument.ts";
 import type { Context } from "../context.ts";
+import { type ChosenOption, parseOption } from "../serve/make.ts";
+
+/** `--option`, for commands that serve a device themselves. */
+export function deviceOption() {
+  return new Option("--option <name=value>", "choose an option of the --serve device; repeatable")
+    .argParser(argumentList(parseOption));
+}
 
 /**
- * Serves a device to one client: what `vfu serve` takes, with its options as they are by default.
+ * Serves a device to one client: what `vfu serve` takes.
  *
+ * @param chosen its options; what is not named is as it is by default
  * @returns the descriptor to connect to
  */
 export async function serveHere(
   context: Context,
   self: CommandUnknownOpts,
   name: string,
+  chosen: readonly ChosenOption[] = [],
 ): Promise<number> {
   const [{ embed }, { loadDevice }, { makeDevice }, { textReport }, { UsageError }] = await Promise
     .all([
@@ -28,7 +39,9 @@ export async function serveHere(
   const report = textReport(context, false, false);
   try {
     const loaded = await loadDevice(name);
-    const device = await makeDevice(loaded, [], { log: (line) => report.log(loaded.name, line) });
+    const device = await makeDevice(loaded, chosen, {
+      log: (line) => report.log(loaded.name, line),
+    });
     return embed(device, {
       onError: (error, doing) => report.error(loaded.name, doing, error),
     }).fd;

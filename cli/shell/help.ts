@@ -12,7 +12,7 @@ import { tableLines } from "../table.ts";
 const SHELL_HELP: readonly (readonly [string, string])[] = [
   ["help [WORD]", "This list, or the arguments of a word"],
   ["show", "Variables, buffers and interrupts"],
-  ["save FILE", "Write what was done as a session file"],
+  ["save [--force] FILE", "Write what was done as a session file; --force replaces one"],
   ["quit", "Leave; so does Ctrl-D"],
 ];
 

@@ -197,7 +197,8 @@ class Shell {
     return true;
   }
 
-  async #save(file: string): Promise<void> {
+  async #save(words: string): Promise<void> {
+    const [, force, file = ""] = /^(--force\s+)?(.*)$/s.exec(words)!;
     if (file === "") throw new SyntaxError("Write save FILE, as save bringup.yaml");
     if (this.done.length === 0) throw new RangeError("There is nothing to save: no step was done");
     const { basename, dirname, extname, isAbsolute, relative } = await import("node:path");
@@ -208,11 +209,13 @@ class Shell {
       /[/.]/.test(map) ? `./${relative(dirname(file), map)}` : map
     );
     const text = sessionYaml({ title, include, raws: this.done, nameOf });
-    await Deno.writeTextFile(file, text, { createNew: true }).catch((error) => {
+    await Deno.writeTextFile(file, text, { createNew: force === undefined }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) {
         throw fileError(`write ${file}`, error, true);
       }
-      throw new RangeError(`There is a file ${file} already; give another name`);
+      throw new RangeError(
+        `There is a file ${file} already; give another name, or save --force ${file}`,
+      );
     });
     const count = this.done.length === 1 ? "1 step" : `${this.done.length} steps`;
     const name = printable(file);

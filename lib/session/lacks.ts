@@ -52,7 +52,9 @@ export async function lacks(
       found.push({ what, expected: `${hex(size)} bytes at least`, found: hex(info?.size ?? 0n) });
     }
     const missing = rights & ~(info?.flags ?? 0);
-    if (missing !== 0) found.push({ what, expected: flagWords(missing), found: "that it has not" });
+    if (missing !== 0) {
+      found.push({ what, expected: flagWords(missing), found: "a region without" });
+    }
   }
   for (const { index, count } of requires.irqs) {
     const has = index < numIrqs ? (await device.irqInfo(index, options)).count : 0;

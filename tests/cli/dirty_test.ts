@@ -101,16 +101,15 @@ Deno.test("dirty returns 1 for a device without a log, and for ranges of no whol
 });
 
 Deno.test("dirty returns 2 when the usage is wrong", async (t) => {
-  const page = "Option '--page-size <size>' argument";
   await assertFailures(t, "/nonexistent/socket", 2, [
     [["dirty"], "Required option '--range <range>' not specified"],
     [
       ["dirty", "--range", "0:4K", "--page-size", "0"],
-      `${page} '0' is invalid. 0 is no page size; a power of two is needed`,
+      `Cannot use '0' for --page-size: 0 is no page size; a power of two is needed`,
     ],
     [
       ["dirty", "--range", "0:4K", "--page-size", "12K"],
-      `${page} '12K' is invalid. 12K is no page size; a power of two is needed`,
+      `Cannot use '12K' for --page-size: 12K is no page size; a power of two is needed`,
     ],
   ]);
 });

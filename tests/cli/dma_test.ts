@@ -283,11 +283,11 @@ Deno.test("dma returns 2 when the usage is wrong", async (t) => {
     [["dma"], "Required option '--map <range>' not specified"],
     [
       ["dma", "--map", "1M"],
-      `Option '--map <range>' argument '1M' is invalid. "1M" is no map; ${form}`,
+      `Cannot use '1M' for --map: "1M" is no map; ${form}`,
     ],
     [
       ["dma", "--map", "1M:4X"],
-      "Option '--map <range>' argument '1M:4X' is invalid. " +
+      "Cannot use '1M:4X' for --map: " +
       '"4X" is no size; write it as 4096, 0x1000, 64K or 2MiB',
     ],
   ]);

@@ -265,7 +265,7 @@ Deno.test("dump asks for --max-size before it writes a region that is said to be
 
 Deno.test("dump returns 2 when the usage is wrong", async (t) => {
   const invalid = (text: string) =>
-    `Command-argument value '${text}' is invalid for argument 'region'. "${text}" is no region; ` +
+    `Cannot use '${text}' as region: "${text}" is no region; ` +
     "write bar0 to bar5, rom, config, vga or an index, then .b, .w, .l or .q if the width of accesses matters";
   await assertFailures(t, "/nonexistent/socket", 2, [
     [["dump", "bar0"], "Required option '-o, --output <file>' not specified"],
@@ -275,7 +275,7 @@ Deno.test("dump returns 2 when the usage is wrong", async (t) => {
     [["dump", "bar0.l+4..8", "-o", "x"], invalid("bar0.l+4..8")],
     [
       ["dump", "bar0+8..8", "-o", "x"],
-      "Command-argument value 'bar0+8..8' is invalid for argument 'region'. bar0+8..8 ends where " +
+      "Cannot use 'bar0+8..8' as region: bar0+8..8 ends where " +
       "it begins or before; write it as bar0+0x100..0x200",
     ],
   ]);

@@ -51,6 +51,15 @@ Deno.test("irq shows interrupts of several vectors until there were enough", asy
   assertEquals(lines(out).includes("vector 1  count 1  total 1"), true);
 });
 
+Deno.test("irq takes vectors as sessions name them, and names them once", async () => {
+  const { code, out } = await irq("msix[1]", "--trigger", "1", "--count", "1", "--timeout", "5s");
+  assertEquals([code, lines(out)], [0, ["vector 1  count 1  total 1"]]);
+  const twice = await irq("msix[1]", "--vectors", "2");
+  assertEquals(twice.code, 2);
+  assertStringIncludes(twice.err, "The vectors are named twice");
+  assertEquals((await irq("msix[x]")).code, 2);
+});
+
 Deno.test("irq does what the options say in their order", async () => {
   const actions = ["--mask", "1", "--trigger", "1", "--unmask", "1"];
   const { out } = await irq("msix", "--vectors", "1", ...actions, "--count", "1", "--json");
@@ -153,12 +162,12 @@ Deno.test("irq returns 2 when the usage is wrong", async (t) => {
   await assertFailures(t, "/nonexistent/socket", 2, [
     [
       ["irq", "msiy"],
-      "Command-argument value 'msiy' is invalid for argument 'index'. " +
+      "Cannot use 'msiy' as index: " +
       '"msiy" is no IRQ index; write intx, msi, msix, err, req or a number',
     ],
     [
       ["irq", "msix", "--vectors", "3-1"],
-      "Option '--vectors <range>' argument '3-1' is invalid. 1 comes before 3",
+      "Cannot use '3-1' for --vectors: 1 comes before 3",
     ],
   ]);
 });

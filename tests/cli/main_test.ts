@@ -43,7 +43,7 @@ Deno.test("main() returns 2 and writes one line when the usage is wrong", async 
     ],
     [
       ["probe", "x", "--timeout", "soon"],
-      "Option '--timeout <duration>' argument 'soon' is invalid. " +
+      "Cannot use 'soon' for --timeout: " +
       "Write a number and a unit, as 500ms, 2s or 1m",
     ],
   ];
@@ -114,4 +114,11 @@ Deno.test("vfu colours a pipe when FORCE_COLOR says so and it may look", async (
     ]),
     [true, false, false],
   );
+});
+
+Deno.test("help of a command that there is not names the nearest, and returns 2", async () => {
+  const { code, out, err } = await runHere(["help", "prob"]);
+  assertEquals([code, out, err], [2, "", "vfu: Unknown command 'prob' (Did you mean probe?)\n"]);
+  const other = await runHere(["help", "xyzzy"]);
+  assertEquals([other.code, other.err], [2, "vfu: Unknown command 'xyzzy'; vfu help lists them\n"]);
 });

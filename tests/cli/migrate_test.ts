@@ -453,7 +453,7 @@ Deno.test("migrate returns 2 when the usage is wrong", async () => {
     [["restore", "a.sock"], "Missing required argument 'file'"],
     [
       ["state", "a.sock", "PAUSED"],
-      "Command-argument value 'PAUSED' is invalid for argument 'state'. Allowed choices are " +
+      "Cannot use 'PAUSED' as state: Allowed choices are " +
       "RUNNING, STOP, STOP_COPY, RESUMING, PRE_COPY.",
     ],
     [["sav"], "Unknown command 'sav' (Did you mean save?)"],

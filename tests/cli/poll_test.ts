@@ -77,12 +77,12 @@ Deno.test("poll returns 2 and sends nothing when the usage is wrong", async (t) 
     [["poll", "bar0.b", "--equals", "256"], "0x100 does not fit 8 bits: bar0.b has no more"],
     [
       ["poll", "bar0", "--equals", "1:2"],
-      "Option '--equals <value[:mask]>' argument '1:2' is invalid. 0x1 has bits that its mask 0x2 has not",
+      "Cannot use '1:2' for --equals: 0x1 has bits outside its mask 0x2",
     ],
     [
       ["poll", "bar0", "--equals", "x"],
-      "Option '--equals <value[:mask]>' argument 'x' is invalid. " +
-      '"x" is no value; write it as 26, 0x1a, 0b11010 or 0o32',
+      "Cannot use 'x' for --equals: " +
+      '"x" is no value; write it as 26, 0x1a, 0b11010, 0o32 or 64K',
     ],
   ]);
 });

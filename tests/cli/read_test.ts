@@ -128,8 +128,7 @@ Deno.test("read --format raw writes the bytes and nothing else", async () => {
 Deno.test("read returns 2 and sends nothing when the usage is wrong", async (t) => {
   const form =
     "write REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w";
-  const invalid = (text: string) =>
-    `Command-argument value '${text}' is invalid for argument 'address'.`;
+  const invalid = (text: string) => `Cannot use '${text}' as address:`;
   await assertFailures(t, "/nonexistent/socket", 2, [
     [["read"], "Missing required argument 'address'"],
     [
@@ -139,11 +138,11 @@ Deno.test("read returns 2 and sends nothing when the usage is wrong", async (t) 
     [["read", "bar0", "bar0+"], `${invalid("bar0+")} "bar0+" is no address; ${form}`],
     [
       ["read", "bar0", "--count", "0"],
-      "Option '--count <number>' argument '0' is invalid. It takes 1 at least and 16777216 at most",
+      "Cannot use '0' for --count: It takes 1 at least and 16777216 at most",
     ],
     [
       ["read", "bar0", "--format", "oct"],
-      "Option '--format <form>' argument 'oct' is invalid. Allowed choices are hex, dec, bin, raw, json.",
+      "Cannot use 'oct' for --format: Allowed choices are hex, dec, bin, raw, json.",
     ],
     [
       ["read", "bar0", "--json", "--format", "hex"],

@@ -47,7 +47,7 @@ Deno.test("reset returns 2 when the usage is wrong", async (t) => {
   await assertFailures(t, "/nonexistent/socket", 2, [
     [
       ["reset", "--timeout", "x"],
-      "Option '--timeout <duration>' argument 'x' is invalid. Write a number and a unit, as 500ms, 2s or 1m",
+      "Cannot use 'x' for --timeout: Write a number and a unit, as 500ms, 2s or 1m",
     ],
   ]);
 });

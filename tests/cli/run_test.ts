@@ -211,6 +211,21 @@ testFds("vfu run runs on a server in another process, blocking", async () => {
   assertMatch(out, /\n22 passed in .* ms\n$/);
 });
 
+Deno.test("vfu run --serve takes options of the device, and only then", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/pins.yaml`;
+  Deno.writeTextFileSync(file, "title: pins\nsteps:\n  - read: config+0x0.l\n");
+  const gpio = new URL("../../examples/gpio.ts", import.meta.url).pathname;
+  const served = await runHere(["run", file, "--serve", gpio, "--option", "pins=16"]);
+  assertEquals([served.code, served.err], [0, ""]);
+  const unknown = await runHere(["run", file, "--serve", gpio, "--option", "pinz=16"]);
+  assertEquals(unknown.code, 2);
+  assertStringIncludes(unknown.err, "pinz");
+  const without = await runHere(["run", file, "--option", "pins=16", "/nonexistent"]);
+  assertEquals(without.code, 2);
+  assertStringIncludes(without.err, "'--option' is an option of a device");
+});
+
 Deno.test("vfu run takes the socket first as well, as other commands do", async () => {
   const { code } = await runHere(["run", demo.path, SESSION]);
   assertEquals(code, 0);

@@ -156,6 +156,15 @@ Deno.test("vfu shell writes over no file", async () => {
   assertEquals(await Deno.readTextFile(file), "mine");
 });
 
+Deno.test("vfu shell save --force replaces a file", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/x.yaml`;
+  Deno.writeTextFileSync(file, "mine");
+  const { code } = await shell(["read bar0", `save --force ${file}`]);
+  assertEquals(code, 0);
+  assertStringIncludes(Deno.readTextFileSync(file), "steps:");
+});
+
 Deno.test("vfu shell is wrong usage without a device", async () => {
   const { code, err } = await runHere(["shell"]);
   assertEquals(code, 2);

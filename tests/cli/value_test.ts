@@ -42,7 +42,7 @@ Deno.test("parseMaskedValue() reads a value and, after a colon, a mask", () => {
 });
 
 Deno.test("parseMaskedValue() throws when the mask hides bits of the value", () => {
-  const message = "0x5 has bits that its mask 0x4 has not";
+  const message = "0x5 has bits outside its mask 0x4";
   assertThrows(() => parseMaskedValue("5:4"), RangeError, message);
 });
 

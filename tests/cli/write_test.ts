@@ -83,15 +83,14 @@ Deno.test("write --verify compares under the mask", async () => {
 });
 
 Deno.test("write returns 2 and sends nothing when the usage is wrong", async (t) => {
-  const invalid = (text: string) =>
-    `Command-argument value '${text}' is invalid for argument 'address=value'.`;
+  const invalid = (text: string) => `Cannot use '${text}' as address=value:`;
   const cases: [text: string, why: string][] = [
     ["bar0+8.b=256", "0x100 does not fit 8 bits"],
     ["bar0+8.w=0:0x10000", "0x10000 does not fit 16 bits"],
     ["bar0=0x1_0000_0000", "0x100000000 does not fit 32 bits"],
     ["COMMAND=65536", "0x10000 does not fit 16 bits"],
-    ["bar0=5:4", "0x5 has bits that its mask 0x4 has not"],
-    ["bar0=-1", '"-1" is no value; write it as 26, 0x1a, 0b11010 or 0o32'],
+    ["bar0=5:4", "0x5 has bits outside its mask 0x4"],
+    ["bar0=-1", '"-1" is no value; write it as 26, 0x1a, 0b11010, 0o32 or 64K'],
     ["bar0", '"bar0" is no assignment; write ADDRESS=VALUE, as bar0+0x14.l=1'],
     [
       "=1",

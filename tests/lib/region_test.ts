@@ -567,7 +567,7 @@ testFds(
       const reply = request.payload.slice(0, 16);
       reply[12] = 3;
       peer.reply(request, reply);
-      await assertRejects(() => write, ProtocolError, "says that it write 3 bytes, 4 were to be");
+      await assertRejects(() => write, ProtocolError, "says that it wrote 3 of 4 bytes");
     }),
 );
 

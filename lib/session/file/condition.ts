@@ -104,7 +104,7 @@ function checkMask(
   if (mask === undefined || equals === undefined) return;
   const [value, bits] = [equals.expression, mask].map((each) => constantIn(each, definitions));
   if (value === undefined || bits === undefined || (value & ~bits) === 0n) return;
-  throw new RangeError(`${hex(value)} has bits that its mask ${hex(bits)} has not`);
+  throw new RangeError(`${hex(value)} has bits outside its mask ${hex(bits)}`);
 }
 
 /** The condition on one line: "equals 1, mask 0xf". */
