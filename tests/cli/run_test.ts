@@ -213,15 +213,15 @@ testFds("vfu run runs on a server in another process, blocking", async () => {
 
 Deno.test("vfu run --serve takes options of the device, and only then", async () => {
   await using folder = temporaryFolder();
-  const file = `${folder.path}/pins.yaml`;
-  Deno.writeTextFileSync(file, "title: pins\nsteps:\n  - read: config+0x0.l\n");
-  const gpio = new URL("../../examples/gpio.ts", import.meta.url).pathname;
-  const served = await runHere(["run", file, "--serve", gpio, "--option", "pins=16"]);
+  const file = `${folder.path}/read.yaml`;
+  Deno.writeTextFileSync(file, "title: read\nsteps:\n  - read: config+0x0.l\n");
+  const nvme = new URL("../../examples/nvme.ts", import.meta.url).pathname;
+  const served = await runHere(["run", file, "--serve", nvme, "--option", "size=8M"]);
   assertEquals([served.code, served.err], [0, ""]);
-  const unknown = await runHere(["run", file, "--serve", gpio, "--option", "pinz=16"]);
+  const unknown = await runHere(["run", file, "--serve", nvme, "--option", "sise=8M"]);
   assertEquals(unknown.code, 2);
-  assertStringIncludes(unknown.err, "pinz");
-  const without = await runHere(["run", file, "--option", "pins=16", "/nonexistent"]);
+  assertStringIncludes(unknown.err, "sise");
+  const without = await runHere(["run", file, "--option", "size=8M", "/nonexistent"]);
   assertEquals(without.code, 2);
   assertStringIncludes(without.err, "'--option' is an option of a device");
 });
