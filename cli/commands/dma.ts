@@ -137,7 +137,10 @@ export async function run(context: Context, socket: string, options: DmaOptions)
   for (const map of device.dma.maps) await map.unmapAsync();
   const { aborted } = context.signal;
   if (silence?.isFailure && !aborted) throw new Error(silence.text);
-  if (silence !== undefined) context.err.write(`${silence.text}\n`);
+  // A guess is for a person; scripts are told what is certain.
+  if (silence?.isCertain || (silence && context.err.isTerminal)) {
+    context.err.write(`${silence.text}\n`);
+  }
   context.signal.throwIfAborted();
 }
 
@@ -148,12 +151,12 @@ export async function run(context: Context, socket: string, options: DmaOptions)
 async function silenceOf(
   signs: DmaSigns,
   { write = [], hold, timeout }: DmaOptions,
-): Promise<{ text: string; isFailure: boolean } | undefined> {
+): Promise<{ text: string; isCertain: boolean; isFailure: boolean } | undefined> {
   const hasTime = hold || timeout !== undefined;
   if (write.length === 0 && (hold || !hasTime)) return undefined; // it was not told to do anything
   const silence = await signs.silence();
   if (silence === undefined || (!hasTime && !silence.isCertain)) return undefined;
-  return { text: silence.text, isFailure: silence.isCertain && write.length > 0 };
+  return { ...silence, isFailure: silence.isCertain && write.length > 0 };
 }
 
 /** Leaves the memory to the device, as long as the options say, and shows what it does. */

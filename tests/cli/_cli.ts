@@ -25,14 +25,16 @@ export interface Outcome {
 /** Runs a command line in this process. */
 export async function runHere(
   args: string[],
-  { style = PLAIN, signal = new AbortController().signal }: {
+  { style = PLAIN, signal = new AbortController().signal, isWatched = false }: {
     style?: Style;
     signal?: AbortSignal;
+    /** Whether standard error is a terminal. */
+    isWatched?: boolean;
   } = {},
 ): Promise<Outcome> {
   const texts = { out: "", err: "" };
   const output = (key: "out" | "err"): Output => ({
-    isTerminal: false,
+    isTerminal: key === "err" && isWatched,
     columns: 80,
     style,
     write: (text) => void (texts[key] += text),

@@ -21,6 +21,14 @@ async function irq(...args: string[]): Promise<Outcome> {
   return await runHere(["irq", path, ...args]);
 }
 
+/** The same for a person who looks at standard error. */
+async function irqWatched(...args: string[]): Promise<Outcome> {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _server = Server.listen(path, new DemoDevice());
+  return await runHere(["irq", path, ...args], { isWatched: true });
+}
+
 /** A device with 3 MSI-X vectors that takes all that is set; each SET_IRQS is shown to `onSet`. */
 function threeVectors(onSet: (request: SetIrqsRequest) => void): Answer {
   return (request) => {
@@ -98,6 +106,10 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
     "vfu: 0 of 1 interrupts of intx came in time; nothing is off, masked or pending that would " +
       "hold it back: the device did not fire\n",
   );
+  // Without a count a person is told that none came.
+  const { code, err } = await irqWatched("msix", "--timeout", "50ms");
+  assertEquals(code, 0);
+  assertStringIncludes(err, "\nNo interrupt of msix came; MSI-X is off (CAP_MSIX+2.w is 0x0003)");
   // A device that is at its place: without fault of the registers nothing is blamed on them.
   const on = ["--write", "CAP_MSIX+2.w=0x8000:0x8000", "--pci-enable", "--vectors", "0"];
   const unmask = ["--write", "bar4+0xc=0:1"];

@@ -170,7 +170,9 @@ Deno.test("QEMU's edu takes 4 bytes at a time, and vfu says what it refuses", as
   for (const [address, bytes] of [["bar0.b", 1], ["bar0.w", 2]] as const) {
     const { code, err } = await vfu("edu", "read", address, "--pci-enable");
     const what = `vfu: Cannot read ${bytes} bytes of bar0 at 0x0`;
-    assertEquals([code, err], [1, `${what}: the server answered EINVAL (Invalid argument)\n`]);
+    const why = "the server answered EINVAL (Invalid argument); " +
+      "a read of 4 bytes is answered there: name the width, bar0.l";
+    assertEquals([code, err], [1, `${what}: ${why}\n`]);
   }
   // Of registers that are 4 bytes wide it answers all ones to 8 bytes, and so to bytes that are read together.
   const wide = await vfu("edu", "read", "bar0.q", "--pci-enable");
