@@ -20,6 +20,16 @@ export class Unfinished extends Error {
   }
 }
 
+/** A failure of which the user knows already. */
+export class Reported extends Error {
+  override readonly name = "Reported";
+
+  /** @param exitCode what the process ends with */
+  constructor(readonly exitCode: number) {
+    super(`Failed with code ${exitCode}, as was reported`);
+  }
+}
+
 /** One line that says what could not be done; with `verbose` also where it happened and what caused it. */
 export function failureLines(error: unknown, verbose: boolean): string[] {
   if (!(error instanceof Error)) return [printable(String(error))];

@@ -13,7 +13,7 @@
 import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
 import manifest from "../deno.json" with { type: "json" };
 import { type Context, Interrupted, type Output, processContext } from "./context.ts";
-import { failureLines, Unfinished } from "./failure.ts";
+import { failureLines, Reported, Unfinished } from "./failure.ts";
 import { plainProbe } from "./probe/plain.ts";
 import { COLOURED, PLAIN } from "./style.ts";
 
@@ -76,7 +76,8 @@ export async function main(
     const { aborted, reason } = context.signal;
     if (aborted && error instanceof Unfinished) complain(context.err, failureLines(error, false));
     const verbose = called?.getOptionValue("verbose") === true;
-    return exitCode(aborted ? reason : error, context, verbose);
+    const why = aborted && !(error instanceof Reported) ? reason : error;
+    return exitCode(why, context, verbose);
   }
 }
 
@@ -136,7 +137,7 @@ function inherit(command: CommandUnknownOpts, parent: CommandUnknownOpts): void 
 /** Says what went wrong, unless that was done already or is plain. */
 function exitCode(error: unknown, context: Context, verbose: boolean): number {
   if (isCommanderError(error)) return error.exitCode === 0 ? 0 : 2;
-  if (error instanceof Interrupted) return error.exitCode;
+  if (error instanceof Interrupted || error instanceof Reported) return error.exitCode;
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   complain(context.err, failureLines(error, verbose));
   return 1;

@@ -4,9 +4,16 @@
  * @module
  */
 
+import { IoBuffer } from "./buffer.ts";
+import { OwnedFd } from "./fd.ts";
 import { check, libc } from "./libc.ts";
 
 const PR_SET_PDEATHSIG = 1;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+const O_RDONLY = 0;
+/** Linux has no longer command lines: a quarter of the largest stack limit that is usual. */
+const MAX_COMMAND_LINE = 2 << 20;
 const SIGTERM = 15;
 const SIG_IGN = 1n;
 /** More than the struct sigaction of any libc has; its first member is the handler. */
@@ -45,4 +52,38 @@ export function endWithParent(parent: number): boolean {
   const c = libc();
   check("Cannot follow the parent", "prctl", c.prctl(PR_SET_PDEATHSIG, BigInt(SIGTERM)));
   return c.getppid() === parent;
+}
+
+/**
+ * The words of the command line that this process was started with, the program first. Deno reads
+ * `/proc` with `--allow-all` only; this takes `--allow-ffi`.
+ *
+ * @throws {SystemError} as open(2) and read(2) fail
+ */
+export function commandLine(): string[] {
+  using file = OwnedFd.open("/proc/self/cmdline", O_RDONLY);
+  const buffer = new IoBuffer(MAX_COMMAND_LINE);
+  let length = 0;
+  while (length < buffer.length) {
+    const rest = new IoBuffer(buffer.bytes.subarray(length));
+    const doing = "Cannot read the command line";
+    const count = check(
+      doing,
+      "read",
+      libc().read(file.fd, rest.pointer, BigInt(rest.length)),
+    );
+    if (count === 0) break;
+    length += count;
+  }
+  return new TextDecoder().decode(buffer.bytes.subarray(0, length)).split("\0").slice(0, -1);
+}
+
+/**
+ * Whether processes that are started from now on have a descriptor as well.
+ *
+ * @throws {SystemError} EBADF if it is not open
+ */
+export function setInherited(fd: number, isInherited: boolean): void {
+  const doing = `Cannot use file descriptor ${fd}`;
+  check(doing, "fcntl", libc().fcntl(fd, F_SETFD, isInherited ? 0 : FD_CLOEXEC));
 }

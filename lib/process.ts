@@ -4,5 +4,29 @@
  * @module
  */
 
-export { endWithParent, exitNow } from "../ffi/process.ts";
+import { OwnedFd, statPath } from "../ffi/fd.ts";
+import { setInherited } from "../ffi/process.ts";
+import type { SocketFile } from "../ffi/socket.ts";
+
+export { commandLine, endWithParent, exitNow, setInherited } from "../ffi/process.ts";
 export { removeDeadSocketFile, removeSocketFile, type SocketFile } from "../ffi/socket.ts";
+
+/**
+ * The file of the socket at a path, as it is now.
+ *
+ * @throws {SystemError} as statx(2) fails
+ */
+export function socketFileAt(path: string): SocketFile {
+  return { path, inode: statPath(path).inode };
+}
+
+/**
+ * Hands a descriptor to the processes that `start` starts, and closes it here.
+ *
+ * @throws {SystemError} EBADF if it is not open; and what `start` throws
+ */
+export function handOver<T>(fd: number, start: () => T): T {
+  setInherited(fd, true);
+  using _owned = new OwnedFd(fd);
+  return start();
+}

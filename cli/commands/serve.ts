@@ -7,6 +7,7 @@
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { ServedDevice } from "../../lib/server/device.ts";
 import { Doing } from "../../lib/server/activity.ts";
+import { endWithParent } from "../../lib/process.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/stream.ts";
@@ -19,12 +20,14 @@ import { type Guard, guardOf } from "../serve/guard.ts";
 import { isModule, loadDevice, type Loaded } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
 import { optionLines, optionsJson } from "../serve/options.ts";
+import type { ChildJson } from "../serve/isolate.ts";
 import {
-  jsonReport,
   refusalLine,
   type Report,
+  reportTo,
   type ServedJson,
-  textReport,
+  tellJson,
+  tellText,
 } from "../serve/report.ts";
 import { catchStrays } from "../serve/strays.ts";
 import { UsageError } from "../serve/usage.ts";
@@ -33,8 +36,14 @@ import { jsonText } from "../json.ts";
 
 /** How long a hook that is under way is waited for at the end: with all else 2 s are promised. */
 const CLOSE_MS = 900;
+/** After a signal the serving thread has so long to end by itself. */
+const GRACE_MS = 1500;
+/** The same of a device in a process of its own: its parent wants to see the end. */
+const ISOLATED_GRACE_MS = 1200;
+/** The same of that parent. */
+const PARENT_GRACE_MS = 1800;
 
-const FAULT_HELP = `
+const MORE_HELP = `
 Faults:
   --fault COMMAND:FAULT has the server misbehave, for the author of a client to
   see what that does then. COMMAND is a name of the specification, as
@@ -50,10 +59,17 @@ Faults:
   and behind it @3 for the third such request only, /3 for each third, %10 for
   ten of a hundred at random, the same ones with the same --seed.
 
+Isolation:
+  All devices share one process: it is small, and a device that hangs or crashes
+  takes the others along. With --isolate each has a process of its own, which
+  takes 40 MB. When one ends, by a crash or because its memory is exhausted,
+  that is reported and its socket removed; it is not started again, the others
+  are served on, and the exit code is 1 at the end. Deno needs --allow-run.
+
 Examples:
   vfu serve demo --socket-path=demo.sock --fault 'REGION_READ:error=EIO@3'
   vfu serve ./gpio.ts --socket-path=gpio.sock --option pins=16
-  vfu serve demo --socket-path=a.sock ./gpio.ts --socket-path=b.sock`;
+  vfu serve --isolate demo --socket-path=a.sock ./gpio.ts --socket-path=b.sock`;
 
 /** The command's arguments and options. */
 export function command(context: Context) {
@@ -70,7 +86,7 @@ export function command(context: Context) {
         "SIGTERM or SIGHUP; then the sockets are removed, whatever a device does. A device keeps " +
         "its state from client to client. Options behind a device are that device's.",
     )
-    .addHelpText("after", FAULT_HELP);
+    .addHelpText("after", MORE_HELP);
 }
 
 /** A device that is made, and not yet served. */
@@ -83,22 +99,34 @@ interface Made {
 /** Serves the devices until the context's signal, or until none is left: one on a descriptor ends with its client. */
 async function run(
   outer: Context,
-  wanted: readonly DeviceArguments[],
+  given: readonly DeviceArguments[],
   options: CommonOptions,
   self: CommandUnknownOpts,
 ): Promise<void> {
+  const { json = false, verbose = false, isolated } = options;
+  const wanted = isolated ? given.map((each) => ({ ...each, fault: isolated.faults })) : given;
   if (!options.options) assertPlaces(wanted, self);
-  await using guard = guardOf(outer, { json: options.json === true });
+  const graceMs = isolated ? ISOLATED_GRACE_MS : options.isolate ? PARENT_GRACE_MS : GRACE_MS;
+  await using guard = guardOf(outer, { json, graceMs });
   const { context } = guard;
+  const seed = chooseSeed(wanted, options);
+  const tell = json ? tellJson(context) : tellText(context, wanted.length > 1, verbose);
+  if (options.isolate && !options.options) {
+    const { serveIsolated } = await import("../serve/isolate.ts");
+    return await serveIsolated(guard, wanted, options, tell, seed);
+  }
   guard.name(wanted.map(({ device }) => device));
+  if (isolated !== undefined) {
+    await guard.start(); // SIGTERM is heard, which comes when the parent has ended
+    if (!endWithParent(isolated.parent)) throw new Error("Cannot serve: the parent has ended");
+  }
   // A module's own code may hold the thread from its first line on.
-  if (wanted.some(({ device }) => isModule(device))) guard.start();
+  if (wanted.some(({ device }) => isModule(device))) await guard.start();
   const loaded = named(await loadAll(guard, wanted));
   guard.name(loaded.map(({ name }) => name));
   if (options.options) return listOptions(context, loaded, options);
-  const report = options.json
-    ? jsonReport(context)
-    : textReport(context, wanted.length > 1, options.verbose === true);
+  if (isolated !== undefined) tellParent(context, { event: "loaded", device: loaded[0]!.name });
+  const report = reportTo(tell);
   const unserved = new Set<ServedDevice>(); // those that no server closes
   try {
     const made: Made[] = [];
@@ -106,7 +134,7 @@ async function run(
       const making = () => make(each, wanted[i]!, report, unserved);
       made.push(await settingUp(guard, i, Doing.CREATE, making));
     }
-    await serveAll(guard, made, options, report, unserved);
+    await serveAll(guard, made, options, report, seed, unserved);
   } finally {
     for (const device of unserved) device.close?.();
   }
@@ -161,6 +189,7 @@ async function serveAll(
   made: readonly Made[],
   options: CommonOptions,
   report: Report,
+  seed: number | undefined,
   unserved: Set<ServedDevice>,
 ): Promise<void> {
   const { context } = guard;
@@ -171,7 +200,6 @@ async function serveAll(
     const faults = fault.map(ruleText);
     served.push({ device: name, socket: socketPath, fd, ...description, faults });
   }
-  const seed = chooseSeed(made, options);
   using stack = new DisposableStack();
   const servers: Server[] = [];
   for (const [i, each] of made.entries()) {
@@ -231,8 +259,11 @@ async function serverOptions(
 }
 
 /** The seed that was chosen, or else one at random; undefined if no fault needs one. */
-function chooseSeed(made: readonly Made[], { seed }: CommonOptions): number | undefined {
-  if (!made.some(({ wanted }) => wanted.fault?.some(isRandom))) return undefined;
+function chooseSeed(
+  wanted: readonly DeviceArguments[],
+  { seed }: CommonOptions,
+): number | undefined {
+  if (!wanted.some(({ fault }) => fault?.some(isRandom))) return undefined;
   return seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
 }
 
@@ -258,6 +289,10 @@ function named(loaded: readonly Loaded[]): Loaded[] {
     counts.set(each.name, count);
     return count === 1 ? each : { ...each, name: `${each.name}-${count}` };
   });
+}
+
+function tellParent({ out }: Context, event: ChildJson): void {
+  out.write(`${jsonText(event)}\n`);
 }
 
 function listOptions({ out }: Context, loaded: readonly Loaded[], { json }: CommonOptions): void {

@@ -28,15 +28,16 @@ export async function serveHere(
   name: string,
   chosen: readonly ChosenOption[] = [],
 ): Promise<number> {
-  const [{ embed }, { loadDevice }, { makeDevice }, { textReport }, { UsageError }] = await Promise
-    .all([
-      import("../../lib/server/embedded.ts"),
-      import("../serve/load.ts"),
-      import("../serve/make.ts"),
-      import("../serve/report.ts"),
-      import("../serve/usage.ts"),
-    ]);
-  const report = textReport(context, false, false);
+  const [{ embed }, { loadDevice }, { makeDevice }, { reportTo, tellText }, { UsageError }] =
+    await Promise
+      .all([
+        import("../../lib/server/embedded.ts"),
+        import("../serve/load.ts"),
+        import("../serve/make.ts"),
+        import("../serve/report.ts"),
+        import("../serve/usage.ts"),
+      ]);
+  const report = reportTo(tellText(context, false, false));
   try {
     const loaded = await loadDevice(name);
     const device = await makeDevice(loaded, chosen, {

@@ -36,12 +36,24 @@ export interface CommonOptions {
   seed?: number | undefined;
   /** Where to write READY=1 when all of them listen. */
   readyFd?: number | undefined;
+  /** Serve each device in a process of its own. */
+  isolate?: true | undefined;
+  /** Serve one of those devices, for the process that isolates them. */
+  isolated?: Isolated | undefined;
   /** List the devices' options, and serve nothing. */
   options?: true | undefined;
   /** Write JSON. */
   json?: true | undefined;
   /** Show every message on standard error. */
   verbose?: true | undefined;
+}
+
+/** What a process that isolates devices tells that of one device. */
+export interface Isolated {
+  /** Its process id. */
+  readonly parent: number;
+  /** What goes wrong on purpose. */
+  readonly faults: readonly FaultRule[];
 }
 
 interface ParsedOptions extends CommonOptions, Omit<DeviceArguments, "device"> {}
@@ -99,6 +111,11 @@ function addOptions(self: CommandUnknownOpts): void {
       new Option("--ready-fd <number>", "write READY=1 to this descriptor when all listen")
         .argParser(argument(parseReadyFd)),
     )
+    .option("--isolate", "serve each device in a process of its own, see below")
+    .addOption(
+      // Not for people: written by the process that isolates.
+      new Option("--isolated <json>").hideHelp().argParser((text) => JSON.parse(text) as Isolated),
+    )
     .option("--json", "write each event as a line of JSON on standard output")
     .addOption(verboseOption());
 }
@@ -116,9 +133,10 @@ function readAll(
   while (true) {
     const [behind, [next, ...further]] = readSegment(self, rest);
     const merged = merge(self, device, own, behind);
-    const { seed, readyFd, options: isList, json, verbose, ...its } = merged;
+    const { seed, readyFd, isolate, isolated, options: isList, json, verbose, ...its } = merged;
     devices.push({ device, ...its });
-    Object.assign(options, defined({ seed, readyFd, options: isList, json, verbose }));
+    const common = { seed, readyFd, isolate, isolated, options: isList, json, verbose };
+    Object.assign(options, defined(common));
     if (next === undefined) return { devices, options };
     [device, rest, own] = [next, further, {}];
   }

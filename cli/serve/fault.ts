@@ -131,8 +131,3 @@ function unknown(what: string, word: string, words: readonly string[]): string {
 export function isRandom({ fault, when }: FaultRule): boolean {
   return fault.kind === "garbage" || (when !== undefined && "probability" in when);
 }
-
-/** A fault of a request, for the log. */
-export function faultLine(command: number, fault: Fault, count: number): string {
-  return `Fault at ${commandName(command)} ${count}: ${faultText(fault)}`;
-}

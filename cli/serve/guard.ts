@@ -26,8 +26,13 @@ const LOST_REPORT_MS = 1000;
 export interface Guard extends AsyncDisposable {
   /** The context, whose streams don't make the caller wait and don't fail. */
   readonly context: Context;
-  /** Begins: from here on the process ends at a signal even if this thread is held. */
-  start(): void;
+  /**
+   * Begins.
+   *
+   * @returns settled when signals are heard: from then on they end the process even if this thread
+   *   is held
+   */
+  start(): Promise<void>;
   /** Says how the devices are called, by index. */
   name(devices: readonly string[]): void;
   /** Says which files are to be removed at the end. */
@@ -40,13 +45,15 @@ export interface Guard extends AsyncDisposable {
 export interface GuardOptions {
   /** Whether its reports are JSON. */
   readonly json: boolean;
+  /** How long this thread has to end by itself after a signal, in milliseconds. */
+  readonly graceMs: number;
 }
 
 /** The guard of a process, or none for a context that shares its process with others. */
 export function guardOf(context: Context, options: GuardOptions): Guard {
   return context.ownsProcess ? new ThreadGuard(context, options) : {
     context,
-    start() {},
+    start: () => Promise.resolve(),
     name() {},
     protect() {},
     activity: () => undefined,
@@ -63,6 +70,7 @@ class ThreadGuard implements Guard {
   readonly #lost: Record<StreamName, number> = { out: 0, err: 0 };
   #lostTimer: ReturnType<typeof setTimeout> | undefined;
   #worker: Worker | undefined;
+  readonly #hears = Promise.withResolvers<void>();
   #threadWrites = false;
   #idle: PromiseWithResolvers<void> | undefined;
   #devices: readonly string[] = [];
@@ -81,25 +89,28 @@ class ThreadGuard implements Guard {
     };
   }
 
-  start(): void {
-    if (this.#worker !== undefined) return;
-    const { json } = this.#options;
+  start(): Promise<void> {
+    if (this.#worker !== undefined) return this.#hears.promise;
+    const { json, graceMs } = this.#options;
     const { hangsUp: hangup = false } = this.context;
     const worker = new Worker(new URL("./guard_thread.ts", import.meta.url), { type: "module" });
     worker.onmessage = ({ data }: MessageEvent<GuardAnswer>) => {
       if (data === "idle") this.#idle?.resolve();
       else Atomics.store(this.#words, Word.PONG, data.ping);
+      this.#hears.resolve();
     };
     worker.onerror = (event) => {
       event.preventDefault();
+      this.#hears.resolve();
       this.#threadWrites = false;
       this.context.err.write(`The thread that guards the server has ended: ${event.message}\n`);
     };
     this.#worker = worker;
-    this.#post({ setup: { words: this.#words, json, hangup } });
+    this.#post({ setup: { words: this.#words, json, hangup, graceMs } });
     this.name(this.#devices);
     this.protect(this.#sockets);
     void this.#handOver();
+    return this.#hears.promise;
   }
 
   name(devices: readonly string[]): void {

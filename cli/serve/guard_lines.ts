@@ -4,57 +4,46 @@
  * @module
  */
 
-import { doingName } from "../../lib/server/activity.ts";
 import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 
-/** A device that holds the thread, or has held it. */
-export interface Hold {
-  /** The names of the devices that it may be: one, unless the thread is in no code that is known. */
-  readonly devices: readonly string[];
-  /** What the device does, as `Doing` and commands number it; undefined if that is not known. */
-  readonly doing: number | undefined;
-  /** For how long at least, in seconds. */
-  readonly seconds: number;
-}
-
-/** What `vfu serve --json` writes of a hold: `busy` while it lasts, `free` when it is over. */
+/** What `vfu serve --json` writes of a device that holds the thread. */
 export interface HoldJson {
+  /** `busy` while it lasts, `free` when it is over. */
   event: "busy" | "free";
   /** null if it may be one of several. */
   device: string | null;
-  /** null if it is not known: what no hook waits for. */
+  /** A command, or another word for what it does; null for what no hook waits for. */
   doing: string | null;
+  /** For how long at least. */
   seconds: number;
 }
 
-/** A hold as a line of JSON. */
-export function holdJson(event: "busy" | "free", { devices, doing, seconds }: Hold): string {
-  const json: HoldJson = {
-    event,
-    device: devices.length === 1 ? devices[0]! : null,
-    doing: doing === undefined ? null : doingName(doing),
-    seconds,
-  };
-  return jsonText(json) + "\n";
-}
-
-/** A hold as a line for people. */
-export function holdText(event: "busy" | "free", { devices, doing, seconds }: Hold): string {
-  const who = devices.length === 1 ? printable(devices[0]!) : "one of the devices";
-  const at = doing === undefined ? "outside of any request" : `at ${doingName(doing)}`;
+/**
+ * A hold as a line for people.
+ *
+ * @param isAlone whether no other device is in the process
+ */
+export function holdText({ event, device, doing, seconds }: HoldJson, isAlone: boolean): string {
+  const who = device === null ? "one of the devices" : printable(device);
+  const at = doing === null ? "outside of any request" : `at ${doing}`;
   const long = `${seconds} s or more`;
-  if (event === "free") return `${who}: no longer holds the thread ${at}; that took ${long}\n`;
-  const tip = devices.length === 1 ? "" : "; --isolate tells which";
-  return `${who}: has held the thread ${at} for ${long}; ` +
-    `no device of this process is served meanwhile${tip}\n`;
+  if (event === "free") return `${who}: no longer holds the thread ${at}; that took ${long}`;
+  const others = isAlone ? "" : "; no device of this process is served meanwhile";
+  const tip = device === null ? "; --isolate tells which" : "";
+  return `${who}: has held the thread ${at} for ${long}${others}${tip}`;
 }
 
 /** What stands in a log for lines that were discarded. */
 export function lostLine(lines: number, json: boolean): string {
-  if (json) return jsonText({ event: "discarded", lines } satisfies LostJson) + "\n";
+  const event: LostJson = { event: "discarded", lines };
+  return `${json ? jsonText(event) : lostText(event)}\n`;
+}
+
+/** The same for people. */
+export function lostText({ lines }: LostJson): string {
   const were = lines === 1 ? "1 line is" : `${lines} lines are`;
-  return `${were} missing here: the log could not be written\n`;
+  return `${were} missing here: the log could not be written`;
 }
 
 /** What `vfu serve --json` writes in place of lines that it could not write. */

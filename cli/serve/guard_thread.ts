@@ -8,12 +8,18 @@
  */
 
 import { exitNow, removeSocketFile, type SocketFile } from "../../lib/process.ts";
-import { type Hold, holdJson, holdText, lostLine } from "./guard_lines.ts";
+import { doingName } from "../../lib/server/activity.ts";
+import { jsonText } from "../json.ts";
+import { type HoldJson, holdText, lostLine } from "./guard_lines.ts";
 import { type GuardAnswer, type GuardMessage, type GuardSetup, Word } from "./guard_words.ts";
 import { PatientWriter } from "./patient_writer.ts";
+import { printable } from "../printable.ts";
 
-/** After a signal the serving thread has so long to end by itself; 2 s are promised for all. */
-const GRACE_MS = 1500;
+/**
+ * A signal that follows the first one sooner is the same: a terminal and a wrapper such as
+ * `deno task` both send it, and the kernel sends that of a parent's end for each of its threads.
+ */
+const ECHO_MS = 200;
 /** How often the serving thread is looked at. */
 const TICK_MS = 500;
 /** It holds the thread if it has not answered for so many ticks: more than a second. */
@@ -46,7 +52,7 @@ class Guard {
   readonly #setup: GuardSetup;
   readonly #writers: Readonly<Record<"out" | "err", PatientWriter>>;
   readonly #quietUntil = new Map<number, number>(); // by device: the tick of its next report
-  #signals = 0;
+  #signalledMs: number | undefined; // when the first signal came
   #ping = 0;
   #ticks = 0;
   #held = 0; // ticks without an answer
@@ -89,8 +95,11 @@ class Guard {
   #hear(signal: keyof typeof SIGNALS): void {
     Deno.addSignalListener(signal, () => {
       const end = () => void this.#end(128 + SIGNALS[signal]);
-      if (this.#signals++ === 0) setTimeout(end, GRACE_MS);
-      else end();
+      const now = performance.now();
+      if (this.#signalledMs === undefined) {
+        this.#signalledMs = now;
+        setTimeout(end, this.#setup.graceMs);
+      } else if (now - this.#signalledMs > ECHO_MS) end();
     });
   }
 
@@ -99,8 +108,7 @@ class Guard {
     try {
       for (const socket of sockets) removeSocketFile(socket);
       if (this.#held > 0) {
-        const { devices: [only, ...more] } = this.#hold();
-        const who = more.length === 0 && only !== undefined ? only : "a device";
+        const who = printable(this.#hold("busy").device ?? "a device");
         this.#writers.err.add(
           `vfu: ${who} did not let go of the thread; ended without closing it\n`,
         );
@@ -119,7 +127,7 @@ class Guard {
       return;
     }
     if (this.#reported !== undefined) {
-      this.#report("free", this.#hold(this.#reported.activity));
+      this.#report(this.#hold("free", this.#reported.activity));
       this.#reported = undefined;
     }
     this.#held = 0;
@@ -132,21 +140,26 @@ class Guard {
     if (this.#ticks < (this.#quietUntil.get(device) ?? 0)) return;
     this.#quietUntil.set(device, this.#ticks + QUIET_TICKS);
     this.#reported = { activity };
-    this.#report("busy", this.#hold(activity));
+    this.#report(this.#hold("busy", activity));
   }
 
-  /** Who holds the thread, as the last it has entered. */
-  #hold(activity = Atomics.load(this.#setup.words, Word.ACTIVITY)): Hold {
-    const name = devices[(activity >>> 16) - 1];
+  /** Who holds the thread, as the device whose code it has entered and not left. */
+  #hold(
+    event: "busy" | "free",
+    activity = Atomics.load(this.#setup.words, Word.ACTIVITY),
+  ): HoldJson {
+    const known = devices[(activity >>> 16) - 1];
+    const [only, ...others] = devices;
     return {
-      devices: name === undefined ? devices : [name],
-      doing: name === undefined ? undefined : activity & 0xffff,
+      event,
+      device: known ?? (others.length === 0 ? only : undefined) ?? null,
+      doing: known === undefined ? null : doingName(activity & 0xffff),
       seconds: (this.#held - 1) * TICK_MS / 1000,
     };
   }
 
-  #report(event: "busy" | "free", hold: Hold): void {
-    if (this.#setup.json) this.#writers.out.add(holdJson(event, hold));
-    else this.#writers.err.add(holdText(event, hold));
+  #report(hold: HoldJson): void {
+    if (this.#setup.json) this.#writers.out.add(`${jsonText(hold)}\n`);
+    else this.#writers.err.add(`${holdText(hold, devices.length === 1)}\n`);
   }
 }

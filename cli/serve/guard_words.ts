@@ -31,6 +31,8 @@ export interface GuardSetup {
   readonly json: boolean;
   /** Whether SIGHUP is an end. */
   readonly hangup: boolean;
+  /** How long the serving thread has to end by itself after a signal, in milliseconds. */
+  readonly graceMs: number;
 }
 
 /** What the guard is told. */

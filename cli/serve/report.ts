@@ -9,12 +9,14 @@ import { errnoName } from "../../lib/errno.ts";
 import type { Refusal } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/device.ts";
 import { commandName } from "../../lib/wire/command.ts";
-import type { Context } from "../context.ts";
+import type { Context, Output } from "../context.ts";
 import { failureLines } from "../failure.ts";
 import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
-import { faultLine, faultText } from "./fault.ts";
+import { faultText } from "./fault.ts";
+import { type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
+import type { Style } from "../style.ts";
 import { QEMU_MEMORY, qemuOption } from "./qemu.ts";
 
 /** A device that is served, and where. */
@@ -43,7 +45,14 @@ export type ServeJson =
   /** `count`: which of the requests that the fault is about. */
   | { event: "fault"; device: string; command: string; fault: string; count: number }
   /** What the device itself says. */
-  | { event: "log"; device: string; line: string };
+  | { event: "log"; device: string; line: string }
+  /** A process of `--isolate` has ended: with a code, or by a signal; the other one is null. */
+  | { event: "ended"; device: string; code: number | null; signal: string | null }
+  | HoldJson
+  | LostJson;
+
+/** Takes what is to be told. */
+export type Tell = (event: ServeJson) => void;
 
 /** Takes what happens. */
 export interface Report {
@@ -55,68 +64,104 @@ export interface Report {
   log(device: string, line: string): void;
 }
 
-/** For programs, on standard output. */
-export function jsonReport({ out }: Context): Report {
-  const write = (event: ServeJson) => out.write(jsonText(event) + "\n");
+/** Puts into words what happens. */
+export function reportTo(tell: Tell): Report {
   return {
     ready: (devices, seed) =>
-      write({ event: "ready", devices: [...devices], ...(seed !== undefined && { seed }) }),
-    connect: (device) => write({ event: "connect", device }),
+      tell({ event: "ready", devices: [...devices], ...(seed !== undefined && { seed }) }),
+    connect: (device) => tell({ event: "connect", device }),
     disconnect: (device, cause) =>
-      write({ event: "disconnect", device, reason: cause?.message ?? null }),
+      tell({ event: "disconnect", device, reason: cause?.message ?? null }),
     error(device, doing, error) {
-      if (isRefusal(error)) return write({ event: "refused", device, message: error.message });
+      if (isRefusal(error)) return tell({ event: "refused", device, message: error.message });
       const [message = "", ...stack] = failureLines(error, true);
-      write({ event: "error", device, doing, message, stack: stack.map((line) => line.trim()) });
+      tell({ event: "error", device, doing, message, stack: stack.map((line) => line.trim()) });
     },
     fault: (device, { command, fault, count }) =>
-      write({
+      tell({
         event: "fault",
         device,
         command: commandName(command),
         fault: faultText(fault),
         count,
       }),
-    log: (device, line) => write({ event: "log", device, line }),
+    log: (device, line) => tell({ event: "log", device, line }),
   };
 }
 
+/** Tells programs, on standard output. */
+export function tellJson({ out }: Context): Tell {
+  return (event) => out.write(`${jsonText(event)}\n`);
+}
+
 /**
- * For people, on standard error.
+ * Tells people, on standard error.
  *
  * @param hasSeveral whether each line says which device it is about
  * @param verbose whether faults have lines, too
  */
-export function textReport({ err }: Context, hasSeveral: boolean, verbose: boolean): Report {
-  const { style } = err;
-  const write = (device: string, line: string) =>
-    err.write(`${hasSeveral ? `${printable(device)}: ` : ""}${line}\n`);
-  return {
-    ready(devices, seed) {
-      const lines = devices.flatMap((device) => [
-        `Serving ${printable(device.device)} ${place(device)}`,
-        ...deviceLines(device).map((line) => `  ${line}`),
-        ...device.faults.map((fault) => `  ${style.yellow("Fault:")} ${fault}`),
-      ]);
-      if (seed !== undefined) {
-        lines.push(`The faults that come at random repeat with --seed=${seed}`);
-      }
-      const hint = err.isTerminal ? qemuLines(devices).map((line) => style.dim(line)) : [];
-      err.write([...lines, "Ready; Ctrl-C stops it", ...hint, ""].join("\n"));
-    },
-    connect: (device) => write(device, style.dim("A client has connected")),
-    disconnect: (device, cause) =>
-      write(device, cause ? printable(cause.message) : style.dim("The client has left")),
-    error(device, doing, error) {
-      if (isRefusal(error)) return write(device, style.yellow(printable(error.message)));
-      const title = style.red(`The device failed at ${doing}:`);
-      write(device, `${title} ${failureLines(error, true).join("\n")}`);
-    },
-    fault(device, { command, fault, count }) {
-      if (verbose) write(device, style.yellow(faultLine(command, fault, count)));
-    },
-    log: (device, line) => write(device, printable(line)),
+export function tellText({ err }: Context, hasSeveral: boolean, verbose: boolean): Tell {
+  return (event) => {
+    if (event.event === "fault" && !verbose) return;
+    const names = hasSeveral && "device" in event && !isHold(event);
+    err.write(`${names ? `${printable(event.device)}: ` : ""}${eventText(event, err)}\n`);
   };
+}
+
+function isHold(event: ServeJson): event is HoldJson {
+  return event.event === "busy" || event.event === "free";
+}
+
+/** An event for people, without the name of its device but where that is part of the sentence. */
+function eventText(event: ServeJson, { style, isTerminal }: Output): string {
+  switch (event.event) {
+    case "ready":
+      return readyLines(event, style, isTerminal).join("\n");
+    case "connect":
+      return style.dim("A client has connected");
+    case "disconnect":
+      return event.reason === null ? style.dim("The client has left") : printable(event.reason);
+    case "refused":
+      return style.yellow(printable(event.message));
+    case "error": {
+      const stack = event.stack.map((line) => `${line.startsWith("at ") ? "    " : "  "}${line}`);
+      const title = style.red(`The device failed at ${event.doing}:`);
+      return [`${title} ${event.message}`, ...stack].join("\n");
+    }
+    case "fault":
+      return style.yellow(`Fault at ${event.command} ${event.count}: ${event.fault}`);
+    case "log":
+      return printable(event.line);
+    case "ended":
+      return style.red(endedText(event));
+    case "busy":
+    case "free":
+      return holdText(event, true);
+    case "discarded":
+      return lostText(event);
+  }
+}
+
+function endedText({ code, signal }: { code: number | null; signal: string | null }): string {
+  const how = signal === null ? `with code ${code}` : `by ${signal}`;
+  return `Its process has ended ${how}, and its socket is removed; the others are served on`;
+}
+
+function readyLines(
+  { devices, seed }: { devices: readonly ServedJson[]; seed?: number },
+  style: Style,
+  isTerminal: boolean,
+): string[] {
+  return [
+    ...devices.flatMap((device) => [
+      `Serving ${printable(device.device)} ${place(device)}`,
+      ...deviceLines(device).map((line) => `  ${line}`),
+      ...device.faults.map((fault) => `  ${style.yellow("Fault:")} ${fault}`),
+    ]),
+    ...(seed === undefined ? [] : [`The faults that come at random repeat with --seed=${seed}`]),
+    "Ready; Ctrl-C stops it",
+    ...(isTerminal ? qemuLines(devices).map((line) => style.dim(line)) : []),
+  ];
 }
 
 /** How QEMU attaches to what listens. */

@@ -7,115 +7,11 @@ import { libc } from "../../../ffi/libc.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client.ts";
 import { Command } from "../../../lib/wire/command.ts";
+import { connectSoon, device, Served } from "./_served.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { access, negotiate } from "../../lib/server/_client.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
-
-const ROOT = new URL("../../../", import.meta.url).pathname;
-const ENTRY = [
-  ...["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`],
-  ...["--allow-ffi", "--allow-read", "--allow-write", `${ROOT}cli/main.ts`, "serve"],
-];
-
-/** A device that holds the thread for ever where the text says so. */
-function device(hold: { top?: string; create?: string; write?: string; close?: string }): string {
-  return `
-import { RegionFlags } from "@vfu/vfu";
-function hold() { console.error("holding"); for (;;); }
-function holdFor(ms: number) { for (const end = Date.now() + ms; Date.now() < end;); }
-${hold.top ?? ""}
-export default () => {
-  ${hold.create ?? ""}
-  return {
-    flags: 0,
-    regions: [{
-      flags: RegionFlags.READ | RegionFlags.WRITE,
-      size: 8,
-      read: () => {},
-      write() { ${hold.write ?? ""} },
-    }],
-    irqs: [],
-    reset() {},
-    close() { ${hold.close ?? ""} },
-  };
-};`;
-}
-
-/** A server under test. */
-class Served implements AsyncDisposable {
-  readonly folder = Deno.makeTempDirSync({ prefix: "vfu-guard-" });
-  readonly path = `${this.folder}/odd.sock`;
-  readonly child: Deno.ChildProcess;
-  readonly texts = { stdout: "", stderr: "" };
-  readonly ended: Promise<number>;
-  readonly #news = new EventTarget();
-
-  /** @param wrap what starts it; default deno itself */
-  constructor(
-    source: string | undefined,
-    args: string[] = [],
-    { wrap = [] as string[], drains = ["stdout", "stderr"] as ("stdout" | "stderr")[] } = {},
-  ) {
-    const first = source === undefined ? "demo" : `${this.folder}/odd.ts`;
-    if (source !== undefined) Deno.writeTextFileSync(first, source);
-    const line = [
-      ...wrap,
-      Deno.execPath(),
-      ...ENTRY,
-      ...[first, "--socket-path", this.path, "demo", "--socket-path", `${this.folder}/demo.sock`],
-      ...args,
-    ];
-    this.child = new Deno.Command(line[0]!, {
-      args: line.slice(1),
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      env: { NO_COLOR: "1" },
-    }).spawn();
-    const drained = drains.map((name) => this.#drain(name));
-    this.ended = Promise.all([this.child.status, ...drained]).then(([{ code }]) => {
-      this.#news.dispatchEvent(new Event("news"));
-      return code;
-    });
-  }
-
-  async #drain(name: "stdout" | "stderr"): Promise<void> {
-    for await (const text of this.child[name].pipeThrough(new TextDecoderStream())) {
-      this.texts[name] += text;
-      this.#news.dispatchEvent(new Event("news"));
-    }
-  }
-
-  /** Waits until it has said something. */
-  async until(pattern: RegExp, name: "stdout" | "stderr" = "stderr"): Promise<void> {
-    let hasEnded = false;
-    while (!pattern.test(this.texts[name]) && !hasEnded) {
-      const news = new Promise<false>((resolve) =>
-        this.#news.addEventListener("news", () => resolve(false), { once: true })
-      );
-      hasEnded = await Promise.race([news, this.ended.then(() => true)]);
-    }
-    assertMatch(this.texts[name], pattern);
-  }
-
-  /** The sockets that are left. */
-  sockets(): string[] {
-    return [...Deno.readDirSync(this.folder)].map(({ name }) => name)
-      .filter((name) => name.endsWith(".sock"));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.child.kill("SIGKILL");
-    } catch { /* it has ended */ }
-    for (const name of ["stdout", "stderr"] as const) {
-      if (!this.child[name].locked) await this.child[name].cancel();
-    }
-    await this.ended;
-    await Deno.remove(this.folder, { recursive: true });
-  }
-}
 
 /** Writes to the register, and does not wait for an answer. */
 async function kick(path: string): Promise<RawPeer> {
@@ -173,6 +69,7 @@ Deno.test("a second signal ends serve at once, and removes its sockets", async (
   using _peer = await kick(served.path);
   await served.until(/^holding$/m);
   served.child.kill("SIGINT");
+  await new Promise((resolve) => setTimeout(resolve, 300)); // sooner it would be the same signal
   served.child.kill("SIGTERM");
   await served.ended;
   assertEquals(served.sockets(), []);
@@ -293,18 +190,6 @@ Deno.test("serve ends at SIGTERM while its pipe is full", async () => {
   assertEquals((await served.child.status).code, 0);
   assertEquals(served.sockets(), []);
 });
-
-/** Connects as soon as the server listens. */
-async function connectSoon(path: string): Promise<Awaited<ReturnType<typeof connect>>> {
-  for (let attempt = 0; attempt < 3000; attempt++) {
-    try {
-      return await connect(path);
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-  throw new Error(`No server listens at ${path}`);
-}
 
 /** The process id of the server, which may be a child of the shell that was started. */
 async function serverOf({ child }: Served): Promise<number> {

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { Context, Output } from "../../../cli/context.ts";
 import { describeDevice } from "../../../cli/serve/describe.ts";
 import { QEMU_MEMORY, qemuOption } from "../../../cli/serve/qemu.ts";
-import { refusalLine, textReport } from "../../../cli/serve/report.ts";
+import { refusalLine, reportTo, tellText } from "../../../cli/serve/report.ts";
 import { PLAIN } from "../../../cli/style.ts";
 import { libc } from "../../../ffi/libc.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
@@ -24,7 +24,7 @@ async function readyText(isTerminal: boolean, socket: string | null): Promise<st
   const device = new DemoDevice();
   const description = await describeDevice(device);
   device.close();
-  textReport(context, false, false).ready(
+  reportTo(tellText(context, false, false)).ready(
     [{ device: "demo", socket, fd: socket === null ? 3 : null, ...description, faults: [] }],
     undefined,
   );

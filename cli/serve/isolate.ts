@@ -1,0 +1,337 @@
+/**
+ * `vfu serve --isolate`: a process for each device, under one that starts and watches them.
+ *
+ * The parent runs no code of a device. A child tells it on standard output what happens, in the
+ * lines of `--json`; what it writes on standard error is passed on.
+ *
+ * @module
+ */
+
+import {
+  commandLine,
+  handOver,
+  removeDeadSocketFile,
+  setInherited,
+  type SocketFile,
+  socketFileAt,
+} from "../../lib/process.ts";
+import { tellReady } from "../../lib/server/ready.ts";
+import { onAbort } from "../context.ts";
+import { Reported } from "../failure.ts";
+import { printable } from "../printable.ts";
+import type { CommonOptions, DeviceArguments, Isolated } from "./arguments.ts";
+import type { Guard } from "./guard.ts";
+import type { ServedJson, ServeJson, Tell } from "./report.ts";
+
+/** What a child tells: also that it has loaded its module, whose name is known from then on. */
+export type ChildJson = ServeJson | { event: "loaded"; device: string };
+
+/** A child that has not ended by then after a signal is killed; by itself it takes 1.2 s at most. */
+const KILL_MS = 1500;
+/** A line of a child that is longer is passed on in pieces, in UTF-16 units. */
+const MAX_LINE = 256 << 10;
+
+/**
+ * Serves each device in a process of its own, until the context's signal, or until none is left.
+ *
+ * @param seed of faults that come at random
+ * @throws {Reported} if a process has ended that was not to
+ * @throws {Error} if one has ended without a word before all were ready; or can't be started
+ */
+export async function serveIsolated(
+  guard: Guard,
+  wanted: readonly DeviceArguments[],
+  options: CommonOptions,
+  tell: Tell,
+  seed: number | undefined,
+): Promise<void> {
+  const { signal } = guard.context;
+  const { readyFd } = options;
+  for (const fd of wanted.flatMap(({ fd }) => fd ?? []).concat(readyFd ?? [])) {
+    setInherited(fd, false); // a child has its own descriptor, and no other's
+  }
+  const family = new Family(guard, tell, wanted.length > 1);
+  const prefix = ownPrefix();
+  try {
+    for (const each of wanted) family.start(prefix, each, options, seed);
+    using _listener = onAbort(signal, () => family.end());
+    const devices = await family.ready;
+    if (devices !== undefined) {
+      if (readyFd !== undefined) tellReady(readyFd);
+      tell({ event: "ready", devices, ...(seed !== undefined && { seed }) });
+      guard.start();
+    }
+    await family.ended;
+  } finally {
+    family.end();
+    await family.ended;
+  }
+  if (family.wasForced && signal.aborted) throw signal.reason;
+  if (family.failure !== undefined) throw family.failure;
+}
+
+/** How this program is started, up to its own arguments: with Deno's options and permissions. */
+function ownPrefix(): string[] {
+  const words = commandLine();
+  const own = words.slice(words.length - Deno.args.length);
+  if (words.length <= Deno.args.length || own.some((word, i) => word !== Deno.args[i])) {
+    throw new Error("Cannot isolate the devices: how vfu was started is not known");
+  }
+  return words.slice(1, words.length - Deno.args.length);
+}
+
+/** The processes of all devices. */
+class Family {
+  readonly #guard: Guard;
+  readonly #tell: Tell;
+  readonly #hasSeveral: boolean;
+  readonly #children: Child[] = [];
+  readonly #ready = Promise.withResolvers<ServedJson[] | undefined>();
+  #isEnding = false;
+  #isReady = false;
+  #kill: ReturnType<typeof setTimeout> | undefined;
+  /** Set when a process has ended that was not to. */
+  failure: Error | undefined;
+  /** Whether a child did not end well when it was to. */
+  wasForced = false;
+
+  constructor(guard: Guard, tell: Tell, hasSeveral: boolean) {
+    this.#guard = guard;
+    this.#tell = tell;
+    this.#hasSeveral = hasSeveral;
+  }
+
+  /** What is served, when all of it is; undefined if it ends before. */
+  get ready(): Promise<ServedJson[] | undefined> {
+    return this.#ready.promise;
+  }
+
+  /** Settled when all processes have ended. */
+  get ended(): Promise<void> {
+    return Promise.all(this.#children.map(({ ended }) => ended))
+      .then(() => clearTimeout(this.#kill));
+  }
+
+  start(
+    prefix: readonly string[],
+    wanted: DeviceArguments,
+    options: CommonOptions,
+    seed: number | undefined,
+  ): void {
+    const child: Child = new Child(prefix, wanted, options, seed, {
+      event: (event) => this.#hear(child, event),
+      output: (line) => this.#guard.context.out.write(`${line}\n`),
+      error: (line) => {
+        const name = this.#hasSeveral ? `${printable(child.name)}: ` : "";
+        this.#guard.context.err.write(`${name}${line}\n`);
+      },
+      ended: (status) => this.#bury(child, status),
+    });
+    this.#children.push(child);
+  }
+
+  /** Ends all processes, in time. */
+  end(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#ready.resolve(undefined);
+    for (const child of this.#children) child.kill("SIGTERM");
+    this.#kill = setTimeout(() => {
+      for (const child of this.#children) child.kill("SIGKILL");
+    }, KILL_MS);
+  }
+
+  #hear(child: Child, event: ChildJson): void {
+    if (event.event === "loaded") {
+      child.baseName = event.device;
+      if (this.#children.every(({ baseName }) => baseName !== undefined)) this.#nameAll();
+    } else if (event.event === "ready") {
+      child.served = event.devices[0];
+      const all = this.#children.flatMap(({ served, name }) =>
+        served ? { ...served, device: name } : []
+      );
+      if (all.length < this.#children.length || this.#isEnding) return;
+      this.#isReady = true;
+      this.#ready.resolve(all);
+    } else if ("device" in event) this.#tell({ ...event, device: child.name });
+    else this.#tell(event);
+  }
+
+  /** Devices of the same name get numbers, in the order of the command line. */
+  #nameAll(): void {
+    const counts = new Map<string, number>();
+    for (const child of this.#children) {
+      const count = (counts.get(child.baseName!) ?? 0) + 1;
+      counts.set(child.baseName!, count);
+      child.name = count === 1 ? child.baseName! : `${child.baseName}-${count}`;
+    }
+  }
+
+  /** A process has ended: its socket goes, the others are served on, if they are. */
+  #bury(child: Child, { code, signal }: Deno.CommandStatus): void {
+    child.removeSocket();
+    if (this.#isEnding) {
+      this.wasForced ||= code !== 0;
+      return;
+    }
+    if (code === 0 && child.wanted.fd !== undefined) return; // its client has left
+    if (this.#isReady) {
+      this.failure = new Reported(1);
+      const how = signal === null ? { code, signal } : { code: null, signal };
+      this.#tell({ event: "ended", device: child.name, ...how });
+      return;
+    }
+    // A process that ends by itself has said why. Nothing is served unless all are.
+    this.failure = signal === null && code !== 0
+      ? new Reported(code)
+      : new Error(`Cannot serve ${child.name}: its process has ended by ${signal ?? "itself"}`);
+    this.end();
+  }
+}
+
+/** Takes what a child says. */
+interface Listener {
+  event(event: ChildJson): void;
+  /** A line on standard output that is no event: the device's own. */
+  output(line: string): void;
+  /** A line on standard error. */
+  error(line: string): void;
+  ended(status: Deno.CommandStatus): void;
+}
+
+/** The process of a device. */
+class Child {
+  readonly wanted: DeviceArguments;
+  readonly #process: Deno.ChildProcess;
+  readonly #listener: Listener;
+  #socket: SocketFile | undefined;
+  #served: ServedJson | undefined;
+  /** As the device calls itself, once it is loaded. */
+  baseName: string | undefined;
+  /** As it is called here. */
+  name: string;
+  /** Settled when it has ended, and all that it said was heard. */
+  readonly ended: Promise<void>;
+
+  constructor(
+    prefix: readonly string[],
+    wanted: DeviceArguments,
+    options: CommonOptions,
+    seed: number | undefined,
+    listener: Listener,
+  ) {
+    this.wanted = wanted;
+    this.name = wanted.device;
+    this.#listener = listener;
+    const { fd } = wanted;
+    const args = [...prefix, ...argumentsOf(wanted, options, seed)];
+    this.#process = fd === undefined ? spawn(args) : handOver(fd, () => spawn(args));
+    this.ended = this.#listen();
+  }
+
+  /** What is served, once it is. */
+  get served(): ServedJson | undefined {
+    return this.#served;
+  }
+  set served(served: ServedJson | undefined) {
+    this.#served = served;
+    try {
+      if (served?.socket) this.#socket = socketFileAt(served.socket);
+    } catch { /* the socket is gone already, and with it what there would be to remove */ }
+  }
+
+  kill(signal: Deno.Signal): void {
+    try {
+      this.#process.kill(signal);
+    } catch { /* it has ended */ }
+  }
+
+  /** Removes what a process left that could not do so itself. */
+  removeSocket(): void {
+    try {
+      if (this.#socket) removeDeadSocketFile(this.#socket);
+    } catch {
+      /* the folder can't be locked: a stale socket is left, and replaced by the next server */
+    }
+  }
+
+  async #listen(): Promise<void> {
+    const { stdout, stderr, status } = this.#process;
+    const [, , how] = await Promise.all([
+      eachLine(stdout, (line) => this.#take(line)),
+      eachLine(stderr, (line) => this.#listener.error(line)),
+      status,
+    ]);
+    this.#listener.ended(how);
+  }
+
+  #take(line: string): void {
+    const event = eventOf(line);
+    if (event === undefined) this.#listener.output(line);
+    else this.#listener.event(event);
+  }
+}
+
+function argumentsOf(
+  { device, socketPath, fd, option = [], fault = [] }: DeviceArguments,
+  { verbose }: CommonOptions,
+  seed: number | undefined,
+): string[] {
+  const isolated: Isolated = { parent: Deno.pid, faults: fault };
+  return [
+    "serve",
+    device,
+    socketPath === undefined ? `--fd=${fd}` : `--socket-path=${socketPath}`,
+    ...option.map(({ name, value }) => `--option=${name}=${value}`),
+    ...(seed === undefined ? [] : [`--seed=${seed}`]),
+    ...(verbose ? ["--verbose"] : []),
+    "--json",
+    `--isolated=${JSON.stringify(isolated)}`,
+  ];
+}
+
+function spawn(args: string[]): Deno.ChildProcess {
+  try {
+    return new Deno.Command(Deno.execPath(), {
+      args,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      detached: true, // Ctrl-C is the parent's to hear
+    }).spawn();
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotCapable)) throw cause;
+    throw new Error(
+      "Cannot isolate the devices: starting processes takes a permission; run deno with --allow-run",
+      { cause },
+    );
+  }
+}
+
+/** Calls for each line, and for pieces of one that has no end. */
+async function eachLine(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  take: (line: string) => void,
+): Promise<void> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    lines.forEach(take);
+    if (rest.length > MAX_LINE) {
+      take(rest);
+      rest = "";
+    }
+  }
+  if (rest !== "") take(rest);
+}
+
+/** The event on a line of a child's standard output, or undefined if the device wrote the line. */
+function eventOf(line: string): ChildJson | undefined {
+  if (!line.startsWith('{"event":"')) return undefined;
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
