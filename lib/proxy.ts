@@ -18,11 +18,13 @@
  * - The process is kept alive while an asynchronous request is pending, while somebody attends, and while `serving` is on. While
  *   `glancing` is on, which does not keep the process alive, it is for a fifth of a second after each message.
  *
- * - What a peer sent before it left, or before it broke the protocol, is still served, for two seconds at most: it may have posted it
- *   and not waited. One that broke the protocol is answered meanwhile. `onClose` is called then.
+ * - Commands that a peer sent before it left, or before it broke the protocol, are still served,
+ *   for two seconds at most: it may have posted them and not waited. A peer that broke the protocol
+ *   is answered meanwhile. `onClose` is called then.
  *
- * States: CONNECTED, then ERROR (a failure, kept in `cause`; commands that came before it are served and answered) or CLOSING
- * (`close` was called), then CLOSED. On the way every pending request fails with the cause, at once.
+ * States: CONNECTED, then ERROR or CLOSING, then CLOSED. ERROR is a failure, kept in `cause`;
+ * commands that came before it are served in that state. CLOSING begins with `close`. On the way
+ * every pending request fails with the cause, at once.
  *
  * @module
  */
@@ -210,7 +212,7 @@ export class VfioProxy implements Disposable {
   #incoming: Message[] = [];
   #incomingBytes = 0;
   #handling = false;
-  #drain: Drain | undefined; // set while commands are served that came ahead of the connection's end
+  #drain: Drain | undefined; // while commands are served that came ahead of the end
   #looksToSkip = 0; // for more than the last receive brought
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
@@ -563,7 +565,8 @@ export class VfioProxy implements Disposable {
   }
 
   /**
-   * The peer has left, or broken the protocol, as it shows elsewhere. What it sent before is taken first, then the connection ends.
+   * Ends the connection because its twin's peer has left or broken the protocol. Messages that came
+   * before are taken first.
    *
    * @param cause what the pending requests fail with
    */
@@ -1188,8 +1191,8 @@ export class VfioProxy implements Disposable {
   // ---- The end
 
   /**
-   * The connection ends by itself. Commands that came ahead of that are still served; a peer that broke the protocol gets their
-   * answers, and then, if that was a command, an error in place of its own.
+   * Ends the connection by a failure. Commands that came ahead of it are still served. A peer that
+   * broke the protocol gets their answers, then EINVAL for the command that broke it.
    */
   #fail(cause: Error): void {
     if (this.#drain !== undefined) return this.#closeStream(); // nothing more can be sent either

@@ -756,8 +756,8 @@ export class Region implements Disposable {
     const { maxDataXferSize } = this.#host.negotiated;
     if (width <= maxDataXferSize) return undefined;
     throw new RangeError(
-      `Cannot access ${width} bytes of ${this.name} at once: a message carries ${maxDataXferSize} ` +
-        "at most, as was agreed on (max_data_xfer_size)",
+      `Cannot access ${width} bytes of ${this.name} at once: ` +
+        `a message carries ${maxDataXferSize} at most, as was agreed on (max_data_xfer_size)`,
     );
   }
 

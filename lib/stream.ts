@@ -365,7 +365,7 @@ export class MessageStream {
     this.#fds.push({ fds: [...receivedFds], end: this.#end, isTruncated: fdsLost });
   }
 
-  /** There is no whole message now. Descriptors that are left belong to the one that is incomplete. */
+  /** Checks the descriptors that are left: they belong to the message that is incomplete. */
   #incomplete(): undefined {
     if (this.#fds.length > 0) this.#checkFds(this.#fds);
   }
@@ -377,8 +377,10 @@ export class MessageStream {
     if (!isTruncated && count <= this.limits.maxFds) return;
     throw this.#reject(
       isTruncated
-        ? `File descriptors that the ${this.#peer} passed were lost (MSG_CTRUNC): it passed too many, or this process has too many open`
-        : `The ${this.#peer} passed ${count} file descriptors with a message, ${this.limits.maxFds} are allowed`,
+        ? `File descriptors that the ${this.#peer} passed were lost (MSG_CTRUNC): ` +
+          "it passed too many, or this process has too many open"
+        : `The ${this.#peer} passed ${count} file descriptors with a message, ` +
+          `${this.limits.maxFds} are allowed`,
     );
   }
 
@@ -402,8 +404,8 @@ export class MessageStream {
   /**
    * The next whole message among the bytes received, or undefined.
    *
-   * @throws {ProtocolError} if its size or type is impossible, descriptors were lost, or more came than are allowed: nothing that
-   *   follows can be understood. `rejected` is its header's key then
+   * @throws {ProtocolError} if its size or type is impossible, or its descriptors are too many or
+   *   were lost. `rejected` is its header's key then
    */
   next(): Message | undefined {
     if (this.#placed !== undefined) return this.#nextPlaced(this.#placed);
@@ -539,7 +541,7 @@ export class MessageStream {
     return this.#small.bytes.slice(this.#start, this.#end);
   }
 
-  /** Message id and command of the message that `next` refused, for an error reply; undefined if it is no command. */
+  /** The message that `next` refused, for an error reply; undefined if it is no command. */
   get rejected(): MessageKey | undefined {
     return this.#rejected;
   }

@@ -67,7 +67,8 @@ export async function answerFeature(
   if (!isKnown) {
     throw new DeviceError(EINVAL, `${featureName(index)} can't be had so (flags ${flags})`);
   }
-  if (wanted !== GET || (operations & PROBE) !== 0) checkRoom(argsz, payload.length); // the answer is the same
+  const isEcho = wanted !== GET || (operations & PROBE) !== 0; // the answer is the request
+  if (isEcho) checkRoom(argsz, payload.length);
   if ((operations & PROBE) !== 0) return payload.slice();
   if (wanted === SET) {
     const answer = payload.slice(); // while the device takes its time, the message goes

@@ -124,7 +124,7 @@ export class AnswerBuffer {
   readonly #head = new Uint8Array(RegionAccessLayout.size);
   #data = new Uint8Array(ANSWER_SIZE); // as large as the largest read so far
 
-  /** What a reply begins with: offset, region and count of its request, which was decoded before. */
+  /** The head of a reply: offset, region and count of its request, which was decoded before. */
   head({ payload }: IncomingRequest): Uint8Array {
     this.#head.set(payload.subarray(0, RegionAccessLayout.size));
     return this.#head;

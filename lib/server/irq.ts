@@ -2,7 +2,7 @@
  * The client's interrupts: which eventfds it has set up for the device's vectors, and which vectors it has masked
  * (specification: "VFIO_USER_DEVICE_SET_IRQS").
  *
- * The flags of an index are what it serves: MASK and UNMASK go with MASKABLE, eventfds with EVENTFD.
+ * An index serves what its flags say: MASK and UNMASK with MASKABLE, eventfds with EVENTFD.
  *
  * A descriptor is an eventfd, or a pipe, which gets 8 bytes for each interrupt: a 1, little-endian.
  *

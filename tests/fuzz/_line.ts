@@ -1,5 +1,5 @@
 /**
- * A connection of a hostile client: bytes and descriptors out, whatever comes in. It waits as long as it takes.
+ * A connection of a hostile client: bytes and descriptors out, whatever comes in.
  *
  * @module
  */
@@ -27,7 +27,7 @@ const LAST_REQUEST = encodeMessage(
   { messageId: LAST_ID, command: Command.DEVICE_GET_INFO },
   DeviceInfoRequest.encode({ argsz: 16 }),
 );
-/** What an answer to it ends the stream with: the info, or, of a device that was stopped to migrate, an error. */
+/** The last bytes of its answers: the info, or an error if the device is stopped to migrate. */
 const LAST_REPLIES = [
   encodeMessage(
     { messageId: LAST_ID, command: Command.DEVICE_GET_INFO, flags: 1 },

@@ -30,7 +30,7 @@ import type { Descriptors } from "./_descriptors.ts";
 import { join, type Line } from "./_line.ts";
 import type { Random } from "./_random.ts";
 
-/** What a scenario has at hand. The server has agreed on a version, and the device runs, if it can. */
+/** The means of a scenario. */
 export interface Stage {
   readonly line: Line;
   readonly random: Random;
@@ -59,8 +59,8 @@ export const GREETING: Uint8Array = join(
 );
 
 /**
- * Requests, then what no server can go on after, in one segment: the requests are answered in their order, posted
- * writes are done, and then the connection ends.
+ * Sends requests and a broken message in one segment: the requests are answered in their order,
+ * posted writes are done, and then the connection ends.
  */
 async function aheadOfBroken({ line, random, descriptors }: Stage): Promise<void> {
   line.read();
@@ -106,7 +106,7 @@ function broken(
   }
 }
 
-/** Changes O_NONBLOCK of descriptors that both have, fills and empties them, while the server uses them. */
+/** Toggles O_NONBLOCK of shared eventfds, fills and empties them, while the server uses them. */
 async function toggled({ line, random, descriptors }: Stage): Promise<void> {
   line.read();
   await line.send(GREETING);
@@ -139,7 +139,7 @@ async function toggled({ line, random, descriptors }: Stage): Promise<void> {
   await line.settle();
 }
 
-/** Maps of all sizes, most of them of files without a byte, and unmaps that cover many or cut some. */
+/** Maps files of all sizes, most of them empty; unmaps ranges that cover many or cut some. */
 async function hugeMaps({ line, random, descriptors }: Stage): Promise<void> {
   await line.send(GREETING);
   for (let i = 0; i < 60; i++) {

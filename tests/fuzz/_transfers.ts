@@ -1,6 +1,6 @@
 /**
- * The other end: a client of ours whose own program takes its buffers away while they are in use. That one request fails,
- * and nothing else suffers.
+ * The other end: a client of ours whose program transfers its buffers while they are in use. That
+ * one request fails, and nothing else suffers.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Random } from "./_random.ts";
 const PATIENCE_MS = 60_000;
 const IOVA = 0x10_0000;
 
-/** Reads, writes and copies so many times, over one connection, while buffers go to another thread. */
+/** Reads, writes and copies `count` times over one connection, while buffers are transferred. */
 export async function transferBuffers(path: string, random: Random, count: number): Promise<void> {
   using device = await connect(path, { timeoutMs: PATIENCE_MS });
   for (const index of [0, 2, 7]) await device.regionInfo(index);

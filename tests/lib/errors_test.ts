@@ -44,7 +44,7 @@ Deno.test("a DecodeError has its reason apart from what could not be decoded", (
   assertEquals([error.reason, error.name], ["2 bytes came, 16 are needed", "ProtocolError"]);
 });
 
-Deno.test("an UnknownNameError says a name of what is not known, and quotes it as written", async () => {
+Deno.test("an UnknownNameError says what has no such name, and quotes it", async () => {
   const maps = [await loadRegisterMap("nvme")];
   const cases: [text: string, what: UnknownNameError["what"]][] = [
     ["nvmf.CC.EN", "map"],

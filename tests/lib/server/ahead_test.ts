@@ -1,4 +1,4 @@
-/** Requests ahead of what no server can go on after: they are served, in order, before the connection ends. */
+/** Requests ahead of a broken message: they are served in order before the connection ends. */
 
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { EINVAL } from "../../../ffi/errno.ts";
