@@ -112,6 +112,7 @@ export { interruptReasons } from "./lib/diagnose/interrupts.ts";
 export type { KnownOfRegion } from "./lib/diagnose/refusal.ts";
 export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
 export { cap } from "./lib/define/capabilities.ts";
+export { DefinitionError } from "./lib/define/mistakes.ts";
 export type {
   BytesCapabilityOptions,
   CapabilityMakers,
@@ -146,7 +147,7 @@ export {
 export type { PciSpec } from "./lib/define/pci.ts";
 export type { PlainData } from "./lib/define/plain.ts";
 export type { DevicePoll, DevicePollOptions, PollLook } from "./lib/define/polls.ts";
-export type { BarKind, DeviceRegion } from "./lib/define/region.ts";
+export type { BarKind, DeviceRegion, RegionPart, RegionReview } from "./lib/define/region.ts";
 export {
   type CallbackOptions,
   callbacks,

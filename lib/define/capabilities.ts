@@ -5,10 +5,48 @@
  */
 
 import type { ConfigRegion } from "../server/config.ts";
-import type { CapabilityMakers, CapabilityPlace, DeviceCapability } from "./capability.ts";
+import type {
+  BytesCapabilityOptions,
+  CapabilityMakers,
+  CapabilityPlace,
+  DeviceCapability,
+  ExpressOptions,
+  MsiOptions,
+  MsixOptions,
+  PmOptions,
+} from "./capability.ts";
+import { BOOLEAN, checkOptions, type Form, type Forms, needed, NUMBER } from "./mistakes.ts";
 
 /** What the place of pending bits is a multiple of, if the device does not say. */
 const PBA_ALIGNMENT = 0x800;
+
+const BYTES: Form = {
+  accepts: (value) => Array.isArray(value) || ArrayBuffer.isView(value),
+  what: "a list of bytes",
+};
+const PLACE: Forms<CapabilityPlace> = { at: NUMBER };
+const PM: Forms<PmOptions> = { ...PLACE, version: NUMBER, noSoftReset: BOOLEAN };
+const MSI: Forms<MsiOptions> = {
+  ...PLACE,
+  vectors: NUMBER,
+  is64Bit: BOOLEAN,
+  masking: BOOLEAN,
+};
+const MSIX: Forms<MsixOptions> = {
+  ...PLACE,
+  vectors: needed(NUMBER),
+  bar: needed(NUMBER),
+  table: NUMBER,
+  pba: NUMBER,
+};
+const EXPRESS: Forms<ExpressOptions> = { ...PLACE, flr: BOOLEAN, speed: NUMBER, lanes: NUMBER };
+const OF_BYTES: Forms<BytesCapabilityOptions> = { ...PLACE, writable: BYTES };
+const STANDARD = { ...OF_BYTES, id: needed(NUMBER), bytes: needed(BYTES) };
+const EXTENDED = { ...STANDARD, version: NUMBER };
+
+function check<I>(maker: string, options: unknown, forms: Forms<I>): void {
+  checkOptions("Cannot make a capability", `cap.${maker}`, options, forms);
+}
 
 /**
  * Declares capabilities. They are laid out by themselves, in the order of the list.
@@ -29,14 +67,18 @@ const PBA_ALIGNMENT = 0x800;
  * ```
  */
 export const cap: CapabilityMakers = {
-  pm({ version = 3, noSoftReset = true, ...place } = {}) {
+  pm(options = {}) {
+    check("pm", options, PM);
+    const { version = 3, noSoftReset = true, ...place } = options;
     return standard(0x01, "PM", 8, place, (config, at) => {
       config.set16(at + 2, version);
       config.set16(at + 4, noSoftReset ? 0x0008 : 0, 0x0003); // PMCSR: the power state
     });
   },
 
-  msi({ vectors = 1, is64Bit = true, masking = false, ...place } = {}) {
+  msi(options = {}) {
+    check("msi", options, MSI);
+    const { vectors = 1, is64Bit = true, masking = false, ...place } = options;
     const log2 = Math.log2(vectors);
     if (!Number.isInteger(log2) || log2 < 0 || log2 > 5) {
       throw new RangeError(`MSI can't have ${vectors} vectors: it has 1, 2, 4, 8, 16 or 32`);
@@ -58,7 +100,9 @@ export const cap: CapabilityMakers = {
     };
   },
 
-  msix({ vectors, bar, table = 0, pba, ...place }) {
+  msix(options) {
+    check("msix", options, MSIX);
+    const { vectors, bar, table = 0, pba, ...place } = options;
     if (!Number.isInteger(vectors) || vectors < 1 || vectors > 2048) {
       throw new RangeError(`MSI-X can't have ${vectors} vectors: it has 1 to 2048`);
     }
@@ -83,7 +127,9 @@ export const cap: CapabilityMakers = {
     };
   },
 
-  express({ flr = true, speed = 3, lanes = 1, ...place } = {}) {
+  express(options = {}) {
+    check("express", options, EXPRESS);
+    const { flr = true, speed = 3, lanes = 1, ...place } = options;
     const link = speed | lanes << 4;
     return {
       ...standard(0x10, "PCI Express", 60, place, (config, at) => {
@@ -102,13 +148,16 @@ export const cap: CapabilityMakers = {
   },
 
   vendor(bytes, options = {}) {
+    check("vendor", options, OF_BYTES);
     return standard(0x09, "vendor-specific", bytes.length + 3, options, (config, at) => {
       config.set8(at + 2, bytes.length + 3);
       setBytes(config, at + 3, bytes, options.writable);
     });
   },
 
-  standard({ id, bytes, ...options }) {
+  standard(given) {
+    check("standard", given, STANDARD);
+    const { id, bytes, ...options } = given;
     const name = `0x${id.toString(16)}`;
     return standard(id, name, bytes.length + 2, options, (config, at) => {
       setBytes(config, at + 2, bytes, options.writable);
@@ -123,6 +172,7 @@ export const cap: CapabilityMakers = {
   },
 
   aer(place = {}) {
+    check("aer", place, PLACE);
     return extended(0x01, "AER", 0x2c, { version: 2, ...place }, (config, at) => {
       config.set32(at + 4, 0, 0, 0x07ff_f030); // uncorrectable status
       config.set32(at + 8, 0, 0x07ff_f030); // its mask
@@ -132,7 +182,9 @@ export const cap: CapabilityMakers = {
     });
   },
 
-  extended({ id, version = 1, bytes, ...options }) {
+  extended(given) {
+    check("extended", given, EXTENDED);
+    const { id, version = 1, bytes, ...options } = given;
     const name = `extended 0x${id.toString(16)}`;
     return extended(id, name, bytes.length + 4, { version, ...options }, (config, at) => {
       setBytes(config, at + 4, bytes, options.writable);

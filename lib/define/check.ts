@@ -1,10 +1,33 @@
 /**
- * Mistakes in a device as it is written. Types tell of most of them, but modules are run without their types being checked.
+ * Mistakes in a device as it is written. Types tell of most of them, but modules are run without
+ * their types being checked. All mistakes are found in one go, each with its place.
  *
  * @module
  */
 
-import { nearest } from "../yaml/nearest.ts";
+import type { DeviceCapability } from "./capability.ts";
+import type { DeviceParts, DeviceRegions, DeviceSpec } from "./device.ts";
+import {
+  BOOLEAN,
+  DefinitionError,
+  type Form,
+  type Forms,
+  FUNCTION,
+  isObject,
+  isPlain,
+  LIST,
+  Mistakes,
+  needed,
+  NUMBER,
+  OBJECT,
+  oneOf,
+  shown,
+  TEXT,
+} from "./mistakes.ts";
+import type { DeviceOption, DeviceOptions } from "./option.ts";
+import type { PciSpec } from "./pci.ts";
+import type { DeviceRegion } from "./region.ts";
+import type { StateHooks } from "./state.ts";
 
 /** The regions that a device may have. */
 export const REGION_NAMES = [
@@ -18,68 +41,210 @@ export const REGION_NAMES = [
   "vga",
 ] as const;
 
-const SPEC_KEYS = ["name", "title", "options", "pci", "create"];
-const PART_KEYS = ["regions", "reset", "connected", "disconnected", "close", "state"];
+const NAME: Form = {
+  accepts: (value) => typeof value === "string" && value !== "",
+  what: 'a word, as "gpio"',
+};
+const PCI: Form = {
+  accepts: (value) => isObject(value) || typeof value === "function",
+  what: "{ vendor: 0x1234, device: 0x0001 }, or a function that returns that",
+};
+const CREATE: Form = {
+  accepts: FUNCTION.accepts,
+  what: "the function that makes a device",
+};
+
+const SPEC: Forms<DeviceSpec<DeviceOptions>> = {
+  name: needed(NAME),
+  title: TEXT,
+  options: OBJECT,
+  pci: needed(PCI),
+  create: needed(CREATE),
+};
+
+const PCI_SPEC: Forms<PciSpec> = {
+  vendor: needed(NUMBER),
+  device: needed(NUMBER),
+  class: NUMBER,
+  revision: NUMBER,
+  subsystem: OBJECT,
+  interruptPin: oneOf("A", "B", "C", "D"),
+  interruptPinMasksItself: BOOLEAN,
+  capabilities: LIST,
+  interruptMasking: oneOf("client", "device"),
+  needsBusMaster: BOOLEAN,
+};
+
+const SUBSYSTEM: Forms<NonNullable<PciSpec["subsystem"]>> = {
+  vendor: needed(NUMBER),
+  device: needed(NUMBER),
+};
+
+const REGIONS_FORM: Form = { accepts: isObject, what: "{ bar0 }, the regions by their names" };
+const STATE: Form = {
+  accepts: (value) => value === false || isObject(value),
+  what: "{ save, restore }, or false",
+};
+
+const PARTS: Forms<DeviceParts> = {
+  regions: needed(REGIONS_FORM),
+  reset: FUNCTION,
+  connected: FUNCTION,
+  disconnected: FUNCTION,
+  close: FUNCTION,
+  state: STATE,
+};
+
+const REGION: Form = {
+  accepts: isRegion,
+  what: "a region; registers, memory, callbacks and overlay make them",
+};
+
+const REGIONS: Forms<DeviceRegions> = {
+  bar0: REGION,
+  bar1: REGION,
+  bar2: REGION,
+  bar3: REGION,
+  bar4: REGION,
+  bar5: REGION,
+  rom: REGION,
+  vga: REGION,
+};
+
+const OWN_REGION: Forms<DeviceRegion> = {
+  flags: needed(NUMBER),
+  size: NUMBER,
+  bar: OBJECT,
+  fds: LIST,
+  fdOffset: NUMBER,
+  capabilities: LIST,
+  ioFds: LIST,
+  contents: LIST,
+  read: FUNCTION,
+  write: FUNCTION,
+  view: FUNCTION,
+  review: FUNCTION,
+  reset: FUNCTION,
+  close: FUNCTION,
+};
+
+const STATE_HOOKS: Forms<StateHooks> = {
+  version: {
+    accepts: (value) => Number.isInteger(value),
+    what: "a whole number",
+  },
+  bytes: {
+    accepts: (value) => Array.isArray(value) && value.every((each) => each instanceof Uint8Array),
+    what: "a list of Uint8Arrays",
+  },
+  save: needed(FUNCTION),
+  restore: needed(FUNCTION),
+};
+
+/** Capabilities that a function has once. */
+const SINGLE = ["PM", "MSI", "MSI-X", "PCI Express", "AER"];
 
 /**
  * Checks what `defineDevice` is given.
  *
- * @throws {TypeError} that says what is missing, or what there is not
+ * @throws {DefinitionError} with all that is wrong
  */
 export function checkSpec(spec: unknown): void {
-  if (!isObject(spec) || typeof spec["name"] !== "string" || spec["name"] === "") {
-    throw new TypeError('Cannot define a device without a name; give it a word, as name: "gpio"');
+  const name = isObject(spec) && NAME.accepts(spec["name"]) ? ` ${spec["name"]}` : "";
+  const doing = `Cannot define the device${name}`;
+  const mistakes = new Mistakes();
+  if (!isObject(spec)) {
+    throw new DefinitionError(doing, [`${shown(spec)}, not { name, pci, create }`]);
   }
-  const doing = `Cannot define the device ${spec["name"]}`;
-  if (!isObject(spec["pci"]) && typeof spec["pci"] !== "function") {
-    throw new TypeError(`${doing}: pci is missing, as pci: { vendor: 0x1234, device: 0x0001 }`);
-  }
-  if (typeof spec["create"] !== "function") {
-    throw new TypeError(`${doing}: create is missing, the function that makes one`);
-  }
-  checkKeys(doing, "key", spec, SPEC_KEYS);
+  mistakes.check("", spec, SPEC);
+  if (isObject(spec["options"])) collectOptions(spec["options"], mistakes);
+  if (isObject(spec["pci"])) collectPci(spec["pci"], mistakes);
+  mistakes.throwAny(doing);
 }
 
 /**
- * Checks what the `create` of a device has given.
+ * Checks what the `pci` of a definition returned.
  *
- * @throws {TypeError} that says what is missing, or what there is not
+ * @throws {DefinitionError} with all that is wrong
+ */
+export function checkPci(name: string, pci: unknown): void {
+  const mistakes = new Mistakes();
+  if (isObject(pci)) collectPci(pci, mistakes);
+  else mistakes.add("pci", `its function returned ${shown(pci)}, not { vendor, device }`);
+  mistakes.throwAny(`Cannot make the device ${name}`);
+}
+
+/**
+ * Checks what the `create` of a definition returned.
+ *
+ * @throws {DefinitionError} with all that is wrong
  */
 export function checkParts(name: string, parts: unknown): void {
   const doing = `Cannot make the device ${name}`;
   if (parts instanceof Promise) {
     parts.catch(() => {}); // it is of no use any more
-    throw new TypeError(
-      `${doing}: its create is asynchronous; await what it needs ahead of defineDevice`,
-    );
+    throw new DefinitionError(doing, [
+      "create: is asynchronous; await what it needs ahead of defineDevice",
+    ]);
   }
-  if (!isObject(parts) || !isObject(parts["regions"])) {
-    throw new TypeError(`${doing}: its create gives no regions; return { regions: { bar0 } }`);
+  if (!isObject(parts)) {
+    throw new DefinitionError(doing, [
+      `create: returned ${shown(parts)}, and no regions; return { regions: { bar0 } }`,
+    ]);
   }
-  checkKeys(doing, "key", parts, PART_KEYS);
-  const { regions } = parts;
-  checkKeys(doing, "region", regions, REGION_NAMES);
-  for (const [key, region] of Object.entries(regions)) {
-    if (region === undefined || isRegion(region)) continue;
-    throw new TypeError(
-      `${doing}: its ${key} is no region; registers, memory, callbacks and overlay make them`,
+  const mistakes = new Mistakes();
+  mistakes.check("", parts, PARTS);
+  const { regions, state } = parts;
+  if (isObject(state)) mistakes.check("state", state, STATE_HOOKS);
+  if (isObject(regions)) {
+    mistakes.check("regions", regions, REGIONS);
+    for (const [key, region] of Object.entries(regions)) {
+      if (!isRegion(region) || !isPlain(region)) continue;
+      mistakes.check(`regions.${key}`, region, OWN_REGION);
+    }
+  }
+  mistakes.throwAny(doing);
+}
+
+function collectOptions(options: Record<string, unknown>, mistakes: Mistakes): void {
+  for (const [name, each] of Object.entries(options)) {
+    if (isOption(each)) continue;
+    mistakes.add(
+      `options.${name}`,
+      `${shown(each)}, not an option; write it as option.integer({ default: 8, description: "…" })`,
     );
   }
 }
 
-function isRegion(value: unknown): boolean {
+function collectPci(pci: Record<string, unknown>, mistakes: Mistakes): void {
+  mistakes.check("pci", pci, PCI_SPEC);
+  const { subsystem, capabilities } = pci;
+  if (isObject(subsystem)) mistakes.check("pci.subsystem", subsystem, SUBSYSTEM);
+  if (!Array.isArray(capabilities)) return;
+  const seen = new Set<string>();
+  for (const [i, each] of capabilities.entries()) {
+    const path = `pci.capabilities[${i}]`;
+    if (!isCapability(each)) {
+      mistakes.add(path, `${shown(each)}, not a capability; cap makes them, as cap.pm()`);
+    } else if (SINGLE.includes(each.name) && seen.has(each.name)) {
+      mistakes.add(path, `a second capability ${each.name}; a device has one`);
+    } else {
+      seen.add(each.name);
+    }
+  }
+}
+
+function isRegion(value: unknown): value is DeviceRegion {
   return isObject(value) && isObject(value["bar"]) && typeof value["size"] === "number" &&
     typeof value["read"] === "function" && typeof value["write"] === "function";
 }
 
-function checkKeys(doing: string, what: string, object: object, known: readonly string[]): void {
-  const wrong = Object.keys(object).find((key) => !known.includes(key));
-  if (wrong === undefined) return;
-  const meant = nearest(wrong, known);
-  const hint = meant === undefined ? `there are ${known.join(", ")}` : `did you mean ${meant}?`;
-  throw new TypeError(`${doing}: there is no ${what} ${wrong}; ${hint}`);
+function isOption(value: unknown): value is DeviceOption {
+  return isObject(value) && typeof value["parse"] === "function" &&
+    typeof value["check"] === "function";
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
+function isCapability(value: unknown): value is DeviceCapability {
+  return isObject(value) && typeof value["declare"] === "function" &&
+    typeof value["size"] === "number";
 }

@@ -5,23 +5,31 @@
  */
 
 import { COMMAND, HEADER } from "../pci/registers.ts";
-import type { DeviceBus, ErrorReport, ServedDevice, ServedRegion } from "../server/device.ts";
+import type {
+  DeviceBus,
+  DeviceDma,
+  ErrorReport,
+  ServedDevice,
+  ServedRegion,
+} from "../server/device.ts";
 import { DeviceFlags } from "../wire/device.ts";
 import { PciRegion } from "../wire/region.ts";
-import { checkParts, REGION_NAMES } from "./check.ts";
+import { checkParts, checkPci, REGION_NAMES } from "./check.ts";
 import { ConnectedMemory } from "./client_memory.ts";
 import type { DeviceHost } from "./definition.ts";
-import type { DeviceParts, DeviceRegions, DeviceSpec } from "./device.ts";
-import { DeviceInterrupts } from "./interrupts.ts";
+import type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./device.ts";
+import { DeviceInterrupts, type Interrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
-import { Polls } from "./polls.ts";
+import { checkOptions, DefinitionError, type Forms, NUMBER } from "./mistakes.ts";
+import { type DevicePollOptions, Polls } from "./polls.ts";
 import { type DeviceRegion, resetAll } from "./region.ts";
+import { handedOut, sealed } from "./sealed.ts";
 import { DeviceMigration } from "./state.ts";
 import type { Activity } from "../server/activity.ts";
 import { DeviceTasks } from "./tasks.ts";
-import { Timers } from "./timers.ts";
+import { type DeviceTimers, Timers } from "./timers.ts";
 
 /** The regions that have base address registers, by index; the ROM's is one of its own. */
 const BAR_NAMES = REGION_NAMES.filter((name) => name !== "vga");
@@ -29,6 +37,18 @@ const BAR_NAMES = REGION_NAMES.filter((name) => name !== "vga");
 /** Device Control, in the PCI Express capability, and the bit that resets. */
 const DEVCTL = 8;
 const DEVCTL_FLR = 0x8000;
+
+const IRQ_NAMES = { intx: true, msi: true, msix: true, error: true, request: true } as const;
+const TIMERS_NAMES = { after: true, every: true, clear: true } as const;
+const DMA_NAMES = {
+  read: true,
+  readInto: true,
+  write: true,
+  readSync: true,
+  writeSync: true,
+  view: true,
+} as const;
+const POLL_OPTIONS: Forms<DevicePollOptions> = { spinMs: NUMBER, idleMs: NUMBER };
 
 /** A device that was made of a definition. */
 export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
@@ -53,6 +73,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   /** As `DeviceDefinition.create`. */
   constructor(spec: DeviceSpec<O>, options: OptionValues<O>, { log }: DeviceHost) {
     const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci;
+    if (typeof spec.pci === "function") checkPci(spec.name, pci);
     const built = this.#built = buildConfig(pci);
     const msix = pci.capabilities?.find((each) => each.msix !== undefined)?.msix;
     const table = msix && new MsixTable(msix, () => this.#irq.refresh());
@@ -60,19 +81,27 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.irqs = this.#irq.served;
     const isMaster = () => (built.config.get16(HEADER.COMMAND) & COMMAND.MASTER) !== 0;
     this.#dma = new ConnectedMemory(pci.needsBusMaster === false ? () => true : isMaster);
-    this.#parts = spec.create({
+    this.#parts = spec.create(sealed<DeviceContext<O>>({
       options,
-      irq: this.#irq,
-      dma: this.#dma,
-      timers: this.#timers,
-      poll: (look, options) => this.#polls.make(look, options),
+      irq: handedOut<Interrupts>("irq", this.#irq, IRQ_NAMES),
+      dma: handedOut<DeviceDma>("dma", this.#dma, DMA_NAMES),
+      timers: handedOut<DeviceTimers>("timers", this.#timers, TIMERS_NAMES),
+      poll: (look, options) => {
+        if (options !== undefined) {
+          checkOptions("Cannot make a poll", "poll", options, POLL_OPTIONS);
+        }
+        return this.#polls.make(look, options);
+      },
       turn: () => this.#dma.turn(),
       run: (task) => void this.#tasks.run("background task", task),
       log: log ?? (() => {}),
       signal: this.#closing.signal,
-    });
+    }, { path: "context" }));
     checkParts(spec.name, this.#parts);
     try {
+      const below = msix && this.#parts.regions[`bar${msix.bar}` as keyof DeviceRegions];
+      const misfit = below && table?.misfit(below);
+      if (misfit) throw new DefinitionError(`Cannot make the device ${spec.name}`, [misfit]);
       const bars = regionsOf(this.#parts.regions, table, msix?.bar);
       declareBars(built, bars);
       const regions: (DeviceRegion | undefined)[] = [...bars];

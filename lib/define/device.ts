@@ -14,6 +14,7 @@ import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts
 import type { PciSpec } from "./pci.ts";
 import type { DevicePoll, DevicePollOptions, PollLook } from "./polls.ts";
 import type { DeviceRegion } from "./region.ts";
+import { sealed } from "./sealed.ts";
 import type { StateHooks } from "./state.ts";
 import type { DeviceTimers } from "./timers.ts";
 
@@ -118,7 +119,11 @@ export interface DeviceSpec<O extends DeviceOptions> {
  * A hook that throws a `DeviceError` answers its errno; what else it throws is EIO to the client and reported to the server with its
  * stack, and the device goes on.
  *
- * @throws {TypeError} if something of it is missing, or there is no such key; `create` of what it gives, too, if its own gives no regions
+ * What is handed out (options, the context, registers) refuses names that it does not have: reading
+ * or writing `options.limitt` throws a `TypeError` with the nearest name.
+ *
+ * @throws {DefinitionError} if something of it is missing, of the wrong type, or unknown: the error has
+ *   all mistakes. `create` throws it, too, for what the device's own `create` returned
  *
  * @example A counter that raises an interrupt at its limit
  * ```ts
@@ -161,7 +166,15 @@ export function defineDevice<const O extends DeviceOptions = Record<never, never
     ...(title !== undefined && { title }),
     options,
     create(values = {}, host = {}): ServedDevice {
-      return makeOrClose(() => new DefinedDevice(spec, optionValues(options, values), host));
+      return makeOrClose(() => new DefinedDevice(spec, sealedValues(options, values), host));
     },
   };
+}
+
+/** Values of options, which refuse the names of others. */
+function sealedValues<O extends DeviceOptions>(
+  options: O,
+  chosen: Partial<OptionValues<O>>,
+): OptionValues<O> {
+  return sealed(optionValues(options, chosen), { path: "options" });
 }

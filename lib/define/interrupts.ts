@@ -11,6 +11,7 @@ import { IrqFlags, PciIrq } from "../wire/irq.ts";
 import type { DeviceCapability } from "./capability.ts";
 import type { MsixTable } from "./msix.ts";
 import type { BuiltConfig, PciSpec } from "./pci.ts";
+import { sealClass, sealed } from "./sealed.ts";
 
 /** One vector of a device. */
 export interface InterruptVector {
@@ -101,12 +102,13 @@ export class DeviceInterrupts implements Interrupts {
   }
 
   /** The pin. */
-  readonly intx = ((self: DeviceInterrupts) => ({
-    set: (isUp: boolean) => self.#setPin(isUp),
-    get isUp() {
-      return self.#isUp;
-    },
-  }))(this);
+  readonly intx = ((self: DeviceInterrupts) =>
+    sealed({
+      set: (isUp: boolean) => self.#setPin(isUp),
+      get isUp() {
+        return self.#isUp;
+      },
+    }, { path: "irq.intx" }))(this);
 
   /** As {@linkcode Interrupts.msi}. */
   msi(vector: number): InterruptVector {
@@ -224,10 +226,24 @@ class Vector implements InterruptVector {
   readonly #index: number;
   readonly #vector: number;
 
+  static {
+    sealClass<Vector>(this.prototype, { path: (self) => `irq.${self.#name}` });
+  }
+
   constructor(interrupts: DeviceInterrupts, index: number, vector: number) {
     this.#interrupts = interrupts;
     this.#index = index;
     this.#vector = vector;
+  }
+
+  get #name(): string {
+    const names: Readonly<Record<number, string>> = {
+      [PciIrq.MSI]: `msi(${this.#vector})`,
+      [PciIrq.MSIX]: `msix(${this.#vector})`,
+      [PciIrq.ERR]: "error",
+      [PciIrq.REQ]: "request",
+    };
+    return names[this.#index] ?? "intx";
   }
 
   raise(): boolean {

@@ -56,15 +56,39 @@ export class MsixTable {
     for (let at = CONTROL; at < this.#table.length; at += ENTRY_SIZE) this.#table[at] = MASKED;
   }
 
+  /**
+   * Says why they can't be on top of a region of the device's.
+   *
+   * @returns undefined if they can be
+   */
+  misfit(below: DeviceRegion): string | undefined {
+    const { bar, table, pba, vectors } = this.#place;
+    const name = `bar${bar}`;
+    if (below.bar.io) return `MSI-X is in ${name}, which is I/O ports; it takes a BAR of memory`;
+    if (this.#end <= below.size) return undefined;
+    const range = (at: number, size: number) =>
+      `0x${at.toString(16)} to 0x${(at + size - 1).toString(16)}`;
+    return `MSI-X does not fit ${name} of ${below.size} bytes: its table of ${vectors} vectors is at ${
+      range(table, this.#table.length)
+    }, its PBA at ${range(pba, this.#pending.length)}; give ${name} a size of ${
+      barSize(this.#end)
+    } bytes, or MSI-X a BAR of its own`;
+  }
+
   /** The region that holds them: the device's with both on top, or one of their own. */
   region(below: DeviceRegion | undefined): DeviceRegion {
-    const { table, pba, vectors } = this.#place;
-    const end = Math.max(table + this.#table.length, pba + pbaSize(vectors));
-    const bar = below ?? { ...callbacks({ size: barSize(end, PAGE_SIZE) }), contents: [] };
-    return overlay(bar, [
-      { offset: table, region: this.#part(this.#table, true) },
-      { offset: pba, region: this.#part(this.#pending, false) },
+    const { bar, table, pba } = this.#place;
+    const region = below ?? { ...callbacks({ size: barSize(this.#end, PAGE_SIZE) }), contents: [] };
+    return overlay(region, [
+      { offset: table, region: this.#part(this.#table, true), name: `BAR${bar}'s MSI-X table` },
+      { offset: pba, region: this.#part(this.#pending, false), name: `BAR${bar}'s MSI-X PBA` },
     ]);
+  }
+
+  /** Bytes from the start of the BAR to the end of both. */
+  get #end(): number {
+    const { table, pba } = this.#place;
+    return Math.max(table + this.#table.length, pba + this.#pending.length);
   }
 
   #part(bytes: Uint8Array, isWritable: boolean): DeviceRegion {

@@ -6,6 +6,7 @@
 
 import { readInteger } from "../yaml/integer.ts";
 import { nearest } from "../yaml/nearest.ts";
+import { ANY, checkOptions, type Forms, LIST, needed, NUMBER, TEXT } from "./mistakes.ts";
 
 /** One option of a device. Made by {@linkcode option}. */
 export interface DeviceOption<T = unknown> {
@@ -97,10 +98,10 @@ export interface OptionMakers {
  * ```
  */
 export const option: OptionMakers = {
-  integer: (
-    { min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: OptionDescription & OptionBounds,
-  ) =>
-    make<number>({
+  integer: (given: OptionDescription & OptionBounds) => {
+    checkMaker("integer", given, BOUNDED);
+    const { min = 0, max = Number.MAX_SAFE_INTEGER, ...rest } = given;
+    return make<number>({
       ...rest,
       kind: "integer",
       form: `a whole number ${rangeText(min, max)}`,
@@ -109,52 +110,76 @@ export const option: OptionMakers = {
         return value === undefined ? undefined : Number(value);
       },
       accepts: (value) => isWithin(value, min, max),
-    }),
+    });
+  },
 
-  size: ({ min = 0, max = Number.MAX_SAFE_INTEGER, ...rest }: OptionDescription & OptionBounds) =>
-    make<number>({
+  size: (given: OptionDescription & OptionBounds) => {
+    checkMaker("size", given, BOUNDED);
+    const { min = 0, max = Number.MAX_SAFE_INTEGER, ...rest } = given;
+    return make<number>({
       ...rest,
       kind: "size",
       form: `a size in bytes ${rangeText(min, max)}, as 4096, 64K or 2MiB`,
       read: readSize,
       accepts: (value) => isWithin(value, min, max),
-    }),
+    });
+  },
 
-  boolean: (rest: OptionDescription) =>
-    make<boolean>({
+  boolean: (rest: OptionDescription) => {
+    checkMaker("boolean", rest, EVERY);
+    return make<boolean>({
       ...rest,
       kind: "boolean",
       form: "true or false",
       read: (text) => BOOLEANS[text.toLowerCase()],
       accepts: (value) => typeof value === "boolean",
-    }),
+    });
+  },
 
-  text: (rest: OptionDescription) =>
-    make<string>({
+  text: (rest: OptionDescription) => {
+    checkMaker("text", rest, EVERY);
+    return make<string>({
       ...rest,
       kind: "text",
       form: "a text",
       read: (text) => text,
       accepts: (value) => typeof value === "string",
-    }),
+    });
+  },
 
   choice: <const C extends string>(
-    { choices, ...rest }: OptionDescription & {
-      choices: readonly [C, ...C[]];
-      default?: NoInfer<C>;
-    },
-  ) => ({
-    ...make<C>({
-      default: choices[0],
-      ...rest,
-      kind: "choice",
-      form: `one of ${choices.join(", ")}`,
-      read: (text) => choices.find((each) => each === text),
-      accepts: (value) => choices.includes(value as C),
-    }),
-    choices,
-  }),
+    given: OptionDescription & { choices: readonly [C, ...C[]]; default?: NoInfer<C> },
+  ) => {
+    checkMaker("choice", given, { ...EVERY, choices: needed(LIST) });
+    const { choices, ...rest } = given;
+    return {
+      ...make<C>({
+        default: choices[0],
+        ...rest,
+        kind: "choice",
+        form: `one of ${choices.join(", ")}`,
+        read: (text) => choices.find((each) => each === text),
+        accepts: (value) => choices.includes(value as C),
+      }),
+      choices,
+    };
+  },
 };
+
+/** What every option takes. A default is checked by its own kind. */
+const EVERY: Forms<OptionDescription & OptionDefault<unknown>> = {
+  description: needed(TEXT),
+  default: ANY,
+};
+const BOUNDED: Forms<OptionDescription & OptionDefault<unknown> & OptionBounds> = {
+  ...EVERY,
+  min: NUMBER,
+  max: NUMBER,
+};
+
+function checkMaker<I>(kind: string, given: unknown, forms: Forms<I>): void {
+  checkOptions(`Cannot make an option`, `option.${kind}`, given, forms);
+}
 
 interface Parts<T> extends OptionDescription {
   kind: DeviceOption["kind"];

@@ -4,6 +4,9 @@
  * @module
  */
 
+import { isPlain } from "./mistakes.ts";
+import { isSealedObject } from "./sealed.ts";
+
 /** Plain data: what a device gives of its state. */
 export type PlainData =
   | null
@@ -60,9 +63,7 @@ function tagged(value: unknown, path: string): unknown {
   if (Array.isArray(value)) {
     return [Tag.LIST, ...value.map((each, i) => tagged(each, `${path}[${i}]`))];
   }
-  const isPlain = typeof value === "object" &&
-    [Object.prototype, null].includes(Object.getPrototypeOf(value));
-  if (!isPlain) {
+  if (typeof value !== "object" || !(isPlain(value) || isSealedObject(value))) {
     throw new TypeError(
       `Cannot save ${path}: ${
         String(value)

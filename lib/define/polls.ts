@@ -7,6 +7,7 @@
 import { monotonicMs } from "../../ffi/clock.ts";
 import { POLL_IDLE_MS, POLL_SPIN_MS } from "../limits.ts";
 import { turn } from "../turn.ts";
+import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";
 
 /** The shortest pause of a poll that finds nothing. Each further one is twice as long. */
@@ -129,6 +130,10 @@ class Poll implements DevicePoll {
   #foundMs = -Infinity; // when it last found something
   #pauseMs = FIRST_PAUSE_MS;
   #wait: (() => void) | undefined; // ends what it waits with
+
+  static {
+    sealClass<Poll>(this.prototype, { path: "poll" });
+  }
 
   constructor(look: PollLook, options: Required<DevicePollOptions>, hooks: PollHooks) {
     this.#look = look;

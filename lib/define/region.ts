@@ -5,6 +5,8 @@
  */
 
 import type { ServedRegion } from "../server/device.ts";
+import { BOOLEAN, type Forms } from "./mistakes.ts";
+import { sealClass } from "./sealed.ts";
 
 /** What the base address register says of a region. */
 export interface BarKind {
@@ -16,16 +18,66 @@ export interface BarKind {
   readonly prefetchable?: boolean;
 }
 
+/** Forms of {@linkcode BarKind}. */
+export const BAR_KIND: Forms<BarKind> = { io: BOOLEAN, is64Bit: BOOLEAN, prefetchable: BOOLEAN };
+
+/** Something in a region that has a name: a register, or an array of them. */
+export interface RegionPart {
+  /** Its path in the map, as "registers.CTRL". */
+  readonly path: string;
+  /** Bytes from the start of the region. */
+  readonly offset: number;
+  /** Bytes of one. */
+  readonly width: number;
+  /** How many there are. */
+  readonly count: number;
+  /** Bytes from one to the next. */
+  readonly stride: number;
+}
+
+/** What is in a region by name, and what of that no access reaches. */
+export interface RegionReview {
+  /** What accesses reach, in whole or in part. */
+  readonly parts: readonly RegionPart[];
+  /** A sentence for each that none does, with its path. */
+  readonly unreachable: readonly string[];
+}
+
 /** A region of a defined device. `registers`, `memory`, `callbacks` and `overlay` make them. */
 export interface DeviceRegion extends ServedRegion {
   /** What its base address register says. */
   readonly bar: BarKind;
   /** Bytes in which all of its state is: they migrate. They are of the same lengths always. Undefined if nobody here knows its state. */
   readonly contents?: readonly Uint8Array[];
+  /** What is in it by name, for `vfu serve --check`. */
+  review?(): RegionReview;
   /** Puts back what a reset puts back. The reset waits for the promise, if there is one. */
   reset?(): void | Promise<void>;
   /** Frees what it holds. */
   close?(): void;
+}
+
+/** What a region may lack. Found as undefined, ahead of the refusal of unknown names. */
+const LACKING: Readonly<
+  Record<Exclude<keyof DeviceRegion, "flags" | "size" | "bar" | "read" | "write">, undefined>
+> = {
+  fds: undefined,
+  fdOffset: undefined,
+  capabilities: undefined,
+  ioFds: undefined,
+  contents: undefined,
+  view: undefined,
+  review: undefined,
+  reset: undefined,
+  close: undefined,
+};
+
+const REGION = { ...LACKING };
+sealClass(REGION, { path: "region" });
+
+/** Has a region, or the objects of a class of regions, refuse names that there are not. Returns it. */
+export function sealRegion<T extends DeviceRegion>(region: T): T {
+  return Object.setPrototypeOf(region, REGION);
 }
 
 /** Resets regions. The promise, if there is one, is settled when those have ended that take their time. */

@@ -10,7 +10,28 @@ import type { ServedIoFd } from "../server/device.ts";
 import { MemoryRegion } from "../server/region.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
 import { hold } from "./made.ts";
-import { type BarKind, barKind, barSize, type DeviceRegion, resetAll } from "./region.ts";
+import {
+  checkOptions,
+  type Forms,
+  FUNCTION,
+  LIST,
+  Mistakes,
+  needed,
+  NUMBER,
+  OBJECT,
+  TEXT,
+} from "./mistakes.ts";
+import {
+  BAR_KIND,
+  type BarKind,
+  barKind,
+  barSize,
+  type DeviceRegion,
+  type RegionPart,
+  type RegionReview,
+  resetAll,
+  sealRegion,
+} from "./region.ts";
 
 const READ_WRITE = RegionFlags.READ | RegionFlags.WRITE;
 
@@ -32,6 +53,17 @@ export interface MemoryOptions extends BarKind {
   readonly written?: (offset: number, length: number) => void | Promise<void>;
 }
 
+const MAPPABLE_AREA: Forms<MappableArea> = { offset: needed(NUMBER), size: needed(NUMBER) };
+const MEMORY_OPTIONS: Forms<MemoryOptions> = {
+  ...BAR_KIND,
+  size: needed(NUMBER),
+  mappable: {
+    accepts: (value) => typeof value === "boolean" || Array.isArray(value),
+    what: "true, false or a list of areas",
+  },
+  written: FUNCTION,
+};
+
 /** A region of memory. It keeps what it holds over a reset. */
 export class DeviceMemoryRegion implements DeviceRegion, Disposable {
   /** READ and WRITE; MMAP if some of it may be mapped. */
@@ -51,8 +83,13 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
   readonly #memory: MemoryRegion;
   readonly #written: MemoryOptions["written"];
 
+  static {
+    sealRegion(this.prototype);
+  }
+
   /** As {@linkcode memory}. */
   constructor(options: MemoryOptions) {
+    checkOptions("Cannot make a region of memory", "memory", options, MEMORY_OPTIONS);
     const { mappable = true } = options;
     const isMappable = mappable === true || (mappable !== false && mappable.length > 0);
     this.size = barSize(options.size, PAGE_SIZE);
@@ -98,6 +135,7 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
 /**
  * Makes a region of memory, which the device sees as bytes.
  *
+ * @throws {DefinitionError} if there is no such option
  * @throws {RangeError} if there can't be so many bytes, or an area is not of whole pages in the region
  *
  * @example
@@ -112,7 +150,9 @@ export function memory(options: MemoryOptions): DeviceMemoryRegion {
   return new DeviceMemoryRegion(options);
 }
 
-function sparseArea({ offset, size }: MappableArea): SparseArea {
+function sparseArea(area: MappableArea, index: number): SparseArea {
+  checkOptions("Cannot make a region of memory", `memory.mappable[${index}]`, area, MAPPABLE_AREA);
+  const { offset, size } = area;
   const isWhole = (bytes: number) =>
     Number.isInteger(bytes) && bytes >= 0 && bytes % PAGE_SIZE === 0;
   if (!isWhole(offset) || !isWhole(size) || size === 0) {
@@ -137,9 +177,19 @@ export interface CallbackOptions extends BarKind {
   readonly reset?: () => void | Promise<void>;
 }
 
+const CALLBACK_OPTIONS: Forms<CallbackOptions> = {
+  ...BAR_KIND,
+  size: needed(NUMBER),
+  read: FUNCTION,
+  write: FUNCTION,
+  ioFds: LIST,
+  reset: FUNCTION,
+};
+
 /**
  * Makes a region of which the device answers every access itself.
  *
+ * @throws {DefinitionError} if there is no such option
  * @throws {RangeError} if there can't be so many bytes
  *
  * @example
@@ -151,11 +201,12 @@ export interface CallbackOptions extends BarKind {
  * ```
  */
 export function callbacks(options: CallbackOptions): DeviceRegion {
+  checkOptions("Cannot make a region of callbacks", "callbacks", options, CALLBACK_OPTIONS);
   const { size, read, write, ioFds = [], reset } = options;
   /** The part of an access that is in the region as it was meant. */
   const inside = (offset: number, bytes: Uint8Array) =>
     bytes.subarray(0, Math.max(0, size - offset));
-  return {
+  return sealRegion({
     flags: READ_WRITE,
     size: barSize(size),
     bar: barKind(options),
@@ -168,7 +219,7 @@ export function callbacks(options: CallbackOptions): DeviceRegion {
       if (write !== undefined && offset < size) return write(offset, inside(offset, data));
     },
     ...(reset && { reset }),
-  };
+  });
 }
 
 /** A region that lies on top of another. */
@@ -179,11 +230,21 @@ export interface OverlayPart {
   readonly size?: number;
   /** What is there. */
   readonly region: DeviceRegion;
+  /** By which messages call it, as "the mailbox". */
+  readonly name?: string;
 }
+
+const OVERLAY_PART: Forms<OverlayPart> = {
+  offset: needed(NUMBER),
+  size: NUMBER,
+  region: needed(OBJECT),
+  name: TEXT,
+};
 
 /**
  * Puts regions on top of another: an access of their bytes is theirs, of all others that of the region below. Only that may be mapped.
  *
+ * @throws {DefinitionError} if a part has a member that there is not
  * @throws {RangeError} if a part leaves the region, overlaps another, or lies where the region may be mapped
  *
  * @example Registers, and behind them a page of memory
@@ -199,10 +260,14 @@ export interface OverlayPart {
  * ```
  */
 export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): DeviceRegion {
-  const layers = parts.map(({ offset, region, size = region.size }) => ({
+  const mistakes = new Mistakes();
+  for (const [i, part] of parts.entries()) mistakes.check(`parts[${i}]`, part, OVERLAY_PART);
+  mistakes.throwAny("Cannot make an overlay");
+  const layers = parts.map(({ offset, region, size = region.size, name = "a region" }) => ({
     region,
     offset,
     end: offset + size,
+    name,
   })).sort((a, b) => a.offset - b.offset);
   for (const [i, layer] of layers.entries()) checkLayer(layer, layers[i - 1], below);
   /** Calls `act` for each piece of an access that one region has; stops for the first that takes its time. */
@@ -226,7 +291,7 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
     }
   };
   const all = [below, ...layers.map(({ region }) => region)];
-  return {
+  return sealRegion<DeviceRegion>({
     flags: below.flags,
     size: below.size,
     bar: below.bar,
@@ -245,28 +310,82 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
     write: (offset, data) => split(offset, data, (region, at, piece) => region.write(at, piece)),
     reset: () => resetAll(all),
     close: () => all.forEach((each) => each.close?.()),
+    review: () => reviewLayers(below, layers),
+  });
+}
+
+/** What accesses reach of a region with others on top, and what they don't. */
+function reviewLayers(below: DeviceRegion, layers: readonly Layer[]): RegionReview {
+  const parts: RegionPart[] = [];
+  const unreachable: string[] = [];
+  const add = (
+    region: DeviceRegion,
+    start: number,
+    coverOf: (offset: number, width: number) => string | undefined,
+  ) => {
+    const review = region.review?.();
+    unreachable.push(...review?.unreachable ?? []);
+    for (const part of review?.parts ?? []) {
+      const cover = coverOfAll(part, coverOf);
+      if (cover === undefined) parts.push({ ...part, offset: part.offset + start });
+      else unreachable.push(`${part.path}: can't be reached; ${cover}`);
+    }
   };
+  add(below, 0, (offset, width) => {
+    const on = layers.find((each) => each.offset < offset + width && each.end > offset);
+    const isWhole = on !== undefined && on.offset <= offset && on.end >= offset + width;
+    return isWhole ? `${on.name} is on top, at ${rangeText(on)}` : undefined;
+  });
+  for (const layer of layers) {
+    const size = layer.end - layer.offset;
+    add(
+      layer.region,
+      layer.offset,
+      (offset) => offset < size ? undefined : `${size} bytes of its region are shown`,
+    );
+  }
+  return { parts, unreachable };
+}
+
+/** By what all of a part are covered; undefined if a byte of it can be reached. */
+function coverOfAll(
+  { offset, width, count, stride }: RegionPart,
+  coverOf: (offset: number, width: number) => string | undefined,
+): string | undefined {
+  let cover: string | undefined;
+  for (let i = 0; i < count; i++) {
+    cover = coverOf(offset + i * stride, width);
+    if (cover === undefined) return undefined;
+  }
+  return cover;
 }
 
 interface Layer {
   readonly region: DeviceRegion;
   readonly offset: number;
   readonly end: number;
+  readonly name: string;
+}
+
+function rangeText({ offset, end }: Pick<Layer, "offset" | "end">): string {
+  return `0x${offset.toString(16)} to 0x${(end - 1).toString(16)}`;
 }
 
 function checkLayer(
-  { region, offset, end }: Layer,
+  { region, offset, end, name }: Layer,
   before: Layer | undefined,
   below: DeviceRegion,
 ) {
-  const range = `0x${offset.toString(16)} to 0x${(end - 1).toString(16)}`;
   const refuse = (reason: string) => {
-    throw new RangeError(`Cannot put a region at ${range}: ${reason}`);
+    const range = rangeText({ offset, end });
+    throw new RangeError(`Cannot put ${name} at ${range}: ${reason}`);
   };
   if (!Number.isInteger(offset) || offset < 0 || end > below.size || end - offset > region.size) {
     refuse(`it does not fit the region below, of ${below.size} bytes`);
   }
-  if (before !== undefined && before.end > offset) refuse("another is there");
+  if (before !== undefined && before.end > offset) {
+    refuse(`${before.name} is at ${rangeText(before)}`);
+  }
   if ((region.flags & RegionFlags.MMAP) !== 0) refuse("only the region below may be mapped");
   if ((below.flags & RegionFlags.MMAP) === 0) return;
   const sparse = below.capabilities?.find((each) => each.kind === "sparse_mmap");

@@ -6,7 +6,9 @@
 
 import { fieldMask, type RegisterField } from "../registers/map.ts";
 import type { AnyValue, RegisterSlot } from "./register_slot.ts";
+import { alternatives } from "./mistakes.ts";
 import type { RegisterCell, RegisterCells } from "./register_types.ts";
+import { sealClass, sealed } from "./sealed.ts";
 
 /** Bits of the widest field that a number holds. */
 const MAX_FIELD_BITS = 53;
@@ -19,15 +21,40 @@ export interface CellStore {
   readonly initial: DataView;
 }
 
-/** Makes the object by which a device reaches its registers: each by name, an array as {@linkcode RegisterCells}. */
+/**
+ * Makes the object by which a device reaches its registers: each by name, an array as {@linkcode RegisterCells}.
+ *
+ * @param leftOut names of registers of the map that are not in the region
+ */
 export function makeCells(
   slots: readonly RegisterSlot[],
   store: CellStore,
+  leftOut: readonly string[],
 ): Record<string, unknown> {
-  return Object.fromEntries(slots.map((slot) => [
-    slot.register.name,
-    slot.register.array === undefined ? new Cell(slot, 0, store) : new Cells(slot, store),
-  ]));
+  const cells: Record<string, unknown> = {};
+  for (const slot of slots) {
+    const { name, array } = slot.register;
+    const cell = array === undefined ? new Cell(slot, 0, store) : new Cells(slot, store);
+    Object.defineProperty(cells, name, {
+      enumerable: true,
+      get: () => cell,
+      set: () => refuseWrite(name, array !== undefined),
+    });
+  }
+  return sealed(cells, {
+    path: "regs",
+    remedy: (_, name) =>
+      leftOut.includes(name) ? "the register is beyond the region's size" : undefined,
+  });
+}
+
+/** A register was written where its value was meant. */
+function refuseWrite(name: string, isArray: boolean): never {
+  throw new TypeError(
+    isArray
+      ? `Cannot write regs.${name}: it is an array of registers; write regs.${name}.at(0).value`
+      : `Cannot write regs.${name}: it is a register; write regs.${name}.value, or a field of it`,
+  );
 }
 
 class Cells implements RegisterCells<Cell> {
@@ -37,11 +64,26 @@ class Cells implements RegisterCells<Cell> {
   readonly #store: CellStore;
   readonly #made = new Map<number, Cell>();
 
+  static {
+    sealClass<Cells>(this.prototype, {
+      path: ({ name }) => name,
+      remedy: (cells, wrong) => {
+        const { name } = cells;
+        const { fields } = cells.#slot.register;
+        if (/^\d+$/.test(wrong)) return `did you mean "${name}.at(${wrong})"?`;
+        const isOfOne = Object.hasOwn(Cell.prototype, wrong) ||
+          fields.some((field) => field.name === wrong);
+        return isOfOne ? `did you mean "${name}.at(0).${wrong}"?` : undefined;
+      },
+    });
+  }
+
   constructor(slot: RegisterSlot, store: CellStore) {
     this.#slot = slot;
     this.#store = store;
     this.name = slot.register.name;
     this.length = slot.count;
+    Object.freeze(this);
   }
 
   at(index: number): Cell {
@@ -64,12 +106,23 @@ class Cell implements RegisterCell<AnyValue> {
   readonly #start: number;
   readonly #store: CellStore;
 
+  static {
+    sealClass<Cell>(this.prototype, {
+      path: (cell) => cell.#path,
+      remedy: (cell, wrong) =>
+        cell.#slot.register.fields.some(({ name }) => name === wrong)
+          ? `the field has more bits than a number; it is in ${cell.#path}.value`
+          : undefined,
+    });
+  }
+
   constructor(slot: RegisterSlot, index: number, store: CellStore) {
     this.#slot = slot;
     this.#start = slot.startOf(index);
     this.#store = store;
     this.name = slot.register.name;
     for (const field of slot.register.fields) this.#addField(field);
+    Object.freeze(this);
   }
 
   get value(): AnyValue {
@@ -84,7 +137,7 @@ class Cell implements RegisterCell<AnyValue> {
     let value = BigInt(this.value);
     for (const [name, bits] of Object.entries(fields)) {
       const field = this.#slot.register.fields.find((each) => each.name === name);
-      if (field === undefined) throw new RangeError(`${this.name} has no field ${name}`);
+      if (field === undefined) throw this.#unknownField(name);
       if (bits !== undefined) value = withField(value, field, bits);
     }
     this.value = this.#slot.width === 8 ? value : Number(value);
@@ -92,6 +145,17 @@ class Cell implements RegisterCell<AnyValue> {
 
   reset(): void {
     this.value = this.#slot.get(this.#store.initial, this.#start);
+  }
+
+  get #path(): string {
+    const { register, stride } = this.#slot;
+    const index = (this.#start - register.offset) / stride;
+    return register.array === undefined ? this.name : `${this.name}.at(${index})`;
+  }
+
+  #unknownField(name: string): TypeError {
+    const hint = alternatives(name, this.#slot.register.fields.map((each) => each.name));
+    return new TypeError(`Cannot set ${this.#path}.${name}: there is no such field; ${hint}`);
   }
 
   /** A property for a field, unless a number can't hold it or its name is that of something else here. */

@@ -7,9 +7,26 @@
 import type { Width } from "../region.ts";
 import { draftMap, finishMap, type MapDraft } from "../registers/build.ts";
 import { checkMap } from "../registers/check.ts";
-import type { RegisterAccess, RegisterMap } from "../registers/map.ts";
+import {
+  readBits,
+  REGISTER_ACCESS,
+  type RegisterAccess,
+  type RegisterMap,
+} from "../registers/map.ts";
 import type { Path } from "../yaml/document.ts";
 import type { Position } from "../yaml/problem.ts";
+import {
+  DefinitionError,
+  type Form,
+  type Forms,
+  isObject,
+  LIST,
+  Mistakes,
+  needed,
+  oneOf,
+  shown,
+  TEXT,
+} from "./mistakes.ts";
 
 /** A field, as in a YAML file. */
 export interface InlineField {
@@ -62,45 +79,132 @@ export interface InlineRegisterMap {
 /** A register map: from a file by `loadRegisterMap`, or written into TypeScript. */
 export type RegisterSource = RegisterMap | InlineRegisterMap;
 
+const NAME: Form = {
+  accepts: (value) => typeof value === "string" && /^[A-Za-z_]\w{0,63}$/.test(value),
+  what: "a name of letters, digits and _",
+};
+const FIELD_NAME: Form = {
+  // "66MHZ" is one of PCI.
+  accepts: (value) => typeof value === "string" && /^(?!\d+$)\w{1,64}$/.test(value),
+  what: "a name of letters, digits and _",
+};
+const WHOLE: Form = {
+  accepts: (value) =>
+    typeof value === "bigint" ? value >= 0n : Number.isSafeInteger(value) && value as number >= 0,
+  what: "a whole number from 0 on",
+};
+const WIDTH: Form = {
+  accepts: (value) => [1, 2, 4, 8].includes(value as number),
+  what: "a width of 1, 2, 4 or 8 bytes",
+};
+const BITS: Form = {
+  accepts: (value) => readBits(value) !== undefined,
+  what: 'the bits of a field, as "7:4" from the highest to the lowest, or 3',
+};
+const ACCESS = oneOf(...REGISTER_ACCESS);
+
+const MAP: Forms<InlineRegisterMap & { region?: string }> = {
+  name: NAME,
+  title: TEXT,
+  region: TEXT,
+  registers: needed(LIST),
+};
+const REGISTER: Forms<InlineRegister & { region?: string }> = {
+  name: needed(NAME),
+  offset: needed(WHOLE),
+  width: needed(WIDTH),
+  description: TEXT,
+  region: TEXT,
+  access: ACCESS,
+  reset: WHOLE,
+  count: WHOLE,
+  stride: WHOLE,
+  overlaps: TEXT,
+  fields: LIST,
+};
+const FIELD: Forms<InlineField> = {
+  name: needed(FIELD_NAME),
+  bits: needed(BITS),
+  description: TEXT,
+  access: ACCESS,
+  enum: {
+    accepts: (value) =>
+      isObject(value) && Object.values(value).every((each) => typeof each === "string"),
+    what: "an object of values to names",
+  },
+};
+
 /**
  * The map that is meant.
  *
- * @throws {RangeError} with all that is wrong with it
+ * @throws {DefinitionError} with all that is wrong with it
  */
 export function resolveRegisterMap(source: RegisterSource): RegisterMap {
   if (isLoaded(source)) return source;
-  const name = source.name ?? "registers";
+  const name = isObject(source) && typeof source.name === "string" ? source.name : "registers";
+  const doing = `Cannot use the register map ${name}`;
+  if (!isObject(source)) {
+    throw new DefinitionError(doing, [`${shown(source)}, not { registers: [...] }`]);
+  }
+  const mistakes = new Mistakes();
+  checkForm(name, source, mistakes);
   const draft = draftMap(withBigInts({ ...source, name }));
-  const mistakes = mistakesOf(draft);
-  if (mistakes.length === 0) return finishMap(draft);
-  throw new RangeError(`Cannot use the register map ${name}: ${mistakes.join("; ")}`);
+  checkMeaning(name, draft, mistakes);
+  mistakes.throwAny(doing);
+  return finishMap(draft);
 }
 
-/** What comes from a file has its fields' bits as two numbers, and a list of fields always. */
-function isLoaded(source: RegisterSource): source is RegisterMap {
-  return source.registers.every((each) =>
-    "region" in each && each.fields !== undefined &&
-    each.fields.every((field) => "high" in field)
-  );
+/** Whether the map comes from a file: it has its fields' bits as two numbers, and a list of fields always. */
+export function isLoaded(source: RegisterSource): source is RegisterMap {
+  return Array.isArray(source?.registers) && source.name !== undefined &&
+    source.registers.every((each) =>
+      isObject(each) && "region" in each && Array.isArray(each["fields"]) &&
+      each["fields"].every((field) => isObject(field) && "high" in field)
+    );
 }
 
-function mistakesOf(draft: MapDraft): string[] {
-  const mistakes: string[] = [];
-  const nameOf = (path: Path) => {
-    const register = draft.registers[Number(path[1])];
-    return register?.name ?? `register ${String(path[1])}`;
+/** Names and types, as the schema checks them in a file. */
+function checkForm(name: string, source: Record<string, unknown>, mistakes: Mistakes): void {
+  mistakes.check(name, source, MAP);
+  eachObject(name, source["registers"], mistakes, (path, register) => {
+    mistakes.check(path, register, REGISTER);
+    eachObject(path, register["fields"], mistakes, (path, field) => {
+      mistakes.check(path, field, FIELD);
+    });
+  });
+}
+
+/** Calls `act` for each member of a list, with its path. */
+function eachObject(
+  path: string,
+  list: unknown,
+  mistakes: Mistakes,
+  act: (path: string, member: Record<string, unknown>) => void,
+): void {
+  if (!Array.isArray(list)) return;
+  for (const [i, each] of list.entries()) {
+    const member = memberPath(path, isObject(each) ? each["name"] : undefined, i);
+    if (isObject(each)) act(member, each);
+    else mistakes.add(member, `${shown(each)}, not an object with a name`);
+  }
+}
+
+function memberPath(path: string, name: unknown, index: number): string {
+  return typeof name === "string" && name !== "" ? `${path}.${name}` : `${path}[${index}]`;
+}
+
+/** What overlaps, does not fit, or is there twice. */
+function checkMeaning(name: string, draft: MapDraft, mistakes: Mistakes): void {
+  /** As "registers.CTRL.EN.bits" for `["registers", 0, "fields", 1, "bits"]`. */
+  const textOf = ([, index, ...rest]: Path): string => {
+    const register = draft.registers[Number(index)];
+    const path = memberPath(name, register?.name, Number(index));
+    const [first, at, ...more] = rest;
+    if (first !== "fields" || at === undefined) return [path, ...rest].join(".");
+    const field = memberPath(path, register?.fields[Number(at)]?.name, Number(at));
+    return [field, ...more].join(".");
   };
-  for (const { path, name, offset, width } of draft.registers) {
-    if (name === undefined) mistakes.push(`${nameOf(path)} has no name`);
-    if (offset === undefined) mistakes.push(`The offset of ${nameOf(path)} is no whole number`);
-    if (width === undefined) mistakes.push(`The width of ${nameOf(path)} is no whole number`);
-  }
-  for (const { path, fields } of draft.registers) {
-    for (const { name, bits } of fields) {
-      if (bits === undefined) mistakes.push(`The bits of ${nameOf(path)}.${name} can't be read`);
-    }
-  }
-  // There are no lines and columns to tell: the position is the path, and the sentence names the register.
+  // There are no lines and columns to tell: the position is the path.
   const positions = new Map<Position, Path>();
   const at = (path: Path): Position => {
     const position = { line: 0, column: 0 };
@@ -108,10 +212,9 @@ function mistakesOf(draft: MapDraft): string[] {
     return position;
   };
   checkMap(draft, { at, keyAt: at }, (position, message, hint) => {
-    const about = `${nameOf(positions.get(position)!)}: ${message}`;
-    mistakes.push(hint === undefined ? about : `${about}, ${hint}`);
+    const problem = hint === undefined ? message : `${message}; ${hint}`;
+    mistakes.add(textOf(positions.get(position)!), problem);
   });
-  return mistakes;
 }
 
 /** The same value with bigint for each whole number, as files of YAML have them. */

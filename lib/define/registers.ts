@@ -22,11 +22,31 @@ import type { Register } from "../registers/map.ts";
 import type { ServedIoFd } from "../server/device.ts";
 import { IoFdType } from "../wire/io_fds.ts";
 import { RegionFlags } from "../wire/region.ts";
-import { nearest } from "../yaml/nearest.ts";
-import { type BarKind, barKind, barSize, type DeviceRegion } from "./region.ts";
+import {
+  alternatives,
+  checkOptions,
+  type Forms,
+  FUNCTION,
+  isObject,
+  isPlain,
+  LIST,
+  Mistakes,
+  NUMBER,
+  shown,
+  TEXT,
+} from "./mistakes.ts";
+import {
+  BAR_KIND,
+  type BarKind,
+  barKind,
+  barSize,
+  type DeviceRegion,
+  type RegionReview,
+  sealRegion,
+} from "./region.ts";
 import { makeCells } from "./register_cells.ts";
 import { type AnyValue, RegisterSlot } from "./register_slot.ts";
-import { type RegisterSource, resolveRegisterMap } from "./register_source.ts";
+import { isLoaded, type RegisterSource, resolveRegisterMap } from "./register_source.ts";
 import type { HooksOf, RegisterHooks, RegistersOf } from "./register_types.ts";
 
 /** How a region of registers is made. */
@@ -38,6 +58,15 @@ export interface RegistersOptions extends BarKind {
   /** Names of registers for which a client may have an eventfd: signalling it is writing 0. */
   readonly ioeventfds?: readonly string[];
 }
+
+const OPTIONS: Forms<RegistersOptions> = {
+  ...BAR_KIND,
+  size: NUMBER,
+  region: TEXT,
+  ioeventfds: LIST,
+};
+
+const HOOKS: Forms<RegisterHooks<AnyValue>> = { read: FUNCTION, write: FUNCTION };
 
 /** A region of registers. */
 export class RegisterRegion<M extends RegisterSource = RegisterSource> implements DeviceRegion {
@@ -60,11 +89,24 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   readonly #slotAt: Uint16Array; // by byte: the index of the slot, plus 1
   readonly #exact = new Map<string, RegisterSlot>(); // those that are hidden by others, by offset and width
   readonly #scratch = new DataView(new ArrayBuffer(8));
+  readonly #map: string;
+  readonly #leftOut: readonly string[];
+  readonly #isForMany: boolean; // the map, of a file: what it has beyond the size is left out on purpose
+
+  static {
+    sealRegion(this.prototype);
+  }
 
   /** As {@linkcode registers}. */
   constructor(source: M, options: RegistersOptions = {}) {
+    checkOptions("Cannot make a region of registers", "options", options, OPTIONS);
     const map = resolveRegisterMap(source);
     const all = registersOf(map.registers, options);
+    this.#map = map.name;
+    this.#leftOut = namesIn(map.registers, options).filter((name) =>
+      !all.some((each) => each.name === name)
+    );
+    this.#isForMany = isLoaded(source);
     const end = Math.max(1, ...all.map(endOf));
     if (end > MAX_REGISTER_SPACE) {
       throw new RangeError(
@@ -82,19 +124,50 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
     const initial = new DataView(this.#initial.buffer);
     for (const [i, slot] of this.#slots.entries()) this.#place(slot, i + 1, initial);
     this.reset();
-    this.regs = makeCells(this.#slots, { view: this.#view, initial }) as RegistersOf<M>;
-    this.ioFds = (options.ioeventfds ?? []).flatMap((name) => this.#eventsOf(this.#slot(name)));
+    this.regs = makeCells(this.#slots, { view: this.#view, initial }, this.#leftOut) as RegistersOf<
+      M
+    >;
+    const mistakes = new Mistakes();
+    this.ioFds = (options.ioeventfds ?? []).flatMap((name, i) => {
+      const slot = this.#slot(name, `ioeventfds[${i}]`, mistakes);
+      return slot === undefined ? [] : this.#eventsOf(slot);
+    });
+    mistakes.throwAny("Cannot make a region of registers");
   }
 
   /**
    * Sets what happens when a client reads or writes registers. Hooks of a register replace those that it had.
    *
-   * @throws {RangeError} if there is no such register; the message has the name that is nearest
+   * @throws {DefinitionError} if there is no such register or hook: the error has all mistakes, each
+   *   with the nearest name, and no hook is set then
    */
   on(hooks: HooksOf<M>): this {
+    const mistakes = new Mistakes();
     const entries = Object.entries(hooks as Record<string, RegisterHooks<AnyValue> | undefined>);
-    for (const [name, each] of entries) this.#slot(name).hooks = each ?? {};
+    const found = entries.map(([name, each]) => {
+      const path = `${this.#map}.${name}`;
+      if (each !== undefined) checkHooks(path, each, mistakes);
+      return [this.#slot(name, path, mistakes), each ?? {}] as const;
+    });
+    mistakes.throwAny("Cannot set hooks");
+    for (const [slot, each] of found) slot!.hooks = each;
     return this;
+  }
+
+  /** The registers by name, and those beyond the region's size. */
+  review(): RegionReview {
+    return {
+      parts: this.#slots.map(({ register, width, count, stride }) => ({
+        path: `${this.#map}.${register.name}`,
+        offset: register.offset,
+        width,
+        count,
+        stride,
+      })),
+      unreachable: (this.#isForMany ? [] : this.#leftOut).map((name) =>
+        `${this.#map}.${name}: can't be reached; it is beyond the region's size`
+      ),
+    };
   }
 
   /** Puts every register back to its reset value. Calls no hooks. */
@@ -241,15 +314,14 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
     }
   }
 
-  #slot(name: string): RegisterSlot {
+  #slot(name: string, path: string, mistakes: Mistakes): RegisterSlot | undefined {
     const slot = this.#slots.find((each) => each.register.name === name);
     if (slot !== undefined) return slot;
-    const meant = nearest(name, this.#slots.map((each) => each.register.name));
-    throw new RangeError(
-      `There is no register ${name} in the region${
-        meant === undefined ? "" : `; did you mean ${meant}?`
-      }`,
-    );
+    const names = this.#slots.map((each) => each.register.name);
+    const hint = this.#leftOut.includes(name)
+      ? "it is beyond the region's size"
+      : alternatives(name, names);
+    mistakes.add(path, `there is no such register in the region; ${hint}`);
   }
 
   #eventsOf(slot: RegisterSlot): ServedIoFd[] {
@@ -265,7 +337,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
  * Makes a region of registers, from a map in a file (`await loadRegisterMap("./uart.yaml")`) or one that is written here, in the same
  * form. The module's text says what accesses of parts of registers, and of several, do.
  *
- * @throws {RangeError} with all that is wrong with the map
+ * @throws {DefinitionError} with all that is wrong with the map, or with the options
+ * @throws {RangeError} if there can't be such a region
  *
  * @example A register whose writes count
  * ```ts
@@ -291,10 +364,33 @@ export function registers<const M extends RegisterSource>(
   return new RegisterRegion(source, options);
 }
 
+/** Hooks of one register. */
+function checkHooks(path: string, hooks: unknown, mistakes: Mistakes): void {
+  if (!isObject(hooks)) {
+    mistakes.add(path, `${shown(hooks)}, not { read, write }`);
+    return;
+  }
+  mistakes.check(path, hooks, HOOKS);
+  if (isPlain(hooks) || hooks["read"] !== undefined || hooks["write"] !== undefined) return;
+  mistakes.add(path, "has neither read nor write");
+}
+
+/** The registers of the region. */
+function inRegion(
+  all: readonly Register[],
+  { region = all[0]?.region }: RegistersOptions,
+): Register[] {
+  return all.filter((each) => each.region === region);
+}
+
+function namesIn(all: readonly Register[], options: RegistersOptions): string[] {
+  return inRegion(all, options).map(({ name }) => name);
+}
+
 /** The registers of the region that are whole within its size; arrays as far as they are. */
 function registersOf(all: readonly Register[], options: RegistersOptions): Register[] {
-  const { size = Infinity, region = all[0]?.region } = options;
-  return all.filter((each) => each.region === region).flatMap((each) => {
+  const { size = Infinity } = options;
+  return inRegion(all, options).flatMap((each) => {
     const count = Math.floor((size - each.offset - each.width) / strideOf(each)) + 1;
     if (count < 1) return [];
     if (each.array === undefined) return [each];

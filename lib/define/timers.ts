@@ -6,6 +6,7 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import { TIMER_LATENESS_MS } from "../limits.ts";
+import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";
 
 /** The most that a timer of the runtime takes: 2^31 - 1 milliseconds, 24 days. */
@@ -125,6 +126,10 @@ class Timer implements DeviceTimer {
   #isPaused = true;
   #isRunning = false;
   #isEnded = false;
+
+  static {
+    sealClass<Timer>(this.prototype, { path: "timer" });
+  }
 
   constructor(ms: number, period: number | undefined, hooks: TimerHooks) {
     this.#left = ms;

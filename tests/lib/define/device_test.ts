@@ -4,6 +4,7 @@ import {
   cap,
   connect,
   defineDevice,
+  DefinitionError,
   type DeviceContext,
   DeviceError,
   type DeviceMemoryRegion,
@@ -386,20 +387,46 @@ testFds("defineDevice() and create() say what is wrong with a device", () => {
   const pci = { vendor: 1, device: 1 };
   const bar0 = callbacks({ size: 4 });
   const wrong: [unknown, string][] = [
-    [undefined, "without a name"],
-    [{ name: "" }, "without a name"],
-    [{ name: "x", create: () => ({ regions: {} }) }, "Cannot define the device x: pci is missing"],
-    [{ name: "x", pci }, "create is missing"],
-    [{ name: "x", pci, create: () => ({}), option: {} }, "no key option; did you mean options?"],
-    [{ name: "x", pci, create: () => {} }, "Cannot make the device x: its create gives no regions"],
+    [undefined, "Cannot define the device: undefined, not { name, pci, create }"],
+    [{ name: "" }, 'name: "", not a word'],
+    [{ name: "x", create: () => ({ regions: {} }) }, "the device x: pci: missing; it takes { ven"],
+    [{ name: "x", pci }, "create: missing; it takes the function that makes a device"],
+    [
+      { name: "x", pci, create: () => ({}), option: {} },
+      'option: unknown; did you mean "options"?',
+    ],
+    [{ name: "x", pci, create: () => {} }, "Cannot make the device x: create: returned undefined"],
+    [{ name: "x", pci, create: () => ({}) }, "regions: missing; it takes { bar0 }"],
     [{ name: "x", pci, create: () => Promise.reject(new Error("late")) }, "is asynchronous"],
-    [{ name: "x", pci, create: () => ({ regions: { Bar0: bar0 } }) }, "did you mean bar0?"],
+    [{ name: "x", pci, create: () => ({ regions: { Bar0: bar0 } }) }, 'did you mean "bar0"?'],
     [{ name: "x", pci, create: () => ({ regions: { config: bar0 } }) }, "there are bar0, bar1"],
-    [{ name: "x", pci, create: () => ({ regions: { bar0: [] } }) }, "its bar0 is no region"],
-    [{ name: "x", pci, create: () => ({ regions: {}, conected() {} }) }, "did you mean connected?"],
+    [{ name: "x", pci, create: () => ({ regions: { bar0: [] } }) }, "bar0: a list, not a region;"],
+    [
+      { name: "x", pci, create: () => ({ regions: {}, conected() {} }) },
+      'conected: unknown; did you mean "connected"?',
+    ],
+    [{ name: "x", pci, create: () => ({ regions: {}, reset: 1 }) }, "reset: 1, not a function"],
+    [
+      { name: "x", pci, create: () => ({ regions: {}, state: {} }) },
+      "2 mistakes\n  state.save: missing; it takes a function\n  state.restore: missing",
+    ],
+    [{ name: "x", pci, create: () => ({ regions: {}, state: true }) }, "state: true, not { save"],
+    [
+      { name: "x", pci, create: () => ({ regions: { bar0: { ...bar0, raed() {} } } }) },
+      'regions.bar0.raed: unknown; did you mean "read"?',
+    ],
+    [{ name: "x", pci: () => 5, create: () => ({}) }, "pci: its function returned 5, not { ven"],
+    [
+      { name: "x", pci: () => ({ ...pci, clas: 1 }), create: () => ({}) },
+      'pci.clas: unknown; did you mean "class"?',
+    ],
+    [
+      { name: "x", options: { size: 4096 }, pci, create: () => ({}) },
+      "options.size: 4096, not an option; write it as option.integer(",
+    ],
   ];
   for (const [spec, message] of wrong) {
-    assertThrows(() => defineDevice(spec as never).create(), TypeError, message);
+    assertThrows(() => defineDevice(spec as never).create(), DefinitionError, message);
   }
   defineDevice({ name: "x", pci, create: () => ({ regions: { bar0, bar1: undefined! } }) })
     .create();

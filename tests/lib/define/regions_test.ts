@@ -148,7 +148,7 @@ testFds("overlay() refuses what can't be on top", () => {
   refuse("it does not fit the region below", { offset: 0x1ff8, region: regs });
   refuse("it does not fit", { offset: -1, region: regs });
   refuse("it does not fit", { offset: 0, size: 32, region: regs });
-  refuse("another is there", { offset: 0, region: regs }, { offset: 8, region: regs });
+  refuse("a region is at 0x0 to 0xf", { offset: 0, region: regs }, { offset: 8, region: regs });
   refuse("a client may map that part", { offset: 0x0ff8, region: regs });
   refuse("only the region below may be mapped", { offset: 0, region: other });
   const region = overlay(below, [{ offset: 0xff0, region: regs }]);
