@@ -11,7 +11,7 @@
 import { IoBuffer } from "./buffer.ts";
 import { EAGAIN, EBUSY, ECONNREFUSED, EINPROGRESS, EINTR, SystemError } from "./errno.ts";
 import { PollSet } from "./event.ts";
-import { type FileStat, OwnedFd, statPath } from "./fd.ts";
+import { closeAll, type FileStat, OwnedFd, statPath } from "./fd.ts";
 import { check, cString, type Libc, libc } from "./libc.ts";
 import { cmsghdr, cmsgLength, cmsgSpace, iovec, msghdr, sockaddrUn, timeval } from "./structs.ts";
 
@@ -26,10 +26,12 @@ const SO_TYPE = 3;
 const SO_DOMAIN = 39;
 const SO_SNDBUF = 7;
 const SO_RCVTIMEO = 20;
+const SO_PEEK_OFF = 42;
 const SHUT_RDWR = 2;
 const F_SETFL = 4;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
+const MSG_PEEK = 0x02;
 const MSG_DONTWAIT = 0x40;
 const MSG_CTRUNC = 0x08;
 const MSG_NOSIGNAL = 0x4000;
@@ -140,6 +142,9 @@ class MessageHeader {
     return fds;
   }
 }
+
+/** Segments that one look at what waits in a socket goes through. */
+const MAX_PEEKS = 4096;
 
 const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
 
@@ -314,6 +319,42 @@ export class UnixSocket implements Disposable {
       "Cannot set how much the peer may leave unread",
       "setsockopt",
       this.#libc.setsockopt(this.#fd.fd, SOL_SOCKET, SO_SNDBUF, value, value.byteLength),
+    );
+  }
+
+  /**
+   * Finds out whether a socket is among the descriptors that have come and were not received. What
+   * has come stays as it is.
+   *
+   * @throws {SystemError} as setsockopt(2) fails
+   */
+  holdsSocket(): boolean {
+    const buffer = new IoBuffer(1 << 16);
+    const header = new MessageHeader(cmsgSpace(MAX_FDS_PER_MESSAGE));
+    header.setVector(0, buffer, 0, buffer.length);
+    this.#setPeekOffset(0); // from here on each look begins where the one before ended
+    try {
+      let isFound = false;
+      for (let i = 0; i < MAX_PEEKS && !isFound; i++) {
+        header.controlLength = header.controlSize;
+        const flags = MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+        if (this.#libc.recvmsg(this.#fd.fd, header.pointer, flags) <= 0) break;
+        const fds = header.controlLength === 0 ? NO_FDS : header.takeFds();
+        isFound = fds.some((fd) => fd.stat().isSocket);
+        closeAll(fds);
+      }
+      return isFound;
+    } finally {
+      this.#setPeekOffset(-1);
+    }
+  }
+
+  #setPeekOffset(offset: number): void {
+    const value = new Int32Array([offset]);
+    check(
+      "Cannot look at what waits in a socket",
+      "setsockopt",
+      this.#libc.setsockopt(this.#fd.fd, SOL_SOCKET, SO_PEEK_OFF, value, value.byteLength),
     );
   }
 

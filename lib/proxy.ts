@@ -184,6 +184,9 @@ const LOOKS_TO_SKIP = 64;
 const ATTENTION_MS = 200;
 const GLANCE_MS = 50;
 
+/** How often a server looks for sockets in what it does not receive. */
+const SEARCH_MS = 1000;
+
 /** Ids from here on are for messages that want no reply, so that a peer that replies all the same is understood. */
 const POSTED_IDS = 0x8000;
 
@@ -217,6 +220,7 @@ export class VfioProxy implements Disposable {
   #viewsInUse = false; // whether the handler holds a view of the receive buffer
   #serving = false;
   #glancing = false;
+  #search: ReturnType<typeof setInterval> | undefined; // the timer of the search for sockets
   #glance: ReturnType<typeof setInterval> | undefined; // the timer of the looks, while the socket is not watched
   #attentiveUntil = 0; // while it is glanced at: until when the socket is watched; 0 if it is not
   #isFollowing = false; // as a twin: whether something is awaited from the other proxy
@@ -921,6 +925,7 @@ export class VfioProxy implements Disposable {
     }
     if (this.#watch !== undefined) this.#watch.deadline = this.#drain?.until ?? this.#deadline;
     this.#updateGlance();
+    this.#updateSearch();
     if (this.twin !== undefined) this.twin.#follow(this.#isListening);
   }
 
@@ -932,6 +937,35 @@ export class VfioProxy implements Disposable {
       const glance = this.#glance = setInterval(() => this.#onGuess(), GLANCE_MS);
       Deno.unrefTimer(glance);
     } else this.#stopGlance();
+  }
+
+  /**
+   * Has a timer look for sockets in what a client has sent, while its requests wait because it
+   * reads no answers. One of them may be the client's own end of this connection: then nothing
+   * tells that the client is gone.
+   */
+  #updateSearch(): void {
+    const isNeeded = this.#state === "CONNECTED" && this.#isCongested;
+    if (isNeeded === (this.#search !== undefined)) return;
+    if (isNeeded) this.#search = setInterval(() => this.#searchSockets(), SEARCH_MS);
+    else this.#stopSearch();
+  }
+
+  #stopSearch(): void {
+    clearInterval(this.#search);
+    this.#search = undefined;
+  }
+
+  #searchSockets(): void {
+    try {
+      if (!this.#isCongested) return this.#stopSearch();
+      if (!this.#stream.holdsSocket()) return;
+      this.#fail(
+        new ProtocolError(`The ${this.#peer} passed a socket, and does not read its answers`),
+      );
+    } catch (error) {
+      this.#breakOff(error);
+    }
   }
 
   #stopGlance(): void {
@@ -1269,6 +1303,7 @@ export class VfioProxy implements Disposable {
     this.#watch?.close();
     this.#watch = undefined;
     this.#stopGlance();
+    this.#stopSearch();
     this.#stream.close();
     this.#state = "CLOSED";
   }

@@ -284,6 +284,11 @@ export class MessageStream {
     return this.#socket.fd;
   }
 
+  /** Finds out whether a socket waits among what was not received yet. */
+  holdsSocket(): boolean {
+    return this.#socket.holdsSocket();
+  }
+
   /** Whether bytes wait for the kernel to take them. */
   get isBlocked(): boolean {
     return this.#backlog.length > 0;

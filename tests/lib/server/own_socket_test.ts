@@ -1,6 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
 import { EINVAL } from "../../../ffi/errno.ts";
+import { EventFd } from "../../../ffi/event.ts";
 import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { Command } from "../../../lib/wire/command.ts";
@@ -8,7 +9,7 @@ import { encodeMessage } from "../../../lib/wire/header.ts";
 import { IrqSetFlags, PciIrq, SetIrqsRequest } from "../../../lib/wire/irq.ts";
 import { testFds } from "../../_fds.ts";
 import { lingeringSocket } from "../../_odd_fds.ts";
-import { ask, type Served, serveNegotiated, sleep, words } from "./_client.ts";
+import { access, ask, commands, type Served, serveNegotiated, sleep, words } from "./_client.ts";
 
 const { DATA_EVENTFD, ACTION_TRIGGER, ACTION_MASK, ACTION_UNMASK } = IrqSetFlags;
 
@@ -80,6 +81,50 @@ for (const depth of [0, 1, 3]) {
     }
   });
 }
+
+testFds("a client's own socket behind requests that wait for it to read is found", async () => {
+  using event = new EventFd();
+  for (const depth of [0, 1]) {
+    using served = await serveNegotiated();
+    const { peer } = served;
+    const read = encodeMessage(
+      { messageId: 1, command: Command.REGION_READ, flags: 0 },
+      access(0n, 3, 1 << 20),
+    );
+    // Answers of some MiB, which the client does not read; then its requests wait.
+    for (let i = 0; i < 12; i++) peer.send(read);
+    await sleep(50);
+    for (let i = 0; i < 20; i++) peer.send(read, [event.handle]);
+    const fd = hidden(served, depth);
+    peer.send(read.subarray(0, 5), [fd]);
+    fd.close();
+    peer.send(read.subarray(5));
+    served.peer.close();
+    const cause = await served.closed;
+    assertStringIncludes(`${cause}`, "passed a socket, and does not read its answers");
+  }
+});
+
+testFds("a client that leaves answers unread for a while is served on", async () => {
+  using served = await serveNegotiated();
+  const { peer } = served;
+  const requests = commands(12, Command.REGION_READ, access(0n, 3, 1 << 20));
+  peer.send(requests);
+  const setting = encodeMessage(
+    { messageId: 99, command: Command.DEVICE_SET_IRQS, flags: 0 },
+    setIrqs(ACTION_TRIGGER),
+  );
+  using event = new EventFd();
+  await sleep(50);
+  peer.send(setting, [event.handle]);
+  await sleep(2500); // looked at twice
+  for (let i = 0; i < 12; i++) {
+    assertEquals((await peer.expect(Command.REGION_READ)).payload.length, 16 + (1 << 20));
+  }
+  assertEquals((await peer.expect(Command.DEVICE_SET_IRQS)).error, 0);
+  served.device.bus!.irqs.raise(PciIrq.INTX, 0);
+  assertEquals(event.take(), 1n);
+});
 
 testFds("sockets that go along with anything are closed, wherever they are", async () => {
   using served = await serveNegotiated();
