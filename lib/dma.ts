@@ -282,6 +282,7 @@ export class DmaSpace {
    * The memory of a range, without a copy.
    *
    * @throws {RangeError} if no single map holds all of it
+   * @throws {TypeError} if the bytes of the map were detached, by a transfer
    */
   view(iova: bigint | number, length: number): Uint8Array<ArrayBuffer> {
     const map = this.find(iova, length);
@@ -289,7 +290,7 @@ export class DmaSpace {
       throw new RangeError(`${describe(BigInt(iova), length)} is not in one map`);
     }
     const start = Number(BigInt(iova) - map.iova);
-    return map.bytes.subarray(start, start + length);
+    return wholeBytes(map).subarray(start, start + length);
   }
 
   /**
@@ -399,7 +400,7 @@ export class DmaSpace {
         );
       }
       const stop = end < map.end ? end : map.end;
-      pieces.push(map.bytes.subarray(Number(at - map.iova), Number(stop - map.iova)));
+      pieces.push(wholeBytes(map).subarray(Number(at - map.iova), Number(stop - map.iova)));
       at = stop;
     }
     return pieces;
@@ -501,6 +502,14 @@ export class DmaSpace {
     const { fd } = this.#memory.get(map)!;
     return { doing: () => `map ${describe(map.iova, map.size)}`, ...(fd && { fds: [fd] }) };
   }
+}
+
+/** The bytes of a map, which the caller may have detached. */
+function wholeBytes({ iova, size, bytes }: DmaMap): Uint8Array<ArrayBuffer> {
+  if (bytes.length === size) return bytes;
+  throw new TypeError(
+    `Cannot use the map of ${describe(iova, size)}: its bytes were detached or resized`,
+  );
 }
 
 function makeMemory(share: DmaSource, size: number, iova: bigint): Memory {

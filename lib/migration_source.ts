@@ -10,7 +10,7 @@ import { MAX_SHORT_PRE_COPY, SAVE_PIPELINE } from "./limits.ts";
 import type { AfterMigration, Migration, SaveOptions } from "./migration.ts";
 import { Recovery } from "./migration_recovery.ts";
 import type { VfioProxy } from "./proxy.ts";
-import type { Message } from "./stream.ts";
+import { type Message, RECEIVE_SIZE } from "./stream.ts";
 import { Command } from "./wire/command.ts";
 import { MigDataReadReply, MigDataReadRequest, MigDataReplyLayout } from "./wire/migration.ts";
 
@@ -116,8 +116,10 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
    * last, but libvfio-user's devices give less than was asked for in the middle. One request at a time follows a short answer.
    */
   async #next(): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    if (this.#given !== undefined) this.#free.push(this.#given);
+    const given = this.#given;
     this.#given = undefined;
+    // One that the reader has transferred elsewhere is gone.
+    if (given !== undefined && given.length > 0) this.#free.push(given);
     while (true) {
       while (this.#reads.length < this.#pipeline) this.#reads.push(this.#read());
       const read = this.#reads.shift();
@@ -184,10 +186,13 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
         if (size <= chunkSize) return memory!.subarray(0, size);
       }
       const { data } = MigDataReadReply.decode(payload);
-      if (data.length <= chunkSize) return data as Uint8Array<ArrayBuffer>;
-      throw new ProtocolError(
-        `The server answered ${data.length} bytes of the device's state, asked for ${chunkSize}`,
-      );
+      if (data.length > chunkSize) {
+        throw new ProtocolError(
+          `The server answered ${data.length} bytes of the device's state, asked for ${chunkSize}`,
+        );
+      }
+      // Small answers that came together share a buffer, and a reader may transfer a chunk.
+      return data.length < RECEIVE_SIZE ? data.slice() : data as Uint8Array<ArrayBuffer>;
     } catch (error) {
       this.#proxy.close(error as Error);
       throw error;

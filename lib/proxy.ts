@@ -669,6 +669,8 @@ export class VfioProxy implements Disposable {
   }
 
   #complete(pending: Pending, reply: Message | undefined, error: Error | undefined): void {
+    // Not before: until here, whatever is thrown leaves the request to the end of the connection.
+    if (pending.id !== undefined) this.#pending.delete(pending.id);
     pending.isDone = true;
     pending.reply = reply;
     pending.error = error;
@@ -1093,10 +1095,9 @@ export class VfioProxy implements Disposable {
         } reply, where none belong`,
       );
     }
-    this.#pending.delete(messageId);
     if (message.isError) {
-      this.#complete(pending, undefined, remoteError(pending, this.#peer, message.error));
-      return;
+      const error = remoteError(pending, this.#peer, message.error);
+      return this.#complete(pending, undefined, error);
     }
     if (pending.into !== undefined && pending.into.length !== pending.intoSize) {
       message.discardFds();
@@ -1391,6 +1392,9 @@ function makePending(
 ): Pending {
   if (Number.isNaN(timeoutMs)) {
     throw new RangeError("A timeout is a number of milliseconds, not NaN");
+  }
+  if ((options.into?.buffer as ArrayBuffer | undefined)?.detached) {
+    throw new TypeError(`Cannot ask for ${commandName(command)}: the buffer for it is detached`);
   }
   return {
     id: undefined,

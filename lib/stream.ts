@@ -20,8 +20,11 @@ import { commandName } from "./wire/command.ts";
 const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT, error: ERROR_AT } =
   HeaderLayout.offsets;
 
-/** What is received at once: many small messages, and the beginning of a large one. */
-const RECEIVE_SIZE = 64 << 10;
+/**
+ * Bytes received at once: many small messages, which may share a buffer, or the start of a large
+ * one.
+ */
+export const RECEIVE_SIZE = 64 << 10;
 
 /**
  * What is sent at once. A send of this size is one segment in the kernel, so that a peer that reads a message's body
@@ -352,6 +355,11 @@ export class MessageStream {
 
   /** Moves an incomplete message to the front, where all of the buffer lies before it. */
   #makeRoom(): void {
+    if (this.#small.length === 0 && this.#start === this.#end) {
+      // A handler has transferred its payload elsewhere, and the whole buffer with it.
+      this.#small = new IoBuffer(RECEIVE_SIZE);
+      this.#start = this.#end = 0;
+    }
     if (this.#start === 0) return;
     if (this.#start < this.#end) this.#small.bytes.copyWithin(0, this.#start, this.#end);
     this.#end -= this.#start;

@@ -235,7 +235,10 @@ function regionRead(
   }
   const data = answers.data(count);
   const result = region?.read(Number(access.offset), data);
-  const reply = () => request.reply(answers.head(request), data);
+  const reply = () => {
+    if (data.length !== count) throw new TypeError("The read hook has detached its buffer");
+    request.reply(answers.head(request), data);
+  };
   return result instanceof Promise ? result.then(reply) : reply();
 }
 

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { IoBuffer } from "../../ffi/buffer.ts";
 import { EAGAIN } from "../../ffi/errno.ts";
 import { EventFd, POLLIN } from "../../ffi/event.ts";
@@ -7,6 +13,7 @@ import { connect } from "../../lib/client.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { ConnectionError } from "../../lib/errors.ts";
 import { VfioProxy } from "../../lib/proxy.ts";
+import type { DeviceBus } from "../../lib/server/device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
@@ -98,6 +105,20 @@ for (const [way, make] of WAYS) {
   }
 }
 
+testFds("a buffer that is detached already is refused", () =>
+  withProxy(async ({ peer, proxy }) => {
+    for (const size of [0, 8]) {
+      const into = new Uint8Array(size);
+      detach(into);
+      const request = () => proxy.request(Command.REGION_READ, undefined, { into });
+      await assertRejects(request, TypeError, "Cannot ask for REGION_READ: the buffer for it is");
+    }
+    const into = new Uint8Array(0);
+    const request = proxy.request(Command.REGION_READ, undefined, { into });
+    peer.reply(await peer.expect(Command.REGION_READ), new Uint8Array(16));
+    assertEquals((await request).payload.length, 16);
+  }));
+
 testFds("a range that is read or written in pieces ends when its buffer is detached", async () => {
   const path = `${Deno.makeTempDirSync()}/demo.sock`;
   using _server = Server.listen(path, new DemoDevice());
@@ -116,6 +137,90 @@ testFds("a range that is read or written in pieces ends when its buffer is detac
     const error = await assertRejects(() => access, TypeError);
     assertStringIncludes(error.message, "detached or resized meanwhile");
     assertEquals((await bar2.readAsync(0, 4, { via: "message" })).length, 4);
+  }
+});
+
+/** Takes memory away from its views, as a transfer to a Worker does. */
+function detach({ buffer }: Uint8Array<ArrayBuffer>): ArrayBuffer {
+  return structuredClone(buffer, { transfer: [buffer] });
+}
+
+/** The demo device, which keeps what its client lends. */
+class KeepingDevice extends DemoDevice {
+  bus: DeviceBus | undefined;
+
+  override connected(bus: DeviceBus): void {
+    this.bus = bus;
+    super.connected(bus);
+  }
+}
+
+const IOVA = 0x10_0000n;
+const SIZE = 0x1_0000;
+
+testFds("a view of a client's memory that a device gives away ends nothing", async () => {
+  const path = `${Deno.makeTempDirSync()}/demo.sock`;
+  const served = new KeepingDevice();
+  const errors: unknown[] = [];
+  using _server = Server.listen(path, served, { onError: (error) => errors.push(error) });
+  for (const unmaps of [true, false]) {
+    using device = await connect(path);
+    const map = await device.dma.mapAsync({ iova: IOVA, size: SIZE });
+    map.bytes[0] = 7;
+    const { dma } = served.bus!;
+    const moved = detach(dma.view(IOVA, 16)!);
+    assertEquals([moved.byteLength, new Uint8Array(moved)[0]], [SIZE, 7]);
+    assertEquals(await dma.read(IOVA, 1), new Uint8Array([7]));
+    if (unmaps) await map.unmapAsync();
+  }
+  using next = await connect(path);
+  await next.regionInfo(0);
+  assertEquals([next.region("bar0").size, errors], [4096, []]);
+});
+
+testFds("a client's map whose bytes were given away is refused, unmapped and closed", async () => {
+  const path = `${Deno.makeTempDirSync()}/demo.sock`;
+  const served = new KeepingDevice();
+  using _server = Server.listen(path, served);
+  using device = await connect(path);
+  for (const share of ["memfd", "message"] as const) {
+    const map = await device.dma.mapAsync({ iova: IOVA, size: SIZE, share });
+    const other = await device.dma.mapAsync({ iova: 2n * IOVA, size: SIZE, share });
+    detach(map.bytes);
+    const why = "Cannot use the map of 0x10000 bytes at IOVA 0x100000: its bytes were detached";
+    assertThrows(() => device.dma.read(IOVA, 4), TypeError, why);
+    assertThrows(() => device.dma.view(IOVA, 4), TypeError, why);
+    other.bytes[0] = 5;
+    assertEquals(await served.bus!.dma.read(2n * IOVA, 1), new Uint8Array([5]));
+    if (share === "message") {
+      await assertRejects(() => served.bus!.dma.read(IOVA, 4), Error, "EFAULT");
+    }
+    await map.unmapAsync();
+    if (share === "memfd") await other.unmapAsync();
+  }
+  await device.regionInfo(0);
+});
+
+testFds("a device's buffer that is given away fails its DMA request alone", async () => {
+  const path = `${Deno.makeTempDirSync()}/demo.sock`;
+  const served = new KeepingDevice();
+  using _server = Server.listen(path, served);
+  using device = await connect(path);
+  const size = 1 << 20;
+  const map = await device.dma.mapAsync({ iova: IOVA, size, share: "message" });
+  map.bytes.fill(9);
+  const { dma } = served.bus!;
+  for (const length of [16, size]) {
+    const into = new Uint8Array(length);
+    const reading = dma.readInto(IOVA, into);
+    detach(into);
+    await assertRejects(() => reading, TypeError, "was detached or resized meanwhile");
+    const data = new Uint8Array(length);
+    const writing = dma.write(IOVA, data);
+    detach(data);
+    // What was sent by then is written.
+    await writing.catch((error) => assertStringIncludes(`${error}`, "was detached or resized"));
+    assertEquals((await dma.read(IOVA + BigInt(size - 1), 1)).length, 1);
   }
 });
 

@@ -141,11 +141,21 @@ testFds("save() with chunks whose memory is used again gives the same", async ()
   served.bytes = Uint8Array.from({ length: 5_000_001 }, (_, i) => i * i >> 3);
   served.chunk = 1 << 20;
   using here = await serveHere(served);
-  for (const reuseChunks of [false, true]) {
+  for (
+    const options of [
+      { reuseChunks: false },
+      { reuseChunks: true },
+      { reuseChunks: false, chunkSize: 20_000 },
+      { reuseChunks: true, chunkSize: 20_000 },
+    ]
+  ) {
     let at = 0;
-    for await (const chunk of here.device.migration.save({ reuseChunks })) {
-      assertEquals(chunk.toHex(), served.bytes.subarray(at, at + chunk.length).toHex());
-      at += chunk.length;
+    for await (const chunk of here.device.migration.save(options)) {
+      const { length } = chunk;
+      assertEquals(chunk.toHex(), served.bytes.subarray(at, at + length).toHex());
+      at += length;
+      // A reader may pass a chunk on to a Worker.
+      if (at > length) structuredClone(chunk.buffer, { transfer: [chunk.buffer] });
     }
     assertEquals(at, served.bytes.length);
   }
