@@ -16,6 +16,9 @@ export function deviceOption() {
     .argParser(argumentList(parseOption));
 }
 
+/** After a signal a device that holds the thread has so long to let go of it. */
+const GRACE_MS = 1500;
+
 /**
  * Serves a device to one client: what `vfu serve` takes.
  *
@@ -28,22 +31,35 @@ export async function serveHere(
   name: string,
   chosen: readonly ChosenOption[] = [],
 ): Promise<number> {
-  const [{ embed }, { loadDevice }, { makeDevice }, { reportTo, tellText }, { UsageError }] =
-    await Promise
-      .all([
-        import("../../lib/server/embedded.ts"),
-        import("../serve/load.ts"),
-        import("../serve/make.ts"),
-        import("../serve/report.ts"),
-        import("../serve/usage.ts"),
-      ]);
+  const [
+    { embed },
+    { guardOf },
+    { isModule, loadDevice },
+    { makeDevice },
+    { reportTo, tellText },
+    { UsageError },
+  ] = await Promise
+    .all([
+      import("../../lib/server/embedded.ts"),
+      import("../serve/guard.ts"),
+      import("../serve/load.ts"),
+      import("../serve/make.ts"),
+      import("../serve/report.ts"),
+      import("../serve/usage.ts"),
+    ]);
   const report = reportTo(tellText(context, false, false));
+  // The device's code runs in the thread that would hear Ctrl-C.
+  const guard = guardOf(context, { json: false, graceMs: GRACE_MS, onlyIfHeld: true });
+  guard.name([name]);
+  if (isModule(name)) await guard.start();
   try {
     const loaded = await loadDevice(name);
     const device = await makeDevice(loaded, chosen, {
       log: (line) => report.log(loaded.name, line),
     });
+    const activity = guard.activity(0);
     return embed(device, {
+      ...(activity && { activity }),
       onError: (error, doing) => report.error(loaded.name, doing, error),
     }).fd;
   } catch (error) {

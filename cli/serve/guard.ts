@@ -47,6 +47,8 @@ export interface GuardOptions {
   readonly json: boolean;
   /** How long this thread has to end by itself after a signal, in milliseconds. */
   readonly graceMs: number;
+  /** Whether it has all the time that it wants while no device holds it; default false. */
+  readonly onlyIfHeld?: boolean;
 }
 
 /** The guard of a process, or none for a context that shares its process with others. */
@@ -91,7 +93,7 @@ class ThreadGuard implements Guard {
 
   start(): Promise<void> {
     if (this.#worker !== undefined) return this.#hears.promise;
-    const { json, graceMs } = this.#options;
+    const { json, graceMs, onlyIfHeld = false } = this.#options;
     const { hangsUp: hangup = false } = this.context;
     const worker = new Worker(new URL("./guard_thread.ts", import.meta.url), { type: "module" });
     worker.onmessage = ({ data }: MessageEvent<GuardAnswer>) => {
@@ -106,7 +108,7 @@ class ThreadGuard implements Guard {
       this.context.err.write(`The thread that guards the server has ended: ${event.message}\n`);
     };
     this.#worker = worker;
-    this.#post({ setup: { words: this.#words, json, hangup, graceMs } });
+    this.#post({ setup: { words: this.#words, json, hangup, graceMs, onlyIfHeld } });
     this.name(this.#devices);
     this.protect(this.#sockets);
     void this.#handOver();

@@ -94,7 +94,10 @@ class Guard {
 
   #hear(signal: keyof typeof SIGNALS): void {
     Deno.addSignalListener(signal, () => {
-      const end = () => void this.#end(128 + SIGNALS[signal]);
+      const end = () => {
+        if (this.#setup.onlyIfHeld && this.#held === 0) this.#signalledMs = undefined;
+        else void this.#end(128 + SIGNALS[signal]);
+      };
       const now = performance.now();
       if (this.#signalledMs === undefined) {
         this.#signalledMs = now;

@@ -33,6 +33,8 @@ export interface GuardSetup {
   readonly hangup: boolean;
   /** How long the serving thread has to end by itself after a signal, in milliseconds. */
   readonly graceMs: number;
+  /** Whether it has all the time that it wants while no device holds it. */
+  readonly onlyIfHeld: boolean;
 }
 
 /** What the guard is told. */

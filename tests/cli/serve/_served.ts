@@ -143,3 +143,20 @@ export async function connectSoon(path: string): Promise<Awaited<ReturnType<type
   }
   throw new Error(`No server listens at ${path}`);
 }
+
+/** The processes that a process has started, in their order. */
+export function childrenIds(pid: number): number[] {
+  const text = Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).trim();
+  return text === "" ? [] : text.split(" ").map(Number);
+}
+
+/** Starts `vfu`; what it writes on standard error is to be read. */
+export function spawnVfu(...args: string[]): Deno.ChildProcess {
+  return new Deno.Command(DENO, {
+    args: [...OPTIONS, `${ROOT}cli/main.ts`, ...args],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+}

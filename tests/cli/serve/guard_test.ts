@@ -4,10 +4,10 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { libc } from "../../../ffi/libc.ts";
-import { UnixSocket } from "../../../ffi/socket.ts";
+import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client.ts";
 import { Command } from "../../../lib/wire/command.ts";
-import { connectSoon, device, Served } from "./_served.ts";
+import { childrenIds, connectSoon, device, Served, spawnVfu } from "./_served.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { access, negotiate } from "../../lib/server/_client.ts";
 
@@ -91,12 +91,16 @@ for (const json of [false, true]) {
   Deno.test(`serve reports who holds the thread, while and after that${json ? ", in JSON" : ""}`, async () => {
     const name = json ? "stdout" : "stderr";
     await using served = new Served(
-      device({ write: "holdFor(3000); setTimeout(() => holdFor(3000));" }),
+      device({
+        top: "let count = 0;",
+        write: "if (count++ === 0) holdFor(3000); else setTimeout(() => holdFor(3000));",
+      }),
       json ? ["--json"] : [],
     );
     await served.until(/^Ready|"ready"/m, name);
-    using _peer = await kick(served.path);
-    await served.until(/busy|has held/, name);
+    using peer = await kick(served.path);
+    await served.until(/"free"|no longer holds/, name);
+    peer.command(10, Command.REGION_WRITE, access(0n, 0, 1, [1]));
     if (json) {
       await served.until(/"free"[^]*"busy"/, name);
       const holds = served.texts.stdout.trimEnd().split("\n").map((line) => JSON.parse(line))
@@ -149,7 +153,7 @@ for (const [what, shell, args] of BROKEN) {
     const client = await connectSoon(path);
     for (let i = 0; i < 500; i++) await client.region("bar0").read32Async(0);
     client.close();
-    const pid = await serverOf(served);
+    const pid = serverOf(served);
     Deno.kill(pid, "SIGTERM");
     assertEquals(await served.ended, 0);
     assertEquals(served.sockets(), []);
@@ -192,9 +196,67 @@ Deno.test("serve ends at SIGTERM while its pipe is full", async () => {
 });
 
 /** The process id of the server, which may be a child of the shell that was started. */
-async function serverOf({ child }: Served): Promise<number> {
-  const { stdout } = await new Deno.Command("pgrep", { args: ["-P", String(child.pid), "deno"] })
-    .output();
-  const text = new TextDecoder().decode(stdout).trim();
-  return text === "" ? child.pid : Number(text.split("\n")[0]);
+function serverOf({ child }: Served): number {
+  return childrenIds(child.pid).find((pid) => commandOf(pid).includes("main.ts")) ?? child.pid;
+}
+
+function commandOf(pid: number): string {
+  return Deno.readTextFileSync(`/proc/${pid}/cmdline`);
+}
+
+Deno.test("of many servers that start at once on a stale socket one listens", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-many-" });
+  const path = `${folder}/s.sock`;
+  const left = UnixListener.listen(`${path}.left`);
+  Deno.renameSync(`${path}.left`, path);
+  left.close();
+  const children = Array.from({ length: 6 }, () => spawnServer(path));
+  const ends = children.map(async (child) => {
+    let text = "";
+    for await (const more of child.stderr.pipeThrough(new TextDecoderStream())) {
+      text += more;
+      if (/^Ready/m.test(more)) ready.resolve(child);
+    }
+    return { text, code: (await child.status).code };
+  });
+  const ready = Promise.withResolvers<Deno.ChildProcess>();
+  const winner = await ready.promise;
+  const others = children.flatMap((child, i) => child === winner ? [] : [ends[i]!]);
+  for (const { text, code } of await Promise.all(others)) {
+    assertEquals(code, 1);
+    assertMatch(text, /^vfu: Cannot listen on .*: another server listens there/);
+  }
+  {
+    using client = await connect(path);
+    assertEquals((await client.info()).numRegions, 9);
+  }
+  winner.kill("SIGTERM");
+  await Promise.all(ends);
+  assertEquals([...Deno.readDirSync(folder)], []);
+  Deno.removeSync(folder);
+});
+
+/** Ends that a device may keep `vfu run` from, which serves the device itself. */
+for (
+  const [where, source] of [["made", { create: "hold();" }], ["written", {
+    write: "hold();",
+  }]] as const
+) {
+  Deno.test(`run --serve ends at SIGINT while its device holds the thread when ${where}`, async () => {
+    const folder = Deno.makeTempDirSync({ prefix: "vfu-run-" });
+    Deno.writeTextFileSync(`${folder}/odd.ts`, device(source));
+    Deno.writeTextFileSync(`${folder}/s.yaml`, "steps:\n  - write: { bar0.b: 1 }\n");
+    const child = spawnVfu("run", "--serve", `${folder}/odd.ts`, `${folder}/s.yaml`);
+    let text = "";
+    for await (const more of child.stderr.pipeThrough(new TextDecoderStream())) {
+      if (/^holding$/m.test(text += more) && !/has held/.test(text)) child.kill("SIGINT");
+    }
+    assertEquals((await child.status).code, 130);
+    assertMatch(text, /did not let go of the thread/);
+    Deno.removeSync(folder, { recursive: true });
+  });
+}
+
+function spawnServer(path: string): Deno.ChildProcess {
+  return spawnVfu("serve", "demo", "--socket-path", path);
 }

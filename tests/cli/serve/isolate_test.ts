@@ -10,7 +10,7 @@ import { Command } from "../../../lib/wire/command.ts";
 import { DENO } from "../../_deno.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { access, negotiate } from "../../lib/server/_client.ts";
-import { device, Served, type ServedOptions } from "./_served.ts";
+import { childrenIds, device, Served, type ServedOptions } from "./_served.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 
@@ -27,9 +27,8 @@ function isolated(
 }
 
 /** The processes of a server's devices, in the order of the command line. */
-async function childrenOf({ child }: Served): Promise<number[]> {
-  const { stdout } = await new Deno.Command("pgrep", { args: ["-P", String(child.pid)] }).output();
-  const pids = new TextDecoder().decode(stdout).trim().split("\n").map(Number);
+function childrenOf({ child }: Served): number[] {
+  const pids = childrenIds(child.pid);
   assert(pids.length > 1 && pids.every((pid) => pid > 1));
   return pids.sort((a, b) => a - b);
 }
@@ -73,7 +72,7 @@ Deno.test("serve --isolate reports what happens as serve does, by name", async (
     ),
   );
   await served.until(/^Ready/m);
-  const children = await childrenOf(served);
+  const children = childrenOf(served);
   assertEquals(children.length, 3);
   using _peer = await write(served.path);
   await served.until(/a bug of the device\n +at .*odd\.ts/m);
@@ -110,7 +109,7 @@ Deno.test("serve --isolate --json writes an object a line", async () => {
   await served.until(/"ready"/, "stdout");
   assertEquals(await readBeside(served), DEMO_ID);
   await served.until(/"disconnect"/, "stdout");
-  const [, odd] = await childrenOf(served).then((pids) => pids.toReversed());
+  const [, odd] = childrenOf(served).toReversed();
   Deno.kill(odd!, "SIGKILL");
   await served.until(/"ended"/, "stdout");
   served.child.kill("SIGINT");
@@ -173,7 +172,7 @@ Deno.test("serve --isolate serves the others while a device holds its thread, an
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     await using served = isolated(device({ write: "hold();" }));
     await served.until(/^Ready/m);
-    const children = await childrenOf(served);
+    const children = childrenOf(served);
     using _peer = await write(served.path);
     await served.until(/^odd: holding$/m);
     assertEquals(await readBeside(served), DEMO_ID);
@@ -190,7 +189,7 @@ Deno.test("serve --isolate serves the others while a device holds its thread, an
 Deno.test("serve --isolate ends a process that is stopped, and removes its socket", async () => {
   await using served = isolated(device({}));
   await served.until(/^Ready/m);
-  const children = await childrenOf(served);
+  const children = childrenOf(served);
   Deno.kill(children[0]!, "SIGSTOP");
   assertEquals(await readBeside(served), DEMO_ID);
   served.child.kill("SIGTERM");
@@ -202,7 +201,7 @@ Deno.test("serve --isolate ends a process that is stopped, and removes its socke
 Deno.test("a second signal ends serve --isolate and all its processes", async () => {
   await using served = isolated(device({ write: "hold();" }));
   await served.until(/^Ready/m);
-  const children = await childrenOf(served);
+  const children = childrenOf(served);
   using _peer = await write(served.path);
   await served.until(/^odd: holding$/m);
   served.child.kill("SIGINT");
@@ -218,7 +217,7 @@ for (const [what, source] of [["work", {}], ["hold their thread", { write: "hold
     const close = `Deno.writeTextFileSync(new URL("./closed", import.meta.url), "");`;
     await using served = isolated(device({ ...source, close }));
     await served.until(/^Ready/m);
-    const children = await childrenOf(served);
+    const children = childrenOf(served);
     using _peer = await write(served.path);
     if (what !== "work") await served.until(/^odd: holding$/m);
     served.child.kill("SIGKILL");
@@ -271,7 +270,7 @@ for (const [what, source, args, code, said] of FAILURES) {
 Deno.test("serve --isolate ends at a signal while a device is not made yet", async () => {
   await using served = isolated(device({ create: "hold();" }));
   await served.until(/holding$/m);
-  const children = await childrenOf(served);
+  const children = childrenOf(served);
   served.child.kill("SIGTERM");
   assertEquals(await served.ended, 143);
   await untilGone(children);
@@ -300,7 +299,7 @@ import { setInherited } from "${root}ffi/process.ts";
 const [a, b] = [UnixSocket.pair(), UnixSocket.pair()];
 const theirs = [a[1].release(), b[1].release()];
 for (const fd of theirs) setInherited(fd, true);
-const child = new Deno.Command(Deno.execPath(), {
+const child = new Deno.Command("${DENO}", {
   args: ["run", "--no-prompt", "--config=${root}deno.json", "--allow-ffi", "--allow-read", "--allow-run",
     "${root}cli/main.ts", "serve", "--isolate", "demo", "--fd=" + theirs[0], "demo", "--fd=" + theirs[1]],
   stderr: "inherit",

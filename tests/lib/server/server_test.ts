@@ -10,6 +10,8 @@ import { EventFd } from "../../../ffi/event.ts";
 import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client.ts";
 import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/errors.ts";
+import { doingName } from "../../../lib/server/activity.ts";
+import type { Refusal } from "../../../lib/server/connection.ts";
 import { Server, type ServerOptions } from "../../../lib/server/server.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage } from "../../../lib/wire/header.ts";
@@ -337,4 +339,65 @@ testFds("a bad VERSION in serve() ends the server with the reason", async () => 
   await ask(client, Command.VERSION, new Uint8Array([1, 0, 0, 0]));
   assertInstanceOf(await cause.promise, ProtocolError);
   await server.closed;
+});
+
+testFds("stopListening() removes the socket, and serves the client that is there", async () => {
+  const folder = Deno.makeTempDirSync();
+  const path = `${folder}/s`;
+  const server = Server.listen(path, new TestDevice());
+  assertEquals(server.socketFile?.path, path);
+  const peer = new RawPeer(UnixSocket.connect(path)!);
+  await negotiate(peer);
+  server.stopListening();
+  server.stopListening();
+  assertEquals([...Deno.readDirSync(folder)], []);
+  assertEquals(server.socketFile, undefined);
+  assertEquals((await ask(peer, Command.DEVICE_RESET)).errno, 0);
+  peer[Symbol.dispose]();
+  await server.closed;
+  Deno.removeSync(folder);
+});
+
+testFds("activity hears when the thread enters and leaves the device's code", async () => {
+  const heard: string[] = [];
+  const stack: number[] = [0];
+  const [ours, theirs] = UnixSocket.pair();
+  const server = Server.serve(ours.release(), new TestDevice(), {
+    activity: {
+      enter(doing) {
+        heard.push(doingName(doing));
+        stack.push(doing);
+        return stack.at(-2)!;
+      },
+      leave(before) {
+        stack.pop();
+        assertEquals(stack.at(-1), before);
+      },
+    },
+  });
+  {
+    using peer = new RawPeer(theirs);
+    await negotiate(peer);
+    await ask(peer, Command.DEVICE_RESET);
+    await ask(peer, Command.REGION_READ, access(0n, 99, 4)); // refused
+  }
+  await server.closed;
+  assertEquals(heard, ["VERSION", "DEVICE_RESET", "REGION_READ", "disconnect", "close"]);
+  assertEquals(stack, [0]);
+});
+
+testFds("onRefuse hears the reason of each refusal", async () => {
+  const refusals: Refusal[] = [];
+  const [ours, theirs] = UnixSocket.pair();
+  const server = Server.serve(ours.release(), new TestDevice(), {
+    onRefuse: (refusal) => refusals.push(refusal),
+  });
+  {
+    using peer = new RawPeer(theirs);
+    await negotiate(peer);
+    assertEquals((await ask(peer, Command.REGION_READ, access(0n, 99, 4))).errno, 22);
+  }
+  await server.closed;
+  assertEquals(refusals.map(({ command, errno }) => [command, errno]), [[Command.REGION_READ, 22]]);
+  assertMatch((refusals[0]!.error as Error).message, /no region 99/);
 });
