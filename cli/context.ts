@@ -72,8 +72,32 @@ const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 /** The width of what is not a terminal. */
 const DEFAULT_COLUMNS = 80;
 
-/** The surroundings of this process. It needs no permission, and asks for none. */
+/**
+ * The surroundings of this process. It needs no permission, and asks for none. Signals are heard
+ * from the first look at `signal` on: what that takes is no part of `vfu --help`.
+ */
 export function processContext(): Context {
+  let ends: Ends | undefined;
+  return {
+    out: streamOutput(Deno.stdout, "standard output"),
+    err: ignoringFailures(streamOutput(Deno.stderr, "standard error")),
+    get signal() {
+      return (ends ??= hearSignals()).signal;
+    },
+    ownsProcess: true,
+    get hangsUp() {
+      return (ends ??= hearSignals()).hangsUp;
+    },
+  };
+}
+
+/** What ends this process. */
+interface Ends {
+  readonly signal: AbortSignal;
+  readonly hangsUp: boolean;
+}
+
+function hearSignals(): Ends {
   const ignored = ignoresHangup(); // asked before any signal is listened for
   const hangsUp = ignored === false;
   const controller = new AbortController();
@@ -81,13 +105,7 @@ export function processContext(): Context {
   abortAt(controller, "SIGTERM");
   if (hangsUp) abortAt(controller, "SIGHUP");
   if (ignored) Deno.addSignalListener("SIGHUP", () => {}); // Deno would end the process
-  return {
-    out: streamOutput(Deno.stdout, "standard output"),
-    err: ignoringFailures(streamOutput(Deno.stderr, "standard error")),
-    signal: controller.signal,
-    ownsProcess: true,
-    hangsUp,
-  };
+  return { signal: controller.signal, hangsUp };
 }
 
 function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr, name: string): Output {

@@ -72,6 +72,7 @@ export async function main(
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {
+    if (isCommanderError(error)) return error.exitCode === 0 ? 0 : 2;
     // What fails after the signal fails because of it.
     const { aborted, reason } = context.signal;
     if (aborted && error instanceof Unfinished) complain(context.err, failureLines(error, false));
@@ -136,7 +137,6 @@ function inherit(command: CommandUnknownOpts, parent: CommandUnknownOpts): void 
 
 /** Says what went wrong, unless that was done already or is plain. */
 function exitCode(error: unknown, context: Context, verbose: boolean): number {
-  if (isCommanderError(error)) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof Interrupted || error instanceof Reported) return error.exitCode;
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   complain(context.err, failureLines(error, verbose));
