@@ -18,6 +18,7 @@ import {
 import { tellReady } from "../../lib/server/ready.ts";
 import { onAbort } from "../context.ts";
 import { Reported } from "../failure.ts";
+import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import type { CommonOptions, DeviceArguments, Isolated } from "./arguments.ts";
 import type { Guard } from "./guard.ts";
@@ -286,7 +287,7 @@ function argumentsOf(
     ...(seed === undefined ? [] : [`--seed=${seed}`]),
     ...(verbose ? ["--verbose"] : []),
     "--json",
-    `--isolated=${JSON.stringify(isolated)}`,
+    `--isolated=${jsonText(isolated)}`,
   ];
 }
 
