@@ -17,6 +17,7 @@ import {
 } from "../../lib/process.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { onAbort } from "../context.ts";
+import { jsonText } from "../json.ts";
 import { Reported } from "../failure.ts";
 import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";

@@ -247,9 +247,10 @@ Deno.test("a process maps no more than its budget, and lives", async () => {
     const failure = (body) => {
       try { body(); return "done"; } catch (e) { return e.code + e.message; }
     };
-    const huge = createMemfd("huge", 2 ** 43), large = [];
+    // Pieces for which there is room: V8 and the loader have cut the address space.
+    const huge = createMemfd("huge", 2 ** 40), large = [];
     const space = failure(() => {
-      for (;;) large.push(Mapping.create(huge, { length: 2 ** 43 }));
+      for (;;) large.push(Mapping.create(huge, { length: 2 ** 40 }));
     });
     const count = large.length;
     for (const each of large.splice(0)) each.bytes[0] = 1, each.close();
@@ -267,9 +268,9 @@ Deno.test("a process maps no more than its budget, and lives", async () => {
     small.push(Mapping.create(huge, { length: 4096 }));
     console.log(JSON.stringify({ space, count, left, maps, a, b, buffers: buffers.length }));
   `) as Record<string, unknown>;
-  assertMatch(String(result.space), /^ENOSPCCannot map 8796093022208 bytes, as .* address space/);
+  assertMatch(String(result.space), /^ENOSPCCannot map 1099511627776 bytes, as .* address space/);
   assertMatch(String(result.maps), /^ENOSPCCannot map 4096 bytes, as (\d+) of \1 mappings of this/);
-  assertEquals([result.count, result.left, result.buffers], [8, [0, 0], 64]);
+  assertEquals([result.count, result.left, result.buffers], [64, [0, 0], 64]);
   assertEquals(result.a, result.b);
   assert(Number(result.a) >= 1000);
 });
