@@ -31,6 +31,8 @@ const IOCB_FLAG_RESFD = 1;
 /** The offset that means the current position. */
 const CURRENT = -1n;
 const POLLOUT = 4;
+const F_GETFL = 3;
+const O_PATH = 0o10000000;
 
 /** Signals that one io_submit carries. */
 const BATCH = 32;
@@ -109,6 +111,8 @@ function addSlowly(fd: number, count: number): number {
 
 /** Asks /proc whether a descriptor is an eventfd. */
 function isCalledEventFd(fd: number): boolean {
+  const flags = libc().fcntl(fd, F_GETFL, 0);
+  if (flags < 0 || (flags & O_PATH) !== 0) return false;
   const name = new Uint8Array(64);
   const length = libc().readlink(cString(`/proc/self/fd/${fd}`), name, BigInt(name.length));
   return length > 0 &&

@@ -10,7 +10,6 @@ import { libc } from "../ffi/libc.ts";
 
 const O_NONBLOCK = 0o4000;
 const O_PATH = 0o10000000;
-const O_DIRECTORY = 0o200000;
 const EFD_SEMAPHORE = 1;
 const AF_INET = 2;
 
@@ -102,7 +101,7 @@ export const ODD_FDS: Readonly<Record<string, () => OwnedFd>> = {
   },
   "a memfd": () => new OwnedFd(libc().memfd_create(new TextEncoder().encode("odd\0"), 0)),
   "a file": () => OwnedFd.open(Deno.makeTempFileSync()),
-  "a directory": () => OwnedFd.open("/tmp", O_DIRECTORY),
+  "a directory": () => OwnedFd.open("/tmp", 0),
   "/dev/zero": () => OwnedFd.open("/dev/zero"),
   "/dev/null": () => OwnedFd.open("/dev/null"),
   "a UNIX socket": () => new OwnedFd(libc().socket(1, 1, 0)),

@@ -116,6 +116,9 @@ const ATTEMPT = `
     const event = c.eventfd(0, 0);
     const eight = new IoBuffer(8);
     const results = [readNow(event, eight), addNow(event, 3), isEventFd(event), isEventFd(0)];
+    const O_PATH = 0o10000000;
+    const path = new TextEncoder().encode("/proc/self/fd/" + event + "\\0");
+    results.push(isEventFd(c.open(path, O_PATH, 0)));
     results.push(readNow(event, eight), Number(eight.view.getBigUint64(0, true)));
     results.push(readNow(event, eight), addNow(0, 1));
     eight.view.setBigUint64(0, 2n ** 64n - 2n, true);
@@ -134,7 +137,7 @@ const ATTEMPT = `
   }
 `;
 
-const EXPECTED = [-11, 0, true, false, 8, 3, -11, -22, 0, -11, 8, 8, 8192];
+const EXPECTED = [-11, 0, true, false, false, 8, 3, -11, -22, 0, -11, 8, 8, 8192];
 
 const DENIED_ATTEMPT = (errno: number) =>
   `${ATTEMPT}
