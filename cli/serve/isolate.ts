@@ -19,7 +19,6 @@ import { tellReady } from "../../lib/server/ready.ts";
 import { onAbort } from "../context.ts";
 import { jsonText } from "../json.ts";
 import { Reported } from "../failure.ts";
-import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import type { CommonOptions, DeviceArguments, Isolated } from "./arguments.ts";
 import type { Guard } from "./guard.ts";
