@@ -92,24 +92,28 @@ export class PatientWriter {
   }
 
   #run(): void {
-    this.#running ??= this.#writeQueue().finally(() => this.#running = undefined);
+    this.#running ??= this.#writeQueue();
   }
 
   async #writeQueue(): Promise<void> {
-    while (this.#queue.length > 0 || this.#lost > 0) {
-      if (this.#queue.length === 0) this.#queue.push(this.#takeNotice());
-      const batch = this.#takeBatch();
-      const units = batch.reduce((sum, entry) => sum + entry.units, 0);
-      const error = await this.#writeBatch(batch);
-      this.#waiting -= units;
-      this.#options.onLeave?.(units);
-      if (error === undefined) {
-        this.#hasFailed = false;
-        continue;
+    try {
+      while (this.#queue.length > 0 || this.#lost > 0) {
+        if (this.#queue.length === 0) this.#queue.push(this.#takeNotice());
+        const batch = this.#takeBatch();
+        const units = batch.reduce((sum, entry) => sum + entry.units, 0);
+        const error = await this.#writeBatch(batch);
+        this.#waiting -= units;
+        this.#options.onLeave?.(units);
+        if (error === undefined) {
+          this.#hasFailed = false;
+          continue;
+        }
+        if (!this.#hasFailed) this.#options.onFailure?.(error);
+        this.#hasFailed = true;
+        await pause(this.#options.retryMs ?? RETRY_MS);
       }
-      if (!this.#hasFailed) this.#options.onFailure?.(error);
-      this.#hasFailed = true;
-      await pause(this.#options.retryMs ?? RETRY_MS);
+    } finally {
+      this.#running = undefined; // in the same breath as it is seen that nothing waits
     }
   }
 

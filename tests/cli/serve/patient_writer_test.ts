@@ -94,3 +94,15 @@ Deno.test("PatientWriter reports what was discarded elsewhere", async () => {
   await writer.idle;
   assertEquals(stream.text, "(5)\n");
 });
+
+Deno.test("PatientWriter forgets no line that comes just when it has finished", async () => {
+  for (let turns = 0; turns < 30; turns++) {
+    const stream = new Stream();
+    const { writer } = writerTo(stream);
+    writer.add("first\n");
+    for (let i = 0; i < turns; i++) await undefined;
+    writer.add("second\n");
+    for (let i = 0; i < 100; i++) await undefined;
+    assertEquals(stream.text, "first\nsecond\n", `after ${turns} turns`);
+  }
+});
