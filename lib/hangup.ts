@@ -9,8 +9,9 @@ import { ignoresSignal } from "../ffi/process.ts";
 const SIGHUP = 1;
 
 /**
- * Whether the process was started to ignore SIGHUP, as by nohup. To be asked before anything listens
- * for a signal: Deno then handles SIGHUP, too. The answer takes `--allow-ffi`, and asks for nothing.
+ * Tells whether the process was started to ignore SIGHUP, as by nohup. To be called before anything
+ * listens for a signal: from then on Deno handles SIGHUP, too. Needs `--allow-ffi`, and asks for no
+ * permission.
  *
  * @returns undefined if it can't be told
  *

@@ -63,7 +63,7 @@ export function guardOf(context: Context, options: GuardOptions): Guard {
   };
 }
 
-/** A guard with a thread of its own, which takes 12 ms to start: before it does, nothing is slower. */
+/** A guard with a thread of its own, which takes 12 ms to start. Before, nothing is slower. */
 class ThreadGuard implements Guard {
   readonly context: Context;
   readonly #options: GuardOptions;

@@ -27,7 +27,7 @@ import type { ServedJson, ServeJson, Tell } from "./report.ts";
 /** What a child tells: also that it has loaded its module, whose name is known from then on. */
 export type ChildJson = ServeJson | { event: "loaded"; device: string };
 
-/** A child that has not ended by then after a signal is killed; by itself it takes 1.2 s at most. */
+/** A child that has not ended so long after a signal is killed. By itself it takes 1.2 s. */
 const KILL_MS = 1500;
 /** A line of a child that is longer is passed on in pieces, in UTF-16 units. */
 const MAX_LINE = 256 << 10;
@@ -303,7 +303,8 @@ function spawn(args: string[]): Deno.ChildProcess {
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotCapable)) throw cause;
     throw new Error(
-      "Cannot isolate the devices: starting processes takes a permission; run deno with --allow-run",
+      "Cannot isolate the devices: starting processes takes a permission; " +
+        "run deno with --allow-run",
       { cause },
     );
   }

@@ -40,9 +40,9 @@ interface Entry {
 }
 
 /**
- * Writes lines one after another, without making the caller wait. Lines are discarded while too many
- * wait, and those that the stream fails to take. They are counted, and reported in the log itself as
- * soon as it can be written to.
+ * Writes lines one after another, without making the caller wait. Discards lines while too many
+ * wait, and those that the stream fails to take. Reports their number in the log itself as soon as
+ * the log can be written to.
  */
 export class PatientWriter {
   readonly #stream: LogStream;
