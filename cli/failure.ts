@@ -30,10 +30,32 @@ export class Reported extends Error {
   }
 }
 
-/** One line that says what could not be done; with `verbose` also where it happened and what caused it. */
+/** A failure that takes lines of its own to say, beside its message. */
+export class Detailed extends Error {
+  override readonly name = "Detailed";
+
+  /**
+   * @param details what is wrong in particular, a line each
+   * @param frames where it happened, as lines of a stack, for `verbose`
+   */
+  constructor(
+    message: string,
+    readonly details: readonly string[],
+    readonly frames: readonly string[],
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** A line that says what could not be done, and those of its details; with `verbose` also where it happened and what caused it. */
 export function failureLines(error: unknown, verbose: boolean): string[] {
   if (!(error instanceof Error)) return [printable(String(error))];
   const lines = [printable(error.message)];
+  if (error instanceof Detailed) {
+    lines.push(...error.details.map((line) => `  ${printable(line)}`));
+    return verbose ? [...lines, ...error.frames.map(printable)] : lines;
+  }
   if (!verbose) return lines;
   lines.push(...frames(error));
   for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {

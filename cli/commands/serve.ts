@@ -5,6 +5,7 @@
  */
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { reviewDevice } from "../../lib/define/review.ts";
 import type { ServedDevice } from "../../lib/server/device.ts";
 import { Doing } from "../../lib/server/activity.ts";
 import { endWithParent } from "../../lib/process.ts";
@@ -66,6 +67,12 @@ Isolation:
   that is reported and its socket removed; it is not started again, the others
   are served on, and the exit code is 1 at the end. Deno needs --allow-run.
 
+Checks:
+  --check reports all that is wrong with a module without serving it, and ends
+  with code 1 if something is: types, by Deno's own checker, which needs
+  --allow-run; names in the definition; registers that overlap or that no access
+  reaches; BARs and capabilities that do not fit.
+
 Examples:
   vfu serve demo --socket-path=demo.sock --fault 'REGION_READ:error=EIO@3'
   vfu serve ./gpio.ts --socket-path=gpio.sock --option pins=16
@@ -105,13 +112,14 @@ async function run(
 ): Promise<void> {
   const { json = false, verbose = false, isolated } = options;
   const wanted = isolated ? given.map((each) => ({ ...each, fault: isolated.faults })) : given;
-  if (!options.options) assertPlaces(wanted, self);
+  const isServing = !options.options && !options.check;
+  if (isServing) assertPlaces(wanted, self);
   const graceMs = isolated ? ISOLATED_GRACE_MS : options.isolate ? PARENT_GRACE_MS : GRACE_MS;
   await using guard = guardOf(outer, { json, graceMs });
   const { context } = guard;
   const seed = chooseSeed(wanted, options);
   const tell = json ? tellJson(context) : tellText(context, wanted.length > 1, verbose);
-  if (options.isolate && !options.options) {
+  if (options.isolate && isServing) {
     const { serveIsolated } = await import("../serve/isolate.ts");
     return await serveIsolated(guard, wanted, options, tell, seed);
   }
@@ -122,6 +130,12 @@ async function run(
   }
   // A module's own code may hold the thread from its first line on.
   if (wanted.some(({ device }) => isModule(device))) await guard.start();
+  if (options.check) {
+    const { checkAll } = await import("../serve/check.ts");
+    const doing = (i: number) => <T>(work: () => Promise<T>) =>
+      settingUp(guard, i, Doing.LOAD, work);
+    return await checkAll(context, wanted, json, doing);
+  }
   const loaded = named(await loadAll(guard, wanted));
   guard.name(loaded.map(({ name }) => name));
   if (options.options) return listOptions(context, loaded, options);
@@ -180,6 +194,7 @@ async function make(
     );
   }
   unserved.add(device);
+  for (const mistake of reviewDevice(device)) report.log(name, `Mistake: ${mistake}`);
   return { name, device, wanted };
 }
 

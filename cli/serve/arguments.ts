@@ -42,6 +42,8 @@ export interface CommonOptions {
   isolated?: Isolated | undefined;
   /** List the devices' options, and serve nothing. */
   options?: true | undefined;
+  /** Check the devices' modules, and serve nothing. */
+  check?: true | undefined;
   /** Write JSON. */
   json?: true | undefined;
   /** Show every message on standard error. */
@@ -98,6 +100,7 @@ function addOptions(self: CommandUnknownOpts): void {
       ),
     )
     .addOption(new Option("--options", "list the options of the device, and serve nothing"))
+    .option("--check", "check the module's types and its device, and serve nothing")
     .addOption(
       new Option("--fault <command:fault>", "misbehave on purpose, see below; repeatable")
         .argParser(argumentList(parseFault)),
@@ -133,10 +136,14 @@ function readAll(
   while (true) {
     const [behind, [next, ...further]] = readSegment(self, rest);
     const merged = merge(self, device, own, behind);
-    const { seed, readyFd, isolate, isolated, options: isList, json, verbose, ...its } = merged;
+    const { seed, readyFd, isolate, isolated, options: isList, check, json, verbose, ...its } =
+      merged;
     devices.push({ device, ...its });
-    const common = { seed, readyFd, isolate, isolated, options: isList, json, verbose };
+    const common = { seed, readyFd, isolate, isolated, options: isList, check, json, verbose };
     Object.assign(options, defined(common));
+    if (options.options && options.check) {
+      self.error("error: option '--check' cannot be used with option '--options'");
+    }
     if (next === undefined) return { devices, options };
     [device, rest, own] = [next, further, {}];
   }

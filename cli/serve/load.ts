@@ -7,6 +7,7 @@
 import type { DeviceDefinition } from "../../lib/define/definition.ts";
 import type { ServedDevice } from "../../lib/server/device.ts";
 import { nearest } from "../../lib/yaml/nearest.ts";
+import { blamed, ModuleError } from "./blame.ts";
 import { UsageError } from "./usage.ts";
 
 /** What can be served: a device, what makes one, or a function that gives either. */
@@ -48,7 +49,7 @@ export async function loadDevice(device: string): Promise<Loaded> {
   if (!isModule(device)) throw new UsageError(unknownName(device));
   const url = await urlOf(device);
   const name = device.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const source = defaultExport(device, await importModule(device, url));
+  const source = defaultExport(device, url, await importModule(device, url));
   return { name: isDefinition(source) ? source.name : name, source };
 }
 
@@ -89,7 +90,7 @@ function unknownName(device: string): string {
 }
 
 /** Relative to the folder of this process. */
-async function urlOf(path: string): Promise<URL> {
+export async function urlOf(path: string): Promise<URL> {
   const { pathToFileURL } = await import("node:url"); // takes as long to load as a small probe: only where it is needed
   return path.startsWith("file:") ? new URL(path) : pathToFileURL(path);
 }
@@ -99,7 +100,7 @@ async function importModule(device: string, url: URL): Promise<Record<string, un
   try {
     return await import(url.href);
   } catch (cause) {
-    throw new Error(`Cannot load ${device}: ${explain(cause)}`, { cause });
+    throw blamed(`Cannot load ${device}`, cause, { explain });
   }
 }
 
@@ -116,34 +117,54 @@ function assertIsFile(device: string, url: URL): void {
   throw new Error(`Cannot load ${device}: it is not a file; give the path of a module`);
 }
 
-function explain(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const [first, ...more] = error.message.split("\n");
-  const place = /^ +at (file:.*)$/.exec(more.at(-1) ?? "")?.[1];
-  const at = place === undefined ? "" : ` at ${place.replace("file://", "")}`;
-  if (first!.startsWith("Requires read access")) {
+/** A message of the loader, with what to do about it. */
+function explain(message: string): string {
+  const [first = ""] = message.split("\n");
+  if (first.startsWith("Requires read access")) {
     return "reading it takes a permission; run deno with --allow-read";
   }
-  if (first!.includes("not a dependency and not in import map")) {
-    return `${first}${at}; import what it needs of vfu from "@vfu/vfu", the rest by relative paths or npm: names`;
+  if (first.includes("not a dependency and not in import map")) {
+    return `${first}; import what it needs of vfu from "@vfu/vfu", the rest by relative paths or npm: names`;
   }
-  return `${first!.replace(/\.$/, "")}${at}`;
+  return first.replace(/\.$/, "");
 }
 
-function defaultExport(device: string, module: Record<string, unknown>): Source {
+/** What a module exports that `vfu serve` takes. */
+function defaultExport(device: string, url: URL, module: Record<string, unknown>): Source {
   const source = module["default"];
+  const refuse = (code: RegExp, reason: string): never => {
+    const place = { file: decodeURI(url.pathname), ...positionOf(url, code) };
+    throw new ModuleError(place, `Cannot serve ${device}: ${reason}`);
+  };
   if (source === undefined) {
-    throw new Error(`Cannot serve ${device}: it has no default export; ${FORMS}`);
+    const [name] = Object.entries(module).find(([, each]) =>
+      isDefinition(each) || isServedDevice(each)
+    ) ?? [];
+    return name === undefined ? refuse(/^/, `it has no default export; ${FORMS}`) : refuse(
+      new RegExp(`\\bexport\\b.*\\b${name}\\b`),
+      `it has no default export; write: export default ${name}`,
+    );
   }
+  const DEFAULT = /\bexport\s+default\b|\bas\s+default\b/;
   if (typeof source === "function") {
     if (/^class\b/.test(Function.prototype.toString.call(source))) {
       const { name } = source;
-      throw new Error(
-        `Cannot serve ${device}: its default export is a class; export default () => new ${name}()`,
-      );
+      return refuse(DEFAULT, `its default export is a class; export default () => new ${name}()`);
     }
     return source as Source;
   }
   if (isDefinition(source) || isServedDevice(source)) return source;
-  throw new Error(`Cannot serve ${device}: its default export is ${notDevice(source)}`);
+  return refuse(DEFAULT, `its default export is ${notDevice(source)}`);
+}
+
+/** The first place of some code in a module; its first line if that can't be read. */
+function positionOf(url: URL, code: RegExp): { line: number; column: number } {
+  let lines: string[] = [];
+  try {
+    lines = Deno.readTextFileSync(url).split("\n");
+  } catch {
+    // The module was loaded all the same.
+  }
+  const index = lines.findIndex((line) => code.test(line));
+  return { line: Math.max(index, 0) + 1, column: Math.max(lines[index]?.search(code) ?? 0, 0) + 1 };
 }

@@ -4,10 +4,12 @@
  * @module
  */
 
-import type { DeviceHost } from "../../lib/define/definition.ts";
+import type { DeviceDefinition, DeviceHost } from "../../lib/define/definition.ts";
 import type { DeviceOption, DeviceOptions } from "../../lib/define/option.ts";
 import type { ServedDevice } from "../../lib/server/device.ts";
+import { originOf } from "../../lib/define/origin.ts";
 import { nearest } from "../../lib/yaml/nearest.ts";
+import { blamed } from "./blame.ts";
 import { isDefinition, isServedDevice, type Loaded, notDevice } from "./load.ts";
 import { UsageError } from "./usage.ts";
 
@@ -32,6 +34,7 @@ export function parseOption(text: string): ChosenOption {
  * Makes the device.
  *
  * @throws {UsageError} for an option that it does not have, or a value that is not possible
+ * @throws {ModuleError} if the device can't be made; it begins with the place in the module
  */
 export async function makeDevice(
   { name, source }: Loaded,
@@ -41,12 +44,13 @@ export async function makeDevice(
   assertOnce(chosen);
   let device: unknown = source;
   if (typeof source === "function") {
-    device = await source(Object.fromEntries(chosen.map(({ name, value }) => [name, value])));
+    const values = Object.fromEntries(chosen.map(({ name, value }) => [name, value]));
+    device = await blaming(name, undefined, () => source(values));
     // What it was made with is what it was called with.
-    if (isDefinition(device)) return device.create({}, host);
+    if (isDefinition(device)) return create(name, device, {}, host);
   } else if (isDefinition(source)) {
     const values = chosen.map((each) => [each.name, parseValueOf(name, source.options, each)]);
-    return source.create(Object.fromEntries(values), host);
+    return create(name, source, Object.fromEntries(values), host);
   } else if (chosen.length > 0) {
     throw new UsageError(
       `${name} takes no options, such as ${
@@ -56,6 +60,29 @@ export async function makeDevice(
   }
   if (isServedDevice(device)) return device;
   throw new Error(`Cannot serve ${name}: its function returned ${notDevice(device)}`);
+}
+
+function create(
+  name: string,
+  definition: DeviceDefinition,
+  values: Record<string, unknown>,
+  host: DeviceHost,
+): Promise<ServedDevice> {
+  return blaming(name, definition, () => definition.create(values, host));
+}
+
+/** Calls what is the user's. What that throws begins with its place, or that of the definition. */
+async function blaming<T>(
+  name: string,
+  definition: DeviceDefinition | undefined,
+  make: () => T,
+): Promise<Awaited<T>> {
+  try {
+    return await make();
+  } catch (error) {
+    const origin = definition && originOf(definition);
+    throw blamed(`Cannot make the device ${name}`, error, { origin });
+  }
 }
 
 function assertOnce(chosen: readonly ChosenOption[]): void {

@@ -10,9 +10,9 @@ import type { Refusal } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/device.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context, Output } from "../context.ts";
-import { failureLines } from "../failure.ts";
 import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
+import { blame, causes, type Place, placeText } from "./blame.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
 import { faultText } from "./fault.ts";
 import { type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
@@ -41,7 +41,16 @@ export type ServeJson =
   /** The device does not take the state that a client restores, and keeps its own. */
   | { event: "refused"; device: string; message: string }
   /** A hook threw what is no `DeviceError`. */
-  | { event: "error"; device: string; doing: string; message: string; stack: string[] }
+  | {
+    event: "error";
+    device: string;
+    doing: string;
+    message: string;
+    /** Where in the device's own files; null if it is in none. */
+    place: Place | null;
+    /** Mistakes, a line each, then the stack without the frames of vfu. */
+    stack: string[];
+  }
   /** `count`: which of the requests that the fault is about. */
   | { event: "fault"; device: string; command: string; fault: string; count: number }
   /** What the device itself says. */
@@ -74,8 +83,9 @@ export function reportTo(tell: Tell): Report {
       tell({ event: "disconnect", device, reason: cause?.message ?? null }),
     error(device, doing, error) {
       if (isRefusal(error)) return tell({ event: "refused", device, message: error.message });
-      const [message = "", ...stack] = failureLines(error, true);
-      tell({ event: "error", device, doing, message, stack: stack.map((line) => line.trim()) });
+      const { place = null, message, details, frames } = blame(error);
+      const stack = [...details, ...frames, ...causes(error)].map((line) => line.trim());
+      tell({ event: "error", device, doing, message, place, stack });
     },
     fault: (device, { command, fault, count }) =>
       tell({
@@ -125,8 +135,9 @@ function eventText(event: ServeJson, { style, isTerminal }: Output): string {
       return style.yellow(printable(event.message));
     case "error": {
       const stack = event.stack.map((line) => `${line.startsWith("at ") ? "    " : "  "}${line}`);
+      const place = event.place === null ? "" : `${printable(placeText(event.place))}: `;
       const title = style.red(`The device failed at ${event.doing}:`);
-      return [`${title} ${event.message}`, ...stack].join("\n");
+      return [`${place}${title} ${printable(event.message)}`, ...stack.map(printable)].join("\n");
     }
     case "fault":
       return style.yellow(`Fault at ${event.command} ${event.count}: ${event.fault}`);

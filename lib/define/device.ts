@@ -11,6 +11,7 @@ import type { DeviceDefinition } from "./definition.ts";
 import type { Interrupts } from "./interrupts.ts";
 import { makeOrClose } from "./made.ts";
 import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts";
+import { keepOrigin } from "./origin.ts";
 import type { PciSpec } from "./pci.ts";
 import type { DevicePoll, DevicePollOptions, PollLook } from "./polls.ts";
 import type { DeviceRegion } from "./region.ts";
@@ -161,7 +162,7 @@ export function defineDevice<const O extends DeviceOptions = Record<never, never
   checkSpec(spec);
   const { name, title } = spec;
   const options = spec.options ?? {} as O;
-  return {
+  const definition: DeviceDefinition<O> = {
     name,
     ...(title !== undefined && { title }),
     options,
@@ -169,6 +170,8 @@ export function defineDevice<const O extends DeviceOptions = Record<never, never
       return makeOrClose(() => new DefinedDevice(spec, sealedValues(options, values), host));
     },
   };
+  keepOrigin(definition);
+  return definition;
 }
 
 /** Values of options, which refuse the names of others. */

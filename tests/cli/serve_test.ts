@@ -64,12 +64,39 @@ export default {
 
 /** What a module holds, and what is said of it; FILE stands for its path. */
 const UNUSABLE: [what: string, source: string, message: string][] = [
-  ["no default export", "export const a = 1;", "Cannot serve FILE: it has no default export; ex"],
-  ["a syntax error", "export default {\n  a: ;\n", "Cannot load FILE: SyntaxError: Expression exp"],
-  ["an import of nothing", 'import "./nope.ts";', 'Cannot load FILE: Module not found "file:///'],
+  ["no default export", "export const a = 1;", "FILE:1:1: Cannot serve FILE: it has no default"],
+  [
+    "a device that is not its default export",
+    "export const a = 1;\nexport const dev = { flags: 0, regions: [], irqs: [], reset() {} };",
+    "FILE:2:1: Cannot serve FILE: it has no default export; write: export default dev",
+  ],
+  [
+    "a syntax error",
+    "export default {\n  a: ;\n",
+    "vfu: FILE:2:6: Cannot load FILE: SyntaxError: Expression exp",
+  ],
+  [
+    "an import of nothing",
+    '\n  import "./nope.ts";',
+    'vfu: FILE:2:10: Cannot load FILE: Module not found "file:///',
+  ],
+  [
+    "an import of no such name",
+    'import { mk } from "@vfu/vfu";\nexport default mk;',
+    "vfu: FILE:1:10: Cannot load FILE: The requested module '@vfu/vfu' does not provide an export",
+  ],
   ["an import of a stranger", 'import "@no/one";', 'import what it needs of vfu from "@vfu/vfu"'],
-  ["a throw", 'throw new Error("boom");', "Cannot load FILE: boom"],
-  ["a number", "export default 7;", "default export is a number, not a device; export default d"],
+  ["a throw", '\n\nthrow new Error("boom");', "vfu: FILE:3:7: Cannot load FILE: boom"],
+  [
+    "a throw inside of vfu",
+    'import { memory } from "@vfu/vfu";\n memory({ size: -1 });',
+    "vfu: FILE:2:2: Cannot load FILE: A region can't have -1 bytes",
+  ],
+  [
+    "a number",
+    "const a = 1;\nexport default 7;",
+    "FILE:2:1: Cannot serve FILE: its default export is a number, not a device; export default d",
+  ],
   [
     "half a device",
     "export default { flags: 0, regions: [] };",
@@ -77,6 +104,18 @@ const UNUSABLE: [what: string, source: string, message: string][] = [
   ],
   ["a class", "export default class Foo {}", "is a class; export default () => new Foo()"],
   ["a function of nothing", "export default () => {};", "its function returned an undefined, not"],
+  [
+    "a function that throws",
+    'export default () => {\n  throw new Error("no");\n};',
+    "vfu: FILE:2:9: Cannot make the device device: no",
+  ],
+  [
+    "a device that can't be made",
+    'import { cap, defineDevice } from "@vfu/vfu";\nconst capabilities = [cap.aer({ at: 0x200 })];\n' +
+    'export default defineDevice({ name: "x", pci: { vendor: 1, device: 1, capabilities }, ' +
+    "create: () => ({ regions: {} }) });",
+    "vfu: FILE:3:16: Cannot make the device x: One of the extended capabilities has to be at 0x100",
+  ],
 ];
 
 Deno.test("serve --help is wrapped at the width of the screen", async () => {
@@ -94,7 +133,7 @@ for (const [what, source, message] of UNUSABLE) {
     await Deno.writeTextFile(file, source);
     const { code, err } = await runHere(["serve", file, "--socket-path", `${folder.path}/s`]);
     assertEquals(code, 1);
-    assertStringIncludes(err, message.replace("FILE", file));
+    assertStringIncludes(err, message.replaceAll("FILE", file));
     assertEquals(err.trimEnd().split("\n").length, 1);
   });
 }
@@ -214,7 +253,7 @@ Deno.test("serve serves several devices of the user's own, and tells of each by 
         /^Ready; Ctrl-C stops it$/m,
         /^plain: A client has connected$/m,
         /^plain: Fault at REGION_READ 2: error=EBUSY$/m,
-        /^plain: The device failed at REGION_WRITE: a bug of the device$/m,
+        /^plain: .*plain\.ts:\d+:\d+: The device failed at REGION_WRITE: a bug of the device$/m,
         /^ +at .*plain\.ts:\d+:\d+\)?$/m,
         /^gadget: +[\d.]+ ms <- .*VERSION/m,
         /^plain: Refusing REGION_READ with EBUSY: a fault on purpose$/m,
@@ -280,6 +319,9 @@ Deno.test("serve --json writes an object a line", async () => {
     });
     assertEquals([error.doing, error.message], ["REGION_WRITE", "a bug of the device"]);
     assertMatch(error.stack[0], /^at .*plain\.ts/);
+    assertEquals(error.stack.length, 1); // what is vfu's is left out
+    assertMatch(error.place.file, /\/plain\.ts$/);
+    assertEquals([typeof error.place.line, typeof error.place.column], ["number", "number"]);
     assertEquals(left, { event: "disconnect", device, reason: null });
     assertMatch(rude.reason, /its size is 0, less than a header's 16/);
   } finally {
@@ -469,7 +511,47 @@ Deno.test("vfu serve tells of what a device throws where nobody waits for it, an
   for (const what of ["a promise", "a timer"]) {
     assertStringIncludes(
       served.stderr(),
-      `The device failed at something that no hook waits for: ${what}\n`,
+      `: The device failed at something that no hook waits for: ${what}\n`,
     );
   }
+});
+
+Deno.test("vfu serve says which line of a hook failed, and which registers no access reaches", async () => {
+  await using folder = temporaryFolder();
+  const module = `${folder.path}/hook.ts`;
+  await Deno.writeTextFile(
+    module,
+    `import { cap, defineDevice, registers } from "@vfu/vfu";
+const pci = { vendor: 1, device: 1, capabilities: [cap.msix({ vectors: 1, bar: 0 })] };
+export default defineDevice({ name: "hook", pci, create: () => ({ regions: { bar0: registers({
+  registers: [{ name: "ISR", offset: 0x1000, width: 4 }, { name: "CTRL", offset: 0, width: 4 }],
+}).on({ ISR: { write(value) {
+  (this as unknown as { regs: undefined }).regs!;
+  check(value);
+} } }) } }) });
+function check(value: number) {
+  if (value === 1) throw new RangeError("one", { cause: new Error("deeper") });
+  bar.ISR.BOGUS = value;
+}
+const { regs: bar } = registers({ registers: [{ name: "ISR", offset: 0, width: 4 }] }) as any;
+`,
+  );
+  await using served = await startServe(module);
+  const client = await connect(served.path, { timeoutMs: 20_000 });
+  await client.regionInfo(0);
+  for (const value of [1, 2]) {
+    await assertRejects(() => client.region(0).write32Async(0x1000, value), RemoteError, "EIO");
+  }
+  client.close();
+  await served.stop();
+  const said = served.stderr();
+  for (
+    const expected of [
+      "Mistake: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at 0x0 to 0xf\n",
+      `${module}:10:26: The device failed at REGION_WRITE: one\n`,
+      `    at Object.write (file://${module}:7:3)\n  caused by Error: deeper\n`,
+      `${module}:11:16: The device failed at REGION_WRITE: Cannot write ISR.BOGUS: unknown; there `,
+    ]
+  ) assertStringIncludes(said, expected);
+  assert(!said.includes("/lib/"), said); // vfu's own frames
 });

@@ -96,7 +96,7 @@ Deno.test("serve --isolate reports what happens as serve does, by name", async (
       /^Serving demo-2 at .*\/c\.sock\n/m,
       /^The faults that come at random repeat with --seed=7$/m,
       /^odd: A client has connected$/m,
-      /^odd: The device failed at REGION_WRITE: a bug of the device$/m,
+      /^odd: .*odd\.ts:\d+:\d+: The device failed at REGION_WRITE: a bug of the device$/m,
       /^demo: Fault at REGION_READ 1: error=EIO$/m,
       /^demo: +[\d.]+ ms <- .*VERSION/m,
       /^demo: Refusing REGION_READ with EIO: a fault on purpose$/m,
@@ -232,8 +232,20 @@ for (const [what, source] of [["work", {}], ["hold their thread", { write: "hold
 
 /** What keeps a device from being served, the code of the end, and what is said. */
 const FAILURES: [what: string, source: string, args: string[], code: number, said: RegExp][] = [
-  ["does not load", "export default 7;", [], 1, /^odd\.ts|.*odd.*: vfu: Cannot serve .*a number/m],
-  ["does not begin", device({ top: 'throw new Error("boom");' }), [], 1, /vfu: Cannot load .*boom/],
+  [
+    "does not load",
+    "export default 7;",
+    [],
+    1,
+    /^odd\.ts|.*odd.*: vfu: .*:1:1: Cannot serve .*a number/m,
+  ],
+  [
+    "does not begin",
+    device({ top: 'throw new Error("boom");' }),
+    [],
+    1,
+    /vfu: .*odd\.ts:\d+:\d+: Cannot load .*boom/,
+  ],
   ["is not known", device({}), ["dmo", "--socket-path=FOLDER/c.sock"], 2, /did you mean "demo"/],
   [
     "has no such option",

@@ -1,0 +1,146 @@
+/**
+ * Errors of a user's module: the place in it, and what is wrong there.
+ *
+ * @module
+ */
+
+import { DefinitionError } from "../../lib/define/mistakes.ts";
+import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
+import { Detailed } from "../failure.ts";
+
+/** A place in a file. */
+export interface Place {
+  /** Its path, or the URL if it is no file of this machine. */
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+  /** From 1. */
+  readonly column: number;
+}
+
+/** What an error of a module says. */
+export interface Blame {
+  /** The first place of the user's that the error names or has passed. */
+  readonly place: Place | undefined;
+  /** What is wrong, in a sentence. */
+  readonly message: string;
+  /** What is wrong in particular, a sentence each. */
+  readonly details: readonly string[];
+  /** The stack without what is vfu's and the runtime's. All of it, if nothing else is there. */
+  readonly frames: readonly string[];
+}
+
+/** A failure of a user's module. Its message begins with the place. */
+export class ModuleError extends Detailed {
+  /**
+   * @param place in the module, if that is known
+   * @param reason what is wrong, in a sentence
+   */
+  constructor(
+    readonly place: Place | undefined,
+    readonly reason: string,
+    details: readonly string[] = [],
+    frames: readonly string[] = [],
+    options?: ErrorOptions,
+  ) {
+    super(place ? `${placeText(place)}: ${reason}` : reason, details, frames, options);
+  }
+}
+
+/** The folder of vfu. */
+const ROOT = new URL("../../", import.meta.url).href;
+
+/** Colours of the runtime's messages. */
+// deno-lint-ignore no-control-regex -- that is what they begin with
+const COLOUR = /\x1b\[[\d;]*m/g;
+
+/** A line of a stack: "    at name (URL:LINE:COLUMN)". */
+const FRAME = /^ +at (?:.*\(|async )?([a-z][a-z+]*:.*?):(\d+):(\d+)\)?$/;
+
+/** A place with which the loader's messages end. */
+const END = /\s+at ([a-z]+:\S+?):(\d+):(\d+)$/;
+
+/** Says what an error is about. */
+export function blame(error: unknown): Blame {
+  if (!(error instanceof Error)) {
+    return { place: undefined, message: String(error), details: [], frames: [] };
+  }
+  const text = error.message.replaceAll(COLOUR, "").trimEnd();
+  const end = END.exec(text);
+  const all = framesOf(error);
+  const own = all.filter(isUsers);
+  const [, url, line, column] = end ?? FRAME.exec(own[0] ?? "") ?? [];
+  return {
+    place: url === undefined
+      ? undefined
+      : { file: fileOf(url), line: Number(line), column: Number(column) },
+    ...saying(error, end === null ? text : text.slice(0, end.index)),
+    frames: own.length > 0 ? own : all,
+  };
+}
+
+/** What caused an error, a line each, with the frames of the user's behind it. */
+export function causes(error: unknown): string[] {
+  if (!(error instanceof Error) || !(error.cause instanceof Error)) return [];
+  const { name, message } = error.cause;
+  return [`caused by ${name}: ${message}`, ...blame(error.cause).frames, ...causes(error.cause)];
+}
+
+/** The place as an editor takes it: `FILE:LINE:COLUMN`. */
+export function placeText({ file, line, column }: Place): string {
+  return `${file}:${line}:${column}`;
+}
+
+/**
+ * An error of a module as a failure whose first word is the place.
+ *
+ * @param doing what can't be done, as "Cannot load ./gpio.ts"
+ * @param explain makes a sentence of the error's own
+ * @param origin an error whose place holds if the other one has none
+ */
+export function blamed(
+  doing: string,
+  cause: unknown,
+  { explain = (message) => message, origin }: {
+    explain?: (message: string) => string;
+    origin?: Error | undefined;
+  } = {},
+): ModuleError {
+  const { place = origin && blame(origin).place, message, details, frames } = blame(cause);
+  const reason = cause instanceof DefinitionError ? message : `${doing}: ${explain(message)}`;
+  return new ModuleError(place, reason, details, frames, { cause });
+}
+
+/** The message in one line, and what comes in lines of its own. */
+function saying(error: Error, text: string): Pick<Blame, "message" | "details"> {
+  if (error instanceof DefinitionError && error.mistakes.length > 1) {
+    return {
+      message: `${error.doing}: ${error.mistakes.length} mistakes`,
+      details: error.mistakes,
+    };
+  }
+  if (error instanceof FileProblems) {
+    return { message: text, details: error.problems.map(problemText) };
+  }
+  if (error.constructor === TypeError && /\n +\|\n/.test(text)) {
+    return { message: text.slice(0, text.indexOf("\n")), details: [] }; // the rest shows the line
+  }
+  return { message: text, details: [] };
+}
+
+/** The lines of the stack that follow the message. */
+function framesOf({ stack }: Error): string[] {
+  const lines = (stack ?? "").replaceAll(COLOUR, "").split("\n");
+  return lines.filter((line) => /^ +at /.test(line));
+}
+
+/** Whether a line of a stack is in neither vfu nor the runtime. */
+function isUsers(frame: string): boolean {
+  const url = FRAME.exec(frame)?.[1];
+  if (url === undefined || /^(ext|node):/.test(url)) return false;
+  return !(url.startsWith(ROOT) && /^(mod\.ts|(lib|cli|ffi)\/)/.test(url.slice(ROOT.length)));
+}
+
+function fileOf(url: string): string {
+  return url.startsWith("file://") ? decodeURI(url.slice("file://".length)) : url;
+}

@@ -1,0 +1,153 @@
+/**
+ * `vfu serve --check`: what is wrong with a device's module, without serving it.
+ *
+ * @module
+ */
+
+import { originOf } from "../../lib/define/origin.ts";
+import { reviewDevice } from "../../lib/define/review.ts";
+import type { Context } from "../context.ts";
+import { Reported } from "../failure.ts";
+import { jsonText } from "../json.ts";
+import { printable } from "../printable.ts";
+import type { DeviceArguments } from "./arguments.ts";
+import { blame, ModuleError, type Place, placeText } from "./blame.ts";
+import { describeDevice } from "./describe.ts";
+import { isModule, loadDevice, type Loaded, urlOf } from "./load.ts";
+import { type ChosenOption, makeDevice } from "./make.ts";
+import { checkTypes, type TypeMistake, type TypesChecked } from "./types.ts";
+import { UsageError } from "./usage.ts";
+
+/** What `vfu serve --check --json` writes on a line, for each device. */
+export interface CheckJson {
+  /** As it was given. */
+  device: string;
+  /** Whether its types were checked. */
+  types_checked: boolean;
+  /** Why not; null if they were. */
+  types_reason: string | null;
+  /** What is wrong; nothing if the list is empty. */
+  mistakes: MistakeJson[];
+}
+
+/** A mistake. */
+export interface MistakeJson {
+  /** Where; null for each that is not known. */
+  file: string | null;
+  line: number | null;
+  column: number | null;
+  /** What is wrong. */
+  message: string;
+  /** Why, or which parts, a line each. */
+  details: string[];
+}
+
+/** Does a step for a device, so that what holds the thread is known. */
+type Step = <T>(work: () => Promise<T>) => Promise<T>;
+
+/**
+ * Checks devices: their types, and that they can be made.
+ *
+ * @param stepOf a device by its number
+ * @throws {Reported} if something is wrong, after it was reported
+ * @throws {UsageError} if a device or an option of the command line is not there
+ */
+export async function checkAll(
+  context: Context,
+  wanted: readonly DeviceArguments[],
+  isJson: boolean,
+  stepOf: (index: number) => Step,
+): Promise<void> {
+  let hasMistakes = false;
+  for (const [i, each] of wanted.entries()) {
+    const checked = await stepOf(i)(() => check(context, each));
+    hasMistakes ||= checked.mistakes.length > 0;
+    if (isJson) context.out.write(`${jsonText(checked)}\n`);
+    else writeText(context, checked);
+  }
+  if (hasMistakes) throw new Reported(1);
+}
+
+async function check(
+  { signal }: Context,
+  { device, option = [] }: DeviceArguments,
+): Promise<CheckJson> {
+  const { mistakes, isLoaded } = await checkDefinition(device, option);
+  const types = isModule(device) ? await checkTypes(await urlOf(device), signal) : NO_TYPES;
+  // A module that does not load has no types either: one of the two says so.
+  const isKnown = ({ place }: TypeMistake) =>
+    !isLoaded &&
+    mistakes.some(({ file, line, column }) =>
+      file === place?.file && line === place?.line && column === place?.column
+    );
+  const ofTypes = types.isChecked ? types.mistakes.filter((each) => !isKnown(each)) : [];
+  return {
+    device,
+    types_checked: types.isChecked,
+    types_reason: types.isChecked ? null : types.reason,
+    mistakes: [
+      ...ofTypes.map(({ place, message, details }) => mistake(place, message, details)),
+      ...mistakes,
+    ],
+  };
+}
+
+/** Loads the module, makes its device and closes that. */
+async function checkDefinition(
+  device: string,
+  option: readonly ChosenOption[],
+): Promise<{ mistakes: MistakeJson[]; isLoaded: boolean }> {
+  let isLoaded = false;
+  try {
+    const loaded = await loadDevice(device);
+    isLoaded = true;
+    const made = await makeDevice(loaded, option, {});
+    try {
+      await describeDevice(made);
+      const place = placeOfDefinition(loaded);
+      return { isLoaded, mistakes: reviewDevice(made).map((each) => mistake(place, each)) };
+    } finally {
+      made.close?.();
+    }
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    return { isLoaded, mistakes: [mistakeOf(error)] };
+  }
+}
+
+function mistakeOf(error: unknown): MistakeJson {
+  if (error instanceof ModuleError) return mistake(error.place, error.reason, error.details);
+  return mistake(undefined, error instanceof Error ? error.message : String(error));
+}
+
+/** A device that comes with vfu was checked with it. */
+const NO_TYPES: TypesChecked = { isChecked: true, mistakes: [] };
+
+function placeOfDefinition({ source }: Loaded): Place | undefined {
+  const origin = originOf(source);
+  return origin && blame(origin).place;
+}
+
+function writeText({ out, err }: Context, { device, mistakes, types_reason }: CheckJson): void {
+  for (const { file, line, column, message, details } of mistakes) {
+    const place = file === null ? "" : `${placeText({ file, line: line!, column: column! })}: `;
+    out.write(`${printable(place + message)}\n`);
+    for (const each of details) out.write(`  ${printable(each)}\n`);
+  }
+  const name = printable(device);
+  const where = types_reason === null ? "" : " in its definition";
+  const count = mistakes.length === 0 ? "no" : mistakes.length;
+  out.write(`${name}: ${count} mistake${mistakes.length === 1 ? "" : "s"}${where}\n`);
+  if (types_reason !== null) {
+    err.write(`${err.style.yellow(`${name}: its types are not checked: ${types_reason}`)}\n`);
+  }
+}
+
+function mistake(
+  place: Place | undefined,
+  message: string,
+  details: readonly string[] = [],
+): MistakeJson {
+  const { file = null, line = null, column = null } = place ?? {};
+  return { file, line, column, message, details: [...details] };
+}

@@ -1,0 +1,108 @@
+/**
+ * The types of a user's module, checked by Deno's own checker in a process of its own.
+ *
+ * @module
+ */
+
+import { blame, type Place } from "./blame.ts";
+
+/** A mistake that the checker found. */
+export interface TypeMistake {
+  /** Where; undefined if the checker does not say. */
+  readonly place: Place | undefined;
+  /** What is wrong, with TypeScript's number of it. */
+  readonly message: string;
+  /** Why, a line each. */
+  readonly details: readonly string[];
+}
+
+/** What the checker said. */
+export type TypesChecked =
+  | { readonly isChecked: true; readonly mistakes: readonly TypeMistake[] }
+  /** The types were not checked, for this reason. */
+  | { readonly isChecked: false; readonly reason: string };
+
+const ROOT = new URL("../../", import.meta.url);
+
+/** Where a mistake begins in the checker's output. */
+const BEGIN = /^(?=TS\d+ \[ERROR\]: )/m;
+
+/** The first line of a mistake, and the line that ends it. */
+const HEAD = /^(TS\d+) \[ERROR\]: /;
+const AT = /^ {4}at (?=[a-z]+:)/;
+
+/**
+ * Checks the types of a module, with vfu's settings, as `vfu serve` runs it. It takes `--allow-run`.
+ *
+ * @param url of the module
+ * @param signal ends the checker
+ */
+export async function checkTypes(url: URL, signal: AbortSignal): Promise<TypesChecked> {
+  const args = checkerArguments(url);
+  const byHand = `by hand: deno ${args.join(" ")}`;
+  if (Deno.build.standalone) return { isChecked: false, reason: `this is no Deno; ${byHand}` };
+  const program = await startable(Deno.execPath(), "deno");
+  if (program === undefined) {
+    return {
+      isChecked: false,
+      reason:
+        `starting the checker takes a permission; run deno with --allow-run, or check ${byHand}`,
+    };
+  }
+  const { code, stderr } = await new Deno.Command(program, {
+    args,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "null",
+    signal,
+  }).output();
+  if (code === 0) return { isChecked: true, mistakes: [] };
+  const text = new TextDecoder().decode(stderr);
+  const mistakes = text.split(BEGIN).filter((each) => HEAD.test(each)).map(readMistake);
+  return { isChecked: true, mistakes: mistakes.length > 0 ? mistakes : [readFailure(text)] };
+}
+
+/** The first of some programs that may be started without a question to the user. */
+async function startable(...programs: readonly string[]): Promise<string | undefined> {
+  for (const command of programs) {
+    const { state } = await Deno.permissions.query({ name: "run", command });
+    if (state === "granted") return command;
+  }
+}
+
+/** The lock file of vfu says nothing of what a module imports. */
+function checkerArguments({ href, protocol, pathname }: URL): string[] {
+  const isHere = ROOT.protocol === "file:";
+  const config = isHere ? [`--config=${decodeURI(new URL("deno.json", ROOT).pathname)}`] : [];
+  return [
+    "check",
+    "--quiet",
+    "--no-lock",
+    ...config,
+    protocol === "file:" ? decodeURI(pathname) : href,
+  ];
+}
+
+/** A mistake: its sentences, the line of the file, a line that marks it, and the place. */
+function readMistake(text: string): TypeMistake {
+  const lines = text.split("\n");
+  const end = lines.findIndex((line) => AT.test(line));
+  const said = end < 0 ? lines : lines.slice(0, end);
+  const isMarked = /^\s*~+\s*$/.test(said.at(-1) ?? "");
+  const [first = "", ...details] = isMarked ? said.slice(0, -2) : said;
+  return {
+    place: end < 0 ? undefined : placeIn(lines[end]!),
+    message: first.replace(HEAD, "$1: "),
+    details: details.map((line) => line.trim()).filter((line) => line !== ""),
+  };
+}
+
+/** Why the checker could not begin: a module that can't be read, or not be found. */
+function readFailure(text: string): TypeMistake {
+  const { place, message } = blame(new Error(text.split(/\n\s*\n/)[0]!.replace(/^error: /, "")));
+  return { place, message: message.split("\n")[0]!, details: [] };
+}
+
+function placeIn(line: string): Place | undefined {
+  return blame(new Error(line)).place;
+}

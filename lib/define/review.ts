@@ -1,0 +1,27 @@
+/**
+ * Mistakes that a device may be made with, and that its author will want to know of.
+ *
+ * @module
+ */
+
+import type { ServedDevice, ServedRegion } from "../server/device.ts";
+import { regionName } from "../wire/region.ts";
+import type { DeviceRegion } from "./region.ts";
+
+/**
+ * Looks for registers that no access reaches.
+ *
+ * @returns a sentence for each, which begins with region and path
+ */
+export function reviewDevice(device: ServedDevice): string[] {
+  return [...device.regions.entries()].flatMap(([index, region]) => {
+    const { unreachable = [] } = hasReview(region) ? region.review() : {};
+    return unreachable.map((each) => `${regionName(index)}: ${each}`);
+  });
+}
+
+function hasReview(
+  region: ServedRegion | undefined,
+): region is DeviceRegion & Required<Pick<DeviceRegion, "review">> {
+  return region !== undefined && "review" in region && typeof region.review === "function";
+}
