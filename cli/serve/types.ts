@@ -38,6 +38,10 @@ const AT = /^ {4}at (?=[a-z]+:)/;
  * @param signal ends the checker
  */
 export async function checkTypes(url: URL, signal: AbortSignal): Promise<TypesChecked> {
+  if (isUnchecked(url)) {
+    const reason = "it is JavaScript; // @ts-check in its first line has the checker look at it";
+    return { isChecked: false, reason };
+  }
   const args = checkerArguments(url);
   const byHand = `by hand: deno ${args.join(" ")}`;
   if (Deno.build.standalone) return { isChecked: false, reason: `this is no Deno; ${byHand}` };
@@ -60,6 +64,16 @@ export async function checkTypes(url: URL, signal: AbortSignal): Promise<TypesCh
   const text = new TextDecoder().decode(stderr);
   const mistakes = text.split(BEGIN).filter((each) => HEAD.test(each)).map(readMistake);
   return { isChecked: true, mistakes: mistakes.length > 0 ? mistakes : [readFailure(text)] };
+}
+
+/** Whether the checker passes over a module: JavaScript that does not ask for it. */
+function isUnchecked(url: URL): boolean {
+  if (!/\.[cm]?jsx?$/.test(url.pathname)) return false;
+  try {
+    return !/^\s*\/\/\s*@ts-check\b/m.test(Deno.readTextFileSync(url));
+  } catch {
+    return false; // the checker says why
+  }
 }
 
 /** The first of some programs that may be started without a question to the user. */

@@ -15,17 +15,21 @@ import type {
   MsixOptions,
   PmOptions,
 } from "./capability.ts";
-import { BOOLEAN, checkOptions, type Form, type Forms, needed, NUMBER } from "./mistakes.ts";
+import { BOOLEAN, checkOptions, type Form, type Forms, needed, NUMBER, whole } from "./mistakes.ts";
 
 /** What the place of pending bits is a multiple of, if the device does not say. */
 const PBA_ALIGNMENT = 0x800;
 
+const BYTE = whole(0, 0xff);
 const BYTES: Form = {
-  accepts: (value) => Array.isArray(value) || ArrayBuffer.isView(value),
+  accepts: (value) =>
+    (Array.isArray(value) || ArrayBuffer.isView(value)) &&
+    Array.from(value as ArrayLike<number>).every(BYTE.accepts),
   what: "a list of bytes",
 };
+const LANES = [1, 2, 4, 8, 12, 16, 32];
 const PLACE: Forms<CapabilityPlace> = { at: NUMBER };
-const PM: Forms<PmOptions> = { ...PLACE, version: NUMBER, noSoftReset: BOOLEAN };
+const PM: Forms<PmOptions> = { ...PLACE, version: whole(1, 3), noSoftReset: BOOLEAN };
 const MSI: Forms<MsiOptions> = {
   ...PLACE,
   vectors: NUMBER,
@@ -39,10 +43,18 @@ const MSIX: Forms<MsixOptions> = {
   table: NUMBER,
   pba: NUMBER,
 };
-const EXPRESS: Forms<ExpressOptions> = { ...PLACE, flr: BOOLEAN, speed: NUMBER, lanes: NUMBER };
+const EXPRESS: Forms<ExpressOptions> = {
+  ...PLACE,
+  flr: BOOLEAN,
+  speed: whole(1, 6),
+  lanes: {
+    accepts: (value) => LANES.includes(value as number),
+    what: `one of ${LANES.join(", ")}`,
+  },
+};
 const OF_BYTES: Forms<BytesCapabilityOptions> = { ...PLACE, writable: BYTES };
-const STANDARD = { ...OF_BYTES, id: needed(NUMBER), bytes: needed(BYTES) };
-const EXTENDED = { ...STANDARD, version: NUMBER };
+const STANDARD = { ...OF_BYTES, id: needed(whole(0, 0xff)), bytes: needed(BYTES) };
+const EXTENDED = { ...STANDARD, id: needed(whole(0, 0xffff)), version: whole(0, 15) };
 
 function check<I>(maker: string, options: unknown, forms: Forms<I>): void {
   checkOptions("Cannot make a capability", `cap.${maker}`, options, forms);
@@ -148,7 +160,7 @@ export const cap: CapabilityMakers = {
   },
 
   vendor(bytes, options = {}) {
-    check("vendor", options, OF_BYTES);
+    check("vendor", { ...options, bytes }, { ...OF_BYTES, bytes: needed(BYTES) });
     return standard(0x09, "vendor-specific", bytes.length + 3, options, (config, at) => {
       config.set8(at + 2, bytes.length + 3);
       setBytes(config, at + 3, bytes, options.writable);

@@ -22,7 +22,7 @@ import { DeviceInterrupts, type Interrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
-import { checkOptions, DefinitionError, type Forms, NUMBER } from "./mistakes.ts";
+import { assertFunction, checkOptions, DefinitionError, type Forms, NUMBER } from "./mistakes.ts";
 import { type DevicePollOptions, Polls } from "./polls.ts";
 import { type DeviceRegion, resetAll } from "./region.ts";
 import { handedOut, sealed } from "./sealed.ts";
@@ -87,13 +87,17 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       dma: handedOut<DeviceDma>("dma", this.#dma, DMA_NAMES),
       timers: handedOut<DeviceTimers>("timers", this.#timers, TIMERS_NAMES),
       poll: (look, options) => {
+        assertFunction("Cannot make a poll", look);
         if (options !== undefined) {
           checkOptions("Cannot make a poll", "poll", options, POLL_OPTIONS);
         }
         return this.#polls.make(look, options);
       },
       turn: () => this.#dma.turn(),
-      run: (task) => void this.#tasks.run("background task", task),
+      run: (task) => {
+        assertFunction("Cannot run a background task", task);
+        this.#tasks.run("background task", task);
+      },
       log: log ?? (() => {}),
       signal: this.#closing.signal,
     }, { path: "context" }));

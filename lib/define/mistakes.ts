@@ -77,6 +77,14 @@ export const LIST: Form = { accepts: Array.isArray, what: "a list" };
 /** An object, whose members are checked elsewhere. */
 export const OBJECT: Form = { accepts: isObject, what: "an object" };
 
+/** A whole number from `min` to `max`. */
+export function whole(min: number, max: number): Form {
+  return {
+    accepts: (value) => Number.isInteger(value) && value as number >= min && value as number <= max,
+    what: `a whole number from ${min} to ${max}`,
+  };
+}
+
 /** The same form, for a value that has to be there. */
 export function needed(form: Form): Form {
   return { ...form, isNeeded: true };
@@ -145,6 +153,17 @@ export function checkOptions<I>(
   if (isObject(options)) mistakes.check(path, options, forms);
   else mistakes.add(path, `${shown(options)}, not an object`);
   mistakes.throwAny(doing);
+}
+
+/**
+ * Checks that an argument is a function: a mistake that would else show long after the call.
+ *
+ * @throws {TypeError} if it is none
+ */
+export function assertFunction(doing: string, value: unknown): void {
+  if (typeof value === "function") return;
+  const hint = value instanceof Promise ? "; write () => ahead of the call" : "";
+  throw new TypeError(`${doing}: ${shown(value)}, not a function${hint}`);
 }
 
 /** What to write in place of a name that there is not. */

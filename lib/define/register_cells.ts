@@ -6,7 +6,7 @@
 
 import { fieldMask, type RegisterField } from "../registers/map.ts";
 import type { AnyValue, RegisterSlot } from "./register_slot.ts";
-import { alternatives } from "./mistakes.ts";
+import { alternatives, isObject, shown } from "./mistakes.ts";
 import type { RegisterCell, RegisterCells } from "./register_types.ts";
 import { sealClass, sealed } from "./sealed.ts";
 
@@ -134,6 +134,12 @@ class Cell implements RegisterCell<AnyValue> {
   }
 
   set(fields: Readonly<Record<string, number | undefined>>): void {
+    if (!isObject(fields)) {
+      throw new TypeError(
+        `Cannot set fields of ${this.#path}: ${shown(fields)}, not { NAME: value }; ` +
+          `write ${this.#path}.value for all of it`,
+      );
+    }
     let value = BigInt(this.value);
     for (const [name, bits] of Object.entries(fields)) {
       const field = this.#slot.register.fields.find((each) => each.name === name);

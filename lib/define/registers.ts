@@ -143,6 +143,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
    */
   on(hooks: HooksOf<M>): this {
     const mistakes = new Mistakes();
+    if (!isObject(hooks)) mistakes.add(this.#map, `${shown(hooks)}, not { NAME: { read, write } }`);
+    mistakes.throwAny("Cannot set hooks");
     const entries = Object.entries(hooks as Record<string, RegisterHooks<AnyValue> | undefined>);
     const found = entries.map(([name, each]) => {
       const path = `${this.#map}.${name}`;

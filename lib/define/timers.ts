@@ -6,6 +6,7 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import { TIMER_LATENESS_MS } from "../limits.ts";
+import { assertFunction } from "./mistakes.ts";
 import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";
 
@@ -32,6 +33,7 @@ export interface DeviceTimers {
    *
    * @param ms in milliseconds, at least 0
    * @throws {RangeError} if it is no number of milliseconds up to 2^31 - 1
+   * @throws {TypeError} if `call` is no function
    */
   after(ms: number, call: () => void | Promise<void>): DeviceTimer;
   /**
@@ -96,6 +98,7 @@ export class Timers implements DeviceTimers {
     period: number | undefined,
     call: () => void | Promise<void>,
   ): DeviceTimer {
+    assertFunction("Cannot set a timer", call);
     if (!(ms >= least && ms <= MAX_DELAY_MS)) {
       throw new RangeError(
         `Cannot set a timer of ${ms} ms: from ${least} to ${MAX_DELAY_MS} are possible`,

@@ -177,6 +177,20 @@ Deno.test("serve --check without the permission to start the checker checks the 
   assertStringIncludes(mistakes[0]!.message, "MSI-X can't be in BAR7");
 });
 
+Deno.test("serve --check has JavaScript's types checked where it asks for that", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/x.js`;
+  const wrong = GOOD.replace("return {", "if (Date.now() < 0) bar0.regs.CTLR;\n    return {");
+  Deno.writeTextFileSync(file, wrong);
+  const plain = await runHere(["serve", "--check", file]);
+  assertEquals([plain.code, plain.out], [0, `${file}: no mistakes in its definition\n`]);
+  assertStringIncludes(plain.err, "its types are not checked: it is JavaScript; // @ts-check in");
+  Deno.writeTextFileSync(file, `// @ts-check${wrong}`);
+  const asking = await runHere(["serve", "--check", file]);
+  assertEquals(asking.code, 1);
+  assertStringIncludes(asking.out, `${file}:13:35: TS2339: Property 'CTLR' does not exist`);
+});
+
 Deno.test("serve --check is wrong usage for a device or an option that there is not", async () => {
   for (const args of [["dmo"], ["demo", "--option", "a=1"], ["demo", "--options"]]) {
     assertEquals((await runHere(["serve", "--check", ...args])).code, 2);

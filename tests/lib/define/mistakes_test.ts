@@ -39,6 +39,9 @@ Deno.test("hooks that there are not are refused, all in one go, and none is set"
   assertEquals(mistakesOf(() => bar0.on(any({ DATA: read }))), [
     "registers.DATA: a function, not { read, write }",
   ]);
+  assertEquals(mistakesOf(() => bar0.on(any(read))), [
+    "registers: a function, not { NAME: { read, write } }",
+  ]);
   class Hooks {
     count = 0;
     reed() {}
@@ -119,6 +122,12 @@ Deno.test("what makes regions, capabilities and options refuses what it does not
     [() => cap.express(any({ lane: 4 })), 'cap.express.lane: unknown; did you mean "lanes"?'],
     [() => cap.vendor([1], any({ writeable: [1] })), "cap.vendor.writeable: unknown; did you mean"],
     [() => cap.aer(any({ att: 4 })), 'cap.aer.att: unknown; did you mean "at"?'],
+    [() => cap.vendor(any("abc")), 'cap.vendor.bytes: "abc", not a list of bytes'],
+    [() => cap.vendor([1, 256]), "cap.vendor.bytes: a list, not a list of bytes"],
+    [() => cap.express({ lanes: 3 }), "cap.express.lanes: 3, not one of 1, 2, 4, 8, 12, 16, 32"],
+    [() => cap.express({ speed: 7 }), "cap.express.speed: 7, not a whole number from 1 to 6"],
+    [() => cap.pm({ version: 4 }), "cap.pm.version: 4, not a whole number from 1 to 3"],
+    [() => cap.extended({ id: 0x10000, bytes: [] }), "cap.extended.id: 65536, not a whole num"],
     [() => cap.standard(any({ id: 9 })), "cap.standard.bytes: missing"],
     [() => cap.extended(any({ id: 9, bytes: [], vers: 1 })), "cap.extended.vers: unknown"],
     [() => option.integer(any({ description: "", defualt: 1 })), 'did you mean "default"?'],

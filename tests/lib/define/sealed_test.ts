@@ -104,6 +104,26 @@ Deno.test("what a device is handed can't be replaced", () => {
   close();
 });
 
+Deno.test("what a device gives in the wrong form is refused when it gives it", () => {
+  const { context, close } = makeContext();
+  const { regs } = registers(MAP);
+  const any = (value: unknown) => value as never;
+  const wrong: [() => unknown, string][] = [
+    [() => context.run(any(Promise.resolve())), "a promise, not a function; write () => ahead"],
+    [() => context.timers.after(5, any(undefined)), "Cannot set a timer: undefined, not a func"],
+    [() => context.timers.every(5, any("x")), 'Cannot set a timer: "x", not a function'],
+    [() => context.poll(any(true)), "Cannot make a poll: true, not a function"],
+    [
+      () => context.poll(() => true, any({ spinMS: 1 })),
+      'poll.spinMS: unknown; did you mean "spin',
+    ],
+    [() => regs.PIN.at(0).set(any(5)), "Cannot set fields of PIN.at(0): 5, not { NAME: value }"],
+    [() => regs.PIN.at(0).set(any({ UPP: 5 })), "Cannot set PIN.at(0).UPP: there is no such field"],
+  ];
+  for (const [act, message] of wrong) assertThrows(act, TypeError, message);
+  close();
+});
+
 Deno.test("sealed objects are objects to everything else", async () => {
   const { context, close } = makeContext();
   const { regs } = registers(MAP);
