@@ -48,7 +48,10 @@ export class Detailed extends Error {
   }
 }
 
-/** A line that says what could not be done, and those of its details; with `verbose` also where it happened and what caused it. */
+/**
+ * A line that says what could not be done, and those of its details; with `verbose` also where it
+ * happened and what caused it.
+ */
 export function failureLines(error: unknown, verbose: boolean): string[] {
   if (!(error instanceof Error)) return [printable(String(error))];
   const lines = [printable(error.message)];

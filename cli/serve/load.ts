@@ -124,7 +124,8 @@ function explain(message: string): string {
     return "reading it takes a permission; run deno with --allow-read";
   }
   if (first.includes("not a dependency and not in import map")) {
-    return `${first}; import what it needs of vfu from "@vfu/vfu", the rest by relative paths or npm: names`;
+    return `${first}; import what it needs of vfu from "@vfu/vfu", ` +
+      "the rest by relative paths or npm: names";
   }
   return first.replace(/\.$/, "");
 }

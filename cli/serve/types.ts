@@ -32,7 +32,8 @@ const HEAD = /^(TS\d+) \[ERROR\]: /;
 const AT = /^ {4}at (?=[a-z]+:)/;
 
 /**
- * Checks the types of a module, with vfu's settings, as `vfu serve` runs it. It takes `--allow-run`.
+ * Checks the types of a module, with vfu's settings, as `vfu serve` runs it. The checker takes
+ * `--allow-run`.
  *
  * @param url of the module
  * @param signal ends the checker

@@ -211,7 +211,8 @@ function collectOptions(options: Record<string, unknown>, mistakes: Mistakes): v
     if (isOption(each)) continue;
     mistakes.add(
       `options.${name}`,
-      `${shown(each)}, not an option; write it as option.integer({ default: 8, description: "…" })`,
+      `${shown(each)}, not an option; ` +
+        'write it as option.integer({ default: 8, description: "…" })',
     );
   }
 }

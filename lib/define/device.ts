@@ -123,8 +123,8 @@ export interface DeviceSpec<O extends DeviceOptions> {
  * What is handed out (options, the context, registers) refuses names that it does not have: reading
  * or writing `options.limitt` throws a `TypeError` with the nearest name.
  *
- * @throws {DefinitionError} if something of it is missing, of the wrong type, or unknown: the error has
- *   all mistakes. `create` throws it, too, for what the device's own `create` returned
+ * @throws {DefinitionError} if something of it is missing, of the wrong type, or unknown: the error
+ *   has all mistakes. `create` throws it, too, for what the device's own `create` returned
  *
  * @example A counter that raises an interrupt at its limit
  * ```ts

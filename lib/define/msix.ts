@@ -68,11 +68,10 @@ export class MsixTable {
     if (this.#end <= below.size) return undefined;
     const range = (at: number, size: number) =>
       `0x${at.toString(16)} to 0x${(at + size - 1).toString(16)}`;
-    return `MSI-X does not fit ${name} of ${below.size} bytes: its table of ${vectors} vectors is at ${
-      range(table, this.#table.length)
-    }, its PBA at ${range(pba, this.#pending.length)}; give ${name} a size of ${
-      barSize(this.#end)
-    } bytes, or MSI-X a BAR of its own`;
+    const places = `its table of ${vectors} vectors is at ${range(table, this.#table.length)}, ` +
+      `its PBA at ${range(pba, this.#pending.length)}`;
+    const remedy = `give ${name} a size of ${barSize(this.#end)} bytes, or MSI-X a BAR of its own`;
+    return `MSI-X does not fit ${name} of ${below.size} bytes: ${places}; ${remedy}`;
   }
 
   /** The region that holds them: the device's with both on top, or one of their own. */

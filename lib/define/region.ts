@@ -75,7 +75,11 @@ const LACKING: Readonly<
 const REGION = { ...LACKING };
 sealClass(REGION, { path: "region" });
 
-/** Has a region, or the objects of a class of regions, refuse names that there are not. Returns it. */
+/**
+ * Has a region, or the objects of a class of regions, refuse names that there are not.
+ *
+ * @returns the region
+ */
 export function sealRegion<T extends DeviceRegion>(region: T): T {
   return Object.setPrototypeOf(region, REGION);
 }

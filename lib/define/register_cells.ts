@@ -22,7 +22,8 @@ export interface CellStore {
 }
 
 /**
- * Makes the object by which a device reaches its registers: each by name, an array as {@linkcode RegisterCells}.
+ * Makes the object by which a device reaches its registers: each by name, an array as
+ * {@linkcode RegisterCells}.
  *
  * @param leftOut names of registers of the map that are not in the region
  */

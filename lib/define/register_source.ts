@@ -154,7 +154,12 @@ export function resolveRegisterMap(source: RegisterSource): RegisterMap {
   return finishMap(draft);
 }
 
-/** Whether the map comes from a file: it has its fields' bits as two numbers, and a list of fields always. */
+/**
+ * Tells a map of a file from one that is written into TypeScript.
+ *
+ * @returns true for that of a file: the bits of its fields are two numbers, and each register has a
+ *   list of fields
+ */
 export function isLoaded(source: RegisterSource): source is RegisterMap {
   return Array.isArray(source?.registers) && source.name !== undefined &&
     source.registers.every((each) =>

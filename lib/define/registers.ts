@@ -91,7 +91,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   readonly #scratch = new DataView(new ArrayBuffer(8));
   readonly #map: string;
   readonly #leftOut: readonly string[];
-  readonly #isForMany: boolean; // the map, of a file: what it has beyond the size is left out on purpose
+  readonly #isForMany: boolean; // a map of a file: what is beyond the size is left out on purpose
 
   static {
     sealRegion(this.prototype);
@@ -138,8 +138,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   /**
    * Sets what happens when a client reads or writes registers. Hooks of a register replace those that it had.
    *
-   * @throws {DefinitionError} if there is no such register or hook: the error has all mistakes, each
-   *   with the nearest name, and no hook is set then
+   * @throws {DefinitionError} if there is no such register or hook: the error has all mistakes,
+   *   each with the nearest name, and no hook is set then
    */
   on(hooks: HooksOf<M>): this {
     const mistakes = new Mistakes();

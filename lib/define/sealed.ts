@@ -57,7 +57,8 @@ export interface SealOptions<T> {
  * }
  * let isRefused = false;
  * try {
- *   Reflect.set(new Lamp(), "isOnn", true); // Cannot write lamp.isOnn: unknown; did you mean "isOn"?
+ *   // Cannot write lamp.isOnn: unknown; did you mean "isOn"?
+ *   Reflect.set(new Lamp(), "isOnn", true);
  * } catch {
  *   isRefused = true;
  * }
