@@ -21,6 +21,7 @@ import {
   RemoteError,
   TimeoutError,
 } from "./errors.ts";
+import { inLanes } from "./lanes.ts";
 import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./limits.ts";
 import type { RequestOptions, VfioProxy } from "./proxy.ts";
 import { sleep } from "./sleep.ts";
@@ -638,7 +639,8 @@ export class Region implements Disposable {
     this.#check(start, length, RegionFlags.READ);
     const into = destination(options.into, length);
     let done = 0;
-    await this.#pipeline(
+    await inLanes(
+      PIPELINE,
       this.#pieces(start, length, options, this.#readChunk(options)),
       async ({ area, at, count }) => {
         this.#checkWhole(into, length, "read");
@@ -670,7 +672,8 @@ export class Region implements Disposable {
     const { length } = data;
     this.#check(start, length, RegionFlags.WRITE);
     let done = 0;
-    await this.#pipeline(
+    await inLanes(
+      PIPELINE,
       this.#pieces(start, length, options, this.#writeChunk(options)),
       async ({ area, at, count }) => {
         this.#checkWhole(data, length, "write");
@@ -1128,23 +1131,6 @@ export class Region implements Disposable {
       yield { area, at, count };
       at += count;
     }
-  }
-
-  /** Runs a few pieces at a time; the first failure ends it when those under way are done. */
-  async #pipeline<P>(pieces: Iterable<P>, run: (piece: P) => Promise<void>): Promise<void> {
-    const iterator = pieces[Symbol.iterator]();
-    let failure: { readonly reason: unknown } | undefined;
-    const lane = async () => {
-      for (let next = iterator.next(); !next.done && !failure; next = iterator.next()) {
-        try {
-          await run(next.value);
-        } catch (reason) {
-          failure ??= { reason };
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: PIPELINE }, lane));
-    if (failure !== undefined) throw failure.reason;
   }
 
   #checkBatched(at: number, data: Uint8Array): void {

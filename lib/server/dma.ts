@@ -8,6 +8,7 @@ import { mappings } from "../../ffi/budget.ts";
 import { EACCES, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTSUP } from "../../ffi/errno.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { ConnectionError } from "../errors.ts";
+import { inLanes } from "../lanes.ts";
 import {
   DEFAULT_MAX_DATA_XFER_SIZE,
   DEFAULT_MAX_DMA_MAPS,
@@ -312,14 +313,18 @@ export class ClientMemory implements DeviceDma {
   }
 }
 
-/** Settled when all pieces are done; undefined if there are none. Mostly there is one, which is spared what several need. */
+/**
+ * Does all pieces at a time. Mostly there is one, which is spared what several need.
+ *
+ * @returns settled when none is under way any more; undefined if there are no pieces
+ */
 function all(
   pieces: readonly Piece[],
   act: (piece: Piece) => Promise<void>,
 ): Promise<unknown> | undefined {
   const [first] = pieces;
   if (first === undefined) return undefined;
-  return pieces.length === 1 ? act(first) : Promise.all(pieces.map(act));
+  return pieces.length === 1 ? act(first) : inLanes(pieces.length, pieces, act);
 }
 
 function checkMap({ flags, offset, address, size }: DmaMapRequest, fdCount: number): void {

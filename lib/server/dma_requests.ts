@@ -6,6 +6,7 @@
  */
 
 import { ProtocolError } from "../errors.ts";
+import { inLanes } from "../lanes.ts";
 import { DMA_PIPELINE } from "../limits.ts";
 import type { RequestOptions, VfioProxy } from "../proxy.ts";
 import type { Message } from "../stream.ts";
@@ -83,27 +84,16 @@ export class DmaRequests {
     return this.#transfer({ command, address, bytes, count: bytes.length }, signal);
   }
 
-  /** Several messages at a time; each that is answered makes room for the next. None starts after one has failed. */
-  async #pipeline(
+  /** Several messages at a time; each that is answered makes room for the next. */
+  #pipeline(
     command: Chunk["command"],
     address: bigint,
     bytes: Uint8Array,
     signal: AbortSignal,
   ): Promise<void> {
-    const chunks = this.#chunks(command, address, bytes);
-    let failed = false;
-    const lane = async () => {
-      for (let next = chunks.next(); !next.done && !failed; next = chunks.next()) {
-        try {
-          await this.#transfer(next.value, signal);
-        } catch (error) {
-          failed = true;
-          throw error;
-        }
-      }
-    };
     const lanes = Math.min(DMA_PIPELINE, Math.ceil(bytes.length / this.#options.chunkSize));
-    await Promise.all(Array.from({ length: lanes }, lane));
+    const chunks = this.#chunks(command, address, bytes);
+    return inLanes(lanes, chunks, (chunk) => this.#transfer(chunk, signal));
   }
 
   async #transfer(chunk: Chunk, signal: AbortSignal): Promise<void> {

@@ -810,6 +810,31 @@ testFds("readInto() reads into memory that is there, shared or by message", asyn
   await served.closed;
 });
 
+for (const [what, maxDataXferSize] of [["maps", 8192], ["messages", 2048]] as const) {
+  testFds(`readInto() has done with its memory when it fails in one of two ${what}`, async () => {
+    using served = await serveNegotiated({ capabilities: { maxDataXferSize } });
+    const { peer } = served;
+    await map(peer, { address: BASE });
+    await map(peer, { address: BASE + BigInt(PAGE) });
+    const start = what === "maps" ? BASE + 2048n : BASE;
+    const into = new Uint8Array(4096);
+    let hasFailed = false;
+    const reading = dmaOf(served).readInto(start, into).catch((error) => {
+      hasFailed = true;
+      return error;
+    });
+    const first = await peer.expect(Command.DMA_READ);
+    const second = await peer.expect(Command.DMA_READ);
+    peer.fail(first, EFAULT);
+    assertEquals(await ask(peer, Command.DEVICE_RESET).then(({ errno }) => errno), 0);
+    assert(!hasFailed); // the second piece is still to come into the same memory
+    const { address } = DmaReadRequest.decode(second.payload);
+    peer.reply(second, DmaReadReply.encode({ address, data: new Uint8Array(2048).fill(7) }));
+    assertEquals((await reading).errno, EFAULT);
+    assertEquals(into, new Uint8Array(4096).fill(7, 2048));
+  });
+}
+
 testFds("an error reply rejects with what was asked; a hook passes the errno on", async () => {
   using served = await serveNegotiated();
   const { device, peer } = served;
