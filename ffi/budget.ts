@@ -10,12 +10,11 @@
  */
 
 import { ENOSPC, SystemError } from "./errno.ts";
-import { OwnedFd } from "./fd.ts";
+import { readWhole } from "./fd.ts";
 import { libc } from "./libc.ts";
 import { rlimit } from "./structs.ts";
 
 const RLIMIT_NOFILE = 7;
-const O_RDONLY = 0;
 /** What vm.max_map_count is unless somebody changes it. */
 const DEFAULT_MAX_MAP_COUNT = 65530;
 /** What is used of a limit that is higher, or none. */
@@ -224,16 +223,7 @@ function sizeOfProcess(): number {
 /** A file of the kernel; empty if it can't be read. */
 function readProc(name: string): string {
   try {
-    using file = OwnedFd.open(`/proc/${name}`, O_RDONLY);
-    const decoder = new TextDecoder();
-    const bytes = new Uint8Array(64 << 10);
-    let text = "";
-    for (let at = 0n;;) {
-      const count = file.readAt(bytes, at);
-      if (count === 0) return text;
-      text += decoder.decode(bytes.subarray(0, count), { stream: true });
-      at += BigInt(count);
-    }
+    return readWhole(`/proc/${name}`);
   } catch (error) {
     if (error instanceof SystemError) return "";
     throw error;

@@ -14,7 +14,10 @@ const F_DUPFD_CLOEXEC = 1030;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_EMPTY_PATH = 0x1000;
+const AT_STATX_DONT_SYNC = 0x4000;
 const STATX_BASIC_STATS = 0x7ff;
+const STATX_MNT_ID = 0x1000; // Linux 5.8; 0 where the kernel has none
+const F_GET_SEALS = 1034;
 const S_IFMT = 0o170000;
 const FILE_KINDS: Readonly<Record<number, FileKind>> = {
   0o010000: "pipe",
@@ -29,6 +32,7 @@ const FILE_KINDS: Readonly<Record<number, FileKind>> = {
 const STAT_BLOCK = 512n;
 const MAX_PATH = 4096;
 const O_ACCMODE = 3;
+const O_RDONLY = 0;
 const O_WRONLY = 1;
 const O_RDWR = 2;
 const O_PATH = 0o10000000;
@@ -102,13 +106,14 @@ export class OwnedFd implements Disposable {
    * Takes over a descriptor that came from a peer.
    *
    * The last close of a file can wait: for a socket's SO_LINGER, the lock of a pipe, a terminal's
-   * output. A peer can see to it that ours is the last. So another thread closes all but regular
-   * files and files without a type, such as memfds and eventfds.
+   * output. A peer can see to it that ours is the last. Any close of a file waits for the server of
+   * its file system, if that has one. So another thread closes all but files in memory and files
+   * without a type, such as memfds and eventfds.
    */
   static received(fd: number): OwnedFd {
     const owned = new OwnedFd(fd);
     const { kind } = owned.stat();
-    owned.#closesElsewhere = kind !== "file" && kind !== "anonymous";
+    owned.#closesElsewhere = kind !== "anonymous" && owned.seals === undefined;
     // Mostly there is nothing to wait for then. The peer can set SO_LINGER again.
     if (kind === "socket") libc().setsockopt(fd, SOL_SOCKET, SO_LINGER, new Int32Array(2), 8);
     return owned;
@@ -227,7 +232,16 @@ export class OwnedFd implements Disposable {
   }
 
   /**
-   * Which file system its file is on.
+   * Seals of a file in memory, a bit mask: a memfd, or any other file on tmpfs or hugetlbfs.
+   * Undefined for all other files.
+   */
+  get seals(): number | undefined {
+    const seals = libc().fcntl(this.fd, F_GET_SEALS, 0);
+    return seals < 0 ? undefined : seals;
+  }
+
+  /**
+   * Which file system its file is on. FUSE and network file systems have their server answer.
    *
    * @throws {SystemError} as fstatfs(2) fails
    */
@@ -244,12 +258,13 @@ export class OwnedFd implements Disposable {
   }
 
   /**
-   * What kind of file it is and how large.
+   * What kind of file it is and how large, as this kernel knows: no server of a file system is
+   * asked.
    *
    * @throws {SystemError} as statx(2) fails
    */
   stat(): FileStat {
-    return statx(this.fd, "", AT_EMPTY_PATH);
+    return statx(this.fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC);
   }
 
   /** Closes it if it is still open. */
@@ -301,6 +316,8 @@ export interface FileStat {
   inode: bigint;
   /** The device that its inode number is of. */
   device: bigint;
+  /** The number of its mount; 0 if the kernel does not say. */
+  mount: bigint;
   /** Bytes of a regular file. */
   size: bigint;
   /** Bytes that it occupies: less than `size` if it has holes. */
@@ -321,7 +338,7 @@ function statx(dirFd: number, path: string, flags: number): FileStat {
   check(
     path === "" ? "Cannot stat a file descriptor" : `Cannot stat ${path}`,
     "statx",
-    libc().statx(dirFd, cString(path), flags, STATX_BASIC_STATS, buffer),
+    libc().statx(dirFd, cString(path), flags, STATX_BASIC_STATS | STATX_MNT_ID, buffer),
   );
   const view = new DataView(buffer.buffer);
   const kind = FILE_KINDS[view.getUint16(statxStruct.mode, true) & S_IFMT] ?? "anonymous";
@@ -333,9 +350,28 @@ function statx(dirFd: number, path: string, flags: number): FileStat {
     isSocket: kind === "socket",
     inode: view.getBigUint64(statxStruct.ino, true),
     device: major << 32n | minor,
+    mount: view.getBigUint64(statxStruct.mnt_id, true),
     size: view.getBigUint64(statxStruct.size, true),
     allocated: view.getBigUint64(statxStruct.blocks, true) * STAT_BLOCK,
   };
+}
+
+/**
+ * Reads a file whose size the kernel does not say, as those of /proc.
+ *
+ * @throws {SystemError} as open(2) or pread(2) fails
+ */
+export function readWhole(path: string): string {
+  using file = OwnedFd.open(path, O_RDONLY);
+  const decoder = new TextDecoder();
+  const bytes = new Uint8Array(64 << 10);
+  let text = "";
+  for (let at = 0n;;) {
+    const count = file.readAt(bytes, at);
+    if (count === 0) return text;
+    text += decoder.decode(bytes.subarray(0, count), { stream: true });
+    at += BigInt(count);
+  }
 }
 
 /** Closes every one that is still open. */

@@ -18,7 +18,6 @@ const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
-const F_GET_SEALS = 1034;
 const F_SEAL_SEAL = 1;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
@@ -70,8 +69,7 @@ export function createMemfd(name: string, size: number): OwnedFd {
 
 /** Whether somebody can make a file shorter, so that a mapping of it faults. Nobody can if it is a memfd sealed against that. */
 export function canShrink(fd: OwnedFd): boolean {
-  const seals = libc().fcntl(fd.fd, F_GET_SEALS, 0);
-  return seals < 0 || (seals & F_SEAL_SHRINK) === 0; // below 0: a file that can't be sealed
+  return ((fd.seals ?? 0) & F_SEAL_SHRINK) === 0;
 }
 
 /** What is mapped of a file. */

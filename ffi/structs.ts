@@ -32,7 +32,7 @@ export const timeval = { SIZE: 16, sec: 0, usec: 8 } as const;
 
 /**
  * `struct statx`: of its fields only the ones that we read. u16 mode, u64 ino, u64 size, u64
- * blocks, u32 dev_major, u32 dev_minor.
+ * blocks, u32 dev_major, u32 dev_minor, u64 mnt_id.
  */
 export const statx = {
   SIZE: 256,
@@ -42,6 +42,7 @@ export const statx = {
   blocks: 48,
   dev_major: 136,
   dev_minor: 140,
+  mnt_id: 144,
 } as const;
 
 /** `struct statfs`: of its fields only the ones that we read. i64 type, i64 bsize, u64 blocks, u64 bavail. */

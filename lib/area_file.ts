@@ -9,7 +9,7 @@
 import { SystemError } from "../ffi/errno.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { canShrink, HUGETLBFS } from "../ffi/memory.ts";
-import { answersByItself } from "./file_systems.ts";
+import { reasonToWait } from "./file_systems.ts";
 
 /** The most that one call moves: Linux moves a little less than 2 GiB at a time. */
 const MAX_CALL = 1 << 30;
@@ -24,14 +24,10 @@ export function examineArea(fd: OwnedFd, offset: bigint, length: bigint): AreaFi
   const { isFile, size } = fd.stat();
   if (!isFile) return undefined; // a device, or a dma-buf: of those the size tells nothing
   if (offset + length > size) throw new RangeError(`the file has ${size} bytes`);
-  const { type } = fd.fileSystem();
-  if (!answersByItself(type)) {
-    throw new RangeError(
-      `its file system (type 0x${type.toString(16)}) may keep this process waiting`,
-    );
-  }
+  const waits = reasonToWait(fd);
+  if (waits !== undefined) throw new RangeError(waits);
   checkRoom(fd);
-  const isHuge = type === HUGETLBFS;
+  const isHuge = fd.fileSystem().type === HUGETLBFS;
   if (!isHuge && !canShrink(fd)) return undefined;
   return new AreaFile(fd, offset, length, !isHuge);
 }

@@ -4,30 +4,39 @@
  * @module
  */
 
-import { HUGETLBFS, TMPFS } from "../ffi/memory.ts";
+import type { OwnedFd } from "../ffi/fd.ts";
+import { mountedType } from "../ffi/mounts.ts";
 
 /**
- * File systems that answer by themselves. On others (FUSE, NFS, 9p) it is up to somebody else when
- * an access ends, the client itself perhaps, and the thread would wait for it.
+ * File systems that answer by themselves, by the names that /proc/filesystems has. On others (FUSE,
+ * NFS, 9p) the server of the file system decides when a call ends. That may be the peer.
  */
 const ANSWERING = new Set([
-  TMPFS,
-  HUGETLBFS,
-  0x858458f6, // ramfs
-  0xef53, // ext2, ext3, ext4
-  0x58465342, // XFS
-  0x9123683e, // Btrfs
-  0xf2f52010, // F2FS
-  0x2fc12fc1, // ZFS
-  0xca451a4e, // bcachefs
-  0x794c7630, // overlayfs: as what lies below it
+  "tmpfs",
+  "hugetlbfs",
+  "ramfs",
+  "ext2",
+  "ext3",
+  "ext4",
+  "xfs",
+  "btrfs",
+  "f2fs",
+  "zfs",
+  "bcachefs",
+  "overlay", // as what lies below it
 ]);
 
 /**
- * Whether accesses to files of a file system end by themselves.
+ * Finds out why calls on a file, statfs(2) among them, might not end by themselves. The file system
+ * is not asked. A file on a mount that this process does not see is not trusted.
  *
- * @param type its magic number, as statfs(2) tells
+ * @param also another type that ends them, if the caller knows the file
+ * @returns the reason; undefined if they end
  */
-export function answersByItself(type: number): boolean {
-  return ANSWERING.has(type);
+export function reasonToWait(fd: OwnedFd, also?: string): string | undefined {
+  if (fd.seals !== undefined) return undefined; // in memory, in whatever mount
+  const type = mountedType(fd.stat());
+  if (type !== undefined && (ANSWERING.has(type) || type === also)) return undefined;
+  const which = type === undefined ? "which this process has not mounted" : type;
+  return `its file system (${which}) may keep this process waiting`;
 }

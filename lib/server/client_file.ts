@@ -8,7 +8,7 @@
 import { EACCES, EINVAL } from "../../ffi/errno.ts";
 import type { FileStat, OwnedFd } from "../../ffi/fd.ts";
 import { canShrink, HUGETLBFS } from "../../ffi/memory.ts";
-import { answersByItself } from "../file_systems.ts";
+import { reasonToWait } from "../file_systems.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { DeviceError } from "./device.ts";
 
@@ -55,6 +55,13 @@ export function examineFile(
     throw new DeviceError(EINVAL, `the descriptor is ${kind}: memory is shared by regular files`);
   }
   checkAccess(fd, request.flags);
+  const waits = reasonToWait(fd, "proc"); // of which processes' memory is taken
+  if (waits !== undefined) {
+    throw new DeviceError(
+      EINVAL,
+      `${waits}; memory is shared by memfds, and by files in memory or on local disks`,
+    );
+  }
   const { type, blocks, blockSize } = fd.fileSystem();
   const mayMap = (request.flags & MODES) !== DmaMapFlags.FILE_IO;
   const mayCall = (request.flags & DmaMapFlags.FILE_IO) !== 0;
@@ -68,13 +75,6 @@ export function examineFile(
   }
   if (request.offset + request.size > stat.size) {
     throw new DeviceError(EINVAL, `the file has ${stat.size} bytes`);
-  }
-  if (!answersByItself(type)) {
-    throw new DeviceError(
-      EINVAL,
-      `the file system (type 0x${type.toString(16)}) may keep this process waiting; ` +
-        "memory is shared by memfds, and by files in memory or on local disks",
-    );
   }
   const isHuge = type === HUGETLBFS;
   const isRead = (request.flags & DmaMapFlags.WRITE) === 0;

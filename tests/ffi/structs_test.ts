@@ -42,6 +42,7 @@ Deno.test("the tables have the 64-bit layouts of Linux", () => {
     blocks: 48,
     dev_major: 136,
     dev_minor: 140,
+    mnt_id: 144,
   });
   assertEquals({ ...statfs }, { SIZE: 120, type: 0, bsize: 8, blocks: 16, bavail: 32 });
   assertEquals({ ...rlimit }, { SIZE: 16, cur: 0, max: 8 });
