@@ -18,6 +18,7 @@ import { type CommonOptions, type DeviceArguments, serveCommand } from "../serve
 import { describeDevice } from "../serve/describe.ts";
 import { isRandom, ruleText } from "../serve/fault.ts";
 import { type Guard, guardOf } from "../serve/guard.ts";
+import { eventLine } from "../serve/guard_lines.ts";
 import { isModule, loadDevice, type Loaded } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
 import { optionLines, optionsJson } from "../serve/options.ts";
@@ -115,10 +116,11 @@ async function run(
   const isServing = !options.options && !options.check;
   if (isServing) assertPlaces(wanted, self);
   const graceMs = isolated ? ISOLATED_GRACE_MS : options.isolate ? PARENT_GRACE_MS : GRACE_MS;
-  await using guard = guardOf(outer, { json, graceMs });
+  const mark = isolated?.mark ?? "";
+  await using guard = guardOf(outer, { json, mark, graceMs });
   const { context } = guard;
   const seed = chooseSeed(wanted, options);
-  const tell = json ? tellJson(context) : tellText(context, wanted.length > 1, verbose);
+  const tell = json ? tellJson(context, mark) : tellText(context, wanted.length > 1, verbose);
   if (options.isolate && isServing) {
     const { serveIsolated } = await import("../serve/isolate.ts");
     return await serveIsolated(guard, wanted, options, tell, seed);
@@ -139,7 +141,10 @@ async function run(
   const loaded = named(await loadAll(guard, wanted));
   guard.name(loaded.map(({ name }) => name));
   if (options.options) return listOptions(context, loaded, options);
-  if (isolated !== undefined) tellParent(context, { event: "loaded", device: loaded[0]!.name });
+  if (isolated !== undefined) {
+    const event: ChildJson = { event: "loaded", device: loaded[0]!.name };
+    context.out.write(eventLine(event, mark));
+  }
   const report = reportTo(tell);
   const unserved = new Set<ServedDevice>(); // those that no server closes
   try {
@@ -304,10 +309,6 @@ function named(loaded: readonly Loaded[]): Loaded[] {
     counts.set(each.name, count);
     return count === 1 ? each : { ...each, name: `${each.name}-${count}` };
   });
-}
-
-function tellParent({ out }: Context, event: ChildJson): void {
-  out.write(`${jsonText(event)}\n`);
 }
 
 function listOptions({ out }: Context, loaded: readonly Loaded[], { json }: CommonOptions): void {

@@ -56,6 +56,8 @@ export interface Isolated {
   readonly parent: number;
   /** What goes wrong on purpose. */
   readonly faults: readonly FaultRule[];
+  /** Text ahead of each event, by which it is told from what the device itself writes. */
+  readonly mark: string;
 }
 
 interface ParsedOptions extends CommonOptions, Omit<DeviceArguments, "device"> {}

@@ -45,6 +45,8 @@ export interface Guard extends AsyncDisposable {
 export interface GuardOptions {
   /** Whether its reports are JSON. */
   readonly json: boolean;
+  /** Text ahead of each of these; default none. */
+  readonly mark?: string;
   /** How long this thread has to end by itself after a signal, in milliseconds. */
   readonly graceMs: number;
   /** Whether it has all the time that it wants while no device holds it; default false. */
@@ -80,8 +82,9 @@ class ThreadGuard implements Guard {
 
   constructor(context: Context, options: GuardOptions) {
     this.#options = options;
+    const { json, mark } = options;
     this.#early = {
-      out: new PatientWriter(Deno.stdout, { notice: (lines) => lostLine(lines, options.json) }),
+      out: new PatientWriter(Deno.stdout, { notice: (lines) => lostLine(lines, json, mark) }),
       err: new PatientWriter(Deno.stderr, { notice: (lines) => lostLine(lines, false) }),
     };
     this.context = {
@@ -93,7 +96,7 @@ class ThreadGuard implements Guard {
 
   start(): Promise<void> {
     if (this.#worker !== undefined) return this.#hears.promise;
-    const { json, graceMs, onlyIfHeld = false } = this.#options;
+    const { json, mark = "", graceMs, onlyIfHeld = false } = this.#options;
     const { hangsUp: hangup = false } = this.context;
     const worker = new Worker(new URL("./guard_thread.ts", import.meta.url), { type: "module" });
     worker.onmessage = ({ data }: MessageEvent<GuardAnswer>) => {
@@ -108,7 +111,7 @@ class ThreadGuard implements Guard {
       this.context.err.write(`The thread that guards the server has ended: ${event.message}\n`);
     };
     this.#worker = worker;
-    this.#post({ setup: { words: this.#words, json, hangup, graceMs, onlyIfHeld } });
+    this.#post({ setup: { words: this.#words, json, mark, hangup, graceMs, onlyIfHeld } });
     this.name(this.#devices);
     this.protect(this.#sockets);
     void this.#handOver();

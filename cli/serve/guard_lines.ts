@@ -34,10 +34,20 @@ export function holdText({ event, device, doing, seconds }: HoldJson, isAlone: b
   return `${who}: has held the thread ${at} for ${long}${others}${tip}`;
 }
 
-/** What stands in a log for lines that were discarded. */
-export function lostLine(lines: number, json: boolean): string {
+/**
+ * What stands in a log for lines that were discarded.
+ *
+ * @param json writes an event
+ * @param mark stands ahead of an event
+ */
+export function lostLine(lines: number, json: boolean, mark = ""): string {
   const event: LostJson = { event: "discarded", lines };
-  return `${json ? jsonText(event) : lostText(event)}\n`;
+  return json ? eventLine(event, mark) : `${lostText(event)}\n`;
+}
+
+/** An event as a line of JSON behind a mark, which is empty but for a parent of `--isolate`. */
+export function eventLine(event: object, mark: string): string {
+  return `${mark}${jsonText(event)}\n`;
 }
 
 /** The same for people. */

@@ -9,8 +9,7 @@
 
 import { exitNow, removeSocketFile, type SocketFile } from "../../lib/process.ts";
 import { doingName } from "../../lib/server/activity.ts";
-import { jsonText } from "../json.ts";
-import { type HoldJson, holdText, lostLine } from "./guard_lines.ts";
+import { eventLine, type HoldJson, holdText, lostLine } from "./guard_lines.ts";
 import { type GuardAnswer, type GuardMessage, type GuardSetup, Word } from "./guard_words.ts";
 import { PatientWriter } from "./patient_writer.ts";
 import { printable } from "../printable.ts";
@@ -60,8 +59,8 @@ class Guard {
 
   constructor(setup: GuardSetup) {
     this.#setup = setup;
-    const { words, json, hangup } = setup;
-    const notice = (lines: number) => lostLine(lines, json);
+    const { words, json, mark, hangup } = setup;
+    const notice = (lines: number) => lostLine(lines, json, mark);
     this.#writers = {
       out: new PatientWriter(Deno.stdout, {
         notice,
@@ -162,7 +161,8 @@ class Guard {
   }
 
   #report(hold: HoldJson): void {
-    if (this.#setup.json) this.#writers.out.add(`${jsonText(hold)}\n`);
+    const { json, mark } = this.#setup;
+    if (json) this.#writers.out.add(eventLine(hold, mark));
     else this.#writers.err.add(`${holdText(hold, devices.length === 1)}\n`);
   }
 }

@@ -29,6 +29,8 @@ export interface GuardSetup {
   readonly words: Int32Array;
   /** Whether reports are JSON on standard output. */
   readonly json: boolean;
+  /** Text ahead of each of these. */
+  readonly mark: string;
   /** Whether SIGHUP is an end. */
   readonly hangup: boolean;
   /** How long the serving thread has to end by itself after a signal, in milliseconds. */

@@ -2,7 +2,7 @@
  * `vfu serve --isolate`: a process for each device, under one that starts and watches them.
  *
  * The parent runs no code of a device. A child tells it on standard output what happens, in the
- * lines of `--json`; what it writes on standard error is passed on.
+ * lines of `--json`, each behind a mark. What a child writes on standard error is passed on.
  *
  * @module
  */
@@ -205,6 +205,8 @@ class Child {
   readonly wanted: DeviceArguments;
   readonly #process: Deno.ChildProcess;
   readonly #listener: Listener;
+  /** Text ahead of each event, by which it is told from what the device writes. */
+  readonly #mark = crypto.randomUUID();
   #socket: SocketFile | undefined;
   #served: ServedJson | undefined;
   /** As the device calls itself, once it is loaded. */
@@ -225,7 +227,8 @@ class Child {
     this.name = wanted.device;
     this.#listener = listener;
     const { fd } = wanted;
-    const args = [...prefix, ...argumentsOf(wanted, options, seed)];
+    const isolated: Isolated = { parent: Deno.pid, faults: wanted.fault ?? [], mark: this.#mark };
+    const args = [...prefix, ...argumentsOf(wanted, options, seed, isolated)];
     this.#process = fd === undefined ? spawn(args) : handOver(fd, () => spawn(args));
     this.ended = this.#listen();
   }
@@ -266,19 +269,24 @@ class Child {
     this.#listener.ended(how);
   }
 
+  /** Takes a line: an event, perhaps behind output of the device that has no end of line. */
   #take(line: string): void {
-    const event = eventOf(line);
-    if (event === undefined) this.#listener.output(line);
+    const at = line.indexOf(this.#mark);
+    if (at < 0) return this.#listener.output(line);
+    if (at > 0) this.#listener.output(line.slice(0, at));
+    const text = line.slice(at + this.#mark.length);
+    const event = eventOf(text);
+    if (event === undefined) this.#listener.output(text);
     else this.#listener.event(event);
   }
 }
 
 function argumentsOf(
-  { device, socketPath, fd, option = [], fault = [] }: DeviceArguments,
+  { device, socketPath, fd, option = [] }: DeviceArguments,
   { verbose }: CommonOptions,
   seed: number | undefined,
+  isolated: Isolated,
 ): string[] {
-  const isolated: Isolated = { parent: Deno.pid, faults: fault };
   return [
     "serve",
     device,
@@ -328,11 +336,10 @@ async function eachLine(
   if (rest !== "") take(rest);
 }
 
-/** The event on a line of a child's standard output, or undefined if the device wrote the line. */
-function eventOf(line: string): ChildJson | undefined {
-  if (!line.startsWith('{"event":"')) return undefined;
+/** The event that a child tells; undefined if it is not whole, as of a line that was cut. */
+function eventOf(text: string): ChildJson | undefined {
   try {
-    return JSON.parse(line);
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

@@ -10,12 +10,11 @@ import type { Refusal } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/device.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context, Output } from "../context.ts";
-import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import { blame, causes, type Place, placeText } from "./blame.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
 import { faultText } from "./fault.ts";
-import { type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
+import { eventLine, type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
 import type { Style } from "../style.ts";
 import { QEMU_MEMORY, qemuOption } from "./qemu.ts";
 
@@ -99,9 +98,13 @@ export function reportTo(tell: Tell): Report {
   };
 }
 
-/** Tells programs, on standard output. */
-export function tellJson({ out }: Context): Tell {
-  return (event) => out.write(`${jsonText(event)}\n`);
+/**
+ * Tells programs, on standard output.
+ *
+ * @param mark stands ahead of each event
+ */
+export function tellJson({ out }: Context, mark = ""): Tell {
+  return (event) => out.write(eventLine(event, mark));
 }
 
 /**

@@ -104,6 +104,24 @@ Deno.test("serve --isolate reports what happens as serve does, by name", async (
   ) assertMatch(served.texts.stderr, pattern);
 });
 
+Deno.test("serve --isolate passes on what a device writes, whatever that looks like", async () => {
+  const words = ['{"event":"loaded"}', '{"event":"ready"}', '{"event":"error","device":"demo"}'];
+  await using served = isolated(
+    device({
+      top: `for (const word of ${JSON.stringify(words)}) console.log(word);
+        Deno.stdout.writeSync(new TextEncoder().encode("no end of line"));`,
+      write: 'console.log("written");',
+    }),
+  );
+  await served.until(/^Ready/m);
+  using _peer = await write(served.path);
+  await served.until(/^written$/m, "stdout");
+  assertEquals(served.texts.stdout, [...words, "no end of line", "written", ""].join("\n"));
+  assertEquals(await readBeside(served), DEMO_ID);
+  served.child.kill("SIGTERM");
+  assertEquals(await served.ended, 0);
+});
+
 Deno.test("serve --isolate --json writes an object a line", async () => {
   await using served = isolated(device({}), ["--json"]);
   await served.until(/"ready"/, "stdout");
