@@ -10,6 +10,23 @@ Deno.test("main() shows its help with --help", async () => {
   assertGolden("help.txt", out);
 });
 
+Deno.test("each file of cli/commands is a subcommand, and the README shows it", async () => {
+  const { out } = await runHere(["--help"]);
+  const [, list] = /^Commands:\n(.*)/ms.exec(out)!;
+  const listed = [...list!.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name!);
+  const root = new URL("../../", import.meta.url);
+  const files = [...Deno.readDirSync(new URL("cli/commands", root))];
+  assertEquals(
+    listed.filter((name) => name !== "help").sort(),
+    files.map(({ name }) => name.replace(/\.ts$/, "")).sort(),
+  );
+  const readme = Deno.readTextFileSync(new URL("README.md", root));
+  assertEquals(
+    listed.filter((name) => name !== "help" && !RegExp(`vfu ${name} |\`${name}\``).test(readme)),
+    [],
+  );
+});
+
 Deno.test("main() shows the help of a subcommand in either way", async () => {
   const { code, out, err } = await runHere(["probe", "--help"]);
   assertEquals([code, err], [0, ""]);

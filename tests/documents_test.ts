@@ -1,0 +1,77 @@
+/** The documents for maintainers agree with the sources. */
+
+import { assert, assertEquals } from "@std/assert";
+import manifest from "../deno.json" with { type: "json" };
+import { DEFAULT_MAX_SIZE } from "../cli/max_size.ts";
+import * as limits from "../lib/limits.ts";
+import { MAX_DEPTH, MAX_TOKENS } from "../lib/yaml/document.ts";
+import { MAX_FILE_SIZE } from "../lib/yaml/text.ts";
+
+const ROOT = new URL("../", import.meta.url);
+const DOCUMENTS = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"];
+
+/** The text of a file of the checkout. */
+function textOf(path: string): string {
+  return Deno.readTextFileSync(new URL(path, ROOT));
+}
+
+/** Every file of the checkout's own folders, as a path from the root. */
+function files(folder = ""): string[] {
+  return [...Deno.readDirSync(new URL(folder || ".", ROOT))].flatMap(({ name, isDirectory }) => {
+    if (name === ".git" || name === "node_modules" || name === "coverage") return [];
+    return isDirectory ? files(`${folder}${name}/`) : [folder + name];
+  });
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  "": 1,
+  KiB: 1024,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+  ms: 1,
+  s: 1000,
+};
+
+Deno.test("SECURITY.md's bounds are those of the sources", () => {
+  const constants: Readonly<Record<string, number | bigint>> = {
+    ...limits,
+    DEFAULT_MAX_SIZE,
+    MAX_DEPTH,
+    MAX_FILE_SIZE,
+    MAX_TOKENS,
+  };
+  const rows = [...textOf("SECURITY.md").matchAll(/\| +(\d+) ?(\w*) +\| `([A-Z_]+)` +\|$/gm)];
+  assert(rows.length > 20);
+  assertEquals(rows.length, textOf("SECURITY.md").match(/\| `[A-Z_]+` +\|$/gm)?.length);
+  for (const [, number, unit, name] of rows) {
+    assertEquals(Number(constants[name!]), Number(number) * UNITS[unit!]!, name);
+  }
+});
+
+Deno.test("CHANGELOG.md has a section for this version", () => {
+  assert(textOf("CHANGELOG.md").includes(`\n## ${manifest.version} - `));
+});
+
+for (const document of DOCUMENTS) {
+  Deno.test(`${document} names files and tasks that there are`, () => {
+    const all = files();
+    const text = textOf(document);
+    const names = [...text.matchAll(/`([^`\s]+\.(?:ts|sh|md|txt|yaml|json))`/g)]
+      .map(([, name]) => name!).filter((name) => !/NAME|[*]|^\.\/module/.test(name));
+    const missing = names.filter((name) => !all.some((path) => `/${path}`.endsWith(`/${name}`)));
+    assertEquals(missing, []);
+    const tasks = [...text.matchAll(/deno task ([\w:]+)/g)].map(([, name]) => name!);
+    assertEquals(tasks.filter((name) => !Object.hasOwn(manifest.tasks, name)), []);
+    for (const [, link] of text.matchAll(/\]\(([^)#]+)\)/g)) {
+      assert(Deno.statSync(new URL(link!, new URL(document, ROOT))).isFile, link);
+    }
+  });
+
+  Deno.test(`${document} has lines of 100 columns, but for tables`, () => {
+    const long = textOf(document).split("\n").filter((line) =>
+      line.length > 100 && !line.startsWith("|")
+    );
+    assertEquals(long, []);
+  });
+}
