@@ -170,7 +170,9 @@ const VALUE_SENTENCES: readonly (readonly [RegExp, string])[] = [
   [/^option '(?:-\w, )?(\S+)[^']*' argument '(.*)' is invalid\. /s, "cannot use '$2' for $1: "],
 ];
 
-/** Turns commander's "error: unknown command 'prob'\n(Did you mean probe?)\n" into a line of ours. */
+/**
+ * Turns commander's "error: unknown command 'prob'\n(Did you mean probe?)\n" into a line of ours.
+ */
 function usageLine(text: string): string {
   let line = text.replace(/^error: /, "").trim().replaceAll("\n", " ");
   for (const [theirs, ours] of VALUE_SENTENCES) line = line.replace(theirs, ours);

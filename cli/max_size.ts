@@ -8,7 +8,10 @@ import { Option } from "@commander-js/extra-typings";
 import { argument } from "./argument.ts";
 import { humanSize, parseSize } from "./size.ts";
 
-/** Bytes that a command writes at most unless the user allows more: a server may say any number, and the disk is the user's. */
+/**
+ * Bytes that a command writes at most unless the user allows more: a server may say any number, and
+ * the disk is the user's.
+ */
 export const DEFAULT_MAX_SIZE = 1n << 30n;
 
 /** `--max-size` */

@@ -164,8 +164,8 @@ export async function identify(socket: string): Promise<NvmeIdentity> {
 }
 
 /**
- * Fills the MSI-X table, as an operating system does, and switches MSI-X on. A device that refuses the table leaves masking to its client:
- * VMMs never write it.
+ * Fills the MSI-X table, as an operating system does, and switches MSI-X on. A device that refuses
+ * the table leaves masking to its client: VMMs never write it.
  */
 async function enableMsix(device: Device, count: number): Promise<void> {
   const config = device.region("config");

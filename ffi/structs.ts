@@ -45,7 +45,10 @@ export const statx = {
   mnt_id: 144,
 } as const;
 
-/** `struct statfs`: of its fields only the ones that we read. i64 type, i64 bsize, u64 blocks, u64 bavail. */
+/**
+ * `struct statfs`: of its fields only the ones that we read. i64 type, i64 bsize, u64 blocks, u64
+ * bavail.
+ */
 export const statfs = { SIZE: 120, type: 0, bsize: 8, blocks: 16, bavail: 32 } as const;
 
 /** `struct rlimit`: u64 cur, u64 max. */

@@ -1,7 +1,8 @@
 /**
- * Files that a server shares parts of its regions by. What is mapped of a file that becomes shorter, or finds no memory for a page,
- * ends the process at the next access (SIGBUS): so a file is examined before it is mapped, its size is looked at again, and long
- * accesses are calls, which only come up short.
+ * Files that a server shares parts of its regions by. What is mapped of a file that becomes
+ * shorter, or finds no memory for a page, ends the process at the next access (SIGBUS): so a file
+ * is examined before it is mapped, its size is looked at again, and long accesses are calls, which
+ * only come up short.
  *
  * @module
  */
@@ -33,14 +34,16 @@ export function examineArea(fd: OwnedFd, offset: bigint, length: bigint): AreaFi
 }
 
 /**
- * Makes sure that a file system has room for the holes of a file: a page of them is found when it is first accessed.
+ * Makes sure that a file system has room for the holes of a file: a page of them is found when it
+ * is first accessed.
  *
  * @throws {RangeError} if it has not
  */
 export function checkRoom(fd: OwnedFd): void {
   const { size, allocated } = fd.stat();
   const { type, blocks, blockSize, available } = fd.fileSystem();
-  if (type === HUGETLBFS || blocks === 0n) return; // mmap(2) reserves huge pages; nothing bounds a memfd
+  // Huge pages are reserved by mmap(2); nothing bounds a memfd.
+  if (type === HUGETLBFS || blocks === 0n) return;
   const missing = size - allocated;
   if (missing <= available * BigInt(blockSize)) return;
   throw new RangeError(
@@ -48,7 +51,10 @@ export function checkRoom(fd: OwnedFd): void {
   );
 }
 
-/** A part of a file that its owner may make shorter. The descriptor is the caller's, and stays open as long as this is used. */
+/**
+ * A part of a file that its owner may make shorter. The descriptor is the caller's, and stays open
+ * as long as this is used.
+ */
 export class AreaFile {
   readonly #fd: OwnedFd;
   readonly #offset: bigint;
@@ -72,7 +78,8 @@ export class AreaFile {
   /**
    * Reads from `at` on.
    *
-   * @returns how many bytes came: fewer than `into` has if the file has become shorter, or can't be read
+   * @returns how many bytes came: fewer than `into` has if the file has become shorter, or can't be
+   *   read
    */
   read(at: number, into: Uint8Array): number {
     return this.#move(
@@ -84,7 +91,8 @@ export class AreaFile {
   /**
    * Writes from `at` on.
    *
-   * @returns how many bytes went: fewer than `data` has if the file has become shorter, or there is no room for them
+   * @returns how many bytes went: fewer than `data` has if the file has become shorter, or there is
+   *   no room for them
    */
   write(at: number, data: Uint8Array): number {
     if (!this.isWhole) return 0; // a write would make it longer again

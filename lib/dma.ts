@@ -2,11 +2,12 @@
  * The IOVA space of a device: memory that it may read and write (specification: "VFIO_USER_DMA_MAP",
  * "VFIO_USER_DMA_UNMAP", "VFIO_USER_DMA_READ", "VFIO_USER_DMA_WRITE").
  *
- * Memory is shared through a file descriptor, so that the device accesses it by itself, or it stays in this process and
- * the device's accesses come as messages. These may be about shared memory, too: libvfio-user sends them. They are answered from the
- * first map to the last unmap, while a synchronous call waits as well as when nothing is asked of the device. Memory by message
- * keeps the process alive as long as it is mapped. Shared memory does not: the process may end, and a thread whose event loop does
- * not turn answers in its next request.
+ * Memory is shared through a file descriptor, so that the device accesses it by itself, or it stays
+ * in this process and the device's accesses come as messages. These may be about shared memory,
+ * too: libvfio-user sends them. They are answered from the first map to the last unmap, while a
+ * synchronous call waits as well as when nothing is asked of the device. Memory by message keeps
+ * the process alive as long as it is mapped. Shared memory does not: the process may end, and a
+ * thread whose event loop does not turn answers in its next request.
  *
  * @module
  */
@@ -465,8 +466,9 @@ export class DmaSpace {
   }
 
   /**
-   * While anything is mapped DMA_READ and DMA_WRITE are answered, also when nothing else is awaited. Over one socket, a second request
-   * may not be in flight while the device is likely to send them: libvfio-user takes it for the answer that it waits for.
+   * While anything is mapped DMA_READ and DMA_WRITE are answered, also when nothing else is
+   * awaited. Over one socket, a second request may not be in flight while the device is likely to
+   * send them: libvfio-user takes it for the answer that it waits for.
    */
   #choose(): void {
     const { proxy } = this.#host;

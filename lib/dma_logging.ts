@@ -25,7 +25,10 @@ export interface IovaRange {
 
 /** What is logged. */
 export interface LoggingOptions extends WaitOptions {
-  /** Bytes of a page, a power of two: a hint to the server, which tells what it has chosen. Default 4096. */
+  /**
+   * Bytes of a page, a power of two: a hint to the server, which tells what it has chosen. Default
+   * 4096.
+   */
   pageSize?: number;
   /** Default all that is mapped; all of the IOVA space if nothing is. */
   ranges?: readonly IovaRange[];
@@ -102,7 +105,10 @@ const REPORT_HEAD_SIZE = 24;
 
 /** A part of a range that the server is asked about by itself. */
 interface Part extends Span {
-  /** Whether it is in a map, or beside one, or nothing of the range is mapped: then the server is to say so itself. */
+  /**
+   * Whether it is in a map, or beside one, or nothing of the range is mapped: then the server is to
+   * say so itself.
+   */
   readonly kind: "map" | "gap" | "unmapped";
   /** The map. */
   readonly map?: DmaMap;
@@ -111,8 +117,9 @@ interface Part extends Span {
 /**
  * The log of pages that the device writes. `Device.dmaLogging` gives it. Only devices that migrate have one; it ends with the connection.
  *
- * The server logs what the device writes into shared memory. What the device writes by message (DMA_WRITE) this process writes for
- * it, and counts itself: servers differ in whether they log that, and libvfio-user does not.
+ * The server logs what the device writes into shared memory. What the device writes by message
+ * (DMA_WRITE) this process writes for it, and counts itself: servers differ in whether they log
+ * that, and libvfio-user does not.
  *
  * @example
  * ```ts
@@ -152,7 +159,8 @@ export class DmaLogging {
    * @returns bytes of a page, as the server has chosen: `pageSize` is a hint
    * @throws {RangeError} if the page size is no power of two, or a range is none
    * @throws {RemoteError} if the server refuses: the device does not migrate, or another log is on
-   * @throws {ProtocolError} if the server chooses a page size that is none; the connection is then closed
+   * @throws {ProtocolError} if the server chooses a page size that is none; the connection is then
+   *   closed
    */
   async start(options: LoggingOptions = {}): Promise<number> {
     const { pageSize = MIN_LOGGING_PAGE_SIZE, ranges, ...wait } = options;
@@ -183,7 +191,9 @@ export class DmaLogging {
     return this.#pageSize;
   }
 
-  /** The page size that the server has answered. An answer without one leaves it at what was asked. */
+  /**
+   * The page size that the server has answered. An answer without one leaves it at what was asked.
+   */
   #chosen(answer: Uint8Array, asked: number): number {
     if (answer.length < 8) return asked;
     const chosen = new DataView(answer.buffer, answer.byteOffset).getBigUint64(0, true);
@@ -204,13 +214,14 @@ export class DmaLogging {
   }
 
   /**
-   * Which pages of a range were written since they were last reported. The server is asked map by map, because libvfio-user knows
-   * nothing else; about memory by message it is not asked.
+   * Which pages of a range were written since they were last reported. The server is asked map by
+   * map, because libvfio-user knows nothing else; about memory by message it is not asked.
    *
    * @param range whole pages
    * @param options `pageSize` other than that of the log: larger pages are dirty if a part of them is; default that of the log
    * @throws {RangeError} if the range is not of whole pages, or its bitmap too large
-   * @throws {RemoteError} if the server refuses: no log is on, or the range is not logged. What it has told by then is told again
+   * @throws {RemoteError} if the server refuses: no log is on, or the range is not logged. What it
+   *   has told by then is told again
    * @throws {ProtocolError} if it answers about something else, or the bitmap has another size; the connection is then closed
    */
   async report(
@@ -246,7 +257,10 @@ export class DmaLogging {
     return new DirtyPages(iova, length, pageSize, bitmap);
   }
 
-  /** What the server is to be asked about: map by map, what is between them, and as much as one message tells of. */
+  /**
+   * What the server is to be asked about: map by map, what is between them, and as much as one
+   * message tells of.
+   */
   *#parts(whole: Span, pageSize: number): Generator<Part> {
     let at = whole.start;
     for (const map of this.#host.dma.maps) {
@@ -265,7 +279,8 @@ export class DmaLogging {
 
   *#cut(part: Part, pageSize: number): Generator<Part> {
     const step = BigInt(this.#mostPages) * BigInt(pageSizeOf(part, pageSize));
-    // A gap may be of any size, and at best a map was there that the device has written to before it was unmapped.
+    // A gap may be of any size, and at best a map was there that the device has written to before
+    // it was unmapped.
     if (part.kind === "gap" && part.end - part.start > step) return;
     for (let start = part.start; start < part.end; start += step) {
       yield { ...part, start, end: minOf(start + step, part.end) };
@@ -341,7 +356,10 @@ function checkRange({ start, end }: Span, pageSize: number): number {
   );
 }
 
-/** The page size that a server is asked for: what is wanted, or the largest of which the part has whole ones. */
+/**
+ * The page size that a server is asked for: what is wanted, or the largest of which the part has
+ * whole ones.
+ */
 function pageSizeOf({ start, end }: Span, wanted: number): number {
   const edges = start | end;
   return Number(minOf(BigInt(wanted), edges & -edges));

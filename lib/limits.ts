@@ -44,19 +44,29 @@ export const MAX_REGION_INFO_SIZE = 64 << 10;
 /** Bytes of a device's region up to its last register: each costs some bytes of memory here. 4 MiB of doorbells are 524288 queues. */
 export const MAX_REGISTER_SPACE = 4 << 20;
 /**
- * Milliseconds that the loops of this thread work before other work has its turn. A client's register read waits that long, while a turn
- * itself costs some microseconds.
+ * Milliseconds that the loops of this thread work before other work has its turn. A client's
+ * register read waits that long, while a turn itself costs some microseconds.
  */
 export const TURN_MS = 1;
-/** Bytes of the client's memory that a device copies before it looks at the clock: about a millisecond. */
+/**
+ * Bytes of the client's memory that a device copies before it looks at the clock: about a
+ * millisecond.
+ */
 export const DMA_PIECE = 4 << 20;
-/** Milliseconds that a repeated timer may be late before it drops calls that it missed. Those of the runtime are 2 late. */
+/**
+ * Milliseconds that a repeated timer may be late before it drops calls that it missed. Those of the
+ * runtime are 2 late.
+ */
 export const TIMER_LATENESS_MS = 10;
-/** How long a poll goes on looking busily after it found work, unless the device says otherwise. In milliseconds. */
+/**
+ * How long a poll goes on looking busily after it found work, unless the device says otherwise. In
+ * milliseconds.
+ */
 export const POLL_SPIN_MS = 1;
 /**
- * The longest pause of a poll that finds nothing, unless the device says otherwise. In milliseconds. Waking a thread that sleeps takes up to
- * 280 microseconds of a slow and busy machine: 7 looks a second are 0.2 % of its CPU.
+ * The longest pause of a poll that finds nothing, unless the device says otherwise. In
+ * milliseconds. Waking a thread that sleeps takes up to 280 microseconds of a slow and busy
+ * machine: 7 looks a second are 0.2 % of its CPU.
  */
 export const POLL_IDLE_MS = 150;
 /** Bytes of what a device's own code saves of its state besides registers and memory: memory is found for them when they come. */
@@ -138,8 +148,8 @@ export const SAVE_CHUNK_SIZE = 1 << 20;
 /** Requests for a device's state in flight: enough that neither side waits for the other. */
 export const SAVE_PIPELINE = 3;
 /**
- * Short answers that are read of a device that works, before it is stopped for the rest: a device whose memory keeps changing always has
- * a little more.
+ * Short answers that are read of a device that works, before it is stopped for the rest: a device
+ * whose memory keeps changing always has a little more.
  */
 export const MAX_SHORT_PRE_COPY = 1024;
 /** Writes of one in flight: 32 of 32 KiB. */

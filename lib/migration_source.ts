@@ -35,7 +35,8 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   #given: Uint8Array<ArrayBuffer> | undefined; // that of the chunk that the reader has
   #state: "PRE_COPY" | "STOP_COPY" | undefined; // undefined: it has not begun
   #before: AfterMigration = "RUNNING";
-  #last: "whole" | "short" | "empty" = "whole"; // the newest answer in this state, against what was asked for
+  // The newest answer in this state, against what was asked for.
+  #last: "whole" | "short" | "empty" = "whole";
   #goesOnAfterShort = false; // whether data have come behind a short answer
   #shortAnswers = 0; // in this state
   #bytes = 0;
@@ -112,8 +113,9 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   }
 
   /**
-   * Returns the next bytes; undefined at the end. Only an empty answer ends a state: the specification takes a short one for the
-   * last, but libvfio-user's devices give less than was asked for in the middle. One request at a time follows a short answer.
+   * Returns the next bytes; undefined at the end. Only an empty answer ends a state: the
+   * specification takes a short one for the last, but libvfio-user's devices give less than was
+   * asked for in the middle. One request at a time follows a short answer.
    */
   async #next(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const given = this.#given;
@@ -139,7 +141,10 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
     }
   }
 
-  /** How many requests may be in flight. Those behind an empty answer are waited for: what they bring belongs to the state, too. */
+  /**
+   * How many requests may be in flight. Those behind an empty answer are waited for: what they
+   * bring belongs to the state, too.
+   */
   get #pipeline(): number {
     const isLong = this.#state === "PRE_COPY" && this.#shortAnswers >= MAX_SHORT_PRE_COPY;
     if (this.#last === "empty" || isLong) return 0;
@@ -147,8 +152,9 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   }
 
   /**
-   * A server that goes by the specification alone may refuse what was asked for behind its short answer, with EINVAL: that is the
-   * end, unless the server has gone on behind a short answer before.
+   * A server that goes by the specification alone may refuse what was asked for behind its short
+   * answer, with EINVAL: that is the end, unless the server has gone on behind a short answer
+   * before.
    */
   async #orEnd(read: Promise<Chunk>): Promise<Chunk> {
     try {

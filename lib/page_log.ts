@@ -1,5 +1,6 @@
 /**
- * Pages of an IOVA space that were written, as bits. The server's log and the client's own count are made of it.
+ * Pages of an IOVA space that were written, as bits. The server's log and the client's own count
+ * are made of it.
  *
  * @module
  */
@@ -18,7 +19,10 @@ export interface Span {
   readonly end: bigint;
 }
 
-/** Pages that were written. Memory is used for those only, and never more than a bound: beyond it all pages count as written. */
+/**
+ * Pages that were written. Memory is used for those only, and never more than a bound: beyond it
+ * all pages count as written.
+ */
 export class PageLog {
   readonly #pageSize: bigint;
   readonly #shift: bigint;
@@ -67,8 +71,8 @@ export class PageLog {
   }
 
   /**
-   * Sets the bits of what was written of a span, and forgets that it was. Pages of another size than the log's are written if a part
-   * of them is, or if what they are a part of is.
+   * Sets the bits of what was written of a span, and forgets that it was. Pages of another size
+   * than the log's are written if a part of them is, or if what they are a part of is.
    *
    * @param pageSize bytes of a page in `into`, a power of two; the span begins and ends with one
    * @param into one bit a page, the lowest first
@@ -82,8 +86,8 @@ export class PageLog {
     const logged = Number(this.#pageSize);
     for (const index of this.#chunksBetween(first, last)) {
       const bitmap = this.#chunks.get(index)!;
-      // Offsets from the start of the span are exact as numbers: each is a multiple of the smaller page size, and a bitmap that fits a
-      // message has 2^23 pages at most.
+      // Offsets from the start of the span are exact as numbers: each is a multiple of the smaller
+      // page size, and a bitmap that fits a message has 2^23 pages at most.
       const base = Number((BigInt(index * CHUNK_PAGES) << this.#shift) - start);
       for (let byte = 0; byte < CHUNK_SIZE; byte++) {
         for (let bits = bitmap[byte]!; bits !== 0; bits &= bits - 1) {

@@ -15,8 +15,9 @@
  * - `request` and `close` never block; `post` does only when the peer leaves very much unread.
  * - Every request ends exactly once: with its reply, an error reply, a timeout, an abort, or the end of the
  *   connection. A reply that comes after that is taken off the stream and dropped.
- * - The process is kept alive while an asynchronous request is pending, while somebody attends, and while `serving` is on. While
- *   `glancing` is on, which does not keep the process alive, it is for a fifth of a second after each message.
+ * - The process is kept alive while an asynchronous request is pending, while somebody attends, and
+ *   while `serving` is on. While `glancing` is on, which does not keep the process alive, it is for
+ *   a fifth of a second after each message.
  *
  * - Commands that a peer sent before it left, or before it broke the protocol, are still served,
  *   for two seconds at most: it may have posted them and not waited. A peer that broke the protocol
@@ -180,7 +181,10 @@ const MAX_BLOCK_MS = 1_000_000;
 /** After a look at a drained socket that found nothing: how many of those that would follow are spared. */
 const LOOKS_TO_SKIP = 64;
 
-/** How long a proxy that glances is watched after a message, because the next one is likely to follow; and how often it looks later. */
+/**
+ * How long a proxy that glances is watched after a message, because the next one is likely to
+ * follow; and how often it looks later.
+ */
 const ATTENTION_MS = 200;
 const GLANCE_MS = 50;
 
@@ -221,7 +225,8 @@ export class VfioProxy implements Disposable {
   #serving = false;
   #glancing = false;
   #search: ReturnType<typeof setInterval> | undefined; // the timer of the search for sockets
-  #glance: ReturnType<typeof setInterval> | undefined; // the timer of the looks, while the socket is not watched
+  // The timer of the looks, while the socket is not watched.
+  #glance: ReturnType<typeof setInterval> | undefined;
   #attentiveUntil = 0; // while it is glanced at: until when the socket is watched; 0 if it is not
   #isFollowing = false; // as a twin: whether something is awaited from the other proxy
   readonly #attendants = new Set<(cause: Error | undefined) => void>();
@@ -295,8 +300,9 @@ export class VfioProxy implements Disposable {
   }
 
   /**
-   * Whether commands of the peer are served while nothing is asked of it, without keeping the process alive: by a look at the socket
-   * each 50 ms, and at once as long as they come. They wait where the thread has no event loop that turns.
+   * Whether commands of the peer are served while nothing is asked of it, without keeping the
+   * process alive: by a look at the socket each 50 ms, and at once as long as they come. They wait
+   * where the thread has no event loop that turns.
    */
   get glancing(): boolean {
     return this.#glancing;

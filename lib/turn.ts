@@ -1,8 +1,9 @@
 /**
  * Turns of the event loop, for loops whose length a peer decides.
  *
- * A promise that is settled already continues before the event loop goes on. A loop that awaits only such promises therefore keeps all
- * other work of the thread waiting. `setTimeout` gives way for 1 to 2 ms; `setImmediate` gives way for as long as others need.
+ * A promise that is settled already continues before the event loop goes on. A loop that awaits
+ * only such promises therefore keeps all other work of the thread waiting. `setTimeout` gives way
+ * for 1 to 2 ms; `setImmediate` gives way for as long as others need.
  *
  * @module
  */
@@ -18,10 +19,12 @@ function begin(): void {
 }
 
 /**
- * Returns whether the event loop is to go on, to be awaited in a loop whose length a peer decides. All loops of the thread share one
- * millisecond: however many there are, other work waits no longer.
+ * Returns whether the event loop is to go on, to be awaited in a loop whose length a peer decides.
+ * All loops of the thread share one millisecond: however many there are, other work waits no
+ * longer.
  *
- * @returns undefined while the time lasts; then a promise that is settled in the next turn of the event loop
+ * @returns undefined while the time lasts; then a promise that is settled in the next turn of the
+ *   event loop
  *
  * @example
  * ```ts
@@ -45,7 +48,10 @@ export function turn(): Promise<void> | undefined {
   return now - begun < TURN_MS ? undefined : nextTurn();
 }
 
-/** Returns a promise that is settled in the next turn of the event loop, after all that is ready now. */
+/**
+ * Returns a promise that is settled in the next turn of the event loop, after all that is ready
+ * now.
+ */
 export function nextTurn(): Promise<void> {
   return next ??= new Promise((resolve) =>
     setImmediate(() => {

@@ -51,7 +51,10 @@ export interface DirtyOptions extends Omit<ConnectionOptions, "timeout"> {
 
 /** What `vfu dirty --json` writes. An address above 2^53 - 1 is a string, as in `vfu probe --json`. */
 export interface DirtyJson {
-  /** Bytes of a page: those of the log, or those that were asked for where the maps are not of whole pages of the log. */
+  /**
+   * Bytes of a page: those of the log, or those that were asked for where the maps are not of whole
+   * pages of the log.
+   */
   page_size: number;
   /** Pages that were logged. */
   pages: number;

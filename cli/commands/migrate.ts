@@ -71,7 +71,10 @@ function restoreCommand(context: Context) {
     });
 }
 
-/** `--chunk-size`, for servers that know how much fits, as libvfio-user's gpio, which takes 64 bytes at most. */
+/**
+ * `--chunk-size`, for servers that know how much fits, as libvfio-user's gpio, which takes 64 bytes
+ * at most.
+ */
 function chunkSizeOption(description: string) {
   return new Option("--chunk-size <size>", description).argParser(argument(parseChunkSize));
 }

@@ -168,7 +168,9 @@ async function loadAll(guard: Guard, wanted: readonly DeviceArguments[]): Promis
   return loaded;
 }
 
-/** Does a step of the start for a device, until the signal comes. Only one is under way at a time. */
+/**
+ * Does a step of the start for a device, until the signal comes. Only one is under way at a time.
+ */
 async function settingUp<T>(
   guard: Guard,
   index: number,

@@ -13,7 +13,9 @@ export const REFUSED_BYTE = 0xff;
 
 /** Sizes in which a refused block is read again. A width of accesses follows them. */
 const SMALLER = [4096, 256] as const;
-/** Refused reads after which blocks are not divided any more: the rest would take too many messages. */
+/**
+ * Refused reads after which blocks are not divided any more: the rest would take too many messages.
+ */
 const MAX_REFUSALS = 2048;
 
 /** Bytes that the device refused. */
@@ -112,7 +114,9 @@ export class ReadableRegion {
     return await this.#readPieces(at, into, width);
   }
 
-  /** The size of the pieces in which a refused block is read again; undefined if it is not divided. */
+  /**
+   * The size of the pieces in which a refused block is read again; undefined if it is not divided.
+   */
   #smallerThan(length: number): number | undefined {
     const width = this.#width;
     if (width !== undefined) return width < length ? width : undefined;

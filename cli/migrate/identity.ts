@@ -47,10 +47,11 @@ export async function stateOf({ migration }: Device): Promise<DeviceStateName> {
 }
 
 /**
- * Asks a device what it is. Nothing changes: configuration space can be read of a device that is stopped, too.
+ * Asks a device what it is. Nothing changes: configuration space can be read of a device that is
+ * stopped, too.
  *
- * @throws {RemoteError} if it is a PCI device and does not tell; the message says so if it is stopped, and its server serves
- *   nothing then
+ * @throws {RemoteError} if it is a PCI device and does not tell; the message says so if it is
+ *   stopped, and its server serves nothing then
  */
 export async function identify(device: Device): Promise<DeviceIdentity> {
   try {

@@ -41,7 +41,8 @@ export async function save(context: Context, socket: string, options: SaveOption
   using grace = new Grace(context.signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { migration } = connection.device;
-  // What an earlier client has left in the middle is begun anew, and libvfio-user tells nothing of the device in STOP_COPY.
+  // What an earlier client has left in the middle is begun anew, and libvfio-user tells nothing of
+  // the device in STOP_COPY.
   if (await stateOf(connection.device) === "STOP_COPY") await migration.setState("STOP");
   const identity = await identify(connection.device);
   grace.begin(); // from here on it may be stopped, and has to be set back

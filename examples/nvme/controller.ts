@@ -23,7 +23,10 @@ import { CAP, checkCommand, mistakeInRegisters, VERSION } from "./promises.ts";
 import type { Queues } from "./queues.ts";
 import { Failed, Status } from "./status.ts";
 
-/** Commands by opcode. Each returns dword 0 of its completion, or undefined if it is answered some day. */
+/**
+ * Commands by opcode. Each returns dword 0 of its completion, or undefined if it is answered some
+ * day.
+ */
 export type Commands = Readonly<
   Record<
     number,

@@ -43,7 +43,10 @@ async function move(
   }
 }
 
-/** Where the data of a command are: PRP1 tells of the first page, PRP2 of the second, or of a list of all further ones. */
+/**
+ * Where the data of a command are: PRP1 tells of the first page, PRP2 of the second, or of a list
+ * of all further ones.
+ */
 async function piecesOf(dma: DeviceDma, command: Command, length: number): Promise<Piece[]> {
   const pieces: Piece[] = [];
   const add = (address: bigint) => {
@@ -66,7 +69,8 @@ async function piecesOf(dma: DeviceDma, command: Command, length: number): Promi
       throw unreachable();
     });
     const entries = [...new BigUint64Array(bytes.buffer)];
-    const chained = needed > room ? entries.pop() : undefined; // the last entry tells of the next list
+    // The last entry tells of the next list.
+    const chained = needed > room ? entries.pop() : undefined;
     for (const each of entries) add(each);
     if (chained === undefined) break;
     if (chained % BigInt(PAGE) !== 0n) throw misplaced("a PRP list");

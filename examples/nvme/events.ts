@@ -1,5 +1,6 @@
 /**
- * Asynchronous events of the NVMe controller: the driver leaves requests for them, which are answered when something happens.
+ * Asynchronous events of the NVMe controller: the driver leaves requests for them, which are
+ * answered when something happens.
  *
  * @module
  */

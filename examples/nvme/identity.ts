@@ -10,12 +10,15 @@ import { FIRMWARE } from "./logs.ts";
 import { LIMITS, NAMESPACE, PAGE, VERSION } from "./promises.ts";
 import { Failed, Status } from "./status.ts";
 
-/** The controller on the PCI bus, and in Identify: an id of its own, to which no driver applies the quirks of another. */
+/**
+ * The controller on the PCI bus, and in Identify: an id of its own, to which no driver applies the
+ * quirks of another.
+ */
 export const PCI_ID = { vendor: 0x1234, device: 0x4e56 } as const;
 
 /**
- * A serial number for who chose none: the same each time for a file, another one for each disk in memory. Of two controllers with the same
- * serial number a driver takes only one.
+ * A serial number for who chose none: the same each time for a file, another one for each disk in
+ * memory. Of two controllers with the same serial number a driver takes only one.
  */
 export function serialFor(path: string | undefined): string {
   const of = path === undefined ? crypto.randomUUID() : Deno.realPathSync(path);
@@ -30,7 +33,8 @@ export class Identity {
   /**
    * A page of Identify.
    *
-   * @param what CNS: 0 the namespace, 1 the controller, 2 the namespaces behind one, 3 the ids of the namespace
+   * @param what CNS: 0 the namespace, 1 the controller, 2 the namespaces behind one, 3 the ids of
+   *   the namespace
    * @throws {Failed} if there is no such page
    */
   page(what: number, namespace: number): Uint8Array {

@@ -86,7 +86,10 @@ function place(command: Command): [at: number, length: number] {
   return [Number(command.firstBlock) * BLOCK, command.blockCount * BLOCK];
 }
 
-/** Makes blocks 0. Holes of a file stay holes. The command says how many blocks there are: others have their turn in between. */
+/**
+ * Makes blocks 0. Holes of a file stay holes. The command says how many blocks there are: others
+ * have their turn in between.
+ */
 async function zero(at: number, length: number, { disk, turn }: Controller): Promise<void> {
   const room = new Uint8Array(ZEROS.length);
   for (const end = at + length; at < end; at += ZEROS.length) {

@@ -1,6 +1,7 @@
 /**
- * What the controller promises in CAP and Identify, and the tables that hold a driver to it. Everything that a driver writes is compared
- * here, before it is used: what does not fit is refused with the status of the specification, NVM Express 1.4.
+ * What the controller promises in CAP and Identify, and the tables that hold a driver to it.
+ * Everything that a driver writes is compared here, before it is used: what does not fit is refused
+ * with the status of the specification, NVM Express 1.4.
  *
  * @module
  */
@@ -40,7 +41,9 @@ export const LIMITS = {
   WCTEMP: 343,
 } as const;
 
-/** A rule: what it is about, whether it holds, and with which status a command is refused otherwise. */
+/**
+ * A rule: what it is about, whether it holds, and with which status a command is refused otherwise.
+ */
 type Rule<A extends unknown[]> = readonly [
   about: string,
   holds: (...args: A) => boolean,

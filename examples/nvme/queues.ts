@@ -55,7 +55,8 @@ export class Queues {
   }
 
   /**
-   * The id of the queue whose turn it is, round robin, of those that have a command and room for its completion.
+   * The id of the queue whose turn it is, round robin, of those that have a command and room for
+   * its completion.
    *
    * @param burst how many commands a queue may have served in a row
    */

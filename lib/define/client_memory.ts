@@ -35,8 +35,8 @@ export class ConnectedMemory implements DeviceDma {
     this.#isCancelled = isCancelled;
   }
 
-  // Accesses to memory that is shared never wait. A device that makes one after the other would keep all others waiting, and so would
-  // one that is very long: each piece looks at the clock.
+  // Accesses to memory that is shared never wait. A device that makes one after the other would
+  // keep all others waiting, and so would one that is very long: each piece looks at the clock.
 
   /** As {@linkcode DeviceDma.read}. */
   async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -95,7 +95,8 @@ export class ConnectedMemory implements DeviceDma {
   /**
    * Lets others have their turn when this thread has been busy for a millisecond; see `turn`.
    *
-   * @throws {DeviceError} ECANCELED while the device is being reset: what runs in the background is to end
+   * @throws {DeviceError} ECANCELED while the device is being reset: what runs in the background is
+   *   to end
    */
   turn(): Promise<void> | undefined {
     if (this.#isCancelled) throw cancelled("Cannot go on");
@@ -118,7 +119,10 @@ function cancelled(doing: string): DeviceError {
   return new DeviceError(ECANCELED, `${doing}: the device is being reset`);
 }
 
-/** Whether an access is done in pieces. One that is longer than any may be is not: it is refused whole. */
+/**
+ * Whether an access is done in pieces. One that is longer than any may be is not: it is refused
+ * whole.
+ */
 function isLong(length: number): boolean {
   return length > DMA_PIECE && length <= MAX_DMA_ACCESS;
 }

@@ -34,14 +34,16 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
   /** Its timers. A reset ends them. */
   readonly timers: DeviceTimers;
   /**
-   * Makes a poll, for work that a client announces in memory which it has mapped: `look` does one piece of it. The poll looks busily while
-   * there is work, and by timer when idle. It begins with `start`; a reset ends it. See {@linkcode DevicePoll}.
+   * Makes a poll, for work that a client announces in memory which it has mapped: `look` does one
+   * piece of it. The poll looks busily while there is work, and by timer when idle. It begins with
+   * `start`; a reset ends it. See {@linkcode DevicePoll}.
    */
   readonly poll: (look: PollLook, options?: DevicePollOptions) => DevicePoll;
   /**
-   * Lets other work of the thread go on: `await turn()` belongs into every loop whose length a client decides. The loops of all devices
-   * share a budget of one millisecond. While it lasts, `turn` returns undefined, which costs 0.1 microseconds. Reads and writes of `dma` do
-   * that by themselves; a loop over `dma.view`, or over the device's own memory, has to.
+   * Lets other work of the thread go on: `await turn()` belongs into every loop whose length a
+   * client decides. The loops of all devices share a budget of one millisecond. While it lasts,
+   * `turn` returns undefined, which costs 0.1 microseconds. Reads and writes of `dma` do that by
+   * themselves; a loop over `dma.view`, or over the device's own memory, has to.
    *
    * Throws a `DeviceError` with ECANCELED during a reset, so that the loop ends.
    */

@@ -24,20 +24,22 @@ export type PollLook = () => boolean | Promise<boolean>;
 /** The poll budget: how much of a CPU a device may spend to hear of work early. */
 export interface DevicePollOptions {
   /**
-   * How long the poll goes on looking after it last found work, once in each turn of the event loop: a client that answers faster is heard
-   * within microseconds. It takes all of a CPU meanwhile. In milliseconds; default 1.
+   * How long the poll goes on looking after it last found work, once in each turn of the event
+   * loop: a client that answers faster is heard within microseconds. It takes all of a CPU
+   * meanwhile. In milliseconds; default 1.
    */
   readonly spinMs?: number;
   /**
-   * The longest pause between two looks. Pauses begin at 1 ms and double, so that work waits no longer than the device was idle, and an idle
-   * device takes less than 0.2 % of a CPU. Infinity: only `wake` has it look. In milliseconds; default 150.
+   * The longest pause between two looks. Pauses begin at 1 ms and double, so that work waits no
+   * longer than the device was idle, and an idle device takes less than 0.2 % of a CPU. Infinity:
+   * only `wake` has it look. In milliseconds; default 150.
    */
   readonly idleMs?: number;
 }
 
 /**
- * A poll. It looks while the device works and a client is connected: not while the device stands still for its migration. A reset, and
- * standing still, wait for the piece that is under way.
+ * A poll. It looks while the device works and a client is connected: not while the device stands
+ * still for its migration. A reset, and standing still, wait for the piece that is under way.
  */
 export interface DevicePoll {
   /** Begins to look. A second time does nothing. */

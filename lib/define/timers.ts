@@ -37,8 +37,9 @@ export interface DeviceTimers {
    */
   after(ms: number, call: () => void | Promise<void>): DeviceTimer;
   /**
-   * Calls again and again, each `ms` milliseconds on average. A timer of the runtime is up to 2 ms late, so calls may come in pairs. Calls
-   * that were missed by more than 10 ms are dropped, as while an asynchronous one takes longer than `ms`.
+   * Calls again and again, each `ms` milliseconds on average. A timer of the runtime is up to 2 ms
+   * late, so calls may come in pairs. Calls that were missed by more than 10 ms are dropped, as
+   * while an asynchronous one takes longer than `ms`.
    *
    * @param ms as for `after`, at least 1
    * @throws {RangeError} as `after`
@@ -168,7 +169,10 @@ class Timer implements DeviceTimer {
     this.#await(this.#left);
   }
 
-  /** A repeated timer that is late calls in the next turn: another timer of the runtime would be 2 ms late again. */
+  /**
+   * A repeated timer that is late calls in the next turn: another timer of the runtime would be 2
+   * ms late again.
+   */
   #await(ms: number): void {
     if (ms > 0 || this.#period === undefined) {
       const id = setTimeout(() => this.#fire(), ms);

@@ -115,7 +115,9 @@ const COMMAND_AT = 0x04;
 const COMMAND_MASTER = 4;
 const STATUS_AT = 0x06;
 const STATUS_INTERRUPT = 8;
-/** Device Control of PCI Express: its place in the capability, and Initiate Function Level Reset. */
+/**
+ * Device Control of PCI Express: its place in the capability, and Initiate Function Level Reset.
+ */
 const DEVCTL = 8;
 const DEVCTL_FLR = 0x8000;
 

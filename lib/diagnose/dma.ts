@@ -42,7 +42,10 @@ export async function commandOf(peek: Peek): Promise<number | undefined> {
   return command === 0xffff ? undefined : command; // ones only: there is no function
 }
 
-/** A clause if bus master is off: a device does nothing to memory then, and an MSI is a write to memory. */
+/**
+ * A clause if bus master is off: a device does nothing to memory then, and an MSI is a write to
+ * memory.
+ */
 export function busMasterReason(command: number): string[] {
   if ((command & COMMAND.MASTER) !== 0) return [];
   return [

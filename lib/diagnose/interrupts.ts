@@ -25,8 +25,9 @@ const MSI_64BIT = 0x80;
 const MSI_MASKABLE = 0x100;
 
 /**
- * Finds reasons why vectors of an IRQ index do not fire: switched off or masked, in the device's registers or by the
- * client, or pending. Devices that leave this to their client may fire all the same: these are for one that did not.
+ * Finds reasons why vectors of an IRQ index do not fire: switched off or masked, in the device's
+ * registers or by the client, or pending. Devices that leave this to their client may fire all the
+ * same: these are for one that did not.
  *
  * @param vectors which; default all that are enabled
  * @returns a clause each, with register, value and remedy; empty if nothing is in the way
@@ -67,8 +68,8 @@ export async function interruptReasons(
 }
 
 /**
- * Says why vectors are silent. If another vector of the index has fired, the device does not mind what its registers
- * say of all of them: what is left then is what this client did.
+ * Says why vectors are silent. If another vector of the index has fired, the device does not mind
+ * what its registers say of all of them: what is left then is what this client did.
  *
  * @returns one text; undefined if nothing is known
  */
@@ -168,7 +169,10 @@ async function msixReasons(peek: Peek, vectors: readonly number[]): Promise<stri
   return reasons;
 }
 
-/** A register that says where the table or the pending bits are: the BAR in its low 3 bits, else the offset. */
+/**
+ * A register that says where the table or the pending bits are: the BAR in its low 3 bits, else the
+ * offset.
+ */
 function placeOf(register: number): { bar: number; offset: number } {
   return { bar: register & 7, offset: (register & ~7) >>> 0 };
 }

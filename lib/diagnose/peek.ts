@@ -27,7 +27,8 @@ export class Peek {
   /** The number at an offset of a region. */
   async read(region: number, offset: number, width: Width): Promise<number | undefined> {
     return await this.#attempt(async (wait) => {
-      const { size } = await this.#device.regionInfo(region, wait); // so that opening does not block
+      // So that opening does not block.
+      const { size } = await this.#device.regionInfo(region, wait);
       if (size < BigInt(offset + width)) return undefined;
       const options = { ...wait, explain: false };
       return Number(await this.#device.region(region).readWidthAsync(offset, width, options));
@@ -44,7 +45,10 @@ export class Peek {
     return this.#attempt((wait) => this.#device.pci.capability(name, 0, wait));
   }
 
-  /** Gives up at the first failure that is no refusal: a device that does not answer would cost the time again. */
+  /**
+   * Gives up at the first failure that is no refusal: a device that does not answer would cost the
+   * time again.
+   */
   async #attempt<T>(look: (wait: { timeoutMs: number }) => Promise<T>): Promise<T | undefined> {
     const timeoutMs = this.#deadline - monotonicMs();
     if (this.#isOver || timeoutMs <= 0 || this.#device.state !== "CONNECTED") return undefined;

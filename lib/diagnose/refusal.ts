@@ -1,5 +1,6 @@
 /**
- * Refusals of accesses to regions: what a device does answer, and what its registers say, tell the reason.
+ * Refusals of accesses to regions: what a device does answer, and what its registers say, tell the
+ * reason.
  *
  * The look is a generator that asks for reads, so that blocking and asynchronous callers share it.
  *
@@ -32,7 +33,10 @@ export interface KnownOfRegion {
   readonly hasAnswered: boolean;
 }
 
-/** A look into a refusal: it is given the little-endian value of each read, or undefined for a refused one. */
+/**
+ * A look into a refusal: it is given the little-endian value of each read, or undefined for a
+ * refused one.
+ */
 export type LookInto = Generator<Look, string | undefined, bigint | undefined>;
 
 /** Errors that say nothing of the reason. 0 stands for none. */
@@ -44,8 +48,8 @@ const NARROW = WIDTHS.filter((width) => width <= 4);
 const LETTERS: Readonly<Record<Width, string>> = { 1: "b", 2: "w", 4: "l", 8: "q" };
 
 /**
- * Finds the reason why an access was refused. Of a read, other widths are tried at the same place: the caller wanted
- * to read there. A write is not tried again.
+ * Finds the reason why an access was refused. Of a read, other widths are tried at the same place:
+ * the caller wanted to read there. A write is not tried again.
  *
  * @returns the reason and the remedy in words; undefined if nothing is found out
  */
@@ -87,7 +91,9 @@ function* answeredWidth(
   return undefined;
 }
 
-/** Another width is answered. It is the reason if the first one is still refused: some errors pass. */
+/**
+ * Another width is answered. It is the reason if the first one is still refused: some errors pass.
+ */
 function* sayWidth({ region, offset, count }: RegionAccess, width: Width): LookInto {
   const isTransient = (yield { region, offset, count }) !== undefined;
   if (isTransient) return "the same read is answered now: try again";
@@ -139,8 +145,8 @@ function* lookAtBar(
 }
 
 /**
- * Says what to try if the connection ended with an access of many bytes: some servers know only the widths of
- * registers, and end at any other one.
+ * Says what to try if the connection ended with an access of many bytes: some servers know only the
+ * widths of registers, and end at any other one.
  */
 export function widthHint({ region, offset, count, kind }: RegionAccess): string | undefined {
   if (count === 1 || count === 2 || count === 4 || count === 8) return undefined;

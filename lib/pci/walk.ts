@@ -1,7 +1,7 @@
 /**
- * The way along the two lists of capabilities, wherever the bytes are: in a copy of the space, or on a device,
- * where each read is a message. Every pointer is the device's word, so each step is checked: a list that leaves
- * its bounds or returns to where it was ends there, with a note.
+ * The way along the two lists of capabilities, wherever the bytes are: in a copy of the space, or
+ * on a device, where each read is a message. Every pointer is the device's word, so each step is
+ * checked: a list that leaves its bounds or returns to where it was ends there, with a note.
  *
  * @module
  */
@@ -37,7 +37,9 @@ export interface CapabilityPlaces {
 /** A walk: it asks for reads one by one, is given their values, and returns what it found. */
 export type CapabilityWalk = Generator<ConfigRead, CapabilityPlaces, number>;
 
-/** What of the header type tells its layout; the other bit says whether there are more functions. */
+/**
+ * What of the header type tells its layout; the other bit says whether there are more functions.
+ */
 const HEADER_TYPE_MASK = 0x7f;
 const HEADER_TYPE_CARDBUS = 2;
 const STANDARD_START = 0x40;
@@ -49,8 +51,8 @@ const MAX_STANDARD = (STANDARD_END - STANDARD_START) / 4;
 const MAX_EXTENDED = (EXTENDED_END - EXTENDED_START) / 4;
 
 /**
- * Follows the list of standard capabilities (PCI Local Bus Specification, "Capabilities List"): three reads that
- * find the first, and one for each.
+ * Follows the list of standard capabilities (PCI Local Bus Specification, "Capabilities List"):
+ * three reads that find the first, and one for each.
  *
  * @param size bytes of the space
  */

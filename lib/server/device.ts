@@ -201,8 +201,9 @@ export interface MigrationSink {
 /**
  * What a device has to do for its migration. The states and the messages are the server's business: it calls these one at a time.
  *
- * A chunk of a stream holds until the next one is asked for, so that a device may fill one buffer again and again: `StateWriter`
- * does. An empty one of `preCopy` says that there is nothing for now; one of `stopCopy` is passed over.
+ * A chunk of a stream holds until the next one is asked for, so that a device may fill one buffer
+ * again and again: `StateWriter` does. An empty one of `preCopy` says that there is nothing for
+ * now; one of `stopCopy` is passed over.
  */
 export interface ServedMigration {
   /**
@@ -214,9 +215,10 @@ export interface ServedMigration {
   /** It works again. As `stop`. */
   start?(): void | Promise<void>;
   /**
-   * What may be saved while it runs. A device without it has no PRE_COPY. Ended early (`return`) when the state is left; what it
-   * has given is part of the stream all the same, if that goes on. A reset meanwhile leaves the stream as it is: what `stopCopy`
-   * gives then includes all that the reset has changed.
+   * What may be saved while it runs. A device without it has no PRE_COPY. Ended early (`return`)
+   * when the state is left; what it has given is part of the stream all the same, if that goes on.
+   * A reset meanwhile leaves the stream as it is: what `stopCopy` gives then includes all that the
+   * reset has changed.
    */
   preCopy?(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   /**

@@ -25,7 +25,8 @@ export class DirtyLog {
   /**
    * Starts a log.
    *
-   * @param start the ranges that are logged, all of the memory if there are none; and a hint at the size of a page
+   * @param start the ranges that are logged, all of the memory if there are none; and a hint at the
+   *   size of a page
    * @param maxSize bytes that it may use
    * @throws {DeviceError} EINVAL if a range is none, or there are too many
    */
@@ -55,8 +56,8 @@ export class DirtyLog {
    *
    * @param maxSize bytes that the bitmap may have
    * @returns the bitmap: one bit a page, the lowest first, in whole u64s
-   * @throws {DeviceError} EINVAL if the page size is no power of two, or the range is not logged, not of whole pages, or too large
-   *   for the bitmap
+   * @throws {DeviceError} EINVAL if the page size is no power of two, or the range is not logged,
+   *   not of whole pages, or too large for the bitmap
    */
   report(
     { iova, length, pageSize }: Omit<DmaLoggingReportData, "bitmap">,
@@ -85,7 +86,10 @@ export class DirtyLog {
   }
 }
 
-/** The size of a page is a hint: the largest power of two that is not above it is taken, from 4096 on. */
+/**
+ * The size of a page is a hint: the largest power of two that is not above it is taken, from 4096
+ * on.
+ */
 function choosePageSize(hint: bigint): bigint {
   if (hint <= MIN_PAGE_SIZE) return MIN_PAGE_SIZE;
   return 1n << BigInt(hint.toString(2).length - 1);

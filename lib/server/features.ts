@@ -87,7 +87,10 @@ function checkRoom(argsz: number, needed: number): void {
   if (argsz < needed) throw new DeviceError(EINVAL, `argsz is ${argsz}, ${needed} are needed`);
 }
 
-/** Sets a feature. Returns the data of the answer where they begin otherwise than those of the request. */
+/**
+ * Sets a feature. Returns the data of the answer where they begin otherwise than those of the
+ * request.
+ */
 async function setFeature(
   index: number,
   data: Uint8Array,

@@ -25,8 +25,9 @@ export class SavedStream {
   /**
    * A stream of these chunks.
    *
-   * @param isStill whether they are the whole state of a device that stands still. Of a device that works an empty chunk ends a
-   *   read, because there is nothing for now; of one that stands still a read without bytes would be taken for the end
+   * @param isStill whether they are the whole state of a device that stands still. Of a device that
+   *   works an empty chunk ends a read, because there is nothing for now; of one that stands still
+   *   a read without bytes would be taken for the end
    */
   constructor(chunks: Chunks, isStill: boolean) {
     this.#chunks = iterate(chunks);
@@ -38,7 +39,10 @@ export class SavedStream {
     return this.#wasAsked;
   }
 
-  /** Goes on with the chunks of a device that stands still. What was taken of those before is given first. */
+  /**
+   * Goes on with the chunks of a device that stands still. What was taken of those before is given
+   * first.
+   */
   async continueWith(makeChunks: () => Chunks): Promise<void> {
     await this.close();
     this.#chunks = iterate(makeChunks());
@@ -88,7 +92,10 @@ export class SavedStream {
     throw error;
   }
 
-  /** Takes what the device has given. Returns whether to go on: not at the end, nor if there is nothing for now. */
+  /**
+   * Takes what the device has given. Returns whether to go on: not at the end, nor if there is
+   * nothing for now.
+   */
   #accept({ done, value }: Step): boolean {
     this.#isAtEnd = done ?? false;
     this.#rest = done ? NOTHING : value as Uint8Array;

@@ -114,7 +114,8 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Does one step. `name`, `when`, `expect error`, `allow error` and `continue on failure` are the runner's business.
+   * Does one step. `name`, `when`, `expect error`, `allow error` and `continue on failure` are the
+   * runner's business.
    *
    * @returns what there is to see of it; at once where no waiting is needed
    * @throws {StepFailure} if what came of it is not as it has to be

@@ -33,7 +33,9 @@ import { hex } from "./hex.ts";
 const MAX_LINE = 200;
 /** Bytes of data that are shown. */
 const MAX_HEX = 16;
-/** The same of VERSION: its JSON says what was negotiated, and real peers send about 200 characters. */
+/**
+ * The same of VERSION: its JSON says what was negotiated, and real peers send about 200 characters.
+ */
 const MAX_VERSION_LINE = 2000;
 /** Bytes of a VERSION's JSON that are looked at: more would not fit the line. */
 const MAX_JSON = 2048;

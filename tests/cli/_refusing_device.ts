@@ -1,7 +1,8 @@
 /**
  * A device whose regions refuse parts of themselves, for `vfu serve`:
  *
- * - bar0: 64 KiB of registers of 4 bytes or more. 0x1000 to 0x2000 and the register at 0x8004 refuse reads.
+ * - bar0: 64 KiB of registers of 4 bytes or more. 0x1000 to 0x2000 and the register at 0x8004
+ *   refuse reads.
  * - bar1: can only be written.
  * - bar2: memory that is mapped, and refuses messages.
  *

@@ -260,7 +260,8 @@ Deno.test("dump asks for --max-size before it writes a region that is said to be
   assertEquals(commands.includes(Command.REGION_READ), false);
   assertEquals([...Deno.readDirSync(folder.path)].length, 1); // the socket
   const allowed = await runHere(["dump", path, "bar1", "-o", file, "--max-size", "2G"]);
-  assertStringIncludes(allowed.err, "Cannot read 32768 bytes of bar1 at 0x0"); // refused by the server
+  // Refused by the server.
+  assertStringIncludes(allowed.err, "Cannot read 32768 bytes of bar1 at 0x0");
 });
 
 Deno.test("dump returns 2 when the usage is wrong", async (t) => {

@@ -1,5 +1,6 @@
 /**
- * A strict NVMe driver, for a controller that is served to a client in this process: it checks every entry of a completion queue, and polls.
+ * A strict NVMe driver, for a controller that is served to a client in this process: it checks
+ * every entry of a completion queue, and polls.
  *
  * @module
  */

@@ -1,4 +1,6 @@
-/** `nvme_identify.ts` and `sessions/nvme.yaml` on controllers of several kinds, as a user runs them. */
+/**
+ * `nvme_identify.ts` and `sessions/nvme.yaml` on controllers of several kinds, as a user runs them.
+ */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { identify } from "../../examples/nvme_identify.ts";

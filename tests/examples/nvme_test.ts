@@ -325,7 +325,8 @@ testFds("nvme.ts moves data by two entries and by lists that go on in others", a
   await driver.pass(1, { opcode: 1, ...io, prp1: from, prp2: list(from, 4, inOrder) });
   await driver.pass(1, { opcode: 2, ...io, prp1: to + 0x200, prp2: list(to, 7, inOrder) });
   assertEquals(driver.bytes(to + 0x200, length), data);
-  // Pages in another order than they have in memory, and a list that begins with the pointer to the next.
+  // Pages in another order than they have in memory, and a list that begins with the pointer to the
+  // next.
   const backwards = (page: number) => 19 - page;
   await driver.pass(1, { opcode: 2, ...io, prp1: to + 0x200, prp2: list(to, 1, backwards) });
   for (let page = 0; page < 19; page++) {

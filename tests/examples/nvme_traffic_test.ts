@@ -1,4 +1,7 @@
-/** `examples/nvme.ts` under random traffic: queues of all sizes, full and empty, wrong commands and wrong doorbells among right ones. */
+/**
+ * `examples/nvme.ts` under random traffic: queues of all sizes, full and empty, wrong commands and
+ * wrong doorbells among right ones.
+ */
 
 import { assert, assertEquals } from "@std/assert";
 import nvme from "../../examples/nvme.ts";

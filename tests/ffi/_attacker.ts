@@ -1,5 +1,6 @@
 /**
- * Holds an eventfd that another thread uses, and fills and empties its counter without pause. Posts "on" once it does.
+ * Holds an eventfd that another thread uses, and fills and empties its counter without pause. Posts
+ * "on" once it does.
  *
  * @module
  */

@@ -165,7 +165,8 @@ testFds("reports go over maps, shared and by message, and what is between them",
     const inside = { iova: 0x13000, length: 0x2000 };
     assertEquals(pagesOf(await device.dmaLogging.report(inside)), [[0x13, 2]]);
     await dma.write(0x20000n, new Uint8Array(1));
-    await device.dma.maps[2]!.unmapAsync(); // what was written before is told all the same, if the server logs it
+    // What was written before is told all the same, if the server logs it.
+    await device.dma.maps[2]!.unmapAsync();
     assertEquals((await device.dmaLogging.report(all)).has(0x20000), true);
   }
 });

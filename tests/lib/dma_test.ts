@@ -812,7 +812,8 @@ testFds("a process that has shared memory and closes nothing ends all the same",
     import { connect } from ${JSON.stringify(client)};
     const device = await connect(${JSON.stringify(demo.path)});
     await device.dma.mapAsync({ iova: 0, size: 4096 });
-    await new Promise((resolve) => setTimeout(resolve, 200)); // as long as it is glanced at by a timer
+    // As long as it is glanced at by a timer.
+    await new Promise((resolve) => setTimeout(resolve, 200));
     console.log("done");
   `;
   const script = Deno.makeTempFileSync({ suffix: ".ts" });

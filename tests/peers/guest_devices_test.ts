@@ -1,6 +1,7 @@
 /**
- * The small devices in a Linux guest: how QEMU attaches them, what the guest's lspci says, and their
- * registers, interrupts and DMA as drivers in the guest's user space use them (`guest/pcidev.c`).
+ * The small devices in a Linux guest: how QEMU attaches them, what the guest's lspci says, and
+ * their registers, interrupts and DMA as drivers in the guest's user space use them
+ * (`guest/pcidev.c`).
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";

@@ -42,7 +42,10 @@ export function refusingDevice(rule: Rule, config: Uint8Array, errno = 22): Serv
   return { flags: DeviceFlags.PCI | DeviceFlags.RESET, regions, irqs: [], reset() {} };
 }
 
-/** A configuration space in which BAR 0 has an address, if `address` is not 0, and COMMAND is `command`. */
+/**
+ * A configuration space in which BAR 0 has an address, if `address` is not 0, and COMMAND is
+ * `command`.
+ */
 export function configWith(address: number, command: number): Uint8Array<ArrayBuffer> {
   const config = new Uint8Array(256);
   const view = new DataView(config.buffer);

@@ -1,6 +1,6 @@
 /**
- * What QEMU 11.1's `vfio-user-pci` does, message by message, as recorded from it: maps in bursts for
- * whose replies it does not wait, BAR areas that it maps back, eventfds in pieces of 16.
+ * What QEMU 11.1's `vfio-user-pci` does, message by message, as recorded from it: maps in bursts
+ * for whose replies it does not wait, BAR areas that it maps back, eventfds in pieces of 16.
  */
 
 import { assertEquals } from "@std/assert";
@@ -76,7 +76,9 @@ class Burst {
   }
 }
 
-/** Lets the device read where there is no file: it asks by DMA_READ. Returns what it was answered. */
+/**
+ * Lets the device read where there is no file: it asks by DMA_READ. Returns what it was answered.
+ */
 async function readByMessage({ peer, device }: Served, address: number): Promise<Uint8Array> {
   const reading = device.bus!.dma.read(BigInt(address), 4);
   const asked = await peer.expect(Command.DMA_READ);
