@@ -44,6 +44,12 @@ const PATIENT_SENDS = 16;
 /** What a chunk of the backlog costs beside its bytes, counted in as if it were bytes: so many small ones are bounded, too. */
 const CHUNK_OVERHEAD = 2 << 10;
 
+/**
+ * What a descriptor in the backlog costs, counted in as if it were bytes. A server holds some 300 of
+ * them for a client that does not read.
+ */
+const FD_OVERHEAD = 12 << 10;
+
 /** The largest message whose buffer is kept to receive the next large one into. */
 const MAX_SPARE = (1 << 20) + (8 << 10);
 
@@ -639,6 +645,7 @@ export class MessageStream {
       if (count === -EINTR) continue;
       if (count < 0) throw this.#lost("sendmsg", -count);
       closeAll(chunk.fds); // the first byte took them along
+      this.#backlogBytes -= FD_OVERHEAD * chunk.fds.length;
       chunk.fds = [];
       chunk.start += count;
       this.#backlogBytes -= count;
@@ -672,7 +679,7 @@ export class MessageStream {
     rest.bytes.set(data.subarray(dataSent), size - (data.length - dataSent));
     const unsentFds = sent === 0 && fds ? fds.map(duplicateFd) : [];
     this.#backlog.push({ buffer: rest, start: 0, end: size, fds: unsentFds });
-    this.#backlogBytes += size + CHUNK_OVERHEAD;
+    this.#backlogBytes += size + CHUNK_OVERHEAD + FD_OVERHEAD * unsentFds.length;
     if (this.#backlogBytes > MAX_QUEUED_BYTES) {
       throw new ConnectionError(
         `The ${this.#peer} does not read: ${this.#backlogBytes} bytes wait to be sent, ${MAX_QUEUED_BYTES} is the limit`,

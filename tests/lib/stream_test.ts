@@ -1,7 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../ffi/buffer.ts";
+import { EventFd } from "../../ffi/event.ts";
+import { closeAll, countOpenFds } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../../lib/errors.ts";
+import { SERVE_HIGH_WATER } from "../../lib/limits.ts";
 import { MessageStream } from "../../lib/stream.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { testFds } from "../_fds.ts";
@@ -165,6 +168,36 @@ testFds(
     );
     const grown = Deno.memoryUsage().rss - before;
     assert(grown < 256 << 20, `memory grew by ${grown} bytes with ${count} messages`);
+    stream.close();
+    peer.close();
+  },
+);
+
+testFds(
+  "a peer that does not read holds few descriptors of ours, and gets them later",
+  async () => {
+    const [stream, peer] = makeStream();
+    using event = new EventFd();
+    const before = countOpenFds(8192);
+    let sent = 0;
+    for (; stream.queuedBytes <= SERVE_HIGH_WATER && sent < 8000; sent++) {
+      stream.write(1, Command.DEVICE_GET_REGION_INFO, 1, 0, undefined, undefined, [
+        event.handle.fd,
+      ]);
+    }
+    const held = countOpenFds(8192) - before;
+    assert(held > 0 && held < 512, `${held} are held after ${sent} messages`);
+    let came = 0;
+    const bytes = new IoBuffer(HEADER);
+    while (came < sent) {
+      stream.flush();
+      assertEquals(peer.receive(bytes, 0, HEADER, 1000), HEADER);
+      came += peer.receivedFds.length;
+      closeAll(peer.receivedFds);
+      peer.receivedFds = [];
+    }
+    await flushAll(stream);
+    assertEquals([stream.queuedBytes, countOpenFds(8192)], [0, before]);
     stream.close();
     peer.close();
   },
