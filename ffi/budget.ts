@@ -202,6 +202,17 @@ export const keptDescriptors = new Budget(
   () => Math.floor(maxOpenFiles() / 4),
 );
 
+/**
+ * Descriptors by which peers signal, or are signalled: half of what the process may open. The
+ * first peer gets half of them, so that another quarter is left for its neighbours' connections,
+ * and for what comes with messages.
+ */
+export const signalDescriptors = new Budget(
+  "descriptors for interrupts",
+  "recvmsg",
+  () => Math.floor(maxOpenFiles() / 2),
+);
+
 let mapCount: number | undefined;
 
 /** What the machine says; the usual if it can't be read. */

@@ -5,6 +5,7 @@
  */
 
 import { IoBuffer } from "./buffer.ts";
+import type { Purse } from "./budget.ts";
 import { EAGAIN, EINTR } from "./errno.ts";
 import type { OwnedFd } from "./fd.ts";
 import { addNow, isEventFd, readNow, writeNow } from "./nowait.ts";
@@ -40,19 +41,24 @@ let chunk: IoBuffer | undefined;
 export class PeerEvent implements Disposable {
   readonly #fd: OwnedFd;
   readonly #isPipe: boolean;
+  readonly #purse: Purse | undefined;
 
-  private constructor(fd: OwnedFd, isPipe: boolean) {
+  private constructor(fd: OwnedFd, isPipe: boolean, purse?: Purse) {
+    purse?.take(1, "Cannot keep a descriptor for interrupts");
     this.#fd = fd;
     this.#isPipe = isPipe;
+    this.#purse = purse;
   }
 
   /**
    * Takes over a descriptor.
    *
    * @param use "signal" to write to it, "listen" to read it
+   * @param purse what pays for it, while it is open
    * @throws {TypeError} if it is not good for that, with the reason; the caller keeps it then
+   * @throws {SystemError} ENOSPC if the purse has no more; the caller keeps it then
    */
-  static adopt(fd: OwnedFd, use: "signal" | "listen"): PeerEvent {
+  static adopt(fd: OwnedFd, use: "signal" | "listen", purse?: Purse): PeerEvent {
     // The stream closes sockets as they come.
     if (!fd.isOpen) throw new TypeError("it is a socket, not an eventfd");
     const { kind } = fd.stat();
@@ -60,9 +66,9 @@ export class PeerEvent implements Disposable {
       const { canRead, canWrite } = fd.access;
       if (use === "signal" && !canWrite) throw new TypeError("it can't be written to");
       if (use === "listen" && !canRead) throw new TypeError("it can't be read");
-      return new PeerEvent(fd, true);
+      return new PeerEvent(fd, true, purse);
     }
-    if (kind === "anonymous" && isEventFd(fd.fd)) return new PeerEvent(fd, false);
+    if (kind === "anonymous" && isEventFd(fd.fd)) return new PeerEvent(fd, false, purse);
     const what = kind === "anonymous" ? "no eventfd" : `a ${kind}, not an eventfd`;
     throw new TypeError(`it is ${what}`);
   }
@@ -97,6 +103,8 @@ export class PeerEvent implements Disposable {
 
   /** Closes the descriptor, if it is open. */
   [Symbol.dispose](): void {
-    this.#fd[Symbol.dispose]();
+    if (!this.#fd.isOpen) return;
+    this.#purse?.give(1);
+    this.#fd.close();
   }
 }

@@ -9,7 +9,8 @@
  * @module
  */
 
-import { EINVAL } from "../../ffi/errno.ts";
+import { BudgetShare, type Purse, signalDescriptors } from "../../ffi/budget.ts";
+import { EINVAL, SystemError } from "../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { PeerEvent } from "../../ffi/peer_event.ts";
 import { IrqFlags, IrqSetFlags, PciIrq, type SetIrqsRequest } from "../wire/irq.ts";
@@ -106,6 +107,7 @@ export class ClientIrqs implements DeviceIrqs {
   readonly #irqs: readonly ServedIrq[];
   readonly #vectors: (Vector | undefined)[][]; // by index and vector; those that were never used are not there
   readonly #pace = new Pace();
+  readonly #purse = new BudgetShare(signalDescriptors);
 
   /** Interrupts of which nothing is set up. */
   constructor(irqs: readonly ServedIrq[]) {
@@ -132,16 +134,17 @@ export class ClientIrqs implements DeviceIrqs {
    * DEVICE_SET_IRQS. With eventfds, there is one for each vector, or none, which disables them.
    *
    * @param fds what came with it; taken over
-   * @throws {DeviceError} EINVAL
+   * @throws {DeviceError} EINVAL; ENOSPC if the process keeps as many descriptors as it may
    */
   set(request: SetIrqsRequest, fds: OwnedFd[]): void {
     const { flags, index, start, count, data } = request;
-    let events: PeerEvent[];
+    const events: PeerEvent[] = [];
     try {
       this.#check(request, fds);
       const use = (flags & ACTION_TRIGGER) !== 0 ? "signal" : "listen";
-      events = fds.map((fd) => adopt(fd, use));
+      for (const fd of fds) events.push(adopt(fd, use, this.#purse));
     } catch (error) {
+      for (const event of events) event[Symbol.dispose]();
       closeAll(fds);
       throw error;
     }
@@ -192,11 +195,12 @@ export class ClientIrqs implements DeviceIrqs {
   }
 }
 
-/** @throws {DeviceError} EINVAL with the reason, if a descriptor is not good for that */
-function adopt(fd: OwnedFd, use: "signal" | "listen"): PeerEvent {
+/** @throws {DeviceError} EINVAL with the reason, if a descriptor is not good for that; ENOSPC */
+function adopt(fd: OwnedFd, use: "signal" | "listen", purse: Purse): PeerEvent {
   try {
-    return PeerEvent.adopt(fd, use);
+    return PeerEvent.adopt(fd, use, purse);
   } catch (error) {
+    if (error instanceof SystemError) throw new DeviceError(error.errno, error.message);
     if (!(error instanceof TypeError)) throw error;
     throw new DeviceError(
       EINVAL,

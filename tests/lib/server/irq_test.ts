@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
-import { EINVAL } from "../../../ffi/errno.ts";
+import { EINVAL, ENOSPC } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { closeAll, countOpenFds, type OwnedFd } from "../../../ffi/fd.ts";
 import { readNow, writeNow } from "../../../ffi/nowait.ts";
@@ -11,6 +11,7 @@ import { IrqFlags, IrqSetFlags, PciIrq, SetIrqsRequest } from "../../../lib/wire
 import { testFds } from "../../_fds.ts";
 import { blockingPipe, fillPipe, ODD_FDS, semaphore } from "../../_odd_fds.ts";
 import type { RawPeer } from "../../_raw_peer.ts";
+import { runJson } from "../../ffi/_subprocess.ts";
 import { ask, type Served, serveNegotiated, sleep, TestDevice } from "./_client.ts";
 import { ClientFile, PAGE } from "./_memory.ts";
 
@@ -18,6 +19,7 @@ const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_T
   IrqSetFlags;
 const { INTX, MSI, MSIX, ERR } = PciIrq;
 const VECTORS = 8;
+const IRQ_MODULE = new URL("../../../lib/server/irq.ts", import.meta.url).href;
 
 /** INTx that masks itself, no MSI, 8 vectors of MSI-X, ERR, and an index without eventfds. */
 class IrqDevice extends TestDevice {
@@ -514,4 +516,36 @@ testFds("when the client goes every eventfd is closed, and nothing fires", async
   assert(countOpenFds() <= before + 1); // the poll's own may be open yet
   assertEquals([irqs.raise(MSIX, 0), irqs.isEnabled(MSIX, 0)], [false, false]);
   assertEquals(events.take(), new Array(VECTORS).fill(0));
+});
+
+Deno.test("descriptors for interrupts are bounded, and free again after them", async () => {
+  const result = await runJson(
+    `
+    import { signalDescriptors } from "ffi/budget.ts";
+    import { EventFd } from "ffi/event.ts";
+    const { ClientIrqs } = await import(${JSON.stringify(IRQ_MODULE)});
+    const irqs = new ClientIrqs([{ flags: 1 | 2, count: 1000 }]);
+    const request = { argsz: 20, flags: 4 | 32, index: 0, data: new Uint8Array() };
+    const set = (start, count) => {
+      const fds = Array.from({ length: count }, () => new EventFd().handle);
+      try {
+        irqs.set({ ...request, start, count }, fds);
+        return 0;
+      } catch (error) {
+        if (fds.some(({ isOpen }) => isOpen)) throw error;
+        return error.errno;
+      }
+    };
+    let count = 0;
+    while (set(count, 3) === 0) count += 3;
+    const full = [count, set(count, 3), set(count, 1), signalDescriptors.used];
+    const other = new ClientIrqs([{ flags: 1 | 2, count: 1000 }]);
+    other.set({ ...request, start: 0, count: 1 }, [new EventFd().handle]);
+    other.close();
+    irqs.close();
+    console.log(JSON.stringify([...full, signalDescriptors.limit, signalDescriptors.used]));
+  `,
+    { maxFds: 256 },
+  );
+  assertEquals(result, [63, ENOSPC, 0, 64, 128, 0]); // the others may have as many
 });
