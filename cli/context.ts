@@ -34,9 +34,9 @@ export interface Context {
   readonly err: Output;
   /** Aborted with an {@linkcode Interrupted} when the user or the system wants an end. */
   readonly signal: AbortSignal;
-  /** Whether the process is the command's alone, which may start threads and write behind. */
+  /** True if the process is the command's alone, which may start threads and write behind. */
   readonly ownsProcess?: boolean;
-  /** Whether the end of the terminal (SIGHUP) aborts the signal, too: not under nohup. */
+  /** True if the end of the terminal (SIGHUP) aborts the signal, too: not under nohup. */
   readonly hangsUp?: boolean;
 }
 
@@ -91,7 +91,7 @@ export function processContext(): Context {
   };
 }
 
-/** What ends this process. */
+/** The signals that end this process. */
 interface Ends {
   readonly signal: AbortSignal;
   readonly hangsUp: boolean;

@@ -31,7 +31,7 @@ export const ADDRESS_HELP =
   "configuration space, as COMMAND, with setpci's names. The width is .b, .w, .l or .q: 1, 2, 4 " +
   "or 8 bytes; .l if there is none.";
 
-/** What a range of a region looks like, for helps. */
+/** The form of a range of a region, for helps. */
 export const RANGE_HELP = "bar0+0x100..0x200 is a range of it, bar0+0x100.. its rest";
 
 /** `--via` */

@@ -15,9 +15,9 @@ import { libc } from "./libc.ts";
 import { rlimit } from "./structs.ts";
 
 const RLIMIT_NOFILE = 7;
-/** What vm.max_map_count is unless somebody changes it. */
+/** The kernel's default of vm.max_map_count. */
 const DEFAULT_MAX_MAP_COUNT = 65530;
-/** What is used of a limit that is higher, or none. */
+/** The limit that stands for a higher one, or for none. */
 const MAX_OPEN_FILES = 2 ** 20;
 /**
  * Address space below 2^47, which is what x86_64 has. Others, if they have less, are found out by
@@ -25,7 +25,7 @@ const MAX_OPEN_FILES = 2 ** 20;
  */
 const DEFAULT_ADDRESS_SPACE = 2 ** 47;
 
-/** What all threads of the process use together: too dear to be asked for each time. */
+/** The use of all threads of the process together: too dear to be asked for each time. */
 interface WholeProcess {
   /** How many are taken and given back between two looks. */
   readonly every: number;
@@ -124,7 +124,7 @@ export class Budget {
     return new SystemError(this.#call, ENOSPC, `${doing}, as ${reason}`);
   }
 
-  /** What the things are, in the plural. */
+  /** The things, in the plural. */
   get what(): string {
     return this.#what;
   }
@@ -134,7 +134,7 @@ export class Budget {
 export type Purse = Pick<Budget, "take" | "give">;
 
 /**
- * What one client of several has of a budget: never more than is left to the others.
+ * One client's share of a budget: never more than is left to the others.
  *
  * @example
  * ```ts
@@ -215,7 +215,7 @@ export const signalDescriptors = new Budget(
 
 let mapCount: number | undefined;
 
-/** What the machine says; the usual if it can't be read. */
+/** Returns the machine's limit; the default if it can't be read. */
 function maxMapCount(): number {
   return mapCount ??= Number.parseInt(readProc("sys/vm/max_map_count"), 10) ||
     DEFAULT_MAX_MAP_COUNT;

@@ -198,7 +198,7 @@ export class OwnedFd implements Disposable {
   }
 
   /**
-   * What it was opened for.
+   * The access that it was opened for.
    *
    * @throws {SystemError} as fcntl(2) fails
    */
@@ -258,8 +258,7 @@ export class OwnedFd implements Disposable {
   }
 
   /**
-   * What kind of file it is and how large, as this kernel knows: no server of a file system is
-   * asked.
+   * The facts of the file, as this kernel knows them: no server of a file system is asked.
    *
    * @throws {SystemError} as statx(2) fails
    */
@@ -273,7 +272,7 @@ export class OwnedFd implements Disposable {
   }
 }
 
-/** What a file is; an eventfd is "anonymous". */
+/** The kind of a file; an eventfd is "anonymous". */
 export type FileKind =
   | "file"
   | "directory"
@@ -284,7 +283,7 @@ export type FileKind =
   | "symbolic link"
   | "anonymous";
 
-/** What a descriptor was opened for. */
+/** The access that a descriptor was opened for. */
 export interface FileAccess {
   /** Reading. */
   readonly canRead: boolean;
@@ -306,7 +305,7 @@ export interface FileSystem {
 
 /** What is known about a file. */
 export interface FileStat {
-  /** What it is. */
+  /** The kind. */
   kind: FileKind;
   /** Whether it is a regular file; a memfd is one. */
   isFile: boolean;

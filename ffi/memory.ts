@@ -30,7 +30,7 @@ export const HUGETLBFS = 0x958458f6;
 export const TMPFS = 0x01021994;
 
 /**
- * What offsets of mappings are multiples of. Where the kernel's pages are larger, more is mapped.
+ * The unit of mappings' offsets. Where the kernel's pages are larger, more is mapped.
  */
 export const PAGE_SIZE = 4096;
 
@@ -72,13 +72,13 @@ export function canShrink(fd: OwnedFd): boolean {
   return ((fd.seals ?? 0) & F_SEAL_SHRINK) === 0;
 }
 
-/** What is mapped of a file. */
+/** The part of a file that is mapped, and how. */
 export interface MappingOptions {
   /** In bytes. */
   length: number;
   /** Where it begins in the file, a multiple of `PAGE_SIZE`; default 0. */
   offset?: bigint;
-  /** Whether writes go to the file; default true. */
+  /** True if writes go to the file; default true. */
   writable?: boolean;
 }
 
@@ -179,7 +179,7 @@ export class MappedFile {
     return new MappedFile(pointer, skip, mapped, options, owner);
   }
 
-  /** Whether it is mapped: it has parts, or had none yet. */
+  /** True if it is mapped: it has parts, or had none yet. */
   get isOpen(): boolean {
     return this.#isOpen;
   }
@@ -230,7 +230,7 @@ export class MappedFile {
   }
 }
 
-/** What a {@linkcode Mapping} has of its {@linkcode MappedFile}. */
+/** The part of its {@linkcode MappedFile} that a {@linkcode Mapping} has. */
 interface MappedPart {
   makeBuffer(): ArrayBuffer;
   done(wasUsed: boolean): void;

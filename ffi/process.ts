@@ -30,7 +30,7 @@ export function exitNow(code: number): never {
 }
 
 /**
- * Whether the process ignores a signal, as those started by nohup ignore SIGHUP.
+ * Tells whether the process ignores a signal, as those started by nohup ignore SIGHUP.
  *
  * @param signal its number
  * @throws {SystemError} as sigaction(2) fails
@@ -79,7 +79,7 @@ export function commandLine(): string[] {
 }
 
 /**
- * Whether processes that are started from now on have a descriptor as well.
+ * Sets whether processes that are started from now on have a descriptor as well.
  *
  * @throws {SystemError} EBADF if it is not open
  */

@@ -43,7 +43,7 @@ export const SYSTEM_CALLS: Readonly<Record<typeof Deno.build.arch, SystemCalls>>
   },
 };
 
-/** Those of this machine. */
+/** Returns the numbers of this machine. */
 export function systemCalls(): SystemCalls {
   return SYSTEM_CALLS[Deno.build.arch];
 }

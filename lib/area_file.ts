@@ -59,7 +59,7 @@ export class AreaFile {
   readonly #fd: OwnedFd;
   readonly #offset: bigint;
   readonly #end: bigint;
-  /** Whether calls can write it: hugetlbfs has no write(2). */
+  /** True if calls can write it: hugetlbfs has no write(2). */
   readonly canWrite: boolean;
 
   /** @ignore made by {@linkcode examineArea} */
@@ -70,7 +70,7 @@ export class AreaFile {
     this.canWrite = canWrite;
   }
 
-  /** Whether all of it is still in the file. */
+  /** True if all of it is still in the file. */
   get isWhole(): boolean {
     return this.#fd.stat().size >= this.#end;
   }

@@ -176,7 +176,7 @@ export class Device implements Disposable, AsyncDisposable {
     this.negotiated = negotiated;
   }
 
-  /** Whether messages are under way that only look for the reason of a failure. */
+  /** True if messages are under way that only look for the reason of a failure. */
   get isExplaining(): boolean {
     return this.#explaining > 0;
   }

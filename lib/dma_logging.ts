@@ -106,8 +106,8 @@ const REPORT_HEAD_SIZE = 24;
 /** A part of a range that the server is asked about by itself. */
 interface Part extends Span {
   /**
-   * Whether it is in a map, or beside one, or nothing of the range is mapped: then the server is to
-   * say so itself.
+   * The place: in a map, beside one, or in a range of which nothing is mapped. Of that the server
+   * is to say so itself.
    */
   readonly kind: "map" | "gap" | "unmapped";
   /** The map. */
@@ -258,8 +258,8 @@ export class DmaLogging {
   }
 
   /**
-   * What the server is to be asked about: map by map, what is between them, and as much as one
-   * message tells of.
+   * Parts that the server is asked about: map by map, the gaps between, and as much as one message
+   * tells of.
    */
   *#parts(whole: Span, pageSize: number): Generator<Part> {
     let at = whole.start;

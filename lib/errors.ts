@@ -27,7 +27,7 @@ export class DecodeError extends ProtocolError {
 
 /** An access to a region by message. */
 export interface RegionAccess {
-  /** What it does. */
+  /** The access. */
   readonly kind: "read" | "write";
   /** The region index. */
   readonly region: number;
@@ -81,7 +81,7 @@ export class TimeoutError extends Error {
 export interface RequestInFlight {
   /** The command's number. */
   readonly command: number;
-  /** What was asked for, as "read 4 bytes of bar0 at 0x1c". */
+  /** The request in words, as "read 4 bytes of bar0 at 0x1c". */
   readonly doing: string;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Whether the end of the terminal is the end of this process.
+ * The end of the terminal, which may be the end of this process.
  *
  * @module
  */

@@ -120,7 +120,7 @@ export function bitmapSize(length: bigint, pageSize: bigint): bigint {
   return (length / pageSize + 63n) / 64n * 8n;
 }
 
-/** Whether a number is a power of two. */
+/** Tells whether a number is a power of two. */
 export function isPowerOfTwo(value: bigint): boolean {
   return value > 0n && (value & (value - 1n)) === 0n;
 }

@@ -156,11 +156,11 @@ interface Pending {
   isDone: boolean;
 }
 
-/** What is done after a connection has ended by itself. */
+/** The work that is left after a connection has ended by itself. */
 interface Drain {
   /** When there is no time left for it. */
   readonly until: number;
-  /** Whether the peer still gets answers: it has broken the protocol, and not left. */
+  /** True if the peer still gets answers: it has broken the protocol, and not left. */
   answers: boolean;
   /** The command that broke the protocol, as long as that is not answered. */
   rejected: MessageKey | undefined;
@@ -300,7 +300,7 @@ export class VfioProxy implements Disposable {
   }
 
   /**
-   * Whether commands of the peer are served while nothing is asked of it, without keeping the
+   * True if commands of the peer are served while nothing is asked of it, without keeping the
    * process alive: by a look at the socket each 50 ms, and at once as long as they come. They wait
    * where the thread has no event loop that turns.
    */
@@ -877,19 +877,19 @@ export class VfioProxy implements Disposable {
     return hasCome;
   }
 
-  /** Whether the poll is to watch the socket for what comes. */
+  /** True if the poll is to watch the socket for what comes. */
   get #isListening(): boolean {
     const isAwaited = this.#serving || this.#isFollowing || this.#asyncPending > 0 ||
       this.#attendants.size > 0 || this.#attentiveUntil > 0;
     return isAwaited && this.#hasCapacity;
   }
 
-  /** Whether what has come is taken, now that somebody looks. */
+  /** True if what has come is taken, now that somebody looks. */
   get #mayReceive(): boolean {
     return this.#isListening || (this.#glancing && this.#hasCapacity);
   }
 
-  /** Whether more can be taken from the socket. */
+  /** True if more can be taken from the socket. */
   get #hasCapacity(): boolean {
     return this.#state === "CONNECTED" && this.#hasRoom(this.#maxIncoming) && !this.#isCongested;
   }
@@ -1163,13 +1163,13 @@ export class VfioProxy implements Disposable {
     else if (this.#drain !== undefined && !this.#handling) this.#endDrain();
   }
 
-  /** Whether commands are handed on: those that came ahead of the end for a while, too. */
+  /** True if commands are handed on: those that came ahead of the end for a while, too. */
   get #isServing(): boolean {
     return this.#state === "CONNECTED" ||
       (this.#drain !== undefined && monotonicMs() < this.#drain.until);
   }
 
-  /** Whether the peer is still answered. */
+  /** True if the peer is still answered. */
   get #mayAnswer(): boolean {
     return this.#state === "CONNECTED" || this.#drain?.answers === true;
   }

@@ -14,7 +14,7 @@ const MAX_HEX = 16;
 /** A protocol that is known by its first bytes. */
 interface KnownProtocol {
   readonly name: string;
-  /** Whether bytes begin as it does; `text` is the same bytes, a character each. */
+  /** True if bytes begin as it does; `text` is the same bytes, a character each. */
   begins(text: string, bytes: Uint8Array): boolean;
 }
 

@@ -233,7 +233,7 @@ interface ReceivedFds {
   readonly fds: OwnedFd[];
   /** The position in the buffer after the byte that they came with. */
   end: number;
-  /** Whether some of them did not make it. */
+  /** True if some of them did not make it. */
   readonly isTruncated: boolean;
 }
 

@@ -44,7 +44,7 @@ export interface Refused {
   readonly refused: Error;
 }
 
-/** What a measurement comes to, or that it was refused. Other failures are thrown. */
+/** The result of a measurement, or its refusal. Other failures are thrown. */
 export async function unlessRefused<T>(work: Promise<T>): Promise<T | Refused> {
   try {
     return await work;

@@ -134,7 +134,7 @@ export function parseIrq(text: string): IrqId {
   throw new SyntaxError(`"${text}" is no IRQ index; write intx, msi, msix, err, req or a number`);
 }
 
-/** What `vfu irq` listens to: an IRQ index, or some of its vectors. */
+/** The vectors that `vfu irq` listens to: all of an IRQ index, or some. */
 export interface IrqTarget {
   /** The index. */
   readonly id: IrqId;

@@ -14,7 +14,7 @@ const MAX_COMPARED = 64 << 20;
 
 /** Accesses of a device to its memory, as far as they are seen. */
 export class DmaSigns {
-  /** Whether an access came as a message. */
+  /** True if an access came as a message. */
   hasAccessed = false;
   readonly #device: Device;
   readonly #checksums: ReadonlyMap<DmaMap, number> | undefined;

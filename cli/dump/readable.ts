@@ -8,7 +8,7 @@ import { RemoteError } from "../../lib/errors.ts";
 import type { BulkOptions, Region, Via, Width } from "../../lib/region.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 
-/** What stands for bytes that were refused: what a bus answers where no device does. */
+/** The byte that stands for a refused one: a bus answers so where no device does. */
 export const REFUSED_BYTE = 0xff;
 
 /** Sizes in which a refused block is read again. A width of accesses follows them. */
@@ -24,7 +24,7 @@ export interface RefusedRange {
   readonly start: number;
   /** Behind the last. */
   end: number;
-  /** What the device answered. */
+  /** The device's answer. */
   readonly error: RemoteError;
 }
 
@@ -38,7 +38,7 @@ export interface ReadableOptions {
 
 /** Reads a range of a region, block by block. */
 export class ReadableRegion {
-  /** What was refused so far, in order. Ranges that adjoin are one. */
+  /** The ranges that were refused so far, in order. Ranges that adjoin are one. */
   readonly refused: RefusedRange[] = [];
   /** Bytes that were read. */
   readCount = 0;

@@ -23,7 +23,7 @@ export interface DeviceStateJson {
   buffers: { name: string; iova: bigint; size: number }[];
   /** Interrupts so far, of vectors that are enabled. */
   interrupts: { index: string; vector: number; total: bigint }[];
-  /** What keeps the device from DMA and silent vectors from firing, as its registers tell. */
+  /** Reasons why the device does no DMA and vectors are silent, as its registers tell. */
   notes?: string[];
 }
 
@@ -65,7 +65,7 @@ export async function deviceState(live: LiveSession, said = ""): Promise<DeviceS
   return state;
 }
 
-/** What the registers say of DMA, if there are buffers, and of vectors that have not fired. */
+/** Reads the registers about DMA, if there are buffers, and about vectors that have not fired. */
 async function notesOf({ device, memory, interrupts }: LiveSession): Promise<string[]> {
   const notes = memory.maps.size > 0 ? await dmaReasons(device) : [];
   for (const irqs of interrupts.used) {

@@ -50,11 +50,11 @@ export interface CommonOptions {
   verbose?: true | undefined;
 }
 
-/** What a process that isolates devices tells that of one device. */
+/** The message of a process that isolates devices to the process of one device. */
 export interface Isolated {
   /** Its process id. */
   readonly parent: number;
-  /** What goes wrong on purpose. */
+  /** The faults on purpose. */
   readonly faults: readonly FaultRule[];
   /** Text ahead of each event, by which it is told from what the device itself writes. */
   readonly mark: string;

@@ -18,13 +18,13 @@ export interface Place {
   readonly column: number;
 }
 
-/** What an error of a module says. */
+/** An error of a module, taken apart. */
 export interface Blame {
   /** The first place of the user's that the error names or has passed. */
   readonly place: Place | undefined;
-  /** What is wrong, in a sentence. */
+  /** The mistake, in a sentence. */
   readonly message: string;
-  /** What is wrong in particular, a sentence each. */
+  /** The single mistakes, a sentence each. */
   readonly details: readonly string[];
   /** The stack without what is vfu's and the runtime's. All of it, if nothing else is there. */
   readonly frames: readonly string[];
@@ -79,7 +79,7 @@ export function blame(error: unknown): Blame {
   };
 }
 
-/** What caused an error, a line each, with the frames of the user's behind it. */
+/** Lists the causes of an error, a line each, with the frames of the user's behind it. */
 export function causes(error: unknown): string[] {
   if (!(error instanceof Error) || !(error.cause instanceof Error)) return [];
   const { name, message } = error.cause;
@@ -134,7 +134,7 @@ function framesOf({ stack }: Error): string[] {
   return lines.filter((line) => /^ +at /.test(line));
 }
 
-/** Whether a line of a stack is in neither vfu nor the runtime. */
+/** Tells whether a line of a stack is in neither vfu nor the runtime. */
 function isUsers(frame: string): boolean {
   const url = FRAME.exec(frame)?.[1];
   if (url === undefined || /^(ext|node):/.test(url)) return false;

@@ -18,15 +18,15 @@ import { type ChosenOption, makeDevice } from "./make.ts";
 import { checkTypes, type TypeMistake, type TypesChecked } from "./types.ts";
 import { UsageError } from "./usage.ts";
 
-/** What `vfu serve --check --json` writes on a line, for each device. */
+/** A line of `vfu serve --check --json`: there is one for each device. */
 export interface CheckJson {
   /** As it was given. */
   device: string;
-  /** Whether its types were checked. */
+  /** True if its types were checked. */
   types_checked: boolean;
   /** Why not; null if they were. */
   types_reason: string | null;
-  /** What is wrong; nothing if the list is empty. */
+  /** The mistakes; none if the list is empty. */
   mistakes: MistakeJson[];
 }
 
@@ -36,7 +36,7 @@ export interface MistakeJson {
   file: string | null;
   line: number | null;
   column: number | null;
-  /** What is wrong. */
+  /** The mistake. */
   message: string;
   /** Why, or which parts, a line each. */
   details: string[];

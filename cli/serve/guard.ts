@@ -1,5 +1,5 @@
 /**
- * What keeps a server from being deaf or stalled, whatever its devices do and its log meets.
+ * Guards: they keep a server from being deaf or stalled, whatever its devices and its log do.
  *
  * @module
  */
@@ -43,13 +43,13 @@ export interface Guard extends AsyncDisposable {
 
 /** How a {@linkcode Guard} is set up. */
 export interface GuardOptions {
-  /** Whether its reports are JSON. */
+  /** True if its reports are JSON. */
   readonly json: boolean;
   /** Text ahead of each of these; default none. */
   readonly mark?: string;
   /** How long this thread has to end by itself after a signal, in milliseconds. */
   readonly graceMs: number;
-  /** Whether it has all the time that it wants while no device holds it; default false. */
+  /** True if it has all the time that it wants while no device holds it; default false. */
   readonly onlyIfHeld?: boolean;
 }
 

@@ -7,7 +7,7 @@
 import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 
-/** What `vfu serve --json` writes of a device that holds the thread. */
+/** The event of `vfu serve --json` about a device that holds the thread. */
 export interface HoldJson {
   /** `busy` while it lasts, `free` when it is over. */
   event: "busy" | "free";
@@ -35,7 +35,7 @@ export function holdText({ event, device, doing, seconds }: HoldJson, isAlone: b
 }
 
 /**
- * What stands in a log for lines that were discarded.
+ * Makes the line that stands in a log for lines that were discarded.
  *
  * @param json writes an event
  * @param mark stands ahead of an event
@@ -56,7 +56,7 @@ export function lostText({ lines }: LostJson): string {
   return `${were} missing here: the log could not be written`;
 }
 
-/** What `vfu serve --json` writes in place of lines that it could not write. */
+/** The event of `vfu serve --json` in place of lines that it could not write. */
 export interface LostJson {
   event: "discarded";
   lines: number;

@@ -25,7 +25,7 @@ const TICK_MS = 500;
 const HOLD_TICKS = 3;
 /** A device that holds the thread again and again is reported once in so many ticks: a minute. */
 const QUIET_TICKS = 120;
-/** What is waited for that is to be written last. */
+/** How long the end waits for the last lines to be written. */
 const FLUSH_MS = 100;
 
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;

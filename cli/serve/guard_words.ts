@@ -1,5 +1,5 @@
 /**
- * What the thread that serves and the thread that guards it share and say to each other.
+ * Shared words and messages of the thread that serves and the thread that guards it.
  *
  * @module
  */
@@ -12,7 +12,7 @@ export const Word = {
   ACTIVITY: 0,
   /** The last ping that the serving thread has seen. */
   PONG: 1,
-  /** What waits to be written on standard output, in UTF-16 units. */
+  /** UTF-16 units that wait to be written on standard output. */
   OUT_WAITING: 2,
   /** The same of standard error. */
   ERR_WAITING: 3,
@@ -24,22 +24,22 @@ export const WORD_COUNT = 4;
 /** A standard stream. */
 export type StreamName = "out" | "err";
 
-/** What the guard is told first. */
+/** The first message to the guard. */
 export interface GuardSetup {
   readonly words: Int32Array;
-  /** Whether reports are JSON on standard output. */
+  /** True if reports are JSON on standard output. */
   readonly json: boolean;
   /** Text ahead of each of these. */
   readonly mark: string;
-  /** Whether SIGHUP is an end. */
+  /** True if SIGHUP is an end. */
   readonly hangup: boolean;
   /** How long the serving thread has to end by itself after a signal, in milliseconds. */
   readonly graceMs: number;
-  /** Whether it has all the time that it wants while no device holds it. */
+  /** True if it has all the time that it wants while no device holds it. */
   readonly onlyIfHeld: boolean;
 }
 
-/** What the guard is told. */
+/** Messages to the guard. */
 export type GuardMessage =
   | { readonly setup: GuardSetup }
   /** The names of the devices, by index. */
@@ -51,5 +51,5 @@ export type GuardMessage =
   /** A question whether all is written: answered by "idle" when it is. */
   | "flush";
 
-/** What the guard says. */
+/** Messages of the guard. */
 export type GuardAnswer = { readonly ping: number } | "idle";

@@ -24,7 +24,7 @@ import type { CommonOptions, DeviceArguments, Isolated } from "./arguments.ts";
 import type { Guard } from "./guard.ts";
 import type { ServedJson, ServeJson, Tell } from "./report.ts";
 
-/** What a child tells: also that it has loaded its module, whose name is known from then on. */
+/** Events of a child. `loaded` follows the load of its module, which has the name. */
 export type ChildJson = ServeJson | { event: "loaded"; device: string };
 
 /** A child that has not ended so long after a signal is killed. By itself it takes 1.2 s. */
@@ -93,7 +93,7 @@ class Family {
   #kill: ReturnType<typeof setTimeout> | undefined;
   /** Set when a process has ended that was not to. */
   failure: Error | undefined;
-  /** Whether a child did not end well when it was to. */
+  /** True if a child did not end well when it was to. */
   wasForced = false;
 
   constructor(guard: Guard, tell: Tell, hasSeveral: boolean) {
@@ -102,7 +102,7 @@ class Family {
     this.#hasSeveral = hasSeveral;
   }
 
-  /** What is served, when all of it is; undefined if it ends before. */
+  /** The devices, when all are served; undefined if the end comes before. */
   get ready(): Promise<ServedJson[] | undefined> {
     return this.#ready.promise;
   }
@@ -233,7 +233,7 @@ class Child {
     this.ended = this.#listen();
   }
 
-  /** What is served, once it is. */
+  /** The device, once it is served. */
   get served(): ServedJson | undefined {
     return this.#served;
   }

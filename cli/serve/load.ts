@@ -78,7 +78,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** Whether a device is named by the path of a module. */
+/** Tells whether a device is named by the path of a module. */
 export function isModule(device: string): boolean {
   return device.includes("/") || /\.[cm]?[jt]sx?$/.test(device);
 }
@@ -130,7 +130,7 @@ function explain(message: string): string {
   return first.replace(/\.$/, "");
 }
 
-/** What a module exports that `vfu serve` takes. */
+/** The exports of a module that `vfu serve` takes. */
 function defaultExport(device: string, url: URL, module: Record<string, unknown>): Source {
   const source = module["default"];
   const refuse = (code: RegExp, reason: string): never => {

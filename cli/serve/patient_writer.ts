@@ -22,9 +22,9 @@ export interface PatientOptions {
   retryMs?: number;
 }
 
-/** What waits to be written at most, in UTF-16 units; what comes beyond that is discarded. */
+/** The most that waits to be written, in UTF-16 units; lines beyond that are discarded. */
 export const MAX_WAITING = 1 << 20;
-/** What is written at once, in bytes. */
+/** The most that is written at once, in bytes. */
 const MAX_BATCH = 64 << 10;
 const RETRY_MS = 1000;
 /** A pipe that another process has made non-blocking is full: its reader may be about to read. */
@@ -35,7 +35,7 @@ interface Entry {
   readonly bytes: Uint8Array;
   /** How many lines are lost with it; of a notice those that it reports. */
   readonly lines: number;
-  /** What it takes of the room; of a notice 0. */
+  /** UTF-16 units of the room that it takes; of a notice 0. */
   readonly units: number;
 }
 

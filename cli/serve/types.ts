@@ -10,13 +10,13 @@ import { blame, type Place } from "./blame.ts";
 export interface TypeMistake {
   /** Where; undefined if the checker does not say. */
   readonly place: Place | undefined;
-  /** What is wrong, with TypeScript's number of it. */
+  /** The mistake, with TypeScript's number of it. */
   readonly message: string;
   /** Why, a line each. */
   readonly details: readonly string[];
 }
 
-/** What the checker said. */
+/** The checker's result. */
 export type TypesChecked =
   | { readonly isChecked: true; readonly mistakes: readonly TypeMistake[] }
   /** The types were not checked, for this reason. */
@@ -67,7 +67,7 @@ export async function checkTypes(url: URL, signal: AbortSignal): Promise<TypesCh
   return { isChecked: true, mistakes: mistakes.length > 0 ? mistakes : [readFailure(text)] };
 }
 
-/** Whether the checker passes over a module: JavaScript that does not ask for it. */
+/** Tells whether the checker passes over a module: JavaScript that does not ask for it. */
 function isUnchecked(url: URL): boolean {
   if (!/\.[cm]?jsx?$/.test(url.pathname)) return false;
   try {

@@ -14,7 +14,7 @@ import { KELVIN } from "./logs.ts";
 import { checkFeature, checkNewFeature, logSize } from "./promises.ts";
 import { Failed, Status } from "./status.ts";
 
-/** What there is, by opcode. */
+/** The commands, by opcode. */
 export const ADMIN: Commands = {
   0x00: (command, { queues }) => { // Delete I/O Submission Queue
     queues.submission.delete(command.word(10, 0));

@@ -13,7 +13,7 @@ export class Command {
   readonly bytes = new Uint8Array(COMMAND_SIZE);
   readonly #view = new DataView(this.bytes.buffer);
 
-  /** What is to be done. */
+  /** The opcode. */
   get opcode(): number {
     return this.bytes[0]!;
   }

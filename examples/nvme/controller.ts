@@ -37,7 +37,7 @@ export type Commands = Readonly<
   >
 >;
 
-/** What the controller has to do with. */
+/** The parts of the device that the controller uses. */
 export interface Surroundings {
   readonly registers: RegisterRegion;
   readonly queues: Queues;
@@ -151,7 +151,7 @@ export class Controller {
     this.#fatal = reason;
   }
 
-  /** Whether it takes commands. */
+  /** True if it takes commands. */
   get isWorking(): boolean {
     const { CC, CSTS } = this.regs;
     return CC.EN === 1 && CC.SHN === 0 && CSTS.RDY === 1 && CSTS.CFS === 0;
@@ -277,7 +277,7 @@ export class Controller {
   }
 }
 
-/** Whether it is a reset, or the client is gone: what was under way has ended. */
+/** Tells whether it is a reset, or the client is gone: what was under way has ended. */
 function isEnded(error: unknown): boolean {
   return error instanceof ConnectionError ||
     (error instanceof DeviceError && [ECANCELED, ENXIO].includes(error.errno));

@@ -17,12 +17,12 @@ export abstract class Disk {
     return this.size / BLOCK;
   }
 
-  /** Whether there are these blocks. */
+  /** True if there are these blocks. */
   has(first: bigint, count: number): boolean {
     return first + BigInt(count) <= BigInt(this.blocks);
   }
 
-  /** What migrates along: the bytes that are in memory. */
+  /** The part that migrates along: the bytes that are in memory. */
   readonly bytes: readonly Uint8Array[] = [];
 
   /**

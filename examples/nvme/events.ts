@@ -7,7 +7,7 @@
 
 import { LIMITS } from "./promises.ts";
 
-/** What happened. */
+/** The events. */
 export interface Event {
   readonly type: number;
   readonly info: number;
@@ -33,7 +33,7 @@ export class Events {
     return this.#requests.length;
   }
 
-  /** Whether a request has this id. */
+  /** True if a request has this id. */
   has(id: number): boolean {
     return this.#requests.includes(id);
   }
@@ -54,7 +54,7 @@ export class Events {
     if (!this.#told.has(event.type) && !this.#waiting.some(isSame)) this.#waiting.push(event);
   }
 
-  /** Whether `take` returns something. */
+  /** True if `take` returns something. */
   get isDue(): boolean {
     return this.#requests.length > 0 && this.#next() !== undefined;
   }

@@ -60,17 +60,17 @@ export class Features {
   /** @param queues pairs of I/O queues */
   constructor(readonly queues: number) {}
 
-  /** Whether there is such a feature. */
+  /** True if there is such a feature. */
   has(id: number): boolean {
     return Object.hasOwn(FEATURES, id);
   }
 
-  /** Whether it is of a namespace, and not of the controller. */
+  /** True if it is of a namespace, and not of the controller. */
   isOfNamespace(id: number): boolean {
     return FEATURES[id]?.isOfNamespace === true;
   }
 
-  /** What a feature is, or is by default. */
+  /** The value of a feature, or its default. */
   get(id: number, dword11 = 0, isDefault = false): number {
     if (id === FEATURE.QUEUES) return (this.queues - 1) * 0x1_0001;
     const { initial, select = 0 } = FEATURES[id]!;
@@ -90,7 +90,7 @@ export class Features {
     return 4 | (this.isOfNamespace(id) ? 2 : 0);
   }
 
-  /** Whether a temperature, in kelvin, is beyond a threshold. */
+  /** True if a temperature, in kelvin, is beyond a threshold. */
   isBeyond(kelvin: number): boolean {
     const [over, under] = [0, UNDER].map((each) => this.get(FEATURE.TEMPERATURE_THRESHOLD, each));
     return kelvin >= over! || kelvin <= under!;

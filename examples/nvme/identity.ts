@@ -25,7 +25,7 @@ export function serialFor(path: string | undefined): string {
   return `vfu${createHash("sha256").update(of).digest("hex").slice(0, 16)}`;
 }
 
-/** What Identify returns. */
+/** The data that Identify returns. */
 export class Identity {
   /** @param serial 20 characters at most */
   constructor(readonly serial: string, readonly disk: Disk) {}

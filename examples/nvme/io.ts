@@ -12,7 +12,7 @@ import { FEATURE } from "./features.ts";
 import { LIMITS, PAGE } from "./promises.ts";
 import { Failed, Status } from "./status.ts";
 
-/** What there is, by opcode. */
+/** The commands, by opcode. */
 export const IO: Commands = {
   0x00: async (_command, { disk }) => { // Flush
     await onDisk(Status.WRITE_FAULT, () => disk.flush());
@@ -64,7 +64,7 @@ async function writeZeroes(command: Command, controller: Controller): Promise<nu
   return await settle(command, controller);
 }
 
-/** Of all attributes of ranges only deallocation does something: their blocks read as 0. */
+/** Dataset Management. Only the attribute to deallocate does something: blocks then read as 0. */
 async function manageDataset(command: Command, controller: Controller): Promise<number> {
   const ranges = new DataView(new ArrayBuffer(((command.dword(10) & 0xff) + 1) * RANGE_SIZE));
   await fromHost(controller.dma, command, new Uint8Array(ranges.buffer));

@@ -24,7 +24,7 @@ export interface ErrorEntry {
   readonly namespace: number;
 }
 
-/** What the logs tell of. */
+/** The counts and errors that the logs report. */
 export class Logs {
   #errors: ErrorEntry[] = []; // the youngest first
   #errorCount = 0;

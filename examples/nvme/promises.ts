@@ -1,5 +1,5 @@
 /**
- * What the controller promises in CAP and Identify, and the tables that hold a driver to it.
+ * Promises of the controller in CAP and Identify, and the tables that hold a driver to it.
  * Everything that a driver writes is compared here, before it is used: what does not fit is refused
  * with the status of the specification, NVM Express 1.4.
  *
@@ -54,7 +54,7 @@ type Rule<A extends unknown[]> = readonly [
 // deno-lint-ignore no-explicit-any -- as of a register map from a file
 type Regs = any;
 
-/** What CC, AQA, ASQ and ACQ may be while CC.EN is 1. A mistake is fatal: CSTS.CFS. */
+/** Rules for CC, AQA, ASQ and ACQ while CC.EN is 1. A mistake is fatal: CSTS.CFS. */
 const ENABLED: readonly Rule<[regs: Regs]>[] = [
   ["CC.CSS is none of CAP's", ({ CC }) => CC.CSS === 0],
   ["CC.MPS is not between CAP.MPSMIN and CAP.MPSMAX", ({ CC }) => CC.MPS === 0],
@@ -71,7 +71,7 @@ const ENABLED: readonly Rule<[regs: Regs]>[] = [
 
 type CommandRule = Rule<[command: Command, controller: Controller]>;
 
-/** Of every command. */
+/** Rules for every command. */
 const EVERY: readonly CommandRule[] = [
   ["FUSE: there are no fused operations", (c) => (c.flags & 3) === 0],
   ["PSDT: there are no scatter gather lists", (c) => c.flags >> 6 === 0],
@@ -112,7 +112,7 @@ const newQueue = (
   ],
 ];
 
-/** Of admin commands, by opcode. */
+/** Rules for admin commands, by opcode. */
 const ADMIN: Readonly<Record<number, readonly CommandRule[]>> = {
   0x00: [QUEUE_EXISTS("submission")],
   0x01: [
@@ -188,7 +188,7 @@ const BY_MDTS: CommandRule = [
   (c) => c.blockCount * BLOCK <= PAGE << LIMITS.MDTS,
 ];
 
-/** Of I/O commands, by opcode. */
+/** Rules for I/O commands, by opcode. */
 const IO: Readonly<Record<number, readonly CommandRule[]>> = {
   0x00: [["NSID: there is no such namespace", (c) => isAny(c.namespace), Status.NAMESPACE]],
   0x01: [OF_NAMESPACE, IN_RANGE, BY_MDTS],
@@ -197,7 +197,7 @@ const IO: Readonly<Record<number, readonly CommandRule[]>> = {
   0x09: [OF_NAMESPACE],
 };
 
-/** Of values for features, by feature, and of what Get Features asks for. */
+/** Rules for values of features, by feature, and for what Get Features asks for. */
 const FEATURES: Readonly<Record<number, readonly Rule<[value: number, controller: Controller]>[]>> =
   {
     0x02: [["PS: there is no such power state", (value) => (value & 0x1f) <= LIMITS.NPSS]],
@@ -210,7 +210,7 @@ const FEATURES: Readonly<Record<number, readonly Rule<[value: number, controller
     0x0b: [["OAES has no such event", (value) => value >>> 8 === 0]],
   };
 
-/** Of Set Features, besides. */
+/** Further rules for Set Features. */
 const SET_FEATURES: typeof FEATURES = {
   0x07: [
     ["NSQR: 65535 is reserved", (value) => (value & 0xffff) !== 0xffff],

@@ -14,9 +14,9 @@ export type Queue = {
   head: number;
   /** The next entry to be put in. */
   tail: number;
-  /** Of a completion queue: the bit of new entries. */
+  /** The phase bit of new entries of a completion queue. */
   phase: number;
-  /** Of a submission queue its completion queue; of that its vector, or -1 without interrupts. */
+  /** The completion queue of a submission queue; else the vector, or -1 without interrupts. */
   readonly other: number;
 };
 

@@ -120,8 +120,8 @@ function cancelled(doing: string): DeviceError {
 }
 
 /**
- * Whether an access is done in pieces. One that is longer than any may be is not: it is refused
- * whole.
+ * Tells whether an access is done in pieces. One that is longer than any may be is not: it is
+ * refused whole.
  */
 function isLong(length: number): boolean {
   return length > DMA_PIECE && length <= MAX_DMA_ACCESS;

@@ -18,7 +18,7 @@ const MAX_LISTED = 12;
 export class DefinitionError extends TypeError {
   /** The name of the class. */
   override readonly name = "DefinitionError";
-  /** What can't be done, as "Cannot define the device gpio". */
+  /** The sentence's beginning, as "Cannot define the device gpio". */
   readonly doing: string;
   /** The mistakes, one at least. */
   readonly mistakes: readonly string[];
@@ -40,13 +40,13 @@ export class DefinitionError extends TypeError {
   }
 }
 
-/** What is known of a value by its name: whether it may be this, and what it should be in words. */
+/** A check of a value by its name, and the words for a right one. */
 export interface Form {
-  /** Whether it is right. */
+  /** True if it is right. */
   readonly accepts: (value: unknown) => boolean;
-  /** What it has to be, as "a function". */
+  /** The words for a right value, as "a function". */
   readonly what: string;
-  /** Whether it has to be there. */
+  /** True if it has to be there. */
   readonly isNeeded?: boolean;
 }
 
@@ -166,7 +166,7 @@ export function assertFunction(doing: string, value: unknown): void {
   throw new TypeError(`${doing}: ${shown(value)}, not a function${hint}`);
 }
 
-/** What to write in place of a name that there is not. */
+/** Suggests a name in place of an unknown one. */
 export function alternatives(name: string, known: readonly string[]): string {
   const meant = nearest(name, known);
   if (meant !== undefined) return `did you mean "${meant}"?`;
@@ -186,12 +186,12 @@ export function shown(value: unknown): string {
   return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
 }
 
-/** Whether it has members. */
+/** Tells whether it has members. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Whether it is written as `{ ... }`, and is no instance of a class. */
+/** Tells whether it is written as `{ ... }`, and is no instance of a class. */
 export function isPlain(object: object): boolean {
   const prototype = Object.getPrototypeOf(object);
   return prototype === Object.prototype || prototype === null;

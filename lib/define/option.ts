@@ -166,7 +166,7 @@ export const option: OptionMakers = {
   },
 };
 
-/** What every option takes. A default is checked by its own kind. */
+/** The form that all options share. A default is checked by its own kind. */
 const EVERY: Forms<OptionDescription & OptionDefault<unknown>> = {
   description: needed(TEXT),
   default: ANY,

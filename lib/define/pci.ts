@@ -25,7 +25,7 @@ export interface PciSpec {
   /** The INTx pin, if it has one. */
   readonly interruptPin?: "A" | "B" | "C" | "D";
   /**
-   * Whether the pin masks itself when it fires (IRQ flag AUTOMASKED), as VFIO has it for hardware:
+   * True if the pin masks itself when it fires (IRQ flag AUTOMASKED), as VFIO has it for hardware:
    * the client then gets no further interrupt before its UNMASK. Default false, because clients
    * made after libvfio-user's samples never unmask. Either way an UNMASK fires again while the
    * level is up.

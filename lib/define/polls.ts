@@ -48,7 +48,7 @@ export interface DevicePoll {
   stop(): void;
   /** Looks at once: there may be work. Does nothing if the poll is not started. */
   wake(): void;
-  /** Whether it is started. */
+  /** True if it is started. */
   readonly isActive: boolean;
 }
 
@@ -82,7 +82,7 @@ export class Polls {
     return poll;
   }
 
-  /** Whether a client is connected. */
+  /** True if a client is connected. */
   set isConnected(isConnected: boolean) {
     this.#isConnected = isConnected;
     this.#refresh();

@@ -35,9 +35,9 @@ export interface RegionPart {
   readonly stride: number;
 }
 
-/** What is in a region by name, and what of that no access reaches. */
+/** The contents of a region by name, and those that no access reaches. */
 export interface RegionReview {
-  /** What accesses reach, in whole or in part. */
+  /** The contents that accesses reach, in whole or in part. */
   readonly parts: readonly RegionPart[];
   /** A sentence for each that none does, with its path. */
   readonly unreachable: readonly string[];
@@ -49,7 +49,7 @@ export interface DeviceRegion extends ServedRegion {
   readonly bar: BarKind;
   /** Bytes in which all of its state is: they migrate. They are of the same lengths always. Undefined if nobody here knows its state. */
   readonly contents?: readonly Uint8Array[];
-  /** What is in it by name, for `vfu serve --check`. */
+  /** The contents by name, for `vfu serve --check`. */
   review?(): RegionReview;
   /** Puts back what a reset puts back. The reset waits for the promise, if there is one. */
   reset?(): void | Promise<void>;
@@ -57,7 +57,7 @@ export interface DeviceRegion extends ServedRegion {
   close?(): void;
 }
 
-/** What a region may lack. Found as undefined, ahead of the refusal of unknown names. */
+/** Members that a region may lack. They are undefined, ahead of the refusal of unknown names. */
 const LACKING: Readonly<
   Record<Exclude<keyof DeviceRegion, "flags" | "size" | "bar" | "read" | "write">, undefined>
 > = {

@@ -314,7 +314,7 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
   });
 }
 
-/** What accesses reach of a region with others on top, and what they don't. */
+/** Finds the contents that accesses reach of a region with others on top, and those they don't. */
 function reviewLayers(below: DeviceRegion, layers: readonly Layer[]): RegionReview {
   const parts: RegionPart[] = [];
   const unreachable: string[] = [];

@@ -198,7 +198,7 @@ function memberPath(path: string, name: unknown, index: number): string {
   return typeof name === "string" && name !== "" ? `${path}.${name}` : `${path}[${index}]`;
 }
 
-/** What overlaps, does not fit, or is there twice. */
+/** Finds registers that overlap, do not fit, or are there twice. */
 function checkMeaning(name: string, draft: MapDraft, mistakes: Mistakes): void {
   /** As "registers.CTRL.EN.bits" for `["registers", 0, "fields", 1, "bits"]`. */
   const textOf = ([, index, ...rest]: Path): string => {

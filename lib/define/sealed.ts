@@ -76,7 +76,7 @@ export function sealed<T extends object>(object: T, options: SealOptions<T>): Re
   return Object.freeze(object);
 }
 
-/** Whether an object is one of {@linkcode sealed}, with no prototype of its own. */
+/** Tells whether an object is one of {@linkcode sealed}, with no prototype of its own. */
 export function isSealedObject(object: object): boolean {
   return Object.getPrototypeOf(object) === REFUSER;
 }

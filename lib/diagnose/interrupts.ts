@@ -16,7 +16,7 @@ import { Peek } from "./peek.ts";
 /** Vectors whose table entries are read. */
 const MAX_VECTORS = 16;
 const MSIX_ENTRY_SIZE = 16;
-/** Of an entry, the register with the mask bit. */
+/** The register with the mask bit, in an entry. */
 const MSIX_ENTRY_CONTROL = 12;
 const MSIX_ENABLE = 0x8000;
 const MSIX_FUNCTION_MASK = 0x4000;
@@ -89,7 +89,7 @@ export async function silenceText(
 const NOTHING_OFF =
   "nothing is off, masked or pending that would hold it back: the device did not fire";
 
-/** What this client did itself. */
+/** Finds reasons in what this client did itself. */
 function clientReasons(irqs: IrqIndex, vectors: readonly number[]): string[] {
   const { name, masked } = irqs;
   const reasons: string[] = [];

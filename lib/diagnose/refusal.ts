@@ -25,7 +25,7 @@ export interface Look {
   readonly count: number;
 }
 
-/** What is known without a look. */
+/** The facts that take no look. */
 export interface KnownOfRegion {
   /** The region. */
   readonly info: RegionInfo;
@@ -116,7 +116,7 @@ function sayRefused(
   return isOff ? said : `${said}: there may be no register to read`;
 }
 
-/** What the registers of a BAR say: whether it has an address, and is switched on. */
+/** Reads the registers of a BAR: its address, and whether it is switched on. */
 function* lookAtBar(
   index: number,
 ): Generator<Look, { text: string; isOff: boolean } | undefined, bigint | undefined> {

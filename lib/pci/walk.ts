@@ -38,7 +38,7 @@ export interface CapabilityPlaces {
 export type CapabilityWalk = Generator<ConfigRead, CapabilityPlaces, number>;
 
 /**
- * What of the header type tells its layout; the other bit says whether there are more functions.
+ * The layout in the header type; the other bit says whether there are more functions.
  */
 const HEADER_TYPE_MASK = 0x7f;
 const HEADER_TYPE_CARDBUS = 2;

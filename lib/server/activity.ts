@@ -1,12 +1,12 @@
 /**
- * What a device is doing: for those who watch from another thread whether a hook returns.
+ * A device's activity: for those who watch from another thread whether a hook returns.
  *
  * @module
  */
 
 import { commandName } from "../wire/command.ts";
 
-/** What a device does besides requests. Numbers above those of all commands. */
+/** Activities of a device besides requests. Their numbers are above those of all commands. */
 export const Doing = {
   /** Its module is loaded. */
   LOAD: 0xff00,

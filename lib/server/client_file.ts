@@ -12,7 +12,7 @@ import { reasonToWait } from "../file_systems.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { DeviceError } from "./device.ts";
 
-/** What a server does with a file: maps it, or calls pread(2) and pwrite(2). */
+/** The way to a file's bytes: a mapping, or calls of pread(2) and pwrite(2). */
 export type FileMode = "map" | "call";
 
 /** A file that was found to hold the memory of a request. */
@@ -29,7 +29,7 @@ export interface ClientFile {
 
 /** `type` of the file system of processes, with their memory. */
 const PROCFS = 0x9fa0;
-/** What is memory there. Others may keep the reader waiting, as /proc/kmsg does. */
+/** The files that are memory there. Others may keep the reader waiting, as /proc/kmsg does. */
 const PROCESS_MEMORY = /(^|\/)\d+(\/task\/\d+)?\/mem$/;
 /** The largest offset of a file, and one. */
 const OFFSET_END = 1n << 63n;

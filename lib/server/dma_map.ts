@@ -109,7 +109,7 @@ export class DmaMap {
     return new Uint8Array(mapping.buffer, Number(address - this.address), length);
   }
 
-  /** Whether it is reached through a descriptor. */
+  /** True if it is reached through a descriptor. */
   get hasFile(): boolean {
     return this.#source?.fd !== undefined;
   }

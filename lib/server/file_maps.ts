@@ -19,11 +19,11 @@ export interface FileRange {
   readonly offset: bigint;
   /** Bytes. */
   readonly length: number;
-  /** Whether writes go to the file. */
+  /** True if writes go to the file. */
   readonly writable: boolean;
 }
 
-/** What a server holds of one client's files, within its share of what the process has. */
+/** Mappings and descriptors of one client's files, within its share of those of the process. */
 export class FileMaps {
   /** Mappings that are shared, by file, rights, and place in the file. */
   readonly #shared = new Map<string, MappedFile>();
@@ -97,5 +97,5 @@ export class FileMaps {
   }
 }
 
-/** What a mapping fails with that is too large: for the kernel, or for a budget. */
+/** The errors of a mapping that is too large: for the kernel, or for a budget. */
 const NO_ROOM = [ENOMEM, ENOSPC];

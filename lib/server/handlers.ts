@@ -1,5 +1,5 @@
 /**
- * What a server does with each message of a client that has agreed on a version.
+ * Handlers of the messages of a client that has agreed on a version.
  *
  * @module
  */
@@ -45,12 +45,12 @@ const ANSWER_SIZE = 64;
  */
 const VIEW_LIMIT = 8 << 10;
 
-/** What a client has that has agreed on a version. */
+/** The objects of a client that has agreed on a version. */
 export interface Session {
   readonly device: ServedDevice;
-  /** What the client said of itself. */
+  /** The capabilities that the client proposed. */
   readonly client: Capabilities;
-  /** What one message to the client may hold. */
+  /** The limits of one message to the client. */
   readonly limits: PeerLimits;
   readonly memory: ClientMemory;
   readonly irqs: ClientIrqs;
@@ -114,7 +114,7 @@ for (const [name, handler] of Object.entries<Handler | Refusal>(HANDLERS)) {
   BY_COMMAND[Command[name as CommandName]] = handler;
 }
 
-/** What is done with a command; undefined for one that the protocol does not have. */
+/** Finds the handler of a command; undefined for one that the protocol does not have. */
 export function handlerOf(command: number): Handler | Refusal | undefined {
   return BY_COMMAND[command];
 }
@@ -181,7 +181,7 @@ function regionIoFds(request: IncomingRequest, { device, ioFds, limits }: Sessio
   request.reply(payload, undefined, fds);
 }
 
-/** What the device has at a region index, if anything. */
+/** Finds the region at an index, if there is one. */
 function regionAt({ regions }: ServedDevice, index: number): ServedRegion | undefined {
   if (index >= regions.length) throw new DeviceError(EINVAL, `there is no region ${index}`);
   return regions[index];

@@ -65,7 +65,7 @@ export class SessionInterrupts {
     { count, timeoutMs, explain, signal }: {
       count: bigint;
       timeoutMs: number;
-      /** Whether the device is asked why none came. */
+      /** True if the device is asked why none came. */
       explain: boolean;
       signal?: AbortSignal;
     },

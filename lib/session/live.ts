@@ -54,7 +54,7 @@ export interface LiveOptions {
 /** A step that is done in one go: all but those that are made of others. */
 export type SingleStep = Exclude<Step, RepeatStep | CallStep>;
 
-/** What of a step decides how long it waits. */
+/** The parts of a step that decide how long it waits. */
 type StepWait = Pick<Step, "timeoutMs" | "expectError" | "allowError">;
 
 const NOTHING: Outcome = {};

@@ -292,7 +292,7 @@ function checkTime({ text, timeoutMs }: Step, startMs: number): void {
   });
 }
 
-/** Whether a failure is one of those that a step has to, or may, end with. */
+/** Tells whether a failure is one of those that a step has to, or may, end with. */
 function isExpected(error: Error, expected: readonly string[] = []): boolean {
   return expected.includes(errorWord(error));
 }

@@ -206,7 +206,7 @@ export const Version: Codec<Version> = {
   decode: decodeVersion,
 };
 
-/** What one message to a peer may hold. */
+/** The limits of one message to a peer. */
 export interface PeerLimits {
   /** File descriptors. */
   maxMsgFds: number;
@@ -238,7 +238,7 @@ export function limitsOf(peer: Capabilities): PeerLimits {
 }
 
 /**
- * Those of our capabilities that the peer has proposed: the reply is a subset of the proposal.
+ * Finds the capabilities of ours that the peer has proposed: the reply is a subset of those.
  *
  * No client that is known needs more. QEMU's takes a missing max_msg_fds for 8, but proposes it;
  * SPDK's proposes nothing, and works with the specification's defaults.
