@@ -31,7 +31,7 @@ const PART_MS = 1000;
 const SLICE_MS = 50;
 /** Mapped reads between two looks at the clock, which takes longer than many of them. */
 const MAPPED_BATCH = 10_000;
-/** Reads that are not counted: code is compiled meanwhile. */
+/** Reads that are not counted: code is compiled meanwhile. A slow device has fewer. */
 const WARM_UP = 200;
 
 const BY_MESSAGE = { via: "message" } as const;
@@ -60,20 +60,28 @@ export async function measureSynchronous(
   width: Width,
   { count, signal }: Bounds,
 ): Promise<Rate & { times: Float64Array }> {
-  const warmUp = Math.min(WARM_UP, count ?? WARM_UP);
-  for (let i = 0; i < warmUp; i++) region.readWidth(offset, width, BY_MESSAGE);
   const times: number[] = [];
   let totalMs = 0;
-  while (!isDone(times.length, totalMs, count)) {
+  const slice = (reads: number | undefined) => {
     const sliceMs = performance.now();
     let beforeMs = sliceMs;
-    while (beforeMs - sliceMs < SLICE_MS && times.length !== count) {
+    while (beforeMs - sliceMs < SLICE_MS && times.length !== reads) {
       region.readWidth(offset, width, BY_MESSAGE);
       const afterMs = performance.now();
       times.push((afterMs - beforeMs) * 1000);
       beforeMs = afterMs;
     }
     totalMs += beforeMs - sliceMs;
+  };
+  const warmUp = Math.min(WARM_UP, count ?? WARM_UP);
+  while (times.length < warmUp && totalMs < PART_MS) {
+    slice(warmUp);
+    await turn();
+    signal.throwIfAborted();
+  }
+  times.length = totalMs = 0;
+  while (!isDone(times.length, totalMs, count)) {
+    slice(count);
     await turn();
     signal.throwIfAborted();
   }
@@ -91,7 +99,7 @@ export async function measurePipelined(
   const lane = async () => {
     while (!isDone(begun, performance.now() - startMs, count)) {
       begun++;
-      await region.readWidthAsync(offset, width, AGAIN_BY_MESSAGE);
+      await region.readWidthAsync(offset, width, { ...AGAIN_BY_MESSAGE, signal });
       signal.throwIfAborted();
     }
   };

@@ -88,6 +88,16 @@ Deno.test("bench ends at Ctrl-C", async () => {
   assertEquals(performance.now() - startMs < 800, true);
 });
 
+Deno.test("bench ends at Ctrl-C while a slow device warms up", async () => {
+  await using server = await startServe("demo", "--fault", "REGION_READ:delay=200ms");
+  const controller = new AbortController();
+  const startMs = performance.now();
+  const running = runHere(["bench", server.path, "bar0"], { signal: controller.signal });
+  setTimeout(() => controller.abort(new Interrupted("SIGINT")), 500);
+  assertEquals(await running, { code: 130, out: "", err: "" });
+  assertEquals(performance.now() - startMs < 20_000, true); // 200 reads take 40 s
+});
+
 Deno.test("bench returns 1 and says why in one line when it can't be done", async (t) => {
   await assertFailures(t, demo.path, 1, [
     [["bench", "bar1"], "Cannot access bar1: the device does not have it"],
