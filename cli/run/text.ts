@@ -21,6 +21,8 @@ import { isFirstRound, type Reporter, type Summary } from "./reporter.ts";
 
 /** Columns of what belongs to a step and stands under it. */
 const INDENT = 6;
+/** A line of 16 bytes in hexadecimal has 78 characters: with these it fits a terminal. */
+const DUMP_INDENT = 2;
 /** Bytes of a dump that are shown. */
 const MAX_SHOWN = 256;
 /** Steps after which a value stands with its fields: those of the others were written down by the user. */
@@ -102,7 +104,7 @@ function fieldsOf({ register, field, value }: SeenValue): string[] {
 function dumpLines({ bytes, width, start }: NonNullable<Outcome["dump"]>): string[] {
   const lines = hexdumpLines(bytes.subarray(0, MAX_SHOWN), { start, width });
   if (bytes.length > MAX_SHOWN) lines.push(`… and ${bytes.length - MAX_SHOWN} bytes more`);
-  return lines.map(indented);
+  return lines.map((line) => " ".repeat(DUMP_INDENT) + line);
 }
 
 function indented(line: string): string {
