@@ -9,11 +9,16 @@ import { nearest } from "../../lib/yaml/nearest.ts";
 import type { Output } from "../context.ts";
 import { tableLines } from "../table.ts";
 
+const SHORT_HELP: readonly (readonly [string, string])[] = [
+  ["PLACE", "Reads it, as bar0+8 or COMMAND"],
+  ["PLACE=VALUE", "Writes it, as bar0+8=5"],
+];
+
 const SHELL_HELP: readonly (readonly [string, string])[] = [
   ["help [WORD]", "This list, or the arguments of a word"],
   ["show", "Variables, buffers and interrupts"],
   ["save [--force] FILE", "Write what was done as a session file; --force replaces one"],
-  ["quit", "Leave; so does Ctrl-D"],
+  ["quit, exit", "Leave; so does Ctrl-D"],
 ];
 
 /** All words, or one with its arguments. */
@@ -29,6 +34,8 @@ function allWords({ columns, style }: Output): string[] {
   return [
     style.bold("Steps"),
     ...tableLines(rows, { columns, indent: 2 }),
+    style.bold("In short"),
+    ...tableLines(SHORT_HELP, { columns, indent: 2 }),
     style.bold("The shell"),
     ...tableLines(SHELL_HELP, { columns, indent: 2 }),
   ];

@@ -174,10 +174,12 @@ function rawStep(tokens: readonly LineToken[]): RawStep {
   if (first === undefined) throw new SyntaxError("The line is empty");
   const word = wordAt(tokens);
   if (word !== undefined) {
-    return withArguments(word, new TokenReader(tokens.slice(word.split(" ").length)));
+    const rest = tokens.slice(word.split(" ").length);
+    const written = word === "write" ? assigned(rest) ?? rest : rest;
+    return withArguments(word, new TokenReader(written));
   }
-  const assignment = /^((?:\$\{[^{}]*\}|[^=${}"'])+)=(?!=)(.+)$/s.exec(first.text);
-  if (assignment === null || first.isQuoted) {
+  const written = assigned(tokens);
+  if (written === undefined) {
     const [two, three] = [2, 3].map((n) => tokens.slice(0, n).map((each) => each.text).join(" "));
     const hint = meant(
       first.text,
@@ -186,9 +188,16 @@ function rawStep(tokens: readonly LineToken[]): RawStep {
     );
     throw new SyntaxError(`"${first.text}" is no step; ${hint}`);
   }
+  return withArguments("write", new TokenReader(written));
+}
+
+/** Words of which the first, `PLACE=VALUE`, is cut into two; undefined if it has another form. */
+function assigned([first, ...others]: readonly LineToken[]): LineToken[] | undefined {
+  if (first === undefined || first.isQuoted) return undefined;
+  const assignment = /^((?:\$\{[^{}]*\}|[^=${}"'])+)=(?!=)(.+)$/s.exec(first.text);
+  if (assignment === null) return undefined;
   const [, place, value] = assignment;
-  const written = [place!, value!].map((text) => ({ text, isQuoted: false }));
-  return withArguments("write", new TokenReader([...written, ...tokens.slice(1)]));
+  return [{ text: place!, isQuoted: false }, { text: value!, isQuoted: false }, ...others];
 }
 
 /** Whether a line is a place and nothing else. */

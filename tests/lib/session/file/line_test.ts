@@ -20,6 +20,8 @@ Deno.test("parseLine() takes subject, main argument and keys", () => {
   const cases: [line: string, raw: Record<string, unknown>][] = [
     ["write CC 0", { write: "CC", value: "0" }],
     ["  CC.EN=1 verify ", { write: "CC.EN", value: "1", verify: true }],
+    ["write bar0+8.l=5 verify", { write: "bar0+8.l", value: "5", verify: true }],
+    ["write SQTDBL[${tail == 1}]=2", { write: "SQTDBL[${tail == 1}]", value: "2" }],
     ["CC={ EN: 1, IOSQES: 6 }", { write: "CC", value: { EN: 1n, IOSQES: 6n } }],
     ["SQTDBL[${tail + 1}]=${tail == 3}", { write: "SQTDBL[${tail + 1}]", value: "${tail == 3}" }],
     ["write { CC: 0, AQA: 0x1f }", { write: { CC: 0n, AQA: 0x1fn } }],
