@@ -79,12 +79,15 @@ export async function silenceText(
   vectors: readonly number[] = irqs.enabled,
 ): Promise<string | undefined> {
   const hasFired = irqs.enabled.some((vector) => irqs.total(vector) > 0n);
-  const reasons = hasFired
-    ? clientReasons(irqs, vectors)
-    : await interruptReasons(device, irqs, vectors);
+  const own = clientReasons(irqs, vectors);
+  const all = hasFired ? own : await interruptReasons(device, irqs, vectors);
+  // A server may leave the registers to the client, as a VMM keeps the MSI-X table to itself.
+  const reasons = all.length > own.length ? [...all, IF_IGNORED] : all;
   if (reasons.length > 0) return reasons.join("; ");
   return hasFired || device.state !== "CONNECTED" ? undefined : NOTHING_OFF;
 }
+
+const IF_IGNORED = "if the device ignores these registers, it did not fire";
 
 const NOTHING_OFF =
   "nothing is off, masked or pending that would hold it back: the device did not fire";
