@@ -7,6 +7,8 @@
 import { readSize } from "../lib/size.ts";
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+/** Units as they are written; bytes have none. */
+const LETTERS = ["", "K", "M", "G", "T"];
 
 /**
  * Bytes in the largest unit that is not above them, with one digit after the point unless that is 0.
@@ -24,6 +26,26 @@ export function humanSize(bytes: bigint): string {
   const tenths = (bytes * 10n) >> BigInt(10 * unit);
   const fraction = tenths % 10n === 0n ? "" : `.${tenths % 10n}`;
   return `${tenths / 10n}${fraction} ${UNITS[unit]}`;
+}
+
+/**
+ * Bytes as {@linkcode parseSize} reads them, in the largest unit of which they are a whole number.
+ *
+ * @example
+ * ```ts
+ * import { writtenSize } from "./size.ts";
+ *
+ * if (writtenSize(16777216n) !== "16M" || writtenSize(1000n) !== "1000") throw new Error();
+ * ```
+ */
+export function writtenSize(bytes: bigint): string {
+  let unit = 0;
+  let left = bytes;
+  while (left > 0n && left % 1024n === 0n && unit < LETTERS.length - 1) {
+    left /= 1024n;
+    unit++;
+  }
+  return `${left}${LETTERS[unit]}`;
 }
 
 /**

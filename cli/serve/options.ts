@@ -7,6 +7,7 @@
 import type { DeviceOptions } from "../../lib/define/option.ts";
 import type { Output } from "../context.ts";
 import { printable } from "../printable.ts";
+import { writtenSize } from "../size.ts";
 import { tableLines } from "../table.ts";
 import { isDefinition, type Loaded } from "./load.ts";
 
@@ -32,7 +33,7 @@ export function optionLines(loaded: Loaded, { columns, style }: Output): string[
   const title = isDefinition(source) && source.title !== undefined ? `: ${source.title}` : "";
   const rows = optionsJson(loaded).map((option) => [
     printable(option.name),
-    option.default === null ? "-" : printable(String(option.default)),
+    printable(defaultText(option)),
     printable(`${option.description}; ${option.form}`),
   ]);
   if (rows.length === 0) {
@@ -44,6 +45,11 @@ export function optionLines(loaded: Loaded, { columns, style }: Output): string[
   }
   const heading = ["option", "default", "what it is"].map((text) => ({ text, paint: style.dim }));
   return [printable(name + title), ...tableLines([heading, ...rows], { columns, indent: 2 })];
+}
+
+function defaultText({ kind, default: value }: OptionJson): string {
+  if (value === null) return "-";
+  return kind === "size" ? writtenSize(BigInt(value as number)) : String(value);
 }
 
 /** The options, for programs. */

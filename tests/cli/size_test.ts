@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { humanSize, parseSize } from "../../cli/size.ts";
+import { humanSize, parseSize, writtenSize } from "../../cli/size.ts";
 
 Deno.test("humanSize() uses the largest unit that is not above the size", () => {
   const sizes: [bytes: bigint, text: string][] = [
@@ -13,6 +13,21 @@ Deno.test("humanSize() uses the largest unit that is not above the size", () => 
     [(1n << 64n) - 1n, "15.9 EiB"],
   ];
   assertEquals(sizes.map(([bytes]) => humanSize(bytes)), sizes.map(([, text]) => text));
+});
+
+Deno.test("writtenSize() is exact, and what parseSize() reads", () => {
+  const sizes: [bytes: bigint, text: string][] = [
+    [0n, "0"],
+    [512n, "512"],
+    [1536n, "1536"],
+    [65536n, "64K"],
+    [16n << 20n, "16M"],
+    [(1n << 30n) + 1024n, "1048577K"],
+    [1n << 50n, "1024T"],
+  ];
+  for (const [bytes, text] of sizes) {
+    assertEquals([writtenSize(bytes), parseSize(text)], [text, bytes]);
+  }
 });
 
 Deno.test("parseSize() takes values with units", () => {
