@@ -76,8 +76,8 @@ Checks:
 
 Examples:
   vfu serve demo --socket-path=demo.sock --fault 'REGION_READ:error=EIO@3'
-  vfu serve ./gpio.ts --socket-path=gpio.sock --option pins=16
-  vfu serve --isolate demo --socket-path=a.sock ./gpio.ts --socket-path=b.sock`;
+  vfu serve ./nvme.ts --socket-path=nvme.sock --option size=1G
+  vfu serve --isolate demo --socket-path=a.sock ./nvme.ts --socket-path=b.sock`;
 
 /** The command's arguments and options. */
 export function command(context: Context) {

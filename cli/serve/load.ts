@@ -85,8 +85,10 @@ export function isModule(device: string): boolean {
 
 function unknownName(device: string): string {
   const meant = nearest(device, Object.keys(BUILT_IN));
-  const hint = meant === undefined ? "" : ` did you mean "${meant}"?`;
-  return `there is no device "${device}";${hint} There is demo, and any module by its path, as ./${device}.ts`;
+  const hint = meant === undefined ? "write" : `did you mean "${meant}"? Write`;
+  const known = Object.keys(BUILT_IN).join(", ");
+  return `there is no device "${device}"; ${hint} ${known}, or the path of a module, ` +
+    `as ./${device}.ts`;
 }
 
 /** Relative to the folder of this process. */
