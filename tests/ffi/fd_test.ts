@@ -125,6 +125,7 @@ testFds("readAt() and writeAt() leave the position alone, and stop at the end", 
   assertEquals([file.readAt(into.subarray(2), 0n), [...into]], [6, [0, 0, 9, 0, 0, 0, 0, 2]]);
   assertEquals([file.readAt(into, 7n), file.readAt(into, 8n)], [1, 0]);
   assertEquals(assertThrows(() => file.readAt(into, -1n), SystemError).code, "EINVAL");
+  assertEquals(assertThrows(() => file.writeAt(into, -1n), SystemError).code, "EINVAL");
   using readOnly = OwnedFd.open("/dev/null", 0);
   assertEquals(assertThrows(() => readOnly.writeAt(into, 0n), SystemError).code, "EBADF");
 });

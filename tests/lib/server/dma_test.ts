@@ -503,6 +503,23 @@ testFds("the memory of a process is read and written by calls, as far as it has 
   assertEquals(countOpenFds(), before);
 });
 
+testFds("a client that has its file appended to does not make it longer", async () => {
+  using served = await serveNegotiated();
+  using file = new TestFile(PAGE);
+  using theirs = file.open(2);
+  const flags = READ_WRITE | DmaMapFlags.FILE_IO;
+  assertEquals(await map(served.peer, { address: BASE, flags }, [theirs]), 0);
+  const [F_SETFL, O_APPEND] = [4, 0o2000];
+  assertEquals(libc().fcntl(theirs.fd, F_SETFL, O_APPEND), 0); // of the server's descriptor as well
+  const errno = await dmaOf(served).write(BASE + 1n, new Uint8Array([7]))
+    .then(() => 0, (error: DeviceError) => error.errno);
+  const first = new Uint8Array(2);
+  file.fd.readAt(first, 0n);
+  const isRefused = errno === EINVAL; // by Linux before 6.9
+  assertEquals([errno, ...first], isRefused ? [EINVAL, 0, 0] : [0, 0, 7]);
+  assertEquals(file.fd.stat().size, BigInt(PAGE));
+});
+
 testFds("an access goes across maps of every kind", async () => {
   using served = await serveNegotiated();
   using mapped = new ClientFile(PAGE);
