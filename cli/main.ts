@@ -167,7 +167,7 @@ const VALUE_SENTENCES: readonly (readonly [RegExp, string])[] = [
     /^command-argument value '(.*)' is invalid for argument '([^']*)'\. /s,
     "cannot use '$1' as $2: ",
   ],
-  [/^option '(?:-\w, )?(\S+)[^']*' argument '(.*)' is invalid\. /s, "cannot use '$2' for $1: "],
+  [/^option '(?:-\w, )?([^\s,]+)[^']*' argument '(.*)' is invalid\. /s, "cannot use '$2' for $1: "],
 ];
 
 /**

@@ -75,7 +75,7 @@ export function command(context: Context) {
     )
     .argument("<socket>", "path of the server's socket")
     .addOption(
-      new Option("--range <range>", "IOVA:SIZE[:ro|:wo][:file=PATH|:message]; repeatable")
+      new Option("--map, --range <range>", "IOVA:SIZE[:ro|:wo][:file=PATH|:message]; repeatable")
         .argParser(argumentList(parseMap))
         .makeOptionMandatory(),
     )

@@ -13,7 +13,7 @@ const COPY = ["0x40=0x100000", "0x48=0x201000", "0x50=8192", "0x54=1"].flatMap((
   "--write",
   `bar0+${write}`,
 ]);
-const RANGES = ["--range", "1M:64K", "--range", "2M:64K"];
+const RANGES = ["--range", "1M:64K", "--map", "2M:64K"];
 
 Deno.test("dirty shows its help", async () => {
   assertGolden("dirty-help.txt", (await runHere(["dirty", "--help"])).out);
@@ -102,7 +102,12 @@ Deno.test("dirty returns 1 for a device without a log, and for ranges of no whol
 
 Deno.test("dirty returns 2 when the usage is wrong", async (t) => {
   await assertFailures(t, "/nonexistent/socket", 2, [
-    [["dirty"], "Required option '--range <range>' not specified"],
+    [["dirty"], "Required option '--map, --range <range>' not specified"],
+    [
+      ["dirty", "--map", "1"],
+      `Cannot use '1' for --map: "1" is no map; write IOVA:SIZE[:ro|:wo][:file=PATH|:message], ` +
+      "as 0x100000:64K:ro",
+    ],
     [
       ["dirty", "--range", "0:4K", "--page-size", "0"],
       `Cannot use '0' for --page-size: 0 is no page size; a power of two is needed`,
