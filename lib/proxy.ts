@@ -1154,7 +1154,7 @@ export class VfioProxy implements Disposable {
           this.#takeMessages(this.#maxIncoming);
           if (this.#state === "CONNECTED") this.#flush();
           this.#updateWatch();
-        });
+        }).catch((error) => this.#breakOff(error));
         return;
       }
       this.#finish(request);

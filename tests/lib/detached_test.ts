@@ -224,6 +224,30 @@ testFds("a device's buffer that is given away fails its DMA request alone", asyn
   }
 });
 
+for (const [what, pause] of [["at once", undefined], ["later", Promise.resolve()]] as const) {
+  testFds(
+    `a trace that throws at an answer which is given ${what} ends the connection`,
+    async () => {
+      const [peer, socket] = RawPeer.pair();
+      const closed = Promise.withResolvers<Error | undefined>();
+      const proxy = new VfioProxy(socket, {
+        role: "server",
+        handler: (request) =>
+          pause === undefined ? request.reply() : pause.then(() => request.reply()),
+        trace: (direction) => {
+          if (direction === "sent") throw new RangeError("no room for the trace");
+        },
+        onClose: closed.resolve,
+      });
+      proxy.serving = true;
+      peer.command(1, Command.DEVICE_RESET);
+      const cause = await closed.promise;
+      assert(cause instanceof ConnectionError && cause.cause instanceof RangeError);
+      peer.close();
+    },
+  );
+}
+
 testFds("a trace that throws ends its connection, and no other wait", async () => {
   const [peer, socket] = RawPeer.pair();
   let isOn = false;
