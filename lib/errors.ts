@@ -105,6 +105,8 @@ export class ConnectionError extends Error {
   readonly kind: ConnectionErrorKind;
   /** The oldest request in flight when the connection ended. The peer was probably busy with it. */
   declare readonly oldest?: RequestInFlight;
+  /** True if the oldest request in flight is the one that failed with this error. */
+  declare readonly isOldest?: boolean;
   /** The access that ended with it, if the request was one to a region. */
   declare readonly access?: RegionAccess;
 
@@ -135,9 +137,13 @@ export function endedDuring(
   own: RequestInFlight,
   oldest: RequestInFlight = own,
 ): ConnectionError {
-  const isOldest = own.command === oldest.command && own.doing === oldest.doing;
-  const before = isOldest ? "" : `; the oldest request in flight was to ${oldest.doing}`;
-  return new ConnectionError(`${sentence(own.doing, cause)}${before}`, { cause, oldest });
+  const isOldest = own === oldest;
+  // Of two requests that are alike in words, the second has nothing to add.
+  const before = own.doing === oldest.doing
+    ? ""
+    : `; the oldest request in flight was to ${oldest.doing}`;
+  const error = new ConnectionError(`${sentence(own.doing, cause)}${before}`, { cause, oldest });
+  return Object.assign(error, { isOldest });
 }
 
 /** The failure of a wait that the end of the connection cuts short. */

@@ -1432,7 +1432,8 @@ function describeDoing({ command, doing }: Pick<Pending, "command" | "doing">): 
 /** The failure of a request that the end of the connection leaves without a reply. */
 function endedError(error: Error, pending: Pending, oldest: Pending): Error {
   if (!(error instanceof ConnectionError)) return error;
-  return endedDuring(error, inFlight(pending), inFlight(oldest));
+  const own = inFlight(pending);
+  return endedDuring(error, own, pending === oldest ? own : inFlight(oldest));
 }
 
 function inFlight(pending: Pending): RequestInFlight {

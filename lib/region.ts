@@ -1083,8 +1083,7 @@ export class Region implements Disposable {
   ): RemoteError | undefined {
     if (error instanceof ConnectionError && error.oldest !== undefined) {
       Object.assign(error, { access });
-      const isOldest = error.oldest.doing === accessText(access);
-      const hint = isOldest ? widthHint(access) : undefined;
+      const hint = error.isOldest ? widthHint(access) : undefined;
       if (hint !== undefined) error.because(hint);
     }
     if (!(error instanceof RemoteError)) return undefined;
