@@ -4,6 +4,7 @@
  * @module
  */
 
+import { causesOf, thrownFrames, thrownName, thrownText } from "../lib/thrown.ts";
 import { printable } from "./printable.ts";
 
 /** Work that ended in the middle, and of which the user is to know how far it came, even after Ctrl-C. */
@@ -16,7 +17,7 @@ export class Unfinished extends Error {
    */
   constructor(cause: unknown, { aborted, reason }: AbortSignal, state: string) {
     const why = aborted ? reason : cause;
-    super(`${why instanceof Error ? why.message : String(why)}; ${state}`, { cause });
+    super(`${thrownText(why)}; ${state}`, { cause });
   }
 }
 
@@ -53,22 +54,21 @@ export class Detailed extends Error {
  * happened and what caused it.
  */
 export function failureLines(error: unknown, verbose: boolean): string[] {
-  if (!(error instanceof Error)) return [printable(String(error))];
-  const lines = [printable(error.message)];
+  const lines = [printable(thrownText(error))];
   if (error instanceof Detailed) {
     lines.push(...error.details.map((line) => `  ${printable(line)}`));
     return verbose ? [...lines, ...error.frames.map(printable)] : lines;
   }
   if (!verbose) return lines;
   lines.push(...frames(error));
-  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
-    lines.push(printable(`  caused by ${cause.name}: ${cause.message}`), ...frames(cause));
+  for (const cause of causesOf(error)) {
+    lines.push(printable(`  caused by ${thrownName(cause)}: ${thrownText(cause)}`));
+    lines.push(...frames(cause));
   }
   return lines;
 }
 
 /** Where it happened: the lines of the stack that follow the message. */
-function frames(error: Error): string[] {
-  const lines = error.stack?.split("\n") ?? [];
-  return lines.filter((line) => /^ +at /.test(line)).map(printable);
+function frames(error: unknown): string[] {
+  return thrownFrames(error).map(printable);
 }

@@ -8,6 +8,7 @@ import type { WaitOptions } from "./device.ts";
 import { RemoteError } from "./errors.ts";
 import type { AfterMigration, Migration } from "./migration.ts";
 import type { VfioProxy } from "./proxy.ts";
+import { thrownText } from "./thrown.ts";
 
 /** Sees to it that one device is not left in a state in between. */
 export class Recovery {
@@ -95,7 +96,7 @@ export class Recovery {
       await this.#setOrLeave(before);
     } catch (cause) {
       return new Error(
-        `The device could not be set back to ${before}: ${messageOf(cause)}`,
+        `The device could not be set back to ${before}: ${thrownText(cause)}`,
         { cause },
       );
     }
@@ -119,9 +120,5 @@ function ignoreRefusal(error: unknown): void {
 /** An error, and what came on top of it. */
 function bothOf(error: unknown, other: Error | undefined): unknown {
   if (other === undefined) return error;
-  return new AggregateError([error, other], `${messageOf(error)}; ${messageOf(other)}`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return new AggregateError([error, other], `${thrownText(error)}; ${thrownText(other)}`);
 }

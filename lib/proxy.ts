@@ -60,6 +60,7 @@ import {
   SERVE_HIGH_WATER,
 } from "./limits.ts";
 import { type Message, MessageStream, type StreamLimits, type Trace } from "./stream.ts";
+import { thrownText } from "./thrown.ts";
 import { commandName } from "./wire/command.ts";
 import { encodeMessage, MessageFlags, type MessageKey } from "./wire/header.ts";
 
@@ -1029,8 +1030,7 @@ export class VfioProxy implements Disposable {
   }
 
   #breakOff(error: unknown): void {
-    const why = error instanceof Error ? error.message : String(error);
-    const message = `The connection to the ${this.#peer} can't go on: ${why}`;
+    const message = `The connection to the ${this.#peer} can't go on: ${thrownText(error)}`;
     this.#fail(new ConnectionError(message, { cause: error }));
   }
 

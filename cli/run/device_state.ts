@@ -7,6 +7,7 @@
 import { dmaReasons } from "../../lib/diagnose/dma.ts";
 import { interruptReasons } from "../../lib/diagnose/interrupts.ts";
 import type { LiveSession } from "../../lib/session/live.ts";
+import { thrownText } from "../../lib/thrown.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 
 /** How a device stands. */
@@ -59,7 +60,7 @@ export async function deviceState(live: LiveSession, said = ""): Promise<DeviceS
     const notes = (await notesOf(live)).filter((note) => !said.includes(note));
     if (notes.length > 0) state.notes = notes;
   } catch (error) {
-    state.unreadable = error instanceof Error ? error.message : String(error);
+    state.unreadable = thrownText(error);
     state.connection = device.state;
   }
   return state;

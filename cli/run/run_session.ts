@@ -9,6 +9,7 @@ import type { LiveSession } from "../../lib/session/live.ts";
 import type { Session, Step } from "../../lib/session/model.ts";
 import { runSession } from "../../lib/session/runner.ts";
 import { InnerFailure, type StepResult } from "../../lib/session/outcome.ts";
+import { asError } from "../../lib/thrown.ts";
 import type { Context } from "../context.ts";
 import { Unfinished } from "../failure.ts";
 import { printable } from "../printable.ts";
@@ -79,9 +80,7 @@ export async function runOne(
     end();
     const cause = context.signal.aborted
       ? new Unfinished(error, context.signal, stoppedIn(under))
-      : error instanceof Error
-      ? error
-      : new Error(String(error));
+      : asError(error);
     for (const reporter of reporters) reporter.abort(cause);
     throw cause;
   } finally {

@@ -5,6 +5,7 @@
  */
 
 import { DefinitionError } from "../../lib/define/mistakes.ts";
+import { causesOf, thrownFrames, thrownName, thrownText } from "../../lib/thrown.ts";
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
 import { Detailed } from "../failure.ts";
 
@@ -62,10 +63,7 @@ const END = /\s+at ([a-z]+:\S+?):(\d+):(\d+)$/;
 
 /** Says what an error is about. */
 export function blame(error: unknown): Blame {
-  if (!(error instanceof Error)) {
-    return { place: undefined, message: String(error), details: [], frames: [] };
-  }
-  const text = error.message.replaceAll(COLOUR, "").trimEnd();
+  const text = thrownText(error).replaceAll(COLOUR, "").trimEnd();
   const end = END.exec(text);
   const all = framesOf(error);
   const own = all.filter(isUsers);
@@ -81,9 +79,10 @@ export function blame(error: unknown): Blame {
 
 /** Lists the causes of an error, a line each, with the frames of the user's behind it. */
 export function causes(error: unknown): string[] {
-  if (!(error instanceof Error) || !(error.cause instanceof Error)) return [];
-  const { name, message } = error.cause;
-  return [`caused by ${name}: ${message}`, ...blame(error.cause).frames, ...causes(error.cause)];
+  return causesOf(error).flatMap((cause) => [
+    `caused by ${thrownName(cause)}: ${thrownText(cause)}`,
+    ...blame(cause).frames,
+  ]);
 }
 
 /** The place as an editor takes it: `FILE:LINE:COLUMN`. */
@@ -112,7 +111,7 @@ export function blamed(
 }
 
 /** The message in one line, and what comes in lines of its own. */
-function saying(error: Error, text: string): Pick<Blame, "message" | "details"> {
+function saying(error: unknown, text: string): Pick<Blame, "message" | "details"> {
   if (error instanceof DefinitionError && error.mistakes.length > 1) {
     return {
       message: `${error.doing}: ${error.mistakes.length} mistakes`,
@@ -122,16 +121,15 @@ function saying(error: Error, text: string): Pick<Blame, "message" | "details"> 
   if (error instanceof FileProblems) {
     return { message: text, details: error.problems.map(problemText) };
   }
-  if (error.constructor === TypeError && /\n +\|\n/.test(text)) {
+  if (error instanceof TypeError && error.constructor === TypeError && /\n +\|\n/.test(text)) {
     return { message: text.slice(0, text.indexOf("\n")), details: [] }; // the rest shows the line
   }
   return { message: text, details: [] };
 }
 
 /** The lines of the stack that follow the message. */
-function framesOf({ stack }: Error): string[] {
-  const lines = (stack ?? "").replaceAll(COLOUR, "").split("\n");
-  return lines.filter((line) => /^ +at /.test(line));
+function framesOf(error: unknown): string[] {
+  return thrownFrames(error).map((line) => line.replaceAll(COLOUR, ""));
 }
 
 /** Tells whether a line of a stack is in neither vfu nor the runtime. */

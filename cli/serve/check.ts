@@ -6,6 +6,7 @@
 
 import { originOf } from "../../lib/define/origin.ts";
 import { reviewDevice } from "../../lib/define/review.ts";
+import { thrownText } from "../../lib/thrown.ts";
 import type { Context } from "../context.ts";
 import { Reported } from "../failure.ts";
 import { jsonText } from "../json.ts";
@@ -117,7 +118,7 @@ async function checkDefinition(
 
 function mistakeOf(error: unknown): MistakeJson {
   if (error instanceof ModuleError) return mistake(error.place, error.reason, error.details);
-  return mistake(undefined, error instanceof Error ? error.message : String(error));
+  return mistake(undefined, thrownText(error));
 }
 
 /** A device that comes with vfu was checked with it. */

@@ -8,6 +8,7 @@ import type { FaultEvent } from "../../lib/server/faults.ts";
 import { errnoName } from "../../lib/errno.ts";
 import type { Refusal } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/device.ts";
+import { thrownText } from "../../lib/thrown.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context, Output } from "../context.ts";
 import { printable } from "../printable.ts";
@@ -188,8 +189,8 @@ function qemuLines(devices: readonly ServedJson[]): string[] {
 
 /** The reason of a refusal as a line for `-v`, ahead of its answer. */
 export function refusalLine({ command, errno, error }: Refusal): string {
-  const reason = error instanceof Error ? error.message : String(error);
-  return `Refusing ${commandName(command)} with ${errnoName(errno)}: ${printable(reason)}`;
+  const reason = printable(thrownText(error));
+  return `Refusing ${commandName(command)} with ${errnoName(errno)}: ${reason}`;
 }
 
 /**

@@ -25,6 +25,7 @@ import {
 } from "../limits.ts";
 import { type IncomingRequest, VfioProxy } from "../proxy.ts";
 import type { Trace } from "../stream.ts";
+import { asError } from "../thrown.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { deviceStateName } from "../wire/feature.ts";
 import {
@@ -201,7 +202,7 @@ export class ServerConnection {
     if (this.#isReported(error)) this.#options.onError(error, commandName(request.command));
     // The first VERSION decides: without one there is nothing to talk about.
     if (this.#session === undefined) {
-      this.#proxy.close(error instanceof Error ? error : new Error(String(error)));
+      this.#proxy.close(asError(error));
     }
   }
 

@@ -14,6 +14,7 @@ import {
   type ServedDevice,
   type ServedMigration,
 } from "./device.ts";
+import { thrownText } from "../thrown.ts";
 import { SavedStream } from "./saved_stream.ts";
 
 const { ERROR, STOP, RUNNING, STOP_COPY, RESUMING, PRE_COPY } = DeviceState;
@@ -99,7 +100,7 @@ export function migrationPath(from: number, to: number): number[] | undefined {
 export class RefusedState extends DeviceError {
   /** @param cause what the device threw */
   constructor(cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = thrownText(cause);
     super(
       cause instanceof DeviceError ? cause.errno : EIO,
       `The state that the client restores was refused, and the device is as it was: ${reason}`,

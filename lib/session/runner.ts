@@ -6,6 +6,7 @@
 
 import type { Device, WaitOptions } from "../device.ts";
 import { RemoteError, TimeoutError } from "../errors.ts";
+import { asError } from "../thrown.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
 import type { CallStep, RepeatStep, Session, Step } from "./model.ts";
 import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./outcome.ts";
@@ -255,7 +256,7 @@ class Run {
   #failed(step: Step, thrown: unknown, startMs: number): Ending {
     const { signal } = this.#options;
     if (signal?.aborted) throw signal.reason;
-    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const error = asError(thrown);
     const timeMs = performance.now() - startMs;
     const outcome = error instanceof StepFailure ? error.outcome : {};
     if (isExpected(error, step.expectError) || isExpected(error, step.allowError)) {
