@@ -6,6 +6,7 @@
 
 import { connect } from "../lib/client.ts";
 import type { Device } from "../lib/device.ts";
+import { ignoreFileSizeSignal } from "../lib/process.ts";
 import type { Trace } from "../lib/stream.ts";
 import { type Context, onAbort } from "./context.ts";
 import { traceTo } from "./trace.ts";
@@ -34,6 +35,7 @@ export async function connectTo(
   { verbose, timeout, pciEnable, trace }: ConnectionOptions,
 ): Promise<Connection> {
   const traces = [trace, verbose && await traceTo(err)].filter((each) => each !== undefined);
+  ignoreFileSizeSignal(); // a command that writes a file may have a device to put back
   using resources = new DisposableStack();
   const device = resources.use(
     await connect(socket, {

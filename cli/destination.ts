@@ -11,6 +11,8 @@ import type { Output } from "./context.ts";
 export interface Destination extends Disposable {
   /** Says where the bytes are that came so far, as "are in FILE.partial". */
   readonly where: string;
+  /** How many bytes have come there, also of a write that failed in the middle. */
+  readonly written: number;
   /** Takes bytes. */
   write(bytes: Uint8Array): void;
   /** All have come. */
@@ -100,6 +102,7 @@ function targetOf(path: string): string {
 
 class StandardOutput implements Destination {
   readonly where = "were written";
+  written = 0;
   readonly #out: Output;
 
   constructor(out: Output) {
@@ -108,6 +111,7 @@ class StandardOutput implements Destination {
 
   write(bytes: Uint8Array): void {
     this.#out.writeBytes(bytes);
+    this.written += bytes.length;
   }
 
   finish(): void {}
@@ -118,6 +122,7 @@ class StandardOutput implements Destination {
 /** A character device or a pipe: it takes the bytes as they come. */
 class Stream implements Destination {
   readonly where: string;
+  written = 0;
   readonly #path: string;
   readonly #file: Deno.FsFile;
 
@@ -133,7 +138,7 @@ class Stream implements Destination {
   }
 
   write(bytes: Uint8Array): void {
-    writeAll(this.#file, this.#path, bytes);
+    for (const count of writeAll(this.#file, this.#path, bytes)) this.written += count;
   }
 
   finish(): void {}
@@ -146,10 +151,10 @@ class Stream implements Destination {
 /** A file that has `.partial` after its name until it is finished. One that nothing came into is removed. */
 class PartialFile implements Destination {
   readonly where: string;
+  written = 0;
   readonly #path: string;
   readonly #partialPath: string;
   readonly #file: Deno.FsFile;
-  #isEmpty = true;
   #isFinished = false;
 
   /** @throws {Error} if it can't be made */
@@ -161,8 +166,7 @@ class PartialFile implements Destination {
   }
 
   write(bytes: Uint8Array): void {
-    writeAll(this.#file, this.#partialPath, bytes);
-    this.#isEmpty &&= bytes.length === 0;
+    for (const count of writeAll(this.#file, this.#partialPath, bytes)) this.written += count;
   }
 
   finish(): void {
@@ -176,13 +180,18 @@ class PartialFile implements Destination {
 
   [Symbol.dispose](): void {
     this.#file.close();
-    if (this.#isEmpty && !this.#isFinished) Deno.removeSync(this.#partialPath);
+    if (this.written === 0 && !this.#isFinished) Deno.removeSync(this.#partialPath);
   }
 }
 
-function writeAll(file: Deno.FsFile, path: string, bytes: Uint8Array): void {
+/** Writes all bytes, and yields how many each call of the system has taken. */
+function* writeAll(file: Deno.FsFile, path: string, bytes: Uint8Array): Generator<number> {
   try {
-    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(file.writeSync(rest));
+    for (let rest = bytes; rest.length > 0;) {
+      const count = file.writeSync(rest);
+      yield count;
+      rest = rest.subarray(count);
+    }
   } catch (cause) {
     if (cause instanceof Deno.errors.BrokenPipe) throw cause; // the reader has what it wanted
     throw fileError(`write ${path}`, cause);

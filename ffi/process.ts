@@ -15,6 +15,7 @@ const O_RDONLY = 0;
 /** Linux has no longer command lines: a quarter of the largest stack limit that is usual. */
 const MAX_COMMAND_LINE = 2 << 20;
 const SIGTERM = 15;
+const SIGXFSZ = 25; // on x86_64 and aarch64
 const SIG_IGN = 1n;
 /** More than the struct sigaction of any libc has; its first member is the handler. */
 const SIGACTION_ROOM = 256;
@@ -39,6 +40,18 @@ export function ignoresSignal(signal: number): boolean {
   const old = new BigUint64Array(SIGACTION_ROOM / 8);
   check("Cannot look at a signal", "sigaction", libc().sigaction(signal, null, old));
   return old[0] === SIG_IGN;
+}
+
+/**
+ * Has a write beyond the limit of a file's size (RLIMIT_FSIZE) fail with EFBIG. Without this it ends
+ * the process by SIGXFSZ, with nothing said and nothing put back.
+ *
+ * @throws {SystemError} as sigaction(2) fails
+ */
+export function ignoreFileSizeSignal(): void {
+  const action = new IoBuffer(SIGACTION_ROOM);
+  new DataView(action.bytes.buffer).setBigUint64(0, SIG_IGN, true);
+  check("Cannot ignore a signal", "sigaction", libc().sigaction(SIGXFSZ, action.pointer, null));
 }
 
 /**

@@ -8,7 +8,13 @@ import { OwnedFd, statPath } from "../ffi/fd.ts";
 import { setInherited } from "../ffi/process.ts";
 import type { SocketFile } from "../ffi/socket.ts";
 
-export { commandLine, endWithParent, exitNow, setInherited } from "../ffi/process.ts";
+export {
+  commandLine,
+  endWithParent,
+  exitNow,
+  ignoreFileSizeSignal,
+  setInherited,
+} from "../ffi/process.ts";
 export { removeDeadSocketFile, removeSocketFile, type SocketFile } from "../ffi/socket.ts";
 
 /**

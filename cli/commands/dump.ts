@@ -99,8 +99,9 @@ export async function run(
     if (!hasBegun) throw await readable.explain();
     destination.finish();
   } catch (cause) {
-    if (!hasBegun || cause instanceof Deno.errors.BrokenPipe) throw cause;
-    throw new Unfinished(cause, context.signal, `${done} of ${total} bytes ${destination.where}`);
+    const { written, where } = destination;
+    if (written === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
+    throw new Unfinished(cause, context.signal, `${written} of ${total} bytes ${where}`);
   }
   if (readable.refused.length > 0) await reportRefused(context, readable, region, options);
 }

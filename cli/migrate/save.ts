@@ -72,8 +72,9 @@ export async function save(context: Context, socket: string, options: SaveOption
     saved = file.finish();
     destination.finish();
   } catch (cause) {
-    if (at.bytes === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
-    throw new Unfinished(cause, context.signal, `${at.bytes} bytes ${destination.where}`);
+    const { written, where } = destination;
+    if (written === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
+    throw new Unfinished(cause, context.signal, `${written} bytes ${where}`);
   }
   progress?.[Symbol.dispose]();
   const state = await migration.state();

@@ -59,6 +59,8 @@ export interface SpawnOptions {
   cwd?: string;
   /** All of its environment that matters. */
   env?: Record<string, string>;
+  /** The most blocks of 512 bytes that a file of its may have (RLIMIT_FSIZE). */
+  fileBlocks?: number;
   /** Deno's permissions; default those that the documentation asks for, with nothing else to read. */
   permissions?: string[];
 }
@@ -67,8 +69,13 @@ export interface SpawnOptions {
 export function spawn(args: string[], options: SpawnOptions = {}): Deno.ChildProcess {
   const permissions = options.permissions ?? ["--allow-ffi", `--allow-read=${ROOT}`];
   const run = ["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`, ...permissions];
-  return new Deno.Command(DENO, {
-    args: [...run, `${ROOT}cli/main.ts`, ...args],
+  const { fileBlocks } = options;
+  // Deno's own cache of code is a file as well.
+  const line = fileBlocks === undefined
+    ? [DENO, ...run]
+    : ["sh", "-c", `ulimit -f ${fileBlocks}; exec "$0" "$@"`, DENO, ...run, "--no-code-cache"];
+  return new Deno.Command(line[0]!, {
+    args: [...line.slice(1), `${ROOT}cli/main.ts`, ...args],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

@@ -5,7 +5,7 @@ import { Server } from "../../lib/server/server.ts";
 import { RegionReadRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { startDemo, startServe } from "../_demo_process.ts";
-import { assertGolden, runHere, spawn, temporaryFolder } from "./_cli.ts";
+import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
 import { assertFailures, replyRead, withBar0 } from "./_registers.ts";
 import { type Answer, indexOf, replyRegion, serveOddly } from "./_server.ts";
 
@@ -303,3 +303,20 @@ Deno.test("dump -o - ends quietly when nobody reads", async () => {
   const [{ code }, err] = await Promise.all([child.status, new Response(child.stderr).text()]);
   assertEquals([code, err], [0, ""]);
 });
+
+for (const [address, args] of [["bar2", []], ["bar2", ["--via", "message"]]] as const) {
+  Deno.test(`dump ${address} ${args.join(" ")} says how much a file took that must not grow`, async () => {
+    await using folder = temporaryFolder();
+    const file = `${folder.path}/bar2.bin`;
+    const line = ["dump", demo.path, address, "-o", file, ...args];
+    const permissions = ["--allow-ffi", "--allow-read", "--allow-write"];
+    assertEquals((await runThere(line, { permissions })).code, 0); // Deno's caches have all now
+    assertEquals(await runThere(line, { permissions, fileBlocks: 40 }), {
+      code: 1,
+      out: "",
+      err: `vfu: Cannot write ${file}.partial: File too large (os error 27); ` +
+        `20480 of 65536 bytes are in ${file}.partial\n`,
+    });
+    assertEquals(Deno.statSync(`${file}.partial`).size, 20480);
+  });
+}

@@ -463,3 +463,19 @@ Deno.test("migrate returns 2 when the usage is wrong", async () => {
   }
   assert((await migrate()).code === 2);
 });
+
+Deno.test("migrate save sets the device back when its file must not grow, and says how much it took", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/device.state`;
+  const permissions = ["--allow-ffi", "--allow-read", "--allow-write"];
+  const saving = ["migrate", "save", demo.path, "-o", file];
+  assertEquals((await runThere(saving, { permissions })).code, 0); // Deno's caches have all now
+  assertEquals(await runThere(saving, { permissions, fileBlocks: 40 }), {
+    code: 1,
+    out: "",
+    err: `vfu: Cannot write ${file}.partial: File too large (os error 27); ` +
+      `20480 bytes are in ${file}.partial\n`,
+  });
+  assertEquals(Deno.statSync(`${file}.partial`).size, 20480);
+  await works(["migrate", "state", demo.path], "RUNNING\n");
+});
