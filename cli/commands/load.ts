@@ -87,8 +87,9 @@ export async function run(
     throw new Unfinished(cause, context.signal, `${done} of ${total} bytes were written`);
   }
   if (total < room) {
-    err.write(
-      `${path} has ${total} bytes; the other ${room - total} of ${name} stay as they are\n`,
-    );
+    // Of a region with more than 2^53 bytes `end` is not the end.
+    const last = address.end === undefined ? region.info.size : BigInt(end);
+    const rest = last - BigInt(start + total);
+    err.write(`${path} has ${total} bytes; the other ${rest} of ${name} stay as they are\n`);
   }
 }

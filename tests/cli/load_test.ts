@@ -6,7 +6,7 @@ import { RegionWriteReply, RegionWriteRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
 import { withBar0 } from "./_registers.ts";
-import { type Answer, serveOddly } from "./_server.ts";
+import { type Answer, replyRegion, serveOddly } from "./_server.ts";
 
 /** A folder with a file of random bytes, and the socket of a demo device. */
 async function withFile(
@@ -134,3 +134,24 @@ Deno.test("load says how much was written at Ctrl-C", () =>
     assertEquals(code, 130);
     assertEquals(err, "vfu: Interrupted by SIGINT; 65536 of 262144 bytes were written\n");
   }));
+
+/** What is left of a region of 2^63 bytes, of a part of it, and of a range. */
+const HUGE = 1n << 63n;
+const RESTS = [["bar0", HUGE - 16n], ["bar0+16..", HUGE - 32n], ["bar0..64", 48n]] as const;
+for (const [address, rest] of RESTS) {
+  Deno.test(`load says that ${rest} bytes of ${address} stay as they are`, () =>
+    withFile(16, async ({ file }) => {
+      const path = `${file}.sock`;
+      using _server = serveOddly(path, (request) => {
+        const { command } = request;
+        if (command === Command.DEVICE_GET_REGION_INFO) return replyRegion(request, HUGE);
+        if (command !== Command.REGION_WRITE) return "default";
+        const { offset, region, data } = RegionWriteRequest.decode(request.payload);
+        request.reply(RegionWriteReply.encode({ offset, region, count: data.length }));
+      });
+      const { code, err } = await runHere(["load", path, address, file]);
+      const name = address.includes(".") ? address : "bar0";
+      const stays = `the other ${rest} of ${name} stay as they are`;
+      assertEquals({ code, err }, { code: 0, err: `${file} has 16 bytes; ${stays}\n` });
+    }));
+}
