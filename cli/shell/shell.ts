@@ -132,7 +132,7 @@ class Shell {
       try {
         if (!await this.#do(line)) return;
       } catch (error) {
-        if (this.#context.signal.aborted) throw error;
+        if (this.#context.signal.aborted || error instanceof Deno.errors.BrokenPipe) throw error;
         throw new Error(`Line ${number}: ${failureLines(error, false)[0]}`, { cause: error });
       }
     }

@@ -15,6 +15,14 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** Runs `vfu shell` on the demo device, with these lines on standard input. */
 async function shell(lines: string[], ...args: string[]): Promise<Outcome> {
+  const child = start(lines, ...args);
+  const { code, stdout, stderr } = await child.output();
+  const decoder = new TextDecoder();
+  const out = decoder.decode(stdout).replaceAll(/ +\d+\.\d+ ms/g, "  _ ms");
+  return { code, out, err: decoder.decode(stderr) };
+}
+
+function start(lines: string[], ...args: string[]): Deno.ChildProcess {
   const child = new Deno.Command(DENO, {
     args: [
       ...["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`],
@@ -27,16 +35,19 @@ async function shell(lines: string[], ...args: string[]): Promise<Outcome> {
     env: { NO_COLOR: "1", FORCE_COLOR: "" },
   }).spawn();
   const writer = child.stdin.getWriter();
-  const written = (async () => {
+  void (async () => {
     await writer.write(new TextEncoder().encode(lines.map((line) => `${line}\n`).join("")));
     await writer.close();
   })().catch(() => {}); // a shell that has ended reads no more
-  const { code, stdout, stderr } = await child.output();
-  await written;
-  const decoder = new TextDecoder();
-  const out = decoder.decode(stdout).replaceAll(/ +\d+\.\d+ ms/g, "  _ ms");
-  return { code, out, err: decoder.decode(stderr) };
+  return child;
 }
+
+Deno.test("vfu shell ends quietly when no process reads what it says", async () => {
+  const child = start(["read bar0.l", "read bar0.l"]);
+  await child.stdout.cancel();
+  const [{ code }, err] = await Promise.all([child.status, new Response(child.stderr).text()]);
+  assertEquals([code, err], [0, ""]);
+});
 
 Deno.test("vfu shell does the lines of a pipe, and saves them as a session that does the same", async () => {
   await using folder = temporaryFolder();
