@@ -9,6 +9,7 @@ import { reviewDevice } from "../../lib/define/review.ts";
 import type { ServedDevice } from "../../lib/server/device.ts";
 import { Doing } from "../../lib/server/activity.ts";
 import { endWithParent } from "../../lib/process.ts";
+import { callHook } from "../../lib/server/hook.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/stream.ts";
@@ -138,14 +139,20 @@ async function run(
       settingUp(guard, i, Doing.LOAD, work);
     return await checkAll(context, wanted, json, doing);
   }
+  const report = reportTo(tell);
+  // The device of an error that no hook waits for is known only if there is one device.
+  let owner = wanted.length === 1 ? wanted[0]!.device : "one of them";
+  await using _strays = catchStrays((error) =>
+    report.error(owner, "something that no hook waits for", error)
+  );
   const loaded = named(await loadAll(guard, wanted));
+  if (loaded.length === 1) owner = loaded[0]!.name;
   guard.name(loaded.map(({ name }) => name));
   if (options.options) return listOptions(context, loaded, options);
   if (isolated !== undefined) {
     const event: ChildJson = { event: "loaded", device: loaded[0]!.name };
     context.out.write(eventLine(event, mark));
   }
-  const report = reportTo(tell);
   const unserved = new Set<ServedDevice>(); // those that no server closes
   try {
     const made: Made[] = [];
@@ -155,7 +162,9 @@ async function run(
     }
     await serveAll(guard, made, options, report, seed, unserved);
   } finally {
-    for (const device of unserved) device.close?.();
+    for (const device of unserved) {
+      callHook(() => device.close?.(), (error) => report.error(owner, "close", error));
+    }
   }
 }
 
@@ -235,11 +244,10 @@ async function serveAll(
     guard.protect(servers.flatMap(({ socketFile }) => socketFile ?? []));
     unserved.delete(each.device);
   }
-  // The device of an error that no hook waits for is known only if there is one device.
-  const owner = made.length === 1 ? made[0]!.name : "one of them";
-  using _strays = catchStrays((error) =>
-    report.error(owner, "something that no hook waits for", error)
-  );
+  // A device's `Deno.exit` would leave the sockets' files.
+  const onExit = () => servers.forEach((server) => server.stopListening());
+  globalThis.addEventListener("unload", onExit);
+  stack.defer(() => globalThis.removeEventListener("unload", onExit));
   using _listener = onAbort(context.signal, () => {
     for (const server of servers) server.stopListening(); // a hook at its close may never return
     stack.dispose();

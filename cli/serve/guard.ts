@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { SocketFile } from "../../lib/process.ts";
-import type { Activity } from "../../lib/server/activity.ts";
+import { ignoreFileSizeSignal, type SocketFile } from "../../lib/process.ts";
+import { type Activity, doingName } from "../../lib/server/activity.ts";
 import type { Context, Output } from "../context.ts";
 import { lostLine } from "./guard_lines.ts";
 import {
@@ -15,10 +15,13 @@ import {
   Word,
   WORD_COUNT,
 } from "./guard_words.ts";
+import { printable } from "../printable.ts";
 import { countLines, MAX_WAITING, PatientWriter } from "./patient_writer.ts";
 
 /** How long the end waits for what is to be written. */
 const FLUSH_MS = 300;
+/** How often the end looks whether all is written, where it can't await that. */
+const POLL_MS = 5;
 /** How often lines that were discarded are reported to the thread that writes. */
 const LOST_REPORT_MS = 1000;
 
@@ -81,6 +84,7 @@ class ThreadGuard implements Guard {
   #sockets: readonly SocketFile[] = [];
 
   constructor(context: Context, options: GuardOptions) {
+    ignoreFileSizeSignal(); // the log may be a file that must not grow
     this.#options = options;
     const { json, mark } = options;
     this.#early = {
@@ -96,6 +100,7 @@ class ThreadGuard implements Guard {
 
   start(): Promise<void> {
     if (this.#worker !== undefined) return this.#hears.promise;
+    globalThis.addEventListener("unload", this.#reportExit);
     const { json, mark = "", graceMs, onlyIfHeld = false } = this.#options;
     const { hangsUp: hangup = false } = this.context;
     const worker = new Worker(new URL("./guard_thread.ts", import.meta.url), { type: "module" });
@@ -142,9 +147,28 @@ class ThreadGuard implements Guard {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    globalThis.removeEventListener("unload", this.#reportExit);
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, FLUSH_MS));
     await Promise.race([this.#flush(), timeout]);
   }
+
+  /** Says whose code ends the process by `Deno.exit`, which waits for nothing and says nothing. */
+  readonly #reportExit = (): void => {
+    const activity = Atomics.load(this.#words, Word.ACTIVITY);
+    if (activity === 0 && this.#options.onlyIfHeld) return; // the command itself has come to its end
+    const [only, ...others] = this.#devices;
+    const known = this.#devices[(activity >>> 16) - 1];
+    const who = known ?? (others.length === 0 ? only : undefined) ?? "a device";
+    const when = known === undefined ? "" : ` at ${doingName(activity & 0xffff)}`;
+    const { write } = this.context.err;
+    write(`vfu: ${printable(who)} ended the process${when}, with code ${Deno.exitCode}\n`);
+    const words = [Word.OUT_WAITING, Word.ERR_WAITING];
+    for (const end = performance.now() + FLUSH_MS; performance.now() < end;) {
+      const word = words.find((each) => Atomics.load(this.#words, each) > 0);
+      if (word === undefined) break;
+      Atomics.wait(this.#words, word, Atomics.load(this.#words, word), POLL_MS);
+    }
+  };
 
   async #flush(): Promise<void> {
     while (true) {

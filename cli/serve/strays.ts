@@ -4,12 +4,15 @@
  * @module
  */
 
+import { nextTurn } from "../../lib/turn.ts";
+
 /**
  * Has them told, where they would end the process and with it all devices, until it is disposed of.
+ * Disposing waits a turn of the event loop: the runtime reports what was thrown late.
  *
  * @param tell is given what was thrown
  */
-export function catchStrays(tell: (error: unknown) => void): Disposable {
+export function catchStrays(tell: (error: unknown) => void): AsyncDisposable {
   const onRejection = (event: PromiseRejectionEvent) => {
     event.preventDefault();
     tell(event.reason);
@@ -21,7 +24,8 @@ export function catchStrays(tell: (error: unknown) => void): Disposable {
   globalThis.addEventListener("unhandledrejection", onRejection);
   globalThis.addEventListener("error", onError);
   return {
-    [Symbol.dispose]() {
+    async [Symbol.asyncDispose]() {
+      await nextTurn();
       globalThis.removeEventListener("unhandledrejection", onRejection);
       globalThis.removeEventListener("error", onError);
     },

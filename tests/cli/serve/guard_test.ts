@@ -260,3 +260,108 @@ for (
 function spawnServer(path: string): Deno.ChildProcess {
   return spawnVfu("serve", "demo", "--socket-path", path);
 }
+
+/** How a device may end its process, where, and what is said of it. */
+const EXITS: [source: Parameters<typeof device>[0], line: RegExp][] = [
+  [{ top: "Deno.exit(7);" }, /^vfu: \/.*\/odd\.ts ended the process at load, with code 7$/m],
+  [{ create: "Deno.exit(7);" }, /^vfu: odd ended the process at create, with code 7$/m],
+  [{ write: "Deno.exit(7);" }, /^vfu: odd ended the process at REGION_WRITE, with code 7$/m],
+  [{ write: "process.exit(7);" }, /^vfu: odd ended the process at REGION_WRITE, with code 7$/m],
+  [{ write: "setTimeout(() => Deno.exit(7));" }, /^vfu: a device ended the process, with code 7$/m],
+];
+for (const [source, line] of EXITS) {
+  const [[where, code]] = Object.entries(source) as [[string, string]];
+  Deno.test(`serve removes its sockets, and says who ended it, at ${code} in ${where}`, async () => {
+    await using served = new Served(
+      device({ top: 'import process from "node:process";', ...source }),
+    );
+    if (where === "write") await served.until(/^Ready/m);
+    using _peer = where === "write" ? await kick(served.path) : undefined;
+    assertEquals(await served.ended, 7);
+    assertEquals(served.sockets(), []);
+    assertMatch(served.texts.stderr, line);
+  });
+}
+
+/** What no text can be made of, thrown where no hook waits for it, and where one does. */
+const ODD = "throw Object.create(null);";
+for (
+  const write of [ODD, `setTimeout(() => { ${ODD} });`, `Promise.reject(Object.create(null));`]
+) {
+  Deno.test(`serve serves on after a hook did ${write}`, async () => {
+    await using served = new Served(device({ write }));
+    await served.until(/^Ready/m);
+    {
+      using _peer = await kick(served.path);
+      await served.until(/^The device failed|^odd: The device failed|failed at .*without a text/m);
+    }
+    using _device = await connectSoon(served.path);
+    served.child.kill("SIGTERM");
+    assertEquals(await served.ended, 0);
+  });
+}
+
+for (
+  const close of [
+    ODD,
+    `Promise.reject(new Error("late"));`,
+    `return Promise.reject(new Error("late"));`,
+  ]
+) {
+  Deno.test(`serve ends well, and reports it, when a device at its close did ${close}`, async () => {
+    await using served = new Served(device({ close }));
+    await served.until(/^Ready/m);
+    served.child.kill("SIGTERM");
+    assertEquals(await served.ended, 0);
+    assertMatch(served.texts.stderr, /The device failed at .*: (late|a value without a text)/m);
+    assertEquals(served.sockets(), []);
+  });
+}
+
+Deno.test("serve serves though a module fails at what nothing waits for while another is loaded", async () => {
+  const top = `Promise.reject(new Error("early"));
+await new Promise((resolve) => setTimeout(resolve, 200));`;
+  await using served = new Served(device({ top }));
+  await served.until(/^Ready/m);
+  assertMatch(served.texts.stderr, /failed at something that no hook waits for: early/);
+  served.child.kill("SIGTERM");
+  assertEquals(await served.ended, 0);
+});
+
+Deno.test("run --serve says that its device ended the process", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-exit-" });
+  try {
+    Deno.writeTextFileSync(`${folder}/odd.ts`, device({ write: "Deno.exit(7);" }));
+    Deno.writeTextFileSync(`${folder}/run.yaml`, "steps: [{ write: { bar0.b: 1 } }]");
+    const child = spawnVfu("run", `${folder}/run.yaml`, "--serve", `${folder}/odd.ts`);
+    const [{ code }, err] = await Promise.all([child.status, new Response(child.stderr).text()]);
+    assertEquals(code, 7);
+    assertMatch(err, /^vfu: .*odd\.ts ended the process at REGION_WRITE, with code 7$/m);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("serve serves on though its log is a file that must not grow", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-limit-" });
+  try {
+    { // Deno's caches, which are files as well, have all afterwards
+      await using served = new Served(undefined, ["-v"]);
+      using _client = await connectSoon(served.path);
+      await served.until(/^Ready/m);
+    }
+    const log = `${folder}/log`;
+    Deno.writeFileSync(log, new Uint8Array(1 << 20));
+    await using served = new Served(undefined, ["-v"], {
+      wrap: ["sh", "-c", `ulimit -f 2048; exec "$0" "$@" 2>>${log}`], // blocks of 512 bytes
+      options: ["--no-code-cache"],
+    });
+    using client = await connectSoon(served.path);
+    assertEquals(client.state, "CONNECTED");
+    served.child.kill("SIGTERM");
+    assertEquals(await served.ended, 0);
+    assertEquals(Deno.statSync(log).size, 1 << 20);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
