@@ -7,16 +7,21 @@
 import { fileError } from "../lib/file_error.ts";
 
 /**
- * Opens a file for reading.
+ * Opens a regular file for reading. Any other is refused before it is opened: to open a pipe waits
+ * for a writer, deaf to Ctrl-C.
  *
+ * @param doing what the file is wanted for, as "load FILE"
  * @throws {Error} if that can't be done; the message names the file
  */
-export function openFile(path: string): Deno.FsFile {
+export function openFile(path: string, doing: string): Deno.FsFile {
+  let isFile: boolean;
   try {
-    return Deno.openSync(path);
+    ({ isFile } = Deno.statSync(path));
+    if (isFile) return Deno.openSync(path);
   } catch (cause) {
     throw fileError(`open ${path}`, cause);
   }
+  throw new TypeError(`Cannot ${doing}: it is not a file`);
 }
 
 /**

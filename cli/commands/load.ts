@@ -58,9 +58,8 @@ export async function run(
   options: LoadOptions,
 ): Promise<void> {
   const { err } = context;
-  using file = openFile(path);
-  const { isFile, size: total } = file.statSync();
-  if (!isFile) throw new TypeError(`Cannot load ${path}: it is not a file`);
+  using file = openFile(path, `load ${path}`);
+  const { size: total } = file.statSync();
   using connection = await connectTo(context, socket, options);
   const { region, start, end } = await findRange(connection.device, address);
   const room = end - start;

@@ -18,9 +18,8 @@ export interface Fill extends FillArgument {
 export function openFill(fill: FillArgument, resources: DisposableStack): Fill {
   const { source, size } = fill;
   if (typeof source === "number") return { ...fill, file: undefined };
-  const file = resources.use(openFile(source));
+  const file = resources.use(openFile(source, `fill with ${source}`));
   const info = file.statSync();
-  if (!info.isFile) throw new TypeError(`Cannot fill with ${source}: it is not a file`);
   if (info.size < size) {
     throw new RangeError(
       `Cannot fill ${size} bytes with ${source}: it has ${info.size}`,

@@ -109,7 +109,7 @@ export class StateFile implements Disposable {
    * @throws {Error} if that can't be done, or it is no saved state, cut off or changed; the message names it
    */
   static async open(path: string, signal: AbortSignal): Promise<StateFile> {
-    const file = openFile(path);
+    const file = openFile(path, `use ${path}`);
     try {
       const info = readInfo(file, path);
       const opened = new StateFile(file, path, info);
@@ -146,8 +146,7 @@ export class StateFile implements Disposable {
 
 function readInfo(file: Deno.FsFile, path: string): StateFileInfo {
   const refuse = (reason: string) => new Error(`Cannot use ${path}: ${reason}`);
-  const { isFile, size: length } = file.statSync();
-  if (!isFile) throw refuse("it is not a file");
+  const { size: length } = file.statSync();
   if (length < Header.size) throw refuse("it is no state that vfu migrate save has written");
   const header = Header.decode(readPart(file, path, 0, Header.size));
   if (header.magic !== HEADER_MAGIC || header.size !== Header.size) {

@@ -155,3 +155,20 @@ for (const [address, rest] of RESTS) {
       assertEquals({ code, err }, { code: 0, err: `${file} has 16 bytes; ${stays}\n` });
     }));
 }
+
+Deno.test("commands that read a file refuse a pipe that no process writes, and do not wait for one", async () => {
+  await using folder = temporaryFolder();
+  const pipe = `${folder.path}/pipe`;
+  const made = await new Deno.Command("mkfifo", { args: [pipe] }).output();
+  assertEquals(made.code, 0);
+  const nowhere = `${folder.path}/none.sock`;
+  const cases: [args: string[], doing: string][] = [
+    [["load", nowhere, "bar0", pipe], "load"],
+    [["migrate", "restore", nowhere, pipe], "use"],
+    [["dma", nowhere, "--map", "1M:4K", "--fill", `1M:4K=${pipe}`], "fill with"],
+  ];
+  for (const [args, doing] of cases) {
+    const expected = { code: 1, out: "", err: `vfu: Cannot ${doing} ${pipe}: it is not a file\n` };
+    assertEquals(await runHere(args), expected);
+  }
+});
