@@ -82,7 +82,7 @@ export {
   RemoteError,
   type RequestInFlight,
   TimeoutError,
-} from "./lib/errors.ts";
+} from "./lib/base/errors.ts";
 export {
   type AsyncRequestOptions,
   type IncomingRequest,

@@ -5,7 +5,7 @@
  */
 
 import { Option } from "@commander-js/extra-typings";
-import { DEFAULT_TIMEOUT_MS } from "../lib/limits.ts";
+import { DEFAULT_TIMEOUT_MS } from "../lib/base/limits.ts";
 import { argument } from "./argument.ts";
 import { parseDuration } from "../lib/duration.ts";
 

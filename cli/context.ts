@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ignoresHangup } from "../lib/hangup.ts";
+import { ignoresHangup } from "../lib/base/hangup.ts";
 import { chooseStyle, type Style } from "./style.ts";
 
 /** A stream that text goes out on. */

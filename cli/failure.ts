@@ -4,7 +4,7 @@
  * @module
  */
 
-import { causesOf, thrownFrames, thrownName, thrownText } from "../lib/thrown.ts";
+import { causesOf, thrownFrames, thrownName, thrownText } from "../lib/base/thrown.ts";
 import { printable } from "./printable.ts";
 
 /** Work that ended in the middle, and of which the user is to know how far it came, even after Ctrl-C. */

@@ -10,7 +10,7 @@
 import { SystemError } from "../ffi/errno.ts";
 import type { OwnedFd } from "../ffi/fd.ts";
 import { canShrink, HUGETLBFS } from "../ffi/memory.ts";
-import { reasonToWait } from "./file_systems.ts";
+import { reasonToWait } from "./base/file_systems.ts";
 
 /** The most that one call moves: Linux moves a little less than 2 GiB at a time. */
 const MAX_CALL = 1 << 30;

@@ -9,7 +9,7 @@ import { monotonicMs } from "../ffi/clock.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { UnixSocket } from "../ffi/socket.ts";
 import { Device, type Negotiated } from "./device.ts";
-import { ConnectionError, ProtocolError, TimeoutError } from "./errors.ts";
+import { ConnectionError, ProtocolError, TimeoutError } from "./base/errors.ts";
 import {
   DEFAULT_MAX_DATA_XFER_SIZE,
   DEFAULT_MAX_DMA_MAPS,
@@ -22,7 +22,7 @@ import {
   MIN_LOGGING_PAGE_SIZE,
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
-} from "./limits.ts";
+} from "./base/limits.ts";
 import { type ProxyOptions, VfioProxy } from "./proxy.ts";
 import type { Message, Trace } from "./stream.ts";
 import { strangersWords } from "./stranger.ts";

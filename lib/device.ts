@@ -7,8 +7,8 @@
 import { EINVAL } from "../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { type KnownOfRegion, type Look, lookIntoRefusal } from "./diagnose/refusal.ts";
-import { ConnectionError, ProtocolError, RemoteError } from "./errors.ts";
-import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "./limits.ts";
+import { ConnectionError, ProtocolError, RemoteError } from "./base/errors.ts";
+import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "./base/limits.ts";
 import { DmaSpace } from "./dma.ts";
 import { DmaLogging } from "./dma_logging.ts";
 import { DeviceFeatures } from "./features.ts";

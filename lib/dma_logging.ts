@@ -7,10 +7,10 @@
 import { ENOTSUP } from "../ffi/errno.ts";
 import type { Negotiated, WaitOptions } from "./device.ts";
 import type { DmaMap, DmaSpace } from "./dma.ts";
-import { ProtocolError, RemoteError } from "./errors.ts";
+import { ProtocolError, RemoteError } from "./base/errors.ts";
 import type { DeviceFeatures } from "./features.ts";
-import { MAX_DIRTY_LOG_SIZE, MIN_LOGGING_PAGE_SIZE } from "./limits.ts";
-import { bitmapSize, isPowerOfTwo, PageLog, setBits, type Span } from "./page_log.ts";
+import { MAX_DIRTY_LOG_SIZE, MIN_LOGGING_PAGE_SIZE } from "./base/limits.ts";
+import { bitmapSize, isPowerOfTwo, PageLog, setBits, type Span } from "./base/page_log.ts";
 import type { VfioProxy } from "./proxy.ts";
 import { DmaLoggingReportData, DmaLoggingStartData, Feature } from "./wire/feature.ts";
 import { hex } from "./wire/hex.ts";

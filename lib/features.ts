@@ -6,7 +6,7 @@
  */
 
 import type { WaitOptions } from "./device.ts";
-import { ProtocolError, RemoteError } from "./errors.ts";
+import { ProtocolError, RemoteError } from "./base/errors.ts";
 import type { AsyncRequestOptions, VfioProxy } from "./proxy.ts";
 import { Command } from "./wire/command.ts";
 import {

@@ -6,7 +6,7 @@
 
 import { closeAll, type OwnedFd } from "../ffi/fd.ts";
 import { EventFd } from "../ffi/event.ts";
-import { ProtocolError } from "./errors.ts";
+import { ProtocolError } from "./base/errors.ts";
 import { IoFdType, type RegionIoFdsReply, type SubRegion } from "./wire/io_fds.ts";
 
 /** libvfio-user's word for a part without a descriptor. */

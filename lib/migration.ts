@@ -5,9 +5,9 @@
  */
 
 import type { Negotiated, WaitOptions } from "./device.ts";
-import { RemoteError } from "./errors.ts";
+import { RemoteError } from "./base/errors.ts";
 import type { DeviceFeatures } from "./features.ts";
-import { SAVE_CHUNK_SIZE, STATE_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./limits.ts";
+import { SAVE_CHUNK_SIZE, STATE_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./base/limits.ts";
 import { StateSink } from "./migration_sink.ts";
 import { StateSource } from "./migration_source.ts";
 import type { VfioProxy } from "./proxy.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { RemoteError } from "./errors.ts";
-import { RESTORE_PIPELINE } from "./limits.ts";
+import { RemoteError } from "./base/errors.ts";
+import { RESTORE_PIPELINE } from "./base/limits.ts";
 import type { AfterMigration, Migration, RestoreOptions } from "./migration.ts";
 import { Recovery } from "./migration_recovery.ts";
 import type { VfioProxy } from "./proxy.ts";

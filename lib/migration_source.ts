@@ -5,8 +5,8 @@
  */
 
 import { EINVAL } from "../ffi/errno.ts";
-import { ProtocolError, RemoteError } from "./errors.ts";
-import { MAX_SHORT_PRE_COPY, SAVE_PIPELINE } from "./limits.ts";
+import { ProtocolError, RemoteError } from "./base/errors.ts";
+import { MAX_SHORT_PRE_COPY, SAVE_PIPELINE } from "./base/limits.ts";
 import type { AfterMigration, Migration, SaveOptions } from "./migration.ts";
 import { Recovery } from "./migration_recovery.ts";
 import type { VfioProxy } from "./proxy.ts";

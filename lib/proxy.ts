@@ -43,7 +43,7 @@ import {
   RemoteError,
   type RequestInFlight,
   TimeoutError,
-} from "./errors.ts";
+} from "./base/errors.ts";
 import {
   DEFAULT_MAX_MSG_FDS,
   DEFAULT_TIMEOUT_MS,
@@ -58,9 +58,9 @@ import {
   MAX_QUEUED_BYTES,
   MAX_VERSION_SIZE,
   SERVE_HIGH_WATER,
-} from "./limits.ts";
+} from "./base/limits.ts";
 import { type Message, MessageStream, type StreamLimits, type Trace } from "./stream.ts";
-import { thrownText } from "./thrown.ts";
+import { thrownText } from "./base/thrown.ts";
 import { commandName } from "./wire/command.ts";
 import { encodeMessage, MessageFlags, type MessageKey } from "./wire/header.ts";
 

@@ -20,11 +20,11 @@ import {
   type RegionAccess,
   RemoteError,
   TimeoutError,
-} from "./errors.ts";
-import { inLanes } from "./lanes.ts";
-import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./limits.ts";
+} from "./base/errors.ts";
+import { inLanes } from "./base/lanes.ts";
+import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./base/limits.ts";
 import type { RequestOptions, VfioProxy } from "./proxy.ts";
-import { sleep } from "./sleep.ts";
+import { sleep } from "./base/sleep.ts";
 import type { Message } from "./stream.ts";
 import {
   RegionAccessLayout,

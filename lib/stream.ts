@@ -12,8 +12,8 @@ import { EAGAIN, EINTR, SystemError } from "../ffi/errno.ts";
 import { closeAll, OwnedFd } from "../ffi/fd.ts";
 import { POLLOUT, PollSet } from "../ffi/event.ts";
 import type { UnixSocket } from "../ffi/socket.ts";
-import { ConnectionError, ProtocolError } from "./errors.ts";
-import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "./limits.ts";
+import { ConnectionError, ProtocolError } from "./base/errors.ts";
+import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "./base/limits.ts";
 import { HeaderLayout, MessageFlags, type MessageKey } from "./wire/header.ts";
 import { commandName } from "./wire/command.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { RemoteError } from "../../lib/errors.ts";
+import { RemoteError } from "../../lib/base/errors.ts";
 import type { Width } from "../../lib/region.ts";
 import { turn } from "../pipeline.ts";
 import type { Target } from "../target.ts";

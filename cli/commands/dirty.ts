@@ -8,8 +8,8 @@ import { Command, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/device.ts";
 import { dmaReasons } from "../../lib/diagnose/dma.ts";
 import type { DirtyPages } from "../../lib/dma_logging.ts";
-import { endedWhile } from "../../lib/errors.ts";
-import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/limits.ts";
+import { endedWhile } from "../../lib/base/errors.ts";
+import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/base/limits.ts";
 import { argument, argumentList } from "../argument.ts";
 import {
   type ConnectionOptions,
@@ -26,7 +26,7 @@ import {
   parseFill,
   parseMap,
 } from "../dma/range.ts";
-import { isPowerOfTwo } from "../../lib/page_log.ts";
+import { isPowerOfTwo } from "../../lib/base/page_log.ts";
 import { parseDuration } from "../../lib/duration.ts";
 import { Grace } from "../grace.ts";
 import { jsonText } from "../json.ts";

@@ -6,9 +6,9 @@
 
 import { Argument, Command, Option } from "@commander-js/extra-typings";
 import type { Device, IrqId } from "../../lib/device.ts";
-import { TimeoutError } from "../../lib/errors.ts";
+import { TimeoutError } from "../../lib/base/errors.ts";
 import type { IrqIndex, VectorRange } from "../../lib/irq.ts";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { IrqFlags, PciIrq } from "../../lib/wire/irq.ts";
 import { argument } from "../argument.ts";
 import {

@@ -5,7 +5,7 @@
  */
 
 import { Argument, Command, Option } from "@commander-js/extra-typings";
-import { MAX_DATA_XFER_SIZE } from "../../lib/limits.ts";
+import { MAX_DATA_XFER_SIZE } from "../../lib/base/limits.ts";
 import { argument } from "../argument.ts";
 import { timeoutOption, verboseOption } from "../connection.ts";
 import type { Context } from "../context.ts";

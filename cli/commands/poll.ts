@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { Via } from "../../lib/region.ts";
 import { argument } from "../argument.ts";
 import {

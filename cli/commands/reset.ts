@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { argument } from "../argument.ts";
 import { type ConnectionOptions, connectTo, verboseOption } from "../connection.ts";
 import type { Context } from "../context.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { DmaEvent, DmaSpace } from "../../lib/dma.ts";
-import { RemoteError } from "../../lib/errors.ts";
+import { RemoteError } from "../../lib/base/errors.ts";
 import { jsonText } from "../json.ts";
 import type { Style } from "../style.ts";
 

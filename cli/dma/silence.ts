@@ -4,7 +4,7 @@
  * @module
  */
 
-import { crc32 } from "../../lib/crc32.ts";
+import { crc32 } from "../../lib/base/crc32.ts";
 import { dmaReasons } from "../../lib/diagnose/dma.ts";
 import type { Device } from "../../lib/device.ts";
 import type { DmaMap } from "../../lib/dma.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { RemoteError } from "../../lib/errors.ts";
+import { RemoteError } from "../../lib/base/errors.ts";
 import type { BulkOptions, Region, Via, Width } from "../../lib/region.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { crc32 } from "../../lib/crc32.ts";
+import { crc32 } from "../../lib/base/crc32.ts";
 import { layout, u16, u32, u64, u8 } from "../../lib/wire/layout.ts";
 import { turn } from "../pipeline.ts";
 import { openFile } from "../source.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Device } from "../../lib/device.ts";
-import { RemoteError } from "../../lib/errors.ts";
+import { RemoteError } from "../../lib/base/errors.ts";
 import type { DeviceStateName } from "../../lib/migration.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { PciRegion } from "../../lib/wire/region.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Device, DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
-import { RemoteError } from "../../lib/errors.ts";
+import { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/io_fds.ts";
 import {
   CONFIG_HEADER_SIZE,

@@ -5,7 +5,7 @@
  */
 
 import type { IrqInfo, RegionInfo } from "../../lib/device.ts";
-import type { RemoteError } from "../../lib/errors.ts";
+import type { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/io_fds.ts";
 import { configSpaceJson } from "../../lib/pci/json.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";

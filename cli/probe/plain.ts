@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DEFAULT_TIMEOUT_MS } from "../../lib/limits.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { ProbeOptions } from "./run.ts";
 
 /** What a plain line asks for. */

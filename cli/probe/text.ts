@@ -5,7 +5,7 @@
  */
 
 import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
-import type { RemoteError } from "../../lib/errors.ts";
+import type { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/io_fds.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";

@@ -7,7 +7,7 @@
 import { dmaReasons } from "../../lib/diagnose/dma.ts";
 import { interruptReasons } from "../../lib/diagnose/interrupts.ts";
 import type { LiveSession } from "../../lib/session/live.ts";
-import { thrownText } from "../../lib/thrown.ts";
+import { thrownText } from "../../lib/base/thrown.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 
 /** How a device stands. */

@@ -9,7 +9,7 @@ import type { LiveSession } from "../../lib/session/live.ts";
 import type { Session, Step } from "../../lib/session/model.ts";
 import { runSession } from "../../lib/session/runner.ts";
 import { InnerFailure, type StepResult } from "../../lib/session/outcome.ts";
-import { asError } from "../../lib/thrown.ts";
+import { asError } from "../../lib/base/thrown.ts";
 import type { Context } from "../context.ts";
 import { Unfinished } from "../failure.ts";
 import { printable } from "../printable.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { RemoteError } from "../../lib/errors.ts";
+import { RemoteError } from "../../lib/base/errors.ts";
 import { decodeRegister } from "../../lib/registers/decode.ts";
 import { meantValue } from "../../lib/session/judge.ts";
 import { StepFailure, type StepResult } from "../../lib/session/outcome.ts";

@@ -5,7 +5,7 @@
  */
 
 import { DefinitionError } from "../../lib/define/mistakes.ts";
-import { causesOf, thrownFrames, thrownName, thrownText } from "../../lib/thrown.ts";
+import { causesOf, thrownFrames, thrownName, thrownText } from "../../lib/base/thrown.ts";
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
 import { Detailed } from "../failure.ts";
 

@@ -6,7 +6,7 @@
 
 import { originOf } from "../../lib/define/origin.ts";
 import { reviewDevice } from "../../lib/define/review.ts";
-import { thrownText } from "../../lib/thrown.ts";
+import { thrownText } from "../../lib/base/thrown.ts";
 import type { Context } from "../context.ts";
 import { Reported } from "../failure.ts";
 import { jsonText } from "../json.ts";

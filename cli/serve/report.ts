@@ -8,7 +8,7 @@ import type { FaultEvent } from "../../lib/server/faults.ts";
 import { errnoName } from "../../lib/errno.ts";
 import type { Refusal } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/device.ts";
-import { thrownText } from "../../lib/thrown.ts";
+import { thrownText } from "../../lib/base/thrown.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context, Output } from "../context.ts";
 import { printable } from "../printable.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { nextTurn } from "../../lib/turn.ts";
+import { nextTurn } from "../../lib/base/turn.ts";
 
 /**
  * Has them told, where they would end the process and with it all devices, until it is disposed of.

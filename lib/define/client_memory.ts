@@ -5,9 +5,9 @@
  */
 
 import { ECANCELED, ENXIO, EPERM } from "../../ffi/errno.ts";
-import { DMA_PIECE, MAX_DMA_ACCESS } from "../limits.ts";
+import { DMA_PIECE, MAX_DMA_ACCESS } from "../base/limits.ts";
 import { type DeviceDma, DeviceError } from "../server/device.ts";
-import { turn } from "../turn.ts";
+import { turn } from "../base/turn.ts";
 
 /** The memory of whichever client is connected, as long as the device may be bus master. */
 export class ConnectedMemory implements DeviceDma {

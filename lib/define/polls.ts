@@ -5,8 +5,8 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
-import { POLL_IDLE_MS, POLL_SPIN_MS } from "../limits.ts";
-import { turn } from "../turn.ts";
+import { POLL_IDLE_MS, POLL_SPIN_MS } from "../base/limits.ts";
+import { turn } from "../base/turn.ts";
 import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";
 

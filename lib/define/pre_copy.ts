@@ -8,7 +8,7 @@
 
 import { changedPages } from "../server/changes.ts";
 import type { StateWriter } from "../server/state_stream.ts";
-import { nextTurn } from "../turn.ts";
+import { nextTurn } from "../base/turn.ts";
 
 /** Bytes that are saved, or compared, before others have their turn. */
 const TURN_SIZE = 64 << 20;

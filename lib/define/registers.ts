@@ -17,7 +17,7 @@
  * @module
  */
 
-import { MAX_REGISTER_SPACE } from "../limits.ts";
+import { MAX_REGISTER_SPACE } from "../base/limits.ts";
 import type { Register } from "../registers/map.ts";
 import type { ServedIoFd } from "../server/device.ts";
 import { IoFdType } from "../wire/io_fds.ts";

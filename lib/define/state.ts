@@ -5,7 +5,7 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
-import { MAX_PLAIN_STATE } from "../limits.ts";
+import { MAX_PLAIN_STATE } from "../base/limits.ts";
 import { DeviceError, type MigrationSink, type ServedMigration } from "../server/device.ts";
 import {
   type SectionForm,

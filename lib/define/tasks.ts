@@ -5,8 +5,8 @@
  */
 
 import { EAGAIN } from "../../ffi/errno.ts";
-import { ConnectionError } from "../errors.ts";
-import { MAX_HELD_TASKS } from "../limits.ts";
+import { ConnectionError } from "../base/errors.ts";
+import { MAX_HELD_TASKS } from "../base/limits.ts";
 import { type Activity, Doing, during } from "../server/activity.ts";
 import { DeviceError, type ErrorReport } from "../server/device.ts";
 

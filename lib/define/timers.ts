@@ -5,7 +5,7 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
-import { TIMER_LATENESS_MS } from "../limits.ts";
+import { TIMER_LATENESS_MS } from "../base/limits.ts";
 import { assertFunction } from "./mistakes.ts";
 import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";

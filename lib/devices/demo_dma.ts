@@ -5,9 +5,9 @@
  */
 
 import { EIO, ENXIO, ETIMEDOUT } from "../../ffi/errno.ts";
-import { RemoteError, TimeoutError } from "../errors.ts";
+import { RemoteError, TimeoutError } from "../base/errors.ts";
 import { type DeviceDma, DeviceError } from "../server/device.ts";
-import { nextTurn } from "../turn.ts";
+import { nextTurn } from "../base/turn.ts";
 
 /** Bytes that are copied at once; then others have their turn. */
 const CHUNK_SIZE = 1 << 20;

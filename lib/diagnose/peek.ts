@@ -6,7 +6,7 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import type { Device } from "../device.ts";
-import { RemoteError } from "../errors.ts";
+import { RemoteError } from "../base/errors.ts";
 import type { Width } from "../region.ts";
 import { PciRegion } from "../wire/region.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
+import { ProtocolError } from "../base/errors.ts";
 import { type Bar, parseBars, parseRomBar, type RegionSizes, type RomBar } from "./bar.ts";
 import {
   type Capability,

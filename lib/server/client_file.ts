@@ -8,7 +8,7 @@
 import { EACCES, EINVAL } from "../../ffi/errno.ts";
 import type { FileStat, OwnedFd } from "../../ffi/fd.ts";
 import { canShrink, HUGETLBFS } from "../../ffi/memory.ts";
-import { reasonToWait } from "../file_systems.ts";
+import { reasonToWait } from "../base/file_systems.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { DeviceError } from "./device.ts";
 

@@ -10,7 +10,7 @@
 import { EINVAL, EIO, ETIMEDOUT } from "../../ffi/errno.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../errors.ts";
+import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../base/errors.ts";
 import {
   DEFAULT_PGSIZES,
   DEFAULT_TIMEOUT_MS,
@@ -22,10 +22,10 @@ import {
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
   SERVE_SEND_BUFFER,
-} from "../limits.ts";
+} from "../base/limits.ts";
 import { type IncomingRequest, VfioProxy } from "../proxy.ts";
 import type { Trace } from "../stream.ts";
-import { asError } from "../thrown.ts";
+import { asError } from "../base/thrown.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { deviceStateName } from "../wire/feature.ts";
 import {

@@ -6,8 +6,8 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
-import { MAX_LOGGING_RANGES, MIN_LOGGING_PAGE_SIZE } from "../limits.ts";
-import { bitmapSize, isPowerOfTwo, PageLog, type Span } from "../page_log.ts";
+import { MAX_LOGGING_RANGES, MIN_LOGGING_PAGE_SIZE } from "../base/limits.ts";
+import { bitmapSize, isPowerOfTwo, PageLog, type Span } from "../base/page_log.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
 import { DeviceError } from "./device.ts";
 

@@ -7,8 +7,8 @@
 import { mappings } from "../../ffi/budget.ts";
 import { EACCES, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTSUP } from "../../ffi/errno.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
-import { ConnectionError } from "../errors.ts";
-import { inLanes } from "../lanes.ts";
+import { ConnectionError } from "../base/errors.ts";
+import { inLanes } from "../base/lanes.ts";
 import {
   DEFAULT_MAX_DATA_XFER_SIZE,
   DEFAULT_MAX_DMA_MAPS,
@@ -17,7 +17,7 @@ import {
   MAX_DMA_ACCESS,
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_DMA_MAPS,
-} from "../limits.ts";
+} from "../base/limits.ts";
 import type { VfioProxy } from "../proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";

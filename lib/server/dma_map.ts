@@ -7,7 +7,7 @@
 import { EFAULT, EINVAL, EIO, ENOSPC, SystemError } from "../../ffi/errno.ts";
 import type { FileStat, OwnedFd } from "../../ffi/fd.ts";
 import type { Mapping } from "../../ffi/memory.ts";
-import { MAX_DMA_MAP_SIZE } from "../limits.ts";
+import { MAX_DMA_MAP_SIZE } from "../base/limits.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { type ClientFile, examineFile } from "./client_file.ts";
 import { DeviceError } from "./device.ts";

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { ProtocolError } from "../errors.ts";
-import { inLanes } from "../lanes.ts";
-import { DMA_PIPELINE } from "../limits.ts";
+import { ProtocolError } from "../base/errors.ts";
+import { inLanes } from "../base/lanes.ts";
+import { DMA_PIPELINE } from "../base/limits.ts";
 import type { RequestOptions, VfioProxy } from "../proxy.ts";
 import type { Message } from "../stream.ts";
 import {

@@ -7,10 +7,10 @@
 
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { MAX_ERRNO } from "../errno.ts";
-import { MAX_DELAY_MS, OFFERED_MAX_DATA_XFER_SIZE } from "../limits.ts";
+import { MAX_DELAY_MS, OFFERED_MAX_DATA_XFER_SIZE } from "../base/limits.ts";
 import type { IncomingRequest } from "../proxy.ts";
-import { Random } from "../random.ts";
-import { sleep } from "../sleep.ts";
+import { Random } from "../base/random.ts";
+import { sleep } from "../base/sleep.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { DeviceError } from "./device.ts";
 

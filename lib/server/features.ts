@@ -5,7 +5,7 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
-import { OFFERED_MAX_DATA_XFER_SIZE } from "../limits.ts";
+import { OFFERED_MAX_DATA_XFER_SIZE } from "../base/limits.ts";
 import {
   type DeviceFeature,
   DeviceFeatureReply,

@@ -10,7 +10,7 @@ import { addressSpace, BudgetShare, keptDescriptors, mappings } from "../../ffi/
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { ENOMEM, ENOSPC, SystemError } from "../../ffi/errno.ts";
 import { MappedFile, type Mapping, type MappingOwner } from "../../ffi/memory.ts";
-import { MAX_SHARED_MAPPING } from "../limits.ts";
+import { MAX_SHARED_MAPPING } from "../base/limits.ts";
 import type { ClientFile } from "./client_file.ts";
 
 /** Which bytes of a file are mapped, and how. */

@@ -8,7 +8,7 @@ import { monotonicMs } from "../../ffi/clock.ts";
 import { POLLIN } from "../../ffi/event.ts";
 import type { PeerEvent } from "../../ffi/peer_event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
-import { IRQ_INPUT_BURST, IRQ_INPUT_REST_MS, IRQ_INPUTS_PER_MS } from "../limits.ts";
+import { IRQ_INPUT_BURST, IRQ_INPUT_REST_MS, IRQ_INPUTS_PER_MS } from "../base/limits.ts";
 
 /**
  * How often the server looks at one client's descriptors: a burst at any time, more by the

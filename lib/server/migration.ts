@@ -14,7 +14,7 @@ import {
   type ServedDevice,
   type ServedMigration,
 } from "./device.ts";
-import { thrownText } from "../thrown.ts";
+import { thrownText } from "../base/thrown.ts";
 import { SavedStream } from "./saved_stream.ts";
 
 const { ERROR, STOP, RUNNING, STOP_COPY, RESUMING, PRE_COPY } = DeviceState;

@@ -5,7 +5,7 @@
  */
 
 import { EAGAIN } from "../../ffi/errno.ts";
-import { MAX_DMA_BYTES_IN_FLIGHT, MAX_DMA_IN_FLIGHT, MAX_DMA_WAITING } from "../limits.ts";
+import { MAX_DMA_BYTES_IN_FLIGHT, MAX_DMA_IN_FLIGHT, MAX_DMA_WAITING } from "../base/limits.ts";
 import { DeviceError } from "./device.ts";
 
 /** One that waits for its turn. */

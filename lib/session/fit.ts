@@ -8,7 +8,7 @@
  */
 
 import type { Device, WaitOptions } from "../device.ts";
-import { RemoteError } from "../errors.ts";
+import { RemoteError } from "../base/errors.ts";
 import type { Problem } from "../yaml/problem.ts";
 import { hex } from "../wire/hex.ts";
 import { irqName } from "../wire/irq.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Device, WaitOptions } from "../device.ts";
-import { TimeoutError } from "../errors.ts";
+import { TimeoutError } from "../base/errors.ts";
 import type { IrqIndex } from "../irq.ts";
 import { evaluate, type Scope } from "./expression.ts";
 import type { IrqSelection } from "./model.ts";

@@ -6,8 +6,8 @@
 
 import type { Device, WaitOptions } from "../device.ts";
 import { fileError } from "../file_error.ts";
-import { DEFAULT_TIMEOUT_MS } from "../limits.ts";
-import { sleep } from "../sleep.ts";
+import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
+import { sleep } from "../base/sleep.ts";
 import type { Region, Width } from "../region.ts";
 import { checkBytes, isAboutValue, meantValue, mismatch, valueText } from "./judge.ts";
 import { evaluate } from "./expression.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { TimeoutError } from "../errors.ts";
+import { TimeoutError } from "../base/errors.ts";
 import type { Register, RegisterField } from "../registers/map.ts";
 import type { Width } from "../region.ts";
 import type { Step } from "./model.ts";

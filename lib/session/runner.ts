@@ -5,8 +5,8 @@
  */
 
 import type { Device, WaitOptions } from "../device.ts";
-import { RemoteError, TimeoutError } from "../errors.ts";
-import { asError } from "../thrown.ts";
+import { RemoteError, TimeoutError } from "../base/errors.ts";
+import { asError } from "../base/thrown.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
 import type { CallStep, RepeatStep, Session, Step } from "./model.ts";
 import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./outcome.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { DecodeError } from "../errors.ts";
+import { DecodeError } from "../base/errors.ts";
 import { type Codec, encodeWithData, exactData, fixedReply, fixedRequest } from "./codec.ts";
 import { type Layout, layout, u32, u64 } from "./layout.ts";
 

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { DecodeError } from "../errors.ts";
+import { DecodeError } from "../base/errors.ts";
 import type { Layout } from "./layout.ts";
 
 /** Encodes and decodes the payload of one kind of message. */

@@ -5,7 +5,7 @@
  */
 
 import { describeErrno } from "../../ffi/errno.ts";
-import { DecodeError } from "../errors.ts";
+import { DecodeError } from "../base/errors.ts";
 import type { DmaAccess, DmaData, RegionAccess, RegionData } from "./access.ts";
 import { Command, commandName } from "./command.ts";
 import { DeviceFlags } from "./device.ts";

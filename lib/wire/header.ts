@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HEADER_SIZE } from "../limits.ts";
+import { HEADER_SIZE } from "../base/limits.ts";
 import { type Layout, layout, u16, u32 } from "./layout.ts";
 
 export { HEADER_SIZE };

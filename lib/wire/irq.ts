@@ -6,7 +6,7 @@
  * @module
  */
 
-import { DecodeError, type ProtocolError } from "../errors.ts";
+import { DecodeError, type ProtocolError } from "../base/errors.ts";
 import { argszRequest, checkArgsz, type Codec, emptyReply, encodeWithData } from "./codec.ts";
 import { layout, u32 } from "./layout.ts";
 

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { DecodeError } from "../errors.ts";
+import { DecodeError } from "../base/errors.ts";
 
 /** An unsigned integer in a {@linkcode Layout}: up to 32 bits a number, 64 bits a bigint. */
 export interface Field<V extends number | bigint> {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { DecodeError } from "../errors.ts";
+import { DecodeError } from "../base/errors.ts";
 import {
   argszRequest,
   checkArgsz,

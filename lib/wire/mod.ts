@@ -23,7 +23,7 @@
  * @module
  */
 
-export { DecodeError, ProtocolError } from "../errors.ts";
+export { DecodeError, ProtocolError } from "../base/errors.ts";
 export {
   decodeDmaWriteReply,
   type DmaAccess,

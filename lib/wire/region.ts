@@ -5,8 +5,8 @@
  * @module
  */
 
-import { DecodeError, type ProtocolError } from "../errors.ts";
-import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../limits.ts";
+import { DecodeError, type ProtocolError } from "../base/errors.ts";
+import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../base/limits.ts";
 import { argszRequest, type Codec } from "./codec.ts";
 import { layout, u16, u32, u64 } from "./layout.ts";
 

@@ -5,14 +5,14 @@
  * @module
  */
 
-import { DecodeError, type ProtocolError } from "../errors.ts";
+import { DecodeError, type ProtocolError } from "../base/errors.ts";
 import {
   DEFAULT_MAX_DATA_XFER_SIZE,
   DEFAULT_MAX_MSG_FDS,
   MAX_DATA_XFER_SIZE,
   MAX_MSG_FDS,
   MAX_VERSION_SIZE,
-} from "../limits.ts";
+} from "../base/limits.ts";
 import type { Codec } from "./codec.ts";
 import { layout, u16 } from "./layout.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
-import { crc32 } from "../../lib/crc32.ts";
+import { crc32 } from "../../lib/base/crc32.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
 import { DeviceFeatureRequest, FeatureFlags } from "../../lib/wire/feature.ts";

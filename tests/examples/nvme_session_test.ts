@@ -4,7 +4,7 @@
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { identify } from "../../examples/nvme_identify.ts";
-import { RemoteError } from "../../lib/errors.ts";
+import { RemoteError } from "../../lib/base/errors.ts";
 import { connect } from "../../mod.ts";
 import { runThere } from "../cli/_cli.ts";
 import { startServe } from "../_demo_process.ts";

@@ -5,7 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import nvme from "../../examples/nvme.ts";
-import { Random } from "../../lib/random.ts";
+import { Random } from "../../lib/base/random.ts";
 import { testFds } from "../_fds.ts";
 import { serveDefined } from "../lib/define/_served.ts";
 import { type CommandParts, DATA, NvmeDriver } from "./_nvme_driver.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Random as Numbers } from "../../lib/random.ts";
+import { Random as Numbers } from "../../lib/base/random.ts";
 
 /** Random numbers, and choices by them. */
 export class Random extends Numbers {

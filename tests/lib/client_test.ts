@@ -15,7 +15,12 @@ import { idle } from "../../ffi/poller.ts";
 import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { connect, type ConnectOptions } from "../../lib/client.ts";
 import type { Device } from "../../lib/device.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
+import {
+  ConnectionError,
+  ProtocolError,
+  RemoteError,
+  TimeoutError,
+} from "../../lib/base/errors.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
 import { decodeVersion, encodeVersion } from "../../lib/wire/version.ts";

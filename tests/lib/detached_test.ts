@@ -11,7 +11,7 @@ import { EventFd, POLLIN } from "../../ffi/event.ts";
 import { watch } from "../../ffi/poller.ts";
 import { connect } from "../../lib/client.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
-import { ConnectionError } from "../../lib/errors.ts";
+import { ConnectionError } from "../../lib/base/errors.ts";
 import { VfioProxy } from "../../lib/proxy.ts";
 import type { DeviceBus } from "../../lib/server/device.ts";
 import { Server } from "../../lib/server/server.ts";

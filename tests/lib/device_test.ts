@@ -11,7 +11,12 @@ import { EINVAL, EIO } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import type { Device } from "../../lib/device.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
+import {
+  ConnectionError,
+  ProtocolError,
+  RemoteError,
+  TimeoutError,
+} from "../../lib/base/errors.ts";
 import { parseConfigSpace } from "../../lib/pci/config_space.ts";
 import { RegionReadReply, RegionReadRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";

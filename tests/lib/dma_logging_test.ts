@@ -5,7 +5,7 @@ import { UnixSocket } from "../../ffi/socket.ts";
 import { connect } from "../../lib/client.ts";
 import type { Device } from "../../lib/device.ts";
 import { DirtyPages } from "../../lib/dma_logging.ts";
-import { ProtocolError, RemoteError } from "../../lib/errors.ts";
+import { ProtocolError, RemoteError } from "../../lib/base/errors.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DeviceFeatureRequest, DmaLoggingReportData } from "../../lib/wire/feature.ts";

@@ -6,7 +6,7 @@ import { libc } from "../../ffi/libc.ts";
 import { idle } from "../../ffi/poller.ts";
 import { connect } from "../../lib/client.ts";
 import type { Device } from "../../lib/device.ts";
-import { ConnectionError, RemoteError, TimeoutError } from "../../lib/errors.ts";
+import { ConnectionError, RemoteError, TimeoutError } from "../../lib/base/errors.ts";
 import type { IrqIndex, VectorRange } from "../../lib/irq.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { IrqInfoReply, IrqInfoRequest, SetIrqsRequest } from "../../lib/wire/irq.ts";

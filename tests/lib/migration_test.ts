@@ -3,7 +3,12 @@ import { EINVAL, EIO } from "../../ffi/errno.ts";
 import { idle } from "../../ffi/poller.ts";
 import { connect } from "../../lib/client.ts";
 import type { Device } from "../../lib/device.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
+import {
+  ConnectionError,
+  ProtocolError,
+  RemoteError,
+  TimeoutError,
+} from "../../lib/base/errors.ts";
 import type { MigrationProgress } from "../../lib/migration.ts";
 import type { ServedDevice } from "../../lib/server/device.ts";
 import { Server } from "../../lib/server/server.ts";

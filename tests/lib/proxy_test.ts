@@ -12,7 +12,12 @@ import { EINVAL, EIO } from "../../ffi/errno.ts";
 import { closeAll } from "../../ffi/fd.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
+import {
+  ConnectionError,
+  ProtocolError,
+  RemoteError,
+  TimeoutError,
+} from "../../lib/base/errors.ts";
 import { type IncomingRequest, VfioProxy } from "../../lib/proxy.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";

@@ -10,7 +10,7 @@ import { createMemfd, Mapping } from "../../ffi/memory.ts";
 import { connect } from "../../lib/client.ts";
 import type { Device } from "../../lib/device.ts";
 import { DemoDevice, DemoRegister } from "../../lib/devices/demo.ts";
-import { ProtocolError, RemoteError, TimeoutError } from "../../lib/errors.ts";
+import { ProtocolError, RemoteError, TimeoutError } from "../../lib/base/errors.ts";
 import type { Region } from "../../lib/region.ts";
 import { Server } from "../../lib/server/server.ts";
 import { RegionReadRequest } from "../../lib/wire/access.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type DevicePoll, Polls } from "../../../lib/define/polls.ts";
 import { DeviceTasks } from "../../../lib/define/tasks.ts";
-import { nextTurn } from "../../../lib/turn.ts";
+import { nextTurn } from "../../../lib/base/turn.ts";
 import "../../_fds.ts"; // opens libc
 import { until } from "./_served.ts";
 

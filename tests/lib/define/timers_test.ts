@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DeviceTasks } from "../../../lib/define/tasks.ts";
 import { Timers } from "../../../lib/define/timers.ts";
-import { ConnectionError } from "../../../lib/errors.ts";
+import { ConnectionError } from "../../../lib/base/errors.ts";
 import "../../_fds.ts"; // opens libc
 import { until } from "./_served.ts";
 

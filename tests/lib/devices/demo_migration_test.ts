@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client.ts";
 import type { Device } from "../../../lib/device.ts";
-import { RemoteError } from "../../../lib/errors.ts";
+import { RemoteError } from "../../../lib/base/errors.ts";
 import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { testFds } from "../../_fds.ts";

@@ -9,7 +9,7 @@ import {
   DemoDevice,
   DemoRegister,
 } from "../../../lib/devices/demo.ts";
-import { RemoteError } from "../../../lib/errors.ts";
+import { RemoteError } from "../../../lib/base/errors.ts";
 import { parseConfigSpace } from "../../../lib/pci/config_space.ts";
 import { DeviceError, type ServedRegion } from "../../../lib/server/device.ts";
 import { Server } from "../../../lib/server/server.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { ProtocolError } from "../../../lib/errors.ts";
+import { ProtocolError } from "../../../lib/base/errors.ts";
 import { parseConfigSpace } from "../../../lib/pci/config_space.ts";
 import { configSpaceJson } from "../../../lib/pci/json.ts";
 import { configSpaceText } from "../../../lib/pci/text.ts";

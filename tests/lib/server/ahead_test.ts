@@ -5,7 +5,7 @@ import { EINVAL } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client.ts";
-import { ConnectionError, ProtocolError } from "../../../lib/errors.ts";
+import { ConnectionError, ProtocolError } from "../../../lib/base/errors.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, HeaderLayout, MessageFlags } from "../../../lib/wire/header.ts";
 import { encodeVersion } from "../../../lib/wire/version.ts";

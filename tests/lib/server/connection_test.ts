@@ -12,7 +12,7 @@ import { EventFd } from "../../../ffi/event.ts";
 import { closeAll, countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
 import { idle } from "../../../ffi/poller.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
-import { ConnectionError, ProtocolError } from "../../../lib/errors.ts";
+import { ConnectionError, ProtocolError } from "../../../lib/base/errors.ts";
 import { DeviceError } from "../../../lib/server/device.ts";
 import { RegionWriteMultiRequest, type SmallWrite } from "../../../lib/wire/access.ts";
 import { Command } from "../../../lib/wire/command.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { EINVAL } from "../../../ffi/errno.ts";
-import { MAX_LOGGING_RANGES } from "../../../lib/limits.ts";
+import { MAX_LOGGING_RANGES } from "../../../lib/base/limits.ts";
 import { DeviceError } from "../../../lib/server/device.ts";
 import { DirtyLog } from "../../../lib/server/dirty_log.ts";
 import { Command } from "../../../lib/wire/command.ts";

@@ -24,7 +24,12 @@ import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
 import { libc } from "../../../ffi/libc.ts";
 import { createMemfd, Mapping } from "../../../ffi/memory.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../../lib/errors.ts";
+import {
+  ConnectionError,
+  ProtocolError,
+  RemoteError,
+  TimeoutError,
+} from "../../../lib/base/errors.ts";
 import { type DeviceDma, DeviceError } from "../../../lib/server/device.ts";
 import { DmaMap } from "../../../lib/server/dma_map.ts";
 import { FileMaps } from "../../../lib/server/file_maps.ts";

@@ -10,7 +10,12 @@ import { EIO } from "../../../ffi/errno.ts";
 import { connect } from "../../../lib/client.ts";
 import type { Device } from "../../../lib/device.ts";
 import type { Region } from "../../../lib/region.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../../../lib/errors.ts";
+import {
+  ConnectionError,
+  ProtocolError,
+  RemoteError,
+  TimeoutError,
+} from "../../../lib/base/errors.ts";
 import {
   type Fault,
   type FaultEvent,

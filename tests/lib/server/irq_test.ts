@@ -4,7 +4,7 @@ import { EINVAL, ENOSPC } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { closeAll, countOpenFds, type OwnedFd } from "../../../ffi/fd.ts";
 import { readNow, writeNow } from "../../../ffi/nowait.ts";
-import { IRQ_INPUT_BURST, IRQ_INPUTS_PER_MS } from "../../../lib/limits.ts";
+import { IRQ_INPUT_BURST, IRQ_INPUTS_PER_MS } from "../../../lib/base/limits.ts";
 import type { DeviceIrqs, ServedIrq } from "../../../lib/server/device.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { IrqFlags, IrqSetFlags, PciIrq, SetIrqsRequest } from "../../../lib/wire/irq.ts";

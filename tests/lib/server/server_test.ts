@@ -9,7 +9,7 @@ import {
 import { EventFd } from "../../../ffi/event.ts";
 import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client.ts";
-import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/errors.ts";
+import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/base/errors.ts";
 import { doingName } from "../../../lib/server/activity.ts";
 import type { Refusal } from "../../../lib/server/connection.ts";
 import { Server, type ServerOptions } from "../../../lib/server/server.ts";

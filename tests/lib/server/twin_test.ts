@@ -2,7 +2,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/asse
 import { EINVAL } from "../../../ffi/errno.ts";
 import { countOpenFds } from "../../../ffi/fd.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
-import { ConnectionError, ProtocolError } from "../../../lib/errors.ts";
+import { ConnectionError, ProtocolError } from "../../../lib/base/errors.ts";
 import {
   DmaReadReply,
   DmaReadRequest,

@@ -1,7 +1,7 @@
 import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { connect } from "../../../lib/client.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
-import { ConnectionError, RemoteError } from "../../../lib/errors.ts";
+import { ConnectionError, RemoteError } from "../../../lib/base/errors.ts";
 import type { ServedDevice } from "../../../lib/server/device.ts";
 import type { LiveSession } from "../../../lib/session/live.ts";
 import { StepFailure } from "../../../lib/session/outcome.ts";

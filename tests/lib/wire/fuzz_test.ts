@@ -14,7 +14,7 @@ import {
   MigrationData,
   ProtocolError,
 } from "../../../lib/wire/mod.ts";
-import { Random } from "../../../lib/random.ts";
+import { Random } from "../../../lib/base/random.ts";
 import { rows } from "./_arbitraries.ts";
 
 const MUTATIONS = 1_000_000;

@@ -8,7 +8,7 @@ import {
   RegionInfoRequest,
   regionName,
 } from "../../../lib/wire/mod.ts";
-import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../../../lib/limits.ts";
+import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../../../lib/base/limits.ts";
 import { assertGolden, hex } from "./_golden.ts";
 
 const INFO = { index: 0, size: 0x4000n, offset: 0x10000n };

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { decodeVersion, encodeVersion, limitsOf, ProtocolError } from "../../../lib/wire/mod.ts";
-import { MAX_VERSION_SIZE } from "../../../lib/limits.ts";
+import { MAX_VERSION_SIZE } from "../../../lib/base/limits.ts";
 import { concat, hex, utf8 } from "./_golden.ts";
 
 /** The payload of version 0.1 with this text and its NUL. */

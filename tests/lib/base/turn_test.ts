@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { nextTurn, turn } from "../../lib/turn.ts";
-import "../_fds.ts"; // opens libc
+import { nextTurn, turn } from "../../../lib/base/turn.ts";
+import "../../_fds.ts"; // opens libc
 
 /** Waits for the clock, without giving up the turn. */
 function work(ms: number): void {

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { crc32 } from "../../lib/crc32.ts";
+import { crc32 } from "../../../lib/base/crc32.ts";
 
 crc32(new Uint8Array()); // loads what it takes, once
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { describeErrno, errnoName } from "../ffi/errno.ts";
+import { describeErrno, errnoName } from "../../ffi/errno.ts";
 
 /** The peer sent what the protocol forbids. The connection it came over is closed. */
 export class ProtocolError extends Error {

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { OwnedFd } from "../ffi/fd.ts";
-import { mountedType } from "../ffi/mounts.ts";
+import type { OwnedFd } from "../../ffi/fd.ts";
+import { mountedType } from "../../ffi/mounts.ts";
 
 /**
  * File systems that answer by themselves, by the names that /proc/filesystems has. On others (FUSE,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ignoresSignal } from "../ffi/process.ts";
+import { ignoresSignal } from "../../ffi/process.ts";
 
 const SIGHUP = 1;
 

@@ -1,5 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { asError, causesOf, thrownFrames, thrownName, thrownText } from "../../lib/thrown.ts";
+import {
+  asError,
+  causesOf,
+  thrownFrames,
+  thrownName,
+  thrownText,
+} from "../../../lib/base/thrown.ts";
 
 const NO_TEXT = "a value without a text was thrown";
 

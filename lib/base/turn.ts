@@ -8,7 +8,7 @@
  * @module
  */
 
-import { monotonicMs } from "../ffi/clock.ts";
+import { monotonicMs } from "../../ffi/clock.ts";
 import { TURN_MS } from "./limits.ts";
 
 let begun: number | undefined; // when the first loop of this turn of the event loop asked

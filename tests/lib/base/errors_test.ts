@@ -1,11 +1,15 @@
 import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
-import { connect } from "../../lib/client.ts";
-import { ConnectionError, type ConnectionErrorKind, DecodeError } from "../../lib/errors.ts";
-import { lookupRegister, UnknownNameError } from "../../lib/registers/lookup.ts";
-import { loadRegisterMap } from "../../lib/registers/load.ts";
-import { messages } from "../../lib/wire/messages.ts";
-import { testFds } from "../_fds.ts";
-import { RawPeer } from "../_raw_peer.ts";
+import { connect } from "../../../lib/client.ts";
+import {
+  ConnectionError,
+  type ConnectionErrorKind,
+  DecodeError,
+} from "../../../lib/base/errors.ts";
+import { lookupRegister, UnknownNameError } from "../../../lib/registers/lookup.ts";
+import { loadRegisterMap } from "../../../lib/registers/load.ts";
+import { messages } from "../../../lib/wire/messages.ts";
+import { testFds } from "../../_fds.ts";
+import { RawPeer } from "../../_raw_peer.ts";
 
 testFds("a ConnectionError says by its kind why there is no connection", async () => {
   const ends: [ConnectionErrorKind, (peer: RawPeer, close: () => void) => void][] = [

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { Random } from "../../lib/random.ts";
+import { Random } from "../../../lib/base/random.ts";
 
 Deno.test("Random gives the same after the same seed, and else something else", () => {
   const sequence = (seed: number) => {
