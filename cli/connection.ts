@@ -7,7 +7,7 @@
 import { Option } from "@commander-js/extra-typings";
 import { DEFAULT_TIMEOUT_MS } from "../lib/base/limits.ts";
 import { argument } from "./argument.ts";
-import { parseDuration } from "../lib/duration.ts";
+import { parseDuration } from "../lib/text/duration.ts";
 
 export { type Connection, type ConnectionOptions, connectTo } from "./connect.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { fileError } from "../lib/file_error.ts";
+import { fileError } from "../lib/text/file_error.ts";
 import type { Output } from "./context.ts";
 
 /** Takes bytes. */

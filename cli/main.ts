@@ -118,7 +118,7 @@ async function buildProgram(
   }
   // Commander's own `help` shows the whole list for a name that it does not know.
   if (first === "help" && called !== undefined && !isKnown) {
-    const { nearest } = await import("../lib/yaml/nearest.ts");
+    const { nearest } = await import("../lib/text/nearest.ts");
     const meant = nearest(called, SUBCOMMANDS.map(({ name }) => name));
     const hint = meant === undefined ? "; vfu help lists them" : ` (Did you mean ${meant}?)`;
     program.error(`error: unknown command '${called}'${hint}`);

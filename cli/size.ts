@@ -4,7 +4,7 @@
  * @module
  */
 
-import { readSize } from "../lib/size.ts";
+import { readSize } from "../lib/text/size.ts";
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 /** Units as they are written; bytes have none. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { fileError } from "../lib/file_error.ts";
+import { fileError } from "../lib/text/file_error.ts";
 
 /**
  * Opens a regular file for reading. Any other is refused before it is opened: to open a pipe waits

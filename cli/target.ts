@@ -8,8 +8,8 @@ import { Option } from "@commander-js/extra-typings";
 import { type Address, parseAddress, resolveAddress } from "../lib/address.ts";
 import type { Device } from "../lib/device.ts";
 import type { Region, Width } from "../lib/region.ts";
-import { readSize } from "../lib/size.ts";
-import { hex } from "../lib/wire/hex.ts";
+import { readSize } from "../lib/text/size.ts";
+import { hex } from "../lib/text/hex.ts";
 
 /** A place on a connected device. */
 export interface Target {

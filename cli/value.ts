@@ -5,8 +5,8 @@
  */
 
 import type { Width } from "../lib/region.ts";
-import { readSize } from "../lib/size.ts";
-import { hex } from "../lib/wire/hex.ts";
+import { readSize } from "../lib/text/size.ts";
+import { hex } from "../lib/text/hex.ts";
 
 /** A value, or the bits of one. */
 export interface MaskedValue {

@@ -24,7 +24,7 @@ import type { Message } from "./stream.ts";
 import { Command } from "./wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "./wire/dma.ts";
 import { layout, u32, u64 } from "./wire/layout.ts";
-import { hex } from "./wire/hex.ts";
+import { hex } from "./text/hex.ts";
 
 /** What the device may do with memory: read and write, only read, only write. */
 export type DmaAccess = "rw" | "ro" | "wo";

@@ -13,7 +13,7 @@ import { MAX_DIRTY_LOG_SIZE, MIN_LOGGING_PAGE_SIZE } from "./base/limits.ts";
 import { bitmapSize, isPowerOfTwo, PageLog, setBits, type Span } from "./base/page_log.ts";
 import type { VfioProxy } from "./proxy.ts";
 import { DmaLoggingReportData, DmaLoggingStartData, Feature } from "./wire/feature.ts";
-import { hex } from "./wire/hex.ts";
+import { hex } from "./text/hex.ts";
 
 /** A part of the IOVA space. */
 export interface IovaRange {

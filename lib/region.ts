@@ -33,7 +33,7 @@ import {
 } from "./wire/access.ts";
 import { Command } from "./wire/command.ts";
 import { PciRegion, RegionFlags, regionName } from "./wire/region.ts";
-import { hex } from "./wire/hex.ts";
+import { hex } from "./text/hex.ts";
 
 const { offset: OFFSET_AT, region: REGION_AT, count: COUNT_AT } = RegionAccessLayout.offsets;
 const HEAD_SIZE = RegionAccessLayout.size;

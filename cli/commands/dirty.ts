@@ -27,7 +27,7 @@ import {
   parseMap,
 } from "../dma/range.ts";
 import { isPowerOfTwo } from "../../lib/base/page_log.ts";
-import { parseDuration } from "../../lib/duration.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace } from "../grace.ts";
 import { jsonText } from "../json.ts";
 import { humanSize, parseSize } from "../size.ts";

@@ -38,7 +38,7 @@ import {
   parseFill,
   parseMap,
 } from "../dma/range.ts";
-import { parseDuration } from "../../lib/duration.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace } from "../grace.ts";
 import { blocks } from "../pipeline.ts";
 import { humanSize } from "../size.ts";

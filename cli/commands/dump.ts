@@ -6,7 +6,7 @@
 
 import { Argument, Command } from "@commander-js/extra-typings";
 import type { Region, Via } from "../../lib/region.ts";
-import { hex } from "../../lib/wire/hex.ts";
+import { hex } from "../../lib/text/hex.ts";
 import { argument } from "../argument.ts";
 import {
   type ConnectionOptions,

@@ -18,7 +18,7 @@ import {
   verboseOption,
 } from "../connection.ts";
 import type { Context, Output } from "../context.ts";
-import { parseDuration } from "../../lib/duration.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace } from "../grace.ts";
 import { jsonText } from "../json.ts";
 import { turn } from "../pipeline.ts";

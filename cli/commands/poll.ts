@@ -15,7 +15,7 @@ import {
   verboseOption,
 } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { parseDuration } from "../../lib/duration.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
 import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../map.ts";
 import { Progress, spinner } from "../progress.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../target.ts";

@@ -9,7 +9,7 @@ import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { argument } from "../argument.ts";
 import { type ConnectionOptions, connectTo, verboseOption } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { parseDuration } from "../../lib/duration.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
 import { Progress, spinner } from "../progress.ts";
 
 /** Options of {@linkcode run}. */

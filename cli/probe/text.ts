@@ -19,7 +19,7 @@ import type { Style } from "../style.ts";
 import { type Cell, tableLines, wrapWords } from "../table.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { accessText, flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
-import { hex } from "../../lib/wire/hex.ts";
+import { hex } from "../../lib/text/hex.ts";
 
 /** How it will be shown. */
 type Screen = Pick<Output, "columns" | "style">;

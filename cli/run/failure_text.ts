@@ -5,7 +5,7 @@
  */
 
 import { StepFailure, type StepResult } from "../../lib/session/outcome.ts";
-import { hex } from "../../lib/wire/hex.ts";
+import { hex } from "../../lib/text/hex.ts";
 import { failureLines } from "../failure.ts";
 import { humanSize } from "../size.ts";
 import type { DeviceStateJson } from "./device_state.ts";

@@ -5,10 +5,10 @@
  */
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
-import { fileReason } from "../../lib/file_error.ts";
+import { fileReason } from "../../lib/text/file_error.ts";
 import type { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
-import { readSize } from "../../lib/size.ts";
+import { readSize } from "../../lib/text/size.ts";
 import type { Problem } from "../../lib/yaml/problem.ts";
 import { type Context, onAbort } from "../context.ts";
 import { printable } from "../printable.ts";
@@ -118,7 +118,7 @@ async function refuseUnknownSettings(
   const names = sessions.flatMap(({ variables }) => variables.map(({ name }) => name));
   for (const [name] of set) {
     if (names.includes(name)) continue;
-    const { nearest } = await import("../../lib/yaml/nearest.ts");
+    const { nearest } = await import("../../lib/text/nearest.ts");
     const meant = nearest(name, names);
     self.error(
       `error: option '--set <name=value>': there is no variable ${name}` +

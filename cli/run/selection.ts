@@ -5,7 +5,7 @@
  */
 
 import type { Session } from "../../lib/session/model.ts";
-import { nearest } from "../../lib/yaml/nearest.ts";
+import { nearest } from "../../lib/text/nearest.ts";
 
 /**
  * Finds the step that `--from` or `--until` means: by its number, or by its name.

@@ -7,7 +7,7 @@
 import { classNames } from "../../lib/pci/class.ts";
 import type { ServedDevice, ServedRegion } from "../../lib/server/device.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
-import { hex } from "../../lib/wire/hex.ts";
+import { hex } from "../../lib/text/hex.ts";
 import { irqName } from "../../lib/wire/irq.ts";
 import { PciRegion, RegionFlags, regionName } from "../../lib/wire/region.ts";
 import { accessText, flagNames } from "../probe/flags.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { parseDuration } from "../../lib/duration.ts";
-import { errnoText, parseErrno } from "../../lib/errno.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
+import { errnoText, parseErrno } from "../../lib/text/errno.ts";
 import { Command, commandName } from "../../lib/wire/command.ts";
 import {
   checkRule,
@@ -13,7 +13,7 @@ import {
   type FaultRule,
   type FaultTiming,
 } from "../../lib/server/faults.ts";
-import { nearest } from "../../lib/yaml/nearest.ts";
+import { nearest } from "../../lib/text/nearest.ts";
 import { parseValue } from "../value.ts";
 
 const FORM = "write COMMAND:FAULT[=VALUE], then @N, /N or %P, as REGION_READ:error=EIO@3";

@@ -6,7 +6,7 @@
 
 import type { DeviceDefinition } from "../../lib/define/definition.ts";
 import type { ServedDevice } from "../../lib/server/device.ts";
-import { nearest } from "../../lib/yaml/nearest.ts";
+import { nearest } from "../../lib/text/nearest.ts";
 import { blamed, ModuleError } from "./blame.ts";
 import { UsageError } from "./usage.ts";
 

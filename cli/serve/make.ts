@@ -8,7 +8,7 @@ import type { DeviceDefinition, DeviceHost } from "../../lib/define/definition.t
 import type { DeviceOption, DeviceOptions } from "../../lib/define/option.ts";
 import type { ServedDevice } from "../../lib/server/device.ts";
 import { originOf } from "../../lib/define/origin.ts";
-import { nearest } from "../../lib/yaml/nearest.ts";
+import { nearest } from "../../lib/text/nearest.ts";
 import { blamed } from "./blame.ts";
 import { isDefinition, isServedDevice, type Loaded, notDevice } from "./load.ts";
 import { UsageError } from "./usage.ts";

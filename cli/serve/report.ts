@@ -5,7 +5,7 @@
  */
 
 import type { FaultEvent } from "../../lib/server/faults.ts";
-import { errnoName } from "../../lib/errno.ts";
+import { errnoName } from "../../lib/text/errno.ts";
 import type { Refusal } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/device.ts";
 import { thrownText } from "../../lib/base/thrown.ts";

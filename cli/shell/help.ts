@@ -5,7 +5,7 @@
  */
 
 import { COMMON_ARGUMENTS, WORDS } from "../../lib/session/file/words.ts";
-import { nearest } from "../../lib/yaml/nearest.ts";
+import { nearest } from "../../lib/text/nearest.ts";
 import type { Output } from "../context.ts";
 import { tableLines } from "../table.ts";
 

@@ -5,13 +5,13 @@
  */
 
 import type { Device } from "../../lib/device.ts";
-import { fileError } from "../../lib/file_error.ts";
+import { fileError } from "../../lib/text/file_error.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import { InteractiveSession, type RawStep } from "../../lib/session/interactive.ts";
 import { completions, parseLine } from "../../lib/session/file/line.ts";
 import { sessionYaml } from "../../lib/session/file/save.ts";
 import { WORDS } from "../../lib/session/file/words.ts";
-import { hex } from "../../lib/wire/hex.ts";
+import { hex } from "../../lib/text/hex.ts";
 import { type Context, onAbort } from "../context.ts";
 import { failureLines } from "../failure.ts";
 import { jsonReporter } from "../run/json.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { nearest } from "../yaml/nearest.ts";
+import { nearest } from "../text/nearest.ts";
 
 /** Names that a message lists at most. */
 const MAX_LISTED = 12;

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { readInteger } from "../yaml/integer.ts";
-import { nearest } from "../yaml/nearest.ts";
+import { readInteger } from "../text/integer.ts";
+import { nearest } from "../text/nearest.ts";
 import { ANY, checkOptions, type Forms, LIST, needed, NUMBER, TEXT } from "./mistakes.ts";
 
 /** One option of a device. Made by {@linkcode option}. */

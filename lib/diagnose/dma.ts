@@ -6,7 +6,7 @@
 
 import type { Device } from "../device.ts";
 import { COMMAND, HEADER } from "../pci/registers.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import { Peek } from "./peek.ts";
 
 const PM_STATE_AT = 4;

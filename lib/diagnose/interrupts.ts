@@ -7,7 +7,7 @@
 import type { Device } from "../device.ts";
 import type { IrqIndex } from "../irq.ts";
 import { COMMAND, HEADER, STATUS } from "../pci/registers.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import { PciIrq } from "../wire/irq.ts";
 import { regionName } from "../wire/region.ts";
 import { busMasterReason, commandOf, powerReason } from "./dma.ts";

@@ -12,7 +12,7 @@ import type { RegionInfo } from "../device.ts";
 import type { RegionAccess, RemoteError } from "../base/errors.ts";
 import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../pci/registers.ts";
 import type { Width } from "../region.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import { PciRegion, regionName } from "../wire/region.ts";
 
 /** A read that tells something, of the region that refused or of the configuration space. */

@@ -6,7 +6,7 @@
 
 import type { Width } from "../region.ts";
 import type { Path } from "../yaml/document.ts";
-import { readInteger } from "../yaml/integer.ts";
+import { readInteger } from "../text/integer.ts";
 import {
   readBits,
   type Register,

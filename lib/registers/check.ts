@@ -8,8 +8,8 @@ import { parseAddress } from "../address.ts";
 import type { FieldDraft, MapDraft, RegisterDraft } from "./build.ts";
 import type { Path, Report, YamlDocument } from "../yaml/document.ts";
 import { bitsText } from "./map.ts";
-import { nearest } from "../yaml/nearest.ts";
-import { hex } from "../wire/hex.ts";
+import { nearest } from "../text/nearest.ts";
+import { hex } from "../text/hex.ts";
 
 /** Registers of an array: as many as a device can have queues. */
 export const MAX_COUNT = 65_536;

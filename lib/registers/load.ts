@@ -7,7 +7,7 @@
  */
 
 import type { RegisterMap } from "./map.ts";
-import { nearest } from "../yaml/nearest.ts";
+import { nearest } from "../text/nearest.ts";
 import { FileProblems, type Problem } from "../yaml/problem.ts";
 import { readText } from "../yaml/text.ts";
 

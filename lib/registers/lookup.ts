@@ -5,9 +5,9 @@
  */
 
 import { type Address, parseAddress } from "../address.ts";
-import { readInteger } from "../yaml/integer.ts";
+import { readInteger } from "../text/integer.ts";
 import { bitsText, type Register, type RegisterField, type RegisterMap } from "./map.ts";
-import { nearest } from "../yaml/nearest.ts";
+import { nearest } from "../text/nearest.ts";
 
 /** A name that no map, register or field has. */
 export class UnknownNameError extends RangeError {

@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { INTEGER, readInteger } from "../yaml/integer.ts";
+import { INTEGER, readInteger } from "../text/integer.ts";
 import { readBits, REGISTER_ACCESS } from "./map.ts";
 
 const WIDTHS = [1n, 2n, 4n, 8n];

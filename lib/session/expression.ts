@@ -4,8 +4,8 @@
  * @module
  */
 
-import { readSize } from "../size.ts";
-import { hex } from "../wire/hex.ts";
+import { readSize } from "../text/size.ts";
+import { hex } from "../text/hex.ts";
 import type { BinaryOperator, Expression, UnaryOperator } from "./model.ts";
 
 /** Characters of an expression. */

@@ -10,7 +10,7 @@
 import type { Device, WaitOptions } from "../device.ts";
 import { RemoteError } from "../base/errors.ts";
 import type { Problem } from "../yaml/problem.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import { irqName } from "../wire/irq.ts";
 import { constantOf } from "./file/definitions.ts";
 import { EvaluationError } from "./expression.ts";

@@ -7,7 +7,7 @@
 import { bitsText, fieldMask } from "../registers/map.ts";
 import { fieldText, fieldWords } from "../registers/decode.ts";
 import type { Width } from "../region.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import { evaluate, type Scope } from "./expression.ts";
 import { fitting } from "./memory.ts";
 import type { Condition, Value } from "./model.ts";

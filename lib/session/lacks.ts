@@ -6,7 +6,7 @@
 
 import type { Device, WaitOptions } from "../device.ts";
 import { DeviceFlags } from "../wire/device.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import { irqName } from "../wire/irq.ts";
 import { PciRegion, RegionFlags, regionName } from "../wire/region.ts";
 import type { Requirements } from "./model.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Device, WaitOptions } from "../device.ts";
-import { fileError } from "../file_error.ts";
+import { fileError } from "../text/file_error.ts";
 import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
 import { sleep } from "../base/sleep.ts";
 import type { Region, Width } from "../region.ts";

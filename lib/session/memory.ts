@@ -6,9 +6,9 @@
 
 import type { WaitOptions } from "../device.ts";
 import type { DmaMap, DmaSpace } from "../dma.ts";
-import { fileError } from "../file_error.ts";
+import { fileError } from "../text/file_error.ts";
 import type { Width } from "../region.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import { evaluate, EvaluationError, type Scope } from "./expression.ts";
 import type { BufferDeclaration, Data } from "./model.ts";
 import { isSilence } from "./outcome.ts";

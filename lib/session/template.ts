@@ -5,7 +5,7 @@
  */
 
 import { evaluate, parseExpression, type Scope } from "./expression.ts";
-import { hex } from "../wire/hex.ts";
+import { hex } from "../text/hex.ts";
 import type { Template, TemplateNumber } from "./model.ts";
 
 const BASES = { "": "dec", ":x": "hex", ":b": "bin" } as const;

@@ -6,7 +6,7 @@
 
 import { decodeField } from "../registers/decode.ts";
 import type { Register } from "../registers/map.ts";
-import { nearest } from "../yaml/nearest.ts";
+import { nearest } from "../text/nearest.ts";
 import { EvaluationError, type Scope } from "./expression.ts";
 
 /** A variable. */

@@ -27,7 +27,7 @@ import { IrqFlags, irqName, IrqSetFlags } from "./irq.ts";
 import { type Message, messageOf, type Messages } from "./messages.ts";
 import { type RegionCapability, RegionFlags, regionName } from "./region.ts";
 import type { MigData } from "./migration.ts";
-import { hex } from "./hex.ts";
+import { hex } from "../text/hex.ts";
 
 /** The longest line of all messages but VERSION, in UTF-16 units. */
 const MAX_LINE = 200;

@@ -8,7 +8,7 @@
 
 import * as v from "valibot";
 import type { Path, Report, YamlDocument } from "./document.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../text/nearest.ts";
 
 /** Any schema that is not asynchronous. */
 export type Schema = v.GenericSchema;

@@ -5,7 +5,7 @@
  */
 
 import type { DmaAccess } from "../../dma.ts";
-import { hex } from "../../wire/hex.ts";
+import { hex } from "../../text/hex.ts";
 import { constantIn } from "./definitions.ts";
 import { parseData } from "./data.ts";
 import type { BufferDeclaration, Data, Expression } from "../model.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { hex } from "../../wire/hex.ts";
+import { hex } from "../../text/hex.ts";
 import { checkTemplate, constantIn } from "./definitions.ts";
 import { parseBytes } from "./data.ts";
 import type { Condition, Expression, Value } from "../model.ts";

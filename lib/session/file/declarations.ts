@@ -6,7 +6,7 @@
 
 import { readMap } from "../../registers/parse.ts";
 import type { RegisterMap } from "../../registers/map.ts";
-import { hex } from "../../wire/hex.ts";
+import { hex } from "../../text/hex.ts";
 import { partOf, type Path } from "../../yaml/document.ts";
 import { readBuffer } from "./buffer.ts";
 import { constantIn, type Definitions, NAME } from "./definitions.ts";

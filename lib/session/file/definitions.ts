@@ -6,7 +6,7 @@
 
 import type { Register, RegisterMap } from "../../registers/map.ts";
 import { PciRegion } from "../../wire/region.ts";
-import { nearest } from "../../yaml/nearest.ts";
+import { nearest } from "../../text/nearest.ts";
 import { foldConstant, namesIn, parseExpression } from "../expression.ts";
 import type { BufferDeclaration, Expression, Session, Step, Template } from "../model.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { fileReason } from "../../file_error.ts";
+import { fileReason } from "../../text/file_error.ts";
 import { loadRegisterMap, SHIPPED_MAPS } from "../../registers/load.ts";
 import type { RegisterMap } from "../../registers/map.ts";
 import { readMap } from "../../registers/parse.ts";

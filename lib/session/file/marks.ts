@@ -4,7 +4,7 @@
  * @module
  */
 
-import { readSize } from "../../size.ts";
+import { readSize } from "../../text/size.ts";
 import { type Definitions, readExpression } from "./definitions.ts";
 import { number } from "../expression.ts";
 import type { Expression } from "../model.ts";

@@ -9,7 +9,7 @@ import { capabilityKey, findRegister } from "../../pci/names.ts";
 import { lookupRegister, UnknownNameError } from "../../registers/lookup.ts";
 import type { Register } from "../../registers/map.ts";
 import type { Width } from "../../region.ts";
-import { hex } from "../../wire/hex.ts";
+import { hex } from "../../text/hex.ts";
 import { PciRegion, regionIndex } from "../../wire/region.ts";
 import { BASE_NAMES, constantIn, type Definitions, meant, missingName } from "./definitions.ts";
 import { binary, number } from "../expression.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseDuration } from "../../duration.ts";
+import { parseDuration } from "../../text/duration.ts";
 import type { Path } from "../../yaml/document.ts";
 import { type Definitions, MissingName } from "./definitions.ts";
 import { EvaluationError } from "../expression.ts";

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { hex } from "../../wire/hex.ts";
+import { hex } from "../../text/hex.ts";
 import { RegionFlags, regionIndex } from "../../wire/region.ts";
 import { partOf, type Path } from "../../yaml/document.ts";
 import { validate } from "../../yaml/validate.ts";
-import { readSize } from "../../size.ts";
+import { readSize } from "../../text/size.ts";
 import { BASE_NAMES, meant } from "./definitions.ts";
 import type { SessionFile } from "./files.ts";
 import { parseIrqIndex } from "./irq_selection.ts";

@@ -6,8 +6,8 @@
 
 import { parseFieldValue } from "../../registers/lookup.ts";
 import { fieldMask, type Register, type RegisterField } from "../../registers/map.ts";
-import { readSize } from "../../size.ts";
-import { hex } from "../../wire/hex.ts";
+import { readSize } from "../../text/size.ts";
+import { hex } from "../../text/hex.ts";
 import { constantIn, type Definitions, meant, readExpression } from "./definitions.ts";
 import { binary, number } from "../expression.ts";
 import { inline } from "./inline.ts";

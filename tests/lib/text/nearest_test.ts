@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { nearest } from "../../../lib/yaml/nearest.ts";
+import { nearest } from "../../../lib/text/nearest.ts";
 
 Deno.test("nearest() finds the word that was meant", () => {
   const words = ["offset", "width", "access", "fields"];

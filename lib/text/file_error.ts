@@ -4,7 +4,7 @@
  * @module
  */
 
-import { errnoCode, errnoText } from "../ffi/errno.ts";
+import { errnoCode, errnoText } from "../../ffi/errno.ts";
 
 /**
  * An error that names the file, the reason and, where there is one, the remedy.

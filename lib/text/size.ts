@@ -4,7 +4,7 @@
  * @module
  */
 
-import { readInteger } from "./yaml/integer.ts";
+import { readInteger } from "./integer.ts";
 
 /** What follows a number. */
 const UNITS = "BKMGT";

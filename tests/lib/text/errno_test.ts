@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { errnoText, parseErrno } from "../../lib/errno.ts";
+import { errnoText, parseErrno } from "../../../lib/text/errno.ts";
 
 Deno.test("parseErrno() reads names and numbers", () => {
   assertEquals(["EIO", "eio", "5", "ENOTSUP", "4095"].map(parseErrno), [5, 5, 5, 95, 4095]);

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseDuration } from "../../lib/duration.ts";
+import { parseDuration } from "../../../lib/text/duration.ts";
 
 Deno.test("parseDuration() reads a number and a unit, and takes seconds for granted", () => {
   assertEquals(

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { errnoCode, errnoName } from "../ffi/errno.ts";
+import { errnoCode, errnoName } from "../../ffi/errno.ts";
 
 export { errnoName };
 
