@@ -92,7 +92,7 @@ export {
   type RequestOptions,
   type Role,
   VfioProxy,
-} from "./lib/proxy.ts";
+} from "./lib/transport/proxy.ts";
 export { type BarAddress, type EnableOptions, PciFunction } from "./lib/pci_function.ts";
 export {
   type AccessOptions,
@@ -110,7 +110,7 @@ export {
 export { dmaReasons } from "./lib/diagnose/dma.ts";
 export { interruptReasons } from "./lib/diagnose/interrupts.ts";
 export type { KnownOfRegion } from "./lib/diagnose/refusal.ts";
-export { Message, type StreamLimits, type Trace } from "./lib/stream.ts";
+export { Message, type StreamLimits, type Trace } from "./lib/transport/stream.ts";
 export { cap } from "./lib/define/capabilities.ts";
 export { DefinitionError } from "./lib/define/mistakes.ts";
 export type {

@@ -7,7 +7,7 @@
 import { connect } from "../lib/client.ts";
 import type { Device } from "../lib/device.ts";
 import { ignoreFileSizeSignal } from "../lib/process.ts";
-import type { Trace } from "../lib/stream.ts";
+import type { Trace } from "../lib/transport/stream.ts";
 import { type Context, onAbort } from "./context.ts";
 import { traceTo } from "./trace.ts";
 

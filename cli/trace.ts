@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Trace } from "../lib/stream.ts";
+import type { Trace } from "../lib/transport/stream.ts";
 import type { Output } from "./context.ts";
 
 /** Shows each message as a line, with the milliseconds since the call. */

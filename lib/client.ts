@@ -23,8 +23,8 @@ import {
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_MSG_FDS,
 } from "./base/limits.ts";
-import { type ProxyOptions, VfioProxy } from "./proxy.ts";
-import type { Message, Trace } from "./stream.ts";
+import { type ProxyOptions, VfioProxy } from "./transport/proxy.ts";
+import type { Message, Trace } from "./transport/stream.ts";
 import { strangersWords } from "./stranger.ts";
 import { Command } from "./wire/command.ts";
 import {

@@ -21,10 +21,10 @@ import type {
   ProxyState,
   RequestOptions,
   VfioProxy,
-} from "./proxy.ts";
+} from "./transport/proxy.ts";
 import { Region } from "./region.ts";
 import { RegionIoFds } from "./io_fds.ts";
-import type { Message } from "./stream.ts";
+import type { Message } from "./transport/stream.ts";
 import { RegionReadReply, RegionReadRequest } from "./wire/access.ts";
 import { Command } from "./wire/command.ts";
 import { DeviceInfoReply, DeviceInfoRequest } from "./wire/device.ts";

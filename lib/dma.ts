@@ -19,8 +19,13 @@ import { checkRoom } from "./area_file.ts";
 import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "./base/limits.ts";
 import type { Negotiated, WaitOptions } from "./device.ts";
 import type { PageLog } from "./base/page_log.ts";
-import type { AsyncRequestOptions, IncomingRequest, RequestOptions, VfioProxy } from "./proxy.ts";
-import type { Message } from "./stream.ts";
+import type {
+  AsyncRequestOptions,
+  IncomingRequest,
+  RequestOptions,
+  VfioProxy,
+} from "./transport/proxy.ts";
+import type { Message } from "./transport/stream.ts";
 import { Command } from "./wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "./wire/dma.ts";
 import { layout, u32, u64 } from "./wire/layout.ts";

@@ -11,7 +11,7 @@ import { ProtocolError, RemoteError } from "./base/errors.ts";
 import type { DeviceFeatures } from "./features.ts";
 import { MAX_DIRTY_LOG_SIZE, MIN_LOGGING_PAGE_SIZE } from "./base/limits.ts";
 import { bitmapSize, isPowerOfTwo, PageLog, setBits, type Span } from "./base/page_log.ts";
-import type { VfioProxy } from "./proxy.ts";
+import type { VfioProxy } from "./transport/proxy.ts";
 import { DmaLoggingReportData, DmaLoggingStartData, Feature } from "./wire/feature.ts";
 import { hex } from "./text/hex.ts";
 

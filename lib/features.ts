@@ -7,7 +7,7 @@
 
 import type { WaitOptions } from "./device.ts";
 import { ProtocolError, RemoteError } from "./base/errors.ts";
-import type { AsyncRequestOptions, VfioProxy } from "./proxy.ts";
+import type { AsyncRequestOptions, VfioProxy } from "./transport/proxy.ts";
 import { Command } from "./wire/command.ts";
 import {
   DeviceFeatureReply,

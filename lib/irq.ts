@@ -12,7 +12,7 @@ import { type Watch, watch } from "../ffi/poller.ts";
 import type { IrqInfo, WaitOptions } from "./device.ts";
 import { endedWhile, TimeoutError } from "./base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "./base/limits.ts";
-import type { VfioProxy } from "./proxy.ts";
+import type { VfioProxy } from "./transport/proxy.ts";
 import { Command } from "./wire/command.ts";
 import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest } from "./wire/irq.ts";
 

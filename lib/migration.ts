@@ -10,7 +10,7 @@ import type { DeviceFeatures } from "./features.ts";
 import { SAVE_CHUNK_SIZE, STATE_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./base/limits.ts";
 import { StateSink } from "./migration_sink.ts";
 import { StateSource } from "./migration_source.ts";
-import type { VfioProxy } from "./proxy.ts";
+import type { VfioProxy } from "./transport/proxy.ts";
 import {
   DeviceState,
   DeviceStateData,

@@ -7,7 +7,7 @@
 import type { WaitOptions } from "./device.ts";
 import { RemoteError } from "./base/errors.ts";
 import type { AfterMigration, Migration } from "./migration.ts";
-import type { VfioProxy } from "./proxy.ts";
+import type { VfioProxy } from "./transport/proxy.ts";
 import { thrownText } from "./base/thrown.ts";
 
 /** Sees to it that one device is not left in a state in between. */

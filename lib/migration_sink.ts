@@ -8,7 +8,7 @@ import { RemoteError } from "./base/errors.ts";
 import { RESTORE_PIPELINE } from "./base/limits.ts";
 import type { AfterMigration, Migration, RestoreOptions } from "./migration.ts";
 import { Recovery } from "./migration_recovery.ts";
-import type { VfioProxy } from "./proxy.ts";
+import type { VfioProxy } from "./transport/proxy.ts";
 import { Command } from "./wire/command.ts";
 import { MigDataReplyLayout } from "./wire/migration.ts";
 

@@ -9,8 +9,8 @@ import { ProtocolError, RemoteError } from "./base/errors.ts";
 import { MAX_SHORT_PRE_COPY, SAVE_PIPELINE } from "./base/limits.ts";
 import type { AfterMigration, Migration, SaveOptions } from "./migration.ts";
 import { Recovery } from "./migration_recovery.ts";
-import type { VfioProxy } from "./proxy.ts";
-import { type Message, RECEIVE_SIZE } from "./stream.ts";
+import type { VfioProxy } from "./transport/proxy.ts";
+import { type Message, RECEIVE_SIZE } from "./transport/stream.ts";
 import { Command } from "./wire/command.ts";
 import { MigDataReadReply, MigDataReadRequest, MigDataReplyLayout } from "./wire/migration.ts";
 

@@ -23,9 +23,9 @@ import {
 } from "./base/errors.ts";
 import { inLanes } from "./base/lanes.ts";
 import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "./base/limits.ts";
-import type { RequestOptions, VfioProxy } from "./proxy.ts";
+import type { RequestOptions, VfioProxy } from "./transport/proxy.ts";
 import { sleep } from "./base/sleep.ts";
-import type { Message } from "./stream.ts";
+import type { Message } from "./transport/stream.ts";
 import {
   RegionAccessLayout,
   RegionWriteMultiReply,

@@ -23,8 +23,8 @@ import {
   OFFERED_MAX_MSG_FDS,
   SERVE_SEND_BUFFER,
 } from "../base/limits.ts";
-import { type IncomingRequest, VfioProxy } from "../proxy.ts";
-import type { Trace } from "../stream.ts";
+import { type IncomingRequest, VfioProxy } from "../transport/proxy.ts";
+import type { Trace } from "../transport/stream.ts";
 import { asError } from "../base/thrown.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { deviceStateName } from "../wire/feature.ts";

@@ -18,7 +18,7 @@ import {
   OFFERED_MAX_DATA_XFER_SIZE,
   OFFERED_MAX_DMA_MAPS,
 } from "../base/limits.ts";
-import type { VfioProxy } from "../proxy.ts";
+import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
 import type { Capabilities } from "../wire/version.ts";

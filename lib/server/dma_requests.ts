@@ -8,8 +8,8 @@
 import { ProtocolError } from "../base/errors.ts";
 import { inLanes } from "../base/lanes.ts";
 import { DMA_PIPELINE } from "../base/limits.ts";
-import type { RequestOptions, VfioProxy } from "../proxy.ts";
-import type { Message } from "../stream.ts";
+import type { RequestOptions, VfioProxy } from "../transport/proxy.ts";
+import type { Message } from "../transport/stream.ts";
 import {
   decodeDmaWriteReply,
   DmaReadReply,

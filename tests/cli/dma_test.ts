@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
-import type { VfioProxy } from "../../lib/proxy.ts";
+import type { VfioProxy } from "../../lib/transport/proxy.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { layout, u64 } from "../../lib/wire/layout.ts";
 import { startDemo } from "../_demo_process.ts";

@@ -6,7 +6,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
-import type { VfioProxy } from "../../lib/proxy.ts";
+import type { VfioProxy } from "../../lib/transport/proxy.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { RegionReadReply, RegionReadRequest } from "../../lib/wire/access.ts";
 import { runHere, temporaryFolder } from "./_cli.ts";

@@ -8,7 +8,7 @@
 import { assertEquals } from "@std/assert";
 import { closeAll } from "../../ffi/fd.ts";
 import { EINVAL, ENOENT, ENOTSUP } from "../../ffi/errno.ts";
-import type { IncomingRequest, VfioProxy } from "../../lib/proxy.ts";
+import type { IncomingRequest, VfioProxy } from "../../lib/transport/proxy.ts";
 import { migrationPath } from "../../lib/server/migration.ts";
 import {
   RegionAccessLayout,

@@ -12,7 +12,7 @@ import { watch } from "../../ffi/poller.ts";
 import { connect } from "../../lib/client.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { ConnectionError } from "../../lib/base/errors.ts";
-import { VfioProxy } from "../../lib/proxy.ts";
+import { VfioProxy } from "../../lib/transport/proxy.ts";
 import type { DeviceBus } from "../../lib/server/device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";

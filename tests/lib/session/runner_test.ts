@@ -6,7 +6,7 @@ import type { ServedDevice } from "../../../lib/server/device.ts";
 import type { LiveSession } from "../../../lib/session/live.ts";
 import { StepFailure } from "../../../lib/session/outcome.ts";
 import { runSession } from "../../../lib/session/runner.ts";
-import type { Trace } from "../../../lib/stream.ts";
+import type { Trace } from "../../../lib/transport/stream.ts";
 import { describeMessage } from "../../../lib/wire/describe.ts";
 import { startDemo } from "../../_demo_process.ts";
 import { testFds } from "../../_fds.ts";

@@ -30,12 +30,12 @@
  * @module
  */
 
-import { EINVAL, EIO } from "../ffi/errno.ts";
-import { monotonicMs } from "../ffi/clock.ts";
-import { closeAll, type OwnedFd } from "../ffi/fd.ts";
-import { POLLIN, POLLOUT, PollSet } from "../ffi/event.ts";
-import { type Watch, watch } from "../ffi/poller.ts";
-import type { UnixSocket } from "../ffi/socket.ts";
+import { EINVAL, EIO } from "../../ffi/errno.ts";
+import { monotonicMs } from "../../ffi/clock.ts";
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import { POLLIN, POLLOUT, PollSet } from "../../ffi/event.ts";
+import { type Watch, watch } from "../../ffi/poller.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 import {
   ConnectionError,
   endedDuring,
@@ -43,7 +43,7 @@ import {
   RemoteError,
   type RequestInFlight,
   TimeoutError,
-} from "./base/errors.ts";
+} from "../base/errors.ts";
 import {
   DEFAULT_MAX_MSG_FDS,
   DEFAULT_TIMEOUT_MS,
@@ -58,11 +58,11 @@ import {
   MAX_QUEUED_BYTES,
   MAX_VERSION_SIZE,
   SERVE_HIGH_WATER,
-} from "./base/limits.ts";
+} from "../base/limits.ts";
 import { type Message, MessageStream, type StreamLimits, type Trace } from "./stream.ts";
-import { thrownText } from "./base/thrown.ts";
-import { commandName } from "./wire/command.ts";
-import { encodeMessage, MessageFlags, type MessageKey } from "./wire/header.ts";
+import { thrownText } from "../base/thrown.ts";
+import { commandName } from "../wire/command.ts";
+import { encodeMessage, MessageFlags, type MessageKey } from "../wire/header.ts";
 
 /** Which end of the connection a proxy is. */
 export type Role = "client" | "server";

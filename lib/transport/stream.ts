@@ -7,15 +7,15 @@
  * @module
  */
 
-import { IoBuffer } from "../ffi/buffer.ts";
-import { EAGAIN, EINTR, SystemError } from "../ffi/errno.ts";
-import { closeAll, OwnedFd } from "../ffi/fd.ts";
-import { POLLOUT, PollSet } from "../ffi/event.ts";
-import type { UnixSocket } from "../ffi/socket.ts";
-import { ConnectionError, ProtocolError } from "./base/errors.ts";
-import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "./base/limits.ts";
-import { HeaderLayout, MessageFlags, type MessageKey } from "./wire/header.ts";
-import { commandName } from "./wire/command.ts";
+import { IoBuffer } from "../../ffi/buffer.ts";
+import { EAGAIN, EINTR, SystemError } from "../../ffi/errno.ts";
+import { closeAll, OwnedFd } from "../../ffi/fd.ts";
+import { POLLOUT, PollSet } from "../../ffi/event.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
+import { ConnectionError, ProtocolError } from "../base/errors.ts";
+import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "../base/limits.ts";
+import { HeaderLayout, MessageFlags, type MessageKey } from "../wire/header.ts";
+import { commandName } from "../wire/command.ts";
 
 const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT, error: ERROR_AT } =
   HeaderLayout.offsets;

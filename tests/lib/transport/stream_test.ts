@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { IoBuffer } from "../../ffi/buffer.ts";
-import { EventFd } from "../../ffi/event.ts";
-import { closeAll, countOpenFds } from "../../ffi/fd.ts";
-import { UnixSocket } from "../../ffi/socket.ts";
-import { ConnectionError } from "../../lib/base/errors.ts";
-import { SERVE_HIGH_WATER } from "../../lib/base/limits.ts";
-import { MessageStream } from "../../lib/stream.ts";
-import { Command } from "../../lib/wire/command.ts";
-import { testFds } from "../_fds.ts";
-import { ReaderThread, sumOf } from "./_reader_thread.ts";
+import { IoBuffer } from "../../../ffi/buffer.ts";
+import { EventFd } from "../../../ffi/event.ts";
+import { closeAll, countOpenFds } from "../../../ffi/fd.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
+import { ConnectionError } from "../../../lib/base/errors.ts";
+import { SERVE_HIGH_WATER } from "../../../lib/base/limits.ts";
+import { MessageStream } from "../../../lib/transport/stream.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { testFds } from "../../_fds.ts";
+import { ReaderThread, sumOf } from "../_reader_thread.ts";
 
 await ReaderThread.warmUp();
 

@@ -8,22 +8,22 @@ import {
   assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
-import { EINVAL, EIO } from "../../ffi/errno.ts";
-import { closeAll } from "../../ffi/fd.ts";
-import { EventFd } from "../../ffi/event.ts";
-import { UnixSocket } from "../../ffi/socket.ts";
+import { EINVAL, EIO } from "../../../ffi/errno.ts";
+import { closeAll } from "../../../ffi/fd.ts";
+import { EventFd } from "../../../ffi/event.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
 import {
   ConnectionError,
   ProtocolError,
   RemoteError,
   TimeoutError,
-} from "../../lib/base/errors.ts";
-import { type IncomingRequest, VfioProxy } from "../../lib/proxy.ts";
-import { Command } from "../../lib/wire/command.ts";
-import { encodeMessage, MessageFlags } from "../../lib/wire/header.ts";
-import { testFds } from "../_fds.ts";
-import { RawPeer } from "../_raw_peer.ts";
-import { DENO } from "../_deno.ts";
+} from "../../../lib/base/errors.ts";
+import { type IncomingRequest, VfioProxy } from "../../../lib/transport/proxy.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
+import { testFds } from "../../_fds.ts";
+import { RawPeer } from "../../_raw_peer.ts";
+import { DENO } from "../../_deno.ts";
 
 const { DEVICE_RESET, DEVICE_GET_INFO, REGION_READ, REGION_WRITE, DMA_READ } = Command;
 
@@ -160,7 +160,7 @@ testFds("request() sends what one turn of the event loop asks for in one segment
     proxy.request(DEVICE_RESET),
   ];
   await Promise.resolve();
-  const { IoBuffer } = await import("../../ffi/buffer.ts");
+  const { IoBuffer } = await import("../../../ffi/buffer.ts");
   assertEquals(peer.socket.receive(new IoBuffer(1000), 0, 1000), 48);
   peer.send(concat(replyTo(1, DEVICE_RESET), replyTo(2, DEVICE_RESET), replyTo(3, DEVICE_RESET)));
   await Promise.all(pending);
@@ -651,7 +651,7 @@ testFds("window limits what is in flight; the others follow in order", async () 
     const request = await peer.expect(REGION_READ);
     assertEquals(request.payload, bytes(value));
     await new Promise((resolve) => setTimeout(resolve, 5));
-    const { IoBuffer } = await import("../../ffi/buffer.ts");
+    const { IoBuffer } = await import("../../../ffi/buffer.ts");
     assertEquals(
       peer.socket.receive(new IoBuffer(16), 0, 16),
       -11,
@@ -847,7 +847,7 @@ testFds(
       onClose: closed.resolve,
     });
     proxy.serving = true;
-    const { IoBuffer } = await import("../../ffi/buffer.ts");
+    const { IoBuffer } = await import("../../../ffi/buffer.ts");
     const request = new IoBuffer(encodeMessage({ messageId: 1, command: DMA_READ }).slice());
     let sent = 0;
     while (proxy.state === "CONNECTED" && sent < 1000) {
@@ -864,8 +864,8 @@ testFds(
 
 testFds("an orphaned proxy without pending requests does not keep the process alive", async () => {
   const code = `
-    import { UnixSocket } from "${import.meta.resolve("../../ffi/socket.ts")}";
-    import { VfioProxy } from "${import.meta.resolve("../../lib/proxy.ts")}";
+    import { UnixSocket } from "${import.meta.resolve("../../../ffi/socket.ts")}";
+    import { VfioProxy } from "${import.meta.resolve("../../../lib/transport/proxy.ts")}";
     const [a, b] = UnixSocket.pair();
     globalThis.keep = [new VfioProxy(a, { role: "client" }), b];
   `;
