@@ -18,7 +18,7 @@
  * @module
  */
 
-export { connect, type ConnectOptions } from "./lib/client.ts";
+export { connect, type ConnectOptions } from "./lib/client/connect.ts";
 export { PROTOCOL_VERSION } from "./lib/wire/version.ts";
 export {
   type Address,
@@ -26,7 +26,7 @@ export {
   parseAddress,
   resolveAddress,
   type ResolvedAddress,
-} from "./lib/address.ts";
+} from "./lib/client/address.ts";
 export {
   type DmaAccess,
   type DmaEvent,
@@ -35,15 +35,19 @@ export {
   type DmaMapOptions,
   type DmaSource,
   DmaSpace,
-} from "./lib/dma.ts";
+} from "./lib/client/dma.ts";
 export {
   DirtyPages,
   DmaLogging,
   type DmaLoggingHost,
   type IovaRange,
   type LoggingOptions,
-} from "./lib/dma_logging.ts";
-export { DeviceFeatures, type FeatureOperation, type GetFeatureOptions } from "./lib/features.ts";
+} from "./lib/client/dma_logging.ts";
+export {
+  DeviceFeatures,
+  type FeatureOperation,
+  type GetFeatureOptions,
+} from "./lib/client/features.ts";
 export {
   type AfterMigration,
   type DeviceStateName,
@@ -53,15 +57,15 @@ export {
   type MigrationSupport,
   type RestoreOptions,
   type SaveOptions,
-} from "./lib/migration.ts";
-export { type IoFdKind, type RegionIoFd, RegionIoFds } from "./lib/io_fds.ts";
+} from "./lib/client/migration/migration.ts";
+export { type IoFdKind, type RegionIoFd, RegionIoFds } from "./lib/client/io_fds.ts";
 export {
   type AsyncIrqWaitOptions,
   type Interrupt,
   IrqIndex,
   type IrqWaitOptions,
   type VectorRange,
-} from "./lib/irq.ts";
+} from "./lib/client/irq.ts";
 export {
   type ConfigSpaceOptions,
   Device,
@@ -72,7 +76,7 @@ export {
   type RegionId,
   type RegionInfo,
   type WaitOptions,
-} from "./lib/device.ts";
+} from "./lib/client/device.ts";
 export {
   ConnectionError,
   type ConnectionErrorKind,
@@ -93,7 +97,7 @@ export {
   type Role,
   VfioProxy,
 } from "./lib/transport/proxy.ts";
-export { type BarAddress, type EnableOptions, PciFunction } from "./lib/pci_function.ts";
+export { type BarAddress, type EnableOptions, PciFunction } from "./lib/client/pci_function.ts";
 export {
   type AccessOptions,
   type AsyncAccessOptions,
@@ -106,10 +110,10 @@ export {
   type Via,
   type Width,
   type WriteOptions,
-} from "./lib/region.ts";
-export { dmaReasons } from "./lib/diagnose/dma.ts";
-export { interruptReasons } from "./lib/diagnose/interrupts.ts";
-export type { KnownOfRegion } from "./lib/diagnose/refusal.ts";
+} from "./lib/client/region.ts";
+export { dmaReasons } from "./lib/client/diagnose/dma.ts";
+export { interruptReasons } from "./lib/client/diagnose/interrupts.ts";
+export type { KnownOfRegion } from "./lib/client/diagnose/refusal.ts";
 export { Message, type StreamLimits, type Trace } from "./lib/transport/stream.ts";
 export { cap } from "./lib/define/capabilities.ts";
 export { DefinitionError } from "./lib/define/mistakes.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { connect } from "../lib/client.ts";
-import type { Device } from "../lib/device.ts";
+import { connect } from "../lib/client/connect.ts";
+import type { Device } from "../lib/client/device.ts";
 import { ignoreFileSizeSignal } from "../lib/process.ts";
 import type { Trace } from "../lib/transport/stream.ts";
 import { type Context, onAbort } from "./context.ts";

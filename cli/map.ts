@@ -5,7 +5,7 @@
  */
 
 import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import { type Address, parseAddress } from "../lib/address.ts";
+import { type Address, parseAddress } from "../lib/client/address.ts";
 import { fileError } from "../lib/text/file_error.ts";
 import type { DecodedField, RegisterAddress, RegisterMap } from "../lib/registers/mod.ts";
 import type { Context } from "./context.ts";

@@ -5,9 +5,9 @@
  */
 
 import { Option } from "@commander-js/extra-typings";
-import { type Address, parseAddress, resolveAddress } from "../lib/address.ts";
-import type { Device } from "../lib/device.ts";
-import type { Region, Width } from "../lib/region.ts";
+import { type Address, parseAddress, resolveAddress } from "../lib/client/address.ts";
+import type { Device } from "../lib/client/device.ts";
+import type { Region, Width } from "../lib/client/region.ts";
 import { readSize } from "../lib/text/size.ts";
 import { hex } from "../lib/text/hex.ts";
 

@@ -5,8 +5,8 @@
  */
 
 import { Argument, Command, Option } from "@commander-js/extra-typings";
-import { type Address, parseAddress } from "../../lib/address.ts";
-import type { Width } from "../../lib/region.ts";
+import { type Address, parseAddress } from "../../lib/client/address.ts";
+import type { Width } from "../../lib/client/region.ts";
 import { argument } from "../argument.ts";
 import {
   histogram,

@@ -5,9 +5,9 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import type { Device } from "../../lib/device.ts";
-import { dmaReasons } from "../../lib/diagnose/dma.ts";
-import type { DirtyPages } from "../../lib/dma_logging.ts";
+import type { Device } from "../../lib/client/device.ts";
+import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
+import type { DirtyPages } from "../../lib/client/dma_logging.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/base/limits.ts";
 import { argument, argumentList } from "../argument.ts";

@@ -5,8 +5,8 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import type { DmaSpace } from "../../lib/dma.ts";
-import type { Device } from "../../lib/device.ts";
+import type { DmaSpace } from "../../lib/client/dma.ts";
+import type { Device } from "../../lib/client/device.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { argument, argumentList } from "../argument.ts";

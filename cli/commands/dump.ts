@@ -5,7 +5,7 @@
  */
 
 import { Argument, Command } from "@commander-js/extra-typings";
-import type { Region, Via } from "../../lib/region.ts";
+import type { Region, Via } from "../../lib/client/region.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { argument } from "../argument.ts";
 import {

@@ -5,9 +5,9 @@
  */
 
 import { Argument, Command, Option } from "@commander-js/extra-typings";
-import type { Device, IrqId } from "../../lib/device.ts";
+import type { Device, IrqId } from "../../lib/client/device.ts";
 import { TimeoutError } from "../../lib/base/errors.ts";
-import type { IrqIndex, VectorRange } from "../../lib/irq.ts";
+import type { IrqIndex, VectorRange } from "../../lib/client/irq.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { IrqFlags, PciIrq } from "../../lib/wire/irq.ts";
 import { argument } from "../argument.ts";
@@ -256,7 +256,7 @@ async function saySilence(
 
 /** A sentence about interrupts that did not come, with the reason as far as the device tells. */
 async function withReason(sentence: string, device: Device, irqs: IrqIndex): Promise<string> {
-  const { silenceText } = await import("../../lib/diagnose/interrupts.ts");
+  const { silenceText } = await import("../../lib/client/diagnose/interrupts.ts");
   const why = await silenceText(device, irqs);
   return why === undefined ? sentence : `${sentence}; ${why}`;
 }

@@ -5,7 +5,7 @@
  */
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import type { Device } from "../../lib/device.ts";
+import type { Device } from "../../lib/client/device.ts";
 import type { Session } from "../../lib/session/model.ts";
 import { argument, argumentList } from "../argument.ts";
 import { connectTo, timeoutOption, verboseOption } from "../connection.ts";

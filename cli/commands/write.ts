@@ -5,9 +5,9 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { parseAddress } from "../../lib/address.ts";
-import type { Device } from "../../lib/device.ts";
-import type { Via, Width } from "../../lib/region.ts";
+import { parseAddress } from "../../lib/client/address.ts";
+import type { Device } from "../../lib/client/device.ts";
+import type { Via, Width } from "../../lib/client/region.ts";
 import { argument } from "../argument.ts";
 import {
   type ConnectionOptions,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaMap, DmaSpace } from "../../lib/dma.ts";
+import type { DmaMap, DmaSpace } from "../../lib/client/dma.ts";
 import { humanSize } from "../size.ts";
 import { type Entry, ENTRY_BYTES } from "./log.ts";
 

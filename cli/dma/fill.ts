@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaSpace } from "../../lib/dma.ts";
+import type { DmaSpace } from "../../lib/client/dma.ts";
 import { blocks } from "../pipeline.ts";
 import { openFile, readExactly } from "../source.ts";
 import type { FillArgument } from "./range.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaEvent, DmaSpace } from "../../lib/dma.ts";
+import type { DmaEvent, DmaSpace } from "../../lib/client/dma.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
 import { jsonText } from "../json.ts";
 import type { Style } from "../style.ts";

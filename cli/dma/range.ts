@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaAccess, DmaSource, DmaSpace } from "../../lib/dma.ts";
+import type { DmaAccess, DmaSource, DmaSpace } from "../../lib/client/dma.ts";
 import { parseSize } from "../size.ts";
 import { parseValue } from "../value.ts";
 

@@ -5,9 +5,9 @@
  */
 
 import { crc32 } from "../../lib/base/crc32.ts";
-import { dmaReasons } from "../../lib/diagnose/dma.ts";
-import type { Device } from "../../lib/device.ts";
-import type { DmaMap } from "../../lib/dma.ts";
+import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
+import type { Device } from "../../lib/client/device.ts";
+import type { DmaMap } from "../../lib/client/dma.ts";
 
 /** Shared memory that is compared: more would cost time and, if it is sparse, memory. */
 const MAX_COMPARED = 64 << 20;

@@ -5,7 +5,7 @@
  */
 
 import { RemoteError } from "../../lib/base/errors.ts";
-import type { BulkOptions, Region, Via, Width } from "../../lib/region.ts";
+import type { BulkOptions, Region, Via, Width } from "../../lib/client/region.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 
 /** The byte that stands for a refused one: a bus answers so where no device does. */

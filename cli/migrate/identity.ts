@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Device } from "../../lib/device.ts";
+import type { Device } from "../../lib/client/device.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
-import type { DeviceStateName } from "../../lib/migration.ts";
+import type { DeviceStateName } from "../../lib/client/migration/migration.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 

@@ -4,9 +4,15 @@
  * @module
  */
 
-import type { Device, DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
+import type {
+  Device,
+  DeviceInfo,
+  IrqInfo,
+  Negotiated,
+  RegionInfo,
+} from "../../lib/client/device.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
-import type { RegionIoFd } from "../../lib/io_fds.ts";
+import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import {
   CONFIG_HEADER_SIZE,
   type ConfigSpace,

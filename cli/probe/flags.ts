@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { RegionIoFd } from "../../lib/io_fds.ts";
+import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import { RegionFlags } from "../../lib/wire/region.ts";
 
 /** The names of the bits that are set, in lower case, in the order of the table. */

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { IrqInfo, RegionInfo } from "../../lib/device.ts";
+import type { IrqInfo, RegionInfo } from "../../lib/client/device.ts";
 import type { RemoteError } from "../../lib/base/errors.ts";
-import type { RegionIoFd } from "../../lib/io_fds.ts";
+import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import { configSpaceJson } from "../../lib/pci/json.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/device.ts";
+import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/client/device.ts";
 import type { RemoteError } from "../../lib/base/errors.ts";
-import type { RegionIoFd } from "../../lib/io_fds.ts";
+import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";

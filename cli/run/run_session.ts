@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device } from "../../lib/device.ts";
+import type { Device } from "../../lib/client/device.ts";
 import type { LiveSession } from "../../lib/session/live.ts";
 import type { Session, Step } from "../../lib/session/model.ts";
 import { runSession } from "../../lib/session/runner.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device } from "../../lib/device.ts";
+import type { Device } from "../../lib/client/device.ts";
 import { fileError } from "../../lib/text/file_error.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import { InteractiveSession, type RawStep } from "../../lib/session/interactive.ts";

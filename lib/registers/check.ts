@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseAddress } from "../address.ts";
+import { parseAddress } from "../client/address.ts";
 import type { FieldDraft, MapDraft, RegisterDraft } from "./build.ts";
 import type { Path, Report, YamlDocument } from "../yaml/document.ts";
 import { bitsText } from "./map.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Address, parseAddress } from "../address.ts";
+import { type Address, parseAddress } from "../client/address.ts";
 import { readInteger } from "../text/integer.ts";
 import { bitsText, type Register, type RegisterField, type RegisterMap } from "./map.ts";
 import { nearest } from "../text/nearest.ts";

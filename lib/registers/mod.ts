@@ -36,8 +36,8 @@
  * @module
  */
 
-export type { Address, AddressBase } from "../address.ts";
-export type { Width } from "../region.ts";
+export type { Address, AddressBase } from "../client/address.ts";
+export type { Width } from "../client/region.ts";
 export {
   type DecodedField,
   decodeField,

@@ -21,7 +21,7 @@ export interface Embedded {
  *
  * @example
  * ```ts
- * import { connect } from "../client.ts";
+ * import { connect } from "../client/connect.ts";
  * import { DemoDevice } from "../devices/demo.ts";
  * import { embed } from "./embedded.ts";
  *

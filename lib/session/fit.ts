@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../device.ts";
+import type { Device, WaitOptions } from "../client/device.ts";
 import { RemoteError } from "../base/errors.ts";
 import type { Problem } from "../yaml/problem.ts";
 import { hex } from "../text/hex.ts";

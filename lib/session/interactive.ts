@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../device.ts";
+import type { Device, WaitOptions } from "../client/device.ts";
 import type { RegisterMap } from "../registers/map.ts";
 import { type Definitions, newDefinitions } from "./file/definitions.ts";
 import { parseLine, parseStep } from "./file/line.ts";
@@ -87,7 +87,7 @@ export type RawStep = Record<string, unknown>;
  *
  * @example
  * ```ts
- * import { connect } from "../client.ts";
+ * import { connect } from "../client/connect.ts";
  * import { DemoDevice } from "../devices/demo.ts";
  * import { embed } from "../server/embedded.ts";
  * import { InteractiveSession } from "./interactive.ts";

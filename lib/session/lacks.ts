@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../device.ts";
+import type { Device, WaitOptions } from "../client/device.ts";
 import { DeviceFlags } from "../wire/device.ts";
 import { hex } from "../text/hex.ts";
 import { irqName } from "../wire/irq.ts";

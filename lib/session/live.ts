@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../device.ts";
+import type { Device, WaitOptions } from "../client/device.ts";
 import { fileError } from "../text/file_error.ts";
 import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
 import { sleep } from "../base/sleep.ts";
-import type { Region, Width } from "../region.ts";
+import type { Region, Width } from "../client/region.ts";
 import { checkBytes, isAboutValue, meantValue, mismatch, valueText } from "./judge.ts";
 import { evaluate } from "./expression.ts";
 import { SessionInterrupts } from "./interrupts.ts";

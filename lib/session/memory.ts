@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { WaitOptions } from "../device.ts";
-import type { DmaMap, DmaSpace } from "../dma.ts";
+import type { WaitOptions } from "../client/device.ts";
+import type { DmaMap, DmaSpace } from "../client/dma.ts";
 import { fileError } from "../text/file_error.ts";
-import type { Width } from "../region.ts";
+import type { Width } from "../client/region.ts";
 import { hex } from "../text/hex.ts";
 import { evaluate, EvaluationError, type Scope } from "./expression.ts";
 import type { BufferDeclaration, Data } from "./model.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../device.ts";
+import type { Device, WaitOptions } from "../client/device.ts";
 import { RemoteError, TimeoutError } from "../base/errors.ts";
 import { asError } from "../base/thrown.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
@@ -54,7 +54,7 @@ const TURN_MS = 50;
  *
  * @example
  * ```ts
- * import { connect } from "../client.ts";
+ * import { connect } from "../client/connect.ts";
  * import { DemoDevice } from "../devices/demo.ts";
  * import { Server } from "../server/server.ts";
  * import { parseSession } from "./file/load.ts";

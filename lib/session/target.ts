@@ -4,10 +4,10 @@
  * @module
  */
 
-import { resolveAddress } from "../address.ts";
-import type { Device, WaitOptions } from "../device.ts";
+import { resolveAddress } from "../client/address.ts";
+import type { Device, WaitOptions } from "../client/device.ts";
 import { sparedBits } from "../registers/map.ts";
-import type { Region, Width } from "../region.ts";
+import type { Region, Width } from "../client/region.ts";
 import { evaluate, type Scope } from "./expression.ts";
 import { fitting, type SessionMemory } from "./memory.ts";
 import type { Place } from "./model.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { connect } from "../../lib/client.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { dmaModes } from "./modes/dma.ts";
 import { irqModes } from "./modes/irq.ts";
 import { proxyModes } from "./modes/proxy.ts";

@@ -6,8 +6,8 @@
  * @module
  */
 
-import { connect } from "../../lib/client.ts";
-import type { Device } from "../../lib/device.ts";
+import { connect } from "../../lib/client/connect.ts";
+import type { Device } from "../../lib/client/device.ts";
 
 const MIB = 1 << 20;
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { connect } from "../../lib/client.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { DemoRegister } from "../../lib/devices/demo.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { RegionReadRequest } from "../../lib/wire/access.ts";

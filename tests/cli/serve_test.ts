@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
-import { connect } from "../../lib/client.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DENO } from "../_deno.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { connect } from "../../lib/client.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { RegionWriteReply, RegionWriteRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { RegionFlags } from "../../lib/wire/region.ts";

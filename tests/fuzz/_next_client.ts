@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { connect } from "../../lib/client.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { DemoRegister } from "../../lib/devices/demo.ts";
 
 /** Uses the demo device at `path`. It has been stopped to migrate, perhaps: then it is to go on. */

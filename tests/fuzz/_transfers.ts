@@ -6,7 +6,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { connect } from "../../lib/client.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { DemoRegister } from "../../lib/devices/demo.ts";
 import type { Random } from "./_random.ts";
 

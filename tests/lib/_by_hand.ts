@@ -5,8 +5,8 @@
  */
 
 import { OwnedFd } from "../../ffi/fd.ts";
-import { connect, type ConnectOptions } from "../../lib/client.ts";
-import type { Device } from "../../lib/device.ts";
+import { connect, type ConnectOptions } from "../../lib/client/connect.ts";
+import type { Device } from "../../lib/client/device.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { encodeMessage, type Header, MessageFlags } from "../../lib/wire/header.ts";
 import { type Capabilities, encodeVersion } from "../../lib/wire/version.ts";

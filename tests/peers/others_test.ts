@@ -1,8 +1,8 @@
 /** DMA maps, interrupts and reset on the servers of Cloud Hypervisor's crate and of libvfio-user's samples. */
 
 import { assertEquals } from "@std/assert";
-import { connect } from "../../lib/client.ts";
-import type { Device } from "../../lib/device.ts";
+import { connect } from "../../lib/client/connect.ts";
+import type { Device } from "../../lib/client/device.ts";
 import { testFds } from "../_fds.ts";
 import { type Peer, startGpio, startQemu, startSample } from "./peers.ts";
 

@@ -4,7 +4,7 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { libc } from "../../ffi/libc.ts";
-import { connect } from "../../lib/client.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { vfu, vfuAt } from "./_vfu.ts";
 import { startQemu, startSample } from "./peers.ts";
 

@@ -5,8 +5,8 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { libc } from "../../ffi/libc.ts";
-import { connect } from "../../lib/client.ts";
-import type { Device } from "../../lib/device.ts";
+import { connect } from "../../lib/client/connect.ts";
+import type { Device } from "../../lib/client/device.ts";
 import { vfu } from "./_vfu.ts";
 import { type QemuDeviceName, startQemu } from "./peers.ts";
 

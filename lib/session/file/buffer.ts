@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaAccess } from "../../dma.ts";
+import type { DmaAccess } from "../../client/dma.ts";
 import { hex } from "../../text/hex.ts";
 import { constantIn } from "./definitions.ts";
 import { parseData } from "./data.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device } from "../../../lib/device.ts";
+import type { Device } from "../../../lib/client/device.ts";
 import { Doorbell, type Mode, sink } from "./mode.ts";
 import { bar0 } from "./region.ts";
 

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Device } from "../../../lib/device.ts";
-import { IrqIndex } from "../../../lib/irq.ts";
+import type { Device } from "../../../lib/client/device.ts";
+import { IrqIndex } from "../../../lib/client/irq.ts";
 import { IrqFlags, PciIrq } from "../../../lib/wire/irq.ts";
 import { Doorbell, type Mode } from "./mode.ts";
 import { bar0 } from "./region.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Device } from "../../../lib/device.ts";
+import type { Device } from "../../../lib/client/device.ts";
 
 /** Does an operation so many times. */
 export type Run = (count: number) => void | Promise<void>;

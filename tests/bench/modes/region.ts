@@ -5,9 +5,9 @@
  */
 
 import { createMemfd } from "../../../ffi/memory.ts";
-import type { Device } from "../../../lib/device.ts";
+import type { Device } from "../../../lib/client/device.ts";
 import { DemoRegister } from "../../../lib/devices/demo.ts";
-import { Region } from "../../../lib/region.ts";
+import { Region } from "../../../lib/client/region.ts";
 import { PciRegion, RegionFlags } from "../../../lib/wire/region.ts";
 import { type Mode, sink } from "./mode.ts";
 

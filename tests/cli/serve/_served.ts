@@ -3,7 +3,7 @@
  */
 
 import { assertMatch } from "@std/assert";
-import { connect } from "../../../lib/client.ts";
+import { connect } from "../../../lib/client/connect.ts";
 import { DENO } from "../../_deno.ts";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { libc } from "../../../ffi/libc.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
-import { connect } from "../../../lib/client.ts";
+import { connect } from "../../../lib/client/connect.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { DENO } from "../../_deno.ts";
 import { RawPeer } from "../../_raw_peer.ts";
@@ -323,7 +323,7 @@ Deno.test("serve --isolate hands each descriptor to its device alone", async () 
   const root = new URL("../../../", import.meta.url).pathname;
   const script = `
 import { UnixListener } from "${root}ffi/socket.ts";
-import { connect } from "${root}lib/client.ts";
+import { connect } from "${root}lib/client/connect.ts";
 import { UnixSocket } from "${root}ffi/socket.ts";
 import { setInherited } from "${root}ffi/process.ts";
 const [a, b] = [UnixSocket.pair(), UnixSocket.pair()];

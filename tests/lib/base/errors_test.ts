@@ -1,5 +1,5 @@
 import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
-import { connect } from "../../../lib/client.ts";
+import { connect } from "../../../lib/client/connect.ts";
 import {
   ConnectionError,
   type ConnectionErrorKind,

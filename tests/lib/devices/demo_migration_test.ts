@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UnixSocket } from "../../../ffi/socket.ts";
-import { connect } from "../../../lib/client.ts";
-import type { Device } from "../../../lib/device.ts";
+import { connect } from "../../../lib/client/connect.ts";
+import type { Device } from "../../../lib/client/device.ts";
 import { RemoteError } from "../../../lib/base/errors.ts";
 import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
 import { Server } from "../../../lib/server/server.ts";

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { EINVAL } from "../../../ffi/errno.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
-import { connect } from "../../../lib/client.ts";
+import { connect } from "../../../lib/client/connect.ts";
 import {
   DEMO_DEVICE_ID,
   DEMO_VECTORS,

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { EINVAL } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
-import { connect } from "../../../lib/client.ts";
+import { connect } from "../../../lib/client/connect.ts";
 import { ConnectionError, ProtocolError } from "../../../lib/base/errors.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, HeaderLayout, MessageFlags } from "../../../lib/wire/header.ts";

@@ -7,9 +7,9 @@ import {
   assertThrows,
 } from "@std/assert";
 import { EIO } from "../../../ffi/errno.ts";
-import { connect } from "../../../lib/client.ts";
-import type { Device } from "../../../lib/device.ts";
-import type { Region } from "../../../lib/region.ts";
+import { connect } from "../../../lib/client/connect.ts";
+import type { Device } from "../../../lib/client/device.ts";
+import type { Region } from "../../../lib/client/region.ts";
 import {
   ConnectionError,
   ProtocolError,

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { EventFd } from "../../../ffi/event.ts";
 import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
-import { connect } from "../../../lib/client.ts";
+import { connect } from "../../../lib/client/connect.ts";
 import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/base/errors.ts";
 import { doingName } from "../../../lib/server/activity.ts";
 import type { Refusal } from "../../../lib/server/connection.ts";

@@ -2,8 +2,8 @@
  * Sessions under test: on the demo device of this process, or on a device that the test makes.
  */
 
-import { connect } from "../../../lib/client.ts";
-import type { Device } from "../../../lib/device.ts";
+import { connect } from "../../../lib/client/connect.ts";
+import type { Device } from "../../../lib/client/device.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import type { ServedDevice } from "../../../lib/server/device.ts";
 import { embed } from "../../../lib/server/embedded.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
-import { connect } from "../../../lib/client.ts";
+import { connect } from "../../../lib/client/connect.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import { ConnectionError, RemoteError } from "../../../lib/base/errors.ts";
 import type { ServedDevice } from "../../../lib/server/device.ts";

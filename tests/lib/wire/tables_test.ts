@@ -45,7 +45,7 @@ async function checkEdited(
   }
 }
 
-/** The file of each mistake, and the fields whose absence it is: "lib/device.ts ASKED". */
+/** The file of each mistake, and the fields whose absence it is: "lib/client/device.ts ASKED". */
 function missingFields(text: string): string[] {
   const mistakes = text.split(/^TS\d+ /m).slice(1).map((mistake) => {
     const [, file] = /^\s+at (\S+?):\d+:\d+/m.exec(mistake)!;
@@ -78,7 +78,7 @@ Deno.test("the compiler asks for what a capability or a message lacks", async ()
     ],
   ]);
   assertEquals(missingFields(text), [
-    "lib/device.ts ASKED", // what a client answers to a server
+    "lib/client/device.ts ASKED", // what a client answers to a server
     "lib/server/handlers.ts SENT, ASKED", // what a server answers, or why it does not
     "lib/wire/describe.ts SENT, ASKED", // the words of traces
     "lib/wire/messages.ts NAMED", // a number without a message

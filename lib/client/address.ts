@@ -1,0 +1,120 @@
+/**
+ * Addresses as a person writes them: `bar0+0x1c.l`, `config+4.w`, `CAP_PM+4.w`, `9+0x100`.
+ *
+ * @module
+ */
+
+import type { Device, WaitOptions } from "./device.ts";
+import { capabilityKey, findRegister } from "../pci/names.ts";
+import type { Width } from "./region.ts";
+import { PciRegion, regionIndex } from "../wire/region.ts";
+
+/** Where an address counts from. */
+export type AddressBase =
+  /** The start of a region. */
+  | { readonly kind: "region"; readonly index: number }
+  /** The start of a capability, by setpci's name for it; `instance` tells several apart, from 0. */
+  | { readonly kind: "capability"; readonly name: string; readonly instance: number };
+
+/** An address as it is written. */
+export interface Address {
+  /** The text. */
+  readonly text: string;
+  /** What it counts from. */
+  readonly base: AddressBase;
+  /** Bytes from there. */
+  readonly offset: number;
+  /** Bytes of the access, if the text says. */
+  readonly width?: Width;
+}
+
+/** An address in a region. */
+export interface ResolvedAddress {
+  /** The region index. */
+  readonly region: number;
+  /** Bytes from the region's start. */
+  readonly offset: number;
+}
+
+const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };
+
+const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w";
+
+/**
+ * Reads an address: a region (bar0 to bar5, rom, config, vga, or its number), a capability by setpci's name (CAP_MSIX, ECAP_AER, `CAP_VNDR@1`
+ * for the second of several) or a register of the configuration space by setpci's name (VENDOR_ID), then `+OFFSET`, which may be left out, then the
+ * width: `.b` 1 byte, `.w` 2, `.l` 4, `.q` 8.
+ *
+ * @throws {SyntaxError} if it is none; the message says how one looks
+ *
+ * @example
+ * ```ts
+ * import { parseAddress } from "./address.ts";
+ *
+ * const { base, offset, width } = parseAddress("bar0+0x1c.l");
+ * console.assert(base.kind === "region" && base.index === 0 && offset === 0x1c && width === 4);
+ * ```
+ */
+export function parseAddress(text: string): Address {
+  const match =
+    /^([A-Za-z_][A-Za-z0-9_]*|\d+)(?:@(\d+))?(?:\+(0[xX][0-9a-fA-F]+|\d+))?(?:\.([bwlqBWLQ]))?$/
+      .exec(text);
+  if (match === null) throw new SyntaxError(`"${text}" is no address; write ${FORM}`);
+  const [, name, instance, offsetText, widthText] = match;
+  const offset = offsetText === undefined ? 0 : Number(offsetText);
+  if (!Number.isSafeInteger(offset)) {
+    throw new SyntaxError(`The offset of "${text}" is beyond 2^53`);
+  }
+  const width = widthText === undefined ? undefined : WIDTHS[widthText.toLowerCase()];
+  const place = parseBase(name!, instance);
+  if (place === undefined) {
+    throw new SyntaxError(
+      `"${name}" in "${text}" is no region, capability or register; write ${FORM}`,
+    );
+  }
+  const chosen = width ?? place.width;
+  return {
+    text,
+    base: place.base,
+    offset: offset + place.offset,
+    ...(chosen !== undefined && { width: chosen }),
+  };
+}
+
+/** The region and offset of an address on a device. Capabilities are looked up in its configuration space. */
+export async function resolveAddress(
+  device: Device,
+  { text, base, offset }: Address,
+  options: WaitOptions = {},
+): Promise<ResolvedAddress> {
+  if (base.kind === "region") return { region: base.index, offset };
+  const at = await device.pci.capability(base.name, base.instance, options);
+  if (at === undefined) {
+    const which = base.instance === 0 ? "" : ` number ${base.instance}`;
+    throw new RangeError(`Cannot find ${text}: the device has no capability ${base.name}${which}`);
+  }
+  return { region: PciRegion.CONFIG, offset: at + offset };
+}
+
+function parseBase(
+  name: string,
+  instance: string | undefined,
+): { base: AddressBase; offset: number; width?: Width } | undefined {
+  const index = /^\d+$/.test(name) ? Number(name) : regionIndex(name.toLowerCase());
+  if (index !== undefined) {
+    return instance === undefined && index <= 0xffff_ffff
+      ? { base: { kind: "region", index }, offset: 0 }
+      : undefined;
+  }
+  const upper = name.toUpperCase();
+  if (capabilityKey(upper) !== undefined) {
+    return {
+      base: { kind: "capability", name: upper, instance: Number(instance ?? 0) },
+      offset: 0,
+    };
+  }
+  const register = instance === undefined ? findRegister(upper) : undefined;
+  if (register === undefined) return undefined;
+  const base: AddressBase = { kind: "region", index: PciRegion.CONFIG };
+  return { base, offset: register.offset, width: register.width as Width };
+}

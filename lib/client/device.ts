@@ -1,0 +1,765 @@
+/**
+ * `Device`: what a client sees of the device at the other end of a connection. `connect` makes one.
+ *
+ * @module
+ */
+
+import { EINVAL } from "../../ffi/errno.ts";
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import { type KnownOfRegion, type Look, lookIntoRefusal } from "./diagnose/refusal.ts";
+import { ConnectionError, ProtocolError, RemoteError } from "../base/errors.ts";
+import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "../base/limits.ts";
+import { DmaSpace } from "./dma.ts";
+import { DmaLogging } from "./dma_logging.ts";
+import { DeviceFeatures } from "./features.ts";
+import { IrqIndex } from "./irq.ts";
+import { Migration } from "./migration/migration.ts";
+import { PciFunction } from "./pci_function.ts";
+import type {
+  AsyncRequestOptions,
+  IncomingRequest,
+  ProxyState,
+  RequestOptions,
+  VfioProxy,
+} from "../transport/proxy.ts";
+import { Region } from "./region.ts";
+import { RegionIoFds } from "./io_fds.ts";
+import type { Message } from "../transport/stream.ts";
+import { RegionReadReply, RegionReadRequest } from "../wire/access.ts";
+import { Command } from "../wire/command.ts";
+import { DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";
+import { RegionIoFdsReply, RegionIoFdsRequest } from "../wire/io_fds.ts";
+import { type CommandOf, messageOf } from "../wire/messages.ts";
+import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName, type PciIrq } from "../wire/irq.ts";
+import {
+  PciRegion,
+  type RegionCapability,
+  RegionFlags,
+  regionIndex,
+  RegionInfoReply,
+  RegionInfoRequest,
+  regionName,
+} from "../wire/region.ts";
+import type { Capabilities } from "../wire/version.ts";
+
+/** How long to wait, and a way to call it off. */
+export type WaitOptions = Pick<AsyncRequestOptions, "timeoutMs" | "signal">;
+
+/** How to read the configuration space. */
+export interface ConfigSpaceOptions extends WaitOptions {
+  /**
+   * Leave out what says nothing: beyond the first 512 bytes only those blocks of 256 are read that the list of extended
+   * capabilities leads to; the others are 0. That spares most of the 4096 bytes. Default false.
+   */
+  sparse?: boolean;
+}
+
+/** What both ends agreed on. */
+export interface Negotiated {
+  /** The major version: 0. */
+  readonly major: number;
+  /** The minor version: the server's, not above ours. */
+  readonly minor: number;
+  /** What the server said about itself, as it came. */
+  readonly server: Capabilities;
+  /** What we said about ourselves. */
+  readonly client: Capabilities;
+  /** Descriptors that the server takes in one message. */
+  readonly maxMsgFds: number;
+  /** Bytes of data in one message that both take. */
+  readonly maxDataXferSize: number;
+  /** DMA maps that the server holds at one time. */
+  readonly maxDmaMaps: number;
+  /** Page sizes that the server takes, as a bit mask. */
+  readonly pgsizes: bigint;
+  /** Whether REGION_WRITE_MULTI may be used. */
+  readonly writeMultiple: boolean;
+  /** Whether the server's commands come on a socket of their own. */
+  readonly twinSocket: boolean;
+}
+
+/** What a device is. */
+export interface DeviceInfo {
+  /** `DeviceFlags`: RESET, PCI; bits that are not known as they came. */
+  readonly flags: number;
+  /** Region indexes: 0 to this, exclusive. */
+  readonly numRegions: number;
+  /** IRQ indexes: 0 to this, exclusive. */
+  readonly numIrqs: number;
+}
+
+/** What a region is. */
+export interface RegionInfo {
+  /** The region index. */
+  readonly index: number;
+  /** `RegionFlags`: READ, WRITE, MMAP; bits that are not known as they came. */
+  readonly flags: number;
+  /** Bytes of the region; 0 if the device does not have it. */
+  readonly size: bigint;
+  /** Where it begins in the file to be mapped. */
+  readonly offset: bigint;
+  /** Its capabilities in the order of the chain. */
+  readonly capabilities: readonly RegionCapability[];
+  /** The files to be mapped. They belong to the Device, which closes them. */
+  readonly fds: readonly OwnedFd[];
+}
+
+/** What an IRQ index is. */
+export interface IrqInfo {
+  /** The IRQ index. */
+  readonly index: number;
+  /** `IrqFlags`: EVENTFD, MASKABLE, AUTOMASKED, NORESIZE. */
+  readonly flags: number;
+  /** Vectors; 0 if the device does not have it. */
+  readonly count: number;
+}
+
+/** A region by name or by index. */
+export type RegionId = Lowercase<keyof typeof PciRegion> | number;
+
+/** An IRQ index by name or by number. */
+export type IrqId = Lowercase<keyof typeof PciIrq> | number;
+
+/** Bytes of configuration space that PCI Express defines: what is read of a larger region. */
+export const MAX_CONFIG_SIZE = 4096;
+/** Configuration space is read in pieces of 8 bytes or, at its end, 4, 2 or 1: every server takes those, but not 3 bytes. */
+const CONFIG_PIECE = 8;
+/** Part of configuration space that is read or left out as a whole. */
+const CONFIG_BLOCK = 256;
+/** Extended capabilities begin here. */
+const EXTENDED_START = 256;
+/** No capability is decoded further than this from its beginning. */
+const CAPABILITY_REACH = 64;
+/** Config reads in flight together. */
+const CONFIG_PIPELINE = 64;
+
+/** The states in which a device answers nearly nothing. */
+const STOPPED_STATES: ReadonlySet<string> = new Set(["STOP", "STOP_COPY", "RESUMING"]);
+
+const INFO_SIZE = 16;
+/** How long one look into a refusal may take. */
+const LOOK_TIMEOUT_MS = 1000;
+/** How reads look into a refusal: as messages, and not looked into themselves. */
+const LOOKING = { via: "message", explain: false, timeoutMs: LOOK_TIMEOUT_MS } as const;
+const REGION_INFO_SIZE = 32;
+
+/** Answers to what servers ask: a message without an entry does not compile. */
+const ANSWERS: Readonly<
+  Record<CommandOf<"server">, (device: Device, request: IncomingRequest) => void>
+> = {
+  DMA_READ: (device, request) => device.dma.serve(request),
+  DMA_WRITE: (device, request) => device.dma.serve(request),
+};
+
+/** The device at the other end of a connection. */
+export class Device implements Disposable, AsyncDisposable {
+  /** What version and limits were agreed on. */
+  readonly negotiated: Negotiated;
+  /** The connection itself, for messages that nothing here sends. */
+  readonly proxy: VfioProxy;
+  #isClosed = false;
+  #explaining = 0;
+  #info: DeviceInfo | undefined;
+  readonly #regions = new Map<number, RegionInfo>();
+  readonly #irqs = new Map<number, IrqInfo>();
+  readonly #opened = new Map<number, Region>();
+  readonly #irqIndexes = new Map<number, IrqIndex>();
+  #dma: DmaSpace | undefined;
+  #dmaLogging: DmaLogging | undefined;
+  #features: DeviceFeatures | undefined;
+  #migration: Migration | undefined;
+  #pci: PciFunction | undefined;
+
+  /** @ignore made by `connect` */
+  constructor(proxy: VfioProxy, negotiated: Negotiated) {
+    this.proxy = proxy;
+    this.negotiated = negotiated;
+  }
+
+  /** True if messages are under way that only look for the reason of a failure. */
+  get isExplaining(): boolean {
+    return this.#explaining > 0;
+  }
+
+  /**
+   * Does what looks for the reason of a failure.
+   *
+   * @ignore for lib/diagnose/
+   */
+  async explaining<T>(look: () => Promise<T>): Promise<T> {
+    this.#explaining++;
+    try {
+      return await look();
+    } finally {
+      this.#explaining--;
+    }
+  }
+
+  /** Where the connection is in its life. */
+  get state(): ProxyState {
+    return this.proxy.state;
+  }
+
+  /**
+   * What the device is. Asked once, then remembered.
+   *
+   * @throws {RemoteError} if the server refuses; the message says so if the device is stopped for a migration
+   * @throws {ProtocolError} if there are more regions or IRQ indexes than any device has
+   */
+  async info(options: WaitOptions = {}): Promise<DeviceInfo> {
+    if (this.#info) return this.#info;
+    const request = DeviceInfoRequest.encode({ argsz: INFO_SIZE });
+    const doing = "get the device info";
+    const reply = await this.#requestOfRunning(Command.DEVICE_GET_INFO, request, {
+      ...options,
+      doing,
+    });
+    const { flags, numRegions, numIrqs } = this.#decode(DeviceInfoReply, reply);
+    this.#checkCount(numRegions, MAX_REGIONS, "regions");
+    this.#checkCount(numIrqs, MAX_IRQ_INDEXES, "IRQ indexes");
+    return this.#info = { flags, numRegions, numIrqs };
+  }
+
+  /**
+   * What a region is. Asked once, then remembered; the reply's descriptors stay open until the Device is closed.
+   *
+   * @param index the region index
+   * @throws {RemoteError} if the server refuses, as for an index that the device does not have
+   * @throws {ProtocolError} if the reply makes no sense: a capability chain that loops or leaves the reply, an
+   *   area outside the region
+   */
+  async regionInfo(index: number, options: WaitOptions = {}): Promise<RegionInfo> {
+    const exchange = this.#askRegionInfo(index);
+    let step = exchange.next();
+    while (!step.done) {
+      const { payload, ...request } = step.value;
+      const reply = await this.#requestOfRunning(Command.DEVICE_GET_REGION_INFO, payload, {
+        ...options,
+        ...request,
+      });
+      step = exchange.next(reply);
+    }
+    return step.value;
+  }
+
+  /**
+   * A region by its name or index, for reading and writing. The same object each time.
+   *
+   * If its info has not been asked for yet, this blocks until it is there; `await device.regionInfo(index)` before avoids that.
+   *
+   * @param region "bar0" to "bar5", "rom", "config", "vga", or the region index
+   * @throws {RangeError} if there is no such name
+   * @throws as `regionInfo`
+   */
+  region(region: RegionId): Region {
+    const index = typeof region === "number" ? region : regionIndex(region);
+    if (index === undefined) throw new RangeError(`There is no region "${region}"`);
+    let open = this.#opened.get(index);
+    if (open === undefined) {
+      open = new Region(this.#regionInfoSync(index), {
+        proxy: this.proxy,
+        negotiated: this.negotiated,
+        explain: (known, error) => this.#explainRefusal(known, error),
+        explainAsync: (known, error) => this.#explainRefusalAsync(known, error),
+      });
+      this.#opened.set(index, open);
+    }
+    return open;
+  }
+
+  /** Memory that the device may read and write. */
+  get dma(): DmaSpace {
+    return this.#dma ??= new DmaSpace({
+      proxy: this.proxy,
+      negotiated: this.negotiated,
+      request: (command, payload, options) => this.#requestOfRunning(command, payload, options),
+    });
+  }
+
+  /** Which pages of that memory it writes. */
+  get dmaLogging(): DmaLogging {
+    return this.#dmaLogging ??= new DmaLogging(this);
+  }
+
+  /** Its features, by number. */
+  get features(): DeviceFeatures {
+    return this.#features ??= new DeviceFeatures(this.proxy);
+  }
+
+  /** Its state, to be saved and restored. */
+  get migration(): Migration {
+    return this.#migration ??= new Migration(this);
+  }
+
+  /**
+   * The interrupts of an IRQ index. The same object each time.
+   *
+   * @param irq "intx", "msi", "msix", "err", "req", or the IRQ index
+   * @throws {RangeError} if there is no such name
+   * @throws as `irqInfo`
+   */
+  async irqs(irq: IrqId, options: WaitOptions = {}): Promise<IrqIndex> {
+    const index = typeof irq === "number" ? irq : irqIndex(irq);
+    if (index === undefined) throw new RangeError(`There is no IRQ index "${irq}"`);
+    const info = await this.irqInfo(index, options);
+    let open = this.#irqIndexes.get(index);
+    if (open === undefined) this.#irqIndexes.set(index, open = new IrqIndex(info, this.proxy));
+    return open;
+  }
+
+  /**
+   * Answers a command of the server.
+   *
+   * @ignore `connect` hands them over
+   */
+  serve(request: IncomingRequest): void {
+    const message = messageOf(request.command);
+    if (message?.sender !== "server") return request.fail(EINVAL);
+    ANSWERS[message.name as CommandOf<"server">](this, request);
+  }
+
+  /** The device as a PCI function: switch it on, give its BARs addresses, find its capabilities. */
+  get pci(): PciFunction {
+    return this.#pci ??= new PciFunction(this);
+  }
+
+  #regionInfoSync(index: number): RegionInfo {
+    const exchange = this.#askRegionInfo(index);
+    let step = exchange.next();
+    while (!step.done) {
+      const { payload, ...request } = step.value;
+      step = exchange.next(
+        this.proxy.requestSync(Command.DEVICE_GET_REGION_INFO, payload, request).own(),
+      );
+    }
+    return step.value;
+  }
+
+  /** The messages that it takes to learn of a region, however they are sent. */
+  *#askRegionInfo(
+    index: number,
+  ): Generator<RequestOptions & { payload: Uint8Array }, RegionInfo, Message> {
+    const known = this.#regions.get(index);
+    if (known) return known;
+    let argsz = REGION_INFO_SIZE;
+    // Once for the size, once for the capabilities; once more if they have grown meanwhile.
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const reply = yield {
+        payload: RegionInfoRequest.encode({ argsz, index }),
+        doing: `get the info of ${regionName(index)}`,
+        maxReplyFds: this.proxy.limits.maxFds,
+      };
+      const fds = reply.takeFds();
+      try {
+        const info = this.#decode(RegionInfoReply, reply);
+        this.#checkIndex(info.index, index, "region");
+        if (info.argsz <= argsz) return this.#keepRegion(info, fds);
+        if (info.argsz > MAX_REGION_INFO_SIZE) {
+          throw this.#broken(
+            `says that the info of ${
+              regionName(index)
+            } takes ${info.argsz} bytes, the limit is ${MAX_REGION_INFO_SIZE}`,
+          );
+        }
+        argsz = info.argsz;
+        closeAll(fds);
+      } catch (error) {
+        closeAll(fds);
+        throw error;
+      }
+    }
+    throw this.#broken(`wants ever more room for the info of ${regionName(index)}`);
+  }
+
+  /** Remembers what a region is, and those of the descriptors that are of use. */
+  #keepRegion(info: RegionInfoReply, fds: OwnedFd[]): RegionInfo {
+    const { index, flags, size, offset, capabilities } = info;
+    const name = regionName(index);
+    if (fds.length > 0 && (flags & RegionFlags.MMAP) === 0) {
+      throw this.#broken(`passed ${countFds(fds.length)} with ${name}, which can't be mapped`);
+    }
+    const fileCount = countFiles(capabilities);
+    if (fileCount > Math.max(1, fds.length)) {
+      throw this.#broken(
+        `says that areas of ${name} are in ${fileCount} files, but passed ${countFds(fds.length)}`,
+      );
+    }
+    // libvfio-user passes the one file again and again, once for each area.
+    closeAll(fds.splice(fileCount));
+    const known = this.#regions.get(index); // for another caller, who asked at the same time
+    if (known !== undefined) {
+      closeAll(fds);
+      return known;
+    }
+    if (this.#isClosed) throw new ConnectionError("The connection to the server was closed");
+    const region = { index, flags, size, offset, capabilities, fds };
+    this.#regions.set(index, region);
+    return region;
+  }
+
+  /**
+   * What an IRQ index is. Asked once, then remembered.
+   *
+   * @param index the IRQ index
+   * @throws {RemoteError} if the server refuses, as for an index that the device does not have
+   */
+  async irqInfo(index: number, options: WaitOptions = {}): Promise<IrqInfo> {
+    const known = this.#irqs.get(index);
+    if (known) return known;
+    const reply = await this.#requestOfRunning(
+      Command.DEVICE_GET_IRQ_INFO,
+      IrqInfoRequest.encode({ argsz: INFO_SIZE, index }),
+      {
+        ...options,
+        doing: `get the info of ${irqName(index)}`,
+      },
+    );
+    const info = this.#decode(IrqInfoReply, reply);
+    this.#checkIndex(info.index, index, "IRQ");
+    const irq = { index, flags: info.flags, count: info.count };
+    this.#irqs.set(index, irq);
+    return irq;
+  }
+
+  /**
+   * Reads bytes of a region with one message.
+   *
+   * @param index the region index
+   * @param offset in bytes from the start of the region
+   * @param count bytes, at most `negotiated.maxDataXferSize`
+   * @returns exactly `count` bytes
+   */
+  async readRegion(
+    index: number,
+    offset: bigint,
+    count: number,
+    options: WaitOptions = {},
+  ): Promise<Uint8Array> {
+    const { maxDataXferSize } = this.negotiated;
+    if (!Number.isInteger(count) || count < 0 || count > maxDataXferSize) {
+      throw new RangeError(
+        `Cannot read ${count} bytes with one message: at most ${maxDataXferSize} were agreed on`,
+      );
+    }
+    const doing = `read ${count} bytes of ${regionName(index)} at 0x${offset.toString(16)}`;
+    const payload = RegionReadRequest.encode({ offset, region: index, count });
+    const reply = await this.#request(Command.REGION_READ, payload, { ...options, doing });
+    const { data, region, offset: at } = this.#decode(RegionReadReply, reply);
+    if (data.length !== count) {
+      throw this.#broken(`answered ${data.length} bytes to a request to ${doing}`);
+    }
+    if (region !== index || at !== offset) {
+      throw this.#broken(
+        `answered for ${regionName(region)} at 0x${at.toString(16)} to a request to ${doing}`,
+      );
+    }
+    return data;
+  }
+
+  /**
+   * The descriptors that stand in for parts of a region: signalling one is a write to its part (specification:
+   * "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
+   *
+   * @param index the region index
+   * @returns one entry a part; entries may share a descriptor. The caller closes them
+   * @throws {RemoteError} if the server refuses
+   * @throws {ProtocolError} if an entry's descriptor did not come
+   */
+  async regionIoFds(index: number, options: WaitOptions = {}): Promise<RegionIoFds> {
+    let argsz = INFO_SIZE;
+    // Once for the size, once for the entries; once more if they have grown meanwhile.
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const payload = RegionIoFdsRequest.encode({ argsz, flags: 0, index, count: 0 });
+      const reply = await this.#request(Command.DEVICE_GET_REGION_IO_FDS, payload, {
+        ...options,
+        doing: `get the I/O descriptors of ${regionName(index)}`,
+        maxReplyFds: this.proxy.limits.maxFds,
+      });
+      const fds = reply.takeFds();
+      try {
+        const info = this.#decode(RegionIoFdsReply, reply);
+        this.#checkIndex(info.index, index, "region");
+        if (info.argsz <= argsz) return new RegionIoFds(info, fds);
+        if (info.argsz > MAX_REGION_INFO_SIZE) {
+          throw this.#broken(
+            `says that the I/O descriptors of ${regionName(index)} take ${info.argsz} bytes`,
+          );
+        }
+        argsz = info.argsz;
+        closeAll(fds);
+      } catch (error) {
+        closeAll(fds);
+        if (error instanceof ProtocolError) this.proxy.close(error);
+        throw error;
+      }
+    }
+    throw this.#broken(`wants ever more room for the I/O descriptors of ${regionName(index)}`);
+  }
+
+  /**
+   * Reads the PCI configuration space, 4096 bytes at most, in aligned pieces.
+   *
+   * @throws {RemoteError} if the server refuses
+   */
+  async readConfigSpace(
+    { sparse = false, ...options }: ConfigSpaceOptions = {},
+  ): Promise<Uint8Array> {
+    const { size } = await this.regionInfo(PciRegion.CONFIG, options);
+    const length = Number(size < BigInt(MAX_CONFIG_SIZE) ? size : BigInt(MAX_CONFIG_SIZE));
+    const config = new Uint8Array(length);
+    const parts = sparse ? usedParts(config) : [[0, length] as const];
+    for (const [start, end] of parts) await this.#readConfig(config, start, end, options);
+    return config;
+  }
+
+  /** Reads the bytes from `start` to `end` of the configuration space into `config`. */
+  async #readConfig(
+    config: Uint8Array,
+    start: number,
+    end: number,
+    options: WaitOptions,
+  ): Promise<void> {
+    const readPiece = async ([at, count]: [number, number]) => {
+      config.set(await this.readRegion(PciRegion.CONFIG, BigInt(at), count, options), at);
+    };
+    const pieces = configPieces(start, end, this.negotiated.maxDataXferSize);
+    for (let i = 0; i < pieces.length; i += CONFIG_PIPELINE) {
+      await Promise.all(pieces.slice(i, i + CONFIG_PIPELINE).map(readPiece));
+    }
+  }
+
+  /**
+   * Resets the device. It may take long: there is no timeout unless one is given.
+   *
+   * @throws {RemoteError} if the server refuses; the message says so if the device is stopped for a migration
+   */
+  async reset(options: WaitOptions = {}): Promise<void> {
+    await this.#requestOfRunning(Command.DEVICE_RESET, undefined, {
+      timeoutMs: Infinity,
+      ...options,
+      doing: "reset the device",
+    });
+  }
+
+  /** Closes the connection and the descriptors of the regions. Requests that are pending fail. */
+  close(): void {
+    this.#isClosed = true;
+    this.proxy.twin?.close();
+    this.proxy.close();
+    this.#dma?.close();
+    for (const irqs of this.#irqIndexes.values()) irqs.close();
+    this.#irqIndexes.clear();
+    for (const region of this.#opened.values()) region.close();
+    this.#opened.clear();
+    for (const { fds } of this.#regions.values()) closeAll(fds);
+    this.#regions.clear();
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** The same as `close`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
+  #request(
+    command: number,
+    payload: Uint8Array | undefined,
+    options: AsyncRequestOptions,
+  ): Promise<Message> {
+    return this.proxy.request(command, payload, options);
+  }
+
+  /** Decodes a reply. One that can't be decoded ends the connection: what else it says can't be trusted either. */
+  #decode<T>(codec: { decode(payload: Uint8Array): T }, reply: Message): T {
+    try {
+      return codec.decode(reply.payload);
+    } catch (error) {
+      if (error instanceof ProtocolError) this.proxy.close(error);
+      throw error;
+    }
+  }
+
+  #broken(what: string): ProtocolError {
+    const error = new ProtocolError(`The server ${what}`);
+    this.proxy.close(error);
+    return error;
+  }
+
+  #checkCount(count: number, limit: number, what: string): void {
+    if (count > limit) {
+      throw this.#broken(`says that the device has ${count} ${what}; the limit is ${limit}`);
+    }
+  }
+
+  #checkIndex(came: number, asked: number, what: string): void {
+    if (came !== asked) throw this.#broken(`answered about ${what} ${came}, asked about ${asked}`);
+  }
+
+  #explainRefusal(known: KnownOfRegion, refusal: RemoteError): RemoteError {
+    const look = lookIntoRefusal(refusal, known);
+    this.#explaining++;
+    try {
+      let step = look.next();
+      while (!step.done) step = look.next(this.#lookSync(step.value));
+      return step.value === undefined ? refusal : refusal.because(step.value);
+    } catch (error) {
+      return notLookedInto(refusal, error);
+    } finally {
+      this.#explaining--;
+    }
+  }
+
+  #explainRefusalAsync(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
+    return this.explaining(() => this.#lookInto(known, refusal));
+  }
+
+  async #lookInto(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
+    const look = lookIntoRefusal(refusal, known);
+    try {
+      const state = await this.#stoppedState(refusal);
+      if (state !== undefined) return refusal.because(stoppedWords(state));
+      let step = look.next();
+      while (!step.done) step = look.next(await this.#look(step.value));
+      return step.value === undefined ? refusal : refusal.because(step.value);
+    } catch (error) {
+      return notLookedInto(refusal, error);
+    }
+  }
+
+  /** The migration state of a device that refuses with EINVAL, if it is a stopped one and tells. */
+  async #stoppedState({ errno }: RemoteError): Promise<string | undefined> {
+    if (errno !== EINVAL || this.negotiated.server.migration === undefined) return undefined;
+    try {
+      const state = await this.migration.state({ timeoutMs: LOOK_TIMEOUT_MS });
+      return STOPPED_STATES.has(state) ? state : undefined;
+    } catch (error) {
+      return refusedLook(error); // older servers announce a migration of another protocol
+    }
+  }
+
+  /** Reads what tells of a refusal. */
+  async #look({ region, offset, count }: Look): Promise<bigint | undefined> {
+    try {
+      await this.regionInfo(region, { timeoutMs: LOOK_TIMEOUT_MS });
+      return littleEndian(await this.region(region).readAsync(offset, count, LOOKING));
+    } catch (error) {
+      return refusedLook(error);
+    }
+  }
+
+  #lookSync({ region, offset, count }: Look): bigint | undefined {
+    try {
+      return littleEndian(this.region(region).read(offset, count, LOOKING));
+    } catch (error) {
+      return refusedLook(error);
+    }
+  }
+
+  /** Sends what a device refuses that is stopped for a migration, and says so then. */
+  async #requestOfRunning(
+    command: number,
+    payload: Uint8Array | undefined,
+    options: AsyncRequestOptions,
+  ): Promise<Message> {
+    try {
+      return await this.#request(command, payload, options);
+    } catch (error) {
+      if (!(error instanceof RemoteError) || error.errno !== EINVAL) throw error;
+      // Others are asked only when nothing works: one that knows no features may be out of step then.
+      const mayBeStopped = this.negotiated.server.migration !== undefined ||
+        command === Command.DEVICE_GET_INFO;
+      throw mayBeStopped ? await this.#explainStopped(error, options) : error;
+    }
+  }
+
+  /** A device that is stopped for a migration refuses nearly everything with EINVAL: find out, and say so. */
+  async #explainStopped(refusal: RemoteError, options: WaitOptions): Promise<Error> {
+    try {
+      const state = await this.migration.state(options);
+      if (!STOPPED_STATES.has(state)) return refusal;
+      return refusal.because(stoppedWords(state));
+    } catch {
+      options.signal?.throwIfAborted();
+      return refusal;
+    }
+  }
+}
+
+/** How many files the areas of a region are in: one, unless its capabilities number them. */
+function countFiles(capabilities: readonly RegionCapability[]): number {
+  let count = 1;
+  for (const capability of capabilities) {
+    if (capability.kind !== "sparse_mmap_fds") continue;
+    for (const { fdIndex } of capability.areas) count = Math.max(count, fdIndex + 1);
+  }
+  return count;
+}
+
+function countFds(count: number): string {
+  return count === 1 ? "1 file descriptor" : `${count} file descriptors`;
+}
+
+/**
+ * Where a configuration space says something, as the start and end of each part. A part is to be read into `config` before the
+ * next one is asked for: its capabilities tell where that is.
+ */
+function* usedParts(config: Uint8Array): Generator<readonly [start: number, end: number]> {
+  const { buffer, length } = config;
+  const view = new DataView(buffer);
+  yield [0, Math.min(length, 2 * CONFIG_BLOCK)];
+  const read = new Set([0, 1]); // blocks
+  const followed = new Set<number>();
+  let at = EXTENDED_START;
+  while (at >= EXTENDED_START && at + 4 <= length && !followed.has(at)) {
+    followed.add(at);
+    for (const byte of [at, at + CAPABILITY_REACH - 1]) {
+      const block = Math.floor(byte / CONFIG_BLOCK);
+      const start = block * CONFIG_BLOCK;
+      if (read.has(block) || start >= length) continue;
+      read.add(block);
+      yield [start, Math.min(length, start + CONFIG_BLOCK)];
+    }
+    const header = view.getUint32(at, true);
+    if (header === 0 || header === 0xffff_ffff) return;
+    at = (header >>> 20) & ~3;
+  }
+}
+
+/** Offset and count of the reads that the bytes from `start` to `end` of configuration space take, each aligned to its size. */
+function configPieces(start: number, end: number, maxDataXferSize: number): [number, number][] {
+  const pieces: [number, number][] = [];
+  for (let at = start, count = 0; at < end; at += count) {
+    count = CONFIG_PIECE;
+    while (count > maxDataXferSize || count > end - at) count /= 2;
+    pieces.push([at, count]);
+  }
+  return pieces;
+}
+
+function stoppedWords(state: string): string {
+  return `the device is stopped for a migration (state ${state}); set it to RUNNING ` +
+    "(vfu migrate state SOCKET RUNNING, or device.migration.setState), or restart its server";
+}
+
+/** Takes a refused read, or one outside the region, for an answer. Other failures end the look. */
+function refusedLook(error: unknown): undefined {
+  const isRefused = error instanceof RemoteError || error instanceof RangeError ||
+    error instanceof TypeError;
+  if (!isRefused) throw error;
+}
+
+/** The refusal alone; if the connection ended with the look into it, the message says so. */
+function notLookedInto(refusal: RemoteError, error: unknown): RemoteError {
+  return error instanceof ConnectionError
+    ? refusal.because(`to look for the reason was not possible: ${error.message}`)
+    : refusal;
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  return bytes.subarray(0, 8).reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
+}

@@ -1,0 +1,607 @@
+/**
+ * The IOVA space of a device: memory that it may read and write (specification: "VFIO_USER_DMA_MAP",
+ * "VFIO_USER_DMA_UNMAP", "VFIO_USER_DMA_READ", "VFIO_USER_DMA_WRITE").
+ *
+ * Memory is shared through a file descriptor, so that the device accesses it by itself, or it stays
+ * in this process and the device's accesses come as messages. These may be about shared memory,
+ * too: libvfio-user sends them. They are answered from the first map to the last unmap, while a
+ * synchronous call waits as well as when nothing is asked of the device. Memory by message keeps
+ * the process alive as long as it is mapped. Shared memory does not: the process may end, and a
+ * thread whose event loop does not turn answers in its next request.
+ *
+ * @module
+ */
+
+import { EACCES, EFAULT, EINVAL } from "../../ffi/errno.ts";
+import { OwnedFd } from "../../ffi/fd.ts";
+import { createMemfd, Mapping, MAX_MAPPING } from "../../ffi/memory.ts";
+import { checkRoom } from "./area_file.ts";
+import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "../base/limits.ts";
+import type { Negotiated, WaitOptions } from "./device.ts";
+import type { PageLog } from "../base/page_log.ts";
+import type {
+  AsyncRequestOptions,
+  IncomingRequest,
+  RequestOptions,
+  VfioProxy,
+} from "../transport/proxy.ts";
+import type { Message } from "../transport/stream.ts";
+import { Command } from "../wire/command.ts";
+import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "../wire/dma.ts";
+import { layout, u32, u64 } from "../wire/layout.ts";
+import { hex } from "../text/hex.ts";
+
+/** What the device may do with memory: read and write, only read, only write. */
+export type DmaAccess = "rw" | "ro" | "wo";
+
+/** Where memory comes from. */
+export type DmaSource =
+  /** New memory that is shared with the device; it can't shrink. */
+  | "memfd"
+  /** New memory of this process; the device's accesses come as messages. */
+  | "message"
+  /** These bytes of this process; the device's accesses come as messages. Their length is the map's size. */
+  | { readonly bytes: Uint8Array<ArrayBuffer> }
+  /** A file, from `offset` on, which is shared with the device. Who shrinks it meanwhile ends this process with SIGBUS. */
+  | { readonly file: string; readonly offset?: bigint };
+
+/** What to map. */
+export interface DmaMapOptions {
+  /** The first address as the device sees it, a multiple of the page size. */
+  iova: bigint | number;
+  /** In bytes, a multiple of the page size. */
+  size: number;
+  /** What the device may do; default "rw". */
+  access?: DmaAccess;
+  /** Where the memory comes from; default "memfd". */
+  share?: DmaSource;
+}
+
+/** An access of the device that came as a message. */
+export interface DmaEvent {
+  /** What it did. */
+  readonly kind: "read" | "write";
+  /** The first address. */
+  readonly iova: bigint;
+  /** In bytes. */
+  readonly length: bigint;
+  /** 0 if it was served, else what was answered. */
+  readonly errno: number;
+}
+
+/** Memory that is mapped. */
+export class DmaMap implements Disposable {
+  /** The first address as the device sees it. */
+  readonly iova: bigint;
+  /** In bytes. */
+  readonly size: number;
+  /** What the device may do. */
+  readonly access: DmaAccess;
+  /** Whether the device accesses it by itself. Else its accesses come as messages. */
+  readonly isShared: boolean;
+  readonly #space: DmaSpace;
+  readonly #memory: Memory;
+
+  /** @ignore made by `DmaSpace.map` */
+  constructor(space: DmaSpace, iova: bigint, access: DmaAccess, memory: Memory) {
+    this.#space = space;
+    this.#memory = memory;
+    this.iova = iova;
+    this.size = memory.bytes.length;
+    this.access = access;
+    this.isShared = memory.fd !== undefined;
+  }
+
+  /** The first address behind it. */
+  get end(): bigint {
+    return this.iova + BigInt(this.size);
+  }
+
+  /**
+   * The memory. After `unmap` a view that was taken is empty, if the memory was shared, and taking another one throws.
+   *
+   * @throws {RangeError} if it is not mapped any more
+   */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    if (this.#memory.state === "gone") {
+      throw new RangeError(`${describe(this.iova, this.size)} is not mapped`);
+    }
+    return this.#memory.bytes;
+  }
+
+  /** Takes the memory back from the device. Throws as {@linkcode DmaSpace.unmap}. */
+  unmap(options?: { timeoutMs?: number }): void {
+    this.#space.unmap(this, options);
+  }
+
+  /** Takes the memory back from the device, asynchronously. */
+  unmapAsync(options?: WaitOptions): Promise<void> {
+    return this.#space.unmapAsync(this, options);
+  }
+
+  /** Unmaps, if it is still mapped. Once the connection has ended there is nobody to tell, and that is no error. */
+  [Symbol.dispose](): void {
+    if (!this.#space.has(this)) return;
+    try {
+      this.unmap();
+    } catch (error) {
+      if (this.#space.isConnected) throw error;
+    }
+  }
+}
+
+/** Bytes, and how they are shared. */
+interface Memory {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** What is passed to the server, if it is shared. */
+  readonly fd?: OwnedFd;
+  readonly fdOffset: bigint;
+  readonly mapping?: Mapping;
+  /** "leaving" while the server is asked to let go of it: until it has, its accesses are served. */
+  state: "mapped" | "leaving" | "gone";
+}
+
+/** What a DmaSpace has of its device. */
+export interface DmaHost {
+  /** The connection. */
+  readonly proxy: VfioProxy;
+  /** What was agreed on. */
+  readonly negotiated: Negotiated;
+  /** Sends a request, and says of a refusal if the device is stopped for a migration. */
+  request(command: number, payload: Uint8Array, options: AsyncRequestOptions): Promise<Message>;
+}
+
+/** What a DMA_READ or DMA_WRITE begins with. */
+const Head = layout("DMA access", 16, { address: u64(0), count: u64(8) });
+/** The same as QEMU 10.1 has it: the count has 32 bits. */
+const ShortHead = layout("DMA access", 12, { address: u64(0), count: u32(8) });
+
+const MAX_ADDRESS = 1n << 64n;
+
+/**
+ * The IOVA space of a device. `Device.dma` gives it.
+ *
+ * @example
+ * ```ts
+ * import { connect } from "./connect.ts";
+ * import { DemoDevice } from "../devices/demo.ts";
+ * import { Server } from "../server/server.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const map = await device.dma.mapAsync({ iova: 0x100000, size: 0x1000 });
+ * map.bytes.fill(0x5a);
+ * console.assert(device.dma.read(0x100ffcn, 4).join() === "90,90,90,90");
+ * await map.unmapAsync();
+ * ```
+ */
+export class DmaSpace {
+  readonly #host: DmaHost;
+  readonly #memory = new Map<DmaMap, Memory>();
+  readonly #maps: DmaMap[] = []; // by address
+  #isAsked = false; // whether the device has sent a DMA_READ or DMA_WRITE for shared memory
+  #written: PageLog | undefined; // what the device writes by message, while that is counted
+  /** Told of every access of the device that comes as a message. It does not throw. */
+  onAccess: ((event: DmaEvent) => void) | undefined;
+
+  /** @ignore made by `Device` */
+  constructor(host: DmaHost) {
+    this.#host = host;
+  }
+
+  /** What is mapped now, by address. */
+  get maps(): readonly DmaMap[] {
+    return [...this.#maps];
+  }
+
+  /** Whether the device can be told of maps. */
+  get isConnected(): boolean {
+    return this.#host.proxy.state === "CONNECTED";
+  }
+
+  /** Whether a map is in force, and not being unmapped. */
+  has(map: DmaMap): boolean {
+    return this.#memory.get(map)?.state === "mapped";
+  }
+
+  /**
+   * Gives memory to the device, blocking until the server has taken it.
+   *
+   * @throws {RangeError} if it is misaligned, empty, wraps around, overlaps another map, or there are too many of them, or the file is
+   *   shorter; nothing is sent then
+   * @throws {SystemError} if the memory can't be had
+   * @throws {RemoteError} if the server refuses
+   */
+  map(options: DmaMapOptions & { timeoutMs?: number }): DmaMap {
+    const map = this.#add(options);
+    try {
+      this.#host.proxy.requestSync(Command.DMA_MAP, mapPayload(map, this.#memory.get(map)!), {
+        ...this.#mapOptions(map),
+        ...timeoutOf(options),
+      });
+    } catch (error) {
+      this.#remove(map);
+      throw error;
+    }
+    this.#closeFd(map);
+    return map;
+  }
+
+  /** As {@linkcode DmaSpace.map}, asynchronously. */
+  async mapAsync(options: DmaMapOptions & WaitOptions): Promise<DmaMap> {
+    const map = this.#add(options);
+    try {
+      await this.#host.request(Command.DMA_MAP, mapPayload(map, this.#memory.get(map)!), {
+        ...this.#mapOptions(map),
+        ...timeoutOf(options),
+        ...(options.signal && { signal: options.signal }),
+      });
+    } catch (error) {
+      this.#remove(map);
+      throw error;
+    }
+    this.#closeFd(map);
+    return map;
+  }
+
+  /**
+   * Takes memory back from the device, blocking until the server has let go of it. Views of shared memory are empty then.
+   *
+   * @throws {RangeError} if it is not mapped, or being unmapped
+   * @throws {RemoteError} if the server refuses; the memory is gone all the same
+   */
+  unmap(map: DmaMap, options: { timeoutMs?: number } = {}): void {
+    this.#leave(map);
+    try {
+      this.#host.proxy.requestSync(Command.DMA_UNMAP, unmapPayload(map), {
+        ...timeoutOf(options),
+        doing: () => `unmap ${describe(map.iova, map.size)}`,
+      });
+    } finally {
+      this.#remove(map);
+    }
+  }
+
+  /** As {@linkcode DmaSpace.unmap}, asynchronously. */
+  async unmapAsync(map: DmaMap, options: WaitOptions = {}): Promise<void> {
+    this.#leave(map);
+    try {
+      await this.#host.request(Command.DMA_UNMAP, unmapPayload(map), {
+        ...timeoutOf(options),
+        ...(options.signal && { signal: options.signal }),
+        doing: () => `unmap ${describe(map.iova, map.size)}`,
+      });
+    } finally {
+      this.#remove(map);
+    }
+  }
+
+  /** The map that holds all of a range, or undefined. */
+  find(iova: bigint | number, length = 1): DmaMap | undefined {
+    const start = BigInt(iova);
+    const map = this.#maps[this.#indexAt(start)];
+    return map !== undefined && length >= 0 && start + BigInt(length) <= map.end ? map : undefined;
+  }
+
+  /**
+   * The memory of a range, without a copy.
+   *
+   * @throws {RangeError} if no single map holds all of it
+   * @throws {TypeError} if the bytes of the map were detached, by a transfer
+   */
+  view(iova: bigint | number, length: number): Uint8Array<ArrayBuffer> {
+    const map = this.find(iova, length);
+    if (map === undefined) {
+      throw new RangeError(`${describe(BigInt(iova), length)} is not in one map`);
+    }
+    const start = Number(BigInt(iova) - map.iova);
+    return wholeBytes(map).subarray(start, start + length);
+  }
+
+  /**
+   * Copies out of the memory, across maps that are next to each other.
+   *
+   * @throws {RangeError} if not all of the range is mapped
+   */
+  read(iova: bigint | number, length: number): Uint8Array<ArrayBuffer> {
+    const pieces = this.#pieces(BigInt(iova), length);
+    const into = new Uint8Array(length);
+    let done = 0;
+    for (const piece of pieces) {
+      into.set(piece, done);
+      done += piece.length;
+    }
+    return into;
+  }
+
+  /**
+   * Copies into the memory, across maps that are next to each other.
+   *
+   * @throws {RangeError} if not all of the range is mapped; nothing is written then
+   */
+  write(iova: bigint | number, data: Uint8Array): void {
+    let done = 0;
+    for (const piece of this.#pieces(BigInt(iova), data.length)) {
+      piece.set(data.subarray(done, done + piece.length));
+      done += piece.length;
+    }
+  }
+
+  /**
+   * Answers a DMA_READ or DMA_WRITE of the server.
+   *
+   * @ignore the Device hands them over
+   */
+  serve(request: IncomingRequest): void {
+    const isWrite = request.command === Command.DMA_WRITE;
+    const { payload } = request;
+    const form = formOf(payload, isWrite);
+    if (form === undefined) return request.fail(EINVAL);
+    const { address } = form;
+    const count = BigInt(form.count);
+    if (!this.#isAsked && this.find(address)?.isShared) {
+      this.#isAsked = true;
+      this.#choose();
+    }
+    const errno = this.#refusal(address, count, isWrite);
+    this.onAccess?.({ kind: isWrite ? "write" : "read", iova: address, length: count, errno });
+    if (errno !== 0) return request.fail(errno);
+    const length = Number(count);
+    const head = payload.subarray(0, form.headSize);
+    if (isWrite) {
+      this.write(address, payload.subarray(form.headSize));
+      this.#written?.mark(address, length);
+      // QEMU 10.1, which has the short head, expects the reply's header alone.
+      return form.headSize === Head.size ? request.reply(head) : request.reply();
+    }
+    const map = this.find(address, length);
+    request.reply(
+      head,
+      map === undefined ? this.read(address, length) : this.view(address, length),
+    );
+  }
+
+  /**
+   * Counts the pages that the device writes by message from here on; undefined counts none.
+   *
+   * @ignore `DmaLogging` does it
+   */
+  countWritten(log: PageLog | undefined): void {
+    this.#written = log;
+  }
+
+  /**
+   * Frees everything here; the server does the same when the connection ends.
+   *
+   * @ignore the Device does it
+   */
+  close(): void {
+    for (const map of [...this.#maps]) this.#remove(map);
+  }
+
+  /** Why an access is not to be served; 0 if it is. */
+  #refusal(address: bigint, count: bigint, isWrite: boolean): number {
+    const { client } = this.#host.negotiated;
+    if (count > BigInt(client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE)) return EINVAL;
+    if (address + count > MAX_ADDRESS) return EFAULT;
+    for (let at = address; at < address + count;) {
+      const map = this.find(at);
+      if (map === undefined || map.bytes.length < map.size) return EFAULT; // detached by its owner, the latter
+      if (map.access === (isWrite ? "ro" : "wo")) return EACCES;
+      at = map.end;
+    }
+    return 0;
+  }
+
+  /** The memory of a range, map by map. Checked as a whole before the first piece is given. */
+  #pieces(iova: bigint, length: number): Uint8Array<ArrayBuffer>[] {
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    const end = iova + BigInt(length);
+    for (let at = iova; at < end;) {
+      const map = this.find(at);
+      if (map === undefined) {
+        throw new RangeError(
+          `${describe(iova, length)} is not all mapped: nothing is at ${hex(at)}`,
+        );
+      }
+      const stop = end < map.end ? end : map.end;
+      pieces.push(wholeBytes(map).subarray(Number(at - map.iova), Number(stop - map.iova)));
+      at = stop;
+    }
+    return pieces;
+  }
+
+  /** Checks a map, makes its memory and enters it. */
+  #add({ iova, size, access = "rw", share = "memfd" }: DmaMapOptions): DmaMap {
+    const start = BigInt(iova);
+    this.#check(start, size);
+    const memory = makeMemory(share, size, start);
+    const map = new DmaMap(this, start, access, memory);
+    this.#memory.set(map, memory);
+    this.#maps.splice(this.#indexAt(start) + 1, 0, map);
+    this.#choose();
+    return map;
+  }
+
+  #check(iova: bigint, size: number): void {
+    const { pgsizes, maxDmaMaps } = this.#host.negotiated;
+    const pageSize = pgsizes & -pgsizes; // the smallest that the server takes
+    const what = `Cannot map ${describe(iova, size)}`;
+    if (!Number.isInteger(size) || size < 1 || size > MAX_MAPPING) {
+      throw new RangeError(`${what}: from 1 to ${MAX_MAPPING} bytes are possible`);
+    }
+    if (iova < 0n || iova + BigInt(size) > MAX_ADDRESS) {
+      throw new RangeError(`${what}: it leaves the 64 bits of addresses`);
+    }
+    if (iova % pageSize !== 0n || BigInt(size) % pageSize !== 0n) {
+      throw new RangeError(
+        `${what}: address and size must be multiples of the page size, ${pageSize}`,
+      );
+    }
+    const below = this.#maps[this.#indexAt(iova)];
+    const above = this.#maps[this.#indexAt(iova) + 1];
+    const other = below !== undefined && below.end > iova
+      ? below
+      : above !== undefined && above.iova < iova + BigInt(size)
+      ? above
+      : undefined;
+    if (other !== undefined) {
+      throw new RangeError(`${what}: it overlaps ${describe(other.iova, other.size)}`);
+    }
+    if (this.#maps.length >= maxDmaMaps) {
+      throw new RangeError(`${what}: the server takes ${maxDmaMaps} maps at most`);
+    }
+  }
+
+  #remove(map: DmaMap): void {
+    const memory = this.#memory.get(map);
+    if (memory === undefined) return;
+    memory.state = "gone";
+    this.#memory.delete(map);
+    this.#maps.splice(this.#maps.indexOf(map), 1);
+    memory.fd?.[Symbol.dispose]();
+    this.#choose();
+    memory.mapping?.close();
+  }
+
+  /** The server has its own descriptor now. */
+  #closeFd(map: DmaMap): void {
+    this.#memory.get(map)?.fd?.[Symbol.dispose]();
+  }
+
+  /**
+   * While anything is mapped DMA_READ and DMA_WRITE are answered, also when nothing else is
+   * awaited. Over one socket, a second request may not be in flight while the device is likely to
+   * send them: libvfio-user takes it for the answer that it waits for.
+   */
+  #choose(): void {
+    const { proxy } = this.#host;
+    const { twin } = proxy;
+    const needsMessages = this.#maps.some((map) => !map.isShared);
+    const carrier = twin ?? proxy;
+    if (carrier.state === "CONNECTED") {
+      carrier.serving = needsMessages;
+      carrier.glancing = this.#maps.length > 0;
+    }
+    const usesMessages = needsMessages || (this.#isAsked && this.#maps.length > 0);
+    proxy.window = usesMessages && twin === undefined ? 1 : MAX_PENDING;
+  }
+
+  #leave(map: DmaMap): void {
+    if (!this.has(map)) throw new RangeError(`${describe(map.iova, map.size)} is not mapped`);
+    this.#memory.get(map)!.state = "leaving";
+  }
+
+  /** The index of the last map that begins at or below an address; -1 if there is none. */
+  #indexAt(iova: bigint): number {
+    let low = 0;
+    let high = this.#maps.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#maps[middle]!.iova <= iova) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+
+  #mapOptions(map: DmaMap): RequestOptions {
+    const { fd } = this.#memory.get(map)!;
+    return { doing: () => `map ${describe(map.iova, map.size)}`, ...(fd && { fds: [fd] }) };
+  }
+}
+
+/** The bytes of a map, which the caller may have detached. */
+function wholeBytes({ iova, size, bytes }: DmaMap): Uint8Array<ArrayBuffer> {
+  if (bytes.length === size) return bytes;
+  throw new TypeError(
+    `Cannot use the map of ${describe(iova, size)}: its bytes were detached or resized`,
+  );
+}
+
+function makeMemory(share: DmaSource, size: number, iova: bigint): Memory {
+  const state = "mapped";
+  if (share === "message") return { bytes: allocate(size, iova), fdOffset: 0n, state };
+  if (share === "memfd") return mapMemory(createMemfd("vfu-dma", size), size, 0n);
+  if ("file" in share) return mapFile(share.file, size, share.offset ?? 0n);
+  if (share.bytes.length !== size) {
+    throw new RangeError(
+      `Cannot map ${share.bytes.length} bytes as ${size}: a map has the size of its bytes`,
+    );
+  }
+  return { bytes: share.bytes, fdOffset: 0n, state };
+}
+
+function allocate(size: number, iova: bigint): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(size);
+  } catch (cause) {
+    throw new RangeError(
+      `Cannot map ${
+        describe(iova, size)
+      }: this process can't have so much memory of its own; share it as "memfd"`,
+      { cause },
+    );
+  }
+}
+
+function mapFile(path: string, size: number, offset: bigint): Memory {
+  const fd = OwnedFd.open(path);
+  try {
+    if (!fd.stat().isFile) throw new RangeError("it is no regular file");
+    checkRoom(fd);
+  } catch (cause) {
+    fd.close();
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new RangeError(`Cannot share memory of ${path}: ${cause.message}`, { cause });
+  }
+  return mapMemory(fd, size, offset);
+}
+
+function mapMemory(fd: OwnedFd, size: number, fdOffset: bigint): Memory {
+  try {
+    const mapping = Mapping.create(fd, { length: size, offset: fdOffset });
+    return { bytes: mapping.bytes, fd, fdOffset, mapping, state: "mapped" };
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+function mapPayload(map: DmaMap, { fdOffset }: Memory): Uint8Array {
+  const flags = (map.access === "wo" ? 0 : DmaMapFlags.READ) |
+    (map.access === "ro" ? 0 : DmaMapFlags.WRITE);
+  return DmaMapRequest.encode({
+    argsz: 32,
+    flags,
+    offset: fdOffset,
+    address: map.iova,
+    size: BigInt(map.size),
+  });
+}
+
+function unmapPayload(map: DmaMap): Uint8Array {
+  return DmaUnmapRequest.encode({ argsz: 24, flags: 0, address: map.iova, size: BigInt(map.size) });
+}
+
+/** Address, count and head of a request, in whichever form it is; undefined if it is in none. */
+function formOf(
+  payload: Uint8Array,
+  isWrite: boolean,
+): { address: bigint; count: number | bigint; headSize: number } | undefined {
+  for (const head of [Head, ShortHead]) {
+    if (payload.length < head.size) continue;
+    const { address, count } = head.decode(payload);
+    const dataSize = BigInt(payload.length - head.size);
+    if (dataSize === (isWrite ? BigInt(count) : 0n)) return { address, count, headSize: head.size };
+  }
+  return undefined;
+}
+
+function timeoutOf({ timeoutMs }: { timeoutMs?: number }): { timeoutMs?: number } {
+  return timeoutMs === undefined ? {} : { timeoutMs };
+}
+
+function describe(iova: bigint, size: number): string {
+  return `${Number.isInteger(size) ? hex(BigInt(size)) : size} bytes at IOVA ${hex(iova)}`;
+}

@@ -1,0 +1,109 @@
+/**
+ * Region I/O descriptors: eventfds, and sockets, that stand in for parts of a region.
+ *
+ * @module
+ */
+
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import { EventFd } from "../../ffi/event.ts";
+import { ProtocolError } from "../base/errors.ts";
+import { IoFdType, type RegionIoFdsReply, type SubRegion } from "../wire/io_fds.ts";
+
+/** libvfio-user's word for a part without a descriptor. */
+const NO_FD = 0xffff_ffff;
+
+/** What the descriptor of a part is. */
+export type IoFdKind = "ioeventfd" | "ioregionfd" | "shadow ioeventfd" | `type ${number}`;
+
+/** A part of a region that a descriptor stands in for. */
+export interface RegionIoFd {
+  /** Bytes from the start of the region. */
+  readonly offset: bigint;
+  /** Bytes of the part. */
+  readonly size: bigint;
+  /** What its descriptor is. */
+  readonly kind: IoFdKind;
+  /** Of the kernel's ioeventfd or ioregionfd. */
+  readonly flags: number;
+  /** The value that an ioeventfd matches; the user data of an ioregionfd. */
+  readonly data: bigint;
+  /** Where in the shadow memory the value is, for a shadow ioeventfd. */
+  readonly shadowOffset: bigint;
+  /** The descriptor; undefined if the server gave none. It belongs to the RegionIoFds. */
+  readonly fd: OwnedFd | undefined;
+  /** The shadow memory of a shadow ioeventfd. It belongs to the RegionIoFds. */
+  readonly shadowFd: OwnedFd | undefined;
+}
+
+const KINDS: Readonly<Record<number, IoFdKind>> = {
+  [IoFdType.IOEVENTFD]: "ioeventfd",
+  [IoFdType.IOREGIONFD]: "ioregionfd",
+  [IoFdType.SHADOW_IOEVENTFD]: "shadow ioeventfd",
+};
+
+/** The descriptors of a region, and what they stand in for. `Device.regionIoFds` gives it. */
+export class RegionIoFds implements Disposable {
+  /** What they stand in for. */
+  readonly entries: readonly RegionIoFd[];
+  readonly #fds: readonly OwnedFd[];
+
+  /**
+   * Takes over the descriptors of a reply.
+   *
+   * @ignore made by `Device.regionIoFds`
+   * @throws {ProtocolError} if an entry's descriptor did not come; the descriptors are the caller's then
+   */
+  constructor(reply: RegionIoFdsReply, fds: readonly OwnedFd[]) {
+    this.#fds = fds;
+    const find = (index: number, offset: bigint): OwnedFd | undefined => {
+      if (index === NO_FD) return undefined;
+      const fd = fds[index];
+      if (fd === undefined) {
+        throw new ProtocolError(
+          `The server says that descriptor ${index} is for offset 0x${
+            offset.toString(16)
+          }, but passed ${fds.length}`,
+        );
+      }
+      return fd;
+    };
+    this.entries = reply.subRegions.map((each: SubRegion) => ({
+      offset: each.offset,
+      size: each.size,
+      kind: KINDS[each.type] ?? `type ${each.type}`,
+      flags: each.flags,
+      data: each.data,
+      shadowOffset: each.shadowOffset,
+      fd: find(each.fdIndex, each.offset),
+      shadowFd: each.type === IoFdType.SHADOW_IOEVENTFD
+        ? find(each.shadowFdIndex, each.offset)
+        : undefined,
+    }));
+  }
+
+  /**
+   * Signals the eventfd of an entry, as KVM does when the guest writes there.
+   *
+   * @throws {TypeError} if the entry has no eventfd
+   */
+  kick(entry: RegionIoFd): void {
+    if (entry.fd === undefined || !entry.kind.endsWith("ioeventfd")) {
+      throw new TypeError(
+        `Cannot kick offset 0x${entry.offset.toString(16)}: its descriptor is no eventfd`,
+      );
+    }
+    // Borrowed for one write: the duplicate is closed, the original stays.
+    using event = new EventFd(entry.fd.duplicate());
+    event.signal();
+  }
+
+  /** Closes the descriptors. */
+  close(): void {
+    closeAll(this.#fds);
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

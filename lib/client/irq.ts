@@ -1,0 +1,492 @@
+/**
+ * Interrupts of a device, as its client sees them: eventfds that the server signals (specification:
+ * "VFIO_USER_DEVICE_SET_IRQS").
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../../ffi/clock.ts";
+import { EventFd, POLLIN } from "../../ffi/event.ts";
+import type { OwnedFd } from "../../ffi/fd.ts";
+import { type Watch, watch } from "../../ffi/poller.ts";
+import type { IrqInfo, WaitOptions } from "./device.ts";
+import { endedWhile, TimeoutError } from "../base/errors.ts";
+import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
+import type { VfioProxy } from "../transport/proxy.ts";
+import { Command } from "../wire/command.ts";
+import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest } from "../wire/irq.ts";
+
+/** Interrupts of one vector that came since it was last asked about. */
+export interface Interrupt {
+  /** The vector, from 0. */
+  readonly vector: number;
+  /** How many signals came; at least 1. */
+  readonly count: bigint;
+}
+
+/** How long to wait for an interrupt. */
+export interface IrqWaitOptions {
+  /** In milliseconds; default 5000. Infinity waits as long as the connection lasts. */
+  timeoutMs?: number;
+}
+
+/** How long to wait for an interrupt, asynchronously. */
+export interface AsyncIrqWaitOptions extends IrqWaitOptions {
+  /** Ends the wait with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Vectors of an IRQ index. */
+export interface VectorRange {
+  /** The first; default 0. */
+  start?: number;
+  /** How many; default all from `start` on. */
+  count?: number;
+}
+
+/** A vector that is enabled. */
+interface Vector {
+  readonly event: EventFd;
+  /** Signals that came and were not asked about. */
+  pending: bigint;
+  /** Signals in all. */
+  total: bigint;
+}
+
+/** One who waits without blocking. */
+interface Waiter {
+  /** For which vector; undefined: for any, those that are enabled later as well. */
+  readonly vector: number | undefined;
+  readonly timeoutMs: number;
+  readonly deadline: number;
+  /** Of the vectors that it waits for, as long as they are enabled. */
+  readonly watches: Map<number, Watch>;
+  /** Ends the wait: with an interrupt, or without one for a reason. */
+  settle(interrupt: Interrupt | undefined, reason?: unknown): void;
+}
+
+/**
+ * The vectors of one IRQ index. `Device.irqs` gives it.
+ *
+ * Signals are counted by the kernel and lost by nobody: what came between two waits is in the next one's count.
+ * Several may wait for a vector at one time: each signal is counted for one of them, the others go on waiting.
+ *
+ * @example
+ * ```ts
+ * import { connect } from "./connect.ts";
+ * import { DemoDevice, DemoRegister } from "../devices/demo.ts";
+ * import { Server } from "../server/server.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const msix = await device.irqs("msix");
+ * await msix.enable({ count: 2 });
+ * await msix.trigger(1);
+ * console.assert((await msix.waitAsync(1)).count === 1n);
+ * ```
+ */
+export class IrqIndex implements Disposable {
+  /** What the index is. */
+  readonly info: IrqInfo;
+  /** "intx", "msi", "msix", "err", "req", or "irq 5". */
+  readonly name: string;
+  readonly #proxy: VfioProxy;
+  readonly #vectors = new Map<number, Vector>();
+  readonly #masks: OwnedFd[] = [];
+  readonly #masked = new Set<number>(); // by this client
+  readonly #unmaskedAt = new Map<number, bigint>(); // signals before the last unmasking
+  readonly #waiters = new Set<Waiter>();
+
+  /** @ignore made by `Device.irqs` */
+  constructor(info: IrqInfo, proxy: VfioProxy) {
+    this.info = info;
+    this.name = irqName(info.index);
+    this.#proxy = proxy;
+  }
+
+  /** How many vectors the device has. */
+  get count(): number {
+    return this.info.count;
+  }
+
+  /** The vectors that are enabled. */
+  get enabled(): number[] {
+    return [...this.#vectors.keys()].sort((a, b) => a - b);
+  }
+
+  /** The vectors that this client has masked. */
+  get masked(): number[] {
+    return [...this.#masked].sort((a, b) => a - b);
+  }
+
+  /** Tells whether a vector of an AUTOMASKED index has fired since it was unmasked. */
+  isSelfMasked(vector: number): boolean {
+    if ((this.info.flags & IrqFlags.AUTOMASKED) === 0 || !this.#vectors.has(vector)) return false;
+    return this.total(vector) > (this.#unmaskedAt.get(vector) ?? 0n);
+  }
+
+  /** Signals of a vector since it was enabled, whether asked about or not. */
+  total(vector: number): bigint {
+    const entry = this.#vector(vector);
+    this.#take(entry);
+    this.#offer(vector); // to one who waits: the eventfd, now read, wakes nobody
+    return entry.total;
+  }
+
+  /**
+   * Has the device signal these vectors. Those that are enabled already keep their count.
+   *
+   * One message carries as many eventfds as the server takes. (QEMU's server has one table for all indexes: there, enabling
+   * MSI-X takes INTx's place.)
+   *
+   * @throws {RangeError} if the device does not have them
+   * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed, although it may have some of them
+   */
+  async enable(range: VectorRange = {}, options: WaitOptions = {}): Promise<void> {
+    const { start, count } = this.#range(range);
+    const fresh: number[] = [];
+    try {
+      const chunk = Math.max(1, this.#proxy.peerMaxFds);
+      for (let first = start; first < start + count; first += chunk) {
+        const vectors = sequence(first, Math.min(chunk, start + count - first));
+        for (const vector of vectors) {
+          if (this.#vectors.has(vector)) continue;
+          this.#vectors.set(vector, { event: new EventFd(), pending: 0n, total: 0n });
+          fresh.push(vector);
+          for (const waiter of this.#waiters) {
+            if (waiter.vector === undefined) this.#watchFor(waiter, vector);
+          }
+        }
+        const fds = vectors.map((vector) => this.#vectors.get(vector)!.event.handle);
+        await this.#set(
+          IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER,
+          first,
+          vectors.length,
+          { ...options, fds },
+        );
+      }
+    } catch (error) {
+      for (const vector of fresh) this.#forget(vector);
+      throw error;
+    }
+  }
+
+  /**
+   * Has the device signal these vectors no more; without a range, tears down all of the index.
+   *
+   * @throws {RangeError} if the device does not have them
+   * @throws {RemoteError} if the server refuses; they are closed here all the same
+   */
+  async disable(range?: VectorRange, options: WaitOptions = {}): Promise<void> {
+    const { start, count } = range === undefined ? { start: 0, count: 0 } : this.#range(range);
+    const kind = range === undefined ? IrqSetFlags.DATA_NONE : IrqSetFlags.DATA_EVENTFD;
+    try {
+      await this.#set(kind | IrqSetFlags.ACTION_TRIGGER, start, count, options);
+    } finally {
+      for (const vector of this.enabled) {
+        if (range === undefined || (vector >= start && vector < start + count)) {
+          this.#forget(vector);
+        }
+      }
+    }
+  }
+
+  /** Masks vectors: a masked one that fires is pending until it is unmasked. Throws as `enable`. */
+  async mask(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
+    this.#range({ start: vector, count });
+    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_MASK, vector, count, options);
+    this.#noteMasks("mask", sequence(vector, count));
+  }
+
+  /**
+   * Unmasks vectors. INTx fires again if its level is up; flag AUTOMASKED says that it needs this
+   * after each interrupt. Throws as `enable`.
+   */
+  async unmask(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
+    this.#range({ start: vector, count });
+    for (const each of sequence(vector, count)) {
+      if (this.#vectors.has(each)) this.#unmaskedAt.set(each, this.total(each));
+    }
+    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK, vector, count, options);
+    this.#noteMasks("unmask", sequence(vector, count));
+  }
+
+  /** Has the server fire vectors, as if the device had. Throws as `enable`. */
+  async trigger(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
+    this.#range({ start: vector, count });
+    await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, vector, count, options);
+  }
+
+  /**
+   * Masks, unmasks or fires the vectors from `start` on for which `which` is true, in one message. Throws as `enable`.
+   *
+   * @param which a boolean for each vector from `start` on
+   */
+  async setBool(
+    action: "mask" | "unmask" | "trigger",
+    start: number,
+    which: readonly boolean[],
+  ): Promise<void> {
+    this.#range({ start, count: which.length });
+    const data = Uint8Array.from(which, (each) => each ? 1 : 0);
+    await this.#set(IrqSetFlags.DATA_BOOL | ACTIONS[action], start, which.length, { data });
+    if (action === "trigger") return;
+    this.#noteMasks(action, sequence(start, which.length).filter((_, i) => which[i]));
+  }
+
+  /**
+   * Gives the server an eventfd: who signals it masks, or unmasks, the vector. KVM does so for INTx.
+   *
+   * @returns the eventfd, open until the index is closed
+   */
+  async maskBy(action: "mask" | "unmask", vector: number): Promise<EventFd> {
+    this.#range({ start: vector, count: 1 });
+    const event = new EventFd();
+    const fds = [event.handle];
+    try {
+      await this.#set(IrqSetFlags.DATA_EVENTFD | ACTIONS[action], vector, 1, { fds });
+    } catch (error) {
+      event.close();
+      throw error;
+    }
+    this.#masks.push(event.handle);
+    return event;
+  }
+
+  /**
+   * Blocks until an interrupt comes, serving the device's commands meanwhile. One that came before counts.
+   *
+   * @param vector which; any that is enabled if left out
+   * @throws {TimeoutError} if none comes in time
+   * @throws {ConnectionError} if the connection ends
+   */
+  wait(vector?: number, options: IrqWaitOptions = {}): Interrupt {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    const vectors = this.#waitedFor(vector);
+    // While there is a connection, the poll below tells of what came, and nothing is read in vain.
+    const isKnown = vectors.some((each) => this.#vector(each).pending > 0n);
+    const came = isKnown || this.#proxy.state !== "CONNECTED" ? this.#first(vectors) : undefined;
+    if (came !== undefined) return came;
+    const fds = vectors.map((each) => this.#vector(each).event.fd);
+    const deadline = monotonicMs() + timeoutMs;
+    for (let remaining = timeoutMs;; remaining = deadline - monotonicMs()) {
+      const ready = this.#proxy.waitSync(fds, remaining);
+      if (ready < 0) throw this.#timeout(vector, timeoutMs);
+      const interrupt = this.#consume(vectors[ready]!);
+      if (interrupt !== undefined) return interrupt; // else the server has read its eventfd
+    }
+  }
+
+  /**
+   * As {@linkcode IrqIndex.wait}, without blocking.
+   *
+   * @throws {RangeError} also if what is waited for is disabled, or closed, meanwhile
+   */
+  waitAsync(vector?: number, options: AsyncIrqWaitOptions = {}): Promise<Interrupt> {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const vectors = this.#waitedFor(vector);
+      const came = this.#first(vectors);
+      if (came !== undefined) return resolve(came);
+      const onAbort = () => waiter.settle(undefined, signal!.reason);
+      const attention = this.#proxy.attend((cause) =>
+        waiter.settle(undefined, endedWhile(`wait for an interrupt of ${this.name}`, cause))
+      );
+      const settle = (interrupt: Interrupt | undefined, reason?: unknown) => {
+        this.#waiters.delete(waiter);
+        for (const each of waiter.watches.values()) each.close();
+        signal?.removeEventListener("abort", onAbort);
+        attention[Symbol.dispose]();
+        if (interrupt !== undefined) resolve(interrupt);
+        else reject(reason);
+      };
+      const deadline = monotonicMs() + timeoutMs;
+      const waiter: Waiter = { vector, timeoutMs, deadline, watches: new Map(), settle };
+      this.#waiters.add(waiter);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      try {
+        for (const each of vectors) this.#watchFor(waiter, each);
+      } catch (error) {
+        settle(undefined, error);
+      }
+    });
+  }
+
+  /**
+   * Interrupts of all vectors as they come, until the signal is aborted (with its reason) or the connection ends (with an error).
+   *
+   * @example
+   * ```ts ignore
+   * for await (const { vector, count } of msix.interrupts()) console.log(vector, count);
+   * ```
+   */
+  async *interrupts(options: { signal?: AbortSignal } = {}): AsyncGenerator<Interrupt, never> {
+    while (true) yield await this.waitAsync(undefined, { ...options, timeoutMs: Infinity });
+  }
+
+  /** As {@linkcode IrqIndex.interrupts}. */
+  [Symbol.asyncIterator](): AsyncGenerator<Interrupt, never> {
+    return this.interrupts();
+  }
+
+  /** Closes the eventfds. The server is not told: `disable` does that, and the end of the connection. */
+  close(): void {
+    for (const vector of this.enabled) this.#forget(vector);
+    for (const fd of this.#masks.splice(0)) fd[Symbol.dispose]();
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #range({ start = 0, count }: VectorRange): { start: number; count: number } {
+    const all = count ?? this.count - start;
+    if (
+      !Number.isInteger(start) || !Number.isInteger(all) || start < 0 || all < 1 ||
+      start + all > this.count
+    ) {
+      const what = all === 1 ? `vector ${start}` : `vectors ${start} to ${start + all - 1}`;
+      throw new RangeError(
+        this.count === 0
+          ? `Cannot use ${this.name}: the device does not have it`
+          : `Cannot use ${what} of ${this.name}: the device has 0 to ${this.count - 1}`,
+      );
+    }
+    return { start, count: all };
+  }
+
+  #noteMasks(action: "mask" | "unmask", vectors: readonly number[]): void {
+    for (const vector of vectors) {
+      if (action === "mask") this.#masked.add(vector);
+      else this.#masked.delete(vector);
+    }
+  }
+
+  #vector(vector: number): Vector {
+    const entry = this.#vectors.get(vector);
+    if (entry === undefined) {
+      throw new RangeError(`Vector ${vector} of ${this.name} is not enabled`);
+    }
+    return entry;
+  }
+
+  #waitedFor(vector: number | undefined): number[] {
+    if (vector !== undefined) {
+      this.#vector(vector);
+      return [vector];
+    }
+    if (this.#vectors.size === 0) throw new RangeError(`No vector of ${this.name} is enabled`);
+    return this.enabled;
+  }
+
+  #take(entry: Vector): void {
+    const count = entry.event.take();
+    entry.pending += count;
+    entry.total += count;
+  }
+
+  /** What came of a vector, which is then asked about; undefined if nothing did. */
+  #consume(vector: number): Interrupt | undefined {
+    const entry = this.#vector(vector);
+    this.#take(entry);
+    const count = entry.pending;
+    entry.pending = 0n;
+    return count > 0n ? { vector, count } : undefined;
+  }
+
+  #first(vectors: readonly number[]): Interrupt | undefined {
+    for (const vector of vectors) {
+      const came = this.#consume(vector);
+      if (came !== undefined) return came;
+    }
+    return undefined;
+  }
+
+  /** Wakes a waiter when a vector is signalled, or its time is up. */
+  #watchFor(waiter: Waiter, vector: number): void {
+    const watched = watch(this.#vector(vector).event.fd, POLLIN, (revents) => {
+      if (revents === 0) {
+        return waiter.settle(undefined, this.#timeout(waiter.vector, waiter.timeoutMs));
+      }
+      const interrupt = this.#consume(vector);
+      if (interrupt !== undefined) waiter.settle(interrupt); // else another one got it
+    });
+    watched.deadline = waiter.deadline;
+    waiter.watches.set(vector, watched);
+  }
+
+  /** Gives what came of a vector to one who waits for it, if there is one. */
+  #offer(vector: number): void {
+    for (const waiter of this.#waiters) {
+      if (!waiter.watches.has(vector)) continue;
+      const interrupt = this.#consume(vector);
+      return interrupt && waiter.settle(interrupt);
+    }
+  }
+
+  #forget(vector: number): void {
+    for (const waiter of [...this.#waiters]) {
+      waiter.watches.get(vector)?.close();
+      waiter.watches.delete(vector);
+      if (waiter.watches.size === 0) {
+        const reason = new RangeError(`Vector ${vector} of ${this.name} was disabled`);
+        waiter.settle(undefined, reason);
+      }
+    }
+    this.#unmaskedAt.delete(vector);
+    this.#vectors.get(vector)?.event[Symbol.dispose]();
+    this.#vectors.delete(vector);
+  }
+
+  async #set(
+    flags: number,
+    start: number,
+    count: number,
+    { fds, data = new Uint8Array(), ...wait }: SetOptions = {},
+  ): Promise<void> {
+    const { index } = this.info;
+    const payload = SetIrqsRequest.encode({
+      argsz: 20 + data.length,
+      flags,
+      index,
+      start,
+      count,
+      data,
+    });
+    await this.#proxy.request(Command.DEVICE_SET_IRQS, payload, {
+      doing: () => `${describeFlags(flags)} of ${this.name} from ${start}, ${count} in number`,
+      ...wait,
+      ...(fds && { fds }),
+    });
+  }
+
+  #timeout(vector: number | undefined, timeoutMs: number): TimeoutError {
+    const which = vector === undefined ? "No interrupt" : `No interrupt of vector ${vector}`;
+    return new TimeoutError(`${which} of ${this.name} came within ${timeoutMs} ms`);
+  }
+}
+
+/** What goes with a DEVICE_SET_IRQS, and how long it may take. */
+interface SetOptions extends WaitOptions {
+  readonly fds?: readonly OwnedFd[];
+  readonly data?: Uint8Array;
+}
+
+const ACTIONS = {
+  mask: IrqSetFlags.ACTION_MASK,
+  unmask: IrqSetFlags.ACTION_UNMASK,
+  trigger: IrqSetFlags.ACTION_TRIGGER,
+} as const;
+
+function describeFlags(flags: number): string {
+  if ((flags & IrqSetFlags.ACTION_MASK) !== 0) return "mask vectors";
+  if ((flags & IrqSetFlags.ACTION_UNMASK) !== 0) return "unmask vectors";
+  return (flags & IrqSetFlags.DATA_EVENTFD) !== 0 ? "set the eventfds" : "trigger vectors";
+}
+
+function sequence(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => first + i);
+}

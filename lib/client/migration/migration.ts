@@ -1,0 +1,222 @@
+/**
+ * Migration, as a client sees it: the state of a device, saved and restored as a stream. `Device.migration` has it.
+ *
+ * @module
+ */
+
+import type { Negotiated, WaitOptions } from "../device.ts";
+import { RemoteError } from "../../base/errors.ts";
+import type { DeviceFeatures } from "../features.ts";
+import { SAVE_CHUNK_SIZE, STATE_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../../base/limits.ts";
+import { StateSink } from "./restore.ts";
+import { StateSource } from "./save.ts";
+import type { VfioProxy } from "../../transport/proxy.ts";
+import {
+  DeviceState,
+  DeviceStateData,
+  deviceStateName,
+  Feature,
+  MigrationData,
+  MigrationFlags,
+} from "../../wire/feature.ts";
+
+/** A state by name. */
+export type DeviceStateName = keyof typeof DeviceState;
+
+/** How a device can migrate. */
+export interface MigrationSupport {
+  /** `MigrationFlags`: bits that are not known as they came. */
+  readonly flags: bigint;
+  /** It can be saved and restored while it stands still. */
+  readonly stopCopy: boolean;
+  /** It can be saved in part while it runs. */
+  readonly preCopy: boolean;
+  /** It knows the P2P states. */
+  readonly p2p: boolean;
+}
+
+/** What a device does when its state was saved or restored. */
+export type AfterMigration = "RUNNING" | "STOP";
+
+/** How far a stream is. */
+export interface MigrationProgress {
+  /** Bytes of the stream so far. */
+  readonly bytes: number;
+  /** The state of the device. */
+  readonly state: DeviceStateName;
+}
+
+/** How a state is saved. */
+export interface SaveOptions extends WaitOptions {
+  /** Begin while the device runs, if it does, and stop it only for the rest. Default false. */
+  preCopy?: boolean;
+  /** What it does at the end; default what it did before. */
+  after?: AfterMigration;
+  /** Bytes that are asked for at once; default 1 MiB, or as many as were agreed on. */
+  chunkSize?: number;
+  /**
+   * Use the memory of the chunks again: each holds until the next one is asked for, which is enough for `for await`. That is faster.
+   * Default false: they are the reader's.
+   */
+  reuseChunks?: boolean;
+  /** Told of each chunk. */
+  onProgress?: (progress: MigrationProgress) => void;
+}
+
+/** How a state is restored. */
+export interface RestoreOptions extends WaitOptions {
+  /** What the device does at the end; default RUNNING. */
+  after?: AfterMigration;
+  /** Bytes that are written at once; default 32 KiB, which every server takes. */
+  chunkSize?: number;
+  /** Told of each chunk. */
+  onProgress?: (progress: MigrationProgress) => void;
+}
+
+/** What a Migration has of its device. */
+export interface MigrationHost {
+  /** The connection. */
+  readonly proxy: VfioProxy;
+  /** What was agreed on. */
+  readonly negotiated: Negotiated;
+  /** The features that it is made of. */
+  readonly features: DeviceFeatures;
+}
+
+/**
+ * The migration of a device. `Device.migration` gives it.
+ *
+ * @example The state of a device moves to another one
+ * ```ts
+ * import { connect } from "../connect.ts";
+ * import { DemoDevice, DemoRegister } from "../../devices/demo.ts";
+ * import { Server } from "../../server/server.ts";
+ *
+ * const folder = Deno.makeTempDirSync();
+ * using here = Server.listen(folder + "/here.sock", new DemoDevice()); // in two processes, usually
+ * using there = Server.listen(folder + "/there.sock", new DemoDevice());
+ * using source = await connect(folder + "/here.sock");
+ * using destination = await connect(folder + "/there.sock");
+ * await source.regionInfo(0);
+ * await source.region("bar0").write32Async(DemoRegister.SCRATCH, 0x1234);
+ *
+ * await source.migration.save({ after: "STOP" }).pipeTo(destination.migration.restore());
+ *
+ * await destination.regionInfo(0);
+ * const scratch = await destination.region("bar0").read32Async(DemoRegister.SCRATCH);
+ * console.assert(scratch === 0x1234);
+ * console.assert(await source.migration.state() === "STOP");
+ * ```
+ */
+export class Migration {
+  readonly #host: MigrationHost;
+
+  /** @ignore made by `Device` */
+  constructor(host: MigrationHost) {
+    this.#host = host;
+  }
+
+  /**
+   * How the device can migrate; undefined if it can't. The server of Cloud Hypervisor's crate, which knows no features, is out of step
+   * then: the connection is of no more use.
+   */
+  async support(options: WaitOptions = {}): Promise<MigrationSupport | undefined> {
+    let data: Uint8Array;
+    try {
+      data = await this.#host.features.get(Feature.MIGRATION, 8, options);
+    } catch (error) {
+      if (error instanceof RemoteError) return undefined;
+      throw error;
+    }
+    const { flags } = this.#decode(MigrationData, data);
+    return {
+      flags,
+      stopCopy: (flags & MigrationFlags.STOP_COPY) !== 0n,
+      preCopy: (flags & MigrationFlags.PRE_COPY) !== 0n,
+      p2p: (flags & MigrationFlags.P2P) !== 0n,
+    };
+  }
+
+  /**
+   * The state that the device is in.
+   *
+   * @throws {RemoteError} if it does not migrate
+   * @throws {ProtocolError} if it is in a state that there is not
+   */
+  async state(options: WaitOptions = {}): Promise<DeviceStateName> {
+    try {
+      const data = await this.#host.features.get(Feature.MIG_DEVICE_STATE, 8, options);
+      const { state } = this.#decode(DeviceStateData, data);
+      return deviceStateName(state) as DeviceStateName;
+    } catch (error) {
+      throw error instanceof RemoteError ? error.because("the device does not migrate") : error;
+    }
+  }
+
+  /**
+   * Takes the device to another state, through those in between. That may take a while, for what it has begun is finished first:
+   * 30 s unless `timeoutMs` says otherwise.
+   *
+   * @param state a name, or a `DeviceState`
+   * @throws {RemoteError} if there is no way, or the device fails on it
+   */
+  async setState(state: DeviceStateName | number, options: WaitOptions = {}): Promise<void> {
+    const number = typeof state === "number" ? state : DeviceState[state];
+    await this.#host.features.set(
+      Feature.MIG_DEVICE_STATE,
+      DeviceStateData.encode({ state: number, dataFd: 0 }),
+      {
+        timeoutMs: STATE_TIMEOUT_MS,
+        ...options,
+        doing: `set the state of the device to ${deviceStateName(number)}`,
+      },
+    );
+  }
+
+  /**
+   * The state of the device as a stream of bytes that only its like understands. Nothing happens before the stream is read; it is read
+   * no faster than its reader is. Then the device is stopped, read, and set as `after` says. If the stream is cancelled, fails
+   * or is aborted, the device does again what it did before.
+   *
+   * What the stream fails with:
+   * - `RemoteError` if the server refuses, `TimeoutError`, `ConnectionError`, the reason of the signal
+   * - `RangeError` if `preCopy` is wanted of a device that can't, or it is in a state that it can't be saved in
+   * - `AggregateError` of two if it could not be set back either
+   */
+  save(options: SaveOptions = {}): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const { maxDataXferSize } = this.#host.negotiated;
+    const { chunkSize = Math.min(SAVE_CHUNK_SIZE, maxDataXferSize) } = options;
+    checkChunkSize(chunkSize, maxDataXferSize);
+    const source = new StateSource(this, this.#host.proxy, { ...options, chunkSize });
+    return new ReadableStream(source, new CountQueuingStrategy({ highWaterMark: 0 }));
+  }
+
+  /**
+   * Takes the state of a device of the same kind, as `save` gives it. Nothing happens before something is written. The device stops then;
+   * it takes the state on, and is set as `after` says, when the stream is closed. If it refuses, or the stream is aborted before that, it has
+   * the state that it had (a server of another make may see to that or not), and does again what it did before.
+   *
+   * What the stream fails with: as with `save`; `RemoteError` also if the device refuses the state.
+   */
+  restore(options: RestoreOptions = {}): WritableStream<Uint8Array> {
+    const { maxDataXferSize } = this.#host.negotiated;
+    const { chunkSize = Math.min(WRITE_CHUNK_SIZE, maxDataXferSize) } = options;
+    checkChunkSize(chunkSize, maxDataXferSize);
+    const sink = new StateSink(this, this.#host.proxy, { ...options, chunkSize });
+    return new WritableStream(sink, new CountQueuingStrategy({ highWaterMark: 1 }));
+  }
+
+  #decode<T>(codec: { decode(payload: Uint8Array): T }, data: Uint8Array): T {
+    try {
+      return codec.decode(data);
+    } catch (error) {
+      this.#host.proxy.close(error as Error);
+      throw error;
+    }
+  }
+}
+
+function checkChunkSize(chunkSize: number, most: number): void {
+  if (Number.isInteger(chunkSize) && chunkSize >= 1 && chunkSize <= most) return;
+  throw new RangeError(`Cannot move ${chunkSize} bytes at once: from 1 to ${most} are possible`);
+}

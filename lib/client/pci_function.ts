@@ -1,0 +1,204 @@
+/**
+ * `PciFunction`: what firmware and a driver do to a PCI function's configuration space before they use it.
+ *
+ * @module
+ */
+
+import type { Device, WaitOptions } from "./device.ts";
+import type { ConfigSpace } from "../pci/config_space.ts";
+import type { CapabilityPlace } from "../pci/walk.ts";
+import { BAR_BITS, COMMAND } from "../pci/registers.ts";
+import type { Region } from "./region.ts";
+import { PciRegion } from "../wire/region.ts";
+
+/** Bytes that every configuration space has. */
+const CONFIG_HEADER_SIZE = 64;
+const COMMAND_AT = 0x04;
+const BAR_AT = 0x10;
+const BAR_COUNT = 6;
+
+/** Where addresses are given out from: what no PC's memory or firmware takes. */
+const MEMORY_BASE = 0x8000_0000n;
+const MEMORY_END = 0xfe00_0000n;
+const HIGH_BASE = 0x10_0000_0000n;
+const IO_BASE = 0xc000n;
+const IO_END = 0x1_0000n;
+
+/** What to switch on in COMMAND. */
+export interface EnableOptions extends WaitOptions {
+  /** Answer accesses to memory; default true. */
+  memory?: boolean;
+  /** Answer accesses to I/O ports; default true. */
+  io?: boolean;
+  /** Let it access memory by itself; default true. */
+  busMaster?: boolean;
+}
+
+/** A BAR and its address. */
+export interface BarAddress {
+  /** 0 to 5. */
+  readonly index: number;
+  /** Where it is now. */
+  readonly address: bigint;
+}
+
+/** The configuration space of a device, as firmware and driver use it. `Device.pci` gives it. */
+export class PciFunction {
+  readonly #device: Device;
+  readonly #places: Partial<Record<"standard" | "extended", readonly CapabilityPlace[]>> = {};
+
+  /** @ignore made by `Device.pci` */
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  /** The configuration space as a region. */
+  get config(): Region {
+    return this.#device.region("config");
+  }
+
+  /** Reads the configuration space and decodes it; sizes of BARs come from the regions. */
+  async configSpace(options: WaitOptions = {}): Promise<ConfigSpace> {
+    const { parseConfigSpace } = await import("../pci/config_space.ts"); // large, and not always needed
+    const sizes = await this.#barSizes(options);
+    return parseConfigSpace(await this.#device.readConfigSpace(options), {
+      regionSizes: (index) => sizes[index],
+    });
+  }
+
+  /**
+   * Does what firmware does at boot: gives every BAR that has none an address, then switches on memory, I/O and bus mastering. Many servers, QEMU's
+   * among them, refuse accesses to a BAR until then. Nothing that is set already is changed.
+   *
+   * @returns the BARs that got an address
+   * @throws {RemoteError} if the device refuses
+   * @throws {RangeError} if there is no room for the BARs
+   */
+  async enable(options: EnableOptions = {}): Promise<BarAddress[]> {
+    const { memory = true, io = true, busMaster = true, ...wait } = options;
+    const assigned = await this.assignBars(wait);
+    const bits = (memory ? COMMAND.MEMORY : 0) | (io ? COMMAND.IO : 0) |
+      (busMaster ? COMMAND.MASTER : 0);
+    await this.config.modifyAsync(COMMAND_AT, 2, bits, bits, wait);
+    return assigned;
+  }
+
+  /**
+   * Gives every BAR whose address is 0 one that suits it: aligned to its size, memory from 2 GiB on, 64-bit ones that do not fit below 4 GiB above,
+   * I/O ports from 0xc000 on.
+   *
+   * @returns the BARs that got an address
+   * @throws {RangeError} if there is no room
+   */
+  async assignBars(options: WaitOptions = {}): Promise<BarAddress[]> {
+    const sizes = await this.#barSizes(options);
+    await this.#device.regionInfo(PciRegion.CONFIG, options); // so that opening it does not block
+    const { config } = this;
+    const assigned: BarAddress[] = [];
+    const space = new AddressSpace();
+    for (let index = 0; index < BAR_COUNT; index++) {
+      const size = sizes[index] ?? 0n;
+      const at = BAR_AT + index * 4;
+      const low = await config.read32Async(at, options);
+      const isIo = (low & BAR_BITS.IO) !== 0;
+      const is64Bit = !isIo && (low & BAR_BITS.TYPE_MASK) === BAR_BITS.TYPE_64 &&
+        index + 1 < BAR_COUNT;
+      const high = is64Bit ? await config.read32Async(at + 4, options) : 0;
+      const flagBits = isIo ? 0x3 : 0xf;
+      const address = (BigInt(high) << 32n) | BigInt((low & ~flagBits) >>> 0);
+      if (size > 0n && address === 0n) {
+        const given = isIo ? space.io(size) : space.memory(size, is64Bit);
+        await config.write32Async(at, Number(given & 0xffff_ffffn), options);
+        if (is64Bit) await config.write32Async(at + 4, Number(given >> 32n), options);
+        assigned.push({ index, address: given });
+      }
+      if (is64Bit) index++;
+    }
+    return assigned;
+  }
+
+  /**
+   * Finds a capability in the configuration space: along its list, with a read for each capability.
+   * The list is remembered, for capabilities do not move.
+   *
+   * @param name as setpci has it: "CAP_MSIX", "CAP_EXP", "ECAP_AER"
+   * @param instance which of several, from 0
+   * @returns its offset, or undefined if the device does not have it
+   * @throws {RemoteError} if the device refuses
+   */
+  async capability(
+    name: string,
+    instance = 0,
+    options: WaitOptions = {},
+  ): Promise<number | undefined> {
+    const { capabilityKey } = await import("../pci/names.ts");
+    const key = capabilityKey(name);
+    if (key === undefined) return undefined;
+    const list = key.extended ? "extended" : "standard";
+    const places = this.#places[list] ??= await this.#walk(key.extended, options);
+    return places.filter(({ id }) => id === key.id)[instance]?.offset;
+  }
+
+  async #walk(isExtended: boolean, options: WaitOptions): Promise<readonly CapabilityPlace[]> {
+    const { walkCapabilities, walkExtendedCapabilities } = await import("../pci/walk.ts");
+    await this.#device.regionInfo(PciRegion.CONFIG, options); // so that opening it does not block
+    const { size } = this.config;
+    if (size < CONFIG_HEADER_SIZE) return [];
+    const walk = isExtended ? walkExtendedCapabilities(size) : walkCapabilities(size);
+    let step = walk.next();
+    while (!step.done) {
+      const { offset, width } = step.value;
+      step = walk.next(Number(await this.config.readWidthAsync(offset, width, options)));
+    }
+    return step.value.places;
+  }
+
+  async #barSizes(options: WaitOptions): Promise<bigint[]> {
+    const { numRegions } = await this.#device.info(options);
+    const sizes: bigint[] = [];
+    for (let index = 0; index <= PciRegion.ROM && index < numRegions; index++) {
+      sizes.push((await this.#device.regionInfo(index, options)).size);
+    }
+    return sizes;
+  }
+}
+
+/** Hands out addresses, each aligned to its size. */
+class AddressSpace {
+  #memory = MEMORY_BASE;
+  #high = HIGH_BASE;
+  #io = IO_BASE;
+
+  memory(size: bigint, is64Bit: boolean): bigint {
+    const length = powerOfTwo(size, 0x1000n);
+    const address = alignUp(this.#memory, length);
+    if (address + length <= MEMORY_END) {
+      this.#memory = address + length;
+      return address;
+    }
+    if (!is64Bit) throw new RangeError(`There is no room below 4 GiB for a BAR of ${size} bytes`);
+    const high = alignUp(this.#high, length);
+    this.#high = high + length;
+    return high;
+  }
+
+  io(size: bigint): bigint {
+    const length = powerOfTwo(size, 4n);
+    const address = alignUp(this.#io, length);
+    if (address + length > IO_END) {
+      throw new RangeError(`There is no room among the I/O ports for a BAR of ${size}`);
+    }
+    this.#io = address + length;
+    return address;
+  }
+}
+
+function powerOfTwo(size: bigint, least: bigint): bigint {
+  let power = least;
+  while (power < size) power <<= 1n;
+  return power;
+}
+
+function alignUp(address: bigint, alignment: bigint): bigint {
+  return (address + alignment - 1n) / alignment * alignment;
+}
