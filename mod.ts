@@ -194,8 +194,8 @@ export {
   type ServedIrq,
   type ServedMigration,
   type ServedRegion,
-} from "./lib/server/device.ts";
-export type { DmaOptions } from "./lib/server/dma.ts";
+} from "./lib/server/served_device.ts";
+export type { DmaOptions } from "./lib/server/client_memory.ts";
 export type {
   Fault,
   FaultEvent,

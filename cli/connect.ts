@@ -6,7 +6,7 @@
 
 import { connect } from "../lib/client/connect.ts";
 import type { Device } from "../lib/client/device.ts";
-import { ignoreFileSizeSignal } from "../lib/process.ts";
+import { ignoreFileSizeSignal } from "../lib/server/process.ts";
 import type { Trace } from "../lib/transport/stream.ts";
 import { type Context, onAbort } from "./context.ts";
 import { traceTo } from "./trace.ts";

@@ -6,10 +6,10 @@
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { reviewDevice } from "../../lib/define/review.ts";
-import type { ServedDevice } from "../../lib/server/device.ts";
+import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { Doing } from "../../lib/server/activity.ts";
-import { endWithParent } from "../../lib/process.ts";
-import { callHook } from "../../lib/server/hook.ts";
+import { endWithParent } from "../../lib/server/process.ts";
+import { callHook } from "../../lib/server/device_hooks.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/transport/stream.ts";

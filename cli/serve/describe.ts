@@ -5,7 +5,7 @@
  */
 
 import { classNames } from "../../lib/pci/class.ts";
-import type { ServedDevice, ServedRegion } from "../../lib/server/device.ts";
+import type { ServedDevice, ServedRegion } from "../../lib/server/served_device.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { irqName } from "../../lib/wire/irq.ts";

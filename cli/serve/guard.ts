@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ignoreFileSizeSignal, type SocketFile } from "../../lib/process.ts";
+import { ignoreFileSizeSignal, type SocketFile } from "../../lib/server/process.ts";
 import { type Activity, doingName } from "../../lib/server/activity.ts";
 import type { Context, Output } from "../context.ts";
 import { lostLine } from "./guard_lines.ts";

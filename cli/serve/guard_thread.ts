@@ -7,7 +7,7 @@
  * @module
  */
 
-import { exitNow, removeSocketFile, type SocketFile } from "../../lib/process.ts";
+import { exitNow, removeSocketFile, type SocketFile } from "../../lib/server/process.ts";
 import { doingName } from "../../lib/server/activity.ts";
 import { eventLine, type HoldJson, holdText, lostLine } from "./guard_lines.ts";
 import { type GuardAnswer, type GuardMessage, type GuardSetup, Word } from "./guard_words.ts";

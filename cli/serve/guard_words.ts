@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { SocketFile } from "../../lib/process.ts";
+import type { SocketFile } from "../../lib/server/process.ts";
 
 /** The shared words, each an Int32. */
 export const Word = {

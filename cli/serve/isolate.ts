@@ -14,7 +14,7 @@ import {
   setInherited,
   type SocketFile,
   socketFileAt,
-} from "../../lib/process.ts";
+} from "../../lib/server/process.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { onAbort } from "../context.ts";
 import { jsonText } from "../json.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { DeviceDefinition } from "../../lib/define/definition.ts";
-import type { ServedDevice } from "../../lib/server/device.ts";
+import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { blamed, ModuleError } from "./blame.ts";
 import { UsageError } from "./usage.ts";

@@ -6,7 +6,7 @@
 
 import type { DeviceDefinition, DeviceHost } from "../../lib/define/definition.ts";
 import type { DeviceOption, DeviceOptions } from "../../lib/define/option.ts";
-import type { ServedDevice } from "../../lib/server/device.ts";
+import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { originOf } from "../../lib/define/origin.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { blamed } from "./blame.ts";

@@ -7,7 +7,7 @@
 import type { FaultEvent } from "../../lib/server/faults.ts";
 import { errnoName } from "../../lib/text/errno.ts";
 import type { Refusal } from "../../lib/server/connection.ts";
-import { DeviceError } from "../../lib/server/device.ts";
+import { DeviceError } from "../../lib/server/served_device.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context, Output } from "../context.ts";

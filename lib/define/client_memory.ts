@@ -6,7 +6,7 @@
 
 import { ECANCELED, ENXIO, EPERM } from "../../ffi/errno.ts";
 import { DMA_PIECE, MAX_DMA_ACCESS } from "../base/limits.ts";
-import { type DeviceDma, DeviceError } from "../server/device.ts";
+import { type DeviceDma, DeviceError } from "../server/served_device.ts";
 import { turn } from "../base/turn.ts";
 
 /** The memory of whichever client is connected, as long as the device may be bus master. */

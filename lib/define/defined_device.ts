@@ -11,7 +11,7 @@ import type {
   ErrorReport,
   ServedDevice,
   ServedRegion,
-} from "../server/device.ts";
+} from "../server/served_device.ts";
 import { DeviceFlags } from "../wire/device.ts";
 import { PciRegion } from "../wire/region.ts";
 import { checkParts, checkPci, REGION_NAMES } from "./check.ts";

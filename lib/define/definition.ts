@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ServedDevice } from "../server/device.ts";
+import type { ServedDevice } from "../server/served_device.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 
 /** Where a device tells of itself. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DeviceDma, ServedDevice } from "../server/device.ts";
+import type { DeviceDma, ServedDevice } from "../server/served_device.ts";
 import { checkSpec } from "./check.ts";
 import { DefinedDevice } from "./defined_device.ts";
 import type { DeviceDefinition } from "./definition.ts";

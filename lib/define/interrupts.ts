@@ -6,7 +6,7 @@
 
 import { COMMAND, HEADER, STATUS } from "../pci/registers.ts";
 import type { ConfigRegion } from "../server/config.ts";
-import type { DeviceIrqs, ServedIrq } from "../server/device.ts";
+import type { DeviceIrqs, ServedIrq } from "../server/served_device.ts";
 import { IrqFlags, PciIrq } from "../wire/irq.ts";
 import type { DeviceCapability } from "./capability.ts";
 import type { MsixTable } from "./msix.ts";

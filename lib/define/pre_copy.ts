@@ -6,7 +6,7 @@
  * @module
  */
 
-import { changedPages } from "../server/changes.ts";
+import { changedPages } from "../server/page_diff.ts";
 import type { StateWriter } from "../server/state_stream.ts";
 import { nextTurn } from "../base/turn.ts";
 

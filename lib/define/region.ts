@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ServedRegion } from "../server/device.ts";
+import type { ServedRegion } from "../server/served_device.ts";
 import { BOOLEAN, type Forms } from "./mistakes.ts";
 import { sealClass } from "./sealed.ts";
 

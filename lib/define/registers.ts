@@ -19,7 +19,7 @@
 
 import { MAX_REGISTER_SPACE } from "../base/limits.ts";
 import type { Register } from "../registers/map.ts";
-import type { ServedIoFd } from "../server/device.ts";
+import type { ServedIoFd } from "../server/served_device.ts";
 import { IoFdType } from "../wire/io_fds.ts";
 import { RegionFlags } from "../wire/region.ts";
 import {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ServedDevice, ServedRegion } from "../server/device.ts";
+import type { ServedDevice, ServedRegion } from "../server/served_device.ts";
 import { regionName } from "../wire/region.ts";
 import type { DeviceRegion } from "./region.ts";
 

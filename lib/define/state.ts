@@ -6,7 +6,7 @@
 
 import { EINVAL } from "../../ffi/errno.ts";
 import { MAX_PLAIN_STATE } from "../base/limits.ts";
-import { DeviceError, type MigrationSink, type ServedMigration } from "../server/device.ts";
+import { DeviceError, type MigrationSink, type ServedMigration } from "../server/served_device.ts";
 import {
   type SectionForm,
   type StateIdentity,

@@ -8,7 +8,7 @@ import { EAGAIN } from "../../ffi/errno.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { MAX_HELD_TASKS } from "../base/limits.ts";
 import { type Activity, Doing, during } from "../server/activity.ts";
-import { DeviceError, type ErrorReport } from "../server/device.ts";
+import { DeviceError, type ErrorReport } from "../server/served_device.ts";
 
 /** What is to be done when the device goes on. */
 interface HeldTask {

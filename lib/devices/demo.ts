@@ -29,7 +29,7 @@ import {
   type ServedIrq,
   type ServedMigration,
   type ServedRegion,
-} from "../server/device.ts";
+} from "../server/served_device.ts";
 import { MemoryRegion } from "../server/region.ts";
 import { DeviceFlags } from "../wire/device.ts";
 import { IoFdType } from "../wire/io_fds.ts";

@@ -6,7 +6,7 @@
 
 import { EIO, ENXIO, ETIMEDOUT } from "../../ffi/errno.ts";
 import { RemoteError, TimeoutError } from "../base/errors.ts";
-import { type DeviceDma, DeviceError } from "../server/device.ts";
+import { type DeviceDma, DeviceError } from "../server/served_device.ts";
 import { nextTurn } from "../base/turn.ts";
 
 /** Bytes that are copied at once; then others have their turn. */

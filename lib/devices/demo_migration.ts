@@ -5,14 +5,14 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
-import { changedPages } from "../server/changes.ts";
+import { changedPages } from "../server/page_diff.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import {
   DeviceError,
   type MigrationSink,
   type ServedMigration,
   type ServedRegion,
-} from "../server/device.ts";
+} from "../server/served_device.ts";
 import type { MemoryRegion } from "../server/region.ts";
 import { type StateIdentity, StateReader, StateWriter } from "../server/state_stream.ts";
 import { layout, u32, u64 } from "../wire/layout.ts";

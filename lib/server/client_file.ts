@@ -10,7 +10,7 @@ import type { FileStat, OwnedFd } from "../../ffi/fd.ts";
 import { canShrink, HUGETLBFS } from "../../ffi/memory.ts";
 import { reasonToWait } from "../base/file_systems.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
-import { DeviceError } from "./device.ts";
+import { DeviceError } from "./served_device.ts";
 
 /** The way to a file's bytes: a mapping, or calls of pread(2) and pwrite(2). */
 export type FileMode = "map" | "call";

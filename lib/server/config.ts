@@ -5,7 +5,7 @@
  */
 
 import { RegionFlags } from "../wire/region.ts";
-import type { ServedRegion } from "./device.ts";
+import type { ServedRegion } from "./served_device.ts";
 
 /** Offset of the first base address register. */
 const BAR_AT = 0x10;

@@ -38,13 +38,13 @@ import {
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { type Activity, Doing, during } from "./activity.ts";
-import { DeviceError, type ServedDevice, type ServedRegion } from "./device.ts";
-import { ClientMemory, CutMapError, type DmaOptions, offeredDmaMaps } from "./dma.ts";
+import { DeviceError, type ServedDevice, type ServedRegion } from "./served_device.ts";
+import { ClientMemory, CutMapError, type DmaOptions, offeredDmaMaps } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
 import { ClientIoFds } from "./io_fds.ts";
 import { AnswerBuffer, handlerOf, type Session } from "./handlers.ts";
-import { callHook, reportLater } from "./hook.ts";
-import { ClientIrqs } from "./irq.ts";
+import { callHook, reportLater } from "./device_hooks.ts";
+import { ClientIrqs } from "./client_irqs.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
 
 /** What a connection tells its server. */

@@ -9,7 +9,7 @@ import { EINVAL } from "../../ffi/errno.ts";
 import { MAX_LOGGING_RANGES, MIN_LOGGING_PAGE_SIZE } from "../base/limits.ts";
 import { bitmapSize, isPowerOfTwo, PageLog, type Span } from "../base/page_log.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
-import { DeviceError } from "./device.ts";
+import { DeviceError } from "./served_device.ts";
 
 /** The first address that 64 bits do not hold. */
 const ADDRESS_END = 1n << 64n;

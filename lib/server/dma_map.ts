@@ -10,7 +10,7 @@ import type { Mapping } from "../../ffi/memory.ts";
 import { MAX_DMA_MAP_SIZE } from "../base/limits.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { type ClientFile, examineFile } from "./client_file.ts";
-import { DeviceError } from "./device.ts";
+import { DeviceError } from "./served_device.ts";
 import type { FileMaps } from "./file_maps.ts";
 
 const RIGHTS = DmaMapFlags.READ | DmaMapFlags.WRITE;

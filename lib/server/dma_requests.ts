@@ -18,7 +18,7 @@ import {
   DmaReadRequest32,
 } from "../wire/access.ts";
 import { Command } from "../wire/command.ts";
-import { Quota } from "./quota.ts";
+import { Quota } from "./dma_quota.ts";
 
 /** How a client wants to be asked. */
 export interface DmaRequestsOptions {

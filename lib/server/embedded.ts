@@ -5,7 +5,7 @@
  */
 
 import { UnixSocket } from "../../ffi/socket.ts";
-import type { ServedDevice } from "./device.ts";
+import type { ServedDevice } from "./served_device.ts";
 import { Server, type ServerOptions } from "./server.ts";
 
 /** A server, and the way to it. */

@@ -12,7 +12,7 @@ import type { IncomingRequest } from "../transport/proxy.ts";
 import { Random } from "../base/random.ts";
 import { sleep } from "../base/sleep.ts";
 import { Command, commandName } from "../wire/command.ts";
-import { DeviceError } from "./device.ts";
+import { DeviceError } from "./served_device.ts";
 
 /**
  * What goes wrong with a request. But for `error` the device does what is asked, and only the answer is not what it should be. A

@@ -19,8 +19,8 @@ import {
   MigrationData,
 } from "../wire/feature.ts";
 import { MigDataReadRequest, MigDataWriteRequest } from "../wire/migration.ts";
-import { DeviceError } from "./device.ts";
-import type { ClientMemory } from "./dma.ts";
+import { DeviceError } from "./served_device.ts";
+import type { ClientMemory } from "./client_memory.ts";
 import type { MigrationMachine } from "./migration.ts";
 
 const { GET, SET, PROBE, INDEX_MASK } = FeatureFlags;

@@ -29,11 +29,16 @@ import {
   regionInfoSize,
 } from "../wire/region.ts";
 import type { Capabilities, PeerLimits } from "../wire/version.ts";
-import { DeviceError, type ErrorReport, type ServedDevice, type ServedRegion } from "./device.ts";
-import type { ClientMemory } from "./dma.ts";
+import {
+  DeviceError,
+  type ErrorReport,
+  type ServedDevice,
+  type ServedRegion,
+} from "./served_device.ts";
+import type { ClientMemory } from "./client_memory.ts";
 import { answerFeature, readState, writeState } from "./features.ts";
 import type { ClientIoFds } from "./io_fds.ts";
-import type { ClientIrqs } from "./irq.ts";
+import type { ClientIrqs } from "./client_irqs.ts";
 import type { MigrationMachine } from "./migration.ts";
 
 /** Bytes of the buffer that reads are answered from, at first. */

@@ -14,7 +14,7 @@ import {
   type RegionIoFdsRequest,
   type SubRegion,
 } from "../wire/io_fds.ts";
-import type { ServedIoFd, ServedRegion } from "./device.ts";
+import type { ServedIoFd, ServedRegion } from "./served_device.ts";
 
 /** Bytes of an answer without its sub-regions, and of one of them. */
 const HEAD_SIZE = 16;

@@ -13,7 +13,7 @@ import {
   type MigrationSink,
   type ServedDevice,
   type ServedMigration,
-} from "./device.ts";
+} from "./served_device.ts";
 import { thrownText } from "../base/thrown.ts";
 import { SavedStream } from "./saved_stream.ts";
 

@@ -7,7 +7,7 @@
 import { createMemfd, Mapping } from "../../ffi/memory.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
-import type { ServedRegion } from "./device.ts";
+import type { ServedRegion } from "./served_device.ts";
 
 /**
  * A region that is plain memory, which clients may map, as a whole or in areas. The memory is a memfd that nobody can

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ServedMigration } from "./device.ts";
+import type { ServedMigration } from "./served_device.ts";
 
 type Chunks = ReturnType<ServedMigration["stopCopy"]>;
 type Step = IteratorResult<Uint8Array, unknown>;

@@ -13,10 +13,10 @@ import { CLOSE_GRACE_MS } from "../base/limits.ts";
 import type { Trace } from "../transport/stream.ts";
 import { type Activity, Doing, during } from "./activity.ts";
 import { type Refusal, ServerConnection } from "./connection.ts";
-import type { ServedDevice } from "./device.ts";
-import type { DmaOptions } from "./dma.ts";
+import type { ServedDevice } from "./served_device.ts";
+import type { DmaOptions } from "./client_memory.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
-import { callHook } from "./hook.ts";
+import { callHook } from "./device_hooks.ts";
 
 /** How a server is set up. */
 export interface ServerOptions extends DmaOptions {

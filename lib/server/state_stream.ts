@@ -25,7 +25,7 @@ import { EINVAL } from "../../ffi/errno.ts";
 import { crc32 } from "../base/crc32.ts";
 import { MAX_STATE_FRAME, MAX_STATE_NAME, MAX_STATE_SPANS } from "../base/limits.ts";
 import { layout, u16, u32, u64 } from "../wire/layout.ts";
-import { DeviceError } from "./device.ts";
+import { DeviceError } from "./served_device.ts";
 
 const MAGIC = 0x73756676; // "vfus"
 const FORM_VERSION = 1;

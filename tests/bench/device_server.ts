@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { DeviceBus, ServedDevice } from "../../lib/server/device.ts";
+import type { DeviceBus, ServedDevice } from "../../lib/server/served_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags, PciIrq } from "../../lib/wire/irq.ts";

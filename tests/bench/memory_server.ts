@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { ServedDevice } from "../../lib/server/device.ts";
+import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { MemoryRegion } from "../../lib/server/region.ts";
 import { Server } from "../../lib/server/server.ts";
 import { StateReader, StateWriter } from "../../lib/server/state_stream.ts";

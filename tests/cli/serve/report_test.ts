@@ -6,7 +6,7 @@ import { refusalLine, reportTo, tellText } from "../../../cli/serve/report.ts";
 import { PLAIN } from "../../../cli/style.ts";
 import { libc } from "../../../ffi/libc.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
-import { DeviceError } from "../../../lib/server/device.ts";
+import { DeviceError } from "../../../lib/server/served_device.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 

@@ -13,7 +13,7 @@ import { connect } from "../../../lib/client/connect.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import { ConnectionError } from "../../../lib/base/errors.ts";
 import { VfioProxy } from "../../../lib/transport/proxy.ts";
-import type { DeviceBus } from "../../../lib/server/device.ts";
+import type { DeviceBus } from "../../../lib/server/served_device.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";

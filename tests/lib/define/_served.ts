@@ -5,7 +5,7 @@
  */
 
 import { connect, type Device } from "../../../mod.ts";
-import type { ServedDevice } from "../../../lib/server/device.ts";
+import type { ServedDevice } from "../../../lib/server/served_device.ts";
 import { Server } from "../../../lib/server/server.ts";
 
 /** A server and its client. */

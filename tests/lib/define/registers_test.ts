@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { DefinitionError, type InlineRegister, registers } from "../../../mod.ts";
 import { loadRegisterMap, parseRegisterMap } from "../../../lib/registers/load.ts";
-import type { ServedRegion } from "../../../lib/server/device.ts";
+import type { ServedRegion } from "../../../lib/server/served_device.ts";
 import { IoFdType } from "../../../lib/wire/io_fds.ts";
 
 /** Reads `length` bytes as a little-endian number; the buffer was dirty. */

@@ -11,7 +11,7 @@ import {
 } from "../../../lib/devices/demo.ts";
 import { RemoteError } from "../../../lib/base/errors.ts";
 import { parseConfigSpace } from "../../../lib/pci/config_space.ts";
-import { DeviceError, type ServedRegion } from "../../../lib/server/device.ts";
+import { DeviceError, type ServedRegion } from "../../../lib/server/served_device.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { RegionFlags } from "../../../lib/wire/region.ts";
 import { testFds } from "../../_fds.ts";

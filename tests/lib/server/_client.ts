@@ -13,8 +13,8 @@ import type {
   ServedIoFd,
   ServedIrq,
   ServedRegion,
-} from "../../../lib/server/device.ts";
-import type { DmaOptions } from "../../../lib/server/dma.ts";
+} from "../../../lib/server/served_device.ts";
+import type { DmaOptions } from "../../../lib/server/client_memory.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { RegionFlags } from "../../../lib/wire/region.ts";

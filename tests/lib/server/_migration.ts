@@ -5,7 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { MigrationSink, ServedMigration } from "../../../lib/server/device.ts";
+import type { MigrationSink, ServedMigration } from "../../../lib/server/served_device.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import {
   DeviceFeatureRequest,

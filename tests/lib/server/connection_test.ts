@@ -13,7 +13,7 @@ import { closeAll, countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
 import { idle } from "../../../ffi/poller.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { ConnectionError, ProtocolError } from "../../../lib/base/errors.ts";
-import { DeviceError } from "../../../lib/server/device.ts";
+import { DeviceError } from "../../../lib/server/served_device.ts";
 import { RegionWriteMultiRequest, type SmallWrite } from "../../../lib/wire/access.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";

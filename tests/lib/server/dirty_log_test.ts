@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { EINVAL } from "../../../ffi/errno.ts";
 import { MAX_LOGGING_RANGES } from "../../../lib/base/limits.ts";
-import { DeviceError } from "../../../lib/server/device.ts";
+import { DeviceError } from "../../../lib/server/served_device.ts";
 import { DirtyLog } from "../../../lib/server/dirty_log.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { DmaMapFlags } from "../../../lib/wire/dma.ts";

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { EINVAL } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { closeAll, countOpenFds, type OwnedFd } from "../../../ffi/fd.ts";
-import { DeviceError, type ServedIoFd } from "../../../lib/server/device.ts";
+import { DeviceError, type ServedIoFd } from "../../../lib/server/served_device.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import {
   IoFdType,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { EINVAL, EIO } from "../../../ffi/errno.ts";
-import { DeviceError } from "../../../lib/server/device.ts";
+import { DeviceError } from "../../../lib/server/served_device.ts";
 import { migrationPath } from "../../../lib/server/migration.ts";
 import { Command, commandName } from "../../../lib/wire/command.ts";
 import {

@@ -6,7 +6,7 @@
 import { assertEquals } from "@std/assert";
 import { EventFd } from "../../../ffi/event.ts";
 import type { OwnedFd } from "../../../ffi/fd.ts";
-import type { ServedIrq } from "../../../lib/server/device.ts";
+import type { ServedIrq } from "../../../lib/server/served_device.ts";
 import { DmaReadReply, DmaReadRequest } from "../../../lib/wire/access.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { DmaMapRequest, DmaUnmapRequest } from "../../../lib/wire/dma.ts";

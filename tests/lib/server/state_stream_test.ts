@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { crc32 } from "../../../lib/base/crc32.ts";
 import { MAX_STATE_FRAME, MAX_STATE_NAME } from "../../../lib/base/limits.ts";
-import { DeviceError } from "../../../lib/server/device.ts";
+import { DeviceError } from "../../../lib/server/served_device.ts";
 import {
   type SectionForm,
   type StateIdentity,

@@ -2,7 +2,7 @@ import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std
 import { connect } from "../../../lib/client/connect.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import { ConnectionError, RemoteError } from "../../../lib/base/errors.ts";
-import type { ServedDevice } from "../../../lib/server/device.ts";
+import type { ServedDevice } from "../../../lib/server/served_device.ts";
 import type { LiveSession } from "../../../lib/session/live.ts";
 import { StepFailure } from "../../../lib/session/outcome.ts";
 import { runSession } from "../../../lib/session/runner.ts";

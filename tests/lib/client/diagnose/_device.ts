@@ -8,7 +8,7 @@ import {
   DeviceError,
   type ServedDevice,
   type ServedRegion,
-} from "../../../../lib/server/device.ts";
+} from "../../../../lib/server/served_device.ts";
 import { embed } from "../../../../lib/server/embedded.ts";
 import { Command } from "../../../../lib/wire/command.ts";
 import { HeaderLayout, MessageFlags } from "../../../../lib/wire/header.ts";

@@ -10,7 +10,7 @@ import {
   TimeoutError,
 } from "../../../../lib/base/errors.ts";
 import type { MigrationProgress } from "../../../../lib/client/migration/migration.ts";
-import type { ServedDevice } from "../../../../lib/server/device.ts";
+import type { ServedDevice } from "../../../../lib/server/served_device.ts";
 import { Server } from "../../../../lib/server/server.ts";
 import { UnixSocket } from "../../../../ffi/socket.ts";
 import { Command } from "../../../../lib/wire/command.ts";

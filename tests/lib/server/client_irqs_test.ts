@@ -5,7 +5,7 @@ import { EventFd } from "../../../ffi/event.ts";
 import { closeAll, countOpenFds, type OwnedFd } from "../../../ffi/fd.ts";
 import { readNow, writeNow } from "../../../ffi/nowait.ts";
 import { IRQ_INPUT_BURST, IRQ_INPUTS_PER_MS } from "../../../lib/base/limits.ts";
-import type { DeviceIrqs, ServedIrq } from "../../../lib/server/device.ts";
+import type { DeviceIrqs, ServedIrq } from "../../../lib/server/served_device.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { IrqFlags, IrqSetFlags, PciIrq, SetIrqsRequest } from "../../../lib/wire/irq.ts";
 import { testFds } from "../../_fds.ts";
@@ -19,7 +19,7 @@ const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_T
   IrqSetFlags;
 const { INTX, MSI, MSIX, ERR } = PciIrq;
 const VECTORS = 8;
-const IRQ_MODULE = new URL("../../../lib/server/irq.ts", import.meta.url).href;
+const IRQ_MODULE = new URL("../../../lib/server/client_irqs.ts", import.meta.url).href;
 
 /** INTx that masks itself, no MSI, 8 vectors of MSI-X, ERR, and an index without eventfds. */
 class IrqDevice extends TestDevice {

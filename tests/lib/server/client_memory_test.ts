@@ -30,7 +30,7 @@ import {
   RemoteError,
   TimeoutError,
 } from "../../../lib/base/errors.ts";
-import { type DeviceDma, DeviceError } from "../../../lib/server/device.ts";
+import { type DeviceDma, DeviceError } from "../../../lib/server/served_device.ts";
 import { DmaMap } from "../../../lib/server/dma_map.ts";
 import { FileMaps } from "../../../lib/server/file_maps.ts";
 import {
@@ -1077,7 +1077,7 @@ Deno.test("two clients map 40,000 files each: ENOSPC, and the process lives", as
   const result = await runJson(`
     import { mappings } from "ffi/budget.ts";
     import { createMemfd } from "ffi/memory.ts";
-    const { ClientMemory } = await import(${url("../../../lib/server/dma.ts")});
+    const { ClientMemory } = await import(${url("../../../lib/server/client_memory.ts")});
     const counts = [], errors = [];
     const map = (client, at, page, fd) => {
       const offset = BigInt(page) << 12n, address = BigInt(at) << 13n;
@@ -1128,7 +1128,7 @@ Deno.test("descriptors that maps keep are bounded, and free again after them", a
     `
     import { OwnedFd } from "ffi/fd.ts";
     import { keptDescriptors } from "ffi/budget.ts";
-    const { ClientMemory } = await import(${url("../../../lib/server/dma.ts")});
+    const { ClientMemory } = await import(${url("../../../lib/server/client_memory.ts")});
     const memory = new ClientMemory({}, {}, {});
     const file = OwnedFd.open("/proc/self/mem");
     let count = 0, errno = 0;

@@ -6,7 +6,7 @@
 
 import { EAGAIN } from "../../ffi/errno.ts";
 import { MAX_DMA_BYTES_IN_FLIGHT, MAX_DMA_IN_FLIGHT, MAX_DMA_WAITING } from "../base/limits.ts";
-import { DeviceError } from "./device.ts";
+import { DeviceError } from "./served_device.ts";
 
 /** One that waits for its turn. */
 interface Waiting {

@@ -14,7 +14,7 @@ import { EINVAL, SystemError } from "../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { PeerEvent } from "../../ffi/peer_event.ts";
 import { IrqFlags, IrqSetFlags, PciIrq, type SetIrqsRequest } from "../wire/irq.ts";
-import { DeviceError, type DeviceIrqs, type ServedIrq } from "./device.ts";
+import { DeviceError, type DeviceIrqs, type ServedIrq } from "./served_device.ts";
 import { IrqInput, Pace } from "./irq_input.ts";
 
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD } = IrqSetFlags;

@@ -241,7 +241,7 @@ export interface ServedMigration {
  * ```ts
  * import { IrqFlags } from "../wire/irq.ts";
  * import { RegionFlags } from "../wire/region.ts";
- * import type { DeviceBus, ServedDevice } from "./device.ts";
+ * import type { DeviceBus, ServedDevice } from "./served_device.ts";
  *
  * let bus: DeviceBus | undefined;
  * let sum = 0;

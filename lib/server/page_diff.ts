@@ -16,7 +16,7 @@ const PAGE_SIZE = 4096;
  *
  * @example
  * ```ts
- * import { changedPages } from "./changes.ts";
+ * import { changedPages } from "./page_diff.ts";
  *
  * const before = new Uint8Array(3 * 4096);
  * const now = before.slice();

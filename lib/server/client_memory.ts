@@ -22,7 +22,7 @@ import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
 import type { Capabilities } from "../wire/version.ts";
-import { type DeviceDma, DeviceError } from "./device.ts";
+import { type DeviceDma, DeviceError } from "./served_device.ts";
 import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
 import { FileMaps } from "./file_maps.ts";

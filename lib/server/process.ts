@@ -4,9 +4,9 @@
  * @module
  */
 
-import { OwnedFd, statPath } from "../ffi/fd.ts";
-import { setInherited } from "../ffi/process.ts";
-import type { SocketFile } from "../ffi/socket.ts";
+import { OwnedFd, statPath } from "../../ffi/fd.ts";
+import { setInherited } from "../../ffi/process.ts";
+import type { SocketFile } from "../../ffi/socket.ts";
 
 export {
   commandLine,
@@ -14,8 +14,8 @@ export {
   exitNow,
   ignoreFileSizeSignal,
   setInherited,
-} from "../ffi/process.ts";
-export { removeDeadSocketFile, removeSocketFile, type SocketFile } from "../ffi/socket.ts";
+} from "../../ffi/process.ts";
+export { removeDeadSocketFile, removeSocketFile, type SocketFile } from "../../ffi/socket.ts";
 
 /**
  * The file of the socket at a path, as it is now.

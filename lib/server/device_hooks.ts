@@ -11,7 +11,7 @@
  *
  * @example
  * ```ts
- * import { callHook } from "./hook.ts";
+ * import { callHook } from "./device_hooks.ts";
  *
  * const errors: unknown[] = [];
  * callHook(() => {
