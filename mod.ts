@@ -149,7 +149,7 @@ export {
   type OptionValues,
 } from "./lib/define/option.ts";
 export type { PciSpec } from "./lib/define/pci.ts";
-export type { PlainData } from "./lib/define/plain.ts";
+export type { PlainData } from "./lib/define/plain_data.ts";
 export type { DevicePoll, DevicePollOptions, PollLook } from "./lib/define/polls.ts";
 export type { BarKind, DeviceRegion, RegionPart, RegionReview } from "./lib/define/region.ts";
 export {

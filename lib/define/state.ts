@@ -13,7 +13,7 @@ import {
   StateReader,
   StateWriter,
 } from "../server/state_stream.ts";
-import { decodePlain, encodePlain, type PlainData } from "./plain.ts";
+import { decodePlain, encodePlain, type PlainData } from "./plain_data.ts";
 import { PreCopy } from "./pre_copy.ts";
 
 /** What of a device's state is in no register and no memory. */

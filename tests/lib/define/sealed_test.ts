@@ -10,7 +10,7 @@ import {
   registers,
 } from "../../../mod.ts";
 import { testFds } from "../../_fds.ts";
-import { encodePlain, type PlainData } from "../../../lib/define/plain.ts";
+import { encodePlain, type PlainData } from "../../../lib/define/plain_data.ts";
 
 const MAP = {
   registers: [

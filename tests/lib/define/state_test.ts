@@ -7,7 +7,7 @@ import {
   registers,
   RemoteError,
 } from "../../../mod.ts";
-import type { PlainData } from "../../../lib/define/plain.ts";
+import type { PlainData } from "../../../lib/define/plain_data.ts";
 import { testFds } from "../../_fds.ts";
 import { type Pair, serveDefined, until } from "./_served.ts";
 

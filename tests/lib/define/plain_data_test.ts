@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { decodePlain, encodePlain, type PlainData } from "../../../lib/define/plain.ts";
+import { decodePlain, encodePlain, type PlainData } from "../../../lib/define/plain_data.ts";
 
 Deno.test("decodePlain() gives back what encodePlain() took", () => {
   const leaf = fc.oneof(

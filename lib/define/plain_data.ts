@@ -29,7 +29,7 @@ const Tag = { LIST: "l", BIGINT: "n", BYTES: "b" } as const;
  *
  * @example
  * ```ts
- * import { decodePlain, encodePlain } from "./plain.ts";
+ * import { decodePlain, encodePlain } from "./plain_data.ts";
  *
  * const state = { count: 3, base: 0x1_0000_0000n, queue: [new Uint8Array([1, 2])] };
  * const { queue } = decodePlain(encodePlain(state)) as typeof state;
