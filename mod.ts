@@ -204,10 +204,10 @@ export type {
   FaultTiming,
 } from "./lib/server/faults.ts";
 export { MemoryRegion } from "./lib/server/region.ts";
-export { type Lack, lacks } from "./lib/session/lacks.ts";
+export { type Lack, lacks } from "./lib/session/run/requirements.ts";
 export type { Definitions, VariableFacts } from "./lib/session/file/definitions.ts";
 export { EvaluationError, type Scope } from "./lib/session/expression.ts";
-export { misfits } from "./lib/session/fit.ts";
+export { misfits } from "./lib/session/run/preflight.ts";
 export {
   type BufferInput,
   type ConditionInput,
@@ -218,16 +218,16 @@ export {
   type StepOptions,
   type ValueInput,
 } from "./lib/session/interactive.ts";
-export { type IrqAction, SessionInterrupts } from "./lib/session/interrupts.ts";
+export { type IrqAction, SessionInterrupts } from "./lib/session/run/interrupts.ts";
 export { sessionJsonSchema } from "./lib/session/file/json_schema.ts";
-export { type LiveOptions, LiveSession, type SingleStep } from "./lib/session/live.ts";
+export { type LiveOptions, LiveSession, type SingleStep } from "./lib/session/run/executor.ts";
 export {
   loadSession,
   type ParsedSession,
   parseSession,
   type SessionOptions,
 } from "./lib/session/file/load.ts";
-export { SessionMemory } from "./lib/session/memory.ts";
+export { SessionMemory } from "./lib/session/run/buffers.ts";
 export type * from "./lib/session/model.ts";
 export {
   type Outcome,
@@ -235,9 +235,9 @@ export {
   StepFailure,
   type StepResult,
   type StepStatus,
-} from "./lib/session/outcome.ts";
-export { type RunOptions, runSession, runSteps } from "./lib/session/runner.ts";
-export { type ExtentOf, Variables } from "./lib/session/variables.ts";
+} from "./lib/session/run/step_result.ts";
+export { type RunOptions, runSession, runSteps } from "./lib/session/run/runner.ts";
+export { type ExtentOf, Variables } from "./lib/session/run/variables.ts";
 export { loadRegisterMap } from "./lib/registers/load.ts";
 export {
   type Register,

@@ -179,8 +179,8 @@ async function checkFit(
   device: Device,
 ): Promise<void> {
   const [{ lacks }, { misfits, sessionsIn }, { problemText }] = await Promise.all([
-    import("../../lib/session/lacks.ts"),
-    import("../../lib/session/fit.ts"),
+    import("../../lib/session/run/requirements.ts"),
+    import("../../lib/session/run/preflight.ts"),
     import("../../lib/yaml/problem.ts"),
   ]);
   for (const { file, requires } of sessionsIn(session)) {

@@ -6,7 +6,7 @@
 
 import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
 import { interruptReasons } from "../../lib/client/diagnose/interrupts.ts";
-import type { LiveSession } from "../../lib/session/live.ts";
+import type { LiveSession } from "../../lib/session/run/executor.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 

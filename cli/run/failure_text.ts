@@ -4,7 +4,7 @@
  * @module
  */
 
-import { StepFailure, type StepResult } from "../../lib/session/outcome.ts";
+import { StepFailure, type StepResult } from "../../lib/session/run/step_result.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { failureLines } from "../failure.ts";
 import { humanSize } from "../size.ts";

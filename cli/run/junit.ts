@@ -13,7 +13,7 @@ import {
   stepTitle,
   type Summary,
 } from "./reporter.ts";
-import type { StepResult } from "../../lib/session/outcome.ts";
+import type { StepResult } from "../../lib/session/run/step_result.ts";
 import { evidenceLines, failureText } from "./failure_text.ts";
 
 interface Suite {

@@ -5,7 +5,7 @@
  */
 
 import type { Session } from "../../lib/session/model.ts";
-import type { StepResult } from "../../lib/session/outcome.ts";
+import type { StepResult } from "../../lib/session/run/step_result.ts";
 import type { DeviceStateJson } from "./device_state.ts";
 import type { LoggedMessage } from "./wire_log.ts";
 

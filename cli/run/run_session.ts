@@ -5,10 +5,10 @@
  */
 
 import type { Device } from "../../lib/client/device.ts";
-import type { LiveSession } from "../../lib/session/live.ts";
+import type { LiveSession } from "../../lib/session/run/executor.ts";
 import type { Session, Step } from "../../lib/session/model.ts";
-import { runSession } from "../../lib/session/runner.ts";
-import { InnerFailure, type StepResult } from "../../lib/session/outcome.ts";
+import { runSession } from "../../lib/session/run/runner.ts";
+import { InnerFailure, type StepResult } from "../../lib/session/run/step_result.ts";
 import { asError } from "../../lib/base/thrown.ts";
 import type { Context } from "../context.ts";
 import { Unfinished } from "../failure.ts";

@@ -6,8 +6,8 @@
 
 import { RemoteError } from "../../lib/base/errors.ts";
 import { decodeRegister } from "../../lib/registers/decode.ts";
-import { meantValue } from "../../lib/session/judge.ts";
-import { StepFailure, type StepResult } from "../../lib/session/outcome.ts";
+import { meantValue } from "../../lib/session/run/compare.ts";
+import { StepFailure, type StepResult } from "../../lib/session/run/step_result.ts";
 import type { DeviceStateJson } from "./device_state.ts";
 import type { Evidence } from "./reporter.ts";
 

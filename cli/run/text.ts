@@ -6,13 +6,13 @@
 
 import { wrap } from "../../lib/pci/layout.ts";
 import { fieldText, fieldWords } from "../../lib/registers/decode.ts";
-import { valueText } from "../../lib/session/judge.ts";
+import { valueText } from "../../lib/session/run/compare.ts";
 import {
   InnerFailure,
   type Outcome,
   type SeenValue,
   type StepResult,
-} from "../../lib/session/outcome.ts";
+} from "../../lib/session/run/step_result.ts";
 import type { Output } from "../context.ts";
 import { hexdumpLines } from "../hexdump.ts";
 import { printable } from "../printable.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { SessionInterrupts } from "../../lib/session/interrupts.ts";
+import type { SessionInterrupts } from "../../lib/session/run/interrupts.ts";
 import type { Style } from "../style.ts";
 
 /** Interrupts that have come since somebody looked, by vector. */

@@ -8,11 +8,11 @@ import type { Device, WaitOptions } from "../client/device.ts";
 import type { RegisterMap } from "../registers/map.ts";
 import { type Definitions, newDefinitions } from "./file/definitions.ts";
 import { parseLine, parseStep } from "./file/line.ts";
-import { meantValue } from "./judge.ts";
-import { type LiveOptions, LiveSession } from "./live.ts";
+import { meantValue } from "./run/compare.ts";
+import { type LiveOptions, LiveSession } from "./run/executor.ts";
 import type { Step } from "./model.ts";
-import type { Outcome, StepResult } from "./outcome.ts";
-import { runSteps } from "./runner.ts";
+import type { Outcome, StepResult } from "./run/step_result.ts";
+import { runSteps } from "./run/runner.ts";
 
 /** What a session without a file is given. */
 export interface InteractiveOptions extends LiveOptions {

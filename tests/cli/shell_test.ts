@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { relative } from "node:path";
 import { PLAIN } from "../../cli/style.ts";
 import { InterruptCounts, promptText } from "../../cli/shell/prompt.ts";
-import { SessionInterrupts } from "../../lib/session/interrupts.ts";
+import { SessionInterrupts } from "../../lib/session/run/interrupts.ts";
 import { startDemo } from "../_demo_process.ts";
 import { onDevice } from "../lib/session/_run.ts";
 import { assertGolden, type Outcome, runHere, temporaryFolder } from "./_cli.ts";

@@ -6,7 +6,7 @@
 
 import { irqIndex, PciIrq } from "../../wire/irq.ts";
 import { constantIn, type Definitions, meant } from "./definitions.ts";
-import { Marked, TERM } from "./marks.ts";
+import { Marked, TERM } from "./interpolation.ts";
 import type { IrqSelection } from "../model.ts";
 
 /** The IRQ indexes that have names. */

@@ -13,7 +13,7 @@ import { hex } from "../../text/hex.ts";
 import { PciRegion, regionIndex } from "../../wire/region.ts";
 import { BASE_NAMES, constantIn, type Definitions, meant, missingName } from "./definitions.ts";
 import { binary, number } from "../expression.ts";
-import { Marked, TERM } from "./marks.ts";
+import { Marked, TERM } from "./interpolation.ts";
 import type { Expression, Place, PlaceBase } from "../model.ts";
 
 const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };

@@ -7,7 +7,7 @@
 import { DemoRegister } from "../../../lib/devices/demo.ts";
 import { parseSession } from "../../../lib/session/file/load.ts";
 import type { Session } from "../../../lib/session/model.ts";
-import { runSession } from "../../../lib/session/runner.ts";
+import { runSession } from "../../../lib/session/run/runner.ts";
 import { type Mode, sink } from "./mode.ts";
 
 /** Modes by name. */

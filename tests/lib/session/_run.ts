@@ -9,8 +9,8 @@ import type { ServedDevice } from "../../../lib/server/served_device.ts";
 import { embed } from "../../../lib/server/embedded.ts";
 import { parseSession } from "../../../lib/session/file/load.ts";
 import type { Session } from "../../../lib/session/model.ts";
-import type { StepResult } from "../../../lib/session/outcome.ts";
-import { type RunOptions, runSession } from "../../../lib/session/runner.ts";
+import type { StepResult } from "../../../lib/session/run/step_result.ts";
+import { type RunOptions, runSession } from "../../../lib/session/run/runner.ts";
 
 /** Files by their names. */
 export type Files = Readonly<Record<string, string>>;

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { bitsText, fieldMask } from "../registers/map.ts";
-import { fieldText, fieldWords } from "../registers/decode.ts";
-import type { Width } from "../client/region.ts";
-import { hex } from "../text/hex.ts";
-import { evaluate, type Scope } from "./expression.ts";
-import { fitting } from "./memory.ts";
-import type { Condition, Value } from "./model.ts";
-import { type SeenValue, StepFailure } from "./outcome.ts";
+import { bitsText, fieldMask } from "../../registers/map.ts";
+import { fieldText, fieldWords } from "../../registers/decode.ts";
+import type { Width } from "../../client/region.ts";
+import { hex } from "../../text/hex.ts";
+import { evaluate, type Scope } from "../expression.ts";
+import { fitting } from "./buffers.ts";
+import type { Condition, Value } from "../model.ts";
+import { type SeenValue, StepFailure } from "./step_result.ts";
 
 /** A value that does not hold: what was expected of it, and what it is. */
 export interface Mismatch {

@@ -1,16 +1,16 @@
 import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
-import { connect } from "../../../lib/client/connect.ts";
-import { DemoDevice } from "../../../lib/devices/demo.ts";
-import { ConnectionError, RemoteError } from "../../../lib/base/errors.ts";
-import type { ServedDevice } from "../../../lib/server/served_device.ts";
-import type { LiveSession } from "../../../lib/session/live.ts";
-import { StepFailure } from "../../../lib/session/outcome.ts";
-import { runSession } from "../../../lib/session/runner.ts";
-import type { Trace } from "../../../lib/transport/stream.ts";
-import { describeMessage } from "../../../lib/wire/describe.ts";
-import { startDemo } from "../../_demo_process.ts";
-import { testFds } from "../../_fds.ts";
-import { onDevice, resultsOf, sessionOf, stepsOf, words } from "./_run.ts";
+import { connect } from "../../../../lib/client/connect.ts";
+import { DemoDevice } from "../../../../lib/devices/demo.ts";
+import { ConnectionError, RemoteError } from "../../../../lib/base/errors.ts";
+import type { ServedDevice } from "../../../../lib/server/served_device.ts";
+import type { LiveSession } from "../../../../lib/session/run/executor.ts";
+import { StepFailure } from "../../../../lib/session/run/step_result.ts";
+import { runSession } from "../../../../lib/session/run/runner.ts";
+import type { Trace } from "../../../../lib/transport/stream.ts";
+import { describeMessage } from "../../../../lib/wire/describe.ts";
+import { startDemo } from "../../../_demo_process.ts";
+import { testFds } from "../../../_fds.ts";
+import { onDevice, resultsOf, sessionOf, stepsOf, words } from "../_run.ts";
 
 /** Runs steps on the demo device, and tells in few words how each ended. */
 async function run(steps: string): Promise<string[]> {

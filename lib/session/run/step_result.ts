@@ -4,10 +4,10 @@
  * @module
  */
 
-import { TimeoutError } from "../base/errors.ts";
-import type { Register, RegisterField } from "../registers/map.ts";
-import type { Width } from "../client/region.ts";
-import type { Step } from "./model.ts";
+import { TimeoutError } from "../../base/errors.ts";
+import type { Register, RegisterField } from "../../registers/map.ts";
+import type { Width } from "../../client/region.ts";
+import type { Step } from "../model.ts";
 
 /** A number that a step read or wrote. */
 export interface SeenValue {

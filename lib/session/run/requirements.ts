@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../client/device.ts";
-import { DeviceFlags } from "../wire/device.ts";
-import { hex } from "../text/hex.ts";
-import { irqName } from "../wire/irq.ts";
-import { PciRegion, RegionFlags, regionName } from "../wire/region.ts";
-import type { Requirements } from "./model.ts";
+import type { Device, WaitOptions } from "../../client/device.ts";
+import { DeviceFlags } from "../../wire/device.ts";
+import { hex } from "../../text/hex.ts";
+import { irqName } from "../../wire/irq.ts";
+import { PciRegion, RegionFlags, regionName } from "../../wire/region.ts";
+import type { Requirements } from "../model.ts";
 
 /** What a device lacks that a session requires. */
 export interface Lack {

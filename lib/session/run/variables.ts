@@ -4,10 +4,10 @@
  * @module
  */
 
-import { decodeField } from "../registers/decode.ts";
-import type { Register } from "../registers/map.ts";
-import { nearest } from "../text/nearest.ts";
-import { EvaluationError, type Scope } from "./expression.ts";
+import { decodeField } from "../../registers/decode.ts";
+import type { Register } from "../../registers/map.ts";
+import { nearest } from "../../text/nearest.ts";
+import { EvaluationError, type Scope } from "../expression.ts";
 
 /** A variable. */
 interface Variable {

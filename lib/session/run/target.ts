@@ -4,13 +4,13 @@
  * @module
  */
 
-import { resolveAddress } from "../client/address.ts";
-import type { Device, WaitOptions } from "../client/device.ts";
-import { sparedBits } from "../registers/map.ts";
-import type { Region, Width } from "../client/region.ts";
-import { evaluate, type Scope } from "./expression.ts";
-import { fitting, type SessionMemory } from "./memory.ts";
-import type { Place } from "./model.ts";
+import { resolveAddress } from "../../client/address.ts";
+import type { Device, WaitOptions } from "../../client/device.ts";
+import { sparedBits } from "../../registers/map.ts";
+import type { Region, Width } from "../../client/region.ts";
+import { evaluate, type Scope } from "../expression.ts";
+import { fitting, type SessionMemory } from "./buffers.ts";
+import type { Place } from "../model.ts";
 
 /** Bytes of a register whose place does not say: most are that wide. */
 export const DEFAULT_WIDTH: Width = 4;

@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../client/device.ts";
-import { RemoteError, TimeoutError } from "../base/errors.ts";
-import { asError } from "../base/thrown.ts";
-import { type LiveOptions, LiveSession, type SingleStep } from "./live.ts";
-import type { CallStep, RepeatStep, Session, Step } from "./model.ts";
-import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./outcome.ts";
+import type { Device, WaitOptions } from "../../client/device.ts";
+import { RemoteError, TimeoutError } from "../../base/errors.ts";
+import { asError } from "../../base/thrown.ts";
+import { type LiveOptions, LiveSession, type SingleStep } from "./executor.ts";
+import type { CallStep, RepeatStep, Session, Step } from "../model.ts";
+import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./step_result.ts";
 
 /** How to run a session. */
 export interface RunOptions extends LiveOptions {
@@ -54,10 +54,10 @@ const TURN_MS = 50;
  *
  * @example
  * ```ts
- * import { connect } from "../client/connect.ts";
- * import { DemoDevice } from "../devices/demo.ts";
- * import { Server } from "../server/server.ts";
- * import { parseSession } from "./file/load.ts";
+ * import { connect } from "../../client/connect.ts";
+ * import { DemoDevice } from "../../devices/demo.ts";
+ * import { Server } from "../../server/server.ts";
+ * import { parseSession } from "../file/load.ts";
  * import { runSession } from "./runner.ts";
  *
  * const path = Deno.makeTempDirSync() + "/demo.sock";

@@ -4,15 +4,15 @@
  * @module
  */
 
-import type { WaitOptions } from "../client/device.ts";
-import type { DmaMap, DmaSpace } from "../client/dma.ts";
-import { fileError } from "../text/file_error.ts";
-import type { Width } from "../client/region.ts";
-import { hex } from "../text/hex.ts";
-import { evaluate, EvaluationError, type Scope } from "./expression.ts";
-import type { BufferDeclaration, Data } from "./model.ts";
-import { isSilence } from "./outcome.ts";
-import { render } from "./template.ts";
+import type { WaitOptions } from "../../client/device.ts";
+import type { DmaMap, DmaSpace } from "../../client/dma.ts";
+import { fileError } from "../../text/file_error.ts";
+import type { Width } from "../../client/region.ts";
+import { hex } from "../../text/hex.ts";
+import { evaluate, EvaluationError, type Scope } from "../expression.ts";
+import type { BufferDeclaration, Data } from "../model.ts";
+import { isSilence } from "./step_result.ts";
+import { render } from "../template.ts";
 
 /** Data of a fill that are copied at a time. */
 const FILL_CHUNK = 1 << 20;

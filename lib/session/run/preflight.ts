@@ -7,13 +7,13 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../client/device.ts";
-import { RemoteError } from "../base/errors.ts";
-import type { Problem } from "../yaml/problem.ts";
-import { hex } from "../text/hex.ts";
-import { irqName } from "../wire/irq.ts";
-import { constantOf } from "./file/definitions.ts";
-import { EvaluationError } from "./expression.ts";
+import type { Device, WaitOptions } from "../../client/device.ts";
+import { RemoteError } from "../../base/errors.ts";
+import type { Problem } from "../../yaml/problem.ts";
+import { hex } from "../../text/hex.ts";
+import { irqName } from "../../wire/irq.ts";
+import { constantOf } from "../file/definitions.ts";
+import { EvaluationError } from "../expression.ts";
 import type {
   BufferDeclaration,
   Expression,
@@ -22,10 +22,10 @@ import type {
   Session,
   Source,
   Step,
-} from "./model.ts";
+} from "../model.ts";
 import { findTarget } from "./target.ts";
-import { SessionMemory } from "./memory.ts";
-import { regionName } from "../wire/region.ts";
+import { SessionMemory } from "./buffers.ts";
+import { regionName } from "../../wire/region.ts";
 
 /**
  * Everything in a session that is not there: regions and capabilities of the device, offsets outside them or at no multiple of the width,

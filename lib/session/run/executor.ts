@@ -4,15 +4,15 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../client/device.ts";
-import { fileError } from "../text/file_error.ts";
-import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
-import { sleep } from "../base/sleep.ts";
-import type { Region, Width } from "../client/region.ts";
-import { checkBytes, isAboutValue, meantValue, mismatch, valueText } from "./judge.ts";
-import { evaluate } from "./expression.ts";
+import type { Device, WaitOptions } from "../../client/device.ts";
+import { fileError } from "../../text/file_error.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../base/limits.ts";
+import { sleep } from "../../base/sleep.ts";
+import type { Region, Width } from "../../client/region.ts";
+import { checkBytes, isAboutValue, meantValue, mismatch, valueText } from "./compare.ts";
+import { evaluate } from "../expression.ts";
 import { SessionInterrupts } from "./interrupts.ts";
-import { bytesOf, fitting, readFile, SessionMemory } from "./memory.ts";
+import { bytesOf, fitting, readFile, SessionMemory } from "./buffers.ts";
 import type {
   CallStep,
   Condition,
@@ -27,8 +27,8 @@ import type {
   RepeatStep,
   Step,
   WriteStep,
-} from "./model.ts";
-import { isSilence, type Outcome, type SeenValue, StepFailure } from "./outcome.ts";
+} from "../model.ts";
+import { isSilence, type Outcome, type SeenValue, StepFailure } from "./step_result.ts";
 import {
   DEFAULT_WIDTH,
   findTarget,
@@ -37,7 +37,7 @@ import {
   type Target,
   writeTarget,
 } from "./target.ts";
-import { render } from "./template.ts";
+import { render } from "../template.ts";
 import { Variables } from "./variables.ts";
 
 /** How a session accesses its device. */

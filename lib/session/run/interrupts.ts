@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../client/device.ts";
-import { TimeoutError } from "../base/errors.ts";
-import type { IrqIndex } from "../client/irq.ts";
-import { evaluate, type Scope } from "./expression.ts";
-import type { IrqSelection } from "./model.ts";
-import { isSilence, StepFailure } from "./outcome.ts";
+import type { Device, WaitOptions } from "../../client/device.ts";
+import { TimeoutError } from "../../base/errors.ts";
+import type { IrqIndex } from "../../client/irq.ts";
+import { evaluate, type Scope } from "../expression.ts";
+import type { IrqSelection } from "../model.ts";
+import { isSilence, StepFailure } from "./step_result.ts";
 
 /** Vectors of an index that are known. */
 interface Vectors {
@@ -95,7 +95,7 @@ export class SessionInterrupts {
 
   /** Why vectors are silent, as far as the device tells. */
   async #silence(irqs: IrqIndex, vector: number | undefined): Promise<string | undefined> {
-    const { silenceText } = await import("../client/diagnose/interrupts.ts");
+    const { silenceText } = await import("../../client/diagnose/interrupts.ts");
     return await silenceText(this.#device, irqs, vector === undefined ? irqs.enabled : [vector]);
   }
 
