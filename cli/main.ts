@@ -14,7 +14,7 @@ import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typ
 import manifest from "../deno.json" with { type: "json" };
 import { type Context, Interrupted, type Output, processContext } from "./context.ts";
 import { failureLines, Reported, Unfinished } from "./failure.ts";
-import { plainProbe } from "./probe/plain.ts";
+import { plainProbe } from "./probe/fast_path.ts";
 import { COLOURED, PLAIN } from "./style.ts";
 
 /** A subcommand, as far as it is known before it is loaded: its module is commands/NAME.ts. */

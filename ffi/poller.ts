@@ -10,7 +10,7 @@
 import { lastingBytes } from "./buffer.ts";
 import { monotonicMs } from "./clock.ts";
 import { BRIEF_NS, EventFd, POLLIN, PollSet } from "./event.ts";
-import { Guesses } from "./guesses.ts";
+import { Guesses } from "./speculative_receive.ts";
 
 /** A descriptor that is being watched. */
 export class Watch implements Disposable {

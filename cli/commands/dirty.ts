@@ -28,7 +28,7 @@ import {
 } from "../dma/range.ts";
 import { isPowerOfTwo } from "../../lib/base/page_log.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace } from "../grace.ts";
+import { Grace } from "../cleanup_grace.ts";
 import { jsonText } from "../json.ts";
 import { humanSize, parseSize } from "../size.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";

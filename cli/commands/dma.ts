@@ -18,7 +18,7 @@ import {
 } from "../connection.ts";
 import { type Context, onAbort, type Output } from "../context.ts";
 import { type Destination, openDestination } from "../destination.ts";
-import { Snapshots } from "../dma/changes.ts";
+import { Snapshots } from "../dma/memory_watch.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
 import { DmaSigns } from "../dma/silence.ts";
 import {
@@ -39,7 +39,7 @@ import {
   parseMap,
 } from "../dma/range.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace } from "../grace.ts";
+import { Grace } from "../cleanup_grace.ts";
 import { blocks } from "../pipeline.ts";
 import { humanSize } from "../size.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";

@@ -19,7 +19,7 @@ import {
 } from "../connection.ts";
 import type { Context, Output } from "../context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace } from "../grace.ts";
+import { Grace } from "../cleanup_grace.ts";
 import { jsonText } from "../json.ts";
 import { turn } from "../pipeline.ts";
 import type { Style } from "../style.ts";

@@ -10,7 +10,7 @@ import type { Session } from "../../lib/session/model.ts";
 import { argument, argumentList } from "../argument.ts";
 import { connectTo, timeoutOption, verboseOption } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { Grace } from "../grace.ts";
+import { Grace } from "../cleanup_grace.ts";
 import { printable } from "../printable.ts";
 import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/load.ts";
 import type { Reporter } from "../run/reporter.ts";

@@ -32,7 +32,7 @@ import {
   tellJson,
   tellText,
 } from "../serve/report.ts";
-import { catchStrays } from "../serve/strays.ts";
+import { catchStrays } from "../serve/unhandled_errors.ts";
 import { UsageError } from "../serve/usage.ts";
 import { traceTo } from "../trace.ts";
 import { jsonText } from "../json.ts";

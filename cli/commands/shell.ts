@@ -7,7 +7,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { connectTo, pciEnableOption, timeoutOption, verboseOption } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { Grace } from "../grace.ts";
+import { Grace } from "../cleanup_grace.ts";
 import { loadMaps } from "../map.ts";
 import { deviceOption, serveHere } from "../run/serve_here.ts";
 import type { ChosenOption } from "../serve/make.ts";

@@ -7,7 +7,7 @@
 import { type ConnectionOptions, connectTo } from "../connect.ts";
 import type { Context } from "../context.ts";
 import { Unfinished } from "../failure.ts";
-import { Grace } from "../grace.ts";
+import { Grace } from "../cleanup_grace.ts";
 import { Progress, transferText } from "../progress.ts";
 import { humanSize } from "../size.ts";
 import { StateFile } from "./file.ts";

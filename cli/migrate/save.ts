@@ -8,7 +8,7 @@ import { type ConnectionOptions, connectTo } from "../connect.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../destination.ts";
 import { Unfinished } from "../failure.ts";
-import { Grace } from "../grace.ts";
+import { Grace } from "../cleanup_grace.ts";
 import { DEFAULT_MAX_SIZE, tooLarge } from "../max_size.ts";
 import { Progress, spinner } from "../progress.ts";
 import { humanSize } from "../size.ts";

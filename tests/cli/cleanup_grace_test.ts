@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Grace } from "../../cli/grace.ts";
+import { Grace } from "../../cli/cleanup_grace.ts";
 
 Deno.test("Grace follows at once until there is something to take back", () => {
   const controller = new AbortController();

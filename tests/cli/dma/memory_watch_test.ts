@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { changedRanges } from "../../../cli/dma/changes.ts";
+import { changedRanges } from "../../../cli/dma/memory_watch.ts";
 
 const PAGE = 4096;
 
