@@ -66,17 +66,16 @@ export {
   type IrqWaitOptions,
   type VectorRange,
 } from "./lib/client/irq.ts";
-export {
-  type ConfigSpaceOptions,
-  Device,
-  type DeviceInfo,
-  type IrqId,
-  type IrqInfo,
-  type Negotiated,
-  type RegionId,
-  type RegionInfo,
-  type WaitOptions,
-} from "./lib/client/device.ts";
+export { type ConfigSpaceOptions, Device } from "./lib/client/device.ts";
+export type {
+  DeviceInfo,
+  IrqId,
+  IrqInfo,
+  Negotiated,
+  RegionId,
+  RegionInfo,
+  WaitOptions,
+} from "./lib/client/info.ts";
 export {
   ConnectionError,
   type ConnectionErrorKind,

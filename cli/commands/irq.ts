@@ -5,7 +5,8 @@
  */
 
 import { Argument, Command, Option } from "@commander-js/extra-typings";
-import type { Device, IrqId } from "../../lib/client/device.ts";
+import type { Device } from "../../lib/client/device.ts";
+import type { IrqId } from "../../lib/client/info.ts";
 import { TimeoutError } from "../../lib/base/errors.ts";
 import type { IrqIndex, VectorRange } from "../../lib/client/irq.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";

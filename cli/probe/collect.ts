@@ -4,13 +4,8 @@
  * @module
  */
 
-import type {
-  Device,
-  DeviceInfo,
-  IrqInfo,
-  Negotiated,
-  RegionInfo,
-} from "../../lib/client/device.ts";
+import type { Device } from "../../lib/client/device.ts";
+import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/client/info.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import {

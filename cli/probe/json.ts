@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { IrqInfo, RegionInfo } from "../../lib/client/device.ts";
+import type { IrqInfo, RegionInfo } from "../../lib/client/info.ts";
 import type { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import { configSpaceJson } from "../../lib/pci/json.ts";

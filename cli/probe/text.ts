@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/client/device.ts";
+import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/client/info.ts";
 import type { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "./device.ts";
+import type { Device } from "./device.ts";
+import type { WaitOptions } from "./info.ts";
 import { capabilityKey, findRegister } from "../pci/names.ts";
 import type { Width } from "./region.ts";
 import { PciRegion, regionIndex } from "../wire/region.ts";

@@ -8,7 +8,8 @@ import { describeErrno, EINVAL, SystemError } from "../../ffi/errno.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
-import { Device, type Negotiated } from "./device.ts";
+import { Device } from "./device.ts";
+import type { Negotiated } from "./info.ts";
 import { ConnectionError, ProtocolError, TimeoutError } from "../base/errors.ts";
 import {
   DEFAULT_MAX_DATA_XFER_SIZE,

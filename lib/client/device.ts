@@ -30,7 +30,7 @@ import { Command } from "../wire/command.ts";
 import { DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "../wire/io_fds.ts";
 import { type CommandOf, messageOf } from "../wire/messages.ts";
-import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName, type PciIrq } from "../wire/irq.ts";
+import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName } from "../wire/irq.ts";
 import {
   PciRegion,
   type RegionCapability,
@@ -40,10 +40,15 @@ import {
   RegionInfoRequest,
   regionName,
 } from "../wire/region.ts";
-import type { Capabilities } from "../wire/version.ts";
-
-/** How long to wait, and a way to call it off. */
-export type WaitOptions = Pick<AsyncRequestOptions, "timeoutMs" | "signal">;
+import type {
+  DeviceInfo,
+  IrqId,
+  IrqInfo,
+  Negotiated,
+  RegionId,
+  RegionInfo,
+  WaitOptions,
+} from "./info.ts";
 
 /** How to read the configuration space. */
 export interface ConfigSpaceOptions extends WaitOptions {
@@ -53,72 +58,6 @@ export interface ConfigSpaceOptions extends WaitOptions {
    */
   sparse?: boolean;
 }
-
-/** What both ends agreed on. */
-export interface Negotiated {
-  /** The major version: 0. */
-  readonly major: number;
-  /** The minor version: the server's, not above ours. */
-  readonly minor: number;
-  /** What the server said about itself, as it came. */
-  readonly server: Capabilities;
-  /** What we said about ourselves. */
-  readonly client: Capabilities;
-  /** Descriptors that the server takes in one message. */
-  readonly maxMsgFds: number;
-  /** Bytes of data in one message that both take. */
-  readonly maxDataXferSize: number;
-  /** DMA maps that the server holds at one time. */
-  readonly maxDmaMaps: number;
-  /** Page sizes that the server takes, as a bit mask. */
-  readonly pgsizes: bigint;
-  /** Whether REGION_WRITE_MULTI may be used. */
-  readonly writeMultiple: boolean;
-  /** Whether the server's commands come on a socket of their own. */
-  readonly twinSocket: boolean;
-}
-
-/** What a device is. */
-export interface DeviceInfo {
-  /** `DeviceFlags`: RESET, PCI; bits that are not known as they came. */
-  readonly flags: number;
-  /** Region indexes: 0 to this, exclusive. */
-  readonly numRegions: number;
-  /** IRQ indexes: 0 to this, exclusive. */
-  readonly numIrqs: number;
-}
-
-/** What a region is. */
-export interface RegionInfo {
-  /** The region index. */
-  readonly index: number;
-  /** `RegionFlags`: READ, WRITE, MMAP; bits that are not known as they came. */
-  readonly flags: number;
-  /** Bytes of the region; 0 if the device does not have it. */
-  readonly size: bigint;
-  /** Where it begins in the file to be mapped. */
-  readonly offset: bigint;
-  /** Its capabilities in the order of the chain. */
-  readonly capabilities: readonly RegionCapability[];
-  /** The files to be mapped. They belong to the Device, which closes them. */
-  readonly fds: readonly OwnedFd[];
-}
-
-/** What an IRQ index is. */
-export interface IrqInfo {
-  /** The IRQ index. */
-  readonly index: number;
-  /** `IrqFlags`: EVENTFD, MASKABLE, AUTOMASKED, NORESIZE. */
-  readonly flags: number;
-  /** Vectors; 0 if the device does not have it. */
-  readonly count: number;
-}
-
-/** A region by name or by index. */
-export type RegionId = Lowercase<keyof typeof PciRegion> | number;
-
-/** An IRQ index by name or by number. */
-export type IrqId = Lowercase<keyof typeof PciIrq> | number;
 
 /** Bytes of configuration space that PCI Express defines: what is read of a larger region. */
 export const MAX_CONFIG_SIZE = 4096;

@@ -17,7 +17,7 @@ import { OwnedFd } from "../../ffi/fd.ts";
 import { createMemfd, Mapping, MAX_MAPPING } from "../../ffi/memory.ts";
 import { checkRoom } from "./area_file.ts";
 import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "../base/limits.ts";
-import type { Negotiated, WaitOptions } from "./device.ts";
+import type { Negotiated, WaitOptions } from "./info.ts";
 import type { PageLog } from "../base/page_log.ts";
 import type {
   AsyncRequestOptions,

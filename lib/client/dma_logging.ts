@@ -5,7 +5,7 @@
  */
 
 import { ENOTSUP } from "../../ffi/errno.ts";
-import type { Negotiated, WaitOptions } from "./device.ts";
+import type { Negotiated, WaitOptions } from "./info.ts";
 import type { DmaMap, DmaSpace } from "./dma.ts";
 import { ProtocolError, RemoteError } from "../base/errors.ts";
 import type { DeviceFeatures } from "./features.ts";

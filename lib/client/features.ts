@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { WaitOptions } from "./device.ts";
+import type { WaitOptions } from "./info.ts";
 import { ProtocolError, RemoteError } from "../base/errors.ts";
 import type { AsyncRequestOptions, VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";

@@ -9,7 +9,7 @@ import { monotonicMs } from "../../ffi/clock.ts";
 import { EventFd, POLLIN } from "../../ffi/event.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
-import type { IrqInfo, WaitOptions } from "./device.ts";
+import type { IrqInfo, WaitOptions } from "./info.ts";
 import { endedWhile, TimeoutError } from "../base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
 import type { VfioProxy } from "../transport/proxy.ts";

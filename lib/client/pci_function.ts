@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "./device.ts";
+import type { Device } from "./device.ts";
+import type { WaitOptions } from "./info.ts";
 import type { ConfigSpace } from "../pci/config_space.ts";
 import type { CapabilityPlace } from "../pci/walk.ts";
 import { BAR_BITS, COMMAND } from "../pci/registers.ts";

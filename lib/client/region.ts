@@ -12,7 +12,7 @@ import { monotonicMs } from "../../ffi/clock.ts";
 import { type AreaFile, examineArea } from "./area_file.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { Mapping, MAX_MAPPING, PAGE_SIZE } from "../../ffi/memory.ts";
-import type { Negotiated, RegionInfo } from "./device.ts";
+import type { Negotiated, RegionInfo } from "./info.ts";
 import { type KnownOfRegion, widthHint } from "./diagnose/refusal.ts";
 import {
   ConnectionError,

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../client/device.ts";
+import type { Device } from "../client/device.ts";
+import type { WaitOptions } from "../client/info.ts";
 import type { RegisterMap } from "../registers/map.ts";
 import { type Definitions, newDefinitions } from "./file/definitions.ts";
 import { parseLine, parseStep } from "./file/line.ts";

@@ -8,7 +8,7 @@
  */
 
 import { E2BIG, EINVAL, EMSGSIZE, ENOTSUP, ENXIO, ERANGE } from "../../../ffi/errno.ts";
-import type { RegionInfo } from "../device.ts";
+import type { RegionInfo } from "../info.ts";
 import type { RegionAccess, RemoteError } from "../../base/errors.ts";
 import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../../pci/registers.ts";
 import type { Width } from "../region.ts";

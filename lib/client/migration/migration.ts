@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Negotiated, WaitOptions } from "../device.ts";
+import type { Negotiated, WaitOptions } from "../info.ts";
 import { RemoteError } from "../../base/errors.ts";
 import type { DeviceFeatures } from "../features.ts";
 import { SAVE_CHUNK_SIZE, STATE_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../../base/limits.ts";

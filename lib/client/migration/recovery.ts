@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { WaitOptions } from "../device.ts";
+import type { WaitOptions } from "../info.ts";
 import { RemoteError } from "../../base/errors.ts";
 import type { AfterMigration, Migration } from "./migration.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { WaitOptions } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
 import type { DmaMap, DmaSpace } from "../../client/dma.ts";
 import { fileError } from "../../text/file_error.ts";
 import type { Width } from "../../client/region.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../../client/device.ts";
+import type { Device } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
 import { fileError } from "../../text/file_error.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../base/limits.ts";
 import { sleep } from "../../base/sleep.ts";

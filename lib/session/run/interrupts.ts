@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../../client/device.ts";
+import type { Device } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
 import { TimeoutError } from "../../base/errors.ts";
 import type { IrqIndex } from "../../client/irq.ts";
 import { evaluate, type Scope } from "../expression.ts";

@@ -7,7 +7,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../../client/device.ts";
+import type { Device } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
 import { RemoteError } from "../../base/errors.ts";
 import type { Problem } from "../../yaml/problem.ts";
 import { hex } from "../../text/hex.ts";

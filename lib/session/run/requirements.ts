@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../../client/device.ts";
+import type { Device } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
 import { DeviceFlags } from "../../wire/device.ts";
 import { hex } from "../../text/hex.ts";
 import { irqName } from "../../wire/irq.ts";

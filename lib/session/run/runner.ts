@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Device, WaitOptions } from "../../client/device.ts";
+import type { Device } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
 import { RemoteError, TimeoutError } from "../../base/errors.ts";
 import { asError } from "../../base/thrown.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./executor.ts";

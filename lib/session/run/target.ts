@@ -5,7 +5,8 @@
  */
 
 import { resolveAddress } from "../../client/address.ts";
-import type { Device, WaitOptions } from "../../client/device.ts";
+import type { Device } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
 import { sparedBits } from "../../registers/map.ts";
 import type { Region, Width } from "../../client/region.ts";
 import { evaluate, type Scope } from "../expression.ts";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { dmaReasons } from "../../../../lib/client/diagnose/dma.ts";
 import { interruptReasons, silenceText } from "../../../../lib/client/diagnose/interrupts.ts";
-import type { IrqId } from "../../../../lib/client/device.ts";
+import type { IrqId } from "../../../../lib/client/info.ts";
 import type { ServedDevice } from "../../../../lib/server/served_device.ts";
 import { DeviceFlags } from "../../../../lib/wire/device.ts";
 import { IrqFlags } from "../../../../lib/wire/irq.ts";

@@ -1,0 +1,81 @@
+/**
+ * Facts about a device, its regions and its interrupts, as a client knows them.
+ *
+ * @module
+ */
+
+import type { OwnedFd } from "../../ffi/fd.ts";
+import type { AsyncRequestOptions } from "../transport/proxy.ts";
+import type { Region } from "./region.ts";
+import type { PciIrq } from "../wire/irq.ts";
+import type { PciRegion, RegionCapability, RegionFlags } from "../wire/region.ts";
+import type { Capabilities } from "../wire/version.ts";
+
+/** How long to wait, and a way to call it off. */
+export type WaitOptions = Pick<AsyncRequestOptions, "timeoutMs" | "signal">;
+
+/** What both ends agreed on. */
+export interface Negotiated {
+  /** The major version: 0. */
+  readonly major: number;
+  /** The minor version: the server's, not above ours. */
+  readonly minor: number;
+  /** What the server said about itself, as it came. */
+  readonly server: Capabilities;
+  /** What we said about ourselves. */
+  readonly client: Capabilities;
+  /** Descriptors that the server takes in one message. */
+  readonly maxMsgFds: number;
+  /** Bytes of data in one message that both take. */
+  readonly maxDataXferSize: number;
+  /** DMA maps that the server holds at one time. */
+  readonly maxDmaMaps: number;
+  /** Page sizes that the server takes, as a bit mask. */
+  readonly pgsizes: bigint;
+  /** Whether REGION_WRITE_MULTI may be used. */
+  readonly writeMultiple: boolean;
+  /** Whether the server's commands come on a socket of their own. */
+  readonly twinSocket: boolean;
+}
+
+/** What a device is. */
+export interface DeviceInfo {
+  /** `DeviceFlags`: RESET, PCI; bits that are not known as they came. */
+  readonly flags: number;
+  /** Region indexes: 0 to this, exclusive. */
+  readonly numRegions: number;
+  /** IRQ indexes: 0 to this, exclusive. */
+  readonly numIrqs: number;
+}
+
+/** What a region is. */
+export interface RegionInfo {
+  /** The region index. */
+  readonly index: number;
+  /** `RegionFlags`: READ, WRITE, MMAP; bits that are not known as they came. */
+  readonly flags: number;
+  /** Bytes of the region; 0 if the device does not have it. */
+  readonly size: bigint;
+  /** Where it begins in the file to be mapped. */
+  readonly offset: bigint;
+  /** Its capabilities in the order of the chain. */
+  readonly capabilities: readonly RegionCapability[];
+  /** The files to be mapped. They belong to the Device, which closes them. */
+  readonly fds: readonly OwnedFd[];
+}
+
+/** What an IRQ index is. */
+export interface IrqInfo {
+  /** The IRQ index. */
+  readonly index: number;
+  /** `IrqFlags`: EVENTFD, MASKABLE, AUTOMASKED, NORESIZE. */
+  readonly flags: number;
+  /** Vectors; 0 if the device does not have it. */
+  readonly count: number;
+}
+
+/** A region by name or by index. */
+export type RegionId = Lowercase<keyof typeof PciRegion> | number;
+
+/** An IRQ index by name or by number. */
+export type IrqId = Lowercase<keyof typeof PciIrq> | number;
