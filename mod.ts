@@ -128,13 +128,8 @@ export type {
   PmOptions,
 } from "./lib/define/capability.ts";
 export type { DeviceDefinition, DeviceHost } from "./lib/define/definition.ts";
-export {
-  defineDevice,
-  type DeviceContext,
-  type DeviceParts,
-  type DeviceRegions,
-  type DeviceSpec,
-} from "./lib/define/device.ts";
+export { defineDevice } from "./lib/define/device.ts";
+export type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./lib/define/spec.ts";
 export type { Interrupts, InterruptVector } from "./lib/define/interrupts.ts";
 export {
   type DeviceOption,
@@ -220,12 +215,8 @@ export {
 export { type IrqAction, SessionInterrupts } from "./lib/session/run/interrupts.ts";
 export { sessionJsonSchema } from "./lib/session/file/json_schema.ts";
 export { type LiveOptions, LiveSession, type SingleStep } from "./lib/session/run/executor.ts";
-export {
-  loadSession,
-  type ParsedSession,
-  parseSession,
-  type SessionOptions,
-} from "./lib/session/file/load.ts";
+export { loadSession, parseSession, type SessionOptions } from "./lib/session/file/load.ts";
+export type { ParsedSession } from "./lib/session/file/parsed.ts";
 export { SessionMemory } from "./lib/session/run/buffers.ts";
 export type * from "./lib/session/model.ts";
 export {

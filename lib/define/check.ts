@@ -6,7 +6,7 @@
  */
 
 import type { DeviceCapability } from "./capability.ts";
-import type { DeviceParts, DeviceRegions, DeviceSpec } from "./device.ts";
+import type { DeviceParts, DeviceRegions, DeviceSpec } from "./spec.ts";
 import {
   BOOLEAN,
   DefinitionError,

@@ -17,7 +17,7 @@ import { PciRegion } from "../wire/region.ts";
 import { checkParts, checkPci, REGION_NAMES } from "./check.ts";
 import { ConnectedMemory } from "./client_memory.ts";
 import type { DeviceHost } from "./definition.ts";
-import type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./device.ts";
+import type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./spec.ts";
 import { DeviceInterrupts, type Interrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";

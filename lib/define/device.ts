@@ -4,117 +4,15 @@
  * @module
  */
 
-import type { DeviceDma, ServedDevice } from "../server/served_device.ts";
+import type { ServedDevice } from "../server/served_device.ts";
 import { checkSpec } from "./check.ts";
 import { DefinedDevice } from "./defined_device.ts";
 import type { DeviceDefinition } from "./definition.ts";
-import type { Interrupts } from "./interrupts.ts";
 import { makeOrClose } from "./made.ts";
 import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts";
 import { keepOrigin } from "./origin.ts";
-import type { PciSpec } from "./pci.ts";
-import type { DevicePoll, DevicePollOptions, PollLook } from "./polls.ts";
-import type { DeviceRegion } from "./region.ts";
 import { sealed } from "./sealed.ts";
-import type { StateHooks } from "./state.ts";
-import type { DeviceTimers } from "./timers.ts";
-
-/** What a device is given when it is made: the ways to its client, and its time. */
-export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
-  /** What was chosen. */
-  readonly options: OptionValues<O>;
-  /** Its interrupts. */
-  readonly irq: Interrupts;
-  /**
-   * The client's memory. Besides what {@linkcode DeviceDma} says, accesses fail with EPERM while COMMAND's bus master enable is off, and
-   * with ENXIO while no client is connected. Now and then an access waits for a turn of the event loop, so that a device which makes
-   * one after the other keeps nobody waiting.
-   */
-  readonly dma: DeviceDma;
-  /** Its timers. A reset ends them. */
-  readonly timers: DeviceTimers;
-  /**
-   * Makes a poll, for work that a client announces in memory which it has mapped: `look` does one
-   * piece of it. The poll looks busily while there is work, and by timer when idle. It begins with
-   * `start`; a reset ends it. See {@linkcode DevicePoll}.
-   */
-  readonly poll: (look: PollLook, options?: DevicePollOptions) => DevicePoll;
-  /**
-   * Lets other work of the thread go on: `await turn()` belongs into every loop whose length a
-   * client decides. The loops of all devices share a budget of one millisecond. While it lasts,
-   * `turn` returns undefined, which costs 0.1 microseconds. Reads and writes of `dma` do that by
-   * themselves; a loop over `dma.view`, or over the device's own memory, has to.
-   *
-   * Throws a `DeviceError` with ECANCELED during a reset, so that the loop ends.
-   */
-  readonly turn: () => Promise<void> | undefined;
-  /**
-   * Does something in the background, so that a client that started it need not wait. A reset, and standing still for the migration,
-   * wait until it is done, so it may not itself wait for a timer, and has to end some time; during a reset its DMA fails with ECANCELED.
-   * What it throws is reported to the server.
-   */
-  readonly run: (task: () => Promise<void>) => void;
-  /** Tells whoever runs the device. */
-  readonly log: (line: string) => void;
-  /** Aborted when the device is closed. */
-  readonly signal: AbortSignal;
-}
-
-/** The regions of a device, by their names. */
-export interface DeviceRegions {
-  /** Base address register 0, and so on. */
-  readonly bar0?: DeviceRegion;
-  /** See bar0. */
-  readonly bar1?: DeviceRegion;
-  /** See bar0. */
-  readonly bar2?: DeviceRegion;
-  /** See bar0. */
-  readonly bar3?: DeviceRegion;
-  /** See bar0. */
-  readonly bar4?: DeviceRegion;
-  /** See bar0. */
-  readonly bar5?: DeviceRegion;
-  /** The expansion ROM. */
-  readonly rom?: DeviceRegion;
-  /** VGA's ranges. */
-  readonly vga?: DeviceRegion;
-}
-
-/** What one device is and does. */
-export interface DeviceParts {
-  /** Its regions. */
-  readonly regions: DeviceRegions;
-  /**
-   * Resets what is in no register: configuration space and registers hold their reset values already, timers are ended, and nothing runs
-   * in the background. Memory is left to it.
-   */
-  reset?(): void | Promise<void>;
-  /** A client has connected; it has mapped and set up nothing yet. */
-  connected?(): void;
-  /** It is gone. */
-  disconnected?(): void;
-  /** Frees what the device holds. */
-  close?(): void;
-  /**
-   * What of its state is in no register and no memory, so that it can migrate. Without it the registers and memory are all; a device with
-   * callbacks does not migrate then. `false`: it does not migrate.
-   */
-  readonly state?: StateHooks | false;
-}
-
-/** A device as it is written. */
-export interface DeviceSpec<O extends DeviceOptions> {
-  /** Its name: a word, as "gpio". */
-  readonly name: string;
-  /** What it is, in a few words. */
-  readonly title?: string;
-  /** What can be chosen when one is made. */
-  readonly options?: O;
-  /** What it is on the PCI bus; it may depend on the options. */
-  readonly pci: PciSpec | ((options: OptionValues<O>) => PciSpec);
-  /** Makes one. */
-  create(context: DeviceContext<O>): DeviceParts;
-}
+import type { DeviceSpec } from "./spec.ts";
 
 /**
  * Defines a PCI device. Its configuration space is made from what is declared, its BARs from its regions; it resets, migrates and cleans up.

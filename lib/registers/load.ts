@@ -8,8 +8,9 @@
 
 import type { RegisterMap } from "./map.ts";
 import { nearest } from "../text/nearest.ts";
-import { FileProblems, type Problem } from "../yaml/problem.ts";
+import { FileProblems } from "../yaml/problem.ts";
 import { readText } from "../yaml/text.ts";
+import type { ParsedRegisterMap } from "./parsed.ts";
 
 /** The maps that vfu has: PCI configuration space, and the controller registers of NVM Express. */
 export const SHIPPED_MAPS = ["nvme", "pci"] as const;
@@ -35,11 +36,6 @@ export async function loadRegisterMap(nameOrFile: string): Promise<RegisterMap> 
   if (map === undefined) throw new FileProblems(nameOrFile, problems);
   return map;
 }
-
-/** A map, or what is wrong with its text. */
-export type ParsedRegisterMap =
-  | { readonly map: RegisterMap; readonly problems?: never }
-  | { readonly problems: readonly Problem[]; readonly map?: never };
 
 /**
  * Reads a map of registers from YAML. All mistakes are found in one run, unless the text is so far from YAML that nothing

@@ -48,7 +48,8 @@ export {
   registerLines,
 } from "./decode.ts";
 export { registerMapJsonSchema } from "./json_schema.ts";
-export { loadRegisterMap, type ParsedRegisterMap, parseRegisterMap, SHIPPED_MAPS } from "./load.ts";
+export { loadRegisterMap, parseRegisterMap, SHIPPED_MAPS } from "./load.ts";
+export type { ParsedRegisterMap } from "./parsed.ts";
 export { lookupRegister, parseFieldValue, type RegisterAddress } from "./lookup.ts";
 export {
   bitsText,

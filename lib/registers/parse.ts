@@ -7,7 +7,7 @@
 import { draftMap, finishMap } from "./build.ts";
 import { checkMap } from "./check.ts";
 import { parseYaml, Problems, type Report, type YamlDocument } from "../yaml/document.ts";
-import type { ParsedRegisterMap } from "./load.ts";
+import type { ParsedRegisterMap } from "./parsed.ts";
 import type { RegisterMap } from "./map.ts";
 import { registerMapSchema } from "./schema.ts";
 import { validate } from "../yaml/validate.ts";

@@ -6,9 +6,10 @@
  * @module
  */
 
-import { FileProblems, type Problem } from "../../yaml/problem.ts";
+import { FileProblems } from "../../yaml/problem.ts";
 import { readText } from "../../yaml/text.ts";
 import type { Session } from "../model.ts";
+import type { ParsedSession } from "./parsed.ts";
 
 /** How to read a session. */
 export interface SessionOptions {
@@ -17,11 +18,6 @@ export interface SessionOptions {
   /** Reads a file; default {@linkcode Deno.open} with a bound on its size, which takes `--allow-read`. */
   readonly readText?: (file: string) => Promise<string>;
 }
-
-/** A session, or what is wrong with its files. */
-export type ParsedSession =
-  | { readonly session: Session; readonly problems?: never }
-  | { readonly problems: readonly Problem[]; readonly session?: never };
 
 /**
  * Loads a session with all the files that it includes and calls, and checks it.

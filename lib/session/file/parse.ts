@@ -9,7 +9,7 @@ import { collectDeclarations, collectMaps } from "./declarations.ts";
 import { type Definitions, meant, namesDefinedBy, newDefinitions } from "./definitions.ts";
 import { type SessionFile, SessionFiles } from "./files.ts";
 import { parseIrqSelection } from "./irq_selection.ts";
-import type { ParsedSession } from "./load.ts";
+import type { ParsedSession } from "./parsed.ts";
 import type { IrqSelection, Session } from "../model.ts";
 import { Parts, type Reading } from "./reading.ts";
 import { readRequirements } from "./requirements.ts";
