@@ -113,7 +113,8 @@ export {
 export { dmaReasons } from "./lib/client/diagnose/dma.ts";
 export { interruptReasons } from "./lib/client/diagnose/interrupts.ts";
 export type { KnownOfRegion } from "./lib/client/diagnose/refusal.ts";
-export { Message, type StreamLimits, type Trace } from "./lib/transport/stream.ts";
+export type { StreamLimits, Trace } from "./lib/transport/stream.ts";
+export { Message } from "./lib/transport/message.ts";
 export { cap } from "./lib/define/capabilities.ts";
 export { DefinitionError } from "./lib/define/mistakes.ts";
 export type {

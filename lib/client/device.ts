@@ -24,7 +24,7 @@ import type {
 } from "../transport/proxy.ts";
 import { Region } from "./region.ts";
 import { RegionIoFds } from "./io_fds.ts";
-import type { Message } from "../transport/stream.ts";
+import type { Message } from "../transport/message.ts";
 import { RegionReadReply, RegionReadRequest } from "../wire/access.ts";
 import { Command } from "../wire/command.ts";
 import { DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";

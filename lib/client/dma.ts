@@ -25,7 +25,7 @@ import type {
   RequestOptions,
   VfioProxy,
 } from "../transport/proxy.ts";
-import type { Message } from "../transport/stream.ts";
+import type { Message } from "../transport/message.ts";
 import { Command } from "../wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "../wire/dma.ts";
 import { layout, u32, u64 } from "../wire/layout.ts";

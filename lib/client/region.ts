@@ -25,7 +25,7 @@ import { inLanes } from "../base/lanes.ts";
 import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../base/limits.ts";
 import type { RequestOptions, VfioProxy } from "../transport/proxy.ts";
 import { sleep } from "../base/sleep.ts";
-import type { Message } from "../transport/stream.ts";
+import type { Message } from "../transport/message.ts";
 import {
   RegionAccessLayout,
   RegionWriteMultiReply,

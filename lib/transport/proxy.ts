@@ -59,7 +59,8 @@ import {
   MAX_VERSION_SIZE,
   SERVE_HIGH_WATER,
 } from "../base/limits.ts";
-import { type Message, MessageStream, type StreamLimits, type Trace } from "./stream.ts";
+import { MessageStream, type StreamLimits, type Trace } from "./stream.ts";
+import type { Message } from "./message.ts";
 import { thrownText } from "../base/thrown.ts";
 import { commandName } from "../wire/command.ts";
 import { encodeMessage, MessageFlags, type MessageKey } from "../wire/header.ts";
