@@ -48,16 +48,15 @@ export {
   type FeatureOperation,
   type GetFeatureOptions,
 } from "./lib/client/features.ts";
-export {
-  type AfterMigration,
-  type DeviceStateName,
-  Migration,
-  type MigrationHost,
-  type MigrationProgress,
-  type MigrationSupport,
-  type RestoreOptions,
-  type SaveOptions,
-} from "./lib/client/migration/migration.ts";
+export { Migration, type MigrationHost } from "./lib/client/migration/migration.ts";
+export type {
+  AfterMigration,
+  DeviceStateName,
+  MigrationProgress,
+  MigrationSupport,
+  RestoreOptions,
+  SaveOptions,
+} from "./lib/client/migration/options.ts";
 export { type IoFdKind, type RegionIoFd, RegionIoFds } from "./lib/client/io_fds.ts";
 export {
   type AsyncIrqWaitOptions,
@@ -107,9 +106,9 @@ export {
   Region,
   type RegionHost,
   type Via,
-  type Width,
   type WriteOptions,
 } from "./lib/client/region.ts";
+export type { Width } from "./lib/client/info.ts";
 export { dmaReasons } from "./lib/client/diagnose/dma.ts";
 export { interruptReasons } from "./lib/client/diagnose/interrupts.ts";
 export type { KnownOfRegion } from "./lib/client/diagnose/refusal.ts";
@@ -322,6 +321,7 @@ export type {
   HyperTransportCapability,
   IoBar,
   L1PmCapability,
+  ListedCapability,
   LspciDumpEntry,
   LspciDumpOptions,
   LtrCapability,

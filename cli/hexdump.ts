@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Width } from "../lib/client/region.ts";
+import type { Width } from "../lib/client/info.ts";
 import { type Base, formatDigits } from "./value.ts";
 
 /** How to show bytes. */

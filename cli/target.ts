@@ -7,7 +7,8 @@
 import { Option } from "@commander-js/extra-typings";
 import { type Address, parseAddress, resolveAddress } from "../lib/client/address.ts";
 import type { Device } from "../lib/client/device.ts";
-import type { Region, Width } from "../lib/client/region.ts";
+import type { Region } from "../lib/client/region.ts";
+import type { Width } from "../lib/client/info.ts";
 import { readSize } from "../lib/text/size.ts";
 import { hex } from "../lib/text/hex.ts";
 

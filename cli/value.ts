@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Width } from "../lib/client/region.ts";
+import type { Width } from "../lib/client/info.ts";
 import { readSize } from "../lib/text/size.ts";
 import { hex } from "../lib/text/hex.ts";
 

@@ -110,7 +110,7 @@ async function run(event: EventFd): Promise<void> {
   const polled: Watch[] = [];
   let turnStart = monotonicMs(); // when the event loop last had its turn
   let lingers = false; // whether one was ready that is likely to be back
-  const guesses = new Guesses();
+  const guesses = new Guesses<Watch>();
   try {
     // A turn of the event loop passes first: what is watched and unwatched within it costs no system call.
     await Promise.resolve();
@@ -201,7 +201,7 @@ function call(entry: Watch, revents: number): void {
 }
 
 /** Makes a guess. One that throws counts as right, and is the last about its Watch. */
-function isRight(guesses: Guesses, guess: Watch): boolean {
+function isRight(guesses: Guesses<Watch>, guess: Watch): boolean {
   try {
     return guesses.isRight(guess);
   } catch (error) {

@@ -9,7 +9,6 @@
  */
 
 import { libc } from "./libc.ts";
-import type { Watch } from "./poller.ts";
 
 /** How many guesses follow one another before all that is watched has its turn. */
 const MAX_GUESSES = 16;
@@ -19,9 +18,15 @@ const SLOW_GUESS_MS = 0.5;
 const PAUSE = 64;
 const MAX_PAUSE = 1 << 14;
 
+/** Something that can be guessed about. */
+export interface Guessable {
+  /** Does what is to be done, if there is something; returns whether there was. */
+  readonly guess: (() => boolean) | undefined;
+}
+
 /** Decides when to guess. */
-export class Guesses {
-  #about: Watch | undefined;
+export class Guesses<T extends Guessable> {
+  #about: T | undefined;
   #left = 0;
   #pause = PAUSE;
   #skip = 0;
@@ -29,7 +34,7 @@ export class Guesses {
   #start: number | undefined; // of the guess before
 
   /** The only one that was ready in the last poll, if it is one to guess about. */
-  set about(about: Watch | undefined) {
+  set about(about: T | undefined) {
     this.#about = about;
     this.#left = MAX_GUESSES;
     this.#start = undefined; // there was a poll since, which may have waited
@@ -40,7 +45,7 @@ export class Guesses {
    *
    * @param now in the milliseconds of `monotonicMs`
    */
-  next(now: number): Watch | undefined {
+  next(now: number): T | undefined {
     const start = this.#start;
     this.#start = undefined;
     if (start !== undefined && now - start > SLOW_GUESS_MS) this.#wrong();
@@ -56,7 +61,7 @@ export class Guesses {
   }
 
   /** Lets the peer run, and looks. Gives whether there was something to do, which is done. */
-  isRight(about: Watch): boolean {
+  isRight(about: T): boolean {
     libc().sched_yield();
     if (!about.guess!()) {
       this.#start = undefined;

@@ -3,30 +3,16 @@
  */
 
 import { assertEquals } from "@std/assert";
+import {
+  circles,
+  imports as importsOf,
+  projectGraph,
+  sources as sourcesOf,
+} from "./import_graph.ts";
 
 const ROOT = new URL("..", import.meta.url);
-
-/** Every source file of the folders, as a path from the root. */
-function sources(...folders: string[]): string[] {
-  return folders.flatMap((folder) =>
-    [...Deno.readDirSync(new URL(folder, ROOT))].flatMap((entry) => {
-      const path = `${folder}/${entry.name}`;
-      return entry.isDirectory ? sources(path) : path.endsWith(".ts") ? [path] : [];
-    })
-  );
-}
-
-/** What a file imports: paths from the root, or bare specifiers. Dynamic imports count. */
-function imports(path: string): string[] {
-  // Comments hold examples, which import what they like.
-  const code = Deno.readTextFileSync(new URL(path, ROOT)).replaceAll(/\/\*[\s\S]*?\*\//g, "");
-  const specifiers = code.matchAll(/(?:\bfrom\s+|\bimport\s*\(\s*|^import\s+)"([^"]+)"/gm);
-  return [...specifiers].map(([, specifier]) =>
-    specifier!.startsWith(".")
-      ? new URL(specifier!, new URL(path, ROOT)).href.slice(ROOT.href.length)
-      : specifier!
-  );
-}
+const sources = (...folders: string[]) => sourcesOf(ROOT, ...folders);
+const imports = (path: string) => importsOf(ROOT, path);
 
 /** Imports of `paths` that `allowed` does not match. */
 function violations(paths: string[], allowed: RegExp): string[] {
@@ -105,4 +91,15 @@ Deno.test("nothing is decided by the text of an error", () => {
     search.test(Deno.readTextFileSync(new URL(path, ROOT)))
   );
   assertEquals(found, allowed);
+});
+
+Deno.test("no files import each other in a circle", () => {
+  assertEquals(circles(projectGraph(ROOT)), []);
+});
+
+Deno.test("circles() finds a circle, and nothing where there is none", () => {
+  const graph = (edges: Record<string, string[]>) =>
+    new Map(Object.entries(edges).map(([name, to]) => [name, new Set(to)]));
+  assertEquals(circles(graph({ a: ["b"], b: ["c"], c: ["b"], d: ["d"] })), [["b", "c"], ["d"]]);
+  assertEquals(circles(graph({ a: ["b", "c"], b: ["c"], c: [] })), []);
 });

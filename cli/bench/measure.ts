@@ -5,7 +5,7 @@
  */
 
 import { RemoteError } from "../../lib/base/errors.ts";
-import type { Width } from "../../lib/client/region.ts";
+import type { Width } from "../../lib/client/info.ts";
 import { turn } from "../pipeline.ts";
 import type { Target } from "../target.ts";
 

@@ -6,7 +6,7 @@
 
 import { Argument, Command, Option } from "@commander-js/extra-typings";
 import { type Address, parseAddress } from "../../lib/client/address.ts";
-import type { Width } from "../../lib/client/region.ts";
+import type { Width } from "../../lib/client/info.ts";
 import { argument } from "../argument.ts";
 import {
   histogram,

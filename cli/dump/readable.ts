@@ -5,7 +5,8 @@
  */
 
 import { RemoteError } from "../../lib/base/errors.ts";
-import type { BulkOptions, Region, Via, Width } from "../../lib/client/region.ts";
+import type { BulkOptions, Region, Via } from "../../lib/client/region.ts";
+import type { Width } from "../../lib/client/info.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 
 /** The byte that stands for a refused one: a bus answers so where no device does. */

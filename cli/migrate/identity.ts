@@ -6,7 +6,7 @@
 
 import type { Device } from "../../lib/client/device.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
-import type { DeviceStateName } from "../../lib/client/migration/migration.ts";
+import type { DeviceStateName } from "../../lib/client/migration/options.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 

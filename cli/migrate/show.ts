@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DeviceStateName, MigrationSupport } from "../../lib/client/migration/migration.ts";
+import type { DeviceStateName, MigrationSupport } from "../../lib/client/migration/options.ts";
 import { type ConnectionOptions, connectTo } from "../connect.ts";
 import type { Context } from "../context.ts";
 import { humanSize } from "../size.ts";

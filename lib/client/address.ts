@@ -7,7 +7,7 @@
 import type { Device } from "./device.ts";
 import type { WaitOptions } from "./info.ts";
 import { capabilityKey, findRegister } from "../pci/names.ts";
-import type { Width } from "./region.ts";
+import type { Width } from "./info.ts";
 import { PciRegion, regionIndex } from "../wire/region.ts";
 
 /** Where an address counts from. */

@@ -6,9 +6,8 @@
 
 import type { OwnedFd } from "../../ffi/fd.ts";
 import type { AsyncRequestOptions } from "../transport/proxy.ts";
-import type { Region } from "./region.ts";
 import type { PciIrq } from "../wire/irq.ts";
-import type { PciRegion, RegionCapability, RegionFlags } from "../wire/region.ts";
+import type { PciRegion, RegionCapability } from "../wire/region.ts";
 import type { Capabilities } from "../wire/version.ts";
 
 /** How long to wait, and a way to call it off. */
@@ -79,3 +78,6 @@ export type RegionId = Lowercase<keyof typeof PciRegion> | number;
 
 /** An IRQ index by name or by number. */
 export type IrqId = Lowercase<keyof typeof PciIrq> | number;
+
+/** Bytes of one access to a register. */
+export type Width = 1 | 2 | 4 | 8;

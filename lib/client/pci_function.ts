@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { Device } from "./device.ts";
-import type { WaitOptions } from "./info.ts";
+import type { DeviceInfo, RegionInfo, WaitOptions } from "./info.ts";
 import type { ConfigSpace } from "../pci/config_space.ts";
 import type { CapabilityPlace } from "../pci/walk.ts";
 import { BAR_BITS, COMMAND } from "../pci/registers.ts";
@@ -43,13 +42,25 @@ export interface BarAddress {
   readonly address: bigint;
 }
 
+/** The parts of a device that a {@linkcode PciFunction} is made of. */
+export interface PciHost {
+  /** Opens a region, as `Device.region`. */
+  region(region: "config"): Region;
+  /** Reads the facts about the device, as `Device.info`. */
+  info(options?: WaitOptions): Promise<DeviceInfo>;
+  /** Reads the facts about a region, as `Device.regionInfo`. */
+  regionInfo(index: number, options?: WaitOptions): Promise<RegionInfo>;
+  /** Reads the configuration space, as `Device.readConfigSpace`. */
+  readConfigSpace(options?: WaitOptions): Promise<Uint8Array>;
+}
+
 /** The configuration space of a device, as firmware and driver use it. `Device.pci` gives it. */
 export class PciFunction {
-  readonly #device: Device;
+  readonly #device: PciHost;
   readonly #places: Partial<Record<"standard" | "extended", readonly CapabilityPlace[]>> = {};
 
   /** @ignore made by `Device.pci` */
-  constructor(device: Device) {
+  constructor(device: PciHost) {
     this.#device = device;
   }
 

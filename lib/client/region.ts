@@ -34,12 +34,10 @@ import {
 import { Command } from "../wire/command.ts";
 import { PciRegion, RegionFlags, regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
+import type { Width } from "./info.ts";
 
 const { offset: OFFSET_AT, region: REGION_AT, count: COUNT_AT } = RegionAccessLayout.offsets;
 const HEAD_SIZE = RegionAccessLayout.size;
-
-/** Bytes of one access to a register. */
-export type Width = 1 | 2 | 4 | 8;
 
 /** How an access is served: through memory that the device shares, or by a message. */
 export type Via = "map" | "message";

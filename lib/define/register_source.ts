@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Width } from "../client/region.ts";
+import type { Width } from "../client/info.ts";
 import { draftMap, finishMap, type MapDraft } from "../registers/build.ts";
 import { checkMap } from "../registers/check.ts";
 import {

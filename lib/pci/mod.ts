@@ -86,6 +86,7 @@ export {
   EXTENDED_CAPABILITY_NAMES,
   findCapability,
   findRegister,
+  type ListedCapability,
   REGISTER_NAMES,
   type RegisterHeader,
   type RegisterName,

@@ -4,8 +4,6 @@
  * @module
  */
 
-import type { Capability } from "./capability.ts";
-
 /** The header types in which a register is found. */
 export type RegisterHeader = "common" | "normal" | "bridge" | "cardbus";
 
@@ -225,12 +223,20 @@ export function capabilityKey(name: string): CapabilityKey | undefined {
   return row && { extended, id: Number(row[0]) };
 }
 
-/** What {@linkcode findCapability} looks in: a `ConfigSpace`, or only its lists of capabilities. */
+/** A capability in a list: its id and where it is. */
+export interface ListedCapability {
+  /** Its id: one byte, or two if extended. */
+  readonly id: number;
+  /** Bytes from the start of the configuration space. */
+  readonly offset: number;
+}
+
+/** The lists that {@linkcode findCapability} looks in: a `ConfigSpace`, or only these two. */
 export interface CapabilityLists {
   /** The standard capabilities. */
-  capabilities: readonly Capability[];
+  capabilities: readonly ListedCapability[];
   /** The extended capabilities. */
-  extendedCapabilities: readonly Capability[];
+  extendedCapabilities: readonly ListedCapability[];
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Width } from "../client/region.ts";
+import type { Width } from "../client/info.ts";
 import type { Path } from "../yaml/document.ts";
 import { readInteger } from "../text/integer.ts";
 import {

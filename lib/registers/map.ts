@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Width } from "../client/region.ts";
+import type { Width } from "../client/info.ts";
 
 /**
  * What can be done with a register or field: `ro` is read, `rw` read and written, `wo` written, `rc` cleared by reading it;

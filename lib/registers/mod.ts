@@ -37,7 +37,7 @@
  */
 
 export type { Address, AddressBase } from "../client/address.ts";
-export type { Width } from "../client/region.ts";
+export type { Width } from "../client/info.ts";
 export {
   type DecodedField,
   decodeField,

@@ -10,7 +10,7 @@
 import type { AddressBase } from "../client/address.ts";
 import type { DmaAccess } from "../client/dma.ts";
 import type { Register, RegisterField, RegisterMap } from "../registers/map.ts";
-import type { Width } from "../client/region.ts";
+import type { Width } from "../client/info.ts";
 import type { Position } from "../yaml/problem.ts";
 
 /** Where something is in a file. */

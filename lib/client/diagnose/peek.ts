@@ -7,7 +7,7 @@
 import { monotonicMs } from "../../../ffi/clock.ts";
 import type { Device } from "../device.ts";
 import { RemoteError } from "../../base/errors.ts";
-import type { Width } from "../region.ts";
+import type { Width } from "../info.ts";
 import { PciRegion } from "../../wire/region.ts";
 
 /** How long all reads together may take, in milliseconds. */

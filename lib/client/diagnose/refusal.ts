@@ -11,7 +11,7 @@ import { E2BIG, EINVAL, EMSGSIZE, ENOTSUP, ENXIO, ERANGE } from "../../../ffi/er
 import type { RegionInfo } from "../info.ts";
 import type { RegionAccess, RemoteError } from "../../base/errors.ts";
 import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../../pci/registers.ts";
-import type { Width } from "../region.ts";
+import type { Width } from "../info.ts";
 import { hex } from "../../text/hex.ts";
 import { PciRegion, regionName } from "../../wire/region.ts";
 

@@ -6,13 +6,13 @@
 
 import type { WaitOptions } from "../info.ts";
 import { RemoteError } from "../../base/errors.ts";
-import type { AfterMigration, Migration } from "./migration.ts";
+import type { AfterMigration, MigrationStates } from "./options.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";
 import { thrownText } from "../../base/thrown.ts";
 
 /** Sees to it that one device is not left in a state in between. */
 export class Recovery {
-  readonly #migration: Migration;
+  readonly #migration: MigrationStates;
   readonly #proxy: VfioProxy;
   readonly #signal: AbortSignal | undefined; // of the caller
   readonly #own = new AbortController(); // of everything that is under way
@@ -21,7 +21,7 @@ export class Recovery {
   #recovering: Promise<Error | undefined> | undefined;
   #unwatch: (() => void) | undefined;
 
-  constructor(migration: Migration, proxy: VfioProxy, signal: AbortSignal | undefined) {
+  constructor(migration: MigrationStates, proxy: VfioProxy, signal: AbortSignal | undefined) {
     this.#migration = migration;
     this.#proxy = proxy;
     this.#signal = signal;

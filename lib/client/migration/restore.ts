@@ -6,7 +6,7 @@
 
 import { RemoteError } from "../../base/errors.ts";
 import { RESTORE_PIPELINE } from "../../base/limits.ts";
-import type { AfterMigration, Migration, RestoreOptions } from "./migration.ts";
+import type { AfterMigration, MigrationStates, RestoreOptions } from "./options.ts";
 import { Recovery } from "./recovery.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";
 import { Command } from "../../wire/command.ts";
@@ -17,7 +17,7 @@ const HEAD_SIZE = MigDataReplyLayout.size;
 
 /** Writes to the device what is written to the stream. */
 export class StateSink implements UnderlyingSink<Uint8Array> {
-  readonly #migration: Migration;
+  readonly #migration: MigrationStates;
   readonly #proxy: VfioProxy;
   readonly #options: RestoreOptions & { chunkSize: number };
   readonly #recovery: Recovery;
@@ -27,7 +27,7 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
   #bytes = 0;
 
   constructor(
-    migration: Migration,
+    migration: MigrationStates,
     proxy: VfioProxy,
     options: RestoreOptions & { chunkSize: number },
   ) {

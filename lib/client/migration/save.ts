@@ -7,7 +7,7 @@
 import { EINVAL } from "../../../ffi/errno.ts";
 import { ProtocolError, RemoteError } from "../../base/errors.ts";
 import { MAX_SHORT_PRE_COPY, SAVE_PIPELINE } from "../../base/limits.ts";
-import type { AfterMigration, Migration, SaveOptions } from "./migration.ts";
+import type { AfterMigration, MigrationStates, SaveOptions } from "./options.ts";
 import { Recovery } from "./recovery.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";
 import { RECEIVE_SIZE } from "../../transport/stream.ts";
@@ -27,7 +27,7 @@ interface Chunk {
 
 /** Reads the device while the stream is read. */
 export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
-  readonly #migration: Migration;
+  readonly #migration: MigrationStates;
   readonly #proxy: VfioProxy;
   readonly #options: SaveOptions & { chunkSize: number };
   readonly #recovery: Recovery;
@@ -43,7 +43,7 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   #bytes = 0;
 
   constructor(
-    migration: Migration,
+    migration: MigrationStates,
     proxy: VfioProxy,
     options: SaveOptions & { chunkSize: number },
   ) {

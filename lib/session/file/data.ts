@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Width } from "../../client/region.ts";
+import type { Width } from "../../client/info.ts";
 import { checkTemplate, type Definitions } from "./definitions.ts";
 import type { Data } from "../model.ts";
 import { resolvePath } from "./path.ts";

@@ -8,7 +8,7 @@ import { type Address, parseAddress } from "../../client/address.ts";
 import { capabilityKey, findRegister } from "../../pci/names.ts";
 import { lookupRegister, UnknownNameError } from "../../registers/lookup.ts";
 import type { Register } from "../../registers/map.ts";
-import type { Width } from "../../client/region.ts";
+import type { Width } from "../../client/info.ts";
 import { hex } from "../../text/hex.ts";
 import { PciRegion, regionIndex } from "../../wire/region.ts";
 import { BASE_NAMES, constantIn, type Definitions, meant, missingName } from "./definitions.ts";

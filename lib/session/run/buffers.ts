@@ -7,7 +7,7 @@
 import type { WaitOptions } from "../../client/info.ts";
 import type { DmaMap, DmaSpace } from "../../client/dma.ts";
 import { fileError } from "../../text/file_error.ts";
-import type { Width } from "../../client/region.ts";
+import type { Width } from "../../client/info.ts";
 import { hex } from "../../text/hex.ts";
 import { evaluate, EvaluationError, type Scope } from "../expression.ts";
 import type { BufferDeclaration, Data } from "../model.ts";

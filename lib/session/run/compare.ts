@@ -6,7 +6,7 @@
 
 import { bitsText, fieldMask } from "../../registers/map.ts";
 import { fieldText, fieldWords } from "../../registers/decode.ts";
-import type { Width } from "../../client/region.ts";
+import type { Width } from "../../client/info.ts";
 import { hex } from "../../text/hex.ts";
 import { evaluate, type Scope } from "../expression.ts";
 import { fitting } from "./buffers.ts";

@@ -6,7 +6,7 @@
 
 import { TimeoutError } from "../../base/errors.ts";
 import type { Register, RegisterField } from "../../registers/map.ts";
-import type { Width } from "../../client/region.ts";
+import type { Width } from "../../client/info.ts";
 import type { Step } from "../model.ts";
 
 /** A number that a step read or wrote. */

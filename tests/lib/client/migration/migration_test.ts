@@ -9,7 +9,7 @@ import {
   RemoteError,
   TimeoutError,
 } from "../../../../lib/base/errors.ts";
-import type { MigrationProgress } from "../../../../lib/client/migration/migration.ts";
+import type { MigrationProgress } from "../../../../lib/client/migration/options.ts";
 import type { ServedDevice } from "../../../../lib/server/served_device.ts";
 import { Server } from "../../../../lib/server/server.ts";
 import { UnixSocket } from "../../../../ffi/socket.ts";
