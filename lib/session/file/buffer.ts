@@ -12,11 +12,12 @@ import type { BufferDeclaration, Data, Expression } from "../model.ts";
 import type { Parts } from "./reading.ts";
 import { DATA_KEYS } from "./words.ts";
 
-/** Where the IOVA space ends. */
+/** The end of the IOVA space. */
 const IOVA_END = 1n << 64n;
 
 /**
- * Reads a buffer from the arguments of a declaration or a `dma map`. What is wrong is noted in `parts`.
+ * Reads a buffer from the arguments of a declaration or a `dma map`.
+ * Mistakes are noted in `parts`.
  *
  * @param known a declaration of the same name: what is left out is taken from it
  * @returns undefined if it has no address or size

@@ -1,5 +1,5 @@
 /**
- * What may come next on a line of the shell.
+ * Completions of a line of the shell.
  *
  * @module
  */
@@ -34,12 +34,13 @@ const ERRORS = [
 export interface Completions {
   /** In the order in which they are to be shown. */
   readonly words: readonly string[];
-  /** What is there of them; "" at the start of a word. */
+  /** The part of the word that is typed already; "" at the start of a word. */
   readonly part: string;
 }
 
 /**
- * Finds the words that the end of a line may become: step words, keys, regions, registers and fields, buffers, variables.
+ * Finds the words that the end of a line may become.
+ * These are step words, keys, regions, registers and fields, buffers, and variables.
  *
  * @example
  * ```ts
@@ -102,7 +103,10 @@ function choose(words: readonly string[], part: string): Completions {
   return { words: words.filter((word) => word.toLowerCase().startsWith(lower)), part };
 }
 
-/** The words of a kind. `place` is the subject of the step, whose field may have values with names. */
+/**
+ * The words of a kind.
+ * `place` is the subject of the step, whose field may have values with names.
+ */
 function wordsOf(
   kind: KindName,
   part: string,
@@ -182,7 +186,9 @@ function valueNames(place: string | undefined, { maps }: Definitions): string[] 
   return [...field?.enum.values() ?? []].map((name) => name.replaceAll(/\s+/g, "-"));
 }
 
-/** Which element of an array it is says nothing of its fields. */
+/**
+ * Finds a register; the index of an array element is ignored, as all elements have the same fields.
+ */
 function find(maps: Definitions["maps"], text: string) {
   try {
     return lookupRegister(maps, text.replace(/\[[^\]]*\]/, "[0]"));

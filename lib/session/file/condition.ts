@@ -1,5 +1,5 @@
 /**
- * What has to hold of a value.
+ * Reads conditions on values and bytes.
  *
  * @module
  */
@@ -15,10 +15,10 @@ import { parseNumber, parseValue, type Target } from "./value.ts";
 
 /** The arguments that are about a value. */
 const VALUE_KEYS = ["equals", "not", "at least", "at most", "one of"] as const;
-/** Those that are about the bytes at a place. */
+/** The arguments that are about the bytes at a place. */
 const BYTE_KEYS = ["bytes", "text", "same as"] as const;
 
-/** Whether something is asked of the value, and not only of bytes. */
+/** Tests for a condition on the value, and not only on bytes. */
 export function hasValueCondition(parts: Parts): boolean {
   return VALUE_KEYS.some((key) => parts.has(key));
 }
@@ -26,7 +26,7 @@ export function hasValueCondition(parts: Parts): boolean {
 /**
  * Reads the condition among the arguments of a step.
  *
- * @param equals what the value has to be by the mapping of the subject, and how it was written
+ * @param equals expected value by the mapping of the subject, and how it was written
  */
 export function readCondition(
   parts: Parts,

@@ -1,5 +1,5 @@
 /**
- * What a session puts into memory.
+ * Reads the data that a session puts into memory.
  *
  * @module
  */

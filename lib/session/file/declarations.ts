@@ -1,5 +1,6 @@
 /**
- * What a session declares, in its file and in those that it includes: maps of registers, variables, buffers.
+ * Reads the declarations of a session: maps of registers, variables, buffers.
+ * They are in its file and in the files that the session includes.
  *
  * @module
  */
@@ -19,7 +20,7 @@ import { checkArguments } from "./step_form.ts";
 import { parseNumber } from "./value.ts";
 import { BUFFER_ARGUMENTS } from "./words.ts";
 
-/** What a session declares. */
+/** The variables and buffers that a session declares. */
 export interface Declarations {
   /** Variables and their first values, in the order in which they are to be calculated. */
   readonly variables: { readonly name: string; readonly value: Expression }[];
@@ -81,11 +82,14 @@ export interface Declarer {
   readonly changed: ReadonlySet<string>;
   /** Values in place of those of the file. */
   readonly set: Readonly<Record<string, bigint>>;
-  /** What a file is read with. */
+  /** The reading with which the parts of a file are read. */
   readingOf(file: SessionFile): Reading;
 }
 
-/** Reads the variables and buffers of a file and of those that it includes, into the definitions too. What is wrong is noted. */
+/**
+ * Reads the variables and buffers of a file and of those that it includes.
+ * Adds them to the definitions too. Mistakes are noted.
+ */
 export function collectDeclarations(file: SessionFile, declarer: Declarer): Declarations {
   const declarations: Declarations = { variables: [], buffers: [] };
   const places = new Map<string, string>();

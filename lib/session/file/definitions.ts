@@ -1,5 +1,5 @@
 /**
- * What the names in a session mean while its steps are read.
+ * The meaning of names in a session while its steps are read.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { nearest } from "../../text/nearest.ts";
 import { foldConstant, namesIn, parseExpression } from "../expression.ts";
 import type { BufferDeclaration, Expression, Session, Step, Template } from "../model.ts";
 
-/** What is known of a variable before anything runs. */
+/** The facts about a variable that are known before anything runs. */
 export interface VariableFacts {
   /** Registers that it may have been read from. */
   readonly registers: Register[];
@@ -28,9 +28,11 @@ export interface Definitions {
   readonly variables: Map<string, VariableFacts>;
   /** Memory. */
   readonly buffers: Map<string, BufferDeclaration>;
-  /** What the names of files are relative to; "" is the working directory. */
+  /** The directory to which the names of files are relative; "" is the working directory. */
   readonly directory: string;
-  /** What was to be included could not be read, so that a name which is not here may be right. */
+  /**
+   * True if an included file could not be read, so that a name that is missing here may be right.
+   */
   readonly isPartial?: boolean;
 }
 
@@ -40,7 +42,7 @@ export class MissingName extends RangeError {
   override readonly name = "MissingName";
 }
 
-/** That a name is not there: what to throw. */
+/** The error to throw for a name that is not there. */
 export function missingName({ isPartial }: Definitions, message: string): RangeError {
   return isPartial ? new MissingName(message) : new RangeError(message);
 }
@@ -191,8 +193,9 @@ export function meant(word: string, words: Iterable<string>, otherwise: string):
 }
 
 /**
- * The value of an expression of a session, if it is the same whenever it is asked for: of numbers, of variables that no step
- * changes and no `call` sets, and of buffers that no step maps anew.
+ * The value of an expression of a session, if the value never changes.
+ * Such an expression has only numbers, variables that no step changes and no `call` sets, and
+ * buffers that no step maps anew.
  *
  * @throws {EvaluationError} if it can't have a value
  */
@@ -239,7 +242,10 @@ function* mappedBy(steps: readonly Step[]): Generator<string> {
   }
 }
 
-/** The variables that a step gives a value, as far as its form says; not those of the steps in it. */
+/**
+ * The variables to which a step gives a value, as far as its form says.
+ * Variables of the steps inside the step are left out.
+ */
 export function namesDefinedBy(step: unknown): string[] {
   if (typeof step !== "object" || step === null) return [];
   const { set, into, as } = step as Record<string, unknown>;

@@ -33,11 +33,11 @@ export interface SessionFile {
   readonly name: string;
   /** Its folder. */
   readonly folder: string;
-  /** What is where in it. */
+  /** The YAML document with the positions of its values. */
   readonly document: YamlDocument;
-  /** What it says. */
+  /** The content of the file. */
   readonly raw: Readonly<Record<string, unknown>>;
-  /** What it includes, in order. */
+  /** The included files, in order. */
   readonly includes: Included[];
   /** Its mistakes. */
   readonly problems: Problems;
@@ -49,7 +49,7 @@ export interface SessionFile {
   reportKey(path: Path, message: string, hint?: string): void;
 }
 
-/** What a file includes. */
+/** A file that another file includes. */
 export type Included =
   | {
     readonly kind: "map";
@@ -60,7 +60,7 @@ export type Included =
   | { readonly kind: "definitions"; readonly file: SessionFile }
   | { readonly kind: "unreadable" };
 
-/** What is known of a file while others are read. */
+/** The facts about a file that are known while others are read. */
 interface Visit {
   readonly file: SessionFile;
   /** Sessions in a row that it calls, itself counted; undefined while that is found out. */
@@ -271,7 +271,10 @@ export class SessionFiles {
   }
 }
 
-/** Whether a file is a map of registers: it has a name and registers, and nothing that a session has. */
+/**
+ * Tests a file for a map of registers.
+ * Such a map has a name and registers, and nothing that a session has.
+ */
 function isMap({ raw }: SessionFile): boolean {
   return typeof raw["name"] === "string" && Array.isArray(raw["registers"]);
 }

@@ -1,5 +1,6 @@
 /**
- * Lists and mappings on one line, as `[1, 2]` and `{ EN: 1, SHN: normal }`: what a shell's line has of YAML.
+ * Lists and mappings on one line, as `[1, 2]` and `{ EN: 1, SHN: normal }`.
+ * They are the part of YAML that a line of the shell has.
  *
  * @module
  */
@@ -7,11 +8,12 @@
 /** Lists and mappings in one another. */
 const MAX_DEPTH = 16;
 
-/** What YAML takes for a whole number. */
+/** The form of a whole number in YAML. */
 const YAML_INTEGER = /^(?:-?\d+|0x[\da-fA-F]+|0o[0-7]+)$/;
 
 /**
- * Reads a list or a mapping. Whole numbers are bigint, true and false booleans, the rest text; quotes are as in YAML.
+ * Reads a list or a mapping. Quotes are as in YAML.
+ * Whole numbers become bigint, true and false booleans, the rest text.
  *
  * @throws {SyntaxError} if it is neither, or has no end
  *
@@ -27,7 +29,7 @@ export function parseFlow(text: string): unknown {
   return new FlowParser(text).parse();
 }
 
-/** What a word without quotes means: a number, true or false, or text. */
+/** The meaning of a word without quotes: a number, true or false, or text. */
 export function plainValue(word: string): unknown {
   if (YAML_INTEGER.test(word)) {
     return word.startsWith("-") ? -BigInt(word.slice(1)) : BigInt(word);
@@ -35,7 +37,10 @@ export function plainValue(word: string): unknown {
   return word === "true" ? true : word === "false" ? false : word;
 }
 
-/** The text in quotes. In double ones `\\"`, `\\\\`, `\\n` and `\\t` stand for a character, in single ones nothing does. */
+/**
+ * The text in quotes. In double quotes `\\"`, `\\\\`, `\\n` and `\\t` stand for a character.
+ * In single quotes no sequence does.
+ */
 export function unquote(quoted: string): string {
   const inner = quoted.slice(1, -1);
   if (!quoted.startsWith('"')) return inner;
@@ -112,7 +117,7 @@ class FlowParser {
     return /^["']/.test(match[0]) ? unquote(match[0]) : plainValue(match[0].trim());
   }
 
-  /** Whether the collection ends here; the end is passed. */
+  /** Tests for the end of the collection, and passes the end. */
   #ends(close: string): boolean {
     this.#space();
     if (this.#text[this.#at] !== close) return false;

@@ -9,7 +9,10 @@ const MAX_LENGTH = 120;
 /** The largest number that is shown in decimal. */
 const MAX_DECIMAL = 9n;
 
-/** A value as it may have been written, on one line: text as it is, lists and mappings in brackets and braces. */
+/**
+ * A value as it may have been written, on one line.
+ * Text is shown as it is, lists and mappings in brackets and braces.
+ */
 export function inline(value: unknown): string {
   const text = full(value).replaceAll(/\s*\n\s*/g, " ");
   return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text;

@@ -9,7 +9,7 @@ import { type Definitions, readExpression } from "./definitions.ts";
 import { number } from "../expression.ts";
 import type { Expression } from "../model.ts";
 
-/** What stands for an expression while the rest is taken apart. */
+/** The character that marks an expression while the rest is taken apart. */
 const MARK = "\u{1}";
 
 /** A pattern for a number or an expression. */

@@ -5,8 +5,9 @@
  */
 
 /**
- * The JSON Schema (draft 7) of session files, with which editors complete and check them as they are written. It says less than
- * {@linkcode parseSession} checks: not that names are there, for one.
+ * The JSON Schema (draft 7) of session files.
+ * Editors complete and check files with the schema as they are written.
+ * The schema says less than {@linkcode parseSession} checks: not that names are there, for one.
  *
  * @example
  * ```ts

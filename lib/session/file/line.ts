@@ -1,5 +1,6 @@
 /**
- * Steps as lines of a shell: `write nvme.CC { EN: 1 } verify`, `poll CSTS.RDY 1 timeout 500ms`, `CC.EN=1`.
+ * Reads steps as lines of a shell.
+ * Examples: `write nvme.CC { EN: 1 } verify`, `poll CSTS.RDY 1 timeout 500ms`, `CC.EN=1`.
  *
  * @module
  */
@@ -25,16 +26,19 @@ export type RawStep = Record<string, unknown>;
 export interface LineToken {
   /** As it is written. */
   readonly text: string;
-  /** It is in quotes, so that it is no key. */
+  /** True if the word is in quotes, and so is no key. */
   readonly isQuoted: boolean;
 }
 
 /**
- * Reads a line: `WORD SUBJECT [MAIN] [KEY VALUE]...` with the words and keys of session files, or `PLACE=VALUE`, or `PLACE`, which is read. Text with spaces takes quotes; lists
- * are `1,2,3` or `[1, 2]`, fields `{ EN: 1 }`; keys that are true or false stand alone.
+ * Reads a line: `WORD SUBJECT [MAIN] [KEY VALUE]...`, or `PLACE=VALUE`, or `PLACE`, which is read.
  *
- * @param definitions what names mean; the variables and buffers that the line defines are added
- * @returns the step as a file would have it, and as it is run: several, if it expects something of several places
+ * Words and keys are those of session files. Text with spaces takes quotes.
+ * Lists are `1,2,3` or `[1, 2]`, fields `{ EN: 1 }`. Keys that are true or false stand alone.
+ *
+ * @param definitions meaning of names; the variables and buffers that the line defines are added
+ * @returns the step as a file would have it, and as it is run:
+ *   several, if it expects something of several places
  * @throws {SyntaxError} if something is wrong, with a hint
  *
  * @example
@@ -59,7 +63,7 @@ export function parseLine(
  * Reads a step that is written as in a file.
  *
  * @param raw numbers are bigint
- * @param text what mistakes are told with; by default the step itself
+ * @param text name of the step in mistakes; by default the step itself
  * @throws {SyntaxError} if something is wrong, with a hint
  *
  * @example
@@ -138,7 +142,9 @@ export function tokenizeLine(text: string): LineToken[] {
   return tokens;
 }
 
-/** Where the word that begins at `start` ends: at the first space that is in nothing. */
+/**
+ * Finds the end of the word that begins at `start`: the first space outside quotes and brackets.
+ */
 function endOfToken(text: string, start: number): number {
   const open: string[] = [];
   let at = start;
@@ -159,7 +165,10 @@ function isQuote(character: string): boolean {
   return character === '"' || character === "'";
 }
 
-/** Where the quoted text that begins at `start` ends; beyond the end of the line if it does not. */
+/**
+ * Finds the end of the quoted text that begins at `start`.
+ * Returns a position beyond the end of the line if the quote is never closed.
+ */
 function endOfQuote(text: string, start: number): number {
   const quote = text[start]!;
   for (let at = start + 1; at < text.length; at++) {
@@ -200,7 +209,7 @@ function assigned([first, ...others]: readonly LineToken[]): LineToken[] | undef
   return [{ text: place!, isQuoted: false }, { text: value!, isQuoted: false }, ...others];
 }
 
-/** Whether a line is a place and nothing else. */
+/** Tests a line for a place and nothing else. */
 function isPlace(tokens: readonly LineToken[], definitions: Definitions): boolean {
   const [only, ...others] = tokens;
   if (only === undefined || others.length > 0 || only.isQuoted || wordAt(tokens)) return false;
@@ -287,7 +296,10 @@ function readArgument(key: string, kind: KindName, tokens: TokenReader): unknown
   return isSaid ? tokens.take()!.text === "true" : true;
 }
 
-/** The value of a word, as a file would give it. Whole numbers alone stay text, so that they are shown as they were typed. */
+/**
+ * The value of a word, as a file would have it.
+ * Whole numbers alone stay text, so that they are shown as they were typed.
+ */
 function readValue(key: string, kind: KindName, token: LineToken | undefined): unknown {
   if (kind === "steps") {
     throw new SyntaxError(

@@ -15,7 +15,10 @@ import type { ParsedSession } from "./parsed.ts";
 export interface SessionOptions {
   /** Values of variables in place of those that the file has. */
   readonly set?: Readonly<Record<string, bigint>>;
-  /** Reads a file; default {@linkcode Deno.open} with a bound on its size, which takes `--allow-read`. */
+  /**
+   * Reads a file. By default {@linkcode Deno.open} does, with a bound on the size of the file.
+   * The default takes `--allow-read`.
+   */
   readonly readText?: (file: string) => Promise<string>;
 }
 
@@ -23,7 +26,8 @@ export interface SessionOptions {
  * Loads a session with all the files that it includes and calls, and checks it.
  *
  * @param file its name, which mistakes are told with
- * @throws {FileProblems} if there are mistakes; it has all of them, each with its file, line and column
+ * @throws {FileProblems} if there are mistakes; it has all of them,
+ *   each with its file, line and column
  * @throws {RangeError} if `set` has a variable that is not there
  *
  * @example
@@ -43,10 +47,11 @@ export async function loadSession(file: string, options: SessionOptions = {}): P
 }
 
 /**
- * Reads a session from YAML, and the files that it includes and calls. All mistakes are found in one run, in all files, unless a text is so
- * far from YAML that nothing can be said about the rest.
+ * Reads a session from YAML, and the files that it includes and calls.
+ * All mistakes in all files are found in one run.
+ * Only a text that is too far from YAML hides the mistakes in its rest.
  *
- * @param file what problems are to call it; other files are relative to its folder
+ * @param file name of the file in problems; other files are relative to its folder
  * @throws {RangeError} if `set` has a variable that is not there
  *
  * @example

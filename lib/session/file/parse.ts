@@ -85,7 +85,9 @@ export class SessionParser {
     };
   }
 
-  /** The session that is called. That it can't be read, or calls itself, was told of before. */
+  /**
+   * The session that is called; undefined if it can't be read or calls itself, as reported before.
+   */
   #called(caller: SessionFile, target: string): Session | undefined {
     const file = this.#files.called(caller, target);
     if (file === undefined) return undefined;
@@ -110,7 +112,10 @@ function checkSet(set: Readonly<Record<string, bigint>>, { variables, file }: Se
   }
 }
 
-/** The variables that steps give values, as far as their form says, and those of the steps in them. */
+/**
+ * The variables to which steps give values, as far as their form says.
+ * Variables of the steps inside the steps are included.
+ */
 function* allNamesDefinedBy(steps: readonly unknown[]): Generator<string> {
   for (const step of steps) {
     yield* namesDefinedBy(step);

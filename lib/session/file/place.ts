@@ -1,5 +1,6 @@
 /**
- * Places as a session names them: `nvme.CC.EN`, `bar0+0x1000`, `CAP_MSIX+2.w`, `queue+${64 * tail}`, `dma+0x100000`.
+ * Reads places as a session names them.
+ * Examples: `nvme.CC.EN`, `bar0+0x1000`, `CAP_MSIX+2.w`, `queue+${64 * tail}`, `dma+0x100000`.
  *
  * @module
  */
@@ -58,7 +59,10 @@ export function parsePlace(written: string, definitions: Definitions): Place {
   return place;
 }
 
-/** Reads a place that has to be in memory of the device's IOVA space. Throws as {@linkcode parsePlace}. */
+/**
+ * Reads a place that has to be in memory of the device's IOVA space.
+ * Throws as {@linkcode parsePlace}.
+ */
 export function parseMemoryPlace(written: string, definitions: Definitions): Place {
   const place = parsePlace(written, definitions);
   if (place.base.kind === "buffer" || place.base.kind === "dma") return place;
@@ -260,7 +264,7 @@ export function checkExtent(
   if (end > 1n << 64n) throw new RangeError(`The offset of "${text}" is beyond 2^64`);
 }
 
-/** What a name means already, as "a region"; undefined if it is free for a buffer. */
+/** The present meaning of a name, as "a region"; undefined if the name is free for a buffer. */
 export function takenBy(name: string, { maps }: Pick<Definitions, "maps">): string | undefined {
   const lower = name.toLowerCase();
   if (lower === "dma") return "the IOVA space";

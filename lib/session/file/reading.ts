@@ -1,5 +1,5 @@
 /**
- * What steps are read with, from a file or from a line of the shell.
+ * Reads the arguments of steps, from a file or from a line of the shell.
  *
  * @module
  */
@@ -12,9 +12,9 @@ import { inline } from "./inline.ts";
 import type { Expression, Session, Source } from "../model.ts";
 import { parseNumber } from "./value.ts";
 
-/** Where steps come from, and where mistakes go. */
+/** The source of steps, and the destination of mistakes. */
 export interface Reading {
-  /** What names mean. */
+  /** The meaning of names. */
   readonly definitions: Definitions;
   /** Notes a mistake in the value at `path`. */
   report(path: Path, message: string, hint?: string): void;
@@ -22,7 +22,7 @@ export interface Reading {
   reportKey(path: Path, message: string, hint?: string): void;
   /** The number, word or text at `path`, as it is written. */
   written(path: Path): string | undefined;
-  /** Where the value at `path` is. */
+  /** The position of the value at `path`. */
   source(path: Path): Source;
   /** The session that the `call` at `path` means. Mistakes are noted. */
   session(path: Path, file: string): Session | undefined;
@@ -32,28 +32,28 @@ export interface Reading {
 
 /** The arguments of one step. What is wrong with them is noted, and read as undefined. */
 export class Parts {
-  /** Whether nothing was wrong. */
+  /** True if there was no mistake. */
   isGood = true;
-  /** Where the step is. */
+  /** The path of the step. */
   readonly path: Path;
   /** The arguments as they are written, by their keys. */
   readonly raw: Readonly<Record<string, unknown>>;
-  /** What they are read with. */
+  /** The reading that the arguments are read with. */
   readonly reading: Reading;
 
-  /** Those of `raw`. */
+  /** The arguments in `raw`. */
   constructor(raw: Readonly<Record<string, unknown>>, path: Path, reading: Reading) {
     this.raw = raw;
     this.path = path;
     this.reading = reading;
   }
 
-  /** What names mean. */
+  /** The meaning of names. */
   get definitions(): Definitions {
     return this.reading.definitions;
   }
 
-  /** Whether there is an argument. */
+  /** Tests for an argument. */
   has(key: string): boolean {
     return this.raw[key] !== undefined;
   }
@@ -122,7 +122,7 @@ export class Parts {
   }
 }
 
-/** Whether it tells of a mistake in a file, and not of one in this program. */
+/** Tells a mistake in a file from a mistake in this program. */
 export function isMistake(error: unknown): error is Error {
   return error instanceof SyntaxError || error instanceof RangeError ||
     error instanceof EvaluationError;

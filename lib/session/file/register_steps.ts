@@ -163,7 +163,7 @@ function single(parts: Parts): Assignment | undefined {
   return place && value && { place, value };
 }
 
-/** What can't be read can't be changed in parts. */
+/** Drops the mask for a write-only register, which can't be read and so not be changed in parts. */
 function withoutMask({ place, value: { mask, ...value } }: Assignment): Assignment {
   const isWhole = mask === undefined || place.register?.access === "wo";
   return { place, value: isWhole ? value : { ...value, mask } };

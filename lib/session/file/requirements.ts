@@ -1,5 +1,5 @@
 /**
- * What a session requires of a device.
+ * Reads the requirements of a session on a device.
  *
  * @module
  */

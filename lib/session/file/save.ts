@@ -6,9 +6,9 @@
 
 import { COMMON_ARGUMENTS, isStepWord, type KindName, WORDS } from "./words.ts";
 
-/** What a file is made of. */
+/** The parts of a session file. */
 export interface SavedSession {
-  /** What it is called. */
+  /** The title of the session. */
   readonly title?: string;
   /** Maps of registers, by name or file. */
   readonly include?: readonly string[];
@@ -16,7 +16,10 @@ export interface SavedSession {
   readonly variables?: Readonly<Record<string, bigint>>;
   /** The steps, as `parseLine` gives them. */
   readonly raws: readonly Readonly<Record<string, unknown>>[];
-  /** The name of a file in a step as the session has it, whose files are relative to its own folder; default the same. */
+  /**
+   * The name for the file of a step, relative to the folder of the saved session.
+   * The argument is the name in the step; default the same.
+   */
   readonly nameOf?: (file: string) => string;
 }
 

@@ -88,7 +88,7 @@ const sizeOrRegion = schemaOf({
   },
 });
 
-/** What is said of a region in a mapping. */
+/** The schema of a region that is written as a mapping. */
 export const regionSchema = region;
 
 const requires = v.strictObject({

@@ -1,5 +1,6 @@
 /**
- * Steps that are about the session and the device as a whole: variables, repetitions, calls, pauses, resets.
+ * Steps that are about the session and the device as a whole.
+ * They are variables, repetitions, calls, pauses and resets.
  *
  * @module
  */
@@ -151,7 +152,7 @@ function checkArgument(name: string, { file, variables }: Session): void {
 /** Variables of another session can be asked for that it declares, or that its steps set. */
 function checkResult(name: unknown, session: Session | undefined): void {
   if (typeof name !== "string") throw new SyntaxError(`${inline(name)} is no name of a variable`);
-  if (session === undefined) return; // that it can't be read was told of
+  if (session === undefined) return; // reported already: the session can't be read
   const names = [...session.variables.map((each) => each.name), ...setBy(session.steps)];
   if (names.includes(name)) return;
   throw new RangeError(

@@ -1,5 +1,5 @@
 /**
- * What every step has.
+ * Reads the arguments that every step may have.
  *
  * @module
  */

@@ -76,7 +76,9 @@ function some<T>(step: T | undefined): readonly T[] {
   return step === undefined ? [] : [step];
 }
 
-/** Has the variables of a step with a mistake be known, so that steps after it do not complain of them. */
+/**
+ * Defines the variables of a step with a mistake, so that steps after it do not complain of them.
+ */
 function defineAll({ raw, definitions }: Parts): void {
   for (const name of namesDefinedBy(raw)) defineVariable(definitions, name, { isOpaque: true });
 }

@@ -1,5 +1,6 @@
 /**
- * Values as a session writes them: `0x10`, `4K`, `-1`, `${tail + 1}`, `normal-shutdown`, `{ EN: 1, IOSQES: 6 }`.
+ * Reads values as a session writes them.
+ * Examples: `0x10`, `4K`, `-1`, `${tail + 1}`, `normal-shutdown`, `{ EN: 1, IOSQES: 6 }`.
  *
  * @module
  */
@@ -15,14 +16,15 @@ import type { Expression, Place, Value } from "../model.ts";
 
 const HOW = "write it as 26, 0x1a, 0b11010, 4K or ${EXPRESSION}";
 
-/** What a value is for. */
+/** The place for which a value is meant. */
 export type Target = Partial<Pick<Place, "register" | "field" | "width">>;
 
 /**
  * Reads a value.
  *
  * @param raw an integer or text; of a register also a mapping of fields to values
- * @param target what it is for: its fields have names, its width says what -1 is and what is too large
+ * @param target place of the value: its fields have names, its width says what -1 is and what is
+ *   too large
  * @param text as it was written
  * @throws {SyntaxError} if it is none
  * @throws {RangeError} if it does not fit, or names what is not there

@@ -1,16 +1,17 @@
 /**
- * The words of the session language: the one table from which the schema, the checks, the shell's completion and its help are made.
+ * The words of the session language.
+ * Schema, checks, completion and help of the shell are made from this one table.
  *
  * @module
  */
 
 import type { StepWord } from "../model.ts";
 
-/** What may be written for an argument. */
+/** A kind of argument. */
 export interface Kind {
-  /** What is expected, as messages say it: "a whole number". */
+  /** The expected form, as messages say it: "a whole number". */
   readonly expected: string;
-  /** Whether a value has this form. What it says is looked at later. */
+  /** Tests a value for this form. The content of the value is checked later. */
   is(value: unknown): boolean;
   /** The form for editors. */
   readonly json: Readonly<Record<string, unknown>>;
@@ -105,9 +106,9 @@ export type KindName = keyof typeof KINDS;
 
 /** An argument of a step, by its key. */
 export interface Argument {
-  /** What may be written. */
+  /** The kind of value that may be written. */
   readonly kind: KindName;
-  /** What it is, in a line. */
+  /** The description in a line. */
   readonly description: string;
   /** The step can't do without. */
   readonly isRequired?: boolean;
@@ -118,9 +119,9 @@ export type Arguments = Readonly<Record<string, Argument>>;
 
 /** A word that a step begins with. */
 export interface Word {
-  /** What it does, in a line. */
+  /** The description in a line. */
   readonly description: string;
-  /** What follows the word. */
+  /** The kind of value that follows the word. */
   readonly subject: KindName;
   /** The argument that a line of the shell may have without its key. */
   readonly main?: string;
@@ -128,7 +129,7 @@ export interface Word {
   readonly arguments: Arguments;
 }
 
-/** What has to hold of a value. */
+/** The arguments of a condition on a value. */
 const CONDITION: Arguments = {
   "equals": { kind: "value", description: "It is this" },
   "not": { kind: "value", description: "It is anything but this" },
@@ -138,7 +139,7 @@ const CONDITION: Arguments = {
   "one of": { kind: "values", description: "It is one of these" },
 };
 
-/** What is put into memory. */
+/** The arguments for data that is put into memory. */
 const DATA: Arguments = {
   bytes: { kind: "bytes", description: "Bytes in hexadecimal digits" },
   text: { kind: "text", description: "Text in UTF-8, which may have ${EXPRESSION}" },
@@ -152,7 +153,7 @@ const DATA: Arguments = {
 /** The keys of data. */
 export const DATA_KEYS: readonly string[] = Object.keys(DATA);
 
-/** What a buffer is made of. */
+/** The arguments of a buffer. */
 export const BUFFER_ARGUMENTS: Arguments = {
   iova: {
     kind: "number",
@@ -333,7 +334,7 @@ export const WORDS: Readonly<Record<StepWord, Word>> = {
 /** The words. */
 export const STEP_WORDS = Object.keys(WORDS) as StepWord[];
 
-/** Whether it is one of {@linkcode STEP_WORDS}. */
+/** Tests a key for membership in {@linkcode STEP_WORDS}. */
 export function isStepWord(key: string): key is StepWord {
   return Object.hasOwn(WORDS, key);
 }
