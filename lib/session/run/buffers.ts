@@ -34,7 +34,7 @@ export class SessionMemory {
     return this.#maps;
   }
 
-  /** Where a buffer is. */
+  /** Finds the address and the size of a buffer; undefined if there is none of that name. */
   readonly extent = (name: string): { iova: bigint; size: bigint } | undefined => {
     const map = this.#maps.get(name);
     return map && { iova: map.iova, size: BigInt(map.size) };
@@ -74,9 +74,10 @@ export class SessionMemory {
   }
 
   /**
-   * Takes all buffers back, the last first. Goes on when one is refused, but not when there is no answer.
+   * Takes all buffers back, the last first.
+   * Continues when the server refuses a buffer, but not when there is no answer.
    *
-   * @returns what went wrong
+   * @returns the errors
    */
   async unmapAll(options: WaitOptions): Promise<unknown[]> {
     const errors: unknown[] = [];

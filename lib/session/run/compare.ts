@@ -1,5 +1,5 @@
 /**
- * Whether what was found is as it has to be.
+ * Compares values and bytes that were found with those that a step expects.
  *
  * @module
  */
@@ -19,14 +19,14 @@ export interface Mismatch {
   readonly found: string;
 }
 
-/** What a comparison is about: a value, with the bits that count. */
+/** The value that is compared, with the bits that count. */
 interface Comparison {
   readonly seen: SeenValue;
   readonly scope: Scope;
   readonly mask: bigint | undefined;
 }
 
-/** Whether a condition is about a value, and not only about bytes. */
+/** Tests for a condition on a value, and not only on bytes. */
 export function isAboutValue(condition: Condition): boolean {
   const { equals, not, atLeast, atMost, oneOf } = condition;
   return [equals, not, atLeast, atMost, oneOf].some((each) => each !== undefined);
@@ -53,7 +53,10 @@ export function mismatch(
   return undefined;
 }
 
-/** Below 0, 0 or above 0 as the value is less than, equal to or more than `wanted`, in the bits that count. */
+/**
+ * Compares a value with `wanted`, in the bits that count.
+ * Returns a number below 0, 0 or above 0 as the value is less than, equal to or more than `wanted`.
+ */
 function comparison({ seen, scope, mask }: Comparison, wanted: Value): number {
   const bits = maskOf(wanted, mask);
   const value = bits === undefined ? seen.value : seen.value & bits;

@@ -1,5 +1,5 @@
 /**
- * A session that is alive: a device, memory that it was given, interrupts, variables, and the steps that can be done with them.
+ * A live session: a device with the memory, interrupts and variables that steps use.
  *
  * @module
  */
@@ -45,8 +45,8 @@ import { Variables } from "./variables.ts";
 /** How a session accesses its device. */
 export interface LiveOptions {
   /**
-   * Reads registers by the synchronous calls, which are the fastest: for a server in another process only, since nothing else in this one goes on
-   * meanwhile. Default false.
+   * Reads registers by the synchronous calls, which are the fastest; default false.
+   * Suits a server in another process only, since nothing else in this process goes on meanwhile.
    */
   blocking?: boolean;
   /** Ends whatever is waited for with its reason. */
@@ -67,7 +67,7 @@ const EXPECT_NONE_MS = 100;
 /** Bytes of a read that are shown or compared. */
 const MAX_READ = 1 << 24;
 
-/** What steps are done with. */
+/** A device with the memory, interrupts and variables that steps use. */
 export class LiveSession implements AsyncDisposable {
   /** The device. */
   readonly device: Device;
@@ -119,7 +119,7 @@ export class LiveSession implements AsyncDisposable {
    * Does one step. `name`, `when`, `expect error`, `allow error` and `continue on failure` are the
    * runner's business.
    *
-   * @returns what there is to see of it; at once where no waiting is needed
+   * @returns the visible outcome; a promise only where waiting is needed
    * @throws {StepFailure} if what came of it is not as it has to be
    * @throws {RemoteError} if the device refuses
    * @throws {TimeoutError} if it does not answer
@@ -189,8 +189,10 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Takes back what was set up: memory, and, unless it is a called session, interrupts. Goes on when something is refused, and throws the first
-   * error at the end; of a connection that has ended, or a device that does not answer, nothing more can be taken back.
+   * Takes back what was set up: memory, and interrupts unless this is a called session.
+   * Continues when a request is refused, and throws the first error at the end.
+   * Stops when the connection has ended or the device does not answer: nothing more can be taken
+   * back.
    */
   async close(options: WaitOptions = {}): Promise<void> {
     const errors: unknown[] = [];
@@ -461,7 +463,10 @@ export class LiveSession implements AsyncDisposable {
   }
 }
 
-/** What tells regions, by their numbers, and capabilities from one another. Memory may be unmapped, and is found each time. */
+/**
+ * The key that tells regions, by their numbers, and capabilities from one another.
+ * Memory has an empty key: memory may be unmapped, and is found each time.
+ */
 function baseKey({ base }: Place): number | string {
   if (base.kind === "region") return base.index;
   return base.kind === "capability" ? `${base.name}@${base.instance}` : "";

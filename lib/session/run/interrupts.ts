@@ -19,7 +19,7 @@ interface Vectors {
   readonly range?: { readonly start: number; readonly count: number };
 }
 
-/** What can be done with vectors. */
+/** The actions on vectors. */
 export type IrqAction = "enable" | "disable" | "mask" | "unmask" | "trigger";
 
 /** The vectors that the session has enabled, of all indexes. */
@@ -27,7 +27,7 @@ export class SessionInterrupts {
   readonly #device: Device;
   readonly #used = new Map<number, IrqIndex>();
 
-  /** Of this device, none of which is enabled yet. */
+  /** The vectors of a device, none of which is enabled yet. */
   constructor(device: Device) {
     this.#device = device;
   }
@@ -134,9 +134,10 @@ export class SessionInterrupts {
   }
 
   /**
-   * Has the device signal nothing more. Goes on when that is refused for an index, but not when there is no answer.
+   * Has the device signal nothing more.
+   * Continues when the device refuses that for an index, but not when there is no answer.
    *
-   * @returns what went wrong
+   * @returns the errors
    */
   async disableAll(options: WaitOptions): Promise<unknown[]> {
     const errors: unknown[] = [];
@@ -170,7 +171,9 @@ export class SessionInterrupts {
   }
 }
 
-/** Nobody waits for what can't come. */
+/**
+ * Rejects a vector that is not enabled, or an index with no vector enabled: no interrupt can come.
+ */
 function checkEnabled({ name, enabled }: IrqIndex, vector: number | undefined): void {
   if (vector === undefined ? enabled.length > 0 : enabled.includes(vector)) return;
   const which = vector === undefined ? name : `${name}[${vector}]`;

@@ -1,8 +1,8 @@
 /**
- * Whether a session fits a device: its places are in regions that the device has.
+ * Checks a session against a device: its places are in regions that the device has.
  *
- * The file alone does not say how large a region is. This is asked before the first step, so that a session whose tenth step leaves a region
- * does not stop in the middle of a bring-up.
+ * The file alone does not say how large a region is. The device is asked before the first step.
+ * So a session whose tenth step leaves a region does not stop in the middle of a bring-up.
  *
  * @module
  */
@@ -29,8 +29,10 @@ import { SessionMemory } from "./buffers.ts";
 import { regionName } from "../../wire/region.ts";
 
 /**
- * Everything in a session that is not there: regions and capabilities of the device, offsets outside them or at no multiple of the width,
- * vectors, and files for its buffers. Places that are computed as the session runs are checked then.
+ * Finds everything in a session that is not there: regions, capabilities and vectors of the device,
+ * and files for buffers.
+ * Also finds offsets outside regions and capabilities, or at no multiple of the width.
+ * Places that are computed as the session runs are checked then.
  *
  * @throws {TimeoutError} if the device does not answer
  */
@@ -52,7 +54,7 @@ interface Extent {
 
 /** Sessions beside a device. */
 class Fit {
-  /** What is wrong, in the order of the steps. */
+  /** The problems found, in the order of the steps. */
   readonly problems: Problem[] = [];
   readonly #device: Device;
   readonly #options: WaitOptions;
@@ -117,7 +119,7 @@ class Fit {
     }
   }
 
-  /** What is wrong with a place; undefined if nothing is. */
+  /** Describes the misfit of a place; undefined if the place fits. */
   async #misfit(
     place: Place,
     value: bigint,
@@ -151,7 +153,10 @@ class Fit {
   }
 }
 
-/** The value of an expression if it is known before the first step. A step that can't be computed fails when it is its turn. */
+/**
+ * The value of an expression, if the value is known before the first step.
+ * A step that can't be computed fails at its turn.
+ */
 function known(expression: Expression, session: Session): bigint | undefined {
   try {
     return constantOf(expression, session);
@@ -181,7 +186,7 @@ function* stepsIn(steps: readonly Step[]): Generator<Step> {
   }
 }
 
-/** What a step accesses, as far as it is known before the first one. */
+/** The extents that a step accesses, as far as they are known before the first step. */
 function extentsOf(step: Step, session: Session): readonly Extent[] {
   switch (step.word) {
     case "write":

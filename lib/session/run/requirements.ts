@@ -1,5 +1,5 @@
 /**
- * What a session requires of its device.
+ * Compares the requirements of a session with its device.
  *
  * @module
  */
@@ -12,13 +12,13 @@ import { irqName } from "../../wire/irq.ts";
 import { PciRegion, RegionFlags, regionName } from "../../wire/region.ts";
 import type { Requirements } from "../model.ts";
 
-/** What a device lacks that a session requires. */
+/** A requirement of a session that the device does not meet. */
 export interface Lack {
-  /** What it is about, as "vendor" or "bar0". */
+  /** The subject, as "vendor" or "bar0". */
   readonly what: string;
-  /** What has to be. */
+  /** The required state. */
   readonly expected: string;
-  /** What is. */
+  /** The state found. */
   readonly found: string;
 }
 

@@ -14,11 +14,14 @@ import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./step
 
 /** How to run a session. */
 export interface RunOptions extends LiveOptions {
-  /** The first step that is done: its index among the steps of the session. Buffers and interrupts are set up all the same. */
+  /**
+   * The index, among the steps of the session, of the first step that is done.
+   * Buffers and interrupts are set up all the same.
+   */
   from?: number;
   /** The last step that is done. */
   until?: number;
-  /** Told of each step as it begins, and of its number. */
+  /** Receives each step as it begins, and the number of the step. */
   onStep?: (step: Step, number: string) => void;
   /** Given what steps are done with, before the first: to look at it when one has failed. */
   onBegin?: (live: LiveSession) => void;
@@ -26,7 +29,7 @@ export interface RunOptions extends LiveOptions {
   closeTimeoutMs?: number;
 }
 
-/** Where a step is in the steps that are done. */
+/** The position of a step among the steps that are done. */
 interface Place {
   readonly prefix: string;
   readonly rounds: readonly number[];
@@ -34,22 +37,26 @@ interface Place {
 
 const TOP: Place = { prefix: "", rounds: [] };
 
-/** What is done before the first step, and after the last. */
+/** The work before the first step and after the last. */
 interface Frame {
   before(): Promise<void>;
-  /** What it throws counts if no step has failed. */
+  /** Does the work after the last step; its error counts if no step has failed. */
   after(): Promise<void>;
 }
 
-/** Milliseconds that the event loop, and with it signals and timers, is kept waiting by steps that need no waiting. */
+/**
+ * Milliseconds for which steps without waiting keep the event loop, its signals and timers waiting.
+ */
 const TURN_MS = 50;
 
 /**
- * Does the steps of a session on a device, and gives the result of each as soon as it is there: of those that are repeated and called
- * first, then of the step that does so. After a step that failed there are no more, unless it says that the session goes on.
+ * Does the steps of a session on a device, and yields the result of each as soon as it is there.
+ * Results of repeated and called steps come before that of the step that repeats or calls them.
+ * After a failed step no more are done, unless the step says that the session goes on.
  *
- * Before the first step its variables are set, its buffers mapped and its interrupts enabled; at the end, also when it is left early, all that
- * was set up is taken back. What fails then is thrown, unless a step had failed.
+ * Before the first step its variables are set, its buffers mapped and its interrupts enabled.
+ * At the end all that was set up is taken back, also when the caller leaves early.
+ * An error in taking back is thrown, unless a step had failed.
  *
  * @throws as `LiveSession.perform`, of what is done before the first step
  *
@@ -86,7 +93,8 @@ export function runSession(
 }
 
 /**
- * Does steps with what is there already, as {@linkcode runSession} does those of a session; nothing is taken back at the end.
+ * Does steps in a live session, as {@linkcode runSession} does those of a session.
+ * Nothing is taken back at the end.
  *
  * @param first the number of the first of them; default 1
  */
@@ -121,9 +129,9 @@ async function prepare(
 
 /** The steps of one run. */
 class Run {
-  /** Whether a step has failed. */
+  /** True if a step has failed. */
   #hasFailed = false;
-  /** Whether no more are to be done. */
+  /** True if no more steps are to be done. */
   #isOver = false;
   #turnedMs = performance.now();
   readonly #options: RunOptions;
@@ -228,7 +236,7 @@ class Run {
     number: string,
     { rounds }: Place,
   ): AsyncGenerator<StepResult, void, void> {
-    if (steps.length === 0) return; // rounds of nothing would let nobody else have a turn
+    if (steps.length === 0) return; // empty rounds would only block the event loop
     for (let round = 0; round < times && !this.#isOver; round++) {
       if (as !== undefined) live.variables.set(as, BigInt(round));
       yield* this.steps(live, steps, { prefix: `${number}.`, rounds: [...rounds, round] });

@@ -1,5 +1,5 @@
 /**
- * What comes of a step.
+ * Results of steps.
  *
  * @module
  */
@@ -23,13 +23,13 @@ export interface SeenValue {
   readonly field?: RegisterField;
 }
 
-/** What a step did, as far as there is something to see of it. */
+/** The visible outcome of a step. */
 export interface Outcome {
   /** A number. */
   readonly seen?: SeenValue;
   /** Bytes, or numbers of `width` bytes, from `start` on. */
   readonly dump?: { readonly bytes: Uint8Array; readonly width: Width; readonly start: bigint };
-  /** What is to be told in words. */
+  /** A message in words. */
   readonly message?: string;
 }
 
@@ -37,13 +37,13 @@ export interface Outcome {
 export class StepFailure extends Error {
   /** The name of the class. */
   override readonly name = "StepFailure";
-  /** What has to hold, as "nvme.CSTS.RDY == 1". */
+  /** The expected condition, as "nvme.CSTS.RDY == 1". */
   readonly expected: string;
-  /** What was found instead, as "0x00000000". */
+  /** The value found instead, as "0x00000000". */
   readonly found: string;
-  /** Whether it had time to become so. */
+  /** True if the condition had time to become true. */
   readonly isTimeout: boolean;
-  /** What the value was, if there is one. */
+  /** The outcome with the value found, if there is one. */
   readonly outcome: Outcome;
 
   /** A failure. */
@@ -75,7 +75,10 @@ export class InnerFailure extends Error {
   }
 }
 
-/** Whether a device gave no answer: one that is asked for more after that gives none either, and each time is waited for. */
+/**
+ * Tests an error for a device that gave no answer.
+ * Such a device does not answer further requests either, and each of them is waited for.
+ */
 export function isSilence(error: unknown): boolean {
   return error instanceof TimeoutError;
 }
@@ -85,15 +88,15 @@ export type StepStatus = "passed" | "failed" | "skipped";
 
 /** A step that was done. */
 export interface StepResult {
-  /** Which step: "3"; "3.2" is the second step of what step 3 repeats or calls. */
+  /** The number of the step: "3"; "3.2" is the second of the steps that step 3 repeats or calls. */
   readonly number: string;
-  /** Which round of all the repeats that it is in, from 0, the outermost first. */
+  /** The rounds of all the repeats around the step, from 0, the outermost first. */
   readonly rounds: readonly number[];
   /** The step itself. */
   readonly step: Step;
   /** "skipped" if its `when` says so. */
   readonly status: StepStatus;
-  /** What there is to see of it. */
+  /** The visible outcome. */
   readonly outcome: Outcome;
   /** Why it failed: a {@linkcode StepFailure}, or what was thrown. */
   readonly error?: Error;

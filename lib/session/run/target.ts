@@ -28,7 +28,7 @@ export interface Target {
   readonly offset: number | bigint;
 }
 
-/** What it takes to find places. */
+/** The device, the memory and the scope in which places are found. */
 export interface Surroundings {
   readonly device: Device;
   readonly memory: SessionMemory;
@@ -67,7 +67,10 @@ export function offsetOf({ text }: Place, offset: bigint): number {
   throw new RangeError(`${text} is at ${offset}, which is no offset`);
 }
 
-/** Reads the value at a target; at once if it is memory, or `blocking` and the device answers soon. */
+/**
+ * Reads the value at a target.
+ * Returns no promise if the target is memory, or if `blocking` is set and the device answers soon.
+ */
 export function readTarget(
   { region, offset, width }: Target,
   memory: SessionMemory,
@@ -81,10 +84,12 @@ export function readTarget(
 }
 
 /**
- * Writes bits of the value at a target, all of them if there is no mask. Else it is read first, and bits of other fields that do something
- * when a one is written to them are written as 0. What can't be read is written as it is.
+ * Writes bits of the value at a target, all of them if there is no mask.
+ * With a mask the value is read first. Bits of other fields that act when 1 is written are written
+ * as 0.
+ * A register that can't be read is written with the value as it is.
  *
- * @returns what was written
+ * @returns the value that was written
  */
 export async function writeTarget(
   { place, region, offset, width }: Target,

@@ -16,7 +16,7 @@ interface Variable {
   readonly register?: Register;
 }
 
-/** What expressions find behind names: variables, and the extents of buffers. */
+/** Resolves the names in expressions: variables, and the extents of buffers. */
 export class Variables implements Scope {
   readonly #all = new Map<string, Variable>();
   readonly #extents: ExtentOf;
@@ -24,7 +24,7 @@ export class Variables implements Scope {
   /**
    * No variables yet.
    *
-   * @param extents of buffers, by name
+   * @param extents finder of the extent of a buffer by its name
    */
   constructor(extents: ExtentOf) {
     this.#extents = extents;
@@ -35,7 +35,7 @@ export class Variables implements Scope {
     return [...this.#all.keys()];
   }
 
-  /** Whether there is a variable of that name. */
+  /** Tests for a variable of that name. */
   has(name: string): boolean {
     return this.#all.has(name);
   }
@@ -89,7 +89,7 @@ export class Variables implements Scope {
   }
 }
 
-/** Where a buffer is, and how large. */
+/** Finds the address and the size of a buffer. */
 export type ExtentOf = (
   name: string,
 ) => { readonly iova: bigint; readonly size: bigint } | undefined;
