@@ -17,17 +17,18 @@ const MAX_SHIFT = 256n;
 /** Results are below this, and above its negative. */
 const LIMIT = 1n << 256n;
 
-/** An expression that has no value now: a division by zero, a number that is too large, a name without a value. */
+/** An expression without a value now: a division by zero, a too large number, an unset name. */
 export class EvaluationError extends Error {
   /** The name of the class. */
   override readonly name = "EvaluationError";
 }
 
-/** What names stand for. */
+/** The meaning of names. */
 export interface Scope {
   /**
-   * The number that a variable holds; with `part` a field of the register it was read from, or of a buffer its `iova`, `size`
-   * or `end`.
+   * The number that a variable holds.
+   * With `part`: a field of the register from which the variable was read, or `iova`, `size` or
+   * `end` of a buffer.
    *
    * @throws {EvaluationError} if there is none
    */
@@ -68,8 +69,9 @@ interface Token {
 }
 
 /**
- * Reads an expression: numbers in any base and with units, names, parts of names after a dot, parentheses, and C's
- * operators with C's precedence.
+ * Reads an expression: numbers in any base and with units, names, parts of names after a dot, and
+ * parentheses.
+ * Operators are C's, with C's precedence.
  *
  * @throws {SyntaxError} if it is none, or too long, or too deeply nested
  *
@@ -155,7 +157,7 @@ class ExpressionParser {
     return { kind: "name", name, part: part.text };
   }
 
-  /** Tells of the token that can't be here. */
+  /** Reports the token that can't be here. */
   #fail(why?: string, relative = 0): never {
     const token = this.#tokens[this.#at + relative];
     const found = token === undefined

@@ -15,30 +15,33 @@ import type { Step } from "./model.ts";
 import type { Outcome, StepResult } from "./run/step_result.ts";
 import { runSteps } from "./run/runner.ts";
 
-/** What a session without a file is given. */
+/** Options of a session without a file. */
 export interface InteractiveOptions extends LiveOptions {
   /** Maps whose registers have names. */
   maps?: readonly RegisterMap[];
-  /** What the names of files are relative to; default the working directory. */
+  /** The directory to which the names of files are relative; default the working directory. */
   directory?: string;
 }
 
-/** A number, or numbers by the names of a register's fields. Text is `${EXPRESSION}`, or the name of a field's value. */
+/**
+ * A number, or numbers by the names of a register's fields.
+ * Text is `${EXPRESSION}`, or the name of a field's value.
+ */
 export type ValueInput = number | bigint | string | { readonly [field: string]: ValueInput };
 
-/** What has to hold of a value or of bytes. */
+/** A condition on a value or on bytes. */
 export interface ConditionInput {
-  /** It is this. */
+  /** The expected value. */
   equals?: ValueInput;
-  /** It is anything but this. */
+  /** The value that is not accepted. */
   not?: ValueInput;
   /** The bits that `equals` and `not` are about. */
   mask?: number | bigint;
-  /** It is this or more. */
+  /** The lowest accepted value. */
   atLeast?: ValueInput;
-  /** It is this or less. */
+  /** The highest accepted value. */
   atMost?: ValueInput;
-  /** It is one of these. */
+  /** The accepted values. */
   oneOf?: readonly ValueInput[];
   /** The bytes at the place are these. */
   bytes?: Uint8Array;
@@ -56,13 +59,13 @@ export interface BufferInput {
   iova: number | bigint;
   /** In bytes. */
   size: number;
-  /** What the device may do; default "rw". */
+  /** The access of the device; default "rw". */
   access?: "rw" | "ro" | "wo";
   /** Shared with the device, or asked for by message; default "memfd". */
   share?: "memfd" | "message";
 }
 
-/** What to put into memory: bytes, text, a file, or numbers of a width. */
+/** Data for memory: bytes, text, a file, or numbers of a width. */
 export type DataInput =
   | Uint8Array
   | { text: string }
@@ -82,9 +85,10 @@ export interface StepOptions {
 export type RawStep = Record<string, unknown>;
 
 /**
- * The words of session files as functions, for what a file can't say. Places are written as in files: `bar0+0x1c.l`, `nvme.CSTS.RDY`,
- * `queues+64`. Every step throws what makes a step of a file fail; {@linkcode InteractiveSession.close}, or `await using`, takes
- * back what was set up.
+ * The words of session files as functions, for what a file can't say.
+ * Places are written as in files: `bar0+0x1c.l`, `nvme.CSTS.RDY`, `queues+64`.
+ * Every step throws what makes a step of a file fail.
+ * {@linkcode InteractiveSession.close}, or `await using`, takes back what was set up.
  *
  * @example
  * ```ts
@@ -104,9 +108,9 @@ export type RawStep = Record<string, unknown>;
  * ```
  */
 export class InteractiveSession implements AsyncDisposable {
-  /** What steps are done with. */
+  /** The live session in which steps are done. */
   readonly live: LiveSession;
-  /** What names mean. */
+  /** The meaning of names. */
   readonly definitions: Definitions;
   #count = 0;
 
@@ -116,7 +120,10 @@ export class InteractiveSession implements AsyncDisposable {
     this.definitions = newDefinitions({ maps, directory });
   }
 
-  /** The value of a variable, as `read … into` and `set` make them; undefined if there is none. */
+  /**
+   * The value of a variable, as `read … into` and `set` make it; undefined if there is no such
+   * variable.
+   */
   variable(name: string): bigint | undefined {
     const { variables } = this.live;
     return variables.has(name) ? variables.number(name) : undefined;
@@ -125,8 +132,9 @@ export class InteractiveSession implements AsyncDisposable {
   /**
    * Does what a line says: `poll nvme.CSTS.RDY 1 timeout 500ms`.
    *
-   * @returns what came of it, a result a step
-   * @throws {SyntaxError} if it is no step, or {RangeError} if it names what is not there; nothing is done then
+   * @returns the results, one for each step
+   * @throws {SyntaxError} if it is no step, or {RangeError} if it names what is not there;
+   *   nothing is done then
    * @throws as {@linkcode InteractiveSession.do}
    */
   async line(text: string): Promise<StepResult[]> {
@@ -136,8 +144,9 @@ export class InteractiveSession implements AsyncDisposable {
   /**
    * Does a step that is written as in a file: `{ write: "nvme.CC", value: 0n }`.
    *
-   * @returns what there is to see of it
-   * @throws {StepFailure} if what came of it is not as it has to be; what else was thrown if it could not be done
+   * @returns the visible outcome
+   * @throws {StepFailure} if what came of it is not as it has to be;
+   *   what else was thrown if it could not be done
    */
   async do(raw: RawStep): Promise<Outcome> {
     const results = await this.run(parseStep(raw, this.definitions));
@@ -154,7 +163,10 @@ export class InteractiveSession implements AsyncDisposable {
     return results;
   }
 
-  /** Does steps that are read already, and gives the result of each; it throws nothing that a step does. */
+  /**
+   * Does steps that are read already, and yields the result of each.
+   * Errors of steps are in their results, and are not thrown.
+   */
   async *results(steps: readonly Step[]): AsyncGenerator<StepResult, void, void> {
     const { signal } = this.live;
     const first = this.#count + 1;
@@ -287,7 +299,10 @@ export class InteractiveSession implements AsyncDisposable {
     await this.do({ "irq trigger": irqs });
   }
 
-  /** Waits until each of the vectors came, `count` times; of a whole index, until any came so often. */
+  /**
+   * Waits until each of the vectors came, `count` times.
+   * For a whole index, waits until any of its vectors came so often.
+   */
   async waitForIrq(
     irqs: string,
     { count, ...options }: StepOptions & { count?: number } = {},

@@ -1,8 +1,9 @@
 /**
- * What a session is, once its file is read and checked: what it wants of a device, and its steps.
+ * A session once its file is read and checked: its requirements on a device, and its steps.
  *
- * Numbers that are not known before a step runs are {@linkcode Expression}s. What a file says of fields and the names of their values is
- * an expression already: `{ EN: 1, IOSQES: 6 }` of a register is the sum of its parts.
+ * Numbers that are not known before a step runs are {@linkcode Expression}s.
+ * Fields and the names of their values in a file are expressions already.
+ * For example, `{ EN: 1, IOSQES: 6 }` of a register is the sum of its parts.
  *
  * @module
  */
@@ -13,7 +14,7 @@ import type { Register, RegisterField, RegisterMap } from "../registers/map.ts";
 import type { Width } from "../client/info.ts";
 import type { Position } from "../yaml/problem.ts";
 
-/** Where something is in a file. */
+/** The position of an item in a file. */
 export interface Source extends Position {
   /** The file, as it was called. */
   readonly file: string;
@@ -23,7 +24,10 @@ export interface Source extends Position {
 export type Expression =
   | { readonly kind: "number"; readonly value: bigint }
   | {
-    /** A variable, or a part of one: a field of the register it was read from; `iova`, `size` or `end` of a buffer. */
+    /**
+     * A variable, or a field of the register from which the variable was read.
+     * Also a part of a buffer: `iova`, `size` or `end`.
+     */
     readonly kind: "name";
     readonly name: string;
     readonly part?: string;
@@ -36,11 +40,13 @@ export type Expression =
     readonly right: Expression;
   }
   | {
-    /** A number that has to be below a limit, as the value of a field or the index of a register. */
+    /**
+     * A number that has to be below a limit, as the value of a field or the index of a register.
+     */
     readonly kind: "below";
     readonly operand: Expression;
     readonly limit: bigint;
-    /** What it is, for the message, as "CC.IOSQES" or "the index of SQTDBL". */
+    /** The name of the number for the message, as "CC.IOSQES" or "the index of SQTDBL". */
     readonly what: string;
   };
 
@@ -76,9 +82,12 @@ export interface Template {
   readonly parts: readonly (string | TemplateNumber)[];
 }
 
-/** A number in a text: `${cap}` in decimal, `${cap:x}` in hexadecimal, with 0x, `${cap:b}` in binary, with 0b. */
+/**
+ * A number in a text: `${cap}` in decimal, `${cap:x}` in hexadecimal, `${cap:b}` in binary.
+ * Hexadecimal numbers begin with 0x, binary numbers with 0b.
+ */
 export interface TemplateNumber {
-  /** What is computed. */
+  /** The expression that is computed. */
   readonly expression: Expression;
   /** How it is shown. */
   readonly base: "dec" | "hex" | "bin";
@@ -94,7 +103,7 @@ export interface Value {
   readonly mask?: bigint;
 }
 
-/** What an address of a step counts from. */
+/** The base from which an address of a step counts. */
 export type PlaceBase =
   | AddressBase
   | { readonly kind: "buffer"; readonly name: string }
@@ -105,7 +114,7 @@ export type PlaceBase =
 export interface Place {
   /** As it was written. */
   readonly text: string;
-  /** What the offset counts from. */
+  /** The base from which the offset counts. */
   readonly base: PlaceBase;
   /** Bytes from there. */
   readonly offset: Expression;
@@ -113,11 +122,14 @@ export interface Place {
   readonly width?: Width;
   /** The register, if a map names it. */
   readonly register?: Register;
-  /** The field, if one was named. Values are counted from its lowest bit when shown, and in the bits of the register in a {@linkcode Value}. */
+  /**
+   * The field, if the place names one. Shown values are counted from the lowest bit of the field.
+   * A {@linkcode Value} is counted in the bits of the register.
+   */
   readonly field?: RegisterField;
 }
 
-/** What is to be put into memory. */
+/** Data to be put into memory. */
 export type Data =
   | { readonly kind: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "text"; readonly text: Template }
@@ -127,7 +139,7 @@ export type Data =
 
 /** Memory that the device is given. */
 export interface BufferDeclaration {
-  /** Where it is written. */
+  /** The position in the file. */
   readonly source: Source;
   /** Its name. */
   readonly name: string;
@@ -135,7 +147,7 @@ export interface BufferDeclaration {
   readonly iova: Expression;
   /** In bytes. */
   readonly size: Expression;
-  /** What the device may do with it. */
+  /** The access that the device has to the memory. */
   readonly access: DmaAccess;
   /** Shared with the device, or asked for by message. */
   readonly share: "memfd" | "message";
@@ -147,7 +159,7 @@ export interface BufferDeclaration {
 
 /** Vectors of an IRQ index. */
 export interface IrqSelection {
-  /** Where it is written, if not as the subject of a step. */
+  /** The position in the file, unless the vectors are the subject of a step. */
   readonly source?: Source;
   /** As it was written, as "msix[0-1]". */
   readonly text: string;
@@ -159,21 +171,21 @@ export interface IrqSelection {
   readonly last?: Expression;
 }
 
-/** What has to hold of a value, or of bytes. All that is given has to. */
+/** A condition on a value or on bytes. All its parts have to hold. */
 export interface Condition {
   /** As it was written, as "equals 1, mask 0xf". */
   readonly text: string;
-  /** It is this. */
+  /** The expected value. */
   readonly equals?: Value;
-  /** It is anything but this. */
+  /** The value that is not accepted. */
   readonly not?: Value;
   /** The bits of the value that `equals` and `not` are about. */
   readonly mask?: Expression;
-  /** It is this or more. */
+  /** The lowest accepted value. */
   readonly atLeast?: Value;
-  /** It is this or less. */
+  /** The highest accepted value. */
   readonly atMost?: Value;
-  /** It is one of these. */
+  /** The accepted values. */
   readonly oneOf?: readonly Value[];
   /** The bytes at the place, from it on. */
   readonly bytes?: Uint8Array<ArrayBuffer>;
@@ -183,13 +195,13 @@ export interface Condition {
   readonly sameAs?: { readonly place: Place; readonly length: Expression };
 }
 
-/** What every step may have. */
+/** The parts that every step may have. */
 export interface StepCommon {
-  /** Where it is written. */
+  /** The position in the file. */
   readonly source: Source;
-  /** What the user calls it. */
+  /** The user's name for the step. */
   readonly name?: string;
-  /** What it does, as it was written, on one line: "write nvme.CC 0x460001". */
+  /** The action as it was written, on one line: "write nvme.CC 0x460001". */
   readonly text: string;
   /** How long it may take, in milliseconds. */
   readonly timeoutMs?: number;
@@ -199,7 +211,7 @@ export interface StepCommon {
   readonly allowError?: readonly string[];
   /** The session goes on if it fails; it has failed all the same. */
   readonly continueOnFailure?: boolean;
-  /** It is left out if this is 0. */
+  /** The condition of the step: the step is skipped if this is 0. */
   readonly when?: Expression;
 }
 
@@ -219,13 +231,16 @@ export interface ReadStep extends StepCommon {
 export interface WriteStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "write";
-  /** What gets which value, in order. */
+  /** The places with their values, in order. */
   readonly assignments: readonly Assignment[];
   /** Reads back what was written. */
   readonly verify?: boolean;
 }
 
-/** A place and the value that it gets. If the value has a mask the other bits stay: the register is read first. */
+/**
+ * A place and the value for it.
+ * If the value has a mask the other bits stay: the register is read first.
+ */
 export interface Assignment {
   /** Where. */
   readonly place: Place;
@@ -251,7 +266,7 @@ export interface PollStep extends StepCommon {
   readonly word: "poll";
   /** Where. */
   readonly place: Place;
-  /** What has to hold. */
+  /** The condition that has to hold. */
   readonly condition: Condition;
   /** Between two reads, in milliseconds; default 1. */
   readonly everyMs?: number;
@@ -265,7 +280,7 @@ export interface ExpectStep extends StepCommon {
   readonly subject: Place | Expression;
   /** The subject as it was written. */
   readonly subjectText: string;
-  /** What has to hold. */
+  /** The condition that has to hold. */
   readonly condition: Condition;
 }
 
@@ -275,7 +290,7 @@ export interface DmaFillStep extends StepCommon {
   readonly word: "dma fill";
   /** Where. */
   readonly place: Place;
-  /** What is put there. */
+  /** The data that is put there. */
   readonly data: Data;
   /** In bytes; to the end of the buffer if it is left out. */
   readonly length?: Expression;
@@ -287,7 +302,7 @@ export interface DmaPutStep extends StepCommon {
   readonly word: "dma put";
   /** Where. */
   readonly place: Place;
-  /** What is put there. */
+  /** The data that is put there. */
   readonly data: Data;
 }
 
@@ -317,7 +332,7 @@ export interface DmaDumpStep extends StepCommon {
 export interface DmaMapStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "dma map";
-  /** Which memory. */
+  /** The memory to map. */
   readonly buffer: BufferDeclaration;
 }
 
@@ -325,7 +340,7 @@ export interface DmaMapStep extends StepCommon {
 export interface DmaUnmapStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "dma unmap";
-  /** Which memory. */
+  /** The name of the memory to take back. */
   readonly buffer: string;
 }
 
@@ -333,7 +348,7 @@ export interface DmaUnmapStep extends StepCommon {
 export interface IrqStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "irq enable" | "irq disable" | "irq mask" | "irq unmask" | "irq trigger";
-  /** Which vectors. */
+  /** The selected vectors. */
   readonly irq: IrqSelection;
 }
 
@@ -341,7 +356,7 @@ export interface IrqStep extends StepCommon {
 export interface IrqWaitStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "irq wait";
-  /** Which vectors. */
+  /** The selected vectors. */
   readonly irq: IrqSelection;
   /** So many; default 1. */
   readonly count?: Expression;
@@ -351,7 +366,7 @@ export interface IrqWaitStep extends StepCommon {
 export interface IrqExpectNoneStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "irq expect none";
-  /** Which vectors. */
+  /** The selected vectors. */
   readonly irq: IrqSelection;
   /** So long, in milliseconds; default 100. */
   readonly forMs?: number;
@@ -437,9 +452,9 @@ export type Step =
 /** The word that a step begins with. */
 export type StepWord = Step["word"];
 
-/** What a device must have. */
+/** The requirements on a device. */
 export interface Requirements {
-  /** Where it is written. */
+  /** The position in the file. */
   readonly source?: Source;
   /** The PCI vendor id. */
   readonly vendor?: number;
@@ -473,11 +488,11 @@ export interface Requirements {
 export interface Session {
   /** Its file, as it was called. */
   readonly file: string;
-  /** What it is called. */
+  /** The title of the session. */
   readonly title?: string;
-  /** What the device must have. */
+  /** The requirements on the device. */
   readonly requires: Requirements;
-  /** Of registers that have names in it. */
+  /** The maps of registers that have names in the session. */
   readonly maps: readonly RegisterMap[];
   /** Their first values, in the order of the file. A later one may use an earlier one. */
   readonly variables: readonly { readonly name: string; readonly value: Expression }[];

@@ -14,8 +14,8 @@ const BASES = { "": "dec", ":x": "hex", ":b": "bin" } as const;
 const PART = /\$\$\{|\$\{([^{}]*?)(:[^{}:]*)?(\}|$|(?=\{))/g;
 
 /**
- * Reads a text with `${EXPRESSION}` in it: the number in decimal; `${EXPRESSION:x}` in hexadecimal, `${EXPRESSION:b}` in binary.
- * `$${` is a `${` as it is.
+ * Reads a text with `${EXPRESSION}` in it, which stands for the number in decimal.
+ * `${EXPRESSION:x}` is in hexadecimal, `${EXPRESSION:b}` in binary. `$${` is a `${` as it is.
  *
  * @throws {SyntaxError} if an expression in it is none
  *
