@@ -10,11 +10,11 @@ import { commandName } from "../wire/command.ts";
 export const Doing = {
   /** Its module is loaded. */
   LOAD: 0xff00,
-  /** It is made. */
+  /** Makes the device. */
   CREATE: 0xff01,
-  /** It hears that its client is gone. */
+  /** Reports to the device that its client is gone. */
   DISCONNECT: 0xff02,
-  /** It is closed. */
+  /** Closes the device. */
   CLOSE: 0xff03,
   /** An ioeventfd was signalled. */
   IOEVENTFD: 0xff04,
@@ -45,7 +45,7 @@ export interface Activity {
    * The thread enters the device's code.
    *
    * @param doing a command's number, or one of `Doing`
-   * @returns what `leave` is to be called with
+   * @returns the argument for `leave`
    */
   enter(doing: number): number;
   /** The thread leaves it, for the code that it was in before. */

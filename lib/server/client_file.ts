@@ -19,7 +19,7 @@ export type FileMode = "map" | "call";
 export interface ClientFile {
   /** The descriptor. */
   readonly fd: OwnedFd;
-  /** Which file it is. */
+  /** The file's identity and size. */
   readonly stat: FileStat;
   /** How its bytes are reached. */
   readonly mode: FileMode;
@@ -40,7 +40,7 @@ const OFFSET_END = 1n << 63n;
  * memory is left: huge pages that are only read, of which a private mapping has none of its own,
  * and a file with holes on a file system that can fill up.
  *
- * @param requireSealed maps only what nobody can take away
+ * @param requireSealed true to map only memory that the client cannot take away
  * @throws {DeviceError} EINVAL if it is not a file that holds the range, or one that answers late;
  *   EACCES if it was not opened for what the device may do
  */

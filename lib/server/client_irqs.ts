@@ -1,6 +1,6 @@
 /**
- * The client's interrupts: which eventfds it has set up for the device's vectors, and which vectors it has masked
- * (specification: "VFIO_USER_DEVICE_SET_IRQS").
+ * The client's interrupts: its eventfds for the device's vectors, and the vectors that the client
+ * has masked (specification: "VFIO_USER_DEVICE_SET_IRQS").
  *
  * An index serves what its flags say: MASK and UNMASK with MASKABLE, eventfds with EVENTFD.
  *
@@ -60,7 +60,7 @@ class Vector {
     this.#unmaskOn = event && new IrqInput(event, this.#pace, () => this.unmask());
   }
 
-  /** Fires, now or when it is unmasked; false if nobody hears of it. */
+  /** Fires, now or when the vector is unmasked; false if the client has set up no eventfd. */
   raise(): boolean {
     if (!this.isEnabled) return false;
     if (!this.#isMasked) return this.#fire();
@@ -105,7 +105,8 @@ class Vector {
 /** The interrupts of one client. */
 export class ClientIrqs implements DeviceIrqs {
   readonly #irqs: readonly ServedIrq[];
-  readonly #vectors: (Vector | undefined)[][]; // by index and vector; those that were never used are not there
+  // by index and vector; vectors that were never used are absent
+  readonly #vectors: (Vector | undefined)[][];
   readonly #pace = new Pace();
   readonly #purse = new BudgetShare(signalDescriptors);
 

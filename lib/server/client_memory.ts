@@ -1,5 +1,6 @@
 /**
- * The client's memory as the device sees it: what the client has mapped, by DMA_MAP and DMA_UNMAP, and accesses to it.
+ * The client's memory as the device sees it. It consists of the ranges that the client has mapped
+ * with DMA_MAP, and of accesses to them.
  *
  * @module
  */
@@ -51,7 +52,10 @@ export interface DmaOptions {
    * false.
    */
   requireSealed?: boolean | undefined;
-  /** Sends DMA_READ and DMA_WRITE with a count of 32 bits, as QEMU 10.1's client wants it. Default false: 64 bits, as specified. */
+  /**
+   * Sends DMA_READ and DMA_WRITE with a count of 32 bits, as QEMU 10.1's client expects. Default
+   * false: 64 bits, as specified.
+   */
   dmaCount32?: boolean | undefined;
   /** How long a client may take to answer DMA_READ and DMA_WRITE. In milliseconds; default 5000. */
   dmaTimeoutMs?: number | undefined;
@@ -193,7 +197,8 @@ export class ClientMemory implements DeviceDma {
     return this.#log.report(range, maxSize);
   }
 
-  // What is mapped is copied first, at once, and only then is the client asked for the rest: while it is, it may unmap.
+  // Mapped bytes are copied first, at once. Only then is the client asked for the rest: while the
+  // request is in flight, the client may unmap.
 
   /** As {@linkcode DeviceDma.read}. */
   async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -34,8 +34,9 @@ interface Watcher {
 }
 
 /**
- * A configuration space. Bits are read-only unless they were declared writable, as on hardware: so writing all ones to a BAR and
- * reading back gives its size. Bits that were declared clearable are cleared by writing ones.
+ * A configuration space. Bits are read-only unless they were declared writable, as on hardware: so
+ * writing all ones to a BAR and reading it back yields its size. Bits that were declared clearable
+ * are cleared by writing ones.
  *
  * @example
  * ```ts
@@ -55,7 +56,7 @@ export class ConfigRegion implements ServedRegion {
   readonly flags = RegionFlags.READ | RegionFlags.WRITE;
   /** 256, or 4096 with extended capabilities. */
   readonly size: number;
-  /** What a client reads. */
+  /** Bytes that a client reads. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
   readonly #writable: Uint8Array;
@@ -66,7 +67,7 @@ export class ConfigRegion implements ServedRegion {
   #lastCapability = 0;
 
   /**
-   * A space full of zeros that nobody can write.
+   * A space full of zeros that clients cannot write.
    *
    * @param size in bytes: 256 or 4096
    */
@@ -110,12 +111,18 @@ export class ConfigRegion implements ServedRegion {
     this.#writable[at]! |= writable;
   }
 
-  /** Says which bits of a byte the device itself changes, as a pending bit: they are state, though no client writes them. */
+  /**
+   * Declares which bits of a byte the device itself changes, as a pending bit. These bits are
+   * state, though clients do not write them.
+   */
   change(at: number, bits: number): void {
     this.#changing[at]! |= bits;
   }
 
-  /** Whether this could be the space at another time: the bits that never change are what they were declared with. */
+  /**
+   * Checks that `bytes` could be this space at another time: the bits that never change have their
+   * declared values.
+   */
   mayBecome(bytes: Uint8Array): boolean {
     return bytes.length === this.size && bytes.every((byte, at) => {
       const changes = this.#writable[at]! | this.#clearable[at]! | this.#changing[at]!;
@@ -124,8 +131,8 @@ export class ConfigRegion implements ServedRegion {
   }
 
   /**
-   * Calls `written` after each write of a client that reaches one of `size` bytes from `at` on. The client is answered when the
-   * promise is settled, if there is one.
+   * Calls `written` after each write of a client that reaches any of `size` bytes from `at` on. If
+   * the call returns a promise, the client is answered when the promise is settled.
    */
   onWrite(at: number, size: number, written: () => void | Promise<void>): void {
     this.#watchers.push({ at, end: at + size, written });

@@ -1,8 +1,8 @@
 /**
  * One client of a server: negotiation, then its requests, dispatched to the device.
  *
- * Errors are answered as libvfio-user does: EINVAL for anything out of range or malformed; the connection lives on, unless it is
- * the first VERSION that fails or a message that can't be delimited.
+ * Errors are answered as libvfio-user does: EINVAL for anything out of range or malformed. The
+ * connection lives on, unless the first VERSION fails or a message can't be delimited.
  *
  * @module
  */
@@ -47,13 +47,13 @@ import { callHook, reportLater } from "./device_hooks.ts";
 import { ClientIrqs } from "./client_irqs.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
 
-/** What a connection tells its server. */
+/** Reports of a connection to its server, and the connection's settings. */
 export interface ConnectionOptions extends DmaOptions {
   /** Sees every message. */
   trace?: Trace | undefined;
   /** How long a client may take to send its VERSION. In milliseconds; default 5000. */
   handshakeTimeoutMs?: number | undefined;
-  /** What goes wrong on purpose. */
+  /** Faults that are injected on purpose. */
   faults?: Faults | undefined;
   /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
   onError: (error: unknown, doing: string) => void;
@@ -61,7 +61,10 @@ export interface ConnectionOptions extends DmaOptions {
   onRefuse?: ((refusal: Refusal) => void) | undefined;
   /** Hears when the thread enters and leaves the device's code. */
   activity?: Activity | undefined;
-  /** Called once when the client is gone and its last request is done with; with the reason why it went. */
+  /**
+   * Called once when the client is gone and its last request is done, with the reason why the
+   * client went.
+   */
   onClose: (cause: Error | undefined) => void;
 }
 
@@ -84,7 +87,8 @@ export class ServerConnection {
   readonly #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running = new Set<Promise<void>>(); // device hooks that take their time
   #isClosing = false; // whether the server wants its end
-  #stuck: ReturnType<typeof setTimeout> | undefined; // while the client is gone, and a hook is not done
+  // while the client is gone, and a hook is not done
+  #stuck: ReturnType<typeof setTimeout> | undefined;
   #refused: RefusedState | undefined; // the last that was reported
   #hasCutMap = false; // whether an unmap of a part of a map was reported
   #session: Session | undefined; // once the client has sent its VERSION
@@ -144,7 +148,10 @@ export class ServerConnection {
     this.#proxy.close();
   }
 
-  /** When the hooks have ended that the client has called. If that takes long it is told: nobody else is served meanwhile. */
+  /**
+   * Calls `act` once the hooks that the client has called have ended. If that takes long, the delay
+   * is reported: no other client is served meanwhile.
+   */
   #afterHooks(act: () => void): void {
     const tell = () =>
       this.#options.onError(
@@ -261,7 +268,10 @@ export class ServerConnection {
     request.reply(reply, undefined, twinEnd && [twinEnd]);
   }
 
-  /** Makes a socket for the server's commands; either socket's end is that of both. Returns the client's end of it. */
+  /**
+   * Makes a socket for the server's commands; either socket's end is that of both. Returns the
+   * client's end of the new socket.
+   */
   #makeTwin(): OwnedFd {
     const [ours, theirs] = UnixSocket.pair();
     const { trace } = this.#options;
@@ -339,7 +349,7 @@ export class ServerConnection {
   }
 }
 
-/** Whether it is the client's doing, or what the device means to say: nothing that a developer has to hear of. */
+/** Recognizes errors that the client caused or the device intended, which need no report. */
 function isExpected(error: unknown): boolean {
   return EXPECTED.some((type) => error instanceof type);
 }

@@ -1,5 +1,5 @@
 /**
- * Hooks of a device that nobody waits for. What they fail with must not end the server.
+ * Hooks of a device for which no caller waits. Their failures must not end the server.
  *
  * @module
  */
@@ -28,7 +28,10 @@ export function callHook(hook: () => unknown, report: (error: unknown) => void):
   }
 }
 
-/** Tells what a hook fails with that was called and, against its type, is asynchronous: `void` stands for any result. */
+/**
+ * Reports the failure of a hook that is asynchronous against its type: `void` stands for any
+ * result.
+ */
 export function reportLater(result: unknown, report: (error: unknown) => void): void {
   if (result instanceof Promise) result.catch(report);
 }

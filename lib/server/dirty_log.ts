@@ -1,6 +1,6 @@
 /**
- * Which pages of the client's memory a device has written (specification: "VFIO_DEVICE_FEATURE_DMA_LOGGING_START" and its
- * companions).
+ * Pages of the client's memory that a device has written (specification:
+ * "VFIO_DEVICE_FEATURE_DMA_LOGGING_START" and its companions).
  *
  * @module
  */
@@ -36,7 +36,7 @@ export class DirtyLog {
     this.#pages = new PageLog(this.pageSize, maxSize);
   }
 
-  /** Whether another request would start the same. */
+  /** Compares this log with the one that another request would start. */
   isSame(start: DmaLoggingStartData): boolean {
     const other = new DirtyLog(start);
     return other.pageSize === this.pageSize && other.#spans.length === this.#spans.length &&
@@ -51,8 +51,9 @@ export class DirtyLog {
   }
 
   /**
-   * Which pages of a range were written since they were last reported. They need not have the size that is logged: a larger page is
-   * written if a part of it is, a smaller one if what it is a part of is.
+   * Reports the pages of a range that were written since the last report. Their size may differ
+   * from the logged size. A larger page is dirty if a part of it is; a smaller page is dirty if the
+   * logged page around it is.
    *
    * @param maxSize bytes that the bitmap may have
    * @returns the bitmap: one bit a page, the lowest first, in whole u64s

@@ -1,5 +1,5 @@
 /**
- * One range of the client's memory, as a DMA_MAP told of it.
+ * One range of the client's memory, as described by a DMA_MAP.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const RIGHTS = DmaMapFlags.READ | DmaMapFlags.WRITE;
 const MODES = DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
 
 /**
- * Where the bytes of a range are, if they came with a file: mapped here, or behind a descriptor.
+ * The file's bytes for a range: mapped here, or behind a descriptor.
  */
 interface Source {
   readonly stat: FileStat;
@@ -38,7 +38,7 @@ export class DmaMap {
   readonly #offset: bigint; // in the file
   readonly #source: Source | undefined;
   readonly #mapping: Mapping | undefined; // of the source, at hand without a step between
-  #closed: AbortController | undefined; // once somebody waits for it
+  #closed: AbortController | undefined; // once a caller waits for it
   #isClosed = false;
   #cause: Error | undefined; // why it is closed, if not by the client's unmap
 
@@ -82,7 +82,7 @@ export class DmaMap {
     }
   }
 
-  /** Whether another request would make the same map. */
+  /** Compares this map with the one that another request would make. */
   isSame(request: DmaMapRequest, file: OwnedFd | undefined): boolean {
     if (request.address !== this.address || request.address + request.size !== this.end) {
       return false;
@@ -182,7 +182,7 @@ export class DmaMap {
     this.#source?.close();
     this.#isClosed = true;
     this.#cause = cause;
-    // An error is made if somebody waits: it costs ten times as much as all the rest.
+    // The error is made only if a caller waits: making it costs ten times as much as the rest.
     this.#closed?.abort(cause ?? this.#unmapped());
   }
 

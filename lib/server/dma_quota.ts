@@ -15,8 +15,8 @@ interface Waiting {
 }
 
 /**
- * Bounds requests and their bytes: those that are too many wait for their turn, in order, and hold nothing meanwhile; when too many
- * wait, the next are refused.
+ * Bounds requests and their bytes. Requests beyond the bound wait for their turn, in order, and
+ * hold nothing meanwhile. When too many wait, further requests are refused.
  */
 export class Quota {
   #count = 0;

@@ -1,6 +1,6 @@
 /**
- * Memory that the client keeps to itself: it is asked for it by message (specification: "VFIO_USER_DMA_READ",
- * "VFIO_USER_DMA_WRITE").
+ * Memory that the client keeps to itself. The server asks the client for this memory by message
+ * (specification: "VFIO_USER_DMA_READ", "VFIO_USER_DMA_WRITE").
  *
  * @module
  */
@@ -39,7 +39,10 @@ interface Chunk {
   readonly count: number;
 }
 
-/** The DMA requests to one client. The answers are checked; one that breaks the protocol closes the connection. */
+/**
+ * The DMA requests to one client. The answers are checked; an answer that breaks the protocol
+ * closes the connection.
+ */
 export class DmaRequests {
   readonly #proxy: VfioProxy;
   readonly #options: DmaRequestsOptions;
@@ -71,7 +74,10 @@ export class DmaRequests {
     this.#oneByOne(Command.DMA_WRITE, address, data, signal);
   }
 
-  /** One message if it can hold all, which is what most accesses are: what several cost is a good part of its time. */
+  /**
+   * Sends one message if it can hold the whole access, as for most accesses. Several messages
+   * would cost a good part of an access's time.
+   */
   #access(
     command: Chunk["command"],
     address: bigint,
@@ -134,7 +140,7 @@ export class DmaRequests {
     }
   }
 
-  /** What both requests begin with. */
+  /** The fields with which both requests begin. */
   #head({ address, count }: Chunk): Uint8Array {
     const codec = this.#options.count32 ? DmaReadRequest32 : DmaReadRequest;
     return codec.encode({ address, count: BigInt(count) });
@@ -200,7 +206,7 @@ function otherAnswer(doing: string, count: number | bigint, address: bigint): Pr
   );
 }
 
-/** What an access does, in words: "read 16 bytes of the client's memory at 0x1000". */
+/** Describes an access in words: "read 16 bytes of the client's memory at 0x1000". */
 export function describeAccess(verb: "read" | "write", address: bigint, length: number): string {
   return `${verb} ${length} bytes of the client's memory at 0x${address.toString(16)}`;
 }

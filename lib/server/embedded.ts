@@ -17,7 +17,8 @@ export interface Embedded {
 }
 
 /**
- * Serves a device to one client. Both go on in the same thread: the client has to use the asynchronous calls.
+ * Serves a device to one client. Both run in the same thread: the client has to use the
+ * asynchronous calls.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * Faults on purpose: a server that answers late, wrongly or not at all, for the author of a client who wants to know what
- * that does then.
+ * Faults on purpose: a server that answers late, wrongly or not at all. The author of a client
+ * learns how the client reacts.
  *
  * @module
  */
@@ -15,8 +15,8 @@ import { Command, commandName } from "../wire/command.ts";
 import { DeviceError } from "./served_device.ts";
 
 /**
- * What goes wrong with a request. But for `error` the device does what is asked, and only the answer is not what it should be. A
- * client that wants no answer notices nothing but `delay`, `error` by its want of effect, and `close`.
+ * A fault of a request. Except for `error` the device does as asked, and only the answer is wrong.
+ * A client that wants no answer notices only `delay`, `close`, and the missing effect of `error`.
  */
 export type Fault =
   /** All is well, `ms` milliseconds later. What the client asks next waits, too. */
@@ -25,24 +25,35 @@ export type Fault =
   | { readonly kind: "drop" }
   /** The answer is an error, with Linux's error number, 1 to 4095; the device is not asked. */
   | { readonly kind: "error"; readonly errno: number }
-  /** What follows the header is random: as many bytes as there should be, or `size`. It passes no descriptors. An error stays one. */
+  /**
+   * Random bytes follow the header: as many as there should be, or `size`. No descriptors are
+   * passed. An error answer stays an error.
+   */
   | { readonly kind: "garbage"; readonly size?: number }
-  /** Only half of what should follow the header comes, or `size` bytes; the header says so. An error stays one. */
+  /**
+   * Only half of the payload comes, or `size` bytes; the header says so. An error answer stays an
+   * error.
+   */
   | { readonly kind: "truncate"; readonly size?: number }
-  /** The connection ends in place of the answer, or after `size` bytes of it, the header included. */
+  /**
+   * The connection ends in place of the answer, or after `size` bytes of it, the header included.
+   */
   | { readonly kind: "close"; readonly size?: number };
 
-/** Which of the requests have the fault: the `nth`, each `every`th, both from 1, or any with `probability`, above 0 and 1 at most. */
+/**
+ * Requests that have the fault: the `nth`, each `every`th, both from 1, or any with `probability`,
+ * above 0 and 1 at most.
+ */
 export type FaultTiming =
   | { readonly nth: number }
   | { readonly every: number }
   | { readonly probability: number };
 
-/** Which requests have which fault. */
+/** A fault, and the requests that have it. */
 export interface FaultRule {
   /** The command's number; default any, VERSION included. */
   readonly command?: number;
-  /** What goes wrong. */
+  /** The fault. */
   readonly fault: Fault;
   /** With which of these requests, counted over all clients since the server began. Default all. */
   readonly when?: FaultTiming;
@@ -52,9 +63,9 @@ export interface FaultRule {
 export interface FaultEvent {
   /** The command of the request. */
   readonly command: number;
-  /** What went wrong. */
+  /** The fault that was injected. */
   readonly fault: Fault;
-  /** Which of the requests that the rule is about, from 1. */
+  /** The request's number among those that match the rule, from 1. */
   readonly count: number;
 }
 
@@ -62,13 +73,16 @@ export interface FaultEvent {
 export interface FaultOptions {
   /** Delays add up. Of the other faults that a request meets, that of the first rule happens. */
   readonly rules: readonly FaultRule[];
-  /** Where random numbers begin, 0 to 2^32 - 1: with the same seed and the same requests the same happens. Default 0. */
+  /**
+   * Seed of the random numbers, 0 to 2^32 - 1. The same seed and the same requests have the same
+   * result. Default 0.
+   */
   readonly seed?: number;
   /** Hears of each fault. */
   readonly onFault?: (event: FaultEvent) => void;
 }
 
-/** What a request that has a fault needs of its connection. */
+/** The connection as a faulty request needs it. */
 export interface FaultyConnection {
   /** Answers the request as if nothing were wrong. */
   serve(request: IncomingRequest): void | Promise<void>;
@@ -207,7 +221,10 @@ class FaultyRequest implements IncomingRequest {
     this.replyInPart(kind === "close" ? size ?? 0 : 0, whole);
   }
 
-  /** A twin socket whose client's end is closed would end the connection, which is not what the fault means to do. */
+  /**
+   * Keeps twin sockets open until the connection ends. A twin whose client's end is closed would
+   * end the connection, against the intent of the fault.
+   */
   #keepOpen(fds: readonly OwnedFd[] = []): void {
     const { signal } = this.#connection;
     if (signal.aborted) return;

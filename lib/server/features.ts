@@ -26,7 +26,7 @@ import type { MigrationMachine } from "./migration.ts";
 const { GET, SET, PROBE, INDEX_MASK } = FeatureFlags;
 const OPERATIONS = GET | SET | PROBE;
 
-/** What can be done with which feature. */
+/** Operations that each feature supports. */
 const SUPPORTED: Readonly<Record<number, number>> = {
   [Feature.MIGRATION]: GET,
   [Feature.MIG_DEVICE_STATE]: GET | SET,
@@ -38,7 +38,7 @@ const SUPPORTED: Readonly<Record<number, number>> = {
 /** Bytes of a reply ahead of the data of a feature; of MIG_DATA_READ ahead of the state. */
 const HEAD_SIZE = 8;
 
-/** What features are about. */
+/** The subjects of features. */
 export interface FeatureContext {
   /** The device's state. */
   readonly migration: MigrationMachine;
@@ -49,7 +49,8 @@ export interface FeatureContext {
 /**
  * The payload of the answer to a DEVICE_FEATURE.
  *
- * @throws {DeviceError} EINVAL for a feature or an operation that is not known, and for data or room for them that are too short
+ * @throws {DeviceError} EINVAL for a feature or an operation that is not known, and for data or
+ *   room for them that are too short
  */
 export async function answerFeature(
   payload: Uint8Array,
@@ -125,7 +126,8 @@ function getFeature(
  * The next bytes of the device's state, which hold until the next call.
  *
  * @param maxDataXferSize what the client takes in one message
- * @throws {DeviceError} EINVAL if there is no room for what is asked, or the state is not one in which the device is read
+ * @throws {DeviceError} EINVAL if there is no room for the bytes, or the state is not one in which
+ *   the device is read
  */
 export function readState(
   payload: Uint8Array,
@@ -143,7 +145,8 @@ export function readState(
 /**
  * Takes the next bytes of a state that is restored.
  *
- * @throws {DeviceError} EINVAL if they are too many, or the state is not RESUMING; what the device refuses
+ * @throws {DeviceError} EINVAL if they are too many, or the state is not RESUMING; also errors of
+ *   the device's refusal
  */
 export function writeState(
   payload: Uint8Array,

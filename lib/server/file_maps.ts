@@ -13,7 +13,7 @@ import { MappedFile, type Mapping, type MappingOwner } from "../../ffi/memory.ts
 import { MAX_SHARED_MAPPING } from "../base/limits.ts";
 import type { ClientFile } from "./client_file.ts";
 
-/** Which bytes of a file are mapped, and how. */
+/** The bytes of a file that are mapped, and their access. */
 export interface FileRange {
   /** The first byte, a multiple of the page size. */
   readonly offset: bigint;

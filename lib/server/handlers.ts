@@ -62,7 +62,7 @@ export interface Session {
   readonly ioFds: ClientIoFds;
   /** The states of a device that migrates. */
   readonly migration: MigrationMachine | undefined;
-  /** Where answers to accesses are put together. */
+  /** The buffer in which answers to accesses are assembled. */
   readonly answers: AnswerBuffer;
   /** Takes an error of which the answer says nothing, unless the client caused it. */
   readonly report: ErrorReport;
@@ -76,7 +76,7 @@ export interface Session {
  */
 export type Handler = (request: IncomingRequest, session: Session) => void | Promise<void>;
 
-/** Says why a message is served to nobody. */
+/** The reason why a message is never served. */
 export interface Refusal {
   /** Linux's error number for the client. */
   readonly errno: number;

@@ -20,10 +20,13 @@ import type { ServedIoFd, ServedRegion } from "./served_device.ts";
 const HEAD_SIZE = 16;
 const SUB_REGION_SIZE = 40;
 
-/** Does the write that a signalled ioeventfd stands for. The promise is settled when it is done, and not rejected. */
+/**
+ * Does the write that a signalled ioeventfd stands for. The promise is settled when the write is
+ * done, and never rejected.
+ */
 export type Kick = (region: ServedRegion, offset: number, data: Uint8Array) => Promise<void>;
 
-/** What a client is answered: a payload, and descriptors, which stay ours. */
+/** The answer to a client: a payload, and descriptors, which the server keeps. */
 interface Answer {
   payload: Uint8Array;
   fds: OwnedFd[];
@@ -72,7 +75,7 @@ export class ClientIoFds {
     const known = this.#events.get(part);
     if (known !== undefined) return known.fd;
     const event = new EventFd();
-    // Kicks that come while one is being done are one more, however many: nothing piles up behind a slow hook.
+    // Kicks during a kick count as one more, however many: nothing piles up behind a slow hook.
     let isBusy = false;
     let isDue = false;
     const kick = async () => {
@@ -100,7 +103,7 @@ export class ClientIoFds {
   }
 }
 
-/** How many of a region's parts can be told of with at most `maxFds` descriptors. */
+/** Counts the parts of a region that can be reported with at most `maxFds` descriptors. */
 function countParts(region: ServedRegion | undefined, maxFds: number): number {
   const needed = new Set<unknown>();
   let count = 0;

@@ -1,6 +1,7 @@
 /**
- * The state of a served device that migrates: RUNNING, STOP, STOP_COPY and so on, the ways between them, and the stream that is
- * read or written in some (specification: "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE", and `enum vfio_device_mig_state` of linux/vfio.h).
+ * The state of a served device that migrates: RUNNING, STOP, STOP_COPY and so on. This module has
+ * the ways between the states, and the stream that is read or written in some (specification:
+ * "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE", and `enum vfio_device_mig_state` of linux/vfio.h).
  *
  * @module
  */
@@ -68,7 +69,8 @@ const SERVED: Readonly<Record<number, ReadonlySet<number>>> = {
 };
 
 /**
- * The states that lead from one to another, the last included: the fewest, none of a saving kind in between.
+ * The states that lead from one to another, the last included. The path is the shortest, without a
+ * saving state in between.
  *
  * @returns undefined if there is no way
  *
@@ -83,7 +85,8 @@ const SERVED: Readonly<Record<number, ReadonlySet<number>>> = {
  */
 export function migrationPath(from: number, to: number): number[] | undefined {
   if (from === to) return [];
-  if (from === STOP_COPY && to === PRE_COPY) return undefined; // it would begin anew what the client takes for one stream
+  // it would begin anew the stream that the client takes for one
+  if (from === STOP_COPY && to === PRE_COPY) return undefined;
   const paths = new Map<number, number[]>([[from, []]]);
   for (const [state, path] of paths) { // grows meanwhile: the nearest come first
     if (path.length > 0 && SAVING.has(state)) continue;
@@ -96,7 +99,10 @@ export function migrationPath(from: number, to: number): number[] | undefined {
   return undefined;
 }
 
-/** What the client restores was refused: it is told an errno, and the server's log why. */
+/**
+ * The refusal of a state that the client restores. The client receives an errno, the server's log
+ * the reason.
+ */
 export class RefusedState extends DeviceError {
   /** @param cause what the device threw */
   constructor(cause: unknown) {
@@ -111,7 +117,10 @@ export class RefusedState extends DeviceError {
 
 const machines = new WeakMap<ServedDevice, MigrationMachine>();
 
-/** The migration state of one device. It outlives the connections. Its methods are called one at a time. */
+/**
+ * The migration state of one device. The machine outlives the connections. Its methods are called
+ * one at a time.
+ */
 export class MigrationMachine {
   readonly #hooks: ServedMigration;
   #state: number = RUNNING;
@@ -124,7 +133,7 @@ export class MigrationMachine {
     this.#hooks = hooks;
   }
 
-  /** That of a device; undefined if it does not migrate. */
+  /** Returns the machine of a device; undefined if the device does not migrate. */
   static of(device: ServedDevice): MigrationMachine | undefined {
     if (device.migration === undefined) return undefined;
     let machine = machines.get(device);
@@ -139,7 +148,7 @@ export class MigrationMachine {
     return this.#state;
   }
 
-  /** Whether the device runs, and nothing of it is saved. */
+  /** True if the device runs, and nothing of it is saved. */
   get isWorking(): boolean {
     return this.#state === RUNNING;
   }
@@ -150,14 +159,18 @@ export class MigrationMachine {
     return MigrationFlags.STOP_COPY | preCopy;
   }
 
-  /** Whether a command is served in this state. Whether the data ones make sense is for them to say. */
+  /**
+   * Tells if a command is served in this state. The data commands themselves check that they make
+   * sense.
+   */
   serves(command: number): boolean {
     return this.#state === RUNNING || (SERVED[this.#state]?.has(command) ?? true);
   }
 
   /**
-   * Takes the device to another state, through those in between. If one of the steps fails it stays where that leads from, or is in
-   * ERROR if the device could not stop or start.
+   * Takes the device to another state, through those in between. If a step fails, the device stays
+   * in the state from which the step leads. If the device could not stop or start, its state is
+   * ERROR.
    *
    * @throws {DeviceError} EINVAL if there is no such state or no way
    * @throws {RefusedState} if it was being restored, and refuses what has come
@@ -253,7 +266,8 @@ export class MigrationMachine {
   }
 
   /**
-   * The next bytes of the device's state: `size`, or fewer at the end. They hold until the next call.
+   * The next bytes of the device's state: `size`, or fewer at the end. They hold until the next
+   * call.
    *
    * @throws {DeviceError} EINVAL unless the state is PRE_COPY or STOP_COPY
    */

@@ -1,5 +1,5 @@
 /**
- * What of a memory is not what it was.
+ * Finds the pages in which two snapshots of memory differ.
  *
  * @module
  */
@@ -8,11 +8,11 @@ import { isSameMemory } from "../../ffi/compare.ts";
 
 /** Bytes that are looked at together first: most are as they were. */
 const BLOCK_SIZE = 64 << 10;
-/** What counts as changed if one byte of it is. */
+/** Unit of comparison in bytes: a page with a changed byte counts as changed. */
 const PAGE_SIZE = 4096;
 
 /**
- * Where two memories of one length differ, page by page, from the lowest on.
+ * Yields the pages in which two memories of one length differ, from the lowest on.
  *
  * @example
  * ```ts

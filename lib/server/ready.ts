@@ -9,7 +9,8 @@ import { OwnedFd } from "../../ffi/fd.ts";
 /**
  * Writes the line READY=1 to a descriptor, as systemd's services do, and closes it.
  *
- * @param number a descriptor that this process was given: a pipe, mostly. It is closed, if it was open
+ * @param number a descriptor that this process inherited: a pipe, mostly. The descriptor is closed
+ *   if it was open
  * @throws {Error} if it can't be written to
  */
 export function tellReady(number: number): void {

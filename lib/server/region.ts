@@ -10,8 +10,8 @@ import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/reg
 import type { ServedRegion } from "./served_device.ts";
 
 /**
- * A region that is plain memory, which clients may map, as a whole or in areas. The memory is a memfd that nobody can
- * shrink.
+ * A region that is plain memory, which clients may map, as a whole or in areas. The memory is a
+ * memfd that no client can shrink.
  *
  * @example
  * ```ts

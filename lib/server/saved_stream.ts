@@ -1,5 +1,6 @@
 /**
- * A device's state on its way out: chunks as the device gives them become pieces as the client asks for them.
+ * A device's state on its way out. The device's chunks become pieces of the sizes that the client
+ * asks for.
  *
  * @module
  */
@@ -25,7 +26,7 @@ export class SavedStream {
   /**
    * A stream of these chunks.
    *
-   * @param isStill whether they are the whole state of a device that stands still. Of a device that
+   * @param isStill true if they are the whole state of a device that stands still. Of a device that
    *   works an empty chunk ends a read, because there is nothing for now; of one that stands still
    *   a read without bytes would be taken for the end
    */
@@ -34,7 +35,7 @@ export class SavedStream {
     this.#isStill = isStill;
   }
 
-  /** Whether the device was asked for a chunk. */
+  /** True once the device was asked for a chunk. */
   get wasAsked(): boolean {
     return this.#wasAsked;
   }
@@ -51,7 +52,8 @@ export class SavedStream {
   }
 
   /**
-   * The next `size` bytes; fewer if there are no more, for now or at all. They hold until the next call.
+   * The next `size` bytes; fewer if there are no more, for now or at all. They hold until the next
+   * call.
    *
    * @throws what the device has thrown, again and again: behind a gap nothing is of use
    */
@@ -119,9 +121,10 @@ export class SavedStream {
     return count + taken.length;
   }
 
-  /** Tells the device that no more is wanted. What it throws then is nobody's business any more. */
+  /** Cancels the device's stream. Errors that the device throws then are ignored. */
   async close(): Promise<void> {
-    // A chunk holds until the next is asked for, and so does what is left of it: that is kept apart.
+    // A chunk holds until the next is asked for, and so does the rest of it: the rest is kept
+    // apart.
     this.#rest = this.#rest.slice();
     try {
       if (!this.#isAtEnd && this.#failure === undefined) await this.#chunks.return?.();

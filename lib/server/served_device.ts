@@ -1,5 +1,5 @@
 /**
- * What a server serves: the interface that a device implements.
+ * The interface between a server and the device that it serves.
  *
  * @module
  */
@@ -11,8 +11,9 @@ import type { RegionCapability } from "../wire/region.ts";
 import type { Activity } from "./activity.ts";
 
 /**
- * A device refuses an access: the client gets `errno` as the answer. So it does for what an access to its memory failed with: the
- * errno of its own refusal, or ETIMEDOUT. Anything else that a hook throws becomes EIO.
+ * A device refuses an access: the client receives `errno` as the answer. A failed access to the
+ * client's memory also answers an errno: that of the client's own refusal, or ETIMEDOUT. Anything
+ * else that a hook throws becomes EIO.
  */
 export class DeviceError extends Error {
   /** The name of the class. */
@@ -32,12 +33,13 @@ export class DeviceError extends Error {
 }
 
 /**
- * A part of a region that a client may access through a file descriptor, without a message (specification:
- * "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
+ * A part of a region that a client may access through a file descriptor, without a message
+ * (specification: "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
  *
- * An ioeventfd stands for one write. Without an `fd` the server makes an eventfd for each client; when that is signalled the
- * region's `write` is called, once however often it was since, with the `size` bytes of `datamatch`, or zeros. What has an `fd`,
- * as every ioregionfd does, is the device's to listen to; parts may share one.
+ * An ioeventfd stands for one write. Without an `fd` the server makes an eventfd for each client.
+ * When that eventfd is signalled, the server calls the region's `write` once, however many signals
+ * came, with the `size` bytes of `datamatch`, or zeros. A part with an `fd`, as every ioregionfd,
+ * is the device's to listen to; parts may share one `fd`.
  */
 export type ServedIoFd =
   & {
@@ -73,30 +75,37 @@ export interface ServedRegion {
   readonly flags: number;
   /** Bytes of the region, above 0. */
   readonly size: number;
-  /** Where it begins in the file that a client maps; default 0. */
+  /** Offset of the region in the file that a client maps; default 0. */
   readonly fdOffset?: number;
-  /** What a client may map: with flag MMAP. They stay the device's. */
+  /** Files that a client may map: with flag MMAP. The device keeps the descriptors. */
   readonly fds?: readonly OwnedFd[];
   /** Says which areas may be mapped, and more. */
   readonly capabilities?: readonly RegionCapability[];
-  /** Parts that a client may access through file descriptors. A client that takes only few is told of the first ones. */
+  /**
+   * Parts that a client may access through file descriptors. A client that takes only few receives
+   * the first ones.
+   */
   readonly ioFds?: readonly ServedIoFd[];
   /**
-   * Fills `into` with the bytes from `offset` on, all of which are in the region. A hook that returns a promise is
-   * answered when that is settled; the client's next request waits.
+   * Fills `into` with the bytes from `offset` on, all of which are in the region. A hook that
+   * returns a promise is answered when that is settled; the client's next request waits.
    *
    * @throws {DeviceError} to refuse
    */
   read(offset: number, into: Uint8Array): void | Promise<void>;
   /**
-   * The bytes from `offset` on where they are, all of which are in the region: a long read is sent from there rather than copied by
-   * `read`. For memory, whose reading does nothing else.
+   * The bytes from `offset` on in place, all of which are in the region. The server sends a long
+   * read from there, without a copy by `read`. For memory, whose reading has no other effect.
    *
-   * @returns exactly `length` bytes, of which nothing is held after the call; undefined to have `read` called instead
+   * @returns exactly `length` bytes, none of which are held after the call; undefined to have
+   *   `read` called instead
    * @throws {DeviceError} to refuse
    */
   view?(offset: number, length: number): Uint8Array | undefined;
-  /** Takes the bytes written from `offset` on, all of which are in the region. As `read`. `data` holds until the hook is done. */
+  /**
+   * Takes the bytes written from `offset` on, all of which are in the region. As `read`. `data`
+   * holds until the hook is done.
+   */
   write(offset: number, data: Uint8Array): void | Promise<void>;
 }
 
@@ -109,23 +118,28 @@ export interface ServedIrq {
 }
 
 /**
- * The client's memory, as far as it has mapped it for DMA. Addresses are IOVAs. An access may go across maps that adjoin.
+ * The client's memory, as far as the client has mapped it for DMA. Addresses are IOVAs. An access
+ * may go across maps that adjoin.
  *
- * What the client mapped with a file is accessed there and then. For the rest it is asked, by DMA_READ and DMA_WRITE: in pieces
- * of its `max_data_xfer_size`, several at a time. The synchronous methods block the thread for that.
+ * Memory that the client mapped with a file is accessed there and then. For the rest the server
+ * asks the client, by DMA_READ and DMA_WRITE: in pieces of its `max_data_xfer_size`, several at a
+ * time. The synchronous methods block the thread for that.
  *
- * What they throw, or reject with:
- * - `DeviceError` EFAULT where nothing is mapped, or not any more; EACCES where the client does not allow it; EAGAIN if thousands
- *   of accesses wait already. A region's hook may let it pass on to the client.
- * - `RemoteError` if the client refuses, `TimeoutError` if it does not answer, `ConnectionError` when it is gone.
+ * The methods throw, or reject with:
+ * - `DeviceError` EFAULT where nothing is mapped, or not any more; EACCES where the client does not
+ *   allow the access. EAGAIN means that thousands of accesses wait already. A region's hook may let
+ *   the error pass on to the client.
+ * - `RemoteError` if the client refuses, `TimeoutError` if it does not answer, `ConnectionError`
+ *   when it is gone.
  * - `RangeError` for a length that is negative, or above 1 GiB.
  */
 export interface DeviceDma {
   /** Reads; the bytes are the caller's. */
   read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>>;
   /**
-   * As `read`, into memory that the device has: what reads much is spared new memory for each access, which costs more than the
-   * access. `into` is not to be touched until the promise is settled, and holds anything if that is rejected.
+   * As `read`, into memory that the device has. This spares a frequent reader new memory for each
+   * access, which costs more than the access. `into` is not to be touched until the promise is
+   * settled, and holds anything if the promise is rejected.
    */
   readInto(iova: bigint, into: Uint8Array): Promise<void>;
   /** Writes. `data` must stay as it is until the promise is settled. */
@@ -135,11 +149,12 @@ export interface DeviceDma {
   /** As `write`, blocking. */
   writeSync(iova: bigint, data: Uint8Array): void;
   /**
-   * The memory itself, without a copy. Its length becomes 0 as soon as the client takes it back or goes: ask again for each use,
-   * and hold it across no `await`.
+   * The memory itself, without a copy. Its length becomes 0 as soon as the client takes it back or
+   * goes: ask again for each use, and hold it across no `await`.
    *
-   * @param rights `DmaMapFlags` that the map has to have; default READ. Without WRITE what is written to the view stays in it,
-   *   or is missed by a client that logs which pages the device writes: with WRITE all of the view counts as written
+   * @param rights `DmaMapFlags` that the map has to have; default READ. Without WRITE what is
+   *   written to the view stays in it, or is missed by a client that logs which pages the device
+   *   writes: with WRITE all of the view counts as written
    * @returns undefined unless one map holds all of it, whose file is mapped here: `read` and
    *   `write` work elsewhere too, or say why not
    */
@@ -149,19 +164,21 @@ export interface DeviceDma {
 /** The client's interrupts: what it has set up to hear of the device's. */
 export interface DeviceIrqs {
   /**
-   * Fires a vector. A masked one fires once when it is unmasked. One with flag AUTOMASKED is masked by that.
+   * Fires a vector. A masked one fires once when it is unmasked. One with flag AUTOMASKED is masked
+   * by that.
    *
    * @returns false if the client has set up no eventfd for it: the interrupt is lost
    * @throws {RangeError} if the device has no such vector
    */
   raise(index: number, vector: number): boolean;
   /**
-   * Sets the level of a pin. It fires when it goes up, and while it is up again each time that it is unmasked or set up.
+   * Sets the level of a pin. The interrupt fires when the level goes up. While the level is up, the
+   * interrupt fires again each time that it is unmasked or set up.
    *
    * @param index default INTx
    */
   setLevel(isUp: boolean, index?: number): void;
-  /** Whether the client has set up an eventfd for a vector. */
+  /** Tells if the client has set up an eventfd for a vector. */
   isEnabled(index: number, vector: number): boolean;
 }
 
@@ -180,16 +197,21 @@ export interface DeviceBus {
   readonly irqs: DeviceIrqs;
 }
 
-/** Takes the state of a device that was saved elsewhere. `StateReader` checks a stream and keeps it until all of it has come. */
+/**
+ * Takes the state of a device that was saved elsewhere. `StateReader` checks a stream and keeps it
+ * until all of it has come.
+ */
 export interface MigrationSink {
   /**
    * Takes the next bytes of the stream, cut anywhere. They hold until the hook is done.
    *
-   * @throws to refuse: nothing more is taken, `abort` is called, and the device keeps the state that it had
+   * @throws to refuse: nothing more is taken, `abort` is called, and the device keeps the state
+   *   that it had
    */
   write(data: Uint8Array): void | Promise<void>;
   /**
-   * All of the stream has come: checks it as a whole, and only then puts the device into that state. Not called if nothing has come.
+   * All of the stream has come: checks it as a whole, and only then puts the device into that
+   * state. Not called if nothing has come.
    *
    * @throws to refuse: `abort` is called, and the device keeps the state that it had
    */
@@ -199,7 +221,8 @@ export interface MigrationSink {
 }
 
 /**
- * What a device has to do for its migration. The states and the messages are the server's business: it calls these one at a time.
+ * Hooks of a device for its migration. The server handles the states and the messages, and calls
+ * the hooks one at a time.
  *
  * A chunk of a stream holds until the next one is asked for, so that a device may fill one buffer
  * again and again: `StateWriter` does. An empty one of `preCopy` says that there is nothing for
@@ -215,17 +238,17 @@ export interface ServedMigration {
   /** It works again. As `stop`. */
   start?(): void | Promise<void>;
   /**
-   * What may be saved while it runs. A device without it has no PRE_COPY. Ended early (`return`)
-   * when the state is left; what it has given is part of the stream all the same, if that goes on.
-   * A reset meanwhile leaves the stream as it is: what `stopCopy` gives then includes all that the
-   * reset has changed.
+   * State that may be saved while the device runs. A device without this hook has no PRE_COPY. The
+   * server ends the stream early (`return`) when the state is left; chunks yielded so far remain
+   * part of the stream if that goes on. A reset meanwhile leaves the stream as it is: the chunks of
+   * `stopCopy` then include all that the reset has changed.
    */
   preCopy?(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   /**
    * The state of the device, which stands still.
    *
-   * @param continues whether the stream has begun with `preCopy`, which was asked for a chunk at least: then what that has not told;
-   *   else all of it
+   * @param continues true if the stream has begun with `preCopy`, which was asked for a chunk at
+   *   least. Then `stopCopy` yields only the rest; else all of the state
    */
   stopCopy(continues: boolean): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   /** Saving has ended, to the end or early: nothing that was kept for it is of use any more. */
@@ -281,9 +304,14 @@ export interface ServedDevice {
    * @param activity hears when the thread enters and leaves what the device does by itself
    */
   served?(report: ErrorReport, activity?: Activity): void;
-  /** A client has agreed on a version; it has mapped and set up nothing yet. If this throws, it is refused. What is asynchronous is not waited for. */
+  /**
+   * A client has agreed on a version; it has mapped and set up nothing yet. If this hook throws,
+   * the client is refused. An asynchronous result is not awaited.
+   */
   connected?(bus: DeviceBus): void;
-  /** It is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail. */
+  /**
+   * The client is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail.
+   */
   disconnected?(): void;
   /** Resets it. */
   reset(): void | Promise<void>;

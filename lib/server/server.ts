@@ -22,19 +22,25 @@ import { callHook } from "./device_hooks.ts";
 export interface ServerOptions extends DmaOptions {
   /** Sees every message. */
   trace?: Trace;
-  /** How long a client may take to send its VERSION before it is cut off. In milliseconds; default 5000. */
+  /**
+   * How long a client may take to send its VERSION before the server cuts it off. In milliseconds;
+   * default 5000.
+   */
   handshakeTimeoutMs?: number;
-  /** What goes wrong on purpose, for the author of a client to test that with. */
+  /** Faults that are injected on purpose, for the author of a client to test it with. */
   faults?: FaultOptions;
-  /** How long `close` waits for a hook that is under way before it closes the device. In milliseconds; default 2000. */
+  /**
+   * How long `close` waits for a hook that is under way before it closes the device. In
+   * milliseconds; default 2000.
+   */
   closeTimeoutMs?: number;
   /** A client has connected. */
   onConnect?: () => void;
   /** A client is gone; with the reason unless it just left. */
   onDisconnect?: (cause: Error | undefined) => void;
   /**
-   * A device hook threw what is no DeviceError, and the client got EIO; the device failed by itself; or it has refused a state
-   * (`RefusedState`). Default: nothing.
+   * A device hook threw an error other than DeviceError, and the client received EIO. Also called
+   * if the device failed by itself, or has refused a state (`RefusedState`). Default: nothing.
    */
   onError?: (error: unknown, doing: string) => void;
   /** A request was refused: called with the reason, which the answer's errno does not tell. */
@@ -47,8 +53,9 @@ export interface ServerOptions extends DmaOptions {
 const ACCEPT_RETRY_MS = 100;
 
 /**
- * Serves one device. While a client is connected, others wait in the socket's queue; when it goes, the next one is
- * served, and finds the device as the last one left it. The process is kept alive until `close`.
+ * Serves one device. While a client is connected, others wait in the socket's queue. When the
+ * client goes, the next one is served, and finds the device as the last one left it. The process is
+ * kept alive until `close`.
  *
  * @example
  * ```ts
@@ -89,7 +96,8 @@ export class Server implements Disposable {
   /**
    * Listens at a path. A socket file that a dead server left is replaced.
    *
-   * @throws {ConnectionError} if somebody listens there, the file is no socket, or the path can't be used
+   * @throws {ConnectionError} if another server listens there, the file is no socket, or the path
+   *   can't be used
    * @throws {RangeError} if a number in `faults` is out of its range
    */
   static listen(path: string, device: ServedDevice, options: ServerOptions = {}): Server {
@@ -126,7 +134,7 @@ export class Server implements Disposable {
     return server;
   }
 
-  /** Where it listens, if it does. */
+  /** Path at which the server listens, if it does. */
   get path(): string | undefined {
     return this.#listener?.path;
   }
@@ -149,8 +157,9 @@ export class Server implements Disposable {
   }
 
   /**
-   * Ends the client's connection, stops listening, removes the socket and closes the device, there and then, or, if a hook of the
-   * device is under way, when that is done. `closed` is settled after that.
+   * Ends the client's connection, stops listening, removes the socket and closes the device, there
+   * and then. If a hook of the device is under way, the device is closed when the hook is done.
+   * `closed` is settled after that.
    */
   close(): void {
     if (!this.#isOpen) return;

@@ -1,6 +1,7 @@
 /**
- * A form for the state of a device, as it migrates: frames, each with its number and a checksum, between a beginning that says of which
- * device it is and an end that says how much it was. What is cut off, changed, out of order or of another device is refused.
+ * A form for the state of a device, as it migrates: frames, each with its number and a checksum.
+ * They stand between a beginning that identifies the device and an end that counts the bytes. A
+ * state that is truncated, changed, out of order or of another device is refused.
  *
  * A frame is a header of 32 bytes, little-endian, and its payload:
  *
@@ -15,8 +16,8 @@
  * | 24 | 4 | 0 |
  * | 28 | 4 | CRC-32 of these 28 bytes and the payload |
  *
- * BEGIN's payload is the version of this form, the PCI ids, the version of the device's state and its name; END's is how many bytes of
- * payload the DATA frames have together.
+ * BEGIN's payload is the version of this form, the PCI ids, the version of the device's state and
+ * its name. END's payload is the total of the DATA frames' payload bytes.
  *
  * @module
  */
@@ -51,7 +52,10 @@ const Begin = layout("beginning of a state", 16, {
 });
 const End = layout("end of a state", 8, { total: u64(0) });
 
-/** Of which device a state is. It is taken by one that is the same in all of these. */
+/**
+ * Identity of the device that a state belongs to. Only a device that is the same in all of these
+ * takes the state.
+ */
 export interface StateIdentity {
   /** A name, of up to 64 bytes in UTF-8. */
   readonly name: string;
@@ -63,13 +67,14 @@ export interface StateIdentity {
   readonly subsystemVendor?: number;
   /** PCI subsystem id; default 0. */
   readonly subsystem?: number;
-  /** Which form the device's own state has: to be changed whenever its sections change. */
+  /** Version of the device's own state: to be changed whenever its sections change. */
   readonly version: number;
 }
 
 /**
- * Puts the state of a device into frames. What it gives are chunks of 1 MiB, the last one less; each is the same memory again, and holds
- * until the next is asked for. The bytes of the device are copied at that time, so they may be memory that others write.
+ * Puts the state of a device into frames. The writer yields chunks of 1 MiB, the last one less;
+ * each is the same memory again, and holds until the next is asked for. The bytes of the device are
+ * copied at that time, so they may be memory that others write.
  *
  * @example A device of one register and a memory
  * ```ts
@@ -123,7 +128,7 @@ export class StateWriter {
     if (this.#room < 1) yield* this.flush();
   }
 
-  /** What there is so far, for a state that goes on later. */
+  /** Yields the pending bytes, for a state that goes on later. */
   *flush(): Generator<Uint8Array, void> {
     const end = this.#end;
     this.#end = 0;
@@ -158,7 +163,7 @@ export class StateWriter {
   }
 }
 
-/** What a section of a state is to be. */
+/** Declares the form of a section of a state. */
 export interface SectionForm {
   /** Bytes of it. */
   readonly size: number;
@@ -167,12 +172,15 @@ export interface SectionForm {
 }
 
 /**
- * Takes the frames of a state, cut anywhere, and checks them. It keeps what came until all of it has: the device may take it on then, and
- * does not have to change before. What comes twice counts the last time.
+ * Takes the frames of a state, cut anywhere, and checks them. The reader keeps them until all have
+ * come: the device may take on the state then, and does not have to change before. Of bytes that
+ * come twice the last ones count.
  *
- * It takes as much memory as the sections that have come, and never more than they may have.
+ * The reader takes as much memory as the sections that have come, and never more than they may
+ * have.
  *
- * What it throws is a {@linkcode DeviceError} EINVAL that says what is wrong with the stream; nothing more is taken then.
+ * The methods throw a {@linkcode DeviceError} EINVAL that says what is wrong with the stream;
+ * nothing more is taken then.
  */
 export class StateReader {
   readonly #identity: Uint8Array;
@@ -310,7 +318,7 @@ export class StateReader {
 
 const NOTHING = new Uint8Array(0);
 
-/** What has come of a section. */
+/** The bytes of a section that have come. */
 class Section {
   readonly size: number;
   readonly #mayBeShorter: boolean;
