@@ -17,7 +17,7 @@ import type {
 } from "./capability.ts";
 import { BOOLEAN, checkOptions, type Form, type Forms, needed, NUMBER, whole } from "./mistakes.ts";
 
-/** What the place of pending bits is a multiple of, if the device does not say. */
+/** Alignment of the pending bits in bytes, if the device states none. */
 const PBA_ALIGNMENT = 0x800;
 
 const BYTE = whole(0, 0xff);
@@ -146,7 +146,8 @@ export const cap: CapabilityMakers = {
     return {
       ...standard(0x10, "PCI Express", 60, place, (config, at) => {
         config.set16(at + 2, 0x0002); // version 2, endpoint
-        config.set32(at + 4, 0x0000_8001 | (flr ? 0x1000_0000 : 0)); // DevCap: role-based errors, payload 256
+        // DevCap: role-based errors, payload 256
+        config.set32(at + 4, 0x0000_8001 | (flr ? 0x1000_0000 : 0));
         config.set16(at + 8, 0x2810, flr ? 0xffff : 0x7fff); // DevCtl: read request 512
         config.set16(at + 10, 0, 0, 0x000f); // DevSta: errors that were detected
         config.set32(at + 12, link); // LnkCap

@@ -1,5 +1,5 @@
 /**
- * What a PCI capability of a defined device is.
+ * A PCI capability of a defined device, and the options that declare one.
  *
  * @module
  */
@@ -18,7 +18,9 @@ export interface DeviceCapability {
   readonly name: string;
   /** Bytes, with its header. */
   readonly size: number;
-  /** Where it has to be; default: wherever there is room, from 0x40 on, or 0x100. */
+  /**
+   * Offset that the capability must have; default: wherever there is room, from 0x40 on, or 0x100.
+   */
   readonly at?: number;
   /** MSI: how many vectors, and whether they have mask bits. */
   readonly msi?: { readonly vectors: number; readonly is64Bit: boolean; readonly masking: boolean };
@@ -30,7 +32,7 @@ export interface DeviceCapability {
   declare(config: ConfigRegion, at: number): void;
 }
 
-/** Where the table and the pending bits of MSI-X are. */
+/** The places of the table and the pending bits of MSI-X. */
 export interface MsixPlace {
   /** How many vectors: 1 to 2048. */
   readonly vectors: number;
@@ -44,7 +46,9 @@ export interface MsixPlace {
 
 /** A capability's place. */
 export interface CapabilityPlace {
-  /** Where it has to be in configuration space; default: wherever there is room. */
+  /**
+   * Offset that the capability must have in configuration space; default: wherever there is room.
+   */
   at?: number;
 }
 
@@ -70,11 +74,17 @@ export interface MsiOptions extends CapabilityPlace {
 export interface MsixOptions extends CapabilityPlace {
   /** How many vectors: 1 to 2048. */
   vectors: number;
-  /** The BAR that holds table and pending bits. Without a region of the device's there, it is one of its own. */
+  /**
+   * The BAR that holds table and pending bits. If the device has no region there, the BAR is made
+   * for them alone.
+   */
   bar: number;
   /** Bytes from its start to the table, a multiple of 8. Default 0. */
   table?: number;
-  /** Bytes from its start to the pending bits, a multiple of 8. Default: right behind the table, at a multiple of 0x800. */
+  /**
+   * Bytes from its start to the pending bits, a multiple of 8. Default: right behind the table, at
+   * a multiple of 0x800.
+   */
   pba?: number;
 }
 
@@ -82,7 +92,10 @@ export interface MsixOptions extends CapabilityPlace {
 export interface ExpressOptions extends CapabilityPlace {
   /** Can be reset by its Device Control register. Default true. */
   flr?: boolean;
-  /** Speed of the link, by its code: 1 is 2.5 GT/s, 2 is 5, 3 is 8, 4 is 16, 5 is 32, 6 is 64. Default 3. */
+  /**
+   * Speed of the link, by its code: 1 is 2.5 GT/s, 2 is 5, 3 is 8, 4 is 16, 5 is 32, 6 is 64.
+   * Default 3.
+   */
   speed?: number;
   /** Lanes of the link. Default 1. */
   lanes?: number;
@@ -107,7 +120,8 @@ export interface CapabilityMakers {
   /**
    * Message signalled interrupts with a table.
    *
-   * @throws {RangeError} if there can't be so many vectors, or table and pending bits can't be there
+   * @throws {RangeError} if there can't be so many vectors, or table and pending bits can't be
+   *   there
    */
   msix(options: MsixOptions): DeviceCapability;
   /** PCI Express: an endpoint, version 2. Configuration space has 4 KiB then. */
@@ -122,7 +136,9 @@ export interface CapabilityMakers {
   serialNumber(value: bigint): DeviceCapability;
   /** Advanced error reporting; extended. */
   aer(place?: CapabilityPlace): DeviceCapability;
-  /** Any extended capability: `bytes` come behind the header of 4 bytes. Version 1 if nothing is said. */
+  /**
+   * Any extended capability: `bytes` come behind the header of 4 bytes. The default version is 1.
+   */
   extended(
     options:
       & { id: number; version?: number; bytes: ArrayLike<number> }

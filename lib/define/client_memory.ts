@@ -25,12 +25,12 @@ export class ConnectedMemory implements DeviceDma {
     this.#dma = dma;
   }
 
-  /** It is nobody's. */
+  /** Detaches the client; accesses fail with ENXIO until the next one connects. */
   disconnect(): void {
     this.#dma = undefined;
   }
 
-  /** While the device is reset, what still runs in the background gets no further: each access fails. */
+  /** Cancels background work while the device is reset: each access fails. */
   set isCancelled(isCancelled: boolean) {
     this.#isCancelled = isCancelled;
   }
@@ -87,7 +87,10 @@ export class ConnectedMemory implements DeviceDma {
     this.#get("write").writeSync(iova, data);
   }
 
-  /** As {@linkcode DeviceDma.view}; undefined as well while there is no client, or the device may not be bus master. */
+  /**
+   * As {@linkcode DeviceDma.view}; undefined as well while there is no client, or the device may
+   * not be bus master.
+   */
   view(iova: bigint, length: number, rights?: number): Uint8Array<ArrayBuffer> | undefined {
     return this.#isMaster() ? this.#dma?.view(iova, length, rights) : undefined;
   }

@@ -133,7 +133,8 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#dma.connect(dma);
     this.#irq.connect(irqs);
     this.#polls.isConnected = true;
-    return this.#parts.connected?.(); // a promise, if the hook is asynchronous: what it fails with is told
+    // a promise, if the hook is asynchronous: its failure is reported
+    return this.#parts.connected?.();
   }
 
   /** They go nowhere. */
@@ -144,7 +145,10 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     return this.#parts.disconnected?.();
   }
 
-  /** Puts configuration space and registers back, then does what the device does. What runs in the background ends first. */
+  /**
+   * Puts configuration space and registers back, then calls the device's own reset. Background work
+   * ends first.
+   */
   reset(): void | Promise<void> {
     this.#timers.clear();
     this.#polls.clear();
@@ -229,7 +233,9 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   }
 }
 
-/** The regions of base address registers and of the ROM, by index. MSI-X lies on top of one of them. */
+/**
+ * The regions of base address registers and of the ROM, by index. MSI-X lies on top of one of them.
+ */
 function regionsOf(
   regions: DeviceRegions,
   table: MsixTable | undefined,

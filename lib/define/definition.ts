@@ -1,5 +1,5 @@
 /**
- * What `defineDevice` makes, and what `vfu serve ./device.ts` takes.
+ * The result of `defineDevice`, which `vfu serve ./device.ts` takes.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { ServedDevice } from "../server/served_device.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 
-/** Where a device tells of itself. */
+/** Receiver of a device's own reports. */
 export interface DeviceHost {
   /** Takes lines of the device's own log. Default: they are dropped. */
   log?: (line: string) => void;
@@ -17,16 +17,20 @@ export interface DeviceHost {
 export interface DeviceDefinition<O extends DeviceOptions = DeviceOptions> {
   /** Its name: a word, as "gpio". */
   readonly name: string;
-  /** What it is, in a few words. */
+  /** The device in a few words. */
   readonly title?: string;
-  /** What can be chosen when one is made, by name. Their `parse` reads what a person writes. */
+  /**
+   * Options of a device by name, chosen when the device is made. Their `parse` reads the text that
+   * a user writes.
+   */
   readonly options: O;
   /**
    * Makes a device, which `Server` serves and closes.
    *
    * @param values for options; what is left out has its default
    * @throws {RangeError} if there is no such option, or a value is not possible
-   * @throws {TypeError} if what the device is made of makes none; and what its own `create` throws. Memory that was made is freed
+   * @throws {TypeError} if the parts of the device make none; also any error of the device's own
+   *   `create`. Memory that was made is freed
    */
   create(values?: Partial<OptionValues<O>>, host?: DeviceHost): ServedDevice;
 }

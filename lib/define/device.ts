@@ -15,12 +15,13 @@ import { sealed } from "./sealed.ts";
 import type { DeviceSpec } from "./spec.ts";
 
 /**
- * Defines a PCI device. Its configuration space is made from what is declared, its BARs from its regions; it resets, migrates and cleans up.
+ * Defines a PCI device. Its configuration space is made from the declaration, its BARs from the
+ * regions. The device resets, migrates and cleans up.
  *
- * A hook that throws a `DeviceError` answers its errno; what else it throws is EIO to the client and reported to the server with its
- * stack, and the device goes on.
+ * A hook that throws a `DeviceError` answers its errno. Any other error answers EIO to the client
+ * and is reported to the server with its stack. The device goes on.
  *
- * What is handed out (options, the context, registers) refuses names that it does not have: reading
+ * The objects handed to the device (options, the context, registers) refuse unknown names: reading
  * or writing `options.limitt` throws a `TypeError` with the nearest name.
  *
  * @throws {DefinitionError} if something of it is missing, of the wrong type, or unknown: the error

@@ -18,10 +18,10 @@ export interface InterruptVector {
   /**
    * Fires it. A masked one is pending, and fires once when it is unmasked.
    *
-   * @returns false if nobody hears of it: no client has set it up, or it is switched off
+   * @returns false if the interrupt is lost: no client has set it up, or it is switched off
    */
   raise(): boolean;
-  /** Whether a client has set it up. */
+  /** True if a client has set the vector up. */
   readonly isEnabled: boolean;
 }
 
@@ -29,7 +29,10 @@ export interface InterruptVector {
 export interface Interrupts {
   /** The INTx pin. */
   readonly intx: {
-    /** Sets its level. It fires when it goes up, and again as long as it is up when it is unmasked. */
+    /**
+     * Sets its level. The interrupt fires when the level goes up, and again when it is unmasked
+     * while the level is up.
+     */
     set(isUp: boolean): void;
     /** Its level. */
     readonly isUp: boolean;
@@ -51,10 +54,10 @@ const MSIX_ENABLE = 0x8000;
 const MSIX_FUNCTION_MASK = 0x4000;
 const MSI_ENABLE = 1;
 
-/** Whether a vector may fire now. */
+/** Permission of a vector to fire now. */
 type Gate = "open" | "masked" | "off";
 
-/** What decides over the vectors of an index, where the device masks. */
+/** Decides if the vectors of an index may fire, where the device masks. */
 interface Gatekeeper {
   gate(vector: number): Gate;
   isPending(vector: number): boolean;
@@ -158,11 +161,12 @@ export class DeviceInterrupts implements Interrupts {
     const keeper = this.#keeper(index);
     const gate = keeper.gate(vector);
     if (gate === "open") return this.#irqs?.raise(index, vector) ?? false;
-    if (gate === "masked") keeper.setPending(vector, true); // for the next client, if there is none now
+    // for the next client, if there is none now
+    if (gate === "masked") keeper.setPending(vector, true);
     return gate === "masked";
   }
 
-  /** Whether a client has set a vector up. */
+  /** Tells if a client has set a vector up. */
   isEnabled(index: number, vector: number): boolean {
     return this.#irqs?.isEnabled(index, vector) ?? false;
   }

@@ -1,5 +1,5 @@
 /**
- * What holds memory is freed if the device for which it was made does not come about.
+ * Frees the memory made for a device if making the device fails.
  *
  * @module
  */
@@ -8,10 +8,10 @@ interface Closable {
   close(): void;
 }
 
-/** What was made for the device that is being made now. */
+/** Closables made for the device that is being made now. */
 let made: Closable[] | undefined;
 
-/** Makes a device. If that throws, what it told `hold` of is closed. */
+/** Makes a device. If that throws, the closables passed to `hold` are closed. */
 export function makeOrClose<T>(make: () => T): T {
   const outer = made; // one device may make another
   const inner: Closable[] = made = [];
@@ -25,7 +25,7 @@ export function makeOrClose<T>(make: () => T): T {
   }
 }
 
-/** What is to be closed if the device does not come about. Closing it twice does nothing. */
+/** Registers a closable to be closed if making the device fails. Closing it twice does nothing. */
 export function hold(closable: Closable): void {
   made?.push(closable);
 }

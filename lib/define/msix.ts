@@ -32,12 +32,12 @@ export class MsixTable {
     this.reset();
   }
 
-  /** Whether a vector is masked by its entry. */
+  /** Tells if a vector is masked by its entry. */
   isMasked(vector: number): boolean {
     return (this.#table[vector * ENTRY_SIZE + CONTROL]! & MASKED) !== 0;
   }
 
-  /** Whether a vector waits for being unmasked. */
+  /** Tells if a vector waits for being unmasked. */
   isPending(vector: number): boolean {
     return (this.#pending[vector >> 3]! & 1 << (vector & 7)) !== 0;
   }

@@ -1,5 +1,6 @@
 /**
- * Options of a device: what its user may choose when it is made, in TypeScript or by `vfu serve --option name=value`.
+ * Options of a device: its user chooses them when the device is made, in TypeScript or by
+ * `vfu serve --option name=value`.
  *
  * @module
  */
@@ -10,20 +11,21 @@ import { ANY, checkOptions, type Forms, LIST, needed, NUMBER, TEXT } from "./mis
 
 /** One option of a device. Made by {@linkcode option}. */
 export interface DeviceOption<T = unknown> {
-  /** What values it takes. */
+  /** The kind of its values. */
   readonly kind: "integer" | "size" | "boolean" | "text" | "choice";
-  /** What it is for, in a few words. */
+  /** The purpose of the option, in a few words. */
   readonly description: string;
-  /** What values look like, for a person: "a whole number from 1 to 32". */
+  /** The form of its values, for a person: "a whole number from 1 to 32". */
   readonly form: string;
-  /** What it is if nobody chooses; undefined if there is no such value. */
+  /** The value if the caller chooses none; undefined if there is no such value. */
   readonly default: T;
   /** The words that it can be, of a choice. */
   readonly choices?: readonly string[];
   /**
    * Reads a value as a person writes it.
    *
-   * @throws {RangeError} if it is none; the message says what one looks like, as `"x" is not a whole number from 1 to 32`
+   * @throws {RangeError} if the text is no value; the message describes one, as
+   *   `"x" is not a whole number from 1 to 32`
    */
   parse(text: string): T;
   /**
@@ -37,20 +39,20 @@ export interface DeviceOption<T = unknown> {
 /** The options of a device, by their names. */
 export type DeviceOptions = Readonly<Record<string, DeviceOption>>;
 
-/** What a device is given: a value for each of its options. */
+/** The options as a device receives them: a value for each. */
 export type OptionValues<O extends DeviceOptions> = {
   readonly [N in keyof O]: O[N] extends DeviceOption<infer T> ? T : never;
 };
 
-/** What there is to say of every option. */
+/** The description that every option needs. */
 export interface OptionDescription {
-  /** What it is for, in a few words. */
+  /** The purpose of the option, in a few words. */
   description: string;
 }
 
-/** The value of an option that nobody chooses. */
+/** The value of an option for which the caller chooses none. */
 export interface OptionDefault<T> {
-  /** What it is if nobody chooses. */
+  /** The value if the caller chooses none. */
   default: T;
 }
 
@@ -62,7 +64,7 @@ export interface OptionBounds {
   max?: number;
 }
 
-/** Makes options of one kind: undefined if there is no default and nobody chooses. */
+/** Makes options of one kind: undefined if there is no default and the caller chooses none. */
 export interface OptionMaker<T, More = unknown> {
   (options: OptionDescription & OptionDefault<T> & More): DeviceOption<T>;
   (options: OptionDescription & More): DeviceOption<T | undefined>;
@@ -85,7 +87,8 @@ export interface OptionMakers {
 }
 
 /**
- * Makes the options of a device. Without a `default` an option that nobody chooses is undefined.
+ * Makes the options of a device. Without a `default` an option that the caller does not choose is
+ * undefined.
  *
  * @example
  * ```ts
@@ -210,7 +213,8 @@ function make<T>({ kind, description, form, read, accepts, ...rest }: Parts<T>):
 /**
  * A value for every option: those that were chosen, checked, and defaults.
  *
- * @throws {RangeError} for a value that is not possible, or an option that there is not; the message has the name that is nearest
+ * @throws {RangeError} for a value that is not possible, or an option that does not exist; the
+ *   message has the nearest name
  */
 export function optionValues<O extends DeviceOptions>(
   options: O,

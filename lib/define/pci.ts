@@ -10,13 +10,16 @@ import { PciRegion } from "../wire/region.ts";
 import type { DeviceCapability } from "./capability.ts";
 import type { DeviceRegion } from "./region.ts";
 
-/** What a PCI device says of itself. */
+/** The declaration of a PCI device. */
 export interface PciSpec {
   /** Vendor id. */
   readonly vendor: number;
   /** Device id. */
   readonly device: number;
-  /** Class code, 24 bits: base class, subclass, programming interface. Default 0xff0000, of no class. */
+  /**
+   * Class code, 24 bits: base class, subclass, programming interface. Default 0xff0000, of no
+   * class.
+   */
   readonly class?: number;
   /** Revision id. Default 0. */
   readonly revision?: number;
@@ -34,21 +37,24 @@ export interface PciSpec {
   /** Capabilities, in the order of their lists. */
   readonly capabilities?: readonly DeviceCapability[];
   /**
-   * Who masks interrupts.
+   * The side that masks interrupts.
    *
-   * - `"client"`, the default: an interrupt fires whenever the client has set up an eventfd for it and has not masked that by
-   *   SET_IRQS. Clients that are made after VFIO, as QEMU and Cloud Hypervisor, keep the guest's MSI-X table to themselves: the device's
-   *   own stays as it was after the reset, with all vectors masked. They honour its mask bits, and MSI's, themselves.
-   * - `"device"`: as hardware, also MSI-X Enable, Function Mask and the mask bits of the table, MSI Enable and mask bits, and
-   *   COMMAND's interrupt disable decide. What is masked is pending, and fires when it is unmasked. For clients that
-   *   write all that to the device, as QEMU's server expects.
+   * - `"client"`, the default: an interrupt fires whenever the client has set up an eventfd for it
+   *   and has not masked the interrupt by SET_IRQS. Clients that are made after VFIO, as QEMU and
+   *   Cloud Hypervisor, keep the guest's MSI-X table to themselves. The device's own table stays as
+   *   it was after the reset, with all vectors masked. Such clients honour the guest's mask bits,
+   *   and MSI's, themselves.
+   * - `"device"`: as on hardware, the device's own bits decide, too: MSI-X Enable, Function Mask, the
+   *   table's mask bits, MSI Enable, MSI's mask bits and COMMAND's interrupt disable. A masked
+   *   interrupt is pending, and fires when it is unmasked. This suits clients that write all these
+   *   bits to the device, as QEMU's server expects.
    */
   readonly interruptMasking?: "client" | "device";
-  /** Whether DMA fails while COMMAND's bus master enable is off, as on hardware. Default true. */
+  /** True if DMA fails while COMMAND's bus master enable is off, as on hardware. Default true. */
   readonly needsBusMaster?: boolean;
 }
 
-/** Where capabilities may be, by their list. */
+/** The ranges for capabilities, by their list. */
 const PLACES = {
   standard: { start: 0x40, end: 0x100 },
   extended: { start: 0x100, end: 0x1000 },
@@ -57,7 +63,7 @@ const PLACES = {
 /** A configuration space, and where its capabilities are. */
 export interface BuiltConfig {
   readonly config: ConfigRegion;
-  /** Where the capability is that was declared. */
+  /** The offset of each declared capability. */
   readonly placeOf: ReadonlyMap<DeviceCapability, number>;
 }
 

@@ -19,7 +19,10 @@ export type PlainData =
   | readonly PlainData[]
   | { readonly [key: string]: PlainData };
 
-/** What JSON has no form for is a list that begins with one of these; a list of the device's with LIST. */
+/**
+ * Tags of lists that stand for values without a form in JSON. A list of the device's own begins
+ * with LIST.
+ */
 const Tag = { LIST: "l", BIGINT: "n", BYTES: "b" } as const;
 
 /**

@@ -16,7 +16,7 @@ const FIRST_PAUSE_MS = 1;
 /**
  * Does one piece of work, if there is one: a piece is short, or awaits `turn`.
  *
- * @returns whether there was one, at once or later; at once is cheaper
+ * @returns true if there was a piece, at once or later; at once is cheaper
  * @throws what is reported; the poll is stopped by that
  */
 export type PollLook = () => boolean | Promise<boolean>;

@@ -1,7 +1,9 @@
 /**
- * The memory of a device, saved while it works: first all of it, and when the device stands still what has changed since.
+ * The memory of a device, saved while the device works. First all memory is saved; when the device
+ * stands still, the changes since are saved.
  *
- * What was saved is kept to compare with: clients write through maps, of which nobody here hears. So it takes as much memory again.
+ * A snapshot of the saved memory is kept to find dirty pages, because the device does not see
+ * clients' writes through maps. The snapshot takes as much memory again.
  *
  * @module
  */
@@ -20,7 +22,7 @@ interface Copied {
   readonly section: number;
   /** The memory of the device. */
   readonly bytes: Uint8Array;
-  /** What was saved of it, up to `end`. */
+  /** Snapshot of the saved bytes, up to `end`. */
   readonly saved: Uint8Array;
   end: number;
 }
@@ -49,13 +51,14 @@ export class PreCopy {
         const chunk = part.saved.subarray(part.end, part.end + CHUNK_SIZE);
         chunk.set(part.bytes.subarray(part.end, part.end + chunk.length));
         yield* this.writer.write(part.section, chunk, part.end);
-        part.end += chunk.length; // only now: the stream may end in between, and this is saved again then
+        // only now: the stream may end in between, and this is saved again then
+        part.end += chunk.length;
       }
     }
     yield* this.writer.flush();
   }
 
-  /** What has changed, and what was not saved, of a device that stands still. */
+  /** Yields the changed bytes, and those not yet saved, of a device that stands still. */
   async *rest(): AsyncGenerator<Uint8Array, void> {
     for (const { section, bytes, saved, end } of this.#parts) {
       for (let at = 0; at < end; at += TURN_SIZE) {

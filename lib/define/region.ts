@@ -1,5 +1,6 @@
 /**
- * What the regions of a defined device are: served regions that know their base address register, and what of them migrates.
+ * The regions of a defined device: served regions that know their base address register, and the
+ * bytes of them that migrate.
  *
  * @module
  */
@@ -8,7 +9,7 @@ import type { ServedRegion } from "../server/served_device.ts";
 import { BOOLEAN, type Forms } from "./mistakes.ts";
 import { sealClass } from "./sealed.ts";
 
-/** What the base address register says of a region. */
+/** The fields of a region's base address register. */
 export interface BarKind {
   /** I/O ports in place of memory. Default false. */
   readonly io?: boolean;
@@ -45,9 +46,12 @@ export interface RegionReview {
 
 /** A region of a defined device. `registers`, `memory`, `callbacks` and `overlay` make them. */
 export interface DeviceRegion extends ServedRegion {
-  /** What its base address register says. */
+  /** The fields of its base address register. */
   readonly bar: BarKind;
-  /** Bytes in which all of its state is: they migrate. They are of the same lengths always. Undefined if nobody here knows its state. */
+  /**
+   * Bytes that hold all of the region's state: they migrate. Their lengths never change. Undefined
+   * if the region's state is unknown.
+   */
   readonly contents?: readonly Uint8Array[];
   /** The contents by name, for `vfu serve --check`. */
   review?(): RegionReview;
@@ -84,7 +88,10 @@ export function sealRegion<T extends DeviceRegion>(region: T): T {
   return Object.setPrototypeOf(region, REGION);
 }
 
-/** Resets regions. The promise, if there is one, is settled when those have ended that take their time. */
+/**
+ * Resets regions. If a reset takes its time, the returned promise is settled when all resets have
+ * ended.
+ */
 export function resetAll(regions: readonly DeviceRegion[]): void | Promise<void> {
   const late = regions.map((each) => each.reset?.()).filter((each) => each instanceof Promise);
   if (late.length > 0) return Promise.all(late).then(() => {});

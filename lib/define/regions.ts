@@ -1,5 +1,6 @@
 /**
- * Regions of a defined device that are not registers: memory, callbacks, and several regions in one.
+ * Regions of a defined device that are not registers: memory, callbacks, and several regions in
+ * one.
  *
  * @module
  */
@@ -47,9 +48,9 @@ export interface MappableArea {
 export interface MemoryOptions extends BarKind {
   /** Bytes, which are rounded up to a power of two and whole pages. */
   readonly size: number;
-  /** What a client may map: all (`true`, the default), nothing (`false`), or areas. */
+  /** The part that a client may map: all (`true`, the default), nothing (`false`), or areas. */
   readonly mappable?: boolean | readonly MappableArea[];
-  /** Called after a client wrote by message. What it writes through a map is not seen. */
+  /** Called after a client wrote by message. Writes through a map are not seen. */
   readonly written?: (offset: number, length: number) => void | Promise<void>;
 }
 
@@ -70,9 +71,9 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
   readonly flags: number;
   /** Bytes of the region: a power of two. */
   readonly size: number;
-  /** What its base address register says. */
+  /** The fields of its base address register. */
   readonly bar: BarKind;
-  /** What a client maps. */
+  /** Files that a client maps. */
   readonly fds: readonly OwnedFd[];
   /** The areas, if not all of it may be mapped. */
   readonly capabilities: readonly RegionCapability[];
@@ -136,7 +137,8 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
  * Makes a region of memory, which the device sees as bytes.
  *
  * @throws {DefinitionError} if there is no such option
- * @throws {RangeError} if there can't be so many bytes, or an area is not of whole pages in the region
+ * @throws {RangeError} if there can't be so many bytes, or an area is not of whole pages in the
+ *   region
  *
  * @example
  * ```ts
@@ -224,11 +226,11 @@ export function callbacks(options: CallbackOptions): DeviceRegion {
 
 /** A region that lies on top of another. */
 export interface OverlayPart {
-  /** Where it begins in the region below. */
+  /** Offset of the part in the region below. */
   readonly offset: number;
   /** Bytes that it takes; default all of the region. */
   readonly size?: number;
-  /** What is there. */
+  /** The region on top. */
   readonly region: DeviceRegion;
   /** By which messages call it, as "the mailbox". */
   readonly name?: string;
@@ -242,10 +244,12 @@ const OVERLAY_PART: Forms<OverlayPart> = {
 };
 
 /**
- * Puts regions on top of another: an access of their bytes is theirs, of all others that of the region below. Only that may be mapped.
+ * Puts regions on top of another. An access of their bytes is theirs; all other accesses go to the
+ * region below. Only the region below may be mapped.
  *
  * @throws {DefinitionError} if a part has a member that there is not
- * @throws {RangeError} if a part leaves the region, overlaps another, or lies where the region may be mapped
+ * @throws {RangeError} if a part leaves the region, overlaps another, or lies where the region may
+ *   be mapped
  *
  * @example Registers, and behind them a page of memory
  * ```ts
@@ -270,7 +274,10 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
     name,
   })).sort((a, b) => a.offset - b.offset);
   for (const [i, layer] of layers.entries()) checkLayer(layer, layers[i - 1], below);
-  /** Calls `act` for each piece of an access that one region has; stops for the first that takes its time. */
+  /**
+   * Calls `act` for each piece of an access that one region has; stops for the first that takes its
+   * time.
+   */
   const split = (
     offset: number,
     bytes: Uint8Array,

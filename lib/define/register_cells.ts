@@ -1,5 +1,6 @@
 /**
- * Registers as a device's author sees them: `regs.CSTS.value`, `regs.CSTS.RDY = 1`, `regs.PIN.at(3)`.
+ * Registers as a device's author sees them: `regs.CSTS.value`, `regs.CSTS.RDY = 1`,
+ * `regs.PIN.at(3)`.
  *
  * @module
  */
@@ -13,11 +14,11 @@ import { sealClass, sealed } from "./sealed.ts";
 /** Bits of the widest field that a number holds. */
 const MAX_FIELD_BITS = 53;
 
-/** Where the bytes of all registers are. */
+/** The bytes of all registers. */
 export interface CellStore {
-  /** What they hold. */
+  /** Current bytes of the registers. */
   readonly view: DataView;
-  /** What they hold after a reset. */
+  /** Bytes of the registers after a reset. */
   readonly initial: DataView;
 }
 
@@ -165,7 +166,9 @@ class Cell implements RegisterCell<AnyValue> {
     return new TypeError(`Cannot set ${this.#path}.${name}: there is no such field; ${hint}`);
   }
 
-  /** A property for a field, unless a number can't hold it or its name is that of something else here. */
+  /**
+   * Adds a property for a field, unless a number can't hold the field or its name is taken here.
+   */
   #addField(field: RegisterField): void {
     if (field.high - field.low >= MAX_FIELD_BITS || field.name in this) return;
     const size = 2 ** (field.high - field.low + 1);

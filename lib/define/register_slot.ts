@@ -1,5 +1,6 @@
 /**
- * One register of a map as a device keeps it: where its bytes are, and which bits of them a client reads, changes, clears and sets.
+ * One register of a map as a device keeps it. A slot knows the place of the bytes, and the bits
+ * that a client reads, changes, clears and sets.
  *
  * @module
  */
@@ -20,7 +21,7 @@ export class RegisterSlot {
   readonly count: number;
   /** Bytes from one to the next. */
   readonly stride: number;
-  /** What a client does with it, if anything is to happen then. */
+  /** Hooks that a client's accesses call, if any. */
   hooks: RegisterHooks<AnyValue> = {};
   /** Bits by byte of the register: those that a client reads as they are, */
   readonly readable: Uint8Array;
@@ -48,17 +49,17 @@ export class RegisterSlot {
       this.clearedByRead.every((bits) => bits === 0);
   }
 
-  /** Whether reading it is copying its bytes, and nothing else. */
+  /** True if reading the register is copying its bytes, and nothing else. */
   get isPlain(): boolean {
     return this.#isReadAsIs && this.hooks.read === undefined;
   }
 
-  /** Which one of an array the byte at `offset` is in. */
+  /** Returns the index in an array of the element that holds the byte at `offset`. */
   indexAt(offset: number): number {
     return this.count === 1 ? 0 : Math.floor((offset - this.register.offset) / this.stride);
   }
 
-  /** Where the one of that index begins. */
+  /** Returns the offset at which the element of that index begins. */
   startOf(index: number): number {
     return this.register.offset + index * this.stride;
   }
@@ -108,7 +109,10 @@ export class RegisterSlot {
       value as number < 2 ** (8 * this.width);
   }
 
-  /** The bits of each byte of which `matches` is true. Bits of no field are reserved where there are fields: a client reads them. */
+  /**
+   * The bits of each byte for which `matches` is true. In a register with fields, bits of no field
+   * are reserved: a client reads them.
+   */
   #bitsWith(matches: (access: RegisterAccess) => boolean): Uint8Array {
     const { fields, access } = this.register;
     const bits = new Uint8Array(this.width);

@@ -1,5 +1,6 @@
 /**
- * Register maps as a device's author writes them into TypeScript: the form of the YAML files, with types that know the names.
+ * Register maps as a device's author writes them into TypeScript: the form of the YAML files, with
+ * types that know the names.
  *
  * @module
  */
@@ -34,11 +35,11 @@ export interface InlineField {
   readonly name: string;
   /** Its bits: `3`, or `"7:4"` from the highest to the lowest. */
   readonly bits: number | `${number}` | `${number}:${number}`;
-  /** What it is in words. */
+  /** The field in words. */
   readonly description?: string;
-  /** What a client can do with it; default as the register. */
+  /** Access that a client has to the field; default as the register. */
   readonly access?: RegisterAccess;
-  /** What its values mean. */
+  /** Meanings of the field's values. */
   readonly enum?: Readonly<Record<string, string>>;
 }
 
@@ -50,9 +51,9 @@ export interface InlineRegister {
   readonly offset: number;
   /** Its bytes. */
   readonly width: Width;
-  /** What it is in words. */
+  /** The register in words. */
   readonly description?: string;
-  /** What a client can do with it; default `rw`. */
+  /** Access that a client has to the register; default `rw`. */
   readonly access?: RegisterAccess;
   /** Its value after a reset; default 0. */
   readonly reset?: number | bigint;
@@ -68,9 +69,9 @@ export interface InlineRegister {
 
 /** A register map, as in a YAML file. */
 export interface InlineRegisterMap {
-  /** What its registers are called by. Default "registers". */
+  /** Name of the map in messages. Default "registers". */
   readonly name?: string;
-  /** What it is a map of. */
+  /** Title of the map. */
   readonly title?: string;
   /** The registers. */
   readonly registers: readonly InlineRegister[];

@@ -9,19 +9,24 @@ import type { InlineRegisterMap, RegisterSource } from "./register_source.ts";
 /** A value of a register: a number up to 4 bytes, a bigint of 8. */
 export type RegisterValue<W> = W extends 8 ? bigint : number;
 
-/** Values of fields by name. Fields wider than 53 bits are not there: they are the register's value. */
+/**
+ * Values of fields by name. Fields wider than 53 bits are absent: they are the register's value.
+ */
 export type FieldValues<R> = R extends
   { readonly fields: readonly { readonly name: infer N extends string }[] } ? { [F in N]: number }
   : Record<never, number>;
 
 /**
- * A register as the device has it: what is set here is set, whatever a client may do, and calls no hooks. Its fields are properties:
- * `regs.CSTS.RDY = 1`.
+ * A register as the device has it. Values that the device sets are set, whatever a client may do,
+ * and call no hooks. Its fields are properties: `regs.CSTS.RDY = 1`.
  */
 export interface RegisterCell<V = number, F = Record<string, number>> {
   /** Its name in the map. */
   readonly name: string;
-  /** What it holds: a number up to 4 bytes, a bigint of 8. A RangeError for what does not fit. */
+  /**
+   * The register's value: a number up to 4 bytes, a bigint of 8. A value that does not fit throws a
+   * RangeError.
+   */
   value: V;
   /** Sets fields, and leaves the others as they are. A RangeError for a value that does not fit. */
   set(fields: Partial<F>): void;
@@ -44,7 +49,9 @@ export type CellOf<R extends { readonly width: unknown }> =
   & RegisterCell<RegisterValue<R["width"]>, FieldValues<R>>
   & FieldValues<R>;
 
-/** All registers of a map by name. Of a map from a file the compiler knows no names, and takes any. */
+/**
+ * All registers of a map by name. For a map from a file the compiler knows no names, and takes any.
+ */
 export type RegistersOf<M extends RegisterSource> = M extends InlineRegisterMap ? {
     readonly [R in M["registers"][number] as R["name"]]: R extends { readonly count: number }
       ? RegisterCells<CellOf<R>>
@@ -53,18 +60,23 @@ export type RegistersOf<M extends RegisterSource> = M extends InlineRegisterMap 
   // deno-lint-ignore no-explicit-any -- as JSON.parse: the names are in a file
   : any;
 
-/** What happens when a client reads or writes a register. Each may be asynchronous: the client waits, nobody else. */
+/**
+ * Hooks for a client's reads and writes of a register. Each may be asynchronous: only the client
+ * waits.
+ */
 export interface RegisterHooks<V> {
   /**
-   * A client reads it, or a part of it: called once for each read that touches the register, whatever bytes of it that takes.
+   * A client reads the register, or a part of it: called once for each read that touches the
+   * register, whatever bytes the read takes.
    *
    * @param index which one, of an array; else 0
-   * @returns what the client is to read; undefined: what the register holds
+   * @returns the value for the client to read; undefined: the value that the register holds
    */
   read?(index: number): V | void | Promise<V | void>;
   /**
-   * A client has written it, or a part of it: called once for each write that touches the register, after it took the value. If it
-   * throws, the register holds the old value again.
+   * A client has written the register, or a part of it. Called once for each write that touches the
+   * register, after the register took the value. If the hook throws, the register holds the old
+   * value again.
    *
    * @param value what the register holds now
    * @param old what it held before

@@ -1,17 +1,21 @@
 /**
  * Regions of registers.
  *
- * A client may access any bytes of the region; what that means for registers is decided here, and nowhere else:
+ * A client may access any bytes of the region. The meaning for registers is decided here, and
+ * nowhere else:
  *
- * - Each register that an access touches takes its part, from the lowest address up. An access of a part of a register is one of that
- *   register: bytes that were not written stay as they are, and clear and set nothing.
- * - The bits take what was written by their access (`rw`, `ro`, `wo`, `w1c`, `w1s`, `rc`), as the map says of the field, or else of the
- *   register. Then the register's `write` hook is called, once.
- * - A read calls the register's `read` hook once, and takes from what that returns the bytes that were asked for. Without a hook `wo`
- *   reads as 0, and `rc` bits are cleared, those of the bytes that were read.
- * - What is between registers and behind them reads as 0 and ignores writes, and so do reserved bits, except that they show the
- *   reset value.
- * - Where registers overlap, one that is just where and as wide as the access takes it, else the one that comes first in the map.
+ * - Each register that an access touches takes its part, from the lowest address up. An access of a
+ *   part of a register is an access of that register. Bytes that were not written stay as they are,
+ *   and clear and set nothing.
+ * - The bits take the written value by their access (`rw`, `ro`, `wo`, `w1c`, `w1s`, `rc`). The map
+ *   declares the access of the field, or else of the register. Then the register's `write` hook is
+ *   called, once.
+ * - A read calls the register's `read` hook once, and takes the requested bytes from its result.
+ *   Without a hook `wo` reads as 0, and `rc` bits are cleared, those of the bytes that were read.
+ * - Bytes between registers and behind them read as 0 and ignore writes. So do reserved bits,
+ *   except that they show the reset value.
+ * - Where registers overlap, a register with exactly the access's offset and width takes it. Else
+ *   the register that comes first in the map takes the access.
  * - If a hook throws, the client gets an errno, and the rest of the access does not happen.
  *
  * @module
@@ -51,9 +55,14 @@ import type { HooksOf, RegisterHooks, RegistersOf } from "./register_types.ts";
 
 /** How a region of registers is made. */
 export interface RegistersOptions extends BarKind {
-  /** Bytes of the region, which are rounded up to a power of two. Registers beyond them are left out. Default: all registers. */
+  /**
+   * Bytes of the region, which are rounded up to a power of two. Registers beyond them are left
+   * out. Default: all registers.
+   */
   readonly size?: number;
-  /** Of a map of several regions, which one: "bar0". Default: that of its first register. */
+  /**
+   * Name of the region, for a map of several: "bar0". Default: the region of its first register.
+   */
   readonly region?: string;
   /** Names of registers for which a client may have an eventfd: signalling it is writing 0. */
   readonly ioeventfds?: readonly string[];
@@ -74,11 +83,11 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   readonly flags = RegionFlags.READ | RegionFlags.WRITE;
   /** Bytes of the region: a power of two. */
   readonly size: number;
-  /** What its base address register says. */
+  /** The fields of its base address register. */
   readonly bar: BarKind;
   /** The registers by name. */
   readonly regs: RegistersOf<M>;
-  /** What the registers hold. */
+  /** Current bytes of the registers. */
   readonly contents: readonly Uint8Array[];
   /** Parts that a client may write by eventfds. */
   readonly ioFds: readonly ServedIoFd[];
@@ -87,7 +96,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   readonly #initial: Uint8Array;
   readonly #slots: readonly RegisterSlot[];
   readonly #slotAt: Uint16Array; // by byte: the index of the slot, plus 1
-  readonly #exact = new Map<string, RegisterSlot>(); // those that are hidden by others, by offset and width
+  // by offset and width: registers that others hide
+  readonly #exact = new Map<string, RegisterSlot>();
   readonly #scratch = new DataView(new ArrayBuffer(8));
   readonly #map: string;
   readonly #leftOut: readonly string[];
@@ -136,7 +146,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   }
 
   /**
-   * Sets what happens when a client reads or writes registers. Hooks of a register replace those that it had.
+   * Sets the hooks for a client's reads and writes of registers. Hooks of a register replace those
+   * that it had.
    *
    * @throws {DefinitionError} if there is no such register or hook: the error has all mistakes,
    *   each with the nearest name, and no hook is set then
@@ -179,7 +190,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
 
   /** A client reads. */
   read(offset: number, into: Uint8Array): void | Promise<void> {
-    // The read of a whole register that only shows what it holds: nearly all reads of nearly all devices.
+    // The read of a whole register that only shows its bytes: nearly all reads of nearly all
+    // devices.
     const slot = this.#slots[this.#slotAt[offset]! - 1];
     if (slot !== undefined && slot.width === into.length && slot.isPlain) {
       if (slot.startOf(slot.indexAt(offset)) === offset && this.#exact.size === 0) {
@@ -336,8 +348,9 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
 }
 
 /**
- * Makes a region of registers, from a map in a file (`await loadRegisterMap("./uart.yaml")`) or one that is written here, in the same
- * form. The module's text says what accesses of parts of registers, and of several, do.
+ * Makes a region of registers, from a map in a file (`await loadRegisterMap("./uart.yaml")`) or one
+ * that is written here, in the same form. The module's text describes accesses of parts of
+ * registers, and of several.
  *
  * @throws {DefinitionError} with all that is wrong with the map, or with the options
  * @throws {RangeError} if there can't be such a region

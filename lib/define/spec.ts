@@ -13,16 +13,17 @@ import type { DeviceRegion } from "./region.ts";
 import type { StateHooks } from "./state.ts";
 import type { DeviceTimers } from "./timers.ts";
 
-/** What a device is given when it is made: the ways to its client, and its time. */
+/** The context of a device that is made: the ways to its client, and its time. */
 export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
-  /** What was chosen. */
+  /** The chosen values. */
   readonly options: OptionValues<O>;
   /** Its interrupts. */
   readonly irq: Interrupts;
   /**
-   * The client's memory. Besides what {@linkcode DeviceDma} says, accesses fail with EPERM while COMMAND's bus master enable is off, and
-   * with ENXIO while no client is connected. Now and then an access waits for a turn of the event loop, so that a device which makes
-   * one after the other keeps nobody waiting.
+   * The client's memory. Besides the errors of {@linkcode DeviceDma}, accesses fail with EPERM
+   * while COMMAND's bus master enable is off, and with ENXIO while no client is connected. Now and
+   * then an access waits for a turn of the event loop. So a device that makes one access after the
+   * other does not block the server's other work.
    */
   readonly dma: DeviceDma;
   /** Its timers. A reset ends them. */
@@ -43,9 +44,10 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
    */
   readonly turn: () => Promise<void> | undefined;
   /**
-   * Does something in the background, so that a client that started it need not wait. A reset, and standing still for the migration,
-   * wait until it is done, so it may not itself wait for a timer, and has to end some time; during a reset its DMA fails with ECANCELED.
-   * What it throws is reported to the server.
+   * Does something in the background, so that a client that started the task need not wait. A
+   * reset, and standing still for the migration, wait until the task is done. So the task may not
+   * itself wait for a timer, and has to end some time. During a reset its DMA fails with ECANCELED.
+   * Errors that the task throws are reported to the server.
    */
   readonly run: (task: () => Promise<void>) => void;
   /** Tells whoever runs the device. */
@@ -74,24 +76,25 @@ export interface DeviceRegions {
   readonly vga?: DeviceRegion;
 }
 
-/** What one device is and does. */
+/** The regions and hooks of one device. */
 export interface DeviceParts {
   /** Its regions. */
   readonly regions: DeviceRegions;
   /**
-   * Resets what is in no register: configuration space and registers hold their reset values already, timers are ended, and nothing runs
-   * in the background. Memory is left to it.
+   * Resets state that is in no register. Configuration space and registers hold their reset values
+   * already, timers are ended, and nothing runs in the background. The hook decides about memory.
    */
   reset?(): void | Promise<void>;
   /** A client has connected; it has mapped and set up nothing yet. */
   connected?(): void;
-  /** It is gone. */
+  /** The client is gone. */
   disconnected?(): void;
   /** Frees what the device holds. */
   close?(): void;
   /**
-   * What of its state is in no register and no memory, so that it can migrate. Without it the registers and memory are all; a device with
-   * callbacks does not migrate then. `false`: it does not migrate.
+   * State that is in no register and no memory, so that the device can migrate. Without it the
+   * registers and memory are the whole state; a device with callbacks does not migrate then.
+   * `false`: the device does not migrate.
    */
   readonly state?: StateHooks | false;
 }
@@ -100,11 +103,11 @@ export interface DeviceParts {
 export interface DeviceSpec<O extends DeviceOptions> {
   /** Its name: a word, as "gpio". */
   readonly name: string;
-  /** What it is, in a few words. */
+  /** The device in a few words. */
   readonly title?: string;
-  /** What can be chosen when one is made. */
+  /** Options that can be chosen when a device is made. */
   readonly options?: O;
-  /** What it is on the PCI bus; it may depend on the options. */
+  /** The device on the PCI bus; the declaration may depend on the options. */
   readonly pci: PciSpec | ((options: OptionValues<O>) => PciSpec);
   /** Makes one. */
   create(context: DeviceContext<O>): DeviceParts;

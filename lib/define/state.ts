@@ -1,5 +1,6 @@
 /**
- * How a defined device migrates: its configuration space, registers and memory by themselves, and what it says besides.
+ * Migration of a defined device: its configuration space, registers and memory migrate by
+ * themselves, its remaining state by hooks.
  *
  * @module
  */
@@ -16,34 +17,41 @@ import {
 import { decodePlain, encodePlain, type PlainData } from "./plain_data.ts";
 import { PreCopy } from "./pre_copy.ts";
 
-/** What of a device's state is in no register and no memory. */
+/** Hooks for the part of a device's state that is in no register and no memory. */
 export interface StateHooks {
-  /** Which form what is saved has: to be changed with it. Default 1. */
+  /** Version of the saved form: to be changed with the form. Default 1. */
   readonly version?: number;
-  /** Bytes that migrate besides those of regions, as a disk in memory. They are of the same lengths always. */
+  /**
+   * Bytes that migrate besides those of regions, as a disk in memory. Their lengths never change.
+   */
   readonly bytes?: readonly Uint8Array[];
-  /** Gives it as plain data: numbers, bigints, texts, booleans, bytes, lists and objects. The device stands still. */
+  /**
+   * Returns the state as plain data: numbers, bigints, texts, booleans, bytes, lists and objects.
+   * The device stands still.
+   */
   save(): PlainData;
   /**
-   * Takes it. Registers and memory hold what was saved already. A client has sent it: it may be anything. The client is answered when
-   * the promise is settled, if there is one.
+   * Takes the state. Registers and memory hold their saved contents already. A client has sent the
+   * state, which may be anything. If the hook returns a promise, the client is answered when the
+   * promise is settled.
    *
-   * @throws to refuse: the device then keeps the state that it had, and `restore` is called with that
+   * @throws to refuse: the device then keeps the state that it had, and `restore` is called with
+   *   that state
    */
   restore(state: unknown): void | Promise<void>;
 }
 
-/** What a device's migration works on. */
+/** The parts of a device on which its migration works. */
 export interface StateParts {
-  /** Of which device it is. */
+  /** Identity of the device. */
   readonly identity: StateIdentity;
   /** Bytes that migrate, each in a section of its own: first configuration space. */
   readonly contents: readonly Uint8Array[];
-  /** Whether a configuration space can be that of this device. */
+  /** Checks that bytes can be the configuration space of this device. */
   readonly mayBeConfig: (bytes: Uint8Array) => boolean;
-  /** What else there is. */
+  /** Hooks for the remaining state. */
   readonly state: StateHooks | undefined;
-  /** What the device is to do when it goes on; calling what this gives drops that. */
+  /** Tasks that the device begins when it goes on; calling the returned function drops them. */
   heldTasks(): () => void;
   /** The device is to stand still. */
   stop(): Promise<void>;
@@ -66,7 +74,7 @@ export class DeviceMigration implements ServedMigration {
   /** The memory that the device has, if it has so much that it is worth it. */
   readonly preCopy?: () => Generator<Uint8Array, void>;
   readonly #parts: StateParts;
-  readonly #large: ReadonlyMap<number, Uint8Array>; // by section: what is saved while the device works
+  readonly #large: ReadonlyMap<number, Uint8Array>; // by section: saved while the device works
   #preCopied: PreCopy | undefined;
 
   constructor(parts: StateParts) {
@@ -96,7 +104,7 @@ export class DeviceMigration implements ServedMigration {
     return this.#write(new StateWriter(this.#parts.identity), () => true);
   }
 
-  /** What was kept is of no use any more. */
+  /** Discards the snapshot that was kept for saving. */
   saveEnded(): void {
     this.#preCopied = undefined;
   }
@@ -173,7 +181,10 @@ export class DeviceMigration implements ServedMigration {
     }
   }
 
-  /** What the device says of its state. It can't change while nobody waits: so it has to be there at once. */
+  /**
+   * Returns the state from the device's hook. The state can change during a wait, so the hook has
+   * to return it at once.
+   */
   #save(): PlainData {
     const saved: unknown = this.#parts.state?.save();
     if (!(saved instanceof Promise)) return saved as PlainData;

@@ -1,5 +1,5 @@
 /**
- * What a device does by itself, besides answering its client.
+ * Work that a device does by itself, besides answering its client.
  *
  * @module
  */
@@ -10,11 +10,11 @@ import { MAX_HELD_TASKS } from "../base/limits.ts";
 import { type Activity, Doing, during } from "../server/activity.ts";
 import { DeviceError, type ErrorReport } from "../server/served_device.ts";
 
-/** What is to be done when the device goes on. */
+/** A task that begins when the device goes on. */
 interface HeldTask {
   /** Begins it. */
   readonly begin: () => void;
-  /** It is not wanted any more. */
+  /** Drops the task, which is not wanted any more. */
   readonly drop: () => void;
 }
 
@@ -27,7 +27,7 @@ export class DeviceTasks {
   #report: ErrorReport | undefined;
   #activity: Activity | undefined;
 
-  /** Where errors are told. */
+  /** Receiver of errors. */
   set report(report: ErrorReport) {
     this.#report = report;
   }
@@ -38,8 +38,8 @@ export class DeviceTasks {
   }
 
   /**
-   * Does something, which is waited for before the device stands still; while it does, what is to be done waits. What it throws
-   * is reported, except that the client is gone.
+   * Runs a task, which ends before the device stands still. While the device stands still, further
+   * tasks wait. Errors of the task are reported, except that the client is gone.
    *
    * @returns settled when it is done, never rejected; undefined if it is done already
    * @throws {DeviceError} EAGAIN if too much waits already
@@ -71,7 +71,10 @@ export class DeviceTasks {
     );
   }
 
-  /** What waits now. Calling what this gives drops it, but not what has come since. */
+  /**
+   * Snapshot of the tasks that wait now. Calling the returned function drops these, but no later
+   * ones.
+   */
   held(): () => void {
     const held = [...this.#held];
     return () => {

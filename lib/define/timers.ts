@@ -17,15 +17,16 @@ const MAX_DELAY_MS = 2 ** 31 - 1;
 export interface DeviceTimer {
   /** Ends it. A second time does nothing. */
   cancel(): void;
-  /** Whether it will call once more. */
+  /** True if the timer will call once more. */
   readonly isActive: boolean;
   /** Until it calls next, in milliseconds; 0 when it is not active. For the device's `state`. */
   readonly leftMs: number;
 }
 
 /**
- * Timers of a device. While the device stands still for its migration so do they, and go on with the time that they had left. What a timer
- * calls may be asynchronous: that is awaited before a repeated one counts on. What it throws is reported.
+ * Timers of a device. While the device stands still for its migration, its timers stand still, and
+ * go on with the time that they had left. The function of a timer may be asynchronous: a repeated
+ * timer awaits it before it counts on. Errors of the function are reported.
  */
 export interface DeviceTimers {
   /**
