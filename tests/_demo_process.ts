@@ -1,5 +1,6 @@
 /**
- * Devices that are served by another process: for tests of calls that block this thread, and of `vfu serve` itself.
+ * Devices that are served by another process.
+ * They are for tests of calls that block this thread, and of `vfu serve` itself.
  *
  * @module
  */
@@ -16,9 +17,9 @@ export interface ServeProcess extends AsyncDisposable {
   readonly folder: string;
   /** Its process id. */
   readonly pid: number;
-  /** What it has written to standard error. */
+  /** The text that the process has written to standard error. */
   stderr(): string;
-  /** What it has written to standard output. */
+  /** The text that the process has written to standard output. */
   stdout(): string;
   /** Settled when it has ended: its exit code. */
   readonly ended: Promise<number>;
@@ -35,8 +36,9 @@ export function startDemo(): Promise<ServeProcess> {
 }
 
 /**
- * Starts `vfu serve DEVICE --socket-path PATH ARGS...` as a user would, and waits until it says that it is ready. In the arguments
- * FOLDER stands for its folder.
+ * Starts `vfu serve DEVICE --socket-path PATH ARGS...` as a user would.
+ * Waits until the server says that it is ready.
+ * In the arguments FOLDER stands for the folder of the server.
  */
 export async function startServe(device: string, ...args: string[]): Promise<ServeProcess> {
   const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });

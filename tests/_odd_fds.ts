@@ -89,7 +89,7 @@ export function lingeringSocket(seconds: number): { socket: OwnedFd; end: OwnedF
   return { socket, end };
 }
 
-/** What is neither an eventfd nor a pipe, by name. Each is made when it is called for. */
+/** Descriptors that are neither an eventfd nor a pipe, by name. Each call makes a new one. */
 export const ODD_FDS: Readonly<Record<string, () => OwnedFd>> = {
   "a timer": periodicTimer,
   "an epoll": () => new OwnedFd(symbols.epoll_create1(0)),

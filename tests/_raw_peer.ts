@@ -1,6 +1,6 @@
 /**
- * The other end of a connection, by hand: raw bytes and descriptors out, raw messages in. For peers that do
- * what no well-behaved one does.
+ * The other end of a connection, by hand: raw bytes and descriptors out, raw messages in.
+ * For peers that do what no well-behaved peer does.
  *
  * @module
  */
@@ -68,7 +68,10 @@ export class RawPeer implements Disposable {
     this.send(encodeMessage({ messageId, command, flags }, payload), fds);
   }
 
-  /** The next message, waiting for it on the event loop for 2 s at most. Undefined at the end of the stream. */
+  /**
+   * Waits for the next message on the event loop, for 2 s at most.
+   * Undefined at the end of the stream.
+   */
   async receive(): Promise<RawMessage | undefined> {
     const deadline = performance.now() + 2000;
     while (true) {
@@ -117,7 +120,7 @@ export class RawPeer implements Disposable {
     return { ...header, payload, fds };
   }
 
-  /** Closes the socket and what nobody took. */
+  /** Closes the socket and the descriptors that no test took. */
   close(): void {
     closeAll(this.#fds);
     this.socket[Symbol.dispose]();

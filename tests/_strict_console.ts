@@ -1,5 +1,6 @@
 /**
- * Loaded ahead of the examples in the documentation: there `console.assert` is to fail, not only to say so.
+ * Loaded ahead of the examples in the documentation.
+ * There `console.assert` is to fail, not only to say so.
  *
  * @module
  */

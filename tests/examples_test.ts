@@ -1,4 +1,7 @@
-/** The examples that need no other software, run as a user would. Those for QEMU's devices are in `peers/examples_test.ts`. */
+/**
+ * The examples that need no other software, run as a user would.
+ * The examples for QEMU's devices are in `peers/examples_test.ts`.
+ */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { copyBoth } from "../examples/dma_copy.ts";

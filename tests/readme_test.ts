@@ -1,5 +1,5 @@
 /**
- * What the README shows is what there is.
+ * Compares the README with the project that it describes.
  */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";

@@ -16,7 +16,7 @@ import { median } from "./stopwatch.ts";
 /** Beyond this something hangs. */
 const LIMIT_MS = 600_000;
 
-/** What came of a row. */
+/** The result of a row. */
 interface Result {
   name: string;
   ns: number;

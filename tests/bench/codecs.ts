@@ -19,7 +19,7 @@ interface Subject {
   decode(): unknown;
 }
 
-/** What is measured, by name. */
+/** The codecs that are measured, by name. */
 export const subjects: Readonly<Record<string, Subject>> = {
   "header": subject(HeaderLayout, { messageId: 7, command: 9, size: 32, flags: 0, error: 0 }),
   "REGION_READ request": subject(RegionReadRequest, { offset: 0x1cn, region: 0, count: 4 }),

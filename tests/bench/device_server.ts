@@ -1,6 +1,6 @@
 /**
- * What the server of baseline.c is, as a device in TypeScript, served until killed. It says "ready"
- * as that does.
+ * The server of baseline.c as a device in TypeScript, served until killed.
+ * The server says "ready" as the C program does.
  *
  *   device_server.ts PATH
  *
@@ -21,7 +21,7 @@ const IOVA = 0x100000n;
 const bytes = new Uint8Array(SIZE + 8); // a read of SIZE bytes begins at 8
 let bus: DeviceBus | undefined;
 
-/** What a write has the server do. */
+/** Does what a write asks of the server. */
 function act(offset: number, data: Uint8Array): void | Promise<void> {
   if (offset === Doorbell.INTERRUPT) return void bus!.irqs.raise(PciIrq.MSIX, 0);
   if (offset !== Doorbell.READ_MEMORY && offset !== Doorbell.WRITE_MEMORY) return;

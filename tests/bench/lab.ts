@@ -38,7 +38,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Whether there is a C compiler, and with it something to compare with. */
+  /** True if there is a C compiler, and with it a baseline to compare with. */
   get hasBaseline(): boolean {
     return this.#baseline !== undefined;
   }
@@ -49,7 +49,7 @@ export class Lab implements AsyncDisposable {
     return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
   }
 
-  /** A mode of baseline.c with a device in TypeScript in place of its own server, on the same CPU. */
+  /** A mode of baseline.c with a TypeScript device in place of its own server, on the same CPU. */
   async served(mode: string, ...args: number[]): Promise<Meter> {
     const path = await this.#serve([...this.#pinned, ...script("device_server")]);
     return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
@@ -61,7 +61,10 @@ export class Lab implements AsyncDisposable {
     return this.#meter([...this.#pinned, ...script("client"), mode, path, ...args.map(String)]);
   }
 
-  /** A mode of client.ts with a server of the demo device, on one CPU as well if there is the C program to see to that. */
+  /**
+   * A mode of client.ts with a server of the demo device.
+   * Both run on one CPU as well if the C program is there to see to that.
+   */
   async demoClient(mode: string, ...args: number[]): Promise<Meter> {
     const pinned = this.hasBaseline ? this.#pinned : [];
     const path = await this.#serve([...pinned, ...script("demo_server")]);
@@ -84,7 +87,7 @@ export class Lab implements AsyncDisposable {
     return this.#meter([...script("migration"), mode, path, String(this.#servers.get(path))]);
   }
 
-  /** What the last measurement had to say besides the time. */
+  /** Takes the note that the last measurement left besides the time. */
   takeNote(): string | undefined {
     const note = this.#note;
     this.#note = undefined;

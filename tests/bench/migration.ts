@@ -22,7 +22,10 @@ function memoryOf(pid: string): number {
   return Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
 }
 
-/** Saves one part after another, and restores all of it into the same device; the state is held in between. */
+/**
+ * Saves one part after another, and restores all of them into the same device.
+ * The state is held in between.
+ */
 async function saveAndRestore({ migration }: Device): Promise<void> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of migration.save()) chunks.push(chunk);

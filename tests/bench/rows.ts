@@ -1,6 +1,6 @@
 /**
- * What the benchmark measures: one row each. A new one is a line or two here, and a mode in
- * modes/ and baseline.c.
+ * The measurements of the benchmark: one row each.
+ * A new row is a line or two here, and a mode in modes/ and baseline.c.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import type { Lab, Meter } from "./lab.ts";
 
 /** One thing that is measured. */
 export interface Row {
-  /** What it is; at most 36 characters. */
+  /** The name of the row; at most 36 characters. */
   readonly name: string;
   /** How often each side is measured, in turns. */
   readonly rounds: number;
-  /** What is measured. */
+  /** The side that is measured. */
   readonly ours: (lab: Lab) => Promise<Meter>;
-  /** What it is compared with. */
+  /** The side that `ours` is compared with. */
   readonly theirs?: (lab: Lab) => Promise<Meter>;
-  /** Whether `theirs` is the C program. */
+  /** True if `theirs` is the C program. */
   readonly needsC: boolean;
   /** The ratio that we aim at: ours to theirs, or less. */
   readonly aim?: number;
@@ -99,7 +99,10 @@ function againstC(name: string, aim: number | undefined, mode: string, args: num
   };
 }
 
-/** The state of a device of 1 GiB against a plain copy of as much. Each process runs where it wants to. */
+/**
+ * The state of a device of 1 GiB against a plain copy of as much.
+ * Each process runs on any CPU.
+ */
 function migration(name: string, aim: number | undefined, mode: "save" | "restore"): Row {
   return {
     name,

@@ -1,6 +1,6 @@
 /**
- * `vfu dma`, `vfu irq`, `vfu reset` and `vfu probe --io-fds` on QEMU's devices. Each command has a server of its own: QEMU ends when its
- * client goes.
+ * `vfu dma`, `vfu irq`, `vfu reset` and `vfu probe --io-fds` on QEMU's devices.
+ * Each command has a server of its own: QEMU ends when its client goes.
  */
 
 import { assertEquals, assertMatch } from "@std/assert";

@@ -36,8 +36,8 @@ const TAIL_LINES = 25;
 const MAX_TEXT_LENGTH = 4 << 20;
 
 /**
- * What the guest's kernel says of its machine, whatever is attached, and of its clocks, which stand
- * still while the host is busy.
+ * Messages of the guest's kernel about its machine, whatever is attached, and about its clocks.
+ * The clocks stand still while the host is busy.
  */
 const MACHINE_NOISE = new RegExp(
   "ACPI: IRQ \\d override|amd_pstate|mtrr: |tsc: |hpet: |clocksource: |APIC calibration|hrtimer: ",
@@ -55,7 +55,7 @@ export interface GuestDevice {
   readonly properties?: Readonly<Record<string, unknown>>;
 }
 
-/** What a guest is booted with. */
+/** The options that a guest is booted with. */
 export interface GuestOptions {
   /** The devices, each behind a root port of its own: `guest.address(0)` is the first's address. */
   readonly devices?: readonly GuestDevice[];
@@ -68,7 +68,7 @@ export interface GuestOptions {
   readonly megabytes?: number;
   /** How many CPUs it has, by default 1. */
   readonly cpus?: number;
-  /** Whether an IOMMU stands before the devices, and the guest's kernel uses it strictly. */
+  /** True if an IOMMU stands before the devices, and the guest's kernel uses it strictly. */
   readonly iommu?: boolean;
   /** Further words on its kernel's command line. */
   readonly kernelArguments?: readonly string[];
@@ -265,12 +265,12 @@ export class Guest implements AsyncDisposable {
     return `0000:${(index + 1).toString(16).padStart(2, "0")}:00.0`;
   }
 
-  /** What QEMU has written to standard error so far: warnings and errors, trimmed. */
+  /** The text that QEMU has written to standard error so far: warnings and errors, trimmed. */
   qemuSaid(): string {
     return this.#qemuText.trim();
   }
 
-  /** What firmware and the guest's kernel have written to the console so far. */
+  /** The text that firmware and the guest's kernel have written to the console so far. */
   console(): string {
     try {
       return Deno.readTextFileSync(`${this.#directory}/console`);
@@ -324,8 +324,8 @@ export class Guest implements AsyncDisposable {
   }
 
   /**
-   * What its kernel has logged as a warning or worse since it booted, a line each, without what it
-   * says of the machine itself.
+   * Returns the kernel's messages since boot that are warnings or worse, a line each.
+   * Messages about the machine itself are left out.
    */
   async complaints(): Promise<string[]> {
     const log = await this.sh("dmesg -r");

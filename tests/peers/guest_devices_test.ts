@@ -168,7 +168,7 @@ guestTest("lspci says what each device declares, registers are there, pins inter
 
 const MIB = 1 << 20;
 
-/** What drivers do by VFIO behind an IOMMU: MSI, MSI-X and DMA. */
+/** Does what drivers do by VFIO behind an IOMMU: MSI, MSI-X and DMA. */
 async function driveByVfio(guest: Guest): Promise<void> {
   await guest.sh(`modprobe vfio_iommu_type1 allow_unsafe_interrupts=1
     modprobe vfio-pci

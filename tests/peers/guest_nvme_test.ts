@@ -19,7 +19,7 @@ function bootOn(served: ServeProcess, options: GuestOptions = {}): Promise<Guest
   return bootGuest({ ...options, devices: [{ socket: served.path }] });
 }
 
-/** What the kernel says once of nvme-cli's buffers, if a controller has no SGLs. */
+/** The kernel's message, logged once, about nvme-cli's buffers if a controller has no SGLs. */
 const NO_SGLS = "using unchecked data buffer";
 
 /** The kernel has nothing to complain of, nor has QEMU, nor has the server failed. */

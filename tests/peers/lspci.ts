@@ -1,5 +1,5 @@
 /**
- * What `lspci` makes of a configuration space, against what we make of it.
+ * Compares the decode of a configuration space by `lspci` with ours.
  *
  * @module
  */
@@ -11,7 +11,10 @@ import { lspciDump } from "../../lib/pci/dump.ts";
 import type { ExpressCapability } from "../../lib/pci/express.ts";
 import type { Flags } from "../../lib/pci/registers.ts";
 
-/** Runs `lspci -vv -nn` over a dump of `config`. Fails if `lspci` is not installed or does not like the dump. */
+/**
+ * Runs `lspci -vv -nn` over a dump of `config`.
+ * Fails if `lspci` is not installed or does not like the dump.
+ */
 export async function runLspci(config: Uint8Array): Promise<string> {
   const path = await Deno.makeTempFile({ suffix: ".lspci" });
   try {
@@ -29,8 +32,8 @@ export async function runLspci(config: Uint8Array): Promise<string> {
 }
 
 /**
- * Shows `config` to `lspci` and compares what it prints with `space`, our decode of the same bytes. The
- * result is a line for each disagreement: none if both see the same.
+ * Shows `config` to `lspci` and compares its output with `space`, our decode of the same bytes.
+ * The result is a line for each disagreement: none if both see the same.
  */
 export async function compareWithLspci(config: Uint8Array, space: ConfigSpace): Promise<string[]> {
   const comparison = new Comparison(parseLspci(await runLspci(config)));
@@ -60,7 +63,10 @@ interface LspciText {
   capabilities: LspciCapability[];
 }
 
-/** Lines with one tab are of the header or begin a capability; deeper ones go on with what is above them. */
+/**
+ * Lines with one tab are of the header or begin a capability.
+ * Deeper lines continue the lines above them.
+ */
 function parseLspci(text: string): LspciText {
   const [title = "", ...lines] = text.split("\n");
   const result: LspciText = { title, sections: new Map(), capabilities: [] };

@@ -1,4 +1,7 @@
-/** DMA maps, interrupts and reset on the servers of Cloud Hypervisor's crate and of libvfio-user's samples. */
+/**
+ * DMA maps, interrupts and reset on other servers.
+ * They are those of Cloud Hypervisor's crate and of libvfio-user's samples.
+ */
 
 import { assertEquals } from "@std/assert";
 import { connect } from "../../lib/client/connect.ts";
@@ -6,7 +9,7 @@ import type { Device } from "../../lib/client/device.ts";
 import { testFds } from "../_fds.ts";
 import { type Peer, startGpio, startQemu, startSample } from "./peers.ts";
 
-/** What every one of them bears: memory given and taken back, INTx enabled and disabled, a reset. */
+/** Does what each server bears: maps and unmaps memory, enables and disables INTx, resets. */
 async function exercise(device: Device, hasTrigger: boolean): Promise<void> {
   const map = await device.dma.mapAsync({ iova: 0x100000, size: 0x10000 });
   const other = await device.dma.mapAsync({ iova: 0x200000, size: 0x1000 });

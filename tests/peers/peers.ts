@@ -20,7 +20,7 @@ const MAX_STDERR_LENGTH = 65_536;
 /** The size of the disk of storage devices, in bytes. It is a sparse file. */
 export const DISK_SIZE = 16 * 1024 * 1024;
 
-/** What a peer's device shows to its client. */
+/** The facts that a peer's device shows to its client. */
 export interface PeerFacts {
   /** Major and minor version in the reply to a VERSION that proposes 0.1. */
   readonly version: readonly [major: number, minor: number];
@@ -28,7 +28,7 @@ export interface PeerFacts {
   readonly vendor: number;
   /** Device ID, config space offset 2. */
   readonly device: number;
-  /** What DEVICE_GET_INFO counts as regions, empty ones included. */
+  /** The number of regions in DEVICE_GET_INFO, empty ones included. */
   readonly numRegions: number;
   /** Size in bytes of each region that is not empty, by region index. */
   readonly regions: Readonly<Record<number, number>>;
@@ -51,7 +51,7 @@ const DISK_PLACEHOLDER = "{disk}";
 
 const DRIVE = ["-drive", `if=none,id=d0,format=raw,file=${DISK_PLACEHOLDER}`] as const;
 
-/** What is the same for every device of QEMU 7.2's server. */
+/** The facts that are the same for every device of QEMU 7.2's server. */
 const QEMU_COMMON = { version: [0, 1], numRegions: 10, mmapRegions: [] } as const;
 
 /** The devices that QEMU's server can be started with, by the name that `startQemu()` takes. */
@@ -203,7 +203,10 @@ export type SampleDeviceName = keyof typeof SAMPLE_DEVICES;
 
 const SAMPLES = "qemu/subprojects/libvfio-user/samples";
 
-/** A program of the cache: QEMU, the crate's `gpio`, our client over the crate, a sample of libvfio-user. */
+/**
+ * A program of the cache.
+ * QEMU, the crate's `gpio`, our client over the crate, or a sample of libvfio-user.
+ */
 export type PeerProgram =
   | "qemu-system-x86_64"
   | "gpio"
@@ -213,7 +216,7 @@ export type PeerProgram =
   | "lspci"
   | "server";
 
-/** Where each program lies in the cache. */
+/** The place of each program in the cache. */
 const PROGRAMS: Readonly<Record<PeerProgram, string>> = {
   "qemu-system-x86_64": "qemu/qemu-system-x86_64",
   "gpio": "crate/bin/gpio",

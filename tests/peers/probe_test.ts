@@ -1,6 +1,6 @@
 /**
- * `vfu probe` on real devices, held against what those devices are known to be, and against what lspci says of the same
- * configuration space.
+ * `vfu probe` on real devices, held against what those devices are known to be.
+ * The output is also held against what lspci says of the same configuration space.
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";

@@ -1,6 +1,7 @@
 /**
- * `vfu read`, `write`, `poll`, `dump`, `load` and `bench` on QEMU's devices. Each command has a server of its own, unless it is all
- * done over one connection: QEMU ends when its client goes.
+ * `vfu read`, `write`, `poll`, `dump`, `load` and `bench` on QEMU's devices.
+ * Each command has a server of its own, unless all is done over one connection.
+ * QEMU ends when its client goes.
  */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -174,7 +175,8 @@ Deno.test("QEMU's edu takes 4 bytes at a time, and vfu says what it refuses", as
       "a read of 4 bytes is answered there: name the width, bar0.l";
     assertEquals([code, err], [1, `${what}: ${why}\n`]);
   }
-  // Of registers that are 4 bytes wide it answers all ones to 8 bytes, and so to bytes that are read together.
+  // For registers that are 4 bytes wide, QEMU answers all ones to a read of 8 bytes.
+  // The same holds for bytes that are read together.
   const wide = await vfu("edu", "read", "bar0.q", "--pci-enable");
   assertEquals(wide.out, "0xffffffffffffffff\n");
   const narrow = await vfu("edu", "read", "bar0.l", "--count", "2", "--pci-enable");

@@ -1,5 +1,5 @@
 /**
- * What the modes have in common.
+ * The parts that the modes have in common.
  *
  * @module
  */
@@ -15,5 +15,5 @@ export type Mode = (device: Device, argument: number) => Run | Promise<Run>;
 /** Writing to these has the server of baseline.c do something. */
 export const Doorbell = { READ_MEMORY: 0x1000, WRITE_MEMORY: 0x1008, INTERRUPT: 0x1010 } as const;
 
-/** Where data end up, so that reading them is part of the measurement. */
+/** The place where data end up, so that reading them is part of the measurement. */
 export const sink = new Uint32Array(1);
