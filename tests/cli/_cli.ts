@@ -1,5 +1,6 @@
 /**
- * The command line under test: in this process with a context of memory, or as a process of its own.
+ * The command line under test.
+ * It runs in this process with a context of memory, or as a process of its own.
  */
 
 import { assertEquals } from "@std/assert";
@@ -15,7 +16,7 @@ libc(); // opened once for all tests, which then leave nothing open
 const ROOT = new URL("../../", import.meta.url).pathname;
 const GOLDEN = new URL("./golden/", import.meta.url);
 
-/** What a command line left behind. */
+/** The exit code and the output of a command line. */
 export interface Outcome {
   code: number;
   out: string;
@@ -28,7 +29,7 @@ export async function runHere(
   { style = PLAIN, signal = new AbortController().signal, isWatched = false }: {
     style?: Style;
     signal?: AbortSignal;
-    /** Whether standard error is a terminal. */
+    /** True if standard error is a terminal. */
     isWatched?: boolean;
   } = {},
 ): Promise<Outcome> {
@@ -45,7 +46,10 @@ export async function runHere(
   return { code: await main(args, context), ...texts };
 }
 
-/** Runs a command line with `--serve demo`, and waits for the server in this process to be gone as well. */
+/**
+ * Runs a command line with `--serve demo`.
+ * Waits for the server in this process to be gone as well.
+ */
 export async function runServing(...args: Parameters<typeof runHere>): Promise<Outcome> {
   const [[command, ...rest], options] = args;
   const outcome = await runHere([command!, "--serve", "demo", ...rest], options);
@@ -53,9 +57,9 @@ export async function runServing(...args: Parameters<typeof runHere>): Promise<O
   return outcome;
 }
 
-/** What a process of its own is given. */
+/** Options of a command line that runs as a process of its own. */
 export interface SpawnOptions {
-  /** Where it runs. */
+  /** The working directory. */
   cwd?: string;
   /** All of its environment that matters. */
   env?: Record<string, string>;

@@ -9,7 +9,10 @@ import { assertEquals } from "@std/assert";
 import { type Outcome, runHere, temporaryFolder } from "./_cli.ts";
 import { type Answer, indexOf, replyRegion, serveOddly } from "./_server.ts";
 
-/** A device whose bar0 has so many bytes, with other flags if they are given. What `answer` does not answer is answered by default. */
+/**
+ * A device whose bar0 has so many bytes, with other flags if they are given.
+ * Requests that `answer` leaves are answered by default.
+ */
 export function withBar0(size: number, answer: Answer, flags?: number): Answer {
   return (request) => {
     const isAsked = request.command === Command.DEVICE_GET_REGION_INFO && indexOf(request) === 0;

@@ -13,15 +13,19 @@ import { RegionFlags, RegionInfoReply, RegionInfoRequest } from "../../lib/wire/
 import { encodeVersion } from "../../lib/wire/version.ts";
 
 /**
- * Answers one request. "default" leaves it to the default: a PCI device whose regions and interrupts are all absent;
+ * Answers one request.
+ * "default" leaves the request to a PCI device whose regions and interrupts are all absent.
  * "silence" lets the client wait.
  */
 export type Answer = (request: IncomingRequest) => void | "default" | "silence";
 
-/** What a client sends at most that was told nothing. */
+/** The largest message of a client to which the server named no limit. */
 const MAX_MESSAGE_SIZE = 2 << 20;
 
-/** Listens at `path` and serves every client that comes. `onClient` is given the connection to each, for commands to it. */
+/**
+ * Listens at `path` and serves every client that comes.
+ * `onClient` is given the connection to each client, for commands to that client.
+ */
 export function serveOddly(
   path: string,
   answer: Answer,

@@ -11,7 +11,7 @@ import { serveOddly } from "./_server.ts";
 const demo = await startDemo();
 Deno.test.afterAll(() => demo.stop());
 
-/** What DMA_READ and DMA_WRITE begin with. */
+/** The head of DMA_READ and DMA_WRITE. */
 const DmaAccess = layout("DMA access", 16, { address: u64(0), count: u64(8) });
 
 /** Has the demo device copy so many bytes. */

@@ -141,7 +141,7 @@ Deno.test("dump leaves no file when nothing has come", async (t) => {
 /** The refusing device, served by a process of its own. */
 const REFUSING = new URL("./_refusing_device.ts", import.meta.url).pathname;
 
-/** What bar0 of that device holds; what it refuses is 0xff. `refused` are ranges. */
+/** The bytes of that device's bar0, 0xff where the device refuses. `refused` are ranges. */
 function registers(start: number, end: number, refused: readonly [number, number][]): string {
   const bytes = new Uint8Array(end);
   const view = new DataView(bytes.buffer);

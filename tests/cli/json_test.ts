@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { jsonText } from "../../cli/json.ts";
 
-/** What a terminal acts upon, or what hides in it, by code point. */
+/** Code points that a terminal acts upon, or that hide in it. */
 const HOSTILE = [
   ...[0x00, 0x07, 0x1b, 0x7f, 0x80, 0x85, 0x9b, 0x9f, 0xad, 0x61c],
   ...[0x200b, 0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202e, 0x2060, 0x2066, 0x2069, 0xfeff],

@@ -135,7 +135,7 @@ Deno.test("load says how much was written at Ctrl-C", () =>
     assertEquals(err, "vfu: Interrupted by SIGINT; 65536 of 262144 bytes were written\n");
   }));
 
-/** What is left of a region of 2^63 bytes, of a part of it, and of a range. */
+/** The bytes left of a region of 2^63 bytes, of a part of the region, and of a range. */
 const HUGE = 1n << 63n;
 const RESTS = [["bar0", HUGE - 16n], ["bar0+16..", HUGE - 32n], ["bar0..64", 48n]] as const;
 for (const [address, rest] of RESTS) {

@@ -12,7 +12,7 @@ Deno.test.afterAll(() => demo.stop());
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
-/** What `deno info --json` says. */
+/** The output of `deno info --json`. */
 interface ModuleGraph {
   roots: string[];
   modules: {

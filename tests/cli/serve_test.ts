@@ -62,7 +62,7 @@ export default {
 };
 `;
 
-/** What a module holds, and what is said of it; FILE stands for its path. */
+/** Modules that can't be served, with the message; FILE stands for the module's path. */
 const UNUSABLE: [what: string, source: string, message: string][] = [
   ["no default export", "export const a = 1;", "FILE:1:1: Cannot serve FILE: it has no default"],
   [
@@ -443,7 +443,7 @@ Deno.test("serve lets no terminal sequence of a client through", async () => {
   assert(!err.includes("\x1b"));
 });
 
-/** Connects as soon as somebody listens. */
+/** Connects as soon as a server listens. */
 async function connectWhenThere(path: string): Promise<UnixSocket> {
   for (let attempt = 0; attempt < 6000; attempt++) {
     try {

@@ -148,7 +148,7 @@ Deno.test("write fails when the region is read-only", async () => {
   assertEquals(err, "vfu: Cannot access bar0: the device says that it can't be written\n");
 });
 
-/** One register in bar0, which tells of each write of it whether it was posted. */
+/** One register in bar0, which reports for each of its writes whether the write was posted. */
 function register(onWrite: (isPosted: boolean) => void): Answer {
   let value = new Uint8Array(4);
   return withBar0(4, (request) => {

@@ -13,11 +13,11 @@ import { until } from "../lib/define/_served.ts";
 export const [CAP, VS, CC, CSTS, AQA, ASQ, ACQ] = [0, 8, 0x14, 0x1c, 0x24, 0x28, 0x30];
 /** Enabled, with entries of 64 and 16 bytes. */
 export const CC_ENABLE = 0x0046_0001;
-/** Where the driver's memory is for the device. */
+/** The address of the driver's memory for the device. */
 export const BASE = 0x10_0000;
 /** Its bytes. */
 export const SIZE = 4 << 20;
-/** Where data may be: behind the queues, which have 16 pages a pair. */
+/** The address of the data: behind the queues, which have 16 pages a pair. */
 export const DATA = BASE + (2 << 20);
 
 /** A command: the parts that are not 0. */
@@ -33,7 +33,7 @@ export interface CommandParts {
   cdw13?: number;
 }
 
-/** What became of a command. */
+/** The completion of a command. */
 export interface Completion {
   readonly queue: number;
   readonly id: number;

@@ -95,7 +95,7 @@ const inner = defineDevice({
   },
 });
 
-/** What is served: the device with the vectors that its configuration space tells of. */
+/** The served device, with the vectors that its configuration space declares. */
 export default {
   name: inner.name,
   options: {},

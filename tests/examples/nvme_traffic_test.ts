@@ -19,7 +19,7 @@ interface Pending {
   readonly place: number;
   readonly slot: number;
   readonly status: number;
-  /** What the place holds afterwards, or what was read. */
+  /** The bytes that the place holds afterwards, or the bytes that were read. */
   readonly model?: Uint8Array;
   readonly isRead?: boolean;
 }

@@ -7,7 +7,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const README = Deno.readTextFileSync(`${ROOT}examples/README.md`);
 const QEMU_TITLE = "On QEMU's devices";
 
-/** What the file says of one example. */
+/** The section of the file about one example. */
 interface Section {
   /** The example, as a path below `examples/`. */
   readonly name: string;

@@ -10,7 +10,7 @@ import { libc } from "../../ffi/libc.ts";
 
 const O_NONBLOCK = 0o4000;
 
-/** What a Worker's global is, seen from within. */
+/** The global of a Worker, seen from within. */
 interface Scope {
   onmessage: (event: MessageEvent<number>) => void;
   postMessage(message: string): void;

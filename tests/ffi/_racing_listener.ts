@@ -7,13 +7,13 @@
 
 import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
 
-/** What a thread is given. */
+/** The data that a thread is given. */
 export interface Race {
   words: Int32Array;
   threads: number;
   rounds: number;
   path: string;
-  /** Whether this thread leaves the stale file. */
+  /** True if this thread leaves the stale file. */
   isFirst: boolean;
 }
 

@@ -17,7 +17,10 @@ export interface RunOptions {
   maxFds?: number;
 }
 
-/** Runs TypeScript in which `ffi/` stands for the directory under test; gives exit code, stdout, stderr. */
+/**
+ * Runs TypeScript in which `ffi/` stands for the directory under test.
+ * Returns exit code, stdout, stderr.
+ */
 export async function run(
   code: string,
   { flags = ["-A"], maxFds }: RunOptions = {},

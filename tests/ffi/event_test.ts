@@ -11,7 +11,7 @@ import { runJson } from "./_subprocess.ts";
 const MAX_COUNT = 2n ** 64n - 2n;
 const O_NONBLOCK = 0o4000;
 
-/** What poll says of one descriptor now. */
+/** Returns the events that poll reports for one descriptor now. */
 function poll(fd: number, events: number): number {
   const set = new PollSet();
   set.add(fd, events);

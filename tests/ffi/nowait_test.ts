@@ -105,7 +105,7 @@ const DENY = `
   }
 `;
 
-/** What the calls come to in a process of its own, where some system calls fail. */
+/** Tries the calls in a process of its own, where some system calls fail. */
 const ATTEMPT = `
   import { IoBuffer } from "ffi/buffer.ts";
   import { libc } from "ffi/libc.ts";

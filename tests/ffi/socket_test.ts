@@ -24,7 +24,7 @@ function bytesOf(text: string): IoBuffer {
   return new IoBuffer(new TextEncoder().encode(text));
 }
 
-/** What one receive gives, as text, with the descriptors that came. */
+/** Receives once; returns the text and the number of descriptors that came. */
 function receiveText(socket: UnixSocket, timeoutMs = 0): [string | number, number] {
   const buffer = new IoBuffer(1 << 16);
   const count = socket.receive(buffer, 0, buffer.length, timeoutMs);

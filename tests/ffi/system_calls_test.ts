@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { SYSTEM_CALLS, systemCalls } from "../../ffi/system_calls.ts";
 import { IS_EMULATED } from "../_deno.ts";
 
-/** What the C compiler's headers say; undefined without a compiler. */
+/** The values in the C compiler's headers; undefined without a compiler. */
 async function preprocess(header: string, names: readonly string[]): Promise<string[] | undefined> {
   try {
     const child = new Deno.Command("cc", {

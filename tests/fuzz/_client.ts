@@ -1,6 +1,7 @@
 /**
- * A hostile client: one connection after another, over which it sends what is no longer right, with descriptors that nobody
- * asked for, or plays one of the scenarios.
+ * A hostile client, with one connection after another.
+ * The client sends what is no longer right, with descriptors that the server did not ask for.
+ * Or the client plays one of the scenarios.
  *
  * @module
  */
@@ -49,8 +50,9 @@ export class HostileClient implements Disposable {
   }
 
   /**
-   * Sends so many messages, over as many connections as it takes. The event loop has its turn whenever this waits: it reads what the
-   * server writes to standard error, for which that would wait.
+   * Sends so many messages, over as many connections as it takes.
+   * The event loop has its turn whenever this waits, and reads the server's standard error.
+   * Otherwise the server would wait for a reader.
    */
   async send(count: number): Promise<void> {
     const end = this.tally.messages + count;

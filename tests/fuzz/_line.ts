@@ -42,7 +42,7 @@ const LAST_REPLIES = [
   }),
 ];
 
-/** What hostile clients have done. */
+/** The tally of what hostile clients have done. */
 export interface Tally {
   messages: number;
   descriptors: number;

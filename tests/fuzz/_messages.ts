@@ -30,9 +30,9 @@ export interface Mutant {
   readonly bytes: Uint8Array;
   /** How many descriptors go with it. */
   readonly fdCount: number;
-  /** Whether the descriptors that belong there are memory, and not eventfds. */
+  /** True if the descriptors that belong there are memory, and not eventfds. */
   readonly isMemory: boolean;
-  /** Whether what follows it can't be cut into messages: the server has to end the connection. */
+  /** True if the bytes after it can't be cut into messages: the server must end the connection. */
   readonly isFatal: boolean;
 }
 
@@ -50,7 +50,7 @@ const EDGES = [
   ...[0x1_0000_0000n, 0x7fff_ffff_ffff_ffffn, 0x8000_0000_0000_0000n, 0xffff_ffff_ffff_ffffn],
 ];
 
-/** Where memory is mapped; a few places, so that maps meet. */
+/** The address from which memory is mapped; a few places, so that maps meet. */
 const IOVA = 0x100000n;
 
 const iova = (random: Random) => IOVA + BigInt(random.below(8) * 0x1000);

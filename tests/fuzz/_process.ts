@@ -1,5 +1,5 @@
 /**
- * What the kernel knows of a process.
+ * Facts that the kernel knows of a process.
  *
  * @module
  */

@@ -8,7 +8,7 @@ import { Random as Numbers } from "../../lib/base/random.ts";
 
 /** Random numbers, and choices by them. */
 export class Random extends Numbers {
-  /** Whether it is so, once in `count` times. */
+  /** Returns true once in `count` times. */
   oneIn(count: number): boolean {
     return this.below(count) === 0;
   }

@@ -1,5 +1,5 @@
 /**
- * What a hostile client does in an order of its own, and what the server still owes it then.
+ * Scenarios of a hostile client with an order of its own, and what the server still owes then.
  *
  * @module
  */

@@ -6,8 +6,9 @@
  *
  *   fuzz.ts [MESSAGES] [SEED]
  *
- * It fails if the server does not serve the next client, has a descriptor more than before, or uses more memory at the end than
- * half-way, give or take what is not collected yet: until then the heap takes its size.
+ * The run fails if the server does not serve the next client, or has a descriptor more than before.
+ * The run also fails if the server uses more memory at the end than half-way.
+ * Garbage that is not collected yet is allowed for; until half-way the heap takes its size.
  *
  * @module
  */

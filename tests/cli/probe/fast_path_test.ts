@@ -5,7 +5,7 @@ import type { Context } from "../../../cli/context.ts";
 import { plainProbe } from "../../../cli/probe/fast_path.ts";
 import { runHere } from "../_cli.ts";
 
-/** What commander makes of the line; undefined if it refuses it. */
+/** Parses the line by commander; undefined if commander refuses the line. */
 function parseByCommander(args: readonly string[]): unknown {
   let parsed: unknown;
   const probe = command({} as Context).exitOverride().configureOutput({ writeErr: () => {} });

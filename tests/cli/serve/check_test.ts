@@ -3,7 +3,7 @@ import { blame } from "../../../cli/serve/blame.ts";
 import type { CheckJson } from "../../../cli/serve/check.ts";
 import { runHere, runThere, temporaryFolder } from "../_cli.ts";
 
-/** What is said of modules. */
+/** The report about modules. */
 interface Checked {
   readonly code: number;
   readonly checked: CheckJson[];

@@ -34,7 +34,7 @@ for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]
   });
 }
 
-/** Where else a device may hold the thread, and what leads there. */
+/** Other places where a device may hold the thread, and the source that leads there. */
 const HOLDS: [where: string, source: Parameters<typeof device>[0], kicks: boolean][] = [
   ["at the top level of its module", { top: "hold();" }, false],
   ["while it is made", { create: "hold();" }, false],
@@ -283,7 +283,7 @@ for (const [source, line] of EXITS) {
   });
 }
 
-/** What no text can be made of, thrown where no hook waits for it, and where one does. */
+/** A thrown value without a text, both where a hook waits for the value and where none does. */
 const ODD = "throw Object.create(null);";
 for (
   const write of [ODD, `setTimeout(() => { ${ODD} });`, `Promise.reject(Object.create(null));`]

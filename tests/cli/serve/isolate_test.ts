@@ -149,7 +149,7 @@ function crash(signal: string): string {
   return `for (;;) Deno.kill(Deno.pid, "${signal}");`;
 }
 
-/** What becomes of a device, the code for it, and how its process ends. */
+/** The ends of a device: the name, the code for it, and how its process ends. */
 const DISASTERS: [what: string, code: string, how: RegExp, options?: string[]][] = [
   ["crashes by SIGSEGV", crash("SIGSEGV"), /by SIGSEGV/],
   ["crashes by SIGBUS", crash("SIGBUS"), /by SIGBUS/],
@@ -248,7 +248,7 @@ for (const [what, source] of [["work", {}], ["hold their thread", { write: "hold
   });
 }
 
-/** What keeps a device from being served, the code of the end, and what is said. */
+/** Faults that keep a device from being served, with the exit code and the message. */
 const FAILURES: [what: string, source: string, args: string[], code: number, said: RegExp][] = [
   [
     "does not load",

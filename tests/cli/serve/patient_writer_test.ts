@@ -4,7 +4,7 @@ import { type LogStream, MAX_WAITING, PatientWriter } from "../../../cli/serve/p
 /** A stream that takes what it is told to. */
 class Stream implements LogStream {
   text = "";
-  /** What the next writes meet, one after another; then all is taken. */
+  /** The outcomes of the next writes, one after another; later writes take all bytes. */
   meets: (number | Error | Promise<void>)[] = [];
 
   async write(bytes: Uint8Array): Promise<number> {

@@ -10,7 +10,7 @@ import { DeviceError } from "../../../lib/server/served_device.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 
-/** What is said when a device is ready. */
+/** Returns the text that is written when a device is ready. */
 async function readyText(isTerminal: boolean, socket: string | null): Promise<string> {
   let text = "";
   const err: Output = {
