@@ -65,7 +65,7 @@ export function replyTo(messageId: number, command: number, payload?: Uint8Array
   return encodeMessage({ messageId, command, flags: MessageFlags.REPLY }, payload);
 }
 
-/** What kind of answer a message is: "ok", the errno, or "command". */
+/** Returns the kind of answer that a message is: "ok", the errno, or "command". */
 export function outcome(
   { flags, error }: Pick<Header, "flags" | "error">,
 ): "ok" | "command" | number {

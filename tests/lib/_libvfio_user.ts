@@ -42,13 +42,13 @@ import { serveOddly } from "../cli/_server.ts";
 const { STOP, RUNNING, STOP_COPY, RESUMING, PRE_COPY } = DeviceState;
 const { GET, SET, INDEX_MASK } = FeatureFlags;
 
-/** What is served of a device that does not work; all else gets EINVAL. */
+/** Commands that are served while a device does not work; all others get EINVAL. */
 const SERVED: Readonly<Record<number, readonly number[]>> = {
   [STOP]: [Command.REGION_READ, Command.REGION_WRITE, Command.DEVICE_FEATURE],
   [STOP_COPY]: [Command.DEVICE_FEATURE, Command.MIG_DATA_READ],
 };
 
-/** What it takes in one write: it may lose a longer one. */
+/** The most bytes that the server takes in one write: a longer write may be lost. */
 const MAX_WRITE = 32 << 10;
 
 interface ModelMap {
@@ -60,7 +60,7 @@ interface ModelMap {
 export class LibvfioUser implements Disposable {
   /** The configuration space: 1b36:1234, subsystem 1af4:1100, revision 2. */
   readonly config: Uint8Array = new Uint8Array(256);
-  /** What MIG_DATA_READ gives; MIG_DATA_WRITE replaces it. */
+  /** The state that MIG_DATA_READ returns and MIG_DATA_WRITE replaces. */
   state: Uint8Array = new Uint8Array();
   /** How much of `state` PRE_COPY gives. */
   preCopied = 0;
@@ -70,7 +70,7 @@ export class LibvfioUser implements Disposable {
   failRead: (at: number) => number | undefined = () => undefined;
   /** A command that is always refused. */
   refuses: number | undefined;
-  /** What one MIG_DATA_READ may ask for: a device asserts on more. */
+  /** The most that one MIG_DATA_READ may ask for: a device asserts on more. */
   largestRead: number = Infinity;
   /** Replaces an answer to DMA_LOGGING_REPORT by an error. */
   failReport: (iova: bigint) => number | undefined = () => undefined;
@@ -231,7 +231,7 @@ export class LibvfioUser implements Disposable {
     return this.#maps.some(({ address }) => address === iova) ? 0 : ENOTSUP;
   }
 
-  /** Of two adjacent maps there is none. */
+  /** Returns the bitmap of one map; two adjacent maps have none in common. */
   #bitmap({ iova, length, pageSize }: DmaLoggingReportData): Uint8Array {
     const map = this.#maps.find(({ address }) => address === iova)!;
     if (length > map.size) return new Uint8Array();

@@ -8,13 +8,13 @@ import { IoBuffer } from "../../ffi/buffer.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 
-/** What came: how many bytes, and their sum, each multiplied by where it stood modulo 251. */
+/** The number of bytes that came, and their sum, each weighted by its position modulo 251. */
 export interface Came {
   readonly bytes: number;
   readonly sum: number;
 }
 
-/** What `Came.sum` is of these bytes. */
+/** Returns the `Came.sum` of these bytes. */
 export function sumOf(bytes: Uint8Array, from = 0): number {
   return bytes.reduce((sum, byte, i) => sum + byte * (1 + (from + i) % 251), 0);
 }
@@ -22,7 +22,7 @@ export function sumOf(bytes: Uint8Array, from = 0): number {
 /** A thread that reads. */
 export class ReaderThread implements Disposable {
   readonly #worker: Worker;
-  /** What it has read when it is done and its end of the socket is closed. */
+  /** Resolves to what the thread has read, once its end of the socket is closed. */
   readonly came: Promise<Came>;
 
   private constructor(worker: Worker, came: Promise<Came>) {
@@ -75,7 +75,7 @@ function read(fd: number, count: number): Came {
   return { bytes, sum };
 }
 
-/** What a worker's global scope has that a window's has not. */
+/** A function of a worker's global scope that a window's scope lacks. */
 declare const postMessage: (message: unknown) => void;
 
 if ("WorkerGlobalScope" in globalThis) {

@@ -27,7 +27,7 @@ export interface ScriptedRequest {
   readonly payload: Uint8Array;
 }
 
-/** What a well-behaved server would say: bytes of the payload, and descriptors. */
+/** The answer of a well-behaved server: bytes of the payload, and descriptors. */
 export interface ScriptedAnswer {
   payload: Uint8Array;
   fds?: readonly OwnedFd[];

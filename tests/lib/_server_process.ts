@@ -63,7 +63,7 @@ export async function startServer(): Promise<ServerProcess> {
   };
 }
 
-/** What one client gets. */
+/** Serves one client. */
 class Session {
   readonly #peer: RawPeer;
   #carrier: RawPeer; // of our own commands

@@ -16,7 +16,7 @@ function refuse(): never {
 const revoked = Proxy.revocable({}, {});
 revoked.revoke();
 
-/** What a device may throw, its text, and whether that is the message of an error of its own. */
+/** Values that a device may throw, with their texts. */
 const THROWN: [what: string, thrown: unknown, text: string][] = [
   ["an error", new TypeError("a mistake"), "a mistake"],
   ["an error without a message", new RangeError(), "RangeError"],

@@ -283,7 +283,7 @@ type ErrorClass =
   | typeof TimeoutError;
 interface Scenario {
   what: string;
-  /** What the server does when VERSION has come. */
+  /** Answers for the server when VERSION has come. */
   answer: (peer: RawPeer) => void;
   error: ErrorClass;
   message: RegExp;
@@ -311,7 +311,7 @@ function saying(what: string, capabilities: string, pattern: RegExp): Scenario {
 const whole = replyWith({});
 const refusal = (error: number, size = 16) =>
   replyWith({ flags: MessageFlags.REPLY | MessageFlags.ERROR, error, size }, bytes());
-/** What servers of other protocols say, and what of it the user sees. */
+/** Greetings of servers of other protocols, and the part of each that the user sees. */
 const STRANGERS: readonly [name: string, greeting: Uint8Array, said: string][] = [
   [
     "HTTP",
@@ -773,11 +773,11 @@ testFds("connect() refuses options that make no VERSION, and closes the socket",
 
 interface TwinCase {
   what: string;
-  /** What `twin_socket` is in the reply. */
+  /** The value of `twin_socket` in the reply. */
   twin: unknown;
   /** Makes what the server passes. */
   fds: (twin: UnixSocket, event: EventFd) => OwnedFd[];
-  /** What it fails with; without it the twin is taken. */
+  /** The failure of the connection; without a failure the client takes the twin. */
   message?: RegExp;
 }
 
@@ -939,7 +939,7 @@ testFds("connect() is not undone by a signal that comes later", async () => {
 
 // ---- Anything at all
 
-/** What is done to one reply of a valid conversation. */
+/** A change to one reply of a valid conversation. */
 type Mutation =
   | { kind: "flip"; at: number; bits: number }
   | { kind: "cut"; at: number }

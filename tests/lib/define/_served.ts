@@ -13,7 +13,7 @@ export interface Pair extends AsyncDisposable {
   readonly device: Device;
   readonly server: Server;
   readonly path: string;
-  /** What the server told of errors. */
+  /** The errors that the server reported. */
   readonly errors: [error: unknown, doing: string][];
 }
 

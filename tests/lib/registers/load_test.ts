@@ -9,7 +9,7 @@ import {
 
 const GOLDEN = new URL("./golden/", import.meta.url);
 
-/** What is wrong with a text, without the name of its file. */
+/** Returns the mistakes in a text, without the name of its file. */
 async function mistakes(text: string): Promise<string[]> {
   const { problems } = await parseRegisterMap(text, "f");
   return (problems ?? []).map((problem) => problemText(problem).slice(2));

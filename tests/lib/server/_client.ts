@@ -57,7 +57,7 @@ export class TestDevice implements ServedDevice {
   readonly irqs: ServedIrq[] = [{ flags: 1, count: 1 }, { flags: 9, count: 4 }];
   resets = 0;
   closes = 0;
-  /** Of the client that is connected. */
+  /** The bus of the client that is connected. */
   bus: DeviceBus | undefined;
   disconnects = 0;
 
@@ -86,11 +86,11 @@ export interface Served extends Disposable {
   readonly connection: ServerConnection;
   /** Why the connection ended, when it has. */
   readonly closed: Promise<Error | undefined>;
-  /** What device hooks threw. */
+  /** The errors that device hooks threw. */
   readonly errors: [error: unknown, doing: string][];
 }
 
-/** What is served, and how. */
+/** The device that is served, and the options of its server. */
 export interface ServeOptions extends DmaOptions {
   device?: TestDevice;
   handshakeTimeoutMs?: number;

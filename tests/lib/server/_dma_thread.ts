@@ -16,7 +16,7 @@ import { Command } from "../../../lib/wire/command.ts";
 import { type RawMessage, RawPeer } from "../../_raw_peer.ts";
 import { BASE, PAGE } from "./_memory.ts";
 
-/** What a client does in place of answering. */
+/** Misdeeds of a client in place of answering. */
 export interface Misdeeds {
   errno?: number;
   leave?: boolean;
@@ -58,7 +58,7 @@ function answerOne(peer: RawPeer, memory: Uint8Array, message: RawMessage): stri
 /** A thread that answers a number of DMA requests. */
 export class DmaThread implements AsyncDisposable {
   readonly #worker: Worker;
-  /** What was asked, when all is answered. */
+  /** Resolves to the requests, when all are answered. */
   readonly log: Promise<string[]>;
 
   private constructor(worker: Worker, log: Promise<string[]>) {
@@ -104,7 +104,7 @@ async function runThread(fd: number, count: number, misdeeds: Misdeeds): Promise
   return await answer(peer, new Uint8Array(PAGE), count, misdeeds);
 }
 
-/** What a worker's global scope has that a window's has not. */
+/** A function of a worker's global scope that a window's scope lacks. */
 declare const postMessage: (message: unknown) => void;
 
 if ("WorkerGlobalScope" in globalThis) {

@@ -102,7 +102,7 @@ export class MigratingDevice extends TestDevice {
     };
   }
 
-  /** What was called since the last time. */
+  /** Takes the calls since the last time. */
   take(): string {
     return this.calls.splice(0).join(" ");
   }

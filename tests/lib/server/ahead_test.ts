@@ -21,7 +21,7 @@ function header(fields: Partial<{ size: number; flags: number; command: number }
   return HeaderLayout.encode(whole);
 }
 
-/** What ends a connection, and whether it is a command, which is answered. */
+/** Messages that end a connection; true marks a command, which is answered. */
 const BROKEN: readonly [what: string, send: (peer: RawPeer, ahead: Uint8Array) => void, boolean][] =
   [
     ...[0, 1, 15].map((size) => breaks(`a size of ${size}`, header({ size }), true)),

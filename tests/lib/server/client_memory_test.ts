@@ -69,7 +69,7 @@ function dmaOf(served: Served): DeviceDma {
   return served.device.bus!.dma;
 }
 
-/** What refuses, and with which errno. */
+/** Returns the errno of the DeviceError that `body` throws. */
 function errnoOf(body: () => unknown): number {
   return assertThrows(body, DeviceError).errno;
 }

@@ -1,4 +1,4 @@
-/** Clients that are no bug's, but nobody's friends. What is mutated at random is in tests/fuzz. */
+/** Clients that are hostile on purpose. Messages mutated at random are in tests/fuzz. */
 
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";

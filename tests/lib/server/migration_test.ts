@@ -50,7 +50,7 @@ const WAYS: readonly (readonly [from: number, to: number, ...way: number[]])[] =
   [PRE_COPY, RESUMING, RUNNING, STOP, RESUMING],
 ];
 
-/** What the device is asked to do on the way. */
+/** The hooks of the device that the server calls on the way. */
 const HOOKS: Readonly<Record<string, string>> = {
   [`${RUNNING}>${STOP}`]: "stop",
   [`${STOP}>${RUNNING}`]: "start",

@@ -12,7 +12,7 @@ import {
 } from "../../../lib/session/file/words.ts";
 import { someDefinitions } from "./_definitions.ts";
 
-/** What a hand or a machine may write anywhere. */
+/** Scalars that a hand or a machine may write anywhere. */
 const scalar = fc.oneof(
   fc.constantFrom(
     "CC",

@@ -16,7 +16,7 @@ function copyFolder(from: string, to: string): void {
   }
 }
 
-/** What `deno check` says of a copy of the sources with these edits. */
+/** Returns the output of `deno check` for a copy of the sources with these edits. */
 async function checkEdited(
   edits: readonly (readonly [path: string, from: string, to: string])[],
 ): Promise<string> {

@@ -13,7 +13,7 @@ const BUS_MASTER =
   "bus master is off in COMMAND (0x0000), without which there is no DMA and no MSI: " +
   "enable the device (--pci-enable, device.pci.enable(), or pci enable in a session)";
 
-/** What a device's registers hold. */
+/** The values of a device's registers. */
 interface Registers {
   command?: number;
   status?: number;

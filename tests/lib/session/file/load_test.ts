@@ -22,7 +22,7 @@ function from(files: Readonly<Record<string, string>>): SessionOptions {
   };
 }
 
-/** What is wrong with a text, and with others that it takes. */
+/** Returns the mistakes in a text, and in the other files that the text takes. */
 async function mistakes(text: string, files: Record<string, string> = {}): Promise<string[]> {
   const { problems } = await parseSession(text, "f.yaml", from(files));
   return (problems ?? []).map(problemText);
