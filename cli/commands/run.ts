@@ -14,7 +14,7 @@ import { Grace } from "../cleanup_grace.ts";
 import { printable } from "../printable.ts";
 import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/load.ts";
 import type { Reporter } from "../run/reporter.ts";
-import { deviceOption, serveHere } from "../run/serve_here.ts";
+import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
 import type { ChosenOption } from "../serve/make.ts";
 import type { WireLog } from "../run/wire_log.ts";
 import { parseCount } from "../value.ts";
@@ -83,9 +83,7 @@ export function command(context: Context) {
     .addOption(verboseOption())
     .addOption(timeoutOption())
     .action(async (args, options, self) => {
-      if (options.option !== undefined && options.serve === undefined) {
-        self.error("error: '--option' is an option of a device, which '--serve <device>' names");
-      }
+      assertServes(self, options);
       const needsSocket = options.check === undefined && options.serve === undefined;
       if (needsSocket && args.length < 2) {
         self.error(

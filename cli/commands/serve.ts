@@ -33,6 +33,7 @@ import {
   tellText,
 } from "../serve/report.ts";
 import { catchStrays } from "../serve/unhandled_errors.ts";
+import { uniqueNames } from "../serve/unique_names.ts";
 import { UsageError } from "../serve/usage.ts";
 import { traceTo } from "../trace.ts";
 import { jsonText } from "../json.ts";
@@ -311,14 +312,10 @@ function assertPlaces(wanted: readonly DeviceArguments[], self: CommandUnknownOp
   }
 }
 
-/** Devices of the same name get numbers, so that each line says which it is about. */
+/** The devices, each under a name of its own. */
 function named(loaded: readonly Loaded[]): Loaded[] {
-  const counts = new Map<string, number>();
-  return loaded.map((each) => {
-    const count = (counts.get(each.name) ?? 0) + 1;
-    counts.set(each.name, count);
-    return count === 1 ? each : { ...each, name: `${each.name}-${count}` };
-  });
+  const names = uniqueNames(loaded.map(({ name }) => name));
+  return loaded.map((each, i) => ({ ...each, name: names[i]! }));
 }
 
 function listOptions({ out }: Context, loaded: readonly Loaded[], { json }: CommonOptions): void {

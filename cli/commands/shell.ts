@@ -9,7 +9,7 @@ import { connectTo, pciEnableOption, timeoutOption, verboseOption } from "../con
 import type { Context } from "../context.ts";
 import { Grace } from "../cleanup_grace.ts";
 import { loadMaps } from "../map.ts";
-import { deviceOption, serveHere } from "../run/serve_here.ts";
+import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
 import type { ChosenOption } from "../serve/make.ts";
 
 /** Options of {@linkcode run}. */
@@ -59,9 +59,7 @@ export function command(context: Context) {
       if ((socket === undefined) === (options.serve === undefined)) {
         self.error("error: one of the path of a socket and '--serve <device>' is needed");
       }
-      if (options.option !== undefined && options.serve === undefined) {
-        self.error("error: '--option' is an option of a device, which '--serve <device>' names");
-      }
+      assertServes(self, options);
       const maps = await loadMaps(context, self, options.map ?? []);
       const target = socket ?? await serveHere(context, self, options.serve!, options.option);
       using grace = new Grace(context.signal);

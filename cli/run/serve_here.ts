@@ -19,6 +19,18 @@ export function deviceOption() {
 /** After a signal a device that holds the thread has so long to let go of it. */
 const GRACE_MS = 1500;
 
+/** Ends the command with wrong usage if options are chosen of a device that it does not serve. */
+export function assertServes(
+  self: CommandUnknownOpts,
+  { serve, option }: {
+    readonly serve?: string | undefined;
+    readonly option?: readonly ChosenOption[] | undefined;
+  },
+): void {
+  if (option === undefined || serve !== undefined) return;
+  self.error("error: '--option' is an option of a device, which '--serve <device>' names");
+}
+
 /**
  * Serves a device to one client: what `vfu serve` takes.
  *

@@ -23,6 +23,7 @@ import { printable } from "../printable.ts";
 import type { CommonOptions, DeviceArguments, Isolated } from "./arguments.ts";
 import type { Guard } from "./guard.ts";
 import type { ServedJson, ServeJson, Tell } from "./report.ts";
+import { uniqueNames } from "./unique_names.ts";
 
 /** Events of a child. `loaded` follows the load of its module, which has the name. */
 export type ChildJson = ServeJson | { event: "loaded"; device: string };
@@ -160,12 +161,8 @@ class Family {
 
   /** Devices of the same name get numbers, in the order of the command line. */
   #nameAll(): void {
-    const counts = new Map<string, number>();
-    for (const child of this.#children) {
-      const count = (counts.get(child.baseName!) ?? 0) + 1;
-      counts.set(child.baseName!, count);
-      child.name = count === 1 ? child.baseName! : `${child.baseName}-${count}`;
-    }
+    const names = uniqueNames(this.#children.map(({ baseName }) => baseName!));
+    for (const [i, child] of this.#children.entries()) child.name = names[i]!;
   }
 
   /** A process has ended: its socket goes, the others are served on, if they are. */

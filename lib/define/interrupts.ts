@@ -4,7 +4,7 @@
  * @module
  */
 
-import { COMMAND, HEADER, STATUS } from "../pci/registers.ts";
+import { COMMAND, HEADER, MSI_CONTROL, MSIX_CONTROL, STATUS } from "../pci/registers.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import type { DeviceIrqs, ServedIrq } from "../server/served_device.ts";
 import { IrqFlags, PciIrq } from "../wire/irq.ts";
@@ -49,10 +49,6 @@ export interface Interrupts {
 
 /** Flags of an index whose vectors the server masks and unmasks for the client. */
 const MASKABLE = IrqFlags.EVENTFD | IrqFlags.MASKABLE;
-
-const MSIX_ENABLE = 0x8000;
-const MSIX_FUNCTION_MASK = 0x4000;
-const MSI_ENABLE = 1;
 
 /** Permission of a vector to fire now. */
 type Gate = "open" | "masked" | "off";
@@ -263,8 +259,8 @@ function msixKeeper(config: ConfigRegion, table: MsixTable, at: number): Gatekee
   return {
     gate(vector) {
       const control = config.get16(at + 2);
-      if ((control & MSIX_ENABLE) === 0) return "off";
-      const isMasked = (control & MSIX_FUNCTION_MASK) !== 0 || table.isMasked(vector);
+      if ((control & MSIX_CONTROL.ENABLE) === 0) return "off";
+      const isMasked = (control & MSIX_CONTROL.FUNCTION_MASK) !== 0 || table.isMasked(vector);
       return isMasked ? "masked" : "open";
     },
     isPending: (vector) => table.isPending(vector),
@@ -280,7 +276,7 @@ function msiKeeper(config: ConfigRegion, { msi }: DeviceCapability, at: number):
     gate(vector) {
       const control = config.get16(at + 2);
       const enabled = 1 << (control >> 4 & 7); // how many vectors the client has switched on
-      if ((control & MSI_ENABLE) === 0 || vector >= enabled) return "off";
+      if ((control & MSI_CONTROL.ENABLE) === 0 || vector >= enabled) return "off";
       return masks !== undefined && isSet(masks, vector) ? "masked" : "open";
     },
     isPending: (vector) => masks !== undefined && isSet(masks + 4, vector),

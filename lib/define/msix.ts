@@ -5,15 +5,14 @@
  */
 
 import { PAGE_SIZE } from "../../ffi/memory.ts";
+import { MSIX_ENTRY } from "../pci/registers.ts";
 import { RegionFlags } from "../wire/region.ts";
 import { pbaSize } from "./capabilities.ts";
 import type { MsixPlace } from "./capability.ts";
 import { barSize, type DeviceRegion } from "./region.ts";
 import { callbacks, overlay } from "./regions.ts";
 
-const ENTRY_SIZE = 16;
-/** Vector Control in an entry; its bit 0 masks. */
-const CONTROL = 12;
+/** The mask bit in the Vector Control register of an entry. */
 const MASKED = 1;
 
 /** Table and pending bits. */
@@ -27,14 +26,14 @@ export class MsixTable {
   constructor(place: MsixPlace, changed: () => void) {
     this.#place = place;
     this.#changed = changed;
-    this.#table = new Uint8Array(place.vectors * ENTRY_SIZE);
+    this.#table = new Uint8Array(place.vectors * MSIX_ENTRY.SIZE);
     this.#pending = new Uint8Array(pbaSize(place.vectors));
     this.reset();
   }
 
   /** Tells if a vector is masked by its entry. */
   isMasked(vector: number): boolean {
-    return (this.#table[vector * ENTRY_SIZE + CONTROL]! & MASKED) !== 0;
+    return (this.#table[vector * MSIX_ENTRY.SIZE + MSIX_ENTRY.CONTROL]! & MASKED) !== 0;
   }
 
   /** Tells if a vector waits for being unmasked. */
@@ -53,7 +52,9 @@ export class MsixTable {
   reset(): void {
     this.#table.fill(0);
     this.#pending.fill(0);
-    for (let at = CONTROL; at < this.#table.length; at += ENTRY_SIZE) this.#table[at] = MASKED;
+    for (let at = MSIX_ENTRY.CONTROL; at < this.#table.length; at += MSIX_ENTRY.SIZE) {
+      this.#table[at] = MASKED;
+    }
   }
 
   /**
@@ -101,8 +102,9 @@ export class MsixTable {
         if (!isWritable) return;
         for (let i = 0; i < data.length; i++) {
           // Of Vector Control only the mask bit is there.
-          const at = (offset + i) % ENTRY_SIZE;
-          bytes[offset + i] = data[i]! & (at < CONTROL ? 0xff : at === CONTROL ? MASKED : 0);
+          const at = (offset + i) % MSIX_ENTRY.SIZE;
+          bytes[offset + i] = data[i]! &
+            (at < MSIX_ENTRY.CONTROL ? 0xff : at === MSIX_ENTRY.CONTROL ? MASKED : 0);
         }
         this.#changed();
       },

@@ -110,6 +110,15 @@ export const STATUS = {
   DETECTED_PARITY: 0x8000,
 } as const;
 
+/** Bits of the message control register of MSI. */
+export const MSI_CONTROL = { ENABLE: 0x0001, ADDRESS_64: 0x0080 } as const;
+
+/** Bits of the message control register of MSI-X. */
+export const MSIX_CONTROL = { FUNCTION_MASK: 0x4000, ENABLE: 0x8000 } as const;
+
+/** An entry of the table of MSI-X: its size, and the register with its mask bit, in bytes. */
+export const MSIX_ENTRY = { SIZE: 16, CONTROL: 12 } as const;
+
 /** Bits of a bridge's secondary status register. */
 export const SEC_STATUS = {
   "66MHZ": 0x0020,

@@ -6,7 +6,14 @@
 
 import type { Device } from "../device.ts";
 import type { IrqIndex } from "../irq.ts";
-import { COMMAND, HEADER, STATUS } from "../../pci/registers.ts";
+import {
+  COMMAND,
+  HEADER,
+  MSI_CONTROL,
+  MSIX_CONTROL,
+  MSIX_ENTRY,
+  STATUS,
+} from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
 import { PciIrq } from "../../wire/irq.ts";
 import { regionName } from "../../wire/region.ts";
@@ -15,13 +22,6 @@ import { Peek } from "./peek.ts";
 
 /** Vectors whose table entries are read. */
 const MAX_VECTORS = 16;
-const MSIX_ENTRY_SIZE = 16;
-/** The register with the mask bit, in an entry. */
-const MSIX_ENTRY_CONTROL = 12;
-const MSIX_ENABLE = 0x8000;
-const MSIX_FUNCTION_MASK = 0x4000;
-const MSI_ENABLE = 0x1;
-const MSI_64BIT = 0x80;
 const MSI_MASKABLE = 0x100;
 
 /**
@@ -117,7 +117,9 @@ async function intxReasons(peek: Peek, command: number): Promise<string[]> {
   if (await peek.config(HEADER.INTERRUPT_PIN, 1) === 0) {
     reasons.push("the device has no interrupt pin (INTERRUPT_PIN is 0)");
   }
-  for (const [name, enable] of [["MSIX", MSIX_ENABLE], ["MSI", MSI_ENABLE]] as const) {
+  for (
+    const [name, enable] of [["MSIX", MSIX_CONTROL.ENABLE], ["MSI", MSI_CONTROL.ENABLE]] as const
+  ) {
     const at = await peek.capability(`CAP_${name}`);
     const control = at === undefined ? undefined : await peek.config(at + 2, 2);
     if (control !== undefined && (control & enable) !== 0) {
@@ -136,11 +138,11 @@ async function msiReasons(peek: Peek, vectors: readonly number[]): Promise<strin
   const control = at === undefined ? undefined : await peek.config(at + 2, 2);
   if (at === undefined || control === undefined) return [];
   const reasons: string[] = [];
-  if ((control & MSI_ENABLE) === 0) {
+  if ((control & MSI_CONTROL.ENABLE) === 0) {
     reasons.push(`MSI is off (CAP_MSI+2.w is ${hex(control, 4)}): set its bit 0`);
   }
   if ((control & MSI_MASKABLE) === 0) return reasons;
-  const maskAt = at + ((control & MSI_64BIT) !== 0 ? 0x10 : 0x0c);
+  const maskAt = at + ((control & MSI_CONTROL.ADDRESS_64) !== 0 ? 0x10 : 0x0c);
   const mask = await peek.config(maskAt, 4) ?? 0;
   const pending = await peek.config(maskAt + 4, 4) ?? 0;
   const isSet = (bits: number) => (vector: number) => (bits >>> vector & 1) !== 0;
@@ -156,10 +158,10 @@ async function msixReasons(peek: Peek, vectors: readonly number[]): Promise<stri
   const control = at === undefined ? undefined : await peek.config(at + 2, 2);
   if (at === undefined || control === undefined) return [];
   const reasons: string[] = [];
-  if ((control & MSIX_ENABLE) === 0) {
+  if ((control & MSIX_CONTROL.ENABLE) === 0) {
     reasons.push(`MSI-X is off (CAP_MSIX+2.w is ${hex(control, 4)}): set its bit 15`);
   }
-  if ((control & MSIX_FUNCTION_MASK) !== 0) {
+  if ((control & MSIX_CONTROL.FUNCTION_MASK) !== 0) {
     reasons.push(
       `all of MSI-X is masked (CAP_MSIX+2.w is ${hex(control, 4)}): clear its bit 14`,
     );
@@ -186,7 +188,7 @@ async function tableReasons(
   vectors: readonly number[],
 ): Promise<string[]> {
   const { bar, offset } = placeOf(register);
-  const controlAt = (vector: number) => offset + vector * MSIX_ENTRY_SIZE + MSIX_ENTRY_CONTROL;
+  const controlAt = (vector: number) => offset + vector * MSIX_ENTRY.SIZE + MSIX_ENTRY.CONTROL;
   const masked: number[] = [];
   for (const vector of vectors) {
     const control = await peek.read(bar, controlAt(vector), 4);
