@@ -8,7 +8,15 @@ import { MAX_DEPTH, MAX_TOKENS } from "../lib/yaml/document.ts";
 import { MAX_FILE_SIZE } from "../lib/yaml/text.ts";
 
 const ROOT = new URL("../", import.meta.url);
-const DOCUMENTS = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"];
+const DOCUMENTS = [
+  "ARCHITECTURE.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  "docs/decisions.md",
+  "docs/peers.md",
+  "examples/README.md",
+];
 
 /** The text of a file of the checkout. */
 function textOf(path: string): string {
@@ -51,6 +59,17 @@ Deno.test("SECURITY.md's bounds are those of the sources", () => {
 
 Deno.test("CHANGELOG.md has a section for this version", () => {
   assert(textOf("CHANGELOG.md").includes(`\n## ${manifest.version} - `));
+});
+
+Deno.test("ARCHITECTURE.md is short, and its tree names files and folders that there are", () => {
+  const lines = textOf("ARCHITECTURE.md").split("\n");
+  assert(lines.length < 200);
+  const tree = lines.slice(lines.indexOf("```") + 1, lines.lastIndexOf("```"));
+  assert(tree.length > 60);
+  const all = files();
+  const words = tree.flatMap((line) => line.match(/[\w/]+(?:\.ts|\/)(?=[\s:;,]|$)/g) ?? []);
+  const missing = words.filter((word) => !all.some((path) => `/${path}`.includes(`/${word}`)));
+  assertEquals(missing, []);
 });
 
 for (const document of DOCUMENTS) {
