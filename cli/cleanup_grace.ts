@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Device } from "../lib/client/device.ts";
+import type { WaitOptions } from "../lib/client/info.ts";
 import { onAbort } from "./context.ts";
 
 /** A server that takes longer is left alone: it sees the connection end. */
@@ -31,7 +33,10 @@ export class Grace implements Disposable {
     return this.#controller.signal;
   }
 
-  /** From here on there is something to take back. */
+  /**
+   * From here on there may be something to take back. It is called before the first request that
+   * sets something up: the server may have done that request when Ctrl-C comes before the reply.
+   */
   begin(): void {
     this.#delayMs = GRACE_MS;
   }
@@ -41,4 +46,28 @@ export class Grace implements Disposable {
     this.#listener[Symbol.dispose]();
     clearTimeout(this.#timer);
   }
+}
+
+/**
+ * Does work on a device, then takes back what the work has set up, also if the work fails.
+ * The failure of the work counts more than that of taking back.
+ *
+ * @param work ends with an error at Ctrl-C, or early
+ * @param takeBack given the time limit of its requests, which is short if the work has failed
+ * @returns the result of the work
+ */
+export async function thenTakeBack<T>(
+  device: Device,
+  work: () => Promise<T>,
+  takeBack: (wait: WaitOptions) => Promise<void>,
+): Promise<T> {
+  let result: T;
+  try {
+    result = await work();
+  } catch (error) {
+    if (device.state === "CONNECTED") await takeBack({ timeoutMs: GRACE_MS }).catch(() => {});
+    throw error;
+  }
+  if (device.state === "CONNECTED") await takeBack({});
+  return result;
 }

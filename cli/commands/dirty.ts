@@ -19,6 +19,7 @@ import {
 } from "../connection.ts";
 import { type Context, onAbort } from "../context.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
+import { mapAll, unmapAll } from "../dma/maps.ts";
 import {
   assertMapped,
   type FillArgument,
@@ -28,7 +29,7 @@ import {
 } from "../dma/range.ts";
 import { isPowerOfTwo } from "../../lib/base/page_log.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace } from "../cleanup_grace.ts";
+import { Grace, thenTakeBack } from "../cleanup_grace.ts";
 import { jsonText } from "../json.ts";
 import { humanSize, parseSize } from "../size.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
@@ -110,7 +111,7 @@ function parsePageSize(text: string): number {
 
 /** Shows which pages of its memory the device behind `socket` writes. */
 export async function run(context: Context, socket: string, options: DirtyOptions): Promise<void> {
-  const { range: maps, pageSize: wanted, fill = [], write = [], waitMs = 0 } = options;
+  const { range: maps, pageSize: wanted, fill = [] } = options;
   using resources = new DisposableStack();
   const fills = fill.map((fill) => openFill(fill, resources));
   using grace = new Grace(context.signal);
@@ -120,26 +121,47 @@ export async function run(context: Context, socket: string, options: DirtyOption
   });
   const { device } = connection;
   for (const { iova, size } of maps) assertPages(iova, size, wanted);
-  for (const map of maps) await device.dma.mapAsync(map);
-  for (const fill of fills) assertMapped(device.dma, fill, "fill");
-  for (const fill of fills) fillMemory(device.dma, fill);
-  const logged = await device.dmaLogging.start({ pageSize: wanted });
-  const pageSize = maps.every((map) => hasWholePages(map, logged)) ? logged : wanted;
   grace.begin();
-  await assignAll(device, write);
-  await wait(device, waitMs, context.signal);
-  const reports: DirtyPages[] = [];
-  for (const { iova, size } of maps) {
-    reports.push(await device.dmaLogging.report({ iova, length: size }, { pageSize }));
-  }
-  await device.dmaLogging.stop();
-  for (const map of device.dma.maps) await map.unmapAsync();
+  const work = async () => {
+    await mapAll(device.dma, maps, context.signal);
+    for (const fill of fills) assertMapped(device.dma, fill, "fill");
+    for (const fill of fills) fillMemory(device.dma, fill);
+    return await log(context, device, options);
+  };
+  const { reports, pageSize } = await thenTakeBack(
+    device,
+    work,
+    (wait) => unmapAll(device.dma, wait),
+  );
   if (reports.every(({ count }) => count === 0) && !context.signal.aborted) {
     const reasons = await dmaReasons(device);
     if (reasons.length > 0) context.err.write(`No page was written: ${reasons.join("; ")}\n`);
   }
   context.out.write(options.json ? reportJson(reports, pageSize) : reportText(reports, pageSize));
   context.signal.throwIfAborted();
+}
+
+/** Logs which pages the device writes while the registers are written, and as long as is wanted. */
+async function log(
+  { signal }: Context,
+  device: Device,
+  { range: maps, pageSize: wanted, write = [], waitMs = 0 }: DirtyOptions,
+): Promise<{ reports: DirtyPages[]; pageSize: number }> {
+  signal.throwIfAborted();
+  const logged = await device.dmaLogging.start({ pageSize: wanted });
+  const pageSize = maps.every((map) => hasWholePages(map, logged)) ? logged : wanted;
+  const work = async () => {
+    signal.throwIfAborted();
+    await assignAll(device, write);
+    await wait(device, waitMs, signal);
+    const reports: DirtyPages[] = [];
+    for (const { iova, size } of maps) {
+      reports.push(await device.dmaLogging.report({ iova, length: size }, { pageSize }));
+    }
+    return reports;
+  };
+  const reports = await thenTakeBack(device, work, (wait) => device.dmaLogging.stop(wait));
+  return { reports, pageSize };
 }
 
 function hasWholePages({ iova, size }: { iova: bigint; size: number }, pageSize: number): boolean {

@@ -20,6 +20,7 @@ import { type Context, onAbort, type Output } from "../context.ts";
 import { type Destination, openDestination } from "../destination.ts";
 import { Snapshots } from "../dma/memory_watch.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
+import { mapAll, unmapAll } from "../dma/maps.ts";
 import { DmaSigns } from "../dma/silence.ts";
 import {
   type Entry,
@@ -39,7 +40,7 @@ import {
   parseMap,
 } from "../dma/range.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace } from "../cleanup_grace.ts";
+import { Grace, thenTakeBack } from "../cleanup_grace.ts";
 import { blocks } from "../pipeline.ts";
 import { humanSize } from "../size.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
@@ -122,19 +123,22 @@ export async function run(context: Context, socket: string, options: DmaOptions)
     timeout: DEFAULT_TIMEOUT_MS,
   });
   const { device } = connection;
-  for (const map of options.map) await device.dma.mapAsync(map);
-  for (const fill of fills) assertMapped(device.dma, fill, "fill");
-  for (const dump of dumps) assertMapped(device.dma, dump, "dump");
-  for (const fill of fills) fillMemory(device.dma, fill);
   grace.begin();
-  const signs = new DmaSigns(device);
-  try {
-    await lend(context, device, signs, options);
-  } finally {
-    for (const dump of dumps) dumpMemory(device.dma, dump);
-  }
-  const silence = await silenceOf(signs, options);
-  for (const map of device.dma.maps) await map.unmapAsync();
+  const work = async () => {
+    await mapAll(device.dma, options.map, context.signal);
+    for (const fill of fills) assertMapped(device.dma, fill, "fill");
+    for (const dump of dumps) assertMapped(device.dma, dump, "dump");
+    for (const fill of fills) fillMemory(device.dma, fill);
+    const signs = new DmaSigns(device);
+    const { aborted } = context.signal;
+    try {
+      await lend(context, device, signs, options);
+    } finally {
+      for (const dump of dumps) dumpMemory(device.dma, dump);
+    }
+    return aborted ? undefined : await silenceOf(signs, options);
+  };
+  const silence = await thenTakeBack(device, work, (wait) => unmapAll(device.dma, wait));
   const { aborted } = context.signal;
   if (silence?.isFailure && !aborted) throw new Error(silence.text);
   // A guess is for a person; scripts are told what is certain.
@@ -194,7 +198,7 @@ async function lend(
     end.reject(endedWhile("leave the memory to the device", cause))
   );
   using _interrupt = onAbort(signal, () => end.resolve());
-  await assignAll(device, options.write ?? []);
+  if (!signal.aborted) await assignAll(device, options.write ?? []);
   if (!hold && timeout === undefined || signal.aborted) end.resolve();
   else sayHeld(err, device.dma);
   await every(compare, end, timeout);

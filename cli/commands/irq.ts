@@ -20,7 +20,7 @@ import {
 } from "../connection.ts";
 import type { Context, Output } from "../context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace } from "../cleanup_grace.ts";
+import { Grace, thenTakeBack } from "../cleanup_grace.ts";
 import { jsonText } from "../json.ts";
 import { turn } from "../pipeline.ts";
 import type { Style } from "../style.ts";
@@ -190,16 +190,18 @@ export async function run(
   });
   const { device } = connection;
   const irqs = await device.irqs(id);
+  grace.begin();
   await irqs.enable(options.vectors);
   const startMs = performance.now();
-  grace.begin();
-  try {
-    for (const action of options.actions) await act(device, irqs, action);
+  const work = async () => {
+    for (const action of options.actions) {
+      context.signal.throwIfAborted();
+      await act(device, irqs, action);
+    }
     sayWaiting(context.err, irqs);
     await showAll(context, device, irqs, startMs, options);
-  } finally {
-    if (device.state === "CONNECTED") await irqs.disable();
-  }
+  };
+  await thenTakeBack(device, work, (wait) => irqs.disable(undefined, wait));
 }
 
 async function act(device: Device, irqs: IrqIndex, action: Action): Promise<void> {

@@ -19,6 +19,7 @@ import { checkRoom } from "./area_file.ts";
 import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "../base/limits.ts";
 import type { Negotiated, WaitOptions } from "./info.ts";
 import type { PageLog } from "../base/page_log.ts";
+import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type {
   AsyncRequestOptions,
   IncomingRequest,
@@ -158,6 +159,9 @@ const ShortHead = layout("DMA access", 12, { address: u64(0), count: u32(8) });
 
 const MAX_ADDRESS = 1n << 64n;
 
+/** How a map is taken back that the server has not answered about. */
+const TAKE_BACK = { timeoutMs: TAKE_BACK_TIMEOUT_MS };
+
 /**
  * The IOVA space of a device. `Device.dma` gives it.
  *
@@ -206,7 +210,8 @@ export class DmaSpace {
   }
 
   /**
-   * Gives memory to the device, blocking until the server has taken it.
+   * Gives memory to the device, blocking until the server has taken it. If the server does not
+   * answer in time it is asked to let go of the memory, for which it has another second.
    *
    * @throws {RangeError} if it is misaligned, empty, wraps around, overlaps another map, or there are too many of them, or the file is
    *   shorter; nothing is sent then
@@ -221,6 +226,9 @@ export class DmaSpace {
         ...timeoutOf(options),
       });
     } catch (error) {
+      try {
+        if (isUnanswered(error, undefined)) this.unmap(map, TAKE_BACK);
+      } catch { /* what ended the map is more to the point */ }
       this.#remove(map);
       throw error;
     }
@@ -228,8 +236,9 @@ export class DmaSpace {
     return map;
   }
 
-  /** As {@linkcode DmaSpace.map}, asynchronously. */
+  /** As {@linkcode DmaSpace.map}, asynchronously. The same holds if the signal ends the wait. */
   async mapAsync(options: DmaMapOptions & WaitOptions): Promise<DmaMap> {
+    options.signal?.throwIfAborted();
     const map = this.#add(options);
     try {
       await this.#host.request(Command.DMA_MAP, mapPayload(map, this.#memory.get(map)!), {
@@ -238,6 +247,9 @@ export class DmaSpace {
         ...(options.signal && { signal: options.signal }),
       });
     } catch (error) {
+      if (isUnanswered(error, options.signal)) {
+        await this.unmapAsync(map, TAKE_BACK).catch(() => {}); // what ended the map counts more
+      }
       this.#remove(map);
       throw error;
     }

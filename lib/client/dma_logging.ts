@@ -11,6 +11,7 @@ import { ProtocolError, RemoteError } from "../base/errors.ts";
 import type { DeviceFeatures } from "./features.ts";
 import { MAX_DIRTY_LOG_SIZE, MIN_LOGGING_PAGE_SIZE } from "../base/limits.ts";
 import { bitmapSize, isPowerOfTwo, PageLog, setBits, type Span } from "../base/page_log.ts";
+import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaLoggingReportData, DmaLoggingStartData, Feature } from "../wire/feature.ts";
 import { hex } from "../text/hex.ts";
@@ -154,7 +155,8 @@ export class DmaLogging {
   }
 
   /**
-   * Starts a log.
+   * Starts a log. If the time limit or the signal ends the wait, the server is asked to stop it
+   * again, for which the server has another second.
    *
    * @returns bytes of a page, as the server has chosen: `pageSize` is a hint
    * @throws {RangeError} if the page size is no power of two, or a range is none
@@ -186,6 +188,9 @@ export class DmaLogging {
       this.#own = own;
     } catch (error) {
       this.#host.dma.countWritten(before);
+      if (before === undefined && isUnanswered(error, wait.signal)) {
+        await this.stop({ timeoutMs: TAKE_BACK_TIMEOUT_MS }).catch(() => {});
+      }
       throw error;
     }
     return this.#pageSize;

@@ -12,6 +12,7 @@ import { type Watch, watch } from "../../ffi/poller.ts";
 import type { IrqInfo, WaitOptions } from "./info.ts";
 import { endedWhile, TimeoutError } from "../base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
+import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
 import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest } from "../wire/irq.ts";
@@ -140,15 +141,20 @@ export class IrqIndex implements Disposable {
    * One message carries as many eventfds as the server takes. (QEMU's server has one table for all indexes: there, enabling
    * MSI-X takes INTx's place.)
    *
+   * If this fails when the server has, or may have, some of the eventfds that are new, the server
+   * is asked to let go of them again, for which it has another second.
+   *
    * @throws {RangeError} if the device does not have them
    * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed, although it may have some of them
    */
   async enable(range: VectorRange = {}, options: WaitOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
     const { start, count } = this.#range(range);
     const fresh: number[] = [];
+    const chunk = Math.max(1, this.#proxy.peerMaxFds);
+    let first = start;
     try {
-      const chunk = Math.max(1, this.#proxy.peerMaxFds);
-      for (let first = start; first < start + count; first += chunk) {
+      for (; first < start + count; first += chunk) {
         const vectors = sequence(first, Math.min(chunk, start + count - first));
         for (const vector of vectors) {
           if (this.#vectors.has(vector)) continue;
@@ -168,8 +174,22 @@ export class IrqIndex implements Disposable {
       }
     } catch (error) {
       for (const vector of fresh) this.#forget(vector);
+      const end = isUnanswered(error, options.signal) ? first + chunk : first;
+      await this.#takeBack(fresh.filter((vector) => vector < end));
       throw error;
     }
+  }
+
+  /** Asks the server to let go of eventfds that are closed here already. */
+  async #takeBack(
+    vectors: readonly number[],
+    action: keyof typeof ACTIONS = "trigger",
+  ): Promise<void> {
+    const flags = IrqSetFlags.DATA_EVENTFD | ACTIONS[action];
+    const wait = { timeoutMs: TAKE_BACK_TIMEOUT_MS };
+    try {
+      for (const { start, count } of runs(vectors)) await this.#set(flags, start, count, wait);
+    } catch { /* what `enable` failed with counts more */ }
   }
 
   /**
@@ -248,6 +268,7 @@ export class IrqIndex implements Disposable {
       await this.#set(IrqSetFlags.DATA_EVENTFD | ACTIONS[action], vector, 1, { fds });
     } catch (error) {
       event.close();
+      if (isUnanswered(error, undefined)) await this.#takeBack([vector], action);
       throw error;
     }
     this.#masks.push(event.handle);
@@ -485,6 +506,17 @@ function describeFlags(flags: number): string {
   if ((flags & IrqSetFlags.ACTION_MASK) !== 0) return "mask vectors";
   if ((flags & IrqSetFlags.ACTION_UNMASK) !== 0) return "unmask vectors";
   return (flags & IrqSetFlags.DATA_EVENTFD) !== 0 ? "set the eventfds" : "trigger vectors";
+}
+
+/** Joins vectors, in rising order, that are next to each other. */
+function runs(vectors: readonly number[]): Required<VectorRange>[] {
+  const ranges: Required<VectorRange>[] = [];
+  for (const vector of vectors) {
+    const last = ranges.at(-1);
+    if (last !== undefined && last.start + last.count === vector) last.count++;
+    else ranges.push({ start: vector, count: 1 });
+  }
+  return ranges;
 }
 
 function sequence(first: number, count: number): number[] {

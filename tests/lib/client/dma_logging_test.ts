@@ -8,7 +8,12 @@ import { DirtyPages } from "../../../lib/client/dma_logging.ts";
 import { ProtocolError, RemoteError } from "../../../lib/base/errors.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { Command } from "../../../lib/wire/command.ts";
-import { DeviceFeatureRequest, DmaLoggingReportData } from "../../../lib/wire/feature.ts";
+import {
+  DeviceFeatureReply,
+  DeviceFeatureRequest,
+  DmaLoggingReportData,
+  Feature,
+} from "../../../lib/wire/feature.ts";
 import { testFds } from "../../_fds.ts";
 import { LibvfioUser } from "../_libvfio_user.ts";
 import { connectScripted } from "../_scripted_server.ts";
@@ -272,4 +277,22 @@ testFds("a bitmap of another size, or of another range, closes the connection", 
     await assertRejects(() => device.dmaLogging.report(range), ProtocolError, "bitmap");
     assertEquals(device.state, "CLOSED");
   }
+});
+
+testFds("start() has the server stop a log when the wait for its reply is called off", async () => {
+  const reason = new Error("enough");
+  const aborting = new AbortController();
+  const asked: number[] = [];
+  const [device, server] = await connectScripted((peer, request) => {
+    if (request.command !== Command.DEVICE_FEATURE) return false;
+    const { flags } = DeviceFeatureRequest.decode(request.payload);
+    asked.push(flags & 0xffff);
+    if (asked.length === 1) return aborting.abort(reason); // it is never answered
+    peer.reply(request, DeviceFeatureReply.encode({ argsz: 8, flags, data: new Uint8Array() }));
+  });
+  const error = await assertRejects(() => device.dmaLogging.start({ signal: aborting.signal }));
+  assertEquals(error, reason);
+  assertEquals(asked, [Feature.DMA_LOGGING_START, Feature.DMA_LOGGING_STOP]);
+  device.close();
+  server.close();
 });

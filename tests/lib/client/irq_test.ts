@@ -117,6 +117,67 @@ for (const maxMsgFds of [1, 2, 8]) {
   );
 }
 
+/** Reads the next SET_IRQS, which is not answered: flags, the first vector and how many. */
+async function hearSet(peer: RawPeer): Promise<[RawMessage, number[]]> {
+  const request = await peer.expect(DEVICE_SET_IRQS);
+  closeAll(request.fds);
+  const { flags, start, count } = SetIrqsRequest.decode(request.payload);
+  return [request, [flags, start, count]];
+}
+
+testFds(
+  "enable() takes back what the server may have done when the wait is called off or too long",
+  () =>
+    withIrqs(async (irqs, peer) => {
+      using _lines = await enableByHand(irqs, peer, { start: 3, count: 1 });
+      const reason = new Error("enough");
+      const aborting = new AbortController();
+      for (
+        const [options, check] of [
+          [{ signal: aborting.signal }, (error: unknown) => assertEquals(error, reason)],
+          [{ timeoutMs: 5 }, (error: unknown) => assert(error instanceof TimeoutError)],
+        ] as const
+      ) {
+        const enabling = irqs.enable({ start: 2, count: 3 }, options).then(
+          () => "enabled",
+          (error) => error,
+        );
+        const [request, set] = await hearSet(peer);
+        assertEquals(set, [EVENTFD | TRIGGER, 2, 3]);
+        aborting.abort(reason);
+        // Vector 3 was enabled before, and stays so.
+        for (const vector of [2, 4]) {
+          const [request, set] = await hearSet(peer);
+          assertEquals(set, [EVENTFD | TRIGGER, vector, 1]);
+          peer.reply(request);
+        }
+        check(await enabling);
+        peer.reply(request); // too late
+        assertEquals(irqs.enabled, [3]);
+      }
+    }),
+);
+
+testFds(
+  "enable() takes back the vectors of messages before the one that is refused",
+  () =>
+    withIrqs(async (irqs, peer) => {
+      const enabling = irqs.enable({ count: 5 });
+      enabling.catch(() => {});
+      for (const start of [0, 2]) {
+        const [request, set] = await hearSet(peer);
+        assertEquals(set, [EVENTFD | TRIGGER, start, 2]);
+        if (start === 0) peer.reply(request);
+        else peer.fail(request, EINVAL);
+      }
+      const [request, set] = await hearSet(peer);
+      assertEquals(set, [EVENTFD | TRIGGER, 0, 2]);
+      peer.reply(request);
+      await assertRejects(() => enabling, RemoteError, "Cannot set the eventfds");
+      assertEquals(irqs.enabled, []);
+    }, { maxMsgFds: 2 }),
+);
+
 testFds("enable() without a range enables all", () =>
   withIrqs(async (irqs, peer) => {
     using _lines = await enableByHand(irqs, peer);

@@ -7,6 +7,7 @@ import type { LiveSession } from "../../../../lib/session/run/executor.ts";
 import { StepFailure } from "../../../../lib/session/run/step_result.ts";
 import { runSession } from "../../../../lib/session/run/runner.ts";
 import type { Trace } from "../../../../lib/transport/stream.ts";
+import { Command } from "../../../../lib/wire/command.ts";
 import { describeMessage } from "../../../../lib/wire/describe.ts";
 import { startDemo } from "../../../_demo_process.ts";
 import { testFds } from "../../../_fds.ts";
@@ -271,6 +272,28 @@ testFds("runSession() takes back what it set up when its signal is aborted", asy
     assertEquals([maps(), enabled()], [0, false]);
   }, served);
 });
+
+for (const name of ["DMA_MAP", "DEVICE_SET_IRQS"] as const) {
+  testFds(
+    `runSession() takes back what ${name} may have set up when it is called off in flight`,
+    async () => {
+      const session = await sessionOf(SET_UP);
+      const { device: served, maps, enabled } = watched();
+      await onDevice(async (device) => {
+        const controller = new AbortController();
+        const request = device.proxy.request.bind(device.proxy);
+        device.proxy.request = (...args) => {
+          const reply = request(...args);
+          if (args[0] === Command[name]) controller.abort(new Error("enough"));
+          return reply;
+        };
+        const { signal } = controller;
+        await assertRejects(() => resultsOf(session, device, { signal }), Error, "enough");
+        assertEquals([maps(), enabled()], [0, false]);
+      }, served);
+    },
+  );
+}
 
 testFds("runSession() fails the step in which the connection ends", async () => {
   const session = await stepsOf(`
