@@ -173,3 +173,17 @@ export const IRQ_INPUT_BURST = 1000;
 export const IRQ_INPUTS_PER_MS = 10;
 /** How long a descriptor rests after more than that. What the client signals meanwhile waits. */
 export const IRQ_INPUT_REST_MS = 10;
+
+/**
+ * Bytes of a block of a recording: the largest message (64 MiB), and room for what is known of it beside.
+ * Messages that are altered on their way are small.
+ */
+export const MAX_RECORDING_BLOCK = 66 << 20;
+/** Interfaces of a section of a recording that are read: each costs some bytes of memory. */
+export const MAX_RECORDING_INTERFACES = 65_536;
+/** Interfaces of a section that are written, two for each client, before the next section. */
+export const RECORDING_SECTION_INTERFACES = 1024;
+/** Bytes of a recording that are held before they are written, and that are read at once. */
+export const RECORDING_BUFFER = 256 << 10;
+/** How long what is recorded may wait to be written: a reader that follows the file sees it then. */
+export const RECORDING_FLUSH_MS = 100;

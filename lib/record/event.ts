@@ -163,10 +163,10 @@ export type RecordedEvent =
   | RecordedEnd
   | RecordedNote;
 
-type WithoutIndex<E> = E extends RecordedEventBase ? Omit<E, "index"> : never;
-
 /** An event before it is written: its number is its place in the file. */
-export type NewEvent = WithoutIndex<RecordedEvent>;
+export type NewEvent<E extends RecordedEvent = RecordedEvent> = E extends RecordedEvent
+  ? Omit<E, "index">
+  : never;
 
 /**
  * The bytes of a message as its receiver got them; null if the recorder kept them.

@@ -1,0 +1,75 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { RECORDING_SECTION_INTERFACES } from "../../../lib/base/limits.ts";
+import { RecordingWriter } from "../../../lib/record/writer.ts";
+import { anyEvent, plainMessage, readAll, temporaryFile, writeRecording } from "./_events.ts";
+
+Deno.test("every event is read as it was written", async () => {
+  using file = temporaryFile();
+  await fc.assert(fc.asyncProperty(fc.array(anyEvent, { maxLength: 20 }), async (events) => {
+    writeRecording(file.path, events);
+    const read = events.length === 0 ? [] : await readAll(file.path);
+    assertEquals(read, events.map((event, index) => ({ ...event, index })) as typeof read);
+  }));
+});
+
+Deno.test("messages larger than the buffer, and altered ones larger than an option, are whole", async () => {
+  using file = temporaryFile();
+  const large = Uint8Array.from({ length: 1_000_003 }, (_, i) => i * 7);
+  const altered = Uint8Array.from({ length: 200_001 }, (_, i) => i * 11);
+  const events = [
+    plainMessage(large),
+    plainMessage(Uint8Array.of(1, 2, 3)),
+    plainMessage(large, { passedOn: altered }),
+    plainMessage(large.subarray(0, 999_998), { passedOn: null }),
+    plainMessage(large),
+    plainMessage(large),
+  ];
+  writeRecording(file.path, events);
+  assertEquals(
+    await readAll(file.path),
+    events.map((event, index) => ({ ...event, index })),
+  );
+});
+
+Deno.test("more clients than a section has interfaces are told apart", async () => {
+  using file = temporaryFile();
+  const count = RECORDING_SECTION_INTERFACES * 2 + 3;
+  const events = Array.from(
+    { length: count },
+    (_, connection) => plainMessage(Uint8Array.of(1), { connection }),
+  );
+  writeRecording(file.path, [...events, plainMessage(Uint8Array.of(2), { connection: 5 })]);
+  const read = await readAll(file.path);
+  assertEquals(read.slice(0, count).map(({ connection }) => connection), [...events.keys()]);
+  assertEquals(read.at(-1)!.connection, 5);
+});
+
+Deno.test("a full disk is reported once, and what was written is whole", async () => {
+  using file = temporaryFile();
+  // A limit of the process stands in for the disk: what is beyond it fails as on a full one.
+  const limited = 'trap "" XFSZ; ulimit -f 1001; exec "$0" run --frozen -A --no-code-cache "$@"';
+  const script = new URL("_full_disk.ts", import.meta.url).pathname;
+  for (const size of [1000, 300_000]) {
+    const args = ["-c", limited, Deno.execPath(), script, file.path, String(size)];
+    const { stdout, stderr } = await new Deno.Command("sh", { args }).output();
+    assertEquals(new TextDecoder().decode(stderr), "");
+    const result = JSON.parse(new TextDecoder().decode(stdout));
+    assertEquals(result.reported, 1);
+    assertEquals(result.message.startsWith(`Cannot write ${file.path}: `), true);
+    assertEquals(result.events > 0 && result.events + result.discarded === 1000, true);
+    const read = await readAll(file.path);
+    assertEquals(read.length, result.events);
+    assertEquals(read.every((each) => each.kind === "message" && each.bytes.length === size), true);
+  }
+});
+
+Deno.test("what can't be a file, a time or a message is refused with a sentence", () => {
+  assertThrows(() => RecordingWriter.create("/nowhere/a.pcapng"), Error, "make its folder");
+  using file = temporaryFile();
+  using writer = RecordingWriter.create(file.path);
+  const event = plainMessage(new Uint8Array(), { timeNs: -1n });
+  assertThrows(() => writer.write(event), RangeError, "0 to 2^64-1");
+  const large = plainMessage(new Uint8Array(70 << 20));
+  assertThrows(() => writer.write(large), RangeError, "the limit is");
+});
