@@ -27,14 +27,14 @@ async function settledCount(): Promise<number> {
 
 /**
  * Declares a test that leaves as many descriptors open as it found. Peers that close theirs
- * asynchronously have up to ten seconds for it.
+ * asynchronously have a minute for it.
  */
 export function testFds(name: string, body: () => void | Promise<void>): void {
   Deno.test(name, async () => {
     const before = await settledCount();
     await body();
     await idle();
-    for (let i = 0; i < 1000 && countOpenFds() !== before; i++) {
+    for (let i = 0; i < 6000 && countOpenFds() !== before; i++) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     assertEquals(countOpenFds(), before, "open file descriptors after the test");

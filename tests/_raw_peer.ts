@@ -12,6 +12,7 @@ import { UnixSocket } from "../ffi/socket.ts";
 import { Command } from "../lib/wire/command.ts";
 import { encodeMessage, type Header, HeaderLayout, MessageFlags } from "../lib/wire/header.ts";
 import { encodeVersion } from "../lib/wire/version.ts";
+import { PATIENCE_MS } from "./_until.ts";
 
 /** A message as it came. */
 export interface RawMessage extends Header {
@@ -69,11 +70,11 @@ export class RawPeer implements Disposable {
   }
 
   /**
-   * Waits for the next message on the event loop, for 2 s at most.
+   * Waits for the next message on the event loop, for `PATIENCE_MS` at most.
    * Undefined at the end of the stream.
    */
   async receive(): Promise<RawMessage | undefined> {
-    const deadline = performance.now() + 2000;
+    const deadline = performance.now() + PATIENCE_MS;
     while (true) {
       const message = this.#take();
       if (message) return message;
@@ -87,7 +88,9 @@ export class RawPeer implements Disposable {
         this.#fds.push(...this.socket.receivedFds);
         continue;
       }
-      if (performance.now() > deadline) throw new Error("No message came within 2 s");
+      if (performance.now() > deadline) {
+        throw new Error(`No message came within ${PATIENCE_MS / 1000} s`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }

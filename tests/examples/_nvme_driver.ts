@@ -7,7 +7,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { Device, DmaMap, Region } from "../../mod.ts";
-import { until } from "../lib/define/_served.ts";
+import { until } from "../_until.ts";
 
 /** Registers. */
 export const [CAP, VS, CC, CSTS, AQA, ASQ, ACQ] = [0, 8, 0x14, 0x1c, 0x24, 0x28, 0x30];

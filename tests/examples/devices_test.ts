@@ -8,6 +8,7 @@ import { defineDevice, type Device, type DeviceDefinition, registers } from "../
 import { parseConfigSpace } from "../../lib/pci/mod.ts";
 import { testFds } from "../_fds.ts";
 import { serveDefined } from "../lib/define/_served.ts";
+import { PATIENT } from "../_until.ts";
 
 /** Saves the state of one device and restores it into another of the same kind. */
 async function migrate(from: Device, to: Device): Promise<void> {
@@ -38,9 +39,9 @@ testFds("gpio.ts counts reads by threes, each with an interrupt held until the n
   for (let i = 0; i < 8; i++) {
     values.push(await bar2.read8Async(0));
     if (i % 3 !== 2) continue;
-    await intx.waitAsync(0);
+    await intx.waitAsync(0, PATIENT);
     await intx.unmask(0); // the level is up: it fires again
-    await intx.waitAsync(0);
+    await intx.waitAsync(0, PATIENT);
   }
   await intx.unmask(0);
   assertEquals([values, intx.total(0)], [[0, 0, 0, 1, 1, 1, 2, 2], 4n]);
@@ -67,17 +68,17 @@ testFds("timer.ts counts periods, with an interrupt by MSI or on its pin", async
   await bar0.write32Async(PERIOD, 3);
   await msi.enable();
   await bar0.write32Async(CTRL, 3);
-  for (let i = 0; i < 3; i++) await msi.waitAsync(0);
+  for (let i = 0; i < 3; i++) await msi.waitAsync(0, PATIENT);
   await bar0.write32Async(CTRL, 0);
   assert(await bar0.read32Async(COUNT) >= 3);
   assertEquals(await bar0.read32Async(STATUS), 1);
   await msi.disable();
   await intx.enable();
   await bar0.write32Async(CTRL, 1); // once
-  await intx.waitAsync(0);
+  await intx.waitAsync(0, PATIENT);
   assertEquals(await bar0.read32Async(CTRL), 0);
   await intx.unmask(0);
-  await intx.waitAsync(0); // the pin is up until STATUS is cleared
+  await intx.waitAsync(0, PATIENT); // the pin is up until STATUS is cleared
   await bar0.write32Async(STATUS, 1);
   await intx.unmask(0);
   assertEquals([await bar0.read32Async(STATUS), intx.total(0)], [0, 2n]);
@@ -92,8 +93,8 @@ testFds("timer.ts goes on elsewhere, and a reset ends it", async () => {
   const msi = await other.device.irqs("msi");
   await msi.enable();
   await migrate(pair.device, other.device);
-  await msi.waitAsync(0);
-  await msi.waitAsync(0);
+  await msi.waitAsync(0, PATIENT);
+  await msi.waitAsync(0, PATIENT);
   assert(await rest.read32Async(COUNT) >= 2);
   await other.device.reset();
   assertEquals([await rest.read32Async(CTRL), await rest.read32Async(COUNT)], [0, 0]);
@@ -130,7 +131,7 @@ for (const share of ["memfd", "message"] as const) {
     await bar0.write64Async(at + DMA.LIST, 0x10_0000n);
     await bar0.write32Async(at + DMA.COUNT, 2);
     await bar0.write32Async(at + DMA.CTRL, 1);
-    await msix.waitAsync(channel);
+    await msix.waitAsync(channel, PATIENT);
     assertEquals(await bar0.read32Async(at + DMA.STATUS), DONE);
     assertEquals(await bar0.read64Async(at + DMA.COPIED), 1_500_000n);
     const start = Number(far - 0x10_0000n);
@@ -139,7 +140,7 @@ for (const share of ["memfd", "message"] as const) {
     await bar0.write64Async(DMA.LIST, 0x1n << 40n);
     await bar0.write32Async(DMA.COUNT, 1);
     await bar0.write32Async(DMA.CTRL, 1);
-    await msix.waitAsync(0);
+    await msix.waitAsync(0, PATIENT);
     assertEquals(await bar0.read32Async(DMA.STATUS), ERROR | 14 << 16);
     assertEquals(pair.errors, []);
   });
@@ -163,7 +164,7 @@ testFds("a list of descriptors keeps no other client waiting", async () => {
     list.setUint32(i * 32 + 16, size / 2, true); // as much as is possible: 1 GiB in all
   }
   const channels = [0, 31];
-  const ended = channels.map((channel) => msix.waitAsync(channel));
+  const ended = channels.map((channel) => msix.waitAsync(channel, PATIENT));
   let areDone = false;
   Promise.all(ended).then(() => areDone = true);
   for (const channel of channels) {

@@ -6,7 +6,8 @@ import { identify } from "../../examples/nvme_identify.ts";
 import { connect } from "../../mod.ts";
 import { startServe } from "../_demo_process.ts";
 import { testFds } from "../_fds.ts";
-import { type Pair, serveDefined, until } from "../lib/define/_served.ts";
+import { type Pair, serveDefined } from "../lib/define/_served.ts";
+import { until } from "../_until.ts";
 import { ACQ, AQA, ASQ, BASE, CC, CC_ENABLE, CSTS, DATA, NvmeDriver } from "./_nvme_driver.ts";
 
 const MODULE = new URL("../../examples/nvme.ts", import.meta.url).pathname;

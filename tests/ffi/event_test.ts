@@ -147,10 +147,15 @@ testFds("PollSet.wait() waits as long as it is told, and fractions are rounded u
   using event = new EventFd();
   const set = new PollSet();
   set.add(event.fd, POLLIN);
-  const times = [0, 0.1, 20].map((timeoutMs) => {
-    const start = performance.now();
-    assertEquals(set.wait(timeoutMs), 0);
-    return performance.now() - start;
+  // A busy machine may take longer, but not each time: the shortest wait counts.
+  const times = [[0, 10], [0.1, 15], [20, 60]].map(([timeoutMs, most]) => {
+    let took = Infinity;
+    for (let attempt = 0; attempt < 100 && took >= most!; attempt++) {
+      const start = performance.now();
+      assertEquals(set.wait(timeoutMs!), 0);
+      took = Math.min(took, performance.now() - start);
+    }
+    return took;
   });
   assert(times[0]! < 10, `${times}`);
   assert(times[1]! >= 0.9 && times[1]! < 15, `${times}`);
@@ -186,7 +191,7 @@ testFds(
 );
 
 Deno.test("a signal ends PollSet.wait() and UnixSocket.receive() early", async () => {
-  const [ready, pollMs, errno, receiveMs, signals] = await runJson(`
+  const [ready, pollMs, errno, receiveMs] = await runJson(`
     import { IoBuffer } from "ffi/buffer.ts";
     import { POLLIN, PollSet } from "ffi/event.ts";
     import { UnixSocket } from "ffi/socket.ts";
@@ -197,19 +202,23 @@ Deno.test("a signal ends PollSet.wait() and UnixSocket.receive() early", async (
     const set = new PollSet();
     set.add(a.fd, POLLIN);
     const signalled = async (wait) => {
-      const child = new Deno.Command("sh", { args: ["-c", "sleep 0.1; kill -USR1 $PPID"] }).spawn();
+      const heard = signals;
+      // Again and again: the first may come before the wait.
+      const script = "while sleep 0.1; do kill -USR1 $PPID; done";
+      const child = new Deno.Command("sh", { args: ["-c", script] }).spawn();
       const start = performance.now();
       const result = wait();
       const ms = performance.now() - start;
+      while (signals === heard) await new Promise((resolve) => setTimeout(resolve, 5));
+      child.kill("SIGKILL");
       await child.status;
-      await new Promise((resolve) => setTimeout(resolve, 5));
       return [result, ms];
     };
-    const polled = await signalled(() => set.wait(3000));
-    const received = await signalled(() => a.receive(new IoBuffer(8), 0, 8, 3000));
+    const polled = await signalled(() => set.wait(60_000));
+    const received = await signalled(() => a.receive(new IoBuffer(8), 0, 8, 60_000));
     Deno.removeSignalListener("SIGUSR1", listener);
-    console.log(JSON.stringify([...polled, ...received, signals]));
+    console.log(JSON.stringify([...polled, ...received]));
   `) as number[];
-  assertEquals([ready, errno, signals], [0, -4, 2]);
-  assert(pollMs! < 1500 && receiveMs! < 1500, `${pollMs} ${receiveMs}`);
+  assertEquals([ready, errno], [0, -4]);
+  assert(pollMs! < 59_000 && receiveMs! < 59_000, `${pollMs} ${receiveMs}`);
 });

@@ -187,7 +187,7 @@ Deno.test("an OwnedFd that was forgotten is closed when it is collected; a relea
     const kept = OwnedFd.open("/dev/null");
     const before = [...forgotten, ...released, kept.fd].map(isOpen);
     const open = () => forgotten.filter(isOpen).length;
-    for (let i = 0; i < 50 && open() > 4; i++) {
+    for (let i = 0; i < 1000 && open() > 4; i++) {
       gc();
       await new Promise((resolve) => setTimeout(resolve, 10));
     }

@@ -11,6 +11,7 @@ import { Command } from "../../lib/wire/command.ts";
 import { encodeMessage, type Header, MessageFlags } from "../../lib/wire/header.ts";
 import { type Capabilities, encodeVersion } from "../../lib/wire/version.ts";
 import { RawPeer } from "../_raw_peer.ts";
+import { PATIENT } from "../_until.ts";
 
 /** Both ends of a connection. `twin` is the server's end of the twin socket. */
 export interface ByHand<T extends RawPeer | undefined = RawPeer | undefined> {
@@ -26,7 +27,7 @@ export async function withHand(
   options: ConnectOptions = {},
 ): Promise<void> {
   const [peer, socket] = RawPeer.pair();
-  const connecting = connect(socket.release(), { timeoutMs: 2000, ...options });
+  const connecting = connect(socket.release(), { ...PATIENT, ...options });
   await peer.acceptVersion(capabilities);
   const device = await connecting;
   try {
@@ -45,7 +46,7 @@ export async function withTwin(
   const [peer, socket] = RawPeer.pair();
   const [twin, theirs] = RawPeer.pair();
   const theirEnd = new OwnedFd(theirs.release());
-  const connecting = connect(socket.release(), { timeoutMs: 2000, twinSocket: true, ...options });
+  const connecting = connect(socket.release(), { ...PATIENT, twinSocket: true, ...options });
   const request = await peer.expect(Command.VERSION);
   const capabilities = { maxMsgFds: 8, twinSocket: { supported: true, fdIndex: 0 } };
   peer.reply(request, encodeVersion({ major: 0, minor: 1, capabilities }), [theirEnd]);

@@ -19,6 +19,7 @@ import { IrqFlags, IrqInfoReply, IrqInfoRequest } from "../../lib/wire/irq.ts";
 import { encodeRegionInfo, PciRegion, RegionInfoRequest } from "../../lib/wire/region.ts";
 import { encodeVersion } from "../../lib/wire/version.ts";
 import { RawPeer } from "../_raw_peer.ts";
+import { PATIENT } from "../_until.ts";
 
 /** A request as it came. */
 export interface ScriptedRequest {
@@ -150,5 +151,5 @@ export async function connectScripted(
       peer.reply(request, payload, fds);
     } catch { /* the client has gone, or the script has ended the connection */ }
   });
-  return [await connect(socket.release(), { timeoutMs: 1000, ...options }), server];
+  return [await connect(socket.release(), { ...PATIENT, ...options }), server];
 }

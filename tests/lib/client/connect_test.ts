@@ -39,11 +39,9 @@ async function withFolder(body: (folder: string) => void | Promise<void>): Promi
   }
 }
 
-/** The error of a connect that fails within 2 s, as one clear line. */
+/** The error of a connect that fails, as one clear line. */
 async function failureOf(connecting: Promise<Device>): Promise<Error> {
-  const start = performance.now();
   const error = await assertRejects(() => connecting);
-  assert(performance.now() - start < 2000, "it took too long");
   assertMatch(error.message, /^[A-Z][^\n]{10,250}[^.\n]$/);
   return error;
 }

@@ -20,6 +20,7 @@ import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { testFds } from "../../_fds.ts";
 import { type RawMessage, RawPeer } from "../../_raw_peer.ts";
 import { pause } from "../_by_hand.ts";
+import { until } from "../../_until.ts";
 
 const HEAD = 16;
 
@@ -98,7 +99,7 @@ for (const [way, make] of WAYS) {
           peer.reply(await peer.expect(Command.DEVICE_GET_INFO), new Uint8Array([1, 2, 3]));
           assertEquals([...(await other).payload], [1, 2, 3]);
           event.signal();
-          await pause(5);
+          await until(() => news > 0, "the watch of another descriptor");
           assertEquals([news, proxy.state], [1, "CONNECTED"]);
         }),
     );

@@ -37,6 +37,7 @@ import { encodeVersion } from "../../../lib/wire/version.ts";
 import { testFds } from "../../_fds.ts";
 import type { RawPeer } from "../../_raw_peer.ts";
 import { connectScripted, type ScriptedRequest } from "../_scripted_server.ts";
+import { PATIENCE_MS, until } from "../../_until.ts";
 
 const { READ, WRITE, MMAP, CAPS } = RegionFlags;
 
@@ -708,7 +709,8 @@ testFds("readConfigSpace() fails once when the server refuses or ends in the mid
       if (end === "refuse") peer.fail(request, EINVAL);
       else if (end === "close") peer.socket.shutdown();
     });
-    await assertRejects<Error>(() => device.readConfigSpace({ timeoutMs: 50 }), errorClass);
+    const timeoutMs = end === "silence" ? 50 : PATIENCE_MS;
+    await assertRejects<Error>(() => device.readConfigSpace({ timeoutMs }), errorClass);
     if (end !== "close") assertEquals((await device.info()).numRegions, 9);
     device.close();
     server.close();
@@ -718,19 +720,23 @@ testFds("readConfigSpace() fails once when the server refuses or ends in the mid
 // ---- reset(), close()
 
 testFds("reset() waits as long as it takes, unless it is told otherwise", async () => {
+  let answers = 0;
   const [device, server] = await connectScripted(
     (peer, request) => {
       if (request.command !== Command.DEVICE_RESET) return false;
-      setTimeout(() => peer.socket.isOpen && peer.reply(request), 60);
+      setTimeout(() => {
+        peer.reply(request);
+        answers++;
+      }, 60);
     },
     { timeoutMs: 20 },
   );
   await device.reset();
   const error = await assertRejects(() => device.reset({ timeoutMs: 5 }), TimeoutError);
   assertMatch(error.message, /^Cannot reset the device: the server did not answer within 5 ms$/);
+  await until(() => answers === 2, "the late answer");
   device.close();
   server.close();
-  await new Promise((resolve) => setTimeout(resolve, 70));
 });
 
 testFds("close() fails what is pending, and the device says so from then on", async () => {

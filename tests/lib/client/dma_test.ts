@@ -18,6 +18,7 @@ import type { RawMessage, RawPeer } from "../../_raw_peer.ts";
 import { startDemo } from "../../_demo_process.ts";
 import { outcome, pause, replyTo, withHand, withTwin } from "../_by_hand.ts";
 import { connectScripted } from "../_scripted_server.ts";
+import { until } from "../../_until.ts";
 
 const { DMA_MAP, DMA_UNMAP, DMA_READ, DMA_WRITE, DEVICE_RESET, REGION_READ, REGION_WRITE } =
   Command;
@@ -673,8 +674,7 @@ testFds(
         head(0n, 1 << 20),
       );
       peer.send(join(...Array.from({ length: 100 }, () => request)));
-      for (let i = 0; i < 200 && device.state === "CONNECTED"; i++) await pause(5);
-      assertEquals(device.state, "CLOSED");
+      await until(() => device.state === "CLOSED", "the end of the connection");
       assert(device.proxy.cause instanceof ConnectionError);
       assert(/does not read: \d+ bytes wait/.test(device.proxy.cause.message));
     }),
@@ -802,19 +802,16 @@ testFds(
   "the process is kept alive while there are maps by message, and only then",
   () =>
     withHand(async ({ device, peer }) => {
-      const ends = async () => {
-        let isIdle = false;
-        idle().then(() => isIdle = true);
-        for (let i = 0; i < 50 && !isIdle; i++) await pause(10);
-        return isIdle;
-      };
       const [shared, { fds }] = await mapByHand(device, peer, { iova: 0, size: PAGE });
       closeAll(fds);
-      assertEquals(await ends(), true);
+      await idle();
       const [map] = await mapByHand(device, peer, { iova: 0x1000, size: PAGE, share: "message" });
-      assertEquals(await ends(), false);
+      let isIdle = false;
+      const ended = idle().then(() => isIdle = true);
+      await pause(200);
+      assertEquals(isIdle, false);
       await unmapByHand(map, peer);
-      assertEquals(await ends(), true);
+      await ended;
       assertEquals(device.dma.maps, [shared]);
     }),
 );

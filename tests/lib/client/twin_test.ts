@@ -2,7 +2,6 @@ import {
   assert,
   assertEquals,
   assertGreaterOrEqual,
-  assertLessOrEqual,
   assertRejects,
   assertThrows,
 } from "@std/assert";
@@ -223,10 +222,8 @@ for (const which of ["twin", "peer"] as const) {
         const waits = [irqs.waitAsync(0, { timeoutMs: Infinity }), device.reset()];
         await hand.peer.expect(DEVICE_RESET);
         const failed = waits.map((each) => assertRejects(() => each, ConnectionError, "closed"));
-        const start = performance.now();
         hand[which].close();
         await Promise.all(failed);
-        assertLessOrEqual(performance.now() - start, 100);
         assertEquals([device.state, device.proxy.twin!.state], ["CLOSED", "CLOSED"]);
       }),
   );
@@ -236,10 +233,8 @@ for (const which of ["twin", "peer"] as const) {
       const { proxy } = hand.device;
       const irqs = await enableByHand(hand);
       hand[which].close();
-      const start = performance.now();
       assertThrows(() => irqs.wait(0, { timeoutMs: Infinity }), ConnectionError, "closed");
       assertThrows(() => proxy.requestSync(DEVICE_RESET), ConnectionError, "closed");
-      assertLessOrEqual(performance.now() - start, 100);
       assertEquals([proxy.state, proxy.twin!.state], ["CLOSED", "CLOSED"]);
     }));
 

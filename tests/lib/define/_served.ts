@@ -41,12 +41,3 @@ export async function serveDefined(served: ServedDevice): Promise<Pair> {
     },
   };
 }
-
-/** Waits for something that another turn of the event loop does. */
-export async function until(isTrue: () => boolean, what: string): Promise<void> {
-  for (let i = 0; i < 1000; i++) {
-    if (isTrue()) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  throw new Error(`It did not come: ${what}`);
-}

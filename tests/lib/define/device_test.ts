@@ -15,7 +15,8 @@ import {
 } from "../../../mod.ts";
 import { DmaMapFlags } from "../../../lib/wire/dma.ts";
 import { testFds } from "../../_fds.ts";
-import { serveDefined, until } from "./_served.ts";
+import { serveDefined } from "./_served.ts";
+import { until } from "../../_until.ts";
 
 const MAP = {
   registers: [
@@ -312,16 +313,20 @@ testFds(
     ]);
     const gate = Promise.withResolvers<void>();
     let hasCalled = false;
-    timers.after(20, () => void (hasCalled = true));
+    const timer = timers.after(3_600_000, () => void (hasCalled = true));
     run(async () => {
       await gate.promise;
       bar0.regs.CTRL.value = 77;
     });
     const resetting = device.reset();
-    await new Promise((resolve) => setTimeout(resolve, 40));
+    await until(async () => {
+      const { leftMs } = timer;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return timer.leftMs === leftMs;
+    }, "the timer to stand still");
     gate.resolve();
     await resetting;
-    assertEquals([bar0.regs.CTRL.value, hasCalled], [5, false]);
+    assertEquals([bar0.regs.CTRL.value, hasCalled, timer.isActive], [5, false, false]);
   },
 );
 

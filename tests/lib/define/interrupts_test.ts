@@ -8,7 +8,9 @@ import {
   RemoteError,
 } from "../../../mod.ts";
 import { testFds } from "../../_fds.ts";
-import { serveDefined, until } from "./_served.ts";
+import { serveDefined } from "./_served.ts";
+import { until } from "../../_until.ts";
+import { PATIENT } from "../../_until.ts";
 
 /** A device with all interrupts, and the way to them. */
 async function serveAll(
@@ -55,13 +57,13 @@ testFds(
     await msi.enable();
     assertEquals([irq.msix(69).isEnabled, irq.error.isEnabled], [true, false]);
     assertEquals([irq.msix(69).raise(), irq.msi(3).raise()], [true, true]);
-    await msix.waitAsync(69);
-    await msi.waitAsync(3);
+    await msix.waitAsync(69, PATIENT);
+    await msi.waitAsync(3, PATIENT);
     // What SET_IRQS masks is pending.
     await msix.mask(1);
     assertEquals(irq.msix(1).raise(), true);
     await msix.unmask(1);
-    await msix.waitAsync(1);
+    await msix.waitAsync(1, PATIENT);
     assertEquals([msix.total(69), msix.total(1)], [1n, 1n]);
   },
 );
@@ -73,8 +75,8 @@ testFds("error and request interrupts are there", async () => {
   await err.enable();
   await req.enable();
   assertEquals([irq.error.raise(), irq.request.raise()], [true, true]);
-  await err.waitAsync(0);
-  await req.waitAsync(0);
+  await err.waitAsync(0, PATIENT);
+  await req.waitAsync(0, PATIENT);
 });
 
 testFds("the pin fires while it is up, and STATUS shows it", async () => {
@@ -84,13 +86,13 @@ testFds("the pin fires while it is up, and STATUS shows it", async () => {
   irq.intx.set(true);
   assertEquals([irq.intx.isUp, await config.read16Async(6) & 8], [true, 8]);
   await intx.enable(); // it is up already
-  await intx.waitAsync(0);
+  await intx.waitAsync(0, PATIENT);
   await intx.unmask(0); // it is still up
-  await intx.waitAsync(0);
+  await intx.waitAsync(0, PATIENT);
   irq.intx.set(false);
   await intx.unmask(0);
   irq.intx.set(true);
-  await intx.waitAsync(0);
+  await intx.waitAsync(0, PATIENT);
   assertEquals(intx.total(0), 3n);
   await device.reset();
   assertEquals([irq.intx.isUp, await config.read16Async(6) & 8], [false, 0]);
@@ -139,15 +141,15 @@ testFds("a device that masks honours MSI-X Enable, Function Mask and the table",
   await config.write16Async(MSIX + 2, 0x8000); // each is masked by its entry still
   assertEquals(await pending(), [1n, 1n << 5n]);
   await table.write32Async(69 * 16 + 12, 0);
-  await msix.waitAsync(69);
+  await msix.waitAsync(69, PATIENT);
   assertEquals(await pending(), [1n, 0n]);
   await table.write64Async(PBA, 0n); // a client can't write them
   assertEquals(await pending(), [1n, 0n]);
   await table.write32Async(12, 0xffff_fffe);
-  await msix.waitAsync(0);
+  await msix.waitAsync(0, PATIENT);
   assertEquals(await table.read32Async(12), 0);
   assertEquals([await pending(), irq.msix(0).raise()], [[0n, 0n], true]);
-  await msix.waitAsync(0);
+  await msix.waitAsync(0, PATIENT);
   assertEquals([msix.total(0), msix.total(69)], [2n, 1n]);
   irq.msix(1).raise();
   await device.reset();
@@ -162,13 +164,13 @@ testFds("a device that masks honours MSI's enable, how many are, and mask bits",
   assertEquals(irq.msi(0).raise(), false);
   await config.write16Async(MSI + 2, 0x0011); // enabled, two of them
   assertEquals([irq.msi(1).raise(), irq.msi(2).raise()], [true, false]);
-  await msi.waitAsync(1);
+  await msi.waitAsync(1, PATIENT);
   await config.write32Async(MSI + 16, 0x2);
   assertEquals([irq.msi(1).raise(), irq.msi(0).raise()], [true, true]);
-  await msi.waitAsync(0);
+  await msi.waitAsync(0, PATIENT);
   assertEquals([await config.read32Async(MSI + 20), msi.total(1)], [2, 1n]);
   await config.write32Async(MSI + 16, 0);
-  await msi.waitAsync(1);
+  await msi.waitAsync(1, PATIENT);
   assertEquals(await config.read32Async(MSI + 20), 0);
 });
 
@@ -181,7 +183,7 @@ testFds("a device that masks honours COMMAND's interrupt disable", async () => {
   irq.intx.set(true);
   assertEquals([await config.read16Async(6) & 8, intx.total(0)], [8, 0n]);
   await config.write16Async(4, 0);
-  await intx.waitAsync(0);
+  await intx.waitAsync(0, PATIENT);
 });
 
 Deno.test("vectors that were not declared are refused", () => {
@@ -213,6 +215,6 @@ testFds("what is masked is pending while no client is there, and fires for the n
   const msix = await next.irqs("msix");
   await msix.enable();
   await next.region("config").write16Async(MSIX + 2, 0x8000);
-  await msix.waitAsync(0);
+  await msix.waitAsync(0, PATIENT);
   assertEquals(msix.total(0), 1n);
 });

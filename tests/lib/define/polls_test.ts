@@ -3,7 +3,7 @@ import { type DevicePoll, Polls } from "../../../lib/define/polls.ts";
 import { DeviceTasks } from "../../../lib/define/tasks.ts";
 import { nextTurn } from "../../../lib/base/turn.ts";
 import "../../_fds.ts"; // opens libc
-import { until } from "./_served.ts";
+import { PATIENCE_MS, until } from "../../_until.ts";
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -39,26 +39,32 @@ Deno.test("a poll does all pieces of work, and others have their turn in between
 
 Deno.test("a poll that finds nothing looks ever more rarely; work that comes has it look busily", async () => {
   const { polls } = make();
-  let [looks, work] = [0, 0];
+  let looks = 0;
   const poll = polls.make(() => {
     looks++;
-    return work > 0 && work-- > 0;
+    return false;
   }, { spinMs: 5 });
   poll.start();
   poll.start();
   const begin = performance.now();
+  await until(() => looks > 2, "looks");
   await sleep(400);
   const most = 10 + (performance.now() - begin) / 100;
-  assert(looks > 2 && looks < most, `${looks} of ${most}`);
-  work = 1;
-  looks = 0;
-  await until(() => work === 0, "the work");
-  await sleep(20);
-  assert(looks > 20, `${looks}`); // 5 ms of nothing else
+  assert(looks < most, `${looks} of ${most}`);
   poll.stop();
+  let isThere = true;
+  const busy = polls.make(() => {
+    looks++;
+    return isThere && !(isThere = false);
+  }, { spinMs: 10 * PATIENCE_MS });
+  looks = 0;
+  busy.start();
+  // With pauses in between so many take minutes.
+  await until(() => looks > 1000, "looks without a pause");
+  busy.stop();
   looks = 0;
   await sleep(40);
-  assertEquals([looks, poll.isActive], [0, false]);
+  assertEquals([looks, poll.isActive, busy.isActive], [0, false, false]);
 });
 
 Deno.test("a poll with idleMs Infinity looks when it is woken, and once more if that comes meanwhile", async () => {

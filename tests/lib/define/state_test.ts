@@ -9,7 +9,8 @@ import {
 } from "../../../mod.ts";
 import type { PlainData } from "../../../lib/define/plain_data.ts";
 import { testFds } from "../../_fds.ts";
-import { type Pair, serveDefined, until } from "./_served.ts";
+import { type Pair, serveDefined } from "./_served.ts";
+import { until } from "../../_until.ts";
 
 const SIZE = 3 << 20;
 

@@ -6,6 +6,7 @@ import { RemoteError } from "../../../lib/base/errors.ts";
 import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { testFds } from "../../_fds.ts";
+import { PATIENT } from "../../_until.ts";
 
 const MIB = 1 << 20;
 const SOURCE = 0x1000_0000;
@@ -133,13 +134,13 @@ testFds("a copy that is under way goes on where it is restored", async () => {
   assert(done < length, "it is to be under way");
   there.device.dma.write(DESTINATION, copied.subarray(0, done));
   await there.device.migration.setState("RUNNING");
-  assertEquals(await irqs.waitAsync(3, { timeoutMs: 10_000 }), { vector: 3, count: 1n });
+  assertEquals(await irqs.waitAsync(3, PATIENT), { vector: 3, count: 1n });
   const region = there.device.region("bar0");
   assertEquals(await region.read32Async(DemoRegister.DMA_STATUS), 1);
   assertCopied(there.device);
   // Here it stands still, and goes on when it may.
   await here.device.migration.setState("RUNNING");
-  await bar0.pollAsync(DemoRegister.DMA_STATUS, 4, (status) => status === 1, { timeoutMs: 10_000 });
+  await bar0.pollAsync(DemoRegister.DMA_STATUS, 4, (status) => status === 1, PATIENT);
   assertCopied(here.device);
 });
 

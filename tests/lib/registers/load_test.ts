@@ -149,7 +149,8 @@ Deno.test("parseRegisterMap() refuses what is endless within a second or two", a
       const found = await mistakes(text);
       const elapsedMs = performance.now() - startMs;
       assertEquals(first.test(found[0]!), true, found[0]);
-      assertEquals(elapsedMs < 5000, true, `${elapsedMs} ms`); // on a busy machine; alone it is less than 900
+      // Alone it is less than 900; what is quadratic takes hours.
+      assertEquals(elapsedMs < 60_000, true, `${elapsedMs} ms`);
     });
   }
 });

@@ -9,6 +9,7 @@ import { testFds } from "../../_fds.ts";
 import { sleep, TestDevice } from "./_client.ts";
 import { BASE } from "./_memory.ts";
 import { DENO } from "../../_deno.ts";
+import { until } from "../../_until.ts";
 
 /** Starts a client that goes as far as `stage`, says so, and waits. */
 async function startClient(path: string, stage: string): Promise<Deno.ChildProcess> {
@@ -30,9 +31,9 @@ testFds(
   async () => {
     const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
     const device = new TestDevice();
-    let gone: { cause: Error | undefined; at: number }[] = [];
+    let gone: (Error | undefined)[] = [];
     using server = Server.listen(`${folder}/dev.sock`, device, {
-      onDisconnect: (cause) => gone.push({ cause, at: performance.now() }),
+      onDisconnect: (cause) => gone.push(cause),
     });
     await sleep(5);
     const before = countOpenFds();
@@ -46,17 +47,14 @@ testFds(
       await sleep(10);
       assertEquals(gone.length, 0, stage);
       child.kill("SIGKILL");
-      const killed = performance.now();
       await child.status;
-      for (let i = 0; i < 200 && gone.length === 0; i++) await sleep(5);
+      await until(() => gone.length > 0, `the end of a client that was killed when ${stage}`);
       assertEquals([stage, gone.length], [stage, 1]);
-      assertEquals(gone[0]!.at - killed < 500, true, `${gone[0]!.at - killed} ms`);
       if (asked !== undefined) assertEquals(await asked, "ConnectionError");
       if (view !== undefined) assertEquals(view.length, 0);
       assertEquals(device.bus, undefined);
       await child.stdout.cancel();
-      for (let i = 0; i < 50 && countOpenFds() !== before; i++) await sleep(5);
-      assertEquals([stage, countOpenFds()], [stage, before]);
+      await until(() => countOpenFds() === before, `descriptors of ${stage} to be closed`);
       gone = [];
     }
     assertEquals(device.disconnects, 5);
