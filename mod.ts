@@ -85,16 +85,11 @@ export {
   type RequestInFlight,
   TimeoutError,
 } from "./lib/base/errors.ts";
-export {
-  type AsyncRequestOptions,
-  type IncomingRequest,
-  type ProxyOptions,
-  type ProxyState,
-  type RequestHandler,
-  type RequestOptions,
-  type Role,
-  VfioProxy,
-} from "./lib/transport/proxy.ts";
+export type { ProxyState } from "./lib/transport/dispatcher.ts";
+export type { IncomingRequest, RequestHandler } from "./lib/transport/incoming.ts";
+export type { AsyncRequestOptions, RequestOptions } from "./lib/transport/pending.ts";
+export { type ProxyOptions, VfioProxy } from "./lib/transport/proxy.ts";
+export type { Role } from "./lib/transport/stream.ts";
 export { type BarAddress, type EnableOptions, PciFunction } from "./lib/client/pci_function.ts";
 export {
   type AccessOptions,

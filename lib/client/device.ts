@@ -15,13 +15,10 @@ import { DeviceFeatures } from "./features.ts";
 import { IrqIndex } from "./irq.ts";
 import { Migration } from "./migration/migration.ts";
 import { PciFunction } from "./pci_function.ts";
-import type {
-  AsyncRequestOptions,
-  IncomingRequest,
-  ProxyState,
-  RequestOptions,
-  VfioProxy,
-} from "../transport/proxy.ts";
+import type { ProxyState } from "../transport/dispatcher.ts";
+import type { IncomingRequest } from "../transport/incoming.ts";
+import type { AsyncRequestOptions, RequestOptions } from "../transport/pending.ts";
+import type { VfioProxy } from "../transport/proxy.ts";
 import { Region } from "./region.ts";
 import { RegionIoFds } from "./io_fds.ts";
 import type { Message } from "../transport/message.ts";

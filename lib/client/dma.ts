@@ -20,12 +20,9 @@ import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "../base/limits.ts";
 import type { Negotiated, WaitOptions } from "./info.ts";
 import type { PageLog } from "../base/page_log.ts";
 import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
-import type {
-  AsyncRequestOptions,
-  IncomingRequest,
-  RequestOptions,
-  VfioProxy,
-} from "../transport/proxy.ts";
+import type { IncomingRequest } from "../transport/incoming.ts";
+import type { AsyncRequestOptions, RequestOptions } from "../transport/pending.ts";
+import type { VfioProxy } from "../transport/proxy.ts";
 import type { Message } from "../transport/message.ts";
 import { Command } from "../wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "../wire/dma.ts";

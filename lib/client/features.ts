@@ -7,7 +7,8 @@
 
 import type { WaitOptions } from "./info.ts";
 import { ProtocolError, RemoteError } from "../base/errors.ts";
-import type { AsyncRequestOptions, VfioProxy } from "../transport/proxy.ts";
+import type { AsyncRequestOptions } from "../transport/pending.ts";
+import type { VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
 import {
   DeviceFeatureReply,

@@ -5,7 +5,7 @@
  */
 
 import type { OwnedFd } from "../../ffi/fd.ts";
-import type { AsyncRequestOptions } from "../transport/proxy.ts";
+import type { AsyncRequestOptions } from "../transport/pending.ts";
 import type { PciIrq } from "../wire/irq.ts";
 import type { PciRegion, RegionCapability } from "../wire/region.ts";
 import type { Capabilities } from "../wire/version.ts";

@@ -23,7 +23,8 @@ import {
 } from "../base/errors.ts";
 import { inLanes } from "../base/lanes.ts";
 import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../base/limits.ts";
-import type { RequestOptions, VfioProxy } from "../transport/proxy.ts";
+import type { RequestOptions } from "../transport/pending.ts";
+import type { VfioProxy } from "../transport/proxy.ts";
 import { sleep } from "../base/sleep.ts";
 import type { Message } from "../transport/message.ts";
 import {

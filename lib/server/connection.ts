@@ -23,7 +23,8 @@ import {
   OFFERED_MAX_MSG_FDS,
   SERVE_SEND_BUFFER,
 } from "../base/limits.ts";
-import { type IncomingRequest, VfioProxy } from "../transport/proxy.ts";
+import type { IncomingRequest } from "../transport/incoming.ts";
+import { VfioProxy } from "../transport/proxy.ts";
 import type { Trace } from "../transport/stream.ts";
 import { asError } from "../base/thrown.ts";
 import { Command, commandName } from "../wire/command.ts";

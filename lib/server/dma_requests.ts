@@ -8,7 +8,8 @@
 import { ProtocolError } from "../base/errors.ts";
 import { inLanes } from "../base/lanes.ts";
 import { DMA_PIPELINE } from "../base/limits.ts";
-import type { RequestOptions, VfioProxy } from "../transport/proxy.ts";
+import type { RequestOptions } from "../transport/pending.ts";
+import type { VfioProxy } from "../transport/proxy.ts";
 import type { Message } from "../transport/message.ts";
 import {
   decodeDmaWriteReply,

@@ -7,7 +7,7 @@
 import { EINVAL, ENOTSUP } from "../../ffi/errno.ts";
 import { closeAll } from "../../ffi/fd.ts";
 import { OFFERED_MAX_DATA_XFER_SIZE } from "../base/limits.ts";
-import type { IncomingRequest } from "../transport/proxy.ts";
+import type { IncomingRequest } from "../transport/incoming.ts";
 import {
   RegionAccessLayout,
   RegionReadRequest,

@@ -85,6 +85,9 @@ interface ReceivedFds {
   readonly isTruncated: boolean;
 }
 
+/** Which end of a connection. */
+export type Role = "client" | "server";
+
 /** What a stream accepts. */
 export interface StreamLimits {
   /** Bytes of a message, header included. */
@@ -99,7 +102,7 @@ export type Trace = (direction: "sent" | "received", bytes: Uint8Array, fds: num
 /** Cuts and joins messages over one socket. It owns the socket. */
 export class MessageStream {
   readonly #socket: UnixSocket;
-  readonly #peer: string;
+  readonly #peer: Role;
   /** May be changed at any time; holds from the next message on. */
   limits: StreamLimits;
   /** Called for each message, if set. */
@@ -129,8 +132,8 @@ export class MessageStream {
   #spareRest: IoBuffer | undefined; // of the backlog's last large chunk, to be filled again
   #backlogBytes = 0;
 
-  /** @param peer what to call the other end in errors: "server" or "client" */
-  constructor(socket: UnixSocket, peer: string, limits: StreamLimits) {
+  /** @param peer the other end */
+  constructor(socket: UnixSocket, peer: Role, limits: StreamLimits) {
     this.#socket = socket;
     this.#peer = peer;
     this.limits = limits;

@@ -2,7 +2,7 @@
  * Servers for the commands that access registers.
  */
 
-import type { IncomingRequest } from "../../lib/transport/proxy.ts";
+import type { IncomingRequest } from "../../lib/transport/incoming.ts";
 import { RegionReadReply, RegionReadRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { assertEquals } from "@std/assert";

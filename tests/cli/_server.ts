@@ -5,7 +5,8 @@
 import { POLLIN } from "../../ffi/event.ts";
 import { watch } from "../../ffi/poller.ts";
 import { UnixListener } from "../../ffi/socket.ts";
-import { type IncomingRequest, VfioProxy } from "../../lib/transport/proxy.ts";
+import type { IncomingRequest } from "../../lib/transport/incoming.ts";
+import { VfioProxy } from "../../lib/transport/proxy.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DeviceFlags, DeviceInfoReply } from "../../lib/wire/device.ts";
 import { IrqInfoReply, IrqInfoRequest } from "../../lib/wire/irq.ts";

@@ -3,7 +3,7 @@ import { COLOURED } from "../../cli/style.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { parseLspciDump } from "../../lib/pci/dump.ts";
-import type { IncomingRequest } from "../../lib/transport/proxy.ts";
+import type { IncomingRequest } from "../../lib/transport/incoming.ts";
 import { Server } from "../../lib/server/server.ts";
 import { RegionReadReply, RegionReadRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";

@@ -8,7 +8,8 @@
 import { assertEquals } from "@std/assert";
 import { closeAll } from "../../ffi/fd.ts";
 import { EINVAL, ENOENT, ENOTSUP } from "../../ffi/errno.ts";
-import type { IncomingRequest, VfioProxy } from "../../lib/transport/proxy.ts";
+import type { IncomingRequest } from "../../lib/transport/incoming.ts";
+import type { VfioProxy } from "../../lib/transport/proxy.ts";
 import { migrationPath } from "../../lib/server/migration.ts";
 import {
   RegionAccessLayout,

@@ -18,7 +18,8 @@ import {
   RemoteError,
   TimeoutError,
 } from "../../../lib/base/errors.ts";
-import { type IncomingRequest, VfioProxy } from "../../../lib/transport/proxy.ts";
+import type { IncomingRequest } from "../../../lib/transport/incoming.ts";
+import { VfioProxy } from "../../../lib/transport/proxy.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { testFds } from "../../_fds.ts";

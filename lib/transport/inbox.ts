@@ -1,0 +1,183 @@
+/**
+ * `Inbox`: commands of the peer. They queue up here, run through the handler one at a time in the
+ * order of their arrival, and are answered.
+ *
+ * @module
+ */
+
+import { EINVAL, EIO } from "../../ffi/errno.ts";
+import { closeAll } from "../../ffi/fd.ts";
+import { MAX_INCOMING_BYTES, SERVE_HIGH_WATER } from "../base/limits.ts";
+import { encodeMessage, MessageFlags } from "../wire/header.ts";
+import { type Answer, type Answerer, Incoming, type RequestHandler } from "./incoming.ts";
+import type { Message } from "./message.ts";
+import type { MessageStream, Role } from "./stream.ts";
+
+/** The connection that an inbox belongs to. */
+export interface InboxHost {
+  /** True if commands are still handed to the handler. */
+  readonly isServing: boolean;
+  /** True if the peer still gets answers. */
+  readonly mayAnswer: boolean;
+  /** Sends what is queued. */
+  flush(): void;
+  /** Has what is queued sent at the end of this turn of the event loop. */
+  scheduleFlush(): void;
+  /** Ends the connection if this error of the stream does; throws any other error. */
+  failed(error: unknown): void;
+  /** Goes on after the promise of a handler is settled. */
+  resume(): void;
+  /** Ends the connection because of an error that reaches no caller. */
+  breakOff(error: unknown): void;
+}
+
+/**
+ * The handler at this moment. While it is "viewing", its command's payload lies in the receive
+ * buffer; while it is "keeping", that buffer is the command's own.
+ */
+type HandlerState = "idle" | "viewing" | "keeping";
+
+/** Commands of the peer that are not answered yet. */
+export class Inbox implements Answerer {
+  readonly #stream: MessageStream;
+  readonly #peer: Role;
+  readonly #host: InboxHost;
+  readonly #handler: RequestHandler | undefined;
+  #queue: Message[] = [];
+  #bytes = 0; // of the payloads in the queue
+  #state: HandlerState = "idle";
+
+  /** @param handler serves the commands; without a handler each is answered with EINVAL */
+  constructor(
+    stream: MessageStream,
+    peer: Role,
+    host: InboxHost,
+    handler: RequestHandler | undefined,
+  ) {
+    this.#stream = stream;
+    this.#peer = peer;
+    this.#host = host;
+    this.#handler = handler;
+  }
+
+  /** Commands that wait for the handler. */
+  get length(): number {
+    return this.#queue.length;
+  }
+
+  /** True while the handler is at work, which its promise counts for. */
+  get isBusy(): boolean {
+    return this.#state !== "idle";
+  }
+
+  /** True if a client has left so many answers unread that its next requests have to wait. */
+  get isCongested(): boolean {
+    return this.#peer === "client" && this.#stream.queuedBytes > SERVE_HIGH_WATER;
+  }
+
+  /** True if another command may wait: `limit` bounds their number, and their bytes are bounded. */
+  hasRoom(limit: number): boolean {
+    return this.#queue.length < limit && this.#bytes < MAX_INCOMING_BYTES;
+  }
+
+  /** Adds a command that came. */
+  push(message: Message): void {
+    this.#queue.push(message);
+    this.#bytes += message.payloadSize;
+  }
+
+  /**
+   * Hands commands to the handler as long as it takes them.
+   *
+   * @returns false if commands wait for the handler, or for a client that reads no answers
+   */
+  serve(): boolean {
+    const host = this.#host;
+    while (this.#queue.length > 0 && host.isServing) {
+      if (this.isCongested) host.flush();
+      if (this.isBusy || this.isCongested) {
+        this.#ownQueue();
+        return false;
+      }
+      const message = this.#queue.shift()!;
+      this.#bytes -= message.payloadSize;
+      const request = new Incoming(message, this);
+      this.#state = "viewing";
+      const result = this.#callHandler(request);
+      if (result instanceof Promise) {
+        this.keepViews();
+        this.#ownQueue();
+        result.finally(() => {
+          this.#finish(request);
+          host.resume();
+        }).catch((error) => host.breakOff(error));
+        return false;
+      }
+      this.#finish(request);
+    }
+    return true;
+  }
+
+  /** Keeps the handler's payload as it is, because the stream is about to receive again. */
+  keepViews(): void {
+    if (this.#state !== "viewing") return;
+    this.#stream.keepViews();
+    this.#state = "keeping";
+  }
+
+  /** Keeps commands that wait beyond the next receive. */
+  #ownQueue(): void {
+    for (const message of this.#queue) message.own();
+  }
+
+  #callHandler(request: Incoming): void | Promise<void> {
+    if (this.#handler === undefined) return request.fail(EINVAL);
+    try {
+      const result = this.#handler(request);
+      if (result instanceof Promise) return result.catch((error) => blame(request, error));
+    } catch (error) {
+      blame(request, error);
+    }
+  }
+
+  #finish(request: Incoming): void {
+    this.#state = "idle";
+    if (!request.isAnswered) request.fail(EINVAL);
+    closeAll(request.takeFds());
+  }
+
+  answer(message: Message, answer: Answer): void {
+    const host = this.#host;
+    if (!host.mayAnswer || (message.flags & MessageFlags.NO_REPLY) !== 0) return;
+    const { messageId, command } = message;
+    const { errno, payload, data, fds, sizeLimit } = answer;
+    const flags = errno === undefined
+      ? MessageFlags.REPLY
+      : MessageFlags.REPLY | MessageFlags.ERROR;
+    try {
+      if (sizeLimit === undefined) {
+        const numbers = fds?.map((fd) => fd.fd);
+        this.#stream.write(messageId, command, flags, errno ?? 0, payload, data, numbers);
+      } else {
+        const whole = encodeMessage({ messageId, command, flags }, payload);
+        this.#stream.writeBytes(whole.subarray(0, sizeLimit));
+      }
+    } catch (error) {
+      host.failed(error);
+    }
+    host.scheduleFlush();
+  }
+
+  /** Drops the commands that wait, and closes their descriptors. */
+  clear(): void {
+    for (const message of this.#queue) message.discardFds();
+    this.#queue = [];
+    this.#bytes = 0;
+  }
+}
+
+/** Answers EIO for a handler that throws, which it should not, and reports the error. */
+function blame(request: Incoming, error: unknown): void {
+  if (!request.isAnswered) request.fail(EIO);
+  reportError(error);
+}
