@@ -8,8 +8,7 @@ import { connect } from "../lib/client/connect.ts";
 import type { Device } from "../lib/client/device.ts";
 import { ignoreFileSizeSignal } from "../lib/server/process.ts";
 import type { Trace } from "../lib/transport/stream.ts";
-import { type Context, onAbort } from "./context.ts";
-import { traceTo } from "./trace.ts";
+import { type Context, onAbort, type Output } from "./context.ts";
 
 /** Options of {@linkcode connectTo}. */
 export interface ConnectionOptions {
@@ -34,7 +33,7 @@ export async function connectTo(
   socket: string | number,
   { verbose, timeout, pciEnable, trace }: ConnectionOptions,
 ): Promise<Connection> {
-  const traces = [trace, verbose && await traceTo(err)].filter((each) => each !== undefined);
+  const traces = [trace, verbose && await traceOn(err)].filter((each) => each !== undefined);
   ignoreFileSizeSignal(); // a command that writes a file may have a device to put back
   using resources = new DisposableStack();
   const device = resources.use(
@@ -49,6 +48,12 @@ export async function connectTo(
   if (pciEnable) await device.pci.enable();
   const kept = resources.move();
   return { device, [Symbol.dispose]: () => kept.dispose() };
+}
+
+/** The trace of `-v`. What shows it is loaded only where it is wanted. */
+async function traceOn(output: Output): Promise<Trace> {
+  const { traceTo } = await import("./trace.ts");
+  return traceTo(output);
 }
 
 function allOf(traces: readonly Trace[]): Trace {

@@ -6,6 +6,7 @@
 
 import type { Width } from "../lib/client/info.ts";
 import { type Base, formatDigits } from "./value.ts";
+import { hexDigits } from "../lib/text/hex.ts";
 
 /** How to show bytes. */
 export interface HexdumpOptions {
@@ -50,7 +51,7 @@ export function hexdumpLines(
     const part = bytes.subarray(at, at + perLine);
     const numbers = valuesOf(part, width)
       .map((value) => formatDigits(value, width, base).padStart(numberWidth)).join(" ");
-    const offset = (first + BigInt(at)).toString(16).padStart(offsetDigits, "0");
+    const offset = hexDigits(first + BigInt(at), offsetDigits);
     const text = base === "hex" ? `${numbers.padEnd(numbersWidth)}  |${ascii(part)}|` : numbers;
     lines.push(`${offset}  ${text}`);
   }

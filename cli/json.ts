@@ -5,6 +5,7 @@
  */
 
 import { escaped } from "./printable.ts";
+import { jsonInteger } from "../lib/text/hex.ts";
 
 /** All that {@linkcode printable} escapes but the line breaks of indented JSON. */
 const UNPRINTABLE = /[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
@@ -22,5 +23,5 @@ export function jsonText(value: unknown, indent?: number): string {
 
 function writeBigint(_key: string, value: unknown): unknown {
   if (typeof value !== "bigint") return value;
-  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : `0x${value.toString(16)}`;
+  return jsonInteger(value);
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { hexDigits } from "../lib/text/hex.ts";
+
 /**
  * Controls of ASCII and Latin 1, which start terminal sequences; characters that show nothing or
  * turn the direction of writing; separators of lines and paragraphs; halves of a surrogate pair.
@@ -18,5 +20,5 @@ export function printable(text: string): string {
 /** A character as JSON and JavaScript write it in a string: `\u` and four digits a code unit. */
 export function escaped(character: string): string {
   const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
-  return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+  return units.map((unit) => `\\u${hexDigits(unit, 4)}`).join("");
 }

@@ -9,6 +9,7 @@ import type { Width } from "../lib/client/info.ts";
 import { bytesOf, hexdumpLines, valuesOf } from "./hexdump.ts";
 import { DEFAULT_WIDTH, type Target } from "./target.ts";
 import { type Base, formatValue } from "./value.ts";
+import { hex, jsonInteger } from "../lib/text/hex.ts";
 
 /** What was read. */
 export interface Reading extends Target {
@@ -70,7 +71,7 @@ export async function takeReading(
   }
   if (width !== undefined && offset % width !== 0) {
     throw new RangeError(
-      `Cannot access ${width} bytes of ${region.name} at 0x${offset.toString(16)}: ` +
+      `Cannot access ${width} bytes of ${region.name} at ${hex(offset)}: ` +
         `the offset is not a multiple of ${width}`,
     );
   }
@@ -103,15 +104,11 @@ export function readingLines(
 /** The reading as a JSON object. */
 export function readingJson(reading: Reading): ReadingJson {
   const { text, region, offset, kind, width, bytes, via } = reading;
-  const values = valuesOf(bytes, width).map(jsonNumber);
+  const values = valuesOf(bytes, width).map(jsonInteger);
   const what = kind === "value"
     ? { value: values[0]! }
     : kind === "values"
     ? { values }
     : { data: bytes.toHex() };
   return { address: text, region: region.name, offset, width, ...what, via };
-}
-
-function jsonNumber(value: number | bigint): number | string {
-  return value <= Number.MAX_SAFE_INTEGER ? Number(value) : `0x${value.toString(16)}`;
 }

@@ -5,11 +5,11 @@
  */
 
 import type { Trace } from "../lib/transport/stream.ts";
+import { describeMessage } from "../lib/wire/describe.ts";
 import type { Output } from "./context.ts";
 
 /** Shows each message as a line, with the milliseconds since the call. */
-export async function traceTo({ style, write }: Output): Promise<Trace> {
-  const { describeMessage } = await import("../lib/wire/describe.ts");
+export function traceTo({ style, write }: Output): Trace {
   const startMs = performance.now();
   return (direction, bytes, fds) => {
     const time = (performance.now() - startMs).toFixed(1).padStart(8);

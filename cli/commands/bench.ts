@@ -38,6 +38,7 @@ import { tableLines } from "../table.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target } from "../target.ts";
 import { parseCount } from "../value.ts";
 import { jsonText } from "../json.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
 export interface BenchOptions extends ConnectionOptions {
@@ -160,7 +161,7 @@ function benchText(
       : rateRow("through the map", mapped),
   ];
   return [
-    style.bold(`Rate of reading ${text}, ${width} ${width === 1 ? "byte" : "bytes"}`),
+    style.bold(`Rate of reading ${text}, ${plural(width, "byte")}`),
     ...tableLines(rates, { columns, indent: 2, right: [1] }),
     "",
     ...("refused" in synchronous ? [] : latencyLines(synchronous.times, columns, style)),

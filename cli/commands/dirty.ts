@@ -33,6 +33,8 @@ import { Grace, thenTakeBack } from "../cleanup_grace.ts";
 import { jsonText } from "../json.ts";
 import { humanSize, parseSize } from "../size.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
+import { hex } from "../../lib/text/hex.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
 export interface DirtyOptions extends Omit<ConnectionOptions, "timeout"> {
@@ -171,7 +173,7 @@ function hasWholePages({ iova, size }: { iova: bigint; size: number }, pageSize:
 function assertPages(iova: bigint, size: number, pageSize: number): void {
   if (hasWholePages({ iova, size }, pageSize)) return;
   throw new RangeError(
-    `Cannot log 0x${size.toString(16)} bytes at IOVA 0x${iova.toString(16)}: ` +
+    `Cannot log ${hex(size)} bytes at IOVA ${hex(iova)}: ` +
       `it is not of whole pages of ${humanSize(BigInt(pageSize))}`,
   );
 }
@@ -200,17 +202,13 @@ function reportText(reports: readonly DirtyPages[], pageSize: number): string {
   const lines = reports.flatMap((report) =>
     [...report.ranges()].map(({ iova, length }) => {
       const count = Number(length / BigInt(pageSize));
-      const address = `0x${iova.toString(16).padStart(8, "0")}`;
-      return `${address}  ${humanSize(length).padStart(9)}  ${plural(count)}`;
+      const address = hex(iova, 8);
+      return `${address}  ${humanSize(length).padStart(9)}  ${plural(count, "page")}`;
     })
   );
   const dirty = reports.reduce((sum, { count }) => sum + count, 0);
-  const all = plural(countPages(reports, pageSize));
+  const all = plural(countPages(reports, pageSize), "page");
   return [...lines, `${dirty} of ${all} of ${humanSize(BigInt(pageSize))} written`, ""].join("\n");
-}
-
-function plural(count: number): string {
-  return `${count} ${count === 1 ? "page" : "pages"}`;
 }
 
 function reportJson(reports: readonly DirtyPages[], pageSize: number): string {

@@ -44,6 +44,7 @@ import { Grace, thenTakeBack } from "../cleanup_grace.ts";
 import { blocks } from "../pipeline.ts";
 import { humanSize } from "../size.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
 export interface DmaOptions extends Omit<ConnectionOptions, "timeout"> {
@@ -230,7 +231,7 @@ async function every(
 function sayHeld({ isTerminal, style, write }: Output, { maps }: DmaSpace): void {
   if (!isTerminal) return;
   const size = maps.reduce((sum, map) => sum + BigInt(map.size), 0n);
-  const what = `${humanSize(size)} in ${maps.length} ${maps.length === 1 ? "map" : "maps"}`;
+  const what = `${humanSize(size)} in ${plural(maps.length, "map")}`;
   write(style.dim(`The device has ${what}; Ctrl-C takes it back`) + "\n");
 }
 

@@ -35,7 +35,6 @@ import {
 import { catchStrays } from "../serve/unhandled_errors.ts";
 import { uniqueNames } from "../serve/unique_names.ts";
 import { UsageError } from "../serve/usage.ts";
-import { traceTo } from "../trace.ts";
 import { jsonText } from "../json.ts";
 
 /** How long a hook that is under way is waited for at the end: with all else 2 s are promised. */
@@ -276,7 +275,9 @@ async function serverOptions(
 ): Promise<ServerOptions> {
   const prefix = hasSeveral ? `${printable(name)}: ` : "";
   const write = (text: string) => err.write(prefix + text);
-  const trace: Trace | undefined = verbose && await traceTo({ ...err, write });
+  const trace: Trace | undefined = verbose
+    ? (await import("../trace.ts")).traceTo({ ...err, write })
+    : undefined;
   return {
     closeTimeoutMs: CLOSE_MS,
     ...(trace && { trace, onRefuse: (refusal) => write(`${refusalLine(refusal)}\n`) }),

@@ -8,6 +8,7 @@ import type { DmaEvent, DmaSpace } from "../../lib/client/dma.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
 import { jsonText } from "../json.ts";
 import type { Style } from "../style.ts";
+import { hex } from "../../lib/text/hex.ts";
 
 /** Something that happened to memory. */
 export interface Entry {
@@ -89,7 +90,7 @@ function bytesOf(dma: DmaSpace, { iova, length, errno }: DmaEvent): Uint8Array {
 export function entryLine(entry: Entry, style: Style): string {
   const { kind, timeMs, iova, length, errno } = entry;
   const paint = kind === "read" ? style.cyan : style.green;
-  const address = `0x${iova.toString(16).padStart(ADDRESS_DIGITS, "0")}`;
+  const address = hex(iova, ADDRESS_DIGITS);
   const size = String(length).padStart(LENGTH_DIGITS);
   const rest = errno === 0 ? bytesText(entry) : style.yellow(`refused: ${codeOf(errno)}`);
   return `${timeText(timeMs, style)}  ${paint(kind)}${" ".repeat(7 - kind.length)}  ` +

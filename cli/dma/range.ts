@@ -7,6 +7,7 @@
 import type { DmaAccess, DmaSource, DmaSpace } from "../../lib/client/dma.ts";
 import { parseSize } from "../size.ts";
 import { parseValue } from "../value.ts";
+import { hex } from "../../lib/text/hex.ts";
 
 /** A part of the IOVA space. */
 export interface Range {
@@ -88,8 +89,8 @@ export function assertMapped(dma: DmaSpace, { iova, size }: Range, doing: string
     const map = dma.find(at);
     if (map === undefined) {
       throw new RangeError(
-        `Cannot ${doing} 0x${size.toString(16)} bytes at IOVA 0x${iova.toString(16)}: ` +
-          `nothing is mapped at 0x${at.toString(16)}`,
+        `Cannot ${doing} ${hex(size)} bytes at IOVA ${hex(iova)}: ` +
+          `nothing is mapped at ${hex(at)}`,
       );
     }
     at = map.end;

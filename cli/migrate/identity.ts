@@ -9,6 +9,7 @@ import { RemoteError } from "../../lib/base/errors.ts";
 import type { DeviceStateName } from "../../lib/client/migration/options.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
+import { hexDigits } from "../../lib/text/hex.ts";
 
 /** A PCI device, as its configuration space has it. All 0 if it is none. */
 export interface DeviceIdentity {
@@ -94,7 +95,7 @@ export function isSameDevice(a: DeviceIdentity, b: DeviceIdentity): boolean {
 export function identityText(identity: DeviceIdentity): string {
   if (isSameDevice(identity, NO_PCI_DEVICE)) return "no PCI device";
   const { vendor, device, subsystemVendor, subsystem, revision } = identity;
-  const id = (value: number) => value.toString(16).padStart(4, "0");
+  const id = (value: number) => hexDigits(value, 4);
   return `${id(vendor)}:${id(device)}, subsystem ${id(subsystemVendor)}:${id(subsystem)}, ` +
     `revision ${revision}`;
 }

@@ -12,6 +12,7 @@ import { StateFile } from "./file.ts";
 import { identityText } from "./identity.ts";
 import { savedJson } from "./save.ts";
 import { jsonText } from "../json.ts";
+import { hex } from "../../lib/text/hex.ts";
 
 /** Options of {@linkcode show} and {@linkcode setState}. */
 export interface ShowOptions extends ConnectionOptions {
@@ -46,7 +47,7 @@ async function showFile(
   out.write(
     `Device    ${identityText(identity)}\n` +
       `State     ${size} bytes (${humanSize(BigInt(size))})\n` +
-      `Checksum  0x${crc.toString(16).padStart(8, "0")}, as it is to be\n`,
+      `Checksum  ${hex(crc, 8)}, as it is to be\n`,
   );
 }
 

@@ -57,7 +57,7 @@ function stateLines(state: DeviceStateJson): string[] {
   if (status !== undefined) lines.push(`STATUS      ${hex(status, 4)}`);
   if (unreadable !== undefined) lines.push(`registers   ${unreadable}`);
   for (const { name, iova, size } of buffers) {
-    lines.push(`buffer      ${name} at 0x${iova.toString(16)}, ${humanSize(BigInt(size))}`);
+    lines.push(`buffer      ${name} at ${hex(iova)}, ${humanSize(BigInt(size))}`);
   }
   const came = interrupts.map(({ index, vector, total }) => `${index}[${vector}] ${total}`);
   if (came.length > 0) lines.push(`interrupts  ${came.join(", ")}`);

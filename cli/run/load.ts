@@ -14,6 +14,7 @@ import { type Context, onAbort } from "../context.ts";
 import { printable } from "../printable.ts";
 import { findStep } from "./selection.ts";
 import { jsonText } from "../json.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** A variable and its value. */
 export type Setting = readonly [name: string, value: bigint];
@@ -69,7 +70,7 @@ export async function loadAll(
       const session = await unlessAborted(loadWith(loadSession, file, set), signal);
       sessions.push(session);
       if (check && !json) {
-        const count = session.steps.length === 1 ? "1 step" : `${session.steps.length} steps`;
+        const count = plural(session.steps.length, "step");
         out.write(`${printable(file)}: no mistakes, ${count}\n`);
       }
     } catch (error) {
@@ -85,7 +86,7 @@ export async function loadAll(
     else for (const each of problems) err.write(`${printable(problemText(each))}\n`);
   }
   if (problemCount > 0) {
-    const count = problemCount === 1 ? "1 mistake" : `${problemCount} mistakes`;
+    const count = plural(problemCount, "mistake");
     self.error(`error: there ${problemCount === 1 ? "is" : "are"} ${count} in ${wrong.join(", ")}`);
   }
   await refuseUnknownSettings(self, sessions, set);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { wrap } from "../../lib/pci/layout.ts";
+import { wrap } from "../../lib/text/wrap.ts";
 import { fieldText, fieldWords } from "../../lib/registers/decode.ts";
 import { valueText } from "../../lib/session/run/compare.ts";
 import {

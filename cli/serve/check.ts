@@ -18,6 +18,7 @@ import { isModule, loadDevice, type Loaded, urlOf } from "./load.ts";
 import { type ChosenOption, makeDevice } from "./make.ts";
 import { checkTypes, type TypeMistake, type TypesChecked } from "./types.ts";
 import { UsageError } from "./usage.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** A line of `vfu serve --check --json`: there is one for each device. */
 export interface CheckJson {
@@ -137,8 +138,8 @@ function writeText({ out, err }: Context, { device, mistakes, types_reason }: Ch
   }
   const name = printable(device);
   const where = types_reason === null ? "" : " in its definition";
-  const count = mistakes.length === 0 ? "no" : mistakes.length;
-  out.write(`${name}: ${count} mistake${mistakes.length === 1 ? "" : "s"}${where}\n`);
+  const count = mistakes.length === 0 ? "no mistakes" : plural(mistakes.length, "mistake");
+  out.write(`${name}: ${count}${where}\n`);
   if (types_reason !== null) {
     err.write(`${err.style.yellow(`${name}: its types are not checked: ${types_reason}`)}\n`);
   }

@@ -7,7 +7,7 @@
 import { classNames } from "../../lib/pci/class.ts";
 import type { ServedDevice, ServedRegion } from "../../lib/server/served_device.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
-import { hex } from "../../lib/text/hex.ts";
+import { hex, hexDigits } from "../../lib/text/hex.ts";
 import { irqName } from "../../lib/wire/irq.ts";
 import { PciRegion, RegionFlags, regionName } from "../../lib/wire/region.ts";
 import { accessText, flagNames } from "../probe/flags.ts";
@@ -57,7 +57,7 @@ export function deviceLines({ pci, regions, irqs }: DeviceJson): string[] {
   const lines: string[] = [];
   if (pci !== null) {
     const { base, sub = base } = classNames(pci.class_code);
-    const id = (value: number) => value.toString(16).padStart(4, "0");
+    const id = (value: number) => hexDigits(value, 4);
     lines.push(
       `PCI ${id(pci.vendor_id)}:${id(pci.device_id)}, class ${id(pci.class_code >> 8)}${
         sub === undefined ? "" : ` (${sub})`

@@ -6,6 +6,7 @@
 
 import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** The event of `vfu serve --json` about a device that holds the thread. */
 export interface HoldJson {
@@ -52,7 +53,7 @@ export function eventLine(event: object, mark: string): string {
 
 /** The same for people. */
 export function lostText({ lines }: LostJson): string {
-  const were = lines === 1 ? "1 line is" : `${lines} lines are`;
+  const were = plural(lines, "line is", "lines are");
   return `${were} missing here: the log could not be written`;
 }
 

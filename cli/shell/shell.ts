@@ -23,6 +23,7 @@ import { textReporter } from "../run/text.ts";
 import { helpText } from "./help.ts";
 import { type LineInput, PipeInput, TerminalInput } from "./input.ts";
 import { InterruptCounts, promptText } from "./prompt.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** How to run a shell. */
 export interface ShellSettings {
@@ -217,7 +218,7 @@ class Shell {
         `There is a file ${file} already; give another name, or save --force ${file}`,
       );
     });
-    const count = this.done.length === 1 ? "1 step" : `${this.done.length} steps`;
+    const count = plural(this.done.length, "step");
     const name = printable(file);
     this.#context.out.write(`${count} in ${name}; vfu run ${name} SOCKET does them again\n`);
   }
@@ -233,7 +234,7 @@ class Shell {
       ...interrupts.used.flatMap((irqs) =>
         irqs.enabled.map((vector) => {
           const total = irqs.total(vector);
-          return `${irqs.name}[${vector}]: ${total} ${total === 1n ? "interrupt" : "interrupts"}`;
+          return `${irqs.name}[${vector}]: ${plural(total, "interrupt")}`;
         })
       ),
     ];

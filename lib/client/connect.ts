@@ -36,6 +36,7 @@ import {
   limitsOf,
   PROTOCOL_VERSION,
 } from "../wire/version.ts";
+import { plural } from "../text/plural.ts";
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -229,7 +230,7 @@ function takeTwin(
     throw new ProtocolError(
       `The server answered that it made a twin socket, but its fd_index is ${
         index ?? "missing"
-      } and ${fds.length} file descriptor${fds.length === 1 ? "" : "s"} came`,
+      } and ${plural(fds.length, "file descriptor")} came`,
     );
   }
   let socket: UnixSocket;

@@ -46,6 +46,8 @@ import type {
   RegionInfo,
   WaitOptions,
 } from "./info.ts";
+import { hex } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
 
 /** How to read the configuration space. */
 export interface ConfigSpaceOptions extends WaitOptions {
@@ -312,12 +314,16 @@ export class Device implements Disposable, AsyncDisposable {
     const { index, flags, size, offset, capabilities } = info;
     const name = regionName(index);
     if (fds.length > 0 && (flags & RegionFlags.MMAP) === 0) {
-      throw this.#broken(`passed ${countFds(fds.length)} with ${name}, which can't be mapped`);
+      throw this.#broken(
+        `passed ${plural(fds.length, "file descriptor")} with ${name}, which can't be mapped`,
+      );
     }
     const fileCount = countFiles(capabilities);
     if (fileCount > Math.max(1, fds.length)) {
       throw this.#broken(
-        `says that areas of ${name} are in ${fileCount} files, but passed ${countFds(fds.length)}`,
+        `says that areas of ${name} are in ${fileCount} files, but passed ${
+          plural(fds.length, "file descriptor")
+        }`,
       );
     }
     // libvfio-user passes the one file again and again, once for each area.
@@ -377,7 +383,7 @@ export class Device implements Disposable, AsyncDisposable {
         `Cannot read ${count} bytes with one message: at most ${maxDataXferSize} were agreed on`,
       );
     }
-    const doing = `read ${count} bytes of ${regionName(index)} at 0x${offset.toString(16)}`;
+    const doing = `read ${count} bytes of ${regionName(index)} at ${hex(offset)}`;
     const payload = RegionReadRequest.encode({ offset, region: index, count });
     const reply = await this.#request(Command.REGION_READ, payload, { ...options, doing });
     const { data, region, offset: at } = this.#decode(RegionReadReply, reply);
@@ -386,7 +392,7 @@ export class Device implements Disposable, AsyncDisposable {
     }
     if (region !== index || at !== offset) {
       throw this.#broken(
-        `answered for ${regionName(region)} at 0x${at.toString(16)} to a request to ${doing}`,
+        `answered for ${regionName(region)} at ${hex(at)} to a request to ${doing}`,
       );
     }
     return data;
@@ -634,10 +640,6 @@ function countFiles(capabilities: readonly RegionCapability[]): number {
     for (const { fdIndex } of capability.areas) count = Math.max(count, fdIndex + 1);
   }
   return count;
-}
-
-function countFds(count: number): string {
-  return count === 1 ? "1 file descriptor" : `${count} file descriptors`;
 }
 
 /**

@@ -8,6 +8,7 @@ import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { IoFdType, type RegionIoFdsReply, type SubRegion } from "../wire/io_fds.ts";
+import { hex } from "../text/hex.ts";
 
 /** libvfio-user's word for a part without a descriptor. */
 const NO_FD = 0xffff_ffff;
@@ -60,8 +61,8 @@ export class RegionIoFds implements Disposable {
       const fd = fds[index];
       if (fd === undefined) {
         throw new ProtocolError(
-          `The server says that descriptor ${index} is for offset 0x${
-            offset.toString(16)
+          `The server says that descriptor ${index} is for offset ${
+            hex(offset)
           }, but passed ${fds.length}`,
         );
       }
@@ -89,7 +90,7 @@ export class RegionIoFds implements Disposable {
   kick(entry: RegionIoFd): void {
     if (entry.fd === undefined || !entry.kind.endsWith("ioeventfd")) {
       throw new TypeError(
-        `Cannot kick offset 0x${entry.offset.toString(16)}: its descriptor is no eventfd`,
+        `Cannot kick offset ${hex(entry.offset)}: its descriptor is no eventfd`,
       );
     }
     // Borrowed for one write: the duplicate is closed, the original stays.

@@ -16,6 +16,7 @@ import type {
   PmOptions,
 } from "./capability.ts";
 import { BOOLEAN, checkOptions, type Form, type Forms, needed, NUMBER, whole } from "./mistakes.ts";
+import { hex } from "../text/hex.ts";
 
 /** Alignment of the pending bits in bytes, if the device states none. */
 const PBA_ALIGNMENT = 0x800;
@@ -171,7 +172,7 @@ export const cap: CapabilityMakers = {
   standard(given) {
     check("standard", given, STANDARD);
     const { id, bytes, ...options } = given;
-    const name = `0x${id.toString(16)}`;
+    const name = hex(id);
     return standard(id, name, bytes.length + 2, options, (config, at) => {
       setBytes(config, at + 2, bytes, options.writable);
     });
@@ -198,7 +199,7 @@ export const cap: CapabilityMakers = {
   extended(given) {
     check("extended", given, EXTENDED);
     const { id, version = 1, bytes, ...options } = given;
-    const name = `extended 0x${id.toString(16)}`;
+    const name = `extended ${hex(id)}`;
     return extended(id, name, bytes.length + 4, { version, ...options }, (config, at) => {
       setBytes(config, at + 4, bytes, options.writable);
     });

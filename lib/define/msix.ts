@@ -11,6 +11,7 @@ import { pbaSize } from "./capabilities.ts";
 import type { MsixPlace } from "./capability.ts";
 import { barSize, type DeviceRegion } from "./region.ts";
 import { callbacks, overlay } from "./regions.ts";
+import { hex } from "../text/hex.ts";
 
 /** The mask bit in the Vector Control register of an entry. */
 const MASKED = 1;
@@ -67,8 +68,7 @@ export class MsixTable {
     const name = `bar${bar}`;
     if (below.bar.io) return `MSI-X is in ${name}, which is I/O ports; it takes a BAR of memory`;
     if (this.#end <= below.size) return undefined;
-    const range = (at: number, size: number) =>
-      `0x${at.toString(16)} to 0x${(at + size - 1).toString(16)}`;
+    const range = (at: number, size: number) => `${hex(at)} to ${hex(at + size - 1)}`;
     const places = `its table of ${vectors} vectors is at ${range(table, this.#table.length)}, ` +
       `its PBA at ${range(pba, this.#pending.length)}`;
     const remedy = `give ${name} a size of ${barSize(this.#end)} bytes, or MSI-X a BAR of its own`;

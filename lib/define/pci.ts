@@ -9,6 +9,7 @@ import { ConfigRegion } from "../server/config.ts";
 import { PciRegion } from "../wire/region.ts";
 import type { DeviceCapability } from "./capability.ts";
 import type { DeviceRegion } from "./region.ts";
+import { hex } from "../text/hex.ts";
 
 /** The declaration of a PCI device. */
 export interface PciSpec {
@@ -153,7 +154,7 @@ function placeAll(capabilities: readonly DeviceCapability[]): Map<DeviceCapabili
     if (each.at === undefined) continue;
     if (each.at % 4 === 0 && put(each, each.at)) continue;
     throw new RangeError(
-      `There is no room for the capability ${each.name} at 0x${each.at.toString(16)}`,
+      `There is no room for the capability ${each.name} at ${hex(each.at)}`,
     );
   }
   for (const each of capabilities) {

@@ -33,6 +33,7 @@ import {
   resetAll,
   sealRegion,
 } from "./region.ts";
+import { hex } from "../text/hex.ts";
 
 const READ_WRITE = RegionFlags.READ | RegionFlags.WRITE;
 
@@ -375,7 +376,7 @@ interface Layer {
 }
 
 function rangeText({ offset, end }: Pick<Layer, "offset" | "end">): string {
-  return `0x${offset.toString(16)} to 0x${(end - 1).toString(16)}`;
+  return `${hex(offset)} to ${hex(end - 1)}`;
 }
 
 function checkLayer(

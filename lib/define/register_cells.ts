@@ -10,6 +10,7 @@ import type { AnyValue, RegisterSlot } from "./register_slot.ts";
 import { alternatives, isObject, shown } from "./mistakes.ts";
 import type { RegisterCell, RegisterCells } from "./register_types.ts";
 import { sealClass, sealed } from "./sealed.ts";
+import { plural } from "../text/plural.ts";
 
 /** Bits of the widest field that a number holds. */
 const MAX_FIELD_BITS = 53;
@@ -189,7 +190,7 @@ class Cell implements RegisterCell<AnyValue> {
 function withField(value: bigint, field: RegisterField, bits: number): bigint {
   const size = field.high - field.low + 1;
   if (!Number.isSafeInteger(bits) || bits < 0 || BigInt(bits) >> BigInt(size) !== 0n) {
-    const width = size === 1 ? "1 bit" : `${size} bits`;
+    const width = plural(size, "bit");
     throw new RangeError(`${field.name} can't hold ${bits}: it has ${width}`);
   }
   return value & ~fieldMask(field) | BigInt(bits) << BigInt(field.low);

@@ -15,6 +15,7 @@ import {
 } from "./standard.ts";
 import type { ConfigView } from "./view.ts";
 import { type CapabilityWalk, walkCapabilities, walkExtendedCapabilities } from "./walk.ts";
+import { hex } from "../text/hex.ts";
 
 /** What every capability has. */
 export interface CapabilityCommon extends CapabilityName {
@@ -101,7 +102,7 @@ function decode(
   const fields: CapabilityFields = decoder?.(at) ??
     { kind: names ? "named" : "unknown", bytes: at.bytes(0, RAW_BYTES) };
   if (view.overrun) at.notes.push("it reaches past the end of the configuration space");
-  const unknownName = `Unknown ${extended ? "extended " : ""}capability 0x${id.toString(16)}`;
+  const unknownName = `Unknown ${extended ? "extended " : ""}capability ${hex(id)}`;
   return {
     offset,
     id,

@@ -6,6 +6,7 @@
 
 import type { RegionSizes } from "./bar.ts";
 import type { ConfigView } from "./view.ts";
+import { hex } from "../text/hex.ts";
 
 /** What decoders know of the function that a capability belongs to. */
 export interface FunctionContext {
@@ -65,9 +66,7 @@ export class CapabilityReader {
     const end = BigInt(start) + BigInt(length);
     if (size !== undefined && end > size) {
       this.notes.push(
-        `${what} ends at 0x${end.toString(16)} of BAR ${bar}, which has 0x${
-          size.toString(16)
-        } bytes`,
+        `${what} ends at ${hex(end)} of BAR ${bar}, which has ${hex(size)} bytes`,
       );
     }
   }

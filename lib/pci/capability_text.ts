@@ -29,7 +29,8 @@ import {
   SLTSTA_LABELS,
   SRIOV_CTRL_LABELS,
 } from "./labels.ts";
-import { hex, wrap } from "./layout.ts";
+import { hexDigits } from "../text/hex.ts";
+import { wrap } from "../text/wrap.ts";
 import type { MsiCapability, PowerManagementCapability, VendorCapability } from "./standard.ts";
 
 /** Words after the name of the capability, and rows below it: a label and words each. */
@@ -46,7 +47,9 @@ const WRAP_INDENT = 8;
 /** The lines of one capability: its place and name, then its registers. */
 export function capabilityText(capability: Capability): string[] {
   const { offset, version, name, notes } = capability;
-  const place = version === undefined ? hex(offset, 2) : `${hex(offset, 3)} v${version}`;
+  const place = version === undefined
+    ? hexDigits(offset, 2)
+    : `${hexDigits(offset, 3)} v${version}`;
   const { head, rows = [] } = describe(capability);
   const title = `  [${place}] ${name}${head.length === 0 ? "" : ": "}`;
   return [
@@ -63,13 +66,13 @@ function describe(fields: CapabilityFields): Description {
     case "agp":
       return { head: [`version ${fields.major}.${fields.minor}`] };
     case "vpd":
-      return { head: [`address=${hex(fields.address, 4)}`, sign("Flag", fields.flag)] };
+      return { head: [`address=${hexDigits(fields.address, 4)}`, sign("Flag", fields.flag)] };
     case "slot_id":
       return {
         head: [
           `${fields.numSlots} slots,`,
           sign("First", fields.firstInChassis),
-          `chassis ${hex(fields.chassis, 2)}`,
+          `chassis ${hexDigits(fields.chassis, 2)}`,
         ],
       };
     case "msi":
@@ -82,18 +85,23 @@ function describe(fields: CapabilityFields): Description {
           sign("Masked", fields.functionMasked),
         ],
         rows: [
-          ["Vector table", [`BAR=${fields.tableBar}`, `offset=${hex(fields.tableOffset, 8)}`]],
-          ["PBA", [`BAR=${fields.pbaBar}`, `offset=${hex(fields.pbaOffset, 8)}`]],
+          ["Vector table", [
+            `BAR=${fields.tableBar}`,
+            `offset=${hexDigits(fields.tableOffset, 8)}`,
+          ]],
+          ["PBA", [`BAR=${fields.pbaBar}`, `offset=${hexDigits(fields.pbaOffset, 8)}`]],
         ],
       };
     case "ht":
-      return { head: [`type ${hex(fields.htType, 2)}`] };
+      return { head: [`type ${hexDigits(fields.htType, 2)}`] };
     case "vendor":
       return describeVendor(fields);
     case "debug_port":
-      return { head: [`BAR=${fields.bar}`, `offset=${hex(fields.barOffset, 4)}`] };
+      return { head: [`BAR=${fields.bar}`, `offset=${hexDigits(fields.barOffset, 4)}`] };
     case "ssvid":
-      return { head: [`${hex(fields.subsystemVendorId, 4)}:${hex(fields.subsystemId, 4)}`] };
+      return {
+        head: [`${hexDigits(fields.subsystemVendorId, 4)}:${hexDigits(fields.subsystemId, 4)}`],
+      };
     case "exp":
       return describeExpress(fields);
     case "sata":
@@ -101,7 +109,7 @@ function describe(fields: CapabilityFields): Description {
         head: [
           `version ${fields.major}.${fields.minor},`,
           sataPlace(fields.barLocation),
-          `offset=${hex(fields.barOffset, 8)}`,
+          `offset=${hexDigits(fields.barOffset, 8)}`,
         ],
       };
     case "af":
@@ -117,7 +125,7 @@ function describe(fields: CapabilityFields): Description {
     case "named":
       return { head: [] };
     case "unknown":
-      return { head: Array.from(fields.bytes, (byte) => hex(byte, 2)) };
+      return { head: Array.from(fields.bytes, (byte) => hexDigits(byte, 2)) };
     default:
       return describeExtended(fields);
   }
@@ -136,18 +144,18 @@ function describeExtended(fields: ExtendedFields): Description {
     case "vsec":
       return {
         head: [
-          `ID=${hex(fields.vsecId, 4)}`,
+          `ID=${hexDigits(fields.vsecId, 4)}`,
           `Rev=${fields.vsecRevision}`,
-          `Len=${hex(fields.length, 3)}`,
+          `Len=${hexDigits(fields.length, 3)}`,
         ],
       };
     case "dvsec":
       return {
         head: [
-          `Vendor=${hex(fields.dvsecVendorId, 4)}`,
-          `ID=${hex(fields.dvsecId, 4)}`,
+          `Vendor=${hexDigits(fields.dvsecVendorId, 4)}`,
+          `ID=${hexDigits(fields.dvsecId, 4)}`,
           `Rev=${fields.dvsecRevision}`,
-          `Len=${hex(fields.length, 3)}`,
+          `Len=${hexDigits(fields.length, 3)}`,
         ],
       };
     case "acs":
@@ -205,8 +213,8 @@ function describeExtended(fields: ExtendedFields): Description {
     case "secpci":
       return {
         head: [
-          `LnkCtl3=${hex(fields.linkControl3, 8)}`,
-          `LaneErr=${hex(fields.laneErrorStatus, 8)}`,
+          `LnkCtl3=${hexDigits(fields.linkControl3, 8)}`,
+          `LaneErr=${hexDigits(fields.laneErrorStatus, 8)}`,
         ],
       };
     case "pasid":
@@ -274,7 +282,7 @@ function describeMsi(fields: MsiCapability): Description {
   const digits = fields.addressBits / 4;
   const masks: Row[] = fields.mask === undefined || fields.pending === undefined
     ? []
-    : [["Masking", [`${hex(fields.mask, 8)}`, `Pending: ${hex(fields.pending, 8)}`]]];
+    : [["Masking", [`${hexDigits(fields.mask, 8)}`, `Pending: ${hexDigits(fields.pending, 8)}`]]];
   return {
     head: [
       sign("Enable", fields.enabled),
@@ -283,7 +291,7 @@ function describeMsi(fields: MsiCapability): Description {
       sign("64bit", fields.addressBits === 64),
     ],
     rows: [
-      ["Address", [hex(fields.address, digits), `Data: ${hex(fields.data, 4)}`]],
+      ["Address", [hexDigits(fields.address, digits), `Data: ${hexDigits(fields.data, 4)}`]],
       ...masks,
     ],
   };
@@ -291,17 +299,19 @@ function describeMsi(fields: MsiCapability): Description {
 
 function describeVendor({ length, bytes, virtio }: VendorCapability): Description {
   if (!virtio) {
-    return { head: [`Len=${hex(length, 2)}`, ...Array.from(bytes, (byte) => hex(byte, 2))] };
+    return {
+      head: [`Len=${hexDigits(length, 2)}`, ...Array.from(bytes, (byte) => hexDigits(byte, 2))],
+    };
   }
   const multiplier = virtio.notifyOffMultiplier === undefined
     ? []
-    : [`multiplier=${hex(virtio.notifyOffMultiplier, 8)}`];
+    : [`multiplier=${hexDigits(virtio.notifyOffMultiplier, 8)}`];
   return {
     head: [`VirtIO ${virtio.cfgTypeName}`],
     rows: [["Place", [
       `BAR=${virtio.bar}`,
-      `offset=${hex(virtio.barOffset, 8)}`,
-      `size=${hex(virtio.structureLength, 8)}`,
+      `offset=${hexDigits(virtio.barOffset, 8)}`,
+      `size=${hexDigits(virtio.structureLength, 8)}`,
       ...multiplier,
     ]]],
   };
@@ -336,7 +346,7 @@ function describeExpress(fields: ExpressCapability): Description {
   if (rootControl) rows.push(["RootCtl", signs(rootControl, RTCTL_LABELS)]);
   if (device2) {
     rows.push(["DevCap2", [
-      `completion timeout ranges ${hex(device2.completionTimeoutRanges, 1)},`,
+      `completion timeout ranges ${hexDigits(device2.completionTimeoutRanges, 1)},`,
       sign("TimeoutDis", device2.completionTimeoutDisable),
       sign("ARIFwd", device2.ariForwarding),
       sign("LTR", device2.ltr),
@@ -347,7 +357,7 @@ function describeExpress(fields: ExpressCapability): Description {
     rows.push(["LnkCap2", ["speeds", link2.supportedSpeeds.join(" ") || "not given"]]);
     rows.push(["LnkCtl2", [`target speed ${link2.targetSpeed}`]]);
   }
-  const message = `MSI ${hex(fields.interruptMessage, 2)}`;
+  const message = `MSI ${hexDigits(fields.interruptMessage, 2)}`;
   return { head: [`v${fields.structureVersion},`, `${type},`, message], rows };
 }
 
@@ -385,13 +395,13 @@ function describeAer(fields: AerCapability): Description {
       ["CESta", signs(fields.correctableStatus, ERR_COR_LABELS)],
       ["CEMsk", signs(fields.correctableMask, ERR_COR_LABELS)],
       ["AERCap", [
-        `First Error Pointer: ${hex(fields.firstErrorPointer, 2)},`,
+        `First Error Pointer: ${hexDigits(fields.firstErrorPointer, 2)},`,
         sign("ECRCGenCap", fields.ecrcGenerationCapable),
         sign("ECRCGenEn", fields.ecrcGenerationEnabled),
         sign("ECRCChkCap", fields.ecrcCheckCapable),
         sign("ECRCChkEn", fields.ecrcCheckEnabled),
       ]],
-      ["HeaderLog", fields.headerLog.map((dword) => hex(dword, 8))],
+      ["HeaderLog", fields.headerLog.map((dword) => hexDigits(dword, 8))],
     ],
   };
 }
@@ -407,11 +417,11 @@ function describeSriov(fields: SriovCapability): Description {
         `now ${fields.numVfs},`,
         `offset ${fields.firstVfOffset},`,
         `stride ${fields.vfStride},`,
-        `device ID ${hex(fields.vfDeviceId, 4)}`,
+        `device ID ${hexDigits(fields.vfDeviceId, 4)}`,
       ]],
       ["Page sizes", [
-        `supported ${hex(fields.supportedPageSizes, 8)},`,
-        `system ${hex(fields.systemPageSize, 8)}`,
+        `supported ${hexDigits(fields.supportedPageSizes, 8)},`,
+        `system ${hexDigits(fields.systemPageSize, 8)}`,
       ]],
     ],
   };

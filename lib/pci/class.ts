@@ -5,6 +5,8 @@
  * @module
  */
 
+import { hexDigits } from "../text/hex.ts";
+
 /** Keys are the hexadecimal digits of a class code: base class, with subclass, with programming interface. */
 const NAMES: Readonly<Record<string, string>> = {
   "00": "Unclassified device",
@@ -219,7 +221,7 @@ export interface ClassNames {
  * ```
  */
 export function classNames(classCode: number): ClassNames {
-  const digits = (classCode & 0xffffff).toString(16).padStart(6, "0");
+  const digits = hexDigits(classCode & 0xffffff, 6);
   const names: ClassNames = {};
   const base = NAMES[digits.slice(0, 2)];
   const sub = NAMES[digits.slice(0, 4)];

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { hexDigits } from "../text/hex.ts";
+
 /** Bytes of one line. */
 const ROW_SIZE = 16;
 /** The largest configuration space. */
@@ -56,14 +58,13 @@ export function lspciDump(config: Uint8Array, options: LspciDumpOptions = {}): s
   // deno-lint-ignore no-control-regex
   const lines = [`${slot} ${description.replace(/[\x00-\x1f\x7f]+/g, " ")}`];
   for (let offset = 0; offset < config.length; offset += ROW_SIZE) {
-    const row = Array.from(config.subarray(offset, offset + ROW_SIZE), hexByte);
-    lines.push(`${hexByte(offset)}: ${row.join(" ")}`);
+    const row = Array.from(
+      config.subarray(offset, offset + ROW_SIZE),
+      (byte) => hexDigits(byte, 2),
+    );
+    lines.push(`${hexDigits(offset, 2)}: ${row.join(" ")}`);
   }
   return lines.join("\n") + "\n\n";
-}
-
-function hexByte(value: number): string {
-  return value.toString(16).padStart(2, "0");
 }
 
 /**

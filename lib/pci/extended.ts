@@ -7,6 +7,7 @@
 import type { CapabilityReader } from "./capability_reader.ts";
 import { ACS, ERR_COR, ERR_UNC, type Flags, flags, L1SS, SRIOV_CTRL } from "./registers.ts";
 import { bit, bits } from "./view.ts";
+import { hexDigits } from "../text/hex.ts";
 
 /** Advanced Error Reporting. */
 export interface AerCapability {
@@ -338,7 +339,7 @@ function decodeVirtualChannel(at: CapabilityReader): VirtualChannelCapability {
 }
 
 function decodeSerialNumber(at: CapabilityReader): SerialNumberCapability {
-  const digits = at.u64(0x04).toString(16).padStart(16, "0");
+  const digits = hexDigits(at.u64(0x04), 16);
   return { kind: "dsn", serialNumber: digits.match(/../g)!.join("-") };
 }
 

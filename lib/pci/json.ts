@@ -5,6 +5,7 @@
  */
 
 import type { ConfigSpace } from "./config_space.ts";
+import { jsonInteger } from "../text/hex.ts";
 
 /** A value that JSON can hold. */
 export type JsonValue = null | boolean | number | string | JsonValue[] | {
@@ -37,7 +38,7 @@ function jsonObject(value: object): { [key: string]: JsonValue } {
 function jsonValue(value: unknown): JsonValue {
   switch (typeof value) {
     case "bigint":
-      return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : `0x${value.toString(16)}`;
+      return jsonInteger(value);
     case "number":
     case "boolean":
     case "string":

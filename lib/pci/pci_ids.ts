@@ -5,6 +5,7 @@
  */
 
 import type { ClassNames } from "./class.ts";
+import { hexDigits } from "../text/hex.ts";
 
 /** Where distributions keep the list. */
 export const PCI_IDS_PATHS: readonly string[] = [
@@ -55,12 +56,12 @@ export class PciIds {
 
   /** The name of a vendor. */
   vendor(vendorId: number): string | undefined {
-    return this.#find(hex(vendorId, 4));
+    return this.#find(hexDigits(vendorId, 4));
   }
 
   /** The name of a device. */
   device(vendorId: number, deviceId: number): string | undefined {
-    return this.#find(hex(vendorId, 4), hex(deviceId, 4));
+    return this.#find(hexDigits(vendorId, 4), hexDigits(deviceId, 4));
   }
 
   /** The name of a subsystem of a device. */
@@ -70,17 +71,17 @@ export class PciIds {
     subsystemVendorId: number,
     subsystemId: number,
   ): string | undefined {
-    const subsystem = `${hex(subsystemVendorId, 4)} ${hex(subsystemId, 4)}`;
-    return this.#find(hex(vendorId, 4), hex(deviceId, 4), subsystem);
+    const subsystem = `${hexDigits(subsystemVendorId, 4)} ${hexDigits(subsystemId, 4)}`;
+    return this.#find(hexDigits(vendorId, 4), hexDigits(deviceId, 4), subsystem);
   }
 
   /** The names of a class code, 24 bits. */
   classNames(classCode: number): ClassNames {
-    const baseKey = `C ${hex(classCode >>> 16, 2)}`;
-    const subKey = hex((classCode >>> 8) & 0xff, 2);
+    const baseKey = `C ${hexDigits(classCode >>> 16, 2)}`;
+    const subKey = hexDigits((classCode >>> 8) & 0xff, 2);
     const base = this.#find(baseKey);
     const sub = this.#find(baseKey, subKey);
-    const progIf = this.#find(baseKey, subKey, hex(classCode & 0xff, 2));
+    const progIf = this.#find(baseKey, subKey, hexDigits(classCode & 0xff, 2));
     return {
       ...(base === undefined ? {} : { base }),
       ...(sub === undefined ? {} : { sub }),
@@ -121,10 +122,6 @@ function findBlock(text: string, key: string): Block | undefined {
   const nameEnd = block.indexOf("\n");
   if (nameEnd < 0) return { name: block.trim(), body: "" };
   return { name: block.slice(0, nameEnd).trim(), body: block.slice(nameEnd) };
-}
-
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
 }
 
 /** The text of a list, `undefined` if it cannot be read, is too large, or is no gzip though it says so. */

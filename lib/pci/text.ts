@@ -15,7 +15,8 @@ import {
   signs,
   STATUS_LABELS,
 } from "./labels.ts";
-import { hex, wrap } from "./layout.ts";
+import { hexDigits } from "../text/hex.ts";
+import { wrap } from "../text/wrap.ts";
 
 /** Names of the ids of a configuration space, as far as they are known. */
 export interface ConfigSpaceNames {
@@ -46,8 +47,8 @@ const VALUE_COLUMN = 15;
  * ```
  */
 export function configSpaceText(space: ConfigSpace, names: ConfigSpaceNames = {}): string[] {
-  const ids = `${hex(space.vendorId, 4)}:${hex(space.deviceId, 4)}`;
-  const title = [ids, names.vendor, names.device, `(rev ${hex(space.revisionId, 2)})`];
+  const ids = `${hexDigits(space.vendorId, 4)}:${hexDigits(space.deviceId, 4)}`;
+  const title = [ids, names.vendor, names.device, `(rev ${hexDigits(space.revisionId, 2)})`];
   return [
     ...wrap("", words(title.filter((part) => part !== undefined).join(" ")), 10),
     ...(space.absent ? [] : headerLines(space, names)),
@@ -70,7 +71,7 @@ function headerLines(space: ConfigSpace, names: ConfigSpaceNames): string[] {
     ...row("Class", words(classText(space.classCode, names.class))),
     ...(subsystem
       ? row("Subsystem", [
-        `${hex(subsystem.vendorId, 4)}:${hex(subsystem.id, 4)}`,
+        `${hexDigits(subsystem.vendorId, 4)}:${hexDigits(subsystem.id, 4)}`,
         ...words(names.subsystem ?? "").filter((word) => word !== ""),
       ])
       : []),
@@ -90,7 +91,7 @@ function headerLines(space: ConfigSpace, names: ConfigSpaceNames): string[] {
 function classText(classCode: number, given: string | undefined): string {
   const { base, sub, progIf } = classNames(classCode);
   const name = given ?? [sub ?? base ?? "unknown", progIf].filter(Boolean).join(", ");
-  return `${hex(classCode, 6)} ${name}`;
+  return `${hexDigits(classCode, 6)} ${name}`;
 }
 
 function headerText({ header, headerType, multifunction }: ConfigSpace): string {
@@ -127,9 +128,9 @@ function busWords(
   secondaryBus: number,
 ): string[] {
   return [
-    `primary=${hex(buses.primaryBus, 2)},`,
-    `secondary=${hex(secondaryBus, 2)},`,
-    `subordinate=${hex(buses.subordinateBus, 2)}`,
+    `primary=${hexDigits(buses.primaryBus, 2)},`,
+    `secondary=${hexDigits(secondaryBus, 2)},`,
+    `subordinate=${hexDigits(buses.subordinateBus, 2)}`,
   ];
 }
 
@@ -153,7 +154,7 @@ function bridgeLines(header: BridgeHeader): string[] {
 function windowText({ base, limit, widthBits, enabled }: BridgeWindow): string {
   const digits = widthBits === 64 ? 16 : 8;
   return enabled
-    ? `${hex(base, digits)}-${hex(limit, digits)} [${
+    ? `${hexDigits(base, digits)}-${hexDigits(limit, digits)} [${
       sizeText(limit - base + 1n)
     }], ${widthBits}-bit`
     : `disabled, ${widthBits}-bit`;
@@ -176,7 +177,7 @@ function romText(rom: RomBar): string {
 }
 
 function placeText({ address, size }: { address: bigint; size?: bigint }): string {
-  const place = address === 0n ? "unassigned" : `at ${hex(address, 8)}`;
+  const place = address === 0n ? "unassigned" : `at ${hexDigits(address, 8)}`;
   return size === undefined ? place : `${place} [${sizeText(size)}]`;
 }
 

@@ -7,6 +7,7 @@
  */
 
 import { HEADER, HEADER_CARDBUS, STATUS } from "./registers.ts";
+import { hex } from "../text/hex.ts";
 
 /** A read of configuration space, aligned to its width. */
 export interface ConfigRead {
@@ -127,8 +128,4 @@ function refusal(
   if (offset + 4 > end) return `a capability at ${hex(offset)} is past the end, ${hex(end)}`;
   if (seen.has(offset)) return `the list returns to ${hex(offset)}`;
   return undefined;
-}
-
-function hex(value: number): string {
-  return `0x${value.toString(16)}`;
 }

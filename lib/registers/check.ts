@@ -10,6 +10,7 @@ import type { Path, Report, YamlDocument } from "../yaml/document.ts";
 import { bitsText } from "./map.ts";
 import { nearest } from "../text/nearest.ts";
 import { hex } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
 
 /** Registers of an array: as many as a device can have queues. */
 export const MAX_COUNT = 65_536;
@@ -168,7 +169,7 @@ function checkField(
     } else if (value >> BigInt(high - low + 1) !== 0n) {
       complain(
         of,
-        `The value ${text} does not fit ${name}, which has ${count(high - low + 1, "bit")}`,
+        `The value ${text} does not fit ${name}, which has ${plural(high - low + 1, "bit")}`,
       );
     } else if (seen.has(value)) {
       complain(of, `The value ${text} of ${name} has a name already`);
@@ -271,13 +272,9 @@ function inOrder(a: Extent, b: Extent): [Extent, Extent] {
 }
 
 function rangeText({ start, end }: Extent): string {
-  return `0x${start.toString(16)} to 0x${(end - 1).toString(16)}`;
+  return `${hex(start)} to ${hex(end - 1)}`;
 }
 
 function isWidth(width: bigint | undefined): width is bigint {
   return width === 1n || width === 2n || width === 4n || width === 8n;
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }

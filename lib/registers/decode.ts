@@ -4,8 +4,9 @@
  * @module
  */
 
-import { wrap } from "../pci/layout.ts";
+import { wrap } from "../text/wrap.ts";
 import { bitsText, fieldMask, type Register, type RegisterField } from "./map.ts";
+import { hex, hexDigits } from "../text/hex.ts";
 
 /** A field and what it holds. */
 export interface DecodedField {
@@ -58,7 +59,7 @@ export function decodeField(field: RegisterField, value: number | bigint): Decod
 /** The value of a field for a person: decimal, or hexadecimal if it is wider than 16 bits, and its meaning. */
 export function fieldText({ high, low, ...field }: RegisterField, value: number | bigint): string {
   const { value: bits, meaning } = decodeField({ high, low, ...field }, value);
-  const digits = high - low < MAX_DECIMAL_BITS ? String(bits) : `0x${bits.toString(16)}`;
+  const digits = high - low < MAX_DECIMAL_BITS ? String(bits) : hex(bits);
   return meaning === undefined ? digits : `${digits} (${meaning})`;
 }
 
@@ -71,7 +72,7 @@ export function fieldWords({ fields }: Register, value: number | bigint): string
   const words = fields.map((field) => `${field.name}=${fieldText(field, value)}`);
   const known = fields.reduce((mask, field) => mask | fieldMask(field), 0n);
   const rest = BigInt(value) & ~known;
-  if (rest !== 0n) words.push(`reserved=0x${rest.toString(16)}`);
+  if (rest !== 0n) words.push(`reserved=${hex(rest)}`);
   return words;
 }
 
@@ -96,6 +97,6 @@ export function fieldLines(register: Register, value: number | bigint): string[]
  * ```
  */
 export function registerLines(register: Register, value: number | bigint): string[] {
-  const digits = value.toString(16).padStart(register.width * 2, "0");
+  const digits = hexDigits(value, register.width * 2);
   return [`${register.name} 0x${digits}`, ...fieldLines(register, value)];
 }

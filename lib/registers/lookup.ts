@@ -8,6 +8,7 @@ import { type Address, parseAddress } from "../client/address.ts";
 import { readInteger } from "../text/integer.ts";
 import { bitsText, type Register, type RegisterField, type RegisterMap } from "./map.ts";
 import { nearest } from "../text/nearest.ts";
+import { plural } from "../text/plural.ts";
 
 /** A name that no map, register or field has. */
 export class UnknownNameError extends RangeError {
@@ -161,9 +162,7 @@ export function parseFieldValue(field: RegisterField, text: string): bigint {
   const size = field.high - field.low + 1;
   if (value >> BigInt(size) === 0n) return value;
   throw new RangeError(
-    `${text} does not fit ${field.name}, which has ${size === 1 ? "1 bit" : `${size} bits`}: ${
-      bitsText(field)
-    }`,
+    `${text} does not fit ${field.name}, which has ${plural(size, "bit")}: ${bitsText(field)}`,
   );
 }
 

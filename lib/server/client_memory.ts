@@ -28,6 +28,7 @@ import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
 import { FileMaps } from "./file_maps.ts";
 import { describeAccess, DmaRequests } from "./dma_requests.ts";
+import { hex } from "../text/hex.ts";
 
 /** The first address that 64 bits do not hold. */
 const ADDRESS_END = 1n << 64n;
@@ -290,9 +291,9 @@ export class ClientMemory implements DeviceDma {
     for (let start = 0; start < length;) {
       const address = iova + BigInt(start);
       const map = this.#find(address);
-      if (map === undefined) throw fail(EFAULT, `nothing is mapped at 0x${address.toString(16)}`);
+      if (map === undefined) throw fail(EFAULT, `nothing is mapped at ${hex(address)}`);
       if ((map.rights & right) === 0) {
-        throw fail(EACCES, `the client does not allow it at 0x${address.toString(16)}`);
+        throw fail(EACCES, `the client does not allow it at ${hex(address)}`);
       }
       const count = map.contains(address, length - start);
       pieces.push({ map, address, start, length: count });
@@ -394,5 +395,5 @@ export function offeredDmaMaps({ maxDmaMaps }: DmaOptions): number {
 
 /** Addresses as people read them: the first and the last. */
 function range(start: bigint, end: bigint): string {
-  return `0x${start.toString(16)} to 0x${(end - 1n).toString(16)}`;
+  return `${hex(start)} to ${hex(end - 1n)}`;
 }

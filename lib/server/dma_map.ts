@@ -12,6 +12,7 @@ import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { type ClientFile, examineFile } from "./client_file.ts";
 import { DeviceError } from "./served_device.ts";
 import type { FileMaps } from "./file_maps.ts";
+import { hex } from "../text/hex.ts";
 
 const RIGHTS = DmaMapFlags.READ | DmaMapFlags.WRITE;
 const MODES = DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
@@ -148,7 +149,7 @@ export class DmaMap {
   ): void {
     const start = this.#offset + (address - this.address);
     const fail = (errno: number, reason: string) => {
-      const at = `0x${address.toString(16)}`;
+      const at = hex(address);
       return new DeviceError(errno, `Cannot ${verb} the client's memory at ${at}: ${reason}`);
     };
     for (let done = 0; done < bytes.length;) {
@@ -187,7 +188,7 @@ export class DmaMap {
   }
 
   #unmapped(): DeviceError {
-    const range = `0x${this.address.toString(16)} to 0x${(this.end - 1n).toString(16)}`;
+    const range = `${hex(this.address)} to ${hex(this.end - 1n)}`;
     return new DeviceError(
       EFAULT,
       `Cannot access the client's memory: it has unmapped ${range}`,

@@ -20,6 +20,7 @@ import {
 } from "../wire/access.ts";
 import { Command } from "../wire/command.ts";
 import { Quota } from "./dma_quota.ts";
+import { hex } from "../text/hex.ts";
 
 /** How a client wants to be asked. */
 export interface DmaRequestsOptions {
@@ -203,11 +204,11 @@ function checkWritten({ address, count: wanted }: Chunk, payload: Uint8Array): v
 
 function otherAnswer(doing: string, count: number | bigint, address: bigint): ProtocolError {
   return new ProtocolError(
-    `Cannot ${doing}: the client answered for ${count} bytes at 0x${address.toString(16)}`,
+    `Cannot ${doing}: the client answered for ${count} bytes at ${hex(address)}`,
   );
 }
 
 /** Describes an access in words: "read 16 bytes of the client's memory at 0x1000". */
 export function describeAccess(verb: "read" | "write", address: bigint, length: number): string {
-  return `${verb} ${length} bytes of the client's memory at 0x${address.toString(16)}`;
+  return `${verb} ${length} bytes of the client's memory at ${hex(address)}`;
 }

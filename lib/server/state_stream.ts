@@ -27,6 +27,7 @@ import { crc32 } from "../base/crc32.ts";
 import { MAX_STATE_FRAME, MAX_STATE_NAME, MAX_STATE_SPANS } from "../base/limits.ts";
 import { layout, u16, u32, u64 } from "../wire/layout.ts";
 import { DeviceError } from "./served_device.ts";
+import { hexDigits } from "../text/hex.ts";
 
 const MAGIC = 0x73756676; // "vfus"
 const FORM_VERSION = 1;
@@ -383,9 +384,7 @@ function describe(identity: Uint8Array): string {
   const { form, vendor, device, subsystemVendor, subsystem, version } = Begin.decode(identity);
   if (form !== FORM_VERSION) return `a form ${form} of states`;
   const name = new TextDecoder().decode(identity.subarray(Begin.size, Begin.size + MAX_STATE_NAME));
-  const ids = [vendor, device, subsystemVendor, subsystem].map((id) =>
-    id.toString(16).padStart(4, "0")
-  );
+  const ids = [vendor, device, subsystemVendor, subsystem].map((id) => hexDigits(id, 4));
   return `${JSON.stringify(name)} (${ids.join(":")}), version ${version}`;
 }
 

@@ -27,7 +27,8 @@ import { IrqFlags, irqName, IrqSetFlags } from "./irq.ts";
 import { type Message, messageOf, type Messages } from "./messages.ts";
 import { type RegionCapability, RegionFlags, regionName } from "./region.ts";
 import type { MigData } from "./migration.ts";
-import { hex } from "../text/hex.ts";
+import { hex, hexDigits } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
 
 /** The longest line of all messages but VERSION, in UTF-16 units. */
 const MAX_LINE = 200;
@@ -328,10 +329,6 @@ function words(...parts: (string | [string])[]): string {
   }, "");
 }
 
-function plural(count: number | bigint, one: string, many = `${one}s`): string {
-  return `${count} ${BigInt(count) === 1n ? one : many}`;
-}
-
 function unknownPayload(payload: Uint8Array): string {
   if (payload.length === 0) return "";
   return `, ${plural(payload.length, "byte")}${hexAfterColon(payload)}`;
@@ -339,7 +336,7 @@ function unknownPayload(payload: Uint8Array): string {
 
 function hexAfterColon(data: Uint8Array): string {
   if (data.length === 0) return "";
-  const shown = [...data.subarray(0, MAX_HEX)].map((byte) => byte.toString(16).padStart(2, "0"));
+  const shown = [...data.subarray(0, MAX_HEX)].map((byte) => hexDigits(byte, 2));
   return `: ${shown.join(" ")}${data.length > MAX_HEX ? " …" : ""}`;
 }
 

@@ -9,6 +9,7 @@
 import { DecodeError, type ProtocolError } from "../base/errors.ts";
 import { argszRequest, checkArgsz, type Codec, emptyReply, encodeWithData } from "./codec.ts";
 import { layout, u32 } from "./layout.ts";
+import { hex } from "../text/hex.ts";
 
 /** IRQ indexes of a PCI device. */
 export const PciIrq = {
@@ -189,7 +190,7 @@ function checkSetIrqs({ flags, count, data }: SetIrqsRequest): void {
   const action = flags & IrqSetFlags.ACTION_MASK_BITS;
   const unknown = (flags & ~(IrqSetFlags.DATA_MASK | IrqSetFlags.ACTION_MASK_BITS)) >>> 0;
   if (unknown !== 0) {
-    throw new DecodeError(SetIrqsLayout.name, `flags 0x${unknown.toString(16)} are not defined`);
+    throw new DecodeError(SetIrqsLayout.name, `flags ${hex(unknown)} are not defined`);
   }
   if (!isOneBit(kind)) throw flagsFailure(flags, "data");
   if (!isOneBit(action)) throw flagsFailure(flags, "action");
@@ -212,6 +213,6 @@ function isOneBit(bits: number): boolean {
 function flagsFailure(flags: number, what: string): ProtocolError {
   return new DecodeError(
     SetIrqsLayout.name,
-    `flags 0x${flags.toString(16)} have not exactly one ${what} bit`,
+    `flags ${hex(flags)} have not exactly one ${what} bit`,
   );
 }

@@ -9,6 +9,7 @@ import { DecodeError, type ProtocolError } from "../base/errors.ts";
 import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../base/limits.ts";
 import { argszRequest, type Codec } from "./codec.ts";
 import { layout, u16, u32, u64 } from "./layout.ts";
+import { hex } from "../text/hex.ts";
 
 /** Region indexes of a PCI device; those from 9 on are device-specific. */
 export const PciRegion = {
@@ -328,9 +329,9 @@ function parseAreas<A extends SparseArea>(
     const value = area.decode(body, SparseHeader.size + i * area.size);
     if (value.offset + value.size > regionSize) {
       throw failure(
-        `sparse area ${i} (offset 0x${value.offset.toString(16)}, size 0x${
-          value.size.toString(16)
-        }) ends after the region (size 0x${regionSize.toString(16)})`,
+        `sparse area ${i} (offset ${hex(value.offset)}, size ${
+          hex(value.size)
+        }) ends after the region (size ${hex(regionSize)})`,
       );
     }
     return value;

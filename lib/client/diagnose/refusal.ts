@@ -14,6 +14,7 @@ import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../../pci/registers.ts
 import type { Width } from "../info.ts";
 import { hex } from "../../text/hex.ts";
 import { PciRegion, regionName } from "../../wire/region.ts";
+import { plural } from "../../text/plural.ts";
 
 /** A read that tells something, of the region that refused or of the configuration space. */
 export interface Look {
@@ -100,8 +101,10 @@ function* sayWidth({ region, offset, count }: RegionAccess, width: Width): LookI
   const at = offset === 0 ? "" : `+${hex(offset)}`;
   const address = `${regionName(region)}${at}.${LETTERS[width]}`;
   return count > 8
-    ? `reads of ${bytes(width)} are answered there: read ${width} at a time, as ${address} does`
-    : `a read of ${bytes(width)} is answered there: name the width, ${address}`;
+    ? `reads of ${
+      plural(width, "byte")
+    } are answered there: read ${width} at a time, as ${address} does`
+    : `a read of ${plural(width, "byte")} is answered there: name the width, ${address}`;
 }
 
 /** Says which widths are refused. Unless the BAR is off that may be for want of a register. */
@@ -154,10 +157,6 @@ export function widthHint({ region, offset, count, kind }: RegionAccess): string
   const address = `${regionName(region)}${at}.l`;
   return "some servers know accesses of 1, 2, 4 and 8 bytes only, and end at others: " +
     `${kind} 4 at a time, as ${address} does`;
-}
-
-function bytes(count: number): string {
-  return count === 1 ? "1 byte" : `${count} bytes`;
 }
 
 /** "1", "1 and 2", "1, 2 and 4". */

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { hex } from "../../text/hex.ts";
+
 /** Characters of a value that are shown. */
 const MAX_LENGTH = 120;
 /** The largest number that is shown in decimal. */
@@ -21,7 +23,7 @@ export function inline(value: unknown): string {
 function full(value: unknown): string {
   if (value === null || value === undefined) return "nothing";
   if (typeof value === "bigint") {
-    return value <= MAX_DECIMAL ? String(value) : `0x${value.toString(16)}`;
+    return value <= MAX_DECIMAL ? String(value) : hex(value);
   }
   if (Array.isArray(value)) return `[${value.slice(0, MAX_LENGTH).map(full).join(", ")}]`;
   if (typeof value !== "object") return String(value);

@@ -5,6 +5,7 @@
  */
 
 import { COMMON_ARGUMENTS, isStepWord, type KindName, WORDS } from "./words.ts";
+import { hex, hexDigits } from "../../text/hex.ts";
 
 /** The parts of a session file. */
 export interface SavedSession {
@@ -113,13 +114,13 @@ function flow(value: unknown): string {
 
 /** Small numbers in decimal, as they are counts mostly. */
 function number(value: bigint): string {
-  return value <= 9n ? String(value) : `0x${value.toString(16)}`;
+  return value <= 9n ? String(value) : hex(value);
 }
 
 /** JSON's strings are YAML's, but for characters that only YAML ends lines at. */
 function quoted(text: string): string {
   return JSON.stringify(text).replaceAll(
     /[\u007f-\u009f\u2028\u2029\ufeff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    (character) => `\\u${hexDigits(character.charCodeAt(0), 4)}`,
   );
 }

@@ -13,6 +13,7 @@ import { constantIn, type Definitions, meant, readExpression } from "./definitio
 import { binary, number } from "../expression.ts";
 import { inline } from "./inline.ts";
 import type { Expression, Place, Value } from "../model.ts";
+import { plural } from "../../text/plural.ts";
 
 const HOW = "write it as 26, 0x1a, 0b11010, 4K or ${EXPRESSION}";
 
@@ -105,7 +106,7 @@ function fieldExpression(
   const what = register === undefined ? field.name : `${register.name}.${field.name}`;
   if (value === undefined) return { kind: "below", operand: parsed, limit, what };
   if (value >= limit || value < -(limit >> 1n)) {
-    const count = size === 1 ? "1 bit" : `${size} bits`;
+    const count = plural(size, "bit");
     throw new RangeError(`${hex(value)} does not fit ${what}, which has ${count}`);
   }
   return value < 0n ? number(value + limit) : parsed;

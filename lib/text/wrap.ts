@@ -27,8 +27,3 @@ export function wrap(prefix: string, words: readonly string[], indent: number): 
   lines.push(line.trimEnd());
   return lines;
 }
-
-/** Hexadecimal digits, at least so many. */
-export function hex(value: number | bigint, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
-}
