@@ -26,6 +26,7 @@ import { turn } from "../pipeline.ts";
 import type { Style } from "../style.ts";
 import { parseCount, parseValue } from "../value.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
+import { readIndex } from "../../lib/text/integer.ts";
 
 /** What is done once the vectors are enabled. */
 export type Action =
@@ -131,7 +132,8 @@ export function command(context: Context) {
 export function parseIrq(text: string): IrqId {
   const name = text.toLowerCase();
   if (name.toUpperCase() in PciIrq) return name as IrqId;
-  if (/^\d{1,9}$/.test(text)) return Number(text);
+  const index = readIndex(text);
+  if (index !== undefined) return index;
   throw new SyntaxError(`"${text}" is no IRQ index; write intx, msi, msix, err, req or a number`);
 }
 

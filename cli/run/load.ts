@@ -8,7 +8,7 @@ import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { fileReason } from "../../lib/text/file_error.ts";
 import type { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
-import { readSize } from "../../lib/text/size.ts";
+import { readSignedSize } from "../../lib/text/size.ts";
 import type { Problem } from "../../lib/yaml/problem.ts";
 import { type Context, onAbort } from "../context.ts";
 import { printable } from "../printable.ts";
@@ -42,12 +42,12 @@ export interface Selection {
  * @throws {SyntaxError} if it is something else
  */
 export function parseSetting(text: string): Setting {
-  const match = /^([A-Za-z_]\w*)=(-?)(.+)$/.exec(text);
-  const value = match && readSize(match[3]!);
+  const match = /^([A-Za-z_]\w*)=(.+)$/.exec(text);
+  const value = match && readSignedSize(match[2]!);
   if (!match || value === undefined || value === null) {
     throw new SyntaxError("Write NAME=VALUE, as queue=2 or size=64K");
   }
-  return [match[1]!, match[2] === "-" ? -value : value];
+  return [match[1]!, value];
 }
 
 /** Loads all files. What is wrong with them is told, all of it, and is wrong usage. */

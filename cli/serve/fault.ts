@@ -15,6 +15,7 @@ import {
 } from "../../lib/server/faults.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { parseValue } from "../value.ts";
+import { readIndex } from "../../lib/text/integer.ts";
 
 const FORM = "write COMMAND:FAULT[=VALUE], then @N, /N or %P, as REGION_READ:error=EIO@3";
 
@@ -109,7 +110,7 @@ function parseTiming(sign: string, count: string): FaultTiming {
     }
     return { probability: percent / 100 };
   }
-  const number = /^\d{1,9}$/.test(count) ? Number(count) : 0;
+  const number = readIndex(count) ?? 0;
   if (number === 0) {
     throw new SyntaxError(`"${count}" is no count; requests are counted from 1, as @1 or /2`);
   }

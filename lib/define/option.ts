@@ -8,6 +8,7 @@
 import { readInteger } from "../text/integer.ts";
 import { nearest } from "../text/nearest.ts";
 import { ANY, checkOptions, type Forms, LIST, needed, NUMBER, TEXT } from "./mistakes.ts";
+import { readSize } from "../text/size.ts";
 
 /** One option of a device. Made by {@linkcode option}. */
 export interface DeviceOption<T = unknown> {
@@ -108,10 +109,7 @@ export const option: OptionMakers = {
       ...rest,
       kind: "integer",
       form: `a whole number ${rangeText(min, max)}`,
-      read: (text) => {
-        const value = readInteger(text);
-        return value === undefined ? undefined : Number(value);
-      },
+      read: (text) => toNumber(readInteger(text)),
       accepts: (value) => isWithin(value, min, max),
     });
   },
@@ -123,7 +121,7 @@ export const option: OptionMakers = {
       ...rest,
       kind: "size",
       form: `a size in bytes ${rangeText(min, max)}, as 4096, 64K or 2MiB`,
-      read: readSize,
+      read: (text) => toNumber(readSize(text)),
       accepts: (value) => isWithin(value, min, max),
     });
   },
@@ -255,13 +253,9 @@ const BOOLEANS: Readonly<Record<string, boolean>> = {
   0: false,
 };
 
-const UNITS = "BKMGT";
-
-function readSize(text: string): number | undefined {
-  const [, digits, unit = "B"] = /^(.+?)(?:([KMGT])(?:iB)?)?$/i.exec(text) ?? [];
-  const count = readInteger(digits);
-  if (count === undefined) return undefined;
-  return Number(count << BigInt(10 * UNITS.indexOf(unit.toUpperCase())));
+/** A number that was read, as an option holds it. One that is too large is refused later. */
+function toNumber(value: bigint | undefined): number | undefined {
+  return value === undefined ? undefined : Number(value);
 }
 
 function isWithin(value: unknown, min: number, max: number): boolean {

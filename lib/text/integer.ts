@@ -24,6 +24,15 @@ export function readInteger(value: unknown): bigint | undefined {
   return INTEGER.test(plain) ? BigInt(plain) : undefined;
 }
 
+/**
+ * Reads the decimal number of a thing that may have a name instead: a region, a vector, an errno.
+ *
+ * @returns undefined if `text` is no such number, or has more than 9 digits
+ */
+export function readIndex(text: string): number | undefined {
+  return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+}
+
 /** The text that {@linkcode readInteger} takes. */
 export const INTEGER = /^(?:\d+|0[xX][\da-fA-F]+|0[oO][0-7]+|0[bB][01]+)$/;
 

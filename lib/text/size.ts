@@ -27,3 +27,10 @@ export function readSize(text: string): bigint | undefined {
   const value = readInteger(digits);
   return value === undefined ? undefined : value << BigInt(10 * UNITS.indexOf(unit.toUpperCase()));
 }
+
+/** Reads what {@linkcode readSize} does, with a minus sign ahead or not. */
+export function readSignedSize(text: string): bigint | undefined {
+  if (!text.startsWith("-")) return readSize(text);
+  const value = readSize(text.slice(1));
+  return value === undefined ? undefined : -value;
+}

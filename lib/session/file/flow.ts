@@ -9,7 +9,7 @@
 const MAX_DEPTH = 16;
 
 /** The form of a whole number in YAML. */
-const YAML_INTEGER = /^(?:-?\d+|0x[\da-fA-F]+|0o[0-7]+)$/;
+export const YAML_INTEGER = /^(?:-?\d+|0x[\da-fA-F]+|0o[0-7]+)$/;
 
 /**
  * Reads a list or a mapping. Quotes are as in YAML.

@@ -8,6 +8,7 @@ import { irqIndex, PciIrq } from "../../wire/irq.ts";
 import { constantIn, type Definitions, meant } from "./definitions.ts";
 import { Marked, TERM } from "./interpolation.ts";
 import type { IrqSelection } from "../model.ts";
+import { readIndex } from "../../text/integer.ts";
 
 /** The IRQ indexes that have names. */
 export const IRQ_NAMES: readonly string[] = Object.keys(PciIrq).map((name) => name.toLowerCase());
@@ -62,7 +63,7 @@ export function parseIrqSelection(text: string, definitions: Definitions): IrqSe
  * @throws {RangeError} if there is none
  */
 export function parseIrqIndex(name: string): number {
-  const index = /^\d{1,9}$/.test(name) ? Number(name) : irqIndex(name.toLowerCase());
+  const index = readIndex(name) ?? irqIndex(name.toLowerCase());
   if (index !== undefined) return index;
   throw new RangeError(
     `"${name}" is no IRQ index; ${meant(name, IRQ_NAMES, `there are ${IRQ_NAMES.join(", ")}`)}`,

@@ -15,6 +15,7 @@ import { parseIrqIndex } from "./irq_selection.ts";
 import type { Requirements } from "../model.ts";
 import { isMistake } from "./reading.ts";
 import { regionSchema } from "./schema.ts";
+import { readIndex } from "../../text/integer.ts";
 
 const FLAGS: Readonly<Record<string, number>> = {
   read: RegionFlags.READ,
@@ -74,7 +75,7 @@ function readClass(file: SessionFile): string | undefined {
 
 function readRegion(name: string, value: unknown, file: SessionFile): Requirements["regions"] {
   const path = ["requires", "regions", name];
-  const index = /^\d{1,9}$/.test(name) ? Number(name) : regionIndex(name.toLowerCase());
+  const index = readIndex(name) ?? regionIndex(name.toLowerCase());
   if (index === undefined) {
     const hint = meant(
       name,

@@ -6,6 +6,7 @@
 
 import { COMMON_ARGUMENTS, isStepWord, type KindName, WORDS } from "./words.ts";
 import { hex, hexDigits } from "../../text/hex.ts";
+import { YAML_INTEGER } from "./flow.ts";
 
 /** The parts of a session file. */
 export interface SavedSession {
@@ -87,7 +88,6 @@ function block(value: unknown, kind: KindName): string {
 
 /** Kinds of which a number is not text that looks like one. */
 const TEXTS: ReadonlySet<KindName> = new Set(["text", "file", "place", "memory", "name", "irq"]);
-const INTEGER = /^(?:-?\d+|0x[\da-fA-F]+|0o[0-7]+)$/;
 /** Text that YAML takes as it is, where no brackets are around it. */
 const PLAIN =
   /^(?:[A-Za-z_]|\$\{|\d+[A-DF-Za-df-z])(?:[\w .+\-/[\]{}$()*<>|&^~!=,]*[\w.+\-/\]})])?$/;
@@ -96,7 +96,7 @@ const PLAIN_IN_FLOW = /^(?:[A-Za-z_]|\d+[A-DF-Za-df-z])(?:[\w .+\-/]*[\w.+\-/])?
 const KEYWORD = /^(?:null|true|false|~)$/i;
 
 function scalar(text: string, kind: KindName): string {
-  if (INTEGER.test(text)) return TEXTS.has(kind) ? quoted(text) : text;
+  if (YAML_INTEGER.test(text)) return TEXTS.has(kind) ? quoted(text) : text;
   return PLAIN.test(text) && !KEYWORD.test(text) ? text : quoted(text);
 }
 

@@ -10,6 +10,7 @@ import { inline } from "./inline.ts";
 import type { StepCommon, StepWord } from "../model.ts";
 import type { Parts } from "./reading.ts";
 import { WORDS } from "./words.ts";
+import { readIndex } from "../../text/integer.ts";
 
 /** The greatest error number of Linux. */
 const MAX_ERRNO = 4095;
@@ -77,8 +78,8 @@ function checkErrors(
 function readErrorName(raw: unknown): string {
   const text = String(raw);
   if (text.toLowerCase() === "timeout") return "timeout";
-  if (/^\d{1,9}$/.test(text)) {
-    const errno = Number(text);
+  const errno = readIndex(text);
+  if (errno !== undefined) {
     if (errno >= 1 && errno <= MAX_ERRNO) return errnoName(errno);
     throw new RangeError(`${text} is no error number: they are 1 to ${MAX_ERRNO}`);
   }

@@ -7,7 +7,7 @@
 
 import { parseFieldValue } from "../../registers/lookup.ts";
 import { fieldMask, type Register, type RegisterField } from "../../registers/map.ts";
-import { readSize } from "../../text/size.ts";
+import { readSignedSize } from "../../text/size.ts";
 import { hex } from "../../text/hex.ts";
 import { constantIn, type Definitions, meant, readExpression } from "./definitions.ts";
 import { binary, number } from "../expression.ts";
@@ -64,9 +64,8 @@ export function parseNumber(raw: unknown, definitions: Definitions): Expression 
   if (typeof raw === "string") {
     const inner = /^\$\{([^{}]*)\}$/.exec(raw.trim());
     if (inner !== null) return readExpression(inner[1]!, definitions);
-    const [, sign, digits] = /^(-?)(.*)$/s.exec(raw.trim())!;
-    const value = readSize(digits!);
-    if (value !== undefined) return number(sign === "-" ? -value : value);
+    const value = readSignedSize(raw.trim());
+    if (value !== undefined) return number(value);
     const isName = definitions.variables.has(raw) || /[-+*/&|<>()]/.test(raw);
     throw new SyntaxError(
       `"${raw}" is no value; ${isName ? `did you mean "\${${raw}}"?` : HOW}`,
