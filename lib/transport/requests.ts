@@ -27,6 +27,7 @@ import {
   type RequestOptions,
 } from "./pending.ts";
 import type { MessageStream, Role } from "./stream.ts";
+import { plural } from "../text/plural.ts";
 
 /**
  * Ids from here on are for messages that want no reply. A peer that replies all the same is then
@@ -181,7 +182,7 @@ export class Requests {
     if (pending === undefined) return;
     const maxFds = message.isError ? 0 : pending.maxReplyFds;
     if (message.fdCount > 0 && maxFds === 0) {
-      const fds = `${message.fdCount} file descriptor${message.fdCount === 1 ? "" : "s"}`;
+      const fds = plural(message.fdCount, "file descriptor");
       throw this.#rejected(message, `passed ${fds} with`, "reply, where none belong");
     }
     if (message.isError) {
