@@ -61,3 +61,25 @@ export {
   RecordingError,
 } from "./reader.ts";
 export { RecordingWriter, type RecordingWriterOptions } from "./writer.ts";
+export {
+  type Asked,
+  Conversation,
+  type ConversationState,
+  type HeardMessage,
+} from "./conversation.ts";
+export {
+  type Access,
+  accessesOf,
+  type DecodedMessage,
+  type DecodedPayload,
+  decodeMessage,
+  type MessageType,
+} from "./decode.ts";
+export { type EventFilter, FILTER_FIELDS, parseFilter } from "./filter.ts";
+export { TimeHistogram } from "./histogram.ts";
+export {
+  type CommandStatistics,
+  type DmaStatistics,
+  RecordingStatistics,
+  type RegisterStatistics,
+} from "./statistics.ts";

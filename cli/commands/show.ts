@@ -1,0 +1,237 @@
+/**
+ * `vfu show`: what a recording has, in lines, in numbers, for Wireshark and for tracing tools.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import { Conversation, type HeardMessage } from "../../lib/record/conversation.ts";
+import type { RecordedEvent } from "../../lib/record/event.ts";
+import { type EventFilter, FILTER_FIELDS, parseFilter } from "../../lib/record/filter.ts";
+import { readRecording, type Recording } from "../../lib/record/reader.ts";
+import { RecordingStatistics } from "../../lib/record/statistics.ts";
+import { RegisterLocator } from "../../lib/registers/locate.ts";
+import type { Context, Output } from "../context.ts";
+import { openDestination } from "../destination.ts";
+import { jsonText } from "../json.ts";
+import { loadMaps, mapOption, orUsage } from "../map.ts";
+import { Progress, transferText } from "../progress.ts";
+import { ChromeTrace } from "../show/chrome_trace.ts";
+import { Folder } from "../show/fold.ts";
+import { eventJson } from "../show/json.ts";
+import { statisticsJson, statisticsText } from "../show/stats.ts";
+import { EventText } from "../show/text.ts";
+
+/** Options of {@linkcode run}. */
+export interface ShowOptions {
+  /** Events that are shown, counted or traced; all if it is left out. */
+  filter?: EventFilter | undefined;
+  /** Names registers. */
+  locator?: RegisterLocator | undefined;
+  /** Folds loops of the same reads. */
+  fold: boolean;
+  /** Shows numbers in place of events. */
+  stats?: true | undefined;
+  /** Shows objects in place of lines. */
+  json?: true | undefined;
+  /** Waits for more at the end of the file. */
+  follow?: true | undefined;
+  /** Writes a trace to this file, in place of lines. */
+  chromeTrace?: string | undefined;
+}
+
+/** Characters of lines that are collected before they are written. */
+const CHUNK = 32 << 10;
+/** How long a line waits for others. */
+const FLUSH_MS = 50;
+
+const FILTER_HELP = `Fields of --filter:\n${
+  FILTER_FIELDS.map(([name, what]) => `  ${name.padEnd(12)}${what}`).join("\n")
+}\n\nWith --map also registers (CSTS) and their fields (CSTS.RDY == 1).`;
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("show")
+    .description(
+      "Shows a recording of vfu record: a line an event, as -v shows messages. Loops that read " +
+        "the same are one line.",
+    )
+    .argument("<file>", "the recording, a pcapng file")
+    .addOption(mapOption())
+    .addOption(new Option("--filter <expression>", "only events for which this is true"))
+    .addOption(new Option("--no-fold", "show each read of a loop"))
+    .addOption(new Option("--stats", "show counts, times, registers used most, errors"))
+    .addOption(new Option("--json", "an object a line; with --stats one object"))
+    .addOption(new Option("--follow", "wait for more, of a file that is still written"))
+    .addOption(
+      new Option("--chrome-trace <file>", "write a trace for Perfetto and chrome://tracing")
+        .conflicts(["stats", "json", "follow"]),
+    )
+    .addHelpText("after", `\n${FILTER_HELP}`)
+    .action(async (file, { map: names, filter: text, ...options }, self) => {
+      const maps = names === undefined
+        ? []
+        : (await loadMaps(context, self, names)).map(({ map }) => map);
+      const filter = text === undefined ? undefined : orUsage(
+        self,
+        `option '--filter <expression>' argument '${text}' is invalid.`,
+        () => parseFilter(text, maps),
+      );
+      const locator = maps.length === 0 ? undefined : new RegisterLocator(maps);
+      await run(context, file, { ...options, filter, locator });
+    });
+}
+
+/** Shows the recording at `path`. */
+export async function run(context: Context, path: string, options: ShowOptions): Promise<void> {
+  const { signal, err } = context;
+  const { follow = false } = options;
+  const recording = readRecording(path, { follow, signal });
+  using view = makeView(context, options);
+  using _progress = follow ? undefined : progressOf(recording, err);
+  const conversation = view.conversation;
+  try {
+    for await (const event of recording) {
+      if (event.index === 0) view.start(event.timeNs);
+      const heard = conversation.take(event);
+      if (options.filter?.matches(event, heard) ?? true) view.add(event, heard);
+    }
+  } catch (error) {
+    // What came before the damage, or before Ctrl-C ended a look at a growing file, is shown.
+    if (!signal.aborted || follow) view.finish();
+    throw error;
+  }
+  view.finish();
+  if (recording.cut !== undefined) {
+    const { bytes, offset } = recording.cut;
+    err.write(
+      `${err.style.yellow("vfu:")} ${path} ends in the middle of an event: ` +
+        `its last ${bytes} bytes, from byte ${offset} on, are left out\n`,
+    );
+  }
+}
+
+/** One of the ways to show events. */
+interface View extends Disposable {
+  readonly conversation: Conversation;
+  /** Times count from here. */
+  start(timeNs: bigint): void;
+  add(event: RecordedEvent, heard: HeardMessage | undefined): void;
+  /** All events have come. */
+  finish(): void;
+}
+
+function makeView(context: Context, options: ShowOptions): View {
+  if (options.chromeTrace !== undefined) return traceView(context, options, options.chromeTrace);
+  if (options.stats) return statisticsView(context, options);
+  return options.json ? jsonView(context, options) : textView(context, options);
+}
+
+function textView({ out }: Context, { locator, fold }: ShowOptions): View {
+  const text = new EventText(out.style, locator);
+  const lines = new Lines(out, () => folder.flushIdle());
+  const folder = new Folder(text, (line) => lines.add(line));
+  return {
+    conversation: new Conversation(),
+    start: (timeNs) => text.start(timeNs),
+    add(event, heard) {
+      const line = text.line(event, heard);
+      if (!fold) return lines.add(line);
+      folder.add(line, heard);
+      lines.wake();
+    },
+    finish() {
+      folder.flush();
+      lines.flush();
+    },
+    [Symbol.dispose]: () => lines[Symbol.dispose](),
+  };
+}
+
+function jsonView({ out }: Context, { locator }: ShowOptions): View {
+  const lines = new Lines(out);
+  return {
+    conversation: new Conversation(),
+    start() {},
+    add: (event, heard) => lines.add(jsonText(eventJson(event, heard, locator))),
+    finish: () => lines.flush(),
+    [Symbol.dispose]: () => lines[Symbol.dispose](),
+  };
+}
+
+function statisticsView({ out }: Context, { locator, json }: ShowOptions): View {
+  const conversation = new Conversation();
+  const statistics = new RecordingStatistics();
+  return {
+    conversation,
+    start() {},
+    add: (event, heard) => statistics.add(event, heard),
+    finish() {
+      const source = { statistics, conversation, locator };
+      out.write(json ? `${jsonText(statisticsJson(source), 2)}\n` : statisticsText(source, out));
+    },
+    [Symbol.dispose]() {},
+  };
+}
+
+function traceView({ out }: Context, { locator }: ShowOptions, path: string): View {
+  const destination = openDestination(path, out);
+  const trace = new ChromeTrace(destination, new EventText(out.style, locator));
+  return {
+    conversation: new Conversation(),
+    start: (timeNs) => trace.start(timeNs),
+    add: (event, heard) => trace.add(event, heard),
+    finish: () => trace.finish(),
+    [Symbol.dispose]: () => destination[Symbol.dispose](),
+  };
+}
+
+/** Lines on their way out, many in one call. None waits long: a reader may follow a file. */
+class Lines implements Disposable {
+  readonly #out: Output;
+  readonly #onIdle: () => void;
+  #chunk = "";
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param onIdle called when no lines came for a moment, before what waits is written */
+  constructor(out: Output, onIdle: () => void = () => {}) {
+    this.#out = out;
+    this.#onIdle = onIdle;
+  }
+
+  add(line: string): void {
+    this.#chunk += `${line}\n`;
+    if (this.#chunk.length >= CHUNK) this.#write();
+    this.wake();
+  }
+
+  /** Has the lines written in a moment. */
+  wake(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#onIdle();
+      this.flush();
+    }, FLUSH_MS);
+  }
+
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#write();
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+
+  #write(): void {
+    if (this.#chunk !== "") this.#out.write(this.#chunk);
+    this.#chunk = "";
+  }
+}
+
+function progressOf(recording: Recording, err: Output): Progress {
+  return new Progress(err, (elapsedMs) => {
+    const total = Math.max(recording.size, recording.bytesRead);
+    return transferText({ done: recording.bytesRead, total, elapsedMs }, err.columns);
+  });
+}

@@ -1,0 +1,283 @@
+/**
+ * A recording as a conversation: each reply with its request, and what is known of the device and
+ * of the client's memory at that point.
+ *
+ * @module
+ */
+
+import { MAX_PENDING } from "../base/limits.ts";
+import { type DmaMapRequest, DmaUnmapFlags } from "../wire/dma.ts";
+import type { IrqInfoReply } from "../wire/irq.ts";
+import { HEADER_SIZE, MessageFlags } from "../wire/header.ts";
+import { decodeDmaWriteReply } from "../wire/access.ts";
+import type { RegionInfoReply } from "../wire/region.ts";
+import type { Version } from "../wire/version.ts";
+import { type Access, accessesOf, type DecodedMessage, decodeMessage } from "./decode.ts";
+import {
+  receivedBytes,
+  type RecordedDirection,
+  type RecordedEvent,
+  type RecordedMessage,
+} from "./event.ts";
+
+/** Clients whose state is kept. A recorder serves one after another; files may say otherwise. */
+const MAX_CONNECTIONS = 64;
+/** Bytes of a request that is kept until its reply; longer ones are kept without their data. */
+const MAX_KEPT_REQUEST = 4096;
+/** DMA maps that are kept: more than any peer allows. */
+const MAX_KEPT_MAPS = 65_536;
+
+/** What is kept of a request until it is answered. */
+export interface Asked {
+  /** The number of its event. */
+  readonly index: number;
+  /** When it was sent. */
+  readonly timeNs: bigint;
+  /** Its way. */
+  readonly direction: RecordedDirection;
+  /** The message; its payload is missing if it was long. */
+  readonly decoded: DecodedMessage;
+  /** Its accesses; data are missing if they were long. */
+  readonly accesses: readonly Access[];
+}
+
+/** A message in its conversation. */
+export interface HeardMessage {
+  /** The event. */
+  readonly event: RecordedMessage;
+  /** The message as values; undefined if it is shorter than a header. */
+  readonly decoded: DecodedMessage | undefined;
+  /** Its accesses; those of its request if it has none itself, as an error reply. */
+  readonly accesses: readonly Access[];
+  /** Of a reply: its request. Undefined for a request, and for a reply to nothing. */
+  readonly request?: Asked;
+  /** Of a reply: nanoseconds since its request. */
+  readonly latencyNs?: bigint;
+  /** A request that it leaves without an answer: of the same id, or the oldest of too many. */
+  readonly replaces?: Asked;
+}
+
+/** What one client and its server have said so far. */
+export interface ConversationState {
+  /** The server's VERSION, once it answered. */
+  readonly version: Version | undefined;
+  /** The regions by index, as the server described them last. */
+  readonly regions: ReadonlyMap<number, RegionInfoReply>;
+  /** The IRQ indexes, as the server described them last. */
+  readonly irqs: ReadonlyMap<number, IrqInfoReply>;
+  /** The client's memory by address, as far as the server accepted it. */
+  readonly maps: ReadonlyMap<bigint, DmaMapRequest>;
+  /** Requests without a reply yet. */
+  readonly unanswered: Iterable<Asked>;
+}
+
+class State implements ConversationState {
+  version: Version | undefined;
+  readonly regions = new Map<number, RegionInfoReply>();
+  readonly irqs = new Map<number, IrqInfoReply>();
+  readonly maps = new Map<bigint, DmaMapRequest>();
+  readonly pending = new Map<string, Asked>();
+
+  get unanswered(): Iterable<Asked> {
+    return this.pending.values();
+  }
+}
+
+/**
+ * Follows a recording. Its memory is bounded, however long the recording is.
+ *
+ * @example
+ * ```ts
+ * import { Conversation } from "./conversation.ts";
+ * import { readRecording, RecordingWriter } from "./mod.ts";
+ * import { encodeMessage } from "../wire/mod.ts";
+ *
+ * const path = Deno.makeTempFileSync({ suffix: ".pcapng" });
+ * const message = { kind: "message", connection: 0, socket: "main", origin: "peer" } as const;
+ * const [reset, done] = [0, 1].map((flags) => encodeMessage({ messageId: 7, command: 13, flags }));
+ * {
+ *   using writer = RecordingWriter.create(path);
+ *   const request = { ...message, direction: "to-server", bytes: reset!, descriptors: [] } as const;
+ *   writer.write({ ...request, timeNs: 1000n });
+ *   writer.write({ ...request, timeNs: 3500n, direction: "to-client", bytes: done! });
+ * }
+ * const conversation = new Conversation();
+ * const latencies = [];
+ * for await (const event of readRecording(path)) {
+ *   latencies.push(conversation.take(event)?.latencyNs);
+ * }
+ * console.assert(latencies[0] === undefined && latencies[1] === 2500n);
+ * Deno.removeSync(path);
+ * ```
+ */
+export class Conversation {
+  readonly #states = new Map<number, State>();
+  /** Requests by command that will not be answered any more. */
+  readonly #givenUp = new Map<string, number>();
+
+  /** Requests without a reply by the names of their commands. */
+  unanswered(): Map<string, number> {
+    const counts = new Map(this.#givenUp);
+    for (const { pending } of this.#states.values()) {
+      for (const { decoded: { name } } of pending.values()) count(counts, name);
+    }
+    return counts;
+  }
+
+  /** What is known of a client and its server; undefined before their first event. */
+  state(connection: number): ConversationState | undefined {
+    return this.#states.get(connection);
+  }
+
+  /** Takes the next event. Returns the message in its conversation if it is one. */
+  take(event: RecordedEvent): HeardMessage | undefined {
+    const state = this.#stateOf(event.connection);
+    if (event.kind !== "message") return undefined;
+    const decoded = decodeMessage(event.bytes);
+    if (decoded === undefined) return { event, decoded, accesses: [] };
+    if (decoded.type === "request") return this.#request(state, event, decoded);
+    if (decoded.type === "other") return { event, decoded, accesses: [] };
+    return this.#reply(state, event, decoded);
+  }
+
+  #stateOf(connection: number): State {
+    const known = this.#states.get(connection);
+    if (known !== undefined) return known;
+    const state = new State();
+    this.#states.set(connection, state);
+    const [[oldest, { pending }]] = this.#states as unknown as [[number, State]];
+    if (this.#states.size > MAX_CONNECTIONS) {
+      for (const { decoded: { name } } of pending.values()) count(this.#givenUp, name);
+      this.#states.delete(oldest);
+    }
+    return state;
+  }
+
+  #request({ pending }: State, event: RecordedMessage, decoded: DecodedMessage): HeardMessage {
+    const accesses = accessesOf(decoded.payload);
+    if (decoded.noReply) return { event, decoded, accesses };
+    const key = requestKey(event);
+    // A peer that gave up on a request may use its id again.
+    let replaces = pending.get(key);
+    pending.delete(key);
+    if (replaces === undefined && pending.size >= MAX_PENDING) {
+      const [[oldestKey, oldest]] = pending as unknown as [[string, Asked]];
+      pending.delete(oldestKey);
+      replaces = oldest;
+    }
+    pending.set(key, asked(event, decoded, accesses));
+    if (replaces !== undefined) count(this.#givenUp, replaces.decoded.name);
+    return { event, decoded, accesses, ...(replaces && { replaces }) };
+  }
+
+  #reply(state: State, event: RecordedMessage, found: DecodedMessage): HeardMessage {
+    const key = replyKey(event);
+    const request = state.pending.get(key);
+    if (request === undefined || request.decoded.header.command !== found.header.command) {
+      return { event, decoded: found, accesses: accessesOf(found.payload) };
+    }
+    state.pending.delete(key);
+    const decoded = withShortReply(event, found, request);
+    learn(state, decoded, request.decoded);
+    const own = accessesOf(decoded.payload);
+    const latencyNs = event.timeNs - request.timeNs;
+    const accesses = own.length > 0 ? own : request.accesses;
+    return { event, decoded, accesses, request, latencyNs };
+  }
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+}
+
+/** The id of a message. */
+function idOf(bytes: Uint8Array): number {
+  return bytes[0]! | bytes[1]! << 8;
+}
+
+/**
+ * A request by the id with which its answer will come: the one that its receiver got. A recorder
+ * that keeps a request answers it itself.
+ */
+function requestKey(event: RecordedMessage): string {
+  const received = receivedBytes(event);
+  const isKept = received === null || received.length < HEADER_SIZE;
+  return key(event, event.direction, isKept, idOf(isKept ? event.bytes : received));
+}
+
+function replyKey(event: RecordedMessage): string {
+  const asked = event.direction === "to-client" ? "to-server" : "to-client";
+  const isOwn = event.origin === "recorder";
+  return key(event, asked, isOwn, idOf(event.bytes));
+}
+
+function key(
+  { socket }: RecordedMessage,
+  direction: RecordedDirection,
+  byRecorder: boolean,
+  id: number,
+): string {
+  return `${socket} ${direction} ${byRecorder} ${id}`;
+}
+
+function asked(
+  { index, timeNs, direction, bytes }: RecordedMessage,
+  decoded: DecodedMessage,
+  accesses: readonly Access[],
+): Asked {
+  if (bytes.length <= MAX_KEPT_REQUEST) return { index, timeNs, direction, decoded, accesses };
+  const { payload: _, ...head } = decoded;
+  const bare = accesses.slice(0, 1).map(({ data: _, ...access }) => access);
+  return { index, timeNs, direction, decoded: head, accesses: bare };
+}
+
+/** Peers answer a DMA_WRITE in three lengths; two of them can be read beside the request alone. */
+function withShortReply(
+  { bytes }: RecordedMessage,
+  decoded: DecodedMessage,
+  { accesses: [access] }: Asked,
+): DecodedMessage {
+  const isShort = decoded.name === "DMA_WRITE" && decoded.type === "reply" &&
+    decoded.payload === undefined && [0, 12].includes(bytes.length - HEADER_SIZE);
+  if (!isShort || access === undefined) return decoded;
+  const { problem: _, ...rest } = decoded;
+  const value = decodeDmaWriteReply(bytes.subarray(HEADER_SIZE), {
+    address: access.offset,
+    count: access.count,
+  });
+  return { ...rest, payload: { name: "DMA_WRITE", side: "reply", value } };
+}
+
+/** Keeps what a reply says of the device, or makes true of the client's memory. */
+function learn(state: State, reply: DecodedMessage, request: DecodedMessage): void {
+  if (reply.type !== "reply" || (reply.header.flags & MessageFlags.ERROR) !== 0) return;
+  const { payload } = reply;
+  if (payload?.side === "reply") {
+    if (payload.name === "VERSION") state.version = payload.value;
+    if (payload.name === "DEVICE_GET_REGION_INFO") {
+      state.regions.set(payload.value.index, payload.value);
+    }
+    if (payload.name === "DEVICE_GET_IRQ_INFO") state.irqs.set(payload.value.index, payload.value);
+  }
+  const asked = request.payload;
+  if (asked?.side !== "request") return;
+  if (asked.name === "DMA_MAP" && state.maps.size < MAX_KEPT_MAPS) {
+    state.maps.set(asked.value.address, asked.value);
+  }
+  if (asked.name === "DMA_UNMAP") unmap(state.maps, asked.value);
+}
+
+function unmap(
+  maps: Map<bigint, DmaMapRequest>,
+  { flags, address, size }: { flags: number; address: bigint; size: bigint },
+): void {
+  const isAll = (flags & DmaUnmapFlags.ALL) !== 0;
+  if (!isAll && maps.get(address)?.size === size) {
+    maps.delete(address);
+    return;
+  }
+  for (const map of maps.values()) {
+    const isInside = map.address >= address && map.address + map.size <= address + size;
+    if (isAll || isInside) maps.delete(map.address);
+  }
+}

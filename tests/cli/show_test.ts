@@ -1,0 +1,197 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { RecordingWriter } from "../../lib/record/writer.ts";
+import { encodeMessage } from "../../lib/wire/header.ts";
+import { plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
+import { Talk } from "../lib/record/_talk.ts";
+import { assertGolden, runHere, runThere, spawn } from "./_cli.ts";
+
+/** A driver that enables an NVMe controller, polls, and gets an error and an interrupt. */
+function nvmeTalk(): Talk {
+  const talk = new Talk();
+  talk.add({ kind: "open", client: "qemu (4711)", server: "/tmp/nvme.sock" });
+  talk.add({ kind: "note", text: "regions can't be mapped: --intercept mmap\u001b[2J" });
+  talk.write(0x14n, 0x460001);
+  for (let i = 0; i < 1043; i++) talk.read(0x1cn, 0);
+  talk.read(0x1cn, 1);
+  for (let i = 0; i < 5; i++) {
+    talk.read(0x1cn, 1);
+    talk.read(0x8n, 0x10400);
+  }
+  talk.write(0x1000n, 1);
+  const id = talk.ask("DMA_READ", { address: 0x1000n, count: 64n });
+  talk.answer("DMA_READ", id, { address: 0x1000n, data: new Uint8Array(64) });
+  const map = { argsz: 32, flags: 3, offset: 0n, address: 0x1000n, size: 0x1000n };
+  const memfd = { kind: "memfd", size: 1n << 29n, seals: ["shrink"], access: "rw" } as const;
+  const descriptors = [{ ...memfd, identity: "1:7", fate: "withheld" } as const];
+  const passedOn = encodeMessage({ messageId: 1058, command: 2 });
+  talk.answer("DMA_MAP", talk.ask("DMA_MAP", map, { descriptors, passedOn }), undefined);
+  const read = { region: 0, offset: 0x2001n, count: 1 };
+  talk.refuse("REGION_READ", talk.ask("REGION_READ", read, { origin: "side" }), 22, {
+    origin: "side",
+    passedOn: null,
+    comment: "for the side socket",
+  });
+  talk.add({ kind: "interrupt", irq: 2, vector: 0, count: 3n, action: "trigger" });
+  talk.add({ kind: "ioeventfd", region: 0, offset: 0x1000n, size: 4, count: 1n });
+  talk.ask("DEVICE_RESET", undefined);
+  talk.add({ kind: "garbage", direction: "to-server", bytes: new Uint8Array(5), descriptors: [] });
+  talk.add({ kind: "end", side: "client", reason: "cut", text: "5 bytes of a header" });
+  return talk;
+}
+
+async function shown(talk: Talk, ...options: string[]) {
+  using file = temporaryFile();
+  writeRecording(file.path, talk.events);
+  return await runHere(["show", file.path, ...options]);
+}
+
+Deno.test("vfu show has a line for each event, and one for a loop", async () => {
+  const { code, out, err } = await shown(nvmeTalk(), "--map", "nvme");
+  assertEquals([code, err], [0, ""]);
+  assertGolden("show.txt", out);
+});
+
+Deno.test("vfu show folds loops of several reads, and only loops", async () => {
+  const talk = new Talk();
+  const values = [1, 2, 1, 2, 3, 3, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 5];
+  for (const value of values) talk.read(0x1cn, value);
+  const { out } = await shown(talk);
+  const lines = out.split("\n").map((line) => line.slice(15));
+  // 1 2 1 2 3 3, then three rounds of 1 1 2, then 1 1 5
+  assertEquals(lines.filter((line) => line.includes("reply")).length, 6 + 3);
+  assertEquals(lines.filter((line) => line.startsWith("<> 3 reads, 3 times over")).length, 1);
+  const { out: plain } = await shown(talk, "--no-fold");
+  assertEquals(plain.split("\n").length - 1, 2 * values.length);
+});
+
+Deno.test("vfu show --filter chooses; a wrong one is wrong usage", async () => {
+  const { out } = await shown(nvmeTalk(), "--map", "nvme", "--filter", "CSTS.RDY == 0");
+  assertEquals(out.split("\n").length - 1, 1043); // replies alone are no loop
+  const wrong = await shown(nvmeTalk(), "--filter", "comand == REGION_WRITE");
+  assertEquals([wrong.code, wrong.out], [2, ""]);
+  assertStringIncludes(wrong.err, "Cannot use 'comand == REGION_WRITE' for --filter: ");
+  assertStringIncludes(wrong.err, "did you mean command?");
+});
+
+Deno.test("vfu show --stats counts", async () => {
+  const { code, out } = await shown(nvmeTalk(), "--map", "nvme", "--stats");
+  assertEquals(code, 0);
+  assertGolden("show-stats.txt", out);
+  const { out: json } = await shown(nvmeTalk(), "--stats", "--json");
+  const { commands, interrupts, errors, registers, dma_read } = JSON.parse(json);
+  assertEquals(interrupts, { "msix[0]": 3 });
+  assertEquals(errors, { "REGION_READ EINVAL (Invalid argument)": 1 });
+  assertEquals(registers[0], {
+    region: 0,
+    region_name: "bar0",
+    offset: 0x1c,
+    reads: 1049,
+    writes: 0,
+  });
+  assertEquals(dma_read, { requests: 1, bytes: 64 });
+  const reset = commands.find(({ command }: { command: string }) => command === "DEVICE_RESET");
+  assertEquals([reset.requests, reset.replies, reset.unanswered], [1, 0, 1]);
+});
+
+Deno.test("vfu show --json has an object for each event", async () => {
+  const talk = nvmeTalk();
+  const { out } = await shown(talk, "--map", "nvme", "--json");
+  const objects = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(objects.map(({ index }) => index), [...talk.events.keys()]);
+  assertEquals(objects[3], {
+    index: 3,
+    time_ns: "1000004000",
+    connection: 0,
+    socket: "main",
+    kind: "message",
+    origin: "peer",
+    direction: "to-client",
+    bytes: "01000a0020000000010000000000000014000000000000000000000004000000",
+    descriptors: [],
+    command: "REGION_WRITE",
+    id: 1,
+    type: "reply",
+    fields: { offset: 0x14, region: 0, count: 4 },
+    accesses: [{
+      space: "region",
+      action: "write",
+      region: 0,
+      region_name: "bar0",
+      offset: 0x14,
+      count: 4,
+      register: "CC",
+    }],
+    request: 2,
+    latency_ns: 1000,
+  });
+  const csts = objects.find(({ accesses }) => accesses?.[0].fields !== undefined);
+  assertEquals(csts.accesses[0].fields[0].name, "EN");
+});
+
+Deno.test("vfu show --chrome-trace writes spans that do not overlap in a lane", async () => {
+  const talk = new Talk();
+  const ids = Array.from({ length: 3 }, () => talk.ask("DEVICE_RESET", undefined));
+  for (const id of ids) talk.answer("DEVICE_RESET", id, undefined);
+  talk.add({ kind: "interrupt", irq: 2, vector: 0, count: 1n, action: "trigger" });
+  using trace = temporaryFile();
+  assertEquals((await shown(talk, "--chrome-trace", trace.path)).code, 0);
+  const { traceEvents } = JSON.parse(Deno.readTextFileSync(trace.path));
+  const spans = traceEvents.filter(({ ph }: { ph: string }) => ph === "X");
+  assertEquals(
+    spans.map(({ ts, dur, tid }: { ts: number; dur: number; tid: number }) => [ts, dur, tid]),
+    [[0, 3, 100], [1, 3, 101], [2, 3, 102]],
+  );
+  const moments = traceEvents.filter(({ ph }: { ph: string }) => ph === "i");
+  assertEquals(moments.map(({ name }: { name: string }) => name), ["msix[0]"]);
+});
+
+Deno.test("vfu show reports damage after what is whole, and a cut end", async () => {
+  using file = temporaryFile();
+  writeRecording(file.path, [...nvmeTalk().events]);
+  const whole = Deno.readFileSync(file.path);
+  Deno.writeFileSync(file.path, whole.subarray(0, whole.length - 3));
+  const cut = await runHere(["show", file.path]);
+  assertEquals(cut.code, 0);
+  assertMatch(cut.err, /^vfu: .* ends in the middle of an event: its last \d+ bytes, from byte /);
+  const lines = cut.out.split("\n").length;
+  Deno.writeFileSync(file.path, new Uint8Array([...whole, ...new Uint8Array(12)]));
+  const damaged = await runHere(["show", file.path]);
+  assertEquals(damaged.code, 1);
+  assertEquals(
+    damaged.err,
+    `vfu: Cannot read ${file.path}: at byte ${whole.length} ` +
+      "a block claims 0 bytes, which can't be\n",
+  );
+  assertEquals(damaged.out.split("\n").length, lines + 1);
+  const missing = await runHere(["show", "/nowhere.pcapng"]);
+  assertEquals(missing.code, 1);
+  assertStringIncludes(missing.err, "Cannot read /nowhere.pcapng: ");
+});
+
+Deno.test("vfu show --follow shows what is written, until Ctrl-C", async () => {
+  using file = temporaryFile();
+  using writer = RecordingWriter.create(file.path);
+  const process = spawn(["show", file.path, "--follow"], { permissions: ["--allow-read"] });
+  const chunks = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let out = "";
+  for (const messageId of [1, 2, 3]) {
+    const bytes = encodeMessage({ messageId, command: 13 });
+    writer.write(plainMessage(bytes, { timeNs: BigInt(messageId) * 1000n }));
+    while (!out.includes(`#${messageId} DEVICE_RESET`)) out += (await chunks.read()).value ?? "";
+  }
+  process.kill("SIGINT");
+  while (!(await chunks.read()).done);
+  await process.stderr.cancel();
+  assertEquals((await process.status).code, 130);
+  assertEquals(
+    out,
+    [1, 2, 3].map((id) => `      0.00${id - 1} ms -> #${id} DEVICE_RESET request\n`).join(""),
+  );
+});
+
+Deno.test("vfu show loads no FFI", async () => {
+  using file = temporaryFile();
+  writeRecording(file.path, nvmeTalk().events);
+  const { code, err } = await runThere(["show", file.path], { permissions: ["--allow-read"] });
+  assertEquals([code, err], [0, ""]);
+});
