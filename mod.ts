@@ -28,11 +28,11 @@ export {
   type ResolvedAddress,
 } from "./lib/client/address.ts";
 export {
-  type DmaAccess,
   type DmaEvent,
   type DmaHost,
   DmaMap,
   type DmaMapOptions,
+  type DmaPermission,
   type DmaSource,
   DmaSpace,
 } from "./lib/client/dma.ts";

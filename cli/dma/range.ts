@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaAccess, DmaSource, DmaSpace } from "../../lib/client/dma.ts";
+import type { DmaPermission, DmaSource, DmaSpace } from "../../lib/client/dma.ts";
 import { parseSize } from "../size.ts";
 import { parseValue } from "../value.ts";
 import { hex } from "../../lib/text/hex.ts";
@@ -19,7 +19,7 @@ export interface Range {
 
 /** What to map. */
 export interface MapArgument extends Range {
-  readonly access: DmaAccess;
+  readonly access: DmaPermission;
   readonly share: Extract<DmaSource, string> | { readonly file: string };
 }
 
@@ -48,7 +48,7 @@ export function parseMap(text: string): MapArgument {
   const [, range, access = "rw", message, file] = match;
   return {
     ...parseRange(range!),
-    access: access as DmaAccess,
+    access: access as DmaPermission,
     share: message !== undefined ? "message" : file !== undefined ? { file } : "memfd",
   };
 }

@@ -10,6 +10,7 @@ import type { DeviceStateName } from "../../lib/client/migration/options.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 import { hexDigits } from "../../lib/text/hex.ts";
+import { HEADER, HEADER_NORMAL } from "../../lib/pci/registers.ts";
 
 /** A PCI device, as its configuration space has it. All 0 if it is none. */
 export interface DeviceIdentity {
@@ -20,6 +21,13 @@ export interface DeviceIdentity {
   readonly revision: number;
 }
 
+/** The registers that say what a device is. */
+const IDENTITY_REGISTERS = [
+  HEADER.VENDOR_ID,
+  HEADER.CLASS_REVISION,
+  HEADER_NORMAL.SUBSYSTEM_VENDOR_ID,
+];
+
 const NO_PCI_DEVICE: DeviceIdentity = {
   vendor: 0,
   device: 0,
@@ -27,11 +35,6 @@ const NO_PCI_DEVICE: DeviceIdentity = {
   subsystem: 0,
   revision: 0,
 };
-
-/** Where configuration space says it. */
-const ID_AT = 0x00;
-const REVISION_AT = 0x08;
-const SUBSYSTEM_AT = 0x2c;
 
 /**
  * Asks in which state a device is.
@@ -71,7 +74,7 @@ async function hasConfig(device: Device): Promise<boolean> {
 
 async function readConfig(device: Device): Promise<DeviceIdentity> {
   const [id, revision, subsystem] = await Promise.all(
-    [ID_AT, REVISION_AT, SUBSYSTEM_AT].map(async (at) => {
+    IDENTITY_REGISTERS.map(async (at) => {
       const bytes = await device.readRegion(PciRegion.CONFIG, BigInt(at), 4);
       return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
     }),

@@ -26,11 +26,11 @@ import type { VfioProxy } from "../transport/proxy.ts";
 import type { Message } from "../transport/message.ts";
 import { Command } from "../wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "../wire/dma.ts";
-import { layout, u32, u64 } from "../wire/layout.ts";
+import { DmaAccessLayout, DmaAccessLayout32 } from "../wire/access.ts";
 import { hex } from "../text/hex.ts";
 
 /** What the device may do with memory: read and write, only read, only write. */
-export type DmaAccess = "rw" | "ro" | "wo";
+export type DmaPermission = "rw" | "ro" | "wo";
 
 /** Where memory comes from. */
 export type DmaSource =
@@ -50,7 +50,7 @@ export interface DmaMapOptions {
   /** In bytes, a multiple of the page size. */
   size: number;
   /** What the device may do; default "rw". */
-  access?: DmaAccess;
+  access?: DmaPermission;
   /** Where the memory comes from; default "memfd". */
   share?: DmaSource;
 }
@@ -74,14 +74,14 @@ export class DmaMap implements Disposable {
   /** In bytes. */
   readonly size: number;
   /** What the device may do. */
-  readonly access: DmaAccess;
+  readonly access: DmaPermission;
   /** Whether the device accesses it by itself. Else its accesses come as messages. */
   readonly isShared: boolean;
   readonly #space: DmaSpace;
   readonly #memory: Memory;
 
   /** @ignore made by `DmaSpace.map` */
-  constructor(space: DmaSpace, iova: bigint, access: DmaAccess, memory: Memory) {
+  constructor(space: DmaSpace, iova: bigint, access: DmaPermission, memory: Memory) {
     this.#space = space;
     this.#memory = memory;
     this.iova = iova;
@@ -148,11 +148,6 @@ export interface DmaHost {
   /** Sends a request, and says of a refusal if the device is stopped for a migration. */
   request(command: number, payload: Uint8Array, options: AsyncRequestOptions): Promise<Message>;
 }
-
-/** What a DMA_READ or DMA_WRITE begins with. */
-const Head = layout("DMA access", 16, { address: u64(0), count: u64(8) });
-/** The same as QEMU 10.1 has it: the count has 32 bits. */
-const ShortHead = layout("DMA access", 12, { address: u64(0), count: u32(8) });
 
 const MAX_ADDRESS = 1n << 64n;
 
@@ -362,7 +357,7 @@ export class DmaSpace {
       this.write(address, payload.subarray(form.headSize));
       this.#written?.mark(address, length);
       // QEMU 10.1, which has the short head, expects the reply's header alone.
-      return form.headSize === Head.size ? request.reply(head) : request.reply();
+      return form.headSize === DmaAccessLayout.size ? request.reply(head) : request.reply();
     }
     const map = this.find(address, length);
     request.reply(
@@ -598,7 +593,7 @@ function formOf(
   payload: Uint8Array,
   isWrite: boolean,
 ): { address: bigint; count: number | bigint; headSize: number } | undefined {
-  for (const head of [Head, ShortHead]) {
+  for (const head of [DmaAccessLayout, DmaAccessLayout32]) {
     if (payload.length < head.size) continue;
     const { address, count } = head.decode(payload);
     const dataSize = BigInt(payload.length - head.size);

@@ -7,14 +7,12 @@
 import type { DeviceInfo, RegionInfo, WaitOptions } from "./info.ts";
 import type { ConfigSpace } from "../pci/config_space.ts";
 import type { CapabilityPlace } from "../pci/walk.ts";
-import { BAR_BITS, COMMAND } from "../pci/registers.ts";
+import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../pci/registers.ts";
 import type { Region } from "./region.ts";
 import { PciRegion } from "../wire/region.ts";
 
 /** Bytes that every configuration space has. */
 const CONFIG_HEADER_SIZE = 64;
-const COMMAND_AT = 0x04;
-const BAR_AT = 0x10;
 const BAR_COUNT = 6;
 
 /** Where addresses are given out from: what no PC's memory or firmware takes. */
@@ -91,7 +89,7 @@ export class PciFunction {
     const assigned = await this.assignBars(wait);
     const bits = (memory ? COMMAND.MEMORY : 0) | (io ? COMMAND.IO : 0) |
       (busMaster ? COMMAND.MASTER : 0);
-    await this.config.modifyAsync(COMMAND_AT, 2, bits, bits, wait);
+    await this.config.modifyAsync(HEADER.COMMAND, 2, bits, bits, wait);
     return assigned;
   }
 
@@ -110,7 +108,7 @@ export class PciFunction {
     const space = new AddressSpace();
     for (let index = 0; index < BAR_COUNT; index++) {
       const size = sizes[index] ?? 0n;
-      const at = BAR_AT + index * 4;
+      const at = HEADER_NORMAL.BASE_ADDRESS_0 + index * 4;
       const low = await config.read32Async(at, options);
       const isIo = (low & BAR_BITS.IO) !== 0;
       const is64Bit = !isIo && (low & BAR_BITS.TYPE_MASK) === BAR_BITS.TYPE_64 &&

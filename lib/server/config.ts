@@ -6,11 +6,8 @@
 
 import { RegionFlags } from "../wire/region.ts";
 import type { ServedRegion } from "./served_device.ts";
+import { HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 
-/** Offset of the first base address register. */
-const BAR_AT = 0x10;
-/** Offset of the ROM's. */
-const ROM_AT = 0x30;
 /** Bytes of the smallest ROM, whose register has other bits below. */
 const MIN_ROM_SIZE = 0x800;
 
@@ -162,8 +159,14 @@ export class ConfigRegion implements ServedRegion {
     }
     const type = io ? 1 : (is64Bit ? 4 : 0) | (prefetchable ? 8 : 0);
     const mask = -BigInt(size); // the address bits above the size
-    this.set32(BAR_AT + index * 4, type, Number(BigInt.asUintN(32, mask)));
-    if (is64Bit) this.set32(BAR_AT + index * 4 + 4, 0, Number(BigInt.asUintN(32, mask >> 32n)));
+    this.set32(HEADER_NORMAL.BASE_ADDRESS_0 + index * 4, type, Number(BigInt.asUintN(32, mask)));
+    if (is64Bit) {
+      this.set32(
+        HEADER_NORMAL.BASE_ADDRESS_0 + index * 4 + 4,
+        0,
+        Number(BigInt.asUintN(32, mask >> 32n)),
+      );
+    }
   }
 
   /**
@@ -177,13 +180,13 @@ export class ConfigRegion implements ServedRegion {
       throw new RangeError(`Cannot declare the ROM: ${size} is not a power of two in its range`);
     }
     const enable = 1;
-    this.set32(ROM_AT, 0, Number(BigInt.asUintN(32, -BigInt(size))) | enable);
+    this.set32(HEADER_NORMAL.ROM_ADDRESS, 0, Number(BigInt.asUintN(32, -BigInt(size))) | enable);
   }
 
   /** Links a capability into the chain. Its body is set by the caller, from `at` + 2 on. */
   addCapability(at: number, id: number): void {
-    this.set8(0x06, this.bytes[0x06]! | 0x10); // STATUS.CAP_LIST
-    this.set8(this.#lastCapability === 0 ? 0x34 : this.#lastCapability + 1, at);
+    this.set8(HEADER.STATUS, this.bytes[HEADER.STATUS]! | STATUS.CAP_LIST);
+    this.set8(this.#lastCapability === 0 ? HEADER.CAPABILITY_LIST : this.#lastCapability + 1, at);
     this.set8(at, id);
     this.#lastCapability = at;
   }

@@ -9,7 +9,7 @@
  */
 
 import type { AddressBase } from "../client/address.ts";
-import type { DmaAccess } from "../client/dma.ts";
+import type { DmaPermission } from "../client/dma.ts";
 import type { Register, RegisterField, RegisterMap } from "../registers/map.ts";
 import type { Width } from "../client/info.ts";
 import type { Position } from "../yaml/problem.ts";
@@ -148,7 +148,7 @@ export interface BufferDeclaration {
   /** In bytes. */
   readonly size: Expression;
   /** The access that the device has to the memory. */
-  readonly access: DmaAccess;
+  readonly access: DmaPermission;
   /** Shared with the device, or asked for by message. */
   readonly share: "memfd" | "message";
   /** Repeated from its start to its end. */

@@ -82,6 +82,14 @@ export const RegionWriteRequest: Codec<RegionData> = regionData("REGION_WRITE re
 /** REGION_WRITE reply. */
 export const RegionWriteReply: Codec<RegionAccess> = fixedReply(regionLayout("REGION_WRITE reply"));
 
+/** The 16 bytes that every access to a client's memory starts with. */
+export const DmaAccessLayout: Layout<DmaAccess> = dmaLayout("DMA access");
+
+/** The same in 12 bytes: the count has 32 bits, as QEMU 10.1 has it. */
+export const DmaAccessLayout32: Layout<{ address: bigint; count: number }> = dmaLayout32(
+  "DMA access",
+);
+
 /** DMA_READ request. */
 export const DmaReadRequest: Codec<DmaAccess> = fixedRequest(dmaLayout("DMA_READ request"));
 

@@ -22,7 +22,7 @@ export interface Field<V extends number | bigint> {
 export type FieldTable = Readonly<Record<string, Field<number> | Field<bigint>>>;
 
 /** The value that a table of fields describes. */
-export type FieldValues<F extends FieldTable> = {
+export type LayoutValues<F extends FieldTable> = {
   [K in keyof F]: F[K] extends Field<infer V> ? V : never;
 };
 
@@ -96,8 +96,8 @@ export function layout<F extends FieldTable>(
   name: string,
   size: number,
   table: F,
-): Layout<FieldValues<F>> {
-  type T = FieldValues<F>;
+): Layout<LayoutValues<F>> {
+  type T = LayoutValues<F>;
   const fields = Object.entries(table).map(([key, field]) => ({ key, ...field }));
   checkTable(name, size, fields);
 

@@ -53,7 +53,7 @@ import { Version } from "./version.ts";
 export type Sender = "client" | "server";
 
 /** A command: its request, its reply, and whose it is. */
-export interface Message<Q, P, S extends Sender = Sender> {
+export interface MessageType<Q, P, S extends Sender = Sender> {
   /** Its name in {@linkcode Command}. */
   readonly name: CommandName;
   /** Its number. */
@@ -71,7 +71,7 @@ function message<Q, P, S extends Sender>(
   sender: S,
   request: Codec<Q>,
   reply: Codec<P>,
-): Message<Q, P, S> {
+): MessageType<Q, P, S> {
   return { name, command: Command[name], sender, request, reply };
 }
 
@@ -81,39 +81,43 @@ function message<Q, P, S extends Sender>(
  */
 export interface Messages {
   /** Version and capabilities. */
-  readonly VERSION: Message<Version, Version, "client">;
+  readonly VERSION: MessageType<Version, Version, "client">;
   /** Gives memory. */
-  readonly DMA_MAP: Message<DmaMapRequest, void, "client">;
+  readonly DMA_MAP: MessageType<DmaMapRequest, void, "client">;
   /** Takes memory back. */
-  readonly DMA_UNMAP: Message<DmaUnmap, DmaUnmap, "client">;
+  readonly DMA_UNMAP: MessageType<DmaUnmap, DmaUnmap, "client">;
   /** What the device is. */
-  readonly DEVICE_GET_INFO: Message<DeviceInfoRequest, DeviceInfoReply, "client">;
+  readonly DEVICE_GET_INFO: MessageType<DeviceInfoRequest, DeviceInfoReply, "client">;
   /** What a region is. */
-  readonly DEVICE_GET_REGION_INFO: Message<RegionInfoRequest, RegionInfoReply, "client">;
+  readonly DEVICE_GET_REGION_INFO: MessageType<RegionInfoRequest, RegionInfoReply, "client">;
   /** File descriptors in place of parts of a region. */
-  readonly DEVICE_GET_REGION_IO_FDS: Message<RegionIoFdsRequest, RegionIoFdsReply, "client">;
+  readonly DEVICE_GET_REGION_IO_FDS: MessageType<RegionIoFdsRequest, RegionIoFdsReply, "client">;
   /** What an IRQ index is. */
-  readonly DEVICE_GET_IRQ_INFO: Message<IrqInfoRequest, IrqInfoReply, "client">;
+  readonly DEVICE_GET_IRQ_INFO: MessageType<IrqInfoRequest, IrqInfoReply, "client">;
   /** Sets up, masks or fires interrupts. */
-  readonly DEVICE_SET_IRQS: Message<SetIrqsRequest, void, "client">;
+  readonly DEVICE_SET_IRQS: MessageType<SetIrqsRequest, void, "client">;
   /** Reads a region. */
-  readonly REGION_READ: Message<RegionAccess, RegionData, "client">;
+  readonly REGION_READ: MessageType<RegionAccess, RegionData, "client">;
   /** Writes a region. */
-  readonly REGION_WRITE: Message<RegionData, RegionAccess, "client">;
+  readonly REGION_WRITE: MessageType<RegionData, RegionAccess, "client">;
   /** Reads memory of the client. */
-  readonly DMA_READ: Message<DmaAccess, DmaData, "server">;
+  readonly DMA_READ: MessageType<DmaAccess, DmaData, "server">;
   /** Writes memory of the client. */
-  readonly DMA_WRITE: Message<DmaData, DmaAccess, "server">;
+  readonly DMA_WRITE: MessageType<DmaData, DmaAccess, "server">;
   /** Resets the device. */
-  readonly DEVICE_RESET: Message<void, void, "client">;
+  readonly DEVICE_RESET: MessageType<void, void, "client">;
   /** Several small region writes. */
-  readonly REGION_WRITE_MULTI: Message<RegionWriteMultiRequest, RegionWriteMultiReply, "client">;
+  readonly REGION_WRITE_MULTI: MessageType<
+    RegionWriteMultiRequest,
+    RegionWriteMultiReply,
+    "client"
+  >;
   /** Gets, sets or probes a feature. */
-  readonly DEVICE_FEATURE: Message<DeviceFeature, DeviceFeature, "client">;
+  readonly DEVICE_FEATURE: MessageType<DeviceFeature, DeviceFeature, "client">;
   /** Reads migration data. */
-  readonly MIG_DATA_READ: Message<MigDataReadRequest, MigData, "client">;
+  readonly MIG_DATA_READ: MessageType<MigDataReadRequest, MigData, "client">;
   /** Writes migration data. */
-  readonly MIG_DATA_WRITE: Message<MigData, void, "client">;
+  readonly MIG_DATA_WRITE: MessageType<MigData, void, "client">;
 }
 
 /** Commands of drafts that the specification has dropped: their numbers are reserved. */
@@ -121,7 +125,7 @@ export type DroppedCommand = "DIRTY_PAGES";
 
 /** The commands whose requests one end sends. */
 export type CommandOf<S extends Sender> = {
-  [K in keyof Messages]: Messages[K] extends Message<infer _Q, infer _P, S> ? K : never;
+  [K in keyof Messages]: Messages[K] extends MessageType<infer _Q, infer _P, S> ? K : never;
 }[keyof Messages];
 
 /**
@@ -173,14 +177,14 @@ export const messages: Messages = {
 };
 
 /** The same, which does not compile if a command that was not dropped has no message. */
-const ALL: Readonly<Record<Exclude<CommandName, DroppedCommand>, Message<unknown, unknown>>> =
+const ALL: Readonly<Record<Exclude<CommandName, DroppedCommand>, MessageType<unknown, unknown>>> =
   messages;
 
-const BY_COMMAND: ReadonlyMap<number, Message<unknown, unknown>> = new Map(
+const BY_COMMAND: ReadonlyMap<number, MessageType<unknown, unknown>> = new Map(
   Object.values(ALL).map((each) => [each.command, each]),
 );
 
 /** The message of a command number; undefined for one that the specification does not give. */
-export function messageOf(command: number): Message<unknown, unknown> | undefined {
+export function messageOf(command: number): MessageType<unknown, unknown> | undefined {
   return BY_COMMAND.get(command);
 }

@@ -104,9 +104,9 @@ export {
 export {
   type Field,
   type FieldTable,
-  type FieldValues,
   type Layout,
   layout,
+  type LayoutValues,
   u16,
   u32,
   u64,
@@ -115,10 +115,10 @@ export {
 export {
   type CommandOf,
   type DroppedCommand,
-  type Message,
   messageOf,
   type Messages,
   messages,
+  type MessageType,
   type Sender,
 } from "./messages.ts";
 export {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaAccess } from "../../client/dma.ts";
+import type { DmaPermission } from "../../client/dma.ts";
 import { hex } from "../../text/hex.ts";
 import { constantIn } from "./definitions.ts";
 import { parseData } from "./data.ts";
@@ -29,7 +29,7 @@ export function readBuffer(
 ): BufferDeclaration | undefined {
   const iova = parts.number("iova") ?? known?.iova;
   const size = parts.number("size") ?? known?.size;
-  const access = (parts.raw["access"] ?? known?.access ?? "rw") as DmaAccess;
+  const access = (parts.raw["access"] ?? known?.access ?? "rw") as DmaPermission;
   const share = (parts.raw["share"] ?? known?.share ?? "memfd") as "memfd" | "message";
   const fill = readNested("fill", parts) ?? known?.fill;
   const put = readNested("put", parts) ?? known?.put;

@@ -11,6 +11,7 @@ import { hex } from "../../text/hex.ts";
 import { irqName } from "../../wire/irq.ts";
 import { PciRegion, RegionFlags, regionName } from "../../wire/region.ts";
 import type { Requirements } from "../model.ts";
+import { HEADER, HEADER_NORMAL } from "../../pci/registers.ts";
 
 /** A requirement of a session that the device does not meet. */
 export interface Lack {
@@ -21,12 +22,6 @@ export interface Lack {
   /** The state found. */
   readonly found: string;
 }
-
-const VENDOR_AT = 0x00;
-const DEVICE_AT = 0x02;
-const CLASS_AT = 0x08;
-const SUBSYSTEM_VENDOR_AT = 0x2c;
-const SUBSYSTEM_AT = 0x2e;
 
 /**
  * Everything that a device lacks.
@@ -78,10 +73,10 @@ async function identityLacks(
   const config = device.region("config");
   const found: Lack[] = [];
   const ids = [
-    ["vendor", requires.vendor, VENDOR_AT],
-    ["device", requires.device, DEVICE_AT],
-    ["subsystem vendor", requires.subsystemVendor, SUBSYSTEM_VENDOR_AT],
-    ["subsystem", requires.subsystem, SUBSYSTEM_AT],
+    ["vendor", requires.vendor, HEADER.VENDOR_ID],
+    ["device", requires.device, HEADER.DEVICE_ID],
+    ["subsystem vendor", requires.subsystemVendor, HEADER_NORMAL.SUBSYSTEM_VENDOR_ID],
+    ["subsystem", requires.subsystem, HEADER_NORMAL.SUBSYSTEM_ID],
   ] as const;
   for (const [what, wanted, at] of ids) {
     if (wanted === undefined) continue;
@@ -90,7 +85,7 @@ async function identityLacks(
   }
   const { classCode } = requires;
   if (classCode !== undefined) {
-    const code = hex(await config.read32Async(CLASS_AT, options) >>> 8, 6);
+    const code = hex(await config.read32Async(HEADER.CLASS_REVISION, options) >>> 8, 6);
     if (!code.slice(2).startsWith(classCode.toLowerCase())) {
       found.push({ what: "class", expected: `0x${classCode}`, found: code });
     }

@@ -5,7 +5,12 @@
  */
 
 import fc from "fast-check";
-import { type Message, type Messages, RegionFlags, regionInfoSize } from "../../../lib/wire/mod.ts";
+import {
+  type Messages,
+  type MessageType,
+  RegionFlags,
+  regionInfoSize,
+} from "../../../lib/wire/mod.ts";
 import type { JsonObject, JsonValue, RegionCapability } from "../../../lib/wire/mod.ts";
 
 export const u16 = fc.integer({ min: 0, max: 0xffff });
@@ -157,7 +162,7 @@ const migData = record({ argsz: argsz(8), data: bytes });
 
 /** Request and reply values of each message. */
 type Arbitraries = {
-  [K in keyof Messages]: Messages[K] extends Message<infer Q, infer P>
+  [K in keyof Messages]: Messages[K] extends MessageType<infer Q, infer P>
     ? { request: fc.Arbitrary<Q>; reply: fc.Arbitrary<P> }
     : never;
 };
