@@ -91,18 +91,18 @@ export type { AsyncRequestOptions, RequestOptions } from "./lib/transport/pendin
 export { type ProxyOptions, VfioProxy } from "./lib/transport/proxy.ts";
 export type { Role } from "./lib/transport/stream.ts";
 export { type BarAddress, type EnableOptions, PciFunction } from "./lib/client/pci_function.ts";
-export {
-  type AccessOptions,
-  type AsyncAccessOptions,
-  type AsyncPollOptions,
-  type BatchedWrite,
-  type BulkOptions,
-  type PollOptions,
-  Region,
-  type RegionHost,
-  type Via,
-  type WriteOptions,
-} from "./lib/client/region.ts";
+export { Region } from "./lib/client/region.ts";
+export type {
+  AccessOptions,
+  AsyncAccessOptions,
+  AsyncPollOptions,
+  BatchedWrite,
+  BulkOptions,
+  PollOptions,
+  RegionHost,
+  Via,
+  WriteOptions,
+} from "./lib/client/region_options.ts";
 export type { Width } from "./lib/client/info.ts";
 export { dmaReasons } from "./lib/client/diagnose/dma.ts";
 export { interruptReasons } from "./lib/client/diagnose/interrupts.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Region, Via } from "../lib/client/region.ts";
+import type { Region } from "../lib/client/region.ts";
+import type { Via } from "../lib/client/region_options.ts";
 import type { Width } from "../lib/client/info.ts";
 import { bytesOf, hexdumpLines, valuesOf } from "./hexdump.ts";
 import { DEFAULT_WIDTH, type Target } from "./target.ts";

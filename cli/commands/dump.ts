@@ -5,7 +5,8 @@
  */
 
 import { Argument, Command } from "@commander-js/extra-typings";
-import type { Region, Via } from "../../lib/client/region.ts";
+import type { Region } from "../../lib/client/region.ts";
+import type { Via } from "../../lib/client/region_options.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { argument } from "../argument.ts";
 import {

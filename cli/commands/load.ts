@@ -5,7 +5,7 @@
  */
 
 import { Argument, Command } from "@commander-js/extra-typings";
-import type { BulkOptions, Via } from "../../lib/client/region.ts";
+import type { BulkOptions, Via } from "../../lib/client/region_options.ts";
 import { argument } from "../argument.ts";
 import {
   type ConnectionOptions,

@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import type { Via } from "../../lib/client/region.ts";
+import type { Via } from "../../lib/client/region_options.ts";
 import { argument } from "../argument.ts";
 import {
   type ConnectionOptions,

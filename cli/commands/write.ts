@@ -7,7 +7,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { parseAddress } from "../../lib/client/address.ts";
 import type { Device } from "../../lib/client/device.ts";
-import type { Via } from "../../lib/client/region.ts";
+import type { Via } from "../../lib/client/region_options.ts";
 import type { Width } from "../../lib/client/info.ts";
 import { argument } from "../argument.ts";
 import {

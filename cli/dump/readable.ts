@@ -5,7 +5,8 @@
  */
 
 import { RemoteError } from "../../lib/base/errors.ts";
-import type { BulkOptions, Region, Via } from "../../lib/client/region.ts";
+import type { Region } from "../../lib/client/region.ts";
+import type { BulkOptions, Via } from "../../lib/client/region_options.ts";
 import type { Width } from "../../lib/client/info.ts";
 import { blocks, pipeline } from "../pipeline.ts";
 

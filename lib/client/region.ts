@@ -9,141 +9,30 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
-import { type AreaFile, examineArea } from "./area_file.ts";
-import type { OwnedFd } from "../../ffi/fd.ts";
-import { Mapping, MAX_MAPPING, PAGE_SIZE } from "../../ffi/memory.ts";
-import type { Negotiated, RegionInfo } from "./info.ts";
-import { type KnownOfRegion, widthHint } from "./diagnose/refusal.ts";
-import {
-  ConnectionError,
-  ProtocolError,
-  type RegionAccess,
-  RemoteError,
-  TimeoutError,
-} from "../base/errors.ts";
+import type { RegionInfo, Width } from "./info.ts";
+import { TimeoutError } from "../base/errors.ts";
 import { inLanes } from "../base/lanes.ts";
 import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../base/limits.ts";
-import type { RequestOptions } from "../transport/pending.ts";
-import type { VfioProxy } from "../transport/proxy.ts";
 import { sleep } from "../base/sleep.ts";
-import type { Message } from "../transport/message.ts";
-import {
-  RegionAccessLayout,
-  RegionWriteMultiReply,
-  RegionWriteMultiRequest,
-} from "../wire/access.ts";
-import { Command } from "../wire/command.ts";
-import { PciRegion, RegionFlags, regionName } from "../wire/region.ts";
+import { look, RegionMap } from "./region_map.ts";
+import { RegionMessages } from "./region_messages.ts";
+import type {
+  AccessOptions,
+  AsyncAccessOptions,
+  AsyncPollOptions,
+  BatchedWrite,
+  BulkOptions,
+  PollOptions,
+  RegionHost,
+  Via,
+  WriteOptions,
+} from "./region_options.ts";
+import { bigintIn, bytesOf, checkValue, merge, numberIn } from "./register_value.ts";
+import { RegionFlags, regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
-import type { Width } from "./info.ts";
-
-const { offset: OFFSET_AT, region: REGION_AT, count: COUNT_AT } = RegionAccessLayout.offsets;
-const HEAD_SIZE = RegionAccessLayout.size;
-
-/** How an access is served: through memory that the device shares, or by a message. */
-export type Via = "map" | "message";
-
-/** How to access. */
-export interface AccessOptions {
-  /** Through the map or by message; default through the map where that is possible. */
-  via?: Via;
-  /** In milliseconds; default that of the connection. Not for access through the map. */
-  timeoutMs?: number;
-  /**
-   * Looks into a refusal for its reason, by further reads: at the same place in other widths, and
-   * of the configuration space. Default true.
-   */
-  explain?: boolean;
-}
-
-/** How to access asynchronously. */
-export interface AsyncAccessOptions extends AccessOptions {
-  /** Ends the wait with the signal's reason. */
-  signal?: AbortSignal;
-}
-
-/** How to write. */
-export interface WriteOptions extends AccessOptions {
-  /** Asks for no answer. The write is under way when the call returns; a later access sees it. An error is not heard of. */
-  posted?: boolean;
-}
-
-/** How to read or write many bytes. */
-export interface BulkOptions extends AsyncAccessOptions {
-  /** Bytes that one message carries at most. Default: what was agreed on to read, 32 KiB to write, because libvfio-user may lose larger ones. */
-  chunkSize?: number;
-  /** Where to put what is read; its length is that of the read. Default: new memory. */
-  into?: Uint8Array<ArrayBuffer>;
-  /** Told after each piece how many bytes are done. */
-  onProgress?: (done: number) => void;
-}
-
-/** How long to look for a value. */
-export interface PollOptions extends AccessOptions {
-  /** Between two looks, in milliseconds; default 1. */
-  intervalMs?: number;
-}
-
-/** How long to look for a value, asynchronously. */
-export interface AsyncPollOptions extends PollOptions {
-  /** Ends the wait with the signal's reason. */
-  signal?: AbortSignal;
-}
-
-/** A write among many. */
-export interface BatchedWrite {
-  /** In bytes from the start of the region. */
-  offset: number | bigint;
-  /** 1 to 8 bytes; a register's are little-endian. */
-  data: Uint8Array;
-}
-
-/** What a Region has of its device. */
-export interface RegionHost {
-  /** The connection. */
-  readonly proxy: VfioProxy;
-  /** What was agreed on. */
-  readonly negotiated: Negotiated;
-  /** Adds its reason to a refusal, if one is found. */
-  explain?(region: KnownOfRegion, error: RemoteError): RemoteError;
-  /** The same without blocking. */
-  explainAsync?(region: KnownOfRegion, error: RemoteError): Promise<RemoteError>;
-}
-
-/** Writes that one REGION_WRITE_MULTI carries: what QEMU's client sends at most. */
-const MAX_MULTI = 200;
 
 /** Pieces of a large transfer that are under way together. */
 const PIPELINE = 8;
-
-/** Configuration space is accessed in aligned pieces of at most 4 bytes, as hardware does it: every server takes those. */
-const CONFIG_PIECE = 4;
-
-/** How long a patient read blocks. A person does not notice. */
-const PATIENT_MS = 50;
-
-const NO_WORDS = new Uint32Array(0);
-
-/** An area that is mapped, with a typed array for each width of access. */
-interface Area {
-  readonly start: number;
-  readonly end: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly u16: Uint16Array<ArrayBuffer>;
-  readonly u32: Uint32Array<ArrayBuffer>;
-  readonly u64: BigUint64Array<ArrayBuffer>;
-  readonly mapping: Mapping;
-  /** Its file, if something can happen to that. */
-  readonly file: AreaFile | undefined;
-}
-
-/** Where an area is in the region and in its file. */
-interface AreaPlace {
-  readonly start: bigint;
-  readonly size: bigint;
-  readonly fileOffset: bigint;
-  readonly fd: OwnedFd | undefined;
-}
 
 /**
  * A region of a device. `Device.region` makes it.
@@ -171,26 +60,8 @@ export class Region implements Disposable {
   /** Bytes of the region. A region beyond 2^53 bytes can be used up to there. */
   readonly size: number;
   readonly #host: RegionHost;
-  readonly #proxy: VfioProxy;
-  readonly #head = new Uint8Array(HEAD_SIZE);
-  readonly #headView = new DataView(this.#head.buffer);
-  readonly #smallView = new DataView(new ArrayBuffer(8));
-  readonly #small = { // of each width, made once: a view costs more than what is done with it
-    1: new Uint8Array(this.#smallView.buffer, 0, 1),
-    2: new Uint8Array(this.#smallView.buffer, 0, 2),
-    4: new Uint8Array(this.#smallView.buffer, 0, 4),
-    8: new Uint8Array(this.#smallView.buffer, 0, 8),
-  };
-  readonly #readOptions: RequestOptions;
-  #areas: Area[] | undefined; // undefined: not mapped yet
-  #last: Area | undefined; // the area that was used last
-  // Of that area, at hand without a step between, for 32 bits: empty where there is none, or no right to it.
-  #start = 0;
-  #readable = NO_WORDS;
-  #writable = NO_WORDS;
-  #unmapped: string | undefined; // why there is none
-  #isOpen = true;
-  #hasAnswered = false; // an access by message
+  readonly #map: RegionMap;
+  readonly #messages: RegionMessages;
 
   /** @ignore made by `Device.region` */
   constructor(info: RegionInfo, host: RegionHost) {
@@ -200,25 +71,24 @@ export class Region implements Disposable {
       info.size < BigInt(Number.MAX_SAFE_INTEGER) ? info.size : Number.MAX_SAFE_INTEGER,
     );
     this.#host = host;
-    this.#proxy = host.proxy;
-    this.#headView.setUint32(REGION_AT, info.index, true);
-    this.#readOptions = { doing: () => this.#doing("read") };
+    this.#map = new RegionMap(info, this.name, this.size, host.negotiated.maxDataXferSize);
+    this.#messages = new RegionMessages(info, this.name, host);
   }
 
   /** Reads 8 bits. Throws as {@linkcode Region.read32}. */
   read8(offset: number | bigint, options?: AccessOptions): number {
     const at = Number(offset);
-    const area = this.#areaFor(at, 1, RegionFlags.READ, options);
+    const area = this.#map.areaFor(at, 1, RegionFlags.READ, options);
     if (area !== undefined) return area.bytes[at - area.start]!;
-    return numberIn(this.#readMessage(at, 1, options), 1);
+    return numberIn(this.#messages.readRegister(at, 1, options), 1);
   }
 
   /** Reads 16 bits. Throws as {@linkcode Region.read32}. */
   read16(offset: number | bigint, options?: AccessOptions): number {
     const at = Number(offset);
-    const area = this.#areaFor(at, 2, RegionFlags.READ, options);
+    const area = this.#map.areaFor(at, 2, RegionFlags.READ, options);
     if (area !== undefined) return area.u16[(at - area.start) / 2]!;
-    return numberIn(this.#readMessage(at, 2, options), 2);
+    return numberIn(this.#messages.readRegister(at, 2, options), 2);
   }
 
   /**
@@ -236,39 +106,39 @@ export class Region implements Disposable {
   read32(offset: number | bigint, options?: AccessOptions): number {
     // The fast path. Out of bounds, misaligned, unmapped: nothing is there, and the way below says why.
     if (options === undefined && typeof offset === "number") {
-      const value = this.#readable[(offset - this.#start) / 4];
+      const value = this.#map.load32(offset);
       if (value !== undefined) return value;
     }
     const at = Number(offset);
-    const area = this.#areaFor(at, 4, RegionFlags.READ, options);
+    const area = this.#map.areaFor(at, 4, RegionFlags.READ, options);
     if (area !== undefined) return area.u32[(at - area.start) / 4]!;
-    return numberIn(this.#readMessage(at, 4, options), 4);
+    return numberIn(this.#messages.readRegister(at, 4, options), 4);
   }
 
   /** Reads 64 bits. Throws as {@linkcode Region.read32}. */
   read64(offset: number | bigint, options?: AccessOptions): bigint {
     const at = Number(offset);
-    const area = this.#areaFor(at, 8, RegionFlags.READ, options);
+    const area = this.#map.areaFor(at, 8, RegionFlags.READ, options);
     if (area !== undefined) return area.u64[(at - area.start) / 8]!;
-    return bigintIn(this.#readMessage(at, 8, options));
+    return bigintIn(this.#messages.readRegister(at, 8, options));
   }
 
   /** Writes 8 bits. Throws as {@linkcode Region.write32}. */
   write8(offset: number | bigint, value: number, options?: WriteOptions): void {
     const at = Number(offset);
     checkValue(value, 1);
-    const area = this.#areaFor(at, 1, RegionFlags.WRITE, options);
+    const area = this.#map.areaFor(at, 1, RegionFlags.WRITE, options);
     if (area !== undefined) area.bytes[at - area.start] = value;
-    else this.#writeMessage(at, 1, value, options);
+    else this.#messages.writeRegister(at, 1, value, options);
   }
 
   /** Writes 16 bits. Throws as {@linkcode Region.write32}. */
   write16(offset: number | bigint, value: number, options?: WriteOptions): void {
     const at = Number(offset);
     checkValue(value, 2);
-    const area = this.#areaFor(at, 2, RegionFlags.WRITE, options);
+    const area = this.#map.areaFor(at, 2, RegionFlags.WRITE, options);
     if (area !== undefined) area.u16[(at - area.start) / 2] = value;
-    else this.#writeMessage(at, 2, value, options);
+    else this.#messages.writeRegister(at, 2, value, options);
   }
 
   /**
@@ -282,28 +152,24 @@ export class Region implements Disposable {
    * @throws {TimeoutError} if it does not answer
    */
   write32(offset: number | bigint, value: number, options?: WriteOptions): void {
-    if (options === undefined && typeof offset === "number" && value >>> 0 === value) {
-      const words = this.#writable;
-      const index = (offset - this.#start) / 4;
-      if (index >>> 0 === index && index < words.length) {
-        words[index] = value;
-        return;
-      }
-    }
+    if (
+      options === undefined && typeof offset === "number" && value >>> 0 === value &&
+      this.#map.store32(offset, value)
+    ) return;
     const at = Number(offset);
     checkValue(value, 4);
-    const area = this.#areaFor(at, 4, RegionFlags.WRITE, options);
+    const area = this.#map.areaFor(at, 4, RegionFlags.WRITE, options);
     if (area !== undefined) area.u32[(at - area.start) / 4] = value;
-    else this.#writeMessage(at, 4, value, options);
+    else this.#messages.writeRegister(at, 4, value, options);
   }
 
   /** Writes 64 bits. Throws as {@linkcode Region.write32}. */
   write64(offset: number | bigint, value: bigint, options?: WriteOptions): void {
     const at = Number(offset);
     checkValue(value, 8);
-    const area = this.#areaFor(at, 8, RegionFlags.WRITE, options);
+    const area = this.#map.areaFor(at, 8, RegionFlags.WRITE, options);
     if (area !== undefined) area.u64[(at - area.start) / 8] = value;
-    else this.#writeMessage(at, 8, value, options);
+    else this.#messages.writeRegister(at, 8, value, options);
   }
 
   /** Reads a register of any width; 8 bytes come as bigint, less as number. Throws as {@linkcode Region.read32}. */
@@ -368,11 +234,13 @@ export class Region implements Disposable {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = 1, ...access } = options;
     const deadline = monotonicMs() + timeoutMs;
     for (;;) {
-      const value = this.#look(offset, width, access);
+      const at = Number(offset);
+      const area = this.#map.areaFor(at, width, RegionFlags.READ, access);
+      const value = area === undefined ? this.readWidth(at, width, access) : look(area, at, width);
       if (predicate(value)) return value;
       const remaining = deadline - monotonicMs();
       if (remaining <= 0) throw this.#pollTimeout(offset, width, value, timeoutMs);
-      this.#proxy.serveSync(Math.min(intervalMs, remaining));
+      this.#host.proxy.serveSync(Math.min(intervalMs, remaining));
     }
   }
 
@@ -391,15 +259,15 @@ export class Region implements Disposable {
     options: BulkOptions = {},
   ): Uint8Array<ArrayBuffer> {
     const start = Number(offset);
-    this.#check(start, length, RegionFlags.READ);
+    this.#map.check(start, length, RegionFlags.READ);
     const into = destination(options.into, length);
-    for (const piece of this.#pieces(start, length, options, this.#readChunk(options))) {
+    for (const piece of this.#map.pieces(start, length, options, this.#readChunk(options))) {
       const { area, at, count } = piece;
       const target = into.subarray(at - start, at - start + count);
       if (area === undefined) {
-        this.#putData(this.#requestRead(at, count, options, target), at, target);
+        this.#messages.readInto(at, target, options);
       } else {
-        const got = this.#readArea(area, at, target);
+        const got = this.#map.readArea(area, at, target);
         if (got < count) {
           this.read(at + got, count - got, { ...restOf(options), into: target.subarray(got) });
         }
@@ -417,9 +285,9 @@ export class Region implements Disposable {
    */
   write(offset: number | bigint, data: Uint8Array, options: BulkOptions & WriteOptions = {}): void {
     const start = Number(offset);
-    this.#check(start, data.length, RegionFlags.WRITE);
+    this.#map.check(start, data.length, RegionFlags.WRITE);
     for (
-      const { area, at, count } of this.#pieces(
+      const { area, at, count } of this.#map.pieces(
         start,
         data.length,
         options,
@@ -428,11 +296,9 @@ export class Region implements Disposable {
     ) {
       const source = data.subarray(at - start, at - start + count);
       if (area !== undefined) {
-        const put = this.#writeArea(area, at, source);
+        const put = this.#map.writeArea(area, at, source);
         if (put < count) this.write(at + put, source.subarray(put), restOf(options));
-      } else if (options.posted) {
-        this.#proxy.post(Command.REGION_WRITE, this.#setHead(at, count), { data: source });
-      } else this.#requestWrite(at, source, options);
+      } else this.#messages.write(at, source, options);
       options.onProgress?.(at - start + count);
     }
   }
@@ -449,19 +315,9 @@ export class Region implements Disposable {
       for (const { offset, data } of writes) {
         this.write(offset, data, { ...options, via: "message", posted: true });
       }
-      return this.#proxy.flushSync(options.timeoutMs);
+      return this.#messages.flush(options.timeoutMs);
     }
-    for (let first = 0; first < writes.length; first += MAX_MULTI) {
-      const reply = this.#proxy.requestSync(
-        Command.REGION_WRITE_MULTI,
-        this.#encodeBatch(writes, first),
-        {
-          ...options,
-          doing: `write ${writes.length} values of ${this.name}`,
-        },
-      );
-      this.#checkBatch(reply, Math.min(MAX_MULTI, writes.length - first));
-    }
+    this.#messages.writeMultiple(writes, options);
   }
 
   // ---- The asynchronous twins
@@ -529,12 +385,10 @@ export class Region implements Disposable {
     options: AsyncAccessOptions = {},
   ): Promise<number | bigint> {
     const at = Number(offset);
-    if (this.#intactAreaFor(at, width, RegionFlags.READ, options) !== undefined) {
+    if (this.#map.intactAreaFor(at, width, RegionFlags.READ, options) !== undefined) {
       return this.readWidth(at, width, options);
     }
-    const reply = await this.#requestReadAsync(at, width, options);
-    this.#checkRead(reply, at, width);
-    return width === 8 ? bigintIn(reply) : numberIn(reply, width);
+    return await this.#messages.readRegisterAsync(at, width, options);
   }
 
   /**
@@ -549,28 +403,10 @@ export class Region implements Disposable {
     options: AsyncAccessOptions = {},
   ): number | bigint | Promise<number | bigint> {
     const at = Number(offset);
-    if (this.#intactAreaFor(at, width, RegionFlags.READ, options) !== undefined) {
+    if (this.#map.intactAreaFor(at, width, RegionFlags.READ, options) !== undefined) {
       return this.readWidth(at, width, options);
     }
-    const value = (reply: Message) => {
-      this.#checkRead(reply, at, width);
-      return width === 8 ? bigintIn(reply) : numberIn(reply, width);
-    };
-    const explained = async (error: unknown) => {
-      throw await this.#explainAsync(error, this.#access("read", at, width), options);
-    };
-    try {
-      const request = {
-        ...requestOptions(options),
-        doing: () => accessText(this.#access("read", at, width)),
-      };
-      const head = this.#setHead(at, width);
-      const reply = this.#proxy.requestPatiently(Command.REGION_READ, head, request, PATIENT_MS);
-      return reply instanceof Promise ? reply.then(value).catch(explained) : value(reply);
-    } catch (error) {
-      if (error instanceof RemoteError) return explained(error);
-      throw error;
-    }
+    return this.#messages.readRegisterPatiently(at, width, options);
   }
 
   /** As {@linkcode Region.writeWidth}, asynchronously. */
@@ -582,9 +418,9 @@ export class Region implements Disposable {
   ): Promise<void> {
     const at = Number(offset);
     checkValue(value, width);
-    const area = this.#intactAreaFor(at, width, RegionFlags.WRITE, options);
+    const area = this.#map.intactAreaFor(at, width, RegionFlags.WRITE, options);
     if (area !== undefined || options.posted) return this.writeWidth(at, width, value, options);
-    await this.#requestWriteAsync(at, bytesOf(value, width), options);
+    await this.#messages.writeAsync(at, bytesOf(value, width), options);
   }
 
   /** As {@linkcode Region.modify}, asynchronously. */
@@ -617,9 +453,9 @@ export class Region implements Disposable {
     const deadline = monotonicMs() + timeoutMs;
     for (;;) {
       access.signal?.throwIfAborted();
-      const area = this.#intactAreaFor(Number(offset), width, RegionFlags.READ, access);
+      const area = this.#map.intactAreaFor(Number(offset), width, RegionFlags.READ, access);
       const value = area !== undefined
-        ? this.#look(offset, width, access)
+        ? look(area, Number(offset), width)
         : await this.readWidthAsync(offset, width, access);
       if (predicate(value)) return value;
       const remaining = deadline - monotonicMs();
@@ -635,21 +471,20 @@ export class Region implements Disposable {
     options: BulkOptions = {},
   ): Promise<Uint8Array<ArrayBuffer>> {
     const start = Number(offset);
-    this.#check(start, length, RegionFlags.READ);
+    this.#map.check(start, length, RegionFlags.READ);
     const into = destination(options.into, length);
+    const checkWhole = () => this.#checkWhole(into, length, "read");
     let done = 0;
     await inLanes(
       PIPELINE,
-      this.#pieces(start, length, options, this.#readChunk(options)),
+      this.#map.pieces(start, length, options, this.#readChunk(options)),
       async ({ area, at, count }) => {
-        this.#checkWhole(into, length, "read");
+        checkWhole();
         const target = into.subarray(at - start, at - start + count);
         if (area === undefined) {
-          const reply = await this.#requestReadAsync(at, count, options, target);
-          this.#checkWhole(into, length, "read"); // other pieces were told of meanwhile
-          this.#putData(reply, at, target);
+          await this.#messages.readIntoAsync(at, target, options, checkWhole);
         } else {
-          const got = this.#readArea(area, at, target);
+          const got = this.#map.readArea(area, at, target);
           const rest = target.subarray(got);
           if (got < count) {
             await this.readAsync(at + got, count - got, { ...restOf(options), into: rest });
@@ -669,17 +504,17 @@ export class Region implements Disposable {
   ): Promise<void> {
     const start = Number(offset);
     const { length } = data;
-    this.#check(start, length, RegionFlags.WRITE);
+    this.#map.check(start, length, RegionFlags.WRITE);
     let done = 0;
     await inLanes(
       PIPELINE,
-      this.#pieces(start, length, options, this.#writeChunk(options)),
+      this.#map.pieces(start, length, options, this.#writeChunk(options)),
       async ({ area, at, count }) => {
         this.#checkWhole(data, length, "write");
         const source = data.subarray(at - start, at - start + count);
-        if (area === undefined) await this.#requestWriteAsync(at, source, options);
+        if (area === undefined) await this.#messages.writeAsync(at, source, options);
         else {
-          const put = this.#writeArea(area, at, source);
+          const put = this.#map.writeArea(area, at, source);
           if (put < count) await this.writeAsync(at + put, source.subarray(put), restOf(options));
         }
         options.onProgress?.(done += count);
@@ -696,401 +531,24 @@ export class Region implements Disposable {
    */
   via(offset: number | bigint, length: number): Via {
     const at = Number(offset);
-    this.#check(at, length, 0);
-    return this.#find(at, length) === undefined ? "message" : "map";
+    this.#map.check(at, length, 0);
+    return this.#map.find(at, length) === undefined ? "message" : "map";
   }
 
   /** The areas that are mapped, as offset and size in bytes. Maps them if they are not yet. */
   get mappedAreas(): { offset: number; size: number }[] {
-    return this.#map().map(({ start, end }) => ({ offset: start, size: end - start }));
+    return this.#map.areas.map(({ start, end }) => ({ offset: start, size: end - start }));
   }
 
   /** Unmaps. Accesses after this throw; views that were taken are empty. */
   close(): void {
-    this.#isOpen = false;
-    this.#use(undefined);
-    for (const { mapping } of this.#areas ?? []) mapping.close();
-    this.#areas = [];
+    this.#map.close();
   }
 
   /** The same as `close`. */
   [Symbol.dispose](): void {
     this.close();
   }
-
-  /** The area that serves an access of a register; undefined if a message does. Checks all that can be known before. */
-  #areaFor(
-    at: number,
-    width: Width,
-    right: number,
-    options: AccessOptions | undefined,
-  ): Area | undefined {
-    // The fast path: mapped, where the last access was, nothing forced. An area has all the rights that its region has.
-    const last = this.#last;
-    if (
-      last !== undefined && options === undefined && at >= last.start && at + width <= last.end &&
-      at % width === 0 &&
-      (this.info.flags & right) !== 0
-    ) {
-      return last;
-    }
-    this.#check(at, width, right);
-    if (at % width !== 0) {
-      throw new RangeError(
-        `Cannot access ${width} bytes of ${this.name} at ${
-          hex(at)
-        }: the offset is not a multiple of ${width}`,
-      );
-    }
-    const via = options?.via;
-    if (via === "message" || ((options as WriteOptions | undefined)?.posted && via === undefined)) {
-      return this.#byMessage(width);
-    }
-    const area = this.#find(at, width);
-    if (area === undefined && via === "map") throw this.#notMapped(at, width);
-    if (area === undefined) return this.#byMessage(width);
-    this.#use(area);
-    return area;
-  }
-
-  /** Refuses a register that no message carries as a whole: it can't be accessed in pieces. */
-  #byMessage(width: number): undefined {
-    const { maxDataXferSize } = this.#host.negotiated;
-    if (width <= maxDataXferSize) return undefined;
-    throw new RangeError(
-      `Cannot access ${width} bytes of ${this.name} at once: ` +
-        `a message carries ${maxDataXferSize} at most, as was agreed on (max_data_xfer_size)`,
-    );
-  }
-
-  /** As `#areaFor`, without an area whose file has become shorter: from then on messages do. */
-  #intactAreaFor(
-    at: number,
-    width: Width,
-    right: number,
-    options: AccessOptions | undefined,
-  ): Area | undefined {
-    const area = this.#areaFor(at, width, right, options);
-    if (area?.file === undefined || area.file.isWhole) return area;
-    this.#drop(area);
-    return this.#areaFor(at, width, right, options);
-  }
-
-  /** Copies out of an area, as many bytes as it still has. */
-  #readArea(area: Area, at: number, target: Uint8Array): number {
-    const start = at - area.start;
-    if (area.file === undefined) {
-      target.set(area.bytes.subarray(start, start + target.length));
-      return target.length;
-    }
-    const got = area.file.read(start, target);
-    if (got < target.length) this.#drop(area);
-    return got;
-  }
-
-  /** Copies into an area, as many bytes as it still takes. */
-  #writeArea(area: Area, at: number, source: Uint8Array): number {
-    const start = at - area.start;
-    const { file } = area;
-    if (file?.canWrite) {
-      const put = file.write(start, source);
-      if (put < source.length) this.#drop(area);
-      return put;
-    }
-    if (file !== undefined && (!area.mapping.isOpen || !file.isWhole)) {
-      this.#drop(area);
-      return 0;
-    }
-    area.bytes.set(source, start);
-    return source.length;
-  }
-
-  /** Uses an area no more whose file has become shorter, or can't be read. */
-  #drop(area: Area): void {
-    if (this.#last === area) this.#use(undefined);
-    const index = this.#areas?.indexOf(area) ?? -1;
-    if (index >= 0) this.#areas!.splice(index, 1);
-    area.mapping.close();
-    this.#unmapped ??= "its file has become shorter";
-  }
-
-  #use(area: Area | undefined): void {
-    const { flags } = this.info;
-    this.#last = area;
-    this.#start = area?.start ?? 0;
-    this.#readable = area !== undefined && flags & RegionFlags.READ ? area.u32 : NO_WORDS;
-    this.#writable = area !== undefined && flags & RegionFlags.WRITE ? area.u32 : NO_WORDS;
-  }
-
-  #notMapped(at: number, length: number): TypeError {
-    const why = this.#unmapped ??
-      (this.#areas!.length === 0
-        ? "the device shares no memory for it"
-        : "that is not in one mapped area");
-    return new TypeError(
-      `Cannot access ${length} bytes of ${this.name} at ${hex(at)} through the map: ${why}`,
-    );
-  }
-
-  #find(at: number, length: number): Area | undefined {
-    return this.#map().find((area) => at >= area.start && at + length <= area.end);
-  }
-
-  /** Maps what can be mapped, once. What can't be is accessed by message. */
-  #map(): Area[] {
-    if (this.#areas !== undefined) return this.#areas;
-    this.#areas = [];
-    if ((this.info.flags & RegionFlags.MMAP) === 0) return this.#areas;
-    for (const place of areaPlaces(this.info)) {
-      try {
-        this.#areas.push(mapArea(place, (this.info.flags & RegionFlags.WRITE) !== 0));
-      } catch (error) {
-        this.#unmapped ??= (error as Error).message;
-      }
-    }
-    return this.#areas;
-  }
-
-  // ---- Messages
-
-  #check(at: number, length: number, right: number): void {
-    if (!this.#isOpen) throw new TypeError(`Cannot access ${this.name}: it is closed`);
-    if (this.size === 0) {
-      throw new TypeError(`Cannot access ${this.name}: the device does not have it`);
-    }
-    if (
-      !Number.isSafeInteger(at) || at < 0 || !Number.isInteger(length) || length < 0 ||
-      at + length > this.size
-    ) {
-      throw new RangeError(
-        `Cannot access ${length} bytes of ${this.name} at ${hex(at)}: it has ${
-          hex(this.size)
-        } bytes`,
-      );
-    }
-    if (right !== 0 && (this.info.flags & right) === 0 && this.#enforcesRights) {
-      const what = right === RegionFlags.READ ? "read" : "written";
-      throw new TypeError(`Cannot access ${this.name}: the device says that it can't be ${what}`);
-    }
-  }
-
-  /** Some servers give the configuration space no flags at all, and serve it all the same. */
-  get #enforcesRights(): boolean {
-    return this.info.index !== PciRegion.CONFIG;
-  }
-
-  #setHead(at: number, count: number): Uint8Array {
-    const view = this.#headView;
-    view.setUint32(OFFSET_AT, at >>> 0, true);
-    view.setUint32(OFFSET_AT + 4, Math.floor(at / 0x1_0000_0000), true);
-    view.setUint32(COUNT_AT, count, true);
-    return this.#head;
-  }
-
-  /** What the last message was to do, for its error. */
-  #doing(kind: "read" | "write"): string {
-    const at = Number(this.#headView.getBigUint64(OFFSET_AT, true));
-    return accessText(this.#access(kind, at, this.#headView.getUint32(COUNT_AT, true)));
-  }
-
-  #access(kind: "read" | "write", offset: number, count: number): RegionAccess {
-    return { kind, region: this.info.index, offset, count };
-  }
-
-  #readMessage(at: number, width: Width, options: AccessOptions | undefined): Message {
-    const reply = this.#requestRead(at, width, options);
-    this.#checkRead(reply, at, width);
-    return reply;
-  }
-
-  #requestRead(
-    at: number,
-    count: number,
-    options: AccessOptions | undefined,
-    into?: Uint8Array,
-  ): Message {
-    const head = this.#setHead(at, count);
-    const timeoutMs = options?.timeoutMs;
-    const request = timeoutMs === undefined && into === undefined
-      ? this.#readOptions
-      : { ...this.#readOptions, ...timeoutOf(timeoutMs), ...(into && { into }) };
-    try {
-      return this.#proxy.requestSync(Command.REGION_READ, head, request);
-    } catch (error) {
-      throw this.#explain(error, this.#access("read", at, count), options);
-    }
-  }
-
-  #writeMessage(
-    at: number,
-    width: Width,
-    value: number | bigint,
-    options: WriteOptions | undefined,
-  ): void {
-    const data = this.#small[width];
-    setValue(this.#smallView, width, value);
-    if (options?.posted) this.#proxy.post(Command.REGION_WRITE, this.#setHead(at, width), { data });
-    else this.#requestWrite(at, data, options);
-  }
-
-  #requestWrite(at: number, data: Uint8Array, options: AccessOptions | undefined): void {
-    const head = this.#setHead(at, data.length);
-    const { timeoutMs } = options ?? {};
-    try {
-      const reply = this.#proxy.requestSync(Command.REGION_WRITE, head, {
-        data,
-        doing: () => this.#doing("write"),
-        ...(timeoutMs !== undefined && { timeoutMs }),
-      });
-      this.#checkWritten(reply, at, data.length);
-    } catch (error) {
-      throw this.#explain(error, this.#access("write", at, data.length), options);
-    }
-  }
-
-  async #requestReadAsync(
-    at: number,
-    count: number,
-    options: AsyncAccessOptions,
-    into?: Uint8Array,
-  ): Promise<Message> {
-    try {
-      return await this.#proxy.request(Command.REGION_READ, this.#setHead(at, count), {
-        ...requestOptions(options),
-        ...(into && { into }),
-        doing: () => accessText(this.#access("read", at, count)),
-      });
-    } catch (error) {
-      throw await this.#explainAsync(error, this.#access("read", at, count), options);
-    }
-  }
-
-  async #requestWriteAsync(
-    at: number,
-    data: Uint8Array,
-    options: AsyncAccessOptions,
-  ): Promise<void> {
-    const count = data.length;
-    try {
-      const reply = await this.#proxy.request(Command.REGION_WRITE, this.#setHead(at, count), {
-        ...requestOptions(options),
-        data,
-        doing: () => accessText(this.#access("write", at, count)),
-      });
-      this.#checkWritten(reply, at, count);
-    } catch (error) {
-      throw await this.#explainAsync(error, this.#access("write", at, count), options);
-    }
-  }
-
-  /** Refuses a buffer that its owner has detached, by a transfer, or resized during the access. */
-  #checkWhole(buffer: Uint8Array, length: number, verb: "read" | "write"): void {
-    if (buffer.length === length) return;
-    const what = `${verb} ${length} bytes of ${this.name}`;
-    throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
-  }
-
-  /** Has the data of a read reply where they are wanted. */
-  #putData(reply: Message, at: number, target: Uint8Array): void {
-    if (!reply.isPlaced) return target.set(this.#takeData(reply, at, target.length));
-    if (reply.payloadSize !== HEAD_SIZE) {
-      throw this.#broken(
-        `answered ${reply.payloadSize + target.length} bytes to a read of ${target.length}`,
-      );
-    }
-    this.#checkEcho(reply, target.length, "read", at);
-  }
-
-  /** The data of a read reply, which must be the bytes asked for. */
-  #takeData(reply: Message, at: number, count: number): Uint8Array {
-    this.#checkRead(reply, at, count);
-    return reply.payload.subarray(HEAD_SIZE);
-  }
-
-  #checkRead(reply: Message, at: number, count: number): void {
-    if (reply.payloadSize !== HEAD_SIZE + count) {
-      throw this.#broken(
-        `answered ${reply.payloadSize} bytes to a read of ${count} bytes of ${this.name} at ${
-          hex(at)
-        }; ${HEAD_SIZE + count} belong there`,
-      );
-    }
-    this.#checkEcho(reply, count, "read", at);
-  }
-
-  /** A write's reply says how many bytes were taken. One without a payload is taken for all. */
-  #checkWritten(reply: Message, at: number, count: number): void {
-    if (reply.payloadSize === 0) return;
-    if (reply.payloadSize < HEAD_SIZE) {
-      throw this.#broken(`answered ${reply.payloadSize} bytes to a write of ${this.name}`);
-    }
-    this.#checkEcho(reply, count, "wrote", at);
-  }
-
-  #checkEcho(reply: Message, count: number, what: string, at: number): void {
-    const came = reply.uint32(COUNT_AT);
-    if (came !== count) {
-      throw this.#broken(
-        `says that it ${what} ${came} of ${count} bytes of ${this.name} at ${hex(at)}`,
-      );
-    }
-    const [low, high] = [reply.uint32(OFFSET_AT), reply.uint32(OFFSET_AT + 4)];
-    const region = reply.uint32(REGION_AT);
-    const isThere = low === at >>> 0 && high === Math.floor(at / 0x1_0000_0000);
-    if (isThere && region === this.info.index) {
-      this.#hasAnswered = true;
-      return;
-    }
-    throw this.#broken(
-      `answered for ${regionName(region)} at ${hex(high * 0x1_0000_0000 + low)}, ` +
-        `not for ${this.name} at ${hex(at)}`,
-    );
-  }
-
-  #broken(what: string): ProtocolError {
-    const error = new ProtocolError(`The server ${what}`);
-    this.#proxy.close(error);
-    return error;
-  }
-
-  /** The error of an access, with more of its reason. */
-  #explain(error: unknown, access: RegionAccess, options: AccessOptions | undefined): unknown {
-    const refusal = this.#withAccess(error, access, options);
-    if (refusal === undefined) return error;
-    return this.#host.explain?.(this.#known, refusal) ?? refusal;
-  }
-
-  async #explainAsync(
-    error: unknown,
-    access: RegionAccess,
-    options: AccessOptions | undefined,
-  ): Promise<unknown> {
-    const refusal = this.#withAccess(error, access, options);
-    if (refusal === undefined) return error;
-    return await this.#host.explainAsync?.(this.#known, refusal) ?? refusal;
-  }
-
-  get #known(): KnownOfRegion {
-    return { info: this.info, hasAnswered: this.#hasAnswered };
-  }
-
-  /** Notes the access in its error. Returns a refusal that is to be looked into. */
-  #withAccess(
-    error: unknown,
-    access: RegionAccess,
-    options: AccessOptions | undefined,
-  ): RemoteError | undefined {
-    if (error instanceof ConnectionError && error.oldest !== undefined) {
-      Object.assign(error, { access });
-      const hint = error.isOldest ? widthHint(access) : undefined;
-      if (hint !== undefined) error.because(hint);
-    }
-    if (!(error instanceof RemoteError)) return undefined;
-    Object.assign(error, { access });
-    return options?.explain === false ? undefined : error;
-  }
-
-  // ---- Pieces
 
   #readChunk({ chunkSize }: BulkOptions): number {
     return Math.min(chunkSize ?? Infinity, this.#host.negotiated.maxDataXferSize);
@@ -1100,81 +558,19 @@ export class Region implements Disposable {
     return Math.min(chunkSize ?? WRITE_CHUNK_SIZE, this.#host.negotiated.maxDataXferSize);
   }
 
-  /** Cuts a range where the way of access changes, and into what one message carries. */
-  *#pieces(
-    start: number,
-    length: number,
-    { via }: AccessOptions,
-    chunkSize: number,
-  ): Generator<{ area: Area | undefined; at: number; count: number }> {
-    if (!Number.isInteger(chunkSize) || chunkSize < 1) {
-      throw new RangeError(`A chunk of ${chunkSize} bytes is not possible`);
-    }
-    const areas = via === "message" ? [] : this.#map();
-    const end = start + length;
-    for (let at = start; at < end;) {
-      const area = areas.find((each) => at >= each.start && at < each.end);
-      if (area === undefined && via === "map") throw this.#notMapped(start, length);
-      let count: number;
-      if (area !== undefined) {
-        count = Math.min(end, area.end) - at;
-      } else {
-        const next = Math.min(
-          end,
-          ...areas.filter((each) => each.start > at).map((each) => each.start),
-        );
-        count = Math.min(next - at, chunkSize);
-        if (this.info.index === PciRegion.CONFIG) count = configPiece(at, count);
-      }
-      yield { area, at, count };
-      at += count;
-    }
+  /** Refuses a buffer that its owner has detached, by a transfer, or resized during the access. */
+  #checkWhole(buffer: Uint8Array, length: number, verb: "read" | "write"): void {
+    if (buffer.length === length) return;
+    const what = `${verb} ${length} bytes of ${this.name}`;
+    throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
   }
 
   #checkBatched(at: number, data: Uint8Array): void {
     if (data.length < 1 || data.length > 8) {
       throw new RangeError(`A batched write has 1 to 8 bytes, not ${data.length}`);
     }
-    this.#check(at, data.length, RegionFlags.WRITE);
-    this.#byMessage(data.length);
-  }
-
-  #encodeBatch(writes: readonly BatchedWrite[], first: number): Uint8Array {
-    return RegionWriteMultiRequest.encode({
-      writes: writes.slice(first, first + MAX_MULTI).map(({ offset, data }) => ({
-        offset: BigInt(offset),
-        region: this.info.index,
-        data,
-      })),
-    });
-  }
-
-  #checkBatch(reply: Message, wanted: number): void {
-    const { count } = RegionWriteMultiReply.decode(reply.payload);
-    if (count > BigInt(wanted)) {
-      throw this.#broken(`says that it did ${count} writes of ${this.name}, of ${wanted}`);
-    }
-    if (count < BigInt(wanted)) {
-      throw new RemoteError(`Only ${count} of ${wanted} values of ${this.name} were written`, 0);
-    }
-  }
-
-  /** A read that is never merged with another one. */
-  #look(offset: number | bigint, width: Width, options: AccessOptions): number | bigint {
-    const at = Number(offset);
-    const area = this.#areaFor(at, width, RegionFlags.READ, options);
-    if (area === undefined) return this.readWidth(at, width, options);
-    const index = (at - area.start) / width;
-    switch (width) {
-      case 1:
-        return Atomics.load(area.bytes, index);
-      case 2:
-        return Atomics.load(area.u16, index);
-      case 4:
-        return Atomics.load(area.u32, index);
-      case 8:
-        return Atomics.load(area.u64, index);
-    }
+    this.#map.check(at, data.length, RegionFlags.WRITE);
+    this.#map.byMessage(data.length);
   }
 
   #pollTimeout(
@@ -1193,80 +589,11 @@ export class Region implements Disposable {
   }
 }
 
-/** An access in words, for errors. */
-function accessText({ kind, region, offset, count }: RegionAccess): string {
-  return `${kind} ${count} bytes of ${regionName(region)} at ${hex(offset)}`;
-}
-
-/** What of a region can be mapped, and where it is in which file. */
-function areaPlaces({ size, offset, fds, capabilities }: RegionInfo): AreaPlace[] {
-  for (const capability of capabilities) {
-    if (capability.kind === "sparse_mmap") {
-      // Older libvfio-user passes the same file once an area: the first one will do.
-      return capability.areas.map((area) => ({
-        start: area.offset,
-        size: area.size,
-        fileOffset: offset + area.offset,
-        fd: fds[0],
-      }));
-    }
-    if (capability.kind === "sparse_mmap_fds") {
-      return capability.areas.map((area) => ({
-        start: area.offset,
-        size: area.size,
-        fileOffset: area.fdOffset,
-        fd: fds[area.fdIndex],
-      }));
-    }
-  }
-  return [{ start: 0n, size, fileOffset: offset, fd: fds[0] }];
-}
-
-function mapArea({ start, size, fileOffset, fd }: AreaPlace, writable: boolean): Area {
-  if (fd === undefined) throw new TypeError("the server passed no file descriptor for it");
-  if (size === 0n || size > BigInt(MAX_MAPPING)) {
-    throw new RangeError(`an area of ${hex(size)} bytes can't be mapped`);
-  }
-  if (start % BigInt(PAGE_SIZE) !== 0n) {
-    throw new RangeError(`an area at ${hex(start)} does not begin a page`);
-  }
-  const file = examineArea(fd, fileOffset, size);
-  const mapping = Mapping.create(fd, { length: Number(size), offset: fileOffset, writable });
-  const { buffer } = mapping;
-  return {
-    start: Number(start),
-    end: Number(start + size),
-    bytes: new Uint8Array(buffer),
-    u16: new Uint16Array(buffer, 0, Math.floor(buffer.byteLength / 2)),
-    u32: new Uint32Array(buffer, 0, Math.floor(buffer.byteLength / 4)),
-    u64: new BigUint64Array(buffer, 0, Math.floor(buffer.byteLength / 8)),
-    mapping,
-    file,
-  };
-}
-
 /** Options for what is left of a piece, whose progress is told with the piece. */
 function restOf<T extends BulkOptions>(
   { onProgress: _, into: __, ...options }: T,
 ): Omit<T, "onProgress" | "into"> {
   return options;
-}
-
-/** The longest aligned piece of 1, 2 or 4 bytes. */
-function configPiece(at: number, count: number): number {
-  let piece = CONFIG_PIECE;
-  while (at % piece !== 0 || piece > count) piece /= 2;
-  return piece;
-}
-
-function requestOptions(
-  { timeoutMs, signal }: AsyncAccessOptions,
-): { timeoutMs?: number; signal?: AbortSignal } {
-  return { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
-}
-
-function timeoutOf(timeoutMs: number | undefined): { timeoutMs?: number } {
-  return timeoutMs === undefined ? {} : { timeoutMs };
 }
 
 function destination(
@@ -1285,51 +612,4 @@ function readOptions(
   if (options === undefined) return undefined;
   const { posted: _, ...access } = options;
   return access;
-}
-
-function merge(
-  old: number | bigint,
-  mask: number | bigint,
-  value: number | bigint,
-  width: Width,
-): number | bigint {
-  checkValue(value, width);
-  const next = (BigInt(old) & ~BigInt(mask)) | (BigInt(value) & BigInt(mask));
-  return width === 8 ? next : Number(next);
-}
-
-const MAX_VALUE = { 1: 0xff, 2: 0xffff, 4: 0xffff_ffff, 8: 0xffff_ffff_ffff_ffffn } as const;
-
-function checkValue(value: number | bigint, width: Width): void {
-  if (
-    value >= 0 && value <= MAX_VALUE[width] &&
-    (typeof value === "bigint" || Number.isInteger(value))
-  ) return;
-  throw new RangeError(
-    `${
-      typeof value === "bigint" || Number.isInteger(value) ? hex(value) : value
-    } is no unsigned value of ${width * 8} bits`,
-  );
-}
-
-function bytesOf(value: number | bigint, width: Width): Uint8Array {
-  const bytes = new Uint8Array(width);
-  setValue(new DataView(bytes.buffer), width, value);
-  return bytes;
-}
-
-function setValue(view: DataView, width: Width, value: number | bigint): void {
-  if (width === 8) view.setBigUint64(0, BigInt(value), true);
-  else if (width === 4) view.setUint32(0, Number(value), true);
-  else if (width === 2) view.setUint16(0, Number(value), true);
-  else view.setUint8(0, Number(value));
-}
-
-/** The value of 1 to 4 bytes that a read reply holds. */
-function numberIn(reply: Message, width: 1 | 2 | 4): number {
-  return (reply.uint32(HEAD_SIZE) & MAX_VALUE[width]) >>> 0;
-}
-
-function bigintIn(reply: Message): bigint {
-  return BigInt(reply.uint32(HEAD_SIZE)) | BigInt(reply.uint32(HEAD_SIZE + 4)) << 32n;
 }
