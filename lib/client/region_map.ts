@@ -16,7 +16,8 @@ import { PciRegion, RegionFlags } from "../wire/region.ts";
 /** Configuration space is accessed in aligned pieces of at most 4 bytes, as hardware does it: every server takes those. */
 const CONFIG_PIECE = 4;
 
-const NO_WORDS = new Uint32Array(0);
+/** Words of a region of which no area is in use. */
+export const NO_WORDS = new Uint32Array(0);
 
 /** An area that is mapped, with a typed array for each width of access. */
 export interface Area {
@@ -39,15 +40,14 @@ interface AreaPlace {
   readonly fd: OwnedFd | undefined;
 }
 
-/** Bytes of a region that are accessed in one way. */
-export interface Piece {
-  /** The area that serves them; undefined if a message does. */
-  readonly area: Area | undefined;
-  /** Bytes from the start of the region. */
-  readonly at: number;
-  /** In bytes. */
-  readonly count: number;
-}
+/** 32-bit words of an area. */
+type Words = Uint32Array<ArrayBuffer>;
+
+/**
+ * Is told which area is used from now on: where it begins in the region, and its words. They are
+ * empty if there is no area, or no right to them.
+ */
+export type OnUse = (start: number, readable: Words, writable: Words) => void;
 
 /** The mapped areas of a region, and the bounds and rights of accesses to it. */
 export class RegionMap {
@@ -55,12 +55,9 @@ export class RegionMap {
   readonly #name: string;
   readonly #size: number;
   readonly #maxMessage: number;
+  readonly #onUse: OnUse;
   #areas: Area[] | undefined; // undefined: not mapped yet
   #last: Area | undefined; // the area that was used last
-  // Of that area, for 32 bits: empty where there is none, or no right to it.
-  #start = 0;
-  #readable = NO_WORDS;
-  #writable = NO_WORDS;
   #unmapped: string | undefined; // why there is none
   #isOpen = true;
 
@@ -68,34 +65,20 @@ export class RegionMap {
    * Maps nothing before the first access.
    *
    * @param maxMessage bytes that one message carries at most
+   * @param onUse is called when another area is used
    */
-  constructor(info: RegionInfo, name: string, size: number, maxMessage: number) {
+  constructor(
+    info: RegionInfo,
+    name: string,
+    size: number,
+    maxMessage: number,
+    onUse: OnUse,
+  ) {
     this.#info = info;
     this.#name = name;
     this.#size = size;
     this.#maxMessage = maxMessage;
-  }
-
-  /**
-   * Loads 32 bits from the area that was used last.
-   *
-   * @returns undefined if the area does not have them: out of bounds, misaligned, not mapped
-   */
-  load32(offset: number): number | undefined {
-    return this.#readable[(offset - this.#start) / 4];
-  }
-
-  /**
-   * Stores 32 bits in the area that was used last.
-   *
-   * @returns false if the area does not have them, and nothing is stored
-   */
-  store32(offset: number, value: number): boolean {
-    const words = this.#writable;
-    const index = (offset - this.#start) / 4;
-    if (index >>> 0 !== index || index >= words.length) return false;
-    words[index] = value;
-    return true;
+    this.#onUse = onUse;
   }
 
   /** Unmaps. Accesses after this throw; views that were taken are empty. */
@@ -202,11 +185,14 @@ export class RegionMap {
   }
 
   #use(area: Area | undefined): void {
+    if (area === this.#last) return;
     const { flags } = this.#info;
     this.#last = area;
-    this.#start = area?.start ?? 0;
-    this.#readable = area !== undefined && flags & RegionFlags.READ ? area.u32 : NO_WORDS;
-    this.#writable = area !== undefined && flags & RegionFlags.WRITE ? area.u32 : NO_WORDS;
+    this.#onUse(
+      area?.start ?? 0,
+      area !== undefined && flags & RegionFlags.READ ? area.u32 : NO_WORDS,
+      area !== undefined && flags & RegionFlags.WRITE ? area.u32 : NO_WORDS,
+    );
   }
 
   #notMapped(at: number, length: number): TypeError {
