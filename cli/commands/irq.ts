@@ -228,13 +228,16 @@ async function showAll(
   const needsUnmask = (irqs.info.flags & IrqFlags.AUTOMASKED) !== 0 ||
     (irqs.info.index === PciIrq.INTX && (irqs.info.flags & IrqFlags.MASKABLE) !== 0);
   let sum = 0n;
+  let isOver = false;
   while (count === undefined || sum < BigInt(count)) {
     const timeoutMs = startMs + timeout - performance.now();
-    if (timeoutMs <= 0 || !await comes(irqs, timeoutMs, signal)) {
+    // When the time is over, what has come by then is shown once more.
+    if (isOver || !await comes(irqs, Math.max(0, timeoutMs), signal)) {
       if (count === undefined) return sum > 0n ? undefined : await saySilence(err, device, irqs);
       const message = `${sum} of ${count} interrupts of ${irqs.name} came in time`;
       throw new TimeoutError(await withReason(message, device, irqs));
     }
+    isOver = timeoutMs <= 0;
     const timeMs = performance.now() - startMs;
     for (const vector of irqs.enabled) {
       const total = irqs.total(vector);

@@ -4,7 +4,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { Context, Output } from "../../cli/context.ts";
+import { type Context, Interrupted, type Output } from "../../cli/context.ts";
 import { main } from "../../cli/main.ts";
 import { PLAIN, type Style } from "../../cli/style.ts";
 import { libc } from "../../ffi/libc.ts";
@@ -26,23 +26,37 @@ export interface Outcome {
 /** Runs a command line in this process. */
 export async function runHere(
   args: string[],
-  { style = PLAIN, signal = new AbortController().signal, isWatched = false }: {
+  { style = PLAIN, signal, isWatched = false, endWhen }: {
     style?: Style;
     signal?: AbortSignal;
+    /** True once the output is such that Ctrl-C is to be pressed, a moment later. */
+    endWhen?: (texts: { out: string; err: string }) => boolean;
     /** True if standard error is a terminal. */
     isWatched?: boolean;
   } = {},
 ): Promise<Outcome> {
   const texts = { out: "", err: "" };
+  const controller = new AbortController();
+  let isEnding = false;
+  const add = (key: "out" | "err", text: string) => {
+    texts[key] += text;
+    if (isEnding || !endWhen?.(texts)) return;
+    isEnding = true;
+    setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
+  };
   const output = (key: "out" | "err"): Output => ({
     isTerminal: key === "err" && isWatched,
     columns: 80,
     style,
-    write: (text) => void (texts[key] += text),
+    write: (text) => add(key, text),
     // One character a byte: what is no text stays what it is.
-    writeBytes: (bytes) => void (texts[key] += String.fromCharCode(...bytes)),
+    writeBytes: (bytes) => add(key, String.fromCharCode(...bytes)),
   });
-  const context: Context = { out: output("out"), err: output("err"), signal };
+  const context: Context = {
+    out: output("out"),
+    err: output("err"),
+    signal: signal ?? controller.signal,
+  };
   return { code: await main(args, context), ...texts };
 }
 

@@ -7,8 +7,10 @@ import { watch } from "../../ffi/poller.ts";
 import { UnixListener } from "../../ffi/socket.ts";
 import type { IncomingRequest } from "../../lib/transport/incoming.ts";
 import { VfioProxy } from "../../lib/transport/proxy.ts";
+import type { Trace } from "../../lib/transport/stream.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DeviceFlags, DeviceInfoReply } from "../../lib/wire/device.ts";
+import { HeaderLayout } from "../../lib/wire/header.ts";
 import { IrqInfoReply, IrqInfoRequest } from "../../lib/wire/irq.ts";
 import { RegionFlags, RegionInfoReply, RegionInfoRequest } from "../../lib/wire/region.ts";
 import { encodeVersion } from "../../lib/wire/version.ts";
@@ -26,11 +28,13 @@ const MAX_MESSAGE_SIZE = 2 << 20;
 /**
  * Listens at `path` and serves every client that comes.
  * `onClient` is given the connection to each client, for commands to that client.
+ * `trace` sees each message, also those behind a request that is not answered.
  */
 export function serveOddly(
   path: string,
   answer: Answer,
   onClient?: (proxy: VfioProxy) => void,
+  trace?: Trace,
 ): Disposable {
   const listener = UnixListener.listen(path);
   const proxies: VfioProxy[] = [];
@@ -42,7 +46,7 @@ export function serveOddly(
       if (done === "silence") return new Promise<void>(() => {});
       if (done === "default") answerByDefault(request);
     };
-    const proxy = new VfioProxy(socket, { role: "server", handler });
+    const proxy = new VfioProxy(socket, { role: "server", handler, ...(trace && { trace }) });
     proxy.limits = { maxFds: 1, maxMessageSize: MAX_MESSAGE_SIZE };
     proxy.serving = true;
     proxies.push(proxy);
@@ -74,6 +78,15 @@ function answerByDefault(request: IncomingRequest): void {
     default:
       return request.fail(22);
   }
+}
+
+/** Calls `then` when so many commands of a kind have come. */
+export function atCommand(command: number, count: number, then: () => void): Trace {
+  let came = 0;
+  return (direction, bytes) => {
+    const isOne = direction === "received" && HeaderLayout.decode(bytes).command === command;
+    if (isOne && ++came === count) then();
+  };
 }
 
 /** Answers a question about a region: it has so many bytes. */

@@ -81,21 +81,20 @@ Deno.test("bench measures the ways that are there, and says which are refused", 
 
 Deno.test("bench ends at Ctrl-C", async () => {
   const controller = new AbortController();
-  const startMs = performance.now();
-  const running = runHere(["bench", demo.path, "bar0"], { signal: controller.signal });
+  const args = ["bench", demo.path, "bar0", "--count", "16777216"]; // it takes minutes
+  const running = runHere(args, { signal: controller.signal });
   setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
   assertEquals(await running, { code: 130, out: "", err: "" });
-  assertEquals(performance.now() - startMs < 800, true);
 });
 
 Deno.test("bench ends at Ctrl-C while a slow device warms up", async () => {
-  await using server = await startServe("demo", "--fault", "REGION_READ:delay=200ms");
+  await using server = await startServe("demo", "--fault", "REGION_READ:delay=1s");
   const controller = new AbortController();
   const startMs = performance.now();
   const running = runHere(["bench", server.path, "bar0"], { signal: controller.signal });
   setTimeout(() => controller.abort(new Interrupted("SIGINT")), 500);
   assertEquals(await running, { code: 130, out: "", err: "" });
-  assertEquals(performance.now() - startMs < 20_000, true); // 200 reads take 40 s
+  assertEquals(performance.now() - startMs < 100_000, true); // 200 reads take 200 s
 });
 
 Deno.test("bench returns 1 and says why in one line when it can't be done", async (t) => {

@@ -7,7 +7,7 @@ import { Command } from "../../lib/wire/command.ts";
 import { startDemo, startServe } from "../_demo_process.ts";
 import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
 import { assertFailures, replyRead, withBar0 } from "./_registers.ts";
-import { type Answer, indexOf, replyRegion, serveOddly } from "./_server.ts";
+import { type Answer, atCommand, indexOf, replyRegion, serveOddly } from "./_server.ts";
 
 const demo = await startDemo();
 Deno.test.afterAll(() => demo.stop());
@@ -101,11 +101,10 @@ Deno.test("dump leaves what has come in FILE.partial at Ctrl-C", async () => {
   const controller = new AbortController();
   using _server = serveOddly(
     path,
-    megabyte((offset) => {
-      if (offset < 0x8000) return;
-      setTimeout(() => controller.abort(new Interrupted("SIGINT")), 10);
-      return "silence";
-    }),
+    megabyte((offset) => offset < 0x8000 ? undefined : "silence"),
+    undefined,
+    // Eight are in flight together: the ninth comes when the one answer was written.
+    atCommand(Command.REGION_READ, 9, () => controller.abort(new Interrupted("SIGINT"))),
   );
   const args = ["dump", path, "bar0", "-o", file];
   assertEquals(await runHere(args, { signal: controller.signal }), {

@@ -6,7 +6,7 @@ import { RegionWriteReply, RegionWriteRequest } from "../../lib/wire/access.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
 import { withBar0 } from "./_registers.ts";
-import { type Answer, replyRegion, serveOddly } from "./_server.ts";
+import { type Answer, atCommand, replyRegion, serveOddly } from "./_server.ts";
 
 /** A folder with a file of random bytes, and the socket of a demo device. */
 async function withFile(
@@ -118,21 +118,21 @@ Deno.test("load says how much was written when it can't go on", () =>
   }));
 
 Deno.test("load says how much was written at Ctrl-C", () =>
-  withFile(0x40000, async ({ file }) => {
+  withFile(0x100000, async ({ file }) => {
     const path = `${file}.sock`;
     const controller = new AbortController();
-    using _server = serveOddly(
-      path,
-      stubborn(() => {
-        setTimeout(() => controller.abort(new Interrupted("SIGINT")), 10);
-        return "silence";
-      }),
+    // Eight are in flight together: the tenth comes when two answers are there.
+    const trace = atCommand(
+      Command.REGION_WRITE,
+      10,
+      () => controller.abort(new Interrupted("SIGINT")),
     );
+    using _server = serveOddly(path, stubborn(() => "silence"), undefined, trace);
     const { code, err } = await runHere(["load", path, "bar0", file], {
       signal: controller.signal,
     });
     assertEquals(code, 130);
-    assertEquals(err, "vfu: Interrupted by SIGINT; 65536 of 262144 bytes were written\n");
+    assertEquals(err, "vfu: Interrupted by SIGINT; 65536 of 1048576 bytes were written\n");
   }));
 
 /** The bytes left of a region of 2^63 bytes, of a part of the region, and of a range. */

@@ -81,11 +81,13 @@ Deno.test("main() colours headings and complaints when the style has colours", a
 Deno.test("main() returns 130 and is silent when it is interrupted", async () => {
   await using folder = temporaryFolder();
   const path = `${folder.path}/silent.sock`;
-  using _server = serveOddly(path, () => "silence");
   const controller = new AbortController();
-  const running = runHere(["probe", path], { signal: controller.signal });
-  setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
-  assertEquals(await running, { code: 130, out: "", err: "" });
+  using _server = serveOddly(path, () => {
+    controller.abort(new Interrupted("SIGINT"));
+    return "silence";
+  });
+  const outcome = await runHere(["probe", path], { signal: controller.signal });
+  assertEquals(outcome, { code: 130, out: "", err: "" });
 });
 
 Deno.test("vfu ends with 130 at Ctrl-C, with 143 at SIGTERM", async () => {

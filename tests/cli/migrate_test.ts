@@ -11,6 +11,7 @@ import { MigratingDevice } from "../lib/server/_migration.ts";
 import { words } from "../lib/server/_client.ts";
 import { assertGolden, type Outcome, runHere, runThere, temporaryFolder } from "./_cli.ts";
 import { type Answer, serveOddly } from "./_server.ts";
+import { until } from "../_until.ts";
 
 crc32(new Uint8Array()); // loads what it takes, once
 
@@ -386,7 +387,7 @@ Deno.test("migrate save sets the device back at Ctrl-C, and leaves no file of no
   const path = `${folder.path}/silent.sock`;
   const off = new AbortController();
   const states: number[] = [];
-  const onRead = () => void setTimeout(() => off.abort(new Interrupted("SIGINT")), 10);
+  const onRead = () => off.abort(new Interrupted("SIGINT"));
   using _server = serveOddly(path, silentWhenRead(onRead, states));
   const args = ["migrate", "save", path, "-o", `${folder.path}/state`];
   // The server never answers the read, and so nothing that follows: it is left alone after a while.
@@ -404,8 +405,12 @@ Deno.test("migrate save leaves the device running at Ctrl-C in the middle", asyn
   device.regions[7] = demo.regions[7];
   device.migration.stopCopy = async function* () {
     yield new Uint8Array(2 << 20);
-    setTimeout(() => off.abort(new Interrupted("SIGINT")), 20);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await until(
+      () =>
+        files(folder.path).includes("state.partial") && Deno.statSync(`${file}.partial`).size > 0,
+      "the first bytes",
+    );
+    off.abort(new Interrupted("SIGINT"));
     yield new Uint8Array(3 << 20);
   };
   using _server = Server.listen(path, device);

@@ -5,9 +5,10 @@ import { Server } from "../../lib/server/server.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { RegionInfoReply } from "../../lib/wire/region.ts";
-import { assertGolden, runHere, runThere, temporaryFolder } from "./_cli.ts";
+import { assertGolden, runHere, spawn, temporaryFolder } from "./_cli.ts";
 import { assertFailures, replyRead, runOdd, withBar0 } from "./_registers.ts";
 import { serveOddly } from "./_server.ts";
+import { until } from "../_until.ts";
 
 const STATUS = "bar0+0x14";
 
@@ -39,15 +40,14 @@ Deno.test("poll returns 1 and says the last value when the time is over", async 
     return replyRead(request, new Uint8Array([++reads, 0, 0, 0xaa]));
   });
   const args = ["bar0", "--equals", "0", "--timeout", "60ms", "--interval", "20ms"];
-  const startMs = performance.now();
   const { code, out, err } = await runOdd(answer, "poll", ...args);
   assertEquals([code, out], [1, ""]);
   const last =
     /^vfu: bar0 at 0x0 did not become as wanted within 60 ms; its last value was 0xaa0000(\w\w)\n$/;
   assertMatch(err, last);
-  assertEquals(parseInt(last.exec(err)![1]!, 16), reads);
-  assertEquals(reads >= 2 && reads <= 5, true, `${reads} reads`);
-  assertEquals(performance.now() - startMs < 1000, true);
+  const value = parseInt(last.exec(err)![1]!, 16);
+  assertEquals(value >= 1 && value <= reads, true, `${value} of ${reads}`);
+  assertEquals(reads <= 5, true, `${reads} reads`);
 });
 
 Deno.test("poll lives on by message when the server makes the file of the region shorter", async () => {
@@ -64,11 +64,16 @@ Deno.test("poll lives on by message when the server makes the file of the region
     if (request.command !== Command.DEVICE_GET_REGION_INFO) return "default";
     const info = { argsz: 32, index: 0, flags: 7, size: 4096n, offset: 0n, capabilities: [] };
     request.reply(RegionInfoReply.encode(info), undefined, [fd]);
-    setTimeout(() => Deno.truncateSync(file, 0), 500); // by then it looks through the map
   });
   // Looks are rare: a file that shrinks between a look and its access ends the process all the same.
-  const args = ["poll", path, "bar0", "--equals", "1", "--timeout", "20s", "--interval", "50ms"];
-  assertEquals(await runThere(args), { code: 0, out: "0x00000001\n", err: "" });
+  const args = ["poll", path, "bar0", "--equals", "1", "--timeout", "60s", "--interval", "50ms"];
+  const child = spawn(args);
+  const maps = `/proc/${child.pid}/maps`;
+  await until(() => Deno.readTextFileSync(maps).includes(file), "the map");
+  Deno.truncateSync(file, 0);
+  const { code, stdout, stderr } = await child.output();
+  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  assertEquals([code, out, err], [0, "0x00000001\n", ""]);
   assertEquals(reads, 1);
 });
 

@@ -36,9 +36,11 @@ Deno.test("reset returns 1 when the server refuses, or takes too long", async ()
 Deno.test("reset ends at Ctrl-C", async () => {
   await using folder = temporaryFolder();
   const path = `${folder.path}/silent.sock`;
-  using _server = serveOddly(path, silent);
   const controller = new AbortController();
-  setTimeout(() => controller.abort(new Interrupted("SIGINT")), 30);
+  using _server = serveOddly(path, (request) => {
+    if (request.command === Command.DEVICE_RESET) controller.abort(new Interrupted("SIGINT"));
+    return silent(request);
+  });
   const outcome = await runHere(["reset", path], { signal: controller.signal });
   assertEquals(outcome, { code: 130, out: "", err: "" });
 });

@@ -1,5 +1,4 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
 import { COLOURED } from "../../cli/style.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
@@ -365,6 +364,9 @@ Deno.test("vfu run is wrong usage without a socket", async () => {
   assertStringIncludes(err, "--serve demo does without one");
 });
 
+/** Whether the first step of the sessions below is done. */
+const hasBegun = ({ out }: { out: string }) => out.includes("begun");
+
 testFds(
   "vfu run takes back what it set up after Ctrl-C, and says in which step it was",
   async () => {
@@ -381,9 +383,7 @@ testFds(
       trace: (direction, bytes) =>
         void (direction === "received" && messages.push(describeMessage(bytes))),
     });
-    const controller = new AbortController();
-    setTimeout(() => controller.abort(new Interrupted("SIGINT")), 300);
-    const { code, err } = await runHere(["run", file, path], { signal: controller.signal });
+    const { code, err } = await runHere(["run", file, path], { endWhen: hasBegun });
     assertEquals(code, 130);
     assertEquals(err, "vfu: Interrupted by SIGINT; it was stopped in step 2: Wait\n");
     assertStringIncludes(messages.at(-1)!, "DMA_UNMAP");
@@ -395,11 +395,9 @@ for (const format of ["--tap", "--json"]) {
     await using folder = temporaryFolder();
     const [file, report] = [`${folder.path}/wait.yaml`, `${folder.path}/report.xml`];
     await Deno.writeTextFile(file, "steps:\n  - log: begun\n  - name: Wait\n    sleep: 1m\n");
-    const controller = new AbortController();
-    setTimeout(() => controller.abort(new Interrupted("SIGINT")), 300);
     const { code, out } = await runHere(
       ["run", "--serve", "demo", file, format, "--junit", report],
-      { signal: controller.signal },
+      { endWhen: hasBegun },
     );
     assertEquals(code, 130);
     const why = "Interrupted by SIGINT; it was stopped in step 2: Wait";
