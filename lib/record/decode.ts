@@ -7,11 +7,11 @@
 import { DecodeError } from "../base/errors.ts";
 import { commandName } from "../wire/command.ts";
 import { type Header, HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
-import { type Message, messageOf, type Messages } from "../wire/messages.ts";
+import { type MessageCodecs, messageOf, type Messages } from "../wire/messages.ts";
 
 /** The payload of a message that could be decoded; `name` and `side` tell the type of `value`. */
 export type DecodedPayload = {
-  [K in keyof Messages]: Messages[K] extends Message<infer Q, infer P> ?
+  [K in keyof Messages]: Messages[K] extends MessageCodecs<infer Q, infer P> ?
       | { readonly name: K; readonly side: "request"; readonly value: Q }
       | { readonly name: K; readonly side: "reply"; readonly value: P }
     : never;

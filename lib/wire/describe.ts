@@ -24,7 +24,7 @@ import {
 } from "./feature.ts";
 import { type Header, HEADER_SIZE, HeaderLayout, MessageFlags } from "./header.ts";
 import { IrqFlags, irqName, IrqSetFlags } from "./irq.ts";
-import { messageOf, type Messages, type MessageType } from "./messages.ts";
+import { type MessageCodecs, messageOf, type Messages } from "./messages.ts";
 import { type RegionCapability, RegionFlags, regionName } from "./region.ts";
 import type { MigData } from "./migration.ts";
 import { hex, hexDigits } from "../text/hex.ts";
@@ -124,7 +124,7 @@ function describePayload(header: Header, payload: Uint8Array): string {
 }
 
 function describeKnown(
-  message: MessageType<unknown, unknown>,
+  message: MessageCodecs<unknown, unknown>,
   isReply: boolean,
   payload: Uint8Array,
 ): string {
@@ -137,7 +137,7 @@ function describeKnown(
 
 /** For each message, what to say of its request and its reply. */
 type Describers = {
-  readonly [K in keyof Messages]: Messages[K] extends MessageType<infer Q, infer P> ? {
+  readonly [K in keyof Messages]: Messages[K] extends MessageCodecs<infer Q, infer P> ? {
       request(value: Q, payload: Uint8Array): string;
       reply(value: P, payload: Uint8Array): string;
     }

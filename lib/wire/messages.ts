@@ -53,7 +53,7 @@ import { Version } from "./version.ts";
 export type Sender = "client" | "server";
 
 /** A command: its request, its reply, and whose it is. */
-export interface MessageType<Q, P, S extends Sender = Sender> {
+export interface MessageCodecs<Q, P, S extends Sender = Sender> {
   /** Its name in {@linkcode Command}. */
   readonly name: CommandName;
   /** Its number. */
@@ -71,7 +71,7 @@ function message<Q, P, S extends Sender>(
   sender: S,
   request: Codec<Q>,
   reply: Codec<P>,
-): MessageType<Q, P, S> {
+): MessageCodecs<Q, P, S> {
   return { name, command: Command[name], sender, request, reply };
 }
 
@@ -81,43 +81,43 @@ function message<Q, P, S extends Sender>(
  */
 export interface Messages {
   /** Version and capabilities. */
-  readonly VERSION: MessageType<Version, Version, "client">;
+  readonly VERSION: MessageCodecs<Version, Version, "client">;
   /** Gives memory. */
-  readonly DMA_MAP: MessageType<DmaMapRequest, void, "client">;
+  readonly DMA_MAP: MessageCodecs<DmaMapRequest, void, "client">;
   /** Takes memory back. */
-  readonly DMA_UNMAP: MessageType<DmaUnmap, DmaUnmap, "client">;
+  readonly DMA_UNMAP: MessageCodecs<DmaUnmap, DmaUnmap, "client">;
   /** What the device is. */
-  readonly DEVICE_GET_INFO: MessageType<DeviceInfoRequest, DeviceInfoReply, "client">;
+  readonly DEVICE_GET_INFO: MessageCodecs<DeviceInfoRequest, DeviceInfoReply, "client">;
   /** What a region is. */
-  readonly DEVICE_GET_REGION_INFO: MessageType<RegionInfoRequest, RegionInfoReply, "client">;
+  readonly DEVICE_GET_REGION_INFO: MessageCodecs<RegionInfoRequest, RegionInfoReply, "client">;
   /** File descriptors in place of parts of a region. */
-  readonly DEVICE_GET_REGION_IO_FDS: MessageType<RegionIoFdsRequest, RegionIoFdsReply, "client">;
+  readonly DEVICE_GET_REGION_IO_FDS: MessageCodecs<RegionIoFdsRequest, RegionIoFdsReply, "client">;
   /** What an IRQ index is. */
-  readonly DEVICE_GET_IRQ_INFO: MessageType<IrqInfoRequest, IrqInfoReply, "client">;
+  readonly DEVICE_GET_IRQ_INFO: MessageCodecs<IrqInfoRequest, IrqInfoReply, "client">;
   /** Sets up, masks or fires interrupts. */
-  readonly DEVICE_SET_IRQS: MessageType<SetIrqsRequest, void, "client">;
+  readonly DEVICE_SET_IRQS: MessageCodecs<SetIrqsRequest, void, "client">;
   /** Reads a region. */
-  readonly REGION_READ: MessageType<RegionAccess, RegionData, "client">;
+  readonly REGION_READ: MessageCodecs<RegionAccess, RegionData, "client">;
   /** Writes a region. */
-  readonly REGION_WRITE: MessageType<RegionData, RegionAccess, "client">;
+  readonly REGION_WRITE: MessageCodecs<RegionData, RegionAccess, "client">;
   /** Reads memory of the client. */
-  readonly DMA_READ: MessageType<DmaAccess, DmaData, "server">;
+  readonly DMA_READ: MessageCodecs<DmaAccess, DmaData, "server">;
   /** Writes memory of the client. */
-  readonly DMA_WRITE: MessageType<DmaData, DmaAccess, "server">;
+  readonly DMA_WRITE: MessageCodecs<DmaData, DmaAccess, "server">;
   /** Resets the device. */
-  readonly DEVICE_RESET: MessageType<void, void, "client">;
+  readonly DEVICE_RESET: MessageCodecs<void, void, "client">;
   /** Several small region writes. */
-  readonly REGION_WRITE_MULTI: MessageType<
+  readonly REGION_WRITE_MULTI: MessageCodecs<
     RegionWriteMultiRequest,
     RegionWriteMultiReply,
     "client"
   >;
   /** Gets, sets or probes a feature. */
-  readonly DEVICE_FEATURE: MessageType<DeviceFeature, DeviceFeature, "client">;
+  readonly DEVICE_FEATURE: MessageCodecs<DeviceFeature, DeviceFeature, "client">;
   /** Reads migration data. */
-  readonly MIG_DATA_READ: MessageType<MigDataReadRequest, MigData, "client">;
+  readonly MIG_DATA_READ: MessageCodecs<MigDataReadRequest, MigData, "client">;
   /** Writes migration data. */
-  readonly MIG_DATA_WRITE: MessageType<MigData, void, "client">;
+  readonly MIG_DATA_WRITE: MessageCodecs<MigData, void, "client">;
 }
 
 /** Commands of drafts that the specification has dropped: their numbers are reserved. */
@@ -125,7 +125,7 @@ export type DroppedCommand = "DIRTY_PAGES";
 
 /** The commands whose requests one end sends. */
 export type CommandOf<S extends Sender> = {
-  [K in keyof Messages]: Messages[K] extends MessageType<infer _Q, infer _P, S> ? K : never;
+  [K in keyof Messages]: Messages[K] extends MessageCodecs<infer _Q, infer _P, S> ? K : never;
 }[keyof Messages];
 
 /**
@@ -177,14 +177,14 @@ export const messages: Messages = {
 };
 
 /** The same, which does not compile if a command that was not dropped has no message. */
-const ALL: Readonly<Record<Exclude<CommandName, DroppedCommand>, MessageType<unknown, unknown>>> =
+const ALL: Readonly<Record<Exclude<CommandName, DroppedCommand>, MessageCodecs<unknown, unknown>>> =
   messages;
 
-const BY_COMMAND: ReadonlyMap<number, MessageType<unknown, unknown>> = new Map(
+const BY_COMMAND: ReadonlyMap<number, MessageCodecs<unknown, unknown>> = new Map(
   Object.values(ALL).map((each) => [each.command, each]),
 );
 
 /** The message of a command number; undefined for one that the specification does not give. */
-export function messageOf(command: number): MessageType<unknown, unknown> | undefined {
+export function messageOf(command: number): MessageCodecs<unknown, unknown> | undefined {
   return BY_COMMAND.get(command);
 }

@@ -115,10 +115,10 @@ export {
 export {
   type CommandOf,
   type DroppedCommand,
+  type MessageCodecs,
   messageOf,
   type Messages,
   messages,
-  type MessageType,
   type Sender,
 } from "./messages.ts";
 export {

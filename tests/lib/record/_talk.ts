@@ -6,7 +6,7 @@
 
 import type { NewEvent, RecordedMessage } from "../../../lib/record/event.ts";
 import { encodeMessage } from "../../../lib/wire/header.ts";
-import { type Message, type Messages, messages } from "../../../lib/wire/messages.ts";
+import { type MessageCodecs, type Messages, messages } from "../../../lib/wire/messages.ts";
 import { plainMessage } from "./_events.ts";
 
 /** A value of 32 bits as its bytes. */
@@ -14,7 +14,7 @@ export function u32(value: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(value).buffer);
 }
 
-type Values<K extends keyof Messages> = Messages[K] extends Message<infer Q, infer P>
+type Values<K extends keyof Messages> = Messages[K] extends MessageCodecs<infer Q, infer P>
   ? [request: Q, reply: P]
   : never;
 
@@ -40,7 +40,7 @@ export class Talk {
 
   /** A request; returns its id. */
   ask<K extends keyof Messages>(name: K, value: Values<K>[0], fields: Fields = {}, flags = 0) {
-    const { command, request, sender } = messages[name] as Message<unknown, unknown>;
+    const { command, request, sender } = messages[name] as MessageCodecs<unknown, unknown>;
     const messageId = ++this.#id;
     this.#message(
       encodeMessage({ messageId, command, flags }, request.encode(value)),
@@ -57,14 +57,14 @@ export class Talk {
     value: Values<K>[1],
     fields: Fields = {},
   ): void {
-    const { command, reply, sender } = messages[name] as Message<unknown, unknown>;
+    const { command, reply, sender } = messages[name] as MessageCodecs<unknown, unknown>;
     const bytes = encodeMessage({ messageId, command, flags: 1 }, reply.encode(value));
     this.#message(bytes, sender !== "client", fields);
   }
 
   /** An error reply. */
   refuse(name: keyof Messages, messageId: number, error: number, fields: Fields = {}): void {
-    const { command, sender } = messages[name] as Message<unknown, unknown>;
+    const { command, sender } = messages[name] as MessageCodecs<unknown, unknown>;
     this.#message(encodeMessage({ messageId, command, flags: 0x21, error }), sender !== "client", {
       ...fields,
     });

@@ -6,8 +6,8 @@
 
 import fc from "fast-check";
 import {
+  type MessageCodecs,
   type Messages,
-  type MessageType,
   RegionFlags,
   regionInfoSize,
 } from "../../../lib/wire/mod.ts";
@@ -162,7 +162,7 @@ const migData = record({ argsz: argsz(8), data: bytes });
 
 /** Request and reply values of each message. */
 type Arbitraries = {
-  [K in keyof Messages]: Messages[K] extends MessageType<infer Q, infer P>
+  [K in keyof Messages]: Messages[K] extends MessageCodecs<infer Q, infer P>
     ? { request: fc.Arbitrary<Q>; reply: fc.Arbitrary<P> }
     : never;
 };

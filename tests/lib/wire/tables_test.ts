@@ -76,8 +76,8 @@ testCompiler("the compiler asks for what a capability or a message lacks", async
       "lib/wire/messages.ts",
       "export interface Messages {",
       `export interface Messages {
-        readonly SENT: MessageType<void, void, "client">;
-        readonly ASKED: MessageType<void, void, "server">;`,
+        readonly SENT: MessageCodecs<void, void, "client">;
+        readonly ASKED: MessageCodecs<void, void, "server">;`,
     ],
   ]);
   assertEquals(missingFields(text), [
