@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { IrqInfo, RegionInfo } from "../../lib/client/info.ts";
+import type { IrqInfo, Negotiated, RegionInfo } from "../../lib/client/info.ts";
 import type { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import { configSpaceJson } from "../../lib/pci/json.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
 import { type RegionCapability, RegionFlags } from "../../lib/wire/region.ts";
-import type { Capabilities } from "../../lib/wire/version.ts";
+import { capabilitiesJson, CAPABILITY_KEYS } from "../../lib/wire/version.ts";
 import { jsonText } from "../json.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { flagNames, hasDatamatch } from "./flags.ts";
@@ -175,14 +175,7 @@ function toJson(
     socket,
     version: { major: negotiated.major, minor: negotiated.minor },
     capabilities: {
-      agreed: {
-        max_msg_fds: negotiated.maxMsgFds,
-        max_data_xfer_size: negotiated.maxDataXferSize,
-        max_dma_maps: negotiated.maxDmaMaps,
-        pgsizes: negotiated.pgsizes,
-        write_multiple: negotiated.writeMultiple,
-        twin_socket: negotiated.twinSocket,
-      },
+      agreed: agreedJson(negotiated),
       client: capabilitiesJson(negotiated.client),
       server: capabilitiesJson(negotiated.server),
     },
@@ -203,23 +196,10 @@ function toJson(
   };
 }
 
-function capabilitiesJson(capabilities: Capabilities): CapabilitiesJson {
-  const { twinSocket, migration } = capabilities;
-  return {
-    max_msg_fds: capabilities.maxMsgFds,
-    max_data_xfer_size: capabilities.maxDataXferSize,
-    max_dma_maps: capabilities.maxDmaMaps,
-    pgsizes: capabilities.pgsizes,
-    write_multiple: capabilities.writeMultiple,
-    twin_socket: twinSocket &&
-      { supported: twinSocket.supported, fd_index: twinSocket.fdIndex, ...twinSocket.extra },
-    migration: migration && {
-      pgsize: migration.pgsize,
-      max_bitmap_size: migration.maxBitmapSize,
-      ...migration.extra,
-    },
-    ...capabilities.extra,
-  };
+function agreedJson(negotiated: Negotiated): CapabilitiesJson {
+  const agreed = Object.entries(CAPABILITY_KEYS)
+    .map(([field, key]) => [key, negotiated[field as keyof Negotiated]]);
+  return Object.fromEntries(agreed);
 }
 
 function indexedJson<T, J>(

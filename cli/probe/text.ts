@@ -11,7 +11,13 @@ import { configSpaceText } from "../../lib/pci/text.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../../lib/wire/region.ts";
-import type { Capabilities, JsonObject } from "../../lib/wire/version.ts";
+import {
+  type Capabilities,
+  capabilitiesJson,
+  CAPABILITY_KEYS,
+  type CapabilityName,
+  type JsonObject,
+} from "../../lib/wire/version.ts";
 import type { Output } from "../context.ts";
 import { printable } from "../printable.ts";
 import { humanSize } from "../size.ts";
@@ -65,25 +71,33 @@ function headings(style: Style, ...names: string[]): Cell[] {
 
 const NOT_SAID = "-";
 
+/** The value of a capability: as an end says it, or as both agree on it. */
+type Said<K extends CapabilityName> =
+  | Exclude<Capabilities[K], undefined>
+  | (K extends keyof Negotiated ? Negotiated[K] : never);
+
+/** How capabilities are shown that are more than a number, or yes or no. */
+const SHOWN: { readonly [K in CapabilityName]?: (value: Said<K>) => string } = {
+  maxDataXferSize: sizeText,
+  pgsizes: pageSizesText,
+  twinSocket: (value) => {
+    const { supported } = typeof value === "boolean" ? { supported: value } : value;
+    return supported === undefined ? NOT_SAID : yesOrNo(supported);
+  },
+};
+
 function capabilityLines(negotiated: Negotiated, { columns, style }: Screen): string[] {
   const { client, server } = negotiated;
-  const row = <T>(
-    name: string,
-    of: (side: Capabilities) => T | undefined,
-    agreed: T,
-    show: (value: T) => string,
-  ) => {
-    const shown = (value: T | undefined) => value === undefined ? NOT_SAID : show(value);
-    return [name, shown(agreed), shown(of(client)), shown(of(server))];
-  };
-  const rows = [
-    row("max_msg_fds", (side) => side.maxMsgFds, negotiated.maxMsgFds, String),
-    row("max_data_xfer_size", (side) => side.maxDataXferSize, negotiated.maxDataXferSize, sizeText),
-    row("max_dma_maps", (side) => side.maxDmaMaps, negotiated.maxDmaMaps, String),
-    row("pgsizes", (side) => side.pgsizes, negotiated.pgsizes, pageSizesText),
-    row("write_multiple", (side) => side.writeMultiple, negotiated.writeMultiple, yesOrNo),
-    row("twin_socket", (side) => side.twinSocket?.supported, negotiated.twinSocket, yesOrNo),
-  ];
+  const rows = Object.entries(CAPABILITY_KEYS).flatMap(([name, key]) => {
+    const field = name as CapabilityName;
+    const agreed = (negotiated as { readonly [K in CapabilityName]?: unknown })[field];
+    if (agreed === undefined && server[field] === undefined) return [];
+    const sides = [[agreed, {}], [client[field], client], [server[field], server]] as const;
+    return [[
+      key,
+      ...sides.map(([value, side]) => capabilityText(field, value, capabilitiesJson(side)[key])),
+    ]];
+  });
   for (const [key, value] of Object.entries(furtherCapabilities(server))) {
     rows.push([printable(key), NOT_SAID, NOT_SAID, printable(stringify(value))]);
   }
@@ -91,19 +105,18 @@ function capabilityLines(negotiated: Negotiated, { columns, style }: Screen): st
   return tableLines([heading, ...rows], { columns, indent: 2 });
 }
 
+/** @param json the value as it is in the JSON of a VERSION */
+function capabilityText(field: CapabilityName, value: unknown, json: unknown): string {
+  if (value === undefined) return NOT_SAID;
+  const show = SHOWN[field] as ((value: unknown) => string) | undefined;
+  if (show !== undefined) return show(value);
+  if (typeof value === "boolean") return yesOrNo(value);
+  return typeof value === "object" ? printable(stringify(json)) : String(value);
+}
+
 /** What the server said that means nothing to us. */
-function furtherCapabilities({ migration, twinSocket, extra }: Capabilities): JsonObject {
-  return {
-    ...(migration && {
-      migration: {
-        ...(migration.pgsize !== undefined && { pgsize: migration.pgsize }),
-        ...(migration.maxBitmapSize !== undefined && { max_bitmap_size: migration.maxBitmapSize }),
-        ...migration.extra,
-      },
-    }),
-    ...(twinSocket?.extra && { twin_socket: twinSocket.extra }),
-    ...extra,
-  };
+function furtherCapabilities({ twinSocket, extra }: Capabilities): JsonObject {
+  return { ...(twinSocket?.extra && { twin_socket: twinSocket.extra }), ...extra };
 }
 
 function stringify(value: unknown): string {

@@ -31,6 +31,7 @@ import { strangersWords } from "./stranger.ts";
 import { Command } from "../wire/command.ts";
 import {
   type Capabilities,
+  capabilitiesOf,
   decodeVersion,
   encodeVersion,
   limitsOf,
@@ -133,16 +134,16 @@ async function negotiate(
   timeoutMs: number,
   options: ConnectOptions,
 ): Promise<Negotiated> {
-  const client: Capabilities = {
+  const client = capabilitiesOf({
     maxMsgFds: OFFERED_MAX_MSG_FDS,
     maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
     maxDmaMaps: DEFAULT_MAX_DMA_MAPS,
     pgsizes: BigInt(DEFAULT_PGSIZES),
     writeMultiple: true,
     migration: { pgsize: MIN_LOGGING_PAGE_SIZE }, // a server that has it says it only then
+    twinSocket: wantsTwin(options) ? { supported: true } : undefined,
     ...options.capabilities,
-    ...(wantsTwin(options) && { twinSocket: { supported: true } }),
-  };
+  });
   const { major } = PROTOCOL_VERSION;
   const minor = options.minor ?? PROTOCOL_VERSION.minor;
   const maxFds = client.maxMsgFds ?? DEFAULT_MAX_MSG_FDS;

@@ -253,9 +253,9 @@ export class ServerConnection {
       maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
       maxDmaMaps: offeredDmaMaps(this.#options),
       pgsizes: BigInt(DEFAULT_PGSIZES),
-      ...(capabilities.writeMultiple && { writeMultiple: true }),
-      ...(hasTwin && { twinSocket: { supported: true, fdIndex: 0 } }),
-      ...(this.#migration && { migration: { pgsize: MIN_LOGGING_PAGE_SIZE } }),
+      writeMultiple: capabilities.writeMultiple || undefined,
+      twinSocket: hasTwin ? { supported: true, fdIndex: 0 } : undefined,
+      migration: this.#migration && { pgsize: MIN_LOGGING_PAGE_SIZE },
     });
     const reply = encodeVersion({
       ...PROTOCOL_VERSION,

@@ -51,6 +51,15 @@ export interface Capabilities {
   extra?: JsonObject;
 }
 
+/** The name of a capability's field. */
+export type CapabilityName = Exclude<keyof Capabilities, "extra">;
+
+/**
+ * What one end could say: each capability, or undefined for one that it does not say. A capability
+ * that is left out does not compile.
+ */
+export type CapabilityOffer = { readonly [K in CapabilityName]: Capabilities[K] | undefined };
+
 /** The `twin_socket` capability. */
 export interface TwinSocket {
   /** The client asks for a twin socket; the server has made one. Default false. */
@@ -237,15 +246,31 @@ export function limitsOf(peer: Capabilities): PeerLimits {
   };
 }
 
+/** The key of each capability in JSON, in the order of the table. */
+export const CAPABILITY_KEYS: Readonly<Record<CapabilityName, string>> = Object.fromEntries(
+  entriesOf(CAPABILITIES).map(([field, { key }]) => [field, key]),
+) as Record<CapabilityName, string>;
+
+/** Capabilities as the JSON of a VERSION has them. */
+export function capabilitiesJson(capabilities: Capabilities): JsonObject {
+  return writeFields(CAPABILITIES, capabilities);
+}
+
+/** Makes capabilities of an offer: those that are not undefined. */
+export function capabilitiesOf(offer: CapabilityOffer): Capabilities {
+  return Object.fromEntries(Object.entries(offer).filter(([, value]) => value !== undefined));
+}
+
 /**
  * Finds the capabilities of ours that the peer has proposed: the reply is a subset of those.
  *
  * No client that is known needs more. QEMU's takes a missing max_msg_fds for 8, but proposes it;
  * SPDK's proposes nothing, and works with the specification's defaults.
  */
-export function subsetOf(proposed: Capabilities, ours: Capabilities): Capabilities {
+export function subsetOf(proposed: Capabilities, ours: CapabilityOffer): Capabilities {
   const isProposed = (field: string) => proposed[field as keyof Capabilities] !== undefined;
-  return Object.fromEntries(Object.entries(ours).filter(([field]) => isProposed(field)));
+  const offered = Object.entries(capabilitiesOf(ours));
+  return Object.fromEntries(offered.filter(([field]) => isProposed(field)));
 }
 
 /** The text before the NUL; undefined if there is nothing at all. */
@@ -310,14 +335,14 @@ function readFields<T extends Extensible>(
   return Object.fromEntries(known) as unknown as T;
 }
 
-/** Known keys win over those of the same name in `extra`. */
+/** Known keys come first, and win over those of the same name in `extra`. */
 function writeFields<T extends Extensible>(entries: Entries<T>, value: T): JsonObject {
-  const json = Object.entries(value.extra ?? {});
-  for (const [field, { key, write }] of entriesOf(entries)) {
+  const known = entriesOf(entries).flatMap(([field, { key, write }]): [string, JsonValue][] => {
     const part = value[field as keyof T];
-    if (part !== undefined) json.push([key, write(part)]);
-  }
-  return Object.fromEntries(json);
+    return part === undefined ? [] : [[key, write(part)]];
+  });
+  // fromEntries, not assignment: a key may be "__proto__".
+  return Object.fromEntries([...known, ...Object.entries(value.extra ?? {}), ...known]);
 }
 
 function entriesOf<T extends Extensible>(entries: Entries<T>): [string, Entry<unknown>][] {

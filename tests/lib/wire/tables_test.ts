@@ -81,7 +81,9 @@ testCompiler("the compiler asks for what a capability or a message lacks", async
     ],
   ]);
   assertEquals(missingFields(text), [
+    "lib/client/connect.ts brandNew", // what a client says of it
     "lib/client/device.ts ASKED", // what a client answers to a server
+    "lib/server/connection.ts brandNew", // what a server says of it
     "lib/server/handlers.ts SENT, ASKED", // what a server answers, or why it does not
     "lib/wire/describe.ts SENT, ASKED", // the words of traces
     "lib/wire/messages.ts NAMED", // a number without a message
