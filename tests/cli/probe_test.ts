@@ -256,7 +256,8 @@ Deno.test("probe fails with one line", async (t) => {
   ];
   for (const [name, expected] of cases) {
     await t.step(name, async () => {
-      const { code, out, err } = await runHere(["probe", path(name), "--timeout", "200ms"]);
+      const timeout = name === "silent" ? "200ms" : "60s";
+      const { code, out, err } = await runHere(["probe", path(name), "--timeout", timeout]);
       assertEquals([code, out], [1, ""]);
       assertMatch(err, expected);
     });

@@ -28,6 +28,7 @@ import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { answerWell, connectScripted, ScriptedServer } from "../_scripted_server.ts";
 import { DENO } from "../../_deno.ts";
+import { PATIENT } from "../../_until.ts";
 
 /** A temporary folder for the duration of `body`. */
 async function withFolder(body: (folder: string) => void | Promise<void>): Promise<void> {
@@ -596,10 +597,10 @@ for (const { what, answer, error: errorClass, message, options } of SCENARIOS) {
         assertMatch(error.message, message);
         await assertClosed(peer);
       };
-      await check(peer, connect(socket.release(), { timeoutMs: 1000, ...options }));
+      await check(peer, connect(socket.release(), { ...PATIENT, ...options }));
       // Over a path
       using listener = UnixListener.listen(`${folder}/dev.sock`);
-      const connecting = connect(`${folder}/dev.sock`, { timeoutMs: 1000, ...options });
+      const connecting = connect(`${folder}/dev.sock`, { ...PATIENT, ...options });
       await check(new RawPeer(listener.accept()!), connecting);
     }));
 }
@@ -613,7 +614,7 @@ testFds("connect() fails clearly when descriptors were lost on the way (MSG_CTRU
     import { OwnedFd } from "${import.meta.resolve("../../../ffi/fd.ts")}";
     const [peer, socket] = RawPeer.pair();
     const event = new EventFd();
-    const connecting = connect(socket.release(), { timeoutMs: 1000 });
+    const connecting = connect(socket.release(), { timeoutMs: 60_000 });
     connecting.catch(() => {});
     const request = await peer.expect(1);
     const full = [];

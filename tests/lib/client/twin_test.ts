@@ -19,6 +19,7 @@ import { IrqInfoReply } from "../../../lib/wire/irq.ts";
 import { testFds } from "../../_fds.ts";
 import type { RawPeer } from "../../_raw_peer.ts";
 import { type ByHand, outcome, pause, replyTo, withTwin } from "../_by_hand.ts";
+import { PATIENT } from "../../_until.ts";
 
 const { DMA_MAP, DMA_UNMAP, DMA_READ, DMA_WRITE, DEVICE_RESET, REGION_READ, DEVICE_SET_IRQS } =
   Command;
@@ -145,7 +146,7 @@ for (const share of ["message", "memfd"] as const) {
         const { twin } = hand;
         await mapByHand(hand, { share });
         const irqs = await enableByHand(hand);
-        const waiting = irqs.waitAsync(0, { timeoutMs: 1000 });
+        const waiting = irqs.waitAsync(0, PATIENT);
         twin.command(1, DMA_READ, head(0, 4));
         assertEquals(outcome(await twin.expect(DMA_READ)), "ok");
         const ended = assertRejects(() => waiting, RangeError, "disabled");

@@ -92,8 +92,12 @@ async function save({ device }: Pair): Promise<Uint8Array[]> {
   return chunks;
 }
 
-async function restore({ device }: Pair, chunks: Uint8Array[]): Promise<void> {
-  await ReadableStream.from(chunks).pipeTo(device.migration.restore());
+async function restore(
+  { device }: Pair,
+  chunks: Uint8Array[],
+  after: "RUNNING" | "STOP" = "RUNNING",
+): Promise<void> {
+  await ReadableStream.from(chunks).pipeTo(device.migration.restore({ after }));
 }
 
 testFds("a device goes on elsewhere with all of its state", async () => {
@@ -115,7 +119,7 @@ testFds(
     await using from = await serveDefined(one.served);
     await using to = await serveDefined(other.served);
     source.hidden.timer = { leftMs: 30, isActive: true, cancel: () => {} };
-    await restore(first, await save(first)); // now it is a real one
+    await restore(first, await save(first), "STOP"); // now it is a real one, which stands still
     const saved = first.device.migration.save({ after: "STOP" });
     const chunks: Uint8Array[] = [];
     for await (const chunk of saved) chunks.push(chunk.slice());

@@ -29,6 +29,7 @@ import { UnixSocket } from "../../../ffi/socket.ts";
 import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { access, ask, negotiate, TestDevice } from "./_client.ts";
+import { PATIENCE_MS, PATIENT, until } from "../../_until.ts";
 
 /** Serves with faults. */
 async function withFaults(
@@ -91,9 +92,10 @@ for (const [fault, type, message] of FATES) {
       withFaults([{ ...read, fault }], async (path, device, events) => {
         device.bar0.bytes.set([1, 2, 3, 4]);
         {
-          using client = await connect(path, { timeoutMs: 2000 });
+          using client = await connect(path, PATIENT);
           const bar0 = await bar0Of(client);
-          const error = await assertRejects(() => bar0.read32Async(0, { timeoutMs: 100 }));
+          const timeoutMs = type === "TimeoutError" ? 100 : PATIENCE_MS;
+          const error = await assertRejects(() => bar0.read32Async(0, { timeoutMs }));
           assertInstanceOf(error, Error);
           assertEquals(error.name, type);
           assertMatch(error.message, message);
@@ -101,7 +103,7 @@ for (const [fault, type, message] of FATES) {
           assertEquals(client.state, goesOn ? "CONNECTED" : "CLOSED");
           if (goesOn) assertEquals(await bar0.read32Async(0), 0x0403_0201);
         }
-        using next = await connect(path, { timeoutMs: 2000 });
+        using next = await connect(path, PATIENT);
         assertEquals(await (await bar0Of(next)).read32Async(0), 0x0403_0201);
         assertEquals(events, [{ command: Command.REGION_READ, fault, count: 1 }]);
       }),
@@ -137,7 +139,7 @@ testFds(
           TimeoutError,
         );
       }
-      using next = await connect(path, { timeoutMs: 5000 });
+      using next = await connect(path, PATIENT);
       await (await bar0Of(next)).read32Async(0);
       assertEquals(reads, 1);
     }),
@@ -153,7 +155,7 @@ testFds("faults: error does not ask the device, the others do", () =>
     await assertRejects(() => bar0.write32Async(0, 0x11111111), RemoteError, "EIO");
     assertEquals(device.bar0.bytes[0], 0);
     await assertRejects(() => bar0.write32Async(0, 0x22222222, { timeoutMs: 50 }), TimeoutError);
-    assertEquals(device.bar0.bytes[0], 0x22);
+    await until(() => device.bar0.bytes[0] === 0x22, "the write");
   }));
 
 testFds("faults: nth, every and all are counted over all clients", () =>
@@ -206,7 +208,8 @@ testFds("faults: in the answer to VERSION they end connect() with a clear error"
   for (const [fault, type] of FATES) {
     const rule: FaultRule = { command: Command.VERSION, fault, when: { nth: 1 } };
     await withFaults([rule], async (path) => {
-      const error = await assertRejects(() => connect(path, { timeoutMs: 200 }));
+      const timeoutMs = type === "TimeoutError" ? 200 : PATIENCE_MS;
+      const error = await assertRejects(() => connect(path, { timeoutMs }));
       assertInstanceOf(error, Error);
       assertEquals(error.name, type, error.message);
       using next = await connect(path);
@@ -223,8 +226,9 @@ testFds("faults: what passes descriptors keeps none of them", () =>
     { command: Command.DEVICE_SET_IRQS, fault: { kind: "close" } },
   ], async (path) => {
     for (let i = 0; i < 3; i++) {
-      using client = await connect(path, { timeoutMs: 100 });
-      const map = () => client.dma.mapAsync({ iova: 0x1000, size: 0x1000 });
+      using client = await connect(path, PATIENT);
+      const timeoutMs = i === 1 ? 100 : PATIENCE_MS;
+      const map = () => client.dma.mapAsync({ iova: 0x1000, size: 0x1000, timeoutMs });
       if (i === 0) await assertRejects(() => client.regionInfo(0), ProtocolError);
       else {
         await assertRejects(map, i === 1 ? TimeoutError : undefined);

@@ -18,6 +18,7 @@ import { encodeMessage } from "../../../lib/wire/header.ts";
 import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { access, ask, negotiate, sleep, TestDevice } from "./_client.ts";
+import { PATIENT } from "../../_until.ts";
 
 /** A folder for sockets, for the duration of `body`. */
 async function withFolder(body: (folder: string) => void | Promise<void>): Promise<void> {
@@ -82,7 +83,7 @@ testFds("a second client waits until the first leaves", () =>
     await negotiate(first);
     const early = connect(path, { timeoutMs: 40 });
     await assertRejects(() => early, TimeoutError, "may be busy with another client");
-    const waiting = connect(path, { timeoutMs: 1000 });
+    const waiting = connect(path, PATIENT);
     await sleep(20);
     await ask(first, Command.DEVICE_RESET); // the first is still served
     first.close();
@@ -106,7 +107,7 @@ testFds(
   () =>
     withServer(async (path, _, log) => {
       using silent = dial(path);
-      using device = await connect(path, { timeoutMs: 1000 });
+      using device = await connect(path, PATIENT);
       assertEquals(log, ["connect", "The client sent no VERSION within 30 ms", "connect"]);
       assertEquals(device.state, "CONNECTED");
       assertEquals(await silent.receive(), undefined);

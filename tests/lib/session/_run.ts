@@ -11,6 +11,7 @@ import { parseSession } from "../../../lib/session/file/load.ts";
 import type { Session } from "../../../lib/session/model.ts";
 import type { StepResult } from "../../../lib/session/run/step_result.ts";
 import { type RunOptions, runSession } from "../../../lib/session/run/runner.ts";
+import { PATIENT } from "../../_until.ts";
 
 /** Files by their names. */
 export type Files = Readonly<Record<string, string>>;
@@ -40,7 +41,7 @@ export async function onDevice<T>(
   served: ServedDevice = new DemoDevice(),
 ): Promise<T> {
   const { server, fd } = embed(served);
-  const device = await connect(fd, { timeoutMs: 20_000 });
+  const device = await connect(fd, PATIENT);
   try {
     return await body(device);
   } finally {

@@ -25,6 +25,7 @@ import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { DENO } from "../../_deno.ts";
+import { PATIENT } from "../../_until.ts";
 
 const { DEVICE_RESET, DEVICE_GET_INFO, REGION_READ, REGION_WRITE, DMA_READ } = Command;
 
@@ -33,7 +34,7 @@ function clientPair(
   options: Partial<ConstructorParameters<typeof VfioProxy>[1]> = {},
 ): [VfioProxy, RawPeer] {
   const [peer, socket] = RawPeer.pair();
-  const proxy = new VfioProxy(socket, { role: "client", timeoutMs: 2000, ...options });
+  const proxy = new VfioProxy(socket, { role: "client", ...PATIENT, ...options });
   proxy.limits = { maxFds: 16, maxMessageSize: (1 << 20) + 4096 };
   proxy.peerMaxFds = 16;
   return [proxy, peer];

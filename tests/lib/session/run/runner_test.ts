@@ -12,6 +12,7 @@ import { describeMessage } from "../../../../lib/wire/describe.ts";
 import { startDemo } from "../../../_demo_process.ts";
 import { testFds } from "../../../_fds.ts";
 import { onDevice, resultsOf, sessionOf, stepsOf, words } from "../_run.ts";
+import { PATIENT } from "../../../_until.ts";
 
 /** Runs steps on the demo device, and tells in few words how each ended. */
 async function run(steps: string): Promise<string[]> {
@@ -506,7 +507,7 @@ testFds(
   async () => {
     const demo = await startDemo();
     try {
-      using device = await connect(demo.path, { timeoutMs: 3000 });
+      using device = await connect(demo.path, PATIENT);
       const session = await stepsOf("\n  - read: bar0.l\n  - read: bar0.l");
       const controller = new AbortController();
       const options = { blocking: true, signal: controller.signal };
