@@ -106,7 +106,7 @@ export type {
 export type { Width } from "./lib/client/info.ts";
 export { dmaReasons } from "./lib/client/diagnose/dma.ts";
 export { interruptReasons } from "./lib/client/diagnose/interrupts.ts";
-export type { KnownOfRegion } from "./lib/client/diagnose/refusal.ts";
+export type { KnownOfRegion } from "./lib/client/refusal.ts";
 export type { StreamLimits, Trace } from "./lib/transport/stream.ts";
 export { Message } from "./lib/transport/message.ts";
 export { cap } from "./lib/define/capabilities.ts";

@@ -60,6 +60,18 @@ Deno.test("lib/pci/ is pure as well", () => {
   );
 });
 
+Deno.test("lib/client/ is below its diagnose/ and above its migration/", () => {
+  const client = sources("lib/client").filter((path) => !path.startsWith("lib/client/diagnose/"));
+  assertEquals(violations(client, /^(?!lib\/client\/diagnose\/)/), []);
+  assertEquals(
+    violations(
+      sources("lib/client/migration"),
+      /^(ffi|lib\/(base|transport|wire|client\/migration))\//,
+    ),
+    [],
+  );
+});
+
 Deno.test("mod.ts imports lib/ and ffi/ only", () => {
   assertEquals(violations(["mod.ts"], /^(lib|ffi)\//), []);
 });

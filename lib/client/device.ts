@@ -6,8 +6,10 @@
 
 import { EINVAL } from "../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
-import { type KnownOfRegion, type Look, lookIntoRefusal } from "./diagnose/refusal.ts";
-import { ConnectionError, ProtocolError, RemoteError } from "../base/errors.ts";
+import { CONFIG_PIPELINE, configPieces, MAX_CONFIG_SIZE, usedParts } from "./config_parts.ts";
+import { RefusalReasons } from "./refusal_reasons.ts";
+import { ConnectionError, ProtocolError } from "../base/errors.ts";
+import { drive, driveAsync, type Plan } from "../base/plan.ts";
 import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "../base/limits.ts";
 import { DmaSpace } from "./dma.ts";
 import { DmaLogging } from "./dma_logging.ts";
@@ -58,27 +60,7 @@ export interface ConfigSpaceOptions extends WaitOptions {
   sparse?: boolean;
 }
 
-/** Bytes of configuration space that PCI Express defines: what is read of a larger region. */
-export const MAX_CONFIG_SIZE = 4096;
-/** Configuration space is read in pieces of 8 bytes or, at its end, 4, 2 or 1: every server takes those, but not 3 bytes. */
-const CONFIG_PIECE = 8;
-/** Part of configuration space that is read or left out as a whole. */
-const CONFIG_BLOCK = 256;
-/** Extended capabilities begin here. */
-const EXTENDED_START = 256;
-/** No capability is decoded further than this from its beginning. */
-const CAPABILITY_REACH = 64;
-/** Config reads in flight together. */
-const CONFIG_PIPELINE = 64;
-
-/** The states in which a device answers nearly nothing. */
-const STOPPED_STATES: ReadonlySet<string> = new Set(["STOP", "STOP_COPY", "RESUMING"]);
-
 const INFO_SIZE = 16;
-/** How long one look into a refusal may take. */
-const LOOK_TIMEOUT_MS = 1000;
-/** How reads look into a refusal: as messages, and not looked into themselves. */
-const LOOKING = { via: "message", explain: false, timeoutMs: LOOK_TIMEOUT_MS } as const;
 const REGION_INFO_SIZE = 32;
 
 /** Answers to what servers ask: a message without an entry does not compile. */
@@ -96,7 +78,7 @@ export class Device implements Disposable, AsyncDisposable {
   /** The connection itself, for messages that nothing here sends. */
   readonly proxy: VfioProxy;
   #isClosed = false;
-  #explaining = 0;
+  readonly #reasons = new RefusalReasons(this);
   #info: DeviceInfo | undefined;
   readonly #regions = new Map<number, RegionInfo>();
   readonly #irqs = new Map<number, IrqInfo>();
@@ -116,21 +98,16 @@ export class Device implements Disposable, AsyncDisposable {
 
   /** True if messages are under way that only look for the reason of a failure. */
   get isExplaining(): boolean {
-    return this.#explaining > 0;
+    return this.#reasons.isLooking;
   }
 
   /**
    * Does what looks for the reason of a failure.
    *
-   * @ignore for lib/diagnose/
+   * @ignore for lib/client/diagnose/
    */
-  async explaining<T>(look: () => Promise<T>): Promise<T> {
-    this.#explaining++;
-    try {
-      return await look();
-    } finally {
-      this.#explaining--;
-    }
+  explaining<T>(look: () => Promise<T>): Promise<T> {
+    return this.#reasons.looking(look);
   }
 
   /** Where the connection is in its life. */
@@ -167,17 +144,11 @@ export class Device implements Disposable, AsyncDisposable {
    *   area outside the region
    */
   async regionInfo(index: number, options: WaitOptions = {}): Promise<RegionInfo> {
-    const exchange = this.#askRegionInfo(index);
-    let step = exchange.next();
-    while (!step.done) {
-      const { payload, ...request } = step.value;
-      const reply = await this.#requestOfRunning(Command.DEVICE_GET_REGION_INFO, payload, {
-        ...options,
-        ...request,
-      });
-      step = exchange.next(reply);
-    }
-    return step.value;
+    return await driveAsync(
+      this.#askRegionInfo(index),
+      ({ payload, ...request }) =>
+        this.#requestOfRunning(Command.DEVICE_GET_REGION_INFO, payload, { ...options, ...request }),
+    );
   }
 
   /**
@@ -197,8 +168,8 @@ export class Device implements Disposable, AsyncDisposable {
       open = new Region(this.#regionInfoSync(index), {
         proxy: this.proxy,
         negotiated: this.negotiated,
-        explain: (known, error) => this.#explainRefusal(known, error),
-        explainAsync: (known, error) => this.#explainRefusalAsync(known, error),
+        explain: (known, error) => this.#reasons.explain(known, error),
+        explainAsync: (known, error) => this.#reasons.explainAsync(known, error),
       });
       this.#opened.set(index, open);
     }
@@ -262,21 +233,17 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   #regionInfoSync(index: number): RegionInfo {
-    const exchange = this.#askRegionInfo(index);
-    let step = exchange.next();
-    while (!step.done) {
-      const { payload, ...request } = step.value;
-      step = exchange.next(
+    return drive(
+      this.#askRegionInfo(index),
+      ({ payload, ...request }) =>
         this.proxy.requestSync(Command.DEVICE_GET_REGION_INFO, payload, request).own(),
-      );
-    }
-    return step.value;
+    );
   }
 
   /** The messages that it takes to learn of a region, however they are sent. */
   *#askRegionInfo(
     index: number,
-  ): Generator<RequestOptions & { payload: Uint8Array }, RegionInfo, Message> {
+  ): Plan<RequestOptions & { payload: Uint8Array }, Message, RegionInfo> {
     const known = this.#regions.get(index);
     if (known) return known;
     let argsz = REGION_INFO_SIZE;
@@ -542,66 +509,6 @@ export class Device implements Disposable, AsyncDisposable {
     if (came !== asked) throw this.#broken(`answered about ${what} ${came}, asked about ${asked}`);
   }
 
-  #explainRefusal(known: KnownOfRegion, refusal: RemoteError): RemoteError {
-    const look = lookIntoRefusal(refusal, known);
-    this.#explaining++;
-    try {
-      let step = look.next();
-      while (!step.done) step = look.next(this.#lookSync(step.value));
-      return step.value === undefined ? refusal : refusal.because(step.value);
-    } catch (error) {
-      return notLookedInto(refusal, error);
-    } finally {
-      this.#explaining--;
-    }
-  }
-
-  #explainRefusalAsync(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
-    return this.explaining(() => this.#lookInto(known, refusal));
-  }
-
-  async #lookInto(known: KnownOfRegion, refusal: RemoteError): Promise<RemoteError> {
-    const look = lookIntoRefusal(refusal, known);
-    try {
-      const state = await this.#stoppedState(refusal);
-      if (state !== undefined) return refusal.because(stoppedWords(state));
-      let step = look.next();
-      while (!step.done) step = look.next(await this.#look(step.value));
-      return step.value === undefined ? refusal : refusal.because(step.value);
-    } catch (error) {
-      return notLookedInto(refusal, error);
-    }
-  }
-
-  /** The migration state of a device that refuses with EINVAL, if it is a stopped one and tells. */
-  async #stoppedState({ errno }: RemoteError): Promise<string | undefined> {
-    if (errno !== EINVAL || this.negotiated.server.migration === undefined) return undefined;
-    try {
-      const state = await this.migration.state({ timeoutMs: LOOK_TIMEOUT_MS });
-      return STOPPED_STATES.has(state) ? state : undefined;
-    } catch (error) {
-      return refusedLook(error); // older servers announce a migration of another protocol
-    }
-  }
-
-  /** Reads what tells of a refusal. */
-  async #look({ region, offset, count }: Look): Promise<bigint | undefined> {
-    try {
-      await this.regionInfo(region, { timeoutMs: LOOK_TIMEOUT_MS });
-      return littleEndian(await this.region(region).readAsync(offset, count, LOOKING));
-    } catch (error) {
-      return refusedLook(error);
-    }
-  }
-
-  #lookSync({ region, offset, count }: Look): bigint | undefined {
-    try {
-      return littleEndian(this.region(region).read(offset, count, LOOKING));
-    } catch (error) {
-      return refusedLook(error);
-    }
-  }
-
   /** Sends what a device refuses that is stopped for a migration, and says so then. */
   async #requestOfRunning(
     command: number,
@@ -611,23 +518,7 @@ export class Device implements Disposable, AsyncDisposable {
     try {
       return await this.#request(command, payload, options);
     } catch (error) {
-      if (!(error instanceof RemoteError) || error.errno !== EINVAL) throw error;
-      // Others are asked only when nothing works: one that knows no features may be out of step then.
-      const mayBeStopped = this.negotiated.server.migration !== undefined ||
-        command === Command.DEVICE_GET_INFO;
-      throw mayBeStopped ? await this.#explainStopped(error, options) : error;
-    }
-  }
-
-  /** A device that is stopped for a migration refuses nearly everything with EINVAL: find out, and say so. */
-  async #explainStopped(refusal: RemoteError, options: WaitOptions): Promise<Error> {
-    try {
-      const state = await this.migration.state(options);
-      if (!STOPPED_STATES.has(state)) return refusal;
-      return refusal.because(stoppedWords(state));
-    } catch {
-      options.signal?.throwIfAborted();
-      return refusal;
+      throw await this.#reasons.explainStopped(error, command, options);
     }
   }
 }
@@ -640,64 +531,4 @@ function countFiles(capabilities: readonly RegionCapability[]): number {
     for (const { fdIndex } of capability.areas) count = Math.max(count, fdIndex + 1);
   }
   return count;
-}
-
-/**
- * Where a configuration space says something, as the start and end of each part. A part is to be read into `config` before the
- * next one is asked for: its capabilities tell where that is.
- */
-function* usedParts(config: Uint8Array): Generator<readonly [start: number, end: number]> {
-  const { buffer, length } = config;
-  const view = new DataView(buffer);
-  yield [0, Math.min(length, 2 * CONFIG_BLOCK)];
-  const read = new Set([0, 1]); // blocks
-  const followed = new Set<number>();
-  let at = EXTENDED_START;
-  while (at >= EXTENDED_START && at + 4 <= length && !followed.has(at)) {
-    followed.add(at);
-    for (const byte of [at, at + CAPABILITY_REACH - 1]) {
-      const block = Math.floor(byte / CONFIG_BLOCK);
-      const start = block * CONFIG_BLOCK;
-      if (read.has(block) || start >= length) continue;
-      read.add(block);
-      yield [start, Math.min(length, start + CONFIG_BLOCK)];
-    }
-    const header = view.getUint32(at, true);
-    if (header === 0 || header === 0xffff_ffff) return;
-    at = (header >>> 20) & ~3;
-  }
-}
-
-/** Offset and count of the reads that the bytes from `start` to `end` of configuration space take, each aligned to its size. */
-function configPieces(start: number, end: number, maxDataXferSize: number): [number, number][] {
-  const pieces: [number, number][] = [];
-  for (let at = start, count = 0; at < end; at += count) {
-    count = CONFIG_PIECE;
-    while (count > maxDataXferSize || count > end - at) count /= 2;
-    pieces.push([at, count]);
-  }
-  return pieces;
-}
-
-function stoppedWords(state: string): string {
-  return `the device is stopped for a migration (state ${state}); set it to RUNNING ` +
-    "(vfu migrate state SOCKET RUNNING, or device.migration.setState), or restart its server";
-}
-
-/** Takes a refused read, or one outside the region, for an answer. Other failures end the look. */
-function refusedLook(error: unknown): undefined {
-  const isRefused = error instanceof RemoteError || error instanceof RangeError ||
-    error instanceof TypeError;
-  if (!isRefused) throw error;
-}
-
-/** The refusal alone; if the connection ended with the look into it, the message says so. */
-function notLookedInto(refusal: RemoteError, error: unknown): RemoteError {
-  return error instanceof ConnectionError
-    ? refusal.because(`to look for the reason was not possible: ${error.message}`)
-    : refusal;
-}
-
-function littleEndian(bytes: Uint8Array): bigint {
-  return bytes.subarray(0, 8).reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
 }

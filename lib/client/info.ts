@@ -5,13 +5,11 @@
  */
 
 import type { OwnedFd } from "../../ffi/fd.ts";
-import type { AsyncRequestOptions } from "../transport/pending.ts";
 import type { PciIrq } from "../wire/irq.ts";
 import type { PciRegion, RegionCapability } from "../wire/region.ts";
 import type { Capabilities } from "../wire/version.ts";
 
-/** How long to wait, and a way to call it off. */
-export type WaitOptions = Pick<AsyncRequestOptions, "timeoutMs" | "signal">;
+export type { WaitOptions } from "../base/wait.ts";
 
 /** What both ends agreed on. */
 export interface Negotiated {

@@ -6,7 +6,7 @@
  */
 
 import type { RegionInfo, Width } from "./info.ts";
-import { type KnownOfRegion, widthHint } from "./diagnose/refusal.ts";
+import { type KnownOfRegion, widthHint } from "./refusal.ts";
 import { ConnectionError, ProtocolError, type RegionAccess, RemoteError } from "../base/errors.ts";
 import type {
   AccessOptions,

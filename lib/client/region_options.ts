@@ -5,7 +5,7 @@
  */
 
 import type { Negotiated } from "./info.ts";
-import type { KnownOfRegion } from "./diagnose/refusal.ts";
+import type { KnownOfRegion } from "./refusal.ts";
 import type { RemoteError } from "../base/errors.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 

@@ -4,9 +4,8 @@
  * @module
  */
 
-import type { Negotiated, WaitOptions } from "../info.ts";
+import type { WaitOptions } from "../../base/wait.ts";
 import { RemoteError } from "../../base/errors.ts";
-import type { DeviceFeatures } from "../features.ts";
 import { SAVE_CHUNK_SIZE, STATE_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../../base/limits.ts";
 import { StateSink } from "./restore.ts";
 import { StateSource } from "./save.ts";
@@ -26,9 +25,21 @@ export interface MigrationHost {
   /** The connection. */
   readonly proxy: VfioProxy;
   /** What was agreed on. */
-  readonly negotiated: Negotiated;
+  readonly negotiated: {
+    /** Bytes of data in one message that both take. */
+    readonly maxDataXferSize: number;
+  };
   /** The features that it is made of. */
-  readonly features: DeviceFeatures;
+  readonly features: {
+    /** Reads a feature, as `DeviceFeatures.get`. */
+    get(feature: number, size: number, options?: WaitOptions): Promise<Uint8Array>;
+    /** Writes a feature, as `DeviceFeatures.set`. */
+    set(
+      feature: number,
+      data?: Uint8Array,
+      options?: WaitOptions & { doing?: string },
+    ): Promise<Uint8Array>;
+  };
 }
 
 /**

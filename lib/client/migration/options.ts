@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { WaitOptions } from "../info.ts";
+import type { WaitOptions } from "../../base/wait.ts";
 import type { DeviceState } from "../../wire/feature.ts";
 
 /** A state by name. */

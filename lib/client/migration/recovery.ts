@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { WaitOptions } from "../info.ts";
+import type { WaitOptions } from "../../base/wait.ts";
 import { RemoteError } from "../../base/errors.ts";
 import type { AfterMigration, MigrationStates } from "./options.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";

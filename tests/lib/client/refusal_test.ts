@@ -1,13 +1,13 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { DemoDevice } from "../../../../lib/devices/demo.ts";
-import { RemoteError } from "../../../../lib/base/errors.ts";
-import { InteractiveSession } from "../../../../lib/session/interactive.ts";
-import { RegionReadRequest } from "../../../../lib/wire/access.ts";
-import { Command } from "../../../../lib/wire/command.ts";
-import { encodeVersion } from "../../../../lib/wire/version.ts";
-import { testFds } from "../../../_fds.ts";
-import { connectScripted } from "../../_scripted_server.ts";
-import { configWith, connectTo, reads, refusingDevice, type Rule } from "./_device.ts";
+import { DemoDevice } from "../../../lib/devices/demo.ts";
+import { RemoteError } from "../../../lib/base/errors.ts";
+import { InteractiveSession } from "../../../lib/session/interactive.ts";
+import { RegionReadRequest } from "../../../lib/wire/access.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { encodeVersion } from "../../../lib/wire/version.ts";
+import { testFds } from "../../_fds.ts";
+import { connectScripted } from "../_scripted_server.ts";
+import { configWith, connectTo, reads, refusingDevice, type Rule } from "./diagnose/_device.ts";
 
 const ENABLED = { address: 0x8000_0000, command: 2 };
 const DISABLED = { address: 0, command: 0 };

@@ -7,14 +7,15 @@
  * @module
  */
 
-import { E2BIG, EINVAL, EMSGSIZE, ENOTSUP, ENXIO, ERANGE } from "../../../ffi/errno.ts";
-import type { RegionInfo } from "../info.ts";
-import type { RegionAccess, RemoteError } from "../../base/errors.ts";
-import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../../pci/registers.ts";
-import type { Width } from "../info.ts";
-import { hex } from "../../text/hex.ts";
-import { PciRegion, regionName } from "../../wire/region.ts";
-import { plural } from "../../text/plural.ts";
+import { E2BIG, EINVAL, EMSGSIZE, ENOTSUP, ENXIO, ERANGE } from "../../ffi/errno.ts";
+import type { RegionInfo } from "./info.ts";
+import type { RegionAccess, RemoteError } from "../base/errors.ts";
+import type { Plan } from "../base/plan.ts";
+import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../pci/registers.ts";
+import type { Width } from "./info.ts";
+import { hex } from "../text/hex.ts";
+import { PciRegion, regionName } from "../wire/region.ts";
+import { plural } from "../text/plural.ts";
 
 /** A read that tells something, of the region that refused or of the configuration space. */
 export interface Look {
@@ -38,7 +39,7 @@ export interface KnownOfRegion {
  * A look into a refusal: it is given the little-endian value of each read, or undefined for a
  * refused one.
  */
-export type LookInto = Generator<Look, string | undefined, bigint | undefined>;
+export type LookInto = Plan<Look, bigint | undefined, string | undefined>;
 
 /** Errors that say nothing of the reason. 0 stands for none. */
 const VAGUE: ReadonlySet<number> = new Set([0, EINVAL, ENXIO, E2BIG, ERANGE, EMSGSIZE, ENOTSUP]);
@@ -82,7 +83,7 @@ function* answeredWidth(
   { region, offset, count }: RegionAccess,
   { size }: RegionInfo,
   refused: Width[],
-): Generator<Look, Width | undefined, bigint | undefined> {
+): Plan<Look, bigint | undefined, Width | undefined> {
   // Configuration space is accessed in pieces of 4 bytes at most.
   for (const width of region === PciRegion.CONFIG ? NARROW : WIDTHS) {
     if (width === count || offset % width !== 0 || BigInt(offset + width) > size) continue;
@@ -122,7 +123,7 @@ function sayRefused(
 /** Reads the registers of a BAR: its address, and whether it is switched on. */
 function* lookAtBar(
   index: number,
-): Generator<Look, { text: string; isOff: boolean } | undefined, bigint | undefined> {
+): Plan<Look, bigint | undefined, { text: string; isOff: boolean } | undefined> {
   const config = PciRegion.CONFIG;
   const at = HEADER_NORMAL.BASE_ADDRESS_0 + index * 4;
   const command = yield { region: config, offset: HEADER.COMMAND, count: 2 };
