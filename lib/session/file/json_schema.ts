@@ -18,34 +18,32 @@
  * ```
  */
 export async function sessionJsonSchema(): Promise<Record<string, unknown>> {
-  const [{ toJsonSchema }, { registerMapJsonSchema }, schemas, { STEP_WORDS, WORDS }] =
+  const [{ toJsonSchema }, { registerMapJsonSchema }, { JSON_SCHEMAS, sessionSchema }, words] =
     await Promise.all([
       import("@valibot/to-json-schema"),
       import("../../registers/json_schema.ts"),
       import("./schema.ts"),
       import("./words.ts"),
     ]);
-  const { JSON_SCHEMAS, bufferSchema, sessionSchema, stepSchemas } = schemas;
-  const convert = (schema: Parameters<typeof toJsonSchema>[0]) => {
-    const { $schema: _, ...rest } = toJsonSchema(schema, {
-      overrideSchema: ({ valibotSchema }) => JSON_SCHEMAS.get(valibotSchema),
-    });
-    return rest as Record<string, unknown>;
-  };
+  const { BUFFER_ARGUMENTS, COMMON_ARGUMENTS, STEP_WORDS, WORDS, argumentsJson } = words;
+  const { $schema: _schema, ...session } = toJsonSchema(sessionSchema, {
+    overrideSchema: ({ valibotSchema }) => JSON_SCHEMAS.get(valibotSchema),
+  });
   const { $schema: _, ...map } = await registerMapJsonSchema();
   const alone = STEP_WORDS.filter((word) => WORDS[word].subject === "nothing");
-  const steps = [...stepSchemas].map(([word, schema]) => ({
-    ...convert(schema),
-    title: word,
-    description: WORDS[word as keyof typeof WORDS].description,
-  }));
+  const steps = STEP_WORDS.map((word) => {
+    const { subject, description, arguments: own } = WORDS[word];
+    const itself = { [word]: { kind: subject, description, isRequired: true } };
+    const form = argumentsJson({ ...itself, ...own, ...COMMON_ARGUMENTS });
+    return { ...form, title: word, description };
+  });
   return {
     $schema: "http://json-schema.org/draft-07/schema#",
     title: "A session for vfu",
-    ...convert(sessionSchema),
+    ...session,
     definitions: {
       step: { anyOf: [{ enum: alone }, ...steps] },
-      buffer: convert(bufferSchema),
+      buffer: argumentsJson(BUFFER_ARGUMENTS),
       map,
     },
   };

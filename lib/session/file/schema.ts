@@ -1,23 +1,12 @@
 /**
- * The form of a session file, made of the table of words. Messages say what is expected.
+ * The form of a session file, without its steps. Messages say what is expected.
  *
  * @module
  */
 
 import * as v from "valibot";
-import { registerMapSchema } from "../../registers/schema.ts";
 import { IRQ_NAMES } from "./irq_selection.ts";
-import {
-  type Arguments,
-  BUFFER_ARGUMENTS,
-  COMMON_ARGUMENTS,
-  type Kind,
-  KINDS,
-  STEP_WORDS,
-  WORDS,
-} from "./words.ts";
-
-type Entries = Record<string, v.GenericSchema>;
+import { type Kind, KINDS } from "./words.ts";
 
 /** Schemas of kinds, each with what JSON Schema is to say of it. */
 export const JSON_SCHEMAS = new Map<unknown, Readonly<Record<string, unknown>>>();
@@ -26,21 +15,6 @@ function schemaOf({ is, expected, json }: Kind): v.GenericSchema {
   const schema = v.custom<unknown>(is, expected);
   JSON_SCHEMAS.set(schema, json);
   return schema;
-}
-
-/** One schema for each kind. */
-const kinds = Object.fromEntries(
-  Object.entries(KINDS).map(([name, kind]) => [name, schemaOf(kind)]),
-) as Record<keyof typeof KINDS, v.GenericSchema>;
-
-function entriesOf(all: Arguments): Entries {
-  return Object.fromEntries(
-    Object.entries(all).map(([key, { kind, isRequired, description }]) => {
-      const schema = v.pipe(kinds[kind], v.description(description));
-      JSON_SCHEMAS.set(schema, { ...KINDS[kind].json, description });
-      return [key, isRequired ? schema : v.optional(schema)];
-    }),
-  );
 }
 
 const integer = (limit: bigint, expected: string) =>
@@ -153,21 +127,3 @@ export const definitionsSchema = v.strictObject(
   { title: v.optional(text), ...definitions },
   "definitions: a mapping with variables, registers, buffers or include",
 );
-
-/** The schema of each step, by its word. */
-export const stepSchemas: ReadonlyMap<string, v.GenericSchema> = new Map(
-  STEP_WORDS.map((word) => {
-    const { subject, description, arguments: own } = WORDS[word];
-    const schema = v.strictObject({
-      ...entriesOf({ [word]: { kind: subject, description, isRequired: true } }),
-      ...entriesOf(own),
-      ...entriesOf(COMMON_ARGUMENTS),
-    });
-    return [word, schema];
-  }),
-);
-
-/** The schema of a buffer. */
-export const bufferSchema = v.strictObject(entriesOf(BUFFER_ARGUMENTS));
-
-export { registerMapSchema };

@@ -117,6 +117,19 @@ export interface Argument {
 /** Arguments by their keys. */
 export type Arguments = Readonly<Record<string, Argument>>;
 
+/** A mapping of arguments, as the JSON Schema of files has it. */
+export function argumentsJson(all: Arguments): Record<string, unknown> {
+  const entries = Object.entries(all);
+  return {
+    type: "object",
+    properties: Object.fromEntries(
+      entries.map(([key, { kind, description }]) => [key, { ...KINDS[kind].json, description }]),
+    ),
+    required: entries.flatMap(([key, { isRequired }]) => isRequired ? [key] : []),
+    additionalProperties: false,
+  };
+}
+
 /** A word that a step begins with. */
 export interface Word {
   /** The description in a line. */
