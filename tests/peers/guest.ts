@@ -20,14 +20,14 @@ import { peersCache } from "./peers.ts";
 import { cpioArchive } from "./guest_image.ts";
 
 /** How long a guest may take until it runs scripts, in milliseconds: 4 s on an idle machine. */
-const BOOT_TIMEOUT_MS = 120_000;
+const BOOT_TIMEOUT_MS = 300_000;
 
 /** How long a script may take by default, in milliseconds. */
-const SCRIPT_TIMEOUT_MS = 60_000;
+const SCRIPT_TIMEOUT_MS = 180_000;
 
 /** How long QEMU may take to end after a signal, and to answer a QMP command, in milliseconds. */
-const STOP_TIMEOUT_MS = 5_000;
-const QMP_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUTS_MS = { SIGTERM: 5_000, SIGKILL: 60_000 };
+const QMP_TIMEOUT_MS = 60_000;
 
 /** How many lines of the console an error shows. */
 const TAIL_LINES = 25;
@@ -403,9 +403,10 @@ export class Guest implements AsyncDisposable {
     try {
       for (const signal of ["SIGTERM", "SIGKILL"] as const) {
         this.#signal(signal);
-        if (await settlesWithin(STOP_TIMEOUT_MS, this.exited)) return;
+        if (await settlesWithin(STOP_TIMEOUTS_MS[signal], this.exited)) return;
       }
-      throw new GuestError(`QEMU ${this.pid} lives ${STOP_TIMEOUT_MS} ms after SIGKILL`);
+      const ms = STOP_TIMEOUTS_MS.SIGKILL;
+      throw new GuestError(`QEMU ${this.pid} lives ${ms} ms after SIGKILL`);
     } finally {
       await this.#input.abort().catch(() => {});
       await Deno.remove(this.#directory, { recursive: true }).catch(() => {});

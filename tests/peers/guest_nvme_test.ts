@@ -43,7 +43,7 @@ async function useFileSystem(guest: Guest, megabytes: number, disk = "/dev/nvme0
     umount /mnt
     mount ${disk} /mnt
     sha256sum /mnt/file`,
-    { timeoutMs: 120_000 },
+    { timeoutMs: 300_000 },
   );
   const [before, after] = sums.split("\n");
   assertMatch(before!, /^[0-9a-f]{64} /);
@@ -207,7 +207,7 @@ guestTest("nvme: FLR, unbind and bind, remove and rescan, a reset of the machine
 });
 
 function waitFor(path: string): string {
-  return `for i in $(seq 100); do [ -e ${path} ] && break; sleep 0.1; done; [ -e ${path} ]`;
+  return `for i in $(seq 1000); do [ -e ${path} ] && break; sleep 0.1; done; [ -e ${path} ]`;
 }
 
 guestTest("nvme: QEMU is killed during I/O, and the next one finds the disk", async () => {
@@ -278,7 +278,7 @@ guestTest("nvme: a server that is stopped for 10 s goes on", async () => {
   for (const { pid } of servers) Deno.kill(pid, "SIGSTOP");
   try {
     // A register read waits too, for as long.
-    const read = guest.sh("cat /sys/bus/pci/devices/*/config | wc -c", { timeoutMs: 60_000 });
+    const read = guest.sh("cat /sys/bus/pci/devices/*/config | wc -c", { timeoutMs: 180_000 });
     await new Promise((resolve) => setTimeout(resolve, 10_000));
     for (const { pid } of servers) Deno.kill(pid, "SIGCONT");
     await read;

@@ -6,10 +6,11 @@
  */
 
 /** How long a peer may take until it listens, in milliseconds: it takes 5 to 50. */
-const START_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 60_000;
 
-/** How long a peer may take to end after a signal, in milliseconds. */
+/** How long a peer may take to end after SIGTERM, and after SIGKILL, in milliseconds. */
 const STOP_TIMEOUT_MS = 2_000;
+const KILL_TIMEOUT_MS = 60_000;
 
 /** The time between two looks at whether a peer listens yet, in milliseconds. */
 const POLL_INTERVAL_MS = 2;
@@ -410,21 +411,22 @@ class PeerProcess implements Peer {
 
   async #stop(): Promise<void> {
     try {
-      if (await this.#endsAfter("SIGTERM") || await this.#endsAfter("SIGKILL")) return;
-      throw new Error(`Cannot stop peer ${this.pid}: it lives ${STOP_TIMEOUT_MS} ms after SIGKILL`);
+      if (await this.#endsAfter("SIGTERM", STOP_TIMEOUT_MS)) return;
+      if (await this.#endsAfter("SIGKILL", KILL_TIMEOUT_MS)) return;
+      throw new Error(`Cannot stop peer ${this.pid}: it lives ${KILL_TIMEOUT_MS} ms after SIGKILL`);
     } finally {
       await removeDirectory(this.directory);
     }
   }
 
-  async #endsAfter(signal: Deno.Signal): Promise<boolean> {
+  async #endsAfter(signal: Deno.Signal, timeoutMs: number): Promise<boolean> {
     try {
       this.#child.kill(signal);
     } catch (error) {
       // Deno's way to say that the process has ended and was waited for.
       if (!(error instanceof TypeError)) throw error;
     }
-    return await settlesWithin(this.exited, STOP_TIMEOUT_MS);
+    return await settlesWithin(this.exited, timeoutMs);
   }
 }
 

@@ -83,7 +83,7 @@ async function processState(pid: number): Promise<string | undefined> {
 }
 
 async function becomes(pid: number, state: string | undefined): Promise<boolean> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 6000; tries++) {
     if (await processState(pid) === state) return true;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
