@@ -2,10 +2,13 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { Interrupted } from "../../cli/context.ts";
 import { DemoDevice, DemoRegister } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
+import { Command } from "../../lib/wire/command.ts";
+import { DeviceFeatureReply, DeviceFeatureRequest, Feature } from "../../lib/wire/feature.ts";
 import { startDemo } from "../_demo_process.ts";
 import { LibvfioUser } from "../lib/_libvfio_user.ts";
 import { assertGolden, type Outcome, runHere, temporaryFolder } from "./_cli.ts";
 import { assertFailures, runOdd } from "./_registers.ts";
+import { serveOddly } from "./_server.ts";
 import { until } from "../_until.ts";
 
 const demo = await startDemo();
@@ -96,6 +99,28 @@ for (const share of ["", ":message"]) {
     assertEquals(out, `${first}${second}${count} of 32 pages of 4 KiB written\n`);
   });
 }
+
+Deno.test("dirty takes back what it set up when Ctrl-C comes while the log is started", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/odd.sock`;
+  const off = new AbortController();
+  const came: string[] = [];
+  using _server = serveOddly(path, (request) => {
+    const { command, payload } = request;
+    if (command === Command.DMA_MAP || command === Command.DMA_UNMAP) {
+      came.push(command === Command.DMA_MAP ? "map" : "unmap");
+      return request.reply(payload.slice());
+    }
+    if (command !== Command.DEVICE_FEATURE) return "default";
+    const { flags } = DeviceFeatureRequest.decode(payload);
+    came.push((flags & 0xffff) === Feature.DMA_LOGGING_START ? "start" : "stop");
+    if (came.at(-1) === "start") off.abort(new Interrupted("SIGINT"));
+    request.reply(DeviceFeatureReply.encode({ argsz: 8, flags, data: new Uint8Array() }));
+  });
+  const outcome = await runHere(["dirty", path, ...RANGES, "--hold"], { signal: off.signal });
+  assertEquals(outcome, { code: 130, out: "", err: "" });
+  assertEquals(came, ["map", "map", "start", "stop", "unmap", "unmap"]);
+});
 
 Deno.test("dirty returns 1 for a device without a log, and for ranges of no whole pages", async (t) => {
   const odd = await runOdd(
