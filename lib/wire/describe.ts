@@ -130,14 +130,15 @@ function describeKnown(
 ): string {
   const side = isReply ? "reply" : "request";
   const value = message[side].decode(payload);
-  const describers: Record<"request" | "reply", (value: never, payload: Uint8Array) => string> =
-    DESCRIBERS[message.name as keyof Messages];
-  return describers[side](value as never, payload);
+  const describers:
+    | Record<"request" | "reply", (value: never, payload: Uint8Array) => string>
+    | undefined = DESCRIBERS[message.name as keyof Messages];
+  return describers === undefined ? fieldsText(value) : describers[side](value as never, payload);
 }
 
-/** For each message, what to say of its request and its reply. */
+/** What to say of request and reply of a message, in place of their fields. */
 type Describers = {
-  readonly [K in keyof Messages]: Messages[K] extends MessageCodecs<infer Q, infer P> ? {
+  readonly [K in keyof Messages]?: Messages[K] extends MessageCodecs<infer Q, infer P> ? {
       request(value: Q, payload: Uint8Array): string;
       reply(value: P, payload: Uint8Array): string;
     }
@@ -304,6 +305,19 @@ function migrationText(flags: bigint): string {
 
 function range(address: bigint, size: bigint): string {
   return `iova ${hex(address)} size ${hex(size)}`;
+}
+
+/** The fields of a value that its codec decoded: "page size 4096, data 4 bytes: 01 02 03 04". */
+export function fieldsText(value: unknown): string {
+  if (typeof value !== "object" || value === null) return "";
+  return Object.entries(value).map(([name, field]) => {
+    const words = name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+    if (field instanceof Uint8Array) {
+      return `${words} ${plural(field.length, "byte")}${hexAfterColon(field)}`;
+    }
+    if (Array.isArray(field)) return `${words} ${plural(field.length, "entry", "entries")}`;
+    return typeof field === "object" ? words : `${words} ${field}`;
+  }).join(", ");
 }
 
 /** The names of the bits that are set, in lower case; bits without a name as one number. */

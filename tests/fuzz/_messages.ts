@@ -15,7 +15,9 @@ import {
   encodeMessage,
   encodeVersion,
   IrqInfoRequest,
+  type MessageCodecs,
   type Messages,
+  messages,
   RegionInfoRequest,
   RegionIoFdsRequest,
   RegionReadRequest,
@@ -24,6 +26,7 @@ import {
   SetIrqsRequest,
 } from "../../lib/wire/mod.ts";
 import type { Random } from "./_random.ts";
+import { ProtocolError } from "../../lib/base/errors.ts";
 
 /** A message as it is sent. */
 export interface Mutant {
@@ -59,8 +62,8 @@ const offset = (random: Random) => BigInt(random.below(0x70) * random.pick([1, 4
 const data = (random: Random) =>
   Uint8Array.from({ length: random.pick([1, 2, 4, 4, 4, 8, 60]) }, () => random.below(256));
 
-/** Right requests of each message: one that is added to the protocol needs some to compile. */
-const BY_NAME: Readonly<Record<keyof Messages | DroppedCommand, readonly Template[]>> = {
+/** Right requests of messages. For another message the table of messages makes one. */
+const BY_NAME: Readonly<Partial<Record<keyof Messages | DroppedCommand, readonly Template[]>>> = {
   VERSION: [{ make: () => encodeVersion({ major: 0, minor: 2, capabilities: {} }) }],
   DMA_MAP: [
     {
@@ -189,11 +192,30 @@ const BY_NAME: Readonly<Record<keyof Messages | DroppedCommand, readonly Templat
   MIG_DATA_WRITE: [{ make: () => new Uint8Array([12, 0, 0, 0, 4, 0, 0, 0, 1, 2, 3, 4]) }],
 };
 
-/** The same with their numbers, and an unknown command. */
+/** The shortest request that a codec takes for right, all zeros; else bytes of any kind. */
+function anyRequest({ request }: MessageCodecs<unknown, unknown>): Template {
+  for (let size = 0; size <= MAX_ZEROS; size++) {
+    try {
+      request.decode(new Uint8Array(size));
+      return { make: () => new Uint8Array(size) };
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+    }
+  }
+  return { make: data };
+}
+
+/** No fixed part of a request is longer. */
+const MAX_ZEROS = 256;
+
+/** The same with their numbers, those of all other messages, and an unknown command. */
 const TEMPLATES: readonly (readonly [command: number, template: Template])[] = [
   ...Object.entries(BY_NAME).flatMap(([name, templates]) =>
     templates.map((each) => [Command[name as CommandName], each] as const)
   ),
+  ...Object.values<MessageCodecs<unknown, unknown>>({ ...messages })
+    .filter(({ name }) => !Object.hasOwn(BY_NAME, name))
+    .map((each) => [each.command, anyRequest(each)] as const),
   [99, { make: data }],
 ];
 

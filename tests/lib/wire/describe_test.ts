@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { describeMessage, encodeMessage, messages } from "../../../lib/wire/mod.ts";
 import type { Codec, Messages } from "../../../lib/wire/mod.ts";
+import { fieldsText } from "../../../lib/wire/describe.ts";
 import { rows } from "./_arbitraries.ts";
 import { concat, hex, utf8 } from "./_golden.ts";
 
@@ -247,4 +248,13 @@ Deno.test("describeMessage() takes any bytes", () => {
     }),
     { numRuns: 1000 },
   );
+});
+
+Deno.test("fieldsText() shows the fields of a message that has no words of its own", () => {
+  const value = { pageSize: 4096, data: hex("de ad"), ranges: [1, 2], offset: 1n << 40n };
+  assertEquals(
+    fieldsText(value),
+    "page size 4096, data 2 bytes: de ad, ranges 2 entries, offset 1099511627776",
+  );
+  assertEquals(fieldsText(undefined), "");
 });
