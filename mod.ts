@@ -206,7 +206,7 @@ export {
   type RawStep,
   type StepOptions,
   type ValueInput,
-} from "./lib/session/interactive.ts";
+} from "./lib/session/run/interactive.ts";
 export { type IrqAction, SessionInterrupts } from "./lib/session/run/interrupts.ts";
 export { sessionJsonSchema } from "./lib/session/file/json_schema.ts";
 export { type LiveOptions, LiveSession, type SingleStep } from "./lib/session/run/executor.ts";

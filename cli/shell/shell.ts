@@ -7,7 +7,7 @@
 import type { Device } from "../../lib/client/device.ts";
 import { fileError } from "../../lib/text/file_error.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
-import { InteractiveSession, type RawStep } from "../../lib/session/interactive.ts";
+import { InteractiveSession, type RawStep } from "../../lib/session/run/interactive.ts";
 import { completions, parseLine } from "../../lib/session/file/line.ts";
 import { sessionYaml } from "../../lib/session/file/save.ts";
 import { WORDS } from "../../lib/session/file/words.ts";

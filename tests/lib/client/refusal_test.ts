@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import { RemoteError } from "../../../lib/base/errors.ts";
-import { InteractiveSession } from "../../../lib/session/interactive.ts";
+import { InteractiveSession } from "../../../lib/session/run/interactive.ts";
 import { RegionReadRequest } from "../../../lib/wire/access.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeVersion } from "../../../lib/wire/version.ts";

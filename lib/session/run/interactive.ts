@@ -4,16 +4,16 @@
  * @module
  */
 
-import type { Device } from "../client/device.ts";
-import type { WaitOptions } from "../client/info.ts";
-import type { RegisterMap } from "../registers/map.ts";
-import { type Definitions, newDefinitions } from "./file/definitions.ts";
-import { parseLine, parseStep } from "./file/line.ts";
-import { meantValue } from "./run/compare.ts";
-import { type LiveOptions, LiveSession } from "./run/executor.ts";
-import type { Step } from "./model.ts";
-import type { Outcome, StepResult } from "./run/step_result.ts";
-import { runSteps } from "./run/runner.ts";
+import type { Device } from "../../client/device.ts";
+import type { WaitOptions } from "../../client/info.ts";
+import type { RegisterMap } from "../../registers/map.ts";
+import { type Definitions, newDefinitions } from "../file/definitions.ts";
+import { parseLine, parseStep } from "../file/line.ts";
+import { meantValue } from "./compare.ts";
+import { type LiveOptions, LiveSession } from "./executor.ts";
+import type { Step } from "../model.ts";
+import type { Outcome, StepResult } from "./step_result.ts";
+import { runSteps } from "./runner.ts";
 
 /** Options of a session without a file. */
 export interface InteractiveOptions extends LiveOptions {
@@ -92,9 +92,9 @@ export type RawStep = Record<string, unknown>;
  *
  * @example
  * ```ts
- * import { connect } from "../client/connect.ts";
- * import { DemoDevice } from "../devices/demo.ts";
- * import { embed } from "../server/embedded.ts";
+ * import { connect } from "../../client/connect.ts";
+ * import { DemoDevice } from "../../devices/demo.ts";
+ * import { embed } from "../../server/embedded.ts";
  * import { InteractiveSession } from "./interactive.ts";
  *
  * using device = await connect(embed(new DemoDevice()).fd);
