@@ -3,6 +3,7 @@ import type { Output } from "../../cli/context.ts";
 import { openDestination } from "../../cli/destination.ts";
 import { DENO } from "../_deno.ts";
 import { temporaryFolder } from "./_cli.ts";
+import { until } from "../_until.ts";
 
 const NO_OUTPUT = {
   write: () => {},
@@ -28,8 +29,6 @@ function tryTo(act: () => void): boolean {
     return false;
   }
 }
-
-const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function inFolder(body: (path: string) => void | Promise<void>): Promise<void> {
   await using folder = temporaryFolder();
@@ -78,7 +77,7 @@ Deno.test("openDestination() writes into a pipe, which stays one", () =>
     await new Deno.Command("mkfifo", { args: [path] }).output();
     assertThrows(() => writeTo(path), Error, "no process reads this pipe; start the reader first");
     const reader = new Deno.Command("cat", { args: [path], stdout: "piped" }).spawn();
-    for (let i = 0; i < 1000 && !tryTo(() => writeTo(path)); i++) await delay(5);
+    await until(() => tryTo(() => writeTo(path)), "the reader");
     assertEquals(new TextDecoder().decode((await reader.output()).stdout), "new");
     assertEquals(Deno.lstatSync(path).isFifo, true);
   }));

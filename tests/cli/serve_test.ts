@@ -12,6 +12,7 @@ import { RemoteError } from "../../lib/base/errors.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DENO } from "../_deno.ts";
 import { startServe } from "../_demo_process.ts";
+import { until } from "../_until.ts";
 import { RawPeer } from "../_raw_peer.ts";
 import { access, ask, negotiate } from "../lib/server/_client.ts";
 import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
@@ -503,9 +504,7 @@ Deno.test("vfu serve tells of what a device throws where nobody waits for it, an
     using device = await connect(served.path, { timeoutMs: 20_000 });
     await device.regionInfo(0);
     await device.region(0).write32Async(0, 1);
-    for (let wait = 0; wait < 500 && !/a timer/.test(served.stderr()); wait++) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(() => /a timer/.test(served.stderr()), "the report");
     assertEquals(await device.region(0).read32Async(0), 0x07070707);
   }
   for (const what of ["a promise", "a timer"]) {

@@ -17,7 +17,7 @@ export function residentOf(pid: number): number {
 
 /** How many descriptors it has, once these are `expected`, or after a while. */
 export async function settledFdsOf(pid: number, expected: number): Promise<number> {
-  for (let i = 0; i < 1000 && openFdsOf(pid) !== expected; i++) {
+  for (let i = 0; i < 6000 && openFdsOf(pid) !== expected; i++) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   return openFdsOf(pid);

@@ -9,8 +9,7 @@ import {
 } from "../../../mod.ts";
 import { testFds } from "../../_fds.ts";
 import { serveDefined } from "./_served.ts";
-import { until } from "../../_until.ts";
-import { PATIENT } from "../../_until.ts";
+import { PATIENT, until } from "../../_until.ts";
 
 /** A device with all interrupts, and the way to them. */
 async function serveAll(

@@ -16,6 +16,7 @@ import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { access, ask, negotiate, sleep } from "../server/_client.ts";
 import { BASE, ClientFile, map, PAGE } from "../server/_memory.ts";
+import { until } from "../../_until.ts";
 
 const { TRIGGER, INTX_LEVEL, DMA_CONTROL, DMA_STATUS, DMA_ERRNO, DMA_DOORBELL, DMA_LENGTH } =
   DemoRegister;
@@ -75,12 +76,9 @@ class Rig implements Disposable {
 
   /** The status after a copy has ended. */
   async ended(): Promise<number> {
-    for (let i = 0; i < 500; i++) {
-      const status = await this.read(DMA_STATUS);
-      if (status !== BUSY) return status;
-      await sleep(1);
-    }
-    throw new Error("the copy does not end");
+    let status = BUSY;
+    await until(async () => (status = await this.read(DMA_STATUS)) !== BUSY, "the copy's end");
+    return status;
   }
 
   /** Sets up eventfds for an IRQ index. */
@@ -234,7 +232,7 @@ testFds("the doorbell may be rung through an ioeventfd", async () => {
   await demo.prepare(BASE, BASE + 8n, 1);
   await demo.write(DMA_CONTROL, 3 << 8);
   kick.signal();
-  await sleep(20);
+  assertEquals(await demo.ended(), DONE);
   assertEquals([file.bytes[8], await demo.read(DMA_STATUS), take(events)], [77, DONE, [
     0,
     0,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { POLLIN, PollSet } from "../../../ffi/event.ts";
 import { assertEquals } from "@std/assert";
 import type { OwnedFd } from "../../../ffi/fd.ts";
 import { ServerConnection } from "../../../lib/server/connection.ts";
@@ -203,4 +204,11 @@ export function words(...values: number[]): Uint8Array {
 /** The next turn of the event loop, or some milliseconds. */
 export function sleep(ms = 0): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Tells whether a descriptor has something to read: for an eventfd, signals that are not heard. */
+export function isReadable(fd: number): boolean {
+  const set = new PollSet();
+  set.add(fd, POLLIN);
+  return set.wait(0) > 0;
 }

@@ -12,6 +12,7 @@ import { encodeVersion } from "../../../lib/wire/version.ts";
 import { testFds } from "../../_fds.ts";
 import { type RawMessage, RawPeer } from "../../_raw_peer.ts";
 import { access, ask, serve, serveNegotiated, sleep } from "./_client.ts";
+import { until } from "../../_until.ts";
 
 const { DEVICE_RESET, DMA_READ, REGION_READ, REGION_WRITE } = Command;
 const { NO_REPLY, REPLY, ERROR } = MessageFlags;
@@ -235,8 +236,14 @@ testFds("what was asked before the twin is broken is served", async () => {
   const { bar0 } = device;
   const write = bar0.write.bind(bar0);
   const gate = Promise.withResolvers<void>();
-  bar0.write = async (...args) => (await gate.promise, write(...args));
+  let isWriting = false;
+  bar0.write = async (...args) => {
+    isWriting = true;
+    await gate.promise;
+    return write(...args);
+  };
   peer.send(AHEAD);
+  await until(() => isWriting, "the hook");
   await sleep(5);
   twin.send(header({ size: 3 }));
   await sleep(5);

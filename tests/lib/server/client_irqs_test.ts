@@ -12,8 +12,9 @@ import { testFds } from "../../_fds.ts";
 import { blockingPipe, fillPipe, ODD_FDS, semaphore } from "../../_odd_fds.ts";
 import type { RawPeer } from "../../_raw_peer.ts";
 import { runJson } from "../../ffi/_subprocess.ts";
-import { ask, type Served, serveNegotiated, sleep, TestDevice } from "./_client.ts";
+import { ask, isReadable, type Served, serveNegotiated, sleep, TestDevice } from "./_client.ts";
 import { ClientFile, PAGE } from "./_memory.ts";
+import { until } from "../../_until.ts";
 
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } =
   IrqSetFlags;
@@ -85,15 +86,6 @@ class Events implements Disposable {
   [Symbol.dispose](): void {
     for (const event of this.all) event.close();
   }
-}
-
-/** Settled when a condition holds, which it does within seconds. */
-async function settled(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 500; i++) {
-    if (condition()) return;
-    await sleep(10);
-  }
-  throw new Error("It does not hold");
 }
 
 const TRIGGER = DATA_EVENTFD | ACTION_TRIGGER;
@@ -358,11 +350,11 @@ testFds("eventfds for mask and unmask do that when the client signals them", asy
   assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, { count: 2 }, masks.fds), 0);
   assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, { count: 2 }, unmasks.fds), 0);
   masks.all[1]!.signal(5n);
-  await sleep(20);
+  await until(() => !isReadable(masks.all[1]!.fd), "the mask to be heard");
   for (const vector of [0, 1]) irqs.raise(MSIX, vector);
   assertEquals(events.take(), [1, 0]);
   unmasks.all[1]!.signal();
-  await sleep(20);
+  await until(() => isReadable(events.all[1]!.fd), "what was pending");
   assertEquals(events.take(), [0, 1]);
   assertEquals(await set(peer, DATA_EVENTFD | ACTION_MASK, { count: 2 }), 0); // no more
   masks.all[1]!.signal();
@@ -385,7 +377,7 @@ testFds(
         // Of several none is taken.
         const both = [events.all[0]!.handle, fd];
         assertEquals(await set(peer, DATA_EVENTFD | action, { count: 2 }, both), EINVAL, name);
-        await settled(() => countOpenFds() === before);
+        await until(() => countOpenFds() === before);
       }
     }
     assertEquals(irqsOf(served).isEnabled(MSIX, 0), false);
@@ -428,20 +420,20 @@ testFds("a pipe masks and unmasks, until its other end is closed", async () => {
   assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, {}, [unmaskEnd]), 0);
   closeAll([maskEnd, unmaskEnd]);
   const byte = new IoBuffer(1);
+  const isMasked = () => {
+    irqs.raise(MSIX, 0);
+    return events.take()[0] === 0;
+  };
   writeNow(mask.fd, byte);
-  await sleep(20);
-  irqs.raise(MSIX, 0);
-  assertEquals(events.take(), [0]);
+  await until(isMasked, "the mask");
   writeNow(unmask.fd, byte);
-  await settled(() => events.take()[0] === 1);
+  await until(() => events.take()[0] === 1);
   fillPipe(mask);
   closeAll([mask, unmask]);
-  await sleep(20); // what is left in the pipe is read, and then its end
-  irqs.raise(MSIX, 0);
-  assertEquals(events.take(), [0]);
+  await until(isMasked, "the mask"); // what is left in the pipe is read, and then its end
   await set(peer, DATA_EVENTFD | ACTION_MASK);
   await set(peer, DATA_EVENTFD | ACTION_UNMASK);
-  await settled(() => countOpenFds() === before);
+  await until(() => countOpenFds() === before);
 });
 
 testFds("a descriptor that is always readable is looked at by and by", async () => {
@@ -463,7 +455,7 @@ testFds("a descriptor that is always readable is looked at by and by", async () 
   const most = IRQ_INPUT_BURST + elapsed * IRQ_INPUTS_PER_MS + 2;
   assert(looks <= most, `${looks} looks in ${elapsed} ms, ${most} at most`);
   // And it goes on, and can be ended.
-  await settled(() => events.take()[0]! > 0);
+  await until(() => events.take()[0]! > 0);
   assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, { index: INTX }), 0);
   events.take();
   await sleep(30);
@@ -511,8 +503,8 @@ testFds("when the client goes every eventfd is closed, and nothing fires", async
   const { irqs } = device.bus!;
   served.peer.close();
   await served.closed;
-  for (let i = 0; i < 100 && countOpenFds() > before + 1; i++) await sleep(2);
-  assert(countOpenFds() <= before + 1); // the poll's own may be open yet
+  // The poll's own may be open yet.
+  await until(() => countOpenFds() <= before + 1, "the descriptors to be closed");
   assertEquals([irqs.raise(MSIX, 0), irqs.isEnabled(MSIX, 0)], [false, false]);
   assertEquals(events.take(), new Array(VECTORS).fill(0));
 });

@@ -59,8 +59,8 @@ testFds(
     const header = { messageId: 7, command: Command.REGION_WRITE, flags: MessageFlags.NO_REPLY };
     const posted = encodeMessage(header, access(0n, 0, 4, [1, 2, 3, 4]));
     let sent = flood(peer, posted);
-    for (let quiet = 0; quiet < 5;) { // until the server takes nothing any more
-      await sleep(2);
+    for (let quiet = 0; quiet < 20;) { // until the server takes nothing any more
+      await sleep(10);
       const more = flood(peer, posted);
       quiet = more === 0 ? quiet + 1 : 0;
       sent += more;
@@ -84,8 +84,8 @@ testFds("a client that reads nothing stops its own requests, and no more", async
   };
   const request = commands(1, Command.REGION_READ, access(0n, 0, 4096));
   let sent = flood(peer, request);
-  for (let quiet = 0; quiet < 5;) {
-    await sleep(2);
+  for (let quiet = 0; quiet < 20;) {
+    await sleep(10);
     const more = flood(peer, request);
     quiet = more === 0 ? quiet + 1 : 0;
     sent += more;

@@ -12,7 +12,16 @@ import {
 } from "../../../lib/wire/io_fds.ts";
 import { testFds } from "../../_fds.ts";
 import type { RawPeer } from "../../_raw_peer.ts";
-import { access, ask, type Served, serveNegotiated, sleep, TestDevice } from "./_client.ts";
+import {
+  access,
+  ask,
+  isReadable,
+  type Served,
+  serveNegotiated,
+  sleep,
+  TestDevice,
+} from "./_client.ts";
+import { until } from "../../_until.ts";
 
 /** A client's answer to a question for the descriptors of a region. */
 interface Answer {
@@ -90,9 +99,10 @@ testFds("a kick is a write of the value to match, or of zeros", async () => {
   );
   const [doorbell, matched] = fds.map((fd) => new EventFd(fd));
   doorbell!.signal();
-  await sleep(20);
+  await until(() => served.writes.length === 1, "the doorbell's write");
   assertEquals(served.writes.splice(0), [[0x60, 0, 0, 0, 0]]);
   matched!.signal(5n); // five kicks that nobody has heard yet are one
+  await until(() => served.writes.length === 1, "the other's write");
   await sleep(20);
   assertEquals(served.writes.splice(0), [[0x70, 0x34, 0x12]]);
   doorbell!.close();
@@ -106,9 +116,9 @@ testFds("asked again the same eventfds are given", async () => {
   const second = await ioFds(served.peer);
   assertEquals(countOpenFds(), before + 1); // the client's own
   const [a, b] = [...first.fds, ...second.fds].map((fd) => new EventFd(fd));
-  for (const event of [a!, b!]) {
+  for (const [i, event] of [a!, b!].entries()) {
     event.signal();
-    await sleep(20);
+    await until(() => served.writes.length === i + 1, "the write");
     event.close();
   }
   assertEquals(served.writes.length, 2);
@@ -153,16 +163,23 @@ testFds("a kick waits for a hook that is under way, and those behind it are one"
   const { fds } = await ioFds(peer);
   const event = new EventFd(fds[0]!);
   const gate = Promise.withResolvers<void>();
-  device.bar0.read = () => gate.promise;
+  let isReading = false;
+  device.bar0.read = () => {
+    isReading = true;
+    return gate.promise;
+  };
   peer.command(1, Command.REGION_READ, access(0n, 0, 4));
-  await sleep(10);
-  for (let i = 0; i < 5; i++) {
+  await until(() => isReading, "the hook");
+  event.signal();
+  await until(() => !isReadable(event.fd), "the first kick to be heard");
+  for (let i = 0; i < 4; i++) {
     event.signal();
     await sleep(5);
   }
   assertEquals(writes.length, 0);
   gate.resolve();
   await peer.expect(Command.REGION_READ);
+  await until(() => writes.length === 2, "the writes");
   await sleep(20);
   assertEquals(writes.length, 2); // the one that waited, and one for all that came meanwhile
   event.close();
@@ -173,12 +190,15 @@ testFds("what a kick's hook throws is reported unless the device means it", asyn
   const { fds } = await ioFds(served.peer);
   const event = new EventFd(fds[0]!);
   for (const error of [new DeviceError(EINVAL), new TypeError("a bug")]) {
+    let isCalled = false;
     served.device.bar0.write = () => {
+      isCalled = true;
       throw error;
     };
     event.signal();
-    await sleep(20);
+    await until(() => isCalled, "the hook");
   }
+  await until(() => served.errors.length > 0, "the report");
   assertEquals(served.errors.map(([error, doing]) => [`${error}`, doing]), [[
     "TypeError: a bug",
     "ioeventfd",
@@ -210,6 +230,7 @@ testFds("a device's parts are the same for each client, their eventfds are not",
     const { fds } = await ioFds(served.peer);
     kept.push(new EventFd(fds[0]!));
     kept[0]!.signal(); // the first client's
+    await until(() => writes.length > 0, "the write");
     await sleep(20);
     served.peer.close();
     await served.closed;
