@@ -8,13 +8,12 @@
  * @module
  */
 
-import { monotonicMs } from "../../ffi/clock.ts";
 import type { RegionInfo, Width } from "./info.ts";
-import { TimeoutError } from "../base/errors.ts";
 import { inLanes } from "../base/lanes.ts";
-import { DEFAULT_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../base/limits.ts";
+import { WRITE_CHUNK_SIZE } from "../base/limits.ts";
+import { drive, driveAsync } from "../base/plan.ts";
 import { sleep } from "../base/sleep.ts";
-import { look, NO_WORDS, type OnUse, RegionMap } from "./region_map.ts";
+import { look, NO_WORDS, type OnUse, type Part, RegionMap } from "./region_map.ts";
 import { RegionMessages } from "./region_messages.ts";
 import type {
   AccessOptions,
@@ -27,7 +26,8 @@ import type {
   Via,
   WriteOptions,
 } from "./region_options.ts";
-import { bigintIn, bytesOf, checkValue, merge, numberIn } from "./register_value.ts";
+import { modifyPlan, pollPlan, type RegisterStep } from "./register_plans.ts";
+import { bigintIn, bytesOf, checkValue, numberIn } from "./register_value.ts";
 import { RegionFlags, regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
 
@@ -227,10 +227,10 @@ export class Region implements Disposable {
     value: number | bigint,
     options?: WriteOptions,
   ): number | bigint {
-    checkValue(mask, width);
-    const next = merge(this.readWidth(offset, width, readOptions(options)), mask, value, width);
-    this.writeWidth(offset, width, next, options);
-    return next;
+    return drive(
+      modifyPlan(width, mask, value),
+      (step) => this.#perform(step, offset, width, readOptions(options), options),
+    );
   }
 
   /**
@@ -246,17 +246,11 @@ export class Region implements Disposable {
     predicate: (value: number | bigint) => boolean,
     options: PollOptions = {},
   ): number | bigint {
-    const { timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = 1, ...access } = options;
-    const deadline = monotonicMs() + timeoutMs;
-    for (;;) {
-      const at = Number(offset);
-      const area = this.#map.areaFor(at, width, RegionFlags.READ, access);
-      const value = area === undefined ? this.readWidth(at, width, access) : look(area, at, width);
-      if (predicate(value)) return value;
-      const remaining = deadline - monotonicMs();
-      if (remaining <= 0) throw this.#pollTimeout(offset, width, value, timeoutMs);
-      this.#host.proxy.serveSync(Math.min(intervalMs, remaining));
-    }
+    const { timeoutMs: _, intervalMs: __, ...access } = options;
+    return drive(
+      pollPlan(width, predicate, options, () => `${this.name} at ${hex(offset)}`),
+      (step) => this.#perform(step, offset, width, access),
+    );
   }
 
   /**
@@ -276,18 +270,11 @@ export class Region implements Disposable {
     const start = Number(offset);
     this.#map.check(start, length, RegionFlags.READ);
     const into = destination(options.into, length);
-    for (const piece of this.#map.pieces(start, length, options, this.#readChunk(options))) {
-      const { area, at, count } = piece;
-      const target = into.subarray(at - start, at - start + count);
-      if (area === undefined) {
-        this.#messages.readInto(at, target, options);
-      } else {
-        const got = this.#map.readArea(area, at, target);
-        if (got < count) {
-          this.read(at + got, count - got, { ...restOf(options), into: target.subarray(got) });
-        }
-      }
-      options.onProgress?.(at - start + count);
+    const chunk = this.#readChunk(options);
+    let done = 0;
+    for (const { at, bytes, isDone } of this.#map.parts("read", start, into, options, chunk)) {
+      if (!isDone) this.#messages.readInto(at, bytes, options);
+      options.onProgress?.(done += bytes.length);
     }
     return into;
   }
@@ -301,20 +288,11 @@ export class Region implements Disposable {
   write(offset: number | bigint, data: Uint8Array, options: BulkOptions & WriteOptions = {}): void {
     const start = Number(offset);
     this.#map.check(start, data.length, RegionFlags.WRITE);
-    for (
-      const { area, at, count } of this.#map.pieces(
-        start,
-        data.length,
-        options,
-        this.#writeChunk(options),
-      )
-    ) {
-      const source = data.subarray(at - start, at - start + count);
-      if (area !== undefined) {
-        const put = this.#map.writeArea(area, at, source);
-        if (put < count) this.write(at + put, source.subarray(put), restOf(options));
-      } else this.#messages.write(at, source, options);
-      options.onProgress?.(at - start + count);
+    const chunk = this.#writeChunk(options);
+    let done = 0;
+    for (const { at, bytes, isDone } of this.#map.parts("write", start, data, options, chunk)) {
+      if (!isDone) this.#messages.write(at, bytes, options);
+      options.onProgress?.(done += bytes.length);
     }
   }
 
@@ -446,15 +424,10 @@ export class Region implements Disposable {
     value: number | bigint,
     options?: WriteOptions & AsyncAccessOptions,
   ): Promise<number | bigint> {
-    checkValue(mask, width);
-    const next = merge(
-      await this.readWidthAsync(offset, width, readOptions(options)),
-      mask,
-      value,
-      width,
+    return await driveAsync(
+      modifyPlan(width, mask, value),
+      (step) => this.#performAsync(step, offset, width, readOptions(options), options),
     );
-    await this.writeWidthAsync(offset, width, next, options);
-    return next;
   }
 
   /** As {@linkcode Region.poll}, asynchronously. */
@@ -464,19 +437,11 @@ export class Region implements Disposable {
     predicate: (value: number | bigint) => boolean,
     options: AsyncPollOptions = {},
   ): Promise<number | bigint> {
-    const { timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = 1, ...access } = options;
-    const deadline = monotonicMs() + timeoutMs;
-    for (;;) {
-      access.signal?.throwIfAborted();
-      const area = this.#map.intactAreaFor(Number(offset), width, RegionFlags.READ, access);
-      const value = area !== undefined
-        ? look(area, Number(offset), width)
-        : await this.readWidthAsync(offset, width, access);
-      if (predicate(value)) return value;
-      const remaining = deadline - monotonicMs();
-      if (remaining <= 0) throw this.#pollTimeout(offset, width, value, timeoutMs);
-      await sleep(Math.min(intervalMs, remaining), access.signal);
-    }
+    const { timeoutMs: _, intervalMs: __, ...access } = options;
+    return await driveAsync(
+      pollPlan(width, predicate, options, () => `${this.name} at ${hex(offset)}`),
+      (step) => this.#performAsync(step, offset, width, access),
+    );
   }
 
   /** As {@linkcode Region.read}, asynchronously: several pieces are under way together. */
@@ -488,26 +453,9 @@ export class Region implements Disposable {
     const start = Number(offset);
     this.#map.check(start, length, RegionFlags.READ);
     const into = destination(options.into, length);
-    const checkWhole = () => this.#checkWhole(into, length, "read");
-    let done = 0;
-    await inLanes(
-      PIPELINE,
-      this.#map.pieces(start, length, options, this.#readChunk(options)),
-      async ({ area, at, count }) => {
-        checkWhole();
-        const target = into.subarray(at - start, at - start + count);
-        if (area === undefined) {
-          await this.#messages.readIntoAsync(at, target, options, checkWhole);
-        } else {
-          const got = this.#map.readArea(area, at, target);
-          const rest = target.subarray(got);
-          if (got < count) {
-            await this.readAsync(at + got, count - got, { ...restOf(options), into: rest });
-          }
-        }
-        options.onProgress?.(done += count);
-      },
-    );
+    const parts = this.#map.parts("read", start, into, options, this.#readChunk(options));
+    await inFlight(parts, options, (at, bytes) => this.#messages.readIntoAsync(at, bytes, options));
+    this.#map.checkWhole("read", into, length);
     return into;
   }
 
@@ -518,23 +466,9 @@ export class Region implements Disposable {
     options: BulkOptions = {},
   ): Promise<void> {
     const start = Number(offset);
-    const { length } = data;
-    this.#map.check(start, length, RegionFlags.WRITE);
-    let done = 0;
-    await inLanes(
-      PIPELINE,
-      this.#map.pieces(start, length, options, this.#writeChunk(options)),
-      async ({ area, at, count }) => {
-        this.#checkWhole(data, length, "write");
-        const source = data.subarray(at - start, at - start + count);
-        if (area === undefined) await this.#messages.writeAsync(at, source, options);
-        else {
-          const put = this.#map.writeArea(area, at, source);
-          if (put < count) await this.writeAsync(at + put, source.subarray(put), restOf(options));
-        }
-        options.onProgress?.(done += count);
-      },
-    );
+    this.#map.check(start, data.length, RegionFlags.WRITE);
+    const parts = this.#map.parts("write", start, data, options, this.#writeChunk(options));
+    await inFlight(parts, options, (at, bytes) => this.#messages.writeAsync(at, bytes, options));
   }
 
   // ---- The map
@@ -573,13 +507,6 @@ export class Region implements Disposable {
     return Math.min(chunkSize ?? WRITE_CHUNK_SIZE, this.#host.negotiated.maxDataXferSize);
   }
 
-  /** Refuses a buffer that its owner has detached, by a transfer, or resized during the access. */
-  #checkWhole(buffer: Uint8Array, length: number, verb: "read" | "write"): void {
-    if (buffer.length === length) return;
-    const what = `${verb} ${length} bytes of ${this.name}`;
-    throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
-  }
-
   #checkBatched(at: number, data: Uint8Array): void {
     if (data.length < 1 || data.length > 8) {
       throw new RangeError(`A batched write has 1 to 8 bytes, not ${data.length}`);
@@ -588,27 +515,69 @@ export class Region implements Disposable {
     this.#map.byMessage(data.length);
   }
 
-  #pollTimeout(
+  /** Does a step of a plan, blocking. */
+  #perform(
+    step: RegisterStep,
     offset: number | bigint,
     width: Width,
-    value: number | bigint,
-    timeoutMs: number,
-  ): TimeoutError {
-    return new TimeoutError(
-      `${this.name} at ${
-        hex(offset)
-      } did not become as wanted within ${timeoutMs} ms; its last value was ${
-        hex(value, width * 2)
-      }`,
-    );
+    reading: AccessOptions | undefined,
+    writing?: WriteOptions,
+  ): number | bigint | undefined {
+    switch (step.kind) {
+      case "read":
+        return this.readWidth(offset, width, reading);
+      case "look": {
+        const at = Number(offset);
+        const area = this.#map.areaFor(at, width, RegionFlags.READ, reading);
+        return area === undefined ? this.readWidth(at, width, reading) : look(area, at, width);
+      }
+      case "write":
+        this.writeWidth(offset, width, step.value, writing);
+        return undefined;
+      case "pause":
+        this.#host.proxy.serveSync(step.ms);
+        return undefined;
+    }
+  }
+
+  /** Does a step of a plan. */
+  async #performAsync(
+    step: RegisterStep,
+    offset: number | bigint,
+    width: Width,
+    reading: AsyncAccessOptions | undefined,
+    writing?: WriteOptions & AsyncAccessOptions,
+  ): Promise<number | bigint | undefined> {
+    switch (step.kind) {
+      case "read":
+        return await this.readWidthAsync(offset, width, reading);
+      case "look": {
+        reading?.signal?.throwIfAborted();
+        const at = Number(offset);
+        const area = this.#map.intactAreaFor(at, width, RegionFlags.READ, reading);
+        if (area !== undefined) return look(area, at, width);
+        return await this.readWidthAsync(at, width, reading);
+      }
+      case "write":
+        return void await this.writeWidthAsync(offset, width, step.value, writing);
+      case "pause":
+        return void await sleep(step.ms, reading?.signal);
+    }
   }
 }
 
-/** Options for what is left of a piece, whose progress is told with the piece. */
-function restOf<T extends BulkOptions>(
-  { onProgress: _, into: __, ...options }: T,
-): Omit<T, "onProgress" | "into"> {
-  return options;
+/** Runs the parts of a transfer, several under way together. */
+async function inFlight(
+  parts: Iterable<Part>,
+  { onProgress }: BulkOptions,
+  run: (at: number, bytes: Uint8Array) => Promise<void>,
+): Promise<void> {
+  let done = 0;
+  await inLanes(PIPELINE, parts, async ({ at, bytes, isDone }) => {
+    const { length } = bytes;
+    if (!isDone) await run(at, bytes);
+    onProgress?.(done += length);
+  });
 }
 
 function destination(

@@ -8,6 +8,7 @@
 import { type AreaFile, examineArea } from "./area_file.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { Mapping, MAX_MAPPING, PAGE_SIZE } from "../../ffi/memory.ts";
+import type { RegionAccess } from "../base/errors.ts";
 import type { RegionInfo, Width } from "./info.ts";
 import type { AccessOptions, WriteOptions } from "./region_options.ts";
 import { hex } from "../text/hex.ts";
@@ -15,6 +16,8 @@ import { PciRegion, RegionFlags } from "../wire/region.ts";
 
 /** Configuration space is accessed in aligned pieces of at most 4 bytes, as hardware does it: every server takes those. */
 const CONFIG_PIECE = 4;
+
+const NO_AREAS: readonly Area[] = [];
 
 /** Words of a region of which no area is in use. */
 export const NO_WORDS = new Uint32Array(0);
@@ -48,6 +51,16 @@ type Words = Uint32Array<ArrayBuffer>;
  * empty if there is no area, or no right to them.
  */
 export type OnUse = (start: number, readable: Words, writable: Words) => void;
+
+/** A part of a transfer: what one message carries, or what went through memory already. */
+export interface Part {
+  /** In bytes from the start of the region. */
+  readonly at: number;
+  /** The bytes, in the caller's buffer. */
+  readonly bytes: Uint8Array;
+  /** True if the bytes have been copied. */
+  readonly isDone: boolean;
+}
 
 /** The mapped areas of a region, and the bounds and rights of accesses to it. */
 export class RegionMap {
@@ -147,7 +160,7 @@ export class RegionMap {
   }
 
   /** Copies out of an area, as many bytes as it still has. */
-  readArea(area: Area, at: number, target: Uint8Array): number {
+  #readArea(area: Area, at: number, target: Uint8Array): number {
     const start = at - area.start;
     if (area.file === undefined) {
       target.set(area.bytes.subarray(start, start + target.length));
@@ -159,7 +172,7 @@ export class RegionMap {
   }
 
   /** Copies into an area, as many bytes as it still takes. */
-  writeArea(area: Area, at: number, source: Uint8Array): number {
+  #writeArea(area: Area, at: number, source: Uint8Array): number {
     const start = at - area.start;
     const { file } = area;
     if (file?.canWrite) {
@@ -225,7 +238,7 @@ export class RegionMap {
   }
 
   check(at: number, length: number, right: number): void {
-    if (!this.#isOpen) throw new TypeError(`Cannot access ${this.#name}: it is closed`);
+    if (!this.#isOpen) throw this.#closedError();
     if (this.#size === 0) {
       throw new TypeError(`Cannot access ${this.#name}: the device does not have it`);
     }
@@ -250,35 +263,67 @@ export class RegionMap {
     return this.#info.index !== PciRegion.CONFIG;
   }
 
-  /** Cuts a range where the way of access changes, and into what one message carries. */
-  *pieces(
+  /**
+   * Cuts a transfer where the way of access changes, and into what one message carries. Parts that
+   * areas serve are copied right here.
+   *
+   * @param start in bytes from the start of the region
+   * @param buffer the bytes that are read or written
+   */
+  *parts(
+    kind: RegionAccess["kind"],
     start: number,
-    length: number,
+    buffer: Uint8Array,
     { via }: AccessOptions,
     chunkSize: number,
-  ): Generator<{ area: Area | undefined; at: number; count: number }> {
+  ): Generator<Part> {
     if (!Number.isInteger(chunkSize) || chunkSize < 1) {
       throw new RangeError(`A chunk of ${chunkSize} bytes is not possible`);
     }
-    const areas = via === "message" ? [] : this.areas;
-    const end = start + length;
-    for (let at = start; at < end;) {
+    const { length } = buffer;
+    for (let done = 0; done < length;) {
+      if (!this.#isOpen) throw this.#closedError();
+      this.checkWhole(kind, buffer, length);
+      const at = start + done;
+      const areas = via === "message" ? NO_AREAS : this.areas;
       const area = areas.find((each) => at >= each.start && at < each.end);
       if (area === undefined && via === "map") throw this.#notMapped(start, length);
-      let count: number;
-      if (area !== undefined) {
-        count = Math.min(end, area.end) - at;
-      } else {
-        const next = Math.min(
-          end,
-          ...areas.filter((each) => each.start > at).map((each) => each.start),
+      if (area === undefined) {
+        const bytes = buffer.subarray(
+          done,
+          done + this.#byMessageAt(at, length - done, areas, chunkSize),
         );
-        count = Math.min(next - at, chunkSize);
-        if (this.#info.index === PciRegion.CONFIG) count = configPiece(at, count);
+        done += bytes.length;
+        yield { at, bytes, isDone: false };
+      } else {
+        const bytes = buffer.subarray(done, done + Math.min(length - done, area.end - at));
+        const count = kind === "read"
+          ? this.#readArea(area, at, bytes)
+          : this.#writeArea(area, at, bytes);
+        done += count; // if that is not all, the area is dropped, and messages carry the rest
+        if (count > 0) yield { at, bytes: bytes.subarray(0, count), isDone: true };
       }
-      yield { area, at, count };
-      at += count;
     }
+  }
+
+  /** Bytes from `at` on that the next message carries. */
+  #byMessageAt(at: number, left: number, areas: readonly Area[], chunkSize: number): number {
+    let count = Math.min(left, chunkSize);
+    for (const { start } of areas) {
+      if (start > at) count = Math.min(count, start - at);
+    }
+    return this.#info.index === PciRegion.CONFIG ? configPiece(at, count) : count;
+  }
+
+  /** Refuses a buffer that its owner has detached, by a transfer, or resized during the access. */
+  checkWhole(kind: RegionAccess["kind"], buffer: Uint8Array, length: number): void {
+    if (buffer.length === length) return;
+    const what = `${kind} ${length} bytes of ${this.#name}`;
+    throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
+  }
+
+  #closedError(): TypeError {
+    return new TypeError(`Cannot access ${this.#name}: it is closed`);
   }
 }
 

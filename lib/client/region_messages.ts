@@ -136,19 +136,14 @@ export class RegionMessages {
     }
   }
 
-  /**
-   * As `readInto`, asynchronously.
-   *
-   * @param checkWhole throws if the caller's buffer was detached or resized meanwhile
-   */
-  async readIntoAsync(
-    at: number,
-    target: Uint8Array,
-    options: AsyncAccessOptions,
-    checkWhole: () => void,
-  ): Promise<void> {
-    const reply = await this.#requestReadAsync(at, target.length, options, target);
-    checkWhole(); // other pieces were told of meanwhile
+  /** As `readInto`, asynchronously. */
+  async readIntoAsync(at: number, target: Uint8Array, options: AsyncAccessOptions): Promise<void> {
+    const { length } = target;
+    const reply = await this.#requestReadAsync(at, length, options, target);
+    if (target.length !== length) { // the caller has run since the reply came
+      const what = accessText(this.#access("read", at, length));
+      throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
+    }
     this.#putData(reply, at, target);
   }
 
