@@ -27,15 +27,9 @@ export {
   resolveAddress,
   type ResolvedAddress,
 } from "./lib/client/address.ts";
-export {
-  type DmaEvent,
-  type DmaHost,
-  DmaMap,
-  type DmaMapOptions,
-  type DmaPermission,
-  type DmaSource,
-  DmaSpace,
-} from "./lib/client/dma.ts";
+export { type DmaEvent, type DmaHost, DmaSpace } from "./lib/client/dma.ts";
+export { DmaMap, type DmaMapOptions, type DmaPermission } from "./lib/client/dma_map.ts";
+export type { DmaSource } from "./lib/client/dma_memory.ts";
 export {
   DirtyPages,
   DmaLogging,

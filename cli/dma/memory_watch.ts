@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { DmaMap, DmaSpace } from "../../lib/client/dma.ts";
+import type { DmaSpace } from "../../lib/client/dma.ts";
+import type { DmaMap } from "../../lib/client/dma_map.ts";
 import { humanSize } from "../size.ts";
 import { type Entry, ENTRY_BYTES } from "./log.ts";
 

@@ -4,7 +4,9 @@
  * @module
  */
 
-import type { DmaPermission, DmaSource, DmaSpace } from "../../lib/client/dma.ts";
+import type { DmaSpace } from "../../lib/client/dma.ts";
+import type { DmaPermission } from "../../lib/client/dma_map.ts";
+import type { DmaSource } from "../../lib/client/dma_memory.ts";
 import { parseSize } from "../size.ts";
 import { parseValue } from "../value.ts";
 import { hex } from "../../lib/text/hex.ts";

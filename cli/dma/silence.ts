@@ -7,7 +7,7 @@
 import { crc32 } from "../../lib/base/crc32.ts";
 import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
 import type { Device } from "../../lib/client/device.ts";
-import type { DmaMap } from "../../lib/client/dma.ts";
+import type { DmaMap } from "../../lib/client/dma_map.ts";
 
 /** Shared memory that is compared: more would cost time and, if it is sparse, memory. */
 const MAX_COMPARED = 64 << 20;

@@ -13,47 +13,22 @@
  */
 
 import { EACCES, EFAULT, EINVAL } from "../../ffi/errno.ts";
-import { OwnedFd } from "../../ffi/fd.ts";
-import { createMemfd, Mapping, MAX_MAPPING } from "../../ffi/memory.ts";
-import { checkRoom } from "./area_file.ts";
+import { MAX_MAPPING } from "../../ffi/memory.ts";
+import { DmaMap, type DmaMapOptions } from "./dma_map.ts";
+import { describeRange, makeMemory, type Memory } from "./dma_memory.ts";
+import { drive, driveAsync, type Plan } from "../base/plan.ts";
 import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_PENDING } from "../base/limits.ts";
 import type { Negotiated, WaitOptions } from "./info.ts";
 import type { PageLog } from "../base/page_log.ts";
 import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
-import type { AsyncRequestOptions, RequestOptions } from "../transport/pending.ts";
+import type { AsyncRequestOptions } from "../transport/pending.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import type { Message } from "../transport/message.ts";
 import { Command } from "../wire/command.ts";
 import { DmaMapFlags, DmaMapRequest, DmaUnmapRequest } from "../wire/dma.ts";
 import { DmaAccessLayout, DmaAccessLayout32 } from "../wire/access.ts";
 import { hex } from "../text/hex.ts";
-
-/** What the device may do with memory: read and write, only read, only write. */
-export type DmaPermission = "rw" | "ro" | "wo";
-
-/** Where memory comes from. */
-export type DmaSource =
-  /** New memory that is shared with the device; it can't shrink. */
-  | "memfd"
-  /** New memory of this process; the device's accesses come as messages. */
-  | "message"
-  /** These bytes of this process; the device's accesses come as messages. Their length is the map's size. */
-  | { readonly bytes: Uint8Array<ArrayBuffer> }
-  /** A file, from `offset` on, which is shared with the device. Who shrinks it meanwhile ends this process with SIGBUS. */
-  | { readonly file: string; readonly offset?: bigint };
-
-/** What to map. */
-export interface DmaMapOptions {
-  /** The first address as the device sees it, a multiple of the page size. */
-  iova: bigint | number;
-  /** In bytes, a multiple of the page size. */
-  size: number;
-  /** What the device may do; default "rw". */
-  access?: DmaPermission;
-  /** Where the memory comes from; default "memfd". */
-  share?: DmaSource;
-}
 
 /** An access of the device that came as a message. */
 export interface DmaEvent {
@@ -67,78 +42,6 @@ export interface DmaEvent {
   readonly errno: number;
 }
 
-/** Memory that is mapped. */
-export class DmaMap implements Disposable {
-  /** The first address as the device sees it. */
-  readonly iova: bigint;
-  /** In bytes. */
-  readonly size: number;
-  /** What the device may do. */
-  readonly access: DmaPermission;
-  /** Whether the device accesses it by itself. Else its accesses come as messages. */
-  readonly isShared: boolean;
-  readonly #space: DmaSpace;
-  readonly #memory: Memory;
-
-  /** @ignore made by `DmaSpace.map` */
-  constructor(space: DmaSpace, iova: bigint, access: DmaPermission, memory: Memory) {
-    this.#space = space;
-    this.#memory = memory;
-    this.iova = iova;
-    this.size = memory.bytes.length;
-    this.access = access;
-    this.isShared = memory.fd !== undefined;
-  }
-
-  /** The first address behind it. */
-  get end(): bigint {
-    return this.iova + BigInt(this.size);
-  }
-
-  /**
-   * The memory. After `unmap` a view that was taken is empty, if the memory was shared, and taking another one throws.
-   *
-   * @throws {RangeError} if it is not mapped any more
-   */
-  get bytes(): Uint8Array<ArrayBuffer> {
-    if (this.#memory.state === "gone") {
-      throw new RangeError(`${describe(this.iova, this.size)} is not mapped`);
-    }
-    return this.#memory.bytes;
-  }
-
-  /** Takes the memory back from the device. Throws as {@linkcode DmaSpace.unmap}. */
-  unmap(options?: { timeoutMs?: number }): void {
-    this.#space.unmap(this, options);
-  }
-
-  /** Takes the memory back from the device, asynchronously. */
-  unmapAsync(options?: WaitOptions): Promise<void> {
-    return this.#space.unmapAsync(this, options);
-  }
-
-  /** Unmaps, if it is still mapped. Once the connection has ended there is nobody to tell, and that is no error. */
-  [Symbol.dispose](): void {
-    if (!this.#space.has(this)) return;
-    try {
-      this.unmap();
-    } catch (error) {
-      if (this.#space.isConnected) throw error;
-    }
-  }
-}
-
-/** Bytes, and how they are shared. */
-interface Memory {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** What is passed to the server, if it is shared. */
-  readonly fd?: OwnedFd;
-  readonly fdOffset: bigint;
-  readonly mapping?: Mapping;
-  /** "leaving" while the server is asked to let go of it: until it has, its accesses are served. */
-  state: "mapped" | "leaving" | "gone";
-}
-
 /** What a DmaSpace has of its device. */
 export interface DmaHost {
   /** The connection. */
@@ -148,6 +51,11 @@ export interface DmaHost {
   /** Sends a request, and says of a refusal if the device is stopped for a migration. */
   request(command: number, payload: Uint8Array, options: AsyncRequestOptions): Promise<Message>;
 }
+
+/** A request of a plan. */
+type DmaStep = AsyncRequestOptions & { readonly command: number; readonly payload: Uint8Array };
+
+type DmaPlan<T> = Plan<DmaStep, Message, T>;
 
 const MAX_ADDRESS = 1n << 64n;
 
@@ -211,42 +119,12 @@ export class DmaSpace {
    * @throws {RemoteError} if the server refuses
    */
   map(options: DmaMapOptions & { timeoutMs?: number }): DmaMap {
-    const map = this.#add(options);
-    try {
-      this.#host.proxy.requestSync(Command.DMA_MAP, mapPayload(map, this.#memory.get(map)!), {
-        ...this.#mapOptions(map),
-        ...timeoutOf(options),
-      });
-    } catch (error) {
-      try {
-        if (isUnanswered(error, undefined)) this.unmap(map, TAKE_BACK);
-      } catch { /* what ended the map is more to the point */ }
-      this.#remove(map);
-      throw error;
-    }
-    this.#closeFd(map);
-    return map;
+    return drive(this.#mapPlan(options), (step) => this.#requestSync(step));
   }
 
   /** As {@linkcode DmaSpace.map}, asynchronously. The same holds if the signal ends the wait. */
   async mapAsync(options: DmaMapOptions & WaitOptions): Promise<DmaMap> {
-    options.signal?.throwIfAborted();
-    const map = this.#add(options);
-    try {
-      await this.#host.request(Command.DMA_MAP, mapPayload(map, this.#memory.get(map)!), {
-        ...this.#mapOptions(map),
-        ...timeoutOf(options),
-        ...(options.signal && { signal: options.signal }),
-      });
-    } catch (error) {
-      if (isUnanswered(error, options.signal)) {
-        await this.unmapAsync(map, TAKE_BACK).catch(() => {}); // what ended the map counts more
-      }
-      this.#remove(map);
-      throw error;
-    }
-    this.#closeFd(map);
-    return map;
+    return await driveAsync(this.#mapPlan(options), (step) => this.#request(step));
   }
 
   /**
@@ -256,29 +134,12 @@ export class DmaSpace {
    * @throws {RemoteError} if the server refuses; the memory is gone all the same
    */
   unmap(map: DmaMap, options: { timeoutMs?: number } = {}): void {
-    this.#leave(map);
-    try {
-      this.#host.proxy.requestSync(Command.DMA_UNMAP, unmapPayload(map), {
-        ...timeoutOf(options),
-        doing: () => `unmap ${describe(map.iova, map.size)}`,
-      });
-    } finally {
-      this.#remove(map);
-    }
+    drive(this.#unmapPlan(map, options), (step) => this.#requestSync(step));
   }
 
   /** As {@linkcode DmaSpace.unmap}, asynchronously. */
   async unmapAsync(map: DmaMap, options: WaitOptions = {}): Promise<void> {
-    this.#leave(map);
-    try {
-      await this.#host.request(Command.DMA_UNMAP, unmapPayload(map), {
-        ...timeoutOf(options),
-        ...(options.signal && { signal: options.signal }),
-        doing: () => `unmap ${describe(map.iova, map.size)}`,
-      });
-    } finally {
-      this.#remove(map);
-    }
+    await driveAsync(this.#unmapPlan(map, options), (step) => this.#request(step));
   }
 
   /** The map that holds all of a range, or undefined. */
@@ -297,7 +158,7 @@ export class DmaSpace {
   view(iova: bigint | number, length: number): Uint8Array<ArrayBuffer> {
     const map = this.find(iova, length);
     if (map === undefined) {
-      throw new RangeError(`${describe(BigInt(iova), length)} is not in one map`);
+      throw new RangeError(`${describeRange(BigInt(iova), length)} is not in one map`);
     }
     const start = Number(BigInt(iova) - map.iova);
     return wholeBytes(map).subarray(start, start + length);
@@ -406,7 +267,7 @@ export class DmaSpace {
       const map = this.find(at);
       if (map === undefined) {
         throw new RangeError(
-          `${describe(iova, length)} is not all mapped: nothing is at ${hex(at)}`,
+          `${describeRange(iova, length)} is not all mapped: nothing is at ${hex(at)}`,
         );
       }
       const stop = end < map.end ? end : map.end;
@@ -414,6 +275,55 @@ export class DmaSpace {
       at = stop;
     }
     return pieces;
+  }
+
+  /** Gives memory to the device; takes it back if the server does not answer. */
+  *#mapPlan(options: DmaMapOptions & WaitOptions): DmaPlan<DmaMap> {
+    options.signal?.throwIfAborted();
+    const map = this.#add(options);
+    const memory = this.#memory.get(map)!;
+    try {
+      yield {
+        command: Command.DMA_MAP,
+        payload: mapPayload(map, memory),
+        doing: () => `map ${describeRange(map.iova, map.size)}`,
+        ...(memory.fd && { fds: [memory.fd] }),
+        ...limitsOf(options),
+      };
+    } catch (error) {
+      if (isUnanswered(error, options.signal)) {
+        try {
+          yield* this.#unmapPlan(map, TAKE_BACK);
+        } catch { /* what ended the map is more to the point */ }
+      }
+      this.#remove(map);
+      throw error;
+    }
+    memory.fd?.[Symbol.dispose](); // the server has its own descriptor now
+    return map;
+  }
+
+  /** Takes memory back from the device. */
+  *#unmapPlan(map: DmaMap, options: WaitOptions): DmaPlan<void> {
+    this.#leave(map);
+    try {
+      yield {
+        command: Command.DMA_UNMAP,
+        payload: unmapPayload(map),
+        doing: () => `unmap ${describeRange(map.iova, map.size)}`,
+        ...limitsOf(options),
+      };
+    } finally {
+      this.#remove(map);
+    }
+  }
+
+  #requestSync({ command, payload, ...options }: DmaStep): Message {
+    return this.#host.proxy.requestSync(command, payload, options);
+  }
+
+  #request({ command, payload, ...options }: DmaStep): Promise<Message> {
+    return this.#host.request(command, payload, options);
   }
 
   /** Checks a map, makes its memory and enters it. */
@@ -431,7 +341,7 @@ export class DmaSpace {
   #check(iova: bigint, size: number): void {
     const { pgsizes, maxDmaMaps } = this.#host.negotiated;
     const pageSize = pgsizes & -pgsizes; // the smallest that the server takes
-    const what = `Cannot map ${describe(iova, size)}`;
+    const what = `Cannot map ${describeRange(iova, size)}`;
     if (!Number.isInteger(size) || size < 1 || size > MAX_MAPPING) {
       throw new RangeError(`${what}: from 1 to ${MAX_MAPPING} bytes are possible`);
     }
@@ -451,7 +361,7 @@ export class DmaSpace {
       ? above
       : undefined;
     if (other !== undefined) {
-      throw new RangeError(`${what}: it overlaps ${describe(other.iova, other.size)}`);
+      throw new RangeError(`${what}: it overlaps ${describeRange(other.iova, other.size)}`);
     }
     if (this.#maps.length >= maxDmaMaps) {
       throw new RangeError(`${what}: the server takes ${maxDmaMaps} maps at most`);
@@ -467,11 +377,6 @@ export class DmaSpace {
     memory.fd?.[Symbol.dispose]();
     this.#choose();
     memory.mapping?.close();
-  }
-
-  /** The server has its own descriptor now. */
-  #closeFd(map: DmaMap): void {
-    this.#memory.get(map)?.fd?.[Symbol.dispose]();
   }
 
   /**
@@ -493,7 +398,7 @@ export class DmaSpace {
   }
 
   #leave(map: DmaMap): void {
-    if (!this.has(map)) throw new RangeError(`${describe(map.iova, map.size)} is not mapped`);
+    if (!this.has(map)) throw new RangeError(`${describeRange(map.iova, map.size)} is not mapped`);
     this.#memory.get(map)!.state = "leaving";
   }
 
@@ -508,68 +413,14 @@ export class DmaSpace {
     }
     return low - 1;
   }
-
-  #mapOptions(map: DmaMap): RequestOptions {
-    const { fd } = this.#memory.get(map)!;
-    return { doing: () => `map ${describe(map.iova, map.size)}`, ...(fd && { fds: [fd] }) };
-  }
 }
 
 /** The bytes of a map, which the caller may have detached. */
 function wholeBytes({ iova, size, bytes }: DmaMap): Uint8Array<ArrayBuffer> {
   if (bytes.length === size) return bytes;
   throw new TypeError(
-    `Cannot use the map of ${describe(iova, size)}: its bytes were detached or resized`,
+    `Cannot use the map of ${describeRange(iova, size)}: its bytes were detached or resized`,
   );
-}
-
-function makeMemory(share: DmaSource, size: number, iova: bigint): Memory {
-  const state = "mapped";
-  if (share === "message") return { bytes: allocate(size, iova), fdOffset: 0n, state };
-  if (share === "memfd") return mapMemory(createMemfd("vfu-dma", size), size, 0n);
-  if ("file" in share) return mapFile(share.file, size, share.offset ?? 0n);
-  if (share.bytes.length !== size) {
-    throw new RangeError(
-      `Cannot map ${share.bytes.length} bytes as ${size}: a map has the size of its bytes`,
-    );
-  }
-  return { bytes: share.bytes, fdOffset: 0n, state };
-}
-
-function allocate(size: number, iova: bigint): Uint8Array<ArrayBuffer> {
-  try {
-    return new Uint8Array(size);
-  } catch (cause) {
-    throw new RangeError(
-      `Cannot map ${
-        describe(iova, size)
-      }: this process can't have so much memory of its own; share it as "memfd"`,
-      { cause },
-    );
-  }
-}
-
-function mapFile(path: string, size: number, offset: bigint): Memory {
-  const fd = OwnedFd.open(path);
-  try {
-    if (!fd.stat().isFile) throw new RangeError("it is no regular file");
-    checkRoom(fd);
-  } catch (cause) {
-    fd.close();
-    if (!(cause instanceof RangeError)) throw cause;
-    throw new RangeError(`Cannot share memory of ${path}: ${cause.message}`, { cause });
-  }
-  return mapMemory(fd, size, offset);
-}
-
-function mapMemory(fd: OwnedFd, size: number, fdOffset: bigint): Memory {
-  try {
-    const mapping = Mapping.create(fd, { length: size, offset: fdOffset });
-    return { bytes: mapping.bytes, fd, fdOffset, mapping, state: "mapped" };
-  } catch (error) {
-    fd.close();
-    throw error;
-  }
 }
 
 function mapPayload(map: DmaMap, { fdOffset }: Memory): Uint8Array {
@@ -602,10 +453,6 @@ function formOf(
   return undefined;
 }
 
-function timeoutOf({ timeoutMs }: { timeoutMs?: number }): { timeoutMs?: number } {
-  return timeoutMs === undefined ? {} : { timeoutMs };
-}
-
-function describe(iova: bigint, size: number): string {
-  return `${Number.isInteger(size) ? hex(BigInt(size)) : size} bytes at IOVA ${hex(iova)}`;
+function limitsOf({ timeoutMs, signal }: WaitOptions): WaitOptions {
+  return { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
 }

@@ -6,7 +6,8 @@
 
 import { ENOTSUP } from "../../ffi/errno.ts";
 import type { Negotiated, WaitOptions } from "./info.ts";
-import type { DmaMap, DmaSpace } from "./dma.ts";
+import type { DmaSpace } from "./dma.ts";
+import type { DmaMap } from "./dma_map.ts";
 import { ProtocolError, RemoteError } from "../base/errors.ts";
 import type { DeviceFeatures } from "./features.ts";
 import { MAX_DIRTY_LOG_SIZE, MIN_LOGGING_PAGE_SIZE } from "../base/limits.ts";

@@ -9,7 +9,7 @@
  */
 
 import type { AddressBase } from "../client/address.ts";
-import type { DmaPermission } from "../client/dma.ts";
+import type { DmaPermission } from "../client/dma_map.ts";
 import type { Register, RegisterField, RegisterMap } from "../registers/map.ts";
 import type { Width } from "../client/info.ts";
 import type { Position } from "../yaml/problem.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DmaPermission } from "../../client/dma.ts";
+import type { DmaPermission } from "../../client/dma_map.ts";
 import { hex } from "../../text/hex.ts";
 import { constantIn } from "./definitions.ts";
 import { parseData } from "./data.ts";

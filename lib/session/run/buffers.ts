@@ -5,7 +5,8 @@
  */
 
 import type { WaitOptions } from "../../client/info.ts";
-import type { DmaMap, DmaSpace } from "../../client/dma.ts";
+import type { DmaSpace } from "../../client/dma.ts";
+import type { DmaMap } from "../../client/dma_map.ts";
 import { fileError } from "../../text/file_error.ts";
 import type { Width } from "../../client/info.ts";
 import { hex } from "../../text/hex.ts";

@@ -10,7 +10,7 @@ import { EAGAIN, EFAULT } from "../../../ffi/errno.ts";
 import { closeAll } from "../../../ffi/fd.ts";
 import { idle } from "../../../ffi/poller.ts";
 import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/base/errors.ts";
-import type { DmaMap, DmaMapOptions } from "../../../lib/client/dma.ts";
+import type { DmaMap, DmaMapOptions } from "../../../lib/client/dma_map.ts";
 import type { IrqIndex } from "../../../lib/client/irq.ts";
 import { MAX_PENDING } from "../../../lib/base/limits.ts";
 import { Command } from "../../../lib/wire/command.ts";
