@@ -4,7 +4,8 @@
  * @module
  */
 
-import { COMMON_ARGUMENTS, WORDS } from "../../lib/session/file/words.ts";
+import { COMMON_ARGUMENTS } from "../../lib/session/file/arguments.ts";
+import { WORDS } from "../../lib/session/file/words.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import type { Output } from "../context.ts";
 import { tableLines } from "../table.ts";

@@ -10,7 +10,7 @@ import { constantIn } from "./definitions.ts";
 import { parseData } from "./data.ts";
 import type { BufferDeclaration, Data, Expression } from "../model.ts";
 import type { Parts } from "./reading.ts";
-import { DATA_KEYS } from "./words.ts";
+import { DATA_KEYS } from "./arguments.ts";
 
 /** The end of the IOVA space. */
 const IOVA_END = 1n << 64n;

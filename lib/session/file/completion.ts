@@ -8,14 +8,8 @@ import { CAPABILITY_NAMES, EXTENDED_CAPABILITY_NAMES } from "../../pci/names.ts"
 import { lookupRegister } from "../../registers/lookup.ts";
 import { BASE_NAMES, BUFFER_PARTS, type Definitions } from "./definitions.ts";
 import { IRQ_NAMES } from "./irq_selection.ts";
-import {
-  type Argument,
-  COMMON_ARGUMENTS,
-  DATA_KEYS,
-  type KindName,
-  STEP_WORDS,
-  WORDS,
-} from "./words.ts";
+import { type Argument, COMMON_ARGUMENTS, DATA_KEYS, type KindName } from "./arguments.ts";
+import { STEP_WORDS, WORDS } from "./words.ts";
 
 /** Errors that servers answer with. */
 const ERRORS = [

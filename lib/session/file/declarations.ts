@@ -18,7 +18,7 @@ import { takenBy } from "./place.ts";
 import { Parts, type Reading } from "./reading.ts";
 import { checkArguments } from "./step_form.ts";
 import { parseNumber } from "./value.ts";
-import { BUFFER_ARGUMENTS } from "./words.ts";
+import { BUFFER_ARGUMENTS } from "./arguments.ts";
 
 /** The variables and buffers that a session declares. */
 export interface Declarations {

@@ -22,8 +22,41 @@ import { resolvePath } from "./path.ts";
 import { checkExtent, parseMemoryPlace, takenBy } from "./place.ts";
 import type { Parts } from "./reading.ts";
 import { checkVariable } from "./register_steps.ts";
+import { type Argument, BUFFER_ARGUMENTS, DATA, type Word } from "./arguments.ts";
 
 type DmaStep = DmaFillStep | DmaPutStep | DmaLoadStep | DmaDumpStep | DmaMapStep | DmaUnmapStep;
+
+const LENGTH: Argument = { kind: "number", description: "In bytes; default to the buffer's end" };
+
+/** The words of such steps, in the order in which they are listed. */
+export const DMA_WORDS: Readonly<Record<DmaStep["word"], Word>> = {
+  "dma fill": {
+    description: "Repeat data over memory",
+    subject: "memory",
+    arguments: { ...DATA, length: LENGTH },
+  },
+  "dma put": { description: "Put data into memory", subject: "memory", arguments: DATA },
+  "dma load": {
+    description: "Read a file into memory",
+    subject: "memory",
+    main: "file",
+    arguments: { file: { kind: "file", description: "The file", isRequired: true } },
+  },
+  "dma dump": {
+    description: "Write memory into a file, or show it",
+    subject: "memory",
+    main: "file",
+    arguments: { file: { kind: "file", description: "The file" }, length: LENGTH },
+  },
+  "dma map": {
+    description: "Give memory to the device: a buffer, anew or another",
+    subject: "name",
+    arguments: Object.fromEntries(
+      Object.entries(BUFFER_ARGUMENTS).map(([key, { isRequired: _, ...each }]) => [key, each]),
+    ),
+  },
+  "dma unmap": { description: "Take memory from the device", subject: "name", arguments: {} },
+};
 
 /** Reads such a step. What is wrong is noted in `parts`. */
 export function readDmaStep(

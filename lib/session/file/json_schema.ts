@@ -18,14 +18,21 @@
  * ```
  */
 export async function sessionJsonSchema(): Promise<Record<string, unknown>> {
-  const [{ toJsonSchema }, { registerMapJsonSchema }, { JSON_SCHEMAS, sessionSchema }, words] =
-    await Promise.all([
-      import("@valibot/to-json-schema"),
-      import("../../registers/json_schema.ts"),
-      import("./schema.ts"),
-      import("./words.ts"),
-    ]);
-  const { BUFFER_ARGUMENTS, COMMON_ARGUMENTS, STEP_WORDS, WORDS, argumentsJson } = words;
+  const [
+    { toJsonSchema },
+    { registerMapJsonSchema },
+    { JSON_SCHEMAS, sessionSchema },
+    words,
+    arguments_,
+  ] = await Promise.all([
+    import("@valibot/to-json-schema"),
+    import("../../registers/json_schema.ts"),
+    import("./schema.ts"),
+    import("./words.ts"),
+    import("./arguments.ts"),
+  ]);
+  const { STEP_WORDS, WORDS } = words;
+  const { argumentsJson, BUFFER_ARGUMENTS, COMMON_ARGUMENTS } = arguments_;
   const { $schema: _schema, ...session } = toJsonSchema(sessionSchema, {
     overrideSchema: ({ valibotSchema }) => JSON_SCHEMAS.get(valibotSchema),
   });

@@ -12,7 +12,8 @@ import type { Source, Step, StepWord } from "../model.ts";
 import { parsePlace } from "./place.ts";
 import type { Reading } from "./reading.ts";
 import { readStep } from "./steps.ts";
-import { type Argument, COMMON_ARGUMENTS, type KindName, STEP_WORDS, WORDS } from "./words.ts";
+import { type Argument, COMMON_ARGUMENTS, type KindName } from "./arguments.ts";
+import { STEP_WORDS, WORDS } from "./words.ts";
 
 export { completions } from "./completion.ts";
 

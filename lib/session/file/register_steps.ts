@@ -24,8 +24,60 @@ import type {
 import { checkExtent, parsePlace, withWidth } from "./place.ts";
 import type { Parts } from "./reading.ts";
 import { parseValue } from "./value.ts";
+import { CONDITION, type Word } from "./arguments.ts";
 
 type RegisterStep = ReadStep | WriteStep | ModifyStep | PollStep | ExpectStep;
+
+/** The words of such steps, in the order in which they are listed. */
+export const REGISTER_WORDS: Readonly<Record<RegisterStep["word"], Word>> = {
+  "read": {
+    description: "Read a register, or bytes, and show it",
+    subject: "place",
+    arguments: {
+      count: { kind: "number", description: "So many values; bytes, if the place has no width" },
+      into: { kind: "name", description: "The variable that gets the value" },
+    },
+  },
+  "write": {
+    description: "Write a register, or several one after the other",
+    subject: "placeOrValues",
+    main: "value",
+    arguments: {
+      value: { kind: "value", description: "What to write" },
+      verify: { kind: "flag", description: "Read back what was written" },
+    },
+  },
+  "modify": {
+    description: "Change some bits of a register",
+    subject: "place",
+    main: "value",
+    arguments: {
+      value: { kind: "value", description: "What the bits become", isRequired: true },
+      mask: { kind: "number", description: "Which bits; not for fields" },
+    },
+  },
+  "poll": {
+    description: "Read a register until a condition holds",
+    subject: "placeOrValues",
+    main: "equals",
+    arguments: {
+      ...CONDITION,
+      every: { kind: "duration", description: "Between two reads; default 1ms" },
+    },
+  },
+  "expect": {
+    description: "Fail unless a condition holds of a register, memory or ${EXPRESSION}",
+    subject: "placeOrValues",
+    main: "equals",
+    arguments: {
+      ...CONDITION,
+      "bytes": { kind: "bytes", description: "The bytes there are these, in hexadecimal digits" },
+      "text": { kind: "text", description: "The bytes there are this text in UTF-8" },
+      "same as": { kind: "place", description: "The bytes there are those at another place" },
+      "length": { kind: "number", description: "How many bytes same as compares" },
+    },
+  },
+};
 
 /** Reads such a step. What is wrong is noted in `parts`. */
 export function readRegisterSteps(

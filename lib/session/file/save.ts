@@ -4,7 +4,8 @@
  * @module
  */
 
-import { COMMON_ARGUMENTS, isStepWord, type KindName, WORDS } from "./words.ts";
+import { COMMON_ARGUMENTS, type KindName } from "./arguments.ts";
+import { isStepWord, WORDS } from "./words.ts";
 import { hex, hexDigits } from "../../text/hex.ts";
 import { YAML_INTEGER } from "./flow.ts";
 

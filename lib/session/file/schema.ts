@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { IRQ_NAMES } from "./irq_selection.ts";
-import { type Kind, KINDS } from "./words.ts";
+import { type Kind, KINDS } from "./arguments.ts";
 
 /** Schemas of kinds, each with what JSON Schema is to say of it. */
 export const JSON_SCHEMAS = new Map<unknown, Readonly<Record<string, unknown>>>();

@@ -30,11 +30,53 @@ import type { Parts } from "./reading.ts";
 import { checkVariable, readName } from "./register_steps.ts";
 import { parseTemplate } from "../template.ts";
 import { parseNumber } from "./value.ts";
+import type { Word } from "./arguments.ts";
 
 /** How often steps are repeated at most: a day of register reads. */
 const MAX_REPEAT = 10n ** 9n;
 
 type SessionStep = SetStep | RepeatStep | CallStep | SleepStep | LogStep | DeviceStep;
+
+/** The words of such steps, in the order in which they are listed. */
+export const SESSION_WORDS: Readonly<Record<SessionStep["word"], Word>> = {
+  "set": {
+    description: "Give a variable a value",
+    subject: "nameOrValues",
+    main: "to",
+    arguments: { to: { kind: "number", description: "The value" } },
+  },
+  "reset": { description: "Reset the device", subject: "nothing", arguments: {} },
+  "pci enable": {
+    description: "Give BARs addresses and switch the function on, as firmware does",
+    subject: "nothing",
+    arguments: {},
+  },
+  "sleep": { description: "Do nothing for a while", subject: "duration", arguments: {} },
+  "log": {
+    description: "Show a text, which may have ${EXPRESSION}, ${EXPRESSION:x} or ${EXPRESSION:b}",
+    subject: "text",
+    arguments: {},
+  },
+  "repeat": {
+    description: "Do steps several times",
+    subject: "number",
+    arguments: {
+      as: { kind: "name", description: "The variable that counts, from 0" },
+      steps: { kind: "steps", description: "The steps", isRequired: true },
+    },
+  },
+  "call": {
+    description: "Do the steps of another file",
+    subject: "file",
+    arguments: {
+      with: { kind: "arguments", description: "Variables there, and their values" },
+      into: {
+        kind: "results",
+        description: "Variables here, and those there whose values they get",
+      },
+    },
+  },
+};
 
 /** Reads such a step. What is wrong is noted in `parts`. */
 export function readSessionStep(

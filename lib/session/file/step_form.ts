@@ -9,7 +9,8 @@ import { inline } from "./inline.ts";
 import type { StepWord } from "../model.ts";
 import { Parts, type Reading } from "./reading.ts";
 import type { Path } from "../../yaml/document.ts";
-import { type Arguments, COMMON_ARGUMENTS, isStepWord, KINDS, STEP_WORDS, WORDS } from "./words.ts";
+import { type Arguments, COMMON_ARGUMENTS, KINDS } from "./arguments.ts";
+import { isStepWord, STEP_WORDS, WORDS } from "./words.ts";
 
 /**
  * Finds the word of a step, and checks the kinds of its arguments. What is wrong is noted.

@@ -6,11 +6,11 @@
 
 import type { Path } from "../../yaml/document.ts";
 import { defineVariable, namesDefinedBy } from "./definitions.ts";
-import { readDmaStep } from "./dma_steps.ts";
-import { readIrqStep } from "./irq_steps.ts";
+import { DMA_WORDS, readDmaStep } from "./dma_steps.ts";
+import { IRQ_WORDS, readIrqStep } from "./irq_steps.ts";
 import type { Step, StepCommon, StepWord } from "../model.ts";
 import type { Parts, Reading } from "./reading.ts";
-import { readRegisterSteps } from "./register_steps.ts";
+import { readRegisterSteps, REGISTER_WORDS } from "./register_steps.ts";
 import { readSessionStep } from "./session_steps.ts";
 import { readCommon } from "./step_common.ts";
 import { readForm } from "./step_form.ts";
@@ -43,33 +43,17 @@ function readWord(
   common: StepCommon,
   reading: Reading,
 ): readonly Step[] {
-  switch (word) {
-    case "read":
-    case "write":
-    case "modify":
-    case "poll":
-    case "expect":
-      return readRegisterSteps(word, parts, common);
-    case "dma fill":
-    case "dma put":
-    case "dma load":
-    case "dma dump":
-    case "dma map":
-    case "dma unmap":
-      return some(readDmaStep(word, parts, common));
-    case "irq enable":
-    case "irq disable":
-    case "irq mask":
-    case "irq unmask":
-    case "irq trigger":
-    case "irq wait":
-    case "irq expect none":
-      return some(readIrqStep(word, parts, common));
-    default:
-      return some(
-        readSessionStep(word, parts, common, (raws, at) => readSteps(raws, at, reading)),
-      );
-  }
+  if (isOneOf(REGISTER_WORDS, word)) return readRegisterSteps(word, parts, common);
+  if (isOneOf(DMA_WORDS, word)) return some(readDmaStep(word, parts, common));
+  if (isOneOf(IRQ_WORDS, word)) return some(readIrqStep(word, parts, common));
+  return some(readSessionStep(word, parts, common, (raws, at) => readSteps(raws, at, reading)));
+}
+
+function isOneOf<W extends StepWord>(
+  words: Readonly<Record<W, unknown>>,
+  word: StepWord,
+): word is W {
+  return Object.hasOwn(words, word);
 }
 
 function some<T>(step: T | undefined): readonly T[] {

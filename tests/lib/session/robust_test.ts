@@ -4,12 +4,8 @@ import { parseFlow } from "../../../lib/session/file/flow.ts";
 import { parseLine } from "../../../lib/session/file/line.ts";
 import { parseSession } from "../../../lib/session/file/load.ts";
 import { sessionYaml } from "../../../lib/session/file/save.ts";
-import {
-  BUFFER_ARGUMENTS,
-  COMMON_ARGUMENTS,
-  STEP_WORDS,
-  WORDS,
-} from "../../../lib/session/file/words.ts";
+import { BUFFER_ARGUMENTS, COMMON_ARGUMENTS } from "../../../lib/session/file/arguments.ts";
+import { STEP_WORDS, WORDS } from "../../../lib/session/file/words.ts";
 import { someDefinitions } from "./_definitions.ts";
 
 /** Scalars that a hand or a machine may write anywhere. */
