@@ -192,6 +192,8 @@ export const EMSGSIZE = 90;
 export const ENOTSUP = 95;
 /** The peer closed with data unread. */
 export const ECONNRESET = 104;
+/** Not connected. */
+export const ENOTCONN = 107;
 /** Timed out. */
 export const ETIMEDOUT = 110;
 /** Nobody listens. */

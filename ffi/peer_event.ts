@@ -79,12 +79,13 @@ export class PeerEvent implements Disposable {
   }
 
   /**
-   * Signals the peer: adds 1 to an eventfd, or 8 bytes to a pipe. A full one counts as signalled.
+   * Signals the peer: adds to an eventfd, or 8 bytes to a pipe. A full one counts as signalled.
    *
+   * @param count how often, from 1; each costs an eventfd's signal, and a pipe gets one for all
    * @returns false if the peer can't be signalled any more
    */
-  signal(): boolean {
-    if (!this.#isPipe) return addNow(this.#fd.fd, 1) === 0;
+  signal(count = 1): boolean {
+    if (!this.#isPipe) return addNow(this.#fd.fd, count) === 0;
     if (one === undefined) {
       one = new IoBuffer(8);
       one.bytes[0] = 1;

@@ -10,7 +10,7 @@
 
 import { IoBuffer } from "./buffer.ts";
 import { EAGAIN, EBUSY, ECONNREFUSED, EINPROGRESS, EINTR, SystemError } from "./errno.ts";
-import { PollSet } from "./event.ts";
+import { POLLERR, POLLHUP, PollSet } from "./event.ts";
 import { closeAll, type FileStat, OwnedFd, statPath } from "./fd.ts";
 import { check, cString, type Libc, libc } from "./libc.ts";
 import { cmsghdr, cmsgLength, cmsgSpace, iovec, msghdr, sockaddrUn, timeval } from "./structs.ts";
@@ -27,6 +27,8 @@ const SO_DOMAIN = 39;
 const SO_SNDBUF = 7;
 const SO_RCVTIMEO = 20;
 const SO_PEEK_OFF = 42;
+const SHUT_RD = 0;
+const SHUT_WR = 1;
 const SHUT_RDWR = 2;
 const F_SETFL = 4;
 const F_SETFD = 2;
@@ -356,6 +358,23 @@ export class UnixSocket implements Disposable {
   /** Ends both directions; whoever waits on either end wakes. The descriptor stays open until `close`. */
   shutdown(): void {
     this.#libc.shutdown(this.#fd.fd, SHUT_RDWR); // fails if the peer is gone already, which is as good
+  }
+
+  /** Ends the direction to the peer, who finds the end of the stream behind what was sent. */
+  shutdownSending(): void {
+    this.#libc.shutdown(this.#fd.fd, SHUT_WR); // fails if the peer is gone already
+  }
+
+  /** Ends the direction from the peer, whose next send fails. */
+  shutdownReceiving(): void {
+    this.#libc.shutdown(this.#fd.fd, SHUT_RD);
+  }
+
+  /** Finds out whether the peer has closed its end: it neither sends nor receives any more. */
+  isHungUp(): boolean {
+    const set = new PollSet();
+    set.add(this.#fd.fd, 0); // a hangup is reported unasked
+    return set.waitBriefly(0n) > 0 && (set.revents(0) & (POLLHUP | POLLERR)) !== 0;
   }
 
   /** Closes the descriptor. Those received are the caller's, as ever. */

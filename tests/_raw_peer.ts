@@ -112,6 +112,11 @@ export class RawPeer implements Disposable {
     return request;
   }
 
+  /** Bytes that came and are no whole message. */
+  get untaken(): Uint8Array {
+    return this.#received;
+  }
+
   #take(): RawMessage | undefined {
     if (this.#received.length < 16) return undefined;
     const header = HeaderLayout.decode(this.#received);

@@ -27,6 +27,37 @@ export const MAX_DATA_XFER_SIZE = 64 << 20;
 /** The largest max_msg_fds that is taken from a peer: Linux passes 253 in one message (SCM_MAX_FD). */
 export const MAX_MSG_FDS = 253;
 
+/**
+ * The largest message that a recorder takes for one: what a peer may have, and what comes with it.
+ * Memory for a message grows as it comes.
+ */
+export const MAX_RECORDED_MESSAGE = 65 << 20;
+
+/**
+ * How long a recorder waits for the rest of a message before it passes on what has come. A
+ * receiver may have an answer to the header alone. In milliseconds.
+ */
+export const RECORD_PATIENCE_MS = 100;
+/**
+ * How long a recorder goes on offering a side what the other one said before it left. In
+ * milliseconds; the next client waits meanwhile.
+ */
+export const RECORD_DRAIN_MS = 10_000;
+
+/** Clients of a recorder's side socket; more wait in its queue. Each has one request in flight. */
+export const MAX_SIDE_CLIENTS = 8;
+/** Data of one request at a side socket: the device's own client waits meanwhile. */
+export const SIDE_MAX_DATA = 32 << 10;
+/** Requests at the side that a server never answered; later ones are refused. */
+export const MAX_SIDE_ABANDONED = 16;
+/**
+ * How long a request at the side waits for a moment in which the client has nothing in flight. In
+ * milliseconds.
+ */
+export const SIDE_PATIENCE_MS = 250;
+/** How long the client's next command waits for the answer to one at the side. In milliseconds. */
+export const SIDE_HOLD_MS = 100;
+
 /** Room for what comes with the data of a message: header, the largest fixed payload, capabilities. */
 export const MESSAGE_OVERHEAD = 4096;
 

@@ -10,9 +10,16 @@ import {
   RECORDING_SECTION_INTERFACES,
 } from "../base/limits.ts";
 import { fileError } from "../text/file_error.ts";
-import type { NewEvent } from "./event.ts";
+import type { NewEvent, RecordedDirection, RecordedSocket } from "./event.ts";
 import { interfaceName, packetOf } from "./packet.ts";
-import { BlockType, interfaceDescription, packetParts, sectionHeader, viewOf } from "./pcapng.ts";
+import {
+  BlockType,
+  interfaceDescription,
+  packetParts,
+  putPlainPacket,
+  sectionHeader,
+  viewOf,
+} from "./pcapng.ts";
 
 /** How a recording is written. */
 export interface RecordingWriterOptions {
@@ -59,6 +66,7 @@ export class RecordingWriter implements Disposable {
   readonly #application: string;
   readonly #onFailure: (error: Error) => void;
   readonly #buffer = new Uint8Array(RECORDING_BUFFER);
+  readonly #view = new DataView(this.#buffer.buffer);
   /** Bytes in the buffer, all of whole blocks. */
   #held = 0;
   /** Bytes in the file, all of whole blocks. */
@@ -72,6 +80,8 @@ export class RecordingWriter implements Disposable {
   #isClosed = false;
   /** The interfaces of this section by their names. */
   readonly #interfaces = new Map<string, number>();
+  /** The interface of the last event. */
+  #last: { connection: number; socket: RecordedSocket; id: number } | undefined;
 
   private constructor(file: Sink, path: string, options: RecordingWriterOptions) {
     this.#file = file;
@@ -122,7 +132,9 @@ export class RecordingWriter implements Disposable {
       this.#discarded++;
       return false;
     }
-    const packet = packetOf(event, this.#interfaceOf(event));
+    const interfaceId = this.#interfaceOf(event);
+    if (isPlain(event) && this.#putPlain(event, interfaceId)) return true;
+    const packet = packetOf(event, interfaceId);
     const [head, tail] = packetParts(packet);
     const isHeld = this.#put(head, packet.bytes, tail);
     if (this.#failure !== undefined) {
@@ -155,7 +167,14 @@ export class RecordingWriter implements Disposable {
   }
 
   #interfaceOf({ connection, socket }: NewEvent): number {
-    const name = interfaceName(connection, socket);
+    const last = this.#last;
+    if (last?.connection === connection && last.socket === socket) return last.id;
+    const id = this.#interfaceNamed(interfaceName(connection, socket));
+    this.#last = { connection, socket, id };
+    return id;
+  }
+
+  #interfaceNamed(name: string): number {
     const known = this.#interfaces.get(name);
     if (known !== undefined) return known;
     if (this.#interfaces.size >= RECORDING_SECTION_INTERFACES) {
@@ -166,6 +185,32 @@ export class RecordingWriter implements Disposable {
     this.#interfaces.set(name, id);
     this.#putWhole(interfaceDescription(name));
     return id;
+  }
+
+  /**
+   * Writes a message without options of its own into the buffer: a third of the time that the
+   * general way takes, and most messages are such.
+   *
+   * @returns false if there is no room, or the time is none of 64 bits
+   */
+  #putPlain({ direction, bytes, timeNs }: NewMessage, interfaceId: number): boolean {
+    const [head, tail] = PLAIN_PARTS[direction];
+    const end = head.length + bytes.length;
+    const pad = -bytes.length & 3;
+    const size = end + pad + tail.length;
+    const at = this.#held;
+    if (size > this.#buffer.length - at || timeNs < 0n || timeNs >= 1n << 64n) return false;
+    const buffer = this.#buffer;
+    buffer.set(head, at);
+    buffer.set(bytes, at + head.length);
+    buffer.fill(0, at + end, at + end + pad);
+    buffer.set(tail, at + end + pad);
+    putPlainPacket(this.#view, at, { size, interfaceId, timeNs, added: bytes.length });
+    this.#held = at + size;
+    this.#events++;
+    this.#heldEvents++;
+    this.#timer ??= setTimeout(() => this.flush(), RECORDING_FLUSH_MS);
+    return true;
   }
 
   #putWhole(block: Uint8Array): void {
@@ -214,6 +259,33 @@ export class RecordingWriter implements Disposable {
     this.#failure = fileError(`write ${this.#path}`, cause, true);
     this.#onFailure(this.#failure);
   }
+}
+
+type NewMessage = Extract<NewEvent, { kind: "message" }>;
+
+/** The parts of a message's block that are always the same. */
+const PLAIN_PARTS = {
+  "to-client": packetParts(packetOf(emptyMessage("to-client"), 0)),
+  "to-server": packetParts(packetOf(emptyMessage("to-server"), 0)),
+} as const;
+
+function emptyMessage(direction: RecordedDirection): NewMessage {
+  return {
+    kind: "message",
+    timeNs: 0n,
+    connection: 0,
+    socket: "main",
+    origin: "peer",
+    direction,
+    bytes: new Uint8Array(),
+    descriptors: [],
+  };
+}
+
+/** Finds out whether there is nothing to say of an event but its bytes. */
+function isPlain(event: NewEvent): event is NewMessage {
+  return event.kind === "message" && event.origin === "peer" && event.passedOn === undefined &&
+    event.comment === undefined && event.descriptors.length === 0;
 }
 
 /** Blocks that are whole. */

@@ -1,0 +1,241 @@
+/**
+ * One client's connection through a recorder: its main socket, its twin, and what is altered.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../../ffi/clock.ts";
+import { SystemError } from "../../ffi/errno.ts";
+import { OwnedFd } from "../../ffi/fd.ts";
+import { UnixSocket } from "../../ffi/socket.ts";
+import { ProtocolError } from "../base/errors.ts";
+import { Command } from "../wire/command.ts";
+import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
+import { decodeVersion, type Version } from "../wire/version.ts";
+import type { DescriptorFacts } from "./descriptor.ts";
+import type { NewEvent, RecordedDirection, RecordedSocket } from "./event.ts";
+import { type Interception, Interceptor } from "./intercept.ts";
+import { Link, type LinkEnd } from "./link.ts";
+import type { Passage, RelayHooks } from "./relay.ts";
+import { SideRequests } from "./side_requests.ts";
+
+/** Takes events. Bytes of a message are a view that holds during the call. */
+export type EventSink = (event: NewEvent) => void;
+
+/** How a connection is recorded. */
+export interface ConnectionOptions {
+  /** Its number in the recording. */
+  readonly number: number;
+  /** What to intercept. */
+  readonly intercept: ReadonlySet<Interception>;
+  /** Where the server was found; null if unknown. */
+  readonly server: string | null;
+  /** True if commands of others are let in between. */
+  readonly hasSide: boolean;
+  /** Takes the events. */
+  readonly sink: EventSink;
+  /** Called once, when all sockets are closed. */
+  readonly onEnd: (end: LinkEnd) => void;
+}
+
+const FLAGS_AT = HeaderLayout.offsets.flags;
+
+const startNs = BigInt(Math.round(performance.timeOrigin + performance.now())) * 1_000_000n;
+let startMs: number | undefined;
+
+/** Nanoseconds since the epoch, by a clock that never goes back. */
+export function nowNs(): bigint {
+  startMs ??= monotonicMs();
+  return startNs + BigInt(Math.round((monotonicMs() - startMs) * 1e6));
+}
+
+/** A connection while it is recorded. */
+export class RecordedConnection {
+  readonly #options: ConnectionOptions;
+  readonly #interceptor: Interceptor;
+  readonly #main: Link;
+  readonly #side: SideRequests | undefined;
+  #twin: Link | undefined;
+  #version: Version | undefined;
+
+  /** Takes over both sockets, and passes on from now on. */
+  constructor(client: UnixSocket, server: UnixSocket, options: ConnectionOptions) {
+    this.#options = options;
+    const at = () => ({ timeNs: nowNs(), connection: options.number, socket: "main" }) as const;
+    this.#interceptor = new Interceptor(options.intercept, {
+      onInterrupt: (seen) => options.sink({ kind: "interrupt", ...at(), ...seen }),
+      onKick: (seen) => options.sink({ kind: "ioeventfd", ...at(), ...seen }),
+    });
+    options.sink({ kind: "open", ...at(), client: null, server: options.server });
+    this.#side = options.hasSide
+      ? new SideRequests({
+        link: () => this.#main,
+        hasTwin: () => this.#twin !== undefined,
+        sink: (direction, bytes, descriptors) =>
+          options.sink({
+            kind: "message",
+            ...at(),
+            origin: "side",
+            direction,
+            bytes,
+            descriptors,
+          }),
+      })
+      : undefined;
+    const interceptor = this.#interceptor;
+    const side = this.#side;
+    this.#main = new Link(client, server, {
+      toServer: this.#hooks("main", "to-server", {
+        isInspected: (command, isReply) =>
+          side !== undefined || (!isReply && interceptor.altersRequest(command)),
+        inspect: (passage) => {
+          interceptor.alter(passage);
+          side?.onClientMessage(passage);
+        },
+        isHeld: side && ((isReply) => side.isHeld(isReply)),
+      }),
+      toClient: this.#hooks("main", "to-client", {
+        isInspected: (command, isReply) =>
+          side !== undefined ||
+          (isReply && (command === Command.VERSION || interceptor.altersReply(command))),
+        inspect: (passage) => {
+          side?.onServerMessage(passage);
+          if (passage.isOurs) return;
+          if (passage.isReply && passage.command === Command.VERSION) this.#onVersion(passage);
+          interceptor.alter(passage);
+        },
+      }),
+      onTurn: side && (() => side.letIn()),
+      onEnd: (end) => this.#onEnd(end),
+    });
+  }
+
+  /** The server's answer to the client's VERSION, once it has come. */
+  get version(): Version | undefined {
+    return this.#version;
+  }
+
+  /** Requests of others. */
+  get side(): SideRequests | undefined {
+    return this.#side;
+  }
+
+  /** Ends it. */
+  close(end: LinkEnd): void {
+    this.#main.close(end);
+  }
+
+  #hooks(
+    socket: RecordedSocket,
+    direction: RecordedDirection,
+    decisions: Pick<RelayHooks, "isInspected" | "inspect" | "isHeld">,
+  ): RelayHooks {
+    const { sink, number: connection } = this.#options;
+    return {
+      ...decisions,
+      onMessage: (bytes, descriptors, passage) => {
+        const origin = "peer";
+        const event: NewEvent = {
+          kind: "message",
+          timeNs: nowNs(),
+          connection,
+          socket,
+          origin,
+          direction,
+          bytes,
+          descriptors,
+        };
+        sink(passage === undefined ? event : { ...event, ...alterationsOf(passage) });
+      },
+      onGarbage: (bytes, descriptors, reason) => {
+        const timeNs = nowNs();
+        const comment = `no message: ${reason}`;
+        sink({
+          kind: "garbage",
+          timeNs,
+          connection,
+          socket,
+          direction,
+          bytes,
+          descriptors,
+          comment,
+        });
+      },
+      onLostFds: () => this.#note(socket, "descriptors were lost: too many are open here"),
+    };
+  }
+
+  #note(socket: RecordedSocket, text: string): void {
+    const { sink, number: connection } = this.#options;
+    sink({ kind: "note", timeNs: nowNs(), connection, socket, text });
+  }
+
+  #onVersion(passage: Passage): void {
+    const { view, bytes } = passage;
+    if ((view.getUint32(FLAGS_AT, true) & MessageFlags.ERROR) !== 0) return;
+    try {
+      this.#version = decodeVersion(bytes.slice(HEADER_SIZE));
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      return;
+    }
+    const { supported, fdIndex } = this.#version.capabilities.twinSocket ?? {};
+    if (!supported || fdIndex === undefined || this.#twin !== undefined) return;
+    if (passage.fds[fdIndex] !== undefined) this.#beInTheMiddle(passage, fdIndex);
+  }
+
+  /** Gives the client a socket of the recorder's own in place of the server's second one. */
+  #beInTheMiddle(passage: Passage, index: number): void {
+    const fd = passage.fds[index]!;
+    let server: UnixSocket;
+    let pair: [UnixSocket, UnixSocket];
+    try {
+      pair = UnixSocket.pair();
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      passage.comment = `the twin socket is not seen: ${error.message}`;
+      return;
+    }
+    const [ours, theirs] = pair;
+    try {
+      server = UnixSocket.adopt(fd.fd);
+    } catch (error) {
+      ours.close();
+      theirs.close();
+      if (!(error instanceof TypeError || error instanceof SystemError)) throw error;
+      passage.comment = `the twin socket is not seen: ${error.message}`;
+      return;
+    }
+    fd.release(); // the adopted socket's now
+    passage.fds[index] = new OwnedFd(theirs.release());
+    const facts: DescriptorFacts | undefined = passage.descriptors[index];
+    if (facts !== undefined) facts.fate = "replaced";
+    passage.comment = "the twin socket passes through the recorder";
+    const plain = { isInspected: () => false, inspect: () => {} };
+    this.#twin = new Link(ours, server, {
+      toServer: this.#hooks("twin", "to-server", plain),
+      toClient: this.#hooks("twin", "to-client", plain),
+      onEnd: (end) => this.#recordEnd("twin", end),
+    });
+  }
+
+  #onEnd(end: LinkEnd): void {
+    this.#side?.close();
+    if (this.#twin?.isOpen) this.#twin.close(end);
+    this.#interceptor[Symbol.dispose]();
+    this.#recordEnd("main", end);
+    this.#options.onEnd(end);
+  }
+
+  #recordEnd(socket: RecordedSocket, end: LinkEnd): void {
+    const { sink, number: connection } = this.#options;
+    sink({ kind: "end", timeNs: nowNs(), connection, socket, ...end });
+  }
+}
+
+function alterationsOf({ replacement, comment }: Passage) {
+  return {
+    ...(replacement !== undefined && { passedOn: replacement }),
+    ...(comment !== undefined && { comment }),
+  };
+}

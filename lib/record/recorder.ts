@@ -1,0 +1,294 @@
+/**
+ * A recorder: stands between clients and a server, passes on what they say, and reports it.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../../ffi/clock.ts";
+import { describeErrno, SystemError } from "../../ffi/errno.ts";
+import { POLLIN } from "../../ffi/event.ts";
+import { type Watch, watch } from "../../ffi/poller.ts";
+import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import { ConnectionError } from "../base/errors.ts";
+import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
+import { sleep } from "../base/sleep.ts";
+import { asError, thrownText } from "../base/thrown.ts";
+import { type EventSink, nowNs, RecordedConnection } from "./connection.ts";
+import type { Interception } from "./intercept.ts";
+import type { LinkEnd } from "./link.ts";
+import { SideSocket } from "./side.ts";
+
+/** A place where a server is found when a client has come. */
+export interface ServerSource {
+  /** What it is called in the recording. */
+  readonly name: string;
+  /**
+   * Connects to the server.
+   *
+   * @param signal aborted when the recorder ends
+   */
+  connect(signal: AbortSignal): Promise<UnixSocket>;
+  /** The connection has ended. */
+  disconnected?(): void;
+}
+
+/** How a recorder is set up. */
+export interface RecorderOptions {
+  /** Path to listen at, or the descriptor of a connected client. */
+  readonly listen: string | number;
+  /** Where the server is. */
+  readonly server: ServerSource;
+  /** Takes the events; their bytes are views that hold during the call. */
+  readonly sink: EventSink;
+  /** What to make visible by altering messages. Default nothing. */
+  readonly intercept?: Iterable<Interception>;
+  /** Path of a socket at which others look at the device while a client uses it. */
+  readonly side?: string;
+  /** Lets commands in at the side that change the device. */
+  readonly sideWrites?: boolean;
+  /** A client has connected, and the server is there. */
+  readonly onConnect?: (connection: number) => void;
+  /** A connection has ended. */
+  readonly onDisconnect?: (connection: number, end: LinkEnd) => void;
+  /** A client could not be served: the recorder goes on. */
+  readonly onError?: (error: Error) => void;
+  /** A request at the side was refused. */
+  readonly onRefuse?: (text: string) => void;
+}
+
+/** How long until accepting is tried again when this process has no descriptor left. */
+const ACCEPT_RETRY_MS = 100;
+/** How long until a full listen queue is tried again. */
+const CONNECT_RETRY_MS = 20;
+
+/** A server that listens at a path. It is not connected to before a client has come. */
+export class ListeningServer implements ServerSource {
+  readonly name: string;
+
+  /** @param path of the server's socket */
+  constructor(path: string) {
+    this.name = path;
+  }
+
+  /**
+   * Connects; waits while the queue of the server is full.
+   *
+   * @throws {ConnectionError} if no server listens there
+   */
+  async connect(signal: AbortSignal): Promise<UnixSocket> {
+    const deadline = monotonicMs() + DEFAULT_TIMEOUT_MS;
+    while (true) {
+      let socket: UnixSocket | undefined;
+      try {
+        socket = UnixSocket.connect(this.name);
+      } catch (cause) {
+        throw explainConnect(this.name, asError(cause));
+      }
+      if (socket !== undefined) return socket;
+      if (monotonicMs() > deadline) {
+        throw new ConnectionError(
+          `Cannot connect to ${this.name}: its queue is full; the server may be busy with another ` +
+            "client",
+          { kind: "refused" },
+        );
+      }
+      await sleep(CONNECT_RETRY_MS, signal);
+    }
+  }
+}
+
+/** A server at the other end of a descriptor, for one client. */
+export class ConnectedServer implements ServerSource {
+  readonly name: string;
+  readonly #fd: number;
+  #isUsed = false;
+
+  /** @param fd of a connected socket, taken over when the client comes */
+  constructor(fd: number) {
+    this.#fd = fd;
+    this.name = `file descriptor ${fd}`;
+  }
+
+  /** @throws {ConnectionError} if it is no UNIX stream socket, or was used */
+  connect(): Promise<UnixSocket> {
+    if (this.#isUsed) {
+      const text = `Cannot connect to ${this.name}: its connection has ended`;
+      return Promise.reject(new ConnectionError(text, { kind: "refused" }));
+    }
+    this.#isUsed = true;
+    return Promise.resolve(adopt(this.#fd));
+  }
+}
+
+/** Records one connection after another. Clients that come meanwhile wait in the socket's queue. */
+export class Recorder implements Disposable {
+  readonly #options: RecorderOptions;
+  readonly #intercept: ReadonlySet<Interception>;
+  readonly #finished = Promise.withResolvers<void>();
+  readonly #ended = new AbortController();
+  #listener: UnixListener | undefined;
+  #side: SideSocket | undefined;
+  #accepting: Watch | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #connection: RecordedConnection | undefined;
+  #count = 0;
+
+  private constructor(options: RecorderOptions) {
+    this.#options = options;
+    this.#intercept = new Set(options.intercept ?? []);
+  }
+
+  /**
+   * Listens, or takes the client that is connected already.
+   *
+   * @throws {ConnectionError} if a path can't be listened on, or the descriptor is no socket
+   */
+  static start(options: RecorderOptions): Recorder {
+    const recorder = new Recorder(options);
+    const { listen, side } = options;
+    if (typeof listen === "string") recorder.#listener = listenAt(listen, UnixListener.listen);
+    try {
+      if (side !== undefined) recorder.#side = listenAt(side, (path) => recorder.#listenSide(path));
+      if (typeof listen === "number") recorder.#connect(adopt(listen));
+      else recorder.#accept();
+    } catch (error) {
+      recorder.close();
+      throw error;
+    }
+    return recorder;
+  }
+
+  /** Settled when it is closed. */
+  get closed(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Connections that were recorded, the present one included. */
+  get connections(): number {
+    return this.#count;
+  }
+
+  /** Ends the connection, stops listening and removes the sockets, at once. */
+  close(): void {
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
+    clearTimeout(this.#retry);
+    this.#accepting?.close();
+    this.#listener?.[Symbol.dispose]();
+    this.#connection?.close({ side: "recorder", reason: "stopped", text: "the recorder stopped" });
+    this.#side?.[Symbol.dispose]();
+    this.#finished.resolve();
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #listenSide(path: string): SideSocket {
+    return SideSocket.listen(path, {
+      allowsWrites: this.#options.sideWrites ?? false,
+      current: () => this.#connection,
+      onRefuse: (text) => this.#options.onRefuse?.(text),
+    });
+  }
+
+  /** Waits for the next client. */
+  #accept(): void {
+    const listener = this.#listener;
+    if (listener === undefined || !listener.isOpen) return this.close();
+    this.#accepting = watch(listener.fd, POLLIN, () => {
+      let socket: UnixSocket | undefined;
+      try {
+        socket = listener.accept();
+      } catch (error) {
+        this.#options.onError?.(asError(error));
+        this.#accepting?.close();
+        this.#retry = setTimeout(() => this.#accept(), ACCEPT_RETRY_MS);
+        return;
+      }
+      if (socket === undefined) return;
+      this.#accepting?.close();
+      this.#connect(socket);
+    });
+  }
+
+  async #connect(client: UnixSocket): Promise<void> {
+    const { server, sink, onConnect, onDisconnect, onError } = this.#options;
+    const number = this.#count++;
+    let socket: UnixSocket;
+    try {
+      socket = await server.connect(this.#ended.signal);
+    } catch (error) {
+      client.close();
+      if (this.#ended.signal.aborted) return;
+      const text = thrownText(error);
+      sink({ kind: "note", timeNs: nowNs(), connection: number, socket: "main", text });
+      onError?.(asError(error));
+      return this.#accept();
+    }
+    if (this.#ended.signal.aborted) {
+      client.close();
+      socket.close();
+      return;
+    }
+    onConnect?.(number);
+    this.#connection = new RecordedConnection(client, socket, {
+      number,
+      intercept: this.#intercept,
+      server: server.name,
+      hasSide: this.#side !== undefined,
+      sink,
+      onEnd: (end) => {
+        this.#connection = undefined;
+        this.#side?.disconnectAll();
+        server.disconnected?.();
+        onDisconnect?.(number, end);
+        if (!this.#ended.signal.aborted) this.#accept();
+      },
+    });
+  }
+}
+
+function adopt(fd: number): UnixSocket {
+  try {
+    return UnixSocket.adopt(fd);
+  } catch (cause) {
+    if (!(cause instanceof TypeError || cause instanceof SystemError)) throw cause;
+    throw new ConnectionError(cause.message, { kind: "refused", cause });
+  }
+}
+
+function listenAt<T>(path: string, listen: (path: string) => T): T {
+  try {
+    return listen(path);
+  } catch (cause) {
+    if (!(cause instanceof SystemError || cause instanceof RangeError)) throw cause;
+    const reason = cause instanceof RangeError ? cause.message : LISTEN_HINTS[cause.code] ??
+      describeErrno(cause.errno);
+    throw new ConnectionError(`Cannot listen on ${path}: ${reason}`, { kind: "refused", cause });
+  }
+}
+
+function explainConnect(path: string, cause: Error): Error {
+  const reason = cause instanceof RangeError
+    ? cause.message
+    : cause instanceof SystemError
+    ? CONNECT_HINTS[cause.code] ?? describeErrno(cause.errno)
+    : undefined;
+  if (reason === undefined) return cause;
+  return new ConnectionError(`Cannot connect to ${path}: ${reason}`, { kind: "refused", cause });
+}
+
+const LISTEN_HINTS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "a server listens there, or the file is not a socket; choose another path",
+  ENOENT: "its folder does not exist",
+  ENOTDIR: "its folder is not a folder",
+  EACCES: "permission denied; it takes write and search permission on its folder",
+};
+
+const CONNECT_HINTS: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such socket; start the server first",
+  ECONNREFUSED: "no server listens there any more; start the server first",
+  EACCES: "permission denied; it takes write permission on the socket",
+};

@@ -1,0 +1,562 @@
+/**
+ * One direction of a connection in the middle: bytes and descriptors are received from one side,
+ * cut into messages, and passed on to the other side in the order in which they came.
+ *
+ * @module
+ */
+
+import { IoBuffer } from "../../ffi/buffer.ts";
+import { EAGAIN, EINTR } from "../../ffi/errno.ts";
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
+import { HEADER_SIZE, MAX_RECORDED_MESSAGE, WRITE_CHUNK_SIZE } from "../base/limits.ts";
+import { RECEIVE_SIZE } from "../transport/stream.ts";
+import { HeaderLayout, MessageFlags } from "../wire/header.ts";
+import { type DescriptorFacts, factsOf } from "./descriptor.ts";
+
+const { command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT } = HeaderLayout.offsets;
+
+/** Messages without descriptors leave together up to this size: one segment in the kernel. */
+const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;
+
+/** Memory for a large message grows with what has come, from this size on. */
+const FIRST_LARGE_SIZE = 2 << 20;
+
+/** The largest buffer that is kept for the next large message. */
+const MAX_SPARE = (1 << 20) + (8 << 10);
+
+const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
+const NO_DESCRIPTORS: readonly DescriptorFacts[] = Object.freeze([]);
+
+/** A whole message that is about to be passed on, for the one who may alter it. */
+export interface Passage {
+  /** The message as it came: a view that holds during the call. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same memory. */
+  readonly view: DataView<ArrayBuffer>;
+  /** Its command's number. */
+  readonly command: number;
+  /** True for a reply. */
+  readonly isReply: boolean;
+  /**
+   * Descriptors to pass on, none in the place of one that is withheld. Who takes one out owns it.
+   * All are closed when they were passed on.
+   */
+  readonly fds: (OwnedFd | undefined)[];
+  /** Facts of those that came, each with what the receiver gets. */
+  readonly descriptors: DescriptorFacts[];
+  /** Bytes to pass on in place of `bytes`. */
+  replacement: Uint8Array<ArrayBuffer> | undefined;
+  /** Alterations, in words. */
+  comment: string | undefined;
+  /** True if it is not to be passed on: the reply to a request that the client did not send. */
+  isOurs: boolean;
+}
+
+/** Reasons for the end of a direction. */
+export type RelayEnd =
+  /** The sender closed, or ended this direction. */
+  | { readonly kind: "left" }
+  /** The sender closed in the middle of a message. */
+  | { readonly kind: "cut"; readonly came: number; readonly size: number | undefined }
+  /** The sender's socket failed. */
+  | { readonly kind: "lost"; readonly errno: number }
+  /** The receiver takes no more. */
+  | { readonly kind: "gone"; readonly errno: number };
+
+/** Reports of a relay, and its decisions about messages. */
+export interface RelayHooks {
+  /** Tells messages that `inspect` wants to see whole, by their header. */
+  isInspected(command: number, isReply: boolean): boolean;
+  /** Decides about such a message. */
+  inspect(passage: Passage): void;
+  /** Asks for a pause ahead of a command, which waits with all that follows until `resume`. */
+  isHeld?: ((isReply: boolean) => boolean) | undefined;
+  /** A message was passed on; `bytes` is a view that holds during the call. */
+  onMessage(
+    bytes: Uint8Array,
+    descriptors: readonly DescriptorFacts[],
+    passage: Passage | undefined,
+  ): void;
+  /** Bytes that are no message were passed on, with the reason why they are none. */
+  onGarbage(bytes: Uint8Array, descriptors: readonly DescriptorFacts[], reason: string): void;
+  /** Descriptors were lost on their way in: this process has too many open. */
+  onLostFds(): void;
+}
+
+/** Bytes that the receiver did not take yet, in memory of their own. */
+interface Chunk {
+  readonly buffer: IoBuffer;
+  start: number;
+  readonly end: number;
+  fds: readonly OwnedFd[];
+}
+
+/** Descriptors that came with one receive. */
+interface ReceivedFds {
+  readonly fds: readonly OwnedFd[];
+  readonly descriptors: readonly DescriptorFacts[];
+  /** The position in the buffer after the byte that they came with. */
+  end: number;
+}
+
+/** A message that is larger than the receive buffer. */
+interface Large {
+  buffer: IoBuffer;
+  readonly size: number;
+  /** Bytes that have come. */
+  end: number;
+  /** Bytes that were passed on. */
+  passed: number;
+  /** True if it is passed on as it comes; else when it is whole. */
+  streams: boolean;
+}
+
+/**
+ * One direction. It owns neither socket, and waits for nothing: `turn` is called when something may
+ * have come, `flush` when there may be room.
+ *
+ * Memory is bounded by one message: what the receiver does not take stops the reading.
+ */
+export class Relay {
+  readonly #from: UnixSocket;
+  readonly #to: UnixSocket;
+  readonly #hooks: RelayHooks;
+  readonly #streamsLarge: boolean;
+
+  readonly #small = new IoBuffer(RECEIVE_SIZE);
+  #start = 0; // of the first message that is not passed on whole
+  #end = 0;
+  #passed = 0; // bytes of that message that were passed on all the same
+  #large: Large | undefined;
+  #spare: IoBuffer | undefined;
+  #fds: ReceivedFds[] = []; // of messages that are not whole
+  #descriptors: DescriptorFacts[] = []; // of the message that is being passed on
+  readonly #ends: number[] = []; // of the messages of a batch
+  #backlog: Chunk[] = [];
+  #isHeld = false;
+  #ended: RelayEnd | undefined;
+
+  /**
+   * @param streamsLarge passes large messages on as they come. A server may read the body of a
+   *   message with a single recv, so those to a server are better passed on whole
+   */
+  constructor(from: UnixSocket, to: UnixSocket, streamsLarge: boolean, hooks: RelayHooks) {
+    this.#from = from;
+    this.#to = to;
+    this.#streamsLarge = streamsLarge;
+    this.#hooks = hooks;
+  }
+
+  /** True while the receiver does not take what came: nothing is read meanwhile. */
+  get isBlocked(): boolean {
+    return this.#backlog.length > 0 || this.#hasUnsentPart;
+  }
+
+  /** True while a command waits for `resume`. */
+  get isHeld(): boolean {
+    return this.#isHeld;
+  }
+
+  /** True between two messages, with nothing left to send. */
+  get isAtBoundary(): boolean {
+    return this.#large === undefined && this.#passed === 0 && this.#backlog.length === 0;
+  }
+
+  /** True if bytes of a message have come that are not passed on before it is whole. */
+  get isWaiting(): boolean {
+    const large = this.#large;
+    if (this.#isHeld || this.#ended !== undefined) return false;
+    if (large !== undefined) return !large.streams && !this.#isSpecial(large.buffer.view, 0);
+    return this.#end - this.#start > this.#passed && !this.#isSpecialStart;
+  }
+
+  /** Why it has ended, if it has. */
+  get ended(): RelayEnd | undefined {
+    return this.#ended;
+  }
+
+  get #hasUnsentPart(): boolean {
+    const large = this.#large;
+    return large !== undefined && large.passed < large.end &&
+      (large.streams || large.end === large.size);
+  }
+
+  /**
+   * Receives once, and passes on what is whole.
+   *
+   * @returns false if there was nothing, or nothing can be done now
+   */
+  turn(): boolean {
+    if (this.#ended !== undefined || this.#isHeld) return false;
+    if (this.isBlocked && !this.flush()) return false;
+    const large = this.#large;
+    const count = large === undefined ? this.#receiveSmall() : this.#receiveLarge(large);
+    const { receivedFds, fdsLost } = this.#from;
+    if (receivedFds.length > 0) {
+      this.#from.receivedFds = [];
+      const descriptors = receivedFds.map(factsOf);
+      this.#fds.push({ fds: receivedFds, descriptors, end: this.#end });
+    }
+    if (fdsLost) this.#hooks.onLostFds();
+    if (count > 0) {
+      if (large === undefined) this.#cut();
+      else this.#goOn(large);
+      return true;
+    }
+    if (count === -EAGAIN || count === -EINTR) return false;
+    this.#finish(-count);
+    return true;
+  }
+
+  /** Goes on with a command that was held. */
+  resume(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#cut();
+  }
+
+  /** Passes on the beginning of a message that does not become whole. */
+  hurry(): void {
+    if (!this.isWaiting) return;
+    const large = this.#large;
+    if (large !== undefined) {
+      large.streams = true;
+      this.#goOn(large);
+      return;
+    }
+    const from = this.#start + this.#passed;
+    this.#passed = this.#end - this.#start;
+    this.#send(this.#small, from, this.#end, this.#claimFds(Infinity));
+  }
+
+  /**
+   * Sends bytes of the recorder's own, between two messages.
+   *
+   * Contract: `isAtBoundary` holds.
+   */
+  inject(message: Uint8Array<ArrayBuffer>): void {
+    this.#send(new IoBuffer(message), 0, message.length, NO_FDS);
+  }
+
+  /**
+   * Sends what is left, as far as the receiver takes it.
+   *
+   * @returns true if nothing is left
+   */
+  flush(): boolean {
+    while (this.#backlog.length > 0) {
+      const chunk = this.#backlog[0]!;
+      const count = this.#sendOnce(chunk.buffer, chunk.start, chunk.end, chunk.fds);
+      if (count < 0) return false;
+      if (count > 0) {
+        closeAll(chunk.fds);
+        chunk.fds = NO_FDS;
+      }
+      chunk.start += count;
+      if (chunk.start < chunk.end) return false;
+      this.#backlog.shift();
+    }
+    const large = this.#large;
+    if (large === undefined || !this.#hasUnsentPart) return true;
+    this.#goOn(large);
+    return !this.isBlocked;
+  }
+
+  /** Closes the descriptors that were not passed on. */
+  close(): void {
+    for (const { fds } of this.#fds) closeAll(fds);
+    for (const { fds } of this.#backlog) closeAll(fds);
+    this.#fds = [];
+    this.#backlog = [];
+  }
+
+  #receiveSmall(): number {
+    if (this.#start === this.#end) this.#start = this.#end = 0;
+    else if (this.#start > 0) this.#moveToFront();
+    const count = this.#from.receive(this.#small, this.#end, RECEIVE_SIZE - this.#end);
+    if (count > 0) this.#end += count;
+    return count;
+  }
+
+  #moveToFront(): void {
+    this.#small.bytes.copyWithin(0, this.#start, this.#end);
+    for (const came of this.#fds) came.end -= this.#start;
+    this.#end -= this.#start;
+    this.#start = 0;
+  }
+
+  #receiveLarge(large: Large): number {
+    if (large.end === large.buffer.length) {
+      const larger = new IoBuffer(Math.min(large.size, large.buffer.length * 2));
+      larger.bytes.set(large.buffer.bytes);
+      large.buffer = larger;
+    }
+    const room = Math.min(large.size, large.buffer.length) - large.end;
+    const count = this.#from.receive(large.buffer, large.end, room);
+    if (count > 0) large.end += count;
+    return count;
+  }
+
+  /** Passes on the whole messages among what has come. */
+  #cut(): void {
+    const { view, bytes } = this.#small;
+    let run = this.#start; // the first byte of the batch
+    while (this.#ended === undefined) {
+      const start = this.#start;
+      const available = this.#end - start;
+      if (available < HEADER_SIZE) break;
+      const size = view.getUint32(start + SIZE_AT, true);
+      if (size < HEADER_SIZE || size > MAX_RECORDED_MESSAGE) {
+        this.#sendBatch(run);
+        return this.#passGarbage(size);
+      }
+      const isReply = isReplyAt(view, start);
+      if (this.#hooks.isHeld?.(isReply)) {
+        this.#isHeld = true;
+        break;
+      }
+      if (available < size) {
+        this.#sendBatch(run);
+        if (size > RECEIVE_SIZE) this.#beginLarge(size);
+        return;
+      }
+      const end = start + size;
+      const command = view.getUint16(start + COMMAND_AT, true);
+      if (
+        this.#fds.length === 0 && this.#passed === 0 && !this.#hooks.isInspected(command, isReply)
+      ) {
+        this.#start = end;
+        this.#ends.push(end);
+        if (end - run >= BATCH_SIZE) {
+          this.#sendBatch(run);
+          run = end;
+        }
+        continue;
+      }
+      this.#sendBatch(run);
+      const message = bytes.subarray(start, end);
+      if (this.#passed > 0) this.#passRest(message, start + this.#passed, end);
+      else this.#passOne(message, command, isReply, start, end);
+      run = this.#start = end;
+    }
+    this.#sendBatch(run);
+  }
+
+  /** Sends whole messages that are passed on as they came, then reports them. */
+  #sendBatch(start: number): void {
+    if (this.#ends.length === 0) return;
+    this.#send(this.#small, start, this.#start, NO_FDS);
+    let at = start;
+    for (const end of this.#ends) {
+      this.#hooks.onMessage(this.#small.bytes.subarray(at, end), NO_DESCRIPTORS, undefined);
+      at = end;
+    }
+    this.#ends.length = 0;
+  }
+
+  /** Passes on a message that has a send of its own. */
+  #passOne(
+    message: Uint8Array<ArrayBuffer>,
+    command: number,
+    isReply: boolean,
+    start: number,
+    end: number,
+  ): void {
+    const fds = this.#claimFds(end);
+    if (!this.#hooks.isInspected(command, isReply)) {
+      this.#send(this.#small, start, end, fds);
+      return this.#hooks.onMessage(message, this.#takeDescriptors(), undefined);
+    }
+    const passage = this.#inspect(message, command, isReply, fds);
+    const out = passage.fds.filter((fd) => fd !== undefined);
+    if (passage.isOurs) return closeAll(out);
+    if (passage.replacement === undefined) this.#send(this.#small, start, end, out);
+    else {
+      const { replacement } = passage;
+      this.#send(new IoBuffer(replacement), 0, replacement.length, out);
+    }
+    this.#hooks.onMessage(message, passage.descriptors, passage);
+  }
+
+  #inspect(
+    bytes: Uint8Array<ArrayBuffer>,
+    command: number,
+    isReply: boolean,
+    fds: OwnedFd[],
+  ): Passage {
+    const passage: Passage = {
+      bytes,
+      view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
+      command,
+      isReply,
+      fds,
+      descriptors: this.#takeDescriptors(),
+      replacement: undefined,
+      comment: undefined,
+      isOurs: false,
+    };
+    this.#hooks.inspect(passage);
+    return passage;
+  }
+
+  /** Passes on the rest of a message whose beginning was passed on already. */
+  #passRest(message: Uint8Array, from: number, end: number): void {
+    this.#passed = 0;
+    const fds = this.#claimFds(end);
+    if (from < end) this.#send(this.#small, from, end, fds);
+    else closeAll(fds); // there is no byte left that could carry them
+    this.#hooks.onMessage(message, this.#takeDescriptors(), undefined);
+  }
+
+  /**
+   * Passes on what came behind a header that can't be delimited. The next receive is looked at
+   * anew: a server that refuses a header may go on behind it.
+   */
+  #passGarbage(size: number): void {
+    const from = this.#start + this.#passed;
+    const bytes = this.#small.bytes.subarray(this.#start, this.#end);
+    if (from < this.#end) this.#send(this.#small, from, this.#end, this.#claimFds(Infinity));
+    const reason = `a header says ${size} bytes`;
+    this.#hooks.onGarbage(bytes, this.#takeDescriptors(), reason);
+    this.#start = this.#end = this.#passed = 0;
+  }
+
+  #beginLarge(size: number): void {
+    const came = this.#end - this.#start;
+    const room = Math.min(size, FIRST_LARGE_SIZE);
+    const spare = this.#spare;
+    this.#spare = undefined;
+    const buffer = spare !== undefined && spare.length >= room ? spare : new IoBuffer(room);
+    buffer.bytes.set(this.#small.bytes.subarray(this.#start, this.#end));
+    const streams = this.#passed > 0 || (this.#streamsLarge && !this.#isSpecialStart);
+    const large: Large = { buffer, size, end: came, passed: this.#passed, streams };
+    this.#large = large;
+    this.#start = this.#end = this.#passed = 0;
+    if (streams) this.#sendPart(large);
+  }
+
+  /** Passes on more of a large message, and reports it when it is whole. */
+  #goOn(large: Large): void {
+    const isWhole = large.end === large.size;
+    const { buffer, size } = large;
+    if (isWhole && large.passed === 0 && this.#isSpecial(buffer.view, 0)) {
+      return this.#passLarge(large);
+    }
+    if (!large.streams && !isWhole) return;
+    this.#sendPart(large);
+    if (!isWhole || large.passed < size || this.#ended !== undefined) return;
+    this.#endLarge(large);
+    const bytes = buffer.bytes.subarray(0, size);
+    this.#hooks.onMessage(bytes, this.#takeDescriptors(), undefined);
+  }
+
+  #sendPart(large: Large): void {
+    const { buffer, passed, end } = large;
+    if (passed === end || this.#backlog.length > 0) return;
+    const fds = this.#claimFds(Infinity);
+    const count = this.#sendOnce(buffer, passed, end, fds);
+    if (count > 0) large.passed += count;
+    if (count > 0 || this.#ended !== undefined) closeAll(fds);
+    else if (fds.length > 0) this.#fds.push({ fds, descriptors: NO_DESCRIPTORS, end: 0 });
+  }
+
+  /** Has a large message altered that is whole. */
+  #passLarge(large: Large): void {
+    const { buffer, size } = large;
+    this.#endLarge(large);
+    const bytes = buffer.bytes.subarray(0, size);
+    const isReply = isReplyAt(buffer.view, 0);
+    const command = buffer.view.getUint16(COMMAND_AT, true);
+    const passage = this.#inspect(bytes, command, isReply, this.#claimFds(Infinity));
+    const fds = passage.fds.filter((fd) => fd !== undefined);
+    if (passage.isOurs) return closeAll(fds);
+    const out = passage.replacement ?? bytes;
+    this.#send(new IoBuffer(out), 0, out.length, fds);
+    this.#hooks.onMessage(bytes, passage.descriptors, passage);
+  }
+
+  #endLarge({ buffer }: Large): void {
+    this.#large = undefined;
+    if (buffer.length <= MAX_SPARE) this.#spare = buffer;
+  }
+
+  get #isSpecialStart(): boolean {
+    if (this.#passed > 0 || this.#end - this.#start < HEADER_SIZE) return false;
+    return this.#isSpecial(this.#small.view, this.#start);
+  }
+
+  #isSpecial(view: DataView, at: number): boolean {
+    return this.#hooks.isInspected(view.getUint16(at + COMMAND_AT, true), isReplyAt(view, at));
+  }
+
+  /** Takes the descriptors of the message that ends at `end`. */
+  #claimFds(end: number): OwnedFd[] {
+    const claimed: OwnedFd[] = [];
+    while (this.#fds.length > 0 && this.#fds[0]!.end <= end) {
+      const { fds, descriptors } = this.#fds.shift()!;
+      claimed.push(...fds);
+      this.#descriptors.push(...descriptors);
+    }
+    return claimed;
+  }
+
+  /** Takes the facts of the descriptors that were claimed since the last message. */
+  #takeDescriptors(): DescriptorFacts[] {
+    const descriptors = this.#descriptors;
+    this.#descriptors = [];
+    return descriptors;
+  }
+
+  /** Sends, and keeps what the receiver does not take. Descriptors are closed when they went. */
+  #send(buffer: IoBuffer, start: number, end: number, fds: readonly OwnedFd[]): void {
+    let sent = this.#backlog.length > 0 ? 0 : this.#sendOnce(buffer, start, end, fds);
+    if (sent === end - start || this.#ended !== undefined) return closeAll(fds);
+    sent = Math.max(sent, 0);
+    if (sent > 0) closeAll(fds);
+    const rest = buffer.bytes.slice(start + sent, end);
+    this.#backlog.push({
+      buffer: new IoBuffer(rest),
+      start: 0,
+      end: rest.length,
+      fds: sent > 0 ? NO_FDS : fds,
+    });
+  }
+
+  /** @returns how many bytes went; below 0: the receiver took none */
+  #sendOnce(buffer: IoBuffer, start: number, end: number, fds: readonly OwnedFd[]): number {
+    const numbers = fds.length === 0 ? undefined : fds.map(({ fd }) => fd);
+    let count: number;
+    do count = this.#to.send(buffer, start, end - start, numbers); while (count === -EINTR);
+    if (count < 0 && count !== -EAGAIN) this.#ended ??= { kind: "gone", errno: -count };
+    return count;
+  }
+
+  /** The sender has ended: what is left of its last message is passed on. */
+  #finish(errno: number): void {
+    const large = this.#large;
+    const came = large?.end ?? this.#end - this.#start;
+    if (came === 0) {
+      this.#ended = errno === 0 ? { kind: "left" } : { kind: "lost", errno };
+      return;
+    }
+    const { view } = large?.buffer ?? this.#small;
+    const at = large === undefined ? this.#start : 0;
+    const size = came < HEADER_SIZE ? undefined : view.getUint32(at + SIZE_AT, true);
+    const passed = large?.passed ?? this.#passed;
+    const rest = (large?.buffer ?? this.#small).bytes.slice(at, at + came);
+    if (passed < came) {
+      this.#send(new IoBuffer(rest.subarray(passed)), 0, came - passed, this.#claimFds(Infinity));
+    }
+    this.#large = undefined;
+    this.#start = this.#end = this.#passed = 0;
+    this.#ended = errno === 0 ? { kind: "cut", came, size } : { kind: "lost", errno };
+    const of = size === undefined ? `a header's ${HEADER_SIZE}` : size;
+    const reason = `the connection ended after ${came} of ${of} bytes`;
+    this.#hooks.onGarbage(rest, this.#takeDescriptors(), reason);
+  }
+}
+
+function isReplyAt(view: DataView, at: number): boolean {
+  return (view.getUint32(at + FLAGS_AT, true) & MessageFlags.TYPE_MASK) === MessageFlags.REPLY;
+}

@@ -1,0 +1,381 @@
+/** A recorder on real sockets, between peers that are driven by hand. */
+
+import { assert, assertEquals } from "@std/assert";
+import { IoBuffer } from "../../../ffi/buffer.ts";
+import { EventFd } from "../../../ffi/event.ts";
+import { OwnedFd } from "../../../ffi/fd.ts";
+import { createMemfd } from "../../../ffi/memory.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { DmaMapFlags, DmaMapRequest } from "../../../lib/wire/dma.ts";
+import { encodeMessage, HeaderLayout, MessageFlags } from "../../../lib/wire/header.ts";
+import { IoFdType, RegionIoFdsReply } from "../../../lib/wire/io_fds.ts";
+import { IrqSetFlags, SetIrqsRequest } from "../../../lib/wire/irq.ts";
+import { RegionFlags, RegionInfoReply } from "../../../lib/wire/region.ts";
+import { testFds } from "../../_fds.ts";
+import { RawPeer } from "../../_raw_peer.ts";
+import { until } from "../../_until.ts";
+import { beInTheMiddle, ofKind, shakeHands } from "./_middle.ts";
+
+const memfdOf = (size: number) => createMemfd("memory", size);
+const bytes = (size: number, seed = 1) => Uint8Array.from({ length: size }, (_, i) => i * seed);
+
+testFds("messages pass both ways as they came, in order, and are recorded", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  const all = Array.from(
+    { length: 300 },
+    (_, messageId) =>
+      encodeMessage({ messageId, command: Command.REGION_WRITE }, bytes(messageId, 3)),
+  );
+  const sending = (async () => {
+    for (const each of all) await sendAll(client, each);
+  })();
+  for (let id = 0; id < 300; id++) {
+    const message = await server.receive();
+    assertEquals([message!.messageId, message!.payload], [id, bytes(id, 3)]);
+  }
+  await sending;
+  server.command(7, Command.DMA_READ, bytes(16));
+  server.reply({ messageId: 299, command: Command.REGION_WRITE });
+  assertEquals((await client.expect(Command.DMA_READ)).messageId, 7);
+  assertEquals((await client.expect(Command.REGION_WRITE)).flags, MessageFlags.REPLY);
+  const messages = ofKind(events, "message");
+  assertEquals(messages.length, 302);
+  assertEquals(messages[299]!.bytes.slice(16), bytes(299, 3));
+  assertEquals(messages.slice(-2).map(({ direction }) => direction), ["to-client", "to-client"]);
+  assert(messages.every(({ passedOn, origin }) => passedOn === undefined && origin === "peer"));
+});
+
+testFds("descriptors pass with the message that they came with", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  using memfd = memfdOf(8192);
+  using event = new EventFd();
+  client.command(1, Command.DMA_UNMAP, bytes(24));
+  client.command(2, Command.DMA_MAP, bytes(32), [memfd, event.handle]);
+  client.command(3, Command.DEVICE_RESET);
+  await until(() => ofKind(events, "message").length === 3);
+  const came = [];
+  for (let i = 0; i < 3; i++) came.push((await server.receive())!);
+  assertEquals(came.map(({ messageId }) => messageId), [1, 2, 3]);
+  const [, map] = ofKind(events, "message");
+  assertEquals(
+    map!.descriptors.map(({ kind, size, fate }) => ({ kind, size, fate })),
+    [{ kind: "memfd", size: 8192n, fate: "passed" }, {
+      kind: "eventfd",
+      size: null,
+      fate: "passed",
+    }],
+  );
+  const fds = came.flatMap((each) => each.fds);
+  assertEquals(fds.length, 2);
+  assertEquals(fds[0]!.stat().inode, memfd.stat().inode);
+  for (const fd of fds) fd.close();
+});
+
+testFds("a message of many pieces, and one larger than any buffer, pass whole", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  const small = encodeMessage({ messageId: 5, command: Command.REGION_WRITE }, bytes(1000));
+  for (let at = 0; at < small.length; at += 100) client.send(small.subarray(at, at + 100));
+  assertEquals((await server.receive())!.payload, bytes(1000));
+  for (const [from, to] of [[client, server], [server, client]] as const) {
+    const large = encodeMessage({ messageId: 6, command: Command.REGION_READ }, bytes(3 << 20, 7));
+    const done = to.receive();
+    await sendAll(from, large);
+    assertEquals((await done)!.payload, bytes(3 << 20, 7));
+  }
+  await until(() => ofKind(events, "message").length === 3);
+  assertEquals(ofKind(events, "message")[2]!.bytes.length, (3 << 20) + 16);
+});
+
+testFds("a header that promises what never comes is passed on all the same", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  for (const size of [1000, 2 << 20]) {
+    const lie = encodeMessage({ messageId: 9, command: Command.REGION_WRITE }, bytes(8));
+    HeaderLayout.write({ ...HeaderLayout.decode(lie), size }, lie);
+    client.send(lie);
+    assertEquals(await receiveRaw(server, lie.length), lie);
+    const rest = size - lie.length;
+    await Promise.all([sendAll(client, new Uint8Array(rest)), receiveRaw(server, rest)]);
+  }
+  await until(() => ofKind(events, "message").length === 2);
+});
+
+testFds("garbage is passed on as it came, and recorded as such", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  client.command(1, Command.DEVICE_RESET);
+  await server.expect(Command.DEVICE_RESET);
+  const garbage = new Uint8Array(40).fill(0xff);
+  client.send(garbage);
+  assertEquals(await receiveRaw(server, 40), garbage);
+  server.send(new Uint8Array(20)); // a size of 0
+  assertEquals(await receiveRaw(client, 20), new Uint8Array(20));
+  client.command(2, Command.DEVICE_RESET); // in step again
+  assertEquals((await server.expect(Command.DEVICE_RESET)).messageId, 2);
+  assertEquals(ofKind(events, "garbage").map((each) => each.bytes.length), [40, 20]);
+});
+
+testFds("ends are passed on, with what came before, and recorded with their reason", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events, recorder } = middle;
+  client.command(1, Command.DEVICE_RESET);
+  client.send(bytes(10));
+  client.close();
+  await server.expect(Command.DEVICE_RESET);
+  assertEquals(await server.receive(), undefined);
+  assertEquals(server.untaken, bytes(10));
+  assertEquals(ofKind(events, "garbage").map((each) => each.bytes), [bytes(10)]);
+  await until(() => ofKind(events, "end").length === 1);
+  const [end] = ofKind(events, "end");
+  assertEquals([end!.side, end!.reason], ["client", "cut"]);
+  // The next client is served, and its server ends first.
+  const next = middle.connect();
+  const nextServer = await middle.accept();
+  nextServer.command(3, Command.DMA_WRITE);
+  nextServer.close();
+  await next.expect(Command.DMA_WRITE);
+  assertEquals(await next.receive(), undefined);
+  next.close();
+  await until(() => ofKind(events, "end").length === 2);
+  assertEquals(ofKind(events, "end").map(({ side, reason }) => [side, reason])[1], [
+    "server",
+    "left",
+  ]);
+  assertEquals(recorder.connections, 2);
+});
+
+testFds("a side that ended one direction still hears the other one", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  client.command(1, Command.DEVICE_RESET);
+  client.socket.shutdownSending();
+  const request = await server.expect(Command.DEVICE_RESET);
+  assertEquals(await server.receive(), undefined);
+  server.reply(request);
+  await client.expect(Command.DEVICE_RESET);
+  server.close();
+  assertEquals(await client.receive(), undefined);
+  await until(() => ofKind(events, "end").length === 1);
+});
+
+testFds("a receiver that does not read stops the sender, and gets all of it later", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  const message = encodeMessage({ messageId: 1, command: Command.REGION_WRITE }, bytes(60_000));
+  using memfd = memfdOf(4096);
+  let sent = 0;
+  const sending = (async () => {
+    for (; sent < 200; sent++) await sendAll(client, message, [memfd.fd]);
+  })();
+  // What the sockets hold has been sent; nothing more is read.
+  await until(() => ofKind(events, "message").length > 2);
+  for (let last = -1; last !== sent;) {
+    last = sent;
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assert(sent < 150 && ofKind(events, "message").length < 50, `${sent} messages were taken`);
+  let fds = 0;
+  for (let i = 0; i < 200; i++) {
+    const { payload, fds: came } = (await server.receive())!;
+    assertEquals(payload.length, 60_000);
+    fds += came.length;
+    for (const fd of came) fd.close();
+  }
+  assertEquals(fds, 200);
+  await sending;
+});
+
+testFds(
+  "a client that comes meanwhile waits, and a server that is missing is reported",
+  async () => {
+    const errors: Error[] = [];
+    await using middle = await beInTheMiddle({ onError: (error) => errors.push(error) });
+    const { client, events } = middle;
+    const second = middle.connect();
+    second.command(4, Command.DEVICE_RESET);
+    client.close();
+    const server = await middle.accept();
+    assertEquals((await server.expect(Command.DEVICE_RESET)).messageId, 4);
+    assertEquals(ofKind(events, "open").map(({ connection }) => connection), [0, 1]);
+    second.close();
+  },
+);
+
+testFds("the twin socket passes through the recorder", async () => {
+  await using middle = await beInTheMiddle();
+  const { events } = middle;
+  const [ours, theirs] = UnixSocket.pair();
+  using serverTwin = new RawPeer(ours);
+  using end = new OwnedFd(theirs.release());
+  const reply = await shakeHands(middle, { twinSocket: { supported: true, fdIndex: 0 } }, [end]);
+  end.close();
+  const fd = reply.fds.shift()!;
+  using clientTwin = new RawPeer(UnixSocket.adopt(fd.release()));
+  serverTwin.command(1, Command.DMA_READ, bytes(16));
+  clientTwin.reply(await clientTwin.expect(Command.DMA_READ), bytes(20));
+  assertEquals((await serverTwin.expect(Command.DMA_READ)).payload, bytes(20));
+  const twin = ofKind(events, "message").filter(({ socket }) => socket === "twin");
+  assertEquals(twin.map(({ direction }) => direction), ["to-client", "to-server"]);
+  const version = ofKind(events, "message")[1]!;
+  assertEquals(version.descriptors.map(({ kind, fate }) => [kind, fate]), [["socket", "replaced"]]);
+  assertEquals(version.passedOn, undefined);
+});
+
+testFds("--intercept mmap: flags, capabilities and descriptor of a region", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["mmap"] });
+  const { client, server, events } = middle;
+  using memfd = memfdOf(0x4000);
+  client.command(1, Command.DEVICE_GET_REGION_INFO, bytes(32));
+  const request = await server.expect(Command.DEVICE_GET_REGION_INFO);
+  const areas = [{ offset: 0x1000n, size: 0x1000n }];
+  const type = { kind: "type" as const, version: 1, type: 5, subtype: 6 };
+  const info = { argsz: 88, flags: 7, index: 0, size: 0x4000n, offset: 0n };
+  const sparse = { kind: "sparse_mmap" as const, version: 1, areas };
+  const original = RegionInfoReply.encode({ ...info, capabilities: [sparse, type] });
+  server.reply(request, original, [memfd]);
+  const reply = await client.expect(Command.DEVICE_GET_REGION_INFO);
+  assertEquals(reply.fds.length, 0);
+  const seen = RegionInfoReply.decode(reply.payload);
+  assertEquals(seen.flags, RegionFlags.READ | RegionFlags.WRITE | RegionFlags.CAPS);
+  assertEquals(seen.capabilities, [type]);
+  assertEquals(reply.size, 16 + seen.argsz);
+  const message = ofKind(events, "message").at(-1)!;
+  assertEquals(message.bytes.slice(16), original);
+  assertEquals(message.passedOn!.slice(16), reply.payload);
+  assertEquals(message.descriptors.map(({ fate }) => fate), ["withheld"]);
+});
+
+testFds("--intercept dma: the memory of a DMA_MAP is withheld", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  const { client, server, events } = middle;
+  using memfd = memfdOf(0x4000);
+  const map = {
+    argsz: 32,
+    flags: DmaMapFlags.READ | DmaMapFlags.WRITE,
+    offset: 0x1000n,
+    address: 0x10000n,
+    size: 0x1000n,
+  };
+  client.command(1, Command.DMA_MAP, DmaMapRequest.encode(map), [memfd]);
+  const request = await server.expect(Command.DMA_MAP);
+  assertEquals(request.fds.length, 0);
+  assertEquals(DmaMapRequest.decode(request.payload), { ...map, offset: 0n });
+  client.command(2, Command.DMA_MAP, DmaMapRequest.encode(map));
+  assertEquals(DmaMapRequest.decode((await server.expect(Command.DMA_MAP)).payload), map);
+  const [first, second] = ofKind(events, "message");
+  assertEquals(first!.descriptors[0]!.fate, "withheld");
+  assertEquals(second!.passedOn, undefined);
+});
+
+testFds("--intercept irq: signals are seen and passed on, of old and new descriptors", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["irq"] });
+  const { client, server, events } = middle;
+  using first = new EventFd();
+  using second = new EventFd();
+  using mask = new EventFd();
+  const set = (id: number, action: number, fds: OwnedFd[], start = 0) =>
+    client.command(
+      id,
+      Command.DEVICE_SET_IRQS,
+      SetIrqsRequest.encode({
+        argsz: 20,
+        flags: IrqSetFlags.DATA_EVENTFD | action,
+        index: 2,
+        start,
+        count: 1,
+        data: new Uint8Array(),
+      }),
+      fds,
+    );
+  set(1, IrqSetFlags.ACTION_TRIGGER, [first.handle], 3);
+  const request = await server.expect(Command.DEVICE_SET_IRQS);
+  using given = new EventFd(request.fds.shift()!);
+  given.signal(2n);
+  await until(() => first.take() === 2n);
+  server.reply(request);
+  await client.expect(Command.DEVICE_SET_IRQS);
+  // Refused: the first descriptor stays in force.
+  set(2, IrqSetFlags.ACTION_TRIGGER, [second.handle], 3);
+  const refused = await server.expect(Command.DEVICE_SET_IRQS);
+  refused.fds.shift()!.close();
+  server.fail(refused, 22);
+  await client.expect(Command.DEVICE_SET_IRQS);
+  given.signal();
+  await until(() => first.take() === 1n);
+  // The client masks.
+  set(3, IrqSetFlags.ACTION_MASK, [mask.handle]);
+  const masking = await server.expect(Command.DEVICE_SET_IRQS);
+  using heard = new EventFd(masking.fds.shift()!);
+  mask.signal();
+  await until(() => heard.take() === 1n);
+  const seen = ofKind(events, "interrupt");
+  assertEquals(
+    seen.map(({ irq, vector, count, action }) => [irq, vector, count, action]),
+    [[2, 3, 2n, "trigger"], [2, 3, 1n, "trigger"], [2, 0, 1n, "mask"]],
+  );
+});
+
+testFds("--intercept ioeventfd: signals of regions are seen and passed on", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["ioeventfd"] });
+  const { client, server, events } = middle;
+  using kicked = new EventFd();
+  client.command(1, Command.DEVICE_GET_REGION_IO_FDS, bytes(16));
+  const request = await server.expect(Command.DEVICE_GET_REGION_IO_FDS);
+  const part = { size: 4n, fdIndex: 0, flags: 0, shadowFdIndex: 0, data: 0n, shadowOffset: 0n };
+  const subRegions = [{ ...part, offset: 0x1000n, type: IoFdType.IOEVENTFD }];
+  const payload = RegionIoFdsReply.encode({ argsz: 56, flags: 0, index: 1, count: 1, subRegions });
+  server.reply(request, payload, [kicked.handle]);
+  const reply = await client.expect(Command.DEVICE_GET_REGION_IO_FDS);
+  assertEquals(reply.payload, payload);
+  using given = new EventFd(reply.fds.shift()!);
+  given.signal();
+  await until(() => kicked.take() === 1n);
+  assertEquals(
+    ofKind(events, "ioeventfd").map((
+      { region, offset, size, count },
+    ) => [region, offset, size, count]),
+    [[1, 0x1000n, 4, 1n]],
+  );
+});
+
+testFds("both sides die at once, and so may the recorder", async () => {
+  const middle = await beInTheMiddle({ intercept: ["mmap", "dma", "irq", "ioeventfd"] });
+  await shakeHands(middle);
+  middle.client.close();
+  middle.server.close();
+  await until(() => ofKind(middle.events, "end").length === 1);
+  const next = middle.connect();
+  await middle.accept();
+  middle.recorder.close();
+  assertEquals(await next.receive(), undefined);
+  assertEquals(ofKind(middle.events, "end")[1]!.reason, "stopped");
+  await middle[Symbol.asyncDispose]();
+});
+
+/** Sends all of it, as the receiver makes room; descriptors go with the first byte. */
+async function sendAll(peer: RawPeer, data: Uint8Array, fds: number[] = []): Promise<void> {
+  const buffer = new IoBuffer(data.slice());
+  let sent = 0;
+  await until(() => {
+    const count = peer.socket.send(buffer, sent, data.length - sent, sent === 0 ? fds : []);
+    if (count > 0) sent += count;
+    return sent === data.length;
+  });
+}
+
+/** Receives so many bytes, whatever they are. */
+async function receiveRaw(peer: RawPeer, size: number): Promise<Uint8Array> {
+  const buffer = new IoBuffer(size);
+  let count = 0;
+  await until(() => {
+    const came = peer.socket.receive(buffer, count, size - count);
+    if (came === 0) throw new Error("The connection ended");
+    if (came > 0) count += came;
+    return count === size;
+  }, `${size} bytes`);
+  return buffer.bytes;
+}
