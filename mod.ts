@@ -52,13 +52,8 @@ export type {
   SaveOptions,
 } from "./lib/client/migration/options.ts";
 export { type IoFdKind, type RegionIoFd, RegionIoFds } from "./lib/client/io_fds.ts";
-export {
-  type AsyncIrqWaitOptions,
-  type Interrupt,
-  IrqIndex,
-  type IrqWaitOptions,
-  type VectorRange,
-} from "./lib/client/irq.ts";
+export { IrqIndex, type VectorRange } from "./lib/client/irq.ts";
+export type { AsyncIrqWaitOptions, Interrupt, IrqWaitOptions } from "./lib/client/irq_vectors.ts";
 export { type ConfigSpaceOptions, Device } from "./lib/client/device.ts";
 export type {
   DeviceInfo,

@@ -5,37 +5,19 @@
  * @module
  */
 
-import { monotonicMs } from "../../ffi/clock.ts";
-import { EventFd, POLLIN } from "../../ffi/event.ts";
+import { EventFd } from "../../ffi/event.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
-import { type Watch, watch } from "../../ffi/poller.ts";
 import type { IrqInfo, WaitOptions } from "./info.ts";
-import { endedWhile, TimeoutError } from "../base/errors.ts";
-import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
+import {
+  type AsyncIrqWaitOptions,
+  EnabledVectors,
+  type Interrupt,
+  type IrqWaitOptions,
+} from "./irq_vectors.ts";
 import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
 import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest } from "../wire/irq.ts";
-
-/** Interrupts of one vector that came since it was last asked about. */
-export interface Interrupt {
-  /** The vector, from 0. */
-  readonly vector: number;
-  /** How many signals came; at least 1. */
-  readonly count: bigint;
-}
-
-/** How long to wait for an interrupt. */
-export interface IrqWaitOptions {
-  /** In milliseconds; default 5000. Infinity waits as long as the connection lasts. */
-  timeoutMs?: number;
-}
-
-/** How long to wait for an interrupt, asynchronously. */
-export interface AsyncIrqWaitOptions extends IrqWaitOptions {
-  /** Ends the wait with the signal's reason. */
-  signal?: AbortSignal;
-}
 
 /** Vectors of an IRQ index. */
 export interface VectorRange {
@@ -43,27 +25,6 @@ export interface VectorRange {
   start?: number;
   /** How many; default all from `start` on. */
   count?: number;
-}
-
-/** A vector that is enabled. */
-interface Vector {
-  readonly event: EventFd;
-  /** Signals that came and were not asked about. */
-  pending: bigint;
-  /** Signals in all. */
-  total: bigint;
-}
-
-/** One who waits without blocking. */
-interface Waiter {
-  /** For which vector; undefined: for any, those that are enabled later as well. */
-  readonly vector: number | undefined;
-  readonly timeoutMs: number;
-  readonly deadline: number;
-  /** Of the vectors that it waits for, as long as they are enabled. */
-  readonly watches: Map<number, Watch>;
-  /** Ends the wait: with an interrupt, or without one for a reason. */
-  settle(interrupt: Interrupt | undefined, reason?: unknown): void;
 }
 
 /**
@@ -93,17 +54,17 @@ export class IrqIndex implements Disposable {
   /** "intx", "msi", "msix", "err", "req", or "irq 5". */
   readonly name: string;
   readonly #proxy: VfioProxy;
-  readonly #vectors = new Map<number, Vector>();
+  readonly #vectors: EnabledVectors;
   readonly #masks: OwnedFd[] = [];
   readonly #masked = new Set<number>(); // by this client
   readonly #unmaskedAt = new Map<number, bigint>(); // signals before the last unmasking
-  readonly #waiters = new Set<Waiter>();
 
   /** @ignore made by `Device.irqs` */
   constructor(info: IrqInfo, proxy: VfioProxy) {
     this.info = info;
     this.name = irqName(info.index);
     this.#proxy = proxy;
+    this.#vectors = new EnabledVectors(this.name, proxy);
   }
 
   /** How many vectors the device has. */
@@ -113,7 +74,7 @@ export class IrqIndex implements Disposable {
 
   /** The vectors that are enabled. */
   get enabled(): number[] {
-    return [...this.#vectors.keys()].sort((a, b) => a - b);
+    return this.#vectors.numbers;
   }
 
   /** The vectors that this client has masked. */
@@ -129,10 +90,7 @@ export class IrqIndex implements Disposable {
 
   /** Signals of a vector since it was enabled, whether asked about or not. */
   total(vector: number): bigint {
-    const entry = this.#vector(vector);
-    this.#take(entry);
-    this.#offer(vector); // to one who waits: the eventfd, now read, wakes nobody
-    return entry.total;
+    return this.#vectors.total(vector);
   }
 
   /**
@@ -158,13 +116,10 @@ export class IrqIndex implements Disposable {
         const vectors = sequence(first, Math.min(chunk, start + count - first));
         for (const vector of vectors) {
           if (this.#vectors.has(vector)) continue;
-          this.#vectors.set(vector, { event: new EventFd(), pending: 0n, total: 0n });
           fresh.push(vector);
-          for (const waiter of this.#waiters) {
-            if (waiter.vector === undefined) this.#watchFor(waiter, vector);
-          }
+          this.#vectors.add(vector);
         }
-        const fds = vectors.map((vector) => this.#vectors.get(vector)!.event.handle);
+        const fds = vectors.map((vector) => this.#vectors.handle(vector));
         await this.#set(
           IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER,
           first,
@@ -283,20 +238,7 @@ export class IrqIndex implements Disposable {
    * @throws {ConnectionError} if the connection ends
    */
   wait(vector?: number, options: IrqWaitOptions = {}): Interrupt {
-    const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-    const vectors = this.#waitedFor(vector);
-    // While there is a connection, the poll below tells of what came, and nothing is read in vain.
-    const isKnown = vectors.some((each) => this.#vector(each).pending > 0n);
-    const came = isKnown || this.#proxy.state !== "CONNECTED" ? this.#first(vectors) : undefined;
-    if (came !== undefined) return came;
-    const fds = vectors.map((each) => this.#vector(each).event.fd);
-    const deadline = monotonicMs() + timeoutMs;
-    for (let remaining = timeoutMs;; remaining = deadline - monotonicMs()) {
-      const ready = this.#proxy.waitSync(fds, remaining);
-      if (ready < 0) throw this.#timeout(vector, timeoutMs);
-      const interrupt = this.#consume(vectors[ready]!);
-      if (interrupt !== undefined) return interrupt; // else the server has read its eventfd
-    }
+    return this.#vectors.wait(vector, options);
   }
 
   /**
@@ -305,34 +247,7 @@ export class IrqIndex implements Disposable {
    * @throws {RangeError} also if what is waited for is disabled, or closed, meanwhile
    */
   waitAsync(vector?: number, options: AsyncIrqWaitOptions = {}): Promise<Interrupt> {
-    const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
-    return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
-      const vectors = this.#waitedFor(vector);
-      const came = this.#first(vectors);
-      if (came !== undefined) return resolve(came);
-      const onAbort = () => waiter.settle(undefined, signal!.reason);
-      const attention = this.#proxy.attend((cause) =>
-        waiter.settle(undefined, endedWhile(`wait for an interrupt of ${this.name}`, cause))
-      );
-      const settle = (interrupt: Interrupt | undefined, reason?: unknown) => {
-        this.#waiters.delete(waiter);
-        for (const each of waiter.watches.values()) each.close();
-        signal?.removeEventListener("abort", onAbort);
-        attention[Symbol.dispose]();
-        if (interrupt !== undefined) resolve(interrupt);
-        else reject(reason);
-      };
-      const deadline = monotonicMs() + timeoutMs;
-      const waiter: Waiter = { vector, timeoutMs, deadline, watches: new Map(), settle };
-      this.#waiters.add(waiter);
-      signal?.addEventListener("abort", onAbort, { once: true });
-      try {
-        for (const each of vectors) this.#watchFor(waiter, each);
-      } catch (error) {
-        settle(undefined, error);
-      }
-    });
+    return this.#vectors.waitAsync(vector, options);
   }
 
   /**
@@ -386,80 +301,9 @@ export class IrqIndex implements Disposable {
     }
   }
 
-  #vector(vector: number): Vector {
-    const entry = this.#vectors.get(vector);
-    if (entry === undefined) {
-      throw new RangeError(`Vector ${vector} of ${this.name} is not enabled`);
-    }
-    return entry;
-  }
-
-  #waitedFor(vector: number | undefined): number[] {
-    if (vector !== undefined) {
-      this.#vector(vector);
-      return [vector];
-    }
-    if (this.#vectors.size === 0) throw new RangeError(`No vector of ${this.name} is enabled`);
-    return this.enabled;
-  }
-
-  #take(entry: Vector): void {
-    const count = entry.event.take();
-    entry.pending += count;
-    entry.total += count;
-  }
-
-  /** What came of a vector, which is then asked about; undefined if nothing did. */
-  #consume(vector: number): Interrupt | undefined {
-    const entry = this.#vector(vector);
-    this.#take(entry);
-    const count = entry.pending;
-    entry.pending = 0n;
-    return count > 0n ? { vector, count } : undefined;
-  }
-
-  #first(vectors: readonly number[]): Interrupt | undefined {
-    for (const vector of vectors) {
-      const came = this.#consume(vector);
-      if (came !== undefined) return came;
-    }
-    return undefined;
-  }
-
-  /** Wakes a waiter when a vector is signalled, or its time is up. */
-  #watchFor(waiter: Waiter, vector: number): void {
-    const watched = watch(this.#vector(vector).event.fd, POLLIN, (revents) => {
-      if (revents === 0) {
-        return waiter.settle(undefined, this.#timeout(waiter.vector, waiter.timeoutMs));
-      }
-      const interrupt = this.#consume(vector);
-      if (interrupt !== undefined) waiter.settle(interrupt); // else another one got it
-    });
-    watched.deadline = waiter.deadline;
-    waiter.watches.set(vector, watched);
-  }
-
-  /** Gives what came of a vector to one who waits for it, if there is one. */
-  #offer(vector: number): void {
-    for (const waiter of this.#waiters) {
-      if (!waiter.watches.has(vector)) continue;
-      const interrupt = this.#consume(vector);
-      return interrupt && waiter.settle(interrupt);
-    }
-  }
-
   #forget(vector: number): void {
-    for (const waiter of [...this.#waiters]) {
-      waiter.watches.get(vector)?.close();
-      waiter.watches.delete(vector);
-      if (waiter.watches.size === 0) {
-        const reason = new RangeError(`Vector ${vector} of ${this.name} was disabled`);
-        waiter.settle(undefined, reason);
-      }
-    }
     this.#unmaskedAt.delete(vector);
-    this.#vectors.get(vector)?.event[Symbol.dispose]();
-    this.#vectors.delete(vector);
+    this.#vectors.remove(vector);
   }
 
   async #set(
@@ -482,11 +326,6 @@ export class IrqIndex implements Disposable {
       ...wait,
       ...(fds && { fds }),
     });
-  }
-
-  #timeout(vector: number | undefined, timeoutMs: number): TimeoutError {
-    const which = vector === undefined ? "No interrupt" : `No interrupt of vector ${vector}`;
-    return new TimeoutError(`${which} of ${this.name} came within ${timeoutMs} ms`);
   }
 }
 
