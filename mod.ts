@@ -78,7 +78,7 @@ export type { ProxyState } from "./lib/transport/dispatcher.ts";
 export type { IncomingRequest, RequestHandler } from "./lib/transport/incoming.ts";
 export type { AsyncRequestOptions, RequestOptions } from "./lib/transport/pending.ts";
 export { type ProxyOptions, VfioProxy } from "./lib/transport/proxy.ts";
-export type { Role } from "./lib/transport/stream.ts";
+export type { Role } from "./lib/transport/peer.ts";
 export { type BarAddress, type EnableOptions, PciFunction } from "./lib/client/pci_function.ts";
 export { Region } from "./lib/client/region.ts";
 export type {
@@ -96,7 +96,8 @@ export type { Width } from "./lib/client/info.ts";
 export { dmaReasons } from "./lib/client/diagnose/dma.ts";
 export { interruptReasons } from "./lib/client/diagnose/interrupts.ts";
 export type { KnownOfRegion } from "./lib/client/refusal.ts";
-export type { StreamLimits, Trace } from "./lib/transport/stream.ts";
+export type { Trace } from "./lib/transport/message.ts";
+export type { StreamLimits } from "./lib/transport/receiver.ts";
 export { Message } from "./lib/transport/message.ts";
 export { cap } from "./lib/define/capabilities.ts";
 export { DefinitionError } from "./lib/define/mistakes.ts";

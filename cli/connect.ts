@@ -7,7 +7,7 @@
 import { connect } from "../lib/client/connect.ts";
 import type { Device } from "../lib/client/device.ts";
 import { ignoreFileSizeSignal } from "../lib/server/process.ts";
-import type { Trace } from "../lib/transport/stream.ts";
+import type { Trace } from "../lib/transport/message.ts";
 import { type Context, onAbort, type Output } from "./context.ts";
 
 /** Options of {@linkcode connectTo}. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Trace } from "../lib/transport/stream.ts";
+import type { Trace } from "../lib/transport/message.ts";
 import { describeMessage } from "../lib/wire/describe.ts";
 import type { Output } from "./context.ts";
 

@@ -12,7 +12,7 @@ import { endWithParent } from "../../lib/server/process.ts";
 import { callHook } from "../../lib/server/device_hooks.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
-import type { Trace } from "../../lib/transport/stream.ts";
+import type { Trace } from "../../lib/transport/message.ts";
 import { type Context, onAbort, untilAbort } from "../context.ts";
 import { printable } from "../printable.ts";
 import { type CommonOptions, type DeviceArguments, serveCommand } from "../serve/arguments.ts";

@@ -25,7 +25,7 @@ import {
   OFFERED_MAX_MSG_FDS,
 } from "../base/limits.ts";
 import { type ProxyOptions, VfioProxy } from "../transport/proxy.ts";
-import type { Trace } from "../transport/stream.ts";
+import type { Trace } from "../transport/message.ts";
 import type { Message } from "../transport/message.ts";
 import { strangersWords } from "./stranger.ts";
 import { Command } from "../wire/command.ts";

@@ -25,7 +25,7 @@ import {
 } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import { VfioProxy } from "../transport/proxy.ts";
-import type { Trace } from "../transport/stream.ts";
+import type { Trace } from "../transport/message.ts";
 import { asError } from "../base/thrown.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { deviceStateName } from "../wire/feature.ts";

@@ -10,7 +10,7 @@ import { type Watch, watch } from "../../ffi/poller.ts";
 import { type SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { CLOSE_GRACE_MS } from "../base/limits.ts";
-import type { Trace } from "../transport/stream.ts";
+import type { Trace } from "../transport/message.ts";
 import { type Activity, Doing, during } from "./activity.ts";
 import { type Refusal, ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./served_device.ts";

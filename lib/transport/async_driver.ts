@@ -23,7 +23,7 @@ const MAX_RECEIVES = 16;
 /** Looks that are spared after a look at a drained socket that found nothing. */
 const LOOKS_TO_SKIP = 64;
 
-/** How long an attentive driver watches the socket after a message: the next is likely to follow. */
+/** How long an attentive driver watches the socket after a message: another often follows. */
 const ATTENTION_MS = 200;
 
 /** How often a glancing driver looks at the socket. */
@@ -162,9 +162,10 @@ export class AsyncDriver implements Driver {
   /** Has the poll watch what is awaited, and nothing else. */
   update(): void {
     const dispatcher = this.#dispatcher;
-    const { stream, drainsUntil, isConnected, mayAnswer } = dispatcher;
+    const { sender, drainsUntil, isConnected, mayAnswer } = dispatcher;
     const isListening = this.#isListening;
-    const events = (isListening ? POLLIN : 0) | (mayAnswer && stream.isBlocked ? POLLOUT : 0);
+    const events = (isListening ? POLLIN : 0) |
+      (mayAnswer && sender.isBlocked ? POLLOUT : 0);
     const isNeeded = drainsUntil !== undefined
       ? mayAnswer
       : isConnected && (events !== 0 || dispatcher.requests.asyncCount > 0);
@@ -294,7 +295,7 @@ export class AsyncDriver implements Driver {
     const dispatcher = this.#dispatcher;
     let hasCome = false;
     for (let i = 0; i < MAX_RECEIVES && this.#mayReceive; i++) {
-      const wasDrained = i > 0 && dispatcher.stream.isDrained;
+      const wasDrained = i > 0 && dispatcher.receiver.isDrained;
       // A peer that waits for each answer has sent nothing else. Others are worth a look for free.
       if (wasDrained && this.#looksToSkip > 0) {
         this.#looksToSkip--;

@@ -22,8 +22,11 @@ import { Inbox, type InboxHost } from "./inbox.ts";
 import type { RequestHandler } from "./incoming.ts";
 import type { Message } from "./message.ts";
 import { inFlight, type Pending, type RequestOptions, timeoutError } from "./pending.ts";
+import type { Role } from "./peer.ts";
+import type { Receiver } from "./receiver.ts";
 import { Requests } from "./requests.ts";
-import type { MessageStream, Role } from "./stream.ts";
+import type { Sender } from "./sender.ts";
+import type { MessageStream } from "./stream.ts";
 
 /** Where a proxy is in its life. */
 export type ProxyState = "CONNECTED" | "ERROR" | "CLOSING" | "CLOSED";
@@ -51,6 +54,8 @@ export interface Driver {
 /** Takes messages of one connection where they belong. */
 export class Dispatcher implements InboxHost {
   readonly stream: MessageStream;
+  readonly sender: Sender;
+  readonly receiver: Receiver;
   readonly peer: Role;
   readonly requests: Requests;
   readonly inbox: Inbox;
@@ -75,6 +80,8 @@ export class Dispatcher implements InboxHost {
     onClose: ((cause: Error | undefined) => void) | undefined,
   ) {
     this.stream = stream;
+    this.sender = stream.sender;
+    this.receiver = stream.receiver;
     this.peer = peer;
     this.requests = new Requests(stream, peer);
     this.inbox = new Inbox(stream, peer, this, handler);
@@ -208,7 +215,7 @@ export class Dispatcher implements InboxHost {
 
   flush(): void {
     try {
-      this.stream.flush();
+      this.sender.flush();
     } catch (error) {
       this.failed(error);
     }
@@ -228,7 +235,7 @@ export class Dispatcher implements InboxHost {
     if (this.#state !== "CONNECTED") return;
     this.inbox.keepViews();
     try {
-      this.stream.receive(timeoutMs);
+      this.receiver.receive(timeoutMs);
     } catch (error) {
       this.failed(error);
     }
@@ -248,7 +255,7 @@ export class Dispatcher implements InboxHost {
   receiveNow(): boolean {
     let came = true; // the end of the connection, if it is that
     try {
-      came = this.stream.receive();
+      came = this.receiver.receive();
     } catch (error) {
       this.failed(error);
     }
@@ -270,12 +277,12 @@ export class Dispatcher implements InboxHost {
    * @param maxIncoming stops while so many commands wait
    */
   takeMessages(maxIncoming: number): void {
-    const { inbox, stream } = this;
+    const { inbox, receiver } = this;
     let wasFull: boolean;
     do {
       try {
         while (inbox.hasRoom(maxIncoming)) {
-          const message = stream.next();
+          const message = receiver.next();
           if (message === undefined) break;
           this.#dispatch(message);
         }
@@ -333,14 +340,14 @@ export class Dispatcher implements InboxHost {
     this.fail(error);
   }
 
-  /** Takes the replies of a peer that answers, then closes: a failed send is not the whole story. */
+  /** Takes the replies of a peer that answers, then closes, although a send to it failed. */
   #takeLastWords(error: Error): void {
     if (!(error instanceof ConnectionError) || this.requests.inFlight === 0) return;
-    const { stream } = this;
+    const { receiver } = this;
     try {
-      while (stream.receive()) {
-        let message = stream.next();
-        for (; message !== undefined; message = stream.next()) this.#dispatch(message);
+      while (receiver.receive()) {
+        let message = receiver.next();
+        for (; message !== undefined; message = receiver.next()) this.#dispatch(message);
       }
     } catch { /* the first failure is the one to report */ }
   }
@@ -360,7 +367,7 @@ export class Dispatcher implements InboxHost {
     this.#state = "ERROR";
     const answers = cause instanceof ProtocolError;
     if (answers || this.inbox.length > 0) {
-      const rejected = this.peer === "client" ? this.stream.rejected : undefined;
+      const rejected = this.peer === "client" ? this.receiver.rejected : undefined;
       this.#drain = { until: monotonicMs() + MAX_DRAIN_MS, rejected };
     }
     this.#end(cause, answers);
@@ -376,7 +383,8 @@ export class Dispatcher implements InboxHost {
     if (this.#state !== "CONNECTED") return;
     this.#state = "CLOSING";
     try {
-      this.stream.flush(); // what was posted or answered still leaves, as far as the peer takes it
+      // What was posted or answered still leaves, as far as the peer takes it.
+      this.sender.flush();
     } catch { /* it is closed all the same */ }
     this.#end(cause, false);
   }
@@ -423,7 +431,7 @@ export class Dispatcher implements InboxHost {
   #endDrain(isOver = false): void {
     const drain = this.#drain!;
     if (this.mayAnswer && this.inbox.length === 0) this.#sendRejection(drain);
-    const isRead = !this.mayAnswer || !this.stream.isBlocked;
+    const isRead = !this.mayAnswer || !this.sender.isBlocked;
     if (!isRead && !isOver && monotonicMs() < drain.until) return this.driver.update();
     this.#drain = undefined;
     this.#closeStream();
@@ -438,9 +446,14 @@ export class Dispatcher implements InboxHost {
     try {
       if (rejected !== undefined) {
         const { messageId, command } = rejected;
-        this.stream.write(messageId, command, MessageFlags.REPLY | MessageFlags.ERROR, EINVAL);
+        this.sender.write(
+          messageId,
+          command,
+          MessageFlags.REPLY | MessageFlags.ERROR,
+          EINVAL,
+        );
       }
-      this.stream.flush();
+      this.sender.flush();
     } catch { // the connection ends anyway
       this.#closeStream();
     }

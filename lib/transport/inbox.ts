@@ -11,7 +11,10 @@ import { MAX_INCOMING_BYTES, SERVE_HIGH_WATER } from "../base/limits.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { type Answer, type Answerer, Incoming, type RequestHandler } from "./incoming.ts";
 import type { Message } from "./message.ts";
-import type { MessageStream, Role } from "./stream.ts";
+import type { Role } from "./peer.ts";
+import type { Receiver } from "./receiver.ts";
+import type { Sender } from "./sender.ts";
+import type { MessageStream } from "./stream.ts";
 
 /** The connection that an inbox belongs to. */
 export interface InboxHost {
@@ -39,7 +42,8 @@ type HandlerState = "idle" | "viewing" | "keeping";
 
 /** Commands of the peer that are not answered yet. */
 export class Inbox implements Answerer {
-  readonly #stream: MessageStream;
+  readonly #sender: Sender;
+  readonly #receiver: Receiver;
   readonly #peer: Role;
   readonly #host: InboxHost;
   readonly #handler: RequestHandler | undefined;
@@ -54,7 +58,8 @@ export class Inbox implements Answerer {
     host: InboxHost,
     handler: RequestHandler | undefined,
   ) {
-    this.#stream = stream;
+    this.#sender = stream.sender;
+    this.#receiver = stream.receiver;
     this.#peer = peer;
     this.#host = host;
     this.#handler = handler;
@@ -72,7 +77,7 @@ export class Inbox implements Answerer {
 
   /** True if a client has left so many answers unread that its next requests have to wait. */
   get isCongested(): boolean {
-    return this.#peer === "client" && this.#stream.queuedBytes > SERVE_HIGH_WATER;
+    return this.#peer === "client" && this.#sender.queuedBytes > SERVE_HIGH_WATER;
   }
 
   /** True if another command may wait: `limit` bounds their number, and their bytes are bounded. */
@@ -121,7 +126,7 @@ export class Inbox implements Answerer {
   /** Keeps the handler's payload as it is, because the stream is about to receive again. */
   keepViews(): void {
     if (this.#state !== "viewing") return;
-    this.#stream.keepViews();
+    this.#receiver.keepViews();
     this.#state = "keeping";
   }
 
@@ -157,10 +162,10 @@ export class Inbox implements Answerer {
     try {
       if (sizeLimit === undefined) {
         const numbers = fds?.map((fd) => fd.fd);
-        this.#stream.write(messageId, command, flags, errno ?? 0, payload, data, numbers);
+        this.#sender.write(messageId, command, flags, errno ?? 0, payload, data, numbers);
       } else {
         const whole = encodeMessage({ messageId, command, flags }, payload);
-        this.#stream.writeBytes(whole.subarray(0, sizeLimit));
+        this.#sender.writeBytes(whole.subarray(0, sizeLimit));
       }
     } catch (error) {
       host.failed(error);

@@ -14,8 +14,8 @@ const { messageId: ID_AT, command: COMMAND_AT, flags: FLAGS_AT, error: ERROR_AT 
 const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
 
 /**
- * What one receive brought: bytes of the receive buffer, from its start. Messages that are to outlive the next receive share one
- * copy, because an allocation costs more than what most messages hold.
+ * Bytes that one receive brought, from the start of the receive buffer. Messages that outlive the
+ * next receive share one copy: an allocation costs more than what most messages hold.
  */
 export class Receipt {
   readonly #bytes: Uint8Array;
@@ -31,6 +31,12 @@ export class Receipt {
     return this.#copy ??= this.#bytes.slice(0, this.#end);
   }
 }
+
+/**
+ * Sees every message: its direction, its bytes (a view, valid during the call) and its descriptor
+ * count.
+ */
+export type Trace = (direction: "sent" | "received", bytes: Uint8Array, fds: number) => void;
 
 /** A whole message that came. */
 export class Message {
@@ -53,7 +59,7 @@ export class Message {
   /**
    * A message in `bytes`: its header begins at `start`, its payload ends at `end`.
    *
-   * @param receipt what it came with; none for a message that came into a buffer of its own
+   * @param receipt the receive that brought the message; none if it came into a buffer of its own
    */
   constructor(
     bytes: Uint8Array,
@@ -76,17 +82,20 @@ export class Message {
     this.#isPlaced = isPlaced;
   }
 
-  /** Whether its data went where the request wanted them: then the payload is only what comes before them. */
+  /**
+   * True if the data went where the request wanted them. The payload is then only what comes before
+   * the data.
+   */
   get isPlaced(): boolean {
     return this.#isPlaced;
   }
 
-  /** Whether it is a reply. Else it is a command: other types do not get this far. */
+  /** True for a reply, false for a command: the receiver rejects other types. */
   get isReply(): boolean {
     return (this.flags & MessageFlags.TYPE_MASK) === MessageFlags.REPLY;
   }
 
-  /** Whether the error flag is set. */
+  /** True if the error flag is set. */
   get isError(): boolean {
     return (this.flags & MessageFlags.ERROR) !== 0;
   }
@@ -96,12 +105,18 @@ export class Message {
     return this.#end - this.#start - HEADER_SIZE;
   }
 
-  /** What follows the header: a view that holds until the stream receives again, unless `own` was called. */
+  /**
+   * The bytes after the header: a view that holds until the stream receives again, unless `own` was
+   * called.
+   */
   get payload(): Uint8Array {
     return this.#bytes.subarray(this.#start + HEADER_SIZE, this.#end);
   }
 
-  /** The 32 bits at `offset` of the payload, which is at least so long: cheaper than a view. What is beyond it means nothing. */
+  /**
+   * The 32 bits at `offset` of the payload: cheaper than a view. The caller has checked that the
+   * payload is so long; bits beyond its end mean nothing.
+   */
   uint32(offset: number): number {
     const bytes = this.#bytes;
     const at = this.#start + HEADER_SIZE + offset;
@@ -113,7 +128,7 @@ export class Message {
     return this.#bytes.subarray(this.#start, this.#end);
   }
 
-  /** Gives the message bytes of its own, so that it outlives the next receive. */
+  /** Copies the bytes unless they are the message's own: it then outlives the next receive. */
   own(): this {
     this.#isOwned = true;
     if (this.#receipt !== undefined) {
@@ -123,7 +138,7 @@ export class Message {
     return this;
   }
 
-  /** As `own`, with the data at its end put where the request wants them, if there are so many. */
+  /** As `own`, but puts the data at the end where the request wants them, if there are so many. */
   place(into: Uint8Array): this {
     if (this.#isPlaced || this.payloadSize < into.length) return this.own();
     const dataAt = this.#end - into.length;
@@ -136,7 +151,7 @@ export class Message {
     return this;
   }
 
-  /** Whether `own` was called. */
+  /** True if `own` was called. */
   get isOwned(): boolean {
     return this.#isOwned;
   }
@@ -160,7 +175,7 @@ export class Message {
     this.#fds = this.#fds.slice(0, count);
   }
 
-  /** Closes the descriptors that nobody took. */
+  /** Closes the descriptors that were not taken. */
   discardFds(): void {
     if (this.#fds.length > 0) closeAll(this.takeFds());
   }

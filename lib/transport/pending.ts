@@ -15,7 +15,7 @@ import {
 } from "../base/errors.ts";
 import { commandName } from "../wire/command.ts";
 import type { Message } from "./message.ts";
-import type { Role } from "./stream.ts";
+import type { Role } from "./peer.ts";
 
 /** How long to wait for the reply, and what may come with it. */
 export interface RequestOptions {
@@ -107,7 +107,7 @@ export function hasLostBuffer({ into, intoSize }: Pending): boolean {
   return into !== undefined && into.length !== intoSize;
 }
 
-/** Copies the bulk data of a request that is sent later, when the caller's buffer may have changed. */
+/** Copies the bulk data of a request that is sent later: the caller's buffer may change. */
 export function ownData<T extends RequestOptions>(options: T): T {
   return options.data ? { ...options, data: options.data.slice() } : options;
 }

@@ -37,9 +37,11 @@ import { DEFAULT_TIMEOUT_MS, HEADER_SIZE, MAX_MSG_FDS, MAX_VERSION_SIZE } from "
 import { AsyncDriver } from "./async_driver.ts";
 import { Dispatcher, type ProxyState } from "./dispatcher.ts";
 import type { RequestHandler } from "./incoming.ts";
-import type { Message } from "./message.ts";
+import type { Message, Trace } from "./message.ts";
 import { type AsyncRequestOptions, ownData, type RequestOptions } from "./pending.ts";
-import { MessageStream, type Role, type StreamLimits, type Trace } from "./stream.ts";
+import type { Role } from "./peer.ts";
+import type { StreamLimits } from "./receiver.ts";
+import { MessageStream } from "./stream.ts";
 import { SyncDriver } from "./sync_driver.ts";
 
 /** How a proxy is set up. */
@@ -97,7 +99,7 @@ export class VfioProxy implements Disposable {
 
   /** Bytes that came and were not understood: of an incomplete message, or of an impossible one. */
   get untaken(): Uint8Array {
-    return this.#stream.untaken;
+    return this.#stream.receiver.untaken;
   }
 
   /** Requests that have not ended. */
@@ -107,10 +109,10 @@ export class VfioProxy implements Disposable {
 
   /** What is accepted from the peer, as negotiated. */
   get limits(): StreamLimits {
-    return this.#stream.limits;
+    return this.#stream.receiver.limits;
   }
   set limits(limits: StreamLimits) {
-    this.#stream.limits = limits;
+    this.#stream.receiver.limits = limits;
   }
 
   /**
@@ -175,7 +177,7 @@ export class VfioProxy implements Disposable {
    * @returns the reply; its payload is a view that holds until the proxy is used again. Its
    *   descriptors are the caller's to take
    * @throws {RemoteError} if the peer answers with an error
-   * @throws {TimeoutError} if no reply came in time; the connection goes on, a late reply is dropped
+   * @throws {TimeoutError} if no reply came in time; the connection goes on, and drops a late reply
    * @throws {TypeError} if `into` was detached or resized meanwhile; the connection goes on
    * @throws {ProtocolError} if the peer breaks the protocol; the connection is then closed
    * @throws {ConnectionError} if there is no connection, or it ends
@@ -246,7 +248,7 @@ export class VfioProxy implements Disposable {
     dispatcher.assertSendable(command, options);
     if (dispatcher.requests.hasWaiting) return this.#postLater(command, payload, options);
     if (this.window === 1) return this.#postAlone(command, payload, options);
-    if (this.#stream.queuedBytes > POST_HIGH_WATER) {
+    if (this.#stream.sender.queuedBytes > POST_HIGH_WATER) {
       payload = payload?.slice();
       options = ownData(options);
       this.flushSync();
@@ -268,7 +270,13 @@ export class VfioProxy implements Disposable {
     this.request(command, payload, options).catch(() => {});
   }
 
-  /** Sends what was posted now, blocking while the peer's buffer is full, for `timeoutMs` at most. */
+  /**
+   * Sends what was posted now.
+   *
+   * @param timeoutMs blocks for so long at most, while the peer's buffer is full
+   * @throws {TimeoutError} if the peer did not read in time
+   * @throws {ConnectionError} if there is no connection, or it ends
+   */
   flushSync(timeoutMs: number = this.#timeoutMs): void {
     this.#sync.flush(timeoutMs);
   }

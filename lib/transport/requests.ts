@@ -14,6 +14,7 @@ import {
   MAX_PENDING,
   MAX_QUEUED_BYTES,
 } from "../base/limits.ts";
+import { plural } from "../text/plural.ts";
 import { commandName } from "../wire/command.ts";
 import { MessageFlags } from "../wire/header.ts";
 import type { Message } from "./message.ts";
@@ -26,8 +27,10 @@ import {
   remoteError,
   type RequestOptions,
 } from "./pending.ts";
-import type { MessageStream, Role } from "./stream.ts";
-import { plural } from "../text/plural.ts";
+import type { Role } from "./peer.ts";
+import type { Receiver } from "./receiver.ts";
+import type { Sender } from "./sender.ts";
+import type { MessageStream } from "./stream.ts";
 
 /**
  * Ids from here on are for messages that want no reply. A peer that replies all the same is then
@@ -46,7 +49,8 @@ export interface Waiting {
 
 /** The requests of one end that have not ended. */
 export class Requests {
-  readonly #stream: MessageStream;
+  readonly #sender: Sender;
+  readonly #receiver: Receiver;
   readonly #peer: Role;
   readonly #pending = new Map<number, Pending>();
   readonly #waiting = new Map<Pending, Waiting>(); // in their order
@@ -62,11 +66,12 @@ export class Requests {
   /** How many descriptors the peer takes in one message. */
   peerMaxFds: number = DEFAULT_MAX_MSG_FDS;
 
-  /** @param stream takes the requests; bulk data of replies go where the requests want them */
+  /** @param stream puts bulk data of replies where the requests want them */
   constructor(stream: MessageStream, peer: Role) {
-    this.#stream = stream;
+    this.#sender = stream.sender;
+    this.#receiver = stream.receiver;
     this.#peer = peer;
-    stream.destination = (messageId) => {
+    stream.receiver.destination = (messageId) => {
       const pending = this.#pending.get(messageId);
       return pending === undefined || hasLostBuffer(pending) ? undefined : pending.into;
     };
@@ -95,7 +100,7 @@ export class Requests {
   /** True if the next request has to wait: the window is full, or the peer leaves much unread. */
   get isFull(): boolean {
     return this.#pending.size >= this.window ||
-      (this.#pending.size > 0 && this.#stream.queuedBytes > MAX_QUEUED_BYTES / 2);
+      (this.#pending.size > 0 && this.#sender.queuedBytes > MAX_QUEUED_BYTES / 2);
   }
 
   /** True if the peer left more requests unanswered than are remembered. */
@@ -121,7 +126,7 @@ export class Requests {
   /**
    * Writes a request to the stream and waits for its reply from then on.
    *
-   * @throws {ConnectionError} as `MessageStream.write`; the request then ends with the connection
+   * @throws {ConnectionError} as `Sender.write`; the request then ends with the connection
    */
   send(pending: Pending, payload: Uint8Array | undefined, options: RequestOptions): void {
     // Throws for a closed descriptor, before the request has an id.
@@ -129,7 +134,15 @@ export class Requests {
     const id = this.#allocateId();
     pending.id = id;
     this.#pending.set(id, pending);
-    this.#stream.write(id, pending.command, MessageFlags.COMMAND, 0, payload, options.data, fds);
+    this.#sender.write(
+      id,
+      pending.command,
+      MessageFlags.COMMAND,
+      0,
+      payload,
+      options.data,
+      fds,
+    );
   }
 
   /** Takes back a request that `send` could not write, as for want of descriptors. */
@@ -143,7 +156,7 @@ export class Requests {
     this.#nextPostedId = id === 0xffff ? POSTED_IDS : id + 1;
     this.#hasPosted = true;
     const fds = options.fds?.map((fd) => fd.fd);
-    this.#stream.write(id, command, POSTED_FLAGS, 0, payload, options.data, fds);
+    this.#sender.write(id, command, POSTED_FLAGS, 0, payload, options.data, fds);
   }
 
   /** Has a request wait for its turn, with copies of its bytes. */
@@ -249,7 +262,7 @@ export class Requests {
     if (id === undefined) this.#waiting.delete(pending);
     else {
       this.#abandoned.set(id, pending.command);
-      if (pending.into !== undefined) this.#stream.forget(id);
+      if (pending.into !== undefined) this.#receiver.forget(id);
     }
     this.complete(pending, undefined, error);
   }

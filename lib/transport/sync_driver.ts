@@ -64,7 +64,8 @@ export class SyncDriver {
     dispatcher.send(pending, payload, options);
     dispatcher.flush();
     // Nearly always this one receive brings the reply, unless the request is not sent yet.
-    const mayReceive = !waits && !dispatcher.stream.isBlocked && dispatcher.twin === undefined;
+    const mayReceive = !waits && !dispatcher.sender.isBlocked &&
+      dispatcher.twin === undefined;
     if (mayReceive && !pending.isDone) {
       dispatcher.receive(Math.min(timeoutMs, blockMs, MAX_BLOCK_MS));
     }
@@ -85,7 +86,7 @@ export class SyncDriver {
       // The rest of a large message, or what follows a command that the peer has just sent, needs
       // no poll before it, as long as the wait gets only a little longer by that.
       const isSoon = remaining >= timeoutMs * SOON && dispatcher.twin === undefined;
-      if (isSoon && !dispatcher.stream.isBlocked) {
+      if (isSoon && !dispatcher.sender.isBlocked) {
         dispatcher.receive(Math.min(timeoutMs, MAX_BLOCK_MS));
       } else this.#waitReady(remaining);
     }
@@ -108,9 +109,9 @@ export class SyncDriver {
     const dispatcher = this.#dispatcher;
     dispatcher.assertConnected();
     dispatcher.flush();
-    if (!dispatcher.stream.isBlocked) return dispatcher.assertConnected();
+    if (!dispatcher.sender.isBlocked) return dispatcher.assertConnected();
     const deadline = monotonicMs() + timeoutMs;
-    while (dispatcher.isConnected && dispatcher.stream.isBlocked) {
+    while (dispatcher.isConnected && dispatcher.sender.isBlocked) {
       const remaining = deadline - monotonicMs();
       if (remaining <= 0) {
         const within = `${timeoutMs} ms`;
@@ -171,6 +172,6 @@ export class SyncDriver {
   }
 }
 
-function addSocket(set: PollSet, { stream }: Dispatcher): void {
-  set.add(stream.fd, stream.isBlocked ? POLLIN | POLLOUT : POLLIN);
+function addSocket(set: PollSet, { stream, sender }: Dispatcher): void {
+  set.add(stream.fd, sender.isBlocked ? POLLIN | POLLOUT : POLLIN);
 }

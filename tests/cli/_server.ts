@@ -7,7 +7,7 @@ import { watch } from "../../ffi/poller.ts";
 import { UnixListener } from "../../ffi/socket.ts";
 import type { IncomingRequest } from "../../lib/transport/incoming.ts";
 import { VfioProxy } from "../../lib/transport/proxy.ts";
-import type { Trace } from "../../lib/transport/stream.ts";
+import type { Trace } from "../../lib/transport/message.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DeviceFlags, DeviceInfoReply } from "../../lib/wire/device.ts";
 import { HeaderLayout } from "../../lib/wire/header.ts";

@@ -10,7 +10,7 @@ import { MAX_SHORT_PRE_COPY, SAVE_PIPELINE } from "../../base/limits.ts";
 import type { AfterMigration, MigrationStates, SaveOptions } from "./options.ts";
 import { Recovery } from "./recovery.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";
-import { RECEIVE_SIZE } from "../../transport/stream.ts";
+import { RECEIVE_SIZE } from "../../transport/receiver.ts";
 import type { Message } from "../../transport/message.ts";
 import { Command } from "../../wire/command.ts";
 import { MigDataReadReply, MigDataReadRequest, MigDataReplyLayout } from "../../wire/migration.ts";

@@ -25,7 +25,7 @@ function makeStream(): [MessageStream, UnixSocket] {
 /** Sends the rest until nothing is left, for ten seconds at most. */
 async function flushAll(stream: MessageStream): Promise<void> {
   const deadline = performance.now() + 10_000;
-  while (!stream.flush()) {
+  while (!stream.sender.flush()) {
     assert(performance.now() < deadline, "the rest was not taken in 10 s");
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
@@ -36,8 +36,8 @@ testFds("write() sends large data whole to a peer that reads meanwhile", async (
   using reader = await ReaderThread.start(peer, 8 * (HEADER + DATA.length));
   let largest = 0;
   for (let i = 0; i < 8; i++) {
-    stream.write(0, 0, 0, 0, undefined, DATA);
-    largest = Math.max(largest, stream.queuedBytes);
+    stream.sender.write(0, 0, 0, 0, undefined, DATA);
+    largest = Math.max(largest, stream.sender.queuedBytes);
     await flushAll(stream);
   }
   const header = new Uint8Array(HEADER);
@@ -54,8 +54,8 @@ testFds("write() sends large data whole to a peer that reads meanwhile", async (
 testFds("write() keeps what a peer does not take at once, and the caller's memory is free", () => {
   const [stream, peer] = makeStream();
   const data = DATA.slice();
-  stream.write(0, 0, 0, 0, undefined, data);
-  assert(stream.isBlocked && stream.queuedBytes > DATA.length / 2);
+  stream.sender.write(0, 0, 0, 0, undefined, data);
+  assert(stream.sender.isBlocked && stream.sender.queuedBytes > DATA.length / 2);
   data.fill(0); // what is sent later is not this any more
   const came = new IoBuffer(HEADER + DATA.length + 1);
   let end = 0;
@@ -63,11 +63,11 @@ testFds("write() keeps what a peer does not take at once, and the caller's memor
     const count = peer.receive(came, end, came.length - end);
     assert(count > 0);
     end += count;
-    stream.flush();
+    stream.sender.flush();
   }
   assertEquals(end, HEADER + DATA.length);
   assertEquals(sumOf(came.bytes.subarray(HEADER, end)), sumOf(DATA));
-  assertEquals([stream.isBlocked, stream.queuedBytes], [false, 0]);
+  assertEquals([stream.sender.isBlocked, stream.sender.queuedBytes], [false, 0]);
   stream.close();
   peer.close();
 });
@@ -77,7 +77,7 @@ testFds("write() fails if the peer goes in the middle of large data", async () =
     const [stream, peer] = makeStream();
     using reader = await ReaderThread.start(peer, count);
     const send = async () => {
-      stream.write(0, 0, 0, 0, undefined, DATA);
+      stream.sender.write(0, 0, 0, 0, undefined, DATA);
       await flushAll(stream);
     };
     let failure: unknown;
@@ -94,7 +94,7 @@ testFds("a large message is received in pieces, each as it comes, with what foll
   peer.setSendBuffer(4 << 20);
   const into = new Uint8Array(DATA.length);
   const stream = new MessageStream(socket, "server", { maxMessageSize: 2 << 20, maxFds: 1 });
-  stream.destination = (messageId) => messageId === 3 ? into : undefined;
+  stream.receiver.destination = (messageId) => messageId === 3 ? into : undefined;
   const message = new IoBuffer(2 * HEADER + DATA.length);
   message.view.setUint16(0, 3, true);
   message.view.setUint32(4, HEADER + DATA.length, true);
@@ -106,8 +106,8 @@ testFds("a large message is received in pieces, each as it comes, with what foll
     into.fill(0);
     assertEquals(peer.send(message, 0, cut), cut);
     const isThere = () => {
-      while (stream.receive()) {
-        const next = stream.next();
+      while (stream.receiver.receive()) {
+        const next = stream.receiver.next();
         if (next !== undefined) return next;
       }
     };
@@ -116,9 +116,9 @@ testFds("a large message is received in pieces, each as it comes, with what foll
     const first = isThere();
     assertEquals([first?.messageId, first?.isPlaced, first?.payloadSize], [3, true, 0]);
     assertEquals(sumOf(into), sumOf(DATA));
-    const second = stream.next() ?? isThere();
+    const second = stream.receiver.next() ?? isThere();
     assertEquals([second?.messageId, second?.isPlaced, second?.payloadSize], [4, false, 0]);
-    assertEquals(stream.next(), undefined);
+    assertEquals(stream.receiver.next(), undefined);
   }
   stream.close();
   peer.close();
@@ -133,12 +133,12 @@ testFds("place() puts the data at the end of a message where they are wanted", (
   for (const size of [0, 3, 8, 9]) {
     const into = new Uint8Array(size);
     peer.send(message, 0, message.length);
-    assert(stream.receive());
-    const came = stream.next()!.place(into);
+    assert(stream.receiver.receive());
+    const came = stream.receiver.next()!.place(into);
     message.bytes.fill(0xff, HEADER);
     peer.send(message, 0, message.length); // comes to where the first one was
-    assert(stream.receive());
-    stream.next();
+    assert(stream.receiver.receive());
+    stream.receiver.next();
     message.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], HEADER);
     const placed = size <= 8 ? size : 0;
     assertEquals([came.isPlaced, came.isOwned, came.messageId], [size <= 8, true, 9]);
@@ -159,8 +159,8 @@ testFds(
     assertThrows(
       () => {
         for (; count < 1_000_000; count++) {
-          stream.write(1, Command.DEVICE_RESET, 1, 0);
-          stream.flush();
+          stream.sender.write(1, Command.DEVICE_RESET, 1, 0);
+          stream.sender.flush();
         }
       },
       ConnectionError,
@@ -180,8 +180,8 @@ testFds(
     using event = new EventFd();
     const before = countOpenFds(8192);
     let sent = 0;
-    for (; stream.queuedBytes <= SERVE_HIGH_WATER && sent < 8000; sent++) {
-      stream.write(1, Command.DEVICE_GET_REGION_INFO, 1, 0, undefined, undefined, [
+    for (; stream.sender.queuedBytes <= SERVE_HIGH_WATER && sent < 8000; sent++) {
+      stream.sender.write(1, Command.DEVICE_GET_REGION_INFO, 1, 0, undefined, undefined, [
         event.handle.fd,
       ]);
     }
@@ -190,14 +190,14 @@ testFds(
     let came = 0;
     const bytes = new IoBuffer(HEADER);
     while (came < sent) {
-      stream.flush();
+      stream.sender.flush();
       assertEquals(peer.receive(bytes, 0, HEADER, 1000), HEADER);
       came += peer.receivedFds.length;
       closeAll(peer.receivedFds);
       peer.receivedFds = [];
     }
     await flushAll(stream);
-    assertEquals([stream.queuedBytes, countOpenFds(8192)], [0, before]);
+    assertEquals([stream.sender.queuedBytes, countOpenFds(8192)], [0, before]);
     stream.close();
     peer.close();
   },

@@ -6,7 +6,7 @@ import type { ServedDevice } from "../../../../lib/server/served_device.ts";
 import type { LiveSession } from "../../../../lib/session/run/executor.ts";
 import { StepFailure } from "../../../../lib/session/run/step_result.ts";
 import { runSession } from "../../../../lib/session/run/runner.ts";
-import type { Trace } from "../../../../lib/transport/stream.ts";
+import type { Trace } from "../../../../lib/transport/message.ts";
 import { Command } from "../../../../lib/wire/command.ts";
 import { describeMessage } from "../../../../lib/wire/describe.ts";
 import { startDemo } from "../../../_demo_process.ts";
