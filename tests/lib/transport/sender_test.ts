@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
-import { EventFd } from "../../../ffi/event.ts";
 import { closeAll, countOpenFds } from "../../../ffi/fd.ts";
+import { EventFd } from "../../../ffi/event.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { ConnectionError } from "../../../lib/base/errors.ts";
 import { SERVE_HIGH_WATER } from "../../../lib/base/limits.ts";
@@ -13,6 +13,7 @@ import { ReaderThread, sumOf } from "../_reader_thread.ts";
 await ReaderThread.warmUp();
 
 const HEADER = 16;
+
 const DATA = Uint8Array.from({ length: 1 << 20 }, (_, i) => i * 7 ^ i >> 8);
 
 /** A stream and the other end of its socket, which holds little. */
@@ -87,66 +88,6 @@ testFds("write() fails if the peer goes in the middle of large data", async () =
     assertEquals((await reader.came).bytes, count);
     stream.close();
   }
-});
-
-testFds("a large message is received in pieces, each as it comes, with what follows it", () => {
-  const [socket, peer] = UnixSocket.pair();
-  peer.setSendBuffer(4 << 20);
-  const into = new Uint8Array(DATA.length);
-  const stream = new MessageStream(socket, "server", { maxMessageSize: 2 << 20, maxFds: 1 });
-  stream.receiver.destination = (messageId) => messageId === 3 ? into : undefined;
-  const message = new IoBuffer(2 * HEADER + DATA.length);
-  message.view.setUint16(0, 3, true);
-  message.view.setUint32(4, HEADER + DATA.length, true);
-  message.view.setUint32(8, 1, true);
-  message.bytes.set(DATA, HEADER);
-  message.view.setUint16(HEADER + DATA.length, 4, true); // and another one
-  message.view.setUint32(HEADER + DATA.length + 4, HEADER, true);
-  for (const cut of [HEADER, HEADER + 1, 65536, 65537, 300_000, HEADER + DATA.length - 1]) {
-    into.fill(0);
-    assertEquals(peer.send(message, 0, cut), cut);
-    const isThere = () => {
-      while (stream.receiver.receive()) {
-        const next = stream.receiver.next();
-        if (next !== undefined) return next;
-      }
-    };
-    assertEquals(isThere(), undefined);
-    assertEquals(peer.send(message, cut, message.length - cut), message.length - cut);
-    const first = isThere();
-    assertEquals([first?.messageId, first?.isPlaced, first?.payloadSize], [3, true, 0]);
-    assertEquals(sumOf(into), sumOf(DATA));
-    const second = stream.receiver.next() ?? isThere();
-    assertEquals([second?.messageId, second?.isPlaced, second?.payloadSize], [4, false, 0]);
-    assertEquals(stream.receiver.next(), undefined);
-  }
-  stream.close();
-  peer.close();
-});
-
-testFds("place() puts the data at the end of a message where they are wanted", () => {
-  const [socket, peer] = UnixSocket.pair();
-  const stream = new MessageStream(socket, "server", { maxMessageSize: 4096, maxFds: 1 });
-  const message = new IoBuffer(HEADER + 8);
-  message.bytes.set([9, 0, 11, 0, HEADER + 8, 0, 0, 0, 1], 0);
-  message.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], HEADER);
-  for (const size of [0, 3, 8, 9]) {
-    const into = new Uint8Array(size);
-    peer.send(message, 0, message.length);
-    assert(stream.receiver.receive());
-    const came = stream.receiver.next()!.place(into);
-    message.bytes.fill(0xff, HEADER);
-    peer.send(message, 0, message.length); // comes to where the first one was
-    assert(stream.receiver.receive());
-    stream.receiver.next();
-    message.bytes.set([1, 2, 3, 4, 5, 6, 7, 8], HEADER);
-    const placed = size <= 8 ? size : 0;
-    assertEquals([came.isPlaced, came.isOwned, came.messageId], [size <= 8, true, 9]);
-    assertEquals(came.payload, Uint8Array.from({ length: 8 - placed }, (_, i) => i + 1));
-    assertEquals([...into.subarray(0, placed)], [1, 2, 3, 4, 5, 6, 7, 8].slice(8 - placed));
-  }
-  stream.close();
-  peer.close();
 });
 
 testFds(
