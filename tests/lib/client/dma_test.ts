@@ -413,6 +413,18 @@ testFds(
 );
 
 testFds(
+  "map() asks the server to let go of what it did not answer about, blocking a second more",
+  () =>
+    withHand(async ({ device, peer }) => {
+      const map = () => device.dma.map({ iova: 0, size: PAGE, timeoutMs: 5 });
+      assertThrows(map, TimeoutError, "map 0x1000 bytes at IOVA 0x0");
+      assertEquals(device.dma.maps, []);
+      closeAll((await peer.expect(DMA_MAP)).fds);
+      await peer.expect(DMA_UNMAP);
+    }),
+);
+
+testFds(
   "a map is gone even if the server refuses to unmap it",
   () =>
     withHand(async ({ device, peer }) => {
