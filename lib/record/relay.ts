@@ -10,7 +10,7 @@ import { EAGAIN, EINTR } from "../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { HEADER_SIZE, MAX_RECORDED_MESSAGE, WRITE_CHUNK_SIZE } from "../base/limits.ts";
-import { RECEIVE_SIZE } from "../transport/stream.ts";
+import { RECEIVE_SIZE } from "../transport/receiver.ts";
 import { HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { type DescriptorFacts, factsOf } from "./descriptor.ts";
 
