@@ -45,7 +45,7 @@ export interface Driver {
   scheduleFlush(): void;
   /** Watches what has to be watched now. */
   update(): void;
-  /** Reports the end of the connection to those who wait for it. */
+  /** Reports the end of the connection to its attendants. */
   ended(cause: Error | undefined): void;
   /** Stops watching, because the socket is about to be closed. */
   stop(): void;

@@ -9,6 +9,9 @@ import { EventFd } from "../../../ffi/event.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { ProtocolError, RemoteError, TimeoutError } from "../../../lib/base/errors.ts";
 import { VfioProxy } from "../../../lib/transport/proxy.ts";
+import { makePending } from "../../../lib/transport/pending.ts";
+import { Requests } from "../../../lib/transport/requests.ts";
+import { MessageStream } from "../../../lib/transport/stream.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { testFds } from "../../_fds.ts";
@@ -299,5 +302,32 @@ testFds("a timeout of NaN is refused, and leaves nothing pending", async () => {
   await assertRejects(() => proxy.request(DEVICE_RESET, undefined, { timeoutMs: NaN }), RangeError);
   assertEquals(proxy.pendingCount, 0);
   proxy.close();
+  peer.close();
+});
+
+testFds("an id is not used again before its late reply came, even when ids wrap around", () => {
+  const [socket, peer] = UnixSocket.pair();
+  const stream = new MessageStream(socket, "server", { maxMessageSize: 4096, maxFds: 0 });
+  const requests = new Requests(stream, "server");
+  const send = () => {
+    const pending = makePending(DEVICE_RESET, {}, 1000);
+    requests.send(pending, undefined, {});
+    return pending;
+  };
+  const late = send();
+  requests.abandon(late, new Error("too late"));
+  const slow = send();
+  const ids = new Set<number>();
+  for (let i = 0; i < 0x8000 - 2; i++) {
+    const pending = send();
+    ids.add(pending.id!);
+    requests.complete(pending, undefined, undefined);
+  }
+  assertEquals([ids.size, Math.max(...ids)], [0x8000 - 2, 0x7fff]);
+  assertEquals([ids.has(late.id!), ids.has(slow.id!)], [false, false]);
+  assertEquals([requests.count, requests.inFlight], [1, 1]);
+  requests.endAll(new Error("over"));
+  assertEquals([requests.count, slow.isDone], [0, true]);
+  stream.close();
   peer.close();
 });
