@@ -10,7 +10,7 @@ import { capabilityKey, findRegister } from "../pci/names.ts";
 import type { Width } from "./info.ts";
 import { PciRegion, regionIndex } from "../wire/region.ts";
 
-/** Where an address counts from. */
+/** The place that an address counts from. */
 export type AddressBase =
   /** The start of a region. */
   | { readonly kind: "region"; readonly index: number }
@@ -21,7 +21,7 @@ export type AddressBase =
 export interface Address {
   /** The text. */
   readonly text: string;
-  /** What it counts from. */
+  /** The place that it counts from. */
   readonly base: AddressBase;
   /** Bytes from there. */
   readonly offset: number;
@@ -42,9 +42,12 @@ const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };
 const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w";
 
 /**
- * Reads an address: a region (bar0 to bar5, rom, config, vga, or its number), a capability by setpci's name (CAP_MSIX, ECAP_AER, `CAP_VNDR@1`
- * for the second of several) or a register of the configuration space by setpci's name (VENDOR_ID), then `+OFFSET`, which may be left out, then the
- * width: `.b` 1 byte, `.w` 2, `.l` 4, `.q` 8.
+ * Reads an address: a base, then `+OFFSET`, which may be left out, then the width: `.b` 1 byte,
+ * `.w` 2, `.l` 4, `.q` 8.
+ *
+ * The base is a region (bar0 to bar5, rom, config, vga, or its number), a capability, or a register
+ * of the configuration space (VENDOR_ID). Capabilities and registers have setpci's names: CAP_MSIX,
+ * ECAP_AER, `CAP_VNDR@1` for the second of several.
  *
  * @throws {SyntaxError} if it is none; the message says how one looks
  *
@@ -82,7 +85,10 @@ export function parseAddress(text: string): Address {
   };
 }
 
-/** The region and offset of an address on a device. Capabilities are looked up in its configuration space. */
+/**
+ * Finds the region and offset of an address on a device. Capabilities are looked up in the
+ * configuration space of the device.
+ */
 export async function resolveAddress(
   device: Device,
   { text, base, offset }: Address,

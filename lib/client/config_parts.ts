@@ -6,7 +6,10 @@
 
 /** Bytes of configuration space that PCI Express defines: what is read of a larger region. */
 export const MAX_CONFIG_SIZE = 4096;
-/** Configuration space is read in pieces of 8 bytes or, at its end, 4, 2 or 1: every server takes those, but not 3 bytes. */
+/**
+ * Bytes of one read of configuration space; at its end 4, 2 or 1. Every server takes those, but not
+ * 3 bytes.
+ */
 const CONFIG_PIECE = 8;
 /** Part of configuration space that is read or left out as a whole. */
 const CONFIG_BLOCK = 256;
@@ -18,8 +21,8 @@ const CAPABILITY_REACH = 64;
 export const CONFIG_PIPELINE = 64;
 
 /**
- * Where a configuration space says something, as the start and end of each part. A part is to be read into `config` before the
- * next one is asked for: its capabilities tell where that is.
+ * Finds the parts of a configuration space that have content, as the start and end of each. Each
+ * part must be read into `config` before the next one is asked for: its capabilities lead there.
  */
 export function* usedParts(config: Uint8Array): Generator<readonly [start: number, end: number]> {
   const { buffer, length } = config;
@@ -43,7 +46,10 @@ export function* usedParts(config: Uint8Array): Generator<readonly [start: numbe
   }
 }
 
-/** Offset and count of the reads that the bytes from `start` to `end` of configuration space take, each aligned to its size. */
+/**
+ * Cuts the bytes from `start` to `end` of configuration space into reads, each aligned to its size.
+ * Returns offset and count of each.
+ */
 export function configPieces(
   start: number,
   end: number,

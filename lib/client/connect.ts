@@ -1,5 +1,6 @@
 /**
- * The client's end: `connect` makes a connection, agrees on a version and gives the {@linkcode Device}.
+ * The client's end: `connect` makes a connection, agrees on a version and returns the {@linkcode
+ * Device}.
  *
  * @module
  */
@@ -39,9 +40,12 @@ import {
 } from "../wire/version.ts";
 import { plural } from "../text/plural.ts";
 
-/** How to connect. */
+/** Options of a connection. */
 export interface ConnectOptions {
-  /** For the connection, then for VERSION, and later for every request that says nothing else. In milliseconds; default 5000. */
+  /**
+   * Limit in milliseconds for connecting, for VERSION, and for later requests without a limit of
+   * their own. Default 5000.
+   */
   timeoutMs?: number;
   /** Calls the connecting off. */
   signal?: AbortSignal;
@@ -49,26 +53,30 @@ export interface ConnectOptions {
   trace?: Trace;
   /** The minor version to propose; default 2. */
   minor?: number;
-  /** What to say about ourselves in place of the defaults. */
+  /** Capabilities of this client, in place of the defaults. */
   capabilities?: Pick<
     Capabilities,
     "maxMsgFds" | "maxDataXferSize" | "maxDmaMaps" | "pgsizes" | "writeMultiple" | "extra"
   >;
-  /** Whether to ask for a socket of their own for the server's commands; default true. Servers that know none say nothing of it. */
+  /**
+   * True to ask for a twin socket for the server's commands; default true. Servers without one
+   * ignore it.
+   */
   twinSocket?: boolean;
 }
 
 /** The message id of the first request of a connection. */
 const VERSION_ID = 1;
 
-/** How long until a full listen queue is tried again. */
+/** Milliseconds until a full listen queue is tried again. */
 const RETRY_MS = 20;
 
 /**
  * Connects to a vfio-user server and agrees on version and capabilities.
  *
- * @param target the path of the server's socket, or the descriptor of a connected one, which is taken over
- * @throws {ConnectionError} if there is no connection to be had; the message says why and what to try
+ * @param target the path of the server's socket, or the descriptor of a connected socket, which is
+ *   taken over
+ * @throws {ConnectionError} if no connection is possible; the message says why and what to try
  * @throws {TimeoutError} if the server does not answer
  * @throws {RemoteError} if it refuses the version
  * @throws {ProtocolError} if its answer breaks the protocol
@@ -189,7 +197,8 @@ function checkReply(reply: Message, client: Capabilities, proposedMinor: number)
   const { major, minor, capabilities: server } = decodeVersion(reply.payload);
   if (major !== PROTOCOL_VERSION.major) {
     throw new ProtocolError(
-      `The server answered version ${major}.${minor}, which we do not speak: we proposed 0.${proposedMinor}`,
+      `The server answered version ${major}.${minor}, which we do not speak: ` +
+        `we proposed 0.${proposedMinor}`,
     );
   }
   if (minor > proposedMinor) {
@@ -278,7 +287,8 @@ async function openSocket(
     if (socket !== undefined) return socket;
     if (monotonicMs() >= deadline) {
       throw new TimeoutError(
-        `Cannot connect to ${path}: the server did not accept within ${timeoutMs} ms; it may be busy with another client`,
+        `Cannot connect to ${path}: the server did not accept within ${timeoutMs} ms; ` +
+          "it may be busy with another client",
       );
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -330,8 +340,8 @@ function explain(path: string, error: Error): Error {
       hint = "there is no such file; start the server, or check the path";
       break;
     case "EACCES":
-      hint =
-        "permission denied; it takes write permission on the socket and search permission on its folders";
+      hint = "permission denied; it takes write permission on the socket and " +
+        "search permission on its folders";
       break;
     case "ECONNREFUSED":
       hint = isSocket(path) === false
@@ -351,7 +361,7 @@ function explain(path: string, error: Error): Error {
   });
 }
 
-/** Undefined where Deno was not given the permission to look, for which nobody is to be asked now. */
+/** Returns undefined where Deno may not look. The user is not asked for the permission now. */
 function isSocket(path: string): boolean | undefined {
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return undefined;
   try {

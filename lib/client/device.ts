@@ -51,11 +51,12 @@ import type {
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 
-/** How to read the configuration space. */
+/** Options of reading the configuration space. */
 export interface ConfigSpaceOptions extends WaitOptions {
   /**
-   * Leave out what says nothing: beyond the first 512 bytes only those blocks of 256 are read that the list of extended
-   * capabilities leads to; the others are 0. That spares most of the 4096 bytes. Default false.
+   * Leaves out blocks without content. Beyond the first 512 bytes only those blocks of 256 are read
+   * that the list of extended capabilities leads to. The others are 0, which spares most of the
+   * 4096 bytes. Default false.
    */
   sparse?: boolean;
 }
@@ -73,7 +74,7 @@ const ANSWERS: Readonly<
 
 /** The device at the other end of a connection. */
 export class Device implements Disposable, AsyncDisposable {
-  /** What version and limits were agreed on. */
+  /** The version and the limits that both ends agreed on. */
   readonly negotiated: Negotiated;
   /** The connection itself, for messages that nothing here sends. */
   readonly proxy: VfioProxy;
@@ -110,15 +111,16 @@ export class Device implements Disposable, AsyncDisposable {
     return this.#reasons.looking(look);
   }
 
-  /** Where the connection is in its life. */
+  /** The state of the connection. */
   get state(): ProxyState {
     return this.proxy.state;
   }
 
   /**
-   * What the device is. Asked once, then remembered.
+   * Facts about the device. Asked once, then remembered.
    *
-   * @throws {RemoteError} if the server refuses; the message says so if the device is stopped for a migration
+   * @throws {RemoteError} if the server refuses; the message tells if the device is stopped for a
+   *   migration
    * @throws {ProtocolError} if there are more regions or IRQ indexes than any device has
    */
   async info(options: WaitOptions = {}): Promise<DeviceInfo> {
@@ -136,12 +138,13 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
-   * What a region is. Asked once, then remembered; the reply's descriptors stay open until the Device is closed.
+   * Facts about a region. Asked once, then remembered. The reply's descriptors stay open until the
+   * Device is closed.
    *
    * @param index the region index
    * @throws {RemoteError} if the server refuses, as for an index that the device does not have
-   * @throws {ProtocolError} if the reply makes no sense: a capability chain that loops or leaves the reply, an
-   *   area outside the region
+   * @throws {ProtocolError} if the reply makes no sense: a capability chain that loops or leaves
+   *   the reply, an area outside the region
    */
   async regionInfo(index: number, options: WaitOptions = {}): Promise<RegionInfo> {
     return await driveAsync(
@@ -154,7 +157,8 @@ export class Device implements Disposable, AsyncDisposable {
   /**
    * A region by its name or index, for reading and writing. The same object each time.
    *
-   * If its info has not been asked for yet, this blocks until it is there; `await device.regionInfo(index)` before avoids that.
+   * If its info was not asked for yet, this blocks until the reply is there. `await
+   * device.regionInfo(index)` beforehand avoids that.
    *
    * @param region "bar0" to "bar5", "rom", "config", "vga", or the region index
    * @throws {RangeError} if there is no such name
@@ -185,7 +189,7 @@ export class Device implements Disposable, AsyncDisposable {
     });
   }
 
-  /** Which pages of that memory it writes. */
+  /** The log of pages of that memory that the device writes. */
   get dmaLogging(): DmaLogging {
     return this.#dmaLogging ??= new DmaLogging(this);
   }
@@ -307,7 +311,7 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
-   * What an IRQ index is. Asked once, then remembered.
+   * Facts about an IRQ index. Asked once, then remembered.
    *
    * @param index the IRQ index
    * @throws {RemoteError} if the server refuses, as for an index that the device does not have
@@ -366,8 +370,8 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
-   * The descriptors that stand in for parts of a region: signalling one is a write to its part (specification:
-   * "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
+   * Descriptors that stand in for parts of a region: signalling one is a write to its part
+   * (specification: "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
    *
    * @param index the region index
    * @returns one entry a part; entries may share a descriptor. The caller closes them
@@ -440,7 +444,8 @@ export class Device implements Disposable, AsyncDisposable {
   /**
    * Resets the device. It may take long: there is no timeout unless one is given.
    *
-   * @throws {RemoteError} if the server refuses; the message says so if the device is stopped for a migration
+   * @throws {RemoteError} if the server refuses; the message tells if the device is stopped for a
+   *   migration
    */
   async reset(options: WaitOptions = {}): Promise<void> {
     await this.#requestOfRunning(Command.DEVICE_RESET, undefined, {
@@ -483,7 +488,10 @@ export class Device implements Disposable, AsyncDisposable {
     return this.proxy.request(command, payload, options);
   }
 
-  /** Decodes a reply. One that can't be decoded ends the connection: what else it says can't be trusted either. */
+  /**
+   * Decodes a reply. A reply that can't be decoded ends the connection, because its sender can't be
+   * trusted.
+   */
   #decode<T>(codec: { decode(payload: Uint8Array): T }, reply: Message): T {
     try {
       return codec.decode(reply.payload);
@@ -523,7 +531,7 @@ export class Device implements Disposable, AsyncDisposable {
   }
 }
 
-/** How many files the areas of a region are in: one, unless its capabilities number them. */
+/** Counts the files that the areas of a region are in: one, unless its capabilities number them. */
 function countFiles(capabilities: readonly RegionCapability[]): number {
   let count = 1;
   for (const capability of capabilities) {

@@ -1,13 +1,15 @@
 /**
- * The IOVA space of a device: memory that it may read and write (specification: "VFIO_USER_DMA_MAP",
- * "VFIO_USER_DMA_UNMAP", "VFIO_USER_DMA_READ", "VFIO_USER_DMA_WRITE").
+ * The IOVA space of a device: memory that it may read and write (specification:
+ * "VFIO_USER_DMA_MAP", "VFIO_USER_DMA_UNMAP", "VFIO_USER_DMA_READ", "VFIO_USER_DMA_WRITE").
  *
  * Memory is shared through a file descriptor, so that the device accesses it by itself, or it stays
- * in this process and the device's accesses come as messages. These may be about shared memory,
- * too: libvfio-user sends them. They are answered from the first map to the last unmap, while a
- * synchronous call waits as well as when nothing is asked of the device. Memory by message keeps
- * the process alive as long as it is mapped. Shared memory does not: the process may end, and a
- * thread whose event loop does not turn answers in its next request.
+ * in this process and the device's accesses come as messages. Accesses to shared memory may come as
+ * messages, too: libvfio-user sends them.
+ *
+ * Messages are answered from the first map to the last unmap, whether a synchronous call waits or
+ * the client is idle. Memory by message keeps the process alive as long as it is mapped. Shared
+ * memory does not: the process may end, and a thread whose event loop does not turn answers in its
+ * next request.
  *
  * @module
  */
@@ -32,7 +34,7 @@ import { hex } from "../text/hex.ts";
 
 /** An access of the device that came as a message. */
 export interface DmaEvent {
-  /** What it did. */
+  /** Kind of the access. */
   readonly kind: "read" | "write";
   /** The first address. */
   readonly iova: bigint;
@@ -42,11 +44,11 @@ export interface DmaEvent {
   readonly errno: number;
 }
 
-/** What a DmaSpace has of its device. */
+/** Parts of a device that a DmaSpace needs. */
 export interface DmaHost {
   /** The connection. */
   readonly proxy: VfioProxy;
-  /** What was agreed on. */
+  /** The limits that both ends agreed on. */
   readonly negotiated: Negotiated;
   /** Sends a request, and says of a refusal if the device is stopped for a migration. */
   request(command: number, payload: Uint8Array, options: AsyncRequestOptions): Promise<Message>;
@@ -59,11 +61,11 @@ type DmaPlan<T> = Plan<DmaStep, Message, T>;
 
 const MAX_ADDRESS = 1n << 64n;
 
-/** How a map is taken back that the server has not answered about. */
+/** Limits of taking back a map that the server has not answered about. */
 const TAKE_BACK = { timeoutMs: TAKE_BACK_TIMEOUT_MS };
 
 /**
- * The IOVA space of a device. `Device.dma` gives it.
+ * The IOVA space of a device. `Device.dma` returns it.
  *
  * @example
  * ```ts
@@ -86,7 +88,7 @@ export class DmaSpace {
   readonly #maps: DmaMap[] = []; // by address
   #isAsked = false; // whether the device has sent a DMA_READ or DMA_WRITE for shared memory
   #written: PageLog | undefined; // what the device writes by message, while that is counted
-  /** Told of every access of the device that comes as a message. It does not throw. */
+  /** Called for every access of the device that comes as a message. It must not throw. */
   onAccess: ((event: DmaEvent) => void) | undefined;
 
   /** @ignore made by `Device` */
@@ -94,27 +96,27 @@ export class DmaSpace {
     this.#host = host;
   }
 
-  /** What is mapped now, by address. */
+  /** The maps in force, by address. */
   get maps(): readonly DmaMap[] {
     return [...this.#maps];
   }
 
-  /** Whether the device can be told of maps. */
+  /** True while the server can be sent requests. */
   get isConnected(): boolean {
     return this.#host.proxy.state === "CONNECTED";
   }
 
-  /** Whether a map is in force, and not being unmapped. */
+  /** Tells whether a map is in force, and not being unmapped. */
   has(map: DmaMap): boolean {
     return this.#memory.get(map)?.state === "mapped";
   }
 
   /**
-   * Gives memory to the device, blocking until the server has taken it. If the server does not
-   * answer in time it is asked to let go of the memory, for which it has another second.
+   * Maps memory for the device, blocking until the server has replied. A server that does not reply
+   * in time is asked to unmap the memory, within another second.
    *
-   * @throws {RangeError} if it is misaligned, empty, wraps around, overlaps another map, or there are too many of them, or the file is
-   *   shorter; nothing is sent then
+   * @throws {RangeError} if the range is misaligned or empty, wraps around or overlaps another map,
+   *   if there are too many maps, or the file is shorter; nothing is sent then
    * @throws {SystemError} if the memory can't be had
    * @throws {RemoteError} if the server refuses
    */
@@ -128,7 +130,8 @@ export class DmaSpace {
   }
 
   /**
-   * Takes memory back from the device, blocking until the server has let go of it. Views of shared memory are empty then.
+   * Unmaps memory, blocking until the server has let go of the memory. Views of shared memory are
+   * empty then.
    *
    * @throws {RangeError} if it is not mapped, or being unmapped
    * @throws {RemoteError} if the server refuses; the memory is gone all the same
@@ -245,14 +248,14 @@ export class DmaSpace {
     for (const map of [...this.#maps]) this.#remove(map);
   }
 
-  /** Why an access is not to be served; 0 if it is. */
+  /** Finds the errno of an access that is refused; 0 if it is served. */
   #refusal(address: bigint, count: bigint, isWrite: boolean): number {
     const { client } = this.#host.negotiated;
     if (count > BigInt(client.maxDataXferSize ?? DEFAULT_MAX_DATA_XFER_SIZE)) return EINVAL;
     if (address + count > MAX_ADDRESS) return EFAULT;
     for (let at = address; at < address + count;) {
       const map = this.find(at);
-      if (map === undefined || map.bytes.length < map.size) return EFAULT; // detached by its owner, the latter
+      if (map === undefined || map.bytes.length < map.size) return EFAULT; // bytes were detached
       if (map.access === (isWrite ? "ro" : "wo")) return EACCES;
       at = map.end;
     }

@@ -25,14 +25,14 @@ export interface IovaRange {
   readonly length: bigint | number;
 }
 
-/** What is logged. */
+/** Options of logging. */
 export interface LoggingOptions extends WaitOptions {
   /**
    * Bytes of a page, a power of two: a hint to the server, which tells what it has chosen. Default
    * 4096.
    */
   pageSize?: number;
-  /** Default all that is mapped; all of the IOVA space if nothing is. */
+  /** Ranges that are logged. Default: all maps, or all of the IOVA space without a map. */
   ranges?: readonly IovaRange[];
 }
 
@@ -55,21 +55,21 @@ export class DirtyPages {
     this.bitmap = bitmap;
   }
 
-  /** How many pages of the range are dirty. */
+  /** Number of pages of the range that are dirty. */
   get count(): number {
     let count = 0;
     for (const { length } of this.ranges()) count += Number(length / BigInt(this.pageSize));
     return count;
   }
 
-  /** Whether a byte is in a dirty page. */
+  /** Tells whether a byte is in a dirty page. */
   has(iova: bigint | number): boolean {
     const offset = BigInt(iova) - this.iova;
     return offset >= 0n && offset < this.length &&
       this.#isSet(Number(offset / BigInt(this.pageSize)));
   }
 
-  /** Where the dirty pages are, by address; those next to each other together. */
+  /** Ranges of dirty pages, by address; adjacent pages are joined. */
   *ranges(): Generator<{ readonly iova: bigint; readonly length: bigint }, void> {
     const pages = Number(this.length / BigInt(this.pageSize));
     const size = BigInt(this.pageSize);
@@ -89,15 +89,15 @@ export class DirtyPages {
   }
 }
 
-/** What a DmaLogging has of its device. */
+/** Parts of a device that a DmaLogging needs. */
 export interface DmaLoggingHost {
   /** The connection. */
   readonly proxy: VfioProxy;
-  /** What was agreed on. */
+  /** The limits that both ends agreed on. */
   readonly negotiated: Negotiated;
   /** The features that it is made of. */
   readonly features: DeviceFeatures;
-  /** What is mapped. */
+  /** The maps in force. */
   readonly dma: DmaSpace;
 }
 
@@ -117,11 +117,12 @@ interface Part extends Span {
 }
 
 /**
- * The log of pages that the device writes. `Device.dmaLogging` gives it. Only devices that migrate have one; it ends with the connection.
+ * The log of pages that the device writes. `Device.dmaLogging` returns it. Only devices that
+ * migrate have one, and the log ends with the connection.
  *
- * The server logs what the device writes into shared memory. What the device writes by message
- * (DMA_WRITE) this process writes for it, and counts itself: servers differ in whether they log
- * that, and libvfio-user does not.
+ * The server logs what the device writes into shared memory. Writes by message (DMA_WRITE) are done
+ * by this process, which counts them itself: servers differ in whether they log those, and
+ * libvfio-user does not.
  *
  * @example
  * ```ts
@@ -220,15 +221,17 @@ export class DmaLogging {
   }
 
   /**
-   * Which pages of a range were written since they were last reported. The server is asked map by
-   * map, because libvfio-user knows nothing else; about memory by message it is not asked.
+   * Reports pages of a range that were written since the last report. The server is asked map by
+   * map, because libvfio-user knows nothing else. Memory by message is counted here.
    *
    * @param range whole pages
-   * @param options `pageSize` other than that of the log: larger pages are dirty if a part of them is; default that of the log
+   * @param options `pageSize` other than that of the log, which is the default: larger pages are
+   *   dirty if a part of them is
    * @throws {RangeError} if the range is not of whole pages, or its bitmap too large
-   * @throws {RemoteError} if the server refuses: no log is on, or the range is not logged. What it
-   *   has told by then is told again
-   * @throws {ProtocolError} if it answers about something else, or the bitmap has another size; the connection is then closed
+   * @throws {RemoteError} if the server refuses: no log is on, or the range is not logged. Pages
+   *   that it had reported by then are reported again
+   * @throws {ProtocolError} if it answers about something else, or the bitmap has another size; the
+   *   connection is then closed
    */
   async report(
     range: IovaRange,
@@ -332,8 +335,10 @@ export class DmaLogging {
         came.pageSize === asked.pageSize && came.bitmap.length === bytes;
       if (isSame) return new DirtyPages(iova, length, size, came.bitmap);
       throw new ProtocolError(
-        `The server answered with a bitmap of ${came.bitmap.length} bytes for ${came.length} bytes ` +
-          `at IOVA ${hex(came.iova)}; asked for ${bytes} for ${length} at ${hex(iova)}`,
+        `The server answered with a bitmap of ${came.bitmap.length} bytes for ` +
+          `${came.length} bytes at IOVA ${hex(came.iova)}; asked for ${bytes} for ${length} at ${
+            hex(iova)
+          }`,
       );
     } catch (error) {
       this.#host.proxy.close(error as Error);
@@ -358,7 +363,8 @@ function checkRange({ start, end }: Span, pageSize: number): number {
   const size = bitmapSize(length, page);
   if (size <= BigInt(MAX_DIRTY_LOG_SIZE)) return Number(size);
   throw new RangeError(
-    `${what}: the bitmap has ${size} bytes, ${MAX_DIRTY_LOG_SIZE} are possible; take larger pages, or parts`,
+    `${what}: the bitmap has ${size} bytes, ${MAX_DIRTY_LOG_SIZE} are possible; ` +
+      "take larger pages, or parts",
   );
 }
 
@@ -384,7 +390,7 @@ function merge(dirty: DirtyPages, { start, end }: Span, pageSize: number, into: 
   }
 }
 
-/** Keeps what a report has told of a span, for the next one. */
+/** Keeps the report of a span for the next report. */
 function remember(dirty: DirtyPages, { start, end }: Span, log: PageLog | undefined): void {
   for (const { iova, length } of dirty.ranges()) {
     const [first, last] = [maxOf(iova, start), minOf(iova + length, end)];

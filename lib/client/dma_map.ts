@@ -7,24 +7,24 @@
 import { describeRange, type DmaSource, type Memory } from "./dma_memory.ts";
 import type { WaitOptions } from "./info.ts";
 
-/** What the device may do with memory: read and write, only read, only write. */
+/** Rights of the device to memory: read and write, only read, only write. */
 export type DmaPermission = "rw" | "ro" | "wo";
 
-/** What to map. */
+/** Options of a map. */
 export interface DmaMapOptions {
   /** The first address as the device sees it, a multiple of the page size. */
   iova: bigint | number;
   /** In bytes, a multiple of the page size. */
   size: number;
-  /** What the device may do; default "rw". */
+  /** Rights of the device; default "rw". */
   access?: DmaPermission;
-  /** Where the memory comes from; default "memfd". */
+  /** Source of the memory; default "memfd". */
   share?: DmaSource;
 }
 
 /** The space of addresses that a map is in. */
 interface DmaMapOwner {
-  /** Tells whether the device can be told of maps. */
+  /** True while the server can be sent requests. */
   readonly isConnected: boolean;
   /** Tells whether a map is in force. */
   has(map: DmaMap): boolean;
@@ -40,9 +40,9 @@ export class DmaMap implements Disposable {
   readonly iova: bigint;
   /** In bytes. */
   readonly size: number;
-  /** What the device may do. */
+  /** Rights of the device. */
   readonly access: DmaPermission;
-  /** Whether the device accesses it by itself. Else its accesses come as messages. */
+  /** True if the device accesses the memory by itself. Else its accesses come as messages. */
   readonly isShared: boolean;
   readonly #space: DmaMapOwner;
   readonly #memory: Memory;
@@ -63,7 +63,8 @@ export class DmaMap implements Disposable {
   }
 
   /**
-   * The memory. After `unmap` a view that was taken is empty, if the memory was shared, and taking another one throws.
+   * The memory. After `unmap` a view of shared memory that was taken is empty, and taking another
+   * one throws.
    *
    * @throws {RangeError} if it is not mapped any more
    */
@@ -84,7 +85,7 @@ export class DmaMap implements Disposable {
     return this.#space.unmapAsync(this, options);
   }
 
-  /** Unmaps, if it is still mapped. Once the connection has ended there is nobody to tell, and that is no error. */
+  /** Unmaps the memory, if it is still mapped. A connection that has ended is no error. */
   [Symbol.dispose](): void {
     if (!this.#space.has(this)) return;
     try {

@@ -9,21 +9,26 @@ import { createMemfd, Mapping } from "../../ffi/memory.ts";
 import { checkRoom } from "./area_file.ts";
 import { hex } from "../text/hex.ts";
 
-/** Where memory comes from. */
+/** Source of memory for a device. */
 export type DmaSource =
   /** New memory that is shared with the device; it can't shrink. */
   | "memfd"
   /** New memory of this process; the device's accesses come as messages. */
   | "message"
-  /** These bytes of this process; the device's accesses come as messages. Their length is the map's size. */
+  /**
+   * These bytes of this process; the device's accesses come as messages. The map has their length.
+   */
   | { readonly bytes: Uint8Array<ArrayBuffer> }
-  /** A file, from `offset` on, which is shared with the device. Who shrinks it meanwhile ends this process with SIGBUS. */
+  /**
+   * A file, shared with the device from `offset` on. A file that shrinks meanwhile ends this
+   * process with SIGBUS.
+   */
   | { readonly file: string; readonly offset?: bigint };
 
 /** Bytes, and how they are shared. */
 export interface Memory {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** What is passed to the server, if it is shared. */
+  /** The descriptor for the server, if the memory is shared. */
   readonly fd?: OwnedFd;
   readonly fdOffset: bigint;
   readonly mapping?: Mapping;

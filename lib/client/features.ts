@@ -1,6 +1,6 @@
 /**
- * Features of a device, as a client sees them (specification: "VFIO_USER_DEVICE_FEATURE"). `Device.features` has them; migration and
- * the logging of dirty pages are made of them.
+ * Features of a device, as a client sees them (specification: "VFIO_USER_DEVICE_FEATURE").
+ * `Device.features` has them. Migration and the logging of dirty pages use them.
  *
  * @module
  */
@@ -17,12 +17,12 @@ import {
   featureName,
 } from "../wire/feature.ts";
 
-/** What can be done with a feature. */
+/** An operation on a feature. */
 export type FeatureOperation = "get" | "set";
 
-/** How to read a feature. */
+/** Options of reading a feature. */
 export interface GetFeatureOptions extends WaitOptions {
-  /** What the request says, for features that want to be told something. */
+  /** Data of the request, for features that take some. */
   data?: Uint8Array;
 }
 
@@ -31,7 +31,7 @@ const HEAD_SIZE = 8;
 const { GET, SET, PROBE, INDEX_MASK } = FeatureFlags;
 
 /**
- * The features of a device. `Device.features` gives them.
+ * The features of a device. `Device.features` returns them.
  *
  * @example
  * ```ts
@@ -114,7 +114,7 @@ export class DeviceFeatures {
     }
   }
 
-  /** Sends it, and gives the data of the answer. */
+  /** Sends a request and returns the data of the reply. */
   async #ask(
     payload: Uint8Array,
     feature: number,

@@ -11,15 +11,15 @@ import type { Capabilities } from "../wire/version.ts";
 
 export type { WaitOptions } from "../base/wait.ts";
 
-/** What both ends agreed on. */
+/** Version and limits that both ends agreed on. */
 export interface Negotiated {
   /** The major version: 0. */
   readonly major: number;
   /** The minor version: the server's, not above ours. */
   readonly minor: number;
-  /** What the server said about itself, as it came. */
+  /** Capabilities of the server, as they came. */
   readonly server: Capabilities;
-  /** What we said about ourselves. */
+  /** Capabilities of this client, as they were sent. */
   readonly client: Capabilities;
   /** Descriptors that the server takes in one message. */
   readonly maxMsgFds: number;
@@ -29,13 +29,13 @@ export interface Negotiated {
   readonly maxDmaMaps: number;
   /** Page sizes that the server takes, as a bit mask. */
   readonly pgsizes: bigint;
-  /** Whether REGION_WRITE_MULTI may be used. */
+  /** True if REGION_WRITE_MULTI may be used. */
   readonly writeMultiple: boolean;
-  /** Whether the server's commands come on a socket of their own. */
+  /** True if the server's commands come on a twin socket. */
   readonly twinSocket: boolean;
 }
 
-/** What a device is. */
+/** Facts about a device. */
 export interface DeviceInfo {
   /** `DeviceFlags`: RESET, PCI; bits that are not known as they came. */
   readonly flags: number;
@@ -45,7 +45,7 @@ export interface DeviceInfo {
   readonly numIrqs: number;
 }
 
-/** What a region is. */
+/** Facts about a region. */
 export interface RegionInfo {
   /** The region index. */
   readonly index: number;
@@ -53,7 +53,7 @@ export interface RegionInfo {
   readonly flags: number;
   /** Bytes of the region; 0 if the device does not have it. */
   readonly size: bigint;
-  /** Where it begins in the file to be mapped. */
+  /** Start of the region in the file to be mapped, in bytes. */
   readonly offset: bigint;
   /** Its capabilities in the order of the chain. */
   readonly capabilities: readonly RegionCapability[];
@@ -61,7 +61,7 @@ export interface RegionInfo {
   readonly fds: readonly OwnedFd[];
 }
 
-/** What an IRQ index is. */
+/** Facts about an IRQ index. */
 export interface IrqInfo {
   /** The IRQ index. */
   readonly index: number;

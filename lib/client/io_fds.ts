@@ -13,7 +13,7 @@ import { hex } from "../text/hex.ts";
 /** libvfio-user's word for a part without a descriptor. */
 const NO_FD = 0xffff_ffff;
 
-/** What the descriptor of a part is. */
+/** Kinds of descriptors. */
 export type IoFdKind = "ioeventfd" | "ioregionfd" | "shadow ioeventfd" | `type ${number}`;
 
 /** A part of a region that a descriptor stands in for. */
@@ -22,13 +22,13 @@ export interface RegionIoFd {
   readonly offset: bigint;
   /** Bytes of the part. */
   readonly size: bigint;
-  /** What its descriptor is. */
+  /** Kind of its descriptor. */
   readonly kind: IoFdKind;
-  /** Of the kernel's ioeventfd or ioregionfd. */
+  /** Flags of the kernel's ioeventfd or ioregionfd. */
   readonly flags: number;
   /** The value that an ioeventfd matches; the user data of an ioregionfd. */
   readonly data: bigint;
-  /** Where in the shadow memory the value is, for a shadow ioeventfd. */
+  /** Offset of the value in the shadow memory, for a shadow ioeventfd. */
   readonly shadowOffset: bigint;
   /** The descriptor; undefined if the server gave none. It belongs to the RegionIoFds. */
   readonly fd: OwnedFd | undefined;
@@ -42,9 +42,12 @@ const KINDS: Readonly<Record<number, IoFdKind>> = {
   [IoFdType.SHADOW_IOEVENTFD]: "shadow ioeventfd",
 };
 
-/** The descriptors of a region, and what they stand in for. `Device.regionIoFds` gives it. */
+/**
+ * The descriptors of a region, and the parts that they stand in for. `Device.regionIoFds` returns
+ * them.
+ */
 export class RegionIoFds implements Disposable {
-  /** What they stand in for. */
+  /** The parts that they stand in for. */
   readonly entries: readonly RegionIoFd[];
   readonly #fds: readonly OwnedFd[];
 
@@ -52,7 +55,8 @@ export class RegionIoFds implements Disposable {
    * Takes over the descriptors of a reply.
    *
    * @ignore made by `Device.regionIoFds`
-   * @throws {ProtocolError} if an entry's descriptor did not come; the descriptors are the caller's then
+   * @throws {ProtocolError} if an entry's descriptor did not come; the caller keeps the descriptors
+   *   then
    */
   constructor(reply: RegionIoFdsReply, fds: readonly OwnedFd[]) {
     this.#fds = fds;

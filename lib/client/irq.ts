@@ -23,15 +23,16 @@ import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest } from "../wire/irq.ts";
 export interface VectorRange {
   /** The first; default 0. */
   start?: number;
-  /** How many; default all from `start` on. */
+  /** Number of vectors; default all from `start` on. */
   count?: number;
 }
 
 /**
- * The vectors of one IRQ index. `Device.irqs` gives it.
+ * The vectors of one IRQ index. `Device.irqs` returns it.
  *
- * Signals are counted by the kernel and lost by nobody: what came between two waits is in the next one's count.
- * Several may wait for a vector at one time: each signal is counted for one of them, the others go on waiting.
+ * The kernel counts signals, and none is lost: signals between two waits are in the next one's
+ * count. Several callers may wait for a vector at one time. Each signal is counted for one of them,
+ * and the others go on waiting.
  *
  * @example
  * ```ts
@@ -49,7 +50,7 @@ export interface VectorRange {
  * ```
  */
 export class IrqIndex implements Disposable {
-  /** What the index is. */
+  /** Facts about the index. */
   readonly info: IrqInfo;
   /** "intx", "msi", "msix", "err", "req", or "irq 5". */
   readonly name: string;
@@ -67,7 +68,7 @@ export class IrqIndex implements Disposable {
     this.#vectors = new EnabledVectors(this.name, proxy);
   }
 
-  /** How many vectors the device has. */
+  /** Number of vectors that the device has. */
   get count(): number {
     return this.info.count;
   }
@@ -94,16 +95,17 @@ export class IrqIndex implements Disposable {
   }
 
   /**
-   * Has the device signal these vectors. Those that are enabled already keep their count.
+   * Makes the device signal these vectors. Vectors that are enabled already keep their count.
    *
-   * One message carries as many eventfds as the server takes. (QEMU's server has one table for all indexes: there, enabling
-   * MSI-X takes INTx's place.)
+   * One message carries as many eventfds as the server takes. (QEMU's server has one table for all
+   * indexes: there, MSI-X that is enabled takes INTx's place.)
    *
    * If this fails when the server has, or may have, some of the eventfds that are new, the server
    * is asked to let go of them again, for which it has another second.
    *
    * @throws {RangeError} if the device does not have them
-   * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed, although it may have some of them
+   * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed,
+   *   although the server may have some of them
    */
   async enable(range: VectorRange = {}, options: WaitOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
@@ -148,7 +150,7 @@ export class IrqIndex implements Disposable {
   }
 
   /**
-   * Has the device signal these vectors no more; without a range, tears down all of the index.
+   * Stops the device from signalling these vectors; without a range, tears down all of the index.
    *
    * @throws {RangeError} if the device does not have them
    * @throws {RemoteError} if the server refuses; they are closed here all the same
@@ -187,14 +189,15 @@ export class IrqIndex implements Disposable {
     this.#noteMasks("unmask", sequence(vector, count));
   }
 
-  /** Has the server fire vectors, as if the device had. Throws as `enable`. */
+  /** Makes the server fire vectors, as if the device had. Throws as `enable`. */
   async trigger(vector: number, count = 1, options: WaitOptions = {}): Promise<void> {
     this.#range({ start: vector, count });
     await this.#set(IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, vector, count, options);
   }
 
   /**
-   * Masks, unmasks or fires the vectors from `start` on for which `which` is true, in one message. Throws as `enable`.
+   * Masks, unmasks or fires the vectors from `start` on for which `which` is true, in one message.
+   * Throws as `enable`.
    *
    * @param which a boolean for each vector from `start` on
    */
@@ -211,7 +214,8 @@ export class IrqIndex implements Disposable {
   }
 
   /**
-   * Gives the server an eventfd: who signals it masks, or unmasks, the vector. KVM does so for INTx.
+   * Passes an eventfd to the server. A signal on the eventfd masks, or unmasks, the vector; KVM
+   * does so for INTx.
    *
    * @returns the eventfd, open until the index is closed
    */
@@ -231,7 +235,8 @@ export class IrqIndex implements Disposable {
   }
 
   /**
-   * Blocks until an interrupt comes, serving the device's commands meanwhile. One that came before counts.
+   * Blocks until an interrupt comes, serving the device's commands meanwhile. An interrupt that
+   * came before counts.
    *
    * @param vector which; any that is enabled if left out
    * @throws {TimeoutError} if none comes in time
@@ -251,7 +256,8 @@ export class IrqIndex implements Disposable {
   }
 
   /**
-   * Interrupts of all vectors as they come, until the signal is aborted (with its reason) or the connection ends (with an error).
+   * Interrupts of all vectors as they come, until the signal is aborted (with its reason) or the
+   * connection ends (with an error).
    *
    * @example
    * ```ts ignore
@@ -267,7 +273,7 @@ export class IrqIndex implements Disposable {
     return this.interrupts();
   }
 
-  /** Closes the eventfds. The server is not told: `disable` does that, and the end of the connection. */
+  /** Closes the eventfds. The server lets go of them by `disable`, or when the connection ends. */
   close(): void {
     for (const vector of this.enabled) this.#forget(vector);
     for (const fd of this.#masks.splice(0)) fd[Symbol.dispose]();
@@ -329,7 +335,7 @@ export class IrqIndex implements Disposable {
   }
 }
 
-/** What goes with a DEVICE_SET_IRQS, and how long it may take. */
+/** Descriptors and data of a DEVICE_SET_IRQS, and its limits. */
 interface SetOptions extends WaitOptions {
   readonly fds?: readonly OwnedFd[];
   readonly data?: Uint8Array;

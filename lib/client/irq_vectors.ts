@@ -1,5 +1,5 @@
 /**
- * Vectors of an IRQ index that are enabled: their eventfds, the signals that came, and those who
+ * Vectors of an IRQ index that are enabled: their eventfds, the signals that came, and callers that
  * wait for more.
  *
  * @module
@@ -17,17 +17,17 @@ import type { VfioProxy } from "../transport/proxy.ts";
 export interface Interrupt {
   /** The vector, from 0. */
   readonly vector: number;
-  /** How many signals came; at least 1. */
+  /** Number of signals that came; at least 1. */
   readonly count: bigint;
 }
 
-/** How long to wait for an interrupt. */
+/** Limit of waiting for an interrupt. */
 export interface IrqWaitOptions {
   /** In milliseconds; default 5000. Infinity waits as long as the connection lasts. */
   timeoutMs?: number;
 }
 
-/** How long to wait for an interrupt, asynchronously. */
+/** Limit of waiting for an interrupt asynchronously. */
 export interface AsyncIrqWaitOptions extends IrqWaitOptions {
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal;
@@ -36,19 +36,19 @@ export interface AsyncIrqWaitOptions extends IrqWaitOptions {
 /** A vector that is enabled. */
 interface Vector {
   readonly event: EventFd;
-  /** Signals that came and were not asked about. */
+  /** Signals that came and were not taken. */
   pending: bigint;
   /** Signals in all. */
   total: bigint;
 }
 
-/** One who waits without blocking. */
+/** A caller that waits without blocking. */
 interface Waiter {
-  /** For which vector; undefined: for any, those that are enabled later as well. */
+  /** The vector that it waits for; undefined for any, also those enabled later. */
   readonly vector: number | undefined;
   readonly timeoutMs: number;
   readonly deadline: number;
-  /** Of the vectors that it waits for, as long as they are enabled. */
+  /** Watches of the vectors that it waits for, while they are enabled. */
   readonly watches: Map<number, Watch>;
   /** Ends the wait: with an interrupt, or without one for a reason. */
   settle(interrupt: Interrupt | undefined, reason?: unknown): void;
@@ -112,18 +112,18 @@ export class EnabledVectors {
   total(vector: number): bigint {
     const entry = this.#vector(vector);
     this.#take(entry);
-    this.#offer(vector); // to one who waits: the eventfd, now read, wakes nobody
+    this.#offer(vector); // the eventfd, now read, wakes no waiter
     return entry.total;
   }
 
   /**
-   * Blocks until an interrupt comes, as `IrqIndex.wait`. This and `waitAsync` have little in common:
-   * the one polls, the other is called back.
+   * Blocks until an interrupt comes, as `IrqIndex.wait`. This pair is not written once: `wait`
+   * polls and `waitAsync` is called back, so that they have no steps in common.
    */
   wait(vector: number | undefined, options: IrqWaitOptions): Interrupt {
     const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const vectors = this.#waitedFor(vector);
-    // While there is a connection, the poll below tells of what came, and nothing is read in vain.
+    // While there is a connection, the poll below reports what came: no read is in vain.
     const isKnown = vectors.some((each) => this.#vector(each).pending > 0n);
     const came = isKnown || this.#proxy.state !== "CONNECTED" ? this.#first(vectors) : undefined;
     if (came !== undefined) return came;
@@ -195,7 +195,7 @@ export class EnabledVectors {
     entry.total += count;
   }
 
-  /** What came of a vector, which is then asked about; undefined if nothing did. */
+  /** Takes the signals of a vector that came; undefined without any. */
   #consume(vector: number): Interrupt | undefined {
     const entry = this.#vector(vector);
     this.#take(entry);
@@ -212,7 +212,7 @@ export class EnabledVectors {
     return undefined;
   }
 
-  /** Wakes a waiter when a vector is signalled, or its time is up. */
+  /** Wakes a waiter when a vector is signalled, or at its deadline. */
   #watchFor(waiter: Waiter, vector: number): void {
     const watched = watch(this.#vector(vector).event.fd, POLLIN, (revents) => {
       if (revents === 0) {
@@ -225,7 +225,7 @@ export class EnabledVectors {
     waiter.watches.set(vector, watched);
   }
 
-  /** Gives what came of a vector to one who waits for it, if there is one. */
+  /** Hands the signals of a vector to a waiter, if there is one. */
   #offer(vector: number): void {
     for (const waiter of this.#waiters) {
       if (!waiter.watches.has(vector)) continue;

@@ -1,5 +1,5 @@
 /**
- * `PciFunction`: what firmware and a driver do to a PCI function's configuration space before they use it.
+ * `PciFunction`: the work of firmware and driver on a PCI function's configuration space.
  *
  * @module
  */
@@ -15,14 +15,14 @@ import { PciRegion } from "../wire/region.ts";
 const CONFIG_HEADER_SIZE = 64;
 const BAR_COUNT = 6;
 
-/** Where addresses are given out from: what no PC's memory or firmware takes. */
+/** Bounds of the addresses that are assigned: free of a PC's memory and firmware. */
 const MEMORY_BASE = 0x8000_0000n;
 const MEMORY_END = 0xfe00_0000n;
 const HIGH_BASE = 0x10_0000_0000n;
 const IO_BASE = 0xc000n;
 const IO_END = 0x1_0000n;
 
-/** What to switch on in COMMAND. */
+/** Bits of COMMAND that are switched on. */
 export interface EnableOptions extends WaitOptions {
   /** Answer accesses to memory; default true. */
   memory?: boolean;
@@ -36,7 +36,7 @@ export interface EnableOptions extends WaitOptions {
 export interface BarAddress {
   /** 0 to 5. */
   readonly index: number;
-  /** Where it is now. */
+  /** Its address. */
   readonly address: bigint;
 }
 
@@ -52,7 +52,7 @@ export interface PciHost {
   readConfigSpace(options?: WaitOptions): Promise<Uint8Array>;
 }
 
-/** The configuration space of a device, as firmware and driver use it. `Device.pci` gives it. */
+/** The configuration space of a device, as firmware and driver use it. `Device.pci` returns it. */
 export class PciFunction {
   readonly #device: PciHost;
   readonly #places: Partial<Record<"standard" | "extended", readonly CapabilityPlace[]>> = {};
@@ -69,7 +69,8 @@ export class PciFunction {
 
   /** Reads the configuration space and decodes it; sizes of BARs come from the regions. */
   async configSpace(options: WaitOptions = {}): Promise<ConfigSpace> {
-    const { parseConfigSpace } = await import("../pci/config_space.ts"); // large, and not always needed
+    // Large, and not always needed.
+    const { parseConfigSpace } = await import("../pci/config_space.ts");
     const sizes = await this.#barSizes(options);
     return parseConfigSpace(await this.#device.readConfigSpace(options), {
       regionSizes: (index) => sizes[index],
@@ -77,8 +78,9 @@ export class PciFunction {
   }
 
   /**
-   * Does what firmware does at boot: gives every BAR that has none an address, then switches on memory, I/O and bus mastering. Many servers, QEMU's
-   * among them, refuse accesses to a BAR until then. Nothing that is set already is changed.
+   * Does the work of firmware at boot: assigns an address to every BAR without one, then switches
+   * on memory, I/O and bus mastering. Many servers, QEMU's among them, refuse accesses to a BAR
+   * until then. Settings that are there already stay.
    *
    * @returns the BARs that got an address
    * @throws {RemoteError} if the device refuses
@@ -94,8 +96,8 @@ export class PciFunction {
   }
 
   /**
-   * Gives every BAR whose address is 0 one that suits it: aligned to its size, memory from 2 GiB on, 64-bit ones that do not fit below 4 GiB above,
-   * I/O ports from 0xc000 on.
+   * Assigns an address to every BAR whose address is 0, aligned to its size: memory from 2 GiB on,
+   * I/O ports from 0xc000 on. A 64-bit BAR that does not fit below 4 GiB goes above.
    *
    * @returns the BARs that got an address
    * @throws {RangeError} if there is no room

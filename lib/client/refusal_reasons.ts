@@ -15,14 +15,14 @@ import { Command } from "../wire/command.ts";
 /** The states in which a device answers nearly nothing. */
 const STOPPED_STATES: ReadonlySet<string> = new Set(["STOP", "STOP_COPY", "RESUMING"]);
 
-/** How long one look into a refusal may take. */
+/** Limit of one look into a refusal, in milliseconds. */
 const LOOK_TIMEOUT_MS = 1000;
-/** How reads look into a refusal: as messages, and not looked into themselves. */
+/** Options of reads that look into a refusal: by message, and without a look of their own. */
 const LOOKING = { via: "message", explain: false, timeoutMs: LOOK_TIMEOUT_MS } as const;
 
 /** The parts of a device that a look into its refusals needs. */
 export interface RefusingDevice {
-  /** What was agreed on. */
+  /** The limits that both ends agreed on. */
   readonly negotiated: Negotiated;
   /** Its migration, of which the state counts. */
   readonly migration: { state(options?: WaitOptions): Promise<string> };
@@ -32,7 +32,10 @@ export interface RefusingDevice {
   regionInfo(index: number, options?: WaitOptions): Promise<RegionInfo>;
 }
 
-/** Looks of one device into its refusals. None of them throws: a refusal comes back with its reason, or as it was. */
+/**
+ * Looks of one device into its refusals. None of them throws: a refusal comes back as it was, or
+ * with its reason.
+ */
 export class RefusalReasons {
   readonly #device: RefusingDevice;
   #looking = 0;
@@ -86,8 +89,8 @@ export class RefusalReasons {
   }
 
   /**
-   * Says so if a request failed because the device is stopped for a migration: such a device refuses
-   * nearly everything with EINVAL.
+   * Finds out if a request failed because the device is stopped for a migration: such a device
+   * refuses nearly everything with EINVAL.
    *
    * @returns the error, with its reason if that is it
    * @throws the reason of the signal if that ends the look
@@ -145,7 +148,7 @@ function stoppedWords(state: string): string {
     "(vfu migrate state SOCKET RUNNING, or device.migration.setState), or restart its server";
 }
 
-/** Takes a refused read, or one outside the region, for an answer. Other failures end the look. */
+/** Counts a refused read, or one outside the region, as an answer. Other failures end the look. */
 function refusedLook(error: unknown): undefined {
   const isRefused = error instanceof RemoteError || error instanceof RangeError ||
     error instanceof TypeError;

@@ -1,9 +1,11 @@
 /**
- * `Region`: reading and writing a region of a device, through memory where the device shares it, by message where it
- * traps (specification: "VFIO_USER_REGION_READ", "VFIO_USER_REGION_WRITE", "VFIO_USER_REGION_WRITE_MULTI").
+ * `Region`: reading and writing a region of a device, through memory where the device shares it,
+ * else by message (specification: "VFIO_USER_REGION_READ", "VFIO_USER_REGION_WRITE",
+ * "VFIO_USER_REGION_WRITE_MULTI").
  *
- * Synchronous calls block the thread, as a load or a store would; their `...Async` twins pipeline: any number may be
- * outstanding, and they take effect in the order of the calls. Nothing is sent for an access that the region's info rules out.
+ * Synchronous calls block the thread, as a load or a store would. Their `...Async` twins pipeline:
+ * any number may be in flight, and they take effect in the order of the calls. An access that the
+ * region's info rules out is refused before anything is sent.
  *
  * @module
  */
@@ -53,7 +55,7 @@ const PIPELINE = 8;
  * ```
  */
 export class Region implements Disposable {
-  /** What the region is. */
+  /** Facts about the region. */
   readonly info: RegionInfo;
   /** "bar0", "config", "region 9". */
   readonly name: string;
@@ -105,17 +107,19 @@ export class Region implements Disposable {
   /**
    * Reads 32 bits.
    *
-   * Through the map this is one load; of two in a row of the same register, optimised code may make one. `poll` never does.
+   * Through the map this is one load. Optimised code may merge two loads of the same register in a
+   * row into one; `poll` prevents that.
    *
    * @param offset in bytes from the start of the region, a multiple of the width
    * @throws {RangeError} if it is misaligned or outside the region
-   * @throws {TypeError} if the region is absent, can't be read, or can't be accessed the way that was forced
+   * @throws {TypeError} if the region is absent, can't be read, or can't be accessed the way that
+   *   was forced
    * @throws {RemoteError} if the device refuses
    * @throws {TimeoutError} if it does not answer
    * @throws {ProtocolError} if it answers with fewer or more bytes
    */
   read32(offset: number | bigint, options?: AccessOptions): number {
-    // The fast path. Out of bounds, misaligned, unmapped: nothing is there, and the way below says why.
+    // The fast path. An offset that is out of bounds, misaligned or unmapped has no value there.
     if (options === undefined && typeof offset === "number") {
       const value = this.#readable[(offset - this.#start) / 4];
       if (value !== undefined) return value;
@@ -157,8 +161,10 @@ export class Region implements Disposable {
    *
    * @param offset in bytes from the start of the region, a multiple of the width
    * @param value not negative, and not wider than the register
-   * @throws {RangeError} if the offset is misaligned or outside the region, or the value does not fit
-   * @throws {TypeError} if the region is absent, can't be written, or can't be accessed the way that was forced
+   * @throws {RangeError} if the offset is misaligned or outside the region, or the value does not
+   *   fit
+   * @throws {TypeError} if the region is absent, can't be written, or can't be accessed the way
+   *   that was forced
    * @throws {RemoteError} if the device refuses; not for a posted write
    * @throws {TimeoutError} if it does not answer
    */
@@ -187,7 +193,10 @@ export class Region implements Disposable {
     else this.#messages.writeRegister(at, 8, value, options);
   }
 
-  /** Reads a register of any width; 8 bytes come as bigint, less as number. Throws as {@linkcode Region.read32}. */
+  /**
+   * Reads a register of any width: 8 bytes as bigint, less as number. Throws as {@linkcode
+   * Region.read32}.
+   */
   readWidth(offset: number | bigint, width: Width, options?: AccessOptions): number | bigint {
     switch (width) {
       case 1:
@@ -254,11 +263,12 @@ export class Region implements Disposable {
   }
 
   /**
-   * Reads bytes. Long ones take several messages; those of the configuration space are read in aligned pieces of at most 4 bytes.
+   * Reads bytes, with several messages if they are many. Configuration space is read in aligned
+   * pieces of at most 4 bytes.
    *
    * @param offset in bytes from the start of the region
    * @param length in bytes
-   * @param options `signal` is not heard while the thread is blocked
+   * @param options `signal` is ignored while the thread is blocked
    * @returns exactly `length` bytes, a copy
    * @throws as {@linkcode Region.read32}, but for alignment, which does not matter
    */
@@ -280,8 +290,8 @@ export class Region implements Disposable {
   }
 
   /**
-   * Writes bytes. Long ones take several messages, of 32 KiB at most if nothing else is said; those of the configuration space are written in
-   * aligned pieces of at most 4 bytes.
+   * Writes bytes, with several messages if they are many, of 32 KiB at most by default.
+   * Configuration space is written in aligned pieces of at most 4 bytes.
    *
    * @throws as {@linkcode Region.write32}, but for alignment, which does not matter
    */
@@ -297,8 +307,9 @@ export class Region implements Disposable {
   }
 
   /**
-   * Writes many small values, in their order, with as few messages as possible: REGION_WRITE_MULTI where that was agreed on, else
-   * posted writes that leave together. A following read sees them all. With posted writes an error is not heard of.
+   * Writes many small values, in their order, with as few messages as possible: REGION_WRITE_MULTI
+   * where that was agreed on, else posted writes that leave together. A following read sees all of
+   * them. Errors of posted writes are lost.
    *
    * @throws {RemoteError} if a write of a REGION_WRITE_MULTI fails; those before it are done
    */
@@ -385,8 +396,9 @@ export class Region implements Disposable {
   }
 
   /**
-   * As {@linkcode Region.readWidth} if the device answers within some 50 ms, as most do within microseconds: blocking, with the value at
-   * once. Else as {@linkcode Region.readWidthAsync}, so that a slow device keeps nobody from signals and timers.
+   * As {@linkcode Region.readWidth} if the device answers within some 50 ms, as most do within
+   * microseconds: blocking, with the value at once. Else as {@linkcode Region.readWidthAsync}, so
+   * that a slow device does not hold up signals and timers.
    *
    * @throws as `readWidth`; the promise is rejected as that of `readWidthAsync`
    */
@@ -474,7 +486,7 @@ export class Region implements Disposable {
   // ---- The map
 
   /**
-   * How an access of `length` bytes at `offset` is served if nothing is forced.
+   * Tells how an access of `length` bytes at `offset` is served if no way is forced.
    *
    * @throws {RangeError} if it is outside the region
    */

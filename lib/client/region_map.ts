@@ -14,7 +14,10 @@ import type { AccessOptions, WriteOptions } from "./region_options.ts";
 import { hex } from "../text/hex.ts";
 import { PciRegion, RegionFlags } from "../wire/region.ts";
 
-/** Configuration space is accessed in aligned pieces of at most 4 bytes, as hardware does it: every server takes those. */
+/**
+ * Bytes of one access to configuration space at most, aligned, as hardware does it. Every server
+ * takes those.
+ */
 const CONFIG_PIECE = 4;
 
 const NO_AREAS: readonly Area[] = [];
@@ -31,11 +34,11 @@ export interface Area {
   readonly u32: Uint32Array<ArrayBuffer>;
   readonly u64: BigUint64Array<ArrayBuffer>;
   readonly mapping: Mapping;
-  /** Its file, if something can happen to that. */
+  /** Its file, if that can become shorter. */
   readonly file: AreaFile | undefined;
 }
 
-/** Where an area is in the region and in its file. */
+/** Place of an area in the region and in its file. */
 interface AreaPlace {
   readonly start: bigint;
   readonly size: bigint;
@@ -47,8 +50,8 @@ interface AreaPlace {
 type Words = Uint32Array<ArrayBuffer>;
 
 /**
- * Is told which area is used from now on: where it begins in the region, and its words. They are
- * empty if there is no area, or no right to them.
+ * Receives the area that is used from now on: where it begins in the region, and its words. Those
+ * are empty if there is no area, or no right to them.
  */
 export type OnUse = (start: number, readable: Words, writable: Words) => void;
 
@@ -102,14 +105,18 @@ export class RegionMap {
     this.#areas = [];
   }
 
-  /** The area that serves an access of a register; undefined if a message does. Checks all that can be known before. */
+  /**
+   * Finds the area that serves an access of a register; undefined if a message does. Refuses an
+   * access that can't succeed.
+   */
   areaFor(
     at: number,
     width: Width,
     right: number,
     options: AccessOptions | undefined,
   ): Area | undefined {
-    // The fast path: mapped, where the last access was, nothing forced. An area has all the rights that its region has.
+    // The fast path: mapped, where the last access was, nothing forced. An area has all the rights
+    // that its region has.
     const last = this.#last;
     if (
       last !== undefined && options === undefined && at >= last.start && at + width <= last.end &&
@@ -342,7 +349,7 @@ export function look(area: Area, at: number, width: Width): number | bigint {
   }
 }
 
-/** What of a region can be mapped, and where it is in which file. */
+/** Finds the areas of a region that can be mapped, and their places in files. */
 function areaPlaces({ size, offset, fds, capabilities }: RegionInfo): AreaPlace[] {
   for (const capability of capabilities) {
     if (capability.kind === "sparse_mmap") {

@@ -34,10 +34,15 @@ const HEAD_SIZE = RegionAccessLayout.size;
 /** Writes that one REGION_WRITE_MULTI carries: what QEMU's client sends at most. */
 const MAX_MULTI = 200;
 
-/** How long a patient read blocks. A person does not notice. */
+/** Milliseconds that a patient read blocks: too few for a person to notice. */
 const PATIENT_MS = 50;
 
-/** The messages that access one region. */
+/**
+ * The messages that access one region.
+ *
+ * Its blocking and asynchronous methods stay pairs. As plans they would make a generator and its
+ * steps for each message: 0.13 microseconds more blocking, 0.35 more asynchronously.
+ */
 export class RegionMessages {
   readonly #info: RegionInfo;
   readonly #name: string;
@@ -190,7 +195,7 @@ export class RegionMessages {
     return this.#head;
   }
 
-  /** What the last message was to do, for its error. */
+  /** Describes the last message, for its error. */
   #doing(kind: "read" | "write"): string {
     const at = Number(this.#headView.getBigUint64(OFFSET_AT, true));
     return accessText(this.#access(kind, at, this.#headView.getUint32(COUNT_AT, true)));
@@ -250,7 +255,7 @@ export class RegionMessages {
     }
   }
 
-  /** Has the data of a read reply where they are wanted. */
+  /** Copies the data of a read reply to their target, unless they are there already. */
   #putData(reply: Message, at: number, target: Uint8Array): void {
     if (!reply.isPlaced) return target.set(this.#takeData(reply, at, target.length));
     if (reply.payloadSize !== HEAD_SIZE) {

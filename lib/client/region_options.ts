@@ -9,10 +9,10 @@ import type { KnownOfRegion } from "./refusal.ts";
 import type { RemoteError } from "../base/errors.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 
-/** How an access is served: through memory that the device shares, or by a message. */
+/** Way of an access: through memory that the device shares, or by a message. */
 export type Via = "map" | "message";
 
-/** How to access. */
+/** Options of an access. */
 export interface AccessOptions {
   /** Through the map or by message; default through the map where that is possible. */
   via?: Via;
@@ -25,35 +25,41 @@ export interface AccessOptions {
   explain?: boolean;
 }
 
-/** How to access asynchronously. */
+/** Options of an asynchronous access. */
 export interface AsyncAccessOptions extends AccessOptions {
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** How to write. */
+/** Options of a write. */
 export interface WriteOptions extends AccessOptions {
-  /** Asks for no answer. The write is under way when the call returns; a later access sees it. An error is not heard of. */
+  /**
+   * Asks for no reply. The write is in flight when the call returns, and a later access sees it.
+   * Errors of the device are lost.
+   */
   posted?: boolean;
 }
 
-/** How to read or write many bytes. */
+/** Options of reading or writing many bytes. */
 export interface BulkOptions extends AsyncAccessOptions {
-  /** Bytes that one message carries at most. Default: what was agreed on to read, 32 KiB to write, because libvfio-user may lose larger ones. */
+  /**
+   * Bytes that one message carries at most. Default: the agreed limit to read, 32 KiB to write,
+   * because libvfio-user may lose larger ones.
+   */
   chunkSize?: number;
-  /** Where to put what is read; its length is that of the read. Default: new memory. */
+  /** Target of a read, as long as the read. Default: new memory. */
   into?: Uint8Array<ArrayBuffer>;
-  /** Told after each piece how many bytes are done. */
+  /** Called after each piece with the number of bytes that are done. */
   onProgress?: (done: number) => void;
 }
 
-/** How long to look for a value. */
+/** Limits of polling for a value. */
 export interface PollOptions extends AccessOptions {
   /** Between two looks, in milliseconds; default 1. */
   intervalMs?: number;
 }
 
-/** How long to look for a value, asynchronously. */
+/** Limits of polling for a value asynchronously. */
 export interface AsyncPollOptions extends PollOptions {
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal;
@@ -67,11 +73,11 @@ export interface BatchedWrite {
   data: Uint8Array;
 }
 
-/** What a Region has of its device. */
+/** Parts of a device that a Region needs. */
 export interface RegionHost {
   /** The connection. */
   readonly proxy: VfioProxy;
-  /** What was agreed on. */
+  /** The limits that both ends agreed on. */
   readonly negotiated: Negotiated;
   /** Adds its reason to a refusal, if one is found. */
   explain?(region: KnownOfRegion, error: RemoteError): RemoteError;

@@ -7,7 +7,7 @@
 
 import { TimeoutError } from "../base/errors.ts";
 
-/** How long the server may take to take back what such a request set up, in milliseconds. */
+/** Limit of taking back what such a request set up, in milliseconds. */
 export const TAKE_BACK_TIMEOUT_MS = 1000;
 
 /** Tells whether a request ended by its time limit or its caller's signal, and not by a reply. */

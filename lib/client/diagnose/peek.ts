@@ -10,7 +10,7 @@ import { RemoteError } from "../../base/errors.ts";
 import type { Width } from "../info.ts";
 import { PciRegion } from "../../wire/region.ts";
 
-/** How long all reads together may take, in milliseconds. */
+/** Limit of all reads together, in milliseconds. */
 const BUDGET_MS = 1000;
 
 /** Reads of one device. None of them throws: what can't be read is undefined. */

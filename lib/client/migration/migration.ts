@@ -1,5 +1,6 @@
 /**
- * Migration, as a client sees it: the state of a device, saved and restored as a stream. `Device.migration` has it.
+ * Migration, as a client sees it: the state of a device, saved and restored as a stream.
+ * `Device.migration` has it.
  *
  * @module
  */
@@ -20,11 +21,11 @@ import {
 } from "../../wire/feature.ts";
 import type { DeviceStateName, MigrationSupport, RestoreOptions, SaveOptions } from "./options.ts";
 
-/** What a Migration has of its device. */
+/** Parts of a device that a Migration needs. */
 export interface MigrationHost {
   /** The connection. */
   readonly proxy: VfioProxy;
-  /** What was agreed on. */
+  /** The limits that both ends agreed on. */
   readonly negotiated: {
     /** Bytes of data in one message that both take. */
     readonly maxDataXferSize: number;
@@ -43,7 +44,7 @@ export interface MigrationHost {
 }
 
 /**
- * The migration of a device. `Device.migration` gives it.
+ * The migration of a device. `Device.migration` returns it.
  *
  * @example The state of a device moves to another one
  * ```ts
@@ -76,8 +77,8 @@ export class Migration {
   }
 
   /**
-   * How the device can migrate; undefined if it can't. The server of Cloud Hypervisor's crate, which knows no features, is out of step
-   * then: the connection is of no more use.
+   * Reads how the device can migrate; undefined if it can't. The server of Cloud Hypervisor's
+   * crate, which knows no features, is out of step then, and the connection is of no more use.
    */
   async support(options: WaitOptions = {}): Promise<MigrationSupport | undefined> {
     let data: Uint8Array;
@@ -113,8 +114,8 @@ export class Migration {
   }
 
   /**
-   * Takes the device to another state, through those in between. That may take a while, for what it has begun is finished first:
-   * 30 s unless `timeoutMs` says otherwise.
+   * Takes the device to another state, through those in between. That may take a while, because the
+   * device finishes first what it has begun: 30 s unless `timeoutMs` says otherwise.
    *
    * @param state a name, or a `DeviceState`
    * @throws {RemoteError} if there is no way, or the device fails on it
@@ -133,13 +134,17 @@ export class Migration {
   }
 
   /**
-   * The state of the device as a stream of bytes that only its like understands. Nothing happens before the stream is read; it is read
-   * no faster than its reader is. Then the device is stopped, read, and set as `after` says. If the stream is cancelled, fails
-   * or is aborted, the device does again what it did before.
+   * The state of the device as a stream of bytes that only a device of the same kind understands.
+   * Nothing happens before the stream is read, and it is read no faster than its reader is.
    *
-   * What the stream fails with:
-   * - `RemoteError` if the server refuses, `TimeoutError`, `ConnectionError`, the reason of the signal
-   * - `RangeError` if `preCopy` is wanted of a device that can't, or it is in a state that it can't be saved in
+   * The device is then stopped, read, and set as `after` says. If the stream is cancelled, fails or
+   * is aborted, the device does again what it did before.
+   *
+   * Errors of the stream:
+   * - `RemoteError` if the server refuses
+   * - `TimeoutError`, `ConnectionError`, or the reason of the signal
+   * - `RangeError` if the device can't do the `preCopy` that is asked for, or is in a state in
+   *   which it can't be saved
    * - `AggregateError` of two if it could not be set back either
    */
   save(options: SaveOptions = {}): ReadableStream<Uint8Array<ArrayBuffer>> {
@@ -151,11 +156,14 @@ export class Migration {
   }
 
   /**
-   * Takes the state of a device of the same kind, as `save` gives it. Nothing happens before something is written. The device stops then;
-   * it takes the state on, and is set as `after` says, when the stream is closed. If it refuses, or the stream is aborted before that, it has
-   * the state that it had (a server of another make may see to that or not), and does again what it did before.
+   * Takes the state of a device of the same kind, as `save` yields it. The device stops at the
+   * first write. When the stream is closed, the device takes the state on, and is set as `after`
+   * says.
    *
-   * What the stream fails with: as with `save`; `RemoteError` also if the device refuses the state.
+   * If the device refuses, or the stream is aborted before that, it keeps the state that it had and
+   * does again what it did before. Servers of other makes may keep the state or not.
+   *
+   * Errors of the stream: as with `save`; `RemoteError` also if the device refuses the state.
    */
   restore(options: RestoreOptions = {}): WritableStream<Uint8Array> {
     const { maxDataXferSize } = this.#host.negotiated;

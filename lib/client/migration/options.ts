@@ -10,7 +10,7 @@ import type { DeviceState } from "../../wire/feature.ts";
 /** A state by name. */
 export type DeviceStateName = keyof typeof DeviceState;
 
-/** How a device can migrate. */
+/** Ways in which a device can migrate. */
 export interface MigrationSupport {
   /** `MigrationFlags`: bits that are not known as they came. */
   readonly flags: bigint;
@@ -22,10 +22,10 @@ export interface MigrationSupport {
   readonly p2p: boolean;
 }
 
-/** What a device does when its state was saved or restored. */
+/** State of a device after its state was saved or restored. */
 export type AfterMigration = "RUNNING" | "STOP";
 
-/** How far a stream is. */
+/** Progress of a stream. */
 export interface MigrationProgress {
   /** Bytes of the stream so far. */
   readonly bytes: number;
@@ -33,30 +33,30 @@ export interface MigrationProgress {
   readonly state: DeviceStateName;
 }
 
-/** How a state is saved. */
+/** Options of saving a state. */
 export interface SaveOptions extends WaitOptions {
   /** Begin while the device runs, if it does, and stop it only for the rest. Default false. */
   preCopy?: boolean;
-  /** What it does at the end; default what it did before. */
+  /** State of the device at the end; default the state before. */
   after?: AfterMigration;
   /** Bytes that are asked for at once; default 1 MiB, or as many as were agreed on. */
   chunkSize?: number;
   /**
-   * Use the memory of the chunks again: each holds until the next one is asked for, which is enough for `for await`. That is faster.
-   * Default false: they are the reader's.
+   * Reuses the memory of the chunks, which is faster: each is valid until the next one is asked
+   * for, which is enough for `for await`. Default false: the reader owns the chunks.
    */
   reuseChunks?: boolean;
-  /** Told of each chunk. */
+  /** Called after each chunk. */
   onProgress?: (progress: MigrationProgress) => void;
 }
 
-/** How a state is restored. */
+/** Options of restoring a state. */
 export interface RestoreOptions extends WaitOptions {
-  /** What the device does at the end; default RUNNING. */
+  /** State of the device at the end; default RUNNING. */
   after?: AfterMigration;
   /** Bytes that are written at once; default 32 KiB, which every server takes. */
   chunkSize?: number;
-  /** Told of each chunk. */
+  /** Called after each chunk. */
   onProgress?: (progress: MigrationProgress) => void;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What brings a device back to what it did, when saving or restoring it ends early.
+ * Recovery of a device when saving or restoring it ends early: the device does again what it did.
  *
  * @module
  */
@@ -27,31 +27,34 @@ export class Recovery {
     this.#signal = signal;
   }
 
-  /** How long to wait for requests, all of which end with the stream. */
+  /** Limits of requests, all of which end with the stream. */
   wait({ timeoutMs }: WaitOptions): WaitOptions {
     return { signal: this.#own.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
   }
 
   /**
-   * From here on the device is to be set back to this.
+   * Notes the state that the device is to be set back to.
    *
-   * @param spoil makes what the device has been given useless first, for what leads back would have it take that on; it may be refused
+   * @param spoil makes the data that the device got useless beforehand, because the device would
+   *   take them on when it is set back; may be refused
    */
   begin(before: AfterMigration, spoil?: () => Promise<unknown>): void {
     this.#before = before;
     this.#spoil = spoil;
   }
 
-  /** All is well: nothing is to be taken back any more. */
+  /** Ends the recovery: the device stays as it is. */
   done(): void {
     this.#before = undefined;
     this.#unwatch?.();
   }
 
   /**
-   * Ends everything when the caller's signal says so, also while nobody reads or writes.
+   * Ends everything when the caller's signal is aborted, also while the stream is neither read nor
+   * written.
    *
-   * @param onEnd told why, when the device is set back: the caller may well close the connection then
+   * @param onEnd is called with the reason when the device is set back: the caller may close the
+   *   connection then
    */
   watch(onEnd: (reason: unknown) => void): void {
     const signal = this.#signal;
@@ -81,7 +84,7 @@ export class Recovery {
     if (error !== undefined) throw error;
   }
 
-  /** Sets the device back, once. Gives what that fails with. */
+  /** Sets the device back, once. Returns the error if that fails. */
   #recover(): Promise<Error | undefined> {
     return this.#recovering ??= this.#setBack();
   }
@@ -102,7 +105,10 @@ export class Recovery {
     }
   }
 
-  /** A device that was being restored refuses at first, because of what has come: that is forgotten then. */
+  /**
+   * Sets the state. A device that was being restored may refuse once because of the data, which it
+   * then discards.
+   */
   async #setOrLeave(before: AfterMigration): Promise<void> {
     try {
       await this.#migration.setState(before);

@@ -42,7 +42,10 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
     this.#recovery.watch((reason) => controller.error(reason));
   }
 
-  /** Writes a chunk, in pieces. It is free again when this is settled; not all of it need have been answered. */
+  /**
+   * Writes a chunk, in pieces. The chunk may be reused when this is settled; not all of it need
+   * have been answered.
+   */
   write(chunk: Uint8Array): Promise<void> {
     return this.#recovery.guard(async () => {
       if (!this.#hasBegun) await this.#begin();
@@ -117,7 +120,10 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
     this.#writes.push(write);
   }
 
-  /** All of the state may have come, and the device would take it on: a byte too many makes it one that it refuses. */
+  /**
+   * Writes one byte too many. A device that has got all of its state would take it on; with that
+   * byte it refuses.
+   */
   async #spoil(): Promise<void> {
     if (this.#bytes === 0 || this.#isRefused) return;
     const head = MigDataReplyLayout.encode({ argsz: HEAD_SIZE + 1, size: 1 });

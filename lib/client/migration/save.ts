@@ -18,7 +18,7 @@ import { MigDataReadReply, MigDataReadRequest, MigDataReplyLayout } from "../../
 /** Bytes ahead of the data of a reply. */
 const HEAD_SIZE = 8;
 
-/** What a read has brought. */
+/** Result of a read. */
 interface Chunk {
   readonly data: Uint8Array<ArrayBuffer>;
   /** Memory that may be used again when the reader is done with it. */
@@ -53,7 +53,7 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
     this.#recovery = new Recovery(migration, proxy, options.signal);
   }
 
-  /** Gives the next chunk, or the end. */
+  /** Hands the next chunk, or the end, to the stream. */
   async pull(
     controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>,
   ): Promise<void> {
