@@ -41,7 +41,8 @@ export async function vfuRun(
   return await vfuLine("run", file, peer.socketPath, ...args);
 }
 
-async function vfuLine(...args: string[]): Promise<Outcome> {
+/** Runs any command line. */
+export async function vfuLine(...args: string[]): Promise<Outcome> {
   const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
   const { code, stdout, stderr } = await new Deno.Command(DENO, {
     args: ["run", ...permissions, CLI, ...args],

@@ -1,0 +1,104 @@
+/** `vfu record` as a process and in this one: reports, exit codes, servers that it starts. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { readRecording } from "../../lib/record/mod.ts";
+import { startDemo } from "../_demo_process.ts";
+import { startRecord } from "../_record_process.ts";
+import { DENO } from "../_deno.ts";
+import { runHere } from "./_cli.ts";
+
+const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
+
+async function vfu(...args: string[]) {
+  const command = new Deno.Command(DENO, { args: ["run", "-A", CLI, ...args], stdin: "null" });
+  const { code, stdout, stderr } = await command.output();
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+}
+
+Deno.test("record: clients one after another, the side socket, and a whole file", async () => {
+  await using demo = await startDemo();
+  await using record = await startRecord("--connect", demo.path, "--intercept", "all", "-v");
+  for (const value of ["0x00000000", "0x00000000"]) {
+    assertEquals((await vfu("read", record.path, "bar0+8.l")).out, `${value}\n`);
+  }
+  const side = await vfu("read", record.side, "bar0+8.l");
+  assertEquals(side.code, 1); // no client uses the device now
+  const { code, events } = await record.finish();
+  assertEquals(code, 0);
+  assertEquals(events.filter(({ kind }) => kind === "end").length, 4); // with those of the twin
+  const descriptors = events.flatMap((each) => each.kind === "message" ? each.descriptors : []);
+  assertEquals(
+    descriptors.map(({ kind, fate }) => `${kind} ${fate}`),
+    Array(2).fill("socket replaced"),
+  );
+  assertStringIncludes(record.stderr(), "REGION_READ request bar0+0x8 4 bytes");
+  assertMatch(record.stderr(), /\d+ events of 2 clients are in /);
+});
+
+Deno.test("record --spawn: starts the server for each client that finds none", async () => {
+  const serve = `${DENO} run -A ${CLI} serve demo --socket-path={socket}`;
+  await using record = await startRecord("--spawn", serve);
+  const { code, out } = await vfu("read", record.path, "bar0.l");
+  assertEquals([code, out], [0, "0x64756676\n"]);
+  assertEquals((await record.finish()).code, 0);
+  await using failing = await startRecord("--spawn", "false {socket}");
+  assertEquals((await vfu("read", failing.path, "bar0.l")).code, 1);
+  assertStringIncludes(failing.stderr(), `"false {socket}" ended with code 1`);
+  assertEquals((await failing.finish()).code, 0);
+});
+
+Deno.test("record: a full disk is reported once, and the two sides go on talking", async () => {
+  await using demo = await startDemo();
+  const folder = Deno.makeTempDirSync();
+  const [path, file] = [`${folder}/a.sock`, `${folder}/x.pcapng`];
+  // A limit of the process stands in for the disk: what is beyond it fails as on a full one.
+  const limited = 'trap "" XFSZ; ulimit -f 64; exec "$0" run -A --no-code-cache "$@"';
+  const args = ["-c", limited, DENO, CLI, "record"];
+  const child = new Deno.Command("sh", {
+    args: [...args, "--listen", path, "--connect", demo.path, "-o", file],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  let text = "";
+  const reading = (async () => {
+    for await (const piece of child.stderr.pipeThrough(new TextDecoderStream())) text += piece;
+  })();
+  while (!text.includes("Recording ")) await new Promise((resolve) => setTimeout(resolve, 5));
+  const { code } = await vfu("dump", path, "bar2", "-o", `${folder}/bar2`, "--via", "message");
+  assertEquals(code, 0);
+  assertEquals((await vfu("read", path, "bar0.l")).out, "0x64756676\n");
+  child.kill("SIGINT");
+  assertEquals((await child.status).code, 1);
+  await reading;
+  assertEquals(text.match(/Cannot write /g)?.length, 1);
+  for await (const event of readRecording(file)) assert(event.index >= 0);
+  Deno.removeSync(folder, { recursive: true });
+});
+
+Deno.test("record: wrong usage ends with 2, what can't be had with 1", async () => {
+  const usages: [string[], string][] = [
+    [["-o", "x"], "Required"],
+    [["--listen", "a", "-o", "x"], "One of '--connect <path>'"],
+    [["--connect", "a", "-o", "x"], "One of '--listen <path>'"],
+    [["--listen", "a", "--spawn", "true", "-o", "x"], "has no {socket}"],
+    [["--listen", "a", "--connect", "a", "-o", "x"], "name the same socket"],
+    [["--listen", "a", "--connect", "b", "-o", "x", "--side-writes"], "needs '--side <path>'"],
+    [["--listen", "a", "--connect", "b", "-o", "x", "--intercept", "foo"], '"foo" is none of mmap'],
+  ];
+  for (const [args, words] of usages) {
+    const { code, err } = await runHere(["record", ...args]);
+    assertEquals(code, 2, err);
+    if (words !== "Required") assertStringIncludes(err, words);
+  }
+  const folder = Deno.makeTempDirSync();
+  const there = ["--connect", `${folder}/b`];
+  const nowhere = await runHere(["record", "--listen", `${folder}/a`, ...there, "-o", folder]);
+  assertEquals(nowhere.code, 1);
+  const far = ["--listen", `${folder}/none/a`, ...there, "-o", `${folder}/x`];
+  const { code, err } = await runHere(["record", ...far]);
+  assertEquals(code, 1);
+  assertStringIncludes(err, "its folder does not exist");
+  Deno.removeSync(folder, { recursive: true });
+});
