@@ -10,7 +10,12 @@ import { POLLIN, POLLOUT } from "../../ffi/event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { Guesses } from "../../ffi/speculative_receive.ts";
-import { HEADER_SIZE, RECORD_DRAIN_MS, RECORD_PATIENCE_MS } from "../base/limits.ts";
+import {
+  HEADER_SIZE,
+  RECORD_DRAIN_MS,
+  RECORD_PATIENCE_MS,
+  SERVE_SEND_BUFFER,
+} from "../base/limits.ts";
 import type { RecordedEnd } from "./event.ts";
 import { Relay, type RelayEnd, type RelayHooks } from "./relay.ts";
 
@@ -65,6 +70,7 @@ export class Link {
   /** Takes over two connected sockets, and passes on from now on. */
   constructor(client: UnixSocket, server: UnixSocket, hooks: LinkHooks) {
     this.#hooks = hooks;
+    for (const socket of [client, server]) socket.setSendBuffer(SERVE_SEND_BUFFER);
     this.#toServer = way(client, server, "client", "server", hooks.toServer);
     this.#toClient = way(server, client, "server", "client", hooks.toClient);
     this.#next = this.#toServer;
@@ -116,7 +122,7 @@ export class Link {
     const came = way.relay.turn();
     this.#update(way);
     if (!came) return false;
-    this.#next = this.#backOf(way);
+    this.#next = way.relay.isInLargeMessage ? way : this.#backOf(way);
     this.#hooks.onTurn?.();
     return true;
   }

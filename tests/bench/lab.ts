@@ -55,6 +55,13 @@ export class Lab implements AsyncDisposable {
     return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
   }
 
+  /** A mode of baseline.c with its own server, through a recorder on the same CPU. */
+  async recorded(mode: string, ...args: number[]): Promise<Meter> {
+    const command = [...this.#pinned, ...script("recorder"), await this.#serveC()];
+    const path = await this.#serve(command);
+    return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
+  }
+
   /** The same mode of client.ts, on the same CPU, with a server of the same kind. */
   async client(mode: string, ...args: number[]): Promise<Meter> {
     const path = await this.#serveC();

@@ -60,6 +60,8 @@ export const rows: readonly Row[] = [
   servedToC("Server: 1 MiB DMA read by message", 1.3, "dma-read", [105, MIB]),
   servedToC("Server: 1 MiB DMA write by message", 1.3, "dma-write", [105, MIB]),
   servedToC("Server: interrupt", undefined, "interrupt", [2_100]),
+  recordedByC("Recorder: 4-byte read", 2.2, "read4", [4_200]),
+  recordedByC("Recorder: 1 MiB read by message", 1.5, "read-bulk", [42, MIB]),
   {
     name: "session of 10,000 reads, to a loop",
     rounds: 3,
@@ -123,5 +125,17 @@ function servedToC(name: string, aim: number | undefined, mode: string, args: nu
     theirs: (lab) => lab.baseline(mode, ...args),
     needsC: true,
     ...(aim !== undefined && { aim }),
+  };
+}
+
+/** A mode of baseline.c through a recorder that writes to /dev/null, against the same without. */
+function recordedByC(name: string, aim: number, mode: string, args: number[]): Row {
+  return {
+    name,
+    rounds: 21,
+    ours: (lab) => lab.recorded(mode, ...args),
+    theirs: (lab) => lab.baseline(mode, ...args),
+    needsC: true,
+    aim,
   };
 }
