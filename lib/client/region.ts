@@ -11,11 +11,9 @@
  */
 
 import type { RegionInfo, Width } from "./info.ts";
-import { inLanes } from "../base/lanes.ts";
-import { WRITE_CHUNK_SIZE } from "../base/limits.ts";
 import { drive, driveAsync } from "../base/plan.ts";
 import { sleep } from "../base/sleep.ts";
-import { look, NO_WORDS, type OnUse, type Part, RegionMap } from "./region_map.ts";
+import { look, NO_WORDS, type OnUse, RegionMap } from "./region_map.ts";
 import { RegionMessages } from "./region_messages.ts";
 import type {
   AccessOptions,
@@ -30,11 +28,9 @@ import type {
 } from "./region_options.ts";
 import { modifyPlan, pollPlan, type RegisterStep } from "./register_plans.ts";
 import { bigintIn, bytesOf, checkValue, numberIn } from "./register_value.ts";
+import { destination, inFlight, readChunk, writeChunk } from "./region_transfer.ts";
 import { RegionFlags, regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
-
-/** Pieces of a large transfer that are under way together. */
-const PIPELINE = 8;
 
 /**
  * A region of a device. `Device.region` makes it.
@@ -280,7 +276,7 @@ export class Region implements Disposable {
     const start = Number(offset);
     this.#map.check(start, length, RegionFlags.READ);
     const into = destination(options.into, length);
-    const chunk = this.#readChunk(options);
+    const chunk = readChunk(options, this.#host.negotiated);
     let done = 0;
     for (const { at, bytes, isDone } of this.#map.parts("read", start, into, options, chunk)) {
       if (!isDone) this.#messages.readInto(at, bytes, options);
@@ -298,7 +294,7 @@ export class Region implements Disposable {
   write(offset: number | bigint, data: Uint8Array, options: BulkOptions & WriteOptions = {}): void {
     const start = Number(offset);
     this.#map.check(start, data.length, RegionFlags.WRITE);
-    const chunk = this.#writeChunk(options);
+    const chunk = writeChunk(options, this.#host.negotiated);
     let done = 0;
     for (const { at, bytes, isDone } of this.#map.parts("write", start, data, options, chunk)) {
       if (!isDone) this.#messages.write(at, bytes, options);
@@ -465,7 +461,8 @@ export class Region implements Disposable {
     const start = Number(offset);
     this.#map.check(start, length, RegionFlags.READ);
     const into = destination(options.into, length);
-    const parts = this.#map.parts("read", start, into, options, this.#readChunk(options));
+    const chunk = readChunk(options, this.#host.negotiated);
+    const parts = this.#map.parts("read", start, into, options, chunk);
     await inFlight(parts, options, (at, bytes) => this.#messages.readIntoAsync(at, bytes, options));
     this.#map.checkWhole("read", into, length);
     return into;
@@ -479,7 +476,8 @@ export class Region implements Disposable {
   ): Promise<void> {
     const start = Number(offset);
     this.#map.check(start, data.length, RegionFlags.WRITE);
-    const parts = this.#map.parts("write", start, data, options, this.#writeChunk(options));
+    const chunk = writeChunk(options, this.#host.negotiated);
+    const parts = this.#map.parts("write", start, data, options, chunk);
     await inFlight(parts, options, (at, bytes) => this.#messages.writeAsync(at, bytes, options));
   }
 
@@ -511,14 +509,6 @@ export class Region implements Disposable {
     this.close();
   }
 
-  #readChunk({ chunkSize }: BulkOptions): number {
-    return Math.min(chunkSize ?? Infinity, this.#host.negotiated.maxDataXferSize);
-  }
-
-  #writeChunk({ chunkSize }: BulkOptions): number {
-    return Math.min(chunkSize ?? WRITE_CHUNK_SIZE, this.#host.negotiated.maxDataXferSize);
-  }
-
   #checkBatched(at: number, data: Uint8Array): void {
     if (data.length < 1 || data.length > 8) {
       throw new RangeError(`A batched write has 1 to 8 bytes, not ${data.length}`);
@@ -536,9 +526,7 @@ export class Region implements Disposable {
     writing?: WriteOptions,
   ): number | bigint | undefined {
     switch (step.kind) {
-      case "read":
-        return this.readWidth(offset, width, reading);
-      case "look": {
+      case "read": {
         const at = Number(offset);
         const area = this.#map.areaFor(at, width, RegionFlags.READ, reading);
         return area === undefined ? this.readWidth(at, width, reading) : look(area, at, width);
@@ -561,9 +549,7 @@ export class Region implements Disposable {
     writing?: WriteOptions & AsyncAccessOptions,
   ): Promise<number | bigint | undefined> {
     switch (step.kind) {
-      case "read":
-        return await this.readWidthAsync(offset, width, reading);
-      case "look": {
+      case "read": {
         reading?.signal?.throwIfAborted();
         const at = Number(offset);
         const area = this.#map.intactAreaFor(at, width, RegionFlags.READ, reading);
@@ -576,29 +562,6 @@ export class Region implements Disposable {
         return void await sleep(step.ms, reading?.signal);
     }
   }
-}
-
-/** Runs the parts of a transfer, several under way together. */
-async function inFlight(
-  parts: Iterable<Part>,
-  { onProgress }: BulkOptions,
-  run: (at: number, bytes: Uint8Array) => Promise<void>,
-): Promise<void> {
-  let done = 0;
-  await inLanes(PIPELINE, parts, async ({ at, bytes, isDone }) => {
-    const { length } = bytes;
-    if (!isDone) await run(at, bytes);
-    onProgress?.(done += length);
-  });
-}
-
-function destination(
-  into: Uint8Array<ArrayBuffer> | undefined,
-  length: number,
-): Uint8Array<ArrayBuffer> {
-  if (into === undefined) return new Uint8Array(length);
-  if (into.length === length) return into;
-  throw new RangeError(`Cannot read ${length} bytes into ${into.length}`);
 }
 
 /** The read of a read-modify-write is never posted. */

@@ -15,10 +15,8 @@ import { checkValue, merge } from "./register_value.ts";
 
 /** A step of such work. */
 export type RegisterStep =
-  /** Reads the register. The plan is given the value. */
+  /** Reads the register, with a load that is never merged with another one. */
   | { readonly kind: "read" }
-  /** Reads the register with a load that is never merged with another one. */
-  | { readonly kind: "look" }
   /** Writes the register. */
   | { readonly kind: "write"; readonly value: number | bigint }
   /** Lets time pass, in milliseconds. */
@@ -28,7 +26,6 @@ export type RegisterStep =
 export type RegisterPlan = Plan<RegisterStep, number | bigint | undefined, number | bigint>;
 
 const READ = { kind: "read" } as const;
-const LOOK = { kind: "look" } as const;
 
 /** Changes the bits of a register that `mask` selects. Returns what was written. */
 export function* modifyPlan(
@@ -56,7 +53,7 @@ export function* pollPlan(
 ): RegisterPlan {
   const deadline = monotonicMs() + timeoutMs;
   for (;;) {
-    const value = (yield LOOK)!;
+    const value = (yield READ)!;
     if (predicate(value)) return value;
     const remaining = deadline - monotonicMs();
     if (remaining <= 0) {
