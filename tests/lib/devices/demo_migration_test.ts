@@ -107,7 +107,7 @@ testFds("memory that changes during PRE_COPY arrives as it is at the end", async
 testFds("a copy that is under way goes on where it is restored", async () => {
   using here = await serveDemo();
   using there = await serveDemo();
-  const length = 16 * MIB;
+  const length = 8 * MIB;
   for (const { device } of [here, there]) {
     await device.dma.mapAsync({ iova: SOURCE, size: length });
     await device.dma.mapAsync({ iova: DESTINATION, size: length });
