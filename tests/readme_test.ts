@@ -4,6 +4,7 @@
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { runServing } from "./cli/_cli.ts";
+import { STEP_WORDS } from "../lib/session/file/words.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -20,4 +21,19 @@ Deno.test("the README's session is the one in examples/sessions, and prints what
     text.replaceAll(/[\d.]+ ms/g, "_ ms").replaceAll(/ +_ ms/g, " _ ms")
       .replace(/^(A first session) .*/, "$1");
   assertEquals(plain(out), plain(shown!));
+});
+
+Deno.test("the README has each word of sessions in its table of steps", async () => {
+  const readme = await Deno.readTextFile(new URL("README.md", ROOT));
+  const [, table] = /^\| step .*\n((?:\|.*\n)+)/m.exec(readme)!;
+  const subjects = table!.split("\n").map((line) => line.split(" | ")[0]!);
+  // "`irq enable`, `disable`" has two words: the parts of a word stand in one row.
+  const isThere = (word: string) =>
+    subjects.some((subject) =>
+      [...subject.matchAll(/`([a-z ]+)/g)].some(([, text]) =>
+        text === word ||
+        (word.endsWith(` ${text}`) && subject.includes(`\`${word.slice(0, -text!.length)}`))
+      )
+    );
+  assertEquals(STEP_WORDS.filter((word) => !isThere(word)), []);
 });
