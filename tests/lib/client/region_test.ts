@@ -11,7 +11,7 @@ import { connect } from "../../../lib/client/connect.ts";
 import type { Device } from "../../../lib/client/device.ts";
 import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
 import { ProtocolError, RemoteError, TimeoutError } from "../../../lib/base/errors.ts";
-import type { Region } from "../../../lib/client/region.ts";
+import { Region } from "../../../lib/client/region.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { RegionReadRequest } from "../../../lib/wire/access.ts";
 import { Command } from "../../../lib/wire/command.ts";
@@ -332,6 +332,28 @@ testFds(
       assertThrows(() => bar2.read32(0), TypeError, "it is closed");
     }),
 );
+
+testFds("a transfer by message ends when its region is closed", () =>
+  withDemo(async (device) => {
+    const info = await device.regionInfo(2);
+    const closing = () => {
+      const region = new Region(info, device);
+      const options = { chunkSize: 1, via: "message", onProgress: () => region.close() } as const;
+      return { region, options };
+    };
+    const blocking = closing();
+    assertThrows(
+      () => blocking.region.read(0, 16, blocking.options),
+      TypeError,
+      "it is closed",
+    );
+    const pipelined = closing(); // 16 pieces are more than are in flight together
+    await assertRejects(
+      () => pipelined.region.readAsync(0, 16, pipelined.options),
+      TypeError,
+      "it is closed",
+    );
+  }));
 
 testFds("a million reads leave memory flat", () =>
   withDemo(async (device) => {
