@@ -1,8 +1,8 @@
 /**
- * Files that a server shares parts of its regions by. What is mapped of a file that becomes
- * shorter, or finds no memory for a page, ends the process at the next access (SIGBUS): so a file
- * is examined before it is mapped, its size is looked at again, and long accesses are calls, which
- * only come up short.
+ * Files that a server shares parts of its regions by. The next access to their map ends the process
+ * (SIGBUS) once a file is shorter, or finds no memory for a page. A file is therefore examined
+ * before it is mapped, and its size is looked at again. Long accesses are calls, which only come up
+ * short.
  *
  * @module
  */

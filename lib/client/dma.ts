@@ -2,8 +2,8 @@
  * The IOVA space of a device: memory that it may read and write (specification:
  * "VFIO_USER_DMA_MAP", "VFIO_USER_DMA_UNMAP", "VFIO_USER_DMA_READ", "VFIO_USER_DMA_WRITE").
  *
- * Memory is shared through a file descriptor, so that the device accesses it by itself, or it stays
- * in this process and the device's accesses come as messages. Accesses to shared memory may come as
+ * Memory is shared through a file descriptor, and the device accesses it by itself. Or it stays in
+ * this process, and the device's accesses come as messages. Accesses to shared memory may come as
  * messages, too: libvfio-user sends them.
  *
  * Messages are answered from the first map to the last unmap, whether a synchronous call waits or
@@ -115,8 +115,8 @@ export class DmaSpace {
    * Maps memory for the device, blocking until the server has replied. A server that does not reply
    * in time is asked to unmap the memory, within another second.
    *
-   * @throws {RangeError} if the range is misaligned or empty, wraps around or overlaps another map,
-   *   if there are too many maps, or the file is shorter; nothing is sent then
+   * @throws {RangeError} if the range is misaligned or empty, wraps around or overlaps another map.
+   *   Also if there are too many maps, or the file is shorter. Nothing is sent then
    * @throws {SystemError} if the memory can't be had
    * @throws {RemoteError} if the server refuses
    */
@@ -383,9 +383,9 @@ export class DmaSpace {
   }
 
   /**
-   * While anything is mapped DMA_READ and DMA_WRITE are answered, also when nothing else is
-   * awaited. Over one socket, a second request may not be in flight while the device is likely to
-   * send them: libvfio-user takes it for the answer that it waits for.
+   * While anything is mapped DMA_READ and DMA_WRITE are answered, also when the client is idle.
+   * Over one socket, a second request may not be in flight while the device is likely to send them.
+   * libvfio-user takes that request for the answer that it waits for.
    */
   #choose(): void {
     const { proxy } = this.#host;

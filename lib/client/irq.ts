@@ -100,8 +100,8 @@ export class IrqIndex implements Disposable {
    * One message carries as many eventfds as the server takes. (QEMU's server has one table for all
    * indexes: there, MSI-X that is enabled takes INTx's place.)
    *
-   * If this fails when the server has, or may have, some of the eventfds that are new, the server
-   * is asked to let go of them again, for which it has another second.
+   * If this fails when the server may have some of the new eventfds, the server is asked to let go
+   * of them, within another second.
    *
    * @throws {RangeError} if the device does not have them
    * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed,

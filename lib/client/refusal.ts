@@ -149,7 +149,7 @@ function* lookAtBar(
 }
 
 /**
- * Says what to try if the connection ended with an access of many bytes: some servers know only the
+ * Says what to try if the connection ended with an access of many bytes. Some servers know only the
  * widths of registers, and end at any other one.
  */
 export function widthHint({ region, offset, count, kind }: RegionAccess): string | undefined {

@@ -68,8 +68,8 @@ export async function interruptReasons(
 }
 
 /**
- * Says why vectors are silent. If another vector of the index has fired, the device does not mind
- * what its registers say of all of them: what is left then is what this client did.
+ * Says why vectors are silent. If another vector of the index has fired, the device ignores what
+ * its registers say of all of them. Only reasons in this client are left then.
  *
  * @returns one text; undefined if nothing is known
  */

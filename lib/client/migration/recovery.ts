@@ -36,7 +36,7 @@ export class Recovery {
    * Notes the state that the device is to be set back to.
    *
    * @param spoil makes the data that the device got useless beforehand, because the device would
-   *   take them on when it is set back; may be refused
+   *   take them on otherwise; may be refused
    */
   begin(before: AfterMigration, spoil?: () => Promise<unknown>): void {
     this.#before = before;

@@ -114,9 +114,9 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   }
 
   /**
-   * Returns the next bytes; undefined at the end. Only an empty answer ends a state: the
-   * specification takes a short one for the last, but libvfio-user's devices give less than was
-   * asked for in the middle. One request at a time follows a short answer.
+   * Returns the next bytes; undefined at the end. Only an empty answer ends a state. The
+   * specification takes a short one for the last, but libvfio-user's devices answer with less than
+   * was asked for in the middle. One request at a time follows a short answer.
    */
   async #next(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const given = this.#given;
@@ -153,9 +153,8 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   }
 
   /**
-   * A server that goes by the specification alone may refuse what was asked for behind its short
-   * answer, with EINVAL: that is the end, unless the server has gone on behind a short answer
-   * before.
+   * A server that goes by the specification alone may refuse a request behind its short answer,
+   * with EINVAL. That is the end, unless the server has gone on behind a short answer before.
    */
   async #orEnd(read: Promise<Chunk>): Promise<Chunk> {
     try {
