@@ -88,8 +88,10 @@ export class RecordedConnection {
       toServer: this.#hooks("main", "to-server", {
         isInspected: (command, isReply) =>
           side !== undefined || (!isReply && interceptor.altersRequest(command)),
+        needsWhole: (command, isReply, messageId) =>
+          !isReply && (interceptor.altersRequest(command) || side?.isReserved(messageId) === true),
         inspect: (passage) => {
-          interceptor.alter(passage);
+          if (!passage.isPassed) interceptor.alter(passage);
           side?.onClientMessage(passage);
         },
         isHeld: side && ((isReply) => side.isHeld(isReply)),
@@ -98,9 +100,13 @@ export class RecordedConnection {
         isInspected: (command, isReply) =>
           side !== undefined ||
           (isReply && (command === Command.VERSION || interceptor.altersReply(command))),
+        needsWhole: (command, isReply, messageId) =>
+          isReply &&
+          (command === Command.VERSION || interceptor.altersReply(command) ||
+            side?.isReserved(messageId) === true),
         inspect: (passage) => {
           side?.onServerMessage(passage);
-          if (passage.isOurs) return;
+          if (passage.isOurs || passage.isPassed) return;
           if (passage.isReply && passage.command === Command.VERSION) this.#onVersion(passage);
           interceptor.alter(passage);
         },
@@ -128,7 +134,7 @@ export class RecordedConnection {
   #hooks(
     socket: RecordedSocket,
     direction: RecordedDirection,
-    decisions: Pick<RelayHooks, "isInspected" | "inspect" | "isHeld">,
+    decisions: Pick<RelayHooks, "isInspected" | "needsWhole" | "inspect" | "isHeld">,
   ): RelayHooks {
     const { sink, number: connection } = this.#options;
     return {
@@ -211,7 +217,7 @@ export class RecordedConnection {
     const facts: DescriptorFacts | undefined = passage.descriptors[index];
     if (facts !== undefined) facts.fate = "replaced";
     passage.comment = "the twin socket passes through the recorder";
-    const plain = { isInspected: () => false, inspect: () => {} };
+    const plain = { isInspected: () => false, needsWhole: () => false, inspect: () => {} };
     this.#twin = new Link(ours, server, {
       toServer: this.#hooks("twin", "to-server", plain),
       toClient: this.#hooks("twin", "to-client", plain),
@@ -233,9 +239,17 @@ export class RecordedConnection {
   }
 }
 
-function alterationsOf({ replacement, comment }: Passage) {
+/**
+ * Bytes of an altered message that are kept beside the original: peers refuse such messages long
+ * before, and a block of the file has its limit.
+ */
+const MAX_RECORDED_PASSED_ON = 512 << 10;
+
+function alterationsOf({ replacement, comment: words }: Passage) {
+  const isKept = replacement === undefined || replacement.length <= MAX_RECORDED_PASSED_ON;
+  const comment = isKept ? words : `${words}; the altered bytes are not kept`;
   return {
-    ...(replacement !== undefined && { passedOn: replacement }),
+    ...(replacement !== undefined && isKept && { passedOn: replacement }),
     ...(comment !== undefined && { comment }),
   };
 }

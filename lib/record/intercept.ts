@@ -7,6 +7,7 @@
 
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { ProtocolError } from "../base/errors.ts";
+import { MAX_PENDING } from "../base/limits.ts";
 import { Command } from "../wire/command.ts";
 import { DmaMapFlags } from "../wire/dma.ts";
 import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
@@ -152,7 +153,7 @@ export class Interceptor implements Disposable {
     const messageId = view.getUint16(ID_AT, true);
     const set = { ...vectors, messageId, taps };
     const wantsNoReply = (view.getUint32(FLAGS_AT, true) & MessageFlags.NO_REPLY) !== 0;
-    if (wantsNoReply) this.#install(set);
+    if (wantsNoReply || this.#pending.length >= MAX_PENDING) this.#install(set);
     else this.#pending.push(set);
   }
 

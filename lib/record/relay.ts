@@ -15,7 +15,8 @@ import { RECEIVE_SIZE } from "../transport/receiver.ts";
 import { HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { type DescriptorFacts, factsOf } from "./descriptor.ts";
 
-const { command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT } = HeaderLayout.offsets;
+const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT } =
+  HeaderLayout.offsets;
 
 /** Messages without descriptors leave together up to this size: one segment in the kernel. */
 const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;
@@ -53,6 +54,8 @@ export interface Passage {
   replacement: Uint8Array<ArrayBuffer> | undefined;
   /** Alterations, in words. */
   comment: string | undefined;
+  /** True if it was passed on already, in pieces, and can't be altered. */
+  readonly isPassed: boolean;
   /** True if it is not to be passed on: the reply to a request that the client did not send. */
   isOurs: boolean;
 }
@@ -70,9 +73,11 @@ export type RelayEnd =
 
 /** Reports of a relay, and its decisions about messages. */
 export interface RelayHooks {
-  /** Tells messages that `inspect` wants to see whole, by their header. */
+  /** Tells messages that `inspect` wants to see, by their header. */
   isInspected(command: number, isReply: boolean): boolean;
-  /** Decides about such a message. */
+  /** Tells those of them that must not be passed on before `inspect` has seen them whole. */
+  needsWhole(command: number, isReply: boolean, messageId: number): boolean;
+  /** Decides about a message. */
   inspect(passage: Passage): void;
   /** Asks for a pause ahead of a command, which waits with all that follows until `resume`. */
   isHeld?: ((isReply: boolean) => boolean) | undefined;
@@ -394,6 +399,7 @@ export class Relay {
     command: number,
     isReply: boolean,
     fds: OwnedFd[],
+    isPassed = false,
   ): Passage {
     const passage: Passage = {
       bytes,
@@ -404,6 +410,7 @@ export class Relay {
       descriptors: this.#takeDescriptors(),
       replacement: undefined,
       comment: undefined,
+      isPassed,
       isOurs: false,
     };
     this.#hooks.inspect(passage);
@@ -411,12 +418,12 @@ export class Relay {
   }
 
   /** Passes on the rest of a message whose beginning was passed on already. */
-  #passRest(message: Uint8Array, from: number, end: number): void {
+  #passRest(message: Uint8Array<ArrayBuffer>, from: number, end: number): void {
     this.#passed = 0;
     const fds = this.#claimFds(end);
     if (from < end) this.#send(this.#small, from, end, fds);
     else closeAll(fds); // there is no byte left that could carry them
-    this.#hooks.onMessage(message, this.#takeDescriptors(), undefined);
+    this.#reportPassed(message);
   }
 
   /**
@@ -457,8 +464,19 @@ export class Relay {
     this.#sendPart(large);
     if (!isWhole || large.passed < size || this.#ended !== undefined) return;
     this.#endLarge(large);
-    const bytes = buffer.bytes.subarray(0, size);
-    this.#hooks.onMessage(bytes, this.#takeDescriptors(), undefined);
+    this.#reportPassed(buffer.bytes.subarray(0, size));
+  }
+
+  /** Reports a message that was passed on in pieces. */
+  #reportPassed(bytes: Uint8Array<ArrayBuffer>): void {
+    const { buffer, byteOffset, length } = bytes;
+    const view = new DataView(buffer, byteOffset, length);
+    const command = view.getUint16(COMMAND_AT, true);
+    const isReply = isReplyAt(view, 0);
+    const isInspected = this.#hooks.isInspected(command, isReply);
+    const passage = isInspected ? this.#inspect(bytes, command, isReply, [], true) : undefined;
+    const descriptors = passage?.descriptors ?? this.#takeDescriptors();
+    this.#hooks.onMessage(bytes, descriptors, undefined);
   }
 
   #sendPart(large: Large): void {
@@ -511,7 +529,9 @@ export class Relay {
   }
 
   #isSpecial(view: DataView, at: number): boolean {
-    return this.#hooks.isInspected(view.getUint16(at + COMMAND_AT, true), isReplyAt(view, at));
+    const command = view.getUint16(at + COMMAND_AT, true);
+    const messageId = view.getUint16(at + ID_AT, true);
+    return this.#hooks.needsWhole(command, isReplyAt(view, at), messageId);
   }
 
   /** Takes the descriptors of the message that ends at `end`. */

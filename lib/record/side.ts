@@ -225,6 +225,7 @@ function unmappable(payload: Uint8Array<ArrayBuffer>): Uint8Array {
     descriptors: [],
     replacement: undefined,
     comment: undefined,
+    isPassed: false,
     isOurs: false,
   };
   withholdMapping(passage);

@@ -99,6 +99,11 @@ export class SideRequests {
     return this.#isHolding && !isReply;
   }
 
+  /** Finds out whether an id of the client's, or of a reply, is to be changed or is the recorder's. */
+  isReserved(messageId: number): boolean {
+    return this.#sent.has(messageId) || this.#renamed.has(messageId);
+  }
+
   /** Counts a message of the client, and changes an id that meets one of the recorder's. */
   onClientMessage(passage: Passage): void {
     const { view, isReply } = passage;
@@ -107,7 +112,7 @@ export class SideRequests {
       return;
     }
     const id = view.getUint16(ID_AT, true);
-    const used = this.#sent.has(id) ? this.#freeId() : id;
+    const used = this.#sent.has(id) && !passage.isPassed ? this.#freeId() : id;
     if (used !== id) rename(passage, used);
     if ((view.getUint32(FLAGS_AT, true) & MessageFlags.NO_REPLY) !== 0) return;
     if (used !== id) this.#renamed.set(used, id);
@@ -123,7 +128,7 @@ export class SideRequests {
       return;
     }
     const id = view.getUint16(ID_AT, true);
-    const request = this.#sent.get(id);
+    const request = passage.isPassed ? undefined : this.#sent.get(id);
     if (request?.command === command) {
       this.#sent.delete(id);
       this.#isHolding = false;
@@ -134,7 +139,7 @@ export class SideRequests {
       return;
     }
     const theirs = this.#renamed.get(id);
-    if (theirs !== undefined) {
+    if (theirs !== undefined && !passage.isPassed) {
       this.#renamed.delete(id);
       rename(passage, theirs);
     }

@@ -1,6 +1,6 @@
 /** A recorder on real sockets, between peers that are driven by hand. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { OwnedFd } from "../../../ffi/fd.ts";
@@ -12,9 +12,12 @@ import { encodeMessage, HeaderLayout, MessageFlags } from "../../../lib/wire/hea
 import { IoFdType, RegionIoFdsReply } from "../../../lib/wire/io_fds.ts";
 import { IrqSetFlags, SetIrqsRequest } from "../../../lib/wire/irq.ts";
 import { RegionFlags, RegionInfoReply } from "../../../lib/wire/region.ts";
+import { Random } from "../../../lib/base/random.ts";
 import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { until } from "../../_until.ts";
+import type { NewEvent } from "../../../lib/record/event.ts";
+import { ConnectedServer, Recorder } from "../../../lib/record/recorder.ts";
 import { beInTheMiddle, ofKind, shakeHands } from "./_middle.ts";
 
 const memfdOf = (size: number) => createMemfd("memory", size);
@@ -379,3 +382,100 @@ async function receiveRaw(peer: RawPeer, size: number): Promise<Uint8Array> {
   }, `${size} bytes`);
   return buffer.bytes;
 }
+
+testFds("whatever the bytes and their pieces are, they come out as they went in", async () => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const random = new Random(seed);
+    const hasSide = seed % 2 === 0;
+    await using middle = await beInTheMiddle({ hasSide });
+    const { client, server, events } = middle;
+    for (const [from, to] of [[client, server], [server, client]] as const) {
+      const stream = new Uint8Array(40_000);
+      let size = 0;
+      while (size < 30_000) {
+        const payload = Uint8Array.from({ length: random.below(3000) }, () => random.below(256));
+        const command = random.below(20);
+        const message = encodeMessage(
+          { messageId: random.below(65536), command, flags: random.below(3) },
+          payload,
+        );
+        if (random.below(12) === 0) message[4 + random.below(4)]! ^= 1 << random.below(8); // its size
+        stream.set(message, size);
+        size += message.length;
+      }
+      const sent = stream.subarray(0, size);
+      const sending = (async () => {
+        for (let at = 0; at < size;) {
+          const piece = Math.min(size - at, 1 + random.below(9000));
+          await sendAll(from, sent.subarray(at, at + piece));
+          at += piece;
+        }
+      })();
+      assertEquals(await receiveRaw(to, size), sent, `seed ${seed}`);
+      await sending;
+    }
+    client.close();
+    await until(() => ofKind(events, "end").length === 1);
+    // All of it is in the recording, as messages or as garbage.
+    const recorded = events.reduce((sum, event) => {
+      const isOut = (event.kind === "message" || event.kind === "garbage") &&
+        event.direction === "to-server";
+      return isOut ? sum + event.bytes.length : sum;
+    }, 0);
+    assert(recorded >= 30_000, `seed ${seed}: ${recorded}`);
+  }
+});
+
+testFds("as many descriptors as Linux passes, and of every kind, pass on", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["mmap", "irq", "ioeventfd"] });
+  const { client, server, events } = middle;
+  const [socket, other] = UnixSocket.pair();
+  using own = new OwnedFd(socket.release());
+  using memfd = memfdOf(4096);
+  const fds = [own, ...Array.from({ length: 252 }, () => memfd)];
+  client.command(1, Command.DMA_UNMAP, bytes(24), fds);
+  const message = await server.expect(Command.DMA_UNMAP);
+  assertEquals(message.fds.length, 253);
+  for (const fd of message.fds) fd.close();
+  const kinds = ofKind(events, "message")[0]!.descriptors.map(({ kind }) => kind);
+  assertEquals([kinds.length, kinds[0], kinds[1]], [253, "socket", "memfd"]);
+  // An interrupt by what is no eventfd passes as it came, with the reason in the recording.
+  client.command(
+    2,
+    Command.DEVICE_SET_IRQS,
+    SetIrqsRequest.encode({
+      argsz: 20,
+      flags: IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER,
+      index: 2,
+      start: 0,
+      count: 1,
+      data: new Uint8Array(),
+    }),
+    [memfd],
+  );
+  const set = await server.expect(Command.DEVICE_SET_IRQS);
+  assertEquals(set.fds[0]!.stat().inode, memfd.stat().inode);
+  set.fds.shift()!.close();
+  await until(() => ofKind(events, "message").length === 2);
+  assertEquals(ofKind(events, "message")[1]!.comment?.includes("vector 0 is not seen"), true);
+  other.close();
+});
+
+testFds("a client and a server that are connected already", async () => {
+  const [client, clientEnd] = RawPeer.pair();
+  const [server, serverEnd] = RawPeer.pair();
+  const events: NewEvent[] = [];
+  using recorder = Recorder.start({
+    listen: clientEnd.release(),
+    server: new ConnectedServer(serverEnd.release()),
+    sink: (event) => events.push(event),
+  });
+  client.command(1, Command.DEVICE_RESET);
+  await server.expect(Command.DEVICE_RESET);
+  server.close();
+  assertEquals(await client.receive(), undefined);
+  client.close();
+  await recorder.closed;
+  assertEquals(ofKind(events, "end").map(({ side }) => side), ["server"]);
+  assertThrows(() => Recorder.start({ listen: 0, server: new ConnectedServer(1), sink() {} }));
+});
