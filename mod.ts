@@ -1,8 +1,9 @@
 /**
  * vfio-user for Deno: talk to an emulated PCI device in another process, or be one.
  *
- * `connect` gives the {@linkcode Device} behind a socket; {@linkcode Server} serves one, and {@linkcode defineDevice} makes one. The wire format alone, without any
- * system call, is in `@vfu/vfu/wire`; decoding configuration space in `@vfu/vfu/pci`.
+ * `connect` gives the {@linkcode Device} behind a socket; {@linkcode Server} serves one, and
+ * {@linkcode defineDevice} makes one. The wire format alone, without any system call, is in
+ * `@vfu/vfu/wire`; decoding configuration space in `@vfu/vfu/pci`.
  *
  * @example A device is served and asked what it is
  * ```ts

@@ -1,8 +1,8 @@
 /**
  * Colours of a terminal, with the names of `@std/fmt/colors`.
  *
- * Six codes are written out here rather than taken from a package: those look at the environment while they load,
- * which in Deno asks the user for a permission.
+ * Six codes are written out here rather than taken from a package: those look at the environment
+ * while they load, which in Deno asks the user for a permission.
  *
  * @module
  */

@@ -14,7 +14,7 @@ import { type Context, onAbort, type Output } from "./context.ts";
 export interface ConnectionOptions {
   /** Show every message on standard error. */
   verbose?: true | undefined;
-  /** How long the server may take to each answer, in milliseconds. */
+  /** The time that the server may take for each answer, in milliseconds. */
   timeout: number;
   /** Do first what firmware does: give BARs addresses, and switch the device on. */
   pciEnable?: true | undefined;
@@ -27,7 +27,10 @@ export interface Connection extends Disposable {
   readonly device: Device;
 }
 
-/** Connects to the device behind `socket`, a path or a connected descriptor. The context's signal closes the connection. */
+/**
+ * Connects to the device behind `socket`, a path or a connected descriptor. The context's signal
+ * closes the connection.
+ */
 export async function connectTo(
   { err, signal }: Context,
   socket: string | number,

@@ -1,5 +1,5 @@
 /**
- * What a subcommand has of its surroundings: streams, style, and the signal that ends it.
+ * The surroundings of a subcommand: streams, style, and the signal that ends it.
  *
  * @module
  */
@@ -9,11 +9,11 @@ import { chooseStyle, type Style } from "./style.ts";
 
 /** A stream that text goes out on. */
 export interface Output {
-  /** Whether a person is looking. */
+  /** True if a person is looking. */
   readonly isTerminal: boolean;
   /** Width of a line. */
   readonly columns: number;
-  /** How to colour what is written here. */
+  /** The colours of this output. */
   readonly style: Style;
   /**
    * Writes all of the text before it returns.
@@ -26,7 +26,7 @@ export interface Output {
   writeBytes(bytes: Uint8Array): void;
 }
 
-/** What every subcommand is given. */
+/** The objects that every subcommand is given. */
 export interface Context {
   /** Standard output: results. */
   readonly out: Output;
@@ -43,7 +43,10 @@ export interface Context {
 /** The end that a signal asked for. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
-  /** What a shell says of a program that a signal ended: 128 and the signal's number. */
+  /**
+   * The exit code that a shell reports for a program ended by a signal: 128 and the signal's
+   * number.
+   */
   readonly exitCode: number;
 
   /** @param signal what came */
@@ -59,7 +62,10 @@ export function onAbort(signal: AbortSignal, stop: () => void): Disposable {
   return { [Symbol.dispose]: () => signal.removeEventListener("abort", stop) };
 }
 
-/** The same as `work`, until the signal comes: for work that knows of no signal. It may go on behind, unheard. */
+/**
+ * The same as `work`, until the signal comes: for work that knows of no signal. It may go on
+ * behind, unheard.
+ */
 export async function untilAbort<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
@@ -146,7 +152,9 @@ function permittedEnv(variable: string): string | undefined {
   return state === "granted" ? Deno.env.get(variable) : undefined;
 }
 
-/** The first signal asks for an end; a second one finds Deno's own handling, and ends the process. */
+/**
+ * The first signal asks for an end; a second one finds Deno's own handling, and ends the process.
+ */
 function abortAt(controller: AbortController, signal: keyof typeof SIGNALS): void {
   const onSignal = () => {
     Deno.removeSignalListener(signal, onSignal);

@@ -1,5 +1,6 @@
 /**
- * Where bytes of a command go: a file that is only there when it is whole, or standard output.
+ * The destination of a command's bytes: a file that appears only when it is whole, or standard
+ * output.
  *
  * @module
  */
@@ -11,7 +12,7 @@ import type { Output } from "./context.ts";
 export interface Destination extends Disposable {
   /** Says where the bytes are that came so far, as "are in FILE.partial". */
   readonly where: string;
-  /** How many bytes have come there, also of a write that failed in the middle. */
+  /** The number of bytes that have come there, also of a write that failed in the middle. */
   readonly written: number;
   /** Takes bytes. */
   write(bytes: Uint8Array): void;
@@ -148,7 +149,10 @@ class Stream implements Destination {
   }
 }
 
-/** A file that has `.partial` after its name until it is finished. One that nothing came into is removed. */
+/**
+ * A file that has `.partial` after its name until it is finished. One that nothing came into is
+ * removed.
+ */
 class PartialFile implements Destination {
   readonly where: string;
   written = 0;

@@ -7,7 +7,10 @@
 import { causesOf, thrownFrames, thrownName, thrownText } from "../lib/base/thrown.ts";
 import { printable } from "./printable.ts";
 
-/** Work that ended in the middle, and of which the user is to know how far it came, even after Ctrl-C. */
+/**
+ * Work that ended in the middle, and of which the user is to know how far it came, even after
+ * Ctrl-C.
+ */
 export class Unfinished extends Error {
   override readonly name = "Unfinished";
 
@@ -68,7 +71,7 @@ export function failureLines(error: unknown, verbose: boolean): string[] {
   return lines;
 }
 
-/** Where it happened: the lines of the stack that follow the message. */
+/** The place where it happened: the lines of the stack that follow the message. */
 function frames(error: unknown): string[] {
   return thrownFrames(error).map(printable);
 }

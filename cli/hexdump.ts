@@ -8,13 +8,13 @@ import type { Width } from "../lib/client/info.ts";
 import { type Base, formatDigits } from "./value.ts";
 import { hexDigits } from "../lib/text/hex.ts";
 
-/** How to show bytes. */
+/** The form in which bytes are shown. */
 export interface HexdumpOptions {
   /** Offset of the first byte; an address of 64 bits is a bigint. */
   readonly start: number | bigint;
   /** Bytes of one number, little-endian; the bytes are a multiple of it. Default 1. */
   readonly width?: Width;
-  /** How to show numbers; default hexadecimal. */
+  /** The base of numbers; default hexadecimal. */
   readonly base?: Base;
 }
 
@@ -25,8 +25,8 @@ const OFFSET_DIGITS = 8;
 const DECIMAL_DIGITS = { 1: 3, 2: 5, 4: 10, 8: 20 } as const;
 
 /**
- * Lines of an offset and 16 bytes, or fewer if those do not fit 80 columns. In hexadecimal the bytes follow as ASCII, in the order of
- * memory.
+ * Lines of an offset and 16 bytes, or fewer if those do not fit 80 columns. In hexadecimal the
+ * bytes follow as ASCII, in the order of memory.
  *
  * @example
  * ```ts

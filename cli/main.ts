@@ -1,9 +1,10 @@
 /**
  * The command line: `vfu SUBCOMMAND`.
  *
- * What is not needed is not loaded, so that `vfu probe` starts as fast as a shell command should: the module of a
- * subcommand is imported when that is the one called, and for the same reason the modules of the command line import
- * those of `lib/` by name, not all of them through `mod.ts`. Commander itself is loaded for all but the plainest lines.
+ * What is not needed is not loaded, so that `vfu probe` starts as fast as a shell command should:
+ * the module of a subcommand is imported when that is the one called, and for the same reason the
+ * modules of the command line import those of `lib/` by name, not all of them through `mod.ts`.
+ * Commander itself is loaded for all but the plainest lines.
  *
  * Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated, 129 hung up.
  *
@@ -23,7 +24,7 @@ interface Subcommand {
   readonly summary: string;
 }
 
-/** What such a module has. */
+/** The exports of such a module. */
 interface SubcommandModule {
   command(context: Context): CommandUnknownOpts;
 }
@@ -84,7 +85,10 @@ export async function main(
   }
 }
 
-/** The program with its subcommands. Only the one that is called, or whose help is asked for, is whole. */
+/**
+ * The program with its subcommands. Only the one that is called, or whose help is asked for, is
+ * whole.
+ */
 async function buildProgram(
   args: readonly string[],
   context: Context,
@@ -146,8 +150,8 @@ function exitCode(error: unknown, context: Context, verbose: boolean): number {
 }
 
 /**
- * Loads the module of a subcommand. Its name is put together here: what a literal names is read at every start, with all that it imports, even
- * if it is never imported.
+ * Loads the module of a subcommand. Its name is put together here: what a literal names is read at
+ * every start, with all that it imports, even if it is never imported.
  */
 function load(name: string): Promise<SubcommandModule> {
   const module = `./commands/${name}.ts`;

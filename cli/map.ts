@@ -14,7 +14,7 @@ import { type MaskedValue, parseMaskedValue } from "./value.ts";
 
 /** An address as an argument has it. */
 export interface Place extends Address {
-  /** What a map knows of it, if one has it. */
+  /** The entry of a map, if a map has one. */
   readonly named?: Named;
 }
 
@@ -50,7 +50,10 @@ export function mapOption() {
 /** The modules of maps. They are loaded when there is a map, and not before. */
 type Registers = typeof import("../lib/registers/mod.ts");
 
-/** Loads maps, with which addresses are then read. What is wrong with a file is told on standard error. */
+/**
+ * Loads maps, with which addresses are then read. What is wrong with a file is told on standard
+ * error.
+ */
 export async function placeParser(
   context: Context,
   self: CommandUnknownOpts,

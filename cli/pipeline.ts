@@ -6,7 +6,9 @@
 
 /** Pieces that are under way together. */
 const AHEAD = 8;
-/** What every server takes in one write; of an unfinished transfer no more than that is lost. */
+/**
+ * The bytes that every server takes in one write. An unfinished transfer loses no more than that.
+ */
 const BLOCK_SIZE = 32 << 10;
 /** The event loop, and so the user's Ctrl-C, is not kept waiting longer. */
 const TURN_MS = 50;
@@ -17,7 +19,8 @@ export function turn(): Promise<void> {
 }
 
 /**
- * Runs `work` for each item, a few at a time, and gives the results in the order of the items. After a failure no more are begun.
+ * Runs `work` for each item, a few at a time, and gives the results in the order of the items.
+ * After a failure no more are begun.
  *
  * @throws what the first that failed, in that order, has thrown
  */

@@ -1,6 +1,6 @@
 /**
- * A line that shows how work goes on, for those who watch: on standard error, if that is a terminal, and only once the work
- * takes over a second.
+ * A line that shows how work goes on, for those who watch: on standard error, if that is a
+ * terminal, and only once the work takes over a second.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { humanSize } from "./size.ts";
 
 /** When a line is drawn. */
 export interface ProgressOptions {
-  /** How long until the first time, in milliseconds; default 1000. */
+  /** The delay of the first time, in milliseconds; default 1000. */
   delayMs?: number;
-  /** How long until the next time, in milliseconds; default 100. */
+  /** The delay of the next time, in milliseconds; default 100. */
   intervalMs?: number;
 }
 
-/** How far a transfer is. */
+/** The progress of a transfer. */
 export interface Transfer {
   /** Bytes that are through. */
   readonly done: number;

@@ -1,5 +1,5 @@
 /**
- * What was read at an address, and the forms to show it in.
+ * Values that were read at an address, and the forms to show them in.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { DEFAULT_WIDTH, type Target } from "./target.ts";
 import { type Base, formatValue } from "./value.ts";
 import { hex, jsonInteger } from "../lib/text/hex.ts";
 
-/** What was read. */
+/** Values that were read. */
 export interface Reading extends Target {
   /** One value, values that were read one by one, or bytes that were read together. */
   readonly kind: "value" | "values" | "bytes";
@@ -20,17 +20,17 @@ export interface Reading extends Target {
   readonly width: Width;
   /** All of it, in the order of the addresses. */
   readonly bytes: Uint8Array;
-  /** How it was read; "mixed" if only part of it is mapped. */
+  /** The way in which it was read; "mixed" if only part of it is mapped. */
   readonly via: Via | "mixed";
 }
 
-/** What to read at a place. */
+/** The values to read at a place. */
 export interface ReadingOptions {
   /** Bytes of each value, if the address says. */
   width?: Width | undefined;
-  /** How many; one if undefined. */
+  /** The number of values; one if undefined. */
   count?: number | undefined;
-  /** How to read, if that is forced. */
+  /** The way to read, if the user forces one. */
   via?: Via | undefined;
 }
 
@@ -50,12 +50,13 @@ export interface ReadingJson {
   values?: (number | string)[];
   /** Bytes that were read together, in hexadecimal. */
   data?: string;
-  /** How it was read. */
+  /** The way in which it was read. */
   via: Via | "mixed";
 }
 
 /**
- * Reads one value, or with a count values of the width one by one, or without a width bytes together.
+ * Reads one value, or with a count values of the width one by one, or without a width bytes
+ * together.
  *
  * @throws as `Region.read32`
  */

@@ -11,7 +11,8 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const LETTERS = ["", "K", "M", "G", "T"];
 
 /**
- * Bytes in the largest unit that is not above them, with one digit after the point unless that is 0.
+ * Bytes in the largest unit that is not above them, with one digit after the point unless that is
+ * 0.
  *
  * @example
  * ```ts
@@ -49,7 +50,8 @@ export function writtenSize(bytes: bigint): string {
 }
 
 /**
- * Reads a number of bytes, or an address: a value as `parseValue` takes it, and a unit: 4096, 0x1000, 64K, 2MiB, 1G.
+ * Reads a number of bytes, or an address: a value as `parseValue` takes it, and a unit: 4096,
+ * 0x1000, 64K, 2MiB, 1G.
  *
  * @throws {SyntaxError} if it is none
  *

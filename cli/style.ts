@@ -1,5 +1,5 @@
 /**
- * Whether and how text is coloured.
+ * True if and how text is coloured.
  *
  * @module
  */
@@ -13,15 +13,15 @@ export type Paint = (text: string) => string;
 export interface Style {
   /** Headings. */
   readonly bold: Paint;
-  /** What matters less. */
+  /** Text that matters less. */
   readonly dim: Paint;
   /** Failures. */
   readonly red: Paint;
-  /** What came in. */
+  /** Text that came in. */
   readonly green: Paint;
-  /** What is odd. */
+  /** Text that is odd. */
   readonly yellow: Paint;
-  /** What went out. */
+  /** Text that went out. */
   readonly cyan: Paint;
 }
 
@@ -40,17 +40,19 @@ export const PLAIN: Style = {
 /** With colours. */
 export const COLOURED: Style = colours;
 
-/** What decides about colours. */
+/** The facts that decide about colours. */
 export interface ColourFacts {
-  /** Whether the text goes to a terminal. */
+  /** True if the text goes to a terminal. */
   readonly isTerminal: boolean;
-  /** Whether NO_COLOR is set. */
+  /** True if NO_COLOR is set. */
   readonly noColour: boolean;
   /** A variable of the environment, as far as it may be looked at. */
   env(name: string): string | undefined;
 }
 
-/** Colours are for terminals that know them. FORCE_COLOR comes before NO_COLOR, as in Deno and Node. */
+/**
+ * Colours are for terminals that know them. FORCE_COLOR comes before NO_COLOR, as in Deno and Node.
+ */
 export function chooseStyle({ isTerminal, noColour, env }: ColourFacts): Style {
   const force = env("FORCE_COLOR");
   if (force !== undefined && force !== "") return force === "0" ? PLAIN : COLOURED;

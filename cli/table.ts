@@ -9,7 +9,7 @@ import type { Paint } from "./style.ts";
 /** A cell: text, and its appearance if it has one. */
 export type Cell = string | { readonly text: string; readonly paint: Paint };
 
-/** How a table is laid out. */
+/** The layout of a table. */
 export interface TableOptions {
   /** Width of the screen. The last column is wrapped to it between words. */
   readonly columns: number;

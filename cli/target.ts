@@ -25,7 +25,7 @@ export interface Target {
 /** Bytes of a register whose address does not say: most are that wide. */
 export const DEFAULT_WIDTH: Width = 4;
 
-/** What an address looks like, for helps. */
+/** The form of an address, for help texts. */
 export const ADDRESS_HELP =
   "An address is REGION+OFFSET.WIDTH, as bar0+0x1c.l. The region is bar0 to bar5, rom, config, " +
   "vga or an index; a capability, as CAP_MSIX+2.w or ECAP_AER; or a register of the " +

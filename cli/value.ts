@@ -12,11 +12,11 @@ import { hex } from "../lib/text/hex.ts";
 export interface MaskedValue {
   /** The bits. */
   readonly value: bigint;
-  /** Which bits count; undefined: all. */
+  /** The bits that count; undefined: all. */
   readonly mask?: bigint;
 }
 
-/** How numbers are shown. */
+/** The base in which numbers are shown. */
 export type Base = "hex" | "dec" | "bin";
 
 const RADIX = { hex: 16, dec: 10, bin: 2 } as const;
@@ -76,7 +76,7 @@ export function checkFits({ value, mask }: MaskedValue, width: Width): void {
   }
 }
 
-/** Whether the bits that count are as they should be. */
+/** Reports whether the bits that count are as they should be. */
 export function matches(actual: number | bigint, { value, mask }: MaskedValue): boolean {
   return mask === undefined ? BigInt(actual) === value : (BigInt(actual) & mask) === value;
 }

@@ -1,5 +1,6 @@
 /**
- * What `deno task demo` shows: the demo device is served in this process, and `vfu probe` looks at it.
+ * The demonstration of `deno task demo`: this process serves the demo device, and `vfu probe` looks
+ * at the device.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * The demo device's copy engine: it copies within our memory, by itself, and says with an interrupt that it is done. Once over memory that is
- * shared with it, once over memory that it reaches by message only.
+ * The demo device's copy engine: it copies within our memory, by itself, and says with an interrupt
+ * that it is done. Once over memory that is shared with it, once over memory that it reaches by
+ * message only.
  *
  * ```sh
  * vfu serve demo --socket-path=/tmp/demo.sock &

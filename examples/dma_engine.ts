@@ -1,8 +1,10 @@
 /**
- * A DMA engine: it copies within the client's memory, also where that is not contiguous, by a list of descriptors that it fetches itself.
+ * A DMA engine: it copies within the client's memory, also where that is not contiguous, by a list
+ * of descriptors that it fetches itself.
  *
- * A descriptor is 32 bytes: u64 source, u64 destination, u32 bytes (16 MiB at most), and 12 that are ignored. The engine works on COUNT of
- * them from LIST on, 255 at most, and raises its MSI-X vector at the end, good or bad.
+ * A descriptor is 32 bytes: u64 source, u64 destination, u32 bytes (16 MiB at most), and 12 that
+ * are ignored. The engine works on COUNT of them from LIST on, 255 at most, and raises its MSI-X
+ * vector at the end, good or bad.
  *
  * ```sh
  * vfu serve ./examples/dma_engine.ts --socket-path=/tmp/dma.sock &

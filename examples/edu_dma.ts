@@ -1,5 +1,6 @@
 /**
- * QEMU's teaching device: memory is moved into its buffer and back by DMA, and each transfer ends with an interrupt.
+ * QEMU's teaching device: memory is moved into its buffer and back by DMA, and each transfer ends
+ * with an interrupt.
  *
  * ```sh
  * deno run --allow-ffi examples/edu_dma.ts /tmp/edu.sock
@@ -29,12 +30,12 @@ const RAISE_INTERRUPT = 4;
 const MEMORY = 0x100000n;
 const BACK = 0x101000n;
 
-/** What came of it. */
+/** The result of the transfer. */
 export interface EduResult {
   identification: number;
   /** Interrupts, one a transfer. */
   interrupts: bigint;
-  /** Whether the bytes came back as they were. */
+  /** True if the bytes came back as they were. */
   isSame: boolean;
 }
 

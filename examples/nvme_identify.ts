@@ -1,6 +1,6 @@
 /**
- * Brings an NVMe controller up, reads its identity through DMA, writes a block and reads it back, and takes its MSI-X interrupts: all that
- * a driver does, without a VM.
+ * Brings an NVMe controller up, reads its identity through DMA, writes a block and reads it back,
+ * and takes its MSI-X interrupts: all that a driver does, without a VM.
  *
  * ```sh
  * deno run --allow-ffi examples/nvme_identify.ts /tmp/nvme.sock
@@ -12,7 +12,7 @@
 // deno-lint-ignore-file no-console -- an example talks to a person
 import { connect, type Device, type IrqIndex, type Region, RemoteError } from "../mod.ts";
 
-/** Where what is in the device's address space: one map of 2 MiB. */
+/** The layout of the device's address space: one map of 2 MiB. */
 const MEMORY = { iova: 0x100000n, size: 2 << 20 };
 const ADMIN_SQ = 0x100000n;
 const ADMIN_CQ = 0x101000n;
@@ -37,7 +37,7 @@ const ENTRIES = 32;
 const CC_ENABLE = 0x0046_0001;
 const CC_SHUTDOWN = 0x0046_4001;
 
-/** What the controller says of itself. */
+/** The identity that the controller reports. */
 export interface NvmeIdentity {
   vendorId: number;
   serial: string;
@@ -49,7 +49,7 @@ export interface NvmeIdentity {
   version: number;
   /** Interrupts that came for each vector. */
   interrupts: bigint[];
-  /** Whether the block that was written came back. */
+  /** True if the block that was written came back. */
   blockIsBack: boolean;
 }
 
@@ -138,8 +138,10 @@ export async function identify(socket: string): Promise<NvmeIdentity> {
 
   const size = (ENTRIES - 1) << 16 | 1; // entries less one, queue id 1
   await admin.run({ opcode: 0x09, cdw10: 7, cdw11: 0 }); // Set Features: one queue pair
-  await admin.run({ opcode: 0x05, prp1: IO_CQ, cdw10: size, cdw11: 1 << 16 | 3 }); // vector 1, contiguous
-  await admin.run({ opcode: 0x01, prp1: IO_SQ, cdw10: size, cdw11: 1 << 16 | 1 }); // completions to queue 1
+  // Vector 1, contiguous
+  await admin.run({ opcode: 0x05, prp1: IO_CQ, cdw10: size, cdw11: 1 << 16 | 3 });
+  // Completions to queue 1
+  await admin.run({ opcode: 0x01, prp1: IO_SQ, cdw10: size, cdw11: 1 << 16 | 1 });
   const io = new QueuePair(device, bar0, msix, { id: 1, sq: IO_SQ, cq: IO_CQ, vector: 1 });
   const block = Uint8Array.from({ length: 512 }, (_, i) => (i * 7) & 0xff);
   device.dma.write(BLOCK, block);

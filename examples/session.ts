@@ -1,6 +1,6 @@
 /**
- * A session in TypeScript: the words of session files as functions, for what a file can't say. Here the demo device copies pages of random bytes,
- * of random lengths, and each copy is compared.
+ * A session in TypeScript: the words of session files as functions, for what a file can't say. Here
+ * the demo device copies pages of random bytes, of random lengths, and each copy is compared.
  *
  * ```sh
  * deno run --allow-ffi examples/session.ts             # on the demo device, in this process

@@ -17,7 +17,7 @@ const SIGEV_THREAD_ID = 4;
 const LAST_SIGNAL = 50;
 const FIRST_SIGNAL = 35;
 
-/** How long a call may wait. The timer repeats: its first signal may come before the call. */
+/** The time that a call may wait. The timer repeats: its first signal may come before the call. */
 const PATIENCE_NS = 10_000_000n;
 
 /**

@@ -27,9 +27,9 @@ const DEFAULT_ADDRESS_SPACE = 2 ** 47;
 
 /** The use of all threads of the process together: too dear to be asked for each time. */
 interface WholeProcess {
-  /** How many are taken and given back between two looks. */
+  /** The number that is taken and returned between two looks. */
   readonly every: number;
-  /** How many the process may still take; below 0 if it has too many. */
+  /** The number that the process may still take; below 0 if it has too many. */
   left(): number;
 }
 
@@ -71,12 +71,12 @@ export class Budget {
     this.#process = process;
   }
 
-  /** How many may be in use. */
+  /** The number that may be in use. */
   get limit(): number {
     return this.#limit ??= this.#find();
   }
 
-  /** How many are in use. */
+  /** The number in use. */
   get used(): number {
     return this.#used;
   }
@@ -130,7 +130,7 @@ export class Budget {
   }
 }
 
-/** Where things are taken from: a budget, or a share in one. */
+/** The source of a resource: a budget, or a share in one. */
 export type Purse = Pick<Budget, "take" | "give">;
 
 /**

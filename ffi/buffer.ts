@@ -7,8 +7,8 @@
 import { libc } from "./libc.ts";
 
 /**
- * Zeroed memory that is never freed, also not when its thread ends: for a nonblocking call, which goes on writing after the
- * Worker that made it was terminated.
+ * Zeroed memory that is never freed, also not when its thread ends: for a nonblocking call, which
+ * goes on writing after the Worker that made it was terminated.
  */
 export function lastingBytes(size: number): Uint8Array<ArrayBuffer> {
   const pointer = libc().calloc(1n, BigInt(size));
@@ -17,8 +17,8 @@ export function lastingBytes(size: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Bytes whose address was taken once. Taking it costs 360 ns, a system call 500: so the buffers of hot paths are
- * made once and kept.
+ * Bytes whose address was taken once. Taking it costs 360 ns, a system call 500: so the buffers of
+ * hot paths are made once and kept.
  *
  * Contract: the address is valid while the IoBuffer is referenced. It is never detached or resized.
  */
@@ -46,7 +46,7 @@ export class IoBuffer {
     this.address = Deno.UnsafePointer.value(this.pointer);
   }
 
-  /** How many bytes. */
+  /** The number of bytes. */
   get length(): number {
     return this.bytes.length;
   }

@@ -14,8 +14,8 @@ let c: Libc;
 let words: Uint32Array;
 
 /**
- * Milliseconds since some moment, with fractions; never goes back. A third of what `performance.now()` costs, which counts where
- * a whole round trip takes a few microseconds.
+ * Milliseconds since some moment, with fractions; never goes back. A third of what
+ * `performance.now()` costs, which counts where a whole round trip takes a few microseconds.
  */
 export function monotonicMs(): number {
   if (time === undefined) {

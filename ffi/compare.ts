@@ -7,7 +7,8 @@
 import { libc } from "./libc.ts";
 
 /**
- * Whether two pieces of memory hold the same, at 10 GiB a second; a loop in JavaScript has 2.
+ * Reports whether two pieces of memory hold the same, at 10 GiB a second; a loop in JavaScript has
+ * 2.
  *
  * @example
  * ```ts

@@ -1,7 +1,7 @@
 /**
- * Linux error numbers: code <-> name <-> text, and the error that a failed call to libc becomes. A table
- * and a class: nothing here opens a library, so the pure parts of the project use it too. The values are
- * those of asm-generic/errno.h, the same on x86_64 and aarch64.
+ * Linux error numbers: code <-> name <-> text, and the error that a failed call to libc becomes. A
+ * table and a class: nothing here opens a library, so the pure parts of the project use it too. The
+ * values are those of asm-generic/errno.h, the same on x86_64 and aarch64.
  *
  * @module
  */
@@ -196,7 +196,7 @@ export const ECONNRESET = 104;
 export const ENOTCONN = 107;
 /** Timed out. */
 export const ETIMEDOUT = 110;
-/** Nobody listens. */
+/** No process listens. */
 export const ECONNREFUSED = 111;
 /** In progress. */
 export const EINPROGRESS = 115;
@@ -236,7 +236,9 @@ export function errnoCode(name: string): number | undefined {
   return BY_NAME.get(name);
 }
 
-/** A call to libc failed. `errno` is Linux's number, `code` its name, `syscall` the function called. */
+/**
+ * A call to libc failed. `errno` is Linux's number, `code` its name, `syscall` the function called.
+ */
 export class SystemError extends Error {
   /** The name of the class. */
   override readonly name = "SystemError";

@@ -22,7 +22,10 @@ export const POLLHUP = 16;
 /** The descriptor is not open (output only). */
 export const POLLNVAL = 32;
 
-/** No longer than a peer takes that is about to ask again, and too short for the event loop to mind: a tenth of a millisecond. */
+/**
+ * No longer than a peer takes that is about to ask again, and too short for the event loop to mind:
+ * a tenth of a millisecond.
+ */
 export const BRIEF_NS = 100_000n;
 
 const EFD_CLOEXEC = 0o2000000;
@@ -84,7 +87,7 @@ export class EventFd implements Disposable {
     return this.#fd;
   }
 
-  /** Whether it has not been closed. */
+  /** True if it has not been closed. */
   get isOpen(): boolean {
     return this.#fd.isOpen;
   }
@@ -175,7 +178,7 @@ export class PollSet {
     this.#buffer = new IoBuffer(allocate(8 * pollfd.SIZE));
   }
 
-  /** How many entries there are. */
+  /** The number of entries. */
   get count(): number {
     return this.#count;
   }
@@ -198,16 +201,19 @@ export class PollSet {
     this.#buffer.view.setInt16(at + pollfd.revents, 0, true);
   }
 
-  /** What happened to entry `index`: a mask of POLLIN, POLLOUT, POLLERR, POLLHUP, POLLNVAL. */
+  /** Returns the events of entry `index`: a mask of POLLIN, POLLOUT, POLLERR, POLLHUP, POLLNVAL. */
   revents(index: number): number {
     return this.#buffer.view.getInt16(index * pollfd.SIZE + pollfd.revents, true);
   }
 
   /**
-   * Blocks the thread until an entry is ready. Signal handlers and AbortSignals do not run meanwhile.
+   * Blocks the thread until an entry is ready. Signal handlers and AbortSignals do not run
+   * meanwhile.
    *
-   * @param timeoutMs Infinity waits for ever; fractions are rounded up; below 0 (a deadline passed) is 0
-   * @returns how many entries are ready; 0 after the timeout, and after a signal (look at your clock)
+   * @param timeoutMs Infinity waits for ever; fractions are rounded up; below 0 (a deadline passed)
+   * is 0
+   * @returns how many entries are ready; 0 after the timeout, and after a signal (look at your
+   * clock)
    * @throws {SystemError} as poll(2) fails
    */
   wait(timeoutMs: number): number {
@@ -235,8 +241,8 @@ export class PollSet {
   }
 
   /**
-   * Waits on Deno's thread pool, for `timeoutMs` as `wait` does. The set must not change until the promise is settled.
-   * Below 0: it failed.
+   * Waits on Deno's thread pool, for `timeoutMs` as `wait` does. The set must not change until the
+   * promise is settled. Below 0: it failed.
    */
   waitAsync(timeoutMs = Infinity): Promise<number> {
     const timeout = pollTimeout(timeoutMs);

@@ -50,7 +50,7 @@ const forgotten = new FinalizationRegistry<number>((fd) => {
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
 
-/** How many threads of Deno's pool, which has 32, closing may hold. */
+/** The number of threads that closing may hold, of the 32 of Deno's pool. */
 const MAX_CLOSING = 8;
 
 const toClose: number[] = []; // descriptors whose turn has not come
@@ -70,10 +70,10 @@ function closeElsewhere(fd: number): void {
 }
 
 /**
- * A file descriptor and the duty to close it. `using` closes it at the end of the block; one that is forgotten is
- * closed when the owner is collected.
+ * A file descriptor and the duty to close it. `using` closes it at the end of the block; one that
+ * is forgotten is closed when the owner is collected.
  *
- * Contract: the number handed to the constructor is open and nobody else closes it.
+ * Contract: the number handed to the constructor is open, and no other code closes it.
  *
  * @example
  * ```ts
@@ -129,7 +129,7 @@ export class OwnedFd implements Disposable {
     return this.#fd;
   }
 
-  /** Whether it is still ours to close. */
+  /** True if it is still ours to close. */
   get isOpen(): boolean {
     return this.#fd >= 0;
   }
@@ -236,8 +236,8 @@ export class OwnedFd implements Disposable {
   }
 
   /**
-   * Where its file is, as the kernel says: "/proc/1/mem", "pipe:[1234]", "/memfd:ram (deleted)".
-   * The kernel alone chooses what its own files are called; other names are anybody's.
+   * Returns the path of its file, as the kernel says: "/proc/1/mem", "pipe:[1234]", "/memfd:ram
+   * (deleted)". The kernel alone names its own files; any process may choose other names.
    *
    * @throws {SystemError} as readlink(2) fails
    */
@@ -260,7 +260,8 @@ export class OwnedFd implements Disposable {
   }
 
   /**
-   * Which file system its file is on. FUSE and network file systems have their server answer.
+   * Returns the file system that its file is on. FUSE and network file systems have their server
+   * answer.
    *
    * @throws {SystemError} as fstatfs(2) fails
    */
@@ -316,19 +317,19 @@ export interface FileSystem {
   readonly type: number;
   /** Bytes of a block; on hugetlbfs of a page. */
   readonly blockSize: number;
-  /** How many blocks there are; 0 if nothing bounds them, as with memfds. */
+  /** The number of blocks; 0 if nothing bounds them, as with memfds. */
   readonly blocks: bigint;
-  /** How many of them an ordinary process can still have. */
+  /** The number of them that an ordinary process can still have. */
   readonly available: bigint;
 }
 
-/** What is known about a file. */
+/** The facts that the kernel keeps about a file. */
 export interface FileStat {
   /** The kind. */
   kind: FileKind;
-  /** Whether it is a regular file; a memfd is one. */
+  /** True if it is a regular file; a memfd is one. */
   isFile: boolean;
-  /** Whether it is a socket. */
+  /** True if it is a socket. */
   isSocket: boolean;
   /** Its inode number, which one file of its device has at a time. */
   inode: bigint;
@@ -343,7 +344,8 @@ export interface FileStat {
 }
 
 /**
- * What kind of file is at a path; a symbolic link is not followed. Unlike Deno.lstat this needs no permission but FFI.
+ * Reads the kind of the file at a path; a symbolic link is not followed. Unlike Deno.lstat this
+ * needs no permission but FFI.
  *
  * @throws {SystemError} as statx(2) fails
  */
@@ -408,7 +410,10 @@ export function closeAll(fds: Iterable<OwnedFd>): void {
   for (const fd of fds) fd[Symbol.dispose]();
 }
 
-/** How many of this process's descriptors from 0 to `limit` - 1 are open: for tests that look for leaks. */
+/**
+ * Counts the descriptors of this process from 0 to `limit` - 1 that are open, for tests that look
+ * for leaks.
+ */
 export function countOpenFds(limit = 1024): number {
   let count = 0;
   for (let fd = 0; fd < limit; fd++) if (libc().fcntl(fd, F_GETFD, 0) >= 0) count++;

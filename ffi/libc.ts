@@ -1,12 +1,13 @@
 /**
- * The symbol table: one line a function of libc, with its C signature, and the library itself, opened on
- * first use so that what needs no system call needs no permission either.
+ * The symbol table: one line a function of libc, with its C signature, and the library itself,
+ * opened on first use so that what needs no system call needs no permission either.
  *
  * Contract of this file, and of everything that calls `libc()`:
- * - Pointers passed in point to memory that the caller keeps referenced and large enough for the call. Taking an
- *   address (UnsafePointer.of) is no reference: memory made for one call is passed as a `buffer`, which is.
- * - `size_t` is passed as bigint (a number is twenty times slower); `ssize_t` results are i32, so no call asks
- *   for 2 GiB or more.
+ * - - Pointers passed in point to memory that the caller keeps referenced and large enough for the
+ *   call. Taking an address (UnsafePointer.of) is no reference: memory made for one call is passed
+ *   as a `buffer`, which is.
+ * - - `size_t` is passed as bigint (a number is twenty times slower); `ssize_t` results are i32, so
+ *   no call asks for 2 GiB or more.
  * - `errno` is read in the statement right after the failing call, before anything allocates.
  * - Only `poll` and `close` exist as nonblocking calls: Deno's thread pool keeps the errno to
  *   itself.
@@ -76,7 +77,8 @@ const SYMBOLS = {
     result: "i32",
     nonblocking: true,
   },
-  // int ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout, const sigset_t *mask)
+  // int ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout, const sigset_t
+  // *mask)
   ppoll: { parameters: ["pointer", "usize", "pointer", "pointer"], result: "i32" },
   // int sched_yield(void)
   sched_yield: { parameters: [], result: "i32" },
@@ -166,7 +168,7 @@ export interface Libc extends Symbols {
   readonly errno: Int32Array;
 }
 
-/** Where a C library is found: glibc, then musl by architecture, then the linker's name. */
+/** The names of a C library: glibc, then musl by architecture, then the linker's name. */
 const LIBRARY_NAMES = ["libc.so.6", `libc.musl-${Deno.build.arch}.so.1`, "libc.so"];
 
 let opened: Libc | undefined;
@@ -198,7 +200,8 @@ function open(): Libc {
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) {
         throw new Deno.errors.NotCapable(
-          "Cannot call the C library: run again with --allow-ffi (a narrowed --allow-ffi=... is not enough)",
+          "Cannot call the C library: run again with --allow-ffi (a narrowed --allow-ffi=... " +
+            "is not enough)",
         );
       }
       firstError ??= error;
@@ -210,8 +213,9 @@ function open(): Libc {
 }
 
 /**
- * Turns the result of a call to libc into a value or an error. The call itself is the last argument: what comes before it
- * is made up first, so nothing stands between the call and its errno.
+ * Turns the result of a call to libc into a value or an error. The call itself is the last
+ * argument: what comes before it is made up first, so nothing stands between the call and its
+ * errno.
  *
  * @param doing what is being done, for the error: "Cannot listen on /run/x"
  * @param syscall the name of the function

@@ -41,8 +41,8 @@ export const PAGE_SIZE = 4096;
 export const MAX_MAPPING = 2 ** 43;
 
 /**
- * Makes an anonymous file in memory, of fixed size: it can be neither shrunk nor grown by anybody, so a mapping of it
- * never faults.
+ * Makes an anonymous file in memory, of fixed size: it can be neither shrunk nor grown by anybody,
+ * so a mapping of it never faults.
  *
  * @param size in bytes, at least 1
  * @throws {SystemError} as memfd_create(2), ftruncate(2) or fcntl(2) fail
@@ -67,7 +67,10 @@ export function createMemfd(name: string, size: number): OwnedFd {
   }
 }
 
-/** Whether somebody can make a file shorter, so that a mapping of it faults. Nobody can if it is a memfd sealed against that. */
+/**
+ * Reports whether a process can truncate a file, so that a mapping of it faults. A memfd can be
+ * sealed against that.
+ */
 export function canShrink(fd: OwnedFd): boolean {
   return ((fd.seals ?? 0) & F_SEAL_SHRINK) === 0;
 }
@@ -76,7 +79,7 @@ export function canShrink(fd: OwnedFd): boolean {
 export interface MappingOptions {
   /** In bytes. */
   length: number;
-  /** Where it begins in the file, a multiple of `PAGE_SIZE`; default 0. */
+  /** The offset at which it begins in the file, a multiple of `PAGE_SIZE`; default 0. */
   offset?: bigint;
   /** True if writes go to the file; default true. */
   writable?: boolean;
@@ -84,15 +87,15 @@ export interface MappingOptions {
 
 /** Who has a mapped file. */
 export interface MappingOwner {
-  /** Where the mapping is taken from. */
+  /** The budget of the mapping. */
   readonly mappings: Purse;
-  /** Where its bytes of address space are taken from. */
+  /** The budget of its bytes of address space. */
   readonly addressSpace: Purse;
   /** Called when it is unmapped. */
   ended?(): void;
 }
 
-/** The owner that is nobody in particular. */
+/** The owner of mappings that no client owns. */
 const PROCESS: MappingOwner = { mappings, addressSpace };
 
 /**
@@ -116,7 +119,7 @@ export class MappedFile {
   readonly #pointer: Deno.PointerObject;
   readonly #skip: number; // bytes that are mapped ahead of what is wanted
   readonly #mapped: number; // bytes that are mapped
-  /** How many bytes can be used. */
+  /** The number of bytes that can be used. */
   readonly length: number;
   readonly #isPrivate: boolean;
   readonly #owner: MappingOwner;
@@ -206,7 +209,7 @@ export class MappedFile {
     });
   }
 
-  /** A part is closed; with where it was, if somebody may have written there. */
+  /** A part is closed; with its place, if another process may have written there. */
   #leave(used: { start: number; length: number } | undefined): void {
     this.#users--;
     if (this.#users > 0) {
@@ -244,9 +247,9 @@ interface MappedPart {
  * nothing, and never faults. A peer's file is checked to be long enough when it is mapped; a peer
  * that shrinks it later can still raise SIGBUS, which only a sealed file rules out.
  *
- * A mapping that is not writable shows what others write, until it is written to: that never faults and never leaves
- * this process, but the page written to shows nothing of the others' any more. (JavaScript has no read-only memory;
- * a page that really can't be written would end the process.)
+ * A mapping that is not writable shows what others write, until it is written to: that never faults
+ * and never leaves this process, but the page written to shows nothing of the others' any more.
+ * (JavaScript has no read-only memory; a page that really can't be written would end the process.)
  *
  * Who detaches the buffer (by transferring it to a Worker) takes the memory with it: it stays
  * mapped for good, and `buffer` is another one from then on.
@@ -263,8 +266,8 @@ export class Mapping implements Disposable {
   readonly #part: MappedPart;
   #buffer: ArrayBuffer | undefined;
   #isOpen = true;
-  #isTaken = false; // whether somebody else holds a buffer of it
-  /** How many bytes were mapped. */
+  #isTaken = false; // whether another object holds a buffer of it
+  /** The number of bytes that were mapped. */
   readonly length: number;
 
   /** @ignore made by `MappedFile.part` */
@@ -289,7 +292,7 @@ export class Mapping implements Disposable {
     return new Uint8Array(this.buffer);
   }
 
-  /** Whether it has not been closed. */
+  /** True if it has not been closed. */
   get isOpen(): boolean {
     return this.#isOpen;
   }

@@ -1,8 +1,10 @@
 /**
- * The one poll of this thread: everything that waits for a file descriptor without blocking is in its set.
+ * The one poll of this thread: everything that waits for a file descriptor without blocking is in
+ * its set.
  *
- * A nonblocking call occupies a thread of Deno's pool and keeps the process alive, so there is exactly one, and only
- * while something is watched. Watching and unwatching while it is under way wake it through an eventfd.
+ * A nonblocking call occupies a thread of Deno's pool and keeps the process alive, so there is
+ * exactly one, and only while something is watched. Watching and unwatching while it is under way
+ * wake it through an eventfd.
  *
  * @module
  */
@@ -16,13 +18,14 @@ import { Guesses } from "./speculative_receive.ts";
 export class Watch implements Disposable {
   #deadline = Infinity;
   /**
-   * Whether what the last `onReady` did goes on in promises, as that of an asynchronous hook: then they have their turn before the
-   * thread lingers, which would hold up what they are to send.
+   * True if the last `onReady` goes on in promises, as an asynchronous hook does. Promises then
+   * have their turn before the thread lingers, which would delay what they send.
    */
   setsOffPromises = false;
   /**
-   * Does what `onReady` does, for one that lingers, without having been told that the descriptor is ready. Gives whether it was.
-   * Spares the poll where the peer shares the CPU: it runs when this thread yields, and is back by then.
+   * Does what `onReady` does, for one that lingers, without having been told that the descriptor is
+   * ready. Gives whether it was. Spares the poll where the peer shares the CPU: it runs when this
+   * thread yields, and is back by then.
    */
   guess: (() => boolean) | undefined;
 
@@ -35,8 +38,9 @@ export class Watch implements Disposable {
   ) {}
 
   /**
-   * When `onReady(0)` is called if the descriptor was not ready before, in the milliseconds of `monotonicMs`; once, then it is
-   * Infinity again. The poll does this by itself: a first setTimeout takes 5 ms, because Deno loads a module of node's for it.
+   * When `onReady(0)` is called if the descriptor was not ready before, in the milliseconds of
+   * `monotonicMs`; once, then it is Infinity again. The poll does this by itself: a first
+   * setTimeout takes 5 ms, because Deno loads a module of node's for it.
    */
   get deadline(): number {
     return this.#deadline;
@@ -47,7 +51,9 @@ export class Watch implements Disposable {
     if (isEarlier && watches.has(this)) change();
   }
 
-  /** Stops watching. Its callback is not called any more; the descriptor may be closed right after. */
+  /**
+   * Stops watching. Its callback is not called any more; the descriptor may be closed right after.
+   */
   close(): void {
     if (watches.delete(this)) change();
   }
@@ -58,7 +64,7 @@ export class Watch implements Disposable {
   }
 }
 
-/** How long timers, promises and signals may wait while peers keep coming back at once. */
+/** The time that timers, promises and signals may wait while peers keep coming back at once. */
 const LINGER_MS = 2;
 
 const watches = new Set<Watch>();
@@ -69,15 +75,17 @@ let changed = true; // whether the set is not what is watched
 let polling = false; // whether it is inside poll, with a set that is then fixed
 
 /**
- * Calls `onReady` on the event loop whenever `fd` is ready, until the Watch is closed. Keeps the process alive.
+ * Calls `onReady` on the event loop whenever `fd` is ready, until the Watch is closed. Keeps the
+ * process alive.
  *
  * Contract: the descriptor stays open while it is watched. The callback does what makes the
  * descriptor unready, or closes the Watch. It does not throw. If it does all the same, the Watch is
  * closed and the error is reported as an uncaught one; everything else is watched as before.
  *
  * @param events POLLIN, POLLOUT or both; 0 to wait for the deadline alone
- * @param lingers the peer is likely to be back in microseconds, as the client of a server is: after it was ready, the thread waits
- *   for it briefly before it goes back to the event loop, which costs ten times as much
+ * @param lingers the peer is likely to be back in microseconds, as the client of a server is: after
+ * it was ready, the thread waits for it briefly before it goes back to the event loop, which costs
+ * ten times as much
  * @throws {SystemError} if there is no descriptor left for the eventfd that wakes the poll
  */
 export function watch(
@@ -94,7 +102,10 @@ export function watch(
   return entry;
 }
 
-/** Settled when nothing is watched and the poll has ended: what a test waits for before it counts descriptors. */
+/**
+ * Settled when nothing is watched and the poll has ended: what a test waits for before it counts
+ * descriptors.
+ */
 export async function idle(): Promise<void> {
   while (running !== undefined) await running;
 }
@@ -112,7 +123,8 @@ async function run(event: EventFd): Promise<void> {
   let lingers = false; // whether one was ready that is likely to be back
   const guesses = new Guesses<Watch>();
   try {
-    // A turn of the event loop passes first: what is watched and unwatched within it costs no system call.
+    // A turn of the event loop passes first: what is watched and unwatched within it costs no
+    // system call.
     await Promise.resolve();
     while (watches.size > 0) {
       if (changed) {
@@ -136,7 +148,8 @@ async function run(event: EventFd): Promise<void> {
         polling = false;
         turnStart = monotonicMs();
       }
-      if (ready < 0) continue; // EINTR, or ENOMEM: its errno is out of reach, and poll has no other failure
+      // EINTR, or ENOMEM: its errno is out of reach, and poll has no other failure
+      if (ready < 0) continue;
       if (set.revents(0) !== 0) event.take();
       lingers = false;
       guesses.about = undefined;
@@ -151,7 +164,8 @@ async function run(event: EventFd): Promise<void> {
           if (ready === 1 && revents === POLLIN && entry.guess !== undefined) guesses.about = entry;
           setsOffPromises ||= entry.setsOffPromises;
         }
-        // Also of those that were ready: one that is ready again and again has its deadline all the same.
+        // Also of those that were ready: one that is ready again and again has its deadline all the
+        // same.
         if (entry.deadline !== Infinity && entry.deadline <= monotonicMs()) expire(entry);
       }
       if (!lingers) await settle(8);
@@ -174,7 +188,8 @@ function fill(set: PollSet, polled: Watch[], event: EventFd): void {
   set.add(event.fd, POLLIN);
   polled.length = 0;
   for (const entry of watches) {
-    set.add(entry.events === 0 ? -1 : entry.fd, entry.events); // poll would tell of a hangup even if nobody asked
+    // Poll would tell of a hangup even if nobody asked
+    set.add(entry.events === 0 ? -1 : entry.fd, entry.events);
     polled.push(entry);
   }
 }
@@ -212,7 +227,10 @@ function isRight(guesses: Guesses<Watch>, guess: Watch): boolean {
   }
 }
 
-/** Lets the continuations of what was just completed run: most of them watch the same descriptor again. */
+/**
+ * Lets the continuations of what was just completed run: most of them watch the same descriptor
+ * again.
+ */
 async function settle(turns: number): Promise<void> {
   for (let i = 0; i < turns; i++) await undefined;
 }

@@ -43,8 +43,8 @@ export function ignoresSignal(signal: number): boolean {
 }
 
 /**
- * Has a write beyond the limit of a file's size (RLIMIT_FSIZE) fail with EFBIG. Without this it ends
- * the process by SIGXFSZ, with nothing said and nothing put back.
+ * Has a write beyond the limit of a file's size (RLIMIT_FSIZE) fail with EFBIG. Without this it
+ * ends the process by SIGXFSZ, with nothing said and nothing put back.
  *
  * @throws {SystemError} as sigaction(2) fails
  */

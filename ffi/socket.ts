@@ -1,9 +1,9 @@
 /**
  * UNIX stream sockets that carry file descriptors.
  *
- * Contract of `send` and `receive`: they return what the kernel did, and a negative errno where it refused; nothing
- * is thrown, nothing is retried, so that callers on the hot path decide. Buffers are `IoBuffer`s, bounds are checked
- * here, the pointers never leave this file.
+ * Contract of `send` and `receive`: they return what the kernel did, and a negative errno where it
+ * refused; nothing is thrown, nothing is retried, so that callers on the hot path decide. Buffers
+ * are `IoBuffer`s, bounds are checked here, the pointers never leave this file.
  *
  * @module
  */
@@ -48,7 +48,10 @@ const LOCK_NB = 4;
 const LOCK_ATTEMPTS = 1000;
 const LOCK_PAUSE_NS = 1_000_000n;
 
-/** SCM_MAX_FD: the most that Linux passes with one message. Room for all of them, so that surplus ones are seen. */
+/**
+ * SCM_MAX_FD: the most that Linux passes with one message. Room for all of them, so that surplus
+ * ones are seen.
+ */
 export const MAX_FDS_PER_MESSAGE = 253;
 
 /** Bytes of a socket path that fit its address, the terminating NUL left out. */
@@ -64,7 +67,7 @@ class MessageHeader {
   readonly #vectorWords: Uint32Array;
   readonly #vectorBases: BigUint64Array;
   readonly #flags: Int32Array;
-  /** What the vectors point at: an address keeps nothing alive. */
+  /** The buffers that the vectors point at: an address keeps nothing alive. */
   readonly #buffers: [IoBuffer?, IoBuffer?] = [];
 
   constructor(controlSize: number) {
@@ -83,7 +86,10 @@ class MessageHeader {
     this.#words[msghdr.iovlen / 4] = count;
   }
 
-  /** Points vector `index` at `length` bytes of `buffer` from `start`; none at all would look like the end of a stream. */
+  /**
+   * Points vector `index` at `length` bytes of `buffer` from `start`; none at all would look like
+   * the end of a stream.
+   */
   setVector(index: 0 | 1, buffer: IoBuffer, start: number, length: number): void {
     if (!(start >= 0 && length >= 1 && start + length <= buffer.length)) {
       throw new RangeError(
@@ -124,7 +130,9 @@ class MessageHeader {
     this.controlLength = space;
   }
 
-  /** The descriptors of every SCM_RIGHTS in the control data that came. Each is open and now ours. */
+  /**
+   * The descriptors of every SCM_RIGHTS in the control data that came. Each is open and now ours.
+   */
   takeFds(): OwnedFd[] {
     const fds: OwnedFd[] = [];
     const { view } = this.#control;
@@ -158,9 +166,15 @@ export class UnixSocket implements Disposable {
   readonly #in = new MessageHeader(cmsgSpace(MAX_FDS_PER_MESSAGE));
   #receiveTimeoutMs = 0; // what SO_RCVTIMEO is set to; 0 is the kernel's own default, none
 
-  /** The descriptors that came with the last `receive`. They are the caller's, before the next `receive` forgets them. */
+  /**
+   * The descriptors that came with the last `receive`. They are the caller's, before the next
+   * `receive` forgets them.
+   */
   receivedFds: readonly OwnedFd[] = NO_FDS;
-  /** Whether the last `receive` lost descriptors (MSG_CTRUNC), as when this process has too many open. */
+  /**
+   * True if the last `receive` lost descriptors (MSG_CTRUNC), as when this process has too many
+   * open.
+   */
   fdsLost = false;
 
   /** Takes over a connected socket. */
@@ -210,7 +224,8 @@ export class UnixSocket implements Disposable {
       if (errno === EAGAIN || errno === EINPROGRESS || errno === EINTR) return undefined;
       throw new SystemError("connect", errno, doing);
     }
-    check(doing, "fcntl", c.fcntl(fd.fd, F_SETFL, 0)); // blocking again: `receive` says MSG_DONTWAIT where it means it
+    // Blocking again: `receive` says MSG_DONTWAIT where it means it.
+    check(doing, "fcntl", c.fcntl(fd.fd, F_SETFL, 0));
     return new UnixSocket(fd);
   }
 
@@ -230,7 +245,7 @@ export class UnixSocket implements Disposable {
     return this.#fd.fd;
   }
 
-  /** Whether it has not been closed here. */
+  /** True if it has not been closed here. */
   get isOpen(): boolean {
     return this.#fd.isOpen;
   }
@@ -271,11 +286,12 @@ export class UnixSocket implements Disposable {
   }
 
   /**
-   * Receives once. Afterwards `receivedFds` has the descriptors that came along, which are then the caller's, and
-   * `fdsLost` tells whether some did not make it.
+   * Receives once. Afterwards `receivedFds` has the descriptors that came along, which are then the
+   * caller's, and `fdsLost` tells whether some did not make it.
    *
-   * @param timeoutMs 0: without waiting. Else the thread is blocked for up to so many milliseconds, -EAGAIN after
-   *   that. Ending early with -EAGAIN or -EINTR is possible: the caller looks at its clock.
+   * @param timeoutMs 0: without waiting. Else the thread is blocked for up to so many milliseconds,
+   * -EAGAIN after that. Ending early with -EAGAIN or -EINTR is possible: the caller looks at its
+   * clock.
    * @returns how many bytes came, 0 at the end of the stream, or a negative errno
    */
   receive(buffer: IoBuffer, start: number, length: number, timeoutMs = 0): number {
@@ -310,8 +326,9 @@ export class UnixSocket implements Disposable {
   }
 
   /**
-   * How many bytes the kernel holds that the peer has not read: twice what is asked for, and no more than the machine allows
-   * (/proc/sys/net/core/wmem_max). They take memory only while they are held.
+   * Sets the number of unread bytes that the kernel holds for the peer: twice `size`, and no more
+   * than the machine allows (/proc/sys/net/core/wmem_max). They take memory only while they are
+   * held.
    *
    * @param size in bytes
    */
@@ -355,9 +372,13 @@ export class UnixSocket implements Disposable {
     return this.#libc.setsockopt(this.#fd.fd, SOL_SOCKET, SO_PEEK_OFF, value, byteLength) === 0;
   }
 
-  /** Ends both directions; whoever waits on either end wakes. The descriptor stays open until `close`. */
+  /**
+   * Ends both directions; whoever waits on either end wakes. The descriptor stays open until
+   * `close`.
+   */
   shutdown(): void {
-    this.#libc.shutdown(this.#fd.fd, SHUT_RDWR); // fails if the peer is gone already, which is as good
+    // Fails if the peer is gone already, which is as good
+    this.#libc.shutdown(this.#fd.fd, SHUT_RDWR);
   }
 
   /** Ends the direction to the peer, who finds the end of the stream behind what was sent. */
@@ -395,7 +416,7 @@ export class UnixSocket implements Disposable {
 
 /** The file of a socket. A file of the same path and another inode is another socket's. */
 export interface SocketFile {
-  /** Where it is. */
+  /** Its path. */
   readonly path: string;
   /** Its inode number. */
   readonly inode: bigint;
@@ -436,7 +457,7 @@ export class UnixListener implements Disposable {
     }
   }
 
-  /** Where it listens. */
+  /** The path at which it listens. */
   get path(): string {
     return this.file.path;
   }
@@ -446,7 +467,7 @@ export class UnixListener implements Disposable {
     return this.#fd.fd;
   }
 
-  /** Whether it has not been closed. */
+  /** True if it has not been closed. */
   get isOpen(): boolean {
     return this.#fd.isOpen;
   }
@@ -539,9 +560,10 @@ function makeSocket(doing: string, type: number): OwnedFd {
 }
 
 /**
- * Whether a socket file is left that belongs to no open socket. It is asked with a socket of another type: a live
- * one refuses that (EPROTOTYPE) unnoticed by its owner, who might serve one connection only; and so does one that
- * is bound and about to listen. What else is wrong with the path, bind will say.
+ * Reports whether a socket file belongs to no open socket. The function asks with a socket of
+ * another type. A live one refuses that (EPROTOTYPE) without its owner, which might serve one
+ * connection only. So does one that is bound and about to listen. What else is wrong with the path,
+ * bind will say.
  */
 function isStale(doing: string, path: string, address: Uint8Array<ArrayBuffer>): boolean {
   const c = libc();
@@ -566,7 +588,8 @@ function socketAddress(path: string): Uint8Array<ArrayBuffer> {
   }
   if (bytes.length > MAX_SOCKET_PATH) {
     throw new RangeError(
-      `Socket path is too long: ${bytes.length} bytes, an address holds ${MAX_SOCKET_PATH}; use a relative path or a link to it`,
+      `Socket path is too long: ${bytes.length} bytes, an address holds ${MAX_SOCKET_PATH}; ` +
+        `use a relative path or a link to it`,
     );
   }
   const address = new Uint8Array(sockaddrUn.SIZE);

@@ -1,20 +1,24 @@
 /**
  * Guesses that a peer has answered by now, which spare the poll.
  *
- * A peer that shares the CPU runs when this thread yields it, and mostly is back when the thread goes on: then a receive finds what a
- * poll would have told of. On a CPU of its own it rarely is, and where others want the CPU as well the thread may not get it back for
- * milliseconds: there, guessing is soon given up.
+ * A peer that shares the CPU runs when this thread yields it, and mostly is back when the thread
+ * goes on: then a receive finds what a poll would have told of. On a CPU of its own it rarely is,
+ * and where others want the CPU as well the thread may not get it back for milliseconds: there,
+ * guessing is soon given up.
  *
  * @module
  */
 
 import { libc } from "./libc.ts";
 
-/** How many guesses follow one another before all that is watched has its turn. */
+/** The number of guesses that follow one another before all that is watched has its turn. */
 const MAX_GUESSES = 16;
 /** A guess takes a peer some microseconds. One that takes so long has let others have the CPU. */
 const SLOW_GUESS_MS = 0.5;
-/** How many guesses a wrong or slow one costs, at first; each that follows twice as many, up to the most. */
+/**
+ * The number of guesses that a wrong or slow one costs at first. Each that follows costs twice as
+ * many, up to the most.
+ */
 const PAUSE = 64;
 const MAX_PAUSE = 1 << 14;
 
@@ -41,7 +45,7 @@ export class Guesses<T extends Guessable> {
   }
 
   /**
-   * What to guess about now; undefined: better poll.
+   * Picks the entry to receive from speculatively; undefined if a poll is better.
    *
    * @param now in the milliseconds of `monotonicMs`
    */

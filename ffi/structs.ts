@@ -1,11 +1,14 @@
 /**
- * The structs of Linux's C interface that we fill in or read: one field table each, byte offsets as the
- * 64-bit ABI has them (x86_64 and aarch64 alike; measured with offsetof on both).
+ * The structs of Linux's C interface that we fill in or read: one field table each, byte offsets as
+ * the 64-bit ABI has them (x86_64 and aarch64 alike; measured with offsetof on both).
  *
  * @module
  */
 
-/** `struct msghdr`: u64 name, u32 namelen, u64 iov, u64 iovlen, u64 control, u64 controllen, i32 flags. */
+/**
+ * `struct msghdr`: u64 name, u32 namelen, u64 iov, u64 iovlen, u64 control, u64 controllen, i32
+ * flags.
+ */
 export const msghdr = {
   SIZE: 56,
   iov: 16,

@@ -1,12 +1,12 @@
 /**
- * How long things took: percentiles, and a histogram.
+ * Durations of things: percentiles, and a histogram.
  *
  * @module
  */
 
 import { bar } from "../progress.ts";
 
-/** How long the reads took, in microseconds. */
+/** The time that the reads took, in microseconds. */
 export interface Percentiles {
   min: number;
   p50: number;
@@ -33,8 +33,8 @@ export function percentiles(sorted: Float64Array): Percentiles {
 }
 
 /**
- * Counts times in buckets whose bounds grow by the same factor, from the least time to the 99.9th percentile. The last one has all that
- * is above.
+ * Counts times in buckets whose bounds grow by the same factor, from the least time to the 99.9th
+ * percentile. The last one has all that is above.
  *
  * @param sorted at least one time, in ascending order, all above 0
  */

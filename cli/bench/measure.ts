@@ -15,7 +15,7 @@ export interface Rate {
   readonly seconds: number;
 }
 
-/** How long to measure. */
+/** The length of the measurement. */
 export interface Bounds {
   /** Reads of each part; undefined: as many as a second has. */
   readonly count: number | undefined;
@@ -54,7 +54,10 @@ export async function unlessRefused<T>(work: Promise<T>): Promise<T | Refused> {
   }
 }
 
-/** One read after another, each by message, waiting for its answer. The times of all are in microseconds, ascending. */
+/**
+ * One read after another, each by message, waiting for its answer. The times of all are in
+ * microseconds, ascending.
+ */
 export async function measureSynchronous(
   { region, offset }: Target,
   width: Width,

@@ -48,7 +48,7 @@ export interface BenchOptions extends ConnectionOptions {
   json?: true | undefined;
 }
 
-/** What was measured, as JSON. */
+/** The results of a measurement, as JSON. */
 export interface BenchJson {
   /** The address as it was written. */
   address: string;
@@ -72,14 +72,14 @@ export interface RefusedJson {
   refused: string;
 }
 
-/** How many in which time. */
+/** A number of accesses, and their time. */
 export interface RateJson {
   reads: number;
   seconds: number;
   per_second: number;
 }
 
-/** What was measured. */
+/** The results of a measurement. */
 interface Measured {
   readonly width: Width;
   readonly synchronous: Rate & { times: Float64Array } | Refused;
@@ -94,7 +94,8 @@ export function command(context: Context) {
   return new Command("bench")
     .description(
       "Reads a register as often as it can for a second, in each of three ways: one read after " +
-        `another, by message; by message with ${OUTSTANDING} reads under way; through the device's ` +
+        `another, by message; by message with ${OUTSTANDING} reads under way; through the ` +
+        `device's ` +
         `memory, where it is mapped. Choose a register that may be read.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")

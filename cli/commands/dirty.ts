@@ -38,21 +38,24 @@ import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
 export interface DirtyOptions extends Omit<ConnectionOptions, "timeout"> {
-  /** What the device is given, and what is logged. */
+  /** The memory that the device is given, and the ranges that are logged. */
   range: MapArgument[];
   /** Bytes of a page: a hint to the server. */
   pageSize: number;
-  /** What is in the memory at first. */
+  /** The contents of the memory at first. */
   fill?: FillArgument[] | undefined;
   /** Registers that are written while the log is on. */
   write?: readonly Assignment[] | undefined;
-  /** How long to wait then, in milliseconds; Infinity: until Ctrl-C. */
+  /** The time to wait then, in milliseconds; Infinity: until Ctrl-C. */
   waitMs?: number | undefined;
   /** Write one JSON object, a `DirtyJson`. */
   json?: true | undefined;
 }
 
-/** What `vfu dirty --json` writes. An address above 2^53 - 1 is a string, as in `vfu probe --json`. */
+/**
+ * The object that `vfu dirty --json` writes. An address above 2^53 - 1 is a string, as in
+ * `vfu probe --json`.
+ */
 export interface DirtyJson {
   /**
    * Bytes of a page: those of the log, or those that were asked for where the maps are not of whole
@@ -63,7 +66,7 @@ export interface DirtyJson {
   pages: number;
   /** Pages of these that were written. */
   dirty_pages: number;
-  /** Where they are; those next to each other together. */
+  /** Their places; adjacent ones stand together. */
   ranges: { iova: bigint; length: bigint }[];
 }
 
@@ -72,7 +75,8 @@ export function command(context: Context) {
   const writes: Assignment[] = [];
   return new Command("dirty")
     .description(
-      "Gives a device memory, has it log which pages it writes, writes registers, waits, and shows " +
+      "Gives a device memory, has it log which pages it writes, writes registers, waits, and " +
+        "shows " +
         "the pages. Only devices that migrate have such a log. Memory is shared with the device, " +
         "unless it is mapped with :message. After Ctrl-C what was written so far is shown.",
     )
@@ -178,7 +182,10 @@ function assertPages(iova: bigint, size: number, pageSize: number): void {
   );
 }
 
-/** Waits, serving the device's accesses meanwhile, until the time is over, the user wants an end, or the server goes. */
+/**
+ * Waits, serving the device's accesses meanwhile, until the time is over, the user wants an end, or
+ * the server goes.
+ */
 async function wait(device: Device, waitMs: number, signal: AbortSignal): Promise<void> {
   if (waitMs === 0 || signal.aborted) return;
   const end = Promise.withResolvers<void>();

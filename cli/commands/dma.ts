@@ -48,13 +48,13 @@ import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
 export interface DmaOptions extends Omit<ConnectionOptions, "timeout"> {
-  /** What the device is given. */
+  /** The memory that the device is given. */
   map: MapArgument[];
-  /** What is in it at first. */
+  /** The contents of the memory at first. */
   fill?: FillArgument[] | undefined;
   /** Registers that are written then. */
   write?: readonly Assignment[] | undefined;
-  /** What is written to files at the end. */
+  /** The memory that is written to files at the end. */
   dump?: DumpArgument[] | undefined;
   /** Stay until Ctrl-C. */
   hold?: true | undefined;
@@ -80,10 +80,12 @@ export function command(context: Context) {
     .description(
       "Gives a device memory at I/O virtual addresses: maps, fills, writes registers, dumps, and " +
         "unmaps, in this order. The memory is shared with the device, unless it is mapped with " +
-        ":message: then the device asks for each access, and each is shown with its time, address, " +
+        ":message: then the device asks for each access, and each is shown with its time, " +
+        "address, " +
         "length and first bytes. With --hold or --timeout the memory stays after the writes, " +
         "which gives the device time to use it; dumps are made, and memory is unmapped, after " +
-        "Ctrl-C as well. Sizes and addresses may have units, as 64K or 2MiB; :ro and :wo say what " +
+        "Ctrl-C as well. Sizes and addresses may have units, as 64K or 2MiB; :ro and :wo say " +
+        "what " +
         "the device may do.",
     )
     .argument("<socket>", "path of the server's socket")

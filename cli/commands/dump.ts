@@ -30,7 +30,7 @@ import { findRange, parseRegion, RANGE_HELP, type RegionRange, viaOption } from 
 export interface DumpOptions extends ConnectionOptions {
   /** The file, or "-". */
   output: string;
-  /** How to read. */
+  /** The way to read: by message, or through mapped memory. */
   via?: Via | undefined;
   /** Bytes that a region may have; default 1 GiB. */
   maxSize?: bigint | undefined;

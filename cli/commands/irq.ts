@@ -28,16 +28,16 @@ import { parseCount, parseValue } from "../value.ts";
 import { assignAll, type Assignment, writeOption } from "./write.ts";
 import { readIndex } from "../../lib/text/integer.ts";
 
-/** What is done once the vectors are enabled. */
+/** An action that follows once the vectors are enabled. */
 export type Action =
   | { readonly kind: "trigger" | "mask" | "unmask"; readonly vector: number }
   | { readonly kind: "write"; readonly assignment: Assignment };
 
 /** Options of {@linkcode run}. */
 export interface IrqOptions extends Omit<ConnectionOptions, "timeout"> {
-  /** Which vectors; default all. */
+  /** The vectors; default all. */
   vectors?: VectorRange | undefined;
-  /** What to do then, in this order. */
+  /** The actions that follow, in this order. */
   actions: readonly Action[];
   /** End after so many interrupts. */
   count?: number | undefined;
@@ -47,11 +47,11 @@ export interface IrqOptions extends Omit<ConnectionOptions, "timeout"> {
   json?: true | undefined;
 }
 
-/** What `vfu irq --json` writes on each line. */
+/** The object that `vfu irq --json` writes on each line. */
 export interface InterruptJson {
   /** Since the vectors were enabled, in milliseconds. */
   time_ms: number;
-  /** Which vector. */
+  /** The vector. */
   vector: number;
   /** Its interrupts since its last line. */
   count: bigint;
@@ -77,7 +77,8 @@ export function command(context: Context) {
   return new Command("irq")
     .description(
       "Enables vectors of an IRQ index, then shows each interrupt with its time, until Ctrl-C, " +
-        "--timeout or --count; then disables them. Before it waits it triggers, masks, unmasks and " +
+        "--timeout or --count; then disables them. Before it waits it triggers, masks, unmasks " +
+        "and " +
         "writes registers, in the order of the options. INTx is unmasked after each " +
         "interrupt: while its level stays up it fires again and again.",
     )

@@ -23,7 +23,7 @@ import { findRange, parseRegion, RANGE_HELP, type RegionRange, viaOption } from 
 
 /** Options of {@linkcode run}. */
 export interface LoadOptions extends ConnectionOptions {
-  /** How to write. */
+  /** The way to write: by message, or through mapped memory. */
   via?: Via | undefined;
 }
 

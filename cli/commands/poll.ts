@@ -30,11 +30,11 @@ import {
 
 /** Options of {@linkcode run}. */
 export interface PollOptions extends ConnectionOptions {
-  /** What to wait for. */
+  /** The value to wait for. */
   equals: MaskedValue;
   /** Between two looks, in milliseconds. */
   interval: number;
-  /** How to read. */
+  /** The way to read: by message, or through mapped memory. */
   via?: Via | undefined;
 }
 
@@ -42,8 +42,10 @@ export interface PollOptions extends ConnectionOptions {
 export function command(context: Context) {
   return new Command("poll")
     .description(
-      "Reads a register again and again until it has the value, or the bits of the value that the " +
-        `mask selects; then shows all of it. Fails if that does not happen in time.\n\n${ADDRESS_HELP}`,
+      "Reads a register again and again until it has the value, or the bits of the value that " +
+        "the " +
+        `mask selects; then shows all of it. Fails if that does not happen in ` +
+        `time.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
     .argument("<address>", "what to read")
@@ -83,7 +85,10 @@ export function command(context: Context) {
     });
 }
 
-/** Waits until the register at `address` on the device behind `socket` is as wanted, and shows its value. */
+/**
+ * Waits until the register at `address` on the device behind `socket` is as wanted, and shows its
+ * value.
+ */
 export async function run(
   context: Context,
   socket: string,

@@ -24,13 +24,13 @@ import { type Base, parseCount } from "../value.ts";
 
 /** Options of {@linkcode run}. */
 export interface ReadOptions extends ConnectionOptions {
-  /** How many values or bytes at each address. */
+  /** The number of values or bytes at each address. */
   count?: number | undefined;
-  /** How to show them. */
+  /** The form in which they are shown. */
   format: Base | "raw" | "json";
   /** The same as format "json". */
   json?: true | undefined;
-  /** How to read. */
+  /** The way to read: by message, or through mapped memory. */
   via?: Via | undefined;
 }
 
@@ -38,8 +38,10 @@ export interface ReadOptions extends ConnectionOptions {
 export function command(context: Context) {
   return new Command("read")
     .description(
-      "Reads registers or memory, in the order of the addresses, over one connection. One address " +
-        "gives the value alone, several give lines of ADDRESS: VALUE. With --count it is a dump: of " +
+      "Reads registers or memory, in the order of the addresses, over one connection. One " +
+        "address " +
+        "gives the value alone, several give lines of ADDRESS: VALUE. With --count it is a " +
+        "dump: of " +
         "values that are read one by one if the address has a width, as bar0+0.l; else of bytes " +
         `that are read together.\n\n${ADDRESS_HELP}`,
     )

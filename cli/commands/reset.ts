@@ -14,7 +14,7 @@ import { Progress, spinner } from "../progress.ts";
 
 /** Options of {@linkcode run}. */
 export interface ResetOptions extends Omit<ConnectionOptions, "timeout"> {
-  /** How long the reset may take, in milliseconds. */
+  /** The time that the reset may take, in milliseconds. */
   timeout?: number | undefined;
 }
 

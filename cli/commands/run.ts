@@ -23,7 +23,7 @@ import { parseCount } from "../value.ts";
 export interface RunOptions {
   /** Show every message on standard error. */
   verbose?: true | undefined;
-  /** How long the server may take to each answer, in milliseconds. */
+  /** The time that the server may take for each answer, in milliseconds. */
   timeout: number;
   /** Serve this device, in this process, in place of a socket's. */
   serve?: string | undefined;
@@ -39,7 +39,7 @@ export interface RunOptions {
   from?: string | undefined;
   /** Number or name of the last step. */
   until?: string | undefined;
-  /** How often. */
+  /** The number of times. */
   repeat?: number | undefined;
   /** Write JSON. */
   json?: true | undefined;
@@ -53,11 +53,16 @@ export interface RunOptions {
 export function command(context: Context) {
   return new Command("run")
     .description(
-      "Runs sessions, which are files of steps: reads and writes of registers, memory for the device, " +
-        "interrupts, and what is expected of them. A line a step says what came of it; the first step " +
-        "that fails ends its session, with what was expected, what was found, the last messages and " +
-        "how the device stands. In the end memory is unmapped and interrupts are disabled, after Ctrl-C " +
-        "too.\n\nExit code 0: all passed; 1: a step failed; 2: a file is wrong, and nothing was done.",
+      "Runs sessions, which are files of steps: reads and writes of registers, memory for the " +
+        "device, " +
+        "interrupts, and what is expected of them. A line a step says what came of it; the " +
+        "first step " +
+        "that fails ends its session, with what was expected, what was found, the last " +
+        "messages and " +
+        "how the device stands. In the end memory is unmapped and interrupts are disabled, " +
+        "after Ctrl-C " +
+        "too.\n\nExit code 0: all passed; 1: a step failed; 2: a file is wrong, and nothing " +
+        "was done.",
     )
     .usage("[options] <file...> <socket>")
     .argument("<file...>", "session files, then the path of the server's socket")
@@ -99,7 +104,10 @@ export function command(context: Context) {
     });
 }
 
-/** The argument that is a socket: the last, unless another one is in fact, as in the lines of other commands. */
+/**
+ * The argument that is a socket: the last, unless another one is in fact, as in the lines of other
+ * commands.
+ */
 async function findSocket(args: readonly string[]): Promise<string> {
   for (const each of args.slice(0, -1)) {
     const { isSocket } = await Deno.lstat(each).catch(() => ({ isSocket: false }));
@@ -169,7 +177,10 @@ async function runAll(
   if (failures.length > 0) throw new Error(failures.join("\n"));
 }
 
-/** What the device lacks is a failure; what the file says of regions that it does not have is a mistake of the file. */
+/**
+ * Checks a session against the device. A region or vector that the device lacks is a failure; a
+ * place outside a region is a mistake of the file.
+ */
 async function checkFit(
   { err }: Context,
   self: CommandUnknownOpts,

@@ -37,7 +37,9 @@ import { uniqueNames } from "../serve/unique_names.ts";
 import { UsageError } from "../serve/usage.ts";
 import { jsonText } from "../json.ts";
 
-/** How long a hook that is under way is waited for at the end: with all else 2 s are promised. */
+/**
+ * The time that a hook that is under way is waited for at the end: with all else 2 s are promised.
+ */
 const CLOSE_MS = 900;
 /** After a signal the serving thread has so long to end by itself. */
 const GRACE_MS = 1500;
@@ -91,7 +93,8 @@ export function command(context: Context) {
     }
   })
     .description(
-      "Serves devices, each to one client after another, and stays in the foreground until Ctrl-C, " +
+      "Serves devices, each to one client after another, and stays in the foreground until " +
+        "Ctrl-C, " +
         "SIGTERM or SIGHUP; then the sockets are removed, whatever a device does. A device keeps " +
         "its state from client to client. Options behind a device are that device's.",
     )
@@ -105,7 +108,10 @@ interface Made {
   readonly wanted: DeviceArguments;
 }
 
-/** Serves the devices until the context's signal, or until none is left: one on a descriptor ends with its client. */
+/**
+ * Serves the devices until the context's signal, or until none is left: one on a descriptor ends
+ * with its client.
+ */
 async function run(
   outer: Context,
   given: readonly DeviceArguments[],
@@ -206,7 +212,8 @@ async function make(
   const device = await makeDevice(loaded, wanted.option ?? [], { log });
   if (unserved.has(device)) {
     throw new Error(
-      `Cannot serve ${name}: its module gives the same device twice; export a function that makes one`,
+      `Cannot serve ${name}: its module gives the same device twice; export a function that ` +
+        `makes one`,
     );
   }
   unserved.add(device);

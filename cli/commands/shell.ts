@@ -16,7 +16,7 @@ import type { ChosenOption } from "../serve/make.ts";
 export interface ShellOptions {
   /** Show every message on standard error. */
   verbose?: true | undefined;
-  /** How long the server may take to each answer, in milliseconds. */
+  /** The time that the server may take for each answer, in milliseconds. */
   timeout: number;
   /** Do first what firmware does. */
   pciEnable?: true | undefined;
@@ -26,7 +26,7 @@ export interface ShellOptions {
   serve?: string | undefined;
   /** Options of that device. */
   option?: ChosenOption[] | undefined;
-  /** Where the lines of other times are, and where those of this one go. */
+  /** The file that has the lines of other times, and gets those of this one. */
   history?: string | undefined;
   /** Write JSON: a line a step, as `vfu run --json` does. */
   json?: true | undefined;
@@ -36,10 +36,14 @@ export interface ShellOptions {
 export function command(context: Context) {
   return new Command("shell")
     .description(
-      "Does steps as they are typed, with the words of session files: read, write, poll, expect, dma map, " +
-        "irq wait and so on; help lists them. Tab completes words, regions, registers and names; the " +
-        "prompt shows interrupts as they come; Ctrl-C ends a step, Ctrl-D the shell. save FILE writes what " +
-        "was done as a session file. Lines that come through a pipe are a script: the first that fails ends it.",
+      "Does steps as they are typed, with the words of session files: read, write, poll, " +
+        "expect, dma map, " +
+        "irq wait and so on; help lists them. Tab completes words, regions, registers and " +
+        "names; the " +
+        "prompt shows interrupts as they come; Ctrl-C ends a step, Ctrl-D the shell. save FILE " +
+        "writes what " +
+        "was done as a session file. Lines that come through a pipe are a script: the first " +
+        "that fails ends it.",
     )
     .argument("[socket]", "path of the server's socket")
     .option("--serve <device>", "on demo, or on a device of a module, in place of a socket's")

@@ -32,17 +32,17 @@ import {
 /** Options of {@linkcode run}. */
 export interface WriteOptions extends ConnectionOptions, AssignOptions {}
 
-/** How registers are written. */
+/** The way in which registers are written. */
 export interface AssignOptions {
   /** Ask for no answers. */
   posted?: true | undefined;
   /** Read back and compare. */
   verify?: true | undefined;
-  /** How to write. */
+  /** The way to write: by message, or through mapped memory. */
   via?: Via | undefined;
 }
 
-/** What is to be where. */
+/** A value, and the place that it is written to. */
 export interface Assignment extends MaskedValue {
   readonly address: Place;
   readonly width: Width;
@@ -52,8 +52,10 @@ export interface Assignment extends MaskedValue {
 export function command(context: Context) {
   return new Command("write")
     .description(
-      "Writes registers, in the order of the arguments, over one connection. ADDRESS=VALUE writes " +
-        "all bits; ADDRESS=VALUE:MASK reads, changes the bits of the mask, and writes. Values are " +
+      "Writes registers, in the order of the arguments, over one connection. ADDRESS=VALUE " +
+        "writes " +
+        "all bits; ADDRESS=VALUE:MASK reads, changes the bits of the mask, and writes. Values " +
+        "are " +
         `decimal, or 0x, 0o or 0b with digits; _ may stand between digits.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
@@ -72,7 +74,10 @@ export function command(context: Context) {
     });
 }
 
-/** `--write`, for commands that do something else besides. What it takes is given to `take`, one after another. */
+/**
+ * `--write`, for commands that do something else besides. What it takes is given to `take`, one
+ * after another.
+ */
 export function writeOption(take: (assignment: Assignment) => unknown) {
   return new Option(
     "--write <address=value>",
@@ -82,7 +87,8 @@ export function writeOption(take: (assignment: Assignment) => unknown) {
 }
 
 /**
- * Reads `ADDRESS=VALUE` or `ADDRESS=VALUE:MASK`, the address by `place`, which may know what names stand for.
+ * Reads `ADDRESS=VALUE` or `ADDRESS=VALUE:MASK`, the address by `place`, which may know what names
+ * stand for.
  *
  * @throws {SyntaxError} if it is neither
  * @throws {RangeError} if the register is too narrow for the value

@@ -1,5 +1,5 @@
 /**
- * What memory is filled with before a device has it.
+ * Contents of memory before a device has it.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a device does with memory, as lines.
+ * Accesses of a device to memory, as lines.
  *
  * @module
  */
@@ -22,11 +22,11 @@ export interface Entry {
   readonly length: bigint;
   /** The first of the bytes; none if the access was refused. */
   readonly bytes: Uint8Array;
-  /** What was answered; 0 if it was served. */
+  /** The errno of the answer; 0 if the request was served. */
   readonly errno: number;
 }
 
-/** What `vfu dma --json` writes on each line, besides {@linkcode OmittedJson}. */
+/** The object that `vfu dma --json` writes on each line, besides {@linkcode OmittedJson}. */
 export interface EntryJson {
   /** Since the memory was mapped, in milliseconds. */
   time_ms: number;
@@ -38,7 +38,7 @@ export interface EntryJson {
   length: bigint;
   /** The first 64 of the bytes, in hexadecimal; empty if the access was refused. */
   bytes: string;
-  /** What was answered; 0 if it was served. */
+  /** The errno of the answer; 0 if the request was served. */
   errno: number;
   /** Its name, as "EFAULT"; empty if it was served. */
   code: string;
@@ -62,8 +62,8 @@ const LENGTH_DIGITS = 7;
 /**
  * Gives the accesses of a device to `show`, each with its bytes.
  *
- * The library tells of an access before it is done: what a write has brought is in the memory by the time of the next one, or when the
- * messages that have come are all served.
+ * The library tells of an access before it is done: what a write has brought is in the memory by
+ * the time of the next one, or when the messages that have come are all served.
  */
 export function watchAccesses(dma: DmaSpace, startMs: number, show: (entry: Entry) => void): void {
   let last: { event: DmaEvent; timeMs: number } | undefined;

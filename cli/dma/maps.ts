@@ -8,7 +8,9 @@ import type { DmaSpace } from "../../lib/client/dma.ts";
 import type { DmaMapOptions } from "../../lib/client/dma_map.ts";
 import type { WaitOptions } from "../../lib/client/info.ts";
 
-/** Maps one after the other, until the signal comes. Throws as `DmaSpace.mapAsync`, or its reason. */
+/**
+ * Maps one after the other, until the signal comes. Throws as `DmaSpace.mapAsync`, or its reason.
+ */
 export async function mapAll(
   dma: DmaSpace,
   maps: readonly DmaMapOptions[],

@@ -1,5 +1,5 @@
 /**
- * What changes in shared memory, where nobody tells of an access.
+ * Changes of shared memory, in which the device announces no access.
  *
  * @module
  */
@@ -9,15 +9,18 @@ import type { DmaMap } from "../../lib/client/dma_map.ts";
 import { humanSize } from "../size.ts";
 import { type Entry, ENTRY_BYTES } from "./log.ts";
 
-/** What has changed since the last comparison. */
+/** The changes since the last comparison. */
 export interface Changes {
-  /** Those ranges that are shown, by address. */
+  /** The ranges that are shown, by address. */
   readonly entries: readonly Omit<Entry, "timeMs">[];
-  /** How many more ranges there are. */
+  /** The number of more ranges. */
   readonly omitted: number;
 }
 
-/** Comparing more would keep the device's messages, and the user's Ctrl-C, waiting for longer than 0.1 s. */
+/**
+ * Comparing more would keep the device's messages, and the user's Ctrl-C, waiting for longer than
+ * 0.1 s.
+ */
 const MAX_WATCHED = 64n << 20n;
 /** Ranges of one comparison that are shown. */
 const MAX_SHOWN = 8;
@@ -72,8 +75,8 @@ export class Snapshots {
 }
 
 /**
- * Where two pieces of memory of the same length, whole pages, differ: from the first to behind the last byte of each range. The first
- * piece may be written to between two ranges.
+ * Finds where two pieces of memory differ; both are whole pages, of the same length. Each range is
+ * from its first byte to behind its last. The first piece may be written to between two ranges.
  */
 export function* changedRanges(
   before: Uint8Array<ArrayBuffer>,
@@ -96,7 +99,7 @@ export function* changedRanges(
   if (start >= 0) yield { start, end };
 }
 
-/** Whether a block is the same, looking at 4 bytes at a time. */
+/** Reports whether a block is the same, looking at 4 bytes at a time. */
 function isSame(
   before: Uint8Array<ArrayBuffer>,
   after: Uint8Array<ArrayBuffer>,

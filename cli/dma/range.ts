@@ -19,18 +19,18 @@ export interface Range {
   readonly size: number;
 }
 
-/** What to map. */
+/** A range to map. */
 export interface MapArgument extends Range {
   readonly access: DmaPermission;
   readonly share: Extract<DmaSource, string> | { readonly file: string };
 }
 
-/** What to fill with what: a byte, or a file's first bytes. */
+/** A range to fill, with a byte, or with a file's first bytes. */
 export interface FillArgument extends Range {
   readonly source: number | string;
 }
 
-/** What to write into which file. */
+/** A range to write into a file. */
 export interface DumpArgument extends Range {
   readonly path: string;
 }

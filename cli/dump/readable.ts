@@ -30,11 +30,11 @@ export interface RefusedRange {
   readonly error: RemoteError;
 }
 
-/** How to read. */
+/** The way to read: by message, or through mapped memory. */
 export interface ReadableOptions {
   /** Bytes of each access; if undefined as many as a message carries. */
   width?: Width | undefined;
-  /** How to read, if that is forced. */
+  /** The way to read, if the user forces one. */
   via?: Via | undefined;
 }
 

@@ -1,9 +1,10 @@
 /**
- * A saved state as a file: a header that says of which device it is, the state, and a trailer with its size and a checksum. All numbers
- * are little-endian.
+ * A saved state as a file: a header that says of which device it is, the state, and a trailer with
+ * its size and a checksum. All numbers are little-endian.
  *
- * Header, 32 bytes: "vfu-mig\n", u32 version of the form (1), u32 bytes of the header, u16 vendor, device, subsystem vendor, subsystem,
- * u8 revision, zeros. Trailer, 24 bytes: "vfu-end\n", u64 bytes of the state, u32 CRC-32 of header and state, zeros.
+ * Header, 32 bytes: "vfu-mig\n", u32 version of the form (1), u32 bytes of the header, u16 vendor,
+ * device, subsystem vendor, subsystem, u8 revision, zeros. Trailer, 24 bytes: "vfu-end\n", u64
+ * bytes of the state, u32 CRC-32 of header and state, zeros.
  *
  * @module
  */
@@ -38,7 +39,7 @@ const BLOCK_SIZE = 1 << 20;
 /** Blocks that are read between two turns of the event loop. */
 const BLOCKS_A_TURN = 64;
 
-/** What a file says of itself. */
+/** The header of a file. */
 export interface StateFileInfo {
   readonly identity: DeviceIdentity;
   /** Bytes of the state. */
@@ -92,7 +93,7 @@ export class StateFileWriter {
 
 /** A file with a saved state, that is whole. */
 export class StateFile implements Disposable {
-  /** What it says. */
+  /** The header of the file. */
   readonly info: StateFileInfo;
   readonly #file: Deno.FsFile;
   readonly #path: string;
@@ -106,7 +107,8 @@ export class StateFile implements Disposable {
   /**
    * Opens a file and checks all of it.
    *
-   * @throws {Error} if that can't be done, or it is no saved state, cut off or changed; the message names it
+   * @throws {Error} if that can't be done, or it is no saved state, cut off or changed; the message
+   * names it
    */
   static async open(path: string, signal: AbortSignal): Promise<StateFile> {
     const file = openFile(path, `use ${path}`);

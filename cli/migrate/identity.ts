@@ -1,5 +1,5 @@
 /**
- * Of which device a saved state is.
+ * The identity of the device of a saved state.
  *
  * @module
  */
@@ -88,7 +88,7 @@ async function readConfig(device: Device): Promise<DeviceIdentity> {
   };
 }
 
-/** Whether two are of the same kind. */
+/** Reports whether two are of the same kind. */
 export function isSameDevice(a: DeviceIdentity, b: DeviceIdentity): boolean {
   return a.vendor === b.vendor && a.device === b.device && a.revision === b.revision &&
     a.subsystemVendor === b.subsystemVendor && a.subsystem === b.subsystem;

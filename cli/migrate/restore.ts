@@ -34,7 +34,8 @@ export async function restore(
 ): Promise<void> {
   const { err, out, signal } = context;
   const { keepStopped, chunkSize, json, verbose } = options;
-  using file = await StateFile.open(path, signal); // all of it is checked before the device is touched
+  // All of it is checked before the device is touched
+  using file = await StateFile.open(path, signal);
   const { identity, size: total } = file.info;
   using grace = new Grace(signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);

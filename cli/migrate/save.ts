@@ -87,7 +87,7 @@ export async function save(context: Context, socket: string, options: SaveOption
   }
 }
 
-/** What a file holds, in JSON. */
+/** Describes a file in JSON. */
 export function savedJson(
   identity: Parameters<typeof identityJson>[0],
   { size, crc }: { size: number; crc: number },

@@ -1,5 +1,6 @@
 /**
- * `vfu migrate show` and `vfu migrate state`: how a device can migrate, and in which state it is; what a file holds.
+ * `vfu migrate show` and `vfu migrate state`: how a device can migrate, and in which state it is;
+ * what a file holds.
  *
  * @module
  */

@@ -19,10 +19,10 @@ import { DeviceFlags } from "../../lib/wire/device.ts";
 import { irqName } from "../../lib/wire/irq.ts";
 import { PciRegion, regionName } from "../../lib/wire/region.ts";
 
-/** What the server said to one question: an answer, or that it will not. */
+/** The server's reply to one question: an answer, or a refusal. */
 export type Answer<T> = { readonly value: T } | { readonly refusal: RemoteError };
 
-/** What the server said about something that has an index. */
+/** The server's reply about a region or IRQ index. */
 export type Indexed<T> = Answer<T> & { readonly index: number; readonly name: string };
 
 /** Names from the machine's `pci.ids`, as far as they are there. */
@@ -36,7 +36,7 @@ export interface PciNames {
 export interface PciView {
   /** Its configuration space; what was left out of it is 0. */
   readonly config: Uint8Array;
-  /** What that says; undefined if it is too short to say anything. */
+  /** The decoded space; undefined if it is too short to decode. */
   readonly space: ConfigSpace | undefined;
   /** Names of the ids in it. */
   readonly names: PciNames;
@@ -44,9 +44,9 @@ export interface PciView {
 
 /** All that there is to know. */
 export interface Probe {
-  /** What both ends agreed on. */
+  /** The version and limits that both ends agreed on. */
   readonly negotiated: Negotiated;
-  /** What the device is. */
+  /** The device's flags, and the numbers of its regions and IRQ indexes. */
   readonly info: DeviceInfo;
   /** Its regions, by index. */
   readonly regions: readonly Indexed<RegionInfo>[];
@@ -54,17 +54,21 @@ export interface Probe {
   readonly irqs: readonly Indexed<IrqInfo>[];
   /** Its PCI view; undefined if it is no PCI device or has no configuration space. */
   readonly pci: Answer<PciView> | undefined;
-  /** What stands in for parts of its regions, by region index; undefined if that was not asked, or nothing came of it. */
+  /**
+   * The I/O descriptors of its regions, by region index; undefined if none were asked for, or none
+   * came.
+   */
   readonly ioFds: ReadonlyMap<number, readonly RegionIoFd[]> | undefined;
 }
 
-/** How to ask. */
+/** The questions to ask. */
 export interface ProbeDeviceOptions {
-  /** Whether those bytes of configuration space that say nothing may be left out. */
+  /** True if those bytes of configuration space that say nothing may be left out. */
   sparse?: boolean;
   /**
-   * Whether to ask for the I/O descriptors of the regions. Default: of servers that speak 0.1 or later. Cloud Hypervisor's
-   * crate, which says 0.0, does not know the question, and gets out of step.
+   * True if to ask for the I/O descriptors of the regions. Default: of servers that speak 0.1 or
+   * later. Cloud Hypervisor's crate, which says 0.0, does not know the question, and gets out of
+   * step.
    */
   ioFds?: boolean | undefined;
 }
@@ -118,7 +122,8 @@ async function askAll(
 }
 
 /**
- * Asks for the I/O descriptors of each region that is there. They are closed; a refusal means that there are none.
+ * Asks for the I/O descriptors of each region that is there. They are closed; a refusal means that
+ * there are none.
  *
  * @param isWanted whether it is an error if the server can't be asked
  */
@@ -187,7 +192,7 @@ function pciView(
   return { config, space, names };
 }
 
-/** Whether a file may be read without asking anybody for the permission. */
+/** Reports whether a file may be read without asking anybody for the permission. */
 function isReadable(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }

@@ -7,7 +7,7 @@
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { ProbeOptions } from "./run.ts";
 
-/** What a plain line asks for. */
+/** The arguments of a plain line. */
 export interface PlainProbe {
   /** Path of the server's socket. */
   readonly socket: string;
@@ -23,9 +23,10 @@ const FLAGS: ReadonlyMap<string | undefined, ProbeOptions> = new Map([
 ]);
 
 /**
- * Understands `probe SOCKET`, `probe SOCKET --json` and `probe SOCKET --lspci`, which is what scripts call again
- * and again, without commander: that imports node: modules, and loading those takes as long as half a probe. Whatever
- * is not exactly one of these lines, mistakes included, is commander's.
+ * Understands `probe SOCKET`, `probe SOCKET --json` and `probe SOCKET --lspci`, which is what
+ * scripts call again and again, without commander: that imports node: modules, and loading those
+ * takes as long as half a probe. Whatever is not exactly one of these lines, mistakes included, is
+ * commander's.
  *
  * @returns undefined for other lines
  */

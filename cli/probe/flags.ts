@@ -29,7 +29,7 @@ export function unknownFlags(flags: number, table: Readonly<Record<string, numbe
 /** KVM_IOEVENTFD_FLAG_DATAMATCH of linux/kvm.h. */
 const DATAMATCH = 1;
 
-/** Whether an eventfd stands for writes of one value only. */
+/** Reports whether an eventfd stands for writes of one value only. */
 export function hasDatamatch({ kind, flags }: Pick<RegionIoFd, "kind" | "flags">): boolean {
   return kind.endsWith("ioeventfd") && (flags & DATAMATCH) !== 0;
 }

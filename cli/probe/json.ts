@@ -17,30 +17,35 @@ import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { flagNames, hasDatamatch } from "./flags.ts";
 
 /**
- * What `vfu probe --json` writes. Later versions add keys; none of these changes its meaning or goes.
+ * The object that `vfu probe --json` writes. Later versions add keys; none of these changes its
+ * meaning or goes.
  *
- * An integer above 2^53 - 1, which only a `bigint` here can be, is a string of the form "0x8000000000000000".
- * What the server refused to tell is an object with the key `error` in place of what it would have said.
+ * An integer above 2^53 - 1, which only a `bigint` here can be, is a string of the form
+ * "0x8000000000000000". What the server refused to tell is an object with the key `error` in place
+ * of what it would have said.
  */
 export interface ProbeJson {
   /** The path that was given. */
   socket: string;
   /** The version agreed on. */
   version: { major: number; minor: number };
-  /** What both ends can do. */
+  /** The capabilities of both ends. */
   capabilities: {
-    /** What holds on this connection, with the specification's defaults where nobody said anything. */
+    /**
+     * The capabilities in force on this connection, with the specification's defaults where neither
+     * end said anything.
+     */
     agreed: CapabilitiesJson;
-    /** What we said. */
+    /** The client's capabilities. */
     client: CapabilitiesJson;
-    /** What the server said, keys that we do not know as they came. */
+    /** The server's capabilities; unknown keys are as they came. */
     server: CapabilitiesJson;
   };
   /** The device. */
   device: {
     /** The flags as a number. */
     flags: number;
-    /** Those that have a name: "reset", "pci". */
+    /** The names of the flags that have one: "reset", "pci". */
     flag_names: string[];
     /** Region indexes: 0 to this, exclusive. */
     num_regions: number;
@@ -55,7 +60,9 @@ export interface ProbeJson {
   pci: PciJson | { error: ErrorJson } | null;
 }
 
-/** Capabilities of one end, under their names on the wire; those that were not said are left out. */
+/**
+ * Capabilities of one end, under their names on the wire; those that were not said are left out.
+ */
 export interface CapabilitiesJson {
   /** Descriptors in one message. */
   max_msg_fds?: number | undefined;
@@ -65,11 +72,14 @@ export interface CapabilitiesJson {
   max_dma_maps?: number | undefined;
   /** Page sizes, as a bit mask. */
   pgsizes?: bigint | undefined;
-  /** Whether REGION_WRITE_MULTI is known. */
+  /** True if REGION_WRITE_MULTI is known. */
   write_multiple?: boolean | undefined;
-  /** Whether the server's commands have a socket of their own: as said, an object; as agreed, a boolean. */
+  /**
+   * True if the server's commands have a socket of their own: as said, an object; as agreed, a
+   * boolean.
+   */
   twin_socket?: boolean | { [key: string]: unknown } | undefined;
-  /** Of older drafts. */
+  /** A capability of older drafts. */
   migration?: { [key: string]: unknown } | undefined;
   /** Keys that are not known here. */
   [key: string]: unknown;
@@ -83,17 +93,18 @@ export interface RegionJson {
   name: string;
   /** The flags as a number. */
   flags: number;
-  /** Those that have a name: "read", "write", "mmap", "caps". */
+  /** The names of the flags that have one: "read", "write", "mmap", "caps". */
   flag_names: string[];
   /** Bytes; 0 if the device does not have it. */
   size: bigint;
-  /** Where it begins in the file to be mapped. */
+  /** The offset in the file to be mapped. */
   offset: bigint;
   /** File descriptors that came with the answer. */
   fds: number;
   /**
-   * Its capabilities by `kind`: "sparse_mmap" with `areas` of `offset` and `size`, "sparse_mmap_fds" with `fd_offset` and
-   * `fd_index` too, "type" with `type` and `subtype`, "msix_mappable", and "unknown" with `id` and `bytes` in hexadecimal.
+   * Its capabilities by `kind`: "sparse_mmap" with `areas` of `offset` and `size`,
+   * "sparse_mmap_fds" with `fd_offset` and `fd_index` too, "type" with `type` and `subtype`,
+   * "msix_mappable", and "unknown" with `id` and `bytes` in hexadecimal.
    */
   capabilities: { kind: string; version: number; [key: string]: unknown }[];
   /** File descriptors that stand in for parts of it; not there if that was not asked. */
@@ -110,11 +121,11 @@ export interface IoFdJson {
   kind: string;
   /** The flags of the kernel's ioeventfd or ioregionfd. */
   flags: number;
-  /** Whether an eventfd is signalled for one value only, `data`. */
+  /** True if an eventfd is signalled for one value only, `data`. */
   datamatch: boolean;
-  /** That value; the user data of an ioregionfd. */
+  /** The value to match; the user data of an ioregionfd. */
   data: bigint;
-  /** Whether a descriptor came. */
+  /** True if a descriptor came. */
   has_fd: boolean;
 }
 
@@ -126,7 +137,7 @@ export interface IrqJson {
   name: string;
   /** The flags as a number. */
   flags: number;
-  /** Those that have a name: "eventfd", "maskable", "automasked", "noresize". */
+  /** The names of the flags that have one: "eventfd", "maskable", "automasked", "noresize". */
   flag_names: string[];
   /** Vectors; 0 if the device does not have it. */
   count: number;
@@ -148,7 +159,7 @@ export interface ErrorJson {
   errno: number;
   /** Its name, as "EINVAL"; empty if the server gave none. */
   code: string;
-  /** What was asked, and that it was refused. */
+  /** The question, and its refusal. */
   message: string;
 }
 
@@ -156,7 +167,7 @@ export interface ErrorJson {
 export interface PciJson {
   /** The bytes of the configuration space, 4096 at most, in hexadecimal. */
   config: string;
-  /** What they say, as `configSpaceJson` has it; null if there are fewer than 64. */
+  /** The decoded bytes, as `configSpaceJson` has them; null if there are fewer than 64. */
   space: { [key: string]: unknown } | null;
   /** Names of the ids from the machine's pci.ids; null where it has none, or is not there. */
   names: { vendor: string | null; device: string | null; subsystem: string | null };

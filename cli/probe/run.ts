@@ -1,5 +1,6 @@
 /**
- * What `vfu probe` does. Its line is parsed elsewhere: by commander, or, if it is a plain one, without.
+ * The work of `vfu probe`. Its line is parsed elsewhere: by commander, or, if it is a plain one,
+ * without.
  *
  * @module
  */

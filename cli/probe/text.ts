@@ -27,7 +27,7 @@ import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { accessText, flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
 import { hex } from "../../lib/text/hex.ts";
 
-/** How it will be shown. */
+/** The screen that it is shown on. */
 type Screen = Pick<Output, "columns" | "style">;
 
 /** The probe as paragraphs of at most `columns` columns. */
@@ -76,7 +76,7 @@ type Said<K extends CapabilityName> =
   | Exclude<Capabilities[K], undefined>
   | (K extends keyof Negotiated ? Negotiated[K] : never);
 
-/** How capabilities are shown that are more than a number, or yes or no. */
+/** The texts of capabilities that are more than a number, or yes or no. */
 const SHOWN: { readonly [K in CapabilityName]?: (value: Said<K>) => string } = {
   maxDataXferSize: sizeText,
   pgsizes: pageSizesText,
@@ -114,7 +114,7 @@ function capabilityText(field: CapabilityName, value: unknown, json: unknown): s
   return typeof value === "object" ? printable(stringify(json)) : String(value);
 }
 
-/** What the server said that means nothing to us. */
+/** Collects the server's keys that are unknown here. */
 function furtherCapabilities({ twinSocket, extra }: Capabilities): JsonObject {
   return { ...(twinSocket?.extra && { twin_socket: twinSocket.extra }), ...extra };
 }

@@ -1,5 +1,5 @@
 /**
- * How a device stands, for somebody who has to find out why a step failed.
+ * The state of a device, for a user who looks for the reason of a failed step.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import type { LiveSession } from "../../lib/session/run/executor.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 
-/** How a device stands. */
+/** The state of a device. */
 export interface DeviceStateJson {
-  /** Of the connection: "CONNECTED", "ERROR", "CLOSED". */
+  /** The state of the connection: "CONNECTED", "ERROR", "CLOSED". */
   connection: string;
   /** The COMMAND register of a PCI device. */
   command?: number;
   /** Its STATUS register. */
   status?: number;
-  /** What kept the registers from being read. */
+  /** The reason why the registers were not read. */
   unreadable?: string;
   /** Buffers that are mapped. */
   buffers: { name: string; iova: bigint; size: number }[];
@@ -28,7 +28,7 @@ export interface DeviceStateJson {
   notes?: string[];
 }
 
-/** How long the device may take to tell. In milliseconds. */
+/** The time that the device may take to tell. In milliseconds. */
 const TIMEOUT_MS = 1000;
 
 /**

@@ -11,7 +11,7 @@ import { humanSize } from "../size.ts";
 import type { DeviceStateJson } from "./device_state.ts";
 import type { Evidence } from "./reporter.ts";
 
-/** What was expected and what was found, or what went wrong. */
+/** Lines about what was expected and found, or about the error. */
 export function failureWhy({ error }: StepResult): string[] {
   return error instanceof StepFailure
     ? [`expected  ${error.expected}`, `found     ${error.found}`]

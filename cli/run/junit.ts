@@ -24,8 +24,8 @@ interface Suite {
 }
 
 /**
- * Keeps what happens, of repeats the first round and what fails, and writes it to a file at the end. That file is begun at once: that it
- * can't be written is told before anything is done.
+ * Keeps what happens, of repeats the first round and what fails, and writes it to a file at the
+ * end. That file is begun at once: that it can't be written is told before anything is done.
  */
 export function junitReporter(path: string): Reporter {
   const suites: Suite[] = [];

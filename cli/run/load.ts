@@ -93,7 +93,10 @@ export async function loadAll(
   return sessions;
 }
 
-/** What work comes to, or the reason of the signal: opening a pipe may take for ever, and nothing ends that. */
+/**
+ * Awaits `work`, or throws the signal's reason: opening a pipe may take for ever, and can't be
+ * cancelled.
+ */
 async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   using _stop = onAbort(signal, () => reject(signal.reason));

@@ -1,5 +1,5 @@
 /**
- * What a session would do.
+ * The steps of a session, as a list.
  *
  * @module
  */
@@ -9,7 +9,10 @@ import type { Output } from "../context.ts";
 import { printable } from "../printable.ts";
 import { jsonText } from "../json.ts";
 
-/** Steps that are listed. Sessions that call sessions many times each are soon more than anybody reads. */
+/**
+ * Steps that are listed. Sessions that call sessions many times each are soon more than anybody
+ * reads.
+ */
 const MAX_LISTED = 100_000;
 
 /** A step that would be done. */

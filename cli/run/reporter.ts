@@ -1,5 +1,5 @@
 /**
- * How a run of sessions is told of.
+ * Reporters of a run of sessions.
  *
  * @module
  */
@@ -9,13 +9,13 @@ import type { StepResult } from "../../lib/session/run/step_result.ts";
 import type { DeviceStateJson } from "./device_state.ts";
 import type { LoggedMessage } from "./wire_log.ts";
 
-/** What there is to see of a failure beside the failure itself. */
+/** The evidence of a failure: messages, and the device's state. */
 export interface Evidence {
   readonly messages: readonly LoggedMessage[];
   readonly device: DeviceStateJson;
 }
 
-/** How many steps of a session ended how. */
+/** The numbers of steps that passed, failed and were skipped. */
 export interface Summary {
   readonly passed: number;
   readonly failed: number;
@@ -27,7 +27,7 @@ export interface Summary {
 /** A session that is run, maybe several times. */
 export interface SessionRun {
   readonly session: Session;
-  /** Which time it is, from 1. */
+  /** The number of the round, from 1. */
   readonly round: number;
   readonly rounds: number;
 }
@@ -51,13 +51,13 @@ export function stepTitle({ step }: StepResult): string {
   return step.name ?? step.text;
 }
 
-/** Which step it is, with the rounds of the repeats that it is in: "3.2 (round 5)". */
+/** Writes the number of a step, with the rounds of its repeats: "3.2 (round 5)". */
 export function stepNumber({ number, rounds }: StepResult): string {
   if (rounds.length === 0) return number;
   return `${number} (round ${rounds.map((each) => each + 1).join(".")})`;
 }
 
-/** Whether the step is in no repeat, or in the first round of all that it is in. */
+/** Reports whether the step is in no repeat, or in the first round of all that it is in. */
 export function isFirstRound({ rounds }: StepResult): boolean {
   return rounds.every((each) => each === 0);
 }

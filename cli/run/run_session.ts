@@ -18,18 +18,18 @@ import { deviceState } from "./device_state.ts";
 import type { Evidence, Reporter } from "./reporter.ts";
 import type { WireLog } from "./wire_log.ts";
 
-/** What a run takes. */
+/** The parts of a run. */
 export interface SessionOptions {
   readonly reporters: readonly Reporter[];
   readonly log: WireLog;
   /** Indexes of the first and the last step that is done. */
   readonly from: number | undefined;
   readonly until: number | undefined;
-  /** Whether the server is in another process. */
+  /** True if the server is in another process. */
   readonly blocking: boolean;
 }
 
-/** How long each request may take that takes something back. In milliseconds. */
+/** The time that each request may take that takes something back. In milliseconds. */
 const CLOSE_TIMEOUT_MS = 1000;
 
 /**
@@ -121,7 +121,9 @@ function stoppedIn(under: { step: Step; number: string } | undefined): string {
     : `it was stopped in step ${under.number}: ${under.step.name ?? under.step.text}`;
 }
 
-/** What says on standard error that a session failed. Why is told by the reporter. */
+/**
+ * Writes the sentence for standard error about a failed session. The reporter writes the reason.
+ */
 export function failedMessage({ file }: Session, { number, step }: StepResult): string {
   return `${file} failed at step ${number}, ${step.name ?? step.text}`;
 }

@@ -1,5 +1,5 @@
 /**
- * Which steps of a session are done.
+ * The steps of a session that are done.
  *
  * @module
  */

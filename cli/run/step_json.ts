@@ -14,22 +14,25 @@ import type { Evidence } from "./reporter.ts";
 /** A step as `vfu run --json` writes it, on one line. */
 export interface StepJson {
   type: "step";
-  /** Where it is written. */
+  /** The file that it is written to. */
   file: string;
   line: number;
   column: number;
   /** "3"; "3.2" is the second step of what step 3 repeats or calls. */
   number: string;
-  /** Which round of each repeat that it is in, from 0. */
+  /** The round of each repeat that it is in, from 0. */
   rounds: readonly number[];
-  /** What the file calls it. */
+  /** The name in the file. */
   name: string | null;
   /** "read", "irq wait". */
   word: string;
-  /** What it does, as it was written. */
+  /** The text of the step, as it was written. */
   text: string;
   status: "passed" | "failed" | "skipped";
-  /** The value that was read or written; of a field, the field's. Above 2^53 - 1 it is text, as "0x8000000000000000". */
+  /**
+   * The value that was read or written; of a field, the field's. Above 2^53 - 1 it is text, as
+   * "0x8000000000000000".
+   */
   value?: bigint;
   /** Bytes of the access. */
   width?: number;
@@ -39,22 +42,22 @@ export interface StepJson {
   fields?: { name: string; bits: string; value: bigint; meaning?: string }[];
   /** Bytes that were read, in hexadecimal. */
   data?: string;
-  /** What is told in words. */
+  /** The outcome in words. */
   message?: string;
   time_ms: number;
   /** Why it failed. */
   error?: {
     message: string;
-    /** What has to hold. */
+    /** The value that was expected. */
     expected?: string;
-    /** What was found instead. */
+    /** The value that was found instead. */
     found?: string;
     /** The errno's name, if the device refused. */
     code?: string;
   };
   /** The last messages on the wire, if it failed. */
   messages?: { time_ms: number; direction: "sent" | "received"; text: string }[];
-  /** How the device stands, if it failed. */
+  /** The state of the device, if the step failed. */
   device?: DeviceStateJson;
 }
 

@@ -25,16 +25,21 @@ const INDENT = 6;
 const DUMP_INDENT = 2;
 /** Bytes of a dump that are shown. */
 const MAX_SHOWN = 256;
-/** Steps after which a value stands with its fields: those of the others were written down by the user. */
+/**
+ * Steps after which a value stands with its fields: those of the others were written down by the
+ * user.
+ */
 const SHOWS_FIELDS: ReadonlySet<string> = new Set(["read", "poll", "expect"]);
 
-/** How a run is shown. */
+/** The form in which a run is shown. */
 export interface TextOptions {
   /** The steps were typed: there is no place in a file to name. */
   isTyped?: boolean;
 }
 
-/** Writes a line a step. Of what is repeated only the first round is shown, and what fails or logs. */
+/**
+ * Writes a line a step. Of what is repeated only the first round is shown, and what fails or logs.
+ */
 export function textReporter(
   { write, style }: Output,
   { isTyped = false }: TextOptions = {},
@@ -88,7 +93,7 @@ function stepLines(
   return lines;
 }
 
-/** What came of a step, on its line. */
+/** Writes the outcome of a step, on its line. */
 function resultText({ seen, message }: Outcome): string {
   if (message !== undefined) return message;
   if (seen === undefined) return "";

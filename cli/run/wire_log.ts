@@ -12,11 +12,11 @@ export interface LoggedMessage {
   /** Since the log began, in milliseconds. */
   readonly timeMs: number;
   readonly direction: "sent" | "received";
-  /** What it was, on one line. */
+  /** The message, on one line. */
   readonly text: string;
 }
 
-/** How many are kept. */
+/** The number of messages that are kept. */
 const KEPT = 8;
 /** Larger messages are described at once rather than kept. */
 const MAX_KEPT_SIZE = 1024;

@@ -1,8 +1,9 @@
 /**
  * The command line of `vfu serve`: devices, each with the options that follow it.
  *
- * Commander knows options and arguments, but not their order. So it reads up to the first device and leaves the rest as it
- * is; that is read by another command of the same options, up to the next device, and so on.
+ * Commander knows options and arguments, but not their order. So it reads up to the first device
+ * and leaves the rest as it is; that is read by another command of the same options, up to the next
+ * device, and so on.
  *
  * @module
  */
@@ -20,21 +21,21 @@ import { type ChosenOption, parseOption } from "./make.ts";
 export interface DeviceArguments {
   /** A name, or the path of a module. */
   readonly device: string;
-  /** Where to listen. */
+  /** The path to listen at. */
   readonly socketPath?: string | undefined;
   /** A connected socket to serve in place of listening. */
   readonly fd?: number | undefined;
   /** Its own options. */
   readonly option?: readonly ChosenOption[] | undefined;
-  /** What goes wrong on purpose. */
+  /** The faults on purpose. */
   readonly fault?: readonly FaultRule[] | undefined;
 }
 
-/** What is wanted of all of them. */
+/** The options of all devices. */
 export interface CommonOptions {
-  /** Where the random numbers of faults begin. */
+  /** The seed of the random numbers of faults. */
   seed?: number | undefined;
-  /** Where to write READY=1 when all of them listen. */
+  /** The path to write READY=1 to when all of them listen. */
   readyFd?: number | undefined;
   /** Serve each device in a process of its own. */
   isolate?: true | undefined;
@@ -167,7 +168,7 @@ function readSegment(
   return [options, segment.args];
 }
 
-/** What is ahead of a device and what is behind it belong together. */
+/** Merges the options ahead of a device and behind it. */
 function merge(
   self: CommandUnknownOpts,
   device: string,

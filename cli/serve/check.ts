@@ -34,7 +34,7 @@ export interface CheckJson {
 
 /** A mistake. */
 export interface MistakeJson {
-  /** Where; null for each that is not known. */
+  /** The place; null for each part that is not known. */
   file: string | null;
   line: number | null;
   column: number | null;

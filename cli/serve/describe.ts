@@ -1,5 +1,5 @@
 /**
- * What a device is that is to be served: what `vfu probe` would say of it in short.
+ * A summary of a served device, as `vfu probe` would give it.
  *
  * @module
  */
@@ -17,11 +17,11 @@ import { humanSize } from "../size.ts";
 export interface DeviceJson {
   /** Names of its flags. */
   flag_names: string[];
-  /** What its configuration space begins with; null for no PCI device. */
+  /** The ids in its configuration space; null for no PCI device. */
   pci: PciJson | null;
-  /** Those that it has. */
+  /** The regions that it has. */
   regions: { index: number; name: string; size: number; flags: number; flag_names: string[] }[];
-  /** Those that it has vectors of. */
+  /** The IRQ indexes of which it has vectors. */
   irqs: { index: number; name: string; count: number }[];
 }
 

@@ -19,7 +19,7 @@ import { readIndex } from "../../lib/text/integer.ts";
 
 const FORM = "write COMMAND:FAULT[=VALUE], then @N, /N or %P, as REGION_READ:error=EIO@3";
 
-/** What each fault takes after `=`. */
+/** The argument of each fault, behind `=`. */
 const KINDS: Readonly<Record<Fault["kind"], (value: string | undefined) => Fault>> = {
   delay: (value) => {
     if (value === undefined) throw new SyntaxError("A delay says how long, as delay=50ms");
@@ -36,11 +36,13 @@ const KINDS: Readonly<Record<Fault["kind"], (value: string | undefined) => Fault
 };
 
 /**
- * Reads a fault: `COMMAND:FAULT[=VALUE]`, and `@N` for the Nth of these requests only, `/N` for every Nth, `%P` for P of a
- * hundred, at random. The command is the name of the specification, or `*` for any.
+ * Reads a fault: `COMMAND:FAULT[=VALUE]`, and `@N` for the Nth of these requests only, `/N` for
+ * every Nth, `%P` for P of a hundred, at random. The command is the name of the specification, or
+ * `*` for any.
  *
  * @throws {SyntaxError} if it is none; the message says what one looks like
- * @throws {RangeError} if a number of it is out of its range, or the command is one that servers send
+ * @throws {RangeError} if a number of it is out of its range, or the command is one that servers
+ * send
  *
  * @example
  * ```ts
@@ -128,7 +130,7 @@ function unknown(what: string, word: string, words: readonly string[]): string {
   return `There is no ${what} "${word}";${hint} There are ${words.join(", ")}`;
 }
 
-/** Whether random numbers decide about any of them. */
+/** Reports whether random numbers decide about any of them. */
 export function isRandom({ fault, when }: FaultRule): boolean {
   return fault.kind === "garbage" || (when !== undefined && "probability" in when);
 }

@@ -18,11 +18,11 @@ import {
 import { printable } from "../printable.ts";
 import { countLines, MAX_WAITING, PatientWriter } from "./patient_writer.ts";
 
-/** How long the end waits for what is to be written. */
+/** The time that the end waits for what is to be written. */
 const FLUSH_MS = 300;
-/** How often the end looks whether all is written, where it can't await that. */
+/** The interval at which the end looks whether all is written, where it can't await that. */
 const POLL_MS = 5;
-/** How often lines that were discarded are reported to the thread that writes. */
+/** The interval at which discarded lines are reported to the writing thread. */
 const LOST_REPORT_MS = 1000;
 
 /** Guards a process that serves. Disposing waits until the log is written, for a moment at most. */
@@ -44,13 +44,13 @@ export interface Guard extends AsyncDisposable {
   activity(index: number): Activity | undefined;
 }
 
-/** How a {@linkcode Guard} is set up. */
+/** The options of a {@linkcode Guard}. */
 export interface GuardOptions {
   /** True if its reports are JSON. */
   readonly json: boolean;
   /** Text ahead of each of these; default none. */
   readonly mark?: string;
-  /** How long this thread has to end by itself after a signal, in milliseconds. */
+  /** The time that this thread has to end by itself after a signal, in milliseconds. */
   readonly graceMs: number;
   /** True if it has all the time that it wants while no device holds it; default false. */
   readonly onlyIfHeld?: boolean;
@@ -155,7 +155,8 @@ class ThreadGuard implements Guard {
   /** Says whose code ends the process by `Deno.exit`, which waits for nothing and says nothing. */
   readonly #reportExit = (): void => {
     const activity = Atomics.load(this.#words, Word.ACTIVITY);
-    if (activity === 0 && this.#options.onlyIfHeld) return; // the command itself has come to its end
+    // The command itself has come to its end
+    if (activity === 0 && this.#options.onlyIfHeld) return;
     const [only, ...others] = this.#devices;
     const known = this.#devices[(activity >>> 16) - 1];
     const who = known ?? (others.length === 0 ? only : undefined) ?? "a device";

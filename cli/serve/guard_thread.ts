@@ -19,13 +19,13 @@ import { printable } from "../printable.ts";
  * `deno task` both send it, and the kernel sends that of a parent's end for each of its threads.
  */
 const ECHO_MS = 200;
-/** How often the serving thread is looked at. */
+/** The interval at which the guard looks at the serving thread. */
 const TICK_MS = 500;
 /** It holds the thread if it has not answered for so many ticks: more than a second. */
 const HOLD_TICKS = 3;
 /** A device that holds the thread again and again is reported once in so many ticks: a minute. */
 const QUIET_TICKS = 120;
-/** How long the end waits for the last lines to be written. */
+/** The time that the end waits for the last lines to be written. */
 const FLUSH_MS = 100;
 
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;

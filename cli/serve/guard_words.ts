@@ -18,7 +18,7 @@ export const Word = {
   ERR_WAITING: 3,
 } as const;
 
-/** How many there are. */
+/** The number of them. */
 export const WORD_COUNT = 4;
 
 /** A standard stream. */
@@ -33,7 +33,7 @@ export interface GuardSetup {
   readonly mark: string;
   /** True if SIGHUP is an end. */
   readonly hangup: boolean;
-  /** How long the serving thread has to end by itself after a signal, in milliseconds. */
+  /** The time that the serving thread has to end by itself after a signal, in milliseconds. */
   readonly graceMs: number;
   /** True if it has all the time that it wants while no device holds it. */
   readonly onlyIfHeld: boolean;

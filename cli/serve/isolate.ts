@@ -72,7 +72,10 @@ export async function serveIsolated(
   if (family.failure !== undefined) throw family.failure;
 }
 
-/** How this program is started, up to its own arguments: with Deno's options and permissions. */
+/**
+ * Returns the words that start this program, up to its own arguments: with Deno's options and
+ * permissions.
+ */
 function ownPrefix(): string[] {
   const words = commandLine();
   const own = words.slice(words.length - Deno.args.length);

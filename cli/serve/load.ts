@@ -10,13 +10,13 @@ import { nearest } from "../../lib/text/nearest.ts";
 import { blamed, ModuleError } from "./blame.ts";
 import { UsageError } from "./usage.ts";
 
-/** What can be served: a device, what makes one, or a function that gives either. */
+/** A thing that can be served: a device, a definition, or a function that returns either. */
 export type Source =
   | DeviceDefinition
   | ServedDevice
   | ((options: Record<string, string>) => unknown);
 
-/** What was loaded, and under which name. */
+/** A loaded device, and its name. */
 export interface Loaded {
   /** A word for people: that of the definition, or of the file. */
   readonly name: string;
@@ -42,7 +42,8 @@ const FORMS = "export default defineDevice({...}), a ServedDevice, or a function
  * Loads what is called `device`: the name of one that comes with vfu, or the path of a module.
  *
  * @throws {UsageError} if there is no such name
- * @throws {Error} if the module can't be loaded, or its default export is no device: the message says what to do
+ * @throws {Error} if the module can't be loaded, or its default export is no device: the message
+ * says what to do
  */
 export async function loadDevice(device: string): Promise<Loaded> {
   if (Object.hasOwn(BUILT_IN, device)) return { name: device, source: await BUILT_IN[device]!() };
@@ -53,19 +54,19 @@ export async function loadDevice(device: string): Promise<Loaded> {
   return { name: isDefinition(source) ? source.name : name, source };
 }
 
-/** Whether it is made with options. */
+/** Reports whether it is made with options. */
 export function isDefinition(value: unknown): value is DeviceDefinition {
   return isObject(value) && typeof value["create"] === "function" && isObject(value["options"]);
 }
 
-/** Whether it can be served as it is. */
+/** Reports whether it can be served as it is. */
 export function isServedDevice(value: unknown): value is ServedDevice {
   return isObject(value) && typeof value["flags"] === "number" &&
     Array.isArray(value["regions"]) && Array.isArray(value["irqs"]) &&
     typeof value["reset"] === "function";
 }
 
-/** What is wrong with a value that is no device. */
+/** Writes what is wrong with a value that is no device. */
 export function notDevice(value: unknown): string {
   const what = value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`;
   if (!isObject(value)) return `${what.replace(/^a (?=[aeiou])/, "an ")}, not a device; ${FORMS}`;
@@ -93,7 +94,8 @@ function unknownName(device: string): string {
 
 /** Relative to the folder of this process. */
 export async function urlOf(path: string): Promise<URL> {
-  const { pathToFileURL } = await import("node:url"); // takes as long to load as a small probe: only where it is needed
+  // Takes as long to load as a small probe: only where it is needed
+  const { pathToFileURL } = await import("node:url");
   return path.startsWith("file:") ? new URL(path) : pathToFileURL(path);
 }
 

@@ -1,5 +1,5 @@
 /**
- * What can be chosen of a device, as `vfu serve DEVICE --options` lists it.
+ * The options of a device, as `vfu serve DEVICE --options` lists them.
  *
  * @module
  */
@@ -15,13 +15,13 @@ import { isDefinition, type Loaded } from "./load.ts";
 export interface OptionJson {
   /** As in `--option name=value`. */
   name: string;
-  /** What values it takes: integer, size, boolean, text, choice. */
+  /** The kind of its values: integer, size, boolean, text, choice. */
   kind: string;
-  /** What it is for. */
+  /** Its purpose. */
   description: string;
-  /** What values look like. */
+  /** The form of its values. */
   form: string;
-  /** What it is if nobody chooses; null if there is no such value. */
+  /** The default value; null if there is none. */
   default: unknown;
   /** The words that it can be, of a choice. */
   choices?: readonly string[];

@@ -4,13 +4,13 @@
  * @module
  */
 
-/** Where a log goes. */
+/** The place where a log goes. */
 export interface LogStream {
   /** Writes some of the bytes, and says how many; as `Deno.stdout.write`, off this thread. */
   write(bytes: Uint8Array): Promise<number>;
 }
 
-/** How a {@linkcode PatientWriter} is set up. */
+/** The options of a {@linkcode PatientWriter}. */
 export interface PatientOptions {
   /** The line that stands for lines that were discarded. */
   notice(lines: number): string;
@@ -18,7 +18,7 @@ export interface PatientOptions {
   onFailure?(error: Error): void;
   /** Hears how many UTF-16 units have left the queue. */
   onLeave?(units: number): void;
-  /** How long until a stream that failed is tried again. In milliseconds; default 1000. */
+  /** The delay before a failed stream is tried again, in milliseconds; default 1000. */
   retryMs?: number;
 }
 
@@ -33,7 +33,7 @@ const FULL_PIPE_PAUSE_MS = 20;
 /** Lines that wait. */
 interface Entry {
   readonly bytes: Uint8Array;
-  /** How many lines are lost with it; of a notice those that it reports. */
+  /** The number of lines that are lost with it; for a notice the number that it reports. */
   readonly lines: number;
   /** UTF-16 units of the room that it takes; of a notice 0. */
   readonly units: number;
@@ -176,7 +176,7 @@ function joined(entries: readonly Entry[]): Uint8Array {
   return whole;
 }
 
-/** How many lines a text has. */
+/** The number of lines that a text has. */
 export function countLines(text: string): number {
   return text.split("\n").length - (text.endsWith("\n") ? 1 : 0);
 }

@@ -1,5 +1,5 @@
 /**
- * How QEMU attaches to a device.
+ * QEMU's options that attach it to a device.
  *
  * @module
  */

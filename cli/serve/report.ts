@@ -1,5 +1,5 @@
 /**
- * What a server tells while it serves: lines for people, or an object of JSON a line.
+ * Reports of a server while it serves: lines for people, or an object of JSON a line.
  *
  * @module
  */
@@ -23,15 +23,15 @@ import { QEMU_MEMORY, qemuOption } from "./qemu.ts";
 export interface ServedJson extends DeviceJson {
   /** Its name. */
   device: string;
-  /** Where it listens; null on a descriptor. */
+  /** The path at which it listens; null on a descriptor. */
   socket: string | null;
   /** The descriptor that it is served on; null if it listens. */
   fd: number | null;
-  /** What goes wrong on purpose. */
+  /** The faults on purpose. */
   faults: string[];
 }
 
-/** What `vfu serve --json` writes on each line. */
+/** The object that `vfu serve --json` writes on each line. */
 export type ServeJson =
   /** All of them listen. `seed` repeats the faults, if there are any. */
   | { event: "ready"; devices: ServedJson[]; seed?: number }
@@ -46,14 +46,14 @@ export type ServeJson =
     device: string;
     doing: string;
     message: string;
-    /** Where in the device's own files; null if it is in none. */
+    /** The place in the device's own files; null if it is in none. */
     place: Place | null;
     /** Mistakes, a line each, then the stack without the frames of vfu. */
     stack: string[];
   }
   /** `count`: which of the requests that the fault is about. */
   | { event: "fault"; device: string; command: string; fault: string; count: number }
-  /** What the device itself says. */
+  /** A line of the device itself. */
   | { event: "log"; device: string; line: string }
   /** A process of `--isolate` has ended: with a code, or by a signal; the other one is null. */
   | { event: "ended"; device: string; code: number | null; signal: string | null }
@@ -179,7 +179,7 @@ function readyLines(
   ];
 }
 
-/** How QEMU attaches to what listens. */
+/** Writes QEMU's options that attach it to the devices. */
 function qemuLines(devices: readonly ServedJson[]): string[] {
   const options = devices.flatMap(({ socket, pci }) =>
     socket === null || pci === null ? [] : [`  ${qemuOption(socket)}`]

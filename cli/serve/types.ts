@@ -8,7 +8,7 @@ import { blame, type Place } from "./blame.ts";
 
 /** A mistake that the checker found. */
 export interface TypeMistake {
-  /** Where; undefined if the checker does not say. */
+  /** The place; undefined if the checker does not say. */
   readonly place: Place | undefined;
   /** The mistake, with TypeScript's number of it. */
   readonly message: string;
@@ -24,7 +24,7 @@ export type TypesChecked =
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** Where a mistake begins in the checker's output. */
+/** The place where a mistake begins in the checker's output. */
 const BEGIN = /^(?=TS\d+ \[ERROR\]: )/m;
 
 /** The first line of a mistake, and the line that ends it. */

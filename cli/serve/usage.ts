@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What the command line asks for does not fit the device. */
+/** An option of the command line that does not fit the device. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }

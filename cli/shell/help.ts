@@ -1,5 +1,5 @@
 /**
- * What `help` shows in the shell.
+ * The texts of `help` in the shell.
  *
  * @module
  */

@@ -7,17 +7,17 @@
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
 
-/** Where lines come from. */
+/** The place where lines come from. */
 export interface LineInput extends Disposable {
   /** The next line, after a prompt if a person types; undefined at the end. */
   next(): Promise<string | undefined>;
   /** Changes the prompt, also of a line that is being typed. */
   prompt(text: string): void;
-  /** What was typed, the last line first. */
+  /** The lines that were typed, the last one first. */
   readonly history: readonly string[];
 }
 
-/** How lines are typed. */
+/** The options of a terminal. */
 export interface TerminalOptions {
   /** The words that may stand at the end of a line, and what of the line they replace. */
   complete(line: string): { words: readonly string[]; part: string };
@@ -56,7 +56,8 @@ export class TerminalInput implements LineInput {
     this.#interface.on("line", (line: string) => this.#give(line));
     this.#interface.on("close", () => {
       this.#isOver = true;
-      if (this.#isTyping) process.stdout.write("\n"); // what comes next does not stand behind the prompt
+      // What comes next does not stand behind the prompt
+      if (this.#isTyping) process.stdout.write("\n");
       this.#give(undefined);
     });
     this.#interface.on("SIGINT", () => {

@@ -16,7 +16,7 @@ export class InterruptCounts {
     this.#interrupts = interrupts;
   }
 
-  /** What has come, as "msix[0] 2, msix[1] 1"; empty if nothing has. */
+  /** The interrupts that have come, as "msix[0] 2, msix[1] 1"; empty if none has. */
   get news(): string {
     return this.#totals().flatMap(([name, total]) => {
       const count = total - (this.#seen.get(name) ?? 0n);
@@ -24,7 +24,7 @@ export class InterruptCounts {
     }).join(", ");
   }
 
-  /** What has come is known. */
+  /** Marks the interrupts that have come as shown. */
   forget(): void {
     this.#seen.clear();
     for (const [name, total] of this.#totals()) this.#seen.set(name, total);

@@ -25,7 +25,7 @@ import { type LineInput, PipeInput, TerminalInput } from "./input.ts";
 import { InterruptCounts, promptText } from "./prompt.ts";
 import { plural } from "../../lib/text/plural.ts";
 
-/** How to run a shell. */
+/** The settings of a shell. */
 export interface ShellSettings {
   readonly maps: readonly { readonly name: string; readonly map: RegisterMap }[];
   readonly history?: string | undefined;
@@ -38,9 +38,9 @@ export interface ShellSettings {
 const SHELL_WORDS = ["help", "save", "show", "quit"] as const;
 const WITH_ARGUMENT: ReadonlySet<string> = new Set(["help", "save"]);
 
-/** How often the prompt looks for interrupts, in milliseconds. */
+/** The interval at which the prompt looks for interrupts, in milliseconds. */
 const LOOK_MS = 100;
-/** How long each request may take that takes something back. In milliseconds. */
+/** The time that each request may take that takes something back. In milliseconds. */
 const CLOSE_TIMEOUT_MS = 1000;
 /** Lines of other times that are kept. */
 const MAX_HISTORY = 1000;
@@ -259,7 +259,7 @@ function spaced(words: readonly string[]): readonly string[] {
   return words.length === 1 && isWord ? [`${word} `] : words;
 }
 
-/** What went wrong with a step that a reporter has told of. */
+/** The error of a step that a reporter has reported. */
 class Told extends Error {
   override readonly name = "Told";
 

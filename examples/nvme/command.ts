@@ -33,7 +33,7 @@ export class Command {
     return this.dword(1);
   }
 
-  /** Where the data begin. */
+  /** The address at which the data begin. */
   get prp1(): bigint {
     return this.#view.getBigUint64(24, true);
   }
@@ -48,7 +48,7 @@ export class Command {
     return this.#view.getBigUint64(40, true);
   }
 
-  /** How many blocks an I/O command is about. */
+  /** The number of blocks that an I/O command is about. */
   get blockCount(): number {
     return this.word(12, 0) + 1;
   }

@@ -44,7 +44,7 @@ async function move(
 }
 
 /**
- * Where the data of a command are: PRP1 tells of the first page, PRP2 of the second, or of a list
+ * Finds the pieces of a command's data. PRP1 is the first page; PRP2 is the second page, or a list
  * of all further ones.
  */
 async function piecesOf(dma: DeviceDma, command: Command, length: number): Promise<Piece[]> {
@@ -69,7 +69,7 @@ async function piecesOf(dma: DeviceDma, command: Command, length: number): Promi
       throw unreachable();
     });
     const entries = [...new BigUint64Array(bytes.buffer)];
-    // The last entry tells of the next list.
+    // The last entry is the address of the next list.
     const chained = needed > room ? entries.pop() : undefined;
     for (const each of entries) add(each);
     if (chained === undefined) break;

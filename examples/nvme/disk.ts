@@ -12,7 +12,7 @@ export abstract class Disk {
   /** @param size a multiple of the block's */
   protected constructor(readonly size: number) {}
 
-  /** How many blocks there are. */
+  /** The number of blocks. */
   get blocks(): number {
     return this.size / BLOCK;
   }

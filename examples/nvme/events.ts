@@ -28,7 +28,7 @@ export class Events {
   #waiting: Event[] = []; // of each kind one
   #told = new Set<number>(); // types that the driver has not read about yet
 
-  /** How many requests are outstanding. */
+  /** The number of requests that are outstanding. */
   get count(): number {
     return this.#requests.length;
   }

@@ -81,7 +81,7 @@ async function manageDataset(command: Command, controller: Controller): Promise<
   return 0;
 }
 
-/** Where the blocks of a command are, in bytes. They are on the disk. */
+/** Finds the blocks of a command on the disk, in bytes, and checks them against its size. */
 function place(command: Command): [at: number, length: number] {
   return [Number(command.firstBlock) * BLOCK, command.blockCount * BLOCK];
 }

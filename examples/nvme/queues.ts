@@ -8,7 +8,7 @@
 export type Queue = {
   /** Its first byte. */
   readonly base: bigint;
-  /** How many entries it has. */
+  /** The number of entries that it has. */
   readonly size: number;
   /** The next entry to be taken out. */
   head: number;
@@ -77,7 +77,7 @@ export class Queues {
     this.#burst = 0;
   }
 
-  /** How many entries more a completion queue takes. */
+  /** The number of entries that a completion queue still takes. */
   room(id: number): number {
     const { head, tail, size } = this.completion.get(id)!;
     return (head - tail - 1 + size) % size;

@@ -9,7 +9,8 @@ type Crc32 = (bytes: Uint8Array, start?: number) => number;
 let native: Crc32 | undefined;
 
 /**
- * The checksum of bytes. It finds every error of up to 32 bits in a row, and all but one in 2^32 of the others.
+ * The checksum of bytes. It finds every error of up to 32 bits in a row, and all but one in 2^32 of
+ * the others.
  *
  * @param start the checksum of what came before them; default 0, for nothing
  *
@@ -23,7 +24,8 @@ let native: Crc32 | undefined;
  * ```
  */
 export function crc32(bytes: Uint8Array, start = 0): number {
-  // zlib's does 11 GiB/s, a table in JavaScript not 2. It takes 80 ms to load, so only where it is needed.
+  // zlib's does 11 GiB/s, a table in JavaScript not 2. It takes 80 ms to load, so only where it is
+  // needed.
   native ??= process.getBuiltinModule("node:zlib").crc32 as Crc32;
   return native(bytes, start);
 }

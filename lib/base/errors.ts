@@ -1,6 +1,7 @@
 /**
- * What can go wrong with a peer. Wrong arguments of our own caller are the built-in `TypeError` and
- * `RangeError`; a failed system call is `SystemError`; an aborted wait rejects with the signal's reason.
+ * The errors that a peer can cause. Wrong arguments of our own caller are the built-in `TypeError`
+ * and `RangeError`; a failed system call is `SystemError`; an aborted wait rejects with the
+ * signal's reason.
  *
  * @module
  */
@@ -97,7 +98,9 @@ export interface RequestInFlight {
  */
 export type ConnectionErrorKind = "refused" | "left" | "cut" | "lost" | "stuck" | "closed";
 
-/** There is no connection: it could not be made, was lost, or was closed. `cause` has the reason. */
+/**
+ * There is no connection: it could not be made, was lost, or was closed. `cause` has the reason.
+ */
 export class ConnectionError extends Error {
   /** The name of the class. */
   override readonly name = "ConnectionError";

@@ -1,6 +1,6 @@
 /**
- * Every bound of ours, each with its reason. A number that a peer can influence is compared with one of
- * these before it is used.
+ * Every bound of ours, each with its reason. A number that a peer can influence is compared with
+ * one of these before it is used.
  *
  * @module
  */
@@ -8,23 +8,30 @@
 /** Bytes of a message header. */
 export const HEADER_SIZE = 16;
 
-/** What the specification gives a peer that does not say: file descriptors in one message. */
+/** The file descriptors that one message to a peer may carry, if the peer does not say. */
 export const DEFAULT_MAX_MSG_FDS = 1;
-/** What the specification gives a peer that does not say: bytes of data in one message. */
+/** The bytes of data that one message to a peer may carry, if the peer does not say. */
 export const DEFAULT_MAX_DATA_XFER_SIZE = 1 << 20;
-/** What the specification gives a peer that does not say: DMA maps at one time. */
+/** The DMA maps that a peer takes at one time, if the peer does not say. */
 export const DEFAULT_MAX_DMA_MAPS = 65535;
-/** What the specification gives a peer that does not say: page sizes, as a bit mask. */
+/** The page sizes of a peer that does not say, as a bit mask. */
 export const DEFAULT_PGSIZES = 4096;
 
-/** What we offer: QEMU refuses a peer that says more than 16, libvfio-user takes 8. */
+/**
+ * The descriptors that vfu offers to take in one message: QEMU refuses a peer that says more than
+ * 16, libvfio-user takes 8.
+ */
 export const OFFERED_MAX_MSG_FDS = 16;
-/** What we offer: the default of every implementation. */
+/**
+ * The bytes of data that vfu offers to take in one message: the default of every implementation.
+ */
 export const OFFERED_MAX_DATA_XFER_SIZE = 1 << 20;
 
 /** The largest max_data_xfer_size that is taken from a peer: QEMU's own limit, 64 MiB. */
 export const MAX_DATA_XFER_SIZE = 64 << 20;
-/** The largest max_msg_fds that is taken from a peer: Linux passes 253 in one message (SCM_MAX_FD). */
+/**
+ * The largest max_msg_fds that is taken from a peer: Linux passes 253 in one message (SCM_MAX_FD).
+ */
 export const MAX_MSG_FDS = 253;
 
 /**
@@ -34,12 +41,12 @@ export const MAX_MSG_FDS = 253;
 export const MAX_RECORDED_MESSAGE = 65 << 20;
 
 /**
- * How long a recorder waits for the rest of a message before it passes on what has come. A
+ * The time that a recorder waits for the rest of a message before it passes on what has come. A
  * receiver may have an answer to the header alone. In milliseconds.
  */
 export const RECORD_PATIENCE_MS = 100;
 /**
- * How long a recorder goes on offering a side what the other one said before it left. In
+ * The time that a recorder goes on offering a side what the other one said before it left. In
  * milliseconds; the next client waits meanwhile.
  */
 export const RECORD_DRAIN_MS = 10_000;
@@ -51,14 +58,18 @@ export const SIDE_MAX_DATA = 32 << 10;
 /** Requests at the side that a server never answered; later ones are refused. */
 export const MAX_SIDE_ABANDONED = 16;
 /**
- * How long a request at the side waits for a moment in which the client has nothing in flight. In
- * milliseconds.
+ * The time that a request at the side waits for a moment in which the client has nothing in flight.
+ * In milliseconds.
  */
 export const SIDE_PATIENCE_MS = 250;
-/** How long the client's next command waits for the answer to one at the side. In milliseconds. */
+/**
+ * The time that the client's next command waits for the answer to one at the side. In milliseconds.
+ */
 export const SIDE_HOLD_MS = 100;
 
-/** Room for what comes with the data of a message: header, the largest fixed payload, capabilities. */
+/**
+ * Room for what comes with the data of a message: header, the largest fixed payload, capabilities.
+ */
 export const MESSAGE_OVERHEAD = 4096;
 
 /** The VERSION JSON of a peer; the longest one seen is 240 bytes. */
@@ -72,7 +83,10 @@ export const MAX_IRQ_INDEXES = 256;
 export const MAX_CAPABILITIES = 64;
 /** Bytes of a region info reply: a chain with 4000 sparse areas. */
 export const MAX_REGION_INFO_SIZE = 64 << 10;
-/** Bytes of a device's region up to its last register: each costs some bytes of memory here. 4 MiB of doorbells are 524288 queues. */
+/**
+ * Bytes of a device's region up to its last register: each costs some bytes of memory here. 4 MiB
+ * of doorbells are 524288 queues.
+ */
 export const MAX_REGISTER_SPACE = 4 << 20;
 /**
  * Milliseconds that the loops of this thread work before other work has its turn. A client's
@@ -90,8 +104,7 @@ export const DMA_PIECE = 4 << 20;
  */
 export const TIMER_LATENESS_MS = 10;
 /**
- * How long a poll goes on looking busily after it found work, unless the device says otherwise. In
- * milliseconds.
+ * The time in milliseconds that a poll spins after it found work, unless the device says otherwise.
  */
 export const POLL_SPIN_MS = 1;
 /**
@@ -100,48 +113,72 @@ export const POLL_SPIN_MS = 1;
  * machine: 7 looks a second are 0.2 % of its CPU.
  */
 export const POLL_IDLE_MS = 150;
-/** Bytes of what a device's own code saves of its state besides registers and memory: memory is found for them when they come. */
+/**
+ * Bytes of what a device's own code saves of its state besides registers and memory: memory is
+ * found for them when they come.
+ */
 export const MAX_PLAIN_STATE = 16 << 20;
 
 /**
- * What a defined device is to do in the background once it goes on. A client may write registers while the device stands still to be saved
- * or restored, and each write may begin something; no device has that much to do at once.
+ * The background tasks that a stopped device keeps until it goes on. A client may write registers
+ * while the device stands still to be saved or restored, and each write may begin something; no
+ * device has that much to do at once.
  */
 export const MAX_HELD_TASKS = 1024;
 
 /**
- * Data of one REGION_WRITE. libvfio-user reads the body of a message with a single recv, which is whole up to this
- * size; 40 KiB fail now and then.
+ * Data of one REGION_WRITE. libvfio-user reads the body of a message with a single recv, which is
+ * whole up to this size; 40 KiB fail now and then.
  */
 export const WRITE_CHUNK_SIZE = 32 << 10;
 
-/** Requests sent and not yet answered, on one connection. Each costs memory here and in the peer. */
+/**
+ * Requests sent and not yet answered, on one connection. Each costs memory here and in the peer.
+ */
 export const MAX_PENDING = 4096;
 /** Requests of the peer received and not yet answered; reading stops until some are. */
 export const MAX_INCOMING = 256;
-/** The same while the handler itself waits for a reply of the peer, and reading can't stop; beyond it the connection is closed. */
+/**
+ * The same while the handler itself waits for a reply of the peer, and reading can't stop; beyond
+ * it the connection is closed.
+ */
 export const MAX_INCOMING_BLOCKED = 4096;
 /** Bytes queued for a client, beyond which its further requests wait until it has read some. */
 export const SERVE_HIGH_WATER = 4 << 20;
-/** Bytes that the kernel is asked to hold for a client: a whole message of the largest kind, which then leaves with one send. */
+/**
+ * Bytes that the kernel is asked to hold for a client: a whole message of the largest kind, which
+ * then leaves with one send.
+ */
 export const SERVE_SEND_BUFFER = 1 << 20;
 /** Bytes that the requests of the peer hold that are not yet answered. */
 export const MAX_INCOMING_BYTES = 64 << 20;
 /** Bytes queued for a peer that does not read; beyond it the connection is closed. */
 export const MAX_QUEUED_BYTES = 64 << 20;
-/** How long what a client asked before it left is still done. What then waits behind slow hooks is dropped: the next client waits, too. */
+/**
+ * The time in which requests of a client that has left are still done. Requests that then wait
+ * behind slow hooks are discarded: the next client waits, too.
+ */
 export const MAX_DRAIN_MS = 2000;
-/** How long a server that is closed waits for a hook that is under way, before it closes the device under it. */
+/** The time that a closed server waits for a running hook, before it closes the device under it. */
 export const CLOSE_GRACE_MS = 2000;
-/** How long a hook may run on when its client is gone before somebody is told that it keeps all others waiting. */
+/**
+ * The time that a hook may run on after its client has gone, before the server reports that all
+ * other clients wait.
+ */
 export const HOOK_PATIENCE_MS = 2000;
-/** Late replies that are still expected after their request timed out; beyond it the peer is taken for dead. */
+/**
+ * Late replies that are still expected after their request timed out; beyond it the peer is taken
+ * for dead.
+ */
 export const MAX_ABANDONED = 4096;
 
 /** A request without a timeout of its own. QEMU's client takes 5 s as well. */
 export const DEFAULT_TIMEOUT_MS = 5000;
 
-/** Bytes of one DMA map with a file, all of which is mapped at once. libvfio-user takes as much: 8 TiB. */
+/**
+ * Bytes of one DMA map with a file, all of which is mapped at once. libvfio-user takes as much: 8
+ * TiB.
+ */
 export const MAX_DMA_MAP_SIZE = 2 ** 43;
 /**
  * DMA maps that a client is told it may have, if it may have so many mappings: with a file each
@@ -154,7 +191,10 @@ export const OFFERED_MAX_DMA_MAPS = 16_000;
  * address space.
  */
 export const MAX_SHARED_MAPPING = 1 << 30;
-/** Bytes of one DMA access: a device takes lengths from its guest, and memory has to be found for them. */
+/**
+ * Bytes of one DMA access: a device takes lengths from its guest, and memory has to be found for
+ * them.
+ */
 export const MAX_DMA_ACCESS = 1 << 30;
 /** DMA requests to a client in flight; more wait for their turn. */
 export const MAX_DMA_IN_FLIGHT = 256;
@@ -165,14 +205,25 @@ export const MAX_DMA_WAITING = 4096;
 /** Messages of one long DMA access in flight: enough that the client never waits for the next. */
 export const DMA_PIPELINE = 8;
 
-/** Bytes of a page whose writing is logged, at least: no system that is supported has smaller ones. */
+/**
+ * Bytes of a page whose writing is logged, at least: no system that is supported has smaller ones.
+ */
 export const MIN_LOGGING_PAGE_SIZE = 4096;
-/** Ranges of memory that are logged together. QEMU asks for three; a range more costs each report a comparison. */
+/**
+ * Ranges of memory that are logged together. QEMU asks for three; a range more costs each report a
+ * comparison.
+ */
 export const MAX_LOGGING_RANGES = 4096;
-/** Bytes that remember which pages a device has written: 2 TiB in pages of 4 KiB. Beyond it all of them count as written. */
+/**
+ * Bytes that remember which pages a device has written: 2 TiB in pages of 4 KiB. Beyond it all of
+ * them count as written.
+ */
 export const MAX_DIRTY_LOG_SIZE = 64 << 20;
 
-/** Changing the state of a device that migrates: it may have to finish what it has begun. libvfio-user's may take for ever. */
+/**
+ * Changing the state of a device that migrates: it may have to finish what it has begun.
+ * libvfio-user's may take for ever.
+ */
 export const STATE_TIMEOUT_MS = 30_000;
 /** Bytes of a device's state that are asked for at once, if the server answers so many. */
 export const SAVE_CHUNK_SIZE = 1 << 20;
@@ -186,13 +237,22 @@ export const MAX_SHORT_PRE_COPY = 1024;
 /** Writes of one in flight: 32 of 32 KiB. */
 export const RESTORE_PIPELINE = 32;
 
-/** Bytes of a frame of a state stream, header included: as much as one MIG_DATA_READ gives, so that a frame is sent from where it is. */
+/**
+ * Bytes of a frame of a state stream, header included: as much as one MIG_DATA_READ gives, so that
+ * a frame is sent from where it is.
+ */
 export const MAX_STATE_FRAME = 1 << 20;
 /** Bytes of a device's name in a state stream. */
 export const MAX_STATE_NAME = 64;
-/** Pieces with gaps between them that a section of a state is in while it comes: each new one is compared with all. */
+/**
+ * Pieces with gaps between them that a section of a state is in while it comes: each new one is
+ * compared with all.
+ */
 export const MAX_STATE_SPANS = 1024;
-/** The longest delay that a server makes on purpose: a day. Longer ones overflow the timers, which count milliseconds in 32 bits. */
+/**
+ * The longest delay that a server makes on purpose: a day. Longer ones overflow the timers, which
+ * count milliseconds in 32 bits.
+ */
 export const MAX_DELAY_MS = 24 * 3_600_000;
 
 /**
@@ -200,14 +260,16 @@ export const MAX_DELAY_MS = 24 * 3_600_000;
  * descriptor can be readable always, at no cost to the client; each look costs some microseconds.
  */
 export const IRQ_INPUT_BURST = 1000;
-/** How many more are taken in a millisecond: more than a guest takes interrupts. */
+/** The number that is taken besides in a millisecond: more than a guest takes interrupts. */
 export const IRQ_INPUTS_PER_MS = 10;
-/** How long a descriptor rests after more than that. What the client signals meanwhile waits. */
+/**
+ * The time that a descriptor rests after more than that. What the client signals meanwhile waits.
+ */
 export const IRQ_INPUT_REST_MS = 10;
 
 /**
- * Bytes of a block of a recording: the largest message (64 MiB), and room for what is known of it beside.
- * Messages that are altered on their way are small.
+ * Bytes of a block of a recording: the largest message (64 MiB), and room for what is known of it
+ * beside. Messages that are altered on their way are small.
  */
 export const MAX_RECORDING_BLOCK = 66 << 20;
 /** Interfaces of a section of a recording that are read: each costs some bytes of memory. */
@@ -216,5 +278,5 @@ export const MAX_RECORDING_INTERFACES = 65_536;
 export const RECORDING_SECTION_INTERFACES = 1024;
 /** Bytes of a recording that are held before they are written, and that are read at once. */
 export const RECORDING_BUFFER = 256 << 10;
-/** How long what is recorded may wait to be written: a reader that follows the file sees it then. */
+/** The time that events may wait to be written: a reader that follows the file sees it then. */
 export const RECORDING_FLUSH_MS = 100;

@@ -5,8 +5,8 @@
  */
 
 /**
- * mulberry32: 32 bits of state. Good enough to choose what goes wrong and to shake bytes with, and for nothing that has to be
- * secret.
+ * mulberry32: 32 bits of state. Good enough to choose what goes wrong and to shake bytes with, and
+ * for nothing that has to be secret.
  *
  * @example
  * ```ts

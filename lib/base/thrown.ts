@@ -6,7 +6,7 @@
 
 /** Stands for a value without a text, as `Object.create(null)` is, or one whose text throws. */
 const NO_TEXT = "a value without a text was thrown";
-/** How many causes of causes are looked at: an error may be its own. */
+/** The depth to which causes of causes are looked at: an error may be its own. */
 const MAX_CAUSES = 8;
 
 /**
@@ -63,7 +63,7 @@ function causeOf(thrown: unknown): Error | undefined {
   });
 }
 
-/** What a look at a value finds, or undefined if the value does not let itself be looked at. */
+/** Returns what a look at a value finds, or undefined if the look throws. */
 function tried<T>(look: () => T): T | undefined {
   try {
     return look();

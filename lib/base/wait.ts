@@ -4,9 +4,12 @@
  * @module
  */
 
-/** How long to wait, and a way to call it off. */
+/** The time to wait, and a signal that cancels the wait. */
 export interface WaitOptions {
-  /** In milliseconds; default that of the connection. Infinity waits as long as the connection lasts. */
+  /**
+   * In milliseconds; default that of the connection. Infinity waits as long as the connection
+   * lasts.
+   */
   timeoutMs?: number;
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal;

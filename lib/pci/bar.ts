@@ -7,20 +7,23 @@
 import type { ConfigView } from "./view.ts";
 import { HEADER_NORMAL } from "./registers.ts";
 
-/** Sizes of the regions behind the BARs (indexes 0 to 5) and the ROM (6), bytes; `undefined` if not known. */
+/**
+ * Sizes of the regions behind the BARs (indexes 0 to 5) and the ROM (6), bytes; `undefined` if not
+ * known.
+ */
 export type RegionSizes = (index: number) => bigint | undefined;
 
-/** What is known of a BAR of either kind. */
+/** The fields of a BAR of either kind. */
 export interface BarCommon {
   /** 0 to 5, which is the region index too. */
   index: number;
   /** The register as it is, 32 bits; of a 64-bit BAR, both registers. */
   register: bigint;
-  /** Where the region is; 0 if nobody assigned an address yet. */
+  /** The address of the region; 0 if none is assigned yet. */
   address: bigint;
   /** Bytes of the region, if its size was given: the register alone does not tell. */
   size?: bigint;
-  /** What is wrong with it. */
+  /** Mistakes found in it. */
   notes: string[];
 }
 
@@ -34,9 +37,9 @@ export interface IoBar extends BarCommon {
 export interface MemoryBar extends BarCommon {
   /** I/O or memory. */
   space: "memory";
-  /** Where it may be put; 64-bit takes two registers. */
+  /** The addresses that it may have; 64-bit takes two registers. */
   type: "32-bit" | "64-bit" | "below 1M" | "reserved";
-  /** Whether reads have no side effects and writes may be merged. */
+  /** True if reads have no side effects and writes may be merged. */
   prefetchable: boolean;
 }
 
@@ -47,9 +50,9 @@ export type Bar = IoBar | MemoryBar;
 export interface RomBar {
   /** The register as it is, 32 bits. */
   register: number;
-  /** Whether the ROM decodes its address. */
+  /** True if the ROM decodes its address. */
   enabled: boolean;
-  /** Where the ROM is; 0 if nobody assigned an address yet. */
+  /** The address of the ROM; 0 if none is assigned yet. */
   address: bigint;
   /** Bytes of the ROM, if its size was given. */
   size?: bigint;
@@ -60,7 +63,10 @@ export const ROM_REGION_INDEX = 6;
 
 const MEMORY_TYPES = ["32-bit", "below 1M", "64-bit", "reserved"] as const;
 
-/** What a register reads that nobody implements behind some bridges: no BAR can read this. */
+/**
+ * The value that some bridges return for a register which no function implements. No BAR can read
+ * this.
+ */
 const ALL_ONES = 0xffffffff;
 
 function sizeField(size: bigint | undefined): { size?: bigint } {
@@ -68,8 +74,8 @@ function sizeField(size: bigint | undefined): { size?: bigint } {
 }
 
 /**
- * Decodes the first `count` BARs. A BAR is there if its register is not 0, or if its region has a size: a
- * register of a 32-bit BAR without an address is 0 too.
+ * Decodes the first `count` BARs. A BAR is there if its register is not 0, or if its region has a
+ * size: a register of a 32-bit BAR without an address is 0 too.
  */
 export function parseBars(view: ConfigView, count: number, regionSizes: RegionSizes): Bar[] {
   const bars: Bar[] = [];

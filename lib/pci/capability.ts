@@ -17,17 +17,17 @@ import type { ConfigView } from "./view.ts";
 import { type CapabilityWalk, walkCapabilities, walkExtendedCapabilities } from "./walk.ts";
 import { hex } from "../text/hex.ts";
 
-/** What every capability has. */
+/** The fields of every capability. */
 export interface CapabilityCommon extends CapabilityName {
   /** Bytes from the start of the configuration space. */
   offset: number;
   /** Its id: one byte, or two if extended. */
   id: number;
-  /** Whether it is in the extended list. */
+  /** True if it is in the extended list. */
   extended: boolean;
-  /** Of an extended capability, the version in its header. */
+  /** The version in the header of an extended capability. */
   version?: number;
-  /** What is wrong with it. */
+  /** Mistakes found in it. */
   notes: string[];
 }
 
@@ -49,7 +49,7 @@ export interface CapabilityChain {
   notes: string[];
 }
 
-/** First bytes of a capability that nobody decodes. */
+/** First bytes of a capability that has no decoder. */
 const RAW_BYTES = 16;
 
 /** Follows the list of standard capabilities. It is empty if the status register says so. */

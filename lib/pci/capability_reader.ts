@@ -1,5 +1,5 @@
 /**
- * Where a capability's decoder reads from.
+ * The reader of a capability's decoder.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { RegionSizes } from "./bar.ts";
 import type { ConfigView } from "./view.ts";
 import { hex } from "../text/hex.ts";
 
-/** What decoders know of the function that a capability belongs to. */
+/** The facts of a function that the decoders of its capabilities use. */
 export interface FunctionContext {
   /** Vendor id of the function. */
   vendorId: number;
@@ -18,7 +18,7 @@ export interface FunctionContext {
 
 /** Reads of one capability structure, at offsets from its own start. They cannot fail. */
 export class CapabilityReader {
-  /** What is wrong with the structure. */
+  /** Mistakes found in the structure. */
   readonly notes: string[] = [];
   readonly #view: ConfigView;
 
@@ -56,7 +56,10 @@ export class CapabilityReader {
     return this.#view.bytes(this.offset + offset, length);
   }
 
-  /** Notes if `length` bytes at `start` of BAR `bar` are not inside its region, as far as that is known. */
+  /**
+   * Notes if `length` bytes at `start` of BAR `bar` are not inside its region, as far as that is
+   * known.
+   */
   checkInBar(what: string, bar: number, start: number | bigint, length: number | bigint): void {
     if (bar > 5) {
       this.notes.push(`${what} is in BAR ${bar}, which does not exist`);

@@ -7,7 +7,10 @@
 
 import { hexDigits } from "../text/hex.ts";
 
-/** Keys are the hexadecimal digits of a class code: base class, with subclass, with programming interface. */
+/**
+ * Keys are the hexadecimal digits of a class code: base class, with subclass, with programming
+ * interface.
+ */
 const NAMES: Readonly<Record<string, string>> = {
   "00": "Unclassified device",
   "0000": "Non-VGA unclassified device",
@@ -201,11 +204,11 @@ const NAMES: Readonly<Record<string, string>> = {
 
 /** The names of a class code; those that are not known are not there. */
 export interface ClassNames {
-  /** Of the base class, as "Mass storage controller". */
+  /** The name of the base class, as "Mass storage controller". */
   base?: string;
-  /** Of the subclass, as "Non-Volatile memory controller". */
+  /** The name of the subclass, as "Non-Volatile memory controller". */
   sub?: string;
-  /** Of the programming interface, as "NVM Express". */
+  /** The name of the programming interface, as "NVM Express". */
   progIf?: string;
 }
 

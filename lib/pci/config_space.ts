@@ -43,19 +43,19 @@ export interface Bist {
   capable: boolean;
   /** The test is running. */
   running: boolean;
-  /** How the last test ended, 4 bits; 0 is well. */
+  /** The result of the last test, 4 bits; 0 is good. */
   completionCode: number;
 }
 
 /** The part of the header that an ordinary function has. */
 export interface NormalHeader {
-  /** Which header it is. */
+  /** The kind of the header. */
   layout: "normal";
   /** Offset of the CardBus CIS; 0 if there is none. */
   cardbusCis: number;
-  /** How long a burst it needs, in quarter microseconds. */
+  /** The length of a burst that it needs, in quarter microseconds. */
   minGnt: number;
-  /** How often it needs the bus, in quarter microseconds. */
+  /** The interval at which it needs the bus, in quarter microseconds. */
   maxLat: number;
 }
 
@@ -73,7 +73,7 @@ export interface BridgeWindow {
 
 /** The part of the header that a PCI-to-PCI bridge has. */
 export interface BridgeHeader {
-  /** Which header it is. */
+  /** The kind of the header. */
   layout: "bridge";
   /** Bus above the bridge. */
   primaryBus: number;
@@ -99,7 +99,7 @@ export interface BridgeHeader {
 
 /** The part of the header of a CardBus bridge that is decoded. */
 export interface CardbusHeader {
-  /** Which header it is. */
+  /** The kind of the header. */
   layout: "cardbus";
   /** Bus above the bridge. */
   primaryBus: number;
@@ -113,11 +113,11 @@ export interface CardbusHeader {
 
 /** A header of a type that is not known. */
 export interface UnknownHeader {
-  /** Which header it is. */
+  /** The kind of the header. */
   layout: "unknown";
 }
 
-/** How fast a function of conventional PCI answers. */
+/** The speed at which a function of conventional PCI answers. */
 export type DevselTiming = "fast" | "medium" | "slow" | "reserved";
 
 /** A configuration space. */
@@ -152,11 +152,11 @@ export interface ConfigSpace {
   multifunction: boolean;
   /** Built-in self test. */
   bist: Bist;
-  /** What software wrote into the interrupt line register. */
+  /** The value that software wrote into the interrupt line register. */
   interruptLine: number;
   /** Interrupt pin: 0 none, 1 INTA to 4 INTD. */
   interruptPin: number;
-  /** What follows the common part of the header. */
+  /** The part of the header that depends on its kind. */
   header: NormalHeader | BridgeHeader | CardbusHeader | UnknownHeader;
   /** Base address registers that are there. */
   bars: Bar[];
@@ -166,7 +166,7 @@ export interface ConfigSpace {
   capabilities: Capability[];
   /** Extended capabilities, in the order of their list. */
   extendedCapabilities: Capability[];
-  /** What is wrong with the space as a whole, as a broken list of capabilities. */
+  /** Mistakes found in the space as a whole, as a broken list of capabilities. */
   notes: string[];
 }
 
@@ -182,9 +182,9 @@ const HEADER_TYPE_BRIDGE = 1;
 const HEADER_TYPE_CARDBUS = 2;
 
 /**
- * Decodes a configuration space of any size from 64 bytes up: 256 of conventional PCI, 4096 of PCI Express.
- * Whatever the bytes are, the result is a value: what is wrong is said in `notes`, here and with each
- * capability and BAR.
+ * Decodes a configuration space of any size from 64 bytes up: 256 of conventional PCI, 4096 of PCI
+ * Express. Whatever the bytes are, the result is a value: what is wrong is said in `notes`, here
+ * and with each capability and BAR.
  *
  * @throws {ProtocolError} if there are fewer than 64 bytes, which is not even a header
  *
@@ -307,7 +307,9 @@ function bridgeWindow(base: bigint, limit: bigint, widthBits: 16 | 32 | 64): Bri
   return { base, limit, widthBits, enabled: base <= limit };
 }
 
-/** The low four bits of base and limit say whether the upper halves count; both must say the same. */
+/**
+ * The low four bits of base and limit say whether the upper halves count; both must say the same.
+ */
 function isWide(what: string, baseType: number, limitType: number, notes: string[]): boolean {
   if (baseType !== limitType || baseType > 1) {
     notes.push(`The ${what} window has types ${baseType} of base and ${limitType} of limit`);
@@ -367,7 +369,7 @@ function findSubsystem(
 ): Subsystem | undefined {
   const at = (vendorOffset: number, offset: number) => {
     const subsystem = { vendorId: view.u16(vendorOffset), id: view.u16(offset) };
-    return subsystem.vendorId === 0 ? undefined : subsystem; // an id of nobody says nothing
+    return subsystem.vendorId === 0 ? undefined : subsystem; // an id of no vendor says nothing
   };
   switch (header.layout) {
     case "normal":

@@ -13,7 +13,7 @@ const MAX_CONFIG_SIZE = 4096;
 
 /** Options of {@linkcode lspciDump}. */
 export interface LspciDumpOptions {
-  /** Where the function is said to be, as "00:04.0" or "0000:00:04.0". */
+  /** The address of the function, as the caller gives it: as "00:04.0" or "0000:00:04.0". */
   slot?: string;
   /** Text after the slot, for the reader; `lspci` passes over it. */
   description?: string;
@@ -21,7 +21,7 @@ export interface LspciDumpOptions {
 
 /** A function of a dump. */
 export interface LspciDumpEntry {
-  /** Where the function is, as the dump has it. */
+  /** The address of the function in the dump. */
   slot: string;
   /** Text after the slot. */
   description: string;
@@ -68,8 +68,8 @@ export function lspciDump(config: Uint8Array, options: LspciDumpOptions = {}): s
 }
 
 /**
- * Reads the functions of a dump that `lspci -x`, `-xxx` or `-xxxx` wrote, with or without the text of `-v`.
- * Lines that are neither a slot nor bytes are passed over; bytes that are left out are 0.
+ * Reads the functions of a dump that `lspci -x`, `-xxx` or `-xxxx` wrote, with or without the text
+ * of `-v`. Lines that are neither a slot nor bytes are passed over; bytes that are left out are 0.
  *
  * @throws {SyntaxError} if there are bytes before the first slot, or past 4096
  */

@@ -100,7 +100,7 @@ export interface ExpressLink2 {
 
 /** PCI Express. */
 export interface ExpressCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "exp";
   /** Version of the structure. */
   structureVersion: number;

@@ -11,7 +11,7 @@ import { hexDigits } from "../text/hex.ts";
 
 /** Advanced Error Reporting. */
 export interface AerCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "aer";
   /** Uncorrectable errors that happened. */
   uncorrectableStatus: Flags;
@@ -39,17 +39,17 @@ export interface AerCapability {
 
 /** Virtual Channel, alone or with the Multi-Function one. */
 export interface VirtualChannelCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "vc";
   /** Channels beside channel 0. */
   extendedCount: number;
-  /** Those of them that are in the low priority group. */
+  /** The number of them in the low priority group. */
   lowPriorityCount: number;
 }
 
 /** Device Serial Number. */
 export interface SerialNumberCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "dsn";
   /** The EUI-64, as "01-02-03-04-05-06-07-08". */
   serialNumber: string;
@@ -57,7 +57,7 @@ export interface SerialNumberCapability {
 
 /** Vendor-specific extended capability. */
 export interface VsecCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "vsec";
   /** The vendor's id of it. */
   vsecId: number;
@@ -69,7 +69,7 @@ export interface VsecCapability {
 
 /** Designated vendor-specific extended capability. */
 export interface DvsecCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "dvsec";
   /** The vendor that defines it; 0x1e98 is CXL. */
   dvsecVendorId: number;
@@ -83,17 +83,17 @@ export interface DvsecCapability {
 
 /** Access Control Services. */
 export interface AcsCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "acs";
-  /** What is supported. */
+  /** Features that are supported. */
   capabilities: Flags;
-  /** What is enabled. */
+  /** Features that are enabled. */
   control: Flags;
 }
 
 /** Alternative Routing-ID Interpretation. */
 export interface AriCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "ari";
   /** Function groups of MFVC are supported. */
   mfvcGroups: boolean;
@@ -107,7 +107,7 @@ export interface AriCapability {
 
 /** Address Translation Services. */
 export interface AtsCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "ats";
   /** Translations are asked for. */
   enabled: boolean;
@@ -119,7 +119,7 @@ export interface AtsCapability {
 
 /** Single Root I/O Virtualization. */
 export interface SriovCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "sriov";
   /** Flags of its control register. */
   control: Flags;
@@ -145,7 +145,7 @@ export interface SriovCapability {
 
 /** Page Request Interface. */
 export interface PriCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "pri";
   /** Requests may be made. */
   enabled: boolean;
@@ -169,7 +169,7 @@ export interface ResizableBar {
 
 /** Resizable BAR, of the function or its virtual functions. */
 export interface ResizableBarCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "rebar";
   /** The BARs that can be resized. */
   resizable: ResizableBar[];
@@ -177,13 +177,13 @@ export interface ResizableBarCapability {
 
 /** TPH Requester. */
 export interface TphCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "tph";
   /** Interrupt vector mode is supported. */
   interruptVectorMode: boolean;
   /** Device specific mode is supported. */
   deviceSpecificMode: boolean;
-  /** Where the steering tag table is: 0 nowhere, 1 in this capability, 2 in the MSI-X table. */
+  /** The place of the steering tag table: 0 nowhere, 1 in this capability, 2 in the MSI-X table. */
   stTableLocation: number;
   /** Entries of the steering tag table. */
   stTableSize: number;
@@ -191,7 +191,7 @@ export interface TphCapability {
 
 /** Latency Tolerance Reporting. */
 export interface LtrCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "ltr";
   /** Longest latency of snooped requests, nanoseconds. */
   maxSnoopNs: number;
@@ -201,7 +201,7 @@ export interface LtrCapability {
 
 /** Secondary PCI Express. */
 export interface SecondaryExpressCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "secpci";
   /** Link Control 3. */
   linkControl3: number;
@@ -211,7 +211,7 @@ export interface SecondaryExpressCapability {
 
 /** Process Address Space ID. */
 export interface PasidCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "pasid";
   /** Execute permission is supported. */
   execute: boolean;
@@ -225,11 +225,11 @@ export interface PasidCapability {
 
 /** Downstream Port Containment. */
 export interface DpcCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "dpc";
   /** Interrupt message number. */
   interruptMessage: number;
-  /** What triggers it: 0 nothing, 1 fatal errors, 2 non-fatal ones too. */
+  /** The errors that trigger it: 0 none, 1 fatal ones, 2 non-fatal ones too. */
   triggerEnable: number;
   /** It was triggered. */
   triggered: boolean;
@@ -237,17 +237,17 @@ export interface DpcCapability {
 
 /** L1 PM Substates. */
 export interface L1PmCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "l1pm";
-  /** What is supported. */
+  /** Features that are supported. */
   capabilities: Flags;
-  /** What is enabled. */
+  /** Features that are enabled. */
   control: Flags;
 }
 
 /** Precision Time Measurement. */
 export interface PtmCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "ptm";
   /** Can ask for the time. */
   requester: boolean;

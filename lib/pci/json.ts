@@ -13,9 +13,9 @@ export type JsonValue = null | boolean | number | string | JsonValue[] | {
 };
 
 /**
- * The configuration space as a plain value for `JSON.stringify`: keys in snake_case, numbers as numbers,
- * bytes as a string of hexadecimal digits. An integer above 2^53 - 1, which only an address or a size can
- * be, is a string of the form "0x8000000000000000".
+ * The configuration space as a plain value for `JSON.stringify`: keys in snake_case, numbers as
+ * numbers, bytes as a string of hexadecimal digits. An integer above 2^53 - 1, which only an
+ * address or a size can be, is a string of the form "0x8000000000000000".
  *
  * @example
  * ```ts
@@ -52,7 +52,9 @@ function jsonValue(value: unknown): JsonValue {
   }
 }
 
-/** "tableOffset" to "table_offset"; a digit begins no word of its own, but a capital after it does. */
+/**
+ * "tableOffset" to "table_offset"; a digit begins no word of its own, but a capital after it does.
+ */
 function snakeCase(key: string): string {
   return key.replace(/[A-Z]/g, (capital) => `_${capital.toLowerCase()}`);
 }

@@ -1,5 +1,5 @@
 /**
- * How the flags of registers are called on the screen: short, and as people know them from `lspci`.
+ * The labels of register flags on the screen: short, and known from `lspci`.
  *
  * @module
  */

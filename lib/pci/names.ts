@@ -15,7 +15,7 @@ export interface RegisterName {
   offset: number;
   /** Bytes of one access. */
   width: 1 | 2 | 4;
-  /** Where it is found. */
+  /** The offset at which it is found. */
   header: RegisterHeader;
 }
 
@@ -116,7 +116,7 @@ export function findRegister(name: string): RegisterName | undefined {
   return REGISTER_NAMES.find((register) => register.name === upper);
 }
 
-/** How a capability is called. */
+/** The names of a capability. */
 export interface CapabilityName {
   /** For a person, as "Power Management". */
   name: string;
@@ -199,15 +199,15 @@ export const EXTENDED_CAPABILITY_NAMES: Readonly<Record<number, CapabilityName>>
 
 /** A capability by its kind and id. */
 export interface CapabilityKey {
-  /** Whether it is in the extended list. */
+  /** True if it is in the extended list. */
   extended: boolean;
   /** Its id: one byte, or two if extended. */
   id: number;
 }
 
 /**
- * What capability a `setpci` name means, in upper or lower case: `CAP_MSIX`, `ECAP_AER`, or by the id in
- * hexadecimal digits as `CAP11`, `ECAP0001`. `undefined` if it means none.
+ * Finds the capability that a `setpci` name means, in upper or lower case: `CAP_MSIX`, `ECAP_AER`,
+ * or by the id in hexadecimal digits as `CAP11`, `ECAP0001`. `undefined` if it means none.
  */
 export function capabilityKey(name: string): CapabilityKey | undefined {
   const upper = name.toUpperCase();
@@ -240,7 +240,8 @@ export interface CapabilityLists {
 }
 
 /**
- * The offset of a capability of `space` by its `setpci` name, `undefined` if the device does not have it.
+ * The offset of a capability of `space` by its `setpci` name, `undefined` if the device does not
+ * have it.
  *
  * @param instance which of several with the same id, from 0
  *

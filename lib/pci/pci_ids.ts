@@ -7,7 +7,7 @@
 import type { ClassNames } from "./class.ts";
 import { hexDigits } from "../text/hex.ts";
 
-/** Where distributions keep the list. */
+/** The paths at which distributions keep the list. */
 export const PCI_IDS_PATHS: readonly string[] = [
   "/usr/share/misc/pci.ids",
   "/usr/share/hwdata/pci.ids",
@@ -21,8 +21,8 @@ export const PCI_IDS_PATHS: readonly string[] = [
 const MAX_PCI_IDS_SIZE = 32 << 20;
 
 /**
- * The list of PCI ids. Nothing is parsed ahead: a lookup searches the text for the line of the vendor, and
- * from there for the others. What is malformed is not found.
+ * The list of PCI ids. Nothing is parsed ahead: a lookup searches the text for the line of the
+ * vendor, and from there for the others. What is malformed is not found.
  *
  * @example
  * ```ts
@@ -35,7 +35,8 @@ const MAX_PCI_IDS_SIZE = 32 << 20;
  */
 export class PciIds {
   readonly #text: string;
-  readonly #outermost = new Map<string, Block | undefined>(); // by key, those that were looked for: that takes a millisecond
+  // By key, those that were looked for: that takes a millisecond
+  readonly #outermost = new Map<string, Block | undefined>();
 
   /** A list of `text`, in the format of `pci.ids`. */
   constructor(text: string) {
@@ -43,8 +44,8 @@ export class PciIds {
   }
 
   /**
-   * Reads the first of `paths` that is there; those that end in `.gz` are decompressed. `undefined` if none
-   * can be read: names are a help, and their lack is no error.
+   * Reads the first of `paths` that is there; those that end in `.gz` are decompressed. `undefined`
+   * if none can be read: names are a help, and their lack is no error.
    */
   static async open(paths: readonly string[] = PCI_IDS_PATHS): Promise<PciIds | undefined> {
     for (const path of paths) {
@@ -89,7 +90,9 @@ export class PciIds {
     };
   }
 
-  /** Finds the entry of `keys`, one level of indentation each, by narrowing to the block of each. */
+  /**
+   * Finds the entry of `keys`, one level of indentation each, by narrowing to the block of each.
+   */
   #find(outermost: string, ...keys: string[]): string | undefined {
     if (!this.#outermost.has(outermost)) {
       this.#outermost.set(outermost, findBlock(this.#text, outermost));
@@ -108,7 +111,9 @@ interface Block {
   readonly body: string;
 }
 
-/** The first entry of `text` that begins with `key`, which is indented as deep as it is to be found. */
+/**
+ * The first entry of `text` that begins with `key`, which is indented as deep as it is to be found.
+ */
 function findBlock(text: string, key: string): Block | undefined {
   const line = `${key}  `;
   // To put a line break before the first line, too, would copy the whole text.
@@ -124,7 +129,10 @@ function findBlock(text: string, key: string): Block | undefined {
   return { name: block.slice(0, nameEnd).trim(), body: block.slice(nameEnd) };
 }
 
-/** The text of a list, `undefined` if it cannot be read, is too large, or is no gzip though it says so. */
+/**
+ * The text of a list, `undefined` if it cannot be read, is too large, or is no gzip though it says
+ * so.
+ */
 async function readText(path: string): Promise<string | undefined> {
   try {
     using file = await Deno.open(path);

@@ -1,6 +1,6 @@
 /**
- * The registers of a configuration header and the bits of the registers that are sets of flags, by the names
- * that `linux/pci_regs.h` gives them without their prefix.
+ * The registers of a configuration header and the bits of the registers that are sets of flags, by
+ * the names that `linux/pci_regs.h` gives them without their prefix.
  *
  * @module
  */
@@ -241,7 +241,10 @@ export const EXP_DEVCTL2 = {
   "10BIT_TAG_REQ_EN": 0x1000,
 } as const;
 
-/** Uncorrectable errors of Advanced Error Reporting: bits of its status, mask and severity registers. */
+/**
+ * Uncorrectable errors of Advanced Error Reporting: bits of its status, mask and severity
+ * registers.
+ */
 export const ERR_UNC = {
   UND: 0x00000001,
   DLP: 0x00000010,

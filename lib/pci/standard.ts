@@ -11,7 +11,7 @@ import { decodeVirtio, VIRTIO_VENDOR_ID, type VirtioStructure } from "./virtio.t
 
 /** Power Management. */
 export interface PowerManagementCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "pm";
   /** Version of the structure. */
   structureVersion: number;
@@ -39,7 +39,7 @@ export interface PowerManagementCapability {
 
 /** AGP and AGP3. */
 export interface AgpCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "agp";
   /** Major version. */
   major: number;
@@ -49,7 +49,7 @@ export interface AgpCapability {
 
 /** Vital Product Data. */
 export interface VpdCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "vpd";
   /** Address of the word that was asked for last. */
   address: number;
@@ -59,7 +59,7 @@ export interface VpdCapability {
 
 /** Slot identification. */
 export interface SlotIdCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "slot_id";
   /** Expansion slots of the bridge. */
   numSlots: number;
@@ -71,7 +71,7 @@ export interface SlotIdCapability {
 
 /** Message signalled interrupts. */
 export interface MsiCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "msi";
   /** Interrupts are signalled by messages. */
   enabled: boolean;
@@ -83,9 +83,9 @@ export interface MsiCapability {
   addressBits: 32 | 64;
   /** Vectors can be masked one by one. */
   maskable: boolean;
-  /** Where messages are written to. */
+  /** The address that messages are written to. */
   address: bigint;
-  /** What is written, 16 bits. */
+  /** The data that is written, 16 bits. */
   data: number;
   /** Masked vectors, a bit each. */
   mask?: number;
@@ -95,7 +95,7 @@ export interface MsiCapability {
 
 /** Extended message signalled interrupts. */
 export interface MsixCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "msix";
   /** Interrupts are signalled by messages of the table. */
   enabled: boolean;
@@ -105,17 +105,17 @@ export interface MsixCapability {
   tableSize: number;
   /** BAR that holds the table. */
   tableBar: number;
-  /** Where in that BAR, bytes. */
+  /** The offset in that BAR, in bytes. */
   tableOffset: number;
   /** BAR that holds the pending bits. */
   pbaBar: number;
-  /** Where in that BAR, bytes. */
+  /** The offset in that BAR, in bytes. */
   pbaOffset: number;
 }
 
 /** HyperTransport. */
 export interface HyperTransportCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "ht";
   /** Its capability type, 5 bits; 0 to 7 are slave or primary interfaces. */
   htType: number;
@@ -123,29 +123,29 @@ export interface HyperTransportCapability {
 
 /** Vendor-specific. */
 export interface VendorCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "vendor";
   /** Bytes of the structure, as it says. */
   length: number;
   /** The bytes after id, next pointer and length. */
   bytes: Uint8Array;
-  /** What virtio puts there, if the function is one of virtio. */
+  /** The structure of virtio, if the function is a virtio device. */
   virtio?: VirtioStructure;
 }
 
 /** USB debug port. */
 export interface DebugPortCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "debug_port";
   /** BAR that holds the registers. */
   bar: number;
-  /** Where in that BAR, bytes. */
+  /** The offset in that BAR, in bytes. */
   barOffset: number;
 }
 
 /** Subsystem of a bridge. */
 export interface SubsystemCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "ssvid";
   /** Subsystem vendor id. */
   subsystemVendorId: number;
@@ -155,21 +155,21 @@ export interface SubsystemCapability {
 
 /** SATA index and data registers. */
 export interface SataCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "sata";
   /** Major revision. */
   major: number;
   /** Minor revision. */
   minor: number;
-  /** Where the registers are: 4 to 9 for BAR 0 to 5, 15 for the configuration space itself. */
+  /** The place of the registers: 4 to 9 for BAR 0 to 5, 15 for the configuration space itself. */
   barLocation: number;
-  /** Where in that BAR, bytes. */
+  /** The offset in that BAR, in bytes. */
   barOffset: number;
 }
 
 /** Advanced Features of conventional PCI. */
 export interface AdvancedFeaturesCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "af";
   /** Bytes of the structure, as it says. */
   length: number;
@@ -183,7 +183,7 @@ export interface AdvancedFeaturesCapability {
 
 /** Enhanced Allocation: regions at fixed addresses. */
 export interface EnhancedAllocationCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "ea";
   /** Entries that follow. */
   numEntries: number;
@@ -191,7 +191,7 @@ export interface EnhancedAllocationCapability {
 
 /** A capability that has a name, but whose registers are not decoded. */
 export interface NamedCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "named";
   /** Its first bytes, 16 at most, the header among them. */
   bytes: Uint8Array;
@@ -199,7 +199,7 @@ export interface NamedCapability {
 
 /** A capability whose id has no name. */
 export interface UnknownCapability {
-  /** What capability this is. */
+  /** The kind of the capability. */
   kind: "unknown";
   /** Its first bytes, 16 at most, the header among them. */
   bytes: Uint8Array;

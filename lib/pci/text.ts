@@ -30,20 +30,20 @@ export interface ConfigSpaceNames {
   class?: string | undefined;
 }
 
-/** Where the values of the header begin. */
+/** The column at which the values of the header begin. */
 const VALUE_COLUMN = 15;
 
 /**
- * The configuration space as lines of at most 79 columns: the header, the BARs, the capabilities. There is
- * no colour in them.
+ * The configuration space as lines of at most 79 columns: the header, the BARs, the capabilities.
+ * There is no colour in them.
  *
  * @example
  * ```ts
  * import { parseConfigSpace } from "./config_space.ts";
  * import { configSpaceText } from "./text.ts";
  *
- * const lines = configSpaceText(parseConfigSpace(new Uint8Array(64)), { vendor: "Nobody" });
- * if (lines[0] !== "0000:0000 Nobody (rev 00)") throw new Error();
+ * const lines = configSpaceText(parseConfigSpace(new Uint8Array(64)), { vendor: "Example" });
+ * if (lines[0] !== "0000:0000 Example (rev 00)") throw new Error();
  * ```
  */
 export function configSpaceText(space: ConfigSpace, names: ConfigSpaceNames = {}): string[] {

@@ -5,13 +5,14 @@
  */
 
 /**
- * A little-endian view of a configuration space. What lies past its end reads as zero, and is remembered:
- * a structure that a hostile or careless device lets run over the edge is decoded as far as it is there.
+ * A little-endian view of a configuration space. What lies past its end reads as zero, and is
+ * remembered: a structure that a hostile or careless device lets run over the edge is decoded as
+ * far as it is there.
  */
 export class ConfigView {
   /** Bytes of the configuration space. */
   readonly size: number;
-  /** Whether a read since the last reset of this flag went past the end. */
+  /** True if a read since the last reset of this flag went past the end. */
   overrun = false;
   readonly #bytes: Uint8Array;
 
@@ -59,7 +60,7 @@ export function bits(value: number, low: number, width: number): number {
   return (value >>> low) & ((1 << width) - 1);
 }
 
-/** Whether bit `index` of `value` is set. */
+/** Reports whether bit `index` of `value` is set. */
 export function bit(value: number, index: number): boolean {
   return bits(value, index, 1) === 1;
 }

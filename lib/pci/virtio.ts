@@ -1,5 +1,6 @@
 /**
- * The vendor-specific capabilities of virtio over PCI (Virtio 1.2, "Virtio Structure PCI Capabilities").
+ * The vendor-specific capabilities of virtio over PCI (Virtio 1.2, "Virtio Structure PCI
+ * Capabilities").
  *
  * @module
  */
@@ -9,7 +10,7 @@ import type { CapabilityReader } from "./capability_reader.ts";
 /** Vendor id of virtio devices. */
 export const VIRTIO_VENDOR_ID = 0x1af4;
 
-/** Where a structure of a virtio device is. */
+/** The place of a structure of a virtio device. */
 export interface VirtioStructure {
   /** cfg_type, 8 bits. */
   cfgType: number;
@@ -19,11 +20,13 @@ export interface VirtioStructure {
   bar: number;
   /** Tells several structures of one type apart. */
   structureId: number;
-  /** Where in that BAR, bytes. */
+  /** The offset in that BAR, in bytes. */
   barOffset: bigint;
   /** Bytes of the structure. */
   structureLength: bigint;
-  /** Of NOTIFY_CFG: bytes from one queue's notify address to the next, if its offset is one higher. */
+  /**
+   * For NOTIFY_CFG: bytes from one queue's notify address to the next, if its offset is one higher.
+   */
   notifyOffMultiplier?: number;
 }
 

@@ -17,7 +17,7 @@ export interface ConfigRead {
   readonly width: 1 | 2 | 4;
 }
 
-/** Where a capability is. */
+/** The place of a capability. */
 export interface CapabilityPlace {
   /** Bytes from the start of the space. */
   readonly offset: number;

@@ -15,7 +15,9 @@ import {
   type RegisterMap,
 } from "./map.ts";
 
-/** A field as it is written. What is missing, or of another kind than it should be, is undefined. */
+/**
+ * A field as it is written. What is missing, or of another kind than it should be, is undefined.
+ */
 export interface FieldDraft {
   readonly path: Path;
   readonly name: string | undefined;
@@ -52,7 +54,7 @@ export interface MapDraft {
   readonly registers: readonly RegisterDraft[];
 }
 
-/** Where registers are that do not say. */
+/** The place of registers that do not name one. */
 const DEFAULT_REGION = "bar0";
 
 /** Takes from the value of a file what is a map of registers. */

@@ -1,5 +1,6 @@
 /**
- * Mistakes in a map of registers that its form does not show: what overlaps, does not fit, or is there twice.
+ * Mistakes in a map of registers that its form does not show: what overlaps, does not fit, or is
+ * there twice.
  *
  * @module
  */
@@ -50,12 +51,13 @@ function checkRegion(text: string, path: Path, complain: Complain): void {
   );
 }
 
-/** Whether it is where registers can count from: the start of a region or capability. */
+/** Reports whether registers can count from it: the start of a region or capability. */
 function isRegion(text: string): boolean {
   if (!/^[A-Za-z0-9_]+(@\d+)?$/.test(text)) return false;
   try {
     const { base, width } = parseAddress(text);
-    return base.kind === "capability" || width === undefined; // else it is a register of the configuration space
+    // Else it is a register of the configuration space
+    return base.kind === "capability" || width === undefined;
   } catch {
     return false;
   }
@@ -185,7 +187,7 @@ function checkFieldOverlaps(fields: readonly FieldDraft[], complain: Complain): 
   const owners = new Map<number, FieldDraft>();
   for (const field of fields) {
     const { bits, path, name } = field;
-    // What is outside every register was told of.
+    // Fields outside every register were reported.
     if (bits === undefined || bits.high > 63) continue;
     let other: FieldDraft | undefined;
     for (let bit = bits.low; bit <= bits.high; bit++) {
@@ -260,7 +262,10 @@ function checkExtents(extents: Extent[], complain: Complain): void {
   }
 }
 
-/** Directly, or because both overlap a third on purpose, as a word of a long register and a byte of that word do. */
+/**
+ * Directly, or because both overlap a third on purpose, as a word of a long register and a byte of
+ * that word do.
+ */
 function mayOverlap(a: RegisterDraft, b: RegisterDraft): boolean {
   return a.overlaps === b.name || b.overlaps === a.name ||
     (a.overlaps !== undefined && a.overlaps === b.overlaps);

@@ -14,9 +14,9 @@ export interface DecodedField {
   readonly name: string;
   /** Its bits: "7:4", or "3". */
   readonly bits: string;
-  /** What they hold, counted from the lowest of them. */
+  /** The value of the bits, counted from the lowest of them. */
   readonly value: bigint;
-  /** What that means, if the value has a name. */
+  /** The name of the value, if it has one. */
   readonly meaning?: string;
 }
 
@@ -56,7 +56,10 @@ export function decodeField(field: RegisterField, value: number | bigint): Decod
   };
 }
 
-/** The value of a field for a person: decimal, or hexadecimal if it is wider than 16 bits, and its meaning. */
+/**
+ * The value of a field for a person: decimal, or hexadecimal if it is wider than 16 bits, and its
+ * meaning.
+ */
 export function fieldText({ high, low, ...field }: RegisterField, value: number | bigint): string {
   const { value: bits, meaning } = decodeField({ high, low, ...field }, value);
   const digits = high - low < MAX_DECIMAL_BITS ? String(bits) : hex(bits);
@@ -64,8 +67,8 @@ export function fieldText({ high, low, ...field }: RegisterField, value: number 
 }
 
 /**
- * The fields of a register for a person, as "RDY=1" and "SHST=0 (normal operation)", from the lowest. Bits that are set and belong to no field
- * come last. A register without fields has none.
+ * The fields of a register for a person, as "RDY=1" and "SHST=0 (normal operation)", from the
+ * lowest. Bits that are set and belong to no field come last. A register without fields has none.
  */
 export function fieldWords({ fields }: Register, value: number | bigint): string[] {
   if (fields.length === 0) return [];
@@ -76,7 +79,10 @@ export function fieldWords({ fields }: Register, value: number | bigint): string
   return words;
 }
 
-/** {@linkcode fieldWords} in lines of less than 80 columns that are indented by two. Without fields there are no lines. */
+/**
+ * {@linkcode fieldWords} in lines of less than 80 columns that are indented by two. Without fields
+ * there are no lines.
+ */
 export function fieldLines(register: Register, value: number | bigint): string[] {
   const words = fieldWords(register, value);
   return words.length === 0 ? [] : wrap("  ", words, 2);
@@ -93,7 +99,8 @@ export function fieldLines(register: Register, value: number | bigint): string[]
  * const nvme = await loadRegisterMap("nvme");
  * const csts = nvme.registers.find(({ name }) => name === "CSTS")!;
  * const [first, second] = registerLines(csts, 1);
- * if (first !== "CSTS 0x00000001" || !second?.startsWith("  RDY=1 CFS=0 SHST=0 (normal operation)")) throw new Error();
+ * const fields = "  RDY=1 CFS=0 SHST=0 (normal operation)";
+ * if (first !== "CSTS 0x00000001" || !second?.startsWith(fields)) throw new Error();
  * ```
  */
 export function registerLines(register: Register, value: number | bigint): string[] {

@@ -5,8 +5,9 @@
  */
 
 /**
- * The JSON Schema (draft 7) of files that hold a map of registers, with which editors complete and check them as they are
- * written. It says less than {@linkcode parseRegisterMap} checks: not that fields do not overlap, for one.
+ * The JSON Schema (draft 7) of files that hold a map of registers, with which editors complete and
+ * check them as they are written. It says less than {@linkcode parseRegisterMap} checks: not that
+ * fields do not overlap, for one.
  *
  * @example
  * ```ts

@@ -16,18 +16,20 @@ import type { ParsedRegisterMap } from "./parsed.ts";
 export const SHIPPED_MAPS = ["nvme", "pci"] as const;
 
 /**
- * Loads a map of registers: one of {@linkcode SHIPPED_MAPS} by its name, or a file, whose name has a `/` or ends in
- * `.yaml` or `.yml`. It takes `--allow-read`.
+ * Loads a map of registers: one of {@linkcode SHIPPED_MAPS} by its name, or a file, whose name has
+ * a `/` or ends in `.yaml` or `.yml`. It takes `--allow-read`.
  *
  * @throws {RangeError} if it is neither
- * @throws {FileProblems} if there are mistakes in the file; it has all of them, each with line and column
+ * @throws {FileProblems} if there are mistakes in the file; it has all of them, each with line and
+ * column
  *
  * @example
  * ```ts
  * import { loadRegisterMap } from "./load.ts";
  *
  * const nvme = await loadRegisterMap("nvme");
- * if (!nvme.registers.some(({ name, offset }) => name === "CSTS" && offset === 0x1c)) throw new Error();
+ * const csts = nvme.registers.find(({ name }) => name === "CSTS");
+ * if (csts?.offset !== 0x1c) throw new Error();
  * ```
  */
 export async function loadRegisterMap(nameOrFile: string): Promise<RegisterMap> {
@@ -38,8 +40,8 @@ export async function loadRegisterMap(nameOrFile: string): Promise<RegisterMap> 
 }
 
 /**
- * Reads a map of registers from YAML. All mistakes are found in one run, unless the text is so far from YAML that nothing
- * can be said about the rest.
+ * Reads a map of registers from YAML. All mistakes are found in one run, unless the text is so far
+ * from YAML that nothing can be said about the rest.
  *
  * @param file as problems are to call it
  *
@@ -47,9 +49,11 @@ export async function loadRegisterMap(nameOrFile: string): Promise<RegisterMap> 
  * ```ts
  * import { parseRegisterMap } from "./load.ts";
  *
- * const good = await parseRegisterMap("{name: t, registers: [{name: ID, offset: 0, width: 4}]}", "t.yaml");
+ * const right = "{name: t, registers: [{name: ID, offset: 0, width: 4}]}";
+ * const good = await parseRegisterMap(right, "t.yaml");
  * if (good.map?.registers[0]?.name !== "ID") throw new Error();
- * const bad = await parseRegisterMap("{name: t, registers: [{name: ID, ofset: 0, width: 3}]}", "t.yaml");
+ * const wrong = "{name: t, registers: [{name: ID, ofset: 0, width: 3}]}";
+ * const bad = await parseRegisterMap(wrong, "t.yaml");
  * if (bad.problems?.length !== 3) throw new Error();
  * ```
  */

@@ -35,8 +35,8 @@ export interface RegisterAddress extends Address {
 const FORM = /^(?:(\w+)\.)??(\w+)(?:\[(\d\w*)\])?(?:\.(\w+))?$/;
 
 /**
- * Finds `MAP.REGISTER`, or `REGISTER` where one of the maps has it; `REGISTER[N]` of an array; `.FIELD` after it.
- * Upper and lower case are the same.
+ * Finds `MAP.REGISTER`, or `REGISTER` where one of the maps has it; `REGISTER[N]` of an array;
+ * `.FIELD` after it. Upper and lower case are the same.
  *
  * @param written how errors quote it, if not as `text`
  * @throws {UnknownNameError} if no map has it; the message has the name that is nearest
@@ -153,7 +153,8 @@ function unknown(
 }
 
 /**
- * Reads the value of a field: a number in any base, or the name of a value, in which `_` and `-` may stand for spaces.
+ * Reads the value of a field: a number in any base, or the name of a value, in which `_` and `-`
+ * may stand for spaces.
  *
  * @throws {RangeError} if it is neither, or more than the field's bits can hold
  */

@@ -1,5 +1,5 @@
 /**
- * What a map of registers is: where registers are, how wide, and what their bits mean.
+ * The form of a register map: places, widths and the meaning of bits.
  *
  * @module
  */
@@ -7,8 +7,8 @@
 import type { Width } from "../client/info.ts";
 
 /**
- * What can be done with a register or field: `ro` is read, `rw` read and written, `wo` written, `rc` cleared by reading it;
- * of `w1c` and `w1s` each bit that is written as one is cleared, or set.
+ * The access to a register or field. `ro` is read, `rw` read and written, `wo` written, `rc`
+ * cleared by a read. A bit written as one is cleared by `w1c`, and set by `w1s`.
  */
 export type RegisterAccess = typeof REGISTER_ACCESS[number];
 
@@ -19,21 +19,21 @@ export const REGISTER_ACCESS = ["ro", "rw", "wo", "rc", "w1c", "w1s"] as const;
 export interface RegisterField {
   /** The specification's abbreviation, as "MQES". */
   readonly name: string;
-  /** What it is in words. */
+  /** A description in words. */
   readonly description?: string;
   /** The highest of its bits. */
   readonly high: number;
   /** The lowest of its bits. */
   readonly low: number;
-  /** What can be done with it. */
+  /** The access that it allows. */
   readonly access: RegisterAccess;
-  /** What its values mean, where they have names. */
+  /** The names of its values, where they have some. */
   readonly enum: ReadonlyMap<bigint, string>;
 }
 
 /** Registers that repeat. */
 export interface RegisterArray {
-  /** How many there are. */
+  /** The number of them. */
   readonly count: number;
   /** Bytes from one to the next. */
   readonly stride: number;
@@ -43,15 +43,18 @@ export interface RegisterArray {
 export interface Register {
   /** The specification's abbreviation, as "CSTS". */
   readonly name: string;
-  /** What it is in words. */
+  /** A description in words. */
   readonly description?: string;
-  /** What its offset counts from: a region, as "bar0" or "config", or a capability by setpci's name, as "CAP_MSIX". */
+  /**
+   * The place from which its offset counts: a region, as "bar0" or "config", or a capability by
+   * setpci's name, as "CAP_MSIX".
+   */
   readonly region: string;
   /** Bytes from there. */
   readonly offset: number;
   /** Its bytes, and those of every access to it. */
   readonly width: Width;
-  /** What can be done with it. */
+  /** The access that it allows. */
   readonly access: RegisterAccess;
   /** Its value after a reset, where that is fixed. */
   readonly reset?: bigint;
@@ -63,9 +66,9 @@ export interface Register {
 
 /** The registers of one kind of device. */
 export interface RegisterMap {
-  /** What its registers are called by, as "nvme" in `nvme.CSTS`. */
+  /** The name of its registers' owner, as "nvme" in `nvme.CSTS`. */
   readonly name: string;
-  /** What it is a map of. */
+  /** The device that it describes. */
   readonly title?: string;
   /** The registers, in the order of the file. */
   readonly registers: readonly Register[];
@@ -90,8 +93,8 @@ export function readBits(value: unknown): { high: number; low: number } | undefi
 }
 
 /**
- * The bits of fields outside `mask` that a change of the bits in it has to write as 0, because ones would do something: those that are cleared
- * or set by writing them.
+ * The bits of fields outside `mask` that a change of the bits in it has to write as 0, because ones
+ * would do something: those that are cleared or set by writing them.
  */
 export function sparedBits({ fields }: Pick<Register, "fields">, mask: bigint): bigint {
   return fields.reduce((spared, field) => {

@@ -26,7 +26,8 @@
  * import { fieldLines, lookupRegister, parseRegisterMap } from "./mod.ts";
  *
  * const { map } = await parseRegisterMap(
- *   "{name: uart, registers: [{name: STATUS, offset: 0x10, width: 4, fields: [{name: LEVEL, bits: 7:4}]}]}",
+ *   "{name: uart, registers: [{name: STATUS, offset: 0x10, width: 4, " +
+ *     "fields: [{name: LEVEL, bits: 7:4}]}]}",
  *   "uart.yaml",
  * );
  * const { offset, register } = lookupRegister([map!], "uart.STATUS");

@@ -21,7 +21,10 @@ export function parseMap(text: string, file: string): ParsedRegisterMap {
   return map !== undefined && found.length === 0 ? { map } : { problems: found };
 }
 
-/** Makes a map of a file, or part of one. What is wrong is given to `report`, and there is no map then. */
+/**
+ * Makes a map of a file, or part of one. What is wrong is given to `report`, and there is no map
+ * then.
+ */
 export function readMap(document: YamlDocument, report: Report): RegisterMap | undefined {
   let isGood = true;
   const note: Report = (...mistake) => {

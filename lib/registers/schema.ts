@@ -1,5 +1,6 @@
 /**
- * The form of a file that holds a map of registers. Messages say what is expected; {@linkcode validate} makes sentences of them.
+ * The form of a file that holds a map of registers. Messages say what is expected;
+ * {@linkcode validate} makes sentences of them.
  *
  * @module
  */
@@ -64,7 +65,7 @@ export const registerMapSchema = v.strictObject({
   registers: v.array(register, "a list of registers"),
 }, "a map of registers: a mapping with name and registers");
 
-/** What JSON Schema can say of the parts that are functions here. */
+/** The JSON Schemas of those parts that are functions here. */
 export const JSON_SCHEMAS: ReadonlyMap<unknown, Record<string, unknown>> = new Map<
   unknown,
   Record<string, unknown>

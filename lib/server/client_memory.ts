@@ -58,7 +58,10 @@ export interface DmaOptions {
    * false: 64 bits, as specified.
    */
   dmaCount32?: boolean | undefined;
-  /** How long a client may take to answer DMA_READ and DMA_WRITE. In milliseconds; default 5000. */
+  /**
+   * The time that a client may take to answer DMA_READ and DMA_WRITE. In milliseconds; default
+   * 5000.
+   */
   dmaTimeoutMs?: number | undefined;
 }
 
@@ -360,7 +363,8 @@ function checkRange(address: bigint, size: bigint): void {
 function checkLength(length: number): void {
   if (Number.isInteger(length) && length >= 0 && length <= MAX_DMA_ACCESS) return;
   throw new RangeError(
-    `Cannot access ${length} bytes of the client's memory: from 0 to ${MAX_DMA_ACCESS} are possible`,
+    `Cannot access ${length} bytes of the client's memory: from 0 to ${MAX_DMA_ACCESS} are ` +
+      `possible`,
   );
 }
 

@@ -52,7 +52,7 @@ import { MigrationMachine, RefusedState } from "./migration.ts";
 export interface ConnectionOptions extends DmaOptions {
   /** Sees every message. */
   trace?: Trace | undefined;
-  /** How long a client may take to send its VERSION. In milliseconds; default 5000. */
+  /** The time that a client may take to send its VERSION. In milliseconds; default 5000. */
   handshakeTimeoutMs?: number | undefined;
   /** Faults that are injected on purpose. */
   faults?: Faults | undefined;

@@ -28,7 +28,7 @@ export interface DmaRequestsOptions {
   chunkSize: number;
   /** Counts of 32 bits, as QEMU 10.1's client expects them. */
   count32: boolean;
-  /** How long it may take to answer, in milliseconds. */
+  /** The time that it may take to answer, in milliseconds. */
   timeoutMs: number;
 }
 
@@ -37,7 +37,7 @@ interface Chunk {
   readonly command: typeof Command.DMA_READ | typeof Command.DMA_WRITE;
   readonly address: bigint;
   readonly bytes: Uint8Array;
-  /** How many bytes: those are the device's, which may detach or resize them. */
+  /** The number of bytes: those are the device's, which may detach or resize them. */
   readonly count: number;
 }
 

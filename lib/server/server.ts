@@ -23,14 +23,14 @@ export interface ServerOptions extends DmaOptions {
   /** Sees every message. */
   trace?: Trace;
   /**
-   * How long a client may take to send its VERSION before the server cuts it off. In milliseconds;
-   * default 5000.
+   * The time that a client may take to send its VERSION before the server cuts it off. In
+   * milliseconds; default 5000.
    */
   handshakeTimeoutMs?: number;
   /** Faults that are injected on purpose, for the author of a client to test it with. */
   faults?: FaultOptions;
   /**
-   * How long `close` waits for a hook that is under way before it closes the device. In
+   * The time that `close` waits for a hook that is under way before it closes the device. In
    * milliseconds; default 2000.
    */
   closeTimeoutMs?: number;
@@ -49,7 +49,7 @@ export interface ServerOptions extends DmaOptions {
   activity?: Activity;
 }
 
-/** How long until accepting is tried again when this process has no descriptor left. */
+/** The time that until accepting is tried again when this process has no descriptor left. */
 const ACCEPT_RETRY_MS = 100;
 
 /**

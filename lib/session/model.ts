@@ -203,7 +203,7 @@ export interface StepCommon {
   readonly name?: string;
   /** The action as it was written, on one line: "write nvme.CC 0x460001". */
   readonly text: string;
-  /** How long it may take, in milliseconds. */
+  /** The time that it may take, in milliseconds. */
   readonly timeoutMs?: number;
   /** The failures that it has to end with: names of errnos as "EINVAL", or "timeout". */
   readonly expectError?: readonly string[];
@@ -406,7 +406,7 @@ export interface SetStep extends StepCommon {
 export interface RepeatStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "repeat";
-  /** How often. */
+  /** The number of times. */
   readonly count: Expression;
   /** The variable that counts, from 0. */
   readonly as?: string;

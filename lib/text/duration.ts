@@ -10,8 +10,8 @@ const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, 
 const MAX_DURATION_MS = 24 * 3_600_000;
 
 /**
- * Reads "500ms", "2s", "1.5m" or "1h" as milliseconds. A number without a unit is seconds, as everywhere on a
- * command line.
+ * Reads "500ms", "2s", "1.5m" or "1h" as milliseconds. A number without a unit is seconds, as
+ * everywhere on a command line.
  *
  * @throws {SyntaxError} if it is something else
  * @throws {RangeError} if it is less than a millisecond or more than a day

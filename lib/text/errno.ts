@@ -8,7 +8,7 @@ import { errnoCode, errnoName } from "../../ffi/errno.ts";
 
 export { errnoName };
 
-/** Where they end: MAX_ERRNO of the kernel. */
+/** The end of the error numbers: MAX_ERRNO of the kernel. */
 export const MAX_ERRNO = 4095;
 
 /**
@@ -31,7 +31,7 @@ export function parseErrno(text: string): number {
   return errno;
 }
 
-/** What {@linkcode parseErrno} reads: the name, or the number of one that has none. */
+/** Writes an errno as {@linkcode parseErrno} reads it: its name, or its number if it has none. */
 export function errnoText(errno: number): string {
   const name = errnoName(errno);
   return errnoCode(name) === errno ? name : String(errno);

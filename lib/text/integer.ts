@@ -5,8 +5,8 @@
  */
 
 /**
- * Reads a number that is not negative: an integer of YAML as it is, or text: decimal, or hexadecimal, octal or binary
- * after 0x, 0o or 0b; `_` may stand between digits. Exact at any size.
+ * Reads a number that is not negative: an integer of YAML as it is, or text: decimal, or
+ * hexadecimal, octal or binary after 0x, 0o or 0b; `_` may stand between digits. Exact at any size.
  *
  * @returns undefined if it is none
  *
@@ -14,7 +14,8 @@
  * ```ts
  * import { readInteger } from "./integer.ts";
  *
- * if (readInteger("0xdead_beef") !== 0xdeadbeefn || readInteger("5:4") !== undefined) throw new Error();
+ * if (readInteger("0xdead_beef") !== 0xdeadbeefn) throw new Error();
+ * if (readInteger("5:4") !== undefined) throw new Error();
  * ```
  */
 export function readInteger(value: unknown): bigint | undefined {

@@ -4,12 +4,12 @@
  * @module
  */
 
-/** Longer words are compared with nothing: nobody mistypes one. */
+/** Longer words are compared with nothing: they are no mistyped words. */
 const MAX_LENGTH = 64;
 
 /**
- * Finds the one of `words` that differs least from `word`, or undefined if all are too different: a third of the
- * letters may be wrong, one at least, but not all. Upper and lower case are the same.
+ * Finds the one of `words` that differs least from `word`, or undefined if all are too different: a
+ * third of the letters may be wrong, one at least, but not all. Upper and lower case are the same.
  *
  * @example
  * ```ts
@@ -30,7 +30,7 @@ export function nearest(word: string, words: Iterable<string>): string | undefin
   return best;
 }
 
-/** How many letters are added, left out, replaced, or swapped with their neighbour. */
+/** Counts the letters that are added, left out, replaced, or swapped with their neighbour. */
 function distanceBetween(a: string, b: string): number {
   let [beforeLast, last]: [number[], number[]] = [[], []];
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);

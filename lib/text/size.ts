@@ -6,12 +6,12 @@
 
 import { readInteger } from "./integer.ts";
 
-/** What follows a number. */
+/** The units that may follow a number. */
 const UNITS = "BKMGT";
 
 /**
- * Reads a number of bytes, or an address: decimal, or hexadecimal, octal or binary after 0x, 0o or 0b, `_` between digits, and a
- * unit: 4096, 0x1000, 64K, 2MiB, 1G.
+ * Reads a number of bytes, or an address: decimal, or hexadecimal, octal or binary after 0x, 0o or
+ * 0b, `_` between digits, and a unit: 4096, 0x1000, 64K, 2MiB, 1G.
  *
  * @returns undefined if it is none
  *
@@ -19,7 +19,8 @@ const UNITS = "BKMGT";
  * ```ts
  * import { readSize } from "./size.ts";
  *
- * if (readSize("64K") !== 65536n || readSize("0x1000") !== 4096n || readSize("64 apples") !== undefined) throw new Error();
+ * if (readSize("64K") !== 65536n || readSize("0x1000") !== 4096n) throw new Error();
+ * if (readSize("64 apples") !== undefined) throw new Error();
  * ```
  */
 export function readSize(text: string): bigint | undefined {

@@ -8,8 +8,8 @@
 const MAX_COLUMNS = 79;
 
 /**
- * Puts `words` after `prefix`, with a space between them, and goes on at column `indent` of the next line
- * where one would not fit. A word that is longer than a line stays whole.
+ * Puts `words` after `prefix`, with a space between them, and goes on at column `indent` of the
+ * next line where one would not fit. A word that is longer than a line stays whole.
  */
 export function wrap(prefix: string, words: readonly string[], indent: number): string[] {
   const lines: string[] = [];

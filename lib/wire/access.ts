@@ -21,7 +21,7 @@ export interface RegionAccess {
   offset: bigint;
   /** The region's index. */
   region: number;
-  /** How many bytes. */
+  /** The number of bytes. */
   count: number;
 }
 
@@ -39,7 +39,7 @@ export interface RegionData {
 export interface DmaAccess {
   /** The first address, an IOVA. */
   address: bigint;
-  /** How many bytes, 64 bits wide; no limit but that is checked here. */
+  /** The number of bytes, 64 bits wide; no limit but that is checked here. */
   count: bigint;
 }
 
@@ -142,7 +142,7 @@ export interface RegionWriteMultiRequest {
   writes: SmallWrite[];
 }
 
-/** How far a {@linkcode RegionWriteMultiRequest} got. */
+/** The progress of a {@linkcode RegionWriteMultiRequest}. */
 export interface RegionWriteMultiReply {
   /** Writes that were done. */
   count: bigint;
@@ -154,7 +154,7 @@ const SmallWriteLayout = layout("REGION_WRITE_MULTI request", 24, {
   region: u32(8),
   count: u32(12),
 });
-/** Where the data of a small write are, and how many bytes there is room for. */
+/** The offset of a small write's data, and the bytes that there is room for. */
 const SMALL_DATA_OFFSET = 16;
 const SMALL_DATA_SIZE = 8;
 

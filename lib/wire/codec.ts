@@ -14,7 +14,7 @@ import type { Layout } from "./layout.ts";
 
 /** Encodes and decodes the payload of one kind of message. */
 export interface Codec<T> {
-  /** What is coded, for error messages: "DMA_MAP request". */
+  /** The name of the struct, for error messages: "DMA_MAP request". */
   readonly name: string;
   /**
    * The payload that says `value`, in bytes of its own.

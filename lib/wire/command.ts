@@ -32,7 +32,7 @@ export const Command = {
   DMA_WRITE: 12,
   /** Resets the device. */
   DEVICE_RESET: 13,
-  /** Of the drafts of 2021 only; the number is reserved. */
+  /** A command of the drafts of 2021; the number is reserved. */
   DIRTY_PAGES: 14,
   /** Several small region writes in one message. */
   REGION_WRITE_MULTI: 15,

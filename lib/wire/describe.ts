@@ -40,10 +40,10 @@ const MAX_HEX = 16;
 const MAX_VERSION_LINE = 2000;
 /** Bytes of a VERSION's JSON that are looked at: more would not fit the line. */
 const MAX_JSON = 2048;
-/** Where the JSON of a VERSION begins, behind its two numbers. */
+/** The offset of the JSON in a VERSION, behind its two numbers. */
 const VERSION_JSON_AT = 4;
 
-/** What is known of a message beside its bytes. */
+/** The facts of a message beside its bytes. */
 export interface DescribeOptions {
   /** File descriptors that came with it; default 0. */
   fds?: number;
@@ -101,7 +101,7 @@ function typeName({ flags }: Header): string {
   return `of type ${type}`;
 }
 
-/** What follows the title, with the separator that it needs. */
+/** Describes what follows the title, with the separator that it needs. */
 function describePayload(header: Header, payload: Uint8Array): string {
   const type = header.flags & MessageFlags.TYPE_MASK;
   if (type === MessageFlags.REPLY && header.flags & MessageFlags.ERROR) {
@@ -136,7 +136,7 @@ function describeKnown(
   return describers === undefined ? fieldsText(value) : describers[side](value as never, payload);
 }
 
-/** What to say of request and reply of a message, in place of their fields. */
+/** Sentences about request and reply of a message, in place of their fields. */
 type Describers = {
   readonly [K in keyof Messages]?: Messages[K] extends MessageCodecs<infer Q, infer P> ? {
       request(value: Q, payload: Uint8Array): string;

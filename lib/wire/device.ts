@@ -1,5 +1,5 @@
 /**
- * What a device is, and its reset (specification: "VFIO_USER_DEVICE_GET_INFO",
+ * Device info, and reset (specification: "VFIO_USER_DEVICE_GET_INFO",
  * "VFIO_USER_DEVICE_RESET").
  *
  * @module
@@ -12,7 +12,7 @@ import { layout, u32 } from "./layout.ts";
 export const DeviceFlags = {
   /** The device knows DEVICE_RESET. */
   RESET: 1,
-  /** It is a PCI device: regions and IRQ indexes are those of PCI. */
+  /** A PCI device: regions and IRQ indexes are those of PCI. */
   PCI: 2,
 } as const;
 
@@ -22,7 +22,7 @@ export interface DeviceInfoRequest {
   argsz: number;
 }
 
-/** What the device is. */
+/** The device's flags, and the numbers of its regions and IRQ indexes. */
 export interface DeviceInfoReply {
   /** Bytes of the whole answer. */
   argsz: number;

@@ -14,9 +14,9 @@ export const DmaMapFlags = {
   READ: 1,
   /** The device may write. */
   WRITE: 2,
-  /** Of newer drafts: the server may map the file. */
+  /** A flag of newer drafts: the server may map the file. */
   MMAP: 4,
-  /** Of newer drafts: the server may read and write the file. */
+  /** A flag of newer drafts: the server may read and write the file. */
   FILE_IO: 8,
 } as const;
 
@@ -28,13 +28,13 @@ export const DmaUnmapFlags = {
   ALL: 2,
 } as const;
 
-/** Tells of a range of memory. */
+/** Announces a range of memory to the server. */
 export interface DmaMapRequest {
   /** Bytes of the request, 32. */
   argsz: number;
   /** {@linkcode DmaMapFlags}. */
   flags: number;
-  /** Where the range starts in the file that comes along; 0 if none does. */
+  /** The offset of the range in the file that comes along; 0 if none does. */
   offset: bigint;
   /** The first address, an IOVA. */
   address: bigint;
@@ -52,7 +52,7 @@ export interface DmaUnmap {
   address: bigint;
   /** Bytes of the range. */
   size: bigint;
-  /** What follows the struct, if anything: with GET_DIRTY_BITMAP the bitmap. A view. */
+  /** The bytes behind the struct, if any: with GET_DIRTY_BITMAP the bitmap. A view. */
   bitmap?: Uint8Array;
 }
 

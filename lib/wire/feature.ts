@@ -179,7 +179,7 @@ export interface DmaLoggingRange {
 export interface DmaLoggingStartData {
   /** Bytes of a page, that is, of memory that one bit stands for. */
   pageSize: bigint;
-  /** What is logged. */
+  /** The ranges that are logged. */
   ranges: DmaLoggingRange[];
 }
 

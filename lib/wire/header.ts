@@ -60,7 +60,7 @@ export const HeaderLayout: Layout<Header> = layout("message header", HEADER_SIZE
   error: u32(12),
 });
 
-/** What names a command and its reply: their headers share it. */
+/** The fields of a header that a command and its reply share. */
 export type MessageKey = Pick<Header, "messageId" | "command">;
 
 /**

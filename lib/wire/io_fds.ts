@@ -9,7 +9,7 @@ import { DecodeError } from "../base/errors.ts";
 import { argszRequest, type Codec } from "./codec.ts";
 import { layout, u32, u64 } from "./layout.ts";
 
-/** What the file descriptor of a {@linkcode SubRegion} is. */
+/** The kinds of file descriptor that a {@linkcode SubRegion} has. */
 export const IoFdType = {
   /** An eventfd that a write signals. */
   IOEVENTFD: 0,
@@ -51,11 +51,11 @@ export interface SubRegion {
   offset: bigint;
   /** Bytes of the part. */
   size: bigint;
-  /** Which of the file descriptors of the reply; 0xffffffff for none (libvfio-user). */
+  /** The index among the file descriptors of the reply; 0xffffffff for none (libvfio-user). */
   fdIndex: number;
   /** {@linkcode IoFdType}. */
   type: number;
-  /** Of the kernel's ioeventfd or ioregionfd. */
+  /** The flags of the kernel's ioeventfd or ioregionfd. */
   flags: number;
   /** With SHADOW_IOEVENTFD: which of the file descriptors is the shadow memory. */
   shadowFdIndex: number;

@@ -67,7 +67,7 @@ export interface IrqInfoRequest {
   index: number;
 }
 
-/** What an IRQ index is. */
+/** The flags of an IRQ index, and the number of its vectors. */
 export interface IrqInfoReply {
   /** Bytes of the whole answer. */
   argsz: number;
@@ -137,7 +137,7 @@ export interface SetIrqsRequest {
   index: number;
   /** The first vector. */
   start: number;
-  /** How many vectors. */
+  /** The number of vectors. */
   count: number;
   /** With DATA_BOOL `count` bytes; else empty, or with DATA_EVENTFD the kernel's ints. A view. */
   data: Uint8Array;

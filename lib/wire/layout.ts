@@ -28,11 +28,11 @@ export type LayoutValues<F extends FieldTable> = {
 
 /** A struct of the wire with a fixed size. */
 export interface Layout<T> {
-  /** What the struct is, for error messages: "DMA_MAP request". */
+  /** The name of the struct, for error messages: "DMA_MAP request". */
   readonly name: string;
   /** Bytes of the struct. */
   readonly size: number;
-  /** Where each field is, for code that can't afford a whole decode. */
+  /** The offset of each field, for code that can't afford a whole decode. */
   readonly offsets: { readonly [K in keyof T]: number };
   /**
    * Reads the struct at byte `at` (default 0). Bytes after it are left alone.
@@ -104,7 +104,8 @@ export function layout<F extends FieldTable>(
   function write(value: T, into: Uint8Array, at = 0): void {
     if (at < 0 || into.length - at < size) {
       throw new RangeError(
-        `Cannot encode ${name} at byte ${at}: it takes ${size} bytes, the buffer has ${into.length}`,
+        `Cannot encode ${name} at byte ${at}: it takes ${size} bytes, the buffer has ` +
+          `${into.length}`,
       );
     }
     const view = new DataView(into.buffer, into.byteOffset + at, size);

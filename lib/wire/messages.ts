@@ -58,7 +58,7 @@ export interface MessageCodecs<Q, P, S extends Sender = Sender> {
   readonly name: CommandName;
   /** Its number. */
   readonly command: number;
-  /** Which end sends the request. */
+  /** The end that sends the request. */
   readonly sender: S;
   /** The payload of the request. */
   readonly request: Codec<Q>;
@@ -86,13 +86,13 @@ export interface Messages {
   readonly DMA_MAP: MessageCodecs<DmaMapRequest, void, "client">;
   /** Takes memory back. */
   readonly DMA_UNMAP: MessageCodecs<DmaUnmap, DmaUnmap, "client">;
-  /** What the device is. */
+  /** The device's flags, and the numbers of its regions and IRQ indexes. */
   readonly DEVICE_GET_INFO: MessageCodecs<DeviceInfoRequest, DeviceInfoReply, "client">;
-  /** What a region is. */
+  /** The flags, size and capabilities of a region. */
   readonly DEVICE_GET_REGION_INFO: MessageCodecs<RegionInfoRequest, RegionInfoReply, "client">;
   /** File descriptors in place of parts of a region. */
   readonly DEVICE_GET_REGION_IO_FDS: MessageCodecs<RegionIoFdsRequest, RegionIoFdsReply, "client">;
-  /** What an IRQ index is. */
+  /** The flags of an IRQ index, and the number of its vectors. */
   readonly DEVICE_GET_IRQ_INFO: MessageCodecs<IrqInfoRequest, IrqInfoReply, "client">;
   /** Sets up, masks or fires interrupts. */
   readonly DEVICE_SET_IRQS: MessageCodecs<SetIrqsRequest, void, "client">;

@@ -37,7 +37,7 @@ export const MigDataReadRequest: Codec<MigDataReadRequest> = argszRequest(
   layout("MIG_DATA_READ request", 8, { argsz: u32(0), size: u32(4) }),
 );
 
-/** What a MIG_DATA_READ reply begins with; the data follow. */
+/** The head of a MIG_DATA_READ reply; the data follow. */
 export const MigDataReplyLayout: Layout<{ argsz: number; size: number }> = layout(
   "MIG_DATA_READ reply",
   8,

@@ -72,11 +72,11 @@ export const RegionFlags = {
 export const RegionCapabilityId = {
   /** Only some areas of the region can be mapped. */
   SPARSE_MMAP: 1,
-  /** What a device-specific region is. */
+  /** The type of a device-specific region. */
   TYPE: 2,
   /** The page of the MSI-X table may be mapped as well. */
   MSIX_MAPPABLE: 3,
-  /** Of a draft: areas that can be mapped, each in a file of its own. */
+  /** A capability of a draft: areas that can be mapped, each in a file of its own. */
   SPARSE_MMAP_FDS: 0x8001,
 } as const;
 
@@ -92,7 +92,7 @@ export interface SparseArea {
 export interface SparseFdArea extends SparseArea {
   /** Bytes from the start of the file. */
   fdOffset: bigint;
-  /** Which of the file descriptors of the reply is the file. */
+  /** The index of the file among the descriptors of the reply. */
   fdIndex: number;
 }
 
@@ -113,7 +113,7 @@ export interface RegionInfoRequest {
   index: number;
 }
 
-/** What a region is. */
+/** The flags, size and capabilities of a region. */
 export interface RegionInfoReply {
   /**
    * Bytes of the whole answer. If these are more than the request's `argsz`, the capabilities did
@@ -127,9 +127,9 @@ export interface RegionInfoReply {
   index: number;
   /** Bytes of the region; 0 if the device does not have it. */
   size: bigint;
-  /** Where the region starts in the file that comes with the reply. */
+  /** The offset of the region in the file that comes with the reply. */
   offset: bigint;
-  /** What else is known about the region. */
+  /** Further facts about the region. */
   capabilities: RegionCapability[];
 }
 

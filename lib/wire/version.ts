@@ -30,7 +30,7 @@ export type JsonValue =
 export type JsonObject = { [key: string]: JsonValue };
 
 /**
- * What the sender of a VERSION can do. What it does not say has the default of the specification.
+ * The abilities of the sender of a VERSION. One that is left out has the specification's default.
  */
 export interface Capabilities {
   /** File descriptors that it takes in one message; default 1, may be 0. */
@@ -41,11 +41,11 @@ export interface Capabilities {
   maxDmaMaps?: number;
   /** Page sizes that a DMA map may have, a mask of their bits, 64 bits wide; default 4096. */
   pgsizes?: bigint;
-  /** Whether it knows REGION_WRITE_MULTI; default false. */
+  /** True if it knows REGION_WRITE_MULTI; default false. */
   writeMultiple?: boolean;
   /** A socket of its own for the commands of the server. */
   twinSocket?: TwinSocket;
-  /** Of older drafts: how the dirty pages of a migration are tracked. */
+  /** A capability of older drafts: the way in which dirty pages of a migration are tracked. */
   migration?: MigrationCapability;
   /** Keys that are not known here, as they came. */
   extra?: JsonObject;
@@ -55,8 +55,8 @@ export interface Capabilities {
 export type CapabilityName = Exclude<keyof Capabilities, "extra">;
 
 /**
- * What one end could say: each capability, or undefined for one that it does not say. A capability
- * that is left out does not compile.
+ * Everything that one end could say: each capability, or undefined for one that it leaves out. A
+ * capability that is left out does not compile.
  */
 export type CapabilityOffer = { readonly [K in CapabilityName]: Capabilities[K] | undefined };
 
@@ -89,7 +89,7 @@ export interface Version {
   major: number;
   /** The minor version. */
   minor: number;
-  /** What the JSON says under `capabilities`; empty if there is no JSON. */
+  /** The contents of `capabilities` in the JSON; empty if there is no JSON. */
   capabilities: Capabilities;
   /** Keys of the JSON beside `capabilities`, as they came. */
   extra?: JsonObject;
@@ -100,7 +100,7 @@ const Numbers = layout("VERSION", 4, { major: u16(0), minor: u16(2) });
 /** Bytes of a payload that has no JSON. */
 export const VERSION_NUMBERS_SIZE: number = Numbers.size;
 
-/** How one field is said in JSON. */
+/** The form of one field in JSON. */
 interface Entry<V> {
   /** Its key. */
   readonly key: string;
@@ -224,8 +224,8 @@ export interface PeerLimits {
 }
 
 /**
- * What one message to a peer may hold: what the peer can take, the specification's default where
- * it does not say, and no more than our own limits. They are 253 descriptors and 64 MiB.
+ * Computes the limits of one message to a peer. They are the peer's own, or the specification's
+ * defaults, and never more than the limits of vfu. They are 253 descriptors and 64 MiB.
  *
  * @example
  * ```ts

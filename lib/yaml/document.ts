@@ -1,8 +1,9 @@
 /**
  * YAML files of which every part knows its line and column.
  *
- * What is read is YAML 1.2 without aliases: text, whole numbers of any size, true and false, lists and mappings. Size,
- * depth and number of tokens are bounded, so that a hostile file is refused within a second.
+ * What is read is YAML 1.2 without aliases: text, whole numbers of any size, true and false, lists
+ * and mappings. Size, depth and number of tokens are bounded, so that a hostile file is refused
+ * within a second.
  *
  * @module
  */
@@ -37,16 +38,19 @@ const MAX_MESSAGE = 200;
 /** Keys and indexes that lead to a part. */
 export type Path = readonly (string | number)[];
 
-/** What is noted of a mistake: where, what, and what to write. */
+/** Notes a mistake: its place, its sentence, and a hint. */
 export type Report = (at: Position, message: string, hint?: string) => void;
 
 /** A file that is YAML. */
 export interface YamlDocument {
-  /** What it says. Mappings are objects, integers are bigint, an empty value is null. */
+  /** The header of the file. Mappings are objects, integers are bigint, an empty value is null. */
   readonly value: unknown;
-  /** Where the value at `path` begins; of one that is missing, where the mapping begins that should have it. */
+  /**
+   * Returns the position of the value at `path`. For a missing value this is the position of the
+   * mapping that lacks it.
+   */
   at(path: Path): Position;
-  /** Where the key of the value at `path` begins. */
+  /** Returns the position of the key of the value at `path`. */
   keyAt(path: Path): Position;
   /** The number, word or text at `path` as it is written; undefined if there is something else. */
   written(path: Path): string | undefined;
@@ -89,7 +93,7 @@ export class Problems {
     this.#all.push({ file: this.#file, line, column, message: short, ...(hint && { hint }) });
   };
 
-  /** Whether no more are noted. */
+  /** True if no more are noted. */
   get isFull(): boolean {
     return this.#all.length > MAX_PROBLEMS;
   }
@@ -151,8 +155,8 @@ const HINTS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Runs `parse` while the environment is empty. The package looks into it for switches of its own debugging, which takes
- * a permission that nothing else here needs, and asks for it on a terminal.
+ * Runs `parse` while the environment is empty. The package looks into it for switches of its own
+ * debugging, which takes a permission that nothing else here needs, and asks for it on a terminal.
  */
 function withoutEnv<T>(parse: () => T): T {
   const { env } = process;
@@ -176,7 +180,8 @@ function composeBounded(
     intAsBigInt: true,
     prettyErrors: false,
     schema: "core",
-    uniqueKeys: false, // it compares each key of a mapping with all others; toValue() sees duplicates too
+    // It compares each key of a mapping with all others; toValue() sees duplicates too
+    uniqueKeys: false,
     version: "1.2",
   });
   const documents: Document[] = [];
@@ -206,7 +211,7 @@ function composeBounded(
   return document as Document.Parsed;
 }
 
-/** Whether there are neither aliases nor merges, by which a small file can stand for an endless one. */
+/** Rejects aliases and merges, by which a small file can stand for an endless one. */
 function refuseAliases(
   document: Document.Parsed,
   position: (offset: number) => Position,

@@ -1,5 +1,5 @@
 /**
- * What is wrong with a file that a person wrote, and where.
+ * Mistakes in a file that a person wrote, and their places.
  *
  * @module
  */
@@ -16,9 +16,9 @@ export interface Position {
 export interface Problem extends Position {
   /** The file, as it was called. */
   readonly file: string;
-  /** What was found, and what is wrong with it. */
+  /** The text that was found, and the mistake in it. */
   readonly message: string;
-  /** What to write, if that can be guessed. */
+  /** The text to write instead, if that can be guessed. */
   readonly hint?: string;
 }
 
@@ -30,7 +30,7 @@ export class FileProblems extends Error {
   readonly problems: readonly Problem[];
 
   /**
-   * What is wrong with `file`.
+   * Collects the mistakes of `file`.
    *
    * @param file as it was called
    * @param problems the mistakes
@@ -49,8 +49,10 @@ export class FileProblems extends Error {
  * ```ts
  * import { problemText } from "./problem.ts";
  *
- * const problem = { file: "a.yaml", line: 3, column: 5, message: '"widht" is no key here', hint: 'did you mean "width"?' };
- * if (problemText(problem) !== 'a.yaml:3:5: "widht" is no key here; did you mean "width"?') throw new Error();
+ * const at = { file: "a.yaml", line: 3, column: 5 };
+ * const problem = { ...at, message: '"widht" is no key here', hint: 'did you mean "width"?' };
+ * const text = 'a.yaml:3:5: "widht" is no key here; did you mean "width"?';
+ * if (problemText(problem) !== text) throw new Error();
  * ```
  */
 export function problemText({ file, line, column, message, hint }: Problem): string {

@@ -1,7 +1,8 @@
 /**
  * Mistakes that a schema finds in a file.
  *
- * The messages of a schema say what is expected, as "a whole number": here they become sentences about what was found.
+ * The messages of a schema say what is expected, as "a whole number": here they become sentences
+ * about what was found.
  *
  * @module
  */
@@ -13,12 +14,16 @@ import { nearest } from "../text/nearest.ts";
 /** Any schema that is not asynchronous. */
 export type Schema = v.GenericSchema;
 
-/** Gives every mistake in `document` to `report`: what is missing, what is of another kind, what no key is. */
+/**
+ * Gives every mistake in `document` to `report`: what is missing, what is of another kind, what no
+ * key is.
+ */
 export function validate(schema: Schema, document: YamlDocument, report: Report): void {
-  // First: a misspelt key says more than the one that is missing for it, if both are told at one place.
+  // First: a misspelt key says more than the one that is missing for it, if both are told at one
+  // place.
   reportUnknownKeys(schema, document, report);
   for (const issue of v.safeParse(schema, document.value).issues ?? []) {
-    if (issue.expected === "never") continue; // schemas tell of one unknown key only
+    if (issue.expected === "never") continue; // schemas report one unknown key only
     const path = (issue.path ?? []).map(({ key }) => key as string | number);
     if (issue.path?.at(-1)?.origin === "key") {
       report(document.at(path.slice(0, -1)), `"${path.at(-1)}" is missing here`);
@@ -40,7 +45,7 @@ function complaint(
   return meant === undefined ? [found] : [found, `did you mean "${meant}"?`];
 }
 
-/** What was found, in few words. */
+/** Describes a value in few words. */
 function shown(value: unknown): string {
   if (value === null || value === undefined) return "empty";
   if (Array.isArray(value)) return "a list";
@@ -50,7 +55,7 @@ function shown(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(short) : short;
 }
 
-/** Tells of the keys of all mappings that their schemas do not have. */
+/** Reports the keys of all mappings that their schemas do not have. */
 function reportUnknownKeys(root: Schema, document: YamlDocument, report: Report): void {
   const visit = (schema: unknown, value: unknown, path: Path): void => {
     if (typeof value !== "object" || value === null || !isSchema(schema)) return;
@@ -79,7 +84,7 @@ function hintForKey(key: string, keys: readonly string[]): string {
     : `there are ${keys.join(", ")}`;
 }
 
-/** What schemas of optional values, of lists and of mappings are made of. */
+/** The parts of schemas of optional values, lists and mappings. */
 interface Parts {
   wrapped?: unknown;
   item?: unknown;

@@ -12,7 +12,7 @@ import type { Lab, Meter } from "./lab.ts";
 export interface Row {
   /** The name of the row; at most 36 characters. */
   readonly name: string;
-  /** How often each side is measured, in turns. */
+  /** The number of times that each side is measured, in turns. */
   readonly rounds: number;
   /** The side that is measured. */
   readonly ours: (lab: Lab) => Promise<Meter>;
@@ -89,7 +89,9 @@ function codec(verb: "encode" | "decode", subject: string): Row {
   };
 }
 
-/** A mode of the library against that of baseline.c; `args`: how many operations, the mode's own. */
+/**
+ * A mode of the library against that of baseline.c; `args`: how many operations, the mode's own.
+ */
 function againstC(name: string, aim: number | undefined, mode: string, args: number[]): Row {
   return {
     name,

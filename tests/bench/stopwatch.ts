@@ -1,12 +1,12 @@
 /**
- * How a process of the benchmark takes the time of what it does, and tells it when it is asked.
+ * A stopwatch in a process of the benchmark, which reports its times when asked.
  *
  * @module
  */
 
 /** As in baseline.c. */
 const BATCHES = 21;
-/** How long it is done first, for the compiler to see. */
+/** The time in milliseconds that warms the compiler up. */
 const WARM_UP_MS = 300;
 
 /** The middle one of some numbers; of an even count the mean of the two. */

@@ -79,7 +79,9 @@ export interface SpawnOptions {
   env?: Record<string, string>;
   /** The most blocks of 512 bytes that a file of its may have (RLIMIT_FSIZE). */
   fileBlocks?: number;
-  /** Deno's permissions; default those that the documentation asks for, with nothing else to read. */
+  /**
+   * Deno's permissions; default those that the documentation asks for, with nothing else to read.
+   */
   permissions?: string[];
 }
 

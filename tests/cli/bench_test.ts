@@ -33,7 +33,8 @@ Deno.test("bench reads as often as it was told to", async () => {
   await runHere(["write", demo.path, `${counter}=0`]);
   const { code } = await runHere(["bench", demo.path, counter, "--count", "100"]);
   const { out } = await runHere(["read", demo.path, counter, "--format", "dec"]);
-  assertEquals([code, out], [0, "301\n"]); // 100 to warm up, one after another, under way together; and this one
+  // 100 to warm up, one after another, under way together; and this one
+  assertEquals([code, out], [0, "301\n"]);
 });
 
 Deno.test("bench shows rates, percentiles and a histogram within 80 columns", async () => {
@@ -48,8 +49,10 @@ Deno.test("bench shows rates, percentiles and a histogram within 80 columns", as
   assertMatch(
     shape,
     new RegExp(
-      "^Rate of reading bar0, 4 bytes\n by message, one after another N reads/s\n by message, 32 under way N reads/s\n" +
-        " through the map - bar0 is not mapped there\n\nHow long one takes, by message, one after another\n" +
+      "^Rate of reading bar0, 4 bytes\n by message, one after another N reads/s\n by message, " +
+        "32 under way N reads/s\n" +
+        " through the map - bar0 is not mapped there\n\nHow long one takes, by message, one " +
+        "after another\n" +
         " min T p50 T p90 T p99 T p99.9 T max T\n\n( T \\d+( [█▉▊▋▌▍▎▏]+)?\n){10}$",
     ),
   );

@@ -251,7 +251,8 @@ Deno.test("dma says which map the server refuses", async () => {
   const { code, err } = await runOdd(withBar0(4, () => "default"), "dma", "--map", "1M:4K");
   assertEquals([code, err], [
     1,
-    "vfu: Cannot map 0x1000 bytes at IOVA 0x100000: the server answered EINVAL (Invalid argument)\n",
+    "vfu: Cannot map 0x1000 bytes at IOVA 0x100000: the server answered EINVAL (Invalid " +
+    "argument)\n",
   ]);
 });
 

@@ -19,7 +19,10 @@ function files(folder: string): string[] {
   return [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile).map(({ name }) => name);
 }
 
-/** A device with 1 MiB in bar0: each byte is the number of its 4 KiB. `onRead` may do something else. */
+/**
+ * A device with 1 MiB in bar0: each byte is the number of its 4 KiB. `onRead` may do something
+ * else.
+ */
 function megabyte(onRead: (offset: number) => ReturnType<Answer>): Answer {
   return withBar0(MIB, (request) => {
     if (request.command !== Command.REGION_READ) return "default";
@@ -266,7 +269,8 @@ Deno.test("dump asks for --max-size before it writes a region that is said to be
 Deno.test("dump returns 2 when the usage is wrong", async (t) => {
   const invalid = (text: string) =>
     `Cannot use '${text}' as region: "${text}" is no region; ` +
-    "write bar0 to bar5, rom, config, vga or an index, then .b, .w, .l or .q if the width of accesses matters";
+    "write bar0 to bar5, rom, config, vga or an index, then .b, .w, .l or .q if the width of " +
+    "accesses matters";
   await assertFailures(t, "/nonexistent/socket", 2, [
     [["dump", "bar0"], "Required option '-o, --output <file>' not specified"],
     [["dump", "bar0+4", "-o", "x"], invalid("bar0+4")],

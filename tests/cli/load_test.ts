@@ -112,7 +112,8 @@ Deno.test("load says how much was written when it can't go on", () =>
     assertEquals(code, 1);
     assertEquals(
       err,
-      "vfu: Cannot write 32768 bytes of bar0 at 0x10000: the server answered ENOSPC (No space left on device); " +
+      "vfu: Cannot write 32768 bytes of bar0 at 0x10000: the server answered ENOSPC (No space " +
+        "left on device); " +
         "65536 of 262144 bytes were written\n",
     );
   }));

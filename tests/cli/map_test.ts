@@ -107,7 +107,8 @@ Deno.test("write --map leaves alone what ones would clear", async () => {
   const map = `${folder.path}/m.yaml`;
   Deno.writeTextFileSync(
     map,
-    "{name: m, registers: [{name: S, offset: 0, width: 1, fields: [{name: ERR, bits: 7, access: w1c}, " +
+    "{name: m, registers: [{name: S, offset: 0, width: 1, fields: [{name: ERR, bits: 7, " +
+      "access: w1c}, " +
       "{name: LATE, bits: 6, access: w1c}, {name: ON, bits: 0}]}]}",
   );
   const write = async (assignment: string) => {

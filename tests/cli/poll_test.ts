@@ -65,7 +65,8 @@ Deno.test("poll lives on by message when the server makes the file of the region
     const info = { argsz: 32, index: 0, flags: 7, size: 4096n, offset: 0n, capabilities: [] };
     request.reply(RegionInfoReply.encode(info), undefined, [fd]);
   });
-  // Looks are rare: a file that shrinks between a look and its access ends the process all the same.
+  // Looks are rare: a file that shrinks between a look and its access ends the process all the
+  // same.
   const args = ["poll", path, "bar0", "--equals", "1", "--timeout", "60s", "--interval", "50ms"];
   const child = spawn(args);
   const maps = `/proc/${child.pid}/maps`;

@@ -13,7 +13,9 @@ import { encodeVersion } from "../../lib/wire/version.ts";
 import { assertGolden, runHere, runThere, temporaryFolder } from "./_cli.ts";
 import { type Answer, indexOf, replyRegion, serveOddly } from "./_server.ts";
 
-/** Runs `vfu probe` in a process of its own, in the folder of a demo device's socket "demo.sock". */
+/**
+ * Runs `vfu probe` in a process of its own, in the folder of a demo device's socket "demo.sock".
+ */
 async function probeDemo(...options: string[]) {
   await using folder = temporaryFolder();
   using _server = Server.listen(`${folder.path}/demo.sock`, new DemoDevice());
@@ -91,7 +93,10 @@ Deno.test("probe only asks and reads", async () => {
   assertEquals([...commands].sort((a, b) => a - b), harmless);
 });
 
-/** Refuses region 3, IRQ index 2 without saying why, and reads; region 2 is too large for a number, 7 is there. */
+/**
+ * Refuses region 3, IRQ index 2 without saying why, and reads; region 2 is too large for a number,
+ * 7 is there.
+ */
 function refusing(request: IncomingRequest): ReturnType<Answer> {
   switch (request.command) {
     case Command.DEVICE_GET_REGION_INFO:

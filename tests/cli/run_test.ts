@@ -250,7 +250,8 @@ Deno.test("vfu run --check finds the mistakes of all files in one run, without a
 
 Deno.test("vfu run does nothing on a device that the session is not for", async () => {
   const { code, out, err } = await run([
-    "requires: { vendor: 0x8086, class: '02', regions: { bar1: 4K }, irqs: { msix: 9 } }\nsteps: [reset]",
+    "requires: { vendor: 0x8086, class: '02', regions: { bar1: 4K }, irqs: { msix: 9 } " +
+    "}\nsteps: [reset]",
   ]);
   assertEquals([code, out], [1, ""]);
   assertEquals(
@@ -285,8 +286,10 @@ Deno.test("vfu run --dry-run lists no end of steps", async () => {
 
 Deno.test("vfu run does nothing when steps are outside the regions of the device", async () => {
   const { code, out, err } = await run([
-    "variables: { far: 8K }\nsteps:\n  - reset\n  - read: bar0+${far}.l\n  - read: bar1.l\n  - read: CAP_MSI+4\n  - irq wait: msix[9]\n" +
-    "  - read: bar0+4092\n    count: 8\n  - expect: bar0\n    same as: bar2+0xfff8\n    length: 16\n" +
+    "variables: { far: 8K }\nsteps:\n  - reset\n  - read: bar0+${far}.l\n  - read: bar1.l\n  - " +
+    "read: CAP_MSI+4\n  - irq wait: msix[9]\n" +
+    "  - read: bar0+4092\n    count: 8\n  - expect: bar0\n    same as: bar2+0xfff8\n    " +
+    "length: 16\n" +
     "buffers: { b: { iova: 4K, size: 4K, put: { file: none.bin } } }\n",
   ]);
   assertEquals([code, out], [2, ""]);
@@ -364,7 +367,7 @@ Deno.test("vfu run is wrong usage without a socket", async () => {
   assertStringIncludes(err, "--serve demo does without one");
 });
 
-/** Whether the first step of the sessions below is done. */
+/** True if the first step of the sessions below is done. */
 const hasBegun = ({ out }: { out: string }) => out.includes("begun");
 
 testFds(
@@ -374,7 +377,8 @@ testFds(
     const file = `${folder.path}/wait.yaml`;
     await Deno.writeTextFile(
       file,
-      "buffers: { b: { iova: 0x10000, size: 4K } }\nsteps:\n  - log: begun\n  - name: Wait\n    sleep: 1m\n",
+      "buffers: { b: { iova: 0x10000, size: 4K } }\nsteps:\n  - log: begun\n  - name: Wait\n   " +
+        " sleep: 1m\n",
     );
     const path = `${folder.path}/demo.sock`;
     const messages: string[] = [];

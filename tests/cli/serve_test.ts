@@ -112,7 +112,8 @@ const UNUSABLE: [what: string, source: string, message: string][] = [
   ],
   [
     "a device that can't be made",
-    'import { cap, defineDevice } from "@vfu/vfu";\nconst capabilities = [cap.aer({ at: 0x200 })];\n' +
+    'import { cap, defineDevice } from "@vfu/vfu";\nconst capabilities = [cap.aer({ at: 0x200 ' +
+    "})];\n" +
     'export default defineDevice({ name: "x", pci: { vendor: 1, device: 1, capabilities }, ' +
     "create: () => ({ regions: {} }) });",
     "vfu: FILE:3:16: Cannot make the device x: One of the extended capabilities has to be at 0x100",
@@ -496,7 +497,8 @@ Deno.test("vfu serve tells of what a device throws where nobody waits for it, an
     module,
     PLAIN.replace(
       'throw new Error("a bug of the device");',
-      'void Promise.reject(new Error("a promise")); setTimeout(() => { throw new Error("a timer"); });',
+      'void Promise.reject(new Error("a promise")); setTimeout(() => { throw new Error("a ' +
+        'timer"); });',
     ),
   );
   await using served = await startServe(module);
@@ -546,7 +548,8 @@ const { regs: bar } = registers({ registers: [{ name: "ISR", offset: 0, width: 4
   const said = served.stderr();
   for (
     const expected of [
-      "Mistake: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at 0x0 to 0xf\n",
+      "Mistake: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at 0x0 " +
+      "to 0xf\n",
       `${module}:10:26: The device failed at REGION_WRITE: one\n`,
       `    at Object.write (file://${module}:7:3)\n  caused by Error: deeper\n`,
       `${module}:11:16: The device failed at REGION_WRITE: Cannot write ISR.BOGUS: unknown; there `,

@@ -109,7 +109,8 @@ Deno.test("vfu shell names registers by a map, and says so in what it saves", as
   const map = `${folder.path}/demo.yaml`;
   await Deno.writeTextFile(
     map,
-    "{name: demo, registers: [{name: SCRATCH, offset: 8, width: 4, fields: [{name: LOW, bits: 7:0}]}]}",
+    "{name: demo, registers: [{name: SCRATCH, offset: 8, width: 4, fields: [{name: LOW, bits: " +
+      "7:0}]}]}",
   );
   const file = `${folder.path}/typed.yaml`;
   const lines = [

@@ -78,7 +78,8 @@ Deno.test("write --verify compares under the mask", async () => {
   assertEquals(code, 1);
   assertEquals(
     err,
-    "vfu: bar0 is not as written: expected 0x00000001 under the mask 0x000000ff, found 0x64756676\n",
+    "vfu: bar0 is not as written: expected 0x00000001 under the mask 0x000000ff, found " +
+      "0x64756676\n",
   );
 });
 
@@ -94,7 +95,8 @@ Deno.test("write returns 2 and sends nothing when the usage is wrong", async (t)
     ["bar0", '"bar0" is no assignment; write ADDRESS=VALUE, as bar0+0x14.l=1'],
     [
       "=1",
-      '"" is no address; write REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w',
+      '"" is no address; write REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, ' +
+      "CAP_PM+4.w or COMMAND.w",
     ],
   ];
   await assertFailures(t, "/nonexistent/socket", 2, [

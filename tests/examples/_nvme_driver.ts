@@ -180,7 +180,7 @@ export class NvmeDriver {
     return id;
   }
 
-  /** How many commands more a queue takes. */
+  /** The number of commands that a queue still takes. */
   room(queue: number): number {
     const { head, tail, entries } = this.#submission.get(queue)!;
     return (head - tail - 1 + entries) % entries;

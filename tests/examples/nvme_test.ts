@@ -1,4 +1,4 @@
-/** `examples/nvme.ts`: how it is brought up, what it tells of itself, and what it does. */
+/** `examples/nvme.ts`: its bring-up, its identity, and its commands. */
 
 import { assert, assertEquals } from "@std/assert";
 import nvme from "../../examples/nvme.ts";
@@ -458,7 +458,7 @@ testFds("nvme.ts keeps its blocks in a file, and can be told to be sure of them"
     await driver.pass(0, { opcode: 9, cdw10: 6, cdw11: 0 }); // no cache
     await driver.pass(1, { opcode: 1, ...io });
     assertEquals((await driver.run(1, { opcode: 1, ...io, cdw10: 2048 })).status, 0x4080);
-    Deno.truncateSync(path, 1000); // by somebody else
+    Deno.truncateSync(path, 1000); // by another process
     assertEquals((await driver.run(1, { opcode: 2, ...io })).status, 0x0281);
   } finally {
     Deno.removeSync(path);

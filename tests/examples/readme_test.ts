@@ -1,4 +1,6 @@
-/** `examples/README.md`: every example is described there, and every command does what it should. */
+/**
+ * `examples/README.md`: every example is described there, and every command does what it should.
+ */
 
 import { assert, assertEquals } from "@std/assert";
 import { DENO } from "../_deno.ts";

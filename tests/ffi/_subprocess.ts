@@ -9,7 +9,7 @@ import { DENO } from "../_deno.ts";
 
 const FFI = new URL("../../ffi/", import.meta.url).href;
 
-/** How a program is run. */
+/** The way in which a program is run. */
 export interface RunOptions {
   /** Flags for `deno run`, in place of all permissions. */
   flags?: string[];

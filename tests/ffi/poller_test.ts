@@ -83,7 +83,8 @@ testFds(
       })
     );
     await sleep(5);
-    for (const event of events) event.signal(); // all three in one poll or the next: the first closes the others
+    // All three in one poll or the next: the first closes the others
+    for (const event of events) event.signal();
     await until(() => calls.length === 2);
     await idle();
     assertEquals(calls, ["first 0", "second 1"]);

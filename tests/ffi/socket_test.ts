@@ -502,7 +502,8 @@ Deno.test("connect() and listen() without the right to are EACCES", async () => 
       const listener = UnixListener.listen(directory + "/s");
       Deno.chmodSync(directory + "/s", 0);
       Deno.chmodSync(directory, 0o555);
-      // Root is asked for nothing: so be someone else. Who is no root already fails here, and may go on.
+      // Root is asked for nothing: so be someone else. Who is no root already fails here, and may
+      // go on.
       libc();
       Deno.dlopen(null ?? "libc.so.6", { setresuid: { parameters: ["u32", "u32", "u32"], result: "i32" } })
         .symbols.setresuid(65534, 65534, 65534);

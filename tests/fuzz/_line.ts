@@ -19,7 +19,7 @@ import {
   HeaderLayout,
 } from "../../lib/wire/mod.ts";
 
-/** How long the server may take for anything: it is far more than it needs. */
+/** The time that the server may take for anything: it is far more than it needs. */
 const PATIENCE_MS = 60_000;
 
 const LAST_ID = 0xbeef;

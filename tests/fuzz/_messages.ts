@@ -31,7 +31,7 @@ import { ProtocolError } from "../../lib/base/errors.ts";
 /** A message as it is sent. */
 export interface Mutant {
   readonly bytes: Uint8Array;
-  /** How many descriptors go with it. */
+  /** The number of descriptors that go with it. */
   readonly fdCount: number;
   /** True if the descriptors that belong there are memory, and not eventfds. */
   readonly isMemory: boolean;

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** How many descriptors a process has open. */
+/** The number of descriptors that a process has open. */
 export function openFdsOf(pid: number): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
 }
@@ -15,7 +15,7 @@ export function residentOf(pid: number): number {
   return Number(kib) * 1024;
 }
 
-/** How many descriptors it has, once these are `expected`, or after a while. */
+/** The number of descriptors that it has, once these are `expected`, or after a while. */
 export async function settledFdsOf(pid: number, expected: number): Promise<number> {
   for (let i = 0; i < 6000 && openFdsOf(pid) !== expected; i++) {
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -23,7 +23,7 @@ export async function settledFdsOf(pid: number, expected: number): Promise<numbe
   return openFdsOf(pid);
 }
 
-/** How many descriptors it has when nothing is under way: as many for half a second. */
+/** The number of descriptors that it has when nothing is under way: as many for half a second. */
 export async function quietFdsOf(pid: number): Promise<number> {
   let count = openFdsOf(pid);
   for (let same = 0, i = 0; same < 25 && i < 1000; i++) {

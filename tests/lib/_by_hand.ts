@@ -61,7 +61,10 @@ export async function withTwin(
   }
 }
 
-/** A reply as bytes, to be sent ahead of a request that blocks this thread. The first request after VERSION has id 2. */
+/**
+ * A reply as bytes, to be sent ahead of a request that blocks this thread. The first request after
+ * VERSION has id 2.
+ */
 export function replyTo(messageId: number, command: number, payload?: Uint8Array): Uint8Array {
   return encodeMessage({ messageId, command, flags: MessageFlags.REPLY }, payload);
 }

@@ -63,9 +63,9 @@ export class LibvfioUser implements Disposable {
   readonly config: Uint8Array = new Uint8Array(256);
   /** The state that MIG_DATA_READ returns and MIG_DATA_WRITE replaces. */
   state: Uint8Array = new Uint8Array();
-  /** How much of `state` PRE_COPY gives. */
+  /** The bytes of `state` that PRE_COPY saves. */
   preCopied = 0;
-  /** How many bytes the callback of the device gives of those that are wanted. */
+  /** Returns the number of bytes that the device's callback delivers, of those that are wanted. */
   give: (wanted: number) => number = (wanted) => wanted;
   /** Replaces an answer to MIG_DATA_READ by an error. */
   failRead: (at: number) => number | undefined = () => undefined;

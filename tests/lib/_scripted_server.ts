@@ -1,6 +1,6 @@
 /**
- * A server that answers as the test says: every request goes to a function, at once and in order. Without one it is
- * well-behaved: {@linkcode answerWell}.
+ * A server that answers as the test says: every request goes to a function, at once and in order.
+ * Without one it is well-behaved: {@linkcode answerWell}.
  *
  * @module
  */
@@ -40,7 +40,10 @@ export type Script = (peer: RawPeer, request: ScriptedRequest, index: number) =>
 /** Bytes of configuration space of the well-behaved server. */
 export const CONFIG_SIZE = 32;
 
-/** The answer of a well-behaved server; region 0 says that it can be mapped, with the descriptor `memory`. */
+/**
+ * The answer of a well-behaved server; region 0 says that it can be mapped, with the descriptor
+ * `memory`.
+ */
 export function answerWell(request: ScriptedRequest, memory?: OwnedFd): ScriptedAnswer {
   const { command, payload } = request;
   switch (command) {
@@ -138,7 +141,10 @@ export class ScriptedServer implements Disposable {
   }
 }
 
-/** A server on a socket pair that answers well where `script` returns false, and the device behind it. */
+/**
+ * A server on a socket pair that answers well where `script` returns false, and the device behind
+ * it.
+ */
 export async function connectScripted(
   script: (peer: RawPeer, request: ScriptedRequest, index: number) => boolean | void,
   options: ConnectOptions = {},

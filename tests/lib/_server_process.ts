@@ -1,10 +1,10 @@
 /**
- * A server in a process of its own, for tests of calls that block this thread and for servers that die. What it does, it does some
- * milliseconds after it was told, when the client waits:
+ * A server in a process of its own, for tests of calls that block this thread and for servers that
+ * die. What it does, it does some milliseconds after it was told, when the client waits:
  *
  * - DEVICE_RESET: it kills itself, without an answer.
- * - SET_IRQS that fires a vector, which is answered: it writes 8 bytes to the last map without a descriptor, if there is one, waits
- *   for the answer, and signals the vector.
+ * - - SET_IRQS that fires a vector, which is answered: it writes 8 bytes to the last map without a
+ *   descriptor, if there is one, waits for the answer, and signals the vector.
  *
  * @module
  */
@@ -19,14 +19,17 @@ import { decodeVersion, encodeVersion } from "../../lib/wire/version.ts";
 import { type RawMessage, RawPeer } from "../_raw_peer.ts";
 import { DENO } from "../_deno.ts";
 
-/** How long it waits before it acts. */
+/** The time that it waits before it acts. */
 export const DELAY_MS = 40;
 
 /** A server that runs. */
 export interface ServerProcess {
   /** Its socket. It takes one client after the other. */
   readonly path: string;
-  /** Ends it, if it has not ended. When it killed itself, in the milliseconds of Date.now; NaN if it did not. */
+  /**
+   * Ends it, if it has not ended. When it killed itself, in the milliseconds of Date.now; NaN if it
+   * did not.
+   */
   stop(): Promise<number>;
 }
 

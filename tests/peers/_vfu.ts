@@ -9,7 +9,7 @@ import { DENO } from "../_deno.ts";
 
 const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
 
-/** How a command ended, and what it wrote. */
+/** The exit code of a command, and its output. */
 export interface Outcome {
   code: number;
   out: string;

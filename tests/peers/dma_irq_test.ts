@@ -7,7 +7,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { vfu, vfuAt } from "./_vfu.ts";
 import { startGpio } from "./peers.ts";
 
-/** Has edu move bytes between memory and its buffer, at 0x40000 in its own addresses. It takes 100 ms. */
+/**
+ * Has edu move bytes between memory and its buffer, at 0x40000 in its own addresses. It takes 100
+ * ms.
+ */
 function transfer(source: number, destination: number, count: number, command: number): string[] {
   const registers = { 0x80: source, 0x88: destination, 0x90: count, 0x98: command };
   return Object.entries(registers)

@@ -19,17 +19,21 @@
 import { peersCache } from "./peers.ts";
 import { cpioArchive } from "./guest_image.ts";
 
-/** How long a guest may take until it runs scripts, in milliseconds: 4 s on an idle machine. */
+/**
+ * The time that a guest may take until it runs scripts, in milliseconds: 4 s on an idle machine.
+ */
 const BOOT_TIMEOUT_MS = 300_000;
 
-/** How long a script may take by default, in milliseconds. */
+/** The time that a script may take by default, in milliseconds. */
 const SCRIPT_TIMEOUT_MS = 180_000;
 
-/** How long QEMU may take to end after a signal, and to answer a QMP command, in milliseconds. */
+/**
+ * The time that QEMU may take to end after a signal, and to answer a QMP command, in milliseconds.
+ */
 const STOP_TIMEOUTS_MS = { SIGTERM: 5_000, SIGKILL: 60_000 };
 const QMP_TIMEOUT_MS = 60_000;
 
-/** How many lines of the console an error shows. */
+/** The number of lines of the console that an error shows. */
 const TAIL_LINES = 25;
 
 /** The most that is kept of what QEMU and the scripts of a guest write, in UTF-16 code units. */
@@ -60,13 +64,14 @@ export interface GuestOptions {
   /** The devices, each behind a root port of its own: `guest.address(0)` is the first's address. */
   readonly devices?: readonly GuestDevice[];
   /**
-   * How the guest's memory is made: `shared` (the default; mapped by the server), `plain` (all DMA
-   * by message), or `huge` (shared, of pages of 2 MiB, which the machine must have).
+   * The way in which the guest's memory is made: `shared` (the default; mapped by the server),
+   * `plain` (all DMA by message), or `huge` (shared, of pages of 2 MiB, which the machine must
+   * have).
    */
   readonly memory?: "shared" | "plain" | "huge";
   /** The size of its memory in MiB, by default 384. */
   readonly megabytes?: number;
-  /** How many CPUs it has, by default 1. */
+  /** The number of its CPUs, by default 1. */
   readonly cpus?: number;
   /** True if an IOMMU stands before the devices, and the guest's kernel uses it strictly. */
   readonly iommu?: boolean;
@@ -78,7 +83,7 @@ export interface GuestOptions {
   readonly files?: Readonly<Record<string, Uint8Array>>;
 }
 
-/** How a script ended, and what it wrote to standard output and standard error. */
+/** The exit status of a script, and its output. */
 export interface ScriptResult {
   readonly status: number;
   readonly output: string;

@@ -89,8 +89,8 @@ async function drive(guest: Guest, index: number, by: "sysfs" | "vfio", words: s
 }
 
 /**
- * How many messages the demo's log has about bar2. A read of a register that is not there marks the
- * place to look up to.
+ * Counts the messages about bar2 in the demo's log. A read of a register that is not there marks
+ * the place to look up to.
  */
 async function bar2Messages(guest: Guest, demo: ServeProcess, marker: number): Promise<number> {
   const until = `bar0+0x${marker.toString(16)}`;

@@ -372,7 +372,8 @@ function barText(bar: Bar): string {
 function normalRegion(text: string): string {
   return text.replace(/ at <(unassigned|ignored)>/, " at unassigned")
     .replace(/ at 0*([0-9a-f]+)/, " at $1")
-    .replace(/ at 0(?= |$)/, " at unassigned") // what lspci says of address 0 while decoding is enabled
+    // What lspci says of address 0 while decoding is enabled
+    .replace(/ at 0(?= |$)/, " at unassigned")
     .replace(/(?: \[[^\]]*\])+$/, "");
 }
 
@@ -495,7 +496,7 @@ const VIRTIO_NAMES: Readonly<Record<number, string>> = {
   4: "DeviceCfg",
 };
 
-/** How `lspci` begins the line of each standard capability. */
+/** The beginning of `lspci`'s line of each standard capability. */
 const STANDARD_HEADS: Readonly<Record<number, RegExp>> = {
   0x00: /^Null/,
   0x01: /^Power Management version/,
@@ -520,7 +521,7 @@ const STANDARD_HEADS: Readonly<Record<number, RegExp>> = {
   0x14: /^Enhanced Allocation/,
 };
 
-/** How `lspci` begins the line of each extended capability. */
+/** The beginning of `lspci`'s line of each extended capability. */
 const EXTENDED_HEADS: Readonly<Record<number, RegExp>> = {
   0x00: /^Null/,
   0x01: /^Advanced Error Reporting/,

@@ -46,7 +46,8 @@ testFds("servers that know nothing of migration are told apart, and most go on",
     await using peer = await start();
     using device = await connect(peer.socketPath);
     assertEquals(await device.migration.support(), undefined);
-    if (start === startGpio) continue; // it does not read what follows the header, and is out of step
+    // It does not read what follows the header, and is out of step
+    if (start === startGpio) continue;
     assertEquals((await device.info()).numIrqs, 5);
   }
 });

@@ -5,17 +5,17 @@
  * @module
  */
 
-/** How long a peer may take until it listens, in milliseconds: it takes 5 to 50. */
+/** The time that a peer may take until it listens, in milliseconds: it takes 5 to 50. */
 const START_TIMEOUT_MS = 60_000;
 
-/** How long a peer may take to end after SIGTERM, and after SIGKILL, in milliseconds. */
+/** The time that a peer may take to end after SIGTERM, and after SIGKILL, in milliseconds. */
 const STOP_TIMEOUT_MS = 2_000;
 const KILL_TIMEOUT_MS = 60_000;
 
 /** The time between two looks at whether a peer listens yet, in milliseconds. */
 const POLL_INTERVAL_MS = 2;
 
-/** How much of a peer's standard error is kept, in UTF-16 code units: its end. */
+/** The length of a peer's standard error that is kept, in UTF-16 code units: its end. */
 const MAX_STDERR_LENGTH = 65_536;
 
 /** The size of the disk of storage devices, in bytes. It is a sparse file. */

@@ -18,7 +18,9 @@ const HEADER_SIZE = 16;
 const VERSION = 1;
 const REPLY = 1;
 
-/** A VERSION request that proposes 0.1, laid out by hand: the project's own code is not judge here. */
+/**
+ * A VERSION request that proposes 0.1, laid out by hand: the project's own code is not judge here.
+ */
 function versionRequest(messageId: number): Uint8Array<ArrayBuffer> {
   const json = new TextEncoder().encode(
     '{"capabilities":{"max_msg_fds":8,"max_data_xfer_size":1048576}}\0',

@@ -24,7 +24,8 @@ Deno.test("clients behind the first one of QEMU's server are told what it does",
   assertEquals(late.code, 1);
   assertStringIncludes(
     late.err,
-    "no process listens on it: the server has ended, or serves one client only, as QEMU 7.2's does; " +
+    "no process listens on it: the server has ended, or serves one client only, as QEMU 7.2's " +
+      "does; " +
       "start it again, and do all in one connection (vfu shell, vfu run)",
   );
 });

@@ -62,7 +62,7 @@ type StepWait = Pick<Step, "timeoutMs" | "expectError" | "allowError">;
 const NOTHING: Outcome = {};
 /** Between two looks of a poll, unless it says. */
 const POLL_EVERY_MS = 1;
-/** How long no interrupt has to come, unless it says. */
+/** The time that no interrupt has to come, unless it says. */
 const EXPECT_NONE_MS = 100;
 /** Bytes of a read that are shown or compared. */
 const MAX_READ = 1 << 24;
@@ -446,7 +446,7 @@ export class LiveSession implements AsyncDisposable {
     throw new RangeError(`${length} is no length`);
   }
 
-  /** How long a step waits. A refusal that the step has to end with is not looked into. */
+  /** The time that a step waits. A refusal that the step has to end with is not looked into. */
   #waitFor(
     { timeoutMs, expectError, allowError = expectError }: StepWait,
   ): WaitOptions & { explain?: boolean } {

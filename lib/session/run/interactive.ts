@@ -49,7 +49,7 @@ export interface ConditionInput {
   text?: string;
   /** The bytes at the place are those at this other place, `length` of them. */
   sameAs?: string;
-  /** How many bytes are compared with those of `sameAs`. */
+  /** The number of bytes that are compared with those of `sameAs`. */
   length?: number | bigint;
 }
 
@@ -75,7 +75,7 @@ export type DataInput =
   | { u32: readonly (number | bigint)[] }
   | { u64: readonly (number | bigint)[] };
 
-/** How long a step may take. */
+/** The time that a step may take. */
 export interface StepOptions {
   /** In milliseconds. */
   timeoutMs?: number;

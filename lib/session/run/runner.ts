@@ -25,7 +25,7 @@ export interface RunOptions extends LiveOptions {
   onStep?: (step: Step, number: string) => void;
   /** Given what steps are done with, before the first: to look at it when one has failed. */
   onBegin?: (live: LiveSession) => void;
-  /** How long taking back what was set up may take, in milliseconds a request. */
+  /** The time that taking back what was set up may take, in milliseconds a request. */
   closeTimeoutMs?: number;
 }
 

@@ -100,6 +100,6 @@ export interface StepResult {
   readonly outcome: Outcome;
   /** Why it failed: a {@linkcode StepFailure}, or what was thrown. */
   readonly error?: Error;
-  /** How long it took, in milliseconds. */
+  /** The time that it took, in milliseconds. */
   readonly timeMs: number;
 }

@@ -39,7 +39,7 @@ export default () => {
 };`;
 }
 
-/** How a {@linkcode Served} is started. */
+/** The way in which a {@linkcode Served} is started. */
 export interface ServedOptions {
   /** The command that starts Deno; default Deno itself. */
   wrap?: string[];

@@ -78,7 +78,8 @@ Deno.test("serve --check reports types and what no access reaches, each with its
   assertStringIncludes(first, "wrong.ts:13:35: TS2339: Property 'CTLR' does not exist on type");
   assertEquals(rest, [
     "wrong.ts:3:16: bar0: registers.DOORBELL: can't be reached; it is beyond the region's size",
-    "wrong.ts:3:16: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at 0x0 to 0xf",
+    "wrong.ts:3:16: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at " +
+    "0x0 to 0xf",
   ]);
 });
 

@@ -261,7 +261,7 @@ function spawnServer(path: string): Deno.ChildProcess {
   return spawnVfu("serve", "demo", "--socket-path", path);
 }
 
-/** How a device may end its process, where, and what is said of it. */
+/** The ways in which a device may end its process, with the line that reports each. */
 const EXITS: [source: Parameters<typeof device>[0], line: RegExp][] = [
   [{ top: "Deno.exit(7);" }, /^vfu: \/.*\/odd\.ts ended the process at load, with code 7$/m],
   [{ create: "Deno.exit(7);" }, /^vfu: odd ended the process at create, with code 7$/m],

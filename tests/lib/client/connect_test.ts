@@ -47,7 +47,7 @@ async function failureOf(connecting: Promise<Device>): Promise<Error> {
   return error;
 }
 
-// ---- Paths where nobody serves
+// ---- Paths where no process serves
 
 /** Runs a synchronous function without root's privileges. */
 function asNobody<T>(body: () => T): T {
@@ -93,7 +93,8 @@ const PATHS: [what: string, prepare: (folder: string) => string, message: RegExp
     "the server has ended",
     (folder) => {
       using _listener = UnixListener.listen(`${folder}/new.sock`);
-      Deno.renameSync(`${folder}/new.sock`, `${folder}/stale.sock`); // close() does not find it there
+      // Close() does not find it there
+      Deno.renameSync(`${folder}/new.sock`, `${folder}/stale.sock`);
       return `${folder}/stale.sock`;
     },
     /stale\.sock: no process listens on it: the server has ended, or .*; start it again/,

@@ -310,7 +310,7 @@ testFds("regionInfo() asks again with the room that the server wants, then remem
       const { argsz } = RegionInfoRequest.decode(request.payload);
       argszs.push(argsz);
       const whole = patched(regionInfo({ flags: READ | MMAP, capabilities }), { 0: 64 });
-      // The first answer has a descriptor as well: nobody needs that one.
+      // The first answer has a descriptor as well, which no caller needs.
       const reply = argsz < whole.length ? patched(whole.slice(0, 32), { 4: 5, 12: 0 }) : whole;
       peer.reply(request, reply, [event.handle]);
     },
@@ -566,7 +566,10 @@ testFds(
 
 // ---- readConfigSpace()
 
-/** Serves a configuration space of `size` bytes, each the low byte of its offset; notes the accesses. */
+/**
+ * Serves a configuration space of `size` bytes, each the low byte of its offset; notes the
+ * accesses.
+ */
 async function readConfig(
   size: bigint,
   maxDataXferSize?: number,
@@ -629,7 +632,10 @@ testFds("readConfigSpace() keeps to a max_data_xfer_size below 8", async () => {
   }
 });
 
-/** A server of the configuration space `config`. What was read of it is noted in `touched`, a flag for each byte. */
+/**
+ * A server of the configuration space `config`. What was read of it is noted in `touched`, a flag
+ * for each byte.
+ */
 function connectConfig(config: Uint8Array, touched: Uint8Array) {
   return connectScripted((peer, request) => {
     switch (request.command) {

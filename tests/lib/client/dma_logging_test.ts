@@ -220,7 +220,7 @@ testFds(
       model.dirty.add(0x11000n).add(0x15000n).add(0x22000n);
       const part = await device.dmaLogging.report({ iova: 0x14000, length: 0x10000 });
       assertEquals(pagesOf(part), [[0x15, 1], [0x22, 1]]);
-      // What the server has told of the rest by then is not lost.
+      // Pages that the server has reported by then are not lost.
       const rest = await device.dmaLogging.report({ iova: 0x10000, length: 0x10000 });
       assertEquals(pagesOf(rest), [[0x11, 1]]);
     }),

@@ -243,7 +243,8 @@ testFds(
         }
         assertEquals(device.dma.maps.length, 1);
         assertEquals(device.proxy.pendingCount, 0);
-        await mapByHand(device, peer, { iova: 0xf000, size: PAGE, share: "message" }); // the next message
+        // The next message
+        await mapByHand(device, peer, { iova: 0xf000, size: PAGE, share: "message" });
         await mapByHand(device, peer, { iova: 0x14000, size: PAGE, share: "message" });
         assertEquals(device.dma.maps.map(({ iova }) => iova), [0xf000n, 0x10000n, 0x14000n]);
       })),
@@ -503,7 +504,10 @@ testFds("maps may be unmapped while they are iterated", () =>
 
 // ---- The server's accesses
 
-/** Maps of 4 KiB each, all by message: two in a row, one only to be read with one only to be written behind it, the last page. */
+/**
+ * Maps of 4 KiB each, all by message: two in a row, one only to be read with one only to be written
+ * behind it, the last page.
+ */
 async function mapAll(device: Device, peer: RawPeer): Promise<void> {
   const share = "message";
   await mapByHand(device, peer, { iova: 0x1000, size: PAGE, share });

@@ -50,7 +50,7 @@ function reply(
   return bytes;
 }
 
-/** What is asked of region 0, each request answered by the next of `answers`. */
+/** Asks for the I/O descriptors of region 0; each request gets the next of `answers`. */
 async function ask(
   device: Device,
   peer: RawPeer,

@@ -52,7 +52,9 @@ async function answerSet(
   return [flags, start, count, request.fds.map((fd) => new EventFd(fd)), request];
 }
 
-/** Enables vectors with the server's consent. Its eventfds by vector, which are closed with `using`. */
+/**
+ * Enables vectors with the server's consent. Its eventfds by vector, which are closed with `using`.
+ */
 async function enableByHand(
   irqs: IrqIndex,
   peer: RawPeer,

@@ -94,7 +94,8 @@ testFds(
       const requests = [1, 2, 3].map(() => proxy.request(REGION_READ));
       const came = [];
       for (let i = 0; i < 3; i++) came.push(await peer.expect(REGION_READ));
-      twin.command(came[0]!.messageId, DMA_READ, head(0, 4)); // the same message id, another direction
+      // The same message id, another direction
+      twin.command(came[0]!.messageId, DMA_READ, head(0, 4));
       await twin.expect(DMA_READ);
       for (const request of came) peer.reply(request);
       await Promise.all(requests);

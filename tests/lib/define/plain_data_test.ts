@@ -6,7 +6,8 @@ Deno.test("decodePlain() gives back what encodePlain() took", () => {
   const leaf = fc.oneof(
     fc.constant(null),
     fc.boolean(),
-    fc.double({ noNaN: true, noDefaultInfinity: true }).map((each) => each === 0 ? 0 : each), // JSON has no -0
+    // JSON has no -0
+    fc.double({ noNaN: true, noDefaultInfinity: true }).map((each) => each === 0 ? 0 : each),
     fc.string(),
     fc.bigInt(),
     fc.uint8Array(),

@@ -92,7 +92,8 @@ testFds("memory that changes during PRE_COPY arrives as it is at the end", async
     onProgress: ({ state }) => {
       if (state !== "PRE_COPY") return;
       changes++;
-      bar2.write32(0x8004, 0x0202_0202, { via: "map" }); // as a driver does it, behind the device's back
+      // As a driver does it, behind the device's back
+      bar2.write32(0x8004, 0x0202_0202, { via: "map" });
       bar2.write32(0x3ffc, 0x0303_0303, { via: "map" });
     },
   });

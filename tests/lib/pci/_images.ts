@@ -4,7 +4,9 @@
  * @module
  */
 
-/** A configuration space under construction: registers are put, capabilities linked as they come. */
+/**
+ * A configuration space under construction: registers are put, capabilities linked as they come.
+ */
 export class ConfigImage {
   readonly bytes: Uint8Array;
   readonly #view: DataView;

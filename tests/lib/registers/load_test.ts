@@ -107,7 +107,10 @@ Deno.test("parseRegisterMap() tells of mistakes in YAML", async () => {
   ]);
   assertEquals(
     await mistakes(withRegister("    offset: 0", "    description: a, b: c")),
-    ["6:18: Nested mappings are not allowed in compact mappings; indent the keys of an item alike; text with a colon in it takes quotes"],
+    [
+      "6:18: Nested mappings are not allowed in compact mappings; indent the keys of an item " +
+      "alike; text with a colon in it takes quotes",
+    ],
   );
   assertEquals(
     await mistakes("{name: m, registers: [{name: R, offset: 0, width: 4, description: a, or b}]}"),

@@ -44,7 +44,10 @@ export class BytesRegion implements ServedRegion {
   }
 }
 
-/** A device with region 0 of 4 KiB, region 1 that can be read only, region 2 that can be written only, one of 2 MiB. */
+/**
+ * A device with region 0 of 4 KiB, region 1 that can be read only, region 2 that can be written
+ * only, one of 2 MiB.
+ */
 export class TestDevice implements ServedDevice {
   readonly flags = 3;
   readonly bar0: BytesRegion = new BytesRegion(4096);

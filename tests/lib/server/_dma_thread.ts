@@ -1,5 +1,6 @@
 /**
- * A client by hand that answers DMA requests, here or on a thread of its own, for a server that blocks this one.
+ * A client by hand that answers DMA requests, here or on a thread of its own, for a server that
+ * blocks this one.
  *
  * @module
  */
@@ -22,7 +23,10 @@ export interface Misdeeds {
   leave?: boolean;
 }
 
-/** Answers DMA_READ and DMA_WRITE from `memory`, which begins at BASE, until the connection ends. Tells what was asked. */
+/**
+ * Answers DMA_READ and DMA_WRITE from `memory`, which begins at BASE, until the connection ends.
+ * Tells what was asked.
+ */
 export async function answer(
   peer: RawPeer,
   memory: Uint8Array,

@@ -1,5 +1,6 @@
 /**
- * A client in a process of its own that goes as far as it is told, then waits to be killed: `_doomed_client.ts PATH STAGE`.
+ * A client in a process of its own that goes as far as it is told, then waits to be killed:
+ * `_doomed_client.ts PATH STAGE`.
  *
  * @module
  */
@@ -21,7 +22,8 @@ const last = isTwin ? STAGES.length - 1 : STAGES.indexOf(stage!);
 const peer = new RawPeer(UnixSocket.connect(path!)!);
 const file = new ClientFile(4096);
 const event = new EventFd();
-let twin: unknown; // the reply holds the descriptor of the twin socket: without it that would be closed
+// The reply holds the descriptor of the twin socket: without it that would be closed
+let twin: unknown;
 const steps = [
   () => {},
   async () => {

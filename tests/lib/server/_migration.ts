@@ -23,12 +23,15 @@ import { ask, type Reply, TestDevice } from "./_client.ts";
 
 const { GET, SET } = FeatureFlags;
 
-/** Its state is `bytes`; PRE_COPY tells the first half. What its hooks do is written into `calls`; what is in `faults` fails. */
+/**
+ * Its state is `bytes`; PRE_COPY tells the first half. What its hooks do is written into `calls`;
+ * what is in `faults` fails.
+ */
 export class MigratingDevice extends TestDevice {
   readonly calls: string[] = [];
   readonly faults = new Set<string>();
   bytes: Uint8Array = new Uint8Array([1, 2, 3, 4, 5, 6]);
-  /** How many bytes a chunk has. */
+  /** The number of bytes that a chunk has. */
   chunk = 2;
   readonly migration: ServedMigration;
 

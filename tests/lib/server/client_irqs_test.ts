@@ -78,7 +78,7 @@ class Events implements Disposable {
     return this.all.map((event) => event.handle);
   }
 
-  /** How often each was signalled since. */
+  /** Returns the number of signals of each since the last call. */
   take(): number[] {
     return this.all.map((event) => Number(event.take()));
   }

@@ -164,7 +164,8 @@ Deno.test("DirtyLog refuses sizes and ranges that make no sense", () => {
 });
 
 Deno.test("DirtyLog beyond its bound says that all was written, rather than forget", () => {
-  const dirty = new DirtyLog({ pageSize: 4096n, ranges: [] }, 1024); // room for two chunks of 16 MiB
+  // Room for two chunks of 16 MiB
+  const dirty = new DirtyLog({ pageSize: 4096n, ranges: [] }, 1024);
   for (const at of [0, 1, 2]) dirty.mark(BigInt(at << 24), 1);
   const all = Array.from({ length: 100 }, (_, i) => i);
   for (let i = 0; i < 2; i++) assertEquals(report(dirty, 1 << 30, 100 * PAGE, PAGE), all);

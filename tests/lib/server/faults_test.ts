@@ -59,7 +59,10 @@ async function bar0Of(client: Device): Promise<Region> {
 
 const read: FaultRule = { command: Command.REGION_READ, fault: { kind: "drop" }, when: { nth: 1 } };
 
-/** A first read that has a fault fails with this; a second one, of the next client at the latest, succeeds. */
+/**
+ * A first read that has a fault fails with this; a second one, of the next client at the latest,
+ * succeeds.
+ */
 const FATES: [fault: Fault, type: string, message: RegExp][] = [
   [{ kind: "drop" }, "TimeoutError", /^Cannot read 4 bytes .*: the server did not answer within/],
   [{ kind: "error", errno: EIO }, "RemoteError", /the server answered EIO/],

@@ -14,7 +14,10 @@ import { access, ask, commands, serveNegotiated, sleep } from "./_client.ts";
 
 const SHUT_WR = 1;
 
-/** Ends one direction of the connection: the server is told that nothing comes any more, but could still answer. */
+/**
+ * Ends one direction of the connection: the server is told that nothing comes any more, but could
+ * still answer.
+ */
 function closeSendingHalf(peer: RawPeer): void {
   assertEquals(libc().shutdown(peer.socket.fd, SHUT_WR), 0);
 }

@@ -101,7 +101,7 @@ testFds("a kick is a write of the value to match, or of zeros", async () => {
   doorbell!.signal();
   await until(() => served.writes.length === 1, "the doorbell's write");
   assertEquals(served.writes.splice(0), [[0x60, 0, 0, 0, 0]]);
-  matched!.signal(5n); // five kicks that nobody has heard yet are one
+  matched!.signal(5n); // five kicks that the server has not heard yet are one
   await until(() => served.writes.length === 1, "the other's write");
   await sleep(20);
   assertEquals(served.writes.splice(0), [[0x70, 0x34, 0x12]]);

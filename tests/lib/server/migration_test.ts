@@ -25,8 +25,8 @@ const { GET, SET, PROBE } = FeatureFlags;
 const STATES = [ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P];
 
 /**
- * The states from one to another, as the kernel's documentation of `vfio_mig_get_next_state` has them, without P2P; where there is none
- * the way is an error.
+ * The states from one to another, as the kernel's documentation of `vfio_mig_get_next_state` has
+ * them, without P2P; where there is none the way is an error.
  */
 const WAYS: readonly (readonly [from: number, to: number, ...way: number[]])[] = [
   [STOP, RUNNING, RUNNING],
@@ -353,7 +353,8 @@ for (const isAsync of [false, true]) {
       using served = await serveNegotiated({ device });
       const { peer } = served;
       assertEquals(await setState(peer, PRE_COPY), 0);
-      const first = await readData(peer, size) as number[]; // of size 1 it leaves half a chunk behind
+      // Of size 1 it leaves half a chunk behind
+      const first = await readData(peer, size) as number[];
       assertEquals(await setState(peer, STOP_COPY), 0);
       const rest = await readData(peer, 10) as number[];
       // What PRE_COPY did not come to is the device's to tell, or not: this one does not.

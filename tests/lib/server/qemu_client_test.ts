@@ -1,5 +1,5 @@
 /**
- * What QEMU 11.1's `vfio-user-pci` does, message by message, as recorded from it: maps in bursts
+ * The messages of QEMU 11.1's `vfio-user-pci`, as recorded from it: maps in bursts
  * for whose replies it does not wait, BAR areas that it maps back, eventfds in pieces of 16.
  */
 

@@ -326,7 +326,7 @@ testFds("serve() refuses a descriptor that is no connected UNIX stream socket", 
   }
   assertEquals(device.closes, 0);
   assert(event.isOpen);
-  // One that nobody is at the other end of
+  // One whose other end is closed
   const [a, b] = UnixSocket.pair();
   b.close();
   const server = Server.serve(a.release(), device);

@@ -20,7 +20,10 @@ import { until } from "../../_until.ts";
 
 const OFFER: Capabilities = { maxMsgFds: 8, twinSocket: { supported: true } };
 
-/** Agrees on a version. Gives the server's capabilities, and the client's end of the twin if there is one. */
+/**
+ * Agrees on a version. Gives the server's capabilities, and the client's end of the twin if there
+ * is one.
+ */
 async function negotiate(
   peer: RawPeer,
   capabilities: Capabilities,

@@ -1,5 +1,6 @@
 /**
- * Loads a session in a process of its own, and prints the first mistake and the most memory that it took, in MiB.
+ * Loads a session in a process of its own, and prints the first mistake and the most memory that it
+ * took, in MiB.
  */
 
 import { loadSession } from "../../../lib/session/file/load.ts";

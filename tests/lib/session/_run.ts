@@ -35,7 +35,9 @@ export function stepsOf(steps: string): Promise<Session> {
   return sessionOf(`steps:\n${steps}`);
 }
 
-/** A connection to a device that is served in this process; the demo device unless another is given. */
+/**
+ * A connection to a device that is served in this process; the demo device unless another is given.
+ */
 export async function onDevice<T>(
   body: (device: Device) => Promise<T>,
   served: ServedDevice = new DemoDevice(),

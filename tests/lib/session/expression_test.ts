@@ -42,7 +42,10 @@ Deno.test("evaluate() follows C's precedence", () => {
   for (const [text, value] of cases) assertEquals(calculate(text), value, text);
 });
 
-/** Text of an expression with all its parentheses, and its value calculated here: undefined if it has none. */
+/**
+ * Text of an expression with all its parentheses, and its value calculated here: undefined if it
+ * has none.
+ */
 const printed = fc.letrec<{ node: { text: string; value: bigint | undefined } }>((tie) => ({
   node: fc.oneof(
     { maxDepth: 5 },

@@ -40,7 +40,8 @@ testFds(
         ),
       ),
     );
-    peer.command(3, REGION_READ, bytes(0)); // arrives while the first is being handled: the views must hold
+    // Arrives while the first is being handled: the views must hold
+    peer.command(3, REGION_READ, bytes(0));
     for (const [i, delay] of [15, 5, 1, 0].entries()) {
       const reply = await peer.expect(REGION_READ);
       assertEquals([reply.messageId, reply.payload[0]], [i, delay]);
@@ -200,7 +201,7 @@ testFds("what a handler was given stays as it is while it flushes", () => {
       const data = new Uint8Array(30_000);
       for (let i = 0; i < 20; i++) proxy.post(REGION_WRITE, undefined, { data });
       peer.command(78, DMA_READ, bytes(9, 9, 9, 9));
-      assertThrows(() => proxy.flushSync(30), TimeoutError); // nobody reads
+      assertThrows(() => proxy.flushSync(30), TimeoutError); // the peer does not read
       seen = [...request.payload];
       request.reply();
     },

@@ -351,7 +351,8 @@ testFds("request() on a connection that turns out to be lost leaves no timer beh
   using event = new EventFd();
   const [proxy, peer] = clientPair();
   peer.close();
-  // With descriptors it is sent at once, and the failure ends the connection before request() returns.
+  // With descriptors it is sent at once, and the failure ends the connection before request()
+  // returns.
   const pending = proxy.request(DEVICE_RESET, undefined, { fds: [event.handle] });
   await assertRejects(
     () => pending,

@@ -137,7 +137,10 @@ function change(
   }
 }
 
-/** Whether the mutant still is a message. What isn't must be refused in the one way there is. */
+/**
+ * Reports whether the mutant still is a message. What isn't must be refused in the one way there
+ * is.
+ */
 function decodes(codec: Codec<unknown>, mutant: Uint8Array): boolean {
   try {
     codec.decode(mutant.subarray(HEADER_SIZE));

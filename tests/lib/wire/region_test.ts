@@ -121,7 +121,7 @@ Deno.test("RegionInfoReply reads capabilities when argsz is the request's, large
 Deno.test("parseRegionCapabilities() follows a chain that is unaligned and runs backwards", () => {
   const wire = fixed("3d", "35") +
     "03 00 01 00 00 00 00 00" + // at 0x20: the last
-    "ff ff ff ff ff ff ff ff ff ff ff ff ff" + // a gap, which is nobody's
+    "ff ff ff ff ff ff ff ff ff ff ff ff ff" + // a gap, which no area has
     "99 00 01 00 20 00 00 00"; // at 0x35: the first
   assertEquals(parseRegionCapabilities(hex(wire)), [
     { kind: "unknown", id: 0x99, version: 1, bytes: hex("") },

@@ -1,5 +1,5 @@
 /**
- * What the compiler says of a capability or a message that is declared and then forgotten.
+ * The compiler's words on a capability or a message that is declared and then forgotten.
  */
 
 import { DENO, IS_EMULATED } from "../../_deno.ts";

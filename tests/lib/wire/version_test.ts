@@ -81,8 +81,8 @@ Deno.test("decodeVersion() reads what libvfio-user answers", () => {
 });
 
 Deno.test("decodeVersion() keeps keys that it does not know, at every level", () => {
-  const json =
-    '{"vendor":[1],"capabilities":{"twin_socket":{"supported":false,"x":null},"__proto__":{"a":1}}}';
+  const json = '{"vendor":[1],"capabilities":{"twin_socket":{"supported":false,"x":null},' +
+    '"__proto__":{"a":1}}}';
   const version = decodeVersion(payload(json));
   assertEquals(version.extra, { vendor: [1] });
   assertEquals(version.capabilities.twinSocket, { supported: false, extra: { x: null } });

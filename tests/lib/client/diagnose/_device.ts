@@ -75,7 +75,7 @@ export async function connectTo(
   return { device: client, sent };
 }
 
-/** How many REGION_READ were sent. */
+/** Counts the REGION_READ that were sent. */
 export function reads(sent: ReadonlyMap<number, number>): number {
   return sent.get(Command.REGION_READ) ?? 0;
 }

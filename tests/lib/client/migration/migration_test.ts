@@ -60,7 +60,8 @@ testFds("state() and setState() go all ways, by name and by number", async () =>
     [error.errno, error.message],
     [
       EINVAL,
-      "Cannot set the state of the device to RUNNING_P2P: the server answered EINVAL (Invalid argument)",
+      "Cannot set the state of the device to RUNNING_P2P: the server answered EINVAL (Invalid " +
+      "argument)",
     ],
   );
 });
@@ -189,7 +190,7 @@ testFds("save() that is aborted fails with the reason, and the device goes on", 
   const reason = new Error("called off");
   const reader = migration.save({ chunkSize: 1, signal: controller.signal }).getReader();
   await reader.read();
-  controller.abort(reason); // while nobody reads
+  controller.abort(reason); // while no process reads
   assertEquals(await reader.closed.catch((error) => error), reason);
   while (await migration.state() !== "RUNNING");
   const early = migration.save({ signal: AbortSignal.abort(reason) });
@@ -205,7 +206,8 @@ testFds("save() of a device that fails has it go on", async () => {
   const error = await assertRejects(() => bytesOf(migration.save()), RemoteError);
   assertEquals(
     error.message,
-    "Cannot read the state of the device from byte 0 on: the server answered EIO (Input/output error)",
+    "Cannot read the state of the device from byte 0 on: the server answered EIO (Input/output " +
+      "error)",
   );
   assertEquals(await migration.state(), "RUNNING");
   served.faults.add("stopCopy(false)");

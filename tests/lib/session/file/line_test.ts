@@ -7,7 +7,7 @@ import { sessionYaml } from "../../../../lib/session/file/save.ts";
 import { problemText } from "../../../../lib/yaml/problem.ts";
 import { someDefinitions } from "../_definitions.ts";
 
-/** What a line is as in a file. */
+/** Parses a line to what a file would hold. */
 function raw(line: string): Record<string, unknown> {
   return parseLine(line, someDefinitions()).raw;
 }

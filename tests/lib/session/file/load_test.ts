@@ -222,7 +222,8 @@ Deno.test("parseSession() calls sessions, each read once", async () => {
     "sub/s.yaml": "{variables: {n: 1}, steps: [{read: bar0, into: r}, {set: n, to: '${n + r}'}]}",
   });
   const session = await good(
-    "steps: [{call: sub/s.yaml, with: {n: 5}, into: {got: n, r: r}}, {call: ./sub/s.yaml}, {log: '${got + r}'}]",
+    "steps: [{call: sub/s.yaml, with: {n: 5}, into: {got: n, r: r}}, {call: ./sub/s.yaml}, " +
+      "{log: '${got + r}'}]",
     {
       readText: (file) => (reads++, files.readText!(file)),
     },
@@ -304,10 +305,12 @@ Deno.test("parseSession() tells of mistakes in YAML", async () => {
   const cases: [text: string, found: string[]][] = [
     ["steps:\n\t- reset", ["f.yaml:2:1: Tabs are not allowed as indentation; indent with spaces"]],
     ["steps:\n  - read: bar0\n   into: x", [
-      "f.yaml:3:1: Sequence item without - indicator; begin each item with -, and indent its keys alike",
+      "f.yaml:3:1: Sequence item without - indicator; begin each item with -, and indent its " +
+      "keys alike",
     ]],
     ["{interrupts: [msix[0], intx], steps: []}", [
-      "f.yaml:1:19: Missing , or : between flow sequence items; text with [ ] { } or , in it takes quotes between brackets or braces",
+      "f.yaml:1:19: Missing , or : between flow sequence items; text with [ ] { } or , in it " +
+      "takes quotes between brackets or braces",
     ]],
     ["", ["f.yaml:1:1: The file is empty, not a session: a mapping with steps"]],
     ["steps: [reset]\nsteps: [reset]", ['f.yaml:2:1: "steps" is there already']],
@@ -315,13 +318,16 @@ Deno.test("parseSession() tells of mistakes in YAML", async () => {
     ["step: [reset]", ['f.yaml:1:1: "step" is no key here; did you mean "steps"?']],
     // One mistake, and not one for each word that follows it.
     ["variables: { a: 1, b: ${a}, c: 2, d: 3 }\nsteps: [reset]", [
-      "f.yaml:1:24: Unexpected flow-map-start at node end; text with { } or [ ] in it takes quotes between braces or brackets",
+      "f.yaml:1:24: Unexpected flow-map-start at node end; text with { } or [ ] in it takes " +
+      "quotes between braces or brackets",
     ]],
     ["steps:\n  - read: bar0\n     into: x", [
-      "f.yaml:2:11: Nested mappings are not allowed in compact mappings; indent the keys of an item alike; text with a colon in it takes quotes",
+      "f.yaml:2:11: Nested mappings are not allowed in compact mappings; indent the keys of an " +
+      "item alike; text with a colon in it takes quotes",
     ]],
     ["steps:\n  - repeat: 2\n    expect error: EINVAL\n    steps: [reset]", [
-      'f.yaml:3:19: "expect error: EINVAL" says nothing of a repeat; write it at the step in it that is refused',
+      'f.yaml:3:19: "expect error: EINVAL" says nothing of a repeat; write it at the step in ' +
+      "it that is refused",
     ]],
     ["steps: [{irq wait: msix, count: 0}]", ['f.yaml:1:33: "count" is 0, not 1 at least']],
   ];
