@@ -25,6 +25,7 @@ const SCM_RIGHTS = 1;
 const SO_TYPE = 3;
 const SO_DOMAIN = 39;
 const SO_SNDBUF = 7;
+const SO_PEERCRED = 17;
 const SO_RCVTIMEO = 20;
 const SO_PEEK_OFF = 42;
 const SHUT_RD = 0;
@@ -389,6 +390,15 @@ export class UnixSocket implements Disposable {
   /** Ends the direction from the peer, whose next send fails. */
   shutdownReceiving(): void {
     this.#libc.shutdown(this.#fd.fd, SHUT_RD);
+  }
+
+  /** The process that connected, or made the pair; undefined if the kernel does not say. */
+  peerProcess(): number | undefined {
+    const credentials = new Int32Array(3); // struct ucred: pid, uid, gid
+    const length = new Uint32Array([credentials.byteLength]);
+    const { fd } = this.#fd;
+    const result = this.#libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length);
+    return result === 0 && credentials[0]! > 0 ? credentials[0] : undefined;
   }
 
   /** Finds out whether the peer has closed its end: it neither sends nor receives any more. */

@@ -62,8 +62,8 @@ ${KINDS.map((kind) => `  ${kind.padEnd(11)} ${INTERCEPTIONS[kind]}`).join("\n")}
   DMA by message, as QEMU's, can't reach memory.
 
 Side socket:
-  --side S.sock answers vfu probe, read, dump, poll and regs while a client uses
-  the device. Their requests are let in between the client's, one at a time, when
+  --side S.sock answers vfu probe, read, dump and poll while a client uses the
+  device. Their requests are let in between the client's, one at a time, when
   the server has nothing else to do. Without --side-writes nothing that changes
   the device is let in.
 

@@ -6,7 +6,7 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import { SystemError } from "../../ffi/errno.ts";
-import { OwnedFd } from "../../ffi/fd.ts";
+import { OwnedFd, readWhole } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { Command } from "../wire/command.ts";
@@ -49,6 +49,18 @@ export function nowNs(): bigint {
   return startNs + BigInt(Math.round((monotonicMs() - startMs) * 1e6));
 }
 
+/** The process at the other end, as "qemu-system-x86 (4711)"; null if unknown. */
+function processOf(socket: UnixSocket): string | null {
+  const id = socket.peerProcess();
+  if (id === undefined) return null;
+  try {
+    return `${readWhole(`/proc/${id}/comm`).trim()} (${id})`;
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return `process ${id}`;
+  }
+}
+
 /** A connection while it is recorded. */
 export class RecordedConnection {
   readonly #options: ConnectionOptions;
@@ -66,7 +78,7 @@ export class RecordedConnection {
       onInterrupt: (seen) => options.sink({ kind: "interrupt", ...at(), ...seen }),
       onKick: (seen) => options.sink({ kind: "ioeventfd", ...at(), ...seen }),
     });
-    options.sink({ kind: "open", ...at(), client: null, server: options.server });
+    options.sink({ kind: "open", ...at(), client: processOf(client), server: options.server });
     this.#side = options.hasSide
       ? new SideRequests({
         link: () => this.#main,

@@ -17,6 +17,8 @@ export const SOCKET_PLACE = "{socket}";
 const START_MS = 30_000;
 /** How often its socket is tried meanwhile. */
 const RETRY_MS = 20;
+/** How long after its client a server for one client may take to end, before another connects. */
+const LEAVE_MS = 500;
 /** How long a server may take to end by itself, and again after SIGTERM. */
 const END_MS = 2000;
 
@@ -31,7 +33,8 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
   readonly #socket: string;
   #process: Deno.ChildProcess | undefined;
   #status: Deno.CommandStatus | undefined;
-  #hasServed = false;
+  #hasServed = false; // since it was started
+  #servedUntilMs = 0;
 
   /** @param command the command, in which `{socket}` stands for the path of the socket */
   constructor(command: string) {
@@ -47,8 +50,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
    * @throws {Error} if it ends before, or takes too long
    */
   async connect(signal: AbortSignal): Promise<UnixSocket> {
-    if (this.#hasServed) await this.#waitForEnd(RETRY_MS, signal);
-    this.#hasServed = false;
+    if (this.#hasServed) await this.#waitForEnd(this.#servedUntilMs + LEAVE_MS, signal);
     if (this.#process === undefined || this.#status !== undefined) await this.#start();
     const deadline = monotonicMs() + START_MS;
     while (true) {
@@ -57,7 +59,8 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
         this.#hasServed = true;
         return socket;
       }
-      if (this.#status !== undefined) {
+      if (this.#status !== undefined && this.#hasServed) await this.#start();
+      else if (this.#status !== undefined) {
         throw new Error(
           `Cannot start the server: "${this.#command}" ended with code ${this.#status.code} ` +
             `before it listened on the socket that ${SOCKET_PLACE} stands for`,
@@ -71,6 +74,11 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
       }
       await sleep(RETRY_MS, signal);
     }
+  }
+
+  /** Remembers when the client left: a server for one client ends now. */
+  disconnected(): void {
+    this.#servedUntilMs = monotonicMs();
   }
 
   #try(): UnixSocket | undefined {
@@ -96,14 +104,14 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
     }).spawn();
     this.#process = child;
     this.#status = undefined;
+    this.#hasServed = false;
     child.status.then((status) => {
       if (this.#process === child) this.#status = status;
     });
   }
 
   /** A server that serves one client ends by itself: it gets a moment for it. */
-  async #waitForEnd(ms: number, signal?: AbortSignal): Promise<void> {
-    const until = monotonicMs() + ms;
+  async #waitForEnd(until: number, signal?: AbortSignal): Promise<void> {
     while (this.#process !== undefined && this.#status === undefined && monotonicMs() < until) {
       await sleep(RETRY_MS, signal);
     }
@@ -116,7 +124,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
       try {
         this.#process.kill(signal);
       } catch { /* it has just ended */ }
-      await this.#waitForEnd(END_MS);
+      await this.#waitForEnd(monotonicMs() + END_MS);
     }
     if (this.#process !== undefined) await this.#process.status;
     await Deno.remove(this.#folder, { recursive: true }).catch(() => {});

@@ -42,6 +42,12 @@ Deno.test("record --spawn: starts the server for each client that finds none", a
   const { code, out } = await vfu("read", record.path, "bar0.l");
   assertEquals([code, out], [0, "0x64756676\n"]);
   assertEquals((await record.finish()).code, 0);
+  // A server for one client is started again for the next.
+  const oneShot = `${DENO} run -A ${new URL("_one_shot.ts", import.meta.url).pathname} {socket}`;
+  await using again = await startRecord("--spawn", oneShot);
+  for (let i = 0; i < 3; i++) {
+    assertEquals((await vfu("read", again.path, "bar0.l")).out, "0x64756676\n");
+  }
   await using failing = await startRecord("--spawn", "false {socket}");
   assertEquals((await vfu("read", failing.path, "bar0.l")).code, 1);
   assertStringIncludes(failing.stderr(), `"false {socket}" ended with code 1`);

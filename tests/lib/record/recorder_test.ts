@@ -45,6 +45,7 @@ testFds("messages pass both ways as they came, in order, and are recorded", asyn
   assertEquals((await client.expect(Command.REGION_WRITE)).flags, MessageFlags.REPLY);
   const messages = ofKind(events, "message");
   assertEquals(messages.length, 302);
+  assertEquals(ofKind(events, "open")[0]!.client?.endsWith(`(${Deno.pid})`), true);
   assertEquals(messages[299]!.bytes.slice(16), bytes(299, 3));
   assertEquals(messages.slice(-2).map(({ direction }) => direction), ["to-client", "to-client"]);
   assert(messages.every(({ passedOn, origin }) => passedOn === undefined && origin === "peer"));
