@@ -48,7 +48,7 @@ async function showFile(
   out.write(
     `Device    ${identityText(identity)}\n` +
       `State     ${size} bytes (${humanSize(BigInt(size))})\n` +
-      `Checksum  ${hex(crc, 8)}, as it is to be\n`,
+      `Checksum  ${hex(crc, 8)} (valid)\n`,
   );
 }
 

@@ -98,7 +98,7 @@ Deno.test("migrate shows a device and a file, for people and as JSON", async () 
     (await migrate("show", file)).out,
     "Device    1234:0de5, subsystem 1234:0001, revision 1\n" +
       `State     ${size} bytes (72.2 KiB)\n` +
-      `Checksum  0x${crc.toString(16).padStart(8, "0")}, as it is to be\n`,
+      `Checksum  0x${crc.toString(16).padStart(8, "0")} (valid)\n`,
   );
   assertEquals(
     (await migrate("show", demo.path)).out,
