@@ -86,11 +86,59 @@ for (const document of DOCUMENTS) {
       assert(Deno.statSync(new URL(link!, new URL(document, ROOT))).isFile, link);
     }
   });
+}
 
-  Deno.test(`${document} has lines of 100 columns, but for tables`, () => {
-    const long = textOf(document).split("\n").filter((line) =>
-      line.length > 100 && !line.startsWith("|")
-    );
-    assertEquals(long, []);
+/** Phrases that hide the actor, or have a better word (CONTRIBUTING.md); quoted ones are named. */
+const BANNED = /(?<!")\b(?:(?:no|some)body|(?:told|tells?) of|gives? back|as it is to be)\b/i;
+
+/** Prose of a document: its lines with their numbers, without blocks of code. */
+function proseOf(text: string): [number: number, line: string][] {
+  let fence: string | undefined;
+  return text.split("\n").flatMap((line, index): [number, string][] => {
+    const [mark] = /^ *(?:`{3,}|~{3,})/.exec(line)?.map((each) => each.trim()) ?? [];
+    if (mark === undefined) return fence === undefined ? [[index + 1, line]] : [];
+    if (fence === undefined) fence = mark;
+    else if (mark.startsWith(fence)) fence = undefined;
+    return [];
   });
 }
+
+/** Mistakes in the language of a document, as "FILE:LINE: reason". */
+function mistakesOf(document: string, text: string): string[] {
+  return proseOf(text).flatMap(([number, line]) => {
+    const place = `${document}:${number}:`;
+    const [phrase] = BANNED.exec(line) ?? [];
+    const isLong = line.length > 100 && !/^\s*\||https?:\/\/\S+$/.test(line);
+    return [
+      ...(phrase === undefined
+        ? []
+        : [`${place} says "${phrase}", which CONTRIBUTING.md rules out`]),
+      ...(isLong ? [`${place} has ${line.length} columns; at most 100, but for tables`] : []),
+    ];
+  });
+}
+
+for (const document of ["README.md", ...DOCUMENTS]) {
+  Deno.test(`${document} follows the rules of language, in lines of 100 columns`, () => {
+    assertEquals(mistakesOf(document, textOf(document)), []);
+  });
+}
+
+Deno.test("mistakesOf() finds long lines and banned phrases in prose alone", () => {
+  const long = "x".repeat(101);
+  const text = [
+    long,
+    `| ${long} |`,
+    "Nobody asks.",
+    'Not "nobody".',
+    "```",
+    long,
+    "```",
+    "told of",
+  ];
+  assertEquals(mistakesOf("a.md", text.join("\n")), [
+    "a.md:1: has 101 columns; at most 100, but for tables",
+    'a.md:3: says "Nobody", which CONTRIBUTING.md rules out',
+    'a.md:8: says "told of", which CONTRIBUTING.md rules out',
+  ]);
+});
