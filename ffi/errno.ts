@@ -194,6 +194,8 @@ export const ENOTSUP = 95;
 export const ECONNRESET = 104;
 /** Not connected. */
 export const ENOTCONN = 107;
+/** Too many descriptors are on their way, in messages that were not received. */
+export const ETOOMANYREFS = 109;
 /** Timed out. */
 export const ETIMEDOUT = 110;
 /** No process listens. */

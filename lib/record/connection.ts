@@ -40,13 +40,13 @@ export interface ConnectionOptions {
 
 const FLAGS_AT = HeaderLayout.offsets.flags;
 
-const startNs = BigInt(Math.round(performance.timeOrigin + performance.now())) * 1_000_000n;
-let startMs: number | undefined;
+/** One moment, by both clocks: nanoseconds since the epoch, and `monotonicMs`. */
+let start: { readonly ns: bigint; readonly ms: number } | undefined;
 
 /** Nanoseconds since the epoch, by a clock that never goes back. */
 export function nowNs(): bigint {
-  startMs ??= monotonicMs();
-  return startNs + BigInt(Math.round((monotonicMs() - startMs) * 1e6));
+  start ??= { ns: BigInt(Date.now()) * 1_000_000n, ms: monotonicMs() };
+  return start.ns + BigInt(Math.round((monotonicMs() - start.ms) * 1e6));
 }
 
 /** The process at the other end, as "qemu-system-x86 (4711)"; null if unknown. */

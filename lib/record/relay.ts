@@ -6,7 +6,7 @@
  */
 
 import { IoBuffer } from "../../ffi/buffer.ts";
-import { EAGAIN, EINTR } from "../../ffi/errno.ts";
+import { EAGAIN, EINTR, ETOOMANYREFS } from "../../ffi/errno.ts";
 import { POLLOUT, PollSet } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
@@ -572,6 +572,8 @@ export class Relay {
     const numbers = fds.length === 0 ? undefined : fds.map(({ fd }) => fd);
     let count: number;
     do count = this.#to.send(buffer, start, end - start, numbers); while (count === -EINTR);
+    // The receiver has to take some of the descriptors first.
+    if (count === -ETOOMANYREFS) return -EAGAIN;
     if (count < 0 && count !== -EAGAIN) this.#ended ??= { kind: "gone", errno: -count };
     return count;
   }
