@@ -188,7 +188,7 @@ function fill(set: PollSet, polled: Watch[], event: EventFd): void {
   set.add(event.fd, POLLIN);
   polled.length = 0;
   for (const entry of watches) {
-    // Poll would tell of a hangup even if nobody asked
+    // Poll reports a hangup even where no event was asked for.
     set.add(entry.events === 0 ? -1 : entry.fd, entry.events);
     polled.push(entry);
   }

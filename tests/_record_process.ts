@@ -12,9 +12,9 @@ const ROOT = new URL("../", import.meta.url).pathname;
 
 /** A recorder that listens. */
 export interface RecordProcess extends AsyncDisposable {
-  /** Where clients connect. */
+  /** Path of the socket for clients. */
   readonly path: string;
-  /** Where others look at the device. */
+  /** Path of the side socket, for others that look at the device. */
   readonly side: string;
   /** The recording. */
   readonly file: string;

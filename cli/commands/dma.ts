@@ -185,7 +185,7 @@ async function lend(
     try {
       show(entry);
     } catch (error) {
-      end.reject(error); // nobody reads any more
+      end.reject(error); // the reader of the output is gone
     }
   });
   const snapshots = options.changes ? new Snapshots(device.dma) : undefined;

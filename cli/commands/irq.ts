@@ -249,7 +249,7 @@ async function showAll(
       out.write(json ? interruptJson(seen) : interruptLine(seen, out.style));
       if (needsUnmask) await irqs.unmask(vector);
     }
-    await turn(); // a device that never stops would let nobody press Ctrl-C
+    await turn(); // else a device that never stops would keep Ctrl-C from being seen
   }
 }
 

@@ -34,11 +34,11 @@ const KINDS = Object.keys(INTERCEPTIONS) as Interception[];
 export interface RecordOptions {
   /** Path to listen at, or the descriptor of a connected client. */
   listen: string | number;
-  /** Where the server is. */
+  /** The source of connections to the server. */
   server: ServerSource;
   /** The recording. */
   output: string;
-  /** What to make visible. */
+  /** The kinds of traffic to make visible. */
   intercept: readonly Interception[];
   /** Path of the side socket. */
   side?: string | undefined;

@@ -42,7 +42,7 @@ export interface ShowOptions {
 
 /** Characters of lines that are collected before they are written. */
 const CHUNK = 32 << 10;
-/** How long a line waits for others. */
+/** The time that a line waits for others, in milliseconds. */
 const FLUSH_MS = 50;
 
 const FILTER_HELP = `Fields of --filter:\n${

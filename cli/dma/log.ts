@@ -62,7 +62,7 @@ const LENGTH_DIGITS = 7;
 /**
  * Gives the accesses of a device to `show`, each with its bytes.
  *
- * The library tells of an access before it is done: what a write has brought is in the memory by
+ * The library reports an access before it is done: what a write has brought is in the memory by
  * the time of the next one, or when the messages that have come are all served.
  */
 export function watchAccesses(dma: DmaSpace, startMs: number, show: (entry: Entry) => void): void {

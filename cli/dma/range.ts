@@ -1,5 +1,5 @@
 /**
- * Memory as `vfu dma` is told of it.
+ * Memory as the user writes it for `vfu dma`.
  *
  * @module
  */

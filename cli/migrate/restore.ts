@@ -60,7 +60,7 @@ export async function restore(
     ...(chunkSize !== undefined && { chunkSize }),
     onProgress: ({ bytes }) => void (done = bytes),
   }).getWriter();
-  writer.closed.catch(() => {}); // each write tells of it
+  writer.closed.catch(() => {}); // each write reports it
   try {
     for await (const bytes of file.blocks(signal)) await writer.write(bytes);
     await writer.close();

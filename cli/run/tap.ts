@@ -34,7 +34,7 @@ export function tapReporter({ write }: Output): Reporter {
       write(`  ---\n${lines.join("")}  ...\n`);
     },
     abort(error) {
-      isOver = true; // without a plan nobody takes it for a whole run
+      isOver = true; // without a plan no reader takes it for a whole run
       write(`Bail out! ${printable(error.message)}\n`);
     },
     end: () => {},

@@ -28,7 +28,7 @@ interface Entry {
   readonly fds: number;
 }
 
-/** Keeps the last messages of a connection. They are described when somebody asks. */
+/** Keeps the last messages of a connection. They are described when a caller asks. */
 export class WireLog {
   readonly #startMs = performance.now();
   readonly #entries: Entry[] = [];

@@ -1,5 +1,5 @@
 /**
- * Errors that nobody catches: of a device's promises that no hook returns, and of its timers.
+ * Errors that no caller catches: of a device's promises that no hook returns, and of its timers.
  *
  * @module
  */

@@ -100,7 +100,7 @@ export class TerminalInput implements LineInput {
   }
 }
 
-/** Characters of a line; nobody writes longer ones. */
+/** Characters of a line; no person writes longer ones. */
 const MAX_LINE = 64 << 10;
 
 /** Lines that come through a pipe. */

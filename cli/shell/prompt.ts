@@ -7,7 +7,7 @@
 import type { SessionInterrupts } from "../../lib/session/run/interrupts.ts";
 import type { Style } from "../style.ts";
 
-/** Interrupts that have come since somebody looked, by vector. */
+/** Interrupts that have come since the prompt last showed them, by vector. */
 export class InterruptCounts {
   readonly #interrupts: SessionInterrupts;
   readonly #seen = new Map<string, bigint>();

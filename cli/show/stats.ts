@@ -21,7 +21,7 @@ const HOTTEST = 20;
 /** Width of the longest bar of a histogram. */
 const BAR_WIDTH = 30;
 
-/** What the numbers are of. */
+/** The numbers of a recording, and their sources. */
 export interface StatisticsSource {
   /** The numbers. */
   readonly statistics: RecordingStatistics;

@@ -59,7 +59,7 @@ export class EventText {
     return this.#locator?.at(region, offset, count)?.name ?? `${regionName(region)}+${hex(offset)}`;
   }
 
-  /** What the data of an access say, as "RDY=1 CFS=0", a number, or bytes. */
+  /** The meaning of the data of an access, as "RDY=1 CFS=0", a number, or bytes. */
   value({ region, offset, count, data }: Access): string {
     if (data === undefined) return "";
     const located = region === undefined ? undefined : this.#locator?.at(region, offset, count);

@@ -10,7 +10,7 @@ import { vfuAt, vfuLine } from "./_vfu.ts";
 import { bootGuest, guestTest } from "./guest.ts";
 import { startQemu } from "./peers.ts";
 
-/** How many requests of a command there are. */
+/** Counts the requests of a command. */
 function requests(events: readonly RecordedEvent[], command: number): number {
   return events.filter((event) => {
     if (event.kind !== "message") return false;
