@@ -68,6 +68,7 @@ export class RecordedConnection {
   readonly #main: Link;
   readonly #side: SideRequests | undefined;
   #twin: Link | undefined;
+  #twinEnd: LinkEnd | undefined;
   #version: Version | undefined;
 
   /** Takes over both sockets, and passes on from now on. */
@@ -233,11 +234,16 @@ export class RecordedConnection {
     this.#twin = new Link(ours, server, {
       toServer: this.#hooks("twin", "to-server", plain),
       toClient: this.#hooks("twin", "to-client", plain),
-      onEnd: (end) => this.#recordEnd("twin", end),
+      onEnd: (end) => {
+        this.#twinEnd = end;
+        this.#recordEnd("twin", end);
+      },
     });
   }
 
-  #onEnd(end: LinkEnd): void {
+  #onEnd(mainEnd: LinkEnd): void {
+    // Either socket's end is that of both: who ended the first one ended the connection.
+    const end = mainEnd.reason === "left" ? this.#twinEnd ?? mainEnd : mainEnd;
     this.#side?.close();
     if (this.#twin?.isOpen) this.#twin.close(end);
     this.#interceptor[Symbol.dispose]();

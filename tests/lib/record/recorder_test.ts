@@ -227,6 +227,13 @@ testFds("the twin socket passes through the recorder", async () => {
   const version = ofKind(events, "message")[1]!;
   assertEquals(version.descriptors.map(({ kind, fate }) => [kind, fate]), [["socket", "replaced"]]);
   assertEquals(version.passedOn, undefined);
+  // Who ends the twin ends the connection, though the server then closes the main socket first.
+  clientTwin.close();
+  assertEquals(await serverTwin.receive(), undefined);
+  middle.server.close();
+  await until(() => ofKind(events, "end").length === 2);
+  const ends = ofKind(events, "end").map((each) => [each.socket, each.side]);
+  assertEquals(ends, [["twin", "client"], ["main", "client"]]);
 });
 
 testFds("--intercept mmap: flags, capabilities and descriptor of a region", async () => {
