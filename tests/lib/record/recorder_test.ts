@@ -487,3 +487,52 @@ testFds("a client and a server that are connected already", async () => {
   assertEquals(ofKind(events, "end").map(({ side }) => side), ["server"]);
   assertThrows(() => Recorder.start({ listen: 0, server: new ConnectedServer(1), sink() {} }));
 });
+
+testFds("messages at random under all interceptions leave nothing behind", async () => {
+  for (let seed = 1; seed <= 10; seed++) {
+    const random = new Random(seed);
+    await using middle = await beInTheMiddle({
+      intercept: ["mmap", "dma", "irq", "ioeventfd"],
+      hasSide: true,
+      sideWrites: true,
+    });
+    const { client, server, events } = middle;
+    await shakeHands(middle);
+    using side = new RawPeer(UnixSocket.connect(middle.paths.side)!);
+    using event = new EventFd();
+    using memfd = memfdOf(4096);
+    const [socket, other] = UnixSocket.pair();
+    using third = new OwnedFd(socket.release());
+    const kinds = [event.handle, memfd, third];
+    const send = async (from: RawPeer) => {
+      const payload = new Uint8Array(random.below(120));
+      for (let at = 0; at < payload.length; at += 4) {
+        if (random.below(2) === 0) payload[at] = random.below(random.below(2) === 0 ? 5 : 64);
+      }
+      const fields = {
+        messageId: random.below(4),
+        command: 1 + random.below(18),
+        flags: [0, 0x10, 1, 1, 0x21][random.below(5)]!,
+        error: 0,
+      };
+      const fds = Array.from({ length: random.below(4) }, () => kinds[random.below(3)]!.fd);
+      await sendAll(from, encodeMessage(fields, payload), fds);
+    };
+    const drain = async (peer: RawPeer) => {
+      for (let message; (message = await peer.receive().catch(() => undefined));) {
+        for (const fd of message.fds) fd.close();
+      }
+    };
+    const draining = [drain(client), drain(server)];
+    for (let i = 0; i < 150; i++) {
+      await send(random.below(2) === 0 ? client : server);
+      if (i % 20 === 0) side.command(i, 1 + random.below(18), new Uint8Array(32));
+      if (i % 10 === 0) event.signal();
+    }
+    other.close();
+    await until(() => ofKind(events, "message").filter((e) => e.origin === "peer").length >= 152);
+    middle.recorder.close();
+    await Promise.all(draining);
+    await drain(side);
+  }
+});
