@@ -1,5 +1,5 @@
 /**
- * Which pages of the client's memory the device has written. `Device.dmaLogging` tells.
+ * The log of pages of the client's memory that the device has written. `Device.dmaLogging` has it.
  *
  * @module
  */
@@ -268,7 +268,7 @@ export class DmaLogging {
 
   /**
    * Parts that the server is asked about: map by map, the gaps between, and as much as one message
-   * tells of.
+   * reports.
    */
   *#parts(whole: Span, pageSize: number): Generator<Part> {
     let at = whole.start;
@@ -296,7 +296,7 @@ export class DmaLogging {
     }
   }
 
-  /** Pages that the bitmap of one message tells of. */
+  /** Number of pages that the bitmap of one message reports. */
   get #mostPages(): number {
     const { maxDataXferSize } = this.#host.negotiated;
     return Math.floor((maxDataXferSize - HEAD_SIZE - REPORT_HEAD_SIZE) / 8) * 64;

@@ -124,7 +124,7 @@ export class RefusalReasons {
     }
   }
 
-  /** Reads what tells of a refusal. */
+  /** Does a read that may explain a refusal. */
   async #look({ region, offset, count }: Look): Promise<bigint | undefined> {
     try {
       await this.#device.regionInfo(region, { timeoutMs: LOOK_TIMEOUT_MS });

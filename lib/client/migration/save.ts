@@ -143,7 +143,7 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   }
 
   /**
-   * How many requests may be in flight. Those behind an empty answer are waited for: what they
+   * Number of requests that may be in flight. Those behind an empty answer are waited for: what they
    * bring belongs to the state, too.
    */
   get #pipeline(): number {
