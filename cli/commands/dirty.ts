@@ -76,9 +76,9 @@ export function command(context: Context) {
   return new Command("dirty")
     .description(
       "Gives a device memory, has it log which pages it writes, writes registers, waits, and " +
-        "shows " +
-        "the pages. Only devices that migrate have such a log. Memory is shared with the device, " +
-        "unless it is mapped with :message. After Ctrl-C what was written so far is shown.",
+        "shows the pages. Only devices that migrate have such a log. Memory is shared with the " +
+        "device, unless it is mapped with :message. After Ctrl-C what was written so far is " +
+        "shown.",
     )
     .argument("<socket>", "path of the server's socket")
     .addOption(

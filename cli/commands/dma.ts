@@ -81,12 +81,10 @@ export function command(context: Context) {
       "Gives a device memory at I/O virtual addresses: maps, fills, writes registers, dumps, and " +
         "unmaps, in this order. The memory is shared with the device, unless it is mapped with " +
         ":message: then the device asks for each access, and each is shown with its time, " +
-        "address, " +
-        "length and first bytes. With --hold or --timeout the memory stays after the writes, " +
-        "which gives the device time to use it; dumps are made, and memory is unmapped, after " +
-        "Ctrl-C as well. Sizes and addresses may have units, as 64K or 2MiB; :ro and :wo say " +
-        "what " +
-        "the device may do.",
+        "address, length and first bytes. With --hold or --timeout the memory stays after the " +
+        "writes, which gives the device time to use it; dumps are made, and memory is unmapped, " +
+        "after Ctrl-C as well. Sizes and addresses may have units, as 64K or 2MiB; :ro and :wo " +
+        "say what the device may do.",
     )
     .argument("<socket>", "path of the server's socket")
     .addOption(

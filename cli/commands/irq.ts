@@ -78,8 +78,7 @@ export function command(context: Context) {
     .description(
       "Enables vectors of an IRQ index, then shows each interrupt with its time, until Ctrl-C, " +
         "--timeout or --count; then disables them. Before it waits it triggers, masks, unmasks " +
-        "and " +
-        "writes registers, in the order of the options. INTx is unmasked after each " +
+        "and writes registers, in the order of the options. INTx is unmasked after each " +
         "interrupt: while its level stays up it fires again and again.",
     )
     .argument("<socket>", "path of the server's socket")

@@ -19,11 +19,9 @@ const STATES = ["RUNNING", "STOP", "STOP_COPY", "RESUMING", "PRE_COPY"] as const
 export function command(context: Context) {
   return new Command("migrate")
     .description(
-      "Saves the state of a device into a file, and restores it into another device of the " +
-        "same kind, " +
-        "which goes on as if nothing had happened. Both have to be quiet, or to belong to " +
-        "nobody else: a " +
-        "device serves one client at a time.",
+      "Saves the state of a device into a file, and restores it into another device of the same " +
+        "kind, which goes on as if nothing had happened. Both have to be quiet, or to have no " +
+        "other client: a device serves one client at a time.",
     )
     .addCommand(saveCommand(context))
     .addCommand(restoreCommand(context))
@@ -36,8 +34,8 @@ function saveCommand(context: Context) {
     .summary("save the state of a device into a file")
     .description(
       "Stops a device, saves its state into a file, and has it go on. Until all is there the " +
-        "file is " +
-        "FILE.partial. After an error, and after Ctrl-C, the device does what it did before.",
+        "file is FILE.partial. After an error, and after Ctrl-C, the device does what it did " +
+        "before.",
     )
     .argument("<socket>", "path of the server's socket")
     .requiredOption("-o, --output <file>", "where to; - is standard output")
@@ -59,8 +57,7 @@ function restoreCommand(context: Context) {
     .summary("restore the state of a device from a file")
     .description(
       "Restores what vfu migrate save has saved, and has the device go on. A file that is cut " +
-        "off, " +
-        "damaged or of another device is refused before the device is touched.",
+        "off, damaged or of another device is refused before the device is touched.",
     )
     .argument("<socket>", "path of the server's socket")
     .argument("<file>", "what vfu migrate save has written")
@@ -112,8 +109,7 @@ function stateCommand(context: Context) {
     .summary("show or set the state of a device")
     .description(
       "Shows the migration state of a device, or sets it. A device that is stopped refuses " +
-        "nearly " +
-        "everything until it is RUNNING again.",
+        "nearly everything until it is RUNNING again.",
     )
     .argument("<socket>", "path of the server's socket")
     .addArgument(

@@ -13,11 +13,9 @@ import { run } from "../probe/run.ts";
 export function command(context: Context) {
   return new Command("probe")
     .description(
-      "Shows what a device is: the agreed version and capabilities, its regions, its " +
-        "interrupts and " +
-        "its PCI configuration space. It only asks and reads; the device stays as it is. What " +
-        "the " +
-        "server refuses to tell is shown as refused.",
+      "Shows what a device is: the agreed version and capabilities, its regions, its interrupts " +
+        "and its PCI configuration space. It only asks and reads; the device stays as it is. " +
+        "What the server refuses to tell is shown as refused.",
     )
     .argument("<socket>", "path of the server's socket")
     .addOption(new Option("--json", "write one JSON object").conflicts("lspci"))

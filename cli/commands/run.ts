@@ -54,15 +54,11 @@ export function command(context: Context) {
   return new Command("run")
     .description(
       "Runs sessions, which are files of steps: reads and writes of registers, memory for the " +
-        "device, " +
-        "interrupts, and what is expected of them. A line a step says what came of it; the " +
-        "first step " +
-        "that fails ends its session, with what was expected, what was found, the last " +
-        "messages and " +
-        "how the device stands. In the end memory is unmapped and interrupts are disabled, " +
-        "after Ctrl-C " +
-        "too.\n\nExit code 0: all passed; 1: a step failed; 2: a file is wrong, and nothing " +
-        "was done.",
+        "device, interrupts, and what is expected of them. A line a step says what came of it; " +
+        "the first step that fails ends its session, with what was expected, what was found, the " +
+        "last messages and how the device stands. In the end memory is unmapped and interrupts " +
+        "are disabled, after Ctrl-C too.\n\nExit code 0: all passed; 1: a step failed; 2: a file " +
+        "is wrong, and nothing was done.",
     )
     .usage("[options] <file...> <socket>")
     .argument("<file...>", "session files, then the path of the server's socket")

@@ -94,9 +94,8 @@ export function command(context: Context) {
   })
     .description(
       "Serves devices, each to one client after another, and stays in the foreground until " +
-        "Ctrl-C, " +
-        "SIGTERM or SIGHUP; then the sockets are removed, whatever a device does. A device keeps " +
-        "its state from client to client. Options behind a device are that device's.",
+        "Ctrl-C, SIGTERM or SIGHUP; then the sockets are removed, whatever a device does. A " +
+        "device keeps its state from client to client. Options behind a device are that device's.",
     )
     .addHelpText("after", MORE_HELP);
 }

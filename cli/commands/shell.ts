@@ -36,14 +36,11 @@ export interface ShellOptions {
 export function command(context: Context) {
   return new Command("shell")
     .description(
-      "Does steps as they are typed, with the words of session files: read, write, poll, " +
-        "expect, dma map, " +
-        "irq wait and so on; help lists them. Tab completes words, regions, registers and " +
-        "names; the " +
-        "prompt shows interrupts as they come; Ctrl-C ends a step, Ctrl-D the shell. save FILE " +
-        "writes what " +
-        "was done as a session file. Lines that come through a pipe are a script: the first " +
-        "that fails ends it.",
+      "Does steps as they are typed, with the words of session files: read, write, poll, expect, " +
+        "dma map, irq wait and so on; help lists them. Tab completes words, regions, registers " +
+        "and names; the prompt shows interrupts as they come; Ctrl-C ends a step, Ctrl-D the " +
+        "shell. save FILE writes what was done as a session file. Lines that come through a pipe " +
+        "are a script: the first that fails ends it.",
     )
     .argument("[socket]", "path of the server's socket")
     .option("--serve <device>", "on demo, or on a device of a module, in place of a socket's")
