@@ -110,7 +110,20 @@ export const REGISTER_NAMES: readonly RegisterName[] = [
   ...named("cardbus", CARDBUS),
 ];
 
-/** Looks up a register of the configuration header by its `setpci` name, in upper or lower case. */
+/**
+ * Looks up a register of the configuration header by its `setpci` name, in upper or lower case.
+ *
+ * @returns the register, its offset and width in bytes; undefined if none has the name
+ *
+ * @example
+ * ```ts
+ * import { findRegister } from "./names.ts";
+ *
+ * const command = findRegister("command");
+ * if (command?.offset !== 4 || command.width !== 2) throw new Error();
+ * if (findRegister("COMAND") !== undefined) throw new Error();
+ * ```
+ */
 export function findRegister(name: string): RegisterName | undefined {
   const upper = name.toUpperCase();
   return REGISTER_NAMES.find((register) => register.name === upper);
@@ -208,6 +221,14 @@ export interface CapabilityKey {
 /**
  * Finds the capability that a `setpci` name means, in upper or lower case: `CAP_MSIX`, `ECAP_AER`,
  * or by the id in hexadecimal digits as `CAP11`, `ECAP0001`. `undefined` if it means none.
+ *
+ * @example
+ * ```ts
+ * import { capabilityKey } from "./names.ts";
+ *
+ * const msix = capabilityKey("CAP_MSIX");
+ * if (msix?.id !== 0x11 || msix.extended) throw new Error();
+ * ```
  */
 export function capabilityKey(name: string): CapabilityKey | undefined {
   const upper = name.toUpperCase();

@@ -44,7 +44,24 @@ export function decodeRegister(
   return register.fields.map((field) => decodeField(field, value));
 }
 
-/** Takes one field out of the value of its register. */
+/**
+ * Takes one field out of the value of its register.
+ *
+ * @param value all bits of the register
+ * @returns the value of the field, counted from its lowest bit, and the name of that value, if any
+ * @throws {RangeError} if `value` is not an integer
+ *
+ * @example
+ * ```ts
+ * import { loadRegisterMap } from "./load.ts";
+ * import { decodeField } from "./decode.ts";
+ *
+ * const nvme = await loadRegisterMap("nvme");
+ * const csts = nvme.registers.find(({ name }) => name === "CSTS")!;
+ * const shst = csts.fields.find(({ name }) => name === "SHST")!;
+ * if (decodeField(shst, 1).meaning !== "normal operation") throw new Error();
+ * ```
+ */
 export function decodeField(field: RegisterField, value: number | bigint): DecodedField {
   const bits = (BigInt(value) & fieldMask(field)) >> BigInt(field.low);
   const meaning = field.enum.get(bits);
@@ -59,6 +76,9 @@ export function decodeField(field: RegisterField, value: number | bigint): Decod
 /**
  * The value of a field for a person: decimal, or hexadecimal if it is wider than 16 bits, and its
  * meaning.
+ *
+ * @param value all bits of the register
+ * @throws {RangeError} if `value` is not an integer
  */
 export function fieldText({ high, low, ...field }: RegisterField, value: number | bigint): string {
   const { value: bits, meaning } = decodeField({ high, low, ...field }, value);
@@ -69,6 +89,9 @@ export function fieldText({ high, low, ...field }: RegisterField, value: number 
 /**
  * The fields of a register for a person, as "RDY=1" and "SHST=0 (normal operation)", from the
  * lowest. Bits that are set and belong to no field come last. A register without fields has none.
+ *
+ * @param value all bits of the register
+ * @throws {RangeError} if `value` is not an integer
  */
 export function fieldWords({ fields }: Register, value: number | bigint): string[] {
   if (fields.length === 0) return [];
@@ -82,6 +105,9 @@ export function fieldWords({ fields }: Register, value: number | bigint): string
 /**
  * {@linkcode fieldWords} in lines of less than 80 columns that are indented by two. Without fields
  * there are no lines.
+ *
+ * @param value all bits of the register
+ * @throws {RangeError} if `value` is not an integer
  */
 export function fieldLines(register: Register, value: number | bigint): string[] {
   const words = fieldWords(register, value);

@@ -43,7 +43,8 @@ export async function loadRegisterMap(nameOrFile: string): Promise<RegisterMap> 
  * Reads a map of registers from YAML. All mistakes are found in one run, unless the text is so far
  * from YAML that nothing can be said about the rest.
  *
- * @param file as problems are to call it
+ * @param file the name of the text, which its problems give
+ * @returns the map; or, without a map, the problems, each with line and column counted from 1
  *
  * @example
  * ```ts

@@ -74,7 +74,19 @@ export interface RegisterMap {
   readonly registers: readonly Register[];
 }
 
-/** The bits of a field, as a mask. */
+/**
+ * The bits of a field, as a mask.
+ *
+ * @example
+ * ```ts
+ * import { fieldMask, loadRegisterMap } from "./mod.ts";
+ *
+ * const nvme = await loadRegisterMap("nvme");
+ * const csts = nvme.registers.find(({ name }) => name === "CSTS")!;
+ * const shst = csts.fields.find(({ name }) => name === "SHST")!;
+ * if (fieldMask(shst) !== 0b1100n) throw new Error();
+ * ```
+ */
 export function fieldMask({ high, low }: RegisterField): bigint {
   return (1n << BigInt(high + 1)) - (1n << BigInt(low));
 }
