@@ -143,8 +143,8 @@ export class StateSource implements UnderlyingDefaultSource<Uint8Array<ArrayBuff
   }
 
   /**
-   * Number of requests that may be in flight. Those behind an empty answer are waited for: what they
-   * bring belongs to the state, too.
+   * Number of requests that may be in flight. Those behind an empty answer are waited for: their
+   * data belong to the state, too.
    */
   get #pipeline(): number {
     const isLong = this.#state === "PRE_COPY" && this.#shortAnswers >= MAX_SHORT_PRE_COPY;
