@@ -56,7 +56,7 @@ export function command(context: Context) {
       "Shows a recording of vfu record: a line an event, as -v shows messages. Loops that read " +
         "the same are one line.",
     )
-    .argument("<file>", "the recording, a pcapng file")
+    .argument("[file]", "the recording, a pcapng file")
     .addOption(mapOption())
     .addOption(new Option("--filter <expression>", "only events for which this is true"))
     .addOption(new Option("--no-fold", "show each read of a loop"))
@@ -67,8 +67,18 @@ export function command(context: Context) {
       new Option("--chrome-trace <file>", "write a trace for Perfetto and chrome://tracing")
         .conflicts(["stats", "json", "follow"]),
     )
+    .addOption(
+      new Option("--dissector", "write Wireshark's dissector of vfio-user, a script in Lua")
+        .conflicts(["stats", "json", "follow", "chromeTrace", "filter", "map"]),
+    )
     .addHelpText("after", `\n${FILTER_HELP}`)
-    .action(async (file, { map: names, filter: text, ...options }, self) => {
+    .action(async (file, { map: names, filter: text, dissector, ...options }, self) => {
+      if (dissector) {
+        if (file !== undefined) self.error("error: --dissector takes no file");
+        const { dissectorScript } = await import("../../lib/record/dissector.ts");
+        return context.out.write(dissectorScript());
+      }
+      if (file === undefined) return self.error("error: missing required argument 'file'");
       const maps = names === undefined
         ? []
         : (await loadMaps(context, self, names)).map(({ map }) => map);

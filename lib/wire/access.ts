@@ -9,7 +9,14 @@
  */
 
 import { DecodeError } from "../base/errors.ts";
-import { type Codec, encodeWithData, exactData, fixedReply, fixedRequest } from "./codec.ts";
+import {
+  type Codec,
+  encodeWithData,
+  exactData,
+  fixedReply,
+  fixedRequest,
+  payloadForm,
+} from "./codec.ts";
 import { type Layout, layout, u32, u64 } from "./layout.ts";
 
 /** Bytes of what a DMA message with a count of 32 bits starts with. */
@@ -103,7 +110,13 @@ export const DmaWriteRequest: Codec<DmaData> = dmaData("DMA_WRITE request");
  * DMA_WRITE reply, as the specification and most peers have it; see {@linkcode
  * decodeDmaWriteReply}.
  */
-export const DmaWriteReply: Codec<DmaAccess> = fixedReply(dmaLayout("DMA_WRITE reply"));
+export const DmaWriteReply: Codec<DmaAccess> = {
+  ...fixedReply(dmaLayout("DMA_WRITE reply")),
+  form: {
+    heads: [dmaLayout("DMA_WRITE reply"), dmaLayout32("DMA_WRITE reply")],
+    tail: { kind: "none" },
+  },
+};
 
 /**
  * DMA_READ request with a count of 32 bits, as QEMU 10.1's client takes it. So have the reply, and
@@ -161,6 +174,12 @@ const SMALL_DATA_SIZE = 8;
 /** REGION_WRITE_MULTI request. */
 export const RegionWriteMultiRequest: Codec<RegionWriteMultiRequest> = {
   name: MultiLayout.name,
+  form: payloadForm(MultiLayout, {
+    kind: "entries",
+    name: "writes",
+    count: "count",
+    forms: [SmallWriteLayout],
+  }),
   encode({ writes }) {
     const bytes = new Uint8Array(MultiLayout.size + writes.length * SmallWriteLayout.size);
     MultiLayout.write({ count: BigInt(writes.length) }, bytes);
@@ -217,6 +236,7 @@ function regionData(name: string): Codec<RegionData> {
   const head = regionLayout(name);
   return {
     name,
+    form: payloadForm(head, { kind: "bytes", name: "data" }),
     encode({ offset, region, data }) {
       return encodeWithData(head, { offset, region, count: data.length }, data);
     },
@@ -231,6 +251,7 @@ function dmaData(name: string): Codec<DmaData> {
   const head = dmaLayout(name);
   return {
     name,
+    form: payloadForm(head, { kind: "bytes", name: "data" }),
     encode({ address, data }) {
       return encodeWithData(head, { address, count: BigInt(data.length) }, data);
     },
@@ -249,6 +270,7 @@ function dmaAccess32(name: string): Codec<DmaAccess> {
   const head = dmaLayout32(name);
   return {
     name,
+    form: payloadForm(head),
     encode: ({ address, count }) => head.encode({ address, count: Number(count) }),
     decode(payload) {
       const { address, count } = head.decode(payload);
@@ -261,6 +283,7 @@ function dmaData32(name: string): Codec<DmaData> {
   const head = dmaLayout32(name);
   return {
     name,
+    form: payloadForm(head, { kind: "bytes", name: "data" }),
     encode({ address, data }) {
       return encodeWithData(head, { address, count: data.length }, data);
     },

@@ -10,12 +10,56 @@
  */
 
 import { DecodeError } from "../base/errors.ts";
-import type { Layout } from "./layout.ts";
+import type { Layout, StructForm } from "./layout.ts";
+
+/** What follows the struct of a payload. Names of fields are those of the struct. */
+export type PayloadTail =
+  | { readonly kind: "none" }
+  /** Bytes: as many as the field `length` says, else all that are left. */
+  | { readonly kind: "bytes"; readonly name: string; readonly length?: string }
+  /** A text that ends with a NUL or the payload. */
+  | { readonly kind: "text"; readonly name: string }
+  /** Structs, as many as the field `count` says; of several forms the one that fits the payload. */
+  | {
+    readonly kind: "entries";
+    readonly name: string;
+    readonly count: string;
+    readonly forms: readonly StructForm[];
+  }
+  /**
+   * Structs whose field `next` has the place of the next one in the payload; the field `start` has
+   * that of the first, if `flag` is set in `flags`.
+   */
+  | {
+    readonly kind: "chain";
+    readonly name: string;
+    readonly start: string;
+    readonly flag: number;
+    readonly form: StructForm;
+  };
+
+/** The form of a payload, for those that take one apart in another language. */
+export interface PayloadForm {
+  /** Structs that it begins with, the largest first: the first for which there is room is meant. */
+  readonly heads: readonly StructForm[];
+  /** What follows. */
+  readonly tail: PayloadTail;
+}
+
+/** The form of a payload with one struct at most. */
+export function payloadForm(
+  head: StructForm | undefined,
+  tail: PayloadTail = { kind: "none" },
+): PayloadForm {
+  return { heads: head === undefined ? [] : [head], tail };
+}
 
 /** Encodes and decodes the payload of one kind of message. */
 export interface Codec<T> {
   /** The name of the struct, for error messages: "DMA_MAP request". */
   readonly name: string;
+  /** The form of the payload. */
+  readonly form: PayloadForm;
   /**
    * The payload that says `value`, in bytes of its own.
    *
@@ -34,6 +78,7 @@ export interface Codec<T> {
 export function fixedRequest<T>(layout: Layout<T>): Codec<T> {
   return {
     name: layout.name,
+    form: payloadForm(layout),
     encode: layout.encode,
     decode(payload) {
       const value = layout.decode(payload);
@@ -47,6 +92,7 @@ export function fixedRequest<T>(layout: Layout<T>): Codec<T> {
 export function argszRequest<T extends { argsz: number }>(layout: Layout<T>): Codec<T> {
   return {
     name: layout.name,
+    form: payloadForm(layout),
     encode: layout.encode,
     decode(payload) {
       const value = layout.decode(payload);
@@ -58,13 +104,19 @@ export function argszRequest<T extends { argsz: number }>(layout: Layout<T>): Co
 
 /** A reply that is one struct. */
 export function fixedReply<T>(layout: Layout<T>): Codec<T> {
-  return { name: layout.name, encode: layout.encode, decode: (payload) => layout.decode(payload) };
+  return {
+    name: layout.name,
+    form: payloadForm(layout),
+    encode: layout.encode,
+    decode: (payload) => layout.decode(payload),
+  };
 }
 
 /** A request without a payload. */
 export function emptyRequest(name: string): Codec<void> {
   return {
     name,
+    form: payloadForm(undefined),
     encode: () => new Uint8Array(),
     decode: (payload) => refuseSurplus(name, payload, 0),
   };
@@ -72,7 +124,12 @@ export function emptyRequest(name: string): Codec<void> {
 
 /** A reply without a payload. */
 export function emptyReply(name: string): Codec<void> {
-  return { name, encode: () => new Uint8Array(), decode: () => undefined };
+  return {
+    name,
+    form: payloadForm(undefined),
+    encode: () => new Uint8Array(),
+    decode: () => undefined,
+  };
 }
 
 /** A struct followed by data, as bytes of their own. */

@@ -5,7 +5,14 @@
  * @module
  */
 
-import { argszRequest, checkArgsz, type Codec, emptyReply, encodeWithData } from "./codec.ts";
+import {
+  argszRequest,
+  checkArgsz,
+  type Codec,
+  emptyReply,
+  encodeWithData,
+  payloadForm,
+} from "./codec.ts";
 import { layout, u32, u64 } from "./layout.ts";
 
 /** Flags of a {@linkcode DmaMapRequest}. */
@@ -97,6 +104,7 @@ function dmaUnmap(name: string, isRequest: boolean): Codec<DmaUnmap> {
   const head = layout(name, 24, { argsz: u32(0), flags: u32(4), address: u64(8), size: u64(16) });
   return {
     name,
+    form: payloadForm(head, { kind: "bytes", name: "bitmap" }),
     encode: (value) => encodeWithData(head, value, value.bitmap ?? new Uint8Array()),
     decode(payload) {
       const value = head.decode(payload);

@@ -6,7 +6,7 @@
  */
 
 import { DecodeError } from "../base/errors.ts";
-import { checkArgsz, type Codec, encodeWithData, fixedReply } from "./codec.ts";
+import { checkArgsz, type Codec, encodeWithData, fixedReply, payloadForm } from "./codec.ts";
 import { layout, u32, u64 } from "./layout.ts";
 
 /** Flags of a {@linkcode DeviceFeature}: the index of a feature and what is to be done. */
@@ -124,6 +124,7 @@ function deviceFeature(name: string, isRequest: boolean): Codec<DeviceFeature> {
   const head = layout(name, 8, { argsz: u32(0), flags: u32(4) });
   return {
     name,
+    form: payloadForm(head, { kind: "bytes", name: "data" }),
     encode: (value) => encodeWithData(head, value, value.data),
     decode(payload) {
       const value = head.decode(payload);
@@ -192,6 +193,12 @@ const RangeLayout = layout("DMA logging range", 16, { iova: u64(0), length: u64(
 /** Data of the feature DMA_LOGGING_START, 16 bytes and 16 more a range. */
 export const DmaLoggingStartData: Codec<DmaLoggingStartData> = {
   name: StartLayout.name,
+  form: payloadForm(StartLayout, {
+    kind: "entries",
+    name: "ranges",
+    count: "numRanges",
+    forms: [RangeLayout],
+  }),
   encode({ pageSize, ranges }) {
     const bytes = new Uint8Array(StartLayout.size + ranges.length * RangeLayout.size);
     StartLayout.write({ pageSize, numRanges: ranges.length }, bytes);
@@ -238,6 +245,7 @@ const ReportLayout = layout("DMA_LOGGING_REPORT feature", 24, {
 /** Data of the feature DMA_LOGGING_REPORT, 24 bytes and the bitmap. */
 export const DmaLoggingReportData: Codec<DmaLoggingReportData> = {
   name: ReportLayout.name,
+  form: payloadForm(ReportLayout, { kind: "bytes", name: "bitmap" }),
   encode: (value) => encodeWithData(ReportLayout, value, value.bitmap),
   decode(data) {
     const value = ReportLayout.decode(data);

@@ -6,7 +6,7 @@
  */
 
 import { DecodeError } from "../base/errors.ts";
-import { argszRequest, type Codec } from "./codec.ts";
+import { argszRequest, type Codec, payloadForm } from "./codec.ts";
 import { layout, u32, u64 } from "./layout.ts";
 
 /** The kinds of file descriptor that a {@linkcode SubRegion} has. */
@@ -110,6 +110,12 @@ export const RegionIoFdsRequest: Codec<RegionIoFdsRequest> = argszRequest(
  */
 export const RegionIoFdsReply: Codec<RegionIoFdsReply> = {
   name: HeadLayout.name,
+  form: payloadForm(HeadLayout, {
+    kind: "entries",
+    name: "subRegions",
+    count: "count",
+    forms: [LongLayout, ShortLayout],
+  }),
   encode(value) {
     const { subRegions } = value;
     const entry = subRegions.some(needsLong) ? LongLayout : ShortLayout;

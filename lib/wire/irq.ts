@@ -7,7 +7,14 @@
  */
 
 import { DecodeError, type ProtocolError } from "../base/errors.ts";
-import { argszRequest, checkArgsz, type Codec, emptyReply, encodeWithData } from "./codec.ts";
+import {
+  argszRequest,
+  checkArgsz,
+  type Codec,
+  emptyReply,
+  encodeWithData,
+  payloadForm,
+} from "./codec.ts";
 import { layout, u32 } from "./layout.ts";
 import { hex } from "../text/hex.ts";
 
@@ -96,6 +103,7 @@ export const IrqInfoRequest: Codec<IrqInfoRequest> = argszRequest(
 /** DEVICE_GET_IRQ_INFO reply. */
 export const IrqInfoReply: Codec<IrqInfoReply> = {
   name: InfoLayout.name,
+  form: payloadForm(InfoLayout, { kind: "bytes", name: "extra" }),
   encode: (value) => encodeWithData(InfoLayout, value, value.extra ?? new Uint8Array()),
   decode(payload) {
     const info = InfoLayout.decode(payload);
@@ -172,6 +180,7 @@ const SetIrqsLayout = layout("DEVICE_SET_IRQS request", 20, {
  */
 export const SetIrqsRequest: Codec<SetIrqsRequest> = {
   name: SetIrqsLayout.name,
+  form: payloadForm(SetIrqsLayout, { kind: "bytes", name: "data" }),
   encode: (value) => encodeWithData(SetIrqsLayout, value, value.data),
   decode(payload) {
     const data = payload.subarray(SetIrqsLayout.size);

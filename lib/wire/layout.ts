@@ -26,12 +26,18 @@ export type LayoutValues<F extends FieldTable> = {
   [K in keyof F]: F[K] extends Field<infer V> ? V : never;
 };
 
-/** A struct of the wire with a fixed size. */
-export interface Layout<T> {
+/** The form of a struct: enough to take one apart. */
+export interface StructForm {
   /** The name of the struct, for error messages: "DMA_MAP request". */
   readonly name: string;
   /** Bytes of the struct. */
   readonly size: number;
+  /** Its fields by name. */
+  readonly fields: FieldTable;
+}
+
+/** A struct of the wire with a fixed size. */
+export interface Layout<T> extends StructForm {
   /** The offset of each field, for code that can't afford a whole decode. */
   readonly offsets: { readonly [K in keyof T]: number };
   /**
@@ -120,6 +126,7 @@ export function layout<F extends FieldTable>(
   return {
     name,
     size,
+    fields: table,
     offsets: Object.fromEntries(fields.map(({ key, offset }) => [key, offset])) as {
       readonly [K in keyof T]: number;
     },

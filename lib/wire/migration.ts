@@ -13,6 +13,7 @@ import {
   emptyReply,
   encodeWithData,
   exactData,
+  payloadForm,
 } from "./codec.ts";
 import { type Layout, layout, u32 } from "./layout.ts";
 
@@ -60,6 +61,7 @@ const WriteRequest = layout("MIG_DATA_WRITE request", 8, { argsz: u32(0), size: 
  */
 export const MigDataReadReply: Codec<MigData> = {
   name: MigDataReplyLayout.name,
+  form: payloadForm(MigDataReplyLayout, { kind: "bytes", name: "data", length: "size" }),
   encode({ argsz, data }) {
     return encodeWithData(MigDataReplyLayout, { argsz, size: data.length }, data);
   },
@@ -79,6 +81,7 @@ export const MigDataReadReply: Codec<MigData> = {
 /** MIG_DATA_WRITE request. */
 export const MigDataWriteRequest: Codec<MigData> = {
   name: WriteRequest.name,
+  form: payloadForm(WriteRequest, { kind: "bytes", name: "data" }),
   encode({ argsz, data }) {
     return encodeWithData(WriteRequest, { argsz, size: data.length }, data);
   },

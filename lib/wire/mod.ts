@@ -43,7 +43,7 @@ export {
   RegionWriteRequest,
   type SmallWrite,
 } from "./access.ts";
-export type { Codec } from "./codec.ts";
+export type { Codec, PayloadForm, PayloadTail } from "./codec.ts";
 export { Command, type CommandName, commandName } from "./command.ts";
 export { describeMessage, type DescribeOptions } from "./describe.ts";
 export {
@@ -107,6 +107,7 @@ export {
   type Layout,
   layout,
   type LayoutValues,
+  type StructForm,
   u16,
   u32,
   u64,

@@ -7,7 +7,7 @@
 
 import { DecodeError, type ProtocolError } from "../base/errors.ts";
 import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../base/limits.ts";
-import { argszRequest, type Codec } from "./codec.ts";
+import { argszRequest, type Codec, payloadForm } from "./codec.ts";
 import { layout, u16, u32, u64 } from "./layout.ts";
 import { hex } from "../text/hex.ts";
 
@@ -183,6 +183,13 @@ const KNOWN_VERSION = 1;
  */
 export const RegionInfoReply: Codec<RegionInfoReply> = {
   name: InfoLayout.name,
+  form: payloadForm(InfoLayout, {
+    kind: "chain",
+    name: "capabilities",
+    start: "capOffset",
+    flag: RegionFlags.CAPS,
+    form: CapabilityHeader,
+  }),
   encode(value) {
     const bytes = new Uint8Array(regionInfoSize(value.capabilities));
     const some = value.capabilities.length > 0;

@@ -13,7 +13,7 @@ import {
   MAX_MSG_FDS,
   MAX_VERSION_SIZE,
 } from "../base/limits.ts";
-import type { Codec } from "./codec.ts";
+import { type Codec, payloadForm } from "./codec.ts";
 import { layout, u16 } from "./layout.ts";
 
 /** A JSON value. An integer beyond 2^53 is a bigint, so that no bit of it is lost. */
@@ -211,6 +211,7 @@ export function decodeVersion(payload: Uint8Array): Version {
  */
 export const Version: Codec<Version> = {
   name: "VERSION",
+  form: payloadForm(Numbers, { kind: "text", name: "json" }),
   encode: encodeVersion,
   decode: decodeVersion,
 };

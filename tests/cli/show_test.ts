@@ -195,3 +195,14 @@ Deno.test("vfu show loads no FFI", async () => {
   const { code, err } = await runThere(["show", file.path], { permissions: ["--allow-read"] });
   assertEquals([code, err], [0, ""]);
 });
+
+Deno.test("vfu show --dissector writes a script, and takes no file", async () => {
+  const { code, out } = await runHere(["show", "--dissector"]);
+  assertEquals(code, 0);
+  assertStringIncludes(out, '"vfio_user.region_read.offset"');
+  assertEquals(out.includes("undefined"), false);
+  const both = await runHere(["show", "a.pcapng", "--dissector"]);
+  assertEquals([both.code, both.err], [2, "vfu: --dissector takes no file\n"]);
+  const none = await runHere(["show"]);
+  assertEquals([none.code, none.err], [2, "vfu: Missing required argument 'file'\n"]);
+});

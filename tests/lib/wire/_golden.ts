@@ -23,7 +23,7 @@ export function concat(...parts: Uint8Array[]): Uint8Array {
 }
 
 /** Fails unless the value is encoded as these bytes and these bytes are decoded as the value. */
-export function assertGolden<T>(codec: Codec<T>, value: T, wire: string): void {
+export function assertGolden<T>(codec: Omit<Codec<T>, "form">, value: T, wire: string): void {
   assertEquals(codec.encode(value), hex(wire), `${codec.name}, encoded`);
   assertEquals(codec.decode(hex(wire)), value, `${codec.name}, decoded`);
 }

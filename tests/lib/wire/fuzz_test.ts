@@ -68,8 +68,7 @@ function samplesOfFeatures(): Sample[] {
     const flags = FeatureFlags.SET | index;
     return {
       codec: {
-        name: codec.name,
-        encode: codec.encode,
+        ...codec,
         decode: (payload) => codec.decode(request.decode(payload).data),
       },
       message: encodeMessage(

@@ -1,0 +1,362 @@
+/**
+ * Wireshark's dissector of vfio-user: a script in Lua, made of the tables of `lib/wire/`.
+ *
+ * @module
+ */
+
+import { errnoName } from "../../ffi/errno.ts";
+import { MAX_CAPABILITIES } from "../base/limits.ts";
+import type { PayloadForm, PayloadTail } from "../wire/codec.ts";
+import { Command } from "../wire/command.ts";
+import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
+import { PciIrq } from "../wire/irq.ts";
+import type { StructForm } from "../wire/layout.ts";
+import { type MessageCodecs, messages } from "../wire/messages.ts";
+import { PciRegion } from "../wire/region.ts";
+import { EVENT_DISSECTOR, MESSAGE_DISSECTOR } from "./packet.ts";
+
+/** The highest errno of Linux, so far. */
+const MAX_ERRNO = 133;
+/** Structs that follow one another which are taken apart. */
+const MAX_ENTRIES = 4096;
+/** Fields that are read best in hexadecimal. */
+const HEXADECIMAL = /^(?:address|offset|fdOffset|shadowOffset|size|flags|value|data|capOffset)$/;
+/** Fields that hold the index of a region, or of an IRQ. */
+const REGION_INDEXES = /\.(?:region|device_get_region_\w+\.index)$/;
+const IRQ_INDEXES = /\.device_(?:get_irq_info|set_irqs)\.index$/;
+
+/** The name of a field in Wireshark: `vfio_user.region_read.offset`. */
+export function dissectorField(...path: readonly string[]): string {
+  const words = path.map((each) =>
+    /^[A-Z_]+$/.test(each)
+      ? each.toLowerCase()
+      : each.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+  );
+  return [MESSAGE_DISSECTOR, ...words].join(".");
+}
+
+/** Fields of the script by their names, each with the Lua that declares it. */
+class Fields {
+  readonly #declared = new Map<string, { readonly width: number; readonly lua: string }>();
+
+  /** Declares an integer; of two widths the larger counts. */
+  integer(name: string, label: string, width: number): string {
+    const known = this.#declared.get(name);
+    if (known === undefined || known.width < width) {
+      const base = HEXADECIMAL.test(label) ? "base.HEX" : "base.DEC";
+      const values = REGION_INDEXES.test(name)
+        ? ", region_names"
+        : IRQ_INDEXES.test(name)
+        ? ", irq_names"
+        : "";
+      const lua = `ProtoField.uint${width * 8}("${name}", "${label}", ${base}${values})`;
+      this.#declared.set(name, { width, lua });
+    }
+    return name;
+  }
+
+  /** Declares bytes or a text. */
+  other(name: string, label: string, type: "bytes" | "string"): string {
+    this.#declared.set(name, { width: 0, lua: `ProtoField.${type}("${name}", "${label}")` });
+    return name;
+  }
+
+  lua(): string {
+    return [...this.#declared].map(([name, { lua }]) => `f["${name}"] = ${lua}`).join("\n");
+  }
+}
+
+/**
+ * The script. Wireshark and tshark load it with `-X lua_script:FILE`, or from the folder of
+ * plugins.
+ *
+ * @example
+ * ```ts
+ * import { dissectorScript } from "./dissector.ts";
+ *
+ * console.assert(dissectorScript().includes("vfio_user.region_read.offset"));
+ * ```
+ */
+export function dissectorScript(): string {
+  const fields = new Fields();
+  const forms = Object.values(messages).map((each: MessageCodecs<unknown, unknown>) => {
+    const sides = ([["request", each.request], ["reply", each.reply]] as const)
+      .map(([side, { form }]) => `    ${side} = ${formLua(fields, each.name, form)},`);
+    return `  [${each.command}] = {\n    sender = "${each.sender}",\n${sides.join("\n")}\n  },`;
+  });
+  const lines = [
+    "-- Wireshark's dissector of vfio-user, written by `vfu show --dissector`. Do not edit.",
+    "local f = {}",
+    `local command_names = ${valuesLua(Command)}`,
+    `local region_names = ${valuesLua(PciRegion, true)}`,
+    `local irq_names = ${valuesLua(PciIrq, true)}`,
+    `local errno_names = ${errnosLua()}`,
+    fields.lua(),
+    `local forms = {\n${forms.join("\n")}\n}`,
+    headerLua(),
+    TEMPLATE,
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function valuesLua(table: Readonly<Record<string, number>>, isLower = false): string {
+  const entries = Object.entries(table)
+    .map(([name, value]) => `[${value}] = "${isLower ? name.toLowerCase() : name}"`);
+  return `{ ${entries.join(", ")} }`;
+}
+
+function errnosLua(): string {
+  const codes = Array.from({ length: MAX_ERRNO }, (_, i) => i + 1);
+  return `{ [0] = "none", ${codes.map((code) => `[${code}] = "${errnoName(code)}"`).join(", ")} }`;
+}
+
+function structLua(fields: Fields, path: readonly string[], { size, fields: table }: StructForm) {
+  const entries = Object.entries(table).map(([key, { offset, width }]) => {
+    const name = fields.integer(dissectorField(...path, key), key, width);
+    return `{ "${name}", "${key}", ${offset}, ${width} }`;
+  });
+  return `{ size = ${size}, fields = { ${entries.join(", ")} } }`;
+}
+
+function formLua(fields: Fields, name: string, { heads, tail }: PayloadForm): string {
+  const structs = heads.map((head) => structLua(fields, [name], head));
+  return `{ heads = { ${structs.join(", ")} }, tail = ${tailLua(fields, name, tail)} }`;
+}
+
+function tailLua(fields: Fields, name: string, tail: PayloadTail): string {
+  if (tail.kind === "none") return '{ kind = "none" }';
+  const at = dissectorField(name, tail.name);
+  const parts = [`kind = "${tail.kind}"`];
+  switch (tail.kind) {
+    case "bytes":
+      parts.push(`field = "${fields.other(at, tail.name, "bytes")}"`);
+      if (tail.length !== undefined) parts.push(`length = "${tail.length}"`);
+      break;
+    case "text":
+      parts.push(`field = "${fields.other(at, tail.name, "string")}"`);
+      break;
+    case "entries": {
+      const forms = tail.forms.map((form) => structLua(fields, [name, tail.name], form));
+      parts.push(`count = "${tail.count}"`, `forms = { ${forms.join(", ")} }`);
+      break;
+    }
+    case "chain": {
+      const form = structLua(fields, [name, tail.name], tail.form);
+      parts.push(`start = "${tail.start}"`, `flag = ${tail.flag}`, `form = ${form}`);
+    }
+  }
+  return `{ ${parts.join(", ")} }`;
+}
+
+function headerLua(): string {
+  const { offsets } = HeaderLayout;
+  const numbers = {
+    HEADER_SIZE,
+    AT_ID: offsets.messageId,
+    AT_COMMAND: offsets.command,
+    AT_SIZE: offsets.size,
+    AT_FLAGS: offsets.flags,
+    AT_ERROR: offsets.error,
+    TYPE_MASK: MessageFlags.TYPE_MASK,
+    NO_REPLY: MessageFlags.NO_REPLY,
+    ERROR: MessageFlags.ERROR,
+    MAX_ENTRIES,
+    MAX_CAPABILITIES,
+  };
+  return Object.entries(numbers).map(([name, value]) => `local ${name} = ${value}`).join("\n");
+}
+
+const TEMPLATE = String.raw`
+local vfio_user = Proto("${MESSAGE_DISSECTOR}", "vfio-user")
+local events = Proto("${EVENT_DISSECTOR}", "vfio-user event")
+
+local h = {
+  id = ProtoField.uint16("vfio_user.id", "Message id", base.DEC),
+  command = ProtoField.uint16("vfio_user.command", "Command", base.DEC, command_names),
+  size = ProtoField.uint32("vfio_user.size", "Size", base.DEC),
+  flags = ProtoField.uint32("vfio_user.flags", "Flags", base.HEX),
+  type = ProtoField.uint32("vfio_user.type", "Type", base.DEC, { [0] = "command", [1] = "reply" }),
+  no_reply = ProtoField.bool("vfio_user.no_reply", "No reply"),
+  is_error = ProtoField.bool("vfio_user.is_error", "Error reply"),
+  error = ProtoField.uint32("vfio_user.error", "Error", base.DEC, errno_names),
+  request_in = ProtoField.framenum("vfio_user.request_in", "Request in", base.NONE, frametype.REQUEST),
+  response_in = ProtoField.framenum("vfio_user.response_in", "Reply in", base.NONE, frametype.RESPONSE),
+  response_time = ProtoField.relative_time("vfio_user.response_time", "Time from request to reply"),
+}
+local event_json = ProtoField.string("vfio_user_event.json", "Event")
+local all = {}
+for _, field in pairs(h) do all[#all + 1] = field end
+for _, field in pairs(f) do all[#all + 1] = field end
+vfio_user.fields = all
+events.fields = { event_json }
+
+local failed = ProtoExpert.new("vfio_user.failed", "The request failed", expert.group.RESPONSE_CODE, expert.severity.NOTE)
+local damaged = ProtoExpert.new("vfio_user.damaged", "The size is not that of the message", expert.group.MALFORMED, expert.severity.WARN)
+vfio_user.experts = { failed, damaged }
+
+local interface_field = Field.new("frame.interface_id")
+local has_section, section_field = pcall(Field.new, "frame.section_number")
+
+local pending, request_of, reply_of
+function vfio_user.init()
+  pending, request_of, reply_of = {}, {}, {}
+end
+
+local function number_of(field)
+  local info = field and field()
+  return info and tostring(info.value) or ""
+end
+
+-- Request and reply share socket, sender and id.
+local function key_of(command, id)
+  local form = forms[command]
+  local section = has_section and number_of(section_field) or ""
+  local sender = form and form.sender or "?"
+  return section .. " " .. number_of(interface_field) .. " " .. sender .. " " .. id
+end
+
+local function link(header, pinfo, tree)
+  local is_request = header.type == 0
+  local number = pinfo.number
+  if not pinfo.visited then
+    local key = key_of(header.command, header.id)
+    if is_request and bit.band(header.flags, NO_REPLY) == 0 then
+      pending[key] = { number = number, time = pinfo.rel_ts, command = header.command }
+    elseif header.type == 1 then
+      local request = pending[key]
+      if request and request.command == header.command then
+        pending[key] = nil
+        request_of[number] = request
+        reply_of[request.number] = number
+      end
+    end
+  end
+  if is_request and reply_of[number] then
+    tree:add(h.response_in, reply_of[number]):set_generated()
+  elseif request_of[number] then
+    local request = request_of[number]
+    tree:add(h.request_in, request.number):set_generated()
+    local ns = math.floor((pinfo.rel_ts - request.time) * 1e9 + 0.5)
+    tree:add(h.response_time, NSTime.new(math.floor(ns / 1e9), ns % 1e9)):set_generated()
+  end
+end
+
+-- Adds the fields of a struct, and returns those of at most 32 bits as numbers.
+local function add_struct(form, payload, at, tree)
+  local values = {}
+  for _, field in ipairs(form.fields) do
+    local range = payload(at + field[3], field[4])
+    tree:add_le(f[field[1]], range)
+    values[field[2]] = field[4] == 8 and range:le_uint64() or range:le_uint()
+  end
+  return values
+end
+
+local function plain(value)
+  return type(value) == "number" and value or value:tonumber()
+end
+
+local function add_tail(tail, payload, at, values, tree)
+  local left = payload:len() - at
+  if tail.kind == "bytes" then
+    local length = tail.length and math.min(left, plain(values[tail.length])) or left
+    if length > 0 then tree:add(f[tail.field], payload(at, length)) end
+  elseif tail.kind == "text" then
+    if left > 0 then tree:add(f[tail.field], payload(at, left)) end
+  elseif tail.kind == "entries" then
+    local count = math.min(plain(values[tail.count]), MAX_ENTRIES)
+    for i, form in ipairs(tail.forms) do
+      if count > 0 and (count * form.size == left or i == #tail.forms) then
+        for n = 0, math.min(count, math.floor(left / form.size)) - 1 do
+          local from = at + n * form.size
+          add_struct(form, payload, from, tree:add(payload(from, form.size), "Entry " .. n))
+        end
+        return
+      end
+    end
+  elseif tail.kind == "chain" then
+    if bit.band(values.flags, tail.flag) == 0 then return end
+    local from = plain(values[tail.start])
+    for n = 1, MAX_CAPABILITIES do
+      if from == 0 or from + tail.form.size > payload:len() then return end
+      local entry = tree:add(payload(from, tail.form.size), "Capability " .. n)
+      from = add_struct(tail.form, payload, from, entry).next
+    end
+  end
+end
+
+local function add_payload(form, payload, tree)
+  local values, at = {}, 0
+  for _, head in ipairs(form.heads) do
+    if payload:len() >= head.size then
+      values, at = add_struct(head, payload, 0, tree), head.size
+      break
+    end
+  end
+  if at > 0 or #form.heads == 0 then add_tail(form.tail, payload, at, values, tree) end
+  return values
+end
+
+local function place(values)
+  local text = ""
+  if values.region and values.offset then
+    local name = region_names[values.region] or ("region " .. values.region)
+    text = " " .. name .. "+0x" .. values.offset:tohex():gsub("^0+(%x)", "%1")
+  elseif values.address then
+    text = " iova 0x" .. values.address:tohex():gsub("^0+(%x)", "%1")
+  end
+  if values.count then text = text .. " " .. tostring(values.count) .. " bytes" end
+  return text
+end
+
+function vfio_user.dissector(buffer, pinfo, root)
+  pinfo.cols.protocol = "vfio-user"
+  local tree = root:add(vfio_user, buffer())
+  if buffer:len() < HEADER_SIZE then
+    pinfo.cols.info = "truncated header"
+    tree:add_proto_expert_info(damaged)
+    return buffer:len()
+  end
+  local header = {
+    id = buffer(AT_ID, 2):le_uint(),
+    command = buffer(AT_COMMAND, 2):le_uint(),
+    size = buffer(AT_SIZE, 4):le_uint(),
+    flags = buffer(AT_FLAGS, 4):le_uint(),
+    error = buffer(AT_ERROR, 4):le_uint(),
+  }
+  header.type = bit.band(header.flags, TYPE_MASK)
+  local is_error = header.type == 1 and bit.band(header.flags, ERROR) ~= 0
+  tree:add_le(h.id, buffer(AT_ID, 2))
+  tree:add_le(h.command, buffer(AT_COMMAND, 2))
+  tree:add_le(h.size, buffer(AT_SIZE, 4))
+  local flags = tree:add_le(h.flags, buffer(AT_FLAGS, 4))
+  flags:add(h.type, buffer(AT_FLAGS, 4), header.type)
+  flags:add(h.no_reply, buffer(AT_FLAGS, 4), header.type == 0 and bit.band(header.flags, NO_REPLY) ~= 0)
+  flags:add(h.is_error, buffer(AT_FLAGS, 4), is_error)
+  tree:add_le(h.error, buffer(AT_ERROR, 4))
+  link(header, pinfo, tree)
+
+  local name = command_names[header.command] or ("command " .. header.command)
+  local side = header.type == 0 and "request" or header.type == 1 and "reply" or "message"
+  local info = "#" .. header.id .. " " .. name .. " " .. (is_error and "error reply" or side)
+  local form = forms[header.command] and forms[header.command][side]
+  if header.size ~= buffer:len() then
+    tree:add_proto_expert_info(damaged)
+  elseif is_error then
+    tree:add_proto_expert_info(failed)
+    info = info .. " " .. (errno_names[header.error] or header.error)
+  elseif form and buffer:len() > HEADER_SIZE then
+    info = info .. place(add_payload(form, buffer(HEADER_SIZE):tvb(), tree))
+  end
+  pinfo.cols.info = info
+  return buffer:len()
+end
+
+function events.dissector(buffer, pinfo, root)
+  pinfo.cols.protocol = "vfio-user event"
+  local text = buffer():string(ENC_UTF_8)
+  pinfo.cols.info = text
+  root:add(events, buffer()):add(event_json, buffer())
+  return buffer:len()
+end
+`;

@@ -1,0 +1,169 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { RECORDING_SECTION_INTERFACES } from "../../lib/base/limits.ts";
+import { Conversation } from "../../lib/record/conversation.ts";
+import { dissectorField, dissectorScript } from "../../lib/record/dissector.ts";
+import type { NewEvent } from "../../lib/record/event.ts";
+import { readRecording } from "../../lib/record/reader.ts";
+import { type MessageCodecs, messageOf, messages } from "../../lib/wire/messages.ts";
+import { anyEvent, plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
+import { Talk } from "../lib/record/_talk.ts";
+import { arbitraries } from "../lib/wire/_arbitraries.ts";
+
+/** Messages of each kind, at random, some refused, some without a reply. */
+function conversation(): Talk {
+  const talk = new Talk();
+  for (const name of Object.keys(messages) as (keyof typeof messages)[]) {
+    const { request, reply } = arbitraries[name];
+    const replies = fc.sample(reply as fc.Arbitrary<unknown>, { numRuns: 8, seed: 1 });
+    for (
+      const [i, value] of fc.sample(request as fc.Arbitrary<unknown>, { numRuns: 8, seed: 2 })
+        .entries()
+    ) {
+      const id = talk.ask(name, value as never);
+      if (i === 0) talk.refuse(name, id, 22);
+      else if (i !== 1) talk.answer(name, id, replies[i] as never);
+    }
+  }
+  return talk;
+}
+
+/** Runs tshark over a recording. It must not complain; root's greeting is no complaint. */
+async function tshark(path: string, ...args: string[]): Promise<string> {
+  const script = await Deno.makeTempFile({ suffix: ".lua" });
+  try {
+    await Deno.writeTextFile(script, dissectorScript());
+    const command = new Deno.Command("tshark", {
+      args: ["-2", "-n", "-X", `lua_script:${script}`, "-r", path, ...args],
+    });
+    const { code, stdout, stderr } = await command.output();
+    const complaints = new TextDecoder().decode(stderr).split("\n")
+      .filter((line) => line !== "" && !line.startsWith("Running as user "));
+    assertEquals([code, complaints], [0, []]);
+    return new TextDecoder().decode(stdout);
+  } finally {
+    await Deno.remove(script);
+  }
+}
+
+/** Values of fields for each packet: of a field that occurs often, all. */
+async function fieldsOf(path: string, names: readonly string[]): Promise<Map<string, string>[]> {
+  const options = [
+    "-T",
+    "fields",
+    "-E",
+    "separator=/t",
+    "-E",
+    "occurrence=a",
+    "-E",
+    "aggregator=;",
+  ];
+  const out = await tshark(path, ...options, ...names.flatMap((name) => ["-e", name]));
+  return out.trimEnd().split("\n").map((line) =>
+    new Map(line.split("\t").map((value, i) => [names[i]!, value]))
+  );
+}
+
+/** What the head of a payload holds by our decode: counts of data and lists are their lengths. */
+function expectedOf(key: string, value: Record<string, unknown>): bigint | undefined {
+  const own = value[key];
+  if (typeof own === "number" || typeof own === "bigint") return BigInt(own);
+  const list = value.data ?? value.writes;
+  if (key === "count" || key === "size") return BigInt((list as ArrayLike<unknown>).length);
+  return undefined; // capOffset alone, which decoding uses up
+}
+
+Deno.test("tshark's fields are those of our decode, for each message of a recording", async () => {
+  using file = temporaryFile();
+  writeRecording(file.path, conversation().events);
+  const header = ["id", "command", "size", "flags", "error"].map((each) => dissectorField(each));
+  const links = ["request_in", "response_in", "response_time"].map((each) => `vfio_user.${each}`);
+  const names = new Set([...header, ...links, "frame.packet_flags_direction"]);
+  for (
+    const { name, request, reply } of Object.values(messages) as MessageCodecs<unknown, unknown>[]
+  ) {
+    for (const { form: { heads, tail } } of [request, reply]) {
+      for (const key of heads.flatMap(({ fields }) => Object.keys(fields))) {
+        names.add(dissectorField(name, key));
+      }
+      if (tail.kind === "bytes") names.add(dissectorField(name, tail.name));
+      if (tail.kind === "entries") {
+        for (const key of tail.forms.flatMap(({ fields }) => Object.keys(fields))) {
+          names.add(dissectorField(name, tail.name, key));
+        }
+      }
+      if (tail.kind === "chain") names.add(dissectorField(name, tail.name, "id"));
+    }
+  }
+  const packets = await fieldsOf(file.path, [...names]);
+  const heard = new Conversation();
+  const replies = new Map<number, number>();
+  let compared = 0;
+  for await (const event of readRecording(file.path)) {
+    const message = heard.take(event);
+    const packet = packets[event.index]!;
+    const { decoded, request, latencyNs } = message!;
+    const { messageId, command, size, flags, error } = decoded!.header;
+    const numbers = header.map((each) => Number(packet.get(each)));
+    assertEquals(numbers, [messageId, command, size, flags, error]);
+    const way = event.kind === "message" && event.direction === "to-client" ? 1 : 2;
+    assertEquals(Number(packet.get("frame.packet_flags_direction")), way);
+    assertEquals(packet.get("vfio_user.request_in"), request ? String(request.index + 1) : "");
+    const time = packet.get("vfio_user.response_time")!;
+    assertEquals(time === "" ? undefined : BigInt(Math.round(Number(time) * 1e9)), latencyNs);
+    if (request !== undefined) replies.set(request.index, event.index);
+    const payload = decoded!.payload;
+    if (payload?.value === undefined) continue;
+    const { form: { heads, tail } } = messageOf(command)![payload.side];
+    const value = payload.value as unknown as Record<string, unknown>;
+    for (const key of Object.keys(heads[0]?.fields ?? {})) {
+      const expected = expectedOf(key, value);
+      const found = packet.get(dissectorField(payload.name, key))!;
+      if (expected === undefined) continue;
+      assertEquals([key, BigInt(found)], [key, expected]);
+      compared++;
+    }
+    if (tail.kind === "bytes") {
+      const data = value[tail.name] as Uint8Array | undefined;
+      const found = packet.get(dissectorField(payload.name, tail.name));
+      assertEquals(found, data?.toHex() ?? "");
+    }
+    if (tail.kind === "entries") {
+      const entries = value[tail.name] as Record<string, unknown>[];
+      const found = packet.get(dissectorField(payload.name, tail.name, "offset"))!;
+      const offsets = found === "" ? [] : found.split(";").map(BigInt);
+      assertEquals(offsets, entries.map(({ offset }) => offset as bigint));
+    }
+    if (tail.kind === "chain") {
+      const found = packet.get(dissectorField(payload.name, tail.name, "id"))!;
+      const count = found === "" ? 0 : found.split(";").length;
+      assertEquals(count, (value[tail.name] as unknown[]).length);
+    }
+  }
+  for (const [index, packet] of packets.entries()) {
+    const reply = replies.get(index);
+    const expected = reply === undefined ? "" : String(reply + 1);
+    assertEquals(packet.get("vfio_user.response_in"), expected);
+  }
+  assert(compared > 500, `${compared} fields were compared`);
+});
+
+Deno.test("tshark reads any events, and the sections of many clients, without complaint", async () => {
+  using file = temporaryFile();
+  const events: NewEvent[] = fc.sample(anyEvent, { numRuns: 300, seed: 3 })
+    .map((event) => ({ ...event, timeNs: event.timeNs >> 3n }));
+  const clients = Array.from(
+    { length: RECORDING_SECTION_INTERFACES + 10 },
+    (_, connection) => plainMessage(new Uint8Array(16), { connection }),
+  );
+  writeRecording(file.path, [...events, ...clients]);
+  const out = await tshark(file.path, "-T", "fields", "-e", "frame.protocols");
+  const protocols = out.trimEnd().split("\n");
+  assertEquals(protocols.length, events.length + clients.length);
+  // Of no bytes at all Wireshark asks no dissector.
+  const isEmpty = (event: NewEvent) => "bytes" in event && event.bytes.length === 0;
+  assertEquals(
+    protocols.map((each) => each.includes("vfio_user")),
+    [...events, ...clients].map((event) => !isEmpty(event)),
+  );
+});
