@@ -21,7 +21,7 @@ export interface ClientFile {
   readonly fd: OwnedFd;
   /** The file's identity and size. */
   readonly stat: FileStat;
-  /** How its bytes are reached. */
+  /** The way to its bytes. */
   readonly mode: FileMode;
   /** Bytes of its pages, if they are huge. */
   readonly hugePage?: number;

@@ -38,7 +38,7 @@ const PAGE = BigInt(DEFAULT_PGSIZES);
 
 const MAP_FLAGS = DmaMapFlags.READ | DmaMapFlags.WRITE | DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
 
-/** How a server deals with its client's memory. */
+/** Options of a server for its client's memory. */
 export interface DmaOptions {
   /**
    * Maps that a client may have at one time, which it is told. Default 65535, of which it is told

@@ -11,7 +11,7 @@ import { HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 /** Bytes of the smallest ROM, whose register has other bits below. */
 const MIN_ROM_SIZE = 0x800;
 
-/** How a base address register is declared. */
+/** The declaration of a base address register. */
 export interface BarOptions {
   /** Bytes: a power of two, 16 or more. */
   size: number;

@@ -97,7 +97,7 @@ export class DmaMap {
     return device === stat.device && inode === stat.inode && request.offset === this.#offset;
   }
 
-  /** How many of `length` bytes from `address` on are in it. */
+  /** Counts those of `length` bytes from `address` on that are in the map. */
   contains(address: bigint, length: number): number {
     const rest = this.end - address;
     return rest < BigInt(length) ? Number(rest) : length;

@@ -1,5 +1,5 @@
 /**
- * How much may be under way at once.
+ * Bounds of the DMA that may be under way at once.
  *
  * @module
  */

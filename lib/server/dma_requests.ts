@@ -22,7 +22,7 @@ import { Command } from "../wire/command.ts";
 import { Quota } from "./dma_quota.ts";
 import { hex } from "../text/hex.ts";
 
-/** How a client wants to be asked. */
+/** Options of the requests to a client. */
 export interface DmaRequestsOptions {
   /** Bytes that one message may hold. */
   chunkSize: number;

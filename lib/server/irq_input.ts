@@ -11,7 +11,7 @@ import { type Watch, watch } from "../../ffi/poller.ts";
 import { IRQ_INPUT_BURST, IRQ_INPUT_REST_MS, IRQ_INPUTS_PER_MS } from "../base/limits.ts";
 
 /**
- * How often the server looks at one client's descriptors: a burst at any time, more by the
+ * The rate at which the server looks at one client's descriptors: a burst at any time, more by the
  * millisecond.
  */
 export class Pace {

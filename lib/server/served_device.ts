@@ -113,7 +113,7 @@ export interface ServedRegion {
 export interface ServedIrq {
   /** `IrqFlags`. */
   readonly flags: number;
-  /** How many; 0 if the device does not have the index. */
+  /** The number of vectors; 0 if the device does not have the index. */
   readonly count: number;
 }
 
@@ -296,7 +296,7 @@ export interface ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[];
   /** By IRQ index. */
   readonly irqs: readonly ServedIrq[];
-  /** How its state is saved and restored, if it can be. */
+  /** Saves and restores the state of the device, if it can migrate. */
   readonly migration?: ServedMigration;
   /**
    * A server has taken it: what goes wrong besides requests can be told to `report` from here on.

@@ -18,7 +18,7 @@ import type { DmaOptions } from "./client_memory.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
 import { callHook } from "./device_hooks.ts";
 
-/** How a server is set up. */
+/** Options of a server. */
 export interface ServerOptions extends DmaOptions {
   /** Sees every message. */
   trace?: Trace;
@@ -171,7 +171,7 @@ export class Server implements Disposable {
     this.#grace = setTimeout(() => this.#finish(), closeTimeoutMs);
   }
 
-  /** Nobody uses the device any more, or it took too long. */
+  /** Ends the server: no client uses the device any more, or closing took too long. */
   #finish(): void {
     if (this.#isFinished) return;
     this.#isFinished = true;

@@ -89,7 +89,7 @@ export interface Template {
 export interface TemplateNumber {
   /** The expression that is computed. */
   readonly expression: Expression;
-  /** How it is shown. */
+  /** The base in which it is shown. */
   readonly base: "dec" | "hex" | "bin";
 }
 
@@ -219,7 +219,7 @@ export interface StepCommon {
 export interface ReadStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "read";
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** So many values of the place's width one by one; bytes together if that has none. */
   readonly count?: Expression;
@@ -242,7 +242,7 @@ export interface WriteStep extends StepCommon {
  * If the value has a mask the other bits stay: the register is read first.
  */
 export interface Assignment {
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** The value. */
   readonly value: Value;
@@ -252,7 +252,7 @@ export interface Assignment {
 export interface ModifyStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "modify";
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** `mask` of it is there, unless `mask` of the step is. */
   readonly value: Value;
@@ -264,7 +264,7 @@ export interface ModifyStep extends StepCommon {
 export interface PollStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "poll";
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** The condition that has to hold. */
   readonly condition: Condition;
@@ -288,7 +288,7 @@ export interface ExpectStep extends StepCommon {
 export interface DmaFillStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "dma fill";
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** The data that is put there. */
   readonly data: Data;
@@ -300,7 +300,7 @@ export interface DmaFillStep extends StepCommon {
 export interface DmaPutStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "dma put";
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** The data that is put there. */
   readonly data: Data;
@@ -310,7 +310,7 @@ export interface DmaPutStep extends StepCommon {
 export interface DmaLoadStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "dma load";
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** Resolved already. */
   readonly path: string;
@@ -320,7 +320,7 @@ export interface DmaLoadStep extends StepCommon {
 export interface DmaDumpStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "dma dump";
-  /** Where. */
+  /** The place of the access. */
   readonly place: Place;
   /** In bytes; to the end of the buffer if it is left out. */
   readonly length?: Expression;
@@ -382,7 +382,7 @@ export interface DeviceStep extends StepCommon {
 export interface SleepStep extends StepCommon {
   /** The word that it begins with. */
   readonly word: "sleep";
-  /** How long, in milliseconds. */
+  /** The duration, in milliseconds. */
   readonly durationMs: number;
 }
 

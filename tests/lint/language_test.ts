@@ -9,8 +9,6 @@ const LATER = [
   "lib/define",
   "lib/devices",
   "lib/record",
-  "lib/server",
-  "lib/session",
   "lib/transport",
   "tests/lib/record",
 ];

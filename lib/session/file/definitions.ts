@@ -36,7 +36,7 @@ export interface Definitions {
   readonly isPartial?: boolean;
 }
 
-/** A name that is not there, in definitions that are partial: there is nothing to tell of it. */
+/** A name that is not there, in definitions that are partial: there is nothing to report. */
 export class MissingName extends RangeError {
   /** The name of the class. */
   override readonly name = "MissingName";

@@ -11,7 +11,7 @@ import { readText } from "../../yaml/text.ts";
 import type { Session } from "../model.ts";
 import type { ParsedSession } from "./parsed.ts";
 
-/** How to read a session. */
+/** Options of reading a session. */
 export interface SessionOptions {
   /** Values of variables in place of those that the file has. */
   readonly set?: Readonly<Record<string, bigint>>;
@@ -36,7 +36,8 @@ export interface SessionOptions {
  *
  * const text = "steps: [{read: bar0+4, into: x}, {expect: '${x}', at least: 1}]";
  * const session = await loadSession("t.yaml", { readText: () => Promise.resolve(text) });
- * if (session.steps.length !== 2 || session.steps[0]?.text !== "read bar0+4 into x") throw new Error();
+ * const [first, second, third] = session.steps;
+ * if (first?.text !== "read bar0+4 into x" || !second || third) throw new Error();
  * ```
  */
 export async function loadSession(file: string, options: SessionOptions = {}): Promise<Session> {

@@ -22,7 +22,8 @@ const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };
 const CONFIG_SIZE = 4096n;
 
 const FORM = new RegExp(
-  `^(\\w+(?:@\\d+)?(?:\\.\\w+)?)(?:\\[(${TERM})\\])?((?:\\.\\w+)*?)((?:\\+${TERM})*)(?:\\.([bwlqBWLQ]))?$`,
+  `^(\\w+(?:@\\d+)?(?:\\.\\w+)?)(?:\\[(${TERM})\\])?` +
+    `((?:\\.\\w+)*?)((?:\\+${TERM})*)(?:\\.([bwlqBWLQ]))?$`,
 );
 
 const HOW =

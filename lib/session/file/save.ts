@@ -36,7 +36,8 @@ export interface SavedSession {
  * import { sessionYaml } from "./save.ts";
  *
  * const { raw } = parseLine("write bar0+4.l 0x10 verify", newDefinitions());
- * if (sessionYaml({ raws: [raw] }) !== "steps:\n  - write: bar0+4.l\n    value: 0x10\n    verify: true\n") throw new Error();
+ * const yaml = "steps:\n  - write: bar0+4.l\n    value: 0x10\n    verify: true\n";
+ * if (sessionYaml({ raws: [raw] }) !== yaml) throw new Error();
  * ```
  */
 export function sessionYaml(

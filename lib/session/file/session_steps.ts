@@ -32,7 +32,7 @@ import { parseTemplate } from "../template.ts";
 import { parseNumber } from "./value.ts";
 import type { Word } from "./arguments.ts";
 
-/** How often steps are repeated at most: a day of register reads. */
+/** The most repetitions of steps: a day of register reads. */
 const MAX_REPEAT = 10n ** 9n;
 
 type SessionStep = SetStep | RepeatStep | CallStep | SleepStep | LogStep | DeviceStep;

@@ -42,7 +42,7 @@ import {
 import { render } from "../template.ts";
 import { Variables } from "./variables.ts";
 
-/** How a session accesses its device. */
+/** Options of a session's access to its device. */
 export interface LiveOptions {
   /**
    * Reads registers by the synchronous calls, which are the fastest; default false.

@@ -26,7 +26,7 @@ export interface Lack {
 /**
  * Everything that a device lacks.
  *
- * @throws {RemoteError} if it refuses to tell of itself
+ * @throws {RemoteError} if it refuses to describe itself
  */
 export async function lacks(
   requires: Requirements,

@@ -12,7 +12,7 @@ import { type LiveOptions, LiveSession, type SingleStep } from "./executor.ts";
 import type { CallStep, RepeatStep, Session, Step } from "../model.ts";
 import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./step_result.ts";
 
-/** How to run a session. */
+/** Options of a session's run. */
 export interface RunOptions extends LiveOptions {
   /**
    * The index, among the steps of the session, of the first step that is done.
@@ -261,7 +261,7 @@ class Run {
     }
   }
 
-  /** How a step ended that threw: as it had to, or not. */
+  /** The end of a step that threw: as it had to, or not. */
   #failed(step: Step, thrown: unknown, startMs: number): Ending {
     const { signal } = this.#options;
     if (signal?.aborted) throw signal.reason;
@@ -282,7 +282,7 @@ class Run {
   }
 }
 
-/** How a step ended, without which it was. */
+/** The end of a step, without the step. */
 type Ending = Pick<StepResult, "status" | "outcome" | "error" | "timeMs">;
 
 const SKIPPED: Ending = { status: "skipped", outcome: {}, timeMs: 0 };

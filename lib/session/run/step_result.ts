@@ -83,7 +83,7 @@ export function isSilence(error: unknown): boolean {
   return error instanceof TimeoutError;
 }
 
-/** How a step ended. */
+/** The end of a step. */
 export type StepStatus = "passed" | "failed" | "skipped";
 
 /** A step that was done. */
