@@ -12,7 +12,7 @@
 import { DecodeError } from "../base/errors.ts";
 import type { Layout, StructForm } from "./layout.ts";
 
-/** What follows the struct of a payload. Names of fields are those of the struct. */
+/** The rest of a payload after its struct. Names of fields are those of the struct. */
 export type PayloadTail =
   | { readonly kind: "none" }
   /** Bytes: as many as the field `length` says, else all that are left. */
@@ -42,7 +42,7 @@ export type PayloadTail =
 export interface PayloadForm {
   /** Structs that it begins with, the largest first: the first for which there is room is meant. */
   readonly heads: readonly StructForm[];
-  /** What follows. */
+  /** The rest after the struct. */
   readonly tail: PayloadTail;
 }
 

@@ -64,7 +64,7 @@ async function fieldsOf(path: string, names: readonly string[]): Promise<Map<str
   );
 }
 
-/** What the head of a payload holds by our decode: counts of data and lists are their lengths. */
+/** Values in the head of a payload, by our decode: counts of data and lists are their lengths. */
 function expectedOf(key: string, value: Record<string, unknown>): bigint | undefined {
   const own = value[key];
   if (typeof own === "number" || typeof own === "bigint") return BigInt(own);
