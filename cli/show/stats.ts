@@ -9,6 +9,7 @@ import type { TimeHistogram } from "../../lib/record/histogram.ts";
 import type { RecordingStatistics } from "../../lib/record/statistics.ts";
 import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { plural } from "../../lib/text/plural.ts";
 import { regionName } from "../../lib/wire/region.ts";
 import type { Output } from "../context.ts";
 import { bar } from "../progress.ts";
@@ -42,10 +43,6 @@ const KINDS = {
   note: "note",
 } as const;
 
-function counted(count: number, one: string, many = `${one}s`): string {
-  return `${count} ${count === 1 ? one : many}`;
-}
-
 /** The numbers for a person. */
 export function statisticsText(
   { statistics, conversation, locator }: StatisticsSource,
@@ -58,7 +55,7 @@ export function statisticsText(
   };
   const { firstNs, lastNs } = statistics;
   const span = firstNs === undefined ? "" : ` in ${timeText(Number(lastNs - firstNs))}`;
-  const kinds = [...statistics.events].map(([kind, count]) => counted(count, KINDS[kind]));
+  const kinds = [...statistics.events].map(([kind, count]) => plural(count, KINDS[kind]));
   lines.push(`${kinds.join(", ") || "no events"}${span}`);
 
   const commands = [...statistics.commands];
@@ -107,7 +104,7 @@ export function statisticsText(
       .filter(([, { requests }]) => requests > 0)
       .map(([word, { requests, bytes }]) => [
         word,
-        counted(requests, "request"),
+        plural(requests, "request"),
         humanSize(bytes),
       ]),
     [1],
@@ -115,10 +112,10 @@ export function statisticsText(
   section("Interrupts", [...statistics.interrupts].map(([name, n]) => [name, String(n)]), []);
   section("Errors", [...statistics.errors].map(([name, n]) => [String(n), name]), [0]);
   if (statistics.strays > 0) {
-    lines.push("", `${counted(statistics.strays, "reply", "replies")} without a request`);
+    lines.push("", `${plural(statistics.strays, "reply", "replies")} without a request`);
   }
   if (statistics.altered > 0) {
-    lines.push("", `${counted(statistics.altered, "message")} altered or withheld`);
+    lines.push("", `${plural(statistics.altered, "message")} altered or withheld`);
   }
   return `${lines.join("\n")}\n`;
 }
