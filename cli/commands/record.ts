@@ -18,14 +18,16 @@ import {
 } from "../../lib/record/recorder.ts";
 import { SOCKET_PLACE, SpawnedServer } from "../../lib/record/spawned_server.ts";
 import { RecordingWriter } from "../../lib/record/writer.ts";
+import { ignoreFileSizeSignal } from "../../lib/server/process.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import { argument } from "../argument.ts";
-import { type Context, onAbort } from "../context.ts";
+import { type Context, onAbort, type Output } from "../context.ts";
 import { Reported } from "../failure.ts";
 import { parseFd } from "../fd.ts";
 import { jsonText } from "../json.ts";
 import { loadMaps, mapOption } from "../map.ts";
 import { printable } from "../printable.ts";
+import { patientOutputs } from "../record/patient_output.ts";
 import { EventText } from "../show/text.ts";
 
 const KINDS = Object.keys(INTERCEPTIONS) as Interception[];
@@ -153,7 +155,10 @@ export function command(context: Context) {
 
 /** Records until the context's signal, or until the only client has left. */
 export async function run(context: Context, options: RecordOptions): Promise<void> {
-  const { err, out, signal } = context;
+  const { signal } = context;
+  if (context.ownsProcess) ignoreFileSizeSignal(); // the recording may be at its limit
+  const outputs = patientOutputs(context);
+  const { err, out } = outputs;
   const { json = false, output, side, sideWrites = false, listen, server, intercept } = options;
   const warn = (text: string) => err.write(`${err.style.yellow("vfu:")} ${printable(text)}\n`);
   const tell = (event: Record<string, unknown>, text: string) => {
@@ -163,7 +168,7 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
   using writer = RecordingWriter.create(output, {
     onFailure: (error) => warn(`${error.message}; client and server go on without a recording`),
   });
-  const live = options.verbose ? liveLines(context, options.locator) : undefined;
+  const live = options.verbose ? liveLines(err, options.locator) : undefined;
   const settings: RecorderOptions = {
     listen,
     server,
@@ -204,12 +209,13 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
       `${recorder.connections === 1 ? "client" : "clients"} are in ${output}` +
       (discarded === 0 ? "" : `; ${discarded} are not`),
   );
+  await outputs.drain();
   if (writer.failure !== undefined || (failed && typeof listen === "number")) throw new Reported(1);
 }
 
 /** Shows events as `vfu show` does. */
 function liveLines(
-  { err }: Context,
+  err: Output,
   locator: RegisterLocator | undefined,
 ): (event: NewEvent) => void {
   const text = new EventText(err.style, locator);
