@@ -8,7 +8,7 @@ import { sleep } from "../../lib/base/sleep.ts";
 import type { Context, Output } from "../context.ts";
 import { PatientWriter } from "../serve/patient_writer.ts";
 
-/** How long the last lines get at the end. */
+/** The time in milliseconds that the last lines get at the end. */
 const LAST_LINES_MS = 1000;
 
 /** The outputs of a context, which write behind. */

@@ -9,7 +9,6 @@ const LATER = [
   "lib/define",
   "lib/devices",
   "lib/record",
-  "lib/transport",
   "tests/lib/record",
 ];
 
