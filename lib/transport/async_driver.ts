@@ -23,18 +23,24 @@ const MAX_RECEIVES = 16;
 /** Looks that are spared after a look at a drained socket that found nothing. */
 const LOOKS_TO_SKIP = 64;
 
-/** How long an attentive driver watches the socket after a message: another often follows. */
+/**
+ * The time in milliseconds that an attentive driver watches the socket after a message: another
+ * often follows.
+ */
 const ATTENTION_MS = 200;
 
-/** How often a glancing driver looks at the socket. */
+/** The interval in milliseconds at which a glancing driver looks at the socket. */
 const GLANCE_MS = 50;
 
-/** How often a server looks for sockets in what it does not receive. */
+/**
+ * The interval in milliseconds at which a server looks for sockets in messages that it does not
+ * receive.
+ */
 const SEARCH_MS = 1000;
 
 /**
- * How commands are noticed while nothing is awaited. "glancing" looks now and then; a message makes
- * that "attentive" for a while, in which the socket is watched.
+ * The way in which commands are noticed while nothing is awaited. "glancing" looks now and then. A
+ * message makes that "attentive" for a while, in which the socket is watched.
  */
 type Glance = "off" | "glancing" | "attentive";
 

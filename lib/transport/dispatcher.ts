@@ -28,7 +28,7 @@ import { Requests } from "./requests.ts";
 import type { Sender } from "./sender.ts";
 import type { MessageStream } from "./stream.ts";
 
-/** Where a proxy is in its life. */
+/** The state of a proxy. */
 export type ProxyState = "CONNECTED" | "ERROR" | "CLOSING" | "CLOSED";
 
 /** The work that is left after a connection has ended by itself. */
@@ -117,8 +117,8 @@ export class Dispatcher implements InboxHost {
   }
 
   /**
-   * How many commands may wait. While a reply is awaited as well, perhaps by the handler, that may
-   * be behind many commands.
+   * The number of commands that may wait. While a reply is awaited as well, perhaps by the handler,
+   * that may be behind many commands.
    */
   get maxIncoming(): number {
     return this.requests.asyncCount > 0 ? MAX_INCOMING_BLOCKED : MAX_INCOMING;

@@ -17,7 +17,7 @@ export interface IncomingRequest {
   readonly noReply: boolean;
   /** The bytes after the header: a view that holds until the handler, or its promise, is done. */
   readonly payload: Uint8Array;
-  /** How many descriptors came with the command. */
+  /** The number of descriptors that came with the command. */
   readonly fdCount: number;
   /** True once the command has been answered. */
   readonly isAnswered: boolean;
@@ -47,7 +47,7 @@ export interface Answer {
   payload?: Uint8Array | undefined;
   data?: Uint8Array | undefined;
   fds?: readonly OwnedFd[] | undefined;
-  /** How many bytes of the reply are sent, if not all. */
+  /** The number of bytes of the reply that are sent, if not all. */
   sizeLimit?: number;
 }
 

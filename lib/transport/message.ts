@@ -156,7 +156,7 @@ export class Message {
     return this.#isOwned;
   }
 
-  /** How many descriptors came with it and were not taken. */
+  /** The number of descriptors that came with it and were not taken. */
   get fdCount(): number {
     return this.#fds.length;
   }

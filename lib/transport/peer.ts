@@ -7,7 +7,7 @@
 import { SystemError } from "../../ffi/errno.ts";
 import { ConnectionError } from "../base/errors.ts";
 
-/** Which end of a connection. */
+/** An end of a connection. */
 export type Role = "client" | "server";
 
 /** The failure of a system call on the socket. */

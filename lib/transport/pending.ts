@@ -17,7 +17,7 @@ import { commandName } from "../wire/command.ts";
 import type { Message } from "./message.ts";
 import type { Role } from "./peer.ts";
 
-/** How long to wait for the reply, and what may come with it. */
+/** The time to wait for the reply, and the descriptors that may come with it. */
 export interface RequestOptions {
   /**
    * Bulk data behind the payload. Large data are sent from where they are; the buffer is free again
@@ -25,16 +25,16 @@ export interface RequestOptions {
    */
   data?: Uint8Array;
   /**
-   * Where the data at the end of the reply go, if there are so many. They are there if the reply
-   * says `isPlaced`; else they are in its payload. The caller leaves the buffer alone until the
-   * request has ended: a buffer that is detached or resized meanwhile fails the request.
+   * The buffer for the data at the end of the reply, if there are so many. The data are there if
+   * the reply says `isPlaced`; else they are in its payload. The caller leaves the buffer alone
+   * until the request has ended: a buffer that is detached or resized meanwhile fails the request.
    */
   into?: Uint8Array;
   /** Descriptors to pass. They stay the caller's, and open until the request has ended. */
   fds?: readonly OwnedFd[];
   /**
-   * How many descriptors the reply may carry. Descriptors where none belong close the connection.
-   * Default 0.
+   * The number of descriptors that the reply may carry. Descriptors where none belong close the
+   * connection. Default 0.
    */
   maxReplyFds?: number;
   /**
@@ -42,7 +42,7 @@ export interface RequestOptions {
    */
   timeoutMs?: number;
   /**
-   * What is being done, for errors: "read 4 bytes of bar0". A function is called only if there is
+   * The action, for errors: "read 4 bytes of bar0". A function is called only if there is
    * an error. Default the name of the command.
    */
   doing?: string | (() => string);

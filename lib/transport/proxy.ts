@@ -44,9 +44,9 @@ import type { StreamLimits } from "./receiver.ts";
 import { MessageStream } from "./stream.ts";
 import { SyncDriver } from "./sync_driver.ts";
 
-/** How a proxy is set up. */
+/** The options of a proxy. */
 export interface ProxyOptions {
-  /** Which end this is. */
+  /** The end that this is. */
   role: Role;
   /** Serves the peer's commands. Without a handler each is answered with EINVAL. */
   handler?: RequestHandler;
@@ -87,7 +87,7 @@ export class VfioProxy implements Disposable {
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   }
 
-  /** Where the proxy is in its life. */
+  /** The state of the proxy. */
   get state(): ProxyState {
     return this.#dispatcher.state;
   }
@@ -107,7 +107,7 @@ export class VfioProxy implements Disposable {
     return this.#dispatcher.requests.count;
   }
 
-  /** What is accepted from the peer, as negotiated. */
+  /** The limits of messages that are accepted from the peer, as negotiated. */
   get limits(): StreamLimits {
     return this.#stream.receiver.limits;
   }
@@ -116,8 +116,8 @@ export class VfioProxy implements Disposable {
   }
 
   /**
-   * How many requests may be in flight at once; more wait for their turn. 1 for a peer that can't
-   * take a second request.
+   * The number of requests that may be in flight at once; more wait for their turn. 1 for a peer
+   * that can't take a second request.
    */
   get window(): number {
     return this.#dispatcher.requests.window;
@@ -126,7 +126,7 @@ export class VfioProxy implements Disposable {
     this.#dispatcher.requests.window = window;
   }
 
-  /** How many descriptors the peer takes in one message. */
+  /** The number of descriptors that the peer takes in one message. */
   get peerMaxFds(): number {
     return this.#dispatcher.requests.peerMaxFds;
   }

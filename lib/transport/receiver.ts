@@ -30,7 +30,7 @@ const MAX_SPARE = (1 << 20) + (8 << 10);
 
 const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
 
-/** What is accepted from the other end. */
+/** The limits of messages that are accepted from the other end. */
 export interface StreamLimits {
   /** Bytes of a message, header included. */
   maxMessageSize: number;
@@ -66,7 +66,7 @@ export class Receiver {
   limits: StreamLimits;
   /** Called for each message, if set. */
   trace: Trace | undefined;
-  /** Where the data of a large reply go, if its request wants them somewhere. */
+  /** Returns the buffer for the data of a large reply, if its request has one. */
   destination: ((messageId: number) => Uint8Array | undefined) | undefined;
 
   // Bytes of #small from #start to #end, or of #large, which holds exactly one message.

@@ -61,9 +61,9 @@ export class Requests {
   #nextPostedId = POSTED_IDS;
   #hasPosted = false;
 
-  /** How many requests may be in flight at once. */
+  /** The number of requests that may be in flight at once. */
   window: number = MAX_PENDING;
-  /** How many descriptors the peer takes in one message. */
+  /** The number of descriptors that the peer takes in one message. */
   peerMaxFds: number = DEFAULT_MAX_MSG_FDS;
 
   /** @param stream puts bulk data of replies where the requests want them */

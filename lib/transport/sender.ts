@@ -29,8 +29,9 @@ const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;
 const COPY_LIMIT = 8 << 10;
 
 /**
- * How often the rest of large data waits for room, a tenth of a millisecond each time. Then it is
- * copied. A peer that reads has taken it by then; a peer that does not read costs one wait.
+ * The number of times that the rest of large data waits for room, a tenth of a millisecond each.
+ * Then it is copied. A peer that reads has taken it by then; a peer that does not read costs one
+ * wait.
  */
 const PATIENT_SENDS = 16;
 
