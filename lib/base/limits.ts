@@ -46,6 +46,11 @@ export const MAX_RECORDED_MESSAGE = 65 << 20;
  */
 export const RECORD_PATIENCE_MS = 100;
 /**
+ * The same for a message that the recorder alters, and so must have whole. In milliseconds; less
+ * than the 5 s that clients wait for a reply.
+ */
+export const RECORD_WHOLE_PATIENCE_MS = 2000;
+/**
  * The time that a recorder goes on offering a side what the other one said before it left. In
  * milliseconds; the next client waits meanwhile.
  */

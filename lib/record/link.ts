@@ -10,12 +10,7 @@ import { POLLIN, POLLOUT } from "../../ffi/event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { Guesses } from "../../ffi/speculative_receive.ts";
-import {
-  HEADER_SIZE,
-  RECORD_DRAIN_MS,
-  RECORD_PATIENCE_MS,
-  SERVE_SEND_BUFFER,
-} from "../base/limits.ts";
+import { HEADER_SIZE, RECORD_DRAIN_MS, SERVE_SEND_BUFFER } from "../base/limits.ts";
 import type { RecordedEnd } from "./event.ts";
 import { Relay, type RelayEnd, type RelayHooks } from "./relay.ts";
 
@@ -173,10 +168,13 @@ export class Link {
     if (entry === undefined) return;
     if (isBlocked) {
       if (ended !== undefined) this.#watchDrain(way);
-    } else if (!relay.isWaiting) {
+      return;
+    }
+    const patienceMs = relay.patienceMs;
+    if (patienceMs === undefined) {
       if (entry.deadline !== Infinity) entry.deadline = Infinity;
     } else if (entry.deadline === Infinity) {
-      entry.deadline = monotonicMs() + RECORD_PATIENCE_MS;
+      entry.deadline = monotonicMs() + patienceMs;
     }
   }
 

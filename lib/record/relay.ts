@@ -10,7 +10,13 @@ import { EAGAIN, EINTR, ETOOMANYREFS } from "../../ffi/errno.ts";
 import { POLLOUT, PollSet } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
-import { HEADER_SIZE, MAX_RECORDED_MESSAGE, WRITE_CHUNK_SIZE } from "../base/limits.ts";
+import {
+  HEADER_SIZE,
+  MAX_RECORDED_MESSAGE,
+  RECORD_PATIENCE_MS,
+  RECORD_WHOLE_PATIENCE_MS,
+  WRITE_CHUNK_SIZE,
+} from "../base/limits.ts";
 import { RECEIVE_SIZE } from "../transport/receiver.ts";
 import { HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { type DescriptorFacts, factsOf } from "./descriptor.ts";
@@ -178,12 +184,21 @@ export class Relay {
     return this.#large !== undefined;
   }
 
-  /** True if bytes of a message have come that are not passed on before it is whole. */
-  get isWaiting(): boolean {
+  /**
+   * How long to wait for the rest of a message that is not passed on before it is whole, in
+   * milliseconds; undefined if there is none.
+   */
+  get patienceMs(): number | undefined {
     const large = this.#large;
-    if (this.#isHeld || this.#ended !== undefined) return false;
-    if (large !== undefined) return !large.streams && !this.#isSpecial(large.buffer.view, 0);
-    return this.#end - this.#start > this.#passed && !this.#isSpecialStart;
+    if (this.#isHeld || this.#ended !== undefined) return undefined;
+    const isWaiting = large === undefined
+      ? this.#end - this.#start > this.#passed
+      : !large.streams && large.end < large.size;
+    if (!isWaiting) return undefined;
+    const isSpecial = large === undefined
+      ? this.#isSpecialStart
+      : this.#isSpecial(large.buffer.view, 0);
+    return isSpecial ? RECORD_WHOLE_PATIENCE_MS : RECORD_PATIENCE_MS;
   }
 
   /** Why it has ended, if it has. */
@@ -233,7 +248,9 @@ export class Relay {
 
   /** Passes on the beginning of a message that does not become whole. */
   hurry(): void {
-    if (!this.isWaiting) return;
+    const patienceMs = this.patienceMs;
+    if (patienceMs === undefined) return;
+    if (patienceMs === RECORD_WHOLE_PATIENCE_MS) this.#withholdFds();
     const large = this.#large;
     if (large !== undefined) {
       large.streams = true;
@@ -243,6 +260,12 @@ export class Relay {
     const from = this.#start + this.#passed;
     this.#passed = this.#end - this.#start;
     this.#send(this.#small, from, this.#end, this.#claimFds(Infinity));
+  }
+
+  /** Closes the descriptors of a message that can't be altered, as it does not become whole. */
+  #withholdFds(): void {
+    closeAll(this.#claimFds(Infinity));
+    for (const facts of this.#descriptors) facts.fate = "withheld";
   }
 
   /**

@@ -108,6 +108,21 @@ testFds("a header that promises what never comes is passed on all the same", asy
   await until(() => ofKind(events, "message").length === 2);
 });
 
+testFds("a lie about a message that is to be altered is passed on later", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  const { client, server, events } = middle;
+  using memfd = memfdOf(4096);
+  const lie = encodeMessage({ messageId: 9, command: Command.DMA_MAP }, bytes(8));
+  HeaderLayout.write({ ...HeaderLayout.decode(lie), size: 80 }, lie);
+  client.send(lie, [memfd]);
+  assertEquals(await receiveRaw(server, lie.length), lie);
+  assertEquals(server.socket.receivedFds.length, 0);
+  client.send(bytes(56));
+  assertEquals(await receiveRaw(server, 56), bytes(56));
+  await until(() => ofKind(events, "message").length === 1);
+  assertEquals(ofKind(events, "message")[0]!.descriptors.map(({ fate }) => fate), ["withheld"]);
+});
+
 testFds("garbage is passed on as it came, and recorded as such", async () => {
   await using middle = await beInTheMiddle();
   const { client, server, events } = middle;
