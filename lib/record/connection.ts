@@ -22,13 +22,13 @@ import { SideRequests } from "./side_requests.ts";
 /** Takes events. Bytes of a message are a view that holds during the call. */
 export type EventSink = (event: NewEvent) => void;
 
-/** How a connection is recorded. */
+/** The way in which a connection is recorded. */
 export interface ConnectionOptions {
   /** Its number in the recording. */
   readonly number: number;
-  /** What to intercept. */
+  /** The kinds of traffic to intercept. */
   readonly intercept: ReadonlySet<Interception>;
-  /** Where the server was found; null if unknown. */
+  /** The place of the server; null if unknown. */
   readonly server: string | null;
   /** True if commands of others are let in between. */
   readonly hasSide: boolean;

@@ -27,7 +27,7 @@ const MAX_KEPT_REQUEST = 4096;
 /** DMA maps that are kept: more than any peer allows. */
 const MAX_KEPT_MAPS = 65_536;
 
-/** What is kept of a request until it is answered. */
+/** The facts of a request that are kept until its reply. */
 export interface Asked {
   /** The number of its event. */
   readonly index: number;
@@ -49,15 +49,15 @@ export interface HeardMessage {
   readonly decoded: DecodedMessage | undefined;
   /** Its accesses; those of its request if it has none itself, as an error reply. */
   readonly accesses: readonly Access[];
-  /** Of a reply: its request. Undefined for a request, and for a reply to nothing. */
+  /** The request of a reply. Undefined for a request, and for a reply to nothing. */
   readonly request?: Asked;
-  /** Of a reply: nanoseconds since its request. */
+  /** The latency of a reply: nanoseconds since its request. */
   readonly latencyNs?: bigint;
   /** A request that it leaves without an answer: of the same id, or the oldest of too many. */
   readonly replaces?: Asked;
 }
 
-/** What one client and its server have said so far. */
+/** The facts that one client and its server have exchanged so far. */
 export interface ConversationState {
   /** The server's VERSION, once it answered. */
   readonly version: Version | undefined;
@@ -97,7 +97,8 @@ class State implements ConversationState {
  * const [reset, done] = [0, 1].map((flags) => encodeMessage({ messageId: 7, command: 13, flags }));
  * {
  *   using writer = RecordingWriter.create(path);
- *   const request = { ...message, direction: "to-server", bytes: reset!, descriptors: [] } as const;
+ *   const place = { ...message, direction: "to-server" } as const;
+ *   const request = { ...place, bytes: reset!, descriptors: [] } as const;
  *   writer.write({ ...request, timeNs: 1000n });
  *   writer.write({ ...request, timeNs: 3500n, direction: "to-client", bytes: done! });
  * }
@@ -124,7 +125,7 @@ export class Conversation {
     return counts;
   }
 
-  /** What is known of a client and its server; undefined before their first event. */
+  /** Returns the state of a client and its server; undefined before their first event. */
   state(connection: number): ConversationState | undefined {
     return this.#states.get(connection);
   }

@@ -88,9 +88,9 @@ function typeOf({ flags }: Header): MessageType {
 
 /** An access to a region of the device, or to memory of the client. */
 export interface Access {
-  /** Which of both. */
+  /** The space: a region, or memory. */
   readonly space: "region" | "memory";
-  /** What it does. */
+  /** The direction of the access. */
   readonly action: "read" | "write";
   /** The region index; undefined for memory. */
   readonly region: number | undefined;

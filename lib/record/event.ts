@@ -48,11 +48,11 @@ export interface RecordedDescriptor {
   readonly access: "r" | "w" | "rw" | null;
   /** Device and inode, as "1:4711": equal for descriptors of one file. Null if unknown. */
   readonly identity: string | null;
-  /** What the receiver got: the same, another one of the recorder's, or none. */
+  /** The descriptor that the receiver got: the same, another one of the recorder's, or none. */
   readonly fate: "passed" | "replaced" | "withheld";
 }
 
-/** What all events have. */
+/** The fields of all events. */
 export interface RecordedEventBase {
   /** Nanoseconds since the epoch. */
   readonly timeNs: bigint;
@@ -62,7 +62,7 @@ export interface RecordedEventBase {
   readonly connection: number;
   /** The socket that it came over. */
   readonly socket: RecordedSocket;
-  /** What a person should know; Wireshark shows it. */
+  /** A comment for a person; Wireshark shows it. */
   readonly comment?: string;
 }
 

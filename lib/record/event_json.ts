@@ -116,13 +116,13 @@ const Descriptor = struct<RecordedDescriptor>({
   fate: oneOf("passed", "replaced", "withheld"),
 });
 
-/** What a file keeps of a message, or of garbage, beside its bytes. */
+/** The facts that a file keeps of a message, or of garbage, beside its bytes. */
 export interface TransferFacts {
   /** The author; garbage has the peer. */
   readonly origin: RecordedMessage["origin"];
   /** The kind of event. */
   readonly kind: "message" | "garbage";
-  /** What the receiver got: the bytes, others, which follow, or none. */
+  /** The bytes that the receiver got: the same, others, which follow, or none. */
   readonly receiver: "same" | "altered" | "none";
   /** Descriptors that came along. */
   readonly descriptors: readonly RecordedDescriptor[];
@@ -141,7 +141,7 @@ export type BareKind = Exclude<RecordedEvent["kind"], "message" | "garbage">;
 
 type Own<E> = Omit<E, keyof RecordedEventBase | "kind">;
 
-/** What each of them says. */
+/** The form of each bare event. */
 const BARE: { readonly [K in BareKind]: Form<Own<Extract<RecordedEvent, { kind: K }>>> } = {
   interrupt: struct<Own<RecordedInterrupt>>({
     irq: u32,

@@ -42,7 +42,7 @@ interface Subject {
   readonly startNs: bigint;
 }
 
-/** What a field has of a subject; undefined if the subject has no such field. */
+/** Reads a field of a subject; undefined if the subject has no such field. */
 type Read = (subject: Subject) => bigint | number | boolean | undefined;
 
 function numbered(words: readonly string[], word: string | undefined): number | undefined {
@@ -145,7 +145,8 @@ export interface EventFilter {
  *
  * const filter = parseFilter("kind == interrupt && irq == msix && vector < 2");
  * const place = { timeNs: 0n, index: 0, connection: 0, socket: "main" } as const;
- * const interrupt = { kind: "interrupt", irq: 2, vector: 1, count: 1n, action: "trigger" } as const;
+ * const signal = { irq: 2, vector: 1, count: 1n, action: "trigger" } as const;
+ * const interrupt = { kind: "interrupt", ...signal } as const;
  * console.assert(filter.matches({ ...place, ...interrupt }, undefined));
  * ```
  */

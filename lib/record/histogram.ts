@@ -77,7 +77,9 @@ export class TimeHistogram {
   }
 }
 
-/** Bucket `STEPS * p + s` has the times from 2^(p-1) * (1 + s / STEPS) on; bucket 0 those below 1. */
+/**
+ * Bucket `STEPS * p + s` has the times from 2^(p-1) * (1 + s / STEPS) on; bucket 0 those below 1.
+ */
 function bucketOf(ns: number): number {
   if (ns < 1) return 0;
   const power = Math.floor(Math.log2(ns));

@@ -1,6 +1,6 @@
 /**
- * What a recorder alters so that more becomes visible: mapped registers, shared memory, interrupts
- * and region descriptors.
+ * Interception: the recorder alters messages so that more becomes visible. That is mapped
+ * registers, shared memory, interrupts and region descriptors.
  *
  * @module
  */

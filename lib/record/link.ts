@@ -29,13 +29,20 @@ export interface LinkHooks {
   onEnd(end: LinkEnd): void;
 }
 
-/** How often the link looks for an answer at once before it goes back to the poll. */
+/**
+ * The number of times that the link looks for an answer at once before it goes back to the poll.
+ */
 const LOOKS = 15;
 
-/** How many receives take what a side said before it learned that the other one is gone. */
+/**
+ * The number of receives that take what a side said before it learned that the other one is gone.
+ */
 const LAST_TURNS = 64;
 
-/** How often a side that only ended its direction is looked at: it may close without a word. */
+/**
+ * The interval in milliseconds at which the link looks at a side that only ended its direction: the
+ * side may close without a word.
+ */
 const HALF_OPEN_MS = 500;
 
 /** One way through a link. */
@@ -46,7 +53,7 @@ interface Way {
   readonly sender: "client" | "server";
   readonly receiver: "client" | "server";
   watch: Watch | undefined;
-  /** What is watched: POLLIN at the sender, POLLOUT at the receiver, 0 nothing. */
+  /** The events that are watched: POLLIN at the sender, POLLOUT at the receiver, 0 none. */
   events: number;
   isFinished: boolean;
 }

@@ -62,7 +62,9 @@ export function interfaceName(connection: number, socket: RecordedSocket): strin
   return `client ${connection} ${socket}`;
 }
 
-/** Which socket of which client a name means; the first client's main socket for other names. */
+/**
+ * Finds the client and socket that a name means; the first client's main socket for other names.
+ */
 export function interfaceOf(
   name: string,
 ): { readonly connection: number; readonly socket: RecordedSocket } {
@@ -117,7 +119,7 @@ function chunks(code: number, bytes: Uint8Array): BlockOption[] {
 
 const PLAIN: TransferFacts = { kind: "message", origin: "peer", receiver: "same", descriptors: [] };
 
-/** What is known of a packet beside its bytes. */
+/** The facts of a packet beside its bytes. */
 export interface PacketPlace {
   /** Nanoseconds since the epoch. */
   readonly timeNs: bigint;

@@ -53,7 +53,7 @@ const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
 const NANOSECONDS = 9;
 /** Type and both lengths. */
 const BLOCK_OVERHEAD = 12;
-/** What stands in a packet block ahead of the packet. */
+/** The bytes of a packet block ahead of the packet. */
 const PACKET_HEAD = 20;
 /** Tag with the name of a dissector; tag that ends the tags. */
 const TAG_DISSECTOR = 12;
@@ -86,7 +86,7 @@ export interface PacketBlock {
   readonly interfaceId: number;
   /** Nanoseconds since the epoch, below 2^64. */
   readonly timeNs: bigint;
-  /** What the packet begins with: see {@linkcode dissectorTags}. */
+  /** The beginning of the packet: see {@linkcode dissectorTags}. */
   readonly tags: Uint8Array;
   /** The bytes behind. */
   readonly bytes: Uint8Array;
@@ -138,7 +138,7 @@ function block(
 }
 
 /**
- * What stands ahead of a packet's bytes and behind them: the block is head, bytes, tail. So a large
+ * Makes the parts of a block around a packet's bytes: the block is head, bytes, tail. So a large
  * message is written from where it is.
  *
  * @throws {RangeError} if the time is none of 64 bits, or the block is too large to be read again
@@ -233,9 +233,9 @@ export function dissectorTags(name: string): Uint8Array {
 export interface Block {
   /** Its type. */
   readonly type: number;
-  /** Where in the file it begins. */
+  /** The offset in the file at which it begins. */
   readonly offset: number;
-  /** What is between the lengths, a view. */
+  /** The bytes between the lengths, a view. */
   readonly body: Uint8Array;
   /** True if its numbers are little-endian. */
   readonly isLittleEndian: boolean;
@@ -289,7 +289,7 @@ function byteOrder(view: DataView, offset: number): boolean {
   throw new PcapngError(offset, "a section header has no byte order");
 }
 
-/** What other files begin with, and what to do with them. */
+/** The beginnings of other files, and the remedy for each. */
 const OTHER_FILES: readonly (readonly [magic: readonly number[], what: string])[] = [
   ...[[0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0xc3, 0xd4], [0x4d, 0x3c, 0xb2, 0xa1], [
     0xa1,
@@ -359,7 +359,7 @@ export interface Packet {
   readonly stamp: bigint;
   /** Its bytes, tags included: a view. */
   readonly data: Uint8Array;
-  /** Where its options begin, in the body of the block. */
+  /** The offset of its options, in the body of the block. */
   readonly optionsAt: number;
 }
 

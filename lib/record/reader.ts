@@ -24,7 +24,7 @@ import {
 export class RecordingError extends Error {
   /** The name of the class. */
   override readonly name = "RecordingError";
-  /** Where in the file; undefined if the file is of another kind. */
+  /** The offset in the file; undefined if the file is of another kind. */
   readonly offset: number | undefined;
 
   /** An error about the file at `path`. */
@@ -34,7 +34,7 @@ export class RecordingError extends Error {
   }
 }
 
-/** How a recording is read. */
+/** The way in which a recording is read. */
 export interface ReadRecordingOptions {
   /** Waits at the end of the file for more, until the signal ends it. */
   follow?: boolean;
@@ -44,7 +44,7 @@ export interface ReadRecordingOptions {
 
 /** The end of a file in the middle of a block. */
 export interface RecordingCut {
-  /** Where the block begins. */
+  /** The offset of the block. */
   readonly offset: number;
   /** Bytes that are there of it. */
   readonly bytes: number;

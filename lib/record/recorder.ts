@@ -20,7 +20,7 @@ import { SideSocket } from "./side.ts";
 
 /** A place where a server is found when a client has come. */
 export interface ServerSource {
-  /** What it is called in the recording. */
+  /** Its name in the recording. */
   readonly name: string;
   /**
    * Connects to the server.
@@ -32,15 +32,15 @@ export interface ServerSource {
   disconnected?(): void;
 }
 
-/** How a recorder is set up. */
+/** The options of a recorder. */
 export interface RecorderOptions {
   /** Path to listen at, or the descriptor of a connected client. */
   readonly listen: string | number;
-  /** Where the server is. */
+  /** The place of the server. */
   readonly server: ServerSource;
   /** Takes the events; their bytes are views that hold during the call. */
   readonly sink: EventSink;
-  /** What to make visible by altering messages. Default nothing. */
+  /** The kinds of traffic to make visible by altering messages. Default none. */
   readonly intercept?: Iterable<Interception>;
   /** Path of a socket at which others look at the device while a client uses it. */
   readonly side?: string;
@@ -56,9 +56,11 @@ export interface RecorderOptions {
   readonly onRefuse?: (text: string) => void;
 }
 
-/** How long until accepting is tried again when this process has no descriptor left. */
+/**
+ * The time in milliseconds until accepting is tried again when this process has no descriptor left.
+ */
 const ACCEPT_RETRY_MS = 100;
-/** How long until a full listen queue is tried again. */
+/** The time in milliseconds until a full listen queue is tried again. */
 const CONNECT_RETRY_MS = 20;
 
 /** A server that listens at a path. It is not connected to before a client has come. */
@@ -87,7 +89,8 @@ export class ListeningServer implements ServerSource {
       if (socket !== undefined) return socket;
       if (monotonicMs() > deadline) {
         throw new ConnectionError(
-          `Cannot connect to ${this.name}: its queue is full; the server may be busy with another ` +
+          `Cannot connect to ${this.name}: its queue is full; the server may be busy with ` +
+            `another ` +
             "client",
           { kind: "refused" },
         );

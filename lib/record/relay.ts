@@ -33,7 +33,7 @@ const FIRST_LARGE_SIZE = 2 << 20;
 /** The largest buffer that is kept for the next large message. */
 const MAX_SPARE = (1 << 20) + (8 << 10);
 
-/** How often the rest of a piece waits for room, a tenth of a millisecond each time. */
+/** The number of times that the rest of a piece waits for room, a tenth of a millisecond each. */
 const PATIENT_SENDS = 16;
 
 const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
@@ -185,8 +185,8 @@ export class Relay {
   }
 
   /**
-   * How long to wait for the rest of a message that is not passed on before it is whole, in
-   * milliseconds; undefined if there is none.
+   * The time in milliseconds to wait for the rest of a message that is not passed on before it is
+   * whole; undefined if there is none.
    */
   get patienceMs(): number | undefined {
     const large = this.#large;

@@ -19,7 +19,7 @@ import type { RecordedConnection } from "./connection.ts";
 import { withholdMapping } from "./intercept.ts";
 import type { Passage } from "./relay.ts";
 
-/** How the side socket is set up. */
+/** The options of the side socket. */
 export interface SideOptions {
   /** True if commands that change the device are let in as well. */
   readonly allowsWrites: boolean;

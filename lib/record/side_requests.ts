@@ -30,7 +30,7 @@ const IDS = 0x10000;
 export interface SideReply {
   /** Linux's error number; 0 if it is no error. An error without a number is undefined. */
   readonly errno: number | undefined;
-  /** What follows the header. */
+  /** The bytes behind the header. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
@@ -99,7 +99,9 @@ export class SideRequests {
     return this.#isHolding && !isReply;
   }
 
-  /** Finds out whether an id of the client's, or of a reply, is to be changed or is the recorder's. */
+  /**
+   * Finds out whether an id of the client's, or of a reply, is to be changed or is the recorder's.
+   */
   isReserved(messageId: number): boolean {
     return this.#sent.has(messageId) || this.#renamed.has(messageId);
   }

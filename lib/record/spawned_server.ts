@@ -13,13 +13,16 @@ import type { ServerSource } from "./recorder.ts";
 /** Stands for the path of the socket in a command. */
 export const SOCKET_PLACE = "{socket}";
 
-/** How long a server may take until it listens. */
+/** The time in milliseconds that a server may take until it listens. */
 const START_MS = 30_000;
-/** How often its socket is tried meanwhile. */
+/** The interval in milliseconds at which its socket is tried meanwhile. */
 const RETRY_MS = 20;
-/** How long after its client a server for one client may take to end, before another connects. */
+/**
+ * The time in milliseconds that a server for one client may take to end after its client, before
+ * another connects.
+ */
 const LEAVE_MS = 500;
-/** How long a server may take to end by itself, and again after SIGTERM. */
+/** The time in milliseconds that a server may take to end by itself, and again after SIGTERM. */
 const END_MS = 2000;
 
 /**

@@ -56,9 +56,9 @@ export class RecordingStatistics {
   readonly events: Map<RecordedEvent["kind"], number> = new Map();
   /** Numbers about each command, by its name. */
   readonly commands: Map<string, CommandStatistics> = new Map();
-  /** What the device read of the client's memory by message. */
+  /** Reads of the client's memory by message. */
   readonly dmaRead: DmaStatistics = { requests: 0, bytes: 0n };
-  /** What it wrote. */
+  /** Writes of the client's memory by message. */
   readonly dmaWrite: DmaStatistics = { requests: 0, bytes: 0n };
   /** Signals by vector, as "msix[0]"; those that mask and unmask are not counted. */
   readonly interrupts: Map<string, bigint> = new Map();

@@ -21,7 +21,7 @@ import {
   viewOf,
 } from "./pcapng.ts";
 
-/** How a recording is written. */
+/** The way in which a recording is written. */
 export interface RecordingWriterOptions {
   /** The program that records, for the file's head; default "vfu". */
   application?: string;
@@ -292,7 +292,7 @@ function isPlain(event: NewEvent): event is NewMessage {
 interface WholeBlocks {
   /** Their bytes. */
   readonly size: number;
-  /** How many of them are events. */
+  /** The number of them that are events. */
   readonly packets: number;
 }
 

@@ -8,8 +8,6 @@ const ROOT = new URL("../../", import.meta.url);
 const LATER = [
   "lib/define",
   "lib/devices",
-  "lib/record",
-  "tests/lib/record",
 ];
 
 /** The rules that a source breaks, in the order of their places. */

@@ -19,7 +19,7 @@ export interface Middle extends AsyncDisposable {
   readonly events: NewEvent[];
   readonly client: RawPeer;
   readonly server: RawPeer;
-  /** Where clients connect, and where the side socket is if there is one. */
+  /** The path at which clients connect, and that of the side socket. */
   readonly paths: { readonly listen: string; readonly side: string };
   /** Connects another client; the server's end of it comes once it is served. */
   connect(): RawPeer;

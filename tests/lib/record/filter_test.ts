@@ -12,7 +12,8 @@ function talk(): Talk {
   talk.add({ kind: "open", client: null, server: null }); // 0
   talk.write(0x14n, 0x460001); // 1, 2
   talk.read(0x1cn, 1); // 3, 4
-  talk.refuse("REGION_READ", talk.ask("REGION_READ", { region: 2, offset: 0x40n, count: 2 }), 22); // 5, 6
+  // 5, 6
+  talk.refuse("REGION_READ", talk.ask("REGION_READ", { region: 2, offset: 0x40n, count: 2 }), 22);
   const id = talk.ask("DMA_READ", { address: 0x1000n, count: 64n }); // 7
   talk.answer("DMA_READ", id, { address: 0x1000n, data: new Uint8Array(64) }); // 8
   talk.add({ kind: "interrupt", irq: 2, vector: 1, count: 1n, action: "trigger" }); // 9

@@ -422,7 +422,8 @@ testFds("whatever the bytes and their pieces are, they come out as they went in"
           { messageId: random.below(65536), command, flags: random.below(3) },
           payload,
         );
-        if (random.below(12) === 0) message[4 + random.below(4)]! ^= 1 << random.below(8); // its size
+        // Its size
+        if (random.below(12) === 0) message[4 + random.below(4)]! ^= 1 << random.below(8);
         stream.set(message, size);
         size += message.length;
       }
