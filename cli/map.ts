@@ -42,8 +42,8 @@ export type PlaceParser = (text: string) => Place;
 export function mapOption() {
   return new Option(
     "--map <name|file>",
-    "take MAP.REGISTER or REGISTER as an address too, and show fields: nvme, pci or a file of " +
-      "YAML; repeatable",
+    "take MAP.REGISTER or REGISTER as an address too, and show fields: demo, nvme, pci or a file " +
+      "of YAML; repeatable",
   ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]);
 }
 

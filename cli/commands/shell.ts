@@ -48,7 +48,7 @@ export function command(context: Context) {
     .addOption(
       new Option(
         "--map <name|file>",
-        "give registers their names: nvme, pci or a file of YAML; repeatable",
+        "give registers their names: demo, nvme, pci or a file of YAML; repeatable",
       ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]),
     )
     .option("--history <file>", "keep what was typed in this file, and begin with what is there")

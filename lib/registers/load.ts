@@ -12,8 +12,11 @@ import { FileProblems } from "../yaml/problem.ts";
 import { readText } from "../yaml/text.ts";
 import type { ParsedRegisterMap } from "./parsed.ts";
 
-/** The maps that vfu has: PCI configuration space, and the controller registers of NVM Express. */
-export const SHIPPED_MAPS = ["nvme", "pci"] as const;
+/**
+ * The maps that vfu has: the registers of the demo device, the controller registers of NVM Express,
+ * and PCI configuration space.
+ */
+export const SHIPPED_MAPS = ["demo", "nvme", "pci"] as const;
 
 /**
  * Loads a map of registers: one of {@linkcode SHIPPED_MAPS} by its name, or a file, whose name has
@@ -71,7 +74,7 @@ function locate(nameOrFile: string): string | URL {
   throw new RangeError(
     `There is no map "${nameOrFile}"; ` +
       (meant === undefined
-        ? `there are ${SHIPPED_MAPS.join(" and ")}, and files, with a / or .yaml in their names`
+        ? `there are ${SHIPPED_MAPS.join(", ")}, and files, with a / or .yaml in their names`
         : `did you mean "${meant}"?`),
   );
 }

@@ -140,6 +140,17 @@ Deno.test("--map takes several maps, and addresses as ever beside them", async (
   assertStringIncludes(out, "QSIZE=");
 });
 
+Deno.test("--map demo names the registers of the demo device", async () => {
+  const map = ["--map", "demo"];
+  const all = ["ID", "VERSION.MAJOR", "STATUS.READY", "DMA_ERRNO"];
+  const { code, out, err } = await runHere(["read", demo.path, ...all, ...map]);
+  assertEquals([code, err], [0, ""]);
+  assertMatch(out, /^ID:\s+0x64756676$/m);
+  assertMatch(out, /ERRNO=0x0 \(none\)/);
+  const written = await runHere(["write", demo.path, "DMA_CONTROL.VECTOR=2", ...map, "--verify"]);
+  assertEquals([written.code, written.err], [0, ""]);
+});
+
 Deno.test("--map needs no permission but to read, and asks for none", async () => {
   const permissions = ["--allow-ffi", `--allow-read=${ROOT},${demo.path}`];
   const { code, out, err } = await runThere(["read", demo.path, "COMMAND", "--map", "pci"], {
