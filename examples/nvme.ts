@@ -14,7 +14,7 @@
  * @module
  */
 
-import { cap, defineDevice, loadRegisterMap, memory, option, overlay, registers } from "../mod.ts";
+import { cap, defineDevice, loadRegisterMap, option, overlay, registers } from "../mod.ts";
 import { Controller } from "./nvme/controller.ts";
 import { Disk } from "./nvme/disk.ts";
 import { PCI_ID, serialFor } from "./nvme/identity.ts";
@@ -41,7 +41,7 @@ export default defineDevice({
     subsystem: PCI_ID,
     capabilities: [cap.msix({ vectors: queues + 1, ...MSIX }), cap.pm(), cap.express()],
   }),
-  create({ options, irq, dma, poll, turn, log }) {
+  create({ options, memory, irq, dma, poll, turn, log }) {
     const isMapped = options.doorbells === "mapped";
     const disk = Disk.open(options.disk, options.size);
     const properties = registers(map, { size: DOORBELLS.offset });

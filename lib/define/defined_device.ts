@@ -22,9 +22,17 @@ import { DeviceInterrupts, type Interrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
-import { assertFunction, checkOptions, DefinitionError, type Forms, NUMBER } from "./mistakes.ts";
+import {
+  assertFunction,
+  checkOptions,
+  DefinitionError,
+  type Forms,
+  isObject,
+  NUMBER,
+} from "./mistakes.ts";
 import { type DevicePollOptions, Polls } from "./polls.ts";
 import { type DeviceRegion, resetAll } from "./region.ts";
+import { type DeviceMemoryRegion, memory, type MemoryOptions } from "./regions.ts";
 import { handedOut, sealed } from "./sealed.ts";
 import { DeviceMigration } from "./state.ts";
 import type { Activity } from "../server/activity.ts";
@@ -61,6 +69,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   /** How it migrates, if it does. */
   readonly migration?: DeviceMigration;
   readonly #parts: DeviceParts;
+  readonly #resources: DisposableStack;
   readonly #built: BuiltConfig;
   readonly #regions: readonly DeviceRegion[];
   readonly #irq: DeviceInterrupts;
@@ -70,8 +79,18 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly #polls = new Polls(this.#tasks);
   readonly #closing = new AbortController();
 
-  /** As `DeviceDefinition.create`. */
-  constructor(spec: DeviceSpec<O>, options: OptionValues<O>, { log }: DeviceHost) {
+  /**
+   * As `DeviceDefinition.create`.
+   *
+   * @param resources what is made for the device: `close` disposes it, or the caller if this throws
+   */
+  constructor(
+    spec: DeviceSpec<O>,
+    options: OptionValues<O>,
+    { log }: DeviceHost,
+    resources: DisposableStack,
+  ) {
+    this.#resources = resources;
     const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci;
     if (typeof spec.pci === "function") checkPci(spec.name, pci);
     const built = this.#built = buildConfig(pci);
@@ -81,8 +100,9 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.irqs = this.#irq.served;
     const isMaster = () => (built.config.get16(HEADER.COMMAND) & COMMAND.MASTER) !== 0;
     this.#dma = new ConnectedMemory(pci.needsBusMaster === false ? () => true : isMaster);
-    this.#parts = spec.create(sealed<DeviceContext<O>>({
+    const parts = spec.create(sealed<DeviceContext<O>>({
       options,
+      memory: (options) => this.#makeMemory(options),
       irq: handedOut<Interrupts>("irq", this.#irq, IRQ_NAMES),
       dma: handedOut<DeviceDma>("dma", this.#dma, DMA_NAMES),
       timers: handedOut<DeviceTimers>("timers", this.#timers, TIMERS_NAMES),
@@ -101,8 +121,9 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       log: log ?? (() => {}),
       signal: this.#closing.signal,
     }, { path: "context" }));
-    checkParts(spec.name, this.#parts);
+    this.#parts = parts;
     try {
+      checkParts(spec.name, parts);
       const below = msix && this.#parts.regions[`bar${msix.bar}` as keyof DeviceRegions];
       const misfit = below && table?.misfit(below);
       if (misfit) throw new DefinitionError(`Cannot make the device ${spec.name}`, [misfit]);
@@ -114,8 +135,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       this.regions = Array.from(regions, (each, i) => i === PciRegion.CONFIG ? built.config : each);
       this.#watchReset(pci);
     } catch (error) {
-      for (const each of Object.values(this.#parts.regions)) each?.close?.();
-      this.#parts.close?.();
+      discard(parts);
       throw error;
     }
     const migration = this.#makeMigration(spec.name, pci);
@@ -180,7 +200,15 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       return this.#parts.close?.();
     } finally {
       for (const each of this.#regions) each.close?.();
+      this.#resources.dispose();
     }
+  }
+
+  #makeMemory(options: MemoryOptions): DeviceMemoryRegion {
+    if (this.#resources.disposed) {
+      throw new Error("Cannot make a region of memory: the device is closed, or was not made");
+    }
+    return this.#resources.use(memory(options));
   }
 
   /** A client may reset the device by PCI Express's Device Control. */
@@ -230,6 +258,19 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
         this.#polls.start();
       },
     });
+  }
+}
+
+/**
+ * Frees what a `create` returned for a device that can't be made, of whatever form it is. What an
+ * asynchronous one returns is freed when it comes.
+ */
+function discard(parts: unknown): void {
+  if (parts instanceof Promise) return void parts.then(discard, () => {});
+  if (!isObject(parts)) return;
+  const regions = isObject(parts["regions"]) ? Object.values(parts["regions"]) : [];
+  for (const each of [...regions, parts]) {
+    if (isObject(each) && typeof each["close"] === "function") each["close"]();
   }
 }
 

@@ -8,7 +8,6 @@ import type { ServedDevice } from "../server/served_device.ts";
 import { checkSpec } from "./check.ts";
 import { DefinedDevice } from "./defined_device.ts";
 import type { DeviceDefinition } from "./definition.ts";
-import { makeOrClose } from "./made.ts";
 import { type DeviceOptions, type OptionValues, optionValues } from "./option.ts";
 import { keepOrigin } from "./origin.ts";
 import { sealed } from "./sealed.ts";
@@ -68,7 +67,14 @@ export function defineDevice<const O extends DeviceOptions = Record<never, never
     ...(title !== undefined && { title }),
     options,
     create(values = {}, host = {}): ServedDevice {
-      return makeOrClose(() => new DefinedDevice(spec, sealedValues(options, values), host));
+      const chosen = sealedValues(options, values);
+      const resources = new DisposableStack();
+      try {
+        return new DefinedDevice(spec, chosen, host, resources);
+      } catch (error) {
+        resources.dispose();
+        throw error;
+      }
     },
   };
   keepOrigin(definition);

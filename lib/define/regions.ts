@@ -10,7 +10,6 @@ import type { OwnedFd } from "../../ffi/fd.ts";
 import type { ServedIoFd } from "../server/served_device.ts";
 import { MemoryRegion } from "../server/region.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
-import { hold } from "./made.ts";
 import {
   checkOptions,
   type Forms,
@@ -104,7 +103,6 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
     this.flags = isMappable ? this.#memory.flags : READ_WRITE;
     this.fds = isMappable ? this.#memory.fds : [];
     this.capabilities = this.#memory.capabilities;
-    hold(this);
   }
 
   /** A client reads. */
@@ -135,7 +133,8 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
 }
 
 /**
- * Makes a region of memory, which the device sees as bytes.
+ * Makes a region of memory, which the device sees as bytes. In a `create`, use the `memory` of its
+ * context, which is freed if `create` fails.
  *
  * @throws {DefinitionError} if there is no such option
  * @throws {RangeError} if there can't be so many bytes, or an area is not of whole pages in the

@@ -10,6 +10,7 @@ import type { DeviceOptions, OptionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
 import type { DevicePoll, DevicePollOptions, PollLook } from "./polls.ts";
 import type { DeviceRegion } from "./region.ts";
+import type { DeviceMemoryRegion, MemoryOptions } from "./regions.ts";
 import type { StateHooks } from "./state.ts";
 import type { DeviceTimers } from "./timers.ts";
 
@@ -17,6 +18,11 @@ import type { DeviceTimers } from "./timers.ts";
 export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
   /** The chosen values. */
   readonly options: OptionValues<O>;
+  /**
+   * Makes a region of memory that belongs to the device. It is freed when the device is closed, and
+   * when making the device fails. After that `memory` makes no more, and throws.
+   */
+  readonly memory: (options: MemoryOptions) => DeviceMemoryRegion;
   /** Its interrupts. */
   readonly irq: Interrupts;
   /**

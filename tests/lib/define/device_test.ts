@@ -375,7 +375,7 @@ testFds("create() closes memory that was made before it threw", () => {
   const definition = defineDevice({
     name: "bad",
     pci: { vendor: 1, device: 1 },
-    create() {
+    create({ memory }) {
       made.push(memory({ size: 4096 }));
       inner.create().close!(); // a device of its own
       made.push(memory({ size: 4096 }));
@@ -386,6 +386,72 @@ testFds("create() closes memory that was made before it threw", () => {
   assertEquals(made.map(({ bytes }) => bytes.length), [0, 0]);
   assertEquals(outside.bytes.length, 4096);
   outside.close();
+});
+
+testFds("create() frees what an asynchronous create makes before, during and after", async () => {
+  const made: DeviceMemoryRegion[] = [];
+  const late: unknown[] = [];
+  const { promise: goesOn, resolve: goOn } = Promise.withResolvers<void>();
+  const make = (returns: boolean) => async ({ memory: own }: DeviceContext) => {
+    made.push(own({ size: 4096 }));
+    await goesOn;
+    try {
+      made.push(own({ size: 4096 }));
+    } catch (error) {
+      late.push(error);
+    }
+    if (!returns) throw new Error("no");
+    const bar0 = memory({ size: 4096 }); // not of the context: freed as a region
+    made.push(bar0);
+    return { regions: { bar0 } };
+  };
+  for (const returns of [false, true]) {
+    const definition = defineDevice({
+      name: "late",
+      pci: { vendor: 1, device: 1 },
+      create: make(returns) as never,
+    });
+    assertThrows(() => definition.create(), DefinitionError, "create: is asynchronous");
+  }
+  assertEquals(made.map(({ bytes }) => bytes.length), [0, 0]);
+  // Another device is made meanwhile: its memory is its own.
+  const other = defineDevice({
+    name: "other",
+    pci: { vendor: 1, device: 1 },
+    create: ({ memory }) => ({ regions: { bar0: memory({ size: 4096 }) } }),
+  }).create();
+  goOn();
+  await until(() => late.length === 2 && made.length === 3 && made[2]!.bytes.length === 0);
+  assertEquals((late[0] as Error).message.startsWith("Cannot make a region of memory"), true);
+  const region = other.regions[0]! as DeviceMemoryRegion;
+  assertEquals(region.bytes.length, 4096);
+  other.close!();
+  assertEquals(region.bytes.length, 0);
+});
+
+testFds("create() frees memory whose region is wrong in another way", () => {
+  let bar0: DeviceMemoryRegion | undefined;
+  const definition = defineDevice({
+    name: "bad",
+    pci: { vendor: 1, device: 1 },
+    create: () => ({ regions: { bar0: bar0 = memory({ size: 4096 }) }, conected() {} }) as never,
+  });
+  assertThrows(() => definition.create(), DefinitionError, "conected");
+  assertEquals(bar0?.bytes.length, 0);
+});
+
+testFds("close() frees memory that is in no region", () => {
+  let below: DeviceMemoryRegion | undefined;
+  const definition = defineDevice({
+    name: "hidden",
+    pci: { vendor: 1, device: 1 },
+    create({ memory }) {
+      below = memory({ size: 4096 });
+      return { regions: { bar0: callbacks({ size: 16 }) } };
+    },
+  });
+  definition.create().close!();
+  assertEquals(below?.bytes.length, 0);
 });
 
 testFds("defineDevice() and create() say what is wrong with a device", () => {
