@@ -13,7 +13,7 @@ import { RecordingStatistics } from "../../lib/record/statistics.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { Context, Output } from "../context.ts";
 import { openDestination } from "../destination.ts";
-import { jsonText } from "../json.ts";
+import { jsonPieces, jsonText } from "../json.ts";
 import { loadMaps, mapOption, orUsage } from "../map.ts";
 import { Progress, transferText } from "../progress.ts";
 import { ChromeTrace } from "../show/chrome_trace.ts";
@@ -96,7 +96,7 @@ export function command(context: Context) {
 export async function run(context: Context, path: string, options: ShowOptions): Promise<void> {
   const { signal, err } = context;
   const { follow = false } = options;
-  const recording = readRecording(path, { follow, signal });
+  const recording = readRecording(path, { follow, signal, reuse: true });
   using view = makeView(context, options);
   using _progress = follow ? undefined : progressOf(recording, err);
   const conversation = view.conversation;
@@ -108,7 +108,8 @@ export async function run(context: Context, path: string, options: ShowOptions):
     }
   } catch (error) {
     // What came before the damage, or before Ctrl-C ended a look at a growing file, is shown.
-    if (!signal.aborted || follow) view.finish();
+    const isGrowing = follow || recording.size === 0;
+    if (!signal.aborted || isGrowing) view.finish();
     throw error;
   }
   view.finish();
@@ -139,14 +140,15 @@ function makeView(context: Context, options: ShowOptions): View {
 
 function textView({ out }: Context, { locator, fold }: ShowOptions): View {
   const text = new EventText(out.style, locator);
-  const lines = new Lines(out, () => folder.flushIdle());
-  const folder = new Folder(text, (line) => lines.add(line));
+  const lines = new Chunks(out, () => folder.flushIdle());
+  const addLine = (line: string) => lines.add(`${line}\n`);
+  const folder = new Folder(text, addLine);
   return {
     conversation: new Conversation(),
     start: (timeNs) => text.start(timeNs),
     add(event, heard) {
       const line = text.line(event, heard);
-      if (!fold) return lines.add(line);
+      if (!fold) return addLine(line);
       folder.add(line, heard);
       lines.wake();
     },
@@ -159,11 +161,14 @@ function textView({ out }: Context, { locator, fold }: ShowOptions): View {
 }
 
 function jsonView({ out }: Context, { locator }: ShowOptions): View {
-  const lines = new Lines(out);
+  const lines = new Chunks(out);
   return {
     conversation: new Conversation(),
     start() {},
-    add: (event, heard) => lines.add(jsonText(eventJson(event, heard, locator))),
+    add(event, heard) {
+      for (const piece of jsonPieces(eventJson(event, heard, locator))) lines.add(piece);
+      lines.add("\n");
+    },
     finish: () => lines.flush(),
     [Symbol.dispose]: () => lines[Symbol.dispose](),
   };
@@ -196,26 +201,26 @@ function traceView({ out }: Context, { locator }: ShowOptions, path: string): Vi
   };
 }
 
-/** Lines on their way out, many in one call. None waits long: a reader may follow a file. */
-class Lines implements Disposable {
+/** Text on its way out, much in one call. None waits long: a reader may follow a file. */
+class Chunks implements Disposable {
   readonly #out: Output;
   readonly #onIdle: () => void;
   #chunk = "";
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param onIdle called when no lines came for a moment, before what waits is written */
+  /** @param onIdle called when no text came for a moment, before what waits is written */
   constructor(out: Output, onIdle: () => void = () => {}) {
     this.#out = out;
     this.#onIdle = onIdle;
   }
 
-  add(line: string): void {
-    this.#chunk += `${line}\n`;
+  add(text: string): void {
+    this.#chunk += text;
     if (this.#chunk.length >= CHUNK) this.#write();
     this.wake();
   }
 
-  /** Has the lines written in a moment. */
+  /** Has the text written in a moment. */
   wake(): void {
     this.#timer ??= setTimeout(() => {
       this.#onIdle();

@@ -13,6 +13,9 @@ const MAX_PERIOD = 4;
 /** Rounds of a loop, at least: fewer are shown as they are. */
 const MIN_ROUNDS = 3;
 
+/** Bytes of a read that a loop may have, at most: those of a poll are few. */
+const MAX_FOLDED = 256n;
+
 /** A read and its reply: what a loop repeats. */
 interface Unit {
   /** Equal for reads of the same place with the same result. */
@@ -164,7 +167,8 @@ export class Folder {
 /** True for a read, or its reply, that has nothing else to show. */
 function isPlainRead({ event, decoded, accesses, replaces }: HeardMessage): boolean {
   return decoded?.payload !== undefined && ["REGION_READ", "DMA_READ"].includes(decoded.name) &&
-    accesses.length === 1 && event.origin === "peer" && event.passedOn === undefined &&
+    accesses.length === 1 && accesses[0]!.count <= MAX_FOLDED && event.origin === "peer" &&
+    event.passedOn === undefined &&
     event.comment === undefined && event.descriptors.length === 0 && replaces === undefined;
 }
 

@@ -12,7 +12,7 @@ import { littleEndian, type RegisterLocator } from "../../lib/registers/locate.t
 import { errnoName } from "../../lib/text/errno.ts";
 import { regionName } from "../../lib/wire/region.ts";
 
-/** An event as an object of plain values; bytes are in hexadecimal, `time_ns` is a string. */
+/** An event as an object of plain values, bytes and bigints; `time_ns` is a string. */
 export function eventJson(
   event: RecordedEvent,
   heard: HeardMessage | undefined,
@@ -75,9 +75,9 @@ function accessJson(
   };
 }
 
-/** Keys as `snake_case`, bytes as hexadecimal digits; all else stays. */
+/** Keys as `snake_case`; all else stays. */
 function snakeCase(value: unknown): unknown {
-  if (value instanceof Uint8Array) return value.toHex();
+  if (value instanceof Uint8Array) return value;
   if (Array.isArray(value)) return value.map(snakeCase);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(

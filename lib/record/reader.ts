@@ -4,7 +4,12 @@
  * @module
  */
 
-import { MAX_RECORDING_INTERFACES, RECORDING_BUFFER, RECORDING_FLUSH_MS } from "../base/limits.ts";
+import {
+  MAX_RECORDING_BLOCK,
+  MAX_RECORDING_INTERFACES,
+  RECORDING_BUFFER,
+  RECORDING_FLUSH_MS,
+} from "../base/limits.ts";
 import { sleep } from "../base/sleep.ts";
 import { fileError } from "../text/file_error.ts";
 import type { RecordedEvent, RecordedSocket } from "./event.ts";
@@ -40,6 +45,11 @@ export interface ReadRecordingOptions {
   follow?: boolean;
   /** Ends the reading; the loop then throws the signal's reason. */
   signal?: AbortSignal;
+  /**
+   * Has the bytes of an event valid until the loop asks for the next one, and no longer. Memory
+   * then stays the same for messages of any size; otherwise large ones are left to the collector.
+   */
+  reuse?: boolean;
 }
 
 /** The end of a file in the middle of a block. */
@@ -112,9 +122,10 @@ class FileRecording implements Recording {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<RecordedEvent, void> {
-    const { signal, follow = false } = this.#options;
+    const { signal, follow = false, reuse = false } = this.#options;
     signal?.throwIfAborted();
-    using file = await this.#open();
+    using interrupt = new Interrupt(signal);
+    using file = await this.#open(interrupt);
     /** Bytes from `start` to `end` are of blocks that were not taken yet. */
     let buffer = new Uint8Array(RECORDING_BUFFER);
     let start = 0;
@@ -133,8 +144,8 @@ class FileRecording implements Recording {
         if (event !== undefined) yield event;
       }
       signal?.throwIfAborted();
-      [buffer, start, end] = withRoom(buffer, start, end, needed);
-      const read = await this.#read(file, buffer.subarray(end));
+      [buffer, start, end] = withRoom({ buffer, start, end }, needed, reuse);
+      const read = await interrupt.or(this.#read(file, buffer.subarray(end)));
       if (read !== null) end += read;
       else if (follow) await sleep(RECORDING_FLUSH_MS, signal);
       else break;
@@ -146,16 +157,24 @@ class FileRecording implements Recording {
     }
   }
 
-  async #open(): Promise<Deno.FsFile> {
+  async #open(interrupt: Interrupt): Promise<Deno.FsFile> {
+    const opening = Deno.open(this.path);
     let file;
     try {
-      file = await Deno.open(this.path);
+      file = await interrupt.or(opening);
+    } catch (cause) {
+      // A pipe without a writer may open much later, or never.
+      opening.then((late) => late.close(), () => {});
+      if (this.#options.signal?.aborted) throw cause;
+      throw fileError(`read ${this.path}`, cause);
+    }
+    try {
       const { isFile, isDirectory, size } = await file.stat();
       if (isDirectory) throw Object.assign(new Error(), { code: "EISDIR" });
       if (isFile) this.size = size;
       return file;
     } catch (cause) {
-      file?.close();
+      file.close();
       throw fileError(`read ${this.path}`, cause);
     }
   }
@@ -192,27 +211,57 @@ class FileRecording implements Recording {
 /** Type and both lengths of a block. */
 const BLOCK_FRAME = 12;
 
+/** Ends waiting for a file that may never answer, as a pipe whose writer is silent. */
+class Interrupt implements Disposable {
+  readonly #signal: AbortSignal | undefined;
+  #reject: ((reason: unknown) => void) | undefined;
+  readonly #onAbort = () => this.#reject?.(this.#signal!.reason);
+
+  constructor(signal: AbortSignal | undefined) {
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#onAbort);
+  }
+
+  /** Settles as `work` does, or throws the signal's reason before. */
+  or<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#reject = reject;
+      work.then(resolve, reject);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+/** A buffer, and the bytes in it that were not taken yet. */
+interface Held {
+  readonly buffer: Uint8Array<ArrayBuffer>;
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
- * Moves what was not taken to the start of a buffer that has room for `needed` bytes. A buffer that
- * had to grow is never used again: large messages are views of it.
+ * Moves what was not taken to the start of a buffer that has room for `needed` bytes. Unless events
+ * end with the next one, a buffer that had to grow is never used again: large messages are views
+ * of it.
  */
 function withRoom(
-  buffer: Uint8Array<ArrayBuffer>,
-  start: number,
-  end: number,
+  { buffer, start, end }: Held,
   needed: number,
+  reuse: boolean,
 ): [buffer: Uint8Array<ArrayBuffer>, start: number, end: number] {
-  const size = Math.max(needed, RECORDING_BUFFER);
-  const rest = buffer.subarray(start, end);
   if (start === 0 && needed <= buffer.length) return [buffer, 0, end];
-  if (size === RECORDING_BUFFER && buffer.length === RECORDING_BUFFER) {
+  const isFree = reuse || buffer.length === RECORDING_BUFFER;
+  if (isFree && needed <= buffer.length) {
     buffer.copyWithin(0, start, end);
-    return [buffer, 0, rest.length];
+    return [buffer, 0, end - start];
   }
-  // A large buffer can hold more of the file than a small one has room for.
-  const other = new Uint8Array(Math.max(size, rest.length + 1));
-  other.set(rest);
-  return [other, 0, rest.length];
+  const least = reuse ? Math.min(2 * buffer.length, MAX_RECORDING_BLOCK) : RECORDING_BUFFER;
+  const other = new Uint8Array(Math.max(needed, least));
+  other.set(buffer.subarray(start, end));
+  return [other, 0, end - start];
 }
 
 interface RecordedInterface extends Interface {

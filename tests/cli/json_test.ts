@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { jsonText } from "../../cli/json.ts";
+import { jsonPieces, jsonText } from "../../cli/json.ts";
 
 /** Code points that a terminal acts upon, or that hide in it. */
 const HOSTILE = [
@@ -41,4 +41,17 @@ Deno.test("all JSON of the command line is written by jsonText()", () => {
   };
   look(cli);
   assertEquals(others.sort(), ["json.ts", "probe/text.ts"]); // that one's goes through printable()
+});
+
+Deno.test("JSON in pieces is the JSON in one piece, and no piece is large", () => {
+  const large = new Uint8Array(200_000).fill(0x5a);
+  const value = {
+    "a\u001b": 1n << 63n,
+    none: undefined,
+    list: [large, undefined, { deep: large, empty: {} }, []],
+    small: large.subarray(0, 3),
+  };
+  const pieces = [...jsonPieces(value)];
+  assertEquals(pieces.join(""), jsonText(value));
+  assertEquals(Math.max(...pieces.map(({ length }) => length)), 65_536);
 });

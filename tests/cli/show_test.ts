@@ -3,7 +3,7 @@ import { RecordingWriter } from "../../lib/record/writer.ts";
 import { encodeMessage } from "../../lib/wire/header.ts";
 import { plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
 import { Talk } from "../lib/record/_talk.ts";
-import { assertGolden, runHere, runThere, spawn } from "./_cli.ts";
+import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
 
 /** A driver that enables an NVMe controller, polls, and gets an error and an interrupt. */
 function nvmeTalk(): Talk {
@@ -187,6 +187,45 @@ Deno.test("vfu show --follow shows what is written, until Ctrl-C", async () => {
     out,
     [1, 2, 3].map((id) => `      0.00${id - 1} ms -> #${id} DEVICE_RESET request\n`).join(""),
   );
+});
+
+Deno.test("Ctrl-C ends vfu show on a pipe whose writer is silent", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/pipe`;
+  await new Deno.Command("mkfifo", { args: [path] }).output();
+  using file = temporaryFile();
+  writeRecording(file.path, [plainMessage(encodeMessage({ messageId: 7, command: 13 }))]);
+  const process = spawn(["show", path], { permissions: ["--allow-read"] });
+  // This waits for the reader.
+  const pipe = await Deno.open(path, { write: true });
+  await pipe.write(Deno.readFileSync(file.path));
+  const chunks = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  assertEquals((await chunks.read()).value, "      0.000 ms -> #7 DEVICE_RESET request\n");
+  process.kill("SIGINT");
+  while (!(await chunks.read()).done);
+  await process.stderr.cancel();
+  assertEquals((await process.status).code, 130);
+  pipe.close();
+});
+
+Deno.test("vfu show --json writes large messages, and folds no large reads", async () => {
+  const talk = new Talk();
+  const data = new Uint8Array(100_000).fill(0xab);
+  for (let i = 0; i < 4; i++) {
+    const id = talk.ask("DMA_READ", { address: 0n, count: BigInt(data.length) });
+    talk.answer("DMA_READ", id, { address: 0n, data });
+  }
+  const { out: json } = await shown(talk, "--json");
+  const replies = json.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(replies[7].fields.data, data.toHex());
+  assertEquals(replies[7].bytes.length, 2 * (16 + 16 + data.length));
+  assertEquals(replies[7].accesses, [{
+    space: "memory",
+    action: "read",
+    offset: 0,
+    count: data.length,
+  }]);
+  assertEquals((await shown(talk)).out.split("\n").length - 1, 8);
 });
 
 Deno.test("vfu show loads no FFI", async () => {

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { MAX_RECORDING_INTERFACES } from "../../../lib/base/limits.ts";
+import { MAX_RECORDING_INTERFACES, RECORDING_BUFFER } from "../../../lib/base/limits.ts";
 import { readRecording, RecordingError } from "../../../lib/record/reader.ts";
 import { RecordingWriter } from "../../../lib/record/writer.ts";
 import { plainMessage, readAll, temporaryFile, writeRecording } from "./_events.ts";
@@ -232,4 +232,51 @@ Deno.test("a loop that is left early closes the file", async () => {
   writeRecording(file.path, [plainMessage(MESSAGE), plainMessage(MESSAGE)]);
   for await (const _ of readRecording(file.path)) break;
   // The sanitizer of resources sees to the rest.
+});
+
+/** The buffers of the large messages of a recording. */
+async function buffersOf(path: string, reuse: boolean): Promise<Set<ArrayBufferLike>> {
+  const buffers = new Set<ArrayBufferLike>();
+  let count = 0;
+  for await (const event of readRecording(path, { reuse })) {
+    if (event.kind !== "message") continue;
+    assertEquals(event.bytes, new Uint8Array(event.bytes.length).fill(count));
+    if (event.bytes.length > RECORDING_BUFFER) buffers.add(event.bytes.buffer);
+    count++;
+  }
+  return buffers;
+}
+
+Deno.test("large messages are read into the same memory, if their reader wants that", async () => {
+  using file = temporaryFile();
+  const sizes = [2 << 20, 10, 1 << 20, 2 << 20, 300_000, 2 << 20, 11];
+  writeRecording(
+    file.path,
+    sizes.map((size, i) => plainMessage(new Uint8Array(size).fill(i))),
+  );
+  assertEquals((await buffersOf(file.path, false)).size, 5);
+  assertEquals((await buffersOf(file.path, true)).size, 1);
+});
+
+Deno.test("a pipe whose writer is silent is waited for until the signal", async () => {
+  const folder = Deno.makeTempDirSync();
+  const path = `${folder}/pipe`;
+  await new Deno.Command("mkfifo", { args: [path] }).output();
+  const reading = (signal: AbortSignal) => Array.fromAsync(readRecording(path, { signal }));
+  const stop = () => {
+    const controller = new AbortController();
+    const ended = assertRejects(() => reading(controller.signal), Error, "enough");
+    return { ended, abort: () => controller.abort(new Error("enough")) };
+  };
+  // Without a writer, the pipe does not even open.
+  const first = stop();
+  first.abort();
+  await first.ended;
+  const writer = await Deno.open(path, { write: true });
+  const second = stop();
+  await writer.write(section());
+  second.abort();
+  await second.ended;
+  writer.close();
+  Deno.removeSync(folder, { recursive: true });
 });
