@@ -228,7 +228,9 @@ function liveLines(
     if (whole.kind === "message" || whole.kind === "garbage") {
       Object.assign(whole, { bytes: whole.bytes.slice() });
     }
-    err.write(`${text.line(whole, conversation.take(whole))}\n`);
+    const heard = conversation.take(whole);
+    locator?.placeCapabilities(conversation.state(whole.connection)!.capabilities);
+    err.write(`${text.line(whole, heard)}\n`);
   };
 }
 

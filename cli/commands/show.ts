@@ -15,10 +15,11 @@ import type { Context, Output } from "../context.ts";
 import { openDestination } from "../destination.ts";
 import { jsonPieces, jsonText } from "../json.ts";
 import { loadMaps, mapOption, orUsage } from "../map.ts";
-import { Progress, transferText } from "../progress.ts";
+import { Progress, spinner, transferText } from "../progress.ts";
 import { ChromeTrace } from "../show/chrome_trace.ts";
 import { Folder } from "../show/fold.ts";
 import { eventJson } from "../show/json.ts";
+import { humanSize } from "../size.ts";
 import { statisticsJson, statisticsText } from "../show/stats.ts";
 import { EventText } from "../show/text.ts";
 
@@ -82,12 +83,12 @@ export function command(context: Context) {
       const maps = names === undefined
         ? []
         : (await loadMaps(context, self, names)).map(({ map }) => map);
+      const locator = maps.length === 0 ? undefined : new RegisterLocator(maps);
       const filter = text === undefined ? undefined : orUsage(
         self,
         `option '--filter <expression>' argument '${text}' is invalid.`,
-        () => parseFilter(text, maps),
+        () => parseFilter(text, maps, locator),
       );
-      const locator = maps.length === 0 ? undefined : new RegisterLocator(maps);
       await run(context, file, { ...options, filter, locator });
     });
 }
@@ -104,6 +105,7 @@ export async function run(context: Context, path: string, options: ShowOptions):
     for await (const event of recording) {
       if (event.index === 0) view.start(event.timeNs);
       const heard = conversation.take(event);
+      options.locator?.placeCapabilities(conversation.state(event.connection)!.capabilities);
       if (options.filter?.matches(event, heard) ?? true) view.add(event, heard);
     }
   } catch (error) {
@@ -245,8 +247,15 @@ class Chunks implements Disposable {
 }
 
 function progressOf(recording: Recording, err: Output): Progress {
-  return new Progress(err, (elapsedMs) => {
-    const total = Math.max(recording.size, recording.bytesRead);
-    return transferText({ done: recording.bytesRead, total, elapsedMs }, err.columns);
-  });
+  return new Progress(err, (elapsedMs) => progressText(recording, elapsedMs, err.columns));
+}
+
+/** The progress of reading: a bar, or the bytes so far of a pipe, whose length is unknown. */
+export function progressText(
+  { bytesRead, size }: Pick<Recording, "bytesRead" | "size">,
+  elapsedMs: number,
+  columns: number,
+): string {
+  if (size === 0) return `${spinner(elapsedMs)} ${humanSize(BigInt(bytesRead))}`;
+  return transferText({ done: bytesRead, total: Math.max(size, bytesRead), elapsedMs }, columns);
 }

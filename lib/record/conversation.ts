@@ -6,11 +6,12 @@
  */
 
 import { MAX_PENDING } from "../base/limits.ts";
+import type { CapabilityLists } from "../pci/names.ts";
 import { type DmaMapRequest, DmaUnmapFlags } from "../wire/dma.ts";
-import type { IrqInfoReply } from "../wire/irq.ts";
-import { HEADER_SIZE, MessageFlags } from "../wire/header.ts";
+import { type IrqInfoReply, IrqSetFlags, type SetIrqsRequest } from "../wire/irq.ts";
+import { HEADER_SIZE } from "../wire/header.ts";
 import { decodeDmaWriteReply } from "../wire/access.ts";
-import type { RegionInfoReply } from "../wire/region.ts";
+import { PciRegion, type RegionInfoReply } from "../wire/region.ts";
 import type { Version } from "../wire/version.ts";
 import { type Access, accessesOf, type DecodedMessage, decodeMessage } from "./decode.ts";
 import {
@@ -19,6 +20,7 @@ import {
   type RecordedEvent,
   type RecordedMessage,
 } from "./event.ts";
+import { KnownConfig } from "./known_config.ts";
 
 /** Clients whose state is kept. A recorder serves one after another; files may say otherwise. */
 const MAX_CONNECTIONS = 64;
@@ -26,6 +28,10 @@ const MAX_CONNECTIONS = 64;
 const MAX_KEPT_REQUEST = 4096;
 /** DMA maps that are kept: more than any peer allows. */
 const MAX_KEPT_MAPS = 65_536;
+/** Vectors of one IRQ index that are kept: MSI-X has 2048. */
+const MAX_KEPT_VECTORS = 4096;
+/** IRQ indexes and regions that are kept: a PCI device has 5, and 10 at most. */
+const MAX_KEPT_INDEXES = 256;
 
 /** The facts of a request that are kept until its reply. */
 export interface Asked {
@@ -39,6 +45,8 @@ export interface Asked {
   readonly decoded: DecodedMessage;
   /** Its accesses; data are missing if they were long. */
   readonly accesses: readonly Access[];
+  /** Descriptors that its receiver got with it. */
+  readonly descriptors: number;
 }
 
 /** A message in its conversation. */
@@ -67,6 +75,10 @@ export interface ConversationState {
   readonly irqs: ReadonlyMap<number, IrqInfoReply>;
   /** The client's memory by address, as far as the server accepted it. */
   readonly maps: ReadonlyMap<bigint, DmaMapRequest>;
+  /** Vectors that signal an eventfd of the client's, by IRQ index, as far as the server agreed. */
+  readonly vectors: ReadonlyMap<number, ReadonlySet<number>>;
+  /** The capabilities in the configuration space, as far as it was read. */
+  readonly capabilities: CapabilityLists;
   /** Requests without a reply yet. */
   readonly unanswered: Iterable<Asked>;
 }
@@ -76,10 +88,16 @@ class State implements ConversationState {
   readonly regions = new Map<number, RegionInfoReply>();
   readonly irqs = new Map<number, IrqInfoReply>();
   readonly maps = new Map<bigint, DmaMapRequest>();
+  readonly vectors = new Map<number, Set<number>>();
+  readonly config = new KnownConfig();
   readonly pending = new Map<string, Asked>();
 
   get unanswered(): Iterable<Asked> {
     return this.pending.values();
+  }
+
+  get capabilities(): CapabilityLists {
+    return this.config.capabilities;
   }
 }
 
@@ -179,7 +197,7 @@ export class Conversation {
     }
     state.pending.delete(key);
     const decoded = withShortReply(event, found, request);
-    learn(state, decoded, request.decoded);
+    learn(state, decoded, request);
     const own = accessesOf(decoded.payload);
     const latencyNs = event.timeNs - request.timeNs;
     const accesses = own.length > 0 ? own : request.accesses;
@@ -222,14 +240,16 @@ function key(
 }
 
 function asked(
-  { index, timeNs, direction, bytes }: RecordedMessage,
+  { index, timeNs, direction, bytes, descriptors: came }: RecordedMessage,
   decoded: DecodedMessage,
   accesses: readonly Access[],
 ): Asked {
-  if (bytes.length <= MAX_KEPT_REQUEST) return { index, timeNs, direction, decoded, accesses };
+  const descriptors = came.filter(({ fate }) => fate !== "withheld").length;
+  const base = { index, timeNs, direction, descriptors };
+  if (bytes.length <= MAX_KEPT_REQUEST) return { ...base, decoded, accesses };
   const { payload: _, ...head } = decoded;
   const bare = accesses.slice(0, 1).map(({ data: _, ...access }) => access);
-  return { index, timeNs, direction, decoded: head, accesses: bare };
+  return { ...base, decoded: head, accesses: bare };
 }
 
 /** Peers answer a DMA_WRITE in three lengths; two of them can be read beside the request alone. */
@@ -249,23 +269,56 @@ function withShortReply(
   return { ...rest, payload: { name: "DMA_WRITE", side: "reply", value } };
 }
 
-/** Keeps what a reply says of the device, or makes true of the client's memory. */
-function learn(state: State, reply: DecodedMessage, request: DecodedMessage): void {
-  if (reply.type !== "reply" || (reply.header.flags & MessageFlags.ERROR) !== 0) return;
+/** Keeps what a reply says of the device, or makes true of the client's memory and vectors. */
+function learn(state: State, reply: DecodedMessage, request: Asked): void {
+  if (reply.type !== "reply") return;
   const { payload } = reply;
   if (payload?.side === "reply") {
-    if (payload.name === "VERSION") state.version = payload.value;
-    if (payload.name === "DEVICE_GET_REGION_INFO") {
-      state.regions.set(payload.value.index, payload.value);
+    switch (payload.name) {
+      case "VERSION":
+        state.version = payload.value;
+        break;
+      case "DEVICE_GET_REGION_INFO":
+        keep(state.regions, payload.value.index, payload.value, MAX_KEPT_INDEXES);
+        break;
+      case "DEVICE_GET_IRQ_INFO":
+        keep(state.irqs, payload.value.index, payload.value, MAX_KEPT_INDEXES);
+        break;
+      case "REGION_READ": {
+        const { region, offset, data } = payload.value;
+        if (region === PciRegion.CONFIG) state.config.learn(offset, data);
+      }
     }
-    if (payload.name === "DEVICE_GET_IRQ_INFO") state.irqs.set(payload.value.index, payload.value);
   }
-  const asked = request.payload;
+  const asked = request.decoded.payload;
   if (asked?.side !== "request") return;
-  if (asked.name === "DMA_MAP" && state.maps.size < MAX_KEPT_MAPS) {
-    state.maps.set(asked.value.address, asked.value);
-  }
+  if (asked.name === "DMA_MAP") keep(state.maps, asked.value.address, asked.value, MAX_KEPT_MAPS);
   if (asked.name === "DMA_UNMAP") unmap(state.maps, asked.value);
+  if (asked.name === "DEVICE_SET_IRQS") {
+    setVectors(state.vectors, asked.value, request.descriptors);
+  }
+}
+
+/** Keeps a value, unless there are too many others. */
+function keep<K, V>(values: Map<K, V>, key: K, value: V, most: number): void {
+  if (values.has(key) || values.size < most) values.set(key, value);
+}
+
+/** A range gets an eventfd for each vector, or none; a count of 0 ends all of the index. */
+function setVectors(
+  vectors: Map<number, Set<number>>,
+  { flags, index, start, count }: SetIrqsRequest,
+  descriptors: number,
+): void {
+  if ((flags & IrqSetFlags.ACTION_TRIGGER) === 0) return;
+  if ((flags & IrqSetFlags.DATA_NONE) !== 0 && count === 0) vectors.delete(index);
+  if ((flags & IrqSetFlags.DATA_EVENTFD) === 0) return;
+  const own = vectors.get(index) ?? new Set();
+  for (const vector of own) if (vector >= start && vector < start + count) own.delete(vector);
+  const signalled = Math.min(count, descriptors, MAX_KEPT_VECTORS - own.size);
+  for (let i = 0; i < signalled; i++) own.add(start + i);
+  if (own.size === 0) vectors.delete(index);
+  else keep(vectors, index, own, MAX_KEPT_INDEXES);
 }
 
 function unmap(

@@ -136,6 +136,7 @@ export interface EventFilter {
  * indexes and errnos, and registers of the maps: `CSTS` is true of an access to CSTS, `CSTS.RDY` is
  * the field in the value of one. What compares with a field that an event does not have is false.
  *
+ * @param locator finds the registers of `maps`; its capabilities are for the caller to place
  * @throws {SyntaxError} if it is no expression, or has a name that is unknown; the message then has
  * the nearest name
  *
@@ -150,9 +151,12 @@ export interface EventFilter {
  * console.assert(filter.matches({ ...place, ...interrupt }, undefined));
  * ```
  */
-export function parseFilter(text: string, maps: readonly RegisterMap[] = []): EventFilter {
+export function parseFilter(
+  text: string,
+  maps: readonly RegisterMap[] = [],
+  locator: RegisterLocator = new RegisterLocator(maps),
+): EventFilter {
   const expression = parseExpression(text);
-  const locator = new RegisterLocator(maps);
   for (const { name, part } of namesIn(expression)) checkName(name, part, maps);
   let startNs: bigint | undefined;
   return {

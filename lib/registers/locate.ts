@@ -4,7 +4,9 @@
  * @module
  */
 
-import { regionIndex } from "../wire/region.ts";
+import { type AddressBase, parseAddress } from "../client/address.ts";
+import { type CapabilityLists, findCapability } from "../pci/names.ts";
+import { PciRegion } from "../wire/region.ts";
 import { fieldWords } from "./decode.ts";
 import type { Register, RegisterMap } from "./map.ts";
 
@@ -23,29 +25,54 @@ export interface LocatedRegister {
 interface Span {
   readonly map: RegisterMap;
   readonly register: Register;
+  readonly start: number;
   readonly end: number;
+}
+
+/** A register of a capability: offsets count from there. */
+interface CapabilitySpan extends Span {
+  readonly base: AddressBase & { readonly kind: "capability" };
 }
 
 /** Finds registers by region index and offset. */
 export class RegisterLocator {
   readonly #spans = new Map<number, Span[]>();
+  readonly #inCapabilities: CapabilitySpan[] = [];
+  #capabilities: CapabilityLists | undefined;
+  /** The registers of the configuration space, once its capabilities are known. */
+  #config: readonly Span[] | undefined;
 
   /**
-   * A locator for the registers of maps. Registers in a capability are left out: where they are is
-   * for each device to say.
+   * A locator for the registers of maps. Those in a capability are found once
+   * {@linkcode placeCapabilities} has said where the device has it.
    */
   constructor(maps: readonly RegisterMap[]) {
     for (const map of maps) {
       for (const register of map.registers) {
-        const region = regionIndex(register.region);
-        if (region === undefined) continue;
-        const { offset, width, array } = register;
-        const end = offset + width + (array ? (array.count - 1) * array.stride : 0);
-        const spans = this.#spans.get(region) ?? [];
-        spans.push({ map, register, end });
-        this.#spans.set(region, spans);
+        const { base } = parseAddress(register.region);
+        const { offset: start, width, array } = register;
+        const end = start + width + (array ? (array.count - 1) * array.stride : 0);
+        const span = { map, register, start, end };
+        if (base.kind === "capability") {
+          this.#inCapabilities.push({ ...span, base });
+          continue;
+        }
+        const spans = this.#spans.get(base.index) ?? [];
+        spans.push(span);
+        this.#spans.set(base.index, spans);
       }
     }
+  }
+
+  /** Takes the places of a device's capabilities. The same lists again cost nothing. */
+  placeCapabilities(lists: CapabilityLists): void {
+    if (lists === this.#capabilities) return;
+    this.#capabilities = lists;
+    const placed = this.#inCapabilities.flatMap(({ base, map, register, start, end }) => {
+      const at = findCapability(lists, base.name, base.instance);
+      return at === undefined ? [] : [{ map, register, start: at + start, end: at + end }];
+    });
+    this.#config = [...this.#spans.get(PciRegion.CONFIG) ?? [], ...placed];
   }
 
   /**
@@ -70,11 +97,12 @@ export class RegisterLocator {
   at(region: number, offset: number | bigint, count: number | bigint): LocatedRegister | undefined {
     const at = Number(offset);
     let best: LocatedRegister | undefined;
-    for (const { map, register, end } of this.#spans.get(region) ?? []) {
-      if (at < register.offset || at >= end) continue;
-      const stride = register.array?.stride ?? end - register.offset;
-      const index = Math.floor((at - register.offset) / stride);
-      const within = (at - register.offset) % stride;
+    const spans = region === PciRegion.CONFIG && this.#config || this.#spans.get(region);
+    for (const { map, register, start, end } of spans ?? []) {
+      if (at < start || at >= end) continue;
+      const stride = register.array?.stride ?? end - start;
+      const index = Math.floor((at - start) / stride);
+      const within = (at - start) % stride;
       if (within >= register.width) continue; // between two of an array
       const isWhole = within === 0 && Number(count) === register.width;
       if (best !== undefined && !isWhole) continue;

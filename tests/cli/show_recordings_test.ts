@@ -9,6 +9,14 @@ import { assertGolden, runHere } from "./_cli.ts";
 const SHOWN: Readonly<Record<string, readonly [GoldenName, ...options: string[]]>> = {
   "show-edu.txt": ["edu"],
   "show-edu-stats.txt": ["edu", "--stats"],
+  // Most are of Linux, in the capabilities that QEMU has read before.
+  "show-nvme-config.txt": [
+    "nvme",
+    "--map",
+    "pci",
+    "--filter",
+    "region == config && command == REGION_WRITE && offset >= 0x40 && type == request",
+  ],
   "show-gpio-reads.txt": ["gpio", "--filter", "region == bar2 || kind == interrupt"],
   "show-gpio-stats.txt": ["gpio", "--map", "pci", "--stats"],
   // What the driver does to the controller, and what that does to the guest.

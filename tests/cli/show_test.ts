@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { progressText } from "../../cli/commands/show.ts";
 import { RecordingWriter } from "../../lib/record/writer.ts";
 import { encodeMessage } from "../../lib/wire/header.ts";
 import { plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
@@ -187,6 +188,32 @@ Deno.test("vfu show --follow shows what is written, until Ctrl-C", async () => {
     out,
     [1, 2, 3].map((id) => `      0.00${id - 1} ms -> #${id} DEVICE_RESET request\n`).join(""),
   );
+});
+
+Deno.test("vfu show has help", async () => {
+  assertGolden("show-help.txt", (await runHere(["show", "--help"])).out);
+});
+
+Deno.test("vfu show tells how far it is while a person waits", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/pipe`;
+  await new Deno.Command("mkfifo", { args: [path] }).output();
+  using file = temporaryFile();
+  writeRecording(file.path, [plainMessage(new Uint8Array(2000))]);
+  const bytes = Deno.readFileSync(file.path);
+  const seen = "\r⠋ 2.1 KiB\r";
+  const isSeen = ({ err }: { err: string }) => /\r\S 2\.\d KiB\r$/.test(err);
+  const shows = runHere(["show", path, "--stats"], { isWatched: true, endWhen: isSeen });
+  const pipe = await Deno.open(path, { write: true });
+  await pipe.write(bytes);
+  const { code, out, err } = await shows;
+  pipe.close();
+  assertEquals([code, out.split("\n")[0]], [130, "1 message in 0 ns"]);
+  // The line is gone at the end.
+  assertEquals(err.endsWith(`\r${" ".repeat(seen.length - 2)}\r`), true);
+  // A file has an end, and so a bar.
+  const half = progressText({ bytesRead: 1 << 20, size: 2 << 20 }, 2000, 80);
+  assertMatch(half, /^█+░+ {2}50% {2}1 MiB of 2 MiB /);
 });
 
 Deno.test("Ctrl-C ends vfu show on a pipe whose writer is silent", async () => {

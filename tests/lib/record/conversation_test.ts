@@ -134,3 +134,65 @@ Deno.test("memory stays bounded: a client that never hears an answer, and many c
   assertEquals([...conversation.state(200)!.unanswered].length, 1);
   assertEquals(conversation.unanswered(), new Map([["DEVICE_RESET", MAX_PENDING + 210]]));
 });
+
+Deno.test("the vectors with eventfds are those that the server agreed to", () => {
+  const talk = new Talk();
+  const eventfd = {
+    kind: "eventfd",
+    size: null,
+    seals: [],
+    access: "rw",
+    identity: null,
+    fate: "replaced",
+  } as const;
+  const set = (start: number, count: number, fds: number, flags = 0x24, refuse = false) => {
+    const value = { argsz: 20, flags, index: 2, start, count, data: new Uint8Array() };
+    const id = talk.ask("DEVICE_SET_IRQS", value, { descriptors: Array(fds).fill(eventfd) });
+    if (refuse) talk.refuse("DEVICE_SET_IRQS", id, 22);
+    else talk.answer("DEVICE_SET_IRQS", id, undefined);
+    return [...follow(talk.events).conversation.state(0)!.vectors.get(2) ?? []].sort();
+  };
+  assertEquals(set(0, 4, 4), [0, 1, 2, 3]);
+  assertEquals(set(1, 1, 0), [0, 2, 3]); // none disables the range
+  assertEquals(set(5, 2, 2, 0x24, true), [0, 2, 3]);
+  assertEquals(set(0, 0, 0, 0x09), [0, 2, 3]); // masks
+  assertEquals(set(0xffff_fff0, 0xffff_ffff, 2), [0, 2, 3, 0xffff_fff0, 0xffff_fff1]);
+  assertEquals(set(0, 0xffff_ffff, 0), [0xffff_fff0, 0xffff_fff1].slice(2));
+  assertEquals(set(0, 2, 2), [0, 1]);
+  assertEquals(set(0, 0, 0, 0x21), []); // all of the index
+});
+
+Deno.test("capabilities are found as far as the configuration space was read", () => {
+  const talk = new Talk();
+  const config = new Uint8Array(0x80);
+  config[0x06] = 0x10;
+  config[0x34] = 0x40;
+  config.set([0x01, 0x50], 0x40);
+  config.set([0x11, 0x60], 0x50);
+  config.set([0x10, 0x00], 0x60);
+  const read = (offset: number, count: number) => {
+    const at = { region: 7, offset: BigInt(offset) };
+    const data = config.subarray(offset, offset + count);
+    talk.answer("REGION_READ", talk.ask("REGION_READ", { ...at, count }), { ...at, data });
+    const { capabilities } = follow(talk.events).conversation.state(0)!;
+    return capabilities.capabilities.map(({ id, offset }) => [id, offset]);
+  };
+  assertEquals(read(0x40, 4), []); // the list's start is not known yet
+  assertEquals(read(0x00, 0x40), [[1, 0x40]]);
+  assertEquals(read(0x60, 2), [[1, 0x40]]);
+  assertEquals(read(0x50, 2), [[1, 0x40], [0x11, 0x50], [0x10, 0x60]]);
+  config[0x60 + 1] = 0x40;
+  assertEquals(read(0x60, 2), [[1, 0x40], [0x11, 0x50], [0x10, 0x60]]); // back to the start
+  const extended = new Uint8Array(8);
+  extended.set([0x01, 0x00, 0x01, 0x20]);
+  const at = { region: 7, offset: 0x100n };
+  const id = talk.ask("REGION_READ", { ...at, count: 8 });
+  talk.answer("REGION_READ", id, { ...at, data: extended });
+  talk.answer("REGION_READ", talk.ask("REGION_READ", { region: 7, offset: 1n << 40n, count: 1 }), {
+    region: 7,
+    offset: 1n << 40n,
+    data: new Uint8Array(1),
+  });
+  const { extendedCapabilities } = follow(talk.events).conversation.state(0)!.capabilities;
+  assertEquals(extendedCapabilities.map(({ id, offset }) => [id, offset]), [[1, 0x100]]);
+});
