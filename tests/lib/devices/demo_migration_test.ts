@@ -6,6 +6,7 @@ import { RemoteError } from "../../../lib/base/errors.ts";
 import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { testFds } from "../../_fds.ts";
+import { IS_EMULATED } from "../../_deno.ts";
 import { PATIENT } from "../../_until.ts";
 
 const MIB = 1 << 20;
@@ -108,7 +109,7 @@ testFds("memory that changes during PRE_COPY arrives as it is at the end", async
 testFds("a copy that is under way goes on where it is restored", async () => {
   using here = await serveDemo();
   using there = await serveDemo();
-  const length = 8 * MIB;
+  const length = (IS_EMULATED ? 2 : 8) * MIB;
   for (const { device } of [here, there]) {
     await device.dma.mapAsync({ iova: SOURCE, size: length });
     await device.dma.mapAsync({ iova: DESTINATION, size: length });

@@ -15,6 +15,7 @@ import { MessageStream } from "../../../lib/transport/stream.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { testFds } from "../../_fds.ts";
+import { PATIENT } from "../../_until.ts";
 import { bytes, clientPair, concat, replyTo } from "./_pair.ts";
 
 const { DEVICE_RESET, DEVICE_GET_INFO, REGION_READ, REGION_WRITE, DMA_READ } = Command;
@@ -258,7 +259,7 @@ testFds("more requests than may be pending wait for their turn", async () => {
   const client = new VfioProxy(a, { role: "client" });
   let sum = 0;
   await Promise.all(Array.from({ length: 20_000 }, async (_, i) => {
-    const { payload } = await client.request(REGION_READ, bytes(i & 0xff));
+    const { payload } = await client.request(REGION_READ, bytes(i & 0xff), PATIENT);
     sum += payload[0] === (i & 0xff) ? 1 : 0;
   }));
   assertEquals(sum, 20_000);
