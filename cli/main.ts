@@ -43,6 +43,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "reset", summary: "reset a device" },
   { name: "run", summary: "run sessions: bring a device up from a file" },
   { name: "shell", summary: "do the steps of sessions as they are typed" },
+  { name: "check", summary: "try whether a server keeps the specification" },
   { name: "record", summary: "record what a client and a server say to each other" },
   { name: "show", summary: "show a recording of what a client and a server said" },
   { name: "bench", summary: "measure how fast a register is read" },

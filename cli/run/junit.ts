@@ -14,6 +14,7 @@ import {
   type Summary,
 } from "./reporter.ts";
 import type { StepResult } from "../../lib/session/run/step_result.ts";
+import { attributesText, escape, seconds } from "../xml.ts";
 import { evidenceLines, failureText } from "./failure_text.ts";
 
 interface Suite {
@@ -97,25 +98,4 @@ function testcase(result: StepResult, evidence: readonly string[]): string {
   return `${open}><failure${attributesText({ message: error?.message ?? "" })}>${
     escape(text)
   }</failure></testcase>\n`;
-}
-
-function attributesText(attributes: Readonly<Record<string, string | number>>): string {
-  return Object.entries(attributes).map(([name, value]) =>
-    ` ${name}="${escape(String(value)).replaceAll("\n", "&#10;")}"`
-  )
-    .join("");
-}
-
-function seconds(ms: number): string {
-  return (ms / 1000).toFixed(6);
-}
-
-// deno-lint-ignore no-control-regex
-const FORBIDDEN = /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])/g;
-
-/** Text for XML, without the characters that it does not allow. */
-function escape(text: string): string {
-  return text.replaceAll(FORBIDDEN, "\ufffd")
-    .replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;");
 }

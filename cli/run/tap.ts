@@ -19,13 +19,13 @@ export function tapReporter({ write }: Output): Reporter {
     begin({ session: { file, title } }) {
       if (!hasBegun) write("TAP version 14\n");
       hasBegun = true;
-      write(`# ${escape(file)}${title === undefined ? "" : `: ${escape(title)}`}\n`);
+      write(`# ${tapText(file)}${title === undefined ? "" : `: ${tapText(title)}`}\n`);
     },
     step(result, evidence) {
       const { status } = result;
       const skip = status === "skipped" ? " # SKIP when is 0" : "";
       const title = `${stepNumber(result)} ${stepTitle(result)}`;
-      write(`${status === "failed" ? "not ok" : "ok"} ${++count} - ${escape(title)}${skip}\n`);
+      write(`${status === "failed" ? "not ok" : "ok"} ${++count} - ${tapText(title)}${skip}\n`);
       if (status !== "failed") return;
       // JSON is YAML, which the block is made of.
       const { type: _, error, ...rest } = stepJson(result, evidence);
@@ -45,6 +45,6 @@ export function tapReporter({ write }: Output): Reporter {
 }
 
 /** Text in which no number sign begins a directive. */
-function escape(text: string): string {
+export function tapText(text: string): string {
   return printable(text).replaceAll("\\", "\\\\").replaceAll("#", "\\#");
 }

@@ -1,0 +1,68 @@
+/**
+ * The choice of checks, and the file of known deviations.
+ *
+ * @module
+ */
+
+import type { Check } from "../../lib/conformance/check.ts";
+import { fileError } from "../../lib/text/file_error.ts";
+
+/** Fields by which checks are chosen. */
+export interface Choice {
+  readonly only?: readonly string[] | undefined;
+  readonly skip?: readonly string[] | undefined;
+  readonly level?: string | undefined;
+}
+
+/**
+ * Reports whether an id fits a pattern: the id, its beginning up to a slash, the name of its group,
+ * or text in which `*` stands for anything.
+ */
+export function fits(pattern: string, { id }: Check): boolean {
+  const clean = pattern.replace(/\/$/, "");
+  const source = clean.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"))
+    .join(".*");
+  return new RegExp(`^(server/)?${source}(/.*)?$`).test(id);
+}
+
+/** Makes a function that chooses. */
+export function chooser({ only, skip, level }: Choice): (check: Check) => boolean {
+  return (check) =>
+    (only === undefined || only.some((pattern) => fits(pattern, check))) &&
+    !(skip ?? []).some((pattern) => fits(pattern, check)) &&
+    (level === undefined || check.level === level);
+}
+
+/** Finds the patterns that fit no check: a slip of the hand. */
+export function fitNothing(checks: readonly Check[], { only, skip }: Choice): string[] {
+  return [...only ?? [], ...skip ?? []].filter((pattern) =>
+    !checks.some((check) => fits(pattern, check))
+  );
+}
+
+/**
+ * Reads a file of known deviations: an id a line, then what the author likes. `#` begins a comment.
+ *
+ * @throws {Error} if it can't be read, or has an id that no check has
+ */
+export function readKnown(path: string, checks: readonly Check[]): ReadonlySet<string> {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (cause) {
+    throw fileError(`read the known deviations ${path}`, cause);
+  }
+  const ids = new Set(checks.map(({ id }) => id));
+  const known = new Set<string>();
+  for (const [i, line] of text.split("\n").entries()) {
+    const [id = ""] = line.replace(/#.*/, "").trim().split(/\s+/);
+    if (id === "") continue;
+    if (!ids.has(id)) {
+      throw new Error(
+        `Cannot use ${path}:${i + 1}: there is no check ${id}; vfu check --list shows all`,
+      );
+    }
+    known.add(id);
+  }
+  return known;
+}

@@ -1,0 +1,87 @@
+/**
+ * A run of checks as text for a person.
+ *
+ * @module
+ */
+
+import { plural } from "../../lib/text/plural.ts";
+import type { Context } from "../context.ts";
+import { tableLines } from "../table.ts";
+import { type CheckReporter, details, type Judged, type Outcome, tallyOf } from "./report.ts";
+
+const SIGNS: Readonly<Record<Outcome, string>> = {
+  passed: "✔",
+  failed: "✘",
+  warned: "!",
+  known: "~",
+  mended: "✘",
+  skipped: "-",
+};
+
+/** Writes a heading a group, a line a check, and a summary by group. */
+export function textReporter({ out }: Context, isVerbose: boolean): CheckReporter {
+  const { style } = out;
+  const paints: Readonly<Record<Outcome, (text: string) => string>> = {
+    passed: style.green,
+    failed: style.red,
+    warned: style.yellow,
+    known: style.dim,
+    mended: style.red,
+    skipped: style.dim,
+  };
+  const results: Judged[] = [];
+  return {
+    result(result) {
+      const { check, group, outcome } = result;
+      if (results.at(-1)?.group !== group) {
+        out.write(`${results.length > 0 ? "\n" : ""}${style.bold(group.title)}\n`);
+      }
+      results.push(result);
+      const { [outcome]: paint } = paints;
+      const suffix = outcome === "mended"
+        ? ": kept now; remove it from the known deviations"
+        : outcome === "known"
+        ? " (known)"
+        : "";
+      out.write(`  ${paint(`${SIGNS[outcome]} ${check.id}`)}  ${check.rule}${suffix}\n`);
+      const isTold = isVerbose || outcome === "failed" || outcome === "warned";
+      if (!isTold && outcome !== "skipped") return;
+      const lines = outcome === "skipped"
+        ? [["", `not tried: ${result.reason}`] as const]
+        : details(result);
+      for (const [name, value] of lines) {
+        out.write(`      ${style.dim(name === "" ? value : `${name.padEnd(10)} ${value}`)}\n`);
+      }
+    },
+    finish(tally, timeMs, error) {
+      if (results.length > 0) {
+        const groups = [...new Set(results.map(({ group }) => group))];
+        const rows = groups.map((group) => {
+          const { passed, failed, warned, known, mended, skipped } = tallyOf(
+            results.filter((result) => result.group === group),
+          );
+          const counts = [passed, failed + mended, warned, known, skipped].map(String);
+          return [group.title, ...counts, ""];
+        });
+        const head = ["group", "passed", "failed", "warned", "known", "not tried", ""];
+        out.write(`\n${style.bold("Summary")}\n`);
+        const lines = tableLines([head, ...rows], {
+          columns: out.columns,
+          indent: 2,
+          right: [1, 2, 3, 4, 5],
+        });
+        for (const line of lines) out.write(`${line}\n`);
+      }
+      const { passed, failed, warned, known, mended, skipped } = tally;
+      const parts = [
+        style.green(`${passed} passed`),
+        failed + mended > 0 ? style.red(`${failed + mended} failed`) : "0 failed",
+        ...(warned > 0 ? [style.yellow(plural(warned, "warning"))] : []),
+        ...(known > 0 ? [`${known} known`] : []),
+        ...(skipped > 0 ? [`${skipped} not tried`] : []),
+      ];
+      if (error !== undefined) parts.push(style.red("ended early"));
+      out.write(`\n${parts.join(", ")} in ${(timeMs / 1000).toFixed(1)} s\n`);
+    },
+  };
+}

@@ -1,0 +1,26 @@
+/**
+ * Ends of a check that is not kept, or can't be tried.
+ *
+ * @module
+ */
+
+/** The peer has done something else than the rule says. */
+export class Deviation extends Error {
+  override readonly name = "Deviation";
+
+  /**
+   * @param expected what the rule asks for
+   * @param came what happened instead
+   */
+  constructor(readonly expected: string, readonly came: string) {
+    super(`Expected ${expected}; came ${came}`);
+  }
+}
+
+/** The peer has closed the connection. */
+export class ConnectionEnded extends Deviation {}
+
+/** The peer does not offer the subject of the rule. */
+export class NotApplicable extends Error {
+  override readonly name = "NotApplicable";
+}

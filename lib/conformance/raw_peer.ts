@@ -1,0 +1,220 @@
+/**
+ * A connection that hides nothing: bytes and descriptors out, messages in, all of them noted.
+ *
+ * @module
+ */
+
+import { IoBuffer } from "../../ffi/buffer.ts";
+import { monotonicMs } from "../../ffi/clock.ts";
+import { describeErrno, EAGAIN, EINTR } from "../../ffi/errno.ts";
+import { POLLIN, POLLOUT, PollSet } from "../../ffi/event.ts";
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
+import { describeMessage } from "../wire/describe.ts";
+import { type Header, HEADER_SIZE, HeaderLayout } from "../wire/header.ts";
+import { ConnectionEnded, Deviation } from "./deviation.ts";
+
+/** Larger messages are never read: no peer has a reason to send one. */
+const MAX_MESSAGE = 80 << 20;
+/** Messages that are noted of one check. */
+const MAX_NOTES = 200;
+/** The longest part of a wait, after which the signal is looked at. In milliseconds. */
+const SLICE_MS = 100;
+
+/** A message as it came. */
+export interface CameMessage extends Header {
+  readonly payload: Uint8Array;
+  readonly fds: readonly OwnedFd[];
+  /** The message as a line. */
+  readonly text: string;
+}
+
+/** A message that was sent or came. */
+export interface Note {
+  readonly from: "us" | "server";
+  readonly text: string;
+}
+
+/** Settings of a {@linkcode RawPeer}. */
+export interface RawPeerOptions {
+  /** The longest wait for anything, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Ends every wait. */
+  readonly signal: AbortSignal;
+  /** The list in which messages are noted. */
+  readonly notes: Note[];
+  /** The other end's name: "server". */
+  readonly from?: "server";
+}
+
+/** One end of a connection. */
+export class RawPeer implements Disposable {
+  readonly #socket: UnixSocket;
+  readonly #options: RawPeerOptions;
+  readonly #buffer = new IoBuffer(1 << 16);
+  /** Bytes that came and are not taken, at the start of a larger array. */
+  #bytes = new Uint8Array(1 << 12);
+  #length = 0;
+  #fds: OwnedFd[] = [];
+  readonly #taken: OwnedFd[] = [];
+  #hasEnded = false;
+
+  /** Takes over a connected socket. */
+  constructor(socket: UnixSocket, options: RawPeerOptions) {
+    this.#socket = socket;
+    this.#options = options;
+  }
+
+  /** The socket's descriptor. */
+  get fd(): number {
+    return this.#socket.fd;
+  }
+
+  /** True until the stream has ended, or was closed here. */
+  get isOpen(): boolean {
+    return this.#socket.isOpen && !this.#hasEnded;
+  }
+
+  /** The process that listens; undefined if the kernel does not say. */
+  process(): number | undefined {
+    return this.#socket.peerProcess();
+  }
+
+  /**
+   * Sends bytes as they are.
+   *
+   * @param text the line under which they are noted; made of the bytes if it is left out
+   * @throws {ConnectionEnded} if the peer takes no bytes any more
+   */
+  async send(
+    bytes: Uint8Array,
+    fds: readonly OwnedFd[] = [],
+    text = describeMessage(bytes, { fds: fds.length }),
+  ): Promise<void> {
+    this.#note("us", text);
+    const buffer = new IoBuffer(Uint8Array.from(bytes));
+    const deadline = monotonicMs() + this.#options.timeoutMs;
+    let numbers: readonly number[] | undefined = fds.map(({ fd }) => fd);
+    for (let at = 0; at < bytes.length;) {
+      const sent = this.#socket.send(buffer, at, bytes.length - at, numbers);
+      if (sent > 0) {
+        at += sent;
+        numbers = undefined;
+      } else if (sent === -EAGAIN) {
+        if (!await this.#wait(POLLOUT, deadline)) {
+          throw new Deviation("the server to read what is sent", "a server that reads no more");
+        }
+      } else if (sent !== -EINTR) {
+        throw new ConnectionEnded(
+          "an open connection",
+          `a closed connection (${describeErrno(-sent)})`,
+        );
+      }
+    }
+  }
+
+  /**
+   * Waits for the next message.
+   *
+   * @returns undefined if the stream has ended
+   * @throws {Deviation} if none comes in time, or bytes that are none
+   */
+  async receive(timeoutMs: number = this.#options.timeoutMs): Promise<CameMessage | undefined> {
+    const deadline = monotonicMs() + timeoutMs;
+    while (true) {
+      const message = this.#take();
+      if (message !== undefined) return message;
+      if (this.#hasEnded) {
+        if (this.#length === 0) return undefined;
+        const text = describeMessage(this.#bytes.subarray(0, this.#length));
+        this.#length = 0;
+        throw new ConnectionEnded("a whole message", `${text}, then the end of the stream`);
+      }
+      if (this.#read()) continue;
+      if (!await this.#wait(POLLIN, deadline)) {
+        const rest = this.#length === 0
+          ? "nothing"
+          : describeMessage(this.#bytes.subarray(0, this.#length));
+        throw new Deviation("a message", `${rest} within ${timeoutMs / 1000} s`);
+      }
+    }
+  }
+
+  /** Ends the direction to the peer. */
+  shutdownSending(): void {
+    this.#note("us", "(end of the stream)");
+    this.#socket.shutdownSending();
+  }
+
+  /** Reports whether bytes came that were not taken. */
+  hasRest(): boolean {
+    while (this.#read());
+    return this.#length > 0;
+  }
+
+  /** Closes the socket and all descriptors that came. */
+  [Symbol.dispose](): void {
+    closeAll(this.#fds.splice(0));
+    for (const fd of this.#taken.splice(0)) fd[Symbol.dispose]();
+    this.#socket[Symbol.dispose]();
+  }
+
+  /** Reads once without waiting; false if nothing came. */
+  #read(): boolean {
+    if (this.#hasEnded) return false;
+    const count = this.#socket.receive(this.#buffer, 0, this.#buffer.length);
+    if (count === -EAGAIN || count === -EINTR) return false;
+    this.#fds.push(...this.#socket.receivedFds);
+    if (count <= 0) {
+      this.#hasEnded = true;
+      this.#note("server", "(end of the stream)");
+      return true;
+    }
+    if (this.#length + count > this.#bytes.length) {
+      const larger = new Uint8Array(2 * (this.#length + count));
+      larger.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = larger;
+    }
+    this.#bytes.set(this.#buffer.bytes.subarray(0, count), this.#length);
+    this.#length += count;
+    return true;
+  }
+
+  #take(): CameMessage | undefined {
+    if (this.#length < HEADER_SIZE) return undefined;
+    const header = HeaderLayout.decode(this.#bytes);
+    if (header.size < HEADER_SIZE || header.size > MAX_MESSAGE) {
+      const text = describeMessage(this.#bytes.subarray(0, this.#length));
+      this.#note("server", text);
+      this.#length = 0;
+      throw new Deviation("a message with a possible size", text);
+    }
+    if (this.#length < header.size) return undefined;
+    const bytes = this.#bytes.slice(0, header.size);
+    this.#bytes.copyWithin(0, header.size, this.#length);
+    this.#length -= header.size;
+    const fds = this.#fds.splice(0);
+    this.#taken.push(...fds);
+    const text = describeMessage(bytes, { fds: fds.length });
+    this.#note("server", text);
+    return { ...header, payload: bytes.subarray(HEADER_SIZE), fds, text };
+  }
+
+  /** Waits on the event loop; false once the deadline has passed. */
+  async #wait(events: number, deadline: number): Promise<boolean> {
+    const { signal } = this.#options;
+    while (true) {
+      signal.throwIfAborted();
+      const left = deadline - monotonicMs();
+      if (left <= 0) return false;
+      const set = new PollSet();
+      set.add(this.#socket.fd, events);
+      if (await set.waitAsync(Math.ceil(Math.min(left, SLICE_MS))) > 0) return true;
+    }
+  }
+
+  #note(from: Note["from"], text: string): void {
+    const { notes } = this.#options;
+    if (notes.length < MAX_NOTES) notes.push({ from, text });
+  }
+}

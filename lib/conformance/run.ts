@@ -1,0 +1,259 @@
+/**
+ * Does checks, one after the other, and says how each ended.
+ *
+ * @module
+ */
+
+import type { UnixSocket } from "../../ffi/socket.ts";
+import type { Check, CheckGroup } from "./check.ts";
+import { ConnectionEnded, Deviation, NotApplicable } from "./deviation.ts";
+import { type Facts, NO_FACTS } from "./facts.ts";
+import { learn } from "./learn.ts";
+import type { Note } from "./raw_peer.ts";
+import { endText, type ServerEnd, type Target, Unreachable, wordsText } from "./target.ts";
+import { Trial } from "./trial.ts";
+
+/** The end of a check. */
+export type Verdict = "passed" | "failed" | "not applicable" | "left out";
+
+/** The state of the server after a check. */
+export type Usable = "same connection" | "new connection" | "no";
+
+/** The result of a check. */
+export interface CheckResult {
+  readonly check: Check;
+  readonly group: CheckGroup;
+  readonly verdict: Verdict;
+  /** Why it is not applicable, or was left out. */
+  readonly reason?: string;
+  /** The demand of the rule, of a check that failed. */
+  readonly expected?: string;
+  /** The event that came instead. */
+  readonly came?: string;
+  /** The messages of the check. */
+  readonly messages: readonly Note[];
+  /** The state of the server; undefined if the check was not tried. */
+  readonly usable?: Usable;
+  /** The end of the server, if it did not survive. */
+  readonly end?: ServerEnd;
+  readonly timeMs: number;
+}
+
+/** Settings of {@linkcode runChecks}. */
+export interface RunOptions {
+  /** The longest wait for anything, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** Do what may break the server, though it can't be started anew. */
+  readonly isDestructive: boolean;
+  /** Start the server anew for each check. */
+  readonly isFresh: boolean;
+  /** Chooses checks. */
+  readonly chooses: (check: Check) => boolean;
+}
+
+/** A group and its chosen checks. */
+export interface Plan {
+  readonly group: CheckGroup;
+  readonly checks: readonly Check[];
+}
+
+/** The groups with the checks that are chosen. */
+export function planOf(
+  groups: readonly CheckGroup[],
+  chooses: (check: Check) => boolean,
+): readonly Plan[] {
+  return groups.map((group) => ({ group, checks: group.checks.filter(chooses) }))
+    .filter(({ checks }) => checks.length > 0);
+}
+
+/**
+ * Does checks.
+ *
+ * @throws {Unreachable} if the server can't be started or reached
+ * @throws {Deviation} if it answers neither VERSION nor DEVICE_GET_INFO
+ */
+export async function* runChecks(
+  target: Target,
+  plans: readonly Plan[],
+  options: RunOptions,
+): AsyncGenerator<CheckResult> {
+  const facts = await learnFacts(target, options);
+  for (const { group, checks } of plans) {
+    await target.restart();
+    target.takeCrash();
+    for (const check of checks) {
+      if (check.isDestructive && !target.isSpawned && !options.isDestructive) {
+        const reason = "the server can't be started anew: --spawn, or --destructive";
+        yield { check, group, verdict: "left out", reason, messages: [], timeMs: 0 };
+        continue;
+      }
+      yield await runCheck(target, group, check, facts, options);
+      if (options.isFresh || check.isDestructive) await target.restart();
+      target.takeCrash(); // of the restart itself
+    }
+  }
+}
+
+/** Asks a server for its offers. */
+export async function learnFacts(target: Target, options: RunOptions): Promise<Facts> {
+  await using trial = new Trial(trialOptions(target, NO_FACTS, options));
+  await trial.connect();
+  try {
+    return await learn(trial);
+  } catch (error) {
+    if (!(error instanceof Deviation)) throw error;
+    const end = await crashOf(target, options);
+    throw new Unreachable(
+      `Cannot check ${target.name}: it does not answer the first requests; expected ` +
+        `${error.expected}, came ${error.came}` +
+        (end === undefined ? "" : `; the server ${endText(end)}${wordsText(end)}`),
+      { cause: error },
+    );
+  }
+}
+
+/** Does a check; once more if it met a server that was ending after the client before. */
+async function runCheck(
+  target: Target,
+  group: CheckGroup,
+  check: Check,
+  facts: Facts,
+  options: RunOptions,
+): Promise<CheckResult> {
+  return await tryCheck(target, group, check, facts, options, true) ??
+    (await tryCheck(target, group, check, facts, options, false))!;
+}
+
+/** Does a check. Returns undefined, if it `mayRepeat`, where the server was a spent one. */
+async function tryCheck(
+  target: Target,
+  group: CheckGroup,
+  check: Check,
+  facts: Facts,
+  options: RunOptions,
+  mayRepeat: boolean,
+): Promise<CheckResult | undefined> {
+  const startMs = performance.now();
+  let deviation: Deviation | undefined;
+  let reason: string | undefined;
+  let usable: Usable = "no";
+  const trial = new Trial(trialOptions(target, facts, options));
+  try {
+    await open(trial, check);
+    try {
+      await check.test(trial);
+    } finally {
+      options.signal.throwIfAborted();
+      await trial.undo();
+    }
+  } catch (error) {
+    if (error instanceof Deviation) deviation = error;
+    else if (error instanceof NotApplicable) reason = error.message;
+    else throw error;
+  }
+  const hasEnded = deviation instanceof ConnectionEnded;
+  const isFirst = !trial.notes.some(({ from, text }) => from === "server" && text.startsWith("#"));
+  if (mayRepeat && hasEnded && isFirst && await target.wasSpent(options.signal)) {
+    await trial[Symbol.asyncDispose]();
+    return undefined;
+  }
+  const messages = [...trial.notes]; // without those of the question whether it lives
+  try {
+    const isTried = reason === undefined;
+    if (await isInStep(trial, check)) usable = "same connection";
+    else if (isTried && !check.mayEnd) {
+      deviation ??= new Deviation(
+        "a connection that goes on after it, in step",
+        "a connection that is closed or out of step",
+      );
+    }
+  } finally {
+    await trial[Symbol.asyncDispose]();
+  }
+  await target.left(options.signal);
+  let end = target.takeCrash();
+  if (usable !== "same connection" && end === undefined) {
+    // A crash takes a moment to be seen: the next connection finds out.
+    if (await answersAnew(target, facts, options)) usable = "new connection";
+    await target.left(options.signal);
+    end = target.takeCrash();
+    if (usable === "no" && end === undefined) await target.restart();
+  }
+  if (end !== undefined) {
+    const expected = deviation?.expected ?? "a server that goes on";
+    usable = "no";
+    deviation = new Deviation(expected, `the server ${endText(end)}${wordsText(end)}`);
+  } else if (usable === "no" && reason === undefined) {
+    deviation ??= new Deviation("a server that serves the next client", "no answer to VERSION");
+  }
+  const rest = {
+    check,
+    group,
+    messages,
+    usable,
+    ...(end !== undefined && { end }),
+    timeMs: performance.now() - startMs,
+  };
+  if (deviation !== undefined) {
+    return { ...rest, verdict: "failed", expected: deviation.expected, came: deviation.came };
+  }
+  if (reason !== undefined) return { ...rest, verdict: "not applicable", reason };
+  return { ...rest, verdict: "passed" };
+}
+
+/** Connects, and negotiates unless the check does that itself. */
+async function open(trial: Trial, check: Check): Promise<void> {
+  await trial.connect();
+  if (!check.isRaw) await trial.negotiate();
+}
+
+/** Reports whether the check's connection answers a new request, and nothing else. */
+async function isInStep(trial: Trial, check: Check): Promise<boolean> {
+  const peer = trial.connections.find(({ isOpen }) => isOpen);
+  if (peer === undefined) return false;
+  try {
+    // A check of VERSION may have left a connection on which none was sent.
+    if (check.isRaw && !trial.notes.some(({ from }) => from === "server")) {
+      await trial.negotiate(peer);
+    }
+    await trial.inStep(peer);
+    return true;
+  } catch (error) {
+    if (error instanceof Deviation) return false;
+    throw error;
+  }
+}
+
+/** Reports whether the server serves a new client. */
+async function answersAnew(target: Target, facts: Facts, options: RunOptions): Promise<boolean> {
+  await using trial = new Trial(trialOptions(target, facts, options));
+  try {
+    const peer = await trial.connect();
+    await trial.negotiate(peer);
+    await trial.inStep(peer);
+    return true;
+  } catch (error) {
+    if (error instanceof Deviation) return false;
+    throw error;
+  }
+}
+
+/** Waits for a server whose connection ended, so that its crash is known. */
+async function crashOf(target: Target, { signal }: RunOptions): Promise<ServerEnd | undefined> {
+  await target.left(signal);
+  return target.takeCrash();
+}
+
+function trialOptions(target: Target, facts: Facts, options: RunOptions) {
+  const { timeoutMs, signal } = options;
+  return {
+    connect: (): Promise<UnixSocket> => target.connect(signal),
+    facts,
+    timeoutMs,
+    signal,
+    get process() {
+      return target.process;
+    },
+  };
+}

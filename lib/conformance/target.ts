@@ -1,0 +1,292 @@
+/**
+ * Servers under test: one that listens already, or one that is started as often as needed.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../../ffi/clock.ts";
+import { SystemError } from "../../ffi/errno.ts";
+import { UnixSocket } from "../../ffi/socket.ts";
+import { sleep } from "../base/sleep.ts";
+
+/** Stands for the path of the socket in a command. */
+export const SOCKET_PLACE = "{socket}";
+
+/** The time that a server may take until it listens, in milliseconds. */
+const START_MS = 30_000;
+const RETRY_MS = 5;
+/** The time for which a full queue of a listener is tried, in milliseconds. */
+const QUEUE_MS = 5000;
+/** The time that a server for one client may take to end after it, in milliseconds. */
+const LEAVE_MS = 2000;
+/** Characters of its output that are kept: the last ones. */
+const MAX_WORDS = 4000;
+
+/** The end of a server's process. */
+export interface ServerEnd {
+  /** The signal that ended it. */
+  readonly signal: string | undefined;
+  readonly code: number;
+  /** The last lines that it wrote. */
+  readonly words: readonly string[];
+}
+
+/** A server under test. */
+export interface Target extends AsyncDisposable {
+  /** Its name for reports. */
+  readonly name: string;
+  /** True if it can be started anew. */
+  readonly isSpawned: boolean;
+  /** The process, if it is ours. */
+  readonly process: number | undefined;
+  /** Connects a client, starting the server before that if it has ended. */
+  connect(signal: AbortSignal): Promise<UnixSocket>;
+  /** Takes the end of the server, if it has ended in a way that no server should. */
+  takeCrash(): ServerEnd | undefined;
+  /**
+   * Reports whether the last connection went to a server for one client, which had served that one
+   * before and has ended since: what happened on the connection says nothing.
+   */
+  wasSpent(signal: AbortSignal): Promise<boolean>;
+  /** Waits for a server that serves one client, and has ended after one before. */
+  left(signal: AbortSignal): Promise<void>;
+  /** Ends the server; `connect` starts it anew. */
+  restart(): Promise<void>;
+}
+
+/** The server can't be reached. */
+export class Unreachable extends Error {
+  override readonly name = "Unreachable";
+}
+
+/** A server that listens at a path. */
+export class ListeningTarget implements Target {
+  readonly isSpawned = false;
+  readonly process = undefined;
+
+  constructor(readonly name: string) {}
+
+  async connect(signal: AbortSignal): Promise<UnixSocket> {
+    const deadline = monotonicMs() + QUEUE_MS;
+    while (true) {
+      let socket: UnixSocket | undefined;
+      try {
+        socket = UnixSocket.connect(this.name);
+      } catch (cause) {
+        if (!(cause instanceof SystemError)) throw cause;
+        throw new Unreachable(`${cause.message}; start the server, or use --spawn`, { cause });
+      }
+      if (socket !== undefined) return socket;
+      if (monotonicMs() > deadline) {
+        throw new Unreachable(`Cannot connect to ${this.name}: the server accepts no client`);
+      }
+      await sleep(RETRY_MS, signal);
+    }
+  }
+
+  takeCrash(): undefined {}
+
+  wasSpent(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
+  async left(): Promise<void> {}
+
+  async restart(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** A server that a command of the shell starts. */
+export class SpawnedTarget implements Target {
+  readonly isSpawned = true;
+  readonly name: string;
+  readonly #folder: string;
+  #count = 0;
+  #run: Run | undefined;
+  #crash: ServerEnd | undefined;
+  /** True once a server has ended by itself after its client had left. */
+  #isForOne = false;
+  /** The server of the last connection, if another client came before that. */
+  #reused: Run | undefined;
+
+  /** @param command the command, in which `{socket}` stands for the path of the socket */
+  constructor(command: string) {
+    this.name = command;
+    this.#folder = Deno.makeTempDirSync({ prefix: "vfu-check-" });
+  }
+
+  get process(): number | undefined {
+    return this.#run?.pid;
+  }
+
+  async connect(signal: AbortSignal): Promise<UnixSocket> {
+    const deadline = monotonicMs() + START_MS;
+    let run = this.#alive() ?? this.#start();
+    let isOld = run.hasServed;
+    let refusedMs: number | undefined;
+    while (true) {
+      const socket = tryConnect(run.socket);
+      if (socket !== undefined) {
+        this.#reused = run.hasServed ? run : undefined;
+        run.hasServed = true;
+        return socket;
+      }
+      refusedMs ??= monotonicMs();
+      if (run.end !== undefined) {
+        if (!isOld) {
+          throw new Unreachable(
+            `Cannot start the server: "${this.name}" ${endText(run.end)} before it listened on ` +
+              `the socket that ${SOCKET_PLACE} stands for${wordsText(run.end)}`,
+          );
+        }
+        this.#alive();
+        run = this.#start();
+        isOld = false;
+      } else if (isOld && monotonicMs() > refusedMs + LEAVE_MS) {
+        await this.restart(); // it lives, and takes no client any more
+        run = this.#start();
+        isOld = false;
+      } else if (monotonicMs() > deadline) {
+        throw new Unreachable(
+          `Cannot reach the server: "${this.name}" has not listened on the socket that ` +
+            `${SOCKET_PLACE} stands for within ${START_MS / 1000} s`,
+        );
+      }
+      await sleep(RETRY_MS, signal);
+    }
+  }
+
+  takeCrash(): ServerEnd | undefined {
+    this.#alive();
+    const crash = this.#crash;
+    this.#crash = undefined;
+    return crash;
+  }
+
+  async wasSpent(signal: AbortSignal): Promise<boolean> {
+    const run = this.#reused;
+    if (run === undefined) return false;
+    const deadline = monotonicMs() + LEAVE_MS;
+    while (run.end === undefined && monotonicMs() < deadline) await sleep(RETRY_MS, signal);
+    return run.end !== undefined && !isCrash(run.end);
+  }
+
+  async left(signal: AbortSignal): Promise<void> {
+    const run = this.#run;
+    if (run === undefined) return;
+    const patience = this.#isForOne ? LEAVE_MS : 0;
+    const deadline = monotonicMs() + patience;
+    while (run.end === undefined && monotonicMs() < deadline) await sleep(RETRY_MS, signal);
+  }
+
+  async restart(): Promise<void> {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#alive();
+    this.#run = undefined;
+    await run.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.restart();
+    await Deno.remove(this.#folder, { recursive: true }).catch(() => {});
+  }
+
+  /** The server that runs. One that has ended is forgotten, and its crash is kept. */
+  #alive(): Run | undefined {
+    const end = this.#run?.end;
+    if (end === undefined) return this.#run;
+    if (isCrash(end)) this.#crash ??= end;
+    else this.#isForOne = true;
+    this.#run = undefined;
+    return undefined;
+  }
+
+  #start(): Run {
+    const socket = `${this.#folder}/${++this.#count}.sock`;
+    return this.#run = new Run(this.name.replaceAll(SOCKET_PLACE, socket), socket);
+  }
+}
+
+/** One process of a server. */
+class Run {
+  hasServed = false;
+  end: ServerEnd | undefined;
+  readonly #child: Deno.ChildProcess;
+  readonly #over: Promise<void>;
+  #words = "";
+
+  constructor(command: string, readonly socket: string) {
+    this.#child = new Deno.Command("sh", {
+      args: ["-c", `exec ${command}`],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      detached: true, // Ctrl-C is the command's to hear
+    }).spawn();
+    const reading = [this.#child.stdout, this.#child.stderr].map((stream) => this.#listen(stream));
+    this.#over = this.#child.status.then(async ({ code, signal }) => {
+      // A process that it left behind may hold its output open.
+      const enough = new AbortController();
+      const patience = sleep(LEAVE_MS, enough.signal).catch(() => {});
+      await Promise.race([Promise.all(reading), patience]);
+      enough.abort();
+      const words = this.#words.split("\n").map((line) => line.trimEnd()).filter(Boolean);
+      this.end = { signal: signal ?? undefined, code, words: words.slice(-8) };
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Ends it: by SIGTERM, then by SIGKILL. */
+  async stop(): Promise<void> {
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      if (this.end !== undefined) return;
+      try {
+        this.#child.kill(signal);
+      } catch { /* it has just ended */ }
+      const deadline = monotonicMs() + LEAVE_MS;
+      while (this.end === undefined && monotonicMs() < deadline) await sleep(RETRY_MS);
+    }
+    await this.#over;
+  }
+
+  async #listen(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    try {
+      for await (const bytes of stream) {
+        this.#words = (this.#words + decoder.decode(bytes, { stream: true })).slice(-MAX_WORDS);
+      }
+    } catch { /* its end is all that matters */ }
+  }
+}
+
+/** Describes an end: "was ended by SIGABRT". */
+export function endText({ signal, code }: ServerEnd): string {
+  return signal === undefined ? `ended with code ${code}` : `was ended by ${signal}`;
+}
+
+/** The last words of a server, as they follow a sentence. */
+export function wordsText({ words }: ServerEnd): string {
+  return words.length === 0 ? "" : `; it wrote: ${words.join(" | ")}`;
+}
+
+/** A code of 0 is an orderly end, as of a server for one client. */
+function isCrash({ signal, code }: ServerEnd): boolean {
+  return signal !== undefined || code !== 0;
+}
+
+function tryConnect(path: string): UnixSocket | undefined {
+  try {
+    return UnixSocket.connect(path);
+  } catch (error) {
+    if (error instanceof SystemError && EARLY.includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
+/** Errors of a socket that is not there yet, or no more. */
+const EARLY: readonly string[] = ["ENOENT", "ECONNREFUSED"];

@@ -1,0 +1,549 @@
+/**
+ * One try of a check: a connection, messages, expectations, and what is put back afterwards.
+ *
+ * @module
+ */
+
+import { monotonicMs } from "../../ffi/clock.ts";
+import { describeErrno } from "../../ffi/errno.ts";
+import { EventFd } from "../../ffi/event.ts";
+import type { OwnedFd } from "../../ffi/fd.ts";
+import { createMemfd } from "../../ffi/memory.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
+import { sleep } from "../base/sleep.ts";
+import { hex } from "../text/hex.ts";
+import { Command, commandName } from "../wire/command.ts";
+import { encodeMessage, MessageFlags } from "../wire/header.ts";
+import { ConnectionEnded, Deviation, NotApplicable } from "./deviation.ts";
+import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
+import { join, pack } from "./pack.ts";
+import { type CameMessage, type Note, RawPeer, type RawPeerOptions } from "./raw_peer.ts";
+
+/** The capabilities that we propose unless a check proposes others. */
+export const OUR_CAPABILITIES = {
+  max_msg_fds: 16,
+  max_data_xfer_size: 1048576,
+  max_dma_maps: 65535,
+  pgsizes: 4096,
+  write_multiple: true,
+} as const;
+
+/**
+ * The pause between pieces of a message. A server that was not woken by then gets them together,
+ * which no rule forbids: a careless server may then look careful.
+ */
+const PAUSE_MS = 10;
+
+/** A request to send. */
+export interface Ask {
+  readonly command: number;
+  readonly payload?: Uint8Array;
+  readonly fds?: readonly OwnedFd[];
+  /** Bits of the header's flags; default 0, a command. */
+  readonly flags?: number;
+  /** Its message id; a fresh one if it is left out. */
+  readonly id?: number;
+}
+
+/** The means of a check. */
+export interface TrialOptions {
+  /** Opens one more connection. */
+  readonly connect: () => Promise<UnixSocket>;
+  /** The offers of the server. */
+  readonly facts: Facts;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** The process of the server, if that is known. */
+  readonly process: number | undefined;
+}
+
+/** The payload of a VERSION. */
+export function versionPayload(major: number, minor: number, json?: string): Uint8Array {
+  const text = json === undefined ? [] : [new TextEncoder().encode(json), new Uint8Array(1)];
+  return join(pack("u16 u16", major, minor), ...text);
+}
+
+/** The JSON of a VERSION with these capabilities. */
+export function capabilitiesText(capabilities: object = OUR_CAPABILITIES): string {
+  return JSON.stringify({ capabilities });
+}
+
+/** One try of a check. */
+export class Trial implements AsyncDisposable {
+  /** The offers of the server. */
+  readonly facts: Facts;
+  /** Messages of all connections, in order. */
+  readonly notes: Note[] = [];
+  /** The signal that ends the command. */
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+  readonly #options: TrialOptions;
+  readonly #peers: RawPeer[] = [];
+  readonly #closing: Disposable[] = [];
+  readonly #undo: (() => Promise<void>)[] = [];
+  #nextId = 0x100;
+  /** Memory that the server may ask for by message. */
+  readonly #memory: { address: bigint; bytes: Uint8Array }[] = [];
+  /** Requests of the server that were answered. */
+  dmaRequests = 0;
+
+  constructor(options: TrialOptions) {
+    this.#options = options;
+    this.facts = options.facts;
+    this.signal = options.signal;
+    this.timeoutMs = options.timeoutMs;
+  }
+
+  /** The connection that the check was given. */
+  get peer(): RawPeer {
+    return this.#peers[0]!;
+  }
+
+  // ---- Connections
+
+  /** All connections of the check. */
+  get connections(): readonly RawPeer[] {
+    return this.#peers;
+  }
+
+  /** Opens a connection, on which no VERSION has been sent. */
+  async connect(): Promise<RawPeer> {
+    const { timeoutMs, signal } = this.#options;
+    const options: RawPeerOptions = { timeoutMs, signal, notes: this.notes };
+    const peer = new RawPeer(await this.#options.connect(), options);
+    this.#peers.push(peer);
+    return peer;
+  }
+
+  /** Sends VERSION and returns its reply, which must be none of an error. */
+  async negotiate(
+    peer: RawPeer = this.peer,
+    capabilities: object | undefined = OUR_CAPABILITIES,
+    minor = this.facts.minor,
+  ): Promise<CameMessage> {
+    const json = capabilities === undefined ? undefined : capabilitiesText(capabilities);
+    const payload = versionPayload(this.facts.major, minor, json);
+    return await this.accepts({ command: Command.VERSION, payload }, peer);
+  }
+
+  // ---- Messages
+
+  /** Returns a message id that was not used before. */
+  freshId(): number {
+    return this.#nextId++ & 0xffff;
+  }
+
+  /** Sends a request and returns its message id. */
+  async send(ask: Ask, peer: RawPeer = this.peer): Promise<number> {
+    const { command, payload, fds, flags = 0, id = this.freshId() } = ask;
+    await peer.send(encodeMessage({ messageId: id, command, flags }, payload), fds);
+    return id;
+  }
+
+  /** Waits for a reply to a request; the server's own requests before it are answered. */
+  async reply(ask: Pick<Ask, "command">, id: number, peer: RawPeer = this.peer) {
+    const name = commandName(ask.command);
+    const expected = `a reply to ${name} with message id ${id}`;
+    while (true) {
+      const message = await this.receive(expected, peer);
+      const type = message.flags & MessageFlags.TYPE_MASK;
+      if (type === MessageFlags.COMMAND && await this.#answer(message, peer)) continue;
+      const isReply = type === MessageFlags.REPLY && message.messageId === id &&
+        message.command === ask.command;
+      if (!isReply) throw new Deviation(expected, message.text);
+      return message;
+    }
+  }
+
+  /** Waits for any message. */
+  async receive(expected: string, peer: RawPeer = this.peer): Promise<CameMessage> {
+    let message: CameMessage | undefined;
+    try {
+      message = await peer.receive();
+    } catch (error) {
+      if (!(error instanceof Deviation)) throw error;
+      const Kind = error instanceof ConnectionEnded ? ConnectionEnded : Deviation;
+      throw new Kind(expected, error.came);
+    }
+    if (message === undefined) {
+      throw new ConnectionEnded(expected, "the end of the connection");
+    }
+    return message;
+  }
+
+  /** Sends a request and returns its reply, of an error or not. */
+  async ask(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
+    return await this.reply(ask, await this.send(ask, peer), peer);
+  }
+
+  // ---- Expectations
+
+  /** Throws unless something holds. */
+  expect(holds: boolean, expected: string, came: string | CameMessage): void {
+    if (!holds) throw new Deviation(expected, typeof came === "string" ? came : came.text);
+  }
+
+  /** Asks, and expects the reply to be none of an error. */
+  async accepts(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
+    const reply = await this.ask(ask, peer);
+    const isError = (reply.flags & MessageFlags.ERROR) !== 0;
+    this.expect(!isError, `${commandName(ask.command)} to succeed`, reply);
+    return reply;
+  }
+
+  /** Asks, and expects an error reply. */
+  async refuses(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
+    const reply = await this.ask(ask, peer);
+    const isError = (reply.flags & MessageFlags.ERROR) !== 0;
+    this.expect(isError, `an error reply to ${commandName(ask.command)}`, reply);
+    return reply;
+  }
+
+  /** Asks, and expects any reply, and that the next request is answered as well. */
+  async survives(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
+    const reply = await this.ask(ask, peer);
+    await this.inStep(peer);
+    return reply;
+  }
+
+  /** Expects an error reply, or the end of the connection. */
+  async refusesOrCloses(ask: Ask, peer: RawPeer = this.peer): Promise<void> {
+    try {
+      await this.refuses(ask, peer);
+    } catch (error) {
+      if (!(error instanceof ConnectionEnded)) throw error;
+    }
+  }
+
+  /** Accepts any reply, and the end of the connection. */
+  async refusesOrAccepts(ask: Ask, peer: RawPeer = this.peer): Promise<void> {
+    await this.orEnded(async () => void await this.ask(ask, peer));
+  }
+
+  /** Does something; the connection may end meanwhile. */
+  async orEnded(act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      if (!(error instanceof ConnectionEnded)) throw error;
+    }
+  }
+
+  /** Expects an error reply to what was sent, whatever its id, or the end of the connection. */
+  async refusedOrEnded(why: string, peer: RawPeer = this.peer): Promise<void> {
+    await this.orEnded(async () => {
+      const reply = await this.receive(
+        `an error reply, or the end of the connection: ${why}`,
+        peer,
+      );
+      const isError = (reply.flags & MessageFlags.ERROR) !== 0;
+      this.expect(isError, `an error reply, or the end of the connection: ${why}`, reply);
+    });
+  }
+
+  /**
+   * Sends a request on a connection without a VERSION, and expects that nothing before it, and it
+   * neither, is answered but with an error.
+   */
+  async neverSucceeds(peer: RawPeer = this.peer): Promise<void> {
+    await this.orEnded(async () => {
+      await this.send(deviceInfo(), peer);
+      const reply = await this.receive("an error reply, or the end of the connection", peer);
+      const isError = (reply.flags & MessageFlags.ERROR) !== 0;
+      this.expect(isError, "an error reply, or the end of the connection", reply);
+    });
+  }
+
+  /** Lets a moment pass, so that what was sent is likely read before more is sent. */
+  async pause(): Promise<void> {
+    await sleep(PAUSE_MS, this.signal);
+  }
+
+  /** Expects the connection to end; error replies may come before. */
+  async ends(why: string, peer: RawPeer = this.peer): Promise<void> {
+    while (true) {
+      let message: CameMessage | undefined;
+      try {
+        message = await peer.receive();
+      } catch (error) {
+        if (error instanceof ConnectionEnded) return;
+        if (error instanceof Deviation) {
+          throw new Deviation(`the end of the connection: ${why}`, error.came);
+        }
+        throw error;
+      }
+      if (message === undefined) return;
+      const isError = (message.flags & MessageFlags.ERROR) !== 0;
+      this.expect(isError, `the end of the connection: ${why}`, message);
+    }
+  }
+
+  /** Expects that the next message is the reply to a new request: nothing else is in the stream. */
+  async inStep(peer: RawPeer = this.peer): Promise<CameMessage> {
+    return await this.accepts(deviceInfo(), peer);
+  }
+
+  /** Looks again and again until something holds, for the longest wait at most. */
+  async until(holds: () => boolean | Promise<boolean>, expected: string, came: () => string) {
+    const deadline = monotonicMs() + this.timeoutMs;
+    while (!await holds()) {
+      if (monotonicMs() > deadline) throw new Deviation(expected, came());
+      await sleep(5, this.signal);
+    }
+  }
+
+  // ---- Subjects; a check for which there is none is not applicable
+
+  /** Ends the check as not applicable unless something holds. */
+  need(holds: boolean, reason: string): void {
+    if (!holds) throw new NotApplicable(reason);
+  }
+
+  /** Returns something that must be there, else the check is not applicable. */
+  needed<T>(value: T | undefined, reason: string): T {
+    if (value === undefined) throw new NotApplicable(reason);
+    return value;
+  }
+
+  /** A region that can be read now: configuration space, if there is one. */
+  readable(): FoundRegion {
+    return this.needed(this.facts.readable, "no region can be read");
+  }
+
+  /** The configuration space. */
+  config(): FoundRegion {
+    const region = this.facts.regions[7];
+    const isThere = this.facts.isPci && region !== undefined && region.size >= 256n;
+    this.need(isThere, "the device has no PCI configuration space");
+    return region!;
+  }
+
+  /** A byte of a region that keeps what is written: PCI's Interrupt Line register. */
+  scratch(): { region: number; offset: bigint } {
+    return this.needed(this.facts.scratch, "no register is known that may be written at will");
+  }
+
+  /** An IRQ index with vectors. */
+  irq(flag = 0, least = 1): FoundIrq {
+    const irq = this.facts.irqs.findLast(({ flags, count }) =>
+      count >= least && (flags & flag) === flag
+    );
+    return this.needed(irq, `no IRQ index has ${least} vectors and the flags ${hex(flag)}`);
+  }
+
+  /** Ends the check as not applicable unless the device migrates. */
+  needMigration(): void {
+    this.need(this.facts.migration !== undefined, "the device does not migrate");
+  }
+
+  // ---- Things that are closed or put back afterwards
+
+  /** Keeps something to close at the end. */
+  keep<T extends Disposable>(thing: T): T {
+    this.#closing.push(thing);
+    return thing;
+  }
+
+  /** New memory as a file. */
+  memory(size: number): OwnedFd {
+    return this.keep(createMemfd("vfu-check", size));
+  }
+
+  /** A new eventfd. */
+  event(): EventFd {
+    return this.keep(new EventFd());
+  }
+
+  /** Does something at the end, on the check's connection if that is still open. */
+  atEnd(undo: () => Promise<void>): void {
+    this.#undo.push(undo);
+  }
+
+  /** Serves an address by message: the server may ask for its bytes. */
+  serve(address: bigint, bytes: Uint8Array): void {
+    this.#memory.push({ address, bytes });
+  }
+
+  // ---- The server's process
+
+  /** The number of descriptors that the server has open. */
+  serverFds(): number {
+    const process = this.needed(this.#options.process, "the server's process is not known");
+    try {
+      return [...Deno.readDirSync(`/proc/${process}/fd`)].length;
+    } catch {
+      throw new NotApplicable("the server's descriptors can't be counted");
+    }
+  }
+
+  /** Expects the server to have as many descriptors open as it had before, or fewer. */
+  async noFdsLeft(before: number): Promise<void> {
+    let now = before;
+    await this.until(
+      () => (now = this.serverFds()) <= before,
+      `${before} descriptors open in the server, as before`,
+      () => `${now} descriptors`,
+    );
+  }
+
+  /** Restores what was changed. The connections stay open. */
+  async undo(): Promise<void> {
+    for (const undo of this.#undo.splice(0).reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        if (!(error instanceof Deviation)) throw error;
+      }
+    }
+  }
+
+  /** Closes everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const thing of this.#closing.splice(0)) thing[Symbol.dispose]();
+    for (const peer of this.#peers.splice(0)) peer[Symbol.dispose]();
+    await Promise.resolve();
+  }
+
+  /** Answers a request of the server; false for one that no server sends. */
+  async #answer(message: CameMessage, peer: RawPeer): Promise<boolean> {
+    const { command, messageId, payload } = message;
+    if (command !== Command.DMA_READ && command !== Command.DMA_WRITE) return false;
+    this.dmaRequests++;
+    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+    const isWhole = payload.length >= 16;
+    const address = isWhole ? view.getBigUint64(0, true) : 0n;
+    const count = isWhole ? view.getBigUint64(8, true) : 0n;
+    const found = this.#memory.find((each) =>
+      address >= each.address && address + count <= each.address + BigInt(each.bytes.length)
+    );
+    if (!isWhole || found === undefined) {
+      const flags = MessageFlags.REPLY | MessageFlags.ERROR;
+      await peer.send(encodeMessage({ messageId, command, flags, error: 22 }));
+      return true;
+    }
+    const at = Number(address - found.address);
+    const head = payload.subarray(0, 16);
+    const data = found.bytes.subarray(at, at + Number(count));
+    if (command === Command.DMA_WRITE) data.set(payload.subarray(16, 16 + data.length));
+    const answer = command === Command.DMA_READ ? join(head, data) : head;
+    await peer.send(encodeMessage({ messageId, command, flags: MessageFlags.REPLY }, answer));
+    return true;
+  }
+}
+
+// ---- Requests
+
+/** DEVICE_GET_INFO. */
+export function deviceInfo(argsz = 16): Ask {
+  return { command: Command.DEVICE_GET_INFO, payload: pack("u32 u32 u32 u32", argsz, 0, 0, 0) };
+}
+
+/** DEVICE_GET_REGION_INFO. */
+export function regionInfo(index: number, argsz = 32): Ask {
+  const payload = pack("u32 u32 u32 u32 u64 u64", argsz, 0, index, 0, 0, 0);
+  return { command: Command.DEVICE_GET_REGION_INFO, payload };
+}
+
+/** DEVICE_GET_REGION_IO_FDS. */
+export function ioFds(index: number, argsz = 16, flags = 0, count = 0): Ask {
+  const payload = pack("u32 u32 u32 u32", argsz, flags, index, count);
+  return { command: Command.DEVICE_GET_REGION_IO_FDS, payload };
+}
+
+/** DEVICE_GET_IRQ_INFO. */
+export function irqInfo(index: number, argsz = 16): Ask {
+  const payload = pack("u32 u32 u32 u32", argsz, 0, index, 0);
+  return { command: Command.DEVICE_GET_IRQ_INFO, payload };
+}
+
+/** DEVICE_SET_IRQS. */
+export function setIrqs(
+  index: number,
+  flags: number,
+  start: number,
+  count: number,
+  data: Uint8Array = new Uint8Array(),
+  fds: readonly OwnedFd[] = [],
+): Ask {
+  const argsz = 20 + data.length;
+  const payload = join(pack("u32 u32 u32 u32 u32", argsz, flags, index, start, count), data);
+  return { command: Command.DEVICE_SET_IRQS, payload, fds };
+}
+
+/** REGION_READ. */
+export function read(region: number, offset: bigint | number, count: number): Ask {
+  return { command: Command.REGION_READ, payload: pack("u64 u32 u32", offset, region, count) };
+}
+
+/** REGION_WRITE. */
+export function write(
+  region: number,
+  offset: bigint | number,
+  data: Uint8Array,
+  count = data.length,
+): Ask {
+  const payload = join(pack("u64 u32 u32", offset, region, count), data);
+  return { command: Command.REGION_WRITE, payload };
+}
+
+/** REGION_WRITE_MULTI. */
+export function writeMulti(
+  writes: readonly { region: number; offset: bigint; data: Uint8Array; count?: number }[],
+  count: number | bigint = writes.length,
+): Ask {
+  const parts = writes.map(({ region, offset, data, count = data.length }) => {
+    const padded = new Uint8Array(8);
+    padded.set(data.subarray(0, 8));
+    return join(pack("u64 u32 u32", offset, region, count), padded);
+  });
+  return { command: Command.REGION_WRITE_MULTI, payload: join(pack("u64", count), ...parts) };
+}
+
+/** DMA_MAP. */
+export function dmaMap(
+  address: bigint,
+  size: bigint,
+  { flags = 3, offset = 0n, fds = [], argsz = 32 }: {
+    flags?: number;
+    offset?: bigint;
+    fds?: readonly OwnedFd[];
+    argsz?: number;
+  } = {},
+): Ask {
+  const payload = pack("u32 u32 u64 u64 u64", argsz, flags, offset, address, size);
+  return { command: Command.DMA_MAP, payload, fds };
+}
+
+/** DMA_UNMAP. */
+export function dmaUnmap(address: bigint, size: bigint, flags = 0, argsz = 24): Ask {
+  return {
+    command: Command.DMA_UNMAP,
+    payload: pack("u32 u32 u64 u64", argsz, flags, address, size),
+  };
+}
+
+/** DEVICE_RESET. */
+export function reset(): Ask {
+  return { command: Command.DEVICE_RESET };
+}
+
+/** DEVICE_FEATURE. */
+export function feature(flags: number, data: Uint8Array = new Uint8Array(), argsz?: number): Ask {
+  const payload = join(pack("u32 u32", argsz ?? 8 + data.length, flags), data);
+  return { command: Command.DEVICE_FEATURE, payload };
+}
+
+/** MIG_DATA_READ. */
+export function migRead(size: number, argsz = 8 + size): Ask {
+  return { command: Command.MIG_DATA_READ, payload: pack("u32 u32", argsz, size) };
+}
+
+/** MIG_DATA_WRITE. */
+export function migWrite(data: Uint8Array, size = data.length, argsz = 8 + size): Ask {
+  return { command: Command.MIG_DATA_WRITE, payload: join(pack("u32 u32", argsz, size), data) };
+}
+
+/** The error number of a reply as text. */
+export function errnoOf(reply: CameMessage): string {
+  return reply.error === 0 ? "no errno" : describeErrno(reply.error);
+}
