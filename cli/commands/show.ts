@@ -39,6 +39,10 @@ export interface ShowOptions {
   follow?: true | undefined;
   /** Writes a trace to this file, in place of lines. */
   chromeTrace?: string | undefined;
+  /** Writes a page to this file, in place of lines. */
+  html?: string | undefined;
+  /** The expression of `filter`, for the page. */
+  filterText?: string | undefined;
 }
 
 /** Characters of lines that are collected before they are written. */
@@ -69,8 +73,12 @@ export function command(context: Context) {
         .conflicts(["stats", "json", "follow"]),
     )
     .addOption(
+      new Option("--html <file>", "write a page to look at in a browser")
+        .conflicts(["stats", "json", "follow", "chromeTrace"]),
+    )
+    .addOption(
       new Option("--dissector", "write Wireshark's dissector of vfio-user, a script in Lua")
-        .conflicts(["stats", "json", "follow", "chromeTrace", "filter", "map"]),
+        .conflicts(["stats", "json", "follow", "chromeTrace", "html", "filter", "map"]),
     )
     .addHelpText("after", `\n${FILTER_HELP}`)
     .action(async (file, { map: names, filter: text, dissector, ...options }, self) => {
@@ -89,7 +97,7 @@ export function command(context: Context) {
         `option '--filter <expression>' argument '${text}' is invalid.`,
         () => parseFilter(text, maps, locator),
       );
-      await run(context, file, { ...options, filter, locator });
+      await run(context, file, { ...options, filter, filterText: text, locator });
     });
 }
 
@@ -98,7 +106,7 @@ export async function run(context: Context, path: string, options: ShowOptions):
   const { signal, err } = context;
   const { follow = false } = options;
   const recording = readRecording(path, { follow, signal, reuse: true });
-  using view = makeView(context, options);
+  using view = await makeView(context, path, options);
   using _progress = follow ? undefined : progressOf(recording, err);
   const conversation = view.conversation;
   try {
@@ -111,10 +119,10 @@ export async function run(context: Context, path: string, options: ShowOptions):
   } catch (error) {
     // What came before the damage, or before Ctrl-C ended a look at a growing file, is shown.
     const isGrowing = follow || recording.size === 0;
-    if (!signal.aborted || isGrowing) view.finish();
+    if (!signal.aborted || isGrowing) await view.finish();
     throw error;
   }
-  view.finish();
+  await view.finish();
   if (recording.cut !== undefined) {
     const { bytes, offset } = recording.cut;
     err.write(
@@ -131,10 +139,11 @@ interface View extends Disposable {
   start(timeNs: bigint): void;
   add(event: RecordedEvent, heard: HeardMessage | undefined): void;
   /** All events have come. */
-  finish(): void;
+  finish(): void | Promise<void>;
 }
 
-function makeView(context: Context, options: ShowOptions): View {
+async function makeView(context: Context, path: string, options: ShowOptions): Promise<View> {
+  if (options.html !== undefined) return await htmlView(context, path, options, options.html);
   if (options.chromeTrace !== undefined) return traceView(context, options, options.chromeTrace);
   if (options.stats) return statisticsView(context, options);
   return options.json ? jsonView(context, options) : textView(context, options);
@@ -199,6 +208,27 @@ function traceView({ out }: Context, { locator }: ShowOptions, path: string): Vi
     start: (timeNs) => trace.start(timeNs),
     add: (event, heard) => trace.add(event, heard),
     finish: () => trace.finish(),
+    [Symbol.dispose]: () => destination[Symbol.dispose](),
+  };
+}
+
+async function htmlView(
+  { out }: Context,
+  path: string,
+  { locator, filterText }: ShowOptions,
+  target: string,
+): Promise<View> {
+  const { HtmlReport } = await import("../show/html/report.ts");
+  const destination = openDestination(target, out);
+  const file = path.slice(path.lastIndexOf("/") + 1);
+  const report = new HtmlReport(destination, target, { file, filter: filterText }, locator);
+  return {
+    conversation: new Conversation(),
+    start: (timeNs) => report.start(timeNs),
+    add: (event, heard) => report.add(event, heard),
+    finish: async () => {
+      if (!report.isFull) await report.finish();
+    },
     [Symbol.dispose]: () => destination[Symbol.dispose](),
   };
 }

@@ -157,7 +157,8 @@ const ENDS = {
 
 const FATES = { passed: "", replaced: ", replaced", withheld: ", withheld" } as const;
 
-function descriptorText({ kind, size, seals, fate }: RecordedDescriptor): string {
+/** A descriptor in words, as "memfd 512 MiB, withheld". */
+export function descriptorText({ kind, size, seals, fate }: RecordedDescriptor): string {
   const bytes = size === null ? "" : ` ${humanSize(size)}`;
   const sealed = seals.length === 0 ? "" : `, sealed ${seals.join(" ")}`;
   return `${kind}${bytes}${sealed}${FATES[fate]}`;

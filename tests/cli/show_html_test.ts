@@ -1,0 +1,175 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { unpackReport } from "../../cli/show/html/data.ts";
+import { pageProgram } from "../../cli/show/html/document.ts";
+import { MAX_PAGE_EVENTS } from "../../cli/show/html/report.ts";
+import { encodeMessage } from "../../lib/wire/header.ts";
+import { DENO } from "../_deno.ts";
+import { plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
+import { Talk } from "../lib/record/_talk.ts";
+import { runHere, runThere } from "./_cli.ts";
+
+/** The data in a page. */
+async function dataOf(html: string) {
+  const [, text] = /<script type="text\/plain" id="data">([A-Za-z0-9+/=]*)<\/script>/.exec(html)!;
+  return await unpackReport(text!);
+}
+
+/** A folder that is gone when it is disposed of. */
+function temporaryFolder(): { readonly path: string } & Disposable {
+  const path = Deno.makeTempDirSync();
+  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
+}
+
+Deno.test("vfu show --html writes a page with the events as columns", async () => {
+  using folder = temporaryFolder();
+  const talk = new Talk();
+  talk.read(0x1cn, 1);
+  talk.add({ kind: "interrupt", irq: 2, vector: 1, count: 1n, action: "trigger" });
+  talk.add({ kind: "note", text: "a </script> and \u202e a\nline" });
+  const recording = `${folder.path}/a <b>.pcapng`;
+  writeRecording(recording, talk.events);
+  const page = `${folder.path}/page.html`;
+  const { code, out, err } = await runHere(["show", recording, "--map", "nvme", "--html", page]);
+  assertEquals([code, out, err], [0, "", ""]);
+  assertEquals([...Deno.readDirSync(folder.path)].length, 2);
+  const { meta, columns, bytes } = await dataOf(Deno.readTextFileSync(page));
+  const texts = (name: "name" | "place" | "value") =>
+    Array.from(columns[name], (each) => meta.texts[each]);
+  assertEquals(meta.file, "a <b>.pcapng");
+  assertEquals(texts("name"), ["REGION_READ", "REGION_READ", "interrupt", "note"]);
+  assertEquals(texts("place"), ["CSTS  bar0+0x1c", "CSTS  bar0+0x1c", "msix[1]", ""]);
+  assertMatch(texts("value")[1]!, /^0x00000001\nRDY=1\nCFS=0\n/);
+  assertEquals(texts("value")[3], "a </script> and \\u202e a\\u000aline");
+  assertEquals([...columns.time as Float64Array], [0, 20_000, 21_000, 22_000]);
+  assertEquals([...columns.latency as Float64Array], [-1, 20_000, -1, -1]);
+  assertEquals([...columns.request as Int32Array], [-1, 0, -1, -1]);
+  const messages = talk.events.flatMap((event) => event.kind === "message" ? [event.bytes] : []);
+  assertEquals(bytes.toHex(), messages.map((each) => each.toHex()).join(""));
+});
+
+Deno.test("vfu show --html keeps the start of long messages, and links what --filter left", async () => {
+  using folder = temporaryFolder();
+  const talk = new Talk();
+  talk.read(0x1cn, 1);
+  const id = talk.ask("DMA_WRITE", { address: 0n, data: new Uint8Array(5000).fill(7) });
+  talk.answer("DMA_WRITE", id, { address: 0n, count: 5000n });
+  const recording = `${folder.path}/a.pcapng`;
+  writeRecording(recording, talk.events);
+  const filter = "command == DMA_WRITE";
+  const { code, out } = await runHere(["show", recording, "--filter", filter, "--html", "-"]);
+  assertEquals(code, 0);
+  const { meta, columns } = await dataOf(out);
+  assertEquals([meta.rows, meta.filter], [2, filter]);
+  assertEquals([...columns.request as Int32Array], [-1, 0]);
+  assertEquals([columns.length[0], columns.kept[0]], [16 + 16 + 5000, 1024]);
+});
+
+Deno.test("vfu show --html refuses more events than a page takes, and leaves no file", async () => {
+  using file = temporaryFile();
+  using folder = temporaryFolder();
+  const event = plainMessage(encodeMessage({ messageId: 1, command: 13 }));
+  const [one, two] = [1, 2].map((count) => {
+    writeRecording(file.path, Array(count).fill(event));
+    return Deno.readFileSync(file.path);
+  });
+  const block = two!.subarray(one!.length);
+  const whole = new Uint8Array(one!.length + MAX_PAGE_EVENTS * block.length);
+  whole.set(one!);
+  for (let at = one!.length; at < whole.length; at += block.length) whole.set(block, at);
+  Deno.writeFileSync(file.path, whole);
+  const page = `${folder.path}/page.html`;
+  const { code, err } = await runHere(["show", file.path, "--html", page]);
+  assertEquals(code, 1);
+  assertStringIncludes(err, `Cannot write ${page}: a page takes 500000 events, `);
+  assertStringIncludes(err, "choose some with --filter");
+  assertEquals([...Deno.readDirSync(folder.path)], []);
+  const chosen = ["--filter", "index < 10", "--html", page];
+  assertEquals((await runHere(["show", file.path, ...chosen])).code, 0);
+});
+
+Deno.test("vfu show --html keeps to itself, and writes what came ahead of damage", async () => {
+  using folder = temporaryFolder();
+  const talk = new Talk();
+  talk.read(0x1cn, 1);
+  const recording = `${folder.path}/a.pcapng`;
+  writeRecording(recording, talk.events);
+  const both = await runHere(["show", recording, "--html", "-", "--json"]);
+  assertEquals([both.code, both.out], [2, ""]);
+  const whole = Deno.readFileSync(recording);
+  Deno.writeFileSync(recording, new Uint8Array([...whole, ...new Uint8Array(12)]));
+  const { code, out } = await runHere(["show", recording, "--html", "-"]);
+  assertEquals(code, 1);
+  assertEquals((await dataOf(out)).meta.rows, 2);
+  const folderAsTarget = await runHere(["show", recording, "--html", folder.path]);
+  assertEquals(folderAsTarget.code, 1);
+  assertStringIncludes(folderAsTarget.err, "it is a folder; name a file");
+});
+
+Deno.test("vfu show without --html loads nothing of it", async () => {
+  using file = temporaryFile();
+  writeRecording(file.path, []);
+  const { code, err } = await runThere(["show", file.path], { permissions: ["--allow-read"] });
+  assertEquals([code, err], [0, ""]);
+  const graph = await deno("info", "--json", new URL("../../cli/main.ts", import.meta.url).href);
+  const { modules } = JSON.parse(graph.out) as {
+    modules: {
+      specifier: string;
+      dependencies?: { code?: { specifier?: string }; isDynamic?: boolean }[];
+    }[];
+  };
+  const importers = modules.flatMap(({ specifier, dependencies = [] }) =>
+    dependencies.filter(({ code, isDynamic }) =>
+      !isDynamic && code?.specifier?.endsWith("/show/html/report.ts")
+    ).map(() => specifier)
+  );
+  assertEquals(importers, []);
+});
+
+/** Runs deno. */
+async function deno(...args: string[]) {
+  const { code, stdout, stderr } = await new Deno.Command(DENO, {
+    args,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, out: out!, err: err! };
+}
+
+Deno.test("the page's program uses names of its own and of browsers alone", async () => {
+  using folder = temporaryFolder();
+  const program = pageProgram();
+  assert(program.length > 20_000);
+  assertEquals(/<\/script|<!--/i.test(program), false);
+  Deno.writeTextFileSync(`${folder.path}/deno.json`, '{ "lint": { "rules": { "tags": [] } } }');
+  Deno.writeTextFileSync(`${folder.path}/page.js`, program);
+  const lint = () =>
+    deno("lint", `--config=${folder.path}/deno.json`, "--rules-include=no-undef", folder.path);
+  assertEquals(await lint().then(({ code, err }) => [code, err]), [0, "Checked 1 file\n"]);
+  // The rule finds what it is there for.
+  Deno.writeTextFileSync(`${folder.path}/page.js`, program.replaceAll("function table(", "("));
+  assertEquals((await lint()).code, 1);
+});
+
+Deno.test("the page's types of the DOM are those of the DOM", async () => {
+  using folder = temporaryFolder();
+  const options = { lib: ["esnext", "dom", "dom.iterable"], strict: true };
+  Deno.writeTextFileSync(
+    `${folder.path}/deno.json`,
+    JSON.stringify({ compilerOptions: options }),
+  );
+  const types = new URL("../../cli/show/html/dom.ts", import.meta.url).href;
+  Deno.writeTextFileSync(
+    `${folder.path}/dom.ts`,
+    `import type * as page from "${types}";
+    export const window_: page.PageWindow = window;
+    export const element: page.PageElement = document.createElement("p");
+    export const input: page.PageInput = document.createElement("input");
+    export const select: page.PageInput = document.createElement("select");
+    export const dialog: page.PageDialog = document.createElement("dialog");
+    export const canvas: page.PageCanvas = document.createElement("canvas");
+    `,
+  );
+  const check = await deno("check", `--config=${folder.path}/deno.json`, `${folder.path}/dom.ts`);
+  assertEquals([check.code, check.err.replace(/^Check .*\n/gm, "")], [0, ""]);
+});
