@@ -46,6 +46,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "check", summary: "try whether a server keeps the specification" },
   { name: "record", summary: "record what a client and a server say to each other" },
   { name: "show", summary: "show a recording of what a client and a server said" },
+  { name: "replay", summary: "do again what a recorded client did, and compare" },
   { name: "bench", summary: "measure how fast a register is read" },
   { name: "serve", summary: "serve a device to a VMM or to vfu itself" },
 ];

@@ -5,7 +5,7 @@
  */
 
 import type { HeardMessage } from "../../lib/record/conversation.ts";
-import type { Access } from "../../lib/record/decode.ts";
+import { type Access, accessesOf, decodeMessage } from "../../lib/record/decode.ts";
 import type {
   RecordedDescriptor,
   RecordedEvent,
@@ -45,6 +45,14 @@ export class EventText {
   line(event: RecordedEvent, heard: HeardMessage | undefined): string {
     const comment = event.comment === undefined ? "" : `  # ${printable(event.comment)}`;
     return this.time(event.timeNs) + this.#what(event, heard) + this.#style.dim(comment);
+  }
+
+  /** A message that no recording has, with the names of its registers. */
+  found(bytes: Uint8Array): string {
+    const decoded = decodeMessage(bytes);
+    const names = this.#names(accessesOf(decoded?.payload));
+    // Its id is no peer's.
+    return describeMessage(bytes).replace(/^#\d+ /, "") + names;
   }
 
   /** The time at the start of a line. */
@@ -110,7 +118,9 @@ export class EventText {
     const lost = heard?.replaces === undefined
       ? ""
       : style.yellow(`  (#${heard.replaces.decoded.header.messageId} was never answered)`);
-    return `${this.#arrow(event)} ${this.#bytes(event)}${this.#names(heard)}${origin}${latency}` +
+    return `${this.#arrow(event)} ${this.#bytes(event)}${
+      this.#names(heard?.accesses ?? [])
+    }${origin}${latency}` +
       lost + this.#received(event);
   }
 
@@ -126,9 +136,9 @@ export class EventText {
     return describeMessage(bytes, { fds: descriptors.length }) + list;
   }
 
-  #names(heard: HeardMessage | undefined): string {
-    if (this.#locator === undefined || heard === undefined) return "";
-    const named = heard.accesses.flatMap((access) => {
+  #names(accesses: readonly Access[]): string {
+    if (this.#locator === undefined) return "";
+    const named = accesses.flatMap((access) => {
       if (access.region === undefined) return [];
       const located = this.#locator!.at(access.region, access.offset, access.count);
       if (located === undefined) return [];

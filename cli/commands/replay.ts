@@ -1,0 +1,173 @@
+/**
+ * `vfu replay`: does to a server what a recorded client did, and compares what comes back.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import { readRecording } from "../../lib/record/reader.ts";
+import { ListeningServer, type ServerSource } from "../../lib/record/recorder.ts";
+import { SOCKET_PLACE, SpawnedServer } from "../../lib/record/spawned_server.ts";
+import { RegisterLocator } from "../../lib/registers/locate.ts";
+import type { RegisterMap } from "../../lib/registers/mod.ts";
+import type { IgnoredRange } from "../../lib/replay/compare.ts";
+import { DEFAULT_MAX_DIFFERENCES, playToServer } from "../../lib/replay/player.ts";
+import { argument } from "../argument.ts";
+import { timeoutOption } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { Reported } from "../failure.ts";
+import { loadMaps, mapOption, orUsage } from "../map.ts";
+import { Progress, transferText } from "../progress.ts";
+import { parseIgnored } from "../replay/ignore.ts";
+import { makeReporters } from "../replay/report.ts";
+import { parseCount } from "../value.ts";
+
+/** Options of {@linkcode run}. */
+export interface ReplayOptions {
+  /** The source of connections to the server. */
+  server: ServerSource;
+  /** Keeps the pauses of the recording. */
+  timing?: true | undefined;
+  /** Parts of regions whose contents may differ. */
+  ignore: readonly IgnoredRange[];
+  /** Ends after so many differences. */
+  differences: number;
+  /** Plays this client alone. */
+  client?: number | undefined;
+  /** The time for each reply, each DMA and each interrupt, in milliseconds. */
+  timeout: number;
+  /** Names registers. */
+  locator: RegisterLocator | undefined;
+  /** Reports in objects. */
+  json?: true | undefined;
+  /** Writes a JUnit report into this file. */
+  junit?: string | undefined;
+}
+
+const MORE_HELP = `
+The server gets memory, interrupts and requests as the recorded one did, in their
+order. Its replies, its DMA and its interrupts are compared. What is its own may
+differ: message ids, times, sizes of buffers. A slower or faster device is no
+difference: interrupts and DMA are awaited, and polls of a register end when it
+has its value. DMA and interrupts are compared if the recording has them, which
+vfu record --intercept all makes sure of.
+
+Exit code 0: no difference; 1: a difference, or a failure; 2: wrong usage.
+
+Examples:
+  vfu replay nvme.pcapng nvme.sock --map nvme
+  vfu replay demo.pcapng --spawn 'vfu serve demo --socket-path={socket}'
+  vfu replay nvme.pcapng nvme.sock --ignore config+0x40 --ignore bar0+0x100..0x200`;
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("replay")
+    .description(
+      "Does to a server what the client of a recording did, and compares replies, DMA and " +
+        "interrupts with the recorded ones: a regression test of a device, made by starting a " +
+        "VM once.",
+    )
+    .argument("<file>", "the recording")
+    .argument("[socket]", "the server's socket")
+    .addOption(
+      new Option("--spawn <command>", `start the server; ${SOCKET_PLACE} stands for its socket`),
+    )
+    .option("--timing", "keep the pauses of the recording")
+    .addOption(
+      new Option(
+        "--ignore <place>",
+        "a register, or a range of a region, whose value may differ; repeatable",
+      ).argParser((text: string, before: string[] | undefined) => [...before ?? [], text]),
+    )
+    .addOption(
+      new Option("--differences <number>", "end after so many differences")
+        .default(DEFAULT_MAX_DIFFERENCES)
+        .argParser(argument(parseCount)),
+    )
+    .addOption(
+      new Option("--client <number>", "replay one client of the recording, from 0")
+        .argParser(argument(parseClient)),
+    )
+    .addOption(mapOption())
+    .option("--json", "write a line of JSON a difference, and one for the result")
+    .option("--junit <file>", "also write a JUnit report")
+    .addOption(timeoutOption())
+    .addHelpText("after", MORE_HELP)
+    .action(async (file, socket, given, self) => {
+      const { spawn, map: names, ignore = [], ...options } = given;
+      if ((socket === undefined) === (spawn === undefined)) {
+        self.error(
+          "error: the path of a socket has to follow the file, or --spawn <command> in its place",
+        );
+      }
+      if (spawn !== undefined && !spawn.includes(SOCKET_PLACE)) {
+        self.error(`error: the command of --spawn has no ${SOCKET_PLACE}, the path of its socket`);
+      }
+      const maps: RegisterMap[] = names === undefined
+        ? []
+        : (await loadMaps(context, self, names)).map(({ map }) => map);
+      const ignored = ignore.map((text) =>
+        orUsage(
+          self,
+          `option '--ignore <place>' argument '${text}' is invalid.`,
+          () => parseIgnored(text, maps),
+        )
+      );
+      await using stack = new AsyncDisposableStack();
+      const server = spawn === undefined
+        ? new ListeningServer(socket!)
+        : stack.use(new SpawnedServer(spawn));
+      await run(context, file, {
+        ...options,
+        server,
+        ignore: ignored,
+        locator: maps.length === 0 ? undefined : new RegisterLocator(maps),
+      });
+    });
+}
+
+/**
+ * The number of a client.
+ *
+ * @throws {RangeError} if it is none
+ */
+export function parseClient(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new RangeError("It is a number from 0.");
+  return Number(text);
+}
+
+/** Replays a recording to a server. */
+export async function run(context: Context, file: string, options: ReplayOptions): Promise<void> {
+  const { signal, err } = context;
+  const { server, timing = false, ignore, differences, client, timeout } = options;
+  const reporters = makeReporters(context, { ...options, file, server: server.name });
+  const recording = readRecording(file, { signal });
+  using _progress = new Progress(err, (elapsedMs) => {
+    const total = Math.max(recording.size, recording.bytesRead);
+    return transferText({ done: recording.bytesRead, total, elapsedMs }, err.columns);
+  });
+  let connections = 0;
+  let result;
+  try {
+    result = await playToServer(recording, {
+      connect() {
+        if (connections++ > 0) server.disconnected?.();
+        return server.connect(signal);
+      },
+      timeoutMs: timeout,
+      timing,
+      ignore,
+      maxDifferences: differences,
+      signal,
+      ...(client !== undefined && { client }),
+      onDifference: (each) => reporters.forEach((reporter) => reporter.difference(each)),
+      onNote: (text) => reporters.forEach((reporter) => reporter.note(text)),
+      onStep: (step) => reporters.forEach((reporter) => reporter.step(step)),
+    });
+  } catch (error) {
+    for (const reporter of reporters) await reporter.abort(error);
+    throw error;
+  }
+  for (const reporter of reporters) await reporter.finish(result, recording);
+  if (result.differences > 0) throw new Reported(1);
+}

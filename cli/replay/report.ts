@@ -1,0 +1,178 @@
+/**
+ * Reports of a replay: for a person, as JSON, and as JUnit's XML.
+ *
+ * @module
+ */
+
+import type { Recording } from "../../lib/record/reader.ts";
+import type { RegisterLocator } from "../../lib/registers/locate.ts";
+import type { Difference } from "../../lib/replay/difference.ts";
+import type { PlayResult } from "../../lib/replay/player.ts";
+import type { ScriptStep } from "../../lib/replay/script.ts";
+import { fileError } from "../../lib/text/file_error.ts";
+import { plural } from "../../lib/text/plural.ts";
+import { describeMessage } from "../../lib/wire/describe.ts";
+import type { Context } from "../context.ts";
+import { jsonText } from "../json.ts";
+import { printable } from "../printable.ts";
+import { attributesText, escape } from "../xml.ts";
+import { EventText } from "../show/text.ts";
+import { PLAIN } from "../style.ts";
+
+/** Hears of everything that happens. */
+export interface ReplayReporter {
+  /** A step is played. */
+  step(step: ScriptStep): void;
+  /** The server did something else. */
+  difference(difference: Difference): void;
+  /** A remark. */
+  note(text: string): void;
+  /** The replay is over. */
+  finish(result: PlayResult, recording: Recording): Promise<void> | void;
+  /** The replay can't go on. */
+  abort(error: unknown): Promise<void> | void;
+}
+
+/** Options of the reporters. */
+export interface ReportOptions {
+  /** The path of the recording. */
+  readonly file: string;
+  /** The name of the server. */
+  readonly server: string;
+  /** Names registers. */
+  readonly locator: RegisterLocator | undefined;
+  /** Reports in objects. */
+  readonly json?: true | undefined;
+  /** Also writes a JUnit report into this file. */
+  readonly junit?: string | undefined;
+}
+
+/** The reporters of a replay. */
+export function makeReporters(context: Context, options: ReportOptions): ReplayReporter[] {
+  const first = options.json ? jsonReporter(context) : textReporter(context, options);
+  return options.junit === undefined ? [first] : [first, junitReporter(options, options.junit)];
+}
+
+function textReporter({ out, err }: Context, { server, locator }: ReportOptions): ReplayReporter {
+  const { style } = out;
+  const text = new EventText(style, locator);
+  let isStarted = false;
+  return {
+    step({ event }) {
+      if (!isStarted) text.start(event.timeNs);
+      isStarted = true;
+    },
+    difference(each) {
+      const [title, ...lines] = differenceLines(each, text);
+      out.write(
+        `${style.red("different")}  ${title}\n${lines.map((line) => `${line}\n`).join("")}`,
+      );
+    },
+    note: (remark) => err.write(`${style.yellow("vfu:")} ${printable(remark)}\n`),
+    finish(result, recording) {
+      const { requests, replies, dma, interrupts, differences, isPartial } = result;
+      const counted = `${plural(requests, "request")} to ${printable(server)}; compared: ` +
+        `${plural(replies, "reply", "replies")}, ${dma} DMA, ${plural(interrupts, "interrupt")}`;
+      const verdict = differences === 0
+        ? style.green("no difference")
+        : style.red(plural(differences, "difference"));
+      const partial = isPartial && differences > 0 ? "; ended before the recording" : "";
+      out.write(`${counted}: ${verdict}${partial}\n`);
+      if (recording.cut !== undefined) {
+        err.write(`${style.yellow("vfu:")} The recording ends in the middle of an event\n`);
+      }
+    },
+    abort() {},
+  };
+}
+
+/** A title and the lines of a difference. */
+function differenceLines(difference: Difference, text: EventText): string[] {
+  const { step, before, expected, found, kind } = difference;
+  return [
+    `${printable(difference.text)}, at event ${step.event.index} of the recording`,
+    ...before.map(({ event, heard }) => `  before    ${text.line(event, heard).trimStart()}`),
+    ...(expected === undefined && kind !== "no interrupt" ? [] : [
+      `  expected  ${text.line(step.event, step.heard).trimStart()}`,
+    ]),
+    ...(found === undefined ? [] : [`  found     ${text.found(found)}`]),
+  ];
+}
+
+function jsonReporter({ out }: Context): ReplayReporter {
+  const write = (value: Record<string, unknown>) => out.write(`${jsonText(value)}\n`);
+  return {
+    step() {},
+    difference: (each) => write({ event: "difference", ...differenceJson(each) }),
+    note: (text) => write({ event: "note", text }),
+    finish: (result, { cut }) => write({ event: "result", ...result, isCut: cut !== undefined }),
+    abort() {},
+  };
+}
+
+function differenceJson({ kind, step, before, expected, found, text }: Difference) {
+  return {
+    kind,
+    index: step.event.index,
+    timeNs: step.event.timeNs,
+    text,
+    expected: expected && messageJson(expected),
+    found: found && messageJson(found),
+    before: before.map(({ event }) => event.index),
+  };
+}
+
+function messageJson(bytes: Uint8Array) {
+  return { text: describeMessage(bytes), bytes: bytes.subarray(0, 4096).toHex() };
+}
+
+/** Keeps the differences, and writes them to a file that is begun at once. */
+function junitReporter({ file, locator }: ReportOptions, path: string): ReplayReporter {
+  const cases: string[] = [];
+  const text = new EventText(PLAIN, locator);
+  const startMs = performance.now();
+  let isStarted = false;
+  try {
+    Deno.writeTextFileSync(path, "");
+  } catch (cause) {
+    throw fileError(`write the report ${path}`, cause, true);
+  }
+  const write = async (errors: number, failures: number) => {
+    const time = ((performance.now() - startMs) / 1000).toFixed(6);
+    const tests = Math.max(1, cases.length);
+    const suite = attributesText({ name: file, tests, failures, errors, time });
+    const all = cases.length > 0
+      ? cases.join("")
+      : `    <testcase${attributesText({ name: "the recording", classname: file })}/>\n`;
+    const body = `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="vfu replay">\n` +
+      `  <testsuite${suite}>\n${all}  </testsuite>\n</testsuites>\n`;
+    await Deno.writeTextFile(path, body).catch((cause) => {
+      throw fileError(`write the report ${path}`, cause, true);
+    });
+  };
+  return {
+    step({ event }) {
+      if (!isStarted) text.start(event.timeNs);
+      isStarted = true;
+    },
+    difference(each) {
+      const [title, ...lines] = differenceLines(each, text);
+      const name = `event ${each.step.event.index}`;
+      cases.push(
+        `    <testcase${attributesText({ name, classname: file })}>` +
+          `<failure${attributesText({ message: title! })}>${escape(lines.join("\n"))}` +
+          `</failure></testcase>\n`,
+      );
+    },
+    note() {},
+    finish: ({ differences }) => write(0, differences),
+    abort: (error) => {
+      const message = error instanceof Error ? error.message : String(error);
+      const attributes = attributesText({ name: "the recording", classname: file });
+      cases.push(
+        `    <testcase${attributes}><error${attributesText({ message })}/></testcase>\n`,
+      );
+      return write(1, cases.length - 1);
+    },
+  };
+}

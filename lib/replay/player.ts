@@ -1,0 +1,150 @@
+/**
+ * A recording, played to a server: what the client did is done again, in order, and what the server
+ * does in turn is compared with what the recorded one did.
+ *
+ * @module
+ */
+
+import type { RecordedEvent } from "../record/event.ts";
+import { sleep } from "../base/sleep.ts";
+import type { IgnoredRange } from "./compare.ts";
+import { PlayedConnection } from "./connection.ts";
+import type { Difference, PlayCounts } from "./difference.ts";
+import { Script, type ScriptStep } from "./script.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
+
+/** Differences after which a play ends, if its caller names no other number. */
+export const DEFAULT_MAX_DIFFERENCES = 20;
+/** Steps before a difference that are kept for its report. */
+const STEPS_BEFORE = 6;
+
+/** The result of a play. */
+export interface PlayResult extends Readonly<PlayCounts> {
+  /** Events of the recording that were played. */
+  readonly events: number;
+  /** The number of differences. */
+  readonly differences: number;
+  /** True if the play ended before the recording did. */
+  readonly isPartial: boolean;
+}
+
+/** Options of {@linkcode playToServer}. */
+export interface PlayOptions {
+  /** Connects to the server: once for each client of the recording. */
+  connect: (signal: AbortSignal | undefined) => Promise<UnixSocket>;
+  /** The time in milliseconds for each reply, each DMA and each interrupt; default 5000. */
+  timeoutMs?: number;
+  /** Keeps the pauses of the recording. */
+  timing?: boolean;
+  /** Parts of regions whose contents may differ. */
+  ignore?: readonly IgnoredRange[];
+  /** Ends the play after so many differences; default 20. */
+  maxDifferences?: number;
+  /** Plays this client of the recording alone. */
+  client?: number;
+  /** Ends the play; it then throws the signal's reason. */
+  signal?: AbortSignal;
+  /** Called for each difference. */
+  onDifference?: (difference: Difference) => void;
+  /** Called with remarks: what can't be played, or can't be known. */
+  onNote?: (text: string) => void;
+  /** Called for each step that is played. */
+  onStep?: (step: ScriptStep) => void;
+}
+
+/**
+ * Plays a recording to a server.
+ *
+ * @param events the recording
+ * @throws as the recording does when it is damaged; an Error if no connection is possible
+ *
+ * @example
+ * ```ts
+ * import { UnixSocket } from "../../ffi/socket.ts";
+ * import { readRecording } from "../record/mod.ts";
+ * import { playToServer } from "./player.ts";
+ *
+ * async function test(recording: string, socket: string): Promise<boolean> {
+ *   const connect = () => Promise.resolve(UnixSocket.connect(socket)!);
+ *   const { differences } = await playToServer(readRecording(recording), { connect });
+ *   return differences === 0;
+ * }
+ * console.assert(typeof test === "function");
+ * ```
+ */
+export async function playToServer(
+  events: AsyncIterable<RecordedEvent>,
+  options: PlayOptions,
+): Promise<PlayResult> {
+  const { signal, timing = false, maxDifferences = DEFAULT_MAX_DIFFERENCES } = options;
+  const script = new Script(events);
+  const counts: PlayCounts = { requests: 0, replies: 0, dma: 0, interrupts: 0 };
+  const before: ScriptStep[] = [];
+  const notes = new Set<string>();
+  let played = 0;
+  let differences = 0;
+  let connection: PlayedConnection | undefined;
+  let step: ScriptStep | undefined;
+  let timeOffset: number | undefined;
+  let over: number | undefined;
+  let isLost = false;
+  const host = {
+    script,
+    counts,
+    timeoutMs: options.timeoutMs ?? 5000,
+    ignore: options.ignore ?? [],
+    signal,
+    note(text: string) {
+      if (notes.has(text)) return;
+      notes.add(text);
+      options.onNote?.(text);
+    },
+    differ(difference: Omit<Difference, "before" | "step"> & { step?: ScriptStep }) {
+      differences++;
+      if (differences > maxDifferences) return;
+      options.onDifference?.({ step: step!, ...difference, before: [...before] });
+    },
+  };
+  try {
+    while (differences < maxDifferences) {
+      signal?.throwIfAborted();
+      step = await script.next();
+      if (step === undefined) break;
+      const { connection: number, timeNs } = step.event;
+      if (number === over) continue;
+      if (options.client !== undefined && number !== options.client) continue;
+      if (connection !== undefined && connection.number !== number) {
+        await connection.finish();
+        connection[Symbol.dispose]();
+        connection = undefined;
+      }
+      if (connection === undefined && step.kind === "request") {
+        connection = new PlayedConnection(number, await options.connect(signal), host);
+        timeOffset = undefined;
+      }
+      if (connection === undefined) continue;
+      if (timing) {
+        const at = Number(timeNs) / 1e6;
+        timeOffset ??= performance.now() - at;
+        const left = timeOffset + at - performance.now();
+        if (left >= 1) await sleep(left, signal);
+      }
+      options.onStep?.(step);
+      await connection.play(step);
+      played++;
+      before.push(step);
+      if (before.length > STEPS_BEFORE) before.shift();
+      if (connection.isLost || connection.isOver) {
+        isLost ||= connection.isLost;
+        over = number;
+        connection[Symbol.dispose]();
+        connection = undefined;
+      }
+    }
+    if (differences < maxDifferences) await connection?.finish();
+  } finally {
+    connection?.[Symbol.dispose]();
+  }
+  const isPartial = step !== undefined || isLost;
+  return { events: played, ...counts, differences, isPartial };
+}

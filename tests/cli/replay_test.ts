@@ -1,0 +1,83 @@
+/** `vfu replay`: recordings of real peers, played to fresh devices. */
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { testFds } from "../_fds.ts";
+import { startServe } from "../_demo_process.ts";
+import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
+import { temporaryFile } from "../lib/record/_events.ts";
+import { type GoldenName, readGolden, writeGolden } from "../lib/record/_golden.ts";
+import { runHere } from "./_cli.ts";
+
+/** The serial number that the controller of the recording told its driver. */
+function serialOfNvme(): string {
+  for (const event of readGolden("nvme")) {
+    if (event.kind !== "message") continue;
+    const [access] = accessesOf(decodeMessage(event.bytes)?.payload);
+    if (access?.space === "memory" && access.action === "write" && access.count === 4096n) {
+      return new TextDecoder().decode(access.data!.subarray(4, 24)).trimEnd();
+    }
+  }
+  throw new Error("No driver has asked for the serial number");
+}
+
+async function replay(name: GoldenName, socket: string, ...options: string[]) {
+  using file = temporaryFile();
+  writeGolden(name, file.path);
+  return await runHere(["replay", file.path, socket, ...options]);
+}
+
+testFds("gpio does to the recorded client what it did", async () => {
+  await using served = await startServe("examples/gpio.ts");
+  const { code, out, err } = await replay("gpio", served.path);
+  assertEquals([code, err], [0, ""]);
+  assertEquals(
+    out,
+    `181 requests to ${served.path}; compared: 181 replies, 0 DMA, 1 interrupt: no difference\n`,
+  );
+});
+
+Deno.test("nvme does to the recorded driver what it did", async () => {
+  const options = ["--option", "size=64M", "--option", `serial=${serialOfNvme()}`];
+  await using served = await startServe("examples/nvme.ts", ...options);
+  const { code, out, err } = await replay("nvme", served.path, "--map", "nvme");
+  assertEquals([code, err], [0, ""]);
+  assertStringIncludes(out, "50 DMA, 13 interrupts: no difference\n");
+});
+
+Deno.test("another serial number is named with its step, in all three forms", async () => {
+  const options = ["--option", "size=64M", "--option", "serial=other"];
+  await using served = await startServe("examples/nvme.ts", ...options);
+  const text = await replay("nvme", served.path, "--map", "nvme");
+  assertEquals(text.code, 1);
+  const [title, ...lines] = text.out.split("\n");
+  assertEquals(title, "different  the device writes other data, at event 209 of the recording");
+  assert(lines.some((line) => /^ {2}before .* SQTDBL\[0\] SQT=1$/.test(line)));
+  const pick = (word: string) => lines.find((line) => line.startsWith(`  ${word} `));
+  assertStringIncludes(pick("expected")!, "<- #2 DMA_WRITE request iova 0x16fdd000 4096 bytes");
+  assertStringIncludes(pick("found")!, "DMA_WRITE request iova 0x16fdd000 4096 bytes");
+  assertStringIncludes(text.out, ": 3 differences\n");
+
+  await using again = await startServe("examples/nvme.ts", ...options);
+  using report = temporaryFile();
+  const json = await replay("nvme", again.path, "--json", "--junit", report.path);
+  const events = json.out.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(json.code, 1);
+  assertEquals(events.map(({ event }) => event), [
+    "difference",
+    "difference",
+    "difference",
+    "result",
+  ]);
+  assertEquals([events[0].kind, events[0].index], ["dma", 209]);
+  assertEquals(events[3].differences, 3);
+  const xml = Deno.readTextFileSync(report.path);
+  assertStringIncludes(xml, '<testcase name="event 209"');
+  assertStringIncludes(xml, 'failures="3" errors="0"');
+});
+
+Deno.test("a replay ends after as many differences as are wanted", async () => {
+  await using served = await startServe("examples/nvme.ts", "--option", "size=64M");
+  const { code, out } = await replay("nvme", served.path, "--differences", "1");
+  assertEquals(code, 1);
+  assertStringIncludes(out, ": 1 difference; ended before the recording\n");
+});
