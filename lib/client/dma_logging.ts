@@ -12,6 +12,7 @@ import { ProtocolError, RemoteError } from "../base/errors.ts";
 import type { DeviceFeatures } from "./features.ts";
 import { MAX_DIRTY_LOG_SIZE, MIN_LOGGING_PAGE_SIZE } from "../base/limits.ts";
 import { bitmapSize, isPowerOfTwo, PageLog, setBits, type Span } from "../base/page_log.ts";
+import { Queue } from "../base/queue.ts";
 import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaLoggingReportData, DmaLoggingStartData, Feature } from "../wire/feature.ts";
@@ -105,6 +106,8 @@ export interface DmaLoggingHost {
 const HEAD_SIZE = 8;
 const REPORT_HEAD_SIZE = 24;
 
+const STOPPING = "stop logging which pages the device writes";
+
 /** A part of a range that the server is asked about by itself. */
 interface Part extends Span {
   /**
@@ -143,6 +146,7 @@ interface Part extends Span {
  */
 export class DmaLogging {
   readonly #host: DmaLoggingHost;
+  readonly #changes = new Queue(); // of the log's state: a start that fails is taken back
   #pageSize = MIN_LOGGING_PAGE_SIZE;
   #own: PageLog | undefined; // while the log is on: what the server does not tell, or not again
 
@@ -158,7 +162,7 @@ export class DmaLogging {
 
   /**
    * Starts a log. If the time limit or the signal ends the wait, the server is asked to stop it
-   * again, for which the server has another second.
+   * again, for which the server has another second. `start` and `stop` are done one after another.
    *
    * @returns bytes of a page, as the server has chosen: `pageSize` is a hint
    * @throws {RangeError} if the page size is no power of two, or a range is none
@@ -178,20 +182,26 @@ export class DmaLogging {
       })),
     });
     const doing = `start logging which pages of ${pageSize} bytes the device writes`;
+    const set = { ...wait, doing };
+    return await this.#changes.run(doing, wait, () => this.#start(data, pageSize, set));
+  }
+
+  async #start(
+    data: Uint8Array,
+    pageSize: number,
+    options: WaitOptions & { doing: string },
+  ): Promise<number> {
     const before = this.#own;
     const own = before ?? new PageLog(BigInt(MIN_LOGGING_PAGE_SIZE));
     this.#host.dma.countWritten(own); // the device may write before the answer is here
     try {
-      const answer = await this.#host.features.set(Feature.DMA_LOGGING_START, data, {
-        ...wait,
-        doing,
-      });
+      const answer = await this.#host.features.set(Feature.DMA_LOGGING_START, data, options);
       this.#pageSize = this.#chosen(answer, pageSize);
       this.#own = own;
     } catch (error) {
       this.#host.dma.countWritten(before);
-      if (before === undefined && isUnanswered(error, wait.signal)) {
-        await this.stop({ timeoutMs: TAKE_BACK_TIMEOUT_MS }).catch(() => {});
+      if (before === undefined && isUnanswered(error, options.signal)) {
+        await this.#stop({ timeoutMs: TAKE_BACK_TIMEOUT_MS, doing: STOPPING }).catch(() => {});
       }
       throw error;
     }
@@ -214,8 +224,12 @@ export class DmaLogging {
 
   /** Ends the log. */
   async stop(options: WaitOptions = {}): Promise<void> {
-    const doing = "stop logging which pages the device writes";
-    await this.#host.features.set(Feature.DMA_LOGGING_STOP, undefined, { ...options, doing });
+    const set = { ...options, doing: STOPPING };
+    await this.#changes.run(STOPPING, options, () => this.#stop(set));
+  }
+
+  async #stop(options: WaitOptions & { doing: string }): Promise<void> {
+    await this.#host.features.set(Feature.DMA_LOGGING_STOP, undefined, options);
     this.#own = undefined;
     this.#host.dma.countWritten(undefined);
   }

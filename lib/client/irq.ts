@@ -14,6 +14,7 @@ import {
   type Interrupt,
   type IrqWaitOptions,
 } from "./irq_vectors.ts";
+import { Queue } from "../base/queue.ts";
 import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
@@ -57,6 +58,7 @@ export class IrqIndex implements Disposable {
   readonly #proxy: VfioProxy;
   readonly #vectors: EnabledVectors;
   readonly #masks: OwnedFd[] = [];
+  readonly #changes = new Queue(); // of eventfds: a change that fails is taken back
   readonly #masked = new Set<number>(); // by this client
   readonly #unmaskedAt = new Map<number, bigint>(); // signals before the last unmasking
 
@@ -101,15 +103,20 @@ export class IrqIndex implements Disposable {
    * indexes: there, MSI-X that is enabled takes INTx's place.)
    *
    * If this fails when the server may have some of the new eventfds, the server is asked to let go
-   * of them, within another second.
+   * of them, within another second. A later call that sets eventfds waits for that: `enable`,
+   * `disable` and `maskBy` of one index are done one after another.
    *
    * @throws {RangeError} if the device does not have them
    * @throws {RemoteError} if the server refuses; the eventfds that this call made are closed,
    *   although the server may have some of them
    */
   async enable(range: VectorRange = {}, options: WaitOptions = {}): Promise<void> {
-    options.signal?.throwIfAborted();
     const { start, count } = this.#range(range);
+    const doing = `enable vectors of ${this.name}`;
+    await this.#changes.run(doing, options, () => this.#enable(start, count, options));
+  }
+
+  async #enable(start: number, count: number, options: WaitOptions): Promise<void> {
     const fresh: number[] = [];
     const chunk = Math.max(1, this.#proxy.peerMaxFds);
     let first = start;
@@ -158,15 +165,17 @@ export class IrqIndex implements Disposable {
   async disable(range?: VectorRange, options: WaitOptions = {}): Promise<void> {
     const { start, count } = range === undefined ? { start: 0, count: 0 } : this.#range(range);
     const kind = range === undefined ? IrqSetFlags.DATA_NONE : IrqSetFlags.DATA_EVENTFD;
-    try {
-      await this.#set(kind | IrqSetFlags.ACTION_TRIGGER, start, count, options);
-    } finally {
-      for (const vector of this.enabled) {
-        if (range === undefined || (vector >= start && vector < start + count)) {
-          this.#forget(vector);
+    await this.#changes.run(`disable vectors of ${this.name}`, options, async () => {
+      try {
+        await this.#set(kind | IrqSetFlags.ACTION_TRIGGER, start, count, options);
+      } finally {
+        for (const vector of this.enabled) {
+          if (range === undefined || (vector >= start && vector < start + count)) {
+            this.#forget(vector);
+          }
         }
       }
-    }
+    });
   }
 
   /** Masks vectors: a masked one that fires is pending until it is unmasked. Throws as `enable`. */
@@ -221,6 +230,11 @@ export class IrqIndex implements Disposable {
    */
   async maskBy(action: "mask" | "unmask", vector: number): Promise<EventFd> {
     this.#range({ start: vector, count: 1 });
+    const doing = `pass an eventfd of ${this.name}`;
+    return await this.#changes.run(doing, {}, () => this.#maskBy(action, vector));
+  }
+
+  async #maskBy(action: "mask" | "unmask", vector: number): Promise<EventFd> {
     const event = new EventFd();
     const fds = [event.handle];
     try {

@@ -1,11 +1,12 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { EIO } from "../../../ffi/errno.ts";
+import { EINVAL, EIO } from "../../../ffi/errno.ts";
 import { idle } from "../../../ffi/poller.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client/connect.ts";
 import type { Device } from "../../../lib/client/device.ts";
 import { DirtyPages } from "../../../lib/client/dma_logging.ts";
 import { ProtocolError, RemoteError } from "../../../lib/base/errors.ts";
+import type { IncomingRequest } from "../../../lib/transport/incoming.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import {
@@ -296,3 +297,92 @@ testFds("start() has the server stop a log when the wait for its reply is called
   device.close();
   server.close();
 });
+
+/** A server with a log of its own, on or off. */
+async function logByHand(): Promise<{ device: Device; isOn: () => boolean } & Disposable> {
+  let isOn = false;
+  const [device, server] = await connectScripted((peer, request) => {
+    const { command, payload } = request;
+    if (command !== Command.DEVICE_FEATURE) return false;
+    const { flags, data } = DeviceFeatureRequest.decode(payload);
+    const feature = flags & 0xffff;
+    if (feature === Feature.DMA_LOGGING_START && isOn) return peer.fail(request, EINVAL);
+    isOn = feature === Feature.DMA_LOGGING_START;
+    peer.reply(request, DeviceFeatureReply.encode({ argsz: 8 + data.length, flags, data }));
+  });
+  return {
+    device,
+    isOn: () => isOn,
+    [Symbol.dispose]() {
+      device.close();
+      server.close();
+    },
+  };
+}
+
+/** Lets promises that are settled go on. */
+async function microtasks(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await Promise.resolve();
+}
+
+for (
+  const [what, run] of Object.entries({
+    "stop() and start() at once": async ({ dmaLogging }: Device) => {
+      await dmaLogging.start();
+      await Promise.all([dmaLogging.stop(), dmaLogging.start()]);
+    },
+    "two start() at once, of which the server refuses one": async ({ dmaLogging }: Device) => {
+      const first = dmaLogging.start();
+      await assertRejects(() => dmaLogging.start(), RemoteError);
+      await first;
+    },
+    "start() when an earlier one is called off": async ({ dmaLogging }: Device) => {
+      const aborting = new AbortController();
+      const first = assertRejects(() => dmaLogging.start({ signal: aborting.signal }));
+      aborting.abort(new Error("enough"));
+      const second = dmaLogging.start();
+      await first;
+      await second;
+    },
+    "start() while an earlier one is taken back": async ({ dmaLogging }: Device) => {
+      const aborting = new AbortController();
+      const first = assertRejects(() => dmaLogging.start({ signal: aborting.signal }));
+      aborting.abort(new Error("enough"));
+      await microtasks(20);
+      const second = dmaLogging.start();
+      await first;
+      await second;
+    },
+  })
+) {
+  testFds(`writes by message are reported after ${what}`, async () => {
+    using log = await logByHand();
+    const { device } = log;
+    await device.dma.mapAsync({ iova: 0, size: 4 * PAGE, share: "message" });
+    await run(device);
+    assertEquals(log.isOn(), true);
+    const head = new Uint8Array(20);
+    new DataView(head.buffer).setBigUint64(0, BigInt(2 * PAGE), true);
+    new DataView(head.buffer).setBigUint64(8, 4n, true);
+    device.dma.serve(writeOf(head));
+    const dirty = await device.dmaLogging.report({ iova: 0, length: 4 * PAGE });
+    assertEquals(pagesOf(dirty), [[2, 1]]);
+  });
+}
+
+/** A DMA_WRITE of the server. */
+function writeOf(payload: Uint8Array): IncomingRequest {
+  return {
+    command: Command.DMA_WRITE,
+    noReply: false,
+    payload,
+    fdCount: 0,
+    isAnswered: false,
+    takeFds: () => [],
+    reply() {},
+    fail(errno) {
+      throw new Error(`Failed with ${errno}`);
+    },
+    replyInPart() {},
+  };
+}

@@ -181,6 +181,83 @@ testFds(
     }, { maxMsgFds: 2 }),
 );
 
+/** Answers the next SET_IRQS, which must be for these vectors. */
+async function expectSet(peer: RawPeer, start: number, count: number): Promise<void> {
+  const [request, set] = await hearSet(peer);
+  assertEquals(set, [EVENTFD | TRIGGER, start, count]);
+  peer.reply(request);
+}
+
+testFds(
+  "enable() called again when the first is called off enables all the same",
+  () =>
+    withIrqs(async (irqs, peer) => {
+      using _lines = await enableByHand(irqs, peer, { start: 1, count: 1 });
+      const reason = new Error("enough");
+      // At once; and in the middle of taking back, which takes two messages here.
+      for (const turns of [0, 20]) {
+        const aborting = new AbortController();
+        const first = assertRejects(() => irqs.enable({}, { signal: aborting.signal }));
+        const [request] = await hearSet(peer); // it is never answered
+        aborting.abort(reason);
+        for (let i = 0; i < turns; i++) await Promise.resolve();
+        const second = irqs.enable();
+        await expectSet(peer, 0, 1); // taken back
+        await expectSet(peer, 2, 1);
+        assertEquals(await first, reason);
+        await expectSet(peer, 0, 3); // the last message: the server has what it passed
+        await second;
+        assertEquals(irqs.enabled, [0, 1, 2]);
+        peer.reply(request); // too late
+        const disabling = irqs.disable({ start: 0, count: 1 });
+        await expectSet(peer, 0, 1);
+        await disabling;
+        const more = irqs.disable({ start: 2, count: 1 });
+        await expectSet(peer, 2, 1);
+        await more;
+      }
+    }, { count: 3 }),
+);
+
+testFds("enable() right behind disable() enables", () =>
+  withIrqs(async (irqs, peer) => {
+    using _lines = await enableByHand(irqs, peer);
+    const disabling = irqs.disable({ start: 0, count: 3 });
+    const enabling = irqs.enable();
+    await expectSet(peer, 0, 3);
+    await disabling;
+    assertEquals(irqs.enabled.length % 3, 0);
+    await expectSet(peer, 0, 3);
+    await enabling;
+    assertEquals(irqs.enabled, [0, 1, 2]);
+  }, { count: 3 }));
+
+testFds(
+  "enable() waits for an earlier one within its own limits",
+  () =>
+    withIrqs(async (irqs, peer) => {
+      const first = irqs.enable({ count: 1 }, { timeoutMs: Infinity });
+      const [request] = await hearSet(peer);
+      await assertRejects(
+        () => irqs.enable({ count: 2 }, { timeoutMs: 1 }),
+        TimeoutError,
+        "Cannot enable vectors of msix: an earlier call did not end within 1 ms",
+      );
+      const aborting = new AbortController();
+      const second = assertRejects(() => irqs.enable({ count: 2 }, { signal: aborting.signal }));
+      const reason = new Error("enough");
+      aborting.abort(reason);
+      assertEquals(await second, reason);
+      peer.reply(request); // nothing else was sent
+      await first;
+      assertEquals(irqs.enabled, [0]);
+      const third = irqs.enable({ start: 1, count: 1 });
+      await expectSet(peer, 1, 1);
+      await third;
+      assertEquals(irqs.enabled, [0, 1]);
+    }, { count: 3 }),
+);
+
 testFds("enable() without a range enables all", () =>
   withIrqs(async (irqs, peer) => {
     using _lines = await enableByHand(irqs, peer);
