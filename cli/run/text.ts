@@ -25,11 +25,6 @@ const INDENT = 6;
 const DUMP_INDENT = 2;
 /** Bytes of a dump that are shown. */
 const MAX_SHOWN = 256;
-/**
- * Steps after which a value stands with its fields: those of the others were written down by the
- * user.
- */
-const SHOWS_FIELDS: ReadonlySet<string> = new Set(["read", "poll", "expect"]);
 
 /** The form in which a run is shown. */
 export interface TextOptions {
@@ -88,7 +83,7 @@ function stepLines(
   const head = `${mark} ${number.padStart(4)} ${time}  ${name}${printable(what)}`;
   const lines = [result_ === "" ? head : `${head} ${dim("=>")} ${printable(result_)}`];
   const { seen, dump } = outcome;
-  if (seen !== undefined && SHOWS_FIELDS.has(step.word)) lines.push(...fieldsOf(seen).map(dim));
+  if (seen !== undefined && !seen.isWritten) lines.push(...fieldsOf(seen).map(dim));
   if (dump !== undefined && status === "passed") lines.push(...dumpLines(dump));
   return lines;
 }

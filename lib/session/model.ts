@@ -213,6 +213,8 @@ export interface StepCommon {
   readonly continueOnFailure?: boolean;
   /** The condition of the step: the step is skipped if this is 0. */
   readonly when?: Expression;
+  /** The variables that it gives values, if there are any; without those of steps in it. */
+  readonly sets?: readonly string[];
 }
 
 /** Reads a register, or bytes, and shows them. */

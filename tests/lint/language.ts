@@ -1,6 +1,6 @@
 /**
- * Lint rules for the language of comments (CONTRIBUTING.md, "Comments and documents"), as a plugin
- * of `deno lint`.
+ * Lint rules for the language of comments (CONTRIBUTING.md, "Comments, documents, messages").
+ * They are a plugin of `deno lint`.
  *
  * @module
  */

@@ -12,6 +12,8 @@ export interface Kind {
   is(value: unknown): boolean;
   /** The form for editors. */
   readonly json: Readonly<Record<string, unknown>>;
+  /** The variables that get values by such an argument; without it none do. */
+  sets?(value: unknown): readonly string[];
 }
 
 const isText = (value: unknown): boolean => typeof value === "string";
@@ -25,6 +27,8 @@ const isTextOrSome = (value: unknown): boolean =>
 const isOneOf = (...words: unknown[]) => (value: unknown): boolean => words.includes(value);
 const oneOrSeveral = (is: (value: unknown) => boolean) => (value: unknown): boolean =>
   Array.isArray(value) ? value.length > 0 && value.every(is) : is(value);
+
+const NAME_JSON = { type: "string", pattern: "^[A-Za-z_][A-Za-z0-9_]{0,63}$" };
 
 const TEXT = { type: "string" };
 const NUMBER = { type: ["integer", "string"] };
@@ -43,6 +47,15 @@ function kind(
   return { expected, is, json };
 }
 
+/** The same kind, of arguments that name the variables which get values. */
+function setting(of: Kind): Kind {
+  return {
+    ...of,
+    sets: (value) =>
+      typeof value === "string" ? [value] : isMapping(value) ? Object.keys(value as object) : [],
+  };
+}
+
 /** All kinds of arguments. */
 export const KINDS = {
   place: kind("a place, as nvme.CC, bar0+0x1c.l or a buffer", isText, TEXT),
@@ -52,15 +65,13 @@ export const KINDS = {
     isTextOrSome,
     { type: ["string", "object"], minProperties: 1 },
   ),
-  nameOrValues: kind(
+  variableOrValues: setting(kind(
     "the name of a variable, or a mapping of names to values",
     isTextOrSome,
     { type: ["string", "object"], minProperties: 1 },
-  ),
-  name: kind("a name of letters, digits and _", isText, {
-    type: "string",
-    pattern: "^[A-Za-z_][A-Za-z0-9_]{0,63}$",
-  }),
+  )),
+  variable: setting(kind("a name of letters, digits and _", isText, NAME_JSON)),
+  buffer: kind("a name of letters, digits and _", isText, NAME_JSON),
   irq: kind("an interrupt, as msix, msix[0] or msix[0-3]", isText, TEXT),
   duration: kind("a time, as 500ms or 2s", isNumber, {
     type: "string",
@@ -87,7 +98,7 @@ export const KINDS = {
     items: { $ref: "#/definitions/step" },
   }),
   arguments: kind("a mapping of variables there to values", isMapping, MAPPING),
-  results: kind("a mapping of variables here to variables there", isMapping, MAPPING),
+  results: setting(kind("a mapping of variables here to variables there", isMapping, MAPPING)),
   nothing: kind("nothing: it takes none", (value) => value === null, { type: "null" }),
   access: kind("an access: rw, ro or wo", isOneOf("rw", "ro", "wo"), {
     enum: ["rw", "ro", "wo"],
@@ -125,18 +136,6 @@ export function argumentsJson(all: Arguments): Record<string, unknown> {
     required: entries.flatMap(([key, { isRequired }]) => isRequired ? [key] : []),
     additionalProperties: false,
   };
-}
-
-/** A word that a step begins with. */
-export interface Word {
-  /** The description in a line. */
-  readonly description: string;
-  /** The kind of value that follows the word. */
-  readonly subject: KindName;
-  /** The argument that a line of the shell may have without its key. */
-  readonly main?: string;
-  /** Its arguments, besides {@linkcode COMMON_ARGUMENTS}. */
-  readonly arguments: Arguments;
 }
 
 /** The arguments of a condition on a value. */

@@ -113,9 +113,10 @@ function wordsOf(
       return placeWords(part, definitions);
     case "memory":
       return [...definitions.buffers.keys(), "dma+"];
-    case "name":
-      return [...definitions.buffers.keys(), ...definitions.variables.keys()];
-    case "nameOrValues":
+    case "buffer":
+      return [...definitions.buffers.keys()];
+    case "variable":
+    case "variableOrValues":
       return [...definitions.variables.keys()];
     case "irq":
       return [...IRQ_NAMES];

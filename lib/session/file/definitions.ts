@@ -78,11 +78,19 @@ export function newDefinitions(given: Partial<Definitions> = {}): Definitions {
   };
 }
 
+/** The origin of a value that a variable gets. */
+export interface NewVariable {
+  /** The register that it is read from, if a map names that. */
+  readonly register?: Register | undefined;
+  /** Its register is not known. */
+  readonly isOpaque?: boolean;
+}
+
 /** Notes that a step gives a variable a value. */
 export function defineVariable(
   { variables }: Definitions,
   name: string,
-  facts: { readonly register?: Register | undefined; readonly isOpaque?: boolean } = {},
+  facts: NewVariable = {},
 ): void {
   const known = variables.get(name) ?? { registers: [] };
   if (facts.register !== undefined) known.registers.push(facts.register);
@@ -224,32 +232,15 @@ function constantsOf({ variables, buffers, steps, parameters }: Session): Defini
 /** The variables that steps give values. */
 export function* setBy(steps: readonly Step[]): Generator<string> {
   for (const step of steps) {
-    if (step.word === "read" && step.into !== undefined) yield step.into;
-    if (step.word === "set" || step.word === "call") {
-      for (const { name } of step.word === "set" ? step.assignments : step.into) yield name;
-    }
-    if (step.word !== "repeat") continue;
-    if (step.as !== undefined) yield step.as;
-    yield* setBy(step.steps);
+    yield* step.sets ?? [];
+    if ("steps" in step) yield* setBy(step.steps);
   }
 }
 
 /** The buffers that steps map, which may be anew and elsewhere. */
 function* mappedBy(steps: readonly Step[]): Generator<string> {
   for (const step of steps) {
-    if (step.word === "dma map") yield step.buffer.name;
-    if (step.word === "repeat") yield* mappedBy(step.steps);
+    if ("buffer" in step && typeof step.buffer === "object") yield step.buffer.name;
+    if ("steps" in step) yield* mappedBy(step.steps);
   }
-}
-
-/**
- * The variables to which a step gives a value, as far as its form says.
- * Variables of the steps inside the step are left out.
- */
-export function namesDefinedBy(step: unknown): string[] {
-  if (typeof step !== "object" || step === null) return [];
-  const { set, into, as } = step as Record<string, unknown>;
-  const keys = (value: unknown) =>
-    typeof value === "object" && value !== null ? Object.keys(value) : [value];
-  return [...keys(set), ...keys(into), as].filter((name) => typeof name === "string");
 }

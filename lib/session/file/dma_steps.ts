@@ -22,90 +22,103 @@ import { resolvePath } from "./path.ts";
 import { checkExtent, parseMemoryPlace, takenBy } from "./place.ts";
 import type { Parts } from "./reading.ts";
 import { checkVariable } from "./register_steps.ts";
-import { type Argument, BUFFER_ARGUMENTS, DATA, type Word } from "./arguments.ts";
+import { type Argument, BUFFER_ARGUMENTS, DATA } from "./arguments.ts";
+import { nowhere, type Words } from "./word.ts";
 
 type DmaStep = DmaFillStep | DmaPutStep | DmaLoadStep | DmaDumpStep | DmaMapStep | DmaUnmapStep;
 
 const LENGTH: Argument = { kind: "number", description: "In bytes; default to the buffer's end" };
 
 /** The words of such steps, in the order in which they are listed. */
-export const DMA_WORDS: Readonly<Record<DmaStep["word"], Word>> = {
+export const DMA_WORDS: Words<DmaStep> = {
   "dma fill": {
     description: "Repeat data over memory",
     subject: "memory",
     arguments: { ...DATA, length: LENGTH },
+    read: readFill,
+    places: ({ place, length }) => [{ place, ...(length && { length }) }],
   },
-  "dma put": { description: "Put data into memory", subject: "memory", arguments: DATA },
+  "dma put": {
+    description: "Put data into memory",
+    subject: "memory",
+    arguments: DATA,
+    read: readPut,
+    places: ({ place }) => [{ place }],
+  },
   "dma load": {
     description: "Read a file into memory",
     subject: "memory",
     main: "file",
     arguments: { file: { kind: "file", description: "The file", isRequired: true } },
+    read: readLoad,
+    places: ({ place }) => [{ place }],
   },
   "dma dump": {
     description: "Write memory into a file, or show it",
     subject: "memory",
     main: "file",
     arguments: { file: { kind: "file", description: "The file" }, length: LENGTH },
+    read: readDump,
+    places: ({ place, length }) => [{ place, ...(length && { length }) }],
   },
   "dma map": {
     description: "Give memory to the device: a buffer, anew or another",
-    subject: "name",
+    subject: "buffer",
     arguments: Object.fromEntries(
       Object.entries(BUFFER_ARGUMENTS).map(([key, { isRequired: _, ...each }]) => [key, each]),
     ),
+    read: readMap,
+    places: nowhere,
   },
-  "dma unmap": { description: "Take memory from the device", subject: "name", arguments: {} },
+  "dma unmap": {
+    description: "Take memory from the device",
+    subject: "buffer",
+    arguments: {},
+    read: readUnmap,
+    places: nowhere,
+  },
 };
 
-/** Reads such a step. What is wrong is noted in `parts`. */
-export function readDmaStep(
-  word: DmaStep["word"],
-  parts: Parts,
-  common: StepCommon,
-): DmaStep | undefined {
-  if (word === "dma map") return readMap(parts, common);
-  if (word === "dma unmap") return readUnmap(parts, common);
-  const { definitions } = parts;
-  const place = parts.optional(word, (raw) => parseMemoryPlace(raw as string, definitions));
-  const path = parts.optional("file", (raw) => resolvePath(definitions.directory, raw as string));
-  switch (word) {
-    case "dma fill":
-      return readFill(place, parts, common);
-    case "dma put":
-      return readPut(place, parts, common);
-    case "dma load":
-      return place && path === undefined
-        ? undefined
-        : place && { word, ...common, place, path: path! };
-    case "dma dump": {
-      const length = readLength(place, parts);
-      return place && {
-        word,
-        ...common,
-        place,
-        ...(length && { length }),
-        ...(path !== undefined && { path }),
-      };
-    }
-  }
+/** The memory that is the subject of a step. */
+function memory(word: DmaStep["word"], parts: Parts): Place | undefined {
+  return parts.optional(word, (raw) => parseMemoryPlace(raw as string, parts.definitions));
 }
 
-function readFill(
-  place: Place | undefined,
-  parts: Parts,
-  common: StepCommon,
-): DmaFillStep | undefined {
+function pathIn(parts: Parts): string | undefined {
+  const { directory } = parts.definitions;
+  return parts.optional("file", (raw) => resolvePath(directory, raw as string));
+}
+
+function readLoad(parts: Parts, common: StepCommon): DmaLoadStep | undefined {
+  const place = memory("dma load", parts);
+  const path = pathIn(parts);
+  if (place === undefined || path === undefined) return undefined;
+  return { word: "dma load", ...common, place, path };
+}
+
+function readDump(parts: Parts, common: StepCommon): DmaDumpStep | undefined {
+  const place = memory("dma dump", parts);
+  const path = pathIn(parts);
+  const length = readLength(place, parts);
+  if (place === undefined) return undefined;
+  return {
+    word: "dma dump",
+    ...common,
+    place,
+    ...(length && { length }),
+    ...(path !== undefined && { path }),
+  };
+}
+
+function readFill(parts: Parts, common: StepCommon): DmaFillStep | undefined {
+  const place = memory("dma fill", parts);
   const data = readData(parts);
   const length = readLength(place, parts);
   return place && data && { word: "dma fill", ...common, place, data, ...(length && { length }) };
 }
 
-function readPut(
-  place: Place | undefined,
-  parts: Parts,
-  common: StepCommon,
-): DmaPutStep | undefined {
+function readPut(parts: Parts, common: StepCommon): DmaPutStep | undefined {
+  const place = memory("dma put", parts);
   const data = readData(parts);
   if (place === undefined || data === undefined) return undefined;
   const length = dataLength(data);

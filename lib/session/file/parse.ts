@@ -6,7 +6,7 @@
 
 import type { Path } from "../../yaml/document.ts";
 import { collectDeclarations, collectMaps } from "./declarations.ts";
-import { type Definitions, meant, namesDefinedBy, newDefinitions } from "./definitions.ts";
+import { type Definitions, meant, newDefinitions } from "./definitions.ts";
 import { type SessionFile, SessionFiles } from "./files.ts";
 import { parseIrqSelection } from "./irq_selection.ts";
 import type { ParsedSession } from "./parsed.ts";
@@ -15,6 +15,7 @@ import { Parts, type Reading } from "./reading.ts";
 import { readRequirements } from "./requirements.ts";
 import { readSteps } from "./steps.ts";
 import { inline } from "./inline.ts";
+import { variablesSetBy } from "./words.ts";
 
 /** Steps in all files of a session. */
 const MAX_STEPS = 100_000;
@@ -53,7 +54,7 @@ export class SessionParser {
     const shared = newDefinitions(collectMaps(file));
     const readingOf = (each: SessionFile) => this.#reading(each, shared);
     const declarations = collectDeclarations(file, {
-      changed: new Set([...parameters, ...allNamesDefinedBy(steps)]),
+      changed: new Set([...parameters, ...allVariablesSetBy(steps)]),
       set,
       readingOf,
     });
@@ -116,11 +117,11 @@ function checkSet(set: Readonly<Record<string, bigint>>, { variables, file }: Se
  * The variables to which steps give values, as far as their form says.
  * Variables of the steps inside the steps are included.
  */
-function* allNamesDefinedBy(steps: readonly unknown[]): Generator<string> {
+function* allVariablesSetBy(steps: readonly unknown[]): Generator<string> {
   for (const step of steps) {
-    yield* namesDefinedBy(step);
+    yield* variablesSetBy(step);
     const inner = (step as Record<string, unknown> | null)?.["steps"];
-    if (Array.isArray(inner)) yield* allNamesDefinedBy(inner);
+    if (Array.isArray(inner)) yield* allVariablesSetBy(inner);
   }
 }
 

@@ -6,7 +6,7 @@
 
 import { parseDuration } from "../../text/duration.ts";
 import type { Path } from "../../yaml/document.ts";
-import { type Definitions, MissingName } from "./definitions.ts";
+import { defineVariable, type Definitions, MissingName, type NewVariable } from "./definitions.ts";
 import { EvaluationError } from "../expression.ts";
 import { inline } from "./inline.ts";
 import type { Expression, Session, Source } from "../model.ts";
@@ -34,6 +34,8 @@ export interface Reading {
 export class Parts {
   /** True if there was no mistake. */
   isGood = true;
+  /** Variables to which the step gives values. */
+  readonly defined: string[] = [];
   /** The path of the step. */
   readonly path: Path;
   /** The arguments as they are written, by their keys. */
@@ -85,6 +87,17 @@ export class Parts {
   fail(keys: Path, message: string, hint?: string): undefined {
     this.isGood = false;
     this.reading.report([...this.path, ...keys], message, hint);
+  }
+
+  /** Gives up a step whose mistake is noted already. */
+  abandon(): undefined {
+    this.isGood = false;
+  }
+
+  /** Notes that the step gives a variable a value. */
+  define(name: string, facts: NewVariable = {}): void {
+    this.defined.push(name);
+    defineVariable(this.definitions, name, facts);
   }
 
   /** Calls `read`; that it throws is a mistake in the value at `keys`. */

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { constantIn, defineVariable, NAME, readExpression } from "./definitions.ts";
+import { constantIn, NAME, readExpression } from "./definitions.ts";
 import { dataLength } from "./buffer.ts";
 import { hasValueCondition, readCondition } from "./condition.ts";
+import { binary, number } from "../expression.ts";
 import { inline } from "./inline.ts";
 import type {
   Assignment,
@@ -24,19 +25,26 @@ import type {
 import { checkExtent, parsePlace, withWidth } from "./place.ts";
 import type { Parts } from "./reading.ts";
 import { parseValue } from "./value.ts";
-import { CONDITION, type Word } from "./arguments.ts";
+import { CONDITION } from "./arguments.ts";
+import type { Extent, Words } from "./word.ts";
 
 type RegisterStep = ReadStep | WriteStep | ModifyStep | PollStep | ExpectStep;
 
 /** The words of such steps, in the order in which they are listed. */
-export const REGISTER_WORDS: Readonly<Record<RegisterStep["word"], Word>> = {
+export const REGISTER_WORDS: Words<RegisterStep> = {
   "read": {
     description: "Read a register, or bytes, and show it",
     subject: "place",
     arguments: {
       count: { kind: "number", description: "So many values; bytes, if the place has no width" },
-      into: { kind: "name", description: "The variable that gets the value" },
+      into: { kind: "variable", description: "The variable that gets the value" },
     },
+    read: readRead,
+    places: ({ place, count }) => [
+      count === undefined
+        ? { place }
+        : { place, length: binary(count, "*", number(place.width ?? 1)) },
+    ],
   },
   "write": {
     description: "Write a register, or several one after the other",
@@ -46,6 +54,8 @@ export const REGISTER_WORDS: Readonly<Record<RegisterStep["word"], Word>> = {
       value: { kind: "value", description: "What to write" },
       verify: { kind: "flag", description: "Read back what was written" },
     },
+    read: readWrite,
+    places: ({ assignments }) => assignments.map(({ place }) => ({ place })),
   },
   "modify": {
     description: "Change some bits of a register",
@@ -55,6 +65,8 @@ export const REGISTER_WORDS: Readonly<Record<RegisterStep["word"], Word>> = {
       value: { kind: "value", description: "What the bits become", isRequired: true },
       mask: { kind: "number", description: "Which bits; not for fields" },
     },
+    read: readModify,
+    places: ({ place }) => [{ place }],
   },
   "poll": {
     description: "Read a register until a condition holds",
@@ -64,6 +76,8 @@ export const REGISTER_WORDS: Readonly<Record<RegisterStep["word"], Word>> = {
       ...CONDITION,
       every: { kind: "duration", description: "Between two reads; default 1ms" },
     },
+    read: readPoll,
+    places: ({ place }) => [{ place }],
   },
   "expect": {
     description: "Fail unless a condition holds of a register, memory or ${EXPRESSION}",
@@ -76,24 +90,18 @@ export const REGISTER_WORDS: Readonly<Record<RegisterStep["word"], Word>> = {
       "same as": { kind: "place", description: "The bytes there are those at another place" },
       "length": { kind: "number", description: "How many bytes same as compares" },
     },
+    read: readExpects,
+    places: placesOfExpect,
   },
 };
 
-/** Reads such a step. What is wrong is noted in `parts`. */
-export function readRegisterSteps(
-  word: RegisterStep["word"],
-  parts: Parts,
-  common: StepCommon,
-): readonly RegisterStep[] {
-  if (word === "expect") return readExpects(parts, common);
-  const step = word === "read"
-    ? readRead(parts, common)
-    : word === "write"
-    ? readWrite(parts, common)
-    : word === "modify"
-    ? readModify(parts, common)
-    : readPoll(parts, common);
-  return step === undefined ? [] : [step];
+function placesOfExpect({ subject, condition: { sameAs, bytes } }: ExpectStep): Extent[] {
+  if ("kind" in subject) return [];
+  if (sameAs !== undefined) {
+    const { place, length } = sameAs;
+    return [{ place: subject, length }, { place, length }];
+  }
+  return [{ place: subject, ...(bytes && { length: number(bytes.length) }) }];
 }
 
 /** The place that is the subject of a step. */
@@ -140,7 +148,7 @@ function readRead(parts: Parts, common: StepCommon): ReadStep | undefined {
   const place = bare && (count === undefined ? register("read", parts) : bare);
   const into = readName("into", parts);
   if (into !== undefined) {
-    defineVariable(parts.definitions, into, {
+    parts.define(into, {
       register: place?.register,
       isOpaque: place === undefined,
     });

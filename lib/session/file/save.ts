@@ -89,7 +89,15 @@ function block(value: unknown, kind: KindName): string {
 }
 
 /** Kinds of which a number is not text that looks like one. */
-const TEXTS: ReadonlySet<KindName> = new Set(["text", "file", "place", "memory", "name", "irq"]);
+const TEXTS: ReadonlySet<KindName> = new Set([
+  "text",
+  "file",
+  "place",
+  "memory",
+  "variable",
+  "buffer",
+  "irq",
+]);
 /** Text that YAML takes as it is, where no brackets are around it. */
 const PLAIN =
   /^(?:[A-Za-z_]|\$\{|\d+[A-DF-Za-df-z])(?:[\w .+\-/[\]{}$()*<>|&^~!=,]*[\w.+\-/\]})])?$/;

@@ -5,15 +5,7 @@
  * @module
  */
 
-import type { Path } from "../../yaml/document.ts";
-import {
-  checkTemplate,
-  constantIn,
-  defineVariable,
-  meant,
-  namesDefinedBy,
-  setBy,
-} from "./definitions.ts";
+import { checkTemplate, constantIn, meant, setBy } from "./definitions.ts";
 import { inline } from "./inline.ts";
 import type {
   CallStep,
@@ -23,14 +15,13 @@ import type {
   Session,
   SetStep,
   SleepStep,
-  Step,
   StepCommon,
 } from "../model.ts";
 import type { Parts } from "./reading.ts";
 import { checkVariable, readName } from "./register_steps.ts";
 import { parseTemplate } from "../template.ts";
 import { parseNumber } from "./value.ts";
-import type { Word } from "./arguments.ts";
+import { nowhere, type ReadInner, type Word, type Words } from "./word.ts";
 
 /** The most repetitions of steps: a day of register reads. */
 const MAX_REPEAT = 10n ** 9n;
@@ -38,32 +29,43 @@ const MAX_REPEAT = 10n ** 9n;
 type SessionStep = SetStep | RepeatStep | CallStep | SleepStep | LogStep | DeviceStep;
 
 /** The words of such steps, in the order in which they are listed. */
-export const SESSION_WORDS: Readonly<Record<SessionStep["word"], Word>> = {
+export const SESSION_WORDS: Words<SessionStep> = {
   "set": {
     description: "Give a variable a value",
-    subject: "nameOrValues",
+    subject: "variableOrValues",
     main: "to",
     arguments: { to: { kind: "number", description: "The value" } },
+    read: readSet,
+    places: nowhere,
   },
-  "reset": { description: "Reset the device", subject: "nothing", arguments: {} },
-  "pci enable": {
-    description: "Give BARs addresses and switch the function on, as firmware does",
-    subject: "nothing",
+  "reset": deviceWord("reset", "Reset the device"),
+  "pci enable": deviceWord(
+    "pci enable",
+    "Give BARs addresses and switch the function on, as firmware does",
+  ),
+  "sleep": {
+    description: "Do nothing for a while",
+    subject: "duration",
     arguments: {},
+    read: readSleep,
+    places: nowhere,
   },
-  "sleep": { description: "Do nothing for a while", subject: "duration", arguments: {} },
   "log": {
     description: "Show a text, which may have ${EXPRESSION}, ${EXPRESSION:x} or ${EXPRESSION:b}",
     subject: "text",
     arguments: {},
+    read: readLog,
+    places: nowhere,
   },
   "repeat": {
     description: "Do steps several times",
     subject: "number",
     arguments: {
-      as: { kind: "name", description: "The variable that counts, from 0" },
+      as: { kind: "variable", description: "The variable that counts, from 0" },
       steps: { kind: "steps", description: "The steps", isRequired: true },
     },
+    read: readRepeat,
+    places: nowhere,
   },
   "call": {
     description: "Do the steps of another file",
@@ -75,38 +77,36 @@ export const SESSION_WORDS: Readonly<Record<SessionStep["word"], Word>> = {
         description: "Variables here, and those there whose values they get",
       },
     },
+    read: readCall,
+    places: nowhere,
   },
 };
 
-/** Reads such a step. What is wrong is noted in `parts`. */
-export function readSessionStep(
-  word: SessionStep["word"],
-  parts: Parts,
-  common: StepCommon,
-  readInner: (raws: readonly unknown[], path: Path) => Step[],
-): SessionStep | undefined {
-  switch (word) {
-    case "set":
-      return readSet(parts, common);
-    case "repeat":
-      return readRepeat(parts, common, readInner);
-    case "call":
-      return readCall(parts, common);
-    case "sleep": {
-      const durationMs = parts.duration("sleep");
-      return durationMs === undefined ? undefined : { word, ...common, durationMs };
-    }
-    case "log": {
-      const message = parts.attempt(
-        ["log"],
-        () => checkTemplate(parseTemplate(parts.exact("log")), parts.definitions),
-      );
-      return message && { word, ...common, message };
-    }
-    case "reset":
-    case "pci enable":
-      return { word, ...common };
-  }
+/** A word that says all by itself. */
+function deviceWord<W extends DeviceStep["word"]>(
+  word: W,
+  description: string,
+): Word<DeviceStep & { word: W }> {
+  return {
+    description,
+    subject: "nothing",
+    arguments: {},
+    read: (_, common) => ({ word, ...common }),
+    places: nowhere,
+  };
+}
+
+function readSleep(parts: Parts, common: StepCommon): SleepStep | undefined {
+  const durationMs = parts.duration("sleep");
+  return durationMs === undefined ? undefined : { word: "sleep", ...common, durationMs };
+}
+
+function readLog(parts: Parts, common: StepCommon): LogStep | undefined {
+  const message = parts.attempt(
+    ["log"],
+    () => checkTemplate(parseTemplate(parts.exact("log")), parts.definitions),
+  );
+  return message && { word: "log", ...common, message };
 }
 
 function readSet(parts: Parts, common: StepCommon): SetStep | undefined {
@@ -127,7 +127,7 @@ function readSet(parts: Parts, common: StepCommon): SetStep | undefined {
       !isSingle,
     );
     if (isName === undefined) return [];
-    defineVariable(parts.definitions, name);
+    parts.define(name);
     return value === undefined ? [] : [{ name, value }];
   });
   return { word: "set", ...common, assignments };
@@ -136,7 +136,7 @@ function readSet(parts: Parts, common: StepCommon): SetStep | undefined {
 function readRepeat(
   parts: Parts,
   common: StepCommon,
-  readInner: (raws: readonly unknown[], path: Path) => Step[],
+  readInner: ReadInner,
 ): RepeatStep | undefined {
   const count = parts.number("repeat");
   if (count !== undefined) {
@@ -147,14 +147,8 @@ function readRepeat(
     });
   }
   const as = readName("as", parts);
-  if (as !== undefined) defineVariable(parts.definitions, as);
-  const raws = parts.raw["steps"] as readonly unknown[];
-  // What one round sets, the next one may use before that.
-  for (const name of raws.flatMap(namesDefinedBy)) {
-    const isNew = !parts.definitions.variables.has(name);
-    if (isNew) defineVariable(parts.definitions, name, { isOpaque: true });
-  }
-  const steps = readInner(raws, [...parts.path, "steps"]);
+  if (as !== undefined) parts.define(as);
+  const steps = readInner(parts.raw["steps"] as readonly unknown[], [...parts.path, "steps"]);
   return count && {
     word: "repeat",
     ...common,
@@ -177,10 +171,10 @@ function readCall(parts: Parts, common: StepCommon): CallStep | undefined {
   const into = results.flatMap(([name, from]) => {
     const isName = parts.attempt(["into", name], () => checkVariable(name, parts), true);
     parts.attempt(["into", name], () => checkResult(from, session));
-    if (isName !== undefined) defineVariable(definitions, name, { isOpaque: true });
+    if (isName !== undefined) parts.define(name, { isOpaque: true });
     return isName === undefined || typeof from !== "string" ? [] : [{ name, from }];
   });
-  if (session === undefined) return undefined;
+  if (session === undefined) return parts.abandon();
   return { word: "call", ...common, session, arguments: given, into };
 }
 

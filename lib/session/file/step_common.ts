@@ -9,7 +9,7 @@ import { meant } from "./definitions.ts";
 import { inline } from "./inline.ts";
 import type { StepCommon, StepWord } from "../model.ts";
 import type { Parts } from "./reading.ts";
-import { WORDS } from "./words.ts";
+import { variablesSetBy, WORDS } from "./words.ts";
 import { readIndex } from "../../text/integer.ts";
 
 /** The greatest error number of Linux. */
@@ -22,6 +22,7 @@ export function readCommon(word: StepWord, parts: Parts): StepCommon {
   const name = parts.has("name") ? parts.exact("name") : undefined;
   const timeoutMs = parts.duration("timeout");
   const when = parts.number("when");
+  const sets = variablesSetBy(parts.raw);
   const errors = (key: "expect error" | "allow error") =>
     parts.optional(
       key,
@@ -37,6 +38,7 @@ export function readCommon(word: StepWord, parts: Parts): StepCommon {
     ...(allowError && { allowError }),
     ...(parts.flag("continue on failure") && { continueOnFailure: true }),
     ...(when && { when }),
+    ...(sets.length > 0 && { sets }),
   };
 }
 

@@ -5,15 +5,12 @@
  */
 
 import type { Path } from "../../yaml/document.ts";
-import { defineVariable, namesDefinedBy } from "./definitions.ts";
-import { DMA_WORDS, readDmaStep } from "./dma_steps.ts";
-import { IRQ_WORDS, readIrqStep } from "./irq_steps.ts";
+import { defineVariable } from "./definitions.ts";
 import type { Step, StepCommon, StepWord } from "../model.ts";
 import type { Parts, Reading } from "./reading.ts";
-import { readRegisterSteps, REGISTER_WORDS } from "./register_steps.ts";
-import { readSessionStep } from "./session_steps.ts";
 import { readCommon } from "./step_common.ts";
 import { readForm } from "./step_form.ts";
+import { variablesSetBy, WORDS } from "./words.ts";
 
 /** Reads a list of steps. What is wrong is noted; the steps in which nothing is are given back. */
 export function readSteps(raws: readonly unknown[], path: Path, reading: Reading): Step[] {
@@ -33,36 +30,41 @@ export function readStep(raw: unknown, path: Path, reading: Reading): readonly S
   const { word, parts } = form;
   // What is of another kind than it should be can't be read.
   const steps = parts.isGood ? readWord(word, parts, readCommon(word, parts), reading) : [];
-  if (!parts.isGood) defineAll(parts);
-  return parts.isGood ? steps : [];
+  if (parts.isGood) return steps;
+  // Steps after one with a mistake do not complain of its variables.
+  for (const name of variablesSetBy(raw)) defineOpaque(name, reading);
+  return [];
 }
 
+/**
+ * Reads what is of a word alone.
+ *
+ * @throws {Error} if the table of words is wrong: a step vanished, or a variable that it sets is in
+ *   no argument that says so
+ */
 function readWord(
   word: StepWord,
   parts: Parts,
   common: StepCommon,
   reading: Reading,
 ): readonly Step[] {
-  if (isOneOf(REGISTER_WORDS, word)) return readRegisterSteps(word, parts, common);
-  if (isOneOf(DMA_WORDS, word)) return some(readDmaStep(word, parts, common));
-  if (isOneOf(IRQ_WORDS, word)) return some(readIrqStep(word, parts, common));
-  return some(readSessionStep(word, parts, common, (raws, at) => readSteps(raws, at, reading)));
+  const read = WORDS[word].read(parts, common, (raws, at) => readInner(raws, at, reading));
+  const steps: readonly Step[] = read === undefined ? [] : "word" in read ? [read] : read;
+  if (!parts.isGood) return [];
+  if (steps.length === 0) throw new Error(`A step of "${word}" was read as no step`);
+  const unsaid = parts.defined.find((name) => !common.sets?.includes(name));
+  if (unsaid === undefined) return steps;
+  throw new Error(`"${word}" sets "${unsaid}", which is in no argument of a kind that sets`);
 }
 
-function isOneOf<W extends StepWord>(
-  words: Readonly<Record<W, unknown>>,
-  word: StepWord,
-): word is W {
-  return Object.hasOwn(words, word);
+/** Reads repeated steps. A variable that a round sets can be used earlier in the next round. */
+function readInner(raws: readonly unknown[], path: Path, reading: Reading): Step[] {
+  for (const name of raws.flatMap(variablesSetBy)) {
+    if (!reading.definitions.variables.has(name)) defineOpaque(name, reading);
+  }
+  return readSteps(raws, path, reading);
 }
 
-function some<T>(step: T | undefined): readonly T[] {
-  return step === undefined ? [] : [step];
-}
-
-/**
- * Defines the variables of a step with a mistake, so that steps after it do not complain of them.
- */
-function defineAll({ raw, definitions }: Parts): void {
-  for (const name of namesDefinedBy(raw)) defineVariable(definitions, name, { isOpaque: true });
+function defineOpaque(name: string, { definitions }: Reading): void {
+  defineVariable(definitions, name, { isOpaque: true });
 }

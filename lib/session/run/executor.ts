@@ -253,7 +253,7 @@ export class LiveSession implements AsyncDisposable {
       const value = this.evaluate(expression);
       const written = await writeTarget(target, this.memory, { value, mask }, options);
       if (verify) await this.#verify(target, fitting(value, target.width), mask, options);
-      outcome = { seen: seenAt(target, written) };
+      outcome = { seen: { ...seenAt(target, written), isWritten: true } };
     }
     return assignments.length === 1 ? outcome : NOTHING;
   }
@@ -281,7 +281,7 @@ export class LiveSession implements AsyncDisposable {
       { value: bits === undefined ? wanted : wanted & bits, mask: bits },
       this.#waitFor(step),
     );
-    return { seen: seenAt(target, written) };
+    return { seen: { ...seenAt(target, written), isWritten: true } };
   }
 
   async #poll({ place, condition, everyMs = POLL_EVERY_MS, ...step }: PollStep): Promise<Outcome> {

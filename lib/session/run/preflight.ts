@@ -14,6 +14,8 @@ import type { Problem } from "../../yaml/problem.ts";
 import { hex } from "../../text/hex.ts";
 import { irqName } from "../../wire/irq.ts";
 import { constantOf } from "../file/definitions.ts";
+import type { Extent, Word } from "../file/word.ts";
+import { WORDS } from "../file/words.ts";
 import { EvaluationError } from "../expression.ts";
 import type {
   BufferDeclaration,
@@ -46,12 +48,6 @@ export async function misfits(
   return fit.problems;
 }
 
-/** A place with how many bytes there are accessed, if more than one access. */
-interface Extent {
-  readonly place: Place;
-  readonly length?: bigint;
-}
-
 /** Sessions beside a device. */
 class Fit {
   /** The problems found, in the order of the steps. */
@@ -74,9 +70,8 @@ class Fit {
       await this.#checkIrq(irq, irq.source ?? { file: session.file, line: 1, column: 1 });
     }
     for (const step of stepsIn(session.steps)) {
-      for (const extent of extentsOf(step, session)) {
-        await this.#checkExtent(extent, step.source, session);
-      }
+      const { places }: Word = WORDS[step.word];
+      for (const extent of places(step)) await this.#checkExtent(extent, step.source, session);
       if ("irq" in step) await this.#checkIrq(step.irq, step.source);
     }
   }
@@ -105,7 +100,8 @@ class Fit {
     if (place.base.kind === "buffer" || place.base.kind === "dma") return;
     const offset = known(place.offset, session);
     if (offset === undefined) return;
-    const message = await this.#misfit(place, offset, length);
+    const bytes = length && known(length, session);
+    const message = await this.#misfit(place, offset, bytes);
     if (message !== undefined) this.#report(source, message);
   }
 
@@ -184,38 +180,4 @@ function* stepsIn(steps: readonly Step[]): Generator<Step> {
     yield step;
     if (step.word === "repeat") yield* stepsIn(step.steps);
   }
-}
-
-/** The extents that a step accesses, as far as they are known before the first step. */
-function extentsOf(step: Step, session: Session): readonly Extent[] {
-  switch (step.word) {
-    case "write":
-      return step.assignments;
-    case "read":
-      return [withLength(step.place, step.count, BigInt(step.place.width ?? 1), session)];
-    case "modify":
-    case "poll":
-      return [step];
-    case "expect": {
-      if ("kind" in step.subject) return [];
-      const { sameAs, bytes } = step.condition;
-      if (sameAs !== undefined) {
-        const { place, length } = sameAs;
-        return [step.subject, place].map((each) => withLength(each, length, 1n, session));
-      }
-      return [{ place: step.subject, ...(bytes && { length: BigInt(bytes.length) }) }];
-    }
-    default:
-      return [];
-  }
-}
-
-function withLength(
-  place: Place,
-  count: Expression | undefined,
-  width: bigint,
-  session: Session,
-): Extent {
-  const value = count && known(count, session);
-  return value === undefined ? { place } : { place, length: value * width };
 }

@@ -17,6 +17,8 @@ export interface SeenValue {
   readonly width: Width;
   /** The register, if a map names it. */
   readonly register?: Register;
+  /** It was written: the user knows its fields. */
+  readonly isWritten?: true;
   /** It was computed: no width bounds it, and it may be negative. */
   readonly isComputed?: true;
   /** The field that was meant, if it was one; `value` is that of the whole register. */
