@@ -180,7 +180,7 @@ export class RecordedConnection {
           comment,
         });
       },
-      onLostFds: () => this.#note(socket, "descriptors were lost: too many are open here"),
+      onLostFds: (reason) => this.#note(socket, `descriptors were lost: ${reason}`),
     };
   }
 

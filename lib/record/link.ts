@@ -40,8 +40,8 @@ const LOOKS = 15;
 const LAST_TURNS = 64;
 
 /**
- * The interval in milliseconds at which the link looks at a side that only ended its direction: the
- * side may close without a word.
+ * The interval in milliseconds at which the link looks at a side that it does not poll: one that
+ * only ended its direction, or whose messages the other side does not take. It may close silently.
  */
 const HALF_OPEN_MS = 500;
 
@@ -55,6 +55,11 @@ interface Way {
   watch: Watch | undefined;
   /** The events that are watched: POLLIN at the sender, POLLOUT at the receiver, 0 none. */
   events: number;
+  /** The message that the deadline of `watch` is for, and how long the message may take. */
+  awaited: number;
+  patienceMs: number | undefined;
+  /** True while the deadline of `watch` is that of a receiver whose sender is gone. */
+  isDraining: boolean;
   isFinished: boolean;
 }
 
@@ -137,8 +142,8 @@ export class Link {
     if (this.#isClosed) return;
     const { relay } = way;
     if (way.events === POLLOUT) {
-      if (relay.flush() || !way.from.isHungUp()) return this.#update(way);
-      return this.#watchDrain(way);
+      relay.flush();
+      return this.#update(way);
     }
     if (this.#turn(way)) this.#lookAhead();
   }
@@ -156,7 +161,10 @@ export class Link {
     if (this.#isClosed) return;
     if (way.events === POLLOUT) {
       // The sender is gone, and the receiver has not taken what was left for long.
-      return this.#end();
+      if (way.isDraining) return this.#end();
+      if (way.relay.ended !== undefined || way.from.isHungUp()) return this.#watchDrain(way);
+      way.watch!.deadline = monotonicMs() + HALF_OPEN_MS;
+      return;
     }
     way.relay.hurry();
     this.#update(way);
@@ -175,20 +183,27 @@ export class Link {
     if (entry === undefined) return;
     if (isBlocked) {
       if (ended !== undefined) this.#watchDrain(way);
+      else if (entry.deadline === Infinity) entry.deadline = monotonicMs() + HALF_OPEN_MS;
       return;
     }
     const patienceMs = relay.patienceMs;
     if (patienceMs === undefined) {
       if (entry.deadline !== Infinity) entry.deadline = Infinity;
-    } else if (entry.deadline === Infinity) {
-      entry.deadline = monotonicMs() + patienceMs;
+      return;
     }
+    const { serial } = relay;
+    const isSame = way.awaited === serial && way.patienceMs === patienceMs;
+    if (isSame && entry.deadline !== Infinity) return;
+    way.awaited = serial;
+    way.patienceMs = patienceMs;
+    entry.deadline = monotonicMs() + patienceMs;
   }
 
   #rewatch(way: Way, events: number): void {
     way.watch?.close();
     way.watch = undefined;
     way.events = events;
+    way.isDraining = false;
     if (events === 0) return;
     const { fd } = events === POLLIN ? way.from : way.to;
     way.watch = watch(
@@ -206,8 +221,9 @@ export class Link {
 
   /** The receiver has so long to take what is left. */
   #watchDrain(way: Way): void {
-    const entry = way.watch;
-    if (entry?.deadline === Infinity) entry.deadline = monotonicMs() + RECORD_DRAIN_MS;
+    if (way.watch === undefined || way.isDraining) return;
+    way.isDraining = true;
+    way.watch.deadline = monotonicMs() + RECORD_DRAIN_MS;
   }
 
   /** A direction has ended, and all of it was passed on. */
@@ -256,7 +272,19 @@ function way(
   hooks: RelayHooks,
 ): Way {
   const relay = new Relay(from, to, receiver === "client", hooks);
-  return { relay, from, to, sender, receiver, watch: undefined, events: 0, isFinished: false };
+  return {
+    relay,
+    from,
+    to,
+    sender,
+    receiver,
+    watch: undefined,
+    events: 0,
+    awaited: 0,
+    patienceMs: undefined,
+    isDraining: false,
+    isFinished: false,
+  };
 }
 
 function describeEnd({ sender, receiver }: Way, ended: RelayEnd): LinkEnd {

@@ -9,7 +9,7 @@ import { IoBuffer } from "../../ffi/buffer.ts";
 import { EAGAIN, EINTR, ETOOMANYREFS } from "../../ffi/errno.ts";
 import { POLLOUT, PollSet } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
-import type { UnixSocket } from "../../ffi/socket.ts";
+import { MAX_FDS_PER_MESSAGE, type UnixSocket } from "../../ffi/socket.ts";
 import {
   HEADER_SIZE,
   MAX_RECORDED_MESSAGE,
@@ -95,8 +95,8 @@ export interface RelayHooks {
   ): void;
   /** Bytes that are no message were passed on, with the reason why they are none. */
   onGarbage(bytes: Uint8Array, descriptors: readonly DescriptorFacts[], reason: string): void;
-  /** Descriptors were lost on their way in: this process has too many open. */
-  onLostFds(): void;
+  /** Descriptors that came are not passed on, with the reason. */
+  onLostFds(reason: string): void;
 }
 
 /** Bytes that the receiver did not take yet, in memory of their own. */
@@ -147,6 +147,8 @@ export class Relay {
   #spare: IoBuffer | undefined;
   #fds: ReceivedFds[] = []; // of messages that are not whole
   #descriptors: DescriptorFacts[] = []; // of the message that is being passed on
+  #isOverfull = false; // it came with more than a message can carry
+  #serial = 0;
   readonly #ends: number[] = []; // of the messages of a batch
   #backlog: Chunk[] = [];
   #isHeld = false;
@@ -201,6 +203,11 @@ export class Relay {
     return isSpecial ? RECORD_WHOLE_PATIENCE_MS : RECORD_PATIENCE_MS;
   }
 
+  /** The number of the message that has come in part: another one for another message. */
+  get serial(): number {
+    return this.#serial;
+  }
+
   /** Why it has ended, if it has. */
   get ended(): RelayEnd | undefined {
     return this.#ended;
@@ -228,10 +235,11 @@ export class Relay {
       const descriptors = receivedFds.map(factsOf);
       this.#fds.push({ fds: receivedFds, descriptors, end: this.#end });
     }
-    if (fdsLost) this.#hooks.onLostFds();
+    if (fdsLost) this.#hooks.onLostFds("too many are open here");
     if (count > 0) {
       if (large === undefined) this.#cut();
       else this.#goOn(large);
+      if (receivedFds.length > 0 && !this.#isHeld) this.#limitFds();
       return true;
     }
     if (count === -EAGAIN || count === -EINTR) return false;
@@ -365,6 +373,7 @@ export class Relay {
         this.#fds.length === 0 && this.#passed === 0 && !this.#hooks.isInspected(command, isReply)
       ) {
         this.#start = end;
+        this.#serial++;
         this.#ends.push(end);
         if (end - run >= BATCH_SIZE) {
           this.#sendBatch(run);
@@ -377,6 +386,7 @@ export class Relay {
       if (this.#passed > 0) this.#passRest(message, start + this.#passed, end);
       else this.#passOne(message, command, isReply, start, end);
       run = this.#start = end;
+      this.#serial++;
     }
     this.#sendBatch(run);
   }
@@ -543,6 +553,7 @@ export class Relay {
 
   #endLarge({ buffer }: Large): void {
     this.#large = undefined;
+    this.#serial++;
     if (buffer.length <= MAX_SPARE) this.#spare = buffer;
   }
 
@@ -557,21 +568,46 @@ export class Relay {
     return this.#hooks.needsWhole(command, isReplyAt(view, at), messageId);
   }
 
-  /** Takes the descriptors of the message that ends at `end`. */
+  /** Takes the descriptors of the message that ends at `end`: as many as a message carries. */
   #claimFds(end: number): OwnedFd[] {
     const claimed: OwnedFd[] = [];
     while (this.#fds.length > 0 && this.#fds[0]!.end <= end) {
       const { fds, descriptors } = this.#fds.shift()!;
-      claimed.push(...fds);
-      this.#descriptors.push(...descriptors);
+      // Those that a receiver did not take at first were counted already.
+      const isCounted = descriptors.length === 0;
+      const room = isCounted ? fds.length : MAX_FDS_PER_MESSAGE - this.#descriptors.length;
+      this.#discardFds(fds.slice(room));
+      claimed.push(...fds.slice(0, room));
+      this.#descriptors.push(...descriptors.slice(0, room));
     }
     return claimed;
+  }
+
+  /** Holds no more descriptors than one message carries: what is left is all of one. */
+  #limitFds(): void {
+    let room = MAX_FDS_PER_MESSAGE;
+    this.#fds = this.#fds.flatMap((came) => {
+      const fds = came.fds.slice(0, room);
+      this.#discardFds(came.fds.slice(room));
+      room -= fds.length;
+      if (fds.length === 0) return [];
+      return [{ ...came, fds, descriptors: came.descriptors.slice(0, fds.length) }];
+    });
+  }
+
+  #discardFds(fds: readonly OwnedFd[]): void {
+    if (fds.length === 0) return;
+    closeAll(fds);
+    if (this.#isOverfull) return;
+    this.#isOverfull = true;
+    this.#hooks.onLostFds(`a message carries ${MAX_FDS_PER_MESSAGE} at most`);
   }
 
   /** Takes the facts of the descriptors that were claimed since the last message. */
   #takeDescriptors(): DescriptorFacts[] {
     const descriptors = this.#descriptors;
     this.#descriptors = [];
+    this.#isOverfull = false;
     return descriptors;
   }
 

@@ -3,15 +3,16 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
 import { EventFd } from "../../../ffi/event.ts";
-import { OwnedFd } from "../../../ffi/fd.ts";
+import { closeAll, OwnedFd } from "../../../ffi/fd.ts";
 import { createMemfd } from "../../../ffi/memory.ts";
-import { UnixSocket } from "../../../ffi/socket.ts";
+import { MAX_FDS_PER_MESSAGE, UnixSocket } from "../../../ffi/socket.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { DmaMapFlags, DmaMapRequest } from "../../../lib/wire/dma.ts";
 import { encodeMessage, HeaderLayout, MessageFlags } from "../../../lib/wire/header.ts";
 import { IoFdType, RegionIoFdsReply } from "../../../lib/wire/io_fds.ts";
 import { IrqSetFlags, SetIrqsRequest } from "../../../lib/wire/irq.ts";
 import { RegionFlags, RegionInfoReply } from "../../../lib/wire/region.ts";
+import { RECORD_PATIENCE_MS, RECORD_WHOLE_PATIENCE_MS } from "../../../lib/base/limits.ts";
 import { Random } from "../../../lib/base/random.ts";
 import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
@@ -178,6 +179,81 @@ testFds("a side that ended one direction still hears the other one", async () =>
   await client.expect(Command.DEVICE_RESET);
   server.close();
   assertEquals(await client.receive(), undefined);
+  await until(() => ofKind(events, "end").length === 1);
+});
+
+testFds("more descriptors than a message carries are closed, wherever its bytes end", async () => {
+  using event = new EventFd();
+  const many = Array(MAX_FDS_PER_MESSAGE).fill(event.handle);
+  // The message has room in the receive buffer, streams, or is held back until it is whole.
+  for (const [command, size] of [[8, 24], [8, 100_000], [2, 100_000]] as const) {
+    await using middle = await beInTheMiddle({ intercept: ["dma"] });
+    const { client, server, events } = middle;
+    const message = encodeMessage({ messageId: 3, command }, bytes(size));
+    for (let at = 0; at < 8; at++) client.send(message.subarray(at, at + 1), many);
+    const sending = sendAll(client, message.subarray(8), [event.fd]);
+    const { payload, fds } = await server.expect(command);
+    await sending;
+    assertEquals(payload.subarray(16), bytes(size).subarray(16)); // the rest may be altered
+    assert(fds.length <= MAX_FDS_PER_MESSAGE);
+    closeAll(fds);
+    assertEquals(ofKind(events, "message")[0]!.descriptors.length, MAX_FDS_PER_MESSAGE);
+    assertEquals(ofKind(events, "note").length, 1);
+    assert(ofKind(events, "note")[0]!.text.includes("a message carries 253 at most"));
+    // What follows has its own.
+    client.command(4, command, bytes(32), [event.handle]);
+    const next = await server.expect(command);
+    closeAll(next.fds);
+    assertEquals(ofKind(events, "message")[1]!.descriptors.length, 1);
+  }
+});
+
+testFds("the patience with one message is not used up by those before it", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  const { client, server, events } = middle;
+  using memfd = memfdOf(4096);
+  const read = encodeMessage({ messageId: 1, command: Command.REGION_READ }, bytes(16));
+  const map = encodeMessage({ messageId: 2, command: Command.DMA_MAP }, bytes(32));
+  // From here on a message has always come in part: first one that is passed on soon.
+  client.send(read.subarray(0, 8));
+  await new Promise((resolve) => setTimeout(resolve, 20)); // too short or long: all is well, too
+  let rest = read.subarray(8);
+  let [last, longest] = [performance.now(), 0];
+  const end = performance.now() + 2 * RECORD_PATIENCE_MS;
+  let sent = 0;
+  for (; performance.now() < end || sent < 10; sent++) {
+    client.send(new Uint8Array([...rest, ...map.subarray(0, 24)]), [memfd]);
+    rest = map.subarray(24);
+    // Each is there in part before the next one begins.
+    await until(() => ofKind(events, "message").length === sent + 1);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+  }
+  client.send(rest);
+  await until(() => ofKind(events, "message").length === sent + 1);
+  for (let i = 0; i <= sent; i++) await server.receive();
+  if (longest > RECORD_WHOLE_PATIENCE_MS / 2) return; // this process did not get the CPU
+  const maps = ofKind(events, "message").slice(1);
+  assertEquals(maps.filter(({ passedOn }) => passedOn === undefined).length, 0);
+});
+
+testFds("a client that leaves a server that does not read is not waited for", async () => {
+  await using middle = await beInTheMiddle();
+  const { client, server, events } = middle;
+  const message = encodeMessage({ messageId: 1, command: Command.REGION_WRITE }, bytes(60_000));
+  const buffer = new IoBuffer(message.slice());
+  const fill = async ({ socket }: RawPeer) => {
+    for (let refusals = 0; refusals < 20;) {
+      if (socket.send(buffer, 0, message.length) > 0) refusals = 0;
+      else refusals++;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  };
+  // Neither reads.
+  await fill(client);
+  await fill(server);
+  client.close();
   await until(() => ofKind(events, "end").length === 1);
 });
 
