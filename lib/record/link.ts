@@ -45,6 +45,15 @@ const LAST_TURNS = 64;
  */
 const HALF_OPEN_MS = 500;
 
+/**
+ * In the place of events: the receiver has room for bytes, but too many descriptors are under way.
+ * No poll reports the end of that.
+ */
+const CROWDED = -1;
+
+/** The interval in milliseconds at which descriptors that are too many are sent again. */
+const CROWDED_MS = 10;
+
 /** One way through a link. */
 interface Way {
   readonly relay: Relay;
@@ -53,13 +62,13 @@ interface Way {
   readonly sender: "client" | "server";
   readonly receiver: "client" | "server";
   watch: Watch | undefined;
-  /** The events that are watched: POLLIN at the sender, POLLOUT at the receiver, 0 none. */
+  /** The events that are watched: POLLIN at the sender, POLLOUT at the receiver, 0 or CROWDED. */
   events: number;
   /** The message that the deadline of `watch` is for, and how long the message may take. */
   awaited: number;
   patienceMs: number | undefined;
-  /** True while the deadline of `watch` is that of a receiver whose sender is gone. */
-  isDraining: boolean;
+  /** The time by which the receiver is to take what is left of a sender that is gone. */
+  drainBy: number;
   isFinished: boolean;
 }
 
@@ -159,14 +168,14 @@ export class Link {
 
   #onDeadline(way: Way): void {
     if (this.#isClosed) return;
-    if (way.events === POLLOUT) {
+    const { relay } = way;
+    if (!relay.isBlocked) relay.hurry();
+    else {
       // The sender is gone, and the receiver has not taken what was left for long.
-      if (way.isDraining) return this.#end();
-      if (way.relay.ended !== undefined || way.from.isHungUp()) return this.#watchDrain(way);
-      way.watch!.deadline = monotonicMs() + HALF_OPEN_MS;
-      return;
+      if (monotonicMs() >= way.drainBy) return this.#end();
+      if (way.from.isHungUp()) drain(way);
+      if (way.events === CROWDED) relay.flush();
     }
-    way.relay.hurry();
     this.#update(way);
   }
 
@@ -177,15 +186,19 @@ export class Link {
     const { ended } = relay;
     const isBlocked = relay.isBlocked;
     if (ended !== undefined && (!isBlocked || ended.kind === "gone")) return this.#finish(way);
-    const events = isBlocked ? POLLOUT : relay.isHeld ? 0 : POLLIN;
+    const blocked = relay.isCrowded ? CROWDED : POLLOUT;
+    const events = isBlocked ? blocked : relay.isHeld ? 0 : POLLIN;
     if (events !== way.events) this.#rewatch(way, events);
     const entry = way.watch;
     if (entry === undefined) return;
     if (isBlocked) {
-      if (ended !== undefined) this.#watchDrain(way);
-      else if (entry.deadline === Infinity) entry.deadline = monotonicMs() + HALF_OPEN_MS;
+      if (ended !== undefined) drain(way);
+      if (entry.deadline !== Infinity) return;
+      const waitMs = events === CROWDED ? CROWDED_MS : HALF_OPEN_MS;
+      entry.deadline = Math.min(monotonicMs() + waitMs, way.drainBy);
       return;
     }
+    way.drainBy = Infinity;
     const patienceMs = relay.patienceMs;
     if (patienceMs === undefined) {
       if (entry.deadline !== Infinity) entry.deadline = Infinity;
@@ -203,12 +216,11 @@ export class Link {
     way.watch?.close();
     way.watch = undefined;
     way.events = events;
-    way.isDraining = false;
     if (events === 0) return;
     const { fd } = events === POLLIN ? way.from : way.to;
     way.watch = watch(
       fd,
-      events,
+      Math.max(events, 0),
       (revents) => revents === 0 ? this.#onDeadline(way) : this.#onReady(way),
       true,
     );
@@ -217,13 +229,6 @@ export class Link {
       if (isRight) this.#lookAhead();
       return isRight;
     };
-  }
-
-  /** The receiver has so long to take what is left. */
-  #watchDrain(way: Way): void {
-    if (way.watch === undefined || way.isDraining) return;
-    way.isDraining = true;
-    way.watch.deadline = monotonicMs() + RECORD_DRAIN_MS;
   }
 
   /** A direction has ended, and all of it was passed on. */
@@ -282,9 +287,14 @@ function way(
     events: 0,
     awaited: 0,
     patienceMs: undefined,
-    isDraining: false,
+    drainBy: Infinity,
     isFinished: false,
   };
+}
+
+/** The receiver has so long to take what is left. */
+function drain(way: Way): void {
+  if (way.drainBy === Infinity) way.drainBy = monotonicMs() + RECORD_DRAIN_MS;
 }
 
 function describeEnd({ sender, receiver }: Way, ended: RelayEnd): LinkEnd {

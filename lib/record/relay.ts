@@ -152,6 +152,7 @@ export class Relay {
   readonly #ends: number[] = []; // of the messages of a batch
   #backlog: Chunk[] = [];
   #isHeld = false;
+  #isCrowded = false;
   #room: PollSet | undefined; // the receiver's socket, for writing
   #ended: RelayEnd | undefined;
 
@@ -169,6 +170,11 @@ export class Relay {
   /** True while the receiver does not take what came: nothing is read meanwhile. */
   get isBlocked(): boolean {
     return this.#backlog.length > 0 || this.#hasUnsentPart;
+  }
+
+  /** True if what waits has descriptors, and the kernel passes no more of them for now. */
+  get isCrowded(): boolean {
+    return this.#isCrowded;
   }
 
   /** True while a command waits for `resume`. */
@@ -632,7 +638,8 @@ export class Relay {
     let count: number;
     do count = this.#to.send(buffer, start, end - start, numbers); while (count === -EINTR);
     // The receiver has to take some of the descriptors first.
-    if (count === -ETOOMANYREFS) return -EAGAIN;
+    this.#isCrowded = count === -ETOOMANYREFS;
+    if (this.#isCrowded) return -EAGAIN;
     if (count < 0 && count !== -EAGAIN) this.#ended ??= { kind: "gone", errno: -count };
     return count;
   }

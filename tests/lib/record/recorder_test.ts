@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
+import { ETOOMANYREFS } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { closeAll, OwnedFd } from "../../../ffi/fd.ts";
 import { createMemfd } from "../../../ffi/memory.ts";
@@ -18,6 +19,7 @@ import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { until } from "../../_until.ts";
 import type { NewEvent } from "../../../lib/record/event.ts";
+import { Link } from "../../../lib/record/link.ts";
 import { ConnectedServer, Recorder } from "../../../lib/record/recorder.ts";
 import { beInTheMiddle, ofKind, shakeHands } from "./_middle.ts";
 
@@ -256,6 +258,49 @@ testFds("a client that leaves a server that does not read is not waited for", as
   client.close();
   await until(() => ofKind(events, "end").length === 1);
 });
+
+testFds(
+  "descriptors that the kernel does not pass yet are sent again, without a spin",
+  async () => {
+    const [mine, client] = RawPeer.pair();
+    const [theirs, server] = RawPeer.pair();
+    using event = new EventFd();
+    const events: string[] = [];
+    const hooks = {
+      isInspected: () => false,
+      needsWhole: () => false,
+      inspect: () => {},
+      onMessage: () => events.push("message"),
+      onGarbage: () => events.push("garbage"),
+      onLostFds: () => events.push("lost"),
+    };
+    // As it is without privileges, with more descriptors under way than this process may open.
+    let tries = 0;
+    let isCrowded = true;
+    const send = server.send.bind(server);
+    server.send = (...args) => {
+      tries++;
+      return isCrowded ? -ETOOMANYREFS : send(...args);
+    };
+    const onEnd = () => events.push("end");
+    const link = new Link(client, server, { toServer: hooks, toClient: hooks, onEnd });
+    const start = performance.now();
+    mine.command(1, Command.DEVICE_SET_IRQS, bytes(20), [event.handle]);
+    await until(() => tries > 10);
+    assert(tries <= 2 + (performance.now() - start) / 5, `${tries} tries`);
+    // The other way is open all the while.
+    theirs.command(2, Command.DMA_READ);
+    await mine.expect(Command.DMA_READ);
+    isCrowded = false;
+    const { fds } = await theirs.expect(Command.DEVICE_SET_IRQS);
+    assertEquals(fds.length, 1);
+    closeAll(fds);
+    mine.close();
+    theirs.close();
+    await until(() => !link.isOpen);
+    assertEquals(events.filter((each) => each !== "message"), ["end"]);
+  },
+);
 
 testFds("a receiver that does not read stops the sender, and gets all of it later", async () => {
   await using middle = await beInTheMiddle();
