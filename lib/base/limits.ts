@@ -1,6 +1,7 @@
 /**
- * Every bound of ours, each with its reason. A number that a peer can influence is compared with
- * one of these before it is used.
+ * Bounds on what a peer may ask for, each with its reason. A number that a peer can influence is
+ * compared with one of these before it is used. Bounds on descriptors are in `ffi/`, those on files
+ * and on what is shown in the files that have them.
  *
  * @module
  */

@@ -12,8 +12,8 @@ import type { Activity } from "./activity.ts";
 
 /**
  * A device refuses an access: the client receives `errno` as the answer. A failed access to the
- * client's memory also answers an errno: that of the client's own refusal, or ETIMEDOUT. Anything
- * else that a hook throws becomes EIO.
+ * client's memory also answers an errno: that of the client's own refusal, ETIMEDOUT, or EINVAL
+ * after an answer against the protocol. Anything else that a hook throws becomes EIO.
  */
 export class DeviceError extends Error {
   /** The name of the class. */

@@ -5,8 +5,8 @@
  * waits: drivers call it when the socket is ready, or have it receive.
  *
  * States: CONNECTED, then ERROR or CLOSING, then CLOSED. `cause` is the failure, if there was one.
- * Commands that came ahead of a failure are still served, for two seconds at most. During ERROR the
- * peer is answered as well, because it broke the protocol and did not leave. CLOSING begins with
+ * Commands that came ahead of a failure are still served, for two seconds at most. In ERROR a peer
+ * that broke the protocol still gets answers; a peer that left does not. CLOSING begins with
  * `close`.
  *
  * @module

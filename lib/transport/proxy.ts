@@ -1,5 +1,6 @@
 /**
  * `VfioProxy`: one end of a vfio-user connection, the client's or the server's.
+ * The name is that of QEMU's patches of 2021, in which it stood in for a device elsewhere.
  *
  * Everything that arrives goes through one dispatcher: a reply completes its pending request, a
  * command of the peer goes to the handler. Two drivers work over it. `requestSync` sends, then
@@ -12,8 +13,9 @@
  * - `requestSync` blocks its thread for up to its timeout. Meanwhile commands of the peer are
  *   served, and replies to asynchronous requests are taken in. Promises, timers and AbortSignals of
  *   the thread wait.
- * - The handler is called outside the receive path, one command at a time, in order of arrival. If
- *   it returns a promise, the next command waits for that. It may itself call `requestSync`.
+ * - The handler is called after all messages of a receive were dispatched, one command at a time,
+ *   in order of arrival. If it returns a promise, the next command waits for that promise. The
+ *   handler may itself call `requestSync`.
  * - `request` and `close` never block; `post` does only when the peer leaves very much unread.
  * - Every request ends exactly once: with its reply, an error reply, a timeout, an abort, or the
  *   end of the connection. A reply that comes after that is taken off the stream and dropped.

@@ -43,7 +43,7 @@ export type Report = (at: Position, message: string, hint?: string) => void;
 
 /** A file that is YAML. */
 export interface YamlDocument {
-  /** The header of the file. Mappings are objects, integers are bigint, an empty value is null. */
+  /** The content of the file. Mappings are objects, integers are bigint, an empty value is null. */
   readonly value: unknown;
   /**
    * Returns the position of the value at `path`. For a missing value this is the position of the

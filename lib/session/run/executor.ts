@@ -45,7 +45,8 @@ import { Variables } from "./variables.ts";
 /** Options of a session's access to its device. */
 export interface LiveOptions {
   /**
-   * Reads registers by the synchronous calls, which are the fastest; default false.
+   * Steps `read` and `expect` read registers by the synchronous calls, which are the fastest.
+   * A device that does not answer within 50 ms is waited for asynchronously. Default false.
    * Suits a server in another process only, since nothing else in this process goes on meanwhile.
    */
   blocking?: boolean;
