@@ -18,6 +18,8 @@ export interface RecordProcess extends AsyncDisposable {
   readonly side: string;
   /** The recording. */
   readonly file: string;
+  /** Its process id. */
+  readonly pid: number;
   /** The text that the process has written to standard error. */
   stderr(): string;
   /** Ends it with SIGINT, as Ctrl-C does; returns its exit code and all that it recorded. */
@@ -71,6 +73,7 @@ export async function startRecord(...args: string[]): Promise<RecordProcess> {
     path,
     side,
     file,
+    pid: child.pid,
     stderr: () => text,
     async finish() {
       const code = await stop();

@@ -25,6 +25,10 @@ const LEAVE_MS = 500;
 /** The time in milliseconds that a server may take to end by itself, and again after SIGTERM. */
 const END_MS = 2000;
 
+/** Has the kernel end the command with this process, where the kernel can be asked to. */
+const START = "setpriv --pdeathsig TERM true 2>/dev/null && " +
+  'exec setpriv --pdeathsig TERM sh -c "$1"; exec sh -c "$1"';
+
 /**
  * Starts a command of the shell and connects to the socket that it makes. A command that still runs
  * when the next client comes serves that one, too; one that has ended is started again.
@@ -99,7 +103,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
     await Deno.remove(this.#socket).catch(() => {}); // of the one before
     const script = `exec ${this.#command.replaceAll(SOCKET_PLACE, this.#socket)}`;
     const child = new Deno.Command("sh", {
-      args: ["-c", script],
+      args: ["-c", START, "sh", script],
       stdin: "null",
       stdout: "inherit",
       stderr: "inherit",
