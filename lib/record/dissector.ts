@@ -13,7 +13,7 @@ import { PciIrq } from "../wire/irq.ts";
 import type { StructForm } from "../wire/layout.ts";
 import { type MessageCodecs, messages } from "../wire/messages.ts";
 import { PciRegion } from "../wire/region.ts";
-import { EVENT_DISSECTOR, MESSAGE_DISSECTOR } from "./packet.ts";
+import { EVENT_DISSECTOR, MESSAGE_DISSECTOR, PairingFlags } from "./packet.ts";
 
 /** The highest errno of Linux, so far. */
 const MAX_ERRNO = 133;
@@ -162,6 +162,7 @@ function headerLua(): string {
     ERROR: MessageFlags.ERROR,
     MAX_ENTRIES,
     MAX_CAPABILITIES,
+    PAIRING_SET: PairingFlags.SET,
   };
   return Object.entries(numbers).map(([name, value]) => `local ${name} = ${value}`).join("\n");
 }
@@ -207,8 +208,9 @@ local function number_of(field)
   return info and tostring(info.value) or ""
 end
 
--- Request and reply share socket, sender and id.
-local function key_of(command, id)
+-- Request and reply share socket, sender and id. A recorder that changed the id says so.
+local function key_of(command, id, pairing)
+  if bit.band(pairing, PAIRING_SET) ~= 0 then id = bit.band(pairing, PAIRING_SET - 1) end
   local form = forms[command]
   local section = has_section and number_of(section_field) or ""
   local sender = form and form.sender or "?"
@@ -219,7 +221,7 @@ local function link(header, pinfo, tree)
   local is_request = header.type == 0
   local number = pinfo.number
   if not pinfo.visited then
-    local key = key_of(header.command, header.id)
+    local key = key_of(header.command, header.id, pinfo.src_port)
     if is_request and bit.band(header.flags, NO_REPLY) == 0 then
       pending[key] = { number = number, time = pinfo.rel_ts, command = header.command }
     elseif header.type == 1 then

@@ -18,13 +18,15 @@ import {
   writeBareEvent,
   writeTransferFacts,
 } from "./event_json.ts";
-import type {
-  NewEvent,
-  RecordedDirection,
-  RecordedEvent,
-  RecordedGarbage,
-  RecordedMessage,
-  RecordedSocket,
+import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
+import {
+  type NewEvent,
+  receivedBytes,
+  type RecordedDirection,
+  type RecordedEvent,
+  type RecordedGarbage,
+  type RecordedMessage,
+  type RecordedSocket,
 } from "./event.ts";
 import {
   type Block,
@@ -48,6 +50,9 @@ export const EVENT_DISSECTOR = "vfio_user_event";
 const MESSAGE_TAGS = dissectorTags(MESSAGE_DISSECTOR);
 const EVENT_TAGS = dissectorTags(EVENT_DISSECTOR);
 const NO_BYTES = new Uint8Array();
+
+/** Bits of a {@linkcode pairing}: there is one, and the recorder itself answers or did. */
+export const PairingFlags = { SET: 0x2_0000, OWN: 0x1_0000 } as const;
 
 /** The lowest two bits of a packet's flags, seen from the client. */
 const INBOUND = 1;
@@ -82,7 +87,28 @@ export function packetOf(event: NewEvent, interfaceId: number): PacketBlock {
     return { interfaceId, timeNs, tags: EVENT_TAGS, bytes, options };
   }
   options.push(DIRECTIONS[event.direction], ...factOptions(event));
-  return { interfaceId, timeNs, tags: MESSAGE_TAGS, bytes: event.bytes, options };
+  const pair = event.kind === "message" ? pairing(event) : undefined;
+  const tags = pair === undefined ? MESSAGE_TAGS : dissectorTags(MESSAGE_DISSECTOR, pair);
+  return { interfaceId, timeNs, tags, bytes: event.bytes, options };
+}
+
+/**
+ * The number by which a dissector finds request and reply that have different ids, or the same as
+ * others: a recorder gives those of its side socket ids of their own, and answers some itself.
+ * Undefined for all other messages.
+ */
+function pairing(event: NewEvent<RecordedMessage>): number | undefined {
+  const { bytes, origin } = event;
+  if (bytes.length < HEADER_SIZE) return undefined;
+  const own = HeaderLayout.decode(bytes);
+  let [id, isOwn] = [own.messageId, origin === "recorder"];
+  if ((own.flags & MessageFlags.TYPE_MASK) === MessageFlags.COMMAND) {
+    const received = receivedBytes(event);
+    isOwn = received === null || received.length < HEADER_SIZE;
+    if (!isOwn) id = HeaderLayout.decode(received!).messageId;
+  }
+  if (id === own.messageId && !isOwn) return undefined;
+  return PairingFlags.SET | (isOwn ? PairingFlags.OWN : 0) | id;
 }
 
 /** A comment, as much of it as an option holds. */

@@ -55,8 +55,9 @@ const NANOSECONDS = 9;
 const BLOCK_OVERHEAD = 12;
 /** The bytes of a packet block ahead of the packet. */
 const PACKET_HEAD = 20;
-/** Tag with the name of a dissector; tag that ends the tags. */
+/** Tag with the name of a dissector; with the port of the sender; that ends the tags. */
 const TAG_DISSECTOR = 12;
+const TAG_SOURCE_PORT = 25;
 const TAG_END = 0;
 
 /** Bytes that are no pcapng, or whose lengths lie. */
@@ -218,14 +219,23 @@ function writeOptions(into: Uint8Array, at: number, options: readonly BlockOptio
   }
 }
 
-/** The tags of a packet that a dissector of this name takes. They are big-endian in any file. */
-export function dissectorTags(name: string): Uint8Array {
+/**
+ * The tags of a packet that a dissector of this name takes. They are big-endian in any file.
+ *
+ * @param port a number of 32 bits that the dissector finds as the sender's port
+ */
+export function dissectorTags(name: string, port?: number): Uint8Array {
   const value = new TextEncoder().encode(name);
-  const tags = new Uint8Array(4 + padded(value.length) + 4);
+  const portAt = 4 + padded(value.length);
+  const tags = new Uint8Array(portAt + (port === undefined ? 0 : 8) + 4);
   const view = new DataView(tags.buffer);
   view.setUint16(0, TAG_DISSECTOR);
   view.setUint16(2, padded(value.length));
   tags.set(value, 4);
+  if (port === undefined) return tags;
+  view.setUint16(portAt, TAG_SOURCE_PORT);
+  view.setUint16(portAt + 2, 4);
+  view.setUint32(portAt + 4, port);
   return tags;
 }
 

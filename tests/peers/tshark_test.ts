@@ -5,6 +5,8 @@ import { Conversation } from "../../lib/record/conversation.ts";
 import { dissectorField, dissectorScript } from "../../lib/record/dissector.ts";
 import type { NewEvent } from "../../lib/record/event.ts";
 import { readRecording } from "../../lib/record/reader.ts";
+import { Command } from "../../lib/wire/command.ts";
+import { encodeMessage } from "../../lib/wire/header.ts";
 import { type MessageCodecs, messageOf, messages } from "../../lib/wire/messages.ts";
 import { anyEvent, plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
 import { GOLDEN_RECORDINGS, writeGolden } from "../lib/record/_golden.ts";
@@ -154,6 +156,32 @@ Deno.test("tshark's fields are those of our decode, for each message of a record
   writeRecording(file.path, conversation().events);
   const compared = await compareFields(file.path);
   assert(compared > 500, `${compared} fields were compared`);
+});
+
+Deno.test("tshark pairs requests whose ids a recorder has changed, or that it answers", async () => {
+  using file = temporaryFile();
+  const talk = new Talk();
+  const read = { region: 0, offset: 8n, count: 4 };
+  const data = new Uint8Array(4);
+  const changed = (id: number) => encodeMessage({ messageId: id, command: Command.REGION_READ });
+  // The client's is in flight with the id that one of the side has as well.
+  const own = talk.ask("REGION_READ", read);
+  const side = { origin: "side" } as const;
+  talk.ask("REGION_READ", read, { ...side, passedOn: changed(500) });
+  talk.events.at(-1)!.kind === "message" &&
+    ((talk.events.at(-1) as { bytes: Uint8Array }).bytes[0] = own);
+  const refused = talk.ask("REGION_READ", read, { ...side, passedOn: null });
+  talk.refuse("REGION_READ", refused, 1, { origin: "recorder" });
+  talk.answer("REGION_READ", 500, { ...read, data }, { ...side, passedOn: changed(own) });
+  talk.answer("REGION_READ", own, { ...read, data });
+  writeRecording(file.path, talk.events);
+  await compareFields(file.path);
+  const conversation = new Conversation();
+  const pairs = [];
+  for await (const event of readRecording(file.path)) {
+    pairs.push(conversation.take(event)!.request?.index);
+  }
+  assertEquals(pairs, [undefined, undefined, undefined, 2, 1, 0]);
 });
 
 Deno.test("tshark's fields are those of our decode in recordings of real peers", async (t) => {
