@@ -147,8 +147,11 @@ class FileRecording implements Recording {
       [buffer, start, end] = withRoom({ buffer, start, end }, needed, reuse);
       const read = await interrupt.or(this.#read(file, buffer.subarray(end)));
       if (read !== null) end += read;
-      else if (follow) await sleep(RECORDING_FLUSH_MS, signal);
-      else break;
+      else if (!follow) break;
+      else {
+        if (await this.#isShorter(file, end - start)) end = start;
+        await sleep(RECORDING_FLUSH_MS, signal);
+      }
     }
     if (end > start) this.cut = { offset: this.bytesRead, bytes: end - start };
     if (this.bytesRead === 0) {
@@ -185,6 +188,25 @@ class FileRecording implements Recording {
     } catch (cause) {
       throw fileError(`read ${this.path}`, cause);
     }
+  }
+
+  /**
+   * Goes back to the end of a file that has lost part of a block that is read: its writer removes
+   * such a part when the disk is full.
+   *
+   * @param held bytes of that block
+   * @returns true if there was such a part
+   */
+  async #isShorter(file: Deno.FsFile, held: number): Promise<boolean> {
+    const { isFile, size } = await file.stat();
+    if (!isFile || size >= this.bytesRead + held) return false;
+    if (size < this.bytesRead) {
+      const message =
+        "it was made shorter while it was read; another recording may have begun in it";
+      throw new RecordingError(this.path, { offset: size, message });
+    }
+    await file.seek(this.bytesRead, Deno.SeekMode.Start);
+    return true;
   }
 
   #next(bytes: Uint8Array): Block | number {

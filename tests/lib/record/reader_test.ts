@@ -1,5 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { MAX_RECORDING_INTERFACES, RECORDING_BUFFER } from "../../../lib/base/limits.ts";
+import {
+  MAX_RECORDING_INTERFACES,
+  RECORDING_BUFFER,
+  RECORDING_FLUSH_MS,
+} from "../../../lib/base/limits.ts";
 import { readRecording, RecordingError } from "../../../lib/record/reader.ts";
 import { RecordingWriter } from "../../../lib/record/writer.ts";
 import { plainMessage, readAll, temporaryFile, writeRecording } from "./_events.ts";
@@ -225,6 +229,26 @@ Deno.test("a file that grows is followed until the signal", async () => {
     "enough",
   );
   assertEquals(sizes, wanted);
+});
+
+Deno.test("a file that is followed and made shorter is refused, unless its end was cut", async () => {
+  using file = temporaryFile();
+  const head = join(section(), interfaceBlock(252));
+  const [first, second] = [packet(DATA), packet(DATA)];
+  Deno.writeFileSync(file.path, join(head, first, second.subarray(0, 20)));
+  const recording = readRecording(file.path, { follow: true });
+  const iterator = recording[Symbol.asyncIterator]();
+  assertEquals((await iterator.next()).value?.index, 0);
+  // The part of the second block is read with the first; its writer removes the part.
+  const next = iterator.next();
+  await new Promise((resolve) => setTimeout(resolve, 10)); // too short or long: all is well, too
+  Deno.truncateSync(file.path, head.length + first.length);
+  await new Promise((resolve) => setTimeout(resolve, 3 * RECORDING_FLUSH_MS));
+  Deno.writeFileSync(file.path, second, { append: true });
+  assertEquals((await next).value?.index, 1);
+  // Another recording begins in the same file.
+  Deno.writeFileSync(file.path, head);
+  await assertRejects(() => iterator.next(), RecordingError, "it was made shorter");
 });
 
 Deno.test("a loop that is left early closes the file", async () => {
