@@ -183,7 +183,7 @@ export type {
   FaultRule,
   FaultTiming,
 } from "./lib/server/faults.ts";
-export { MemoryRegion } from "./lib/server/region.ts";
+export { MemoryRegion } from "./lib/server/memory_region.ts";
 export { type Lack, lacks } from "./lib/session/run/requirements.ts";
 export type { Definitions, VariableFacts } from "./lib/session/file/definitions.ts";
 export { EvaluationError, type Scope } from "./lib/session/expression.ts";

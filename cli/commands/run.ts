@@ -12,7 +12,7 @@ import { connectTo, timeoutOption, verboseOption } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { Grace } from "../cleanup_grace.ts";
 import { printable } from "../printable.ts";
-import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/load.ts";
+import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/sessions.ts";
 import type { Reporter } from "../run/reporter.ts";
 import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
 import type { ChosenOption } from "../serve/make.ts";
@@ -149,7 +149,7 @@ async function runAll(
   options: RunOptions,
   blocking: boolean,
 ): Promise<void> {
-  const { failedMessage, runOne } = await import("../run/run_session.ts");
+  const { failedMessage, runOne } = await import("../run/report_session.ts");
   const reporters = await makeReporters(context, options);
   const { repeat = 1 } = options;
   const failures: string[] = [];

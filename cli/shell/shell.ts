@@ -18,7 +18,7 @@ import { jsonReporter } from "../run/json.ts";
 import { printable } from "../printable.ts";
 import type { Progress } from "../progress.ts";
 import type { Reporter } from "../run/reporter.ts";
-import { watchStep } from "../run/run_session.ts";
+import { watchStep } from "../run/report_session.ts";
 import { textReporter } from "../run/text.ts";
 import { helpText } from "./help.ts";
 import { type LineInput, PipeInput, TerminalInput } from "./input.ts";

@@ -8,7 +8,7 @@
 import { PAGE_SIZE } from "../../ffi/memory.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import type { ServedIoFd } from "../server/served_device.ts";
-import { MemoryRegion } from "../server/region.ts";
+import { MemoryRegion } from "../server/memory_region.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
 import {
   checkOptions,

@@ -30,7 +30,7 @@ import {
   type ServedMigration,
   type ServedRegion,
 } from "../server/served_device.ts";
-import { MemoryRegion } from "../server/region.ts";
+import { MemoryRegion } from "../server/memory_region.ts";
 import { DeviceFlags } from "../wire/device.ts";
 import { IoFdType } from "../wire/io_fds.ts";
 import { IrqFlags, PciIrq } from "../wire/irq.ts";

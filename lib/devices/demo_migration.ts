@@ -13,7 +13,7 @@ import {
   type ServedMigration,
   type ServedRegion,
 } from "../server/served_device.ts";
-import type { MemoryRegion } from "../server/region.ts";
+import type { MemoryRegion } from "../server/memory_region.ts";
 import { type StateIdentity, StateReader, StateWriter } from "../server/state_stream.ts";
 import { layout, u32, u64 } from "../wire/layout.ts";
 import type { CopyState } from "./demo_dma.ts";

@@ -7,7 +7,7 @@
  */
 
 import type { ServedDevice } from "../../lib/server/served_device.ts";
-import { MemoryRegion } from "../../lib/server/region.ts";
+import { MemoryRegion } from "../../lib/server/memory_region.ts";
 import { Server } from "../../lib/server/server.ts";
 import { StateReader, StateWriter } from "../../lib/server/state_stream.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Mapping } from "../../../ffi/memory.ts";
-import { MemoryRegion } from "../../../lib/server/region.ts";
+import { MemoryRegion } from "../../../lib/server/memory_region.ts";
 import { testFds } from "../../_fds.ts";
 
 testFds("read() and write() copy out of and into the memory", () => {

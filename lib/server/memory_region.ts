@@ -15,7 +15,7 @@ import type { ServedRegion } from "./served_device.ts";
  *
  * @example
  * ```ts
- * import { MemoryRegion } from "./region.ts";
+ * import { MemoryRegion } from "./memory_region.ts";
  *
  * using region = new MemoryRegion("bar2", 0x4000, [{ offset: 0x1000n, size: 0x1000n }]);
  * region.write(0, new Uint8Array([1, 2]));
