@@ -232,7 +232,7 @@ export {
   StateWriter,
 } from "./lib/server/state_stream.ts";
 export { type Activity, Doing, doingName } from "./lib/server/activity.ts";
-export type { Refusal } from "./lib/server/connection.ts";
+export type { RefusedRequest } from "./lib/server/connection.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
 export {
   DEMO_DEVICE_ID,

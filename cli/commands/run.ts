@@ -20,7 +20,7 @@ import type { WireLog } from "../run/wire_log.ts";
 import { parseCount } from "../value.ts";
 
 /** Options of {@linkcode run}. */
-export interface RunOptions {
+export interface RunFlags {
   /** Show every message on standard error. */
   verbose?: true | undefined;
   /** The time that the server may take for each answer, in milliseconds. */
@@ -118,7 +118,7 @@ export async function run(
   self: CommandUnknownOpts,
   selections: readonly Selection[],
   socket: string | undefined,
-  options: RunOptions,
+  options: RunFlags,
 ): Promise<void> {
   const { out } = context;
   const { WireLog } = await import("../run/wire_log.ts");
@@ -146,10 +146,10 @@ async function runAll(
   selections: readonly Selection[],
   device: Device,
   log: WireLog,
-  options: RunOptions,
+  options: RunFlags,
   blocking: boolean,
 ): Promise<void> {
-  const { failedMessage, runOne } = await import("../run/report_session.ts");
+  const { failedMessage, reportSession } = await import("../run/report_session.ts");
   const reporters = await makeReporters(context, options);
   const { repeat = 1 } = options;
   const failures: string[] = [];
@@ -157,7 +157,7 @@ async function runAll(
     for (let round = 1; round <= repeat && failures.length === 0; round++) {
       for (const { session, from, until } of selections) {
         for (const reporter of reporters) reporter.begin({ session, round, rounds: repeat });
-        const failed = await runOne(context, session, device, {
+        const failed = await reportSession(context, session, device, {
           reporters,
           log,
           from,
@@ -202,7 +202,7 @@ async function checkFit(
   self.error(`error: the session ${session.file} does not fit the device; nothing was done`);
 }
 
-async function makeReporters({ out }: Context, options: RunOptions): Promise<Reporter[]> {
+async function makeReporters({ out }: Context, options: RunFlags): Promise<Reporter[]> {
   const { json, tap, junit } = options;
   const reporter = json
     ? (await import("../run/json.ts")).jsonReporter(out)

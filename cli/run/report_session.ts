@@ -19,7 +19,7 @@ import type { Evidence, Reporter } from "./reporter.ts";
 import type { WireLog } from "./wire_log.ts";
 
 /** The parts of a run. */
-export interface SessionOptions {
+export interface ReportOptions {
   readonly reporters: readonly Reporter[];
   readonly log: WireLog;
   /** Indexes of the first and the last step that is done. */
@@ -33,16 +33,16 @@ export interface SessionOptions {
 const CLOSE_TIMEOUT_MS = 1000;
 
 /**
- * Runs a session.
+ * Runs a session, and passes its results to reporters.
  *
  * @returns the first step that failed
  * @throws {Unfinished} if the context's signal ended it
  */
-export async function runOne(
+export async function reportSession(
   context: Context,
   session: Session,
   device: Device,
-  { reporters, log, from, until, blocking }: SessionOptions,
+  { reporters, log, from, until, blocking }: ReportOptions,
 ): Promise<StepResult | undefined> {
   const counts = { passed: 0, failed: 0, skipped: 0 };
   const startMs = performance.now();

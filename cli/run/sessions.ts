@@ -20,7 +20,7 @@ import { plural } from "../../lib/text/plural.ts";
 export type Setting = readonly [name: string, value: bigint];
 
 /** Options of {@linkcode loadAll}. */
-export interface LoadOptions {
+export interface LoadAllOptions {
   /** Variables in place of the files' own. */
   set?: readonly Setting[] | undefined;
   /** Say of each file whether it has mistakes. */
@@ -55,7 +55,7 @@ export async function loadAll(
   { out, err, signal }: Context,
   self: CommandUnknownOpts,
   files: readonly string[],
-  { set = [], check, json }: LoadOptions,
+  { set = [], check, json }: LoadAllOptions,
 ): Promise<Session[]> {
   const [{ loadSession }, { FileProblems, problemText }] = await Promise.all([
     import("../../lib/session/file/load.ts"),

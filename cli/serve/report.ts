@@ -6,7 +6,7 @@
 
 import type { FaultEvent } from "../../lib/server/faults.ts";
 import { errnoName } from "../../lib/text/errno.ts";
-import type { Refusal } from "../../lib/server/connection.ts";
+import type { RefusedRequest } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/served_device.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { commandName } from "../../lib/wire/command.ts";
@@ -188,7 +188,7 @@ function qemuLines(devices: readonly ServedJson[]): string[] {
 }
 
 /** The reason of a refusal as a line for `-v`, ahead of its answer. */
-export function refusalLine({ command, errno, error }: Refusal): string {
+export function refusalLine({ command, errno, error }: RefusedRequest): string {
   const reason = printable(thrownText(error));
   return `Refusing ${commandName(command)} with ${errnoName(errno)}: ${reason}`;
 }

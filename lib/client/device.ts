@@ -336,6 +336,8 @@ export class Device implements Disposable, AsyncDisposable {
 
   /**
    * Reads bytes of a region with one message.
+   * For the configuration space, and regions of which no more is known than the index. Registers
+   * and mapped memory are read by {@linkcode Region.read32} and the like.
    *
    * @param index the region index
    * @param offset in bytes from the start of the region

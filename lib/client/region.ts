@@ -28,7 +28,7 @@ import type {
 } from "./region_options.ts";
 import { modifyPlan, pollPlan, type RegisterStep } from "./register_plans.ts";
 import { bigintIn, bytesOf, checkValue, numberIn } from "./register_value.ts";
-import { destination, inFlight, readChunk, writeChunk } from "./region_transfer.ts";
+import { destination, readChunk, runParts, writeChunk } from "./region_transfer.ts";
 import { RegionFlags, regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
 
@@ -463,7 +463,7 @@ export class Region implements Disposable {
     const into = destination(options.into, length);
     const chunk = readChunk(options, this.#host.negotiated);
     const parts = this.#map.parts("read", start, into, options, chunk);
-    await inFlight(parts, options, (at, bytes) => this.#messages.readIntoAsync(at, bytes, options));
+    await runParts(parts, options, (at, bytes) => this.#messages.readIntoAsync(at, bytes, options));
     this.#map.checkWhole("read", into, length);
     return into;
   }
@@ -478,7 +478,7 @@ export class Region implements Disposable {
     this.#map.check(start, data.length, RegionFlags.WRITE);
     const chunk = writeChunk(options, this.#host.negotiated);
     const parts = this.#map.parts("write", start, data, options, chunk);
-    await inFlight(parts, options, (at, bytes) => this.#messages.writeAsync(at, bytes, options));
+    await runParts(parts, options, (at, bytes) => this.#messages.writeAsync(at, bytes, options));
   }
 
   // ---- The map

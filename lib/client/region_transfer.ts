@@ -34,7 +34,7 @@ export function destination(
 }
 
 /** Runs the parts of a transfer, several under way together. */
-export async function inFlight(
+export async function runParts(
   parts: Iterable<Part>,
   { onProgress }: BulkOptions,
   run: (at: number, bytes: Uint8Array) => Promise<void>,

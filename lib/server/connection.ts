@@ -43,7 +43,7 @@ import { DeviceError, type ServedDevice, type ServedRegion } from "./served_devi
 import { ClientMemory, CutMapError, type DmaOptions, offeredDmaMaps } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
 import { ClientIoFds } from "./io_fds.ts";
-import { AnswerBuffer, handlerOf, type Session } from "./handlers.ts";
+import { AnswerBuffer, type ClientSession, handlerOf } from "./handlers.ts";
 import { callHook, reportLater } from "./device_hooks.ts";
 import { ClientIrqs } from "./client_irqs.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
@@ -59,7 +59,7 @@ export interface ConnectionOptions extends DmaOptions {
   /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
   onError: (error: unknown, doing: string) => void;
   /** Hears why a request was refused, ahead of its answer. */
-  onRefuse?: ((refusal: Refusal) => void) | undefined;
+  onRefuse?: ((refusal: RefusedRequest) => void) | undefined;
   /** Hears when the thread enters and leaves the device's code. */
   activity?: Activity | undefined;
   /**
@@ -70,7 +70,7 @@ export interface ConnectionOptions extends DmaOptions {
 }
 
 /** A request that was answered with an error. */
-export interface Refusal {
+export interface RefusedRequest {
   /** Its command's number. */
   readonly command: number;
   /** The error number of the answer. */
@@ -92,7 +92,7 @@ export class ServerConnection {
   #stuck: ReturnType<typeof setTimeout> | undefined;
   #refused: RefusedState | undefined; // the last that was reported
   #hasCutMap = false; // whether an unmap of a part of a map was reported
-  #session: Session | undefined; // once the client has sent its VERSION
+  #session: ClientSession | undefined; // once the client has sent its VERSION
   #twin: VfioProxy | undefined; // for the server's own commands, if the client wants that
 
   /** Takes over an accepted socket and serves it. */
@@ -173,7 +173,7 @@ export class ServerConnection {
   #handle(request: IncomingRequest): void | Promise<void> {
     try {
       if (this.#session === undefined) return this.#negotiate(request);
-      const result = this.#dispatch(request, this.#session);
+      const result = this.#callHandler(request, this.#session);
       if (result instanceof Promise) {
         return this.#track(result.catch((error) => this.#refuse(request, error)));
       }
@@ -311,7 +311,7 @@ export class ServerConnection {
     };
   }
 
-  #dispatch(request: IncomingRequest, session: Session): void | Promise<void> {
+  #callHandler(request: IncomingRequest, session: ClientSession): void | Promise<void> {
     const { command } = request;
     this.#assertServed(command);
     const handler = handlerOf(command);

@@ -51,7 +51,7 @@ const ANSWER_SIZE = 64;
 const VIEW_LIMIT = 8 << 10;
 
 /** The objects of a client that has agreed on a version. */
-export interface Session {
+export interface ClientSession {
   readonly device: ServedDevice;
   /** The capabilities that the client proposed. */
   readonly client: Capabilities;
@@ -74,10 +74,10 @@ export interface Session {
  *
  * @throws what the request is refused with
  */
-export type Handler = (request: IncomingRequest, session: Session) => void | Promise<void>;
+export type Handler = (request: IncomingRequest, session: ClientSession) => void | Promise<void>;
 
 /** The reason why a message is never served. */
-export interface Refusal {
+export interface NeverServed {
   /** Linux's error number for the client. */
   readonly errno: number;
   /** The reason, as it follows a colon. */
@@ -86,11 +86,12 @@ export interface Refusal {
 
 /** Each message of the protocol: one without an entry does not compile. */
 type Handlers = {
-  readonly [K in keyof Messages | DroppedCommand]: K extends CommandOf<"client"> ? Handler | Refusal
-    : Refusal;
+  readonly [K in keyof Messages | DroppedCommand]: K extends CommandOf<"client">
+    ? Handler | NeverServed
+    : NeverServed;
 };
 
-const SERVERS_OWN: Refusal = { errno: EINVAL, reason: "only a server sends it" };
+const SERVERS_OWN: NeverServed = { errno: EINVAL, reason: "only a server sends it" };
 
 const HANDLERS: Handlers = {
   VERSION: { errno: EINVAL, reason: "a version was agreed on before" },
@@ -114,13 +115,13 @@ const HANDLERS: Handlers = {
 };
 
 /** The same by number. */
-const BY_COMMAND: (Handler | Refusal | undefined)[] = [];
-for (const [name, handler] of Object.entries<Handler | Refusal>(HANDLERS)) {
+const BY_COMMAND: (Handler | NeverServed | undefined)[] = [];
+for (const [name, handler] of Object.entries<Handler | NeverServed>(HANDLERS)) {
   BY_COMMAND[Command[name as CommandName]] = handler;
 }
 
 /** Finds the handler of a command; undefined for one that the protocol does not have. */
-export function handlerOf(command: number): Handler | Refusal | undefined {
+export function handlerOf(command: number): Handler | NeverServed | undefined {
   return BY_COMMAND[command];
 }
 
@@ -144,7 +145,7 @@ export class AnswerBuffer {
 
 // ---- What the device is
 
-function deviceInfo(request: IncomingRequest, { device }: Session): void {
+function deviceInfo(request: IncomingRequest, { device }: ClientSession): void {
   DeviceInfoRequest.decode(request.payload);
   const { flags, regions, irqs } = device;
   request.reply(
@@ -157,7 +158,7 @@ function deviceInfo(request: IncomingRequest, { device }: Session): void {
   );
 }
 
-function regionInfo(request: IncomingRequest, { device, limits }: Session): void {
+function regionInfo(request: IncomingRequest, { device, limits }: ClientSession): void {
   const { index, argsz } = RegionInfoRequest.decode(request.payload);
   const region = regionAt(device, index);
   const info = {
@@ -177,7 +178,7 @@ function regionInfo(request: IncomingRequest, { device, limits }: Session): void
   request.reply(encodeRegionInfo(info, argsz), undefined, fits ? fds : []);
 }
 
-function regionIoFds(request: IncomingRequest, { device, ioFds, limits }: Session): void {
+function regionIoFds(request: IncomingRequest, { device, ioFds, limits }: ClientSession): void {
   const asked = RegionIoFdsRequest.decode(request.payload);
   if (asked.flags !== 0 || asked.count !== 0) {
     throw new DeviceError(EINVAL, "flags and count of the request are not 0");
@@ -192,7 +193,7 @@ function regionAt({ regions }: ServedDevice, index: number): ServedRegion | unde
   return regions[index];
 }
 
-function irqInfo(request: IncomingRequest, { device }: Session): void {
+function irqInfo(request: IncomingRequest, { device }: ClientSession): void {
   const { index } = IrqInfoRequest.decode(request.payload);
   const irq = device.irqs[index];
   if (irq === undefined) throw new DeviceError(EINVAL, `there is no IRQ index ${index}`);
@@ -201,13 +202,13 @@ function irqInfo(request: IncomingRequest, { device }: Session): void {
 
 // ---- What the client lends
 
-function setIrqs(request: IncomingRequest, { irqs }: Session): void {
+function setIrqs(request: IncomingRequest, { irqs }: ClientSession): void {
   const set = SetIrqsRequest.decode(request.payload);
   irqs.set(set, (set.flags & IrqSetFlags.DATA_EVENTFD) !== 0 ? request.takeFds() : []);
   request.reply();
 }
 
-function mapDma(request: IncomingRequest, { memory }: Session): void {
+function mapDma(request: IncomingRequest, { memory }: ClientSession): void {
   const fds = request.takeFds();
   try {
     // The stream has closed sockets.
@@ -219,7 +220,7 @@ function mapDma(request: IncomingRequest, { memory }: Session): void {
   request.reply();
 }
 
-function unmapDma(request: IncomingRequest, { memory }: Session): void {
+function unmapDma(request: IncomingRequest, { memory }: ClientSession): void {
   const { flags, address, size } = DmaUnmapRequest.decode(request.payload);
   memory.unmap({ argsz: 24, flags, address, size });
   request.reply(DmaUnmapReply.encode({ argsz: 24, flags, address, size }));
@@ -229,7 +230,7 @@ function unmapDma(request: IncomingRequest, { memory }: Session): void {
 
 function regionRead(
   request: IncomingRequest,
-  { device, answers }: Session,
+  { device, answers }: ClientSession,
 ): void | Promise<void> {
   const access = RegionReadRequest.decode(request.payload);
   const { count } = access;
@@ -249,7 +250,7 @@ function regionRead(
 
 function regionWrite(
   request: IncomingRequest,
-  { device, answers }: Session,
+  { device, answers }: ClientSession,
 ): void | Promise<void> {
   const { region: index, offset, data } = RegionWriteRequest.decode(request.payload);
   const region = accessed(device, index, RegionFlags.WRITE, offset, data.length);
@@ -260,7 +261,7 @@ function regionWrite(
 
 async function regionWriteMulti(
   request: IncomingRequest,
-  { device, client, report }: Session,
+  { device, client, report }: ClientSession,
 ): Promise<void> {
   if (!client.writeMultiple) {
     throw new DeviceError(EINVAL, "REGION_WRITE_MULTI was not agreed on");
@@ -309,7 +310,7 @@ function accessed(
 
 function reset(
   request: IncomingRequest,
-  { device, migration }: Session,
+  { device, migration }: ClientSession,
 ): void | Promise<void> {
   DeviceResetRequest.decode(request.payload);
   const act = () => device.reset();
@@ -317,13 +318,13 @@ function reset(
   return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
 }
 
-async function feature(request: IncomingRequest, session: Session): Promise<void> {
+async function feature(request: IncomingRequest, session: ClientSession): Promise<void> {
   const { memory } = session;
   const migration = mustMigrate(session);
   request.reply(await answerFeature(request.payload, { migration, memory }));
 }
 
-function migDataRead(request: IncomingRequest, session: Session): void | Promise<void> {
+function migDataRead(request: IncomingRequest, session: ClientSession): void | Promise<void> {
   const { maxDataXferSize } = session.limits;
   const data = readState(request.payload, mustMigrate(session), maxDataXferSize);
   const reply = (data: Uint8Array) => {
@@ -334,12 +335,12 @@ function migDataRead(request: IncomingRequest, session: Session): void | Promise
   return data instanceof Promise ? data.then(reply) : reply(data);
 }
 
-function migDataWrite(request: IncomingRequest, session: Session): void | Promise<void> {
+function migDataWrite(request: IncomingRequest, session: ClientSession): void | Promise<void> {
   const result = writeState(request.payload, mustMigrate(session));
   return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
 }
 
-function mustMigrate({ migration }: Session): MigrationMachine {
+function mustMigrate({ migration }: ClientSession): MigrationMachine {
   if (migration === undefined) throw new DeviceError(EINVAL, "the device does not migrate");
   return migration;
 }

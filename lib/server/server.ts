@@ -12,7 +12,7 @@ import { ConnectionError } from "../base/errors.ts";
 import { CLOSE_GRACE_MS } from "../base/limits.ts";
 import type { Trace } from "../transport/message.ts";
 import { type Activity, Doing, during } from "./activity.ts";
-import { type Refusal, ServerConnection } from "./connection.ts";
+import { type RefusedRequest, ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./served_device.ts";
 import type { DmaOptions } from "./client_memory.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
@@ -44,7 +44,7 @@ export interface ServerOptions extends DmaOptions {
    */
   onError?: (error: unknown, doing: string) => void;
   /** A request was refused: called with the reason, which the answer's errno does not tell. */
-  onRefuse?: (refusal: Refusal) => void;
+  onRefuse?: (refusal: RefusedRequest) => void;
   /** Hears when the thread enters and leaves the device's code. */
   activity?: Activity;
 }

@@ -239,7 +239,7 @@ export class AsyncDriver implements Driver {
       if (dispatcher.drainsUntil !== undefined) return dispatcher.continueDrain();
       if (!dispatcher.isConnected) return;
       dispatcher.flush();
-      dispatcher.takeWaiting();
+      dispatcher.serveWaiting();
       this.update();
     } catch (error) {
       dispatcher.breakOff(error);
@@ -280,7 +280,7 @@ export class AsyncDriver implements Driver {
     if (dispatcher.drainsUntil !== undefined) dispatcher.continueDrain();
     if (!dispatcher.isConnected) return false;
     dispatcher.flush();
-    dispatcher.takeWaiting();
+    dispatcher.serveWaiting();
     const isAwaiting = dispatcher.requests.asyncCount > 0;
     const hasCome = this.#receiveAll();
     if (dispatcher.isConnected) dispatcher.flush();

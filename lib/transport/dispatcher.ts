@@ -21,7 +21,7 @@ import { MessageFlags, type MessageKey } from "../wire/header.ts";
 import { Inbox, type InboxHost } from "./inbox.ts";
 import type { RequestHandler } from "./incoming.ts";
 import type { Message } from "./message.ts";
-import { inFlight, type Pending, type RequestOptions, timeoutError } from "./pending.ts";
+import { describeInFlight, type Pending, type RequestOptions, timeoutError } from "./pending.ts";
 import type { Role } from "./peer.ts";
 import type { Receiver } from "./receiver.ts";
 import { Requests } from "./requests.ts";
@@ -150,7 +150,7 @@ export class Dispatcher implements InboxHost {
     const cause = this.#cause;
     if (cause !== undefined && !(cause instanceof ConnectionError)) return cause;
     const reason = new ConnectionError(`The connection to the ${this.peer} is closed`);
-    return endedDuring(cause ?? reason, inFlight({ command, doing }));
+    return endedDuring(cause ?? reason, describeInFlight({ command, doing }));
   }
 
   // ---- Requests of ours
@@ -161,7 +161,7 @@ export class Dispatcher implements InboxHost {
       this.requests.send(pending, payload, options);
     } catch (error) {
       if (!isFailure(error)) this.requests.withdraw(pending);
-      this.failed(error);
+      this.failOrThrow(error);
     }
   }
 
@@ -189,7 +189,7 @@ export class Dispatcher implements InboxHost {
     try {
       this.requests.post(command, payload, options);
     } catch (error) {
-      this.failed(error);
+      this.failOrThrow(error);
     }
     this.scheduleFlush();
   }
@@ -217,7 +217,7 @@ export class Dispatcher implements InboxHost {
     try {
       this.sender.flush();
     } catch (error) {
-      this.failed(error);
+      this.failOrThrow(error);
     }
   }
 
@@ -237,7 +237,7 @@ export class Dispatcher implements InboxHost {
     try {
       this.receiver.receive(timeoutMs);
     } catch (error) {
-      this.failed(error);
+      this.failOrThrow(error);
     }
     this.takeMessages(MAX_INCOMING_BLOCKED);
     if (this.inbox.hasRoom(MAX_INCOMING_BLOCKED)) return;
@@ -257,7 +257,7 @@ export class Dispatcher implements InboxHost {
     try {
       came = this.receiver.receive();
     } catch (error) {
-      this.failed(error);
+      this.failOrThrow(error);
     }
     this.takeMessages(this.maxIncoming);
     return came;
@@ -288,7 +288,7 @@ export class Dispatcher implements InboxHost {
         }
         if (this.requests.hasWaiting) this.#sendWaiting();
       } catch (error) {
-        this.failed(error);
+        this.failOrThrow(error);
       }
       wasFull = !inbox.hasRoom(maxIncoming);
       this.#serve();
@@ -296,7 +296,7 @@ export class Dispatcher implements InboxHost {
   }
 
   /** Goes on with commands that waited: the client may have read answers. */
-  takeWaiting(): void {
+  serveWaiting(): void {
     if (this.inbox.length > 0) this.takeMessages(this.maxIncoming);
   }
 
@@ -334,7 +334,7 @@ export class Dispatcher implements InboxHost {
    * through. Every use of the stream is in a try of its own: a function that is passed to a common
    * one costs a tenth of a round trip.
    */
-  failed(error: unknown): void {
+  failOrThrow(error: unknown): void {
     if (!isFailure(error)) throw error;
     this.#takeLastWords(error);
     this.fail(error);

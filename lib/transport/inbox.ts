@@ -27,7 +27,7 @@ export interface InboxHost {
   /** Has what is queued sent at the end of this turn of the event loop. */
   scheduleFlush(): void;
   /** Ends the connection if this error of the stream does; throws any other error. */
-  failed(error: unknown): void;
+  failOrThrow(error: unknown): void;
   /** Goes on after the promise of a handler is settled. */
   resume(): void;
   /** Ends the connection because of an error that reaches no caller. */
@@ -168,7 +168,7 @@ export class Inbox implements Answerer {
         this.#sender.writeBytes(whole.subarray(0, sizeLimit));
       }
     } catch (error) {
-      host.failed(error);
+      host.failOrThrow(error);
     }
     host.scheduleFlush();
   }

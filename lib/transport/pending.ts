@@ -122,12 +122,14 @@ export function detachedError(pending: Pending): TypeError {
 /** The failure of a request that the end of the connection leaves without a reply. */
 export function endedError(error: Error, pending: Pending, oldest: Pending): Error {
   if (!(error instanceof ConnectionError)) return error;
-  const own = inFlight(pending);
-  return endedDuring(error, own, pending === oldest ? own : inFlight(oldest));
+  const own = describeInFlight(pending);
+  return endedDuring(error, own, pending === oldest ? own : describeInFlight(oldest));
 }
 
 /** A request as errors describe it. */
-export function inFlight({ command, doing }: Pick<Pending, "command" | "doing">): RequestInFlight {
+export function describeInFlight(
+  { command, doing }: Pick<Pending, "command" | "doing">,
+): RequestInFlight {
   return { command, doing: describeDoing({ command, doing }) };
 }
 

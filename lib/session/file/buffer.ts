@@ -22,7 +22,7 @@ const IOVA_END = 1n << 64n;
  * @param known a declaration of the same name: what is left out is taken from it
  * @returns undefined if it has no address or size
  */
-export function readBuffer(
+export function parseBuffer(
   name: string,
   parts: Parts,
   known?: BufferDeclaration,
@@ -31,8 +31,8 @@ export function readBuffer(
   const size = parts.number("size") ?? known?.size;
   const access = (parts.raw["access"] ?? known?.access ?? "rw") as DmaPermission;
   const share = (parts.raw["share"] ?? known?.share ?? "memfd") as "memfd" | "message";
-  const fill = readNested("fill", parts) ?? known?.fill;
-  const put = readNested("put", parts) ?? known?.put;
+  const fill = parseNested("fill", parts) ?? known?.fill;
+  const put = parseNested("put", parts) ?? known?.put;
   if (iova === undefined || size === undefined) return undefined;
   checkExtent(iova, size, parts);
   return {
@@ -60,7 +60,7 @@ function checkExtent(iova: Expression, size: Expression, parts: Parts): void {
 }
 
 /** The data of `fill` or `put`: a mapping with one key. */
-function readNested(key: "fill" | "put", parts: Parts): Data | undefined {
+function parseNested(key: "fill" | "put", parts: Parts): Data | undefined {
   const raw = parts.raw[key] as Record<string, unknown> | undefined;
   if (raw === undefined) return undefined;
   const keys = Object.keys(raw);
@@ -73,7 +73,7 @@ function readNested(key: "fill" | "put", parts: Parts): Data | undefined {
 }
 
 /** Reads the data among the arguments of a step: one of them has to be there. */
-export function readData(parts: Parts): Data | undefined {
+export function parseDataArguments(parts: Parts): Data | undefined {
   const [first, second] = DATA_KEYS.filter((key) => parts.has(key));
   if (first === undefined) {
     return parts.fail(

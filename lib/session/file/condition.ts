@@ -28,7 +28,7 @@ export function hasValueCondition(parts: Parts): boolean {
  *
  * @param equals expected value by the mapping of the subject, and how it was written
  */
-export function readCondition(
+export function parseCondition(
   parts: Parts,
   target: Target,
   equals?: Value,
@@ -58,7 +58,7 @@ export function readCondition(
       "text",
       () => checkTemplate(parseTemplate(parts.exact("text")), definitions),
     ),
-    sameAs: readSameAs(parts),
+    sameAs: parseSameAs(parts),
   };
   checkPresence(parts, equals !== undefined);
   parts.attempt(["mask"], () => checkMask(condition.equals, condition.mask, parts));
@@ -66,7 +66,7 @@ export function readCondition(
   return { text: conditionText(parts, equals), ...Object.fromEntries(known) };
 }
 
-function readSameAs(parts: Parts): Condition["sameAs"] {
+function parseSameAs(parts: Parts): Condition["sameAs"] {
   const { definitions } = parts;
   const place = parts.optional("same as", (raw) => parsePlace(String(raw), definitions));
   const length = parts.optional("length", (raw) => {

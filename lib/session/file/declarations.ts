@@ -9,7 +9,7 @@ import { readMap } from "../../registers/parse.ts";
 import type { RegisterMap } from "../../registers/map.ts";
 import { hex } from "../../text/hex.ts";
 import { partOf, type Path } from "../../yaml/document.ts";
-import { readBuffer } from "./buffer.ts";
+import { parseBuffer } from "./buffer.ts";
 import { constantIn, type Definitions, NAME } from "./definitions.ts";
 import { number } from "../expression.ts";
 import type { SessionFile } from "./files.ts";
@@ -94,8 +94,8 @@ export function collectDeclarations(file: SessionFile, declarer: Declarer): Decl
   const declarations: Declarations = { variables: [], buffers: [] };
   const places = new Map<string, string>();
   const files = withIncluded(file);
-  for (const each of files) readVariables(each, declarer, places, declarations);
-  for (const each of files) readBuffers(each, declarer, places, declarations);
+  for (const each of files) parseVariables(each, declarer, places, declarations);
+  for (const each of files) parseBuffers(each, declarer, places, declarations);
   return declarations;
 }
 
@@ -124,7 +124,7 @@ function freeNames(
   });
 }
 
-function readVariables(
+function parseVariables(
   file: SessionFile,
   { changed, set, readingOf }: Declarer,
   places: Map<string, string>,
@@ -151,7 +151,7 @@ function readVariables(
   }
 }
 
-function readBuffers(
+function parseBuffers(
   file: SessionFile,
   { readingOf }: Declarer,
   places: Map<string, string>,
@@ -169,7 +169,7 @@ function readBuffers(
     if (typeof raw !== "object" || raw === null) continue; // was complained of
     const parts = new Parts(raw as Record<string, unknown>, path, reading);
     checkArguments(parts, "a buffer", BUFFER_ARGUMENTS);
-    const buffer = parts.isGood ? readBuffer(name, parts) : undefined;
+    const buffer = parts.isGood ? parseBuffer(name, parts) : undefined;
     // A buffer with a mistake is known all the same, so that steps do not complain of it.
     definitions.buffers.set(name, buffer ?? unknownBuffer(name, reading, path));
     if (buffer === undefined) continue;

@@ -105,14 +105,14 @@ export function defineVariable(
  * @throws {RangeError} if it has a name that is not there
  * @throws {EvaluationError} if it can't have a value, as of a division by zero
  */
-export function readExpression(text: string, definitions: Definitions): Expression {
+export function parseCheckedExpression(text: string, definitions: Definitions): Expression {
   const expression = parseExpression(text);
   checkNames(expression, definitions);
   constantIn(expression, definitions);
   return expression;
 }
 
-/** Checks the expressions of a text as {@linkcode readExpression} does. */
+/** Checks the expressions of a text as {@linkcode parseCheckedExpression} does. */
 export function checkTemplate(template: Template, definitions: Definitions): Template {
   for (const part of template.parts) {
     if (typeof part === "string") continue;

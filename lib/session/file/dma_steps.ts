@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dataLength, readBuffer, readData } from "./buffer.ts";
+import { dataLength, parseBuffer, parseDataArguments } from "./buffer.ts";
 import { constantIn, meant, missingName } from "./definitions.ts";
 import type {
   BufferDeclaration,
@@ -35,14 +35,14 @@ export const DMA_WORDS: Words<DmaStep> = {
     description: "Repeat data over memory",
     subject: "memory",
     arguments: { ...DATA, length: LENGTH },
-    read: readFill,
+    parse: parseFill,
     places: ({ place, length }) => [{ place, ...(length && { length }) }],
   },
   "dma put": {
     description: "Put data into memory",
     subject: "memory",
     arguments: DATA,
-    read: readPut,
+    parse: parsePut,
     places: ({ place }) => [{ place }],
   },
   "dma load": {
@@ -50,7 +50,7 @@ export const DMA_WORDS: Words<DmaStep> = {
     subject: "memory",
     main: "file",
     arguments: { file: { kind: "file", description: "The file", isRequired: true } },
-    read: readLoad,
+    parse: parseLoad,
     places: ({ place }) => [{ place }],
   },
   "dma dump": {
@@ -58,7 +58,7 @@ export const DMA_WORDS: Words<DmaStep> = {
     subject: "memory",
     main: "file",
     arguments: { file: { kind: "file", description: "The file" }, length: LENGTH },
-    read: readDump,
+    parse: parseDump,
     places: ({ place, length }) => [{ place, ...(length && { length }) }],
   },
   "dma map": {
@@ -67,14 +67,14 @@ export const DMA_WORDS: Words<DmaStep> = {
     arguments: Object.fromEntries(
       Object.entries(BUFFER_ARGUMENTS).map(([key, { isRequired: _, ...each }]) => [key, each]),
     ),
-    read: readMap,
+    parse: parseMap,
     places: nowhere,
   },
   "dma unmap": {
     description: "Take memory from the device",
     subject: "buffer",
     arguments: {},
-    read: readUnmap,
+    parse: parseUnmap,
     places: nowhere,
   },
 };
@@ -89,17 +89,17 @@ function pathIn(parts: Parts): string | undefined {
   return parts.optional("file", (raw) => resolvePath(directory, raw as string));
 }
 
-function readLoad(parts: Parts, common: StepCommon): DmaLoadStep | undefined {
+function parseLoad(parts: Parts, common: StepCommon): DmaLoadStep | undefined {
   const place = memory("dma load", parts);
   const path = pathIn(parts);
   if (place === undefined || path === undefined) return undefined;
   return { word: "dma load", ...common, place, path };
 }
 
-function readDump(parts: Parts, common: StepCommon): DmaDumpStep | undefined {
+function parseDump(parts: Parts, common: StepCommon): DmaDumpStep | undefined {
   const place = memory("dma dump", parts);
   const path = pathIn(parts);
-  const length = readLength(place, parts);
+  const length = parseLength(place, parts);
   if (place === undefined) return undefined;
   return {
     word: "dma dump",
@@ -110,16 +110,16 @@ function readDump(parts: Parts, common: StepCommon): DmaDumpStep | undefined {
   };
 }
 
-function readFill(parts: Parts, common: StepCommon): DmaFillStep | undefined {
+function parseFill(parts: Parts, common: StepCommon): DmaFillStep | undefined {
   const place = memory("dma fill", parts);
-  const data = readData(parts);
-  const length = readLength(place, parts);
+  const data = parseDataArguments(parts);
+  const length = parseLength(place, parts);
   return place && data && { word: "dma fill", ...common, place, data, ...(length && { length }) };
 }
 
-function readPut(parts: Parts, common: StepCommon): DmaPutStep | undefined {
+function parsePut(parts: Parts, common: StepCommon): DmaPutStep | undefined {
   const place = memory("dma put", parts);
-  const data = readData(parts);
+  const data = parseDataArguments(parts);
   if (place === undefined || data === undefined) return undefined;
   const length = dataLength(data);
   if (length !== undefined) {
@@ -129,7 +129,7 @@ function readPut(parts: Parts, common: StepCommon): DmaPutStep | undefined {
 }
 
 /** Reads how many bytes. The IOVA space has no end that could be meant. */
-function readLength(place: Place | undefined, parts: Parts): Expression | undefined {
+function parseLength(place: Place | undefined, parts: Parts): Expression | undefined {
   const length = parts.number("length");
   if (place?.base.kind === "dma" && !parts.has("length")) {
     return parts.fail([], '"length" is missing here: dma+IOVA has no end');
@@ -144,7 +144,7 @@ function readLength(place: Place | undefined, parts: Parts): Expression | undefi
   return length;
 }
 
-function readMap(parts: Parts, common: StepCommon): DmaMapStep | undefined {
+function parseMap(parts: Parts, common: StepCommon): DmaMapStep | undefined {
   const { definitions } = parts;
   const known = definitions.buffers.get(String(parts.raw["dma map"]));
   const name = parts.optional(
@@ -152,7 +152,7 @@ function readMap(parts: Parts, common: StepCommon): DmaMapStep | undefined {
     (raw) => known === undefined ? checkBufferName(String(raw), parts) : String(raw),
   );
   if (name === undefined) return undefined;
-  const buffer = readBuffer(name, parts, known);
+  const buffer = parseBuffer(name, parts, known);
   if (buffer === undefined) {
     if (!parts.isGood) return undefined;
     const missing = parts.has("iova") ? "size" : "iova";
@@ -177,7 +177,7 @@ function checkBufferName(name: string, parts: Parts): string {
   throw new RangeError(`"${name}" is the name of ${taken}; give the buffer another`);
 }
 
-function readUnmap(parts: Parts, common: StepCommon): DmaUnmapStep | undefined {
+function parseUnmap(parts: Parts, common: StepCommon): DmaUnmapStep | undefined {
   const name = parts.optional("dma unmap", (raw) => {
     const buffers: ReadonlyMap<string, BufferDeclaration> = parts.definitions.buffers;
     if (buffers.has(String(raw))) return String(raw);

@@ -5,7 +5,7 @@
  */
 
 import { readSize } from "../../text/size.ts";
-import { type Definitions, readExpression } from "./definitions.ts";
+import { type Definitions, parseCheckedExpression } from "./definitions.ts";
 import { number } from "../expression.ts";
 import type { Expression } from "../model.ts";
 
@@ -41,11 +41,11 @@ export class Marked {
   /**
    * Reads what {@linkcode TERM} matched: a number with a unit, or an expression.
    *
-   * @throws as `readExpression`
+   * @throws as `parseCheckedExpression`
    */
   term(part: string, definitions: Definitions): Expression {
     if (part.startsWith(MARK)) {
-      return readExpression(this.#expressions[Number(part.slice(1, -1))]!, definitions);
+      return parseCheckedExpression(this.#expressions[Number(part.slice(1, -1))]!, definitions);
     }
     const value = readSize(part);
     if (value === undefined) {

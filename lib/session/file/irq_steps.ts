@@ -30,7 +30,7 @@ export const IRQ_WORDS: Words<AnyIrqStep> = {
     subject: "irq",
     main: "count",
     arguments: { count: { kind: "number", description: "So many; default 1" } },
-    read: readWait,
+    parse: parseWait,
     places: nowhere,
   },
   "irq expect none": {
@@ -38,7 +38,7 @@ export const IRQ_WORDS: Words<AnyIrqStep> = {
     subject: "irq",
     main: "for",
     arguments: { for: { kind: "duration", description: "So long; default 100ms" } },
-    read: readExpectNone,
+    parse: parseExpectNone,
     places: nowhere,
   },
 };
@@ -52,7 +52,7 @@ function irqWord<W extends IrqStep["word"]>(
     description,
     subject: "irq",
     arguments: {},
-    read: (parts, common) => {
+    parse: (parts, common) => {
       const irq = selection(word, parts);
       return irq && { word, ...common, irq };
     },
@@ -65,7 +65,7 @@ function selection(word: AnyIrqStep["word"], parts: Parts): IrqSelection | undef
   return parts.optional(word, (raw) => parseIrqSelection(raw as string, parts.definitions));
 }
 
-function readWait(parts: Parts, common: StepCommon): IrqWaitStep | undefined {
+function parseWait(parts: Parts, common: StepCommon): IrqWaitStep | undefined {
   const irq = selection("irq wait", parts);
   const count = parts.number("count");
   parts.attempt(["count"], () => {
@@ -77,7 +77,7 @@ function readWait(parts: Parts, common: StepCommon): IrqWaitStep | undefined {
   return irq && { word: "irq wait", ...common, irq, ...(count && { count }) };
 }
 
-function readExpectNone(parts: Parts, common: StepCommon): IrqExpectNoneStep | undefined {
+function parseExpectNone(parts: Parts, common: StepCommon): IrqExpectNoneStep | undefined {
   const irq = selection("irq expect none", parts);
   const forMs = parts.duration("for");
   return irq && { word: "irq expect none", ...common, irq, ...(forMs && { forMs }) };

@@ -11,7 +11,7 @@ import { parseFlow, plainValue, unquote } from "./flow.ts";
 import type { Source, Step, StepWord } from "../model.ts";
 import { parsePlace } from "./place.ts";
 import type { Reading } from "./reading.ts";
-import { readStep } from "./steps.ts";
+import { parseStepAt } from "./steps.ts";
 import { type Argument, COMMON_ARGUMENTS, type KindName } from "./arguments.ts";
 import { STEP_WORDS, WORDS } from "./words.ts";
 
@@ -81,7 +81,7 @@ export function parseStep(
   definitions: Definitions,
   text?: string,
 ): readonly Step[] {
-  return readStep(raw, [], new LineReading(definitions, text));
+  return parseStepAt(raw, [], new LineReading(definitions, text));
 }
 
 /** Reads one step; the first mistake ends that. */
@@ -269,19 +269,19 @@ function withArguments(word: StepWord, tokens: TokenReader): RawStep {
   const { subject, main, arguments: own } = WORDS[word];
   const known = { ...own, ...COMMON_ARGUMENTS };
   const raw: RawStep = { [word]: null };
-  if (subject !== "nothing") raw[word] = readValue(word, subject, tokens.take());
+  if (subject !== "nothing") raw[word] = parseArgumentValue(word, subject, tokens.take());
   // A mapping has its values already.
   const takesMain = main !== undefined && typeof raw[word] === "string";
   if (takesMain && word === "set" && tokens.next?.text === "=") tokens.take();
   if (takesMain && tokens.next !== undefined && tokens.key(known) === undefined) {
-    raw[main] = readValue(main, known[main]!.kind, tokens.take());
+    raw[main] = parseArgumentValue(main, known[main]!.kind, tokens.take());
   }
   while (tokens.next !== undefined) {
     const key = tokens.key(known);
     if (key === undefined) throw unknownKey(tokens.next.text, word, Object.keys(known));
     if (Object.hasOwn(raw, key)) throw new SyntaxError(`"${key}" is there already`);
     tokens.skip(key);
-    raw[key] = readArgument(key, known[key]!.kind, tokens);
+    raw[key] = parseArgument(key, known[key]!.kind, tokens);
   }
   return raw;
 }
@@ -291,8 +291,8 @@ function unknownKey(text: string, word: string, keys: readonly string[]): Syntax
   return new SyntaxError(`"${text}" is no key of ${word}; ${hint}`);
 }
 
-function readArgument(key: string, kind: KindName, tokens: TokenReader): unknown {
-  if (kind !== "flag") return readValue(key, kind, tokens.take());
+function parseArgument(key: string, kind: KindName, tokens: TokenReader): unknown {
+  if (kind !== "flag") return parseArgumentValue(key, kind, tokens.take());
   const isSaid = tokens.next !== undefined && /^(true|false)$/.test(tokens.next.text);
   return isSaid ? tokens.take()!.text === "true" : true;
 }
@@ -301,7 +301,7 @@ function readArgument(key: string, kind: KindName, tokens: TokenReader): unknown
  * The value of a word, as a file would have it.
  * Whole numbers alone stay text, so that they are shown as they were typed.
  */
-function readValue(key: string, kind: KindName, token: LineToken | undefined): unknown {
+function parseArgumentValue(key: string, kind: KindName, token: LineToken | undefined): unknown {
   if (kind === "steps") {
     throw new SyntaxError(
       "Steps to be repeated can't be typed on a line; write them into a file for vfu run",

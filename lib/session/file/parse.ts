@@ -12,8 +12,8 @@ import { parseIrqSelection } from "./irq_selection.ts";
 import type { ParsedSession } from "./parsed.ts";
 import type { IrqSelection, Session } from "../model.ts";
 import { Parts, type Reading } from "./reading.ts";
-import { readRequirements } from "./requirements.ts";
-import { readSteps } from "./steps.ts";
+import { parseRequirements } from "./requirements.ts";
+import { parseSteps } from "./steps.ts";
 import { inline } from "./inline.ts";
 import { variablesSetBy } from "./words.ts";
 
@@ -62,12 +62,12 @@ export class SessionParser {
     const session: Session = {
       file: file.name,
       ...(raw["title"] !== undefined && { title: inline(raw["title"]) }),
-      requires: readRequirements(file),
+      requires: parseRequirements(file),
       maps: shared.maps,
       ...(parameters.size > 0 && { parameters }),
       ...declarations,
-      interrupts: readInterrupts(raw["interrupts"], reading),
-      steps: readSteps(steps, ["steps"], reading),
+      interrupts: parseInterrupts(raw["interrupts"], reading),
+      steps: parseSteps(steps, ["steps"], reading),
     };
     this.#sessions.set(file, session);
     return session;
@@ -125,7 +125,7 @@ function* allVariablesSetBy(steps: readonly unknown[]): Generator<string> {
   }
 }
 
-function readInterrupts(raw: unknown, reading: Reading): IrqSelection[] {
+function parseInterrupts(raw: unknown, reading: Reading): IrqSelection[] {
   const parts = new Parts({}, [], reading);
   const all = Array.isArray(raw) ? raw : [raw];
   return all.flatMap((each, i) => {

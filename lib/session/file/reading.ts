@@ -126,7 +126,7 @@ export class Parts {
 
   /** Reads a time, in milliseconds. */
   duration(key: string): number | undefined {
-    return this.optional(key, readDuration);
+    return this.optional(key, parseTime);
   }
 
   /** Reads true or false. */
@@ -141,7 +141,7 @@ export function isMistake(error: unknown): error is Error {
     error instanceof EvaluationError;
 }
 
-function readDuration(raw: unknown): number {
+function parseTime(raw: unknown): number {
   const text = String(raw);
   if (/^\d+(\.\d+)?$/.test(text)) {
     throw new SyntaxError(`The time ${text} has no unit; write ${text}ms or ${text}s`);

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { constantIn, NAME, readExpression } from "./definitions.ts";
+import { constantIn, NAME, parseCheckedExpression } from "./definitions.ts";
 import { dataLength } from "./buffer.ts";
-import { hasValueCondition, readCondition } from "./condition.ts";
+import { hasValueCondition, parseCondition } from "./condition.ts";
 import { binary, number } from "../expression.ts";
 import { inline } from "./inline.ts";
 import type {
@@ -39,7 +39,7 @@ export const REGISTER_WORDS: Words<RegisterStep> = {
       count: { kind: "number", description: "So many values; bytes, if the place has no width" },
       into: { kind: "variable", description: "The variable that gets the value" },
     },
-    read: readRead,
+    parse: parseRead,
     places: ({ place, count }) => [
       count === undefined
         ? { place }
@@ -54,7 +54,7 @@ export const REGISTER_WORDS: Words<RegisterStep> = {
       value: { kind: "value", description: "What to write" },
       verify: { kind: "flag", description: "Read back what was written" },
     },
-    read: readWrite,
+    parse: parseWrite,
     places: ({ assignments }) => assignments.map(({ place }) => ({ place })),
   },
   "modify": {
@@ -65,7 +65,7 @@ export const REGISTER_WORDS: Words<RegisterStep> = {
       value: { kind: "value", description: "What the bits become", isRequired: true },
       mask: { kind: "number", description: "Which bits; not for fields" },
     },
-    read: readModify,
+    parse: parseModify,
     places: ({ place }) => [{ place }],
   },
   "poll": {
@@ -76,7 +76,7 @@ export const REGISTER_WORDS: Words<RegisterStep> = {
       ...CONDITION,
       every: { kind: "duration", description: "Between two reads; default 1ms" },
     },
-    read: readPoll,
+    parse: parsePoll,
     places: ({ place }) => [{ place }],
   },
   "expect": {
@@ -90,7 +90,7 @@ export const REGISTER_WORDS: Words<RegisterStep> = {
       "same as": { kind: "place", description: "The bytes there are those at another place" },
       "length": { kind: "number", description: "How many bytes same as compares" },
     },
-    read: readExpects,
+    parse: parseExpects,
     places: placesOfExpect,
   },
 };
@@ -123,7 +123,7 @@ function entries(word: string, parts: Parts): [place: string, value: unknown][] 
 }
 
 /** Reads the place and the value of an entry of such a mapping. */
-function readEntry(
+function parseEntry(
   word: string,
   text: string,
   raw: unknown,
@@ -142,11 +142,11 @@ function readEntry(
   return place && value && { place, value };
 }
 
-function readRead(parts: Parts, common: StepCommon): ReadStep | undefined {
+function parseRead(parts: Parts, common: StepCommon): ReadStep | undefined {
   const count = parts.number("count");
   const bare = subject("read", parts);
   const place = bare && (count === undefined ? register("read", parts) : bare);
-  const into = readName("into", parts);
+  const into = parseName("into", parts);
   if (into !== undefined) {
     parts.define(into, {
       register: place?.register,
@@ -180,7 +180,7 @@ function checkCount(place: Place | undefined, count: Expression, parts: Parts): 
 }
 
 /** Reads the name of a variable that gets a value. */
-export function readName(key: string, parts: Parts): string | undefined {
+export function parseName(key: string, parts: Parts): string | undefined {
   return parts.optional(key, (raw) => checkVariable(String(raw), parts));
 }
 
@@ -198,7 +198,7 @@ export function checkVariable(name: string, { definitions }: Parts): string {
   return name;
 }
 
-function readWrite(parts: Parts, common: StepCommon): WriteStep | undefined {
+function parseWrite(parts: Parts, common: StepCommon): WriteStep | undefined {
   const several = entries("write", parts);
   if (several !== undefined && parts.has("value")) {
     return parts.fail(["value"], '"value" says nothing beside a mapping of places to values');
@@ -206,7 +206,7 @@ function readWrite(parts: Parts, common: StepCommon): WriteStep | undefined {
   if (several === undefined && !parts.has("value")) {
     return parts.fail([], '"value" is missing here');
   }
-  const assignments = several?.map(([text, raw]) => readEntry("write", text, raw, parts)) ??
+  const assignments = several?.map(([text, raw]) => parseEntry("write", text, raw, parts)) ??
     [single(parts)];
   return {
     word: "write",
@@ -219,7 +219,7 @@ function readWrite(parts: Parts, common: StepCommon): WriteStep | undefined {
 /** The place and value of a write of one register. */
 function single(parts: Parts): Assignment | undefined {
   const place = register("write", parts);
-  const value = place && readValue(place, parts);
+  const value = place && parseValueArgument(place, parts);
   return place && value && { place, value };
 }
 
@@ -229,16 +229,16 @@ function withoutMask({ place, value: { mask, ...value } }: Assignment): Assignme
   return { place, value: isWhole ? value : { ...value, mask } };
 }
 
-function readValue(place: Place, parts: Parts): Value | undefined {
+function parseValueArgument(place: Place, parts: Parts): Value | undefined {
   return parts.optional(
     "value",
     (raw) => parseValue(raw, place, parts.definitions, parts.written("value")),
   );
 }
 
-function readModify(parts: Parts, common: StepCommon): ModifyStep | undefined {
+function parseModify(parts: Parts, common: StepCommon): ModifyStep | undefined {
   const place = register("modify", parts);
-  const value = place && readValue(place, parts);
+  const value = place && parseValueArgument(place, parts);
   const mask = parts.optional("mask", (raw) => {
     if (value?.mask !== undefined) throw new SyntaxError('"mask" says nothing beside fields');
     const width = place?.width;
@@ -255,17 +255,17 @@ function readModify(parts: Parts, common: StepCommon): ModifyStep | undefined {
   return { word: "modify", ...common, place, value, ...(mask && { mask }) };
 }
 
-function readPoll(parts: Parts, common: StepCommon): PollStep | undefined {
+function parsePoll(parts: Parts, common: StepCommon): PollStep | undefined {
   const everyMs = parts.duration("every");
   const several = entries("poll", parts);
   if (several !== undefined && several.length > 1) {
     return parts.fail(["poll"], '"poll" waits for one place', "write a poll for each");
   }
   const [entry] = several ?? [];
-  const equals = entry && readEntry("poll", entry[0], entry[1], parts);
+  const equals = entry && parseEntry("poll", entry[0], entry[1], parts);
   const place = entry === undefined ? register("poll", parts) : equals?.place;
   if (place === undefined) return undefined;
-  const condition = readCondition(parts, place, equals?.value);
+  const condition = parseCondition(parts, place, equals?.value);
   return { word: "poll", ...common, place, condition, ...(everyMs && { everyMs }) };
 }
 
@@ -276,7 +276,7 @@ interface Expected {
   readonly equals?: Value;
 }
 
-function readExpects(parts: Parts, common: StepCommon): ExpectStep[] {
+function parseExpects(parts: Parts, common: StepCommon): ExpectStep[] {
   const several = entries("expect", parts)?.map(([text, raw]) => {
     const found = attemptSubject(text, ["expect", text], parts, true, true);
     const equals = found && parts.attempt(
@@ -288,7 +288,7 @@ function readExpects(parts: Parts, common: StepCommon): ExpectStep[] {
   const all = several ?? [singleSubject(parts)];
   return all.filter((each) => each !== undefined).map((each) => {
     const { subject, subjectText, equals } = each as Expected;
-    const condition = readCondition(parts, targetOf(subject), equals);
+    const condition = parseCondition(parts, targetOf(subject), equals);
     checkBytes(subject, condition, parts);
     const text = several === undefined || several.length === 1
       ? common.text
@@ -314,7 +314,7 @@ function attemptSubject(
   const { definitions } = parts;
   return parts.attempt<Place | Expression>(keys, () => {
     const expression = /^\$\{([^{}]*)\}$/.exec(text);
-    if (expression !== null) return readExpression(expression[1]!, definitions);
+    if (expression !== null) return parseCheckedExpression(expression[1]!, definitions);
     const place = parsePlace(text, definitions);
     return needsWidth ? withWidth(place, definitions) : place;
   }, isKey);

@@ -32,7 +32,7 @@ const IDS = {
 } as const;
 
 /** Reads `requires`. What is wrong is noted. */
-export function readRequirements(file: SessionFile): Requirements {
+export function parseRequirements(file: SessionFile): Requirements {
   const raw = file.raw["requires"];
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
     return { regions: [], irqs: [] };
@@ -41,13 +41,13 @@ export function readRequirements(file: SessionFile): Requirements {
   const ids = Object.entries(IDS).flatMap(([key, name]) =>
     typeof all[key] === "bigint" ? [[name, Number(all[key])]] : []
   );
-  const classCode = all["class"] === undefined ? undefined : readClass(file);
+  const classCode = all["class"] === undefined ? undefined : parseClass(file);
   return {
     source: { file: file.name, ...file.document.keyAt(["requires"]) },
     ...Object.fromEntries(ids),
     ...(classCode !== undefined && { classCode }),
-    regions: entriesOf(all["regions"]).flatMap(([name, value]) => readRegion(name, value, file)),
-    irqs: entriesOf(all["irqs"]).flatMap(([name, count]) => readIrq(name, count, file)),
+    regions: entriesOf(all["regions"]).flatMap(([name, value]) => parseRegion(name, value, file)),
+    irqs: entriesOf(all["irqs"]).flatMap(([name, count]) => parseIrqCount(name, count, file)),
   };
 }
 
@@ -58,7 +58,7 @@ function entriesOf(value: unknown): [string, unknown][] {
 }
 
 /** Reads a class code as it is written, because 0108 is 108 to YAML. */
-function readClass(file: SessionFile): string | undefined {
+function parseClass(file: SessionFile): string | undefined {
   const path = ["requires", "class"];
   const text = file.document.written(path) ?? "";
   const digits = /^0x([\da-f]{1,6})$/i.exec(text)?.[1]?.padStart(6, "0") ??
@@ -73,7 +73,7 @@ function readClass(file: SessionFile): string | undefined {
   return digits?.toLowerCase();
 }
 
-function readRegion(name: string, value: unknown, file: SessionFile): Requirements["regions"] {
+function parseRegion(name: string, value: unknown, file: SessionFile): Requirements["regions"] {
   const path = ["requires", "regions", name];
   const index = readIndex(name) ?? regionIndex(name.toLowerCase());
   if (index === undefined) {
@@ -86,25 +86,25 @@ function readRegion(name: string, value: unknown, file: SessionFile): Requiremen
     return [];
   }
   if (typeof value !== "object" || value === null) {
-    const size = readBytes(value, path, file);
+    const size = parseRegionSize(value, path, file);
     return size === undefined ? [] : [{ index, size, flags: 0 }];
   }
   validate(regionSchema, partOf(file.document, value, path), file.reportAt);
   const { size: raw, flags } = value as { size?: unknown; flags?: unknown };
-  const size = raw === undefined ? 1n : readBytes(raw, [...path, "size"], file);
+  const size = raw === undefined ? 1n : parseRegionSize(raw, [...path, "size"], file);
   if (size === undefined) return [];
   const names = Array.isArray(flags) ? flags.map(String) : [];
   return [{ index, size, flags: names.reduce((sum, each) => sum | (FLAGS[each] ?? 0), 0) }];
 }
 
-function readBytes(value: unknown, path: Path, { report }: SessionFile): bigint | undefined {
+function parseRegionSize(value: unknown, path: Path, { report }: SessionFile): bigint | undefined {
   const size = typeof value === "bigint" ? value : readSize(String(value));
   if (size !== undefined && size >= 0n && size < 1n << 64n) return size;
   const found = size === undefined ? `"${value}"` : hex(size);
   report(path, `${found} is no size`, "write it as 4096, 0x1000, 16K or 2MiB");
 }
 
-function readIrq(name: string, count: unknown, file: SessionFile): Requirements["irqs"] {
+function parseIrqCount(name: string, count: unknown, file: SessionFile): Requirements["irqs"] {
   if (typeof count !== "bigint" || count < 0n) return []; // was complained of
   try {
     return [{ index: parseIrqIndex(name), count: Number(count) }];

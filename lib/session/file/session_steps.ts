@@ -18,10 +18,10 @@ import type {
   StepCommon,
 } from "../model.ts";
 import type { Parts } from "./reading.ts";
-import { checkVariable, readName } from "./register_steps.ts";
+import { checkVariable, parseName } from "./register_steps.ts";
 import { parseTemplate } from "../template.ts";
 import { parseNumber } from "./value.ts";
-import { nowhere, type ReadInner, type Word, type Words } from "./word.ts";
+import { nowhere, type ParseInner, type Word, type Words } from "./word.ts";
 
 /** The most repetitions of steps: a day of register reads. */
 const MAX_REPEAT = 10n ** 9n;
@@ -35,7 +35,7 @@ export const SESSION_WORDS: Words<SessionStep> = {
     subject: "variableOrValues",
     main: "to",
     arguments: { to: { kind: "number", description: "The value" } },
-    read: readSet,
+    parse: parseSet,
     places: nowhere,
   },
   "reset": deviceWord("reset", "Reset the device"),
@@ -47,14 +47,14 @@ export const SESSION_WORDS: Words<SessionStep> = {
     description: "Do nothing for a while",
     subject: "duration",
     arguments: {},
-    read: readSleep,
+    parse: parseSleep,
     places: nowhere,
   },
   "log": {
     description: "Show a text, which may have ${EXPRESSION}, ${EXPRESSION:x} or ${EXPRESSION:b}",
     subject: "text",
     arguments: {},
-    read: readLog,
+    parse: parseLog,
     places: nowhere,
   },
   "repeat": {
@@ -64,7 +64,7 @@ export const SESSION_WORDS: Words<SessionStep> = {
       as: { kind: "variable", description: "The variable that counts, from 0" },
       steps: { kind: "steps", description: "The steps", isRequired: true },
     },
-    read: readRepeat,
+    parse: parseRepeat,
     places: nowhere,
   },
   "call": {
@@ -77,7 +77,7 @@ export const SESSION_WORDS: Words<SessionStep> = {
         description: "Variables here, and those there whose values they get",
       },
     },
-    read: readCall,
+    parse: parseCall,
     places: nowhere,
   },
 };
@@ -91,17 +91,17 @@ function deviceWord<W extends DeviceStep["word"]>(
     description,
     subject: "nothing",
     arguments: {},
-    read: (_, common) => ({ word, ...common }),
+    parse: (_, common) => ({ word, ...common }),
     places: nowhere,
   };
 }
 
-function readSleep(parts: Parts, common: StepCommon): SleepStep | undefined {
+function parseSleep(parts: Parts, common: StepCommon): SleepStep | undefined {
   const durationMs = parts.duration("sleep");
   return durationMs === undefined ? undefined : { word: "sleep", ...common, durationMs };
 }
 
-function readLog(parts: Parts, common: StepCommon): LogStep | undefined {
+function parseLog(parts: Parts, common: StepCommon): LogStep | undefined {
   const message = parts.attempt(
     ["log"],
     () => checkTemplate(parseTemplate(parts.exact("log")), parts.definitions),
@@ -109,7 +109,7 @@ function readLog(parts: Parts, common: StepCommon): LogStep | undefined {
   return message && { word: "log", ...common, message };
 }
 
-function readSet(parts: Parts, common: StepCommon): SetStep | undefined {
+function parseSet(parts: Parts, common: StepCommon): SetStep | undefined {
   const { set, to } = parts.raw;
   const isSingle = typeof set === "string";
   if (isSingle !== parts.has("to")) {
@@ -133,10 +133,10 @@ function readSet(parts: Parts, common: StepCommon): SetStep | undefined {
   return { word: "set", ...common, assignments };
 }
 
-function readRepeat(
+function parseRepeat(
   parts: Parts,
   common: StepCommon,
-  readInner: ReadInner,
+  parseInner: ParseInner,
 ): RepeatStep | undefined {
   const count = parts.number("repeat");
   if (count !== undefined) {
@@ -146,9 +146,9 @@ function readRepeat(
       throw new RangeError(`Steps can't be repeated ${value} times: it takes 0 to ${MAX_REPEAT}`);
     });
   }
-  const as = readName("as", parts);
+  const as = parseName("as", parts);
   if (as !== undefined) parts.define(as);
-  const steps = readInner(parts.raw["steps"] as readonly unknown[], [...parts.path, "steps"]);
+  const steps = parseInner(parts.raw["steps"] as readonly unknown[], [...parts.path, "steps"]);
   return count && {
     word: "repeat",
     ...common,
@@ -158,7 +158,7 @@ function readRepeat(
   };
 }
 
-function readCall(parts: Parts, common: StepCommon): CallStep | undefined {
+function parseCall(parts: Parts, common: StepCommon): CallStep | undefined {
   const { definitions, reading, path, raw } = parts;
   const session = reading.session([...path, "call"], String(raw["call"]));
   const values = Object.entries((raw["with"] ?? {}) as Record<string, unknown>);

@@ -18,7 +18,7 @@ const MAX_ERRNO = 4095;
 const LAST_NAMED_ERRNO = 133;
 
 /** Reads what every step may have. What is wrong is noted in `parts`. */
-export function readCommon(word: StepWord, parts: Parts): StepCommon {
+export function parseCommon(word: StepWord, parts: Parts): StepCommon {
   const name = parts.has("name") ? parts.exact("name") : undefined;
   const timeoutMs = parts.duration("timeout");
   const when = parts.number("when");
@@ -26,7 +26,7 @@ export function readCommon(word: StepWord, parts: Parts): StepCommon {
   const errors = (key: "expect error" | "allow error") =>
     parts.optional(
       key,
-      (raw) => checkErrors(word, key, (Array.isArray(raw) ? raw : [raw]).map(readErrorName)),
+      (raw) => checkErrors(word, key, (Array.isArray(raw) ? raw : [raw]).map(parseErrorName)),
     );
   const [expectError, allowError] = [errors("expect error"), errors("allow error")];
   return {
@@ -77,7 +77,7 @@ function checkErrors(
 }
 
 /** Reads the name of an error: "EINVAL", 22, "timeout". */
-function readErrorName(raw: unknown): string {
+function parseErrorName(raw: unknown): string {
   const text = String(raw);
   if (text.toLowerCase() === "timeout") return "timeout";
   const errno = readIndex(text);

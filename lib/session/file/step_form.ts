@@ -17,7 +17,7 @@ import { isStepWord, STEP_WORDS, WORDS } from "./words.ts";
  *
  * @returns undefined if nothing can be said about the rest
  */
-export function readForm(
+export function parseForm(
   raw: unknown,
   path: Path,
   reading: Reading,

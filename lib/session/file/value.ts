@@ -9,7 +9,7 @@ import { parseFieldValue } from "../../registers/lookup.ts";
 import { fieldMask, type Register, type RegisterField } from "../../registers/map.ts";
 import { readSignedSize } from "../../text/size.ts";
 import { hex } from "../../text/hex.ts";
-import { constantIn, type Definitions, meant, readExpression } from "./definitions.ts";
+import { constantIn, type Definitions, meant, parseCheckedExpression } from "./definitions.ts";
 import { binary, number } from "../expression.ts";
 import { inline } from "./inline.ts";
 import type { Expression, Place, Value } from "../model.ts";
@@ -63,7 +63,7 @@ export function parseNumber(raw: unknown, definitions: Definitions): Expression 
   if (typeof raw === "bigint") return number(raw);
   if (typeof raw === "string") {
     const inner = /^\$\{([^{}]*)\}$/.exec(raw.trim());
-    if (inner !== null) return readExpression(inner[1]!, definitions);
+    if (inner !== null) return parseCheckedExpression(inner[1]!, definitions);
     const value = readSignedSize(raw.trim());
     if (value !== undefined) return number(value);
     const isName = definitions.variables.has(raw) || /[-+*/&|<>()]/.test(raw);

@@ -18,7 +18,7 @@ export interface Extent {
 }
 
 /** Reads the steps in a step, as those of `repeat`. */
-export type ReadInner = (raws: readonly unknown[], path: Path) => Step[];
+export type ParseInner = (raws: readonly unknown[], path: Path) => Step[];
 
 /** A word that a step begins with. All that is known of it before a run is here. */
 export interface Word<S extends Step = Step> {
@@ -35,7 +35,7 @@ export interface Word<S extends Step = Step> {
    *
    * @returns the step, or several; undefined only after a mistake
    */
-  read(parts: Parts, common: StepCommon, readInner: ReadInner): S | readonly S[] | undefined;
+  parse(parts: Parts, common: StepCommon, parseInner: ParseInner): S | readonly S[] | undefined;
   /** The places that a step accesses. They are compared with the device before the first step. */
   places(step: S): readonly Extent[];
 }

@@ -30,12 +30,12 @@ export interface RunOptions extends LiveOptions {
 }
 
 /** The position of a step among the steps that are done. */
-interface Place {
+interface Nesting {
   readonly prefix: string;
   readonly rounds: readonly number[];
 }
 
-const TOP: Place = { prefix: "", rounds: [] };
+const TOP: Nesting = { prefix: "", rounds: [] };
 
 /** The work before the first step and after the last. */
 interface Frame {
@@ -144,7 +144,7 @@ class Run {
   async *steps(
     live: LiveSession,
     steps: readonly Step[],
-    place: Place,
+    nesting: Nesting,
     first = 1,
     frame?: Frame,
   ): AsyncGenerator<StepResult, void, void> {
@@ -156,15 +156,15 @@ class Run {
         if (performance.now() - this.#turnedMs > TURN_MS) await this.#turn();
         signal?.throwIfAborted();
         const step = steps[i]!;
-        const number = `${place.prefix}${first + i}`;
+        const number = `${nesting.prefix}${first + i}`;
         onStep?.(step, number);
         if (step.word === "repeat" || step.word === "call") {
-          yield* this.#compound(live, step, number, place);
+          yield* this.#compound(live, step, number, nesting);
           continue;
         }
         const work = this.#single(live, step);
         const ending = work instanceof Promise ? await work : work;
-        yield { number, rounds: place.rounds, step, ...ending };
+        yield { number, rounds: nesting.rounds, step, ...ending };
       }
       isDone = !this.#hasFailed;
     } finally {
@@ -193,10 +193,10 @@ class Run {
     live: LiveSession,
     step: RepeatStep | CallStep,
     number: string,
-    place: Place,
+    nesting: Nesting,
   ): AsyncGenerator<StepResult, void, void> {
     const startMs = performance.now();
-    const common = { number, rounds: place.rounds, step };
+    const common = { number, rounds: nesting.rounds, step };
     let failed: Error | undefined;
     let done = 0;
     let ending: Ending | undefined;
@@ -207,8 +207,8 @@ class Run {
       // What the steps set does not change how often they are done.
       const times = step.word === "repeat" ? live.evaluate(step.count) : 0n;
       const inner = step.word === "repeat"
-        ? this.#repeat(live, step, times, number, place)
-        : this.#call(live, step, number, place);
+        ? this.#repeat(live, step, times, number, nesting)
+        : this.#call(live, step, number, nesting);
       for await (const result of inner) {
         done++;
         if (result.status === "failed") failed ??= result.error;
@@ -234,7 +234,7 @@ class Run {
     { steps, as }: RepeatStep,
     times: bigint,
     number: string,
-    { rounds }: Place,
+    { rounds }: Nesting,
   ): AsyncGenerator<StepResult, void, void> {
     if (steps.length === 0) return; // empty rounds would only block the event loop
     for (let round = 0; round < times && !this.#isOver; round++) {
@@ -247,7 +247,7 @@ class Run {
     live: LiveSession,
     step: CallStep,
     number: string,
-    { rounds }: Place,
+    { rounds }: Nesting,
   ): AsyncGenerator<StepResult, void, void> {
     const called = live.child();
     for (const { name, value } of step.arguments) called.variables.set(name, live.evaluate(value));

@@ -11,7 +11,7 @@ import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client/connect.ts";
 import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/base/errors.ts";
 import { doingName } from "../../../lib/server/activity.ts";
-import type { Refusal } from "../../../lib/server/connection.ts";
+import type { RefusedRequest } from "../../../lib/server/connection.ts";
 import { Server, type ServerOptions } from "../../../lib/server/server.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage } from "../../../lib/wire/header.ts";
@@ -390,7 +390,7 @@ testFds("activity hears when the thread enters and leaves the device's code", as
 });
 
 testFds("onRefuse hears the reason of each refusal", async () => {
-  const refusals: Refusal[] = [];
+  const refusals: RefusedRequest[] = [];
   const [ours, theirs] = UnixSocket.pair();
   const server = Server.serve(ours.release(), new TestDevice(), {
     onRefuse: (refusal) => refusals.push(refusal),

@@ -39,9 +39,9 @@ testCompiler("the compiler asks for what a word of sessions lacks", async () => 
   ]);
   assertEquals(missingFields(text).map((each) => each.replace(/ \[ERROR\]: [^]*/, "")), [
     "lib/session/file/dma_steps.ts dmaWord", // a word without an entry
-    "lib/session/file/irq_steps.ts read, places", // an entry without its reading
+    "lib/session/file/irq_steps.ts parse, places", // an entry without its reading
     "lib/session/file/register_steps.ts registerWord",
-    "lib/session/file/session_steps.ts read, places",
+    "lib/session/file/session_steps.ts parse, places",
     "lib/session/file/words.ts alone", // a word that is in no table
     "lib/session/run/executor.ts", // a step that `perform` never does
   ], text);
@@ -60,9 +60,9 @@ function readWith(word: keyof typeof WORDS, parts: Partial<Word>, line: string):
 }
 
 Deno.test("a step that is read as none, without a mistake, is a fault and not a step less", () => {
-  for (const read of [() => undefined, () => []]) {
+  for (const parse of [() => undefined, () => []]) {
     assertThrows(
-      () => readWith("sleep", { read }, "sleep 1s"),
+      () => readWith("sleep", { parse }, "sleep 1s"),
       Error,
       'A step of "sleep" was read as no step',
     );
@@ -73,7 +73,7 @@ Deno.test("a variable that is set by an argument of another kind is a fault", ()
   assertThrows(
     () =>
       readWith("sleep", {
-        read: (parts, common) => {
+        parse: (parts, common) => {
           parts.define("hidden");
           return { word: "sleep", ...common, durationMs: 1 };
         },
