@@ -5,10 +5,11 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
+import { thrownText } from "../../lib/base/thrown.ts";
 import { Conversation, type HeardMessage } from "../../lib/record/conversation.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
 import { type EventFilter, FILTER_FIELDS, parseFilter } from "../../lib/record/filter.ts";
-import { readRecording, type Recording } from "../../lib/record/reader.ts";
+import { readRecording, type Recording, type RecordingCut } from "../../lib/record/reader.ts";
 import { RecordingStatistics } from "../../lib/record/statistics.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { Context, Output } from "../context.ts";
@@ -119,17 +120,17 @@ export async function run(context: Context, path: string, options: ShowOptions):
   } catch (error) {
     // What came before the damage, or before Ctrl-C ended a look at a growing file, is shown.
     const isGrowing = follow || recording.size === 0;
-    if (!signal.aborted || isGrowing) await view.finish();
+    if (!signal.aborted || isGrowing) await view.finish(thrownText(error));
     throw error;
   }
-  await view.finish();
-  if (recording.cut !== undefined) {
-    const { bytes, offset } = recording.cut;
-    err.write(
-      `${err.style.yellow("vfu:")} ${path} ends in the middle of an event: ` +
-        `its last ${bytes} bytes, from byte ${offset} on, are left out\n`,
-    );
-  }
+  const problem = recording.cut && cutText(path, recording.cut);
+  await view.finish(problem);
+  if (problem !== undefined) err.write(`${err.style.yellow("vfu:")} ${problem}\n`);
+}
+
+function cutText(path: string, { bytes, offset }: RecordingCut): string {
+  return `${path} ends in the middle of an event: its last ${bytes} bytes, ` +
+    `from byte ${offset} on, are left out`;
 }
 
 /** One of the ways to show events. */
@@ -138,8 +139,8 @@ interface View extends Disposable {
   /** Times count from here. */
   start(timeNs: bigint): void;
   add(event: RecordedEvent, heard: HeardMessage | undefined): void;
-  /** All events have come. */
-  finish(): void | Promise<void>;
+  /** All events have come, or all ahead of a problem. */
+  finish(problem: string | undefined): void | Promise<void>;
 }
 
 async function makeView(context: Context, path: string, options: ShowOptions): Promise<View> {
@@ -226,8 +227,8 @@ async function htmlView(
     conversation: new Conversation(),
     start: (timeNs) => report.start(timeNs),
     add: (event, heard) => report.add(event, heard),
-    finish: async () => {
-      if (!report.isFull) await report.finish();
+    finish: async (problem) => {
+      if (!report.isFull) await report.finish(problem);
     },
     [Symbol.dispose]: () => destination[Symbol.dispose](),
   };

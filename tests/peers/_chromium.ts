@@ -4,6 +4,7 @@
  * @module
  */
 
+import { PATIENCE_MS, until } from "../_until.ts";
 import { peersCache } from "./peers.ts";
 
 /** A message of the DevTools protocol. */
@@ -101,7 +102,14 @@ export class ChromiumPage implements AsyncDisposable {
     this.#pending.set(id, pending);
     const session = this.#session === undefined ? {} : { sessionId: this.#session };
     this.#socket.send(JSON.stringify({ id, method, params, ...session }));
-    return await pending.promise;
+    const timer = setTimeout(() => {
+      pending.reject(new Error(`Chromium does not answer ${method} ${JSON.stringify(params)}`));
+    }, PATIENCE_MS);
+    try {
+      return await pending.promise;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** The value of an expression in the page; a promise is waited for. */
@@ -159,16 +167,12 @@ export class ChromiumPage implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#session = undefined;
-    await this.send("Browser.close").catch(() => {});
+    // There is nothing to save, and an orderly end takes its time.
+    this.#child.kill("SIGKILL");
     await this.#child.status;
+    // Its other processes end with it, and then close this pipe.
     await this.#stderr;
-    if (this.#socket.readyState !== WebSocket.CLOSED) {
-      await new Promise((resolve) => {
-        this.#socket.addEventListener("close", resolve);
-        this.#socket.close();
-      });
-    }
+    await until(() => this.#socket.readyState === WebSocket.CLOSED, "the end of the socket");
     await Deno.remove(this.#folder, { recursive: true });
   }
 

@@ -1,9 +1,11 @@
+import fc from "fast-check";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { NewEvent } from "../../lib/record/event.ts";
 import { encodeMessage } from "../../lib/wire/header.ts";
 import { runHere } from "../cli/_cli.ts";
-import { temporaryFile, writeRecording } from "../lib/record/_events.ts";
+import { anyEvent, temporaryFile, writeRecording } from "../lib/record/_events.ts";
 import { Talk } from "../lib/record/_talk.ts";
+import { until } from "../_until.ts";
 import { ChromiumPage, chromiumProgram } from "./_chromium.ts";
 
 /** Texts that would do harm, were they taken as HTML or as a text of the terminal. */
@@ -106,7 +108,7 @@ browserTest("the page shows a message with its fields, registers and bytes", asy
     "messageId: 0x66 (102)",
     "command: 9 REGION_READ",
     "size: 0x24 (36)",
-    "flags: 1",
+    "flags: 1 reply",
     "error: 0",
     "offset: 0x1c (28)",
     "region: 0 bar0",
@@ -158,8 +160,7 @@ browserTest("texts of a recording stay texts, and no other program runs in the p
   assertEquals(await page.evaluate(`"owned" in globalThis`), false);
   const fetched = `fetch("http://127.0.0.1:9/").then(() => "came", (error) => error.name)`;
   assertEquals(await page.evaluate(fetched), "TypeError");
-  await page.until(`true`);
-  assert(page.complaints.some((each) => /Content.Security.Policy/.test(each)));
+  await until(() => page.complaints.some((each) => /Content.Security.Policy/.test(each)));
 });
 
 browserTest("the keyboard moves, zooms, searches, and helps; focus is to be seen", async () => {
@@ -246,6 +247,52 @@ browserTest("charts count registers, commands and times, of what the search foun
   await page.evaluate(`document.querySelectorAll("#registers button")[1].click()`);
   assertEquals(await page.evaluate(`document.getElementById("search").value`), "CC");
   assertEquals([page.complaints, page.requests], [[], []]);
+});
+
+/** Selects each row, at several zooms. */
+const VISIT = `(async () => {
+  const press = (key) => document.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  const frame = () => new Promise(requestAnimationFrame);
+  const shown = new Set();
+  press("Home");
+  for (let i = 0; i < 400; i++) {
+    shown.add(document.getElementById("details").dataset.row);
+    if (i % 20 === 0) {
+      for (let n = 0; n <= i / 4; n++) press("+");
+      await frame();
+      press("0");
+    }
+    press("ArrowDown");
+  }
+  await frame();
+  return shown.size;
+})()`;
+
+browserTest("any events at all can be looked at, at any time", async () => {
+  const events = fc.sample(anyEvent, { numRuns: 300, seed: 5 });
+  const last = { ...events[0]!, timeNs: (1n << 64n) - 1n };
+  for (const list of [events, [{ ...last, timeNs: 0n }, last], [last, last], []]) {
+    await using page = await opened(list);
+    assertEquals(await page.evaluate(VISIT), Math.max(1, list.length));
+    await page.until(`document.querySelector("#commands table") !== null`);
+    assertEquals([page.complaints, page.requests], [[], []]);
+  }
+});
+
+browserTest("the page reports that a recording is damaged", async () => {
+  using file = temporaryFile();
+  writeRecording(file.path, nvmeTalk().events);
+  Deno.writeFileSync(file.path, new Uint8Array(12), { append: true });
+  const path = await Deno.makeTempFile({ suffix: ".html" });
+  try {
+    assertEquals((await runHere(["show", file.path, "--html", path])).code, 1);
+    await using page = await ChromiumPage.open(path, WIDE);
+    await page.until("document.documentElement.dataset.ready === 'true'");
+    assertStringIncludes(await page.evaluate(text("problem")), "a block claims 0 bytes");
+    assertMatch(await page.evaluate(text("summary")), /^216 events/);
+  } finally {
+    await Deno.remove(path);
+  }
 });
 
 browserTest("100,000 messages are drawn by the pixels, not by the messages", async () => {

@@ -26,7 +26,8 @@ interface CommandNumbers {
   requests: number;
   errors: number;
   bytes: number;
-  readonly latencies: number[];
+  /** Ascending, once all are counted. */
+  latencies: number[] | Float64Array;
 }
 
 /** Counts what the search found, and shows it. */
@@ -64,7 +65,8 @@ export class Charts {
         this.#commands.set(name, command);
       }
       command.bytes += columns.length[row]!;
-      if (columns.latency[row]! >= 0) command.latencies.push(columns.latency[row]!);
+      const latency = columns.latency[row]!;
+      if (latency >= 0) (command.latencies as number[]).push(latency);
       const type = meta.types[columns.type[row]!];
       if (type === "error") command.errors++;
       if (type === "request") command.requests++;
@@ -76,7 +78,9 @@ export class Charts {
       else count.writes++;
       places.set(place, count);
     }
-    for (const { latencies } of this.#commands.values()) latencies.sort((a, b) => a - b);
+    for (const command of this.#commands.values()) {
+      command.latencies = Float64Array.from(command.latencies).sort();
+    }
     this.#drawChoice();
     this.#drawLatency();
     this.#drawRegisters(places);

@@ -51,6 +51,9 @@ export type ColumnName = keyof typeof COLUMNS;
 /** The columns as numbers. */
 export type Columns = Readonly<Record<ColumnName, ArrayLike<number>>>;
 
+/** The tables of names that values of fields have. */
+export type NameTable = "regions" | "irqs" | "errnos" | "commands" | "flags";
+
 /** A struct, for the page: fields with offset, width and kind. */
 export interface ReportStruct {
   /** Bytes of it. */
@@ -60,7 +63,7 @@ export interface ReportStruct {
     name: string,
     offset: number,
     width: number,
-    names?: "regions" | "irqs" | "errnos" | "commands",
+    names?: NameTable,
   ])[];
 }
 
@@ -105,6 +108,8 @@ export interface ReportMeta {
   readonly file: string;
   /** The filter that chose the events; missing if all are there. */
   readonly filter?: string;
+  /** Why the recording is not whole; missing if it is. */
+  readonly problem?: string;
   /** The first event's time, in nanoseconds since the epoch. */
   readonly startNs: string;
   /** Events. */
@@ -127,7 +132,7 @@ export interface ReportMeta {
   >;
   /** Names of numbers. */
   readonly names: Readonly<
-    Record<"regions" | "irqs" | "errnos" | "commands", Readonly<Record<number, string>>>
+    Record<NameTable, Readonly<Record<number, string>>>
   >;
   /** Facts that few rows have, by row. */
   readonly extras: Readonly<Record<number, RowExtra>>;

@@ -23,7 +23,8 @@ const HELP = KEYS.map(([keys, what]) =>
 /** The body, without script and data. */
 export const MARKUP = `
 <header>
-  <div class="title"><h1 id="file">Recording</h1><p id="summary" role="status">Loading ...</p></div>
+  <div class="title"><h1 id="file">Recording</h1><p id="summary" role="status">Loading ...</p>
+    <p id="problem"></p></div>
   <div class="buttons">
     <button type="button" id="theme">Light or dark</button>
     <button type="button" id="print">Print</button>
@@ -53,7 +54,8 @@ export const MARKUP = `
         <output id="count"></output></div></div>
     <div id="list" tabindex="0" role="listbox" aria-label="Messages"><div id="rows"></div></div>
   </section>
-  <section id="details" tabindex="0" aria-label="Details of the message" aria-live="polite"></section>
+  <section id="details" tabindex="0" aria-label="Details of the message"></section>
+  <p id="announcement" role="status"></p>
   <section id="charts" aria-label="Numbers about what the search found">
     <div><div class="bar"><h2>Time from request to reply</h2>
       <select id="latency-command" aria-label="Command"></select></div>

@@ -41,8 +41,13 @@ export class Lane {
 
   constructor(name: string, rows: Uint32Array, model: Model) {
     this.name = name;
-    this.rows = rows.sort((a, b) => model.start(a) - model.start(b) || a - b);
+    this.rows = rows;
     this.starts = Float64Array.from(rows, (row) => model.start(row));
+    // Events come by time, but for clocks that were set.
+    if (this.starts.some((start, i) => i > 0 && start < this.starts[i - 1]!)) {
+      rows.sort((a, b) => model.start(a) - model.start(b) || a - b);
+      this.starts.sort();
+    }
     this.ends = Float64Array.from(rows, (row) => model.end(row));
     this.errors = new Uint32Array(rows.length + 1);
     this.hits = new Uint32Array(rows.length + 1);
@@ -58,8 +63,20 @@ export class Lane {
       height = Math.max(height, level + 1);
     }
     this.height = height;
+    this.long = this.#longest(64);
+  }
+
+  /** The items that take longest, at most so many. */
+  #longest(most: number): number[] {
     const duration = (i: number) => this.ends[i]! - this.starts[i]!;
-    this.long = Array.from(rows.keys()).sort((a, b) => duration(b) - duration(a)).slice(0, 64);
+    const longest: number[] = [];
+    for (let i = 0; i < this.rows.length; i++) {
+      if (longest.length === most && duration(i) <= duration(longest.at(-1)!)) continue;
+      const at = longest.findIndex((each) => duration(each) < duration(i));
+      longest.splice(at < 0 ? longest.length : at, 0, i);
+      if (longest.length > most) longest.pop();
+    }
+    return longest;
   }
 
   /** Counts the hits of a search. */

@@ -74,6 +74,14 @@ export class Page {
     this.#timeline.reveal(row);
     this.#list.reveal(row);
     this.#details.show(row);
+    const { columns } = this.#model;
+    this.#get("announcement").textContent = row < 0 ? "" : [
+      columns.kind[row] === 0 ? `${columns.id[row]}` : "",
+      this.#model.text("name", row),
+      columns.kind[row] === 0 ? this.#model.typeText(row) : "",
+      this.#model.text("place", row),
+      this.#model.text("value", row),
+    ].filter((text) => text !== "").join(" ");
   }
 
   /** An element of the page's own HTML. */
@@ -97,6 +105,7 @@ export class Page {
       ...(meta.omittedTexts > 0 ? [`${meta.omittedTexts} texts are left out`] : []),
     ];
     this.#get("summary").textContent = notes.join("; ");
+    this.#get("problem").textContent = meta.problem ?? "";
   }
 
   #listen(): void {
@@ -185,9 +194,9 @@ export class Page {
       case "PageUp":
         return () => this.#step(-page);
       case "Home":
-        return () => this.#step(-this.#model.length);
+        return () => this.select(this.#model.hits.at(0) ?? -1);
       case "End":
-        return () => this.#step(this.#model.length);
+        return () => this.select(this.#model.hits.at(-1) ?? -1);
     }
     return undefined;
   }

@@ -12,7 +12,7 @@ import { errnoName, MAX_ERRNO } from "../../../lib/text/errno.ts";
 import { hex } from "../../../lib/text/hex.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { describeMessage } from "../../../lib/wire/describe.ts";
-import { HeaderLayout } from "../../../lib/wire/header.ts";
+import { HeaderLayout, MessageFlags } from "../../../lib/wire/header.ts";
 import { irqName, PciIrq } from "../../../lib/wire/irq.ts";
 import type { PayloadForm } from "../../../lib/wire/codec.ts";
 import type { StructForm } from "../../../lib/wire/layout.ts";
@@ -26,6 +26,7 @@ import {
   type ColumnName,
   COLUMNS,
   type Columns,
+  type NameTable,
   packReport,
   type ReportForm,
   type ReportMeta,
@@ -139,21 +140,25 @@ export class HtmlReport {
     this.#rows++;
   }
 
-  /** Writes the page. */
-  async finish(): Promise<void> {
+  /**
+   * Writes the page.
+   *
+   * @param problem why the recording is not whole
+   */
+  async finish(problem: string | undefined): Promise<void> {
     const { head, tail } = await pageFrame();
     const columns = Object.fromEntries(
       COLUMN_NAMES.map((name) => [name, this.#columns[name]!.subarray(0, this.#rows)]),
     ) as unknown as Columns;
     const bytes = this.#bytes.subarray(0, this.#byteLength);
-    const data = await packReport({ meta: this.#meta(), columns, bytes });
+    const data = await packReport({ meta: this.#meta(problem), columns, bytes });
     for (const part of [head, data, tail]) {
       this.#destination.write(new TextEncoder().encode(part));
     }
     this.#destination.finish();
   }
 
-  #meta(): ReportMeta {
+  #meta(problem: string | undefined): ReportMeta {
     const regions = [...this.#regions].map(([index]) => index);
     const lanes = [
       ...LANES,
@@ -163,6 +168,7 @@ export class HtmlReport {
     return {
       file: printable(file),
       ...(filter !== undefined && { filter: printable(filter) }),
+      ...(problem !== undefined && { problem: printable(problem) }),
       startNs: String(this.#startNs),
       rows: this.#rows,
       texts: [...this.#texts.keys()],
@@ -183,6 +189,7 @@ export class HtmlReport {
         irqs: numbered(PciIrq, true),
         commands: numbered(Command, false),
         errnos: errnos(),
+        flags: FLAGS,
       },
       extras: this.#extras,
       omittedTexts: this.#omittedTexts,
@@ -389,11 +396,24 @@ function newColumns(length: number): Record<string, Numbers> {
   );
 }
 
+/** The tables of names for the fields of the header. */
+const HEADER_NAMES: Readonly<Record<string, NameTable>> = {
+  command: "commands",
+  flags: "flags",
+  error: "errnos",
+};
+
+/** The flags of a header that are usual, in words. */
+const FLAGS: Readonly<Record<number, string>> = {
+  [MessageFlags.COMMAND]: "request",
+  [MessageFlags.COMMAND | MessageFlags.NO_REPLY]: "request, no reply",
+  [MessageFlags.REPLY]: "reply",
+  [MessageFlags.REPLY | MessageFlags.ERROR]: "reply, error",
+};
+
 /** The table of names for the values of a field. */
-function namesOf(owner: string, field: string): ReportStruct["fields"][number][3] {
-  if (owner === "header") {
-    return field === "command" ? "commands" : field === "error" ? "errnos" : undefined;
-  }
+function namesOf(owner: string, field: string): NameTable | undefined {
+  if (owner === "header") return HEADER_NAMES[field];
   if (field === "region") return "regions";
   if (field !== "index") return undefined;
   return owner.includes("IRQ") ? "irqs" : "regions";

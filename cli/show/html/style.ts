@@ -27,6 +27,7 @@ header { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: center; pad
   border-bottom: 1px solid var(--line); }
 .title { flex: 1 1 220px; min-width: 0; }
 h1 { font-size: 18px; margin: 0; overflow-wrap: anywhere; }
+#problem { margin: 0; color: var(--error); overflow-wrap: anywhere; }
 #summary { margin: 0; color: var(--dim); font-size: 13px; overflow-wrap: anywhere; }
 h2 { font-size: 14px; margin: 0; }
 h3 { font-size: 15px; margin: 0 0 4px; overflow-wrap: anywhere; }
@@ -59,6 +60,8 @@ canvas { display: block; width: 100%; border: 1px solid var(--line); border-radi
 .row.error .type, .row.error .value { color: var(--error); }
 .row .time, .row .latency { text-align: right; color: var(--dim); }
 .row .id, .row .type, .row .arrow { color: var(--dim); }
+#announcement { position: absolute; width: 1px; height: 1px; overflow: hidden; margin: 0;
+  clip-path: inset(50%); }
 .empty { color: var(--dim); margin: 10px; }
 #details { border: 1px solid var(--line); border-radius: 6px; padding: 12px; overflow: auto;
   background: var(--panel); }

@@ -87,7 +87,10 @@ export class Timeline {
   zoom(factor: number, centre = this.#centre()): void {
     const span = this.to - this.from;
     const at = this.from + span * centre;
-    const wanted = Math.max(100, Math.min(span / factor, this.#model.totalNs * 1.1));
+    const { totalNs } = this.#model;
+    // Below that, doubles do not tell one pixel's time from the next one's.
+    const least = Math.max(100, totalNs * 1e-11);
+    const wanted = Math.max(least, Math.min(span / factor, totalNs * 1.1));
     this.#show(at - wanted * centre, at + wanted * (1 - centre));
   }
 
@@ -374,7 +377,10 @@ export class Timeline {
       : step < 1e9
       ? [1e6, "ms"]
       : [1e9, "s"];
-    for (let at = Math.max(0, Math.ceil(this.from / step)) * step; at <= this.to; at += step) {
+    const first = Math.max(0, Math.ceil(this.from / step));
+    const last = Math.floor(this.to / step);
+    for (let tick = first; tick <= last && tick - first < width; tick++) {
+      const at = tick * step;
       const x = (at - this.from) / span * width;
       context.globalAlpha = 0.25;
       context.fillStyle = dim;
