@@ -16,6 +16,7 @@ import manifest from "../deno.json" with { type: "json" };
 import { type Context, Interrupted, type Output, processContext } from "./context.ts";
 import { failureLines, Reported, Unfinished } from "./failure.ts";
 import { plainProbe } from "./probe/fast_path.ts";
+import { printable } from "./printable.ts";
 import { COLOURED, PLAIN } from "./style.ts";
 
 /** A subcommand, as far as it is known before it is loaded: its module is commands/NAME.ts. */
@@ -108,7 +109,7 @@ async function buildProgram(
     .configureOutput({
       writeOut: (text) => context.out.write(text),
       writeErr: (text) => context.err.write(text),
-      outputError: (text) => complain(context.err, [usageLine(text)]),
+      outputError: (text) => complain(context.err, [printable(usageLine(text))]),
       getOutHelpWidth: () => context.out.columns,
       getErrHelpWidth: () => context.err.columns,
       getOutHasColors: () => context.out.style !== PLAIN,

@@ -21,7 +21,7 @@ import { RecordingWriter } from "../../lib/record/writer.ts";
 import { ignoreFileSizeSignal } from "../../lib/server/process.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import { argument } from "../argument.ts";
-import { type Context, onAbort, type Output } from "../context.ts";
+import { type Context, onAbort, type Output, untilAbort } from "../context.ts";
 import { Reported } from "../failure.ts";
 import { parseFd } from "../fd.ts";
 import { jsonText } from "../json.ts";
@@ -165,6 +165,7 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
     if (json) out.write(`${jsonText(event)}\n`);
     else err.write(`${err.style.dim(printable(text))}\n`);
   };
+  using _reader = await pipeReader(output, signal);
   using writer = RecordingWriter.create(output, {
     onFailure: (error) => warn(`${error.message}; client and server go on without a recording`),
   });
@@ -211,6 +212,25 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
   );
   await outputs.drain();
   if (writer.failure !== undefined || (failed && typeof listen === "number")) throw new Reported(1);
+}
+
+/**
+ * Waits for the reader of a named pipe, which opening for writing does. The thread of the writer
+ * must not wait: it would hear no signal.
+ *
+ * @returns the pipe, which stays open; undefined if the path is none
+ */
+async function pipeReader(path: string, signal: AbortSignal): Promise<Disposable | undefined> {
+  const isPipe = await Deno.stat(path).then(({ isFifo }) => isFifo, () => false);
+  if (!isPipe) return undefined;
+  const opening = Deno.open(path, { write: true });
+  try {
+    return await untilAbort(signal, opening);
+  } catch (error) {
+    opening.then((late) => late.close(), () => {});
+    if (signal.aborted) throw error;
+    return undefined; // the writer fails in the same way, and says so
+  }
 }
 
 /** Shows events as `vfu show` does. */

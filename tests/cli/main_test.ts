@@ -50,6 +50,7 @@ Deno.test("main() returns 2 and writes one line when the usage is wrong", async 
   const wrong: [args: string[], line: string][] = [
     [["prob"], "Unknown command 'prob' (Did you mean probe?)"],
     [["frobnicate"], "Unknown command 'frobnicate'"],
+    [["frob\x1b[2J\u202e"], "Unknown command 'frob\\u001b[2J\\u202e'"],
     [["--verson"], "Unknown option '--verson' (Did you mean --version?)"],
     [["probe"], "Missing required argument 'socket'"],
     [["probe", "--jsn", "x"], "Unknown option '--jsn' (Did you mean --json?)"],

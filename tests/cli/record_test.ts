@@ -1,11 +1,12 @@
 /** `vfu record` as a process and in this one: reports, exit codes, servers that it starts. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Interrupted } from "../../cli/context.ts";
 import { readRecording } from "../../lib/record/mod.ts";
 import { startDemo } from "../_demo_process.ts";
 import { startRecord } from "../_record_process.ts";
 import { DENO } from "../_deno.ts";
-import { runHere } from "./_cli.ts";
+import { runHere, temporaryFolder } from "./_cli.ts";
 
 const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
 
@@ -133,4 +134,28 @@ Deno.test("record: wrong usage ends with 2, what can't be had with 1", async () 
   assertEquals(code, 1);
   assertStringIncludes(err, "its folder does not exist");
   Deno.removeSync(folder, { recursive: true });
+});
+
+Deno.test({
+  name: "record: a pipe without a reader is waited for until Ctrl-C",
+  // The pipe opens when this test is over.
+  sanitizeOps: false,
+  sanitizeResources: false,
+  async fn() {
+    await using folder = temporaryFolder();
+    const [listen, connect, pipe] = ["a", "b", "pipe"].map((name) => `${folder.path}/${name}`) as [
+      string,
+      string,
+      string,
+    ];
+    await new Deno.Command("mkfifo", { args: [pipe] }).output();
+    const controller = new AbortController();
+    const args = ["record", "--listen", listen, "--connect", connect, "-o", pipe];
+    const running = runHere(args, { signal: controller.signal });
+    await new Promise((resolve) => setTimeout(resolve, 20)); // too short is well, too
+    controller.abort(new Interrupted("SIGINT"));
+    const { code, out, err } = await running;
+    assertEquals([code, out, err], [130, "", ""]);
+    (await Deno.open(pipe)).close();
+  },
 });
