@@ -89,7 +89,7 @@ export async function* runChecks(
         continue;
       }
       yield await runCheck(target, group, check, facts, options);
-      if (options.isFresh || check.isDestructive) await target.restart();
+      if (options.isFresh) await target.restart();
       target.takeCrash(); // of the restart itself
     }
   }

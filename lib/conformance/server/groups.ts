@@ -5,13 +5,32 @@
  */
 
 import type { Check, CheckGroup } from "../check.ts";
+import { dma } from "./dma.ts";
 import { errors } from "./errors.ts";
+import { features } from "./features.ts";
 import { framing } from "./framing.ts";
 import { info } from "./info.ts";
+import { ioFdsChecks } from "./io_fds.ts";
+import { irqs } from "./irqs.ts";
 import { negotiation } from "./negotiation.ts";
+import { regionRead } from "./region_read.ts";
+import { regionWrite } from "./region_write.ts";
+import { resetChecks } from "./reset.ts";
 
 /** In the order in which they are done. */
-export const SERVER_GROUPS: readonly CheckGroup[] = [negotiation, framing, errors, info];
+export const SERVER_GROUPS: readonly CheckGroup[] = [
+  negotiation,
+  framing,
+  errors,
+  info,
+  regionRead,
+  regionWrite,
+  dma,
+  irqs,
+  ioFdsChecks,
+  resetChecks,
+  features,
+];
 
 /** All checks, in the order of their groups. */
 export const SERVER_CHECKS: readonly Check[] = SERVER_GROUPS.flatMap(({ checks }) => checks);
