@@ -38,7 +38,7 @@ export interface Note {
 /** Settings of a {@linkcode RawPeer}. */
 export interface RawPeerOptions {
   /** The longest wait for anything, in milliseconds. */
-  readonly timeoutMs: number;
+  readonly timeoutMs: () => number;
   /** Ends every wait. */
   readonly signal: AbortSignal;
   /** The list in which messages are noted. */
@@ -93,7 +93,7 @@ export class RawPeer implements Disposable {
   ): Promise<void> {
     this.#note("us", text);
     const buffer = new IoBuffer(Uint8Array.from(bytes));
-    const deadline = monotonicMs() + this.#options.timeoutMs;
+    const deadline = monotonicMs() + this.#options.timeoutMs();
     let numbers: readonly number[] | undefined = fds.map(({ fd }) => fd);
     for (let at = 0; at < bytes.length;) {
       const sent = this.#socket.send(buffer, at, bytes.length - at, numbers);
@@ -119,7 +119,7 @@ export class RawPeer implements Disposable {
    * @returns undefined if the stream has ended
    * @throws {Deviation} if none comes in time, or bytes that are none
    */
-  async receive(timeoutMs: number = this.#options.timeoutMs): Promise<CameMessage | undefined> {
+  async receive(timeoutMs: number = this.#options.timeoutMs()): Promise<CameMessage | undefined> {
     const deadline = monotonicMs() + timeoutMs;
     while (true) {
       const message = this.#take();

@@ -249,6 +249,8 @@ function trialOptions(target: Target, facts: Facts, options: RunOptions) {
   const { timeoutMs, signal } = options;
   return {
     connect: (): Promise<UnixSocket> => target.connect(signal),
+    tryConnect: () => target.tryConnect(),
+    wasSpent: () => target.wasSpent(signal),
     facts,
     timeoutMs,
     signal,

@@ -41,6 +41,8 @@ export interface Target extends AsyncDisposable {
   readonly process: number | undefined;
   /** Connects a client, starting the server before that if it has ended. */
   connect(signal: AbortSignal): Promise<UnixSocket>;
+  /** Connects one more client to the server that runs; undefined if it takes none. */
+  tryConnect(): UnixSocket | undefined;
   /** Takes the end of the server, if it has ended in a way that no server should. */
   takeCrash(): ServerEnd | undefined;
   /**
@@ -82,6 +84,10 @@ export class ListeningTarget implements Target {
       }
       await sleep(RETRY_MS, signal);
     }
+  }
+
+  tryConnect(): UnixSocket | undefined {
+    return tryConnect(this.name);
   }
 
   takeCrash(): undefined {}
@@ -155,6 +161,10 @@ export class SpawnedTarget implements Target {
       }
       await sleep(RETRY_MS, signal);
     }
+  }
+
+  tryConnect(): UnixSocket | undefined {
+    return this.#run && tryConnect(this.#run.socket);
   }
 
   takeCrash(): ServerEnd | undefined {

@@ -34,6 +34,8 @@ export const OUR_CAPABILITIES = {
  */
 const PAUSE_MS = 10;
 
+const ENDS_WITH_CLIENT = "the server ends when its client has left";
+
 /** A request to send. */
 export interface Ask {
   readonly command: number;
@@ -47,14 +49,18 @@ export interface Ask {
 
 /** The means of a check. */
 export interface TrialOptions {
-  /** Opens one more connection. */
+  /** Opens one more connection, starting the server before that if need be. */
   readonly connect: () => Promise<UnixSocket>;
+  /** Opens one beside those that are open; undefined if the server takes no other. */
+  readonly tryConnect: () => UnixSocket | undefined;
   /** The offers of the server. */
   readonly facts: Facts;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   /** The process of the server, if that is known. */
   readonly process: number | undefined;
+  /** As of the target: the last connection went to a server that was ending. */
+  readonly wasSpent: () => Promise<boolean>;
 }
 
 /** The payload of a VERSION. */
@@ -76,7 +82,8 @@ export class Trial implements AsyncDisposable {
   readonly notes: Note[] = [];
   /** The signal that ends the command. */
   readonly signal: AbortSignal;
-  readonly timeoutMs: number;
+  /** The longest wait for anything, in milliseconds. */
+  timeoutMs: number;
   readonly #options: TrialOptions;
   readonly #peers: RawPeer[] = [];
   readonly #closing: Disposable[] = [];
@@ -108,11 +115,58 @@ export class Trial implements AsyncDisposable {
 
   /** Opens a connection, on which no VERSION has been sent. */
   async connect(): Promise<RawPeer> {
-    const { timeoutMs, signal } = this.#options;
-    const options: RawPeerOptions = { timeoutMs, signal, notes: this.notes };
-    const peer = new RawPeer(await this.#options.connect(), options);
+    return this.#add(await this.#options.connect());
+  }
+
+  /** Opens a connection beside the check's; not applicable where the server takes one client. */
+  async tryConnect(): Promise<RawPeer> {
+    await Promise.resolve();
+    return this.#add(this.needed(this.#options.tryConnect(), "the server takes one client"));
+  }
+
+  /**
+   * Connects a client after those before it, which is then in step. A server that ends with its
+   * client is none for which this can be tried.
+   *
+   * @param last closed first
+   */
+  async nextClient(last?: RawPeer): Promise<RawPeer> {
+    last?.[Symbol.dispose]();
+    const before = this.#options.process;
+    const peer = await this.connect();
+    try {
+      await this.negotiate(peer);
+      await this.inStep(peer);
+    } catch (error) {
+      const hasMoved = error instanceof ConnectionEnded && await this.#options.wasSpent();
+      this.need(!hasMoved, ENDS_WITH_CLIENT);
+      throw error;
+    }
+    this.need(this.#options.process === before, ENDS_WITH_CLIENT);
+    return peer;
+  }
+
+  #add(socket: UnixSocket): RawPeer {
+    const { signal } = this.#options;
+    const options: RawPeerOptions = {
+      timeoutMs: () => this.timeoutMs,
+      signal,
+      notes: this.notes,
+    };
+    const peer = new RawPeer(socket, options);
     this.#peers.push(peer);
     return peer;
+  }
+
+  /** Does something with more patience: a server may wait for a while on purpose. */
+  async patiently(act: () => Promise<void>): Promise<void> {
+    const { timeoutMs } = this;
+    this.timeoutMs = timeoutMs * 3;
+    try {
+      await act();
+    } finally {
+      this.timeoutMs = timeoutMs;
+    }
   }
 
   /** Sends VERSION and returns its reply, which must be none of an error. */

@@ -1,6 +1,6 @@
 /** Checks of DEVICE_SET_IRQS. @module */
 
-import { EventFd } from "../../../ffi/event.ts";
+import type { EventFd } from "../../../ffi/event.ts";
 import { IrqFlags, IrqSetFlags } from "../../wire/irq.ts";
 import { Command } from "../../wire/command.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
