@@ -20,6 +20,9 @@ export class Deviation extends Error {
 /** The peer has closed the connection. */
 export class ConnectionEnded extends Deviation {}
 
+/** The peer says nothing in time. */
+export class Silence extends Deviation {}
+
 /** The peer does not offer the subject of the rule. */
 export class NotApplicable extends Error {
   override readonly name = "NotApplicable";

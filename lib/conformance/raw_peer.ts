@@ -12,7 +12,7 @@ import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { describeMessage } from "../wire/describe.ts";
 import { type Header, HEADER_SIZE, HeaderLayout } from "../wire/header.ts";
-import { ConnectionEnded, Deviation } from "./deviation.ts";
+import { ConnectionEnded, Deviation, Silence } from "./deviation.ts";
 
 /** Larger messages are never read: no peer has a reason to send one. */
 const MAX_MESSAGE = 80 << 20;
@@ -135,7 +135,7 @@ export class RawPeer implements Disposable {
         const rest = this.#length === 0
           ? "nothing"
           : describeMessage(this.#bytes.subarray(0, this.#length));
-        throw new Deviation("a message", `${rest} within ${timeoutMs / 1000} s`);
+        throw new Silence("a message", `${rest} within ${timeoutMs / 1000} s`);
       }
     }
   }

@@ -6,7 +6,7 @@
 
 import type { UnixSocket } from "../../ffi/socket.ts";
 import type { Check, CheckGroup } from "./check.ts";
-import { ConnectionEnded, Deviation, NotApplicable } from "./deviation.ts";
+import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import { type Facts, NO_FACTS } from "./facts.ts";
 import { learn } from "./learn.ts";
 import type { Note } from "./raw_peer.ts";
@@ -70,8 +70,8 @@ export function planOf(
 /**
  * Does checks.
  *
- * @throws {Unreachable} if the server can't be started or reached
- * @throws {Deviation} if it answers neither VERSION nor DEVICE_GET_INFO
+ * @throws {Unreachable} if the server can't be started or reached, or does not answer VERSION or
+ *   DEVICE_GET_INFO at all
  */
 export async function* runChecks(
   target: Target,
@@ -103,6 +103,9 @@ export async function learnFacts(target: Target, options: RunOptions): Promise<F
     return await learn(trial);
   } catch (error) {
     if (!(error instanceof Deviation)) throw error;
+    // A server that answers, if wrongly, is one for the checks; little is known of it.
+    const isMute = error instanceof ConnectionEnded || error instanceof Silence;
+    if (!isMute) return NO_FACTS;
     const end = await crashOf(target, options);
     throw new Unreachable(
       `Cannot check ${target.name}: it does not answer the first requests; expected ` +

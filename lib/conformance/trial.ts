@@ -14,7 +14,7 @@ import { sleep } from "../base/sleep.ts";
 import { hex } from "../text/hex.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
-import { ConnectionEnded, Deviation, NotApplicable } from "./deviation.ts";
+import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
 import { join, pack } from "./pack.ts";
 import { type CameMessage, type Note, RawPeer, type RawPeerOptions } from "./raw_peer.ts";
@@ -216,7 +216,7 @@ export class Trial implements AsyncDisposable {
       message = await peer.receive();
     } catch (error) {
       if (!(error instanceof Deviation)) throw error;
-      const Kind = error instanceof ConnectionEnded ? ConnectionEnded : Deviation;
+      const Kind = [ConnectionEnded, Silence].find((kind) => error instanceof kind) ?? Deviation;
       throw new Kind(expected, error.came);
     }
     if (message === undefined) {

@@ -1,0 +1,299 @@
+/** Each deliberate fault of a server is named by a check; the same checks pass without it. */
+
+import { assert, assertEquals } from "@std/assert";
+import { libc } from "../../../ffi/libc.ts";
+import { idle } from "../../../ffi/poller.ts";
+import { type CheckResult, planOf, runChecks } from "../../../lib/conformance/run.ts";
+import { SERVER_CHECKS, SERVER_GROUPS } from "../../../lib/conformance/server/groups.ts";
+import { Command } from "../../../lib/wire/command.ts";
+import { testFds } from "../../_fds.ts";
+import { type Altered, type Mutant, MutantTarget } from "./_mutant.ts";
+
+libc(); // opened once for all tests
+
+const isError = ({ flags }: Altered) => (flags & 0x20) !== 0;
+/** Alters the payload of replies to a command that are none of an error. */
+const of = (command: number, act: (message: Altered, view: DataView) => void) => (m: Altered) => {
+  if (m.command !== command || isError(m)) return;
+  m.payload = m.payload.slice();
+  act(m, new DataView(m.payload.buffer));
+};
+const json = (m: Altered, from: string | RegExp, to: string) => {
+  const text = new TextDecoder().decode(m.payload.subarray(4)).replace(from, to);
+  m.payload = new Uint8Array([...m.payload.subarray(0, 4), ...new TextEncoder().encode(text)]);
+};
+const {
+  VERSION,
+  DEVICE_GET_INFO: INFO,
+  DEVICE_GET_REGION_INFO: REGION,
+  DEVICE_GET_REGION_IO_FDS: IO_FDS,
+  DEVICE_GET_IRQ_INFO: IRQ,
+  DEVICE_SET_IRQS: SET_IRQS,
+  REGION_READ: READ,
+  REGION_WRITE: WRITE,
+  REGION_WRITE_MULTI: MULTI,
+  DMA_MAP: MAP,
+  DMA_UNMAP: UNMAP,
+  DEVICE_FEATURE: FEATURE,
+  MIG_DATA_READ: MIG_READ,
+  DEVICE_RESET: RESET,
+} = Command;
+const NOTHING = new Uint8Array();
+
+const MUTANTS: readonly Mutant[] = [
+  { name: "ids count up", check: "framing/1", reply: (m) => m.messageId ^= 1 },
+  { name: "replies name no command", check: "framing/4", reply: (m) => m.command = 0 },
+  { name: "replies are typed as commands", check: "framing/3", reply: (m) => m.flags &= ~1 },
+  { name: "errors have no errno", check: "errors/17", reply: (m) => m.error = 0 },
+  {
+    name: "errors have a payload",
+    check: "errors/7",
+    reply: (m) => isError(m) && (m.payload = new Uint8Array(8)),
+  },
+  { name: "errors are no errors", check: "errors/41", reply: (m) => m.flags &= ~0x20 },
+  {
+    name: "success has an errno",
+    check: "framing/5",
+    reply: (m) => isError(m) || (m.error = 5),
+  },
+  { name: "a reserved flag is set", check: "framing/6", reply: (m) => m.flags |= 0x80 },
+  {
+    name: "the minor version is above the client's",
+    check: "negotiation/3",
+    reply: of(VERSION, (_, view) => view.setUint16(2, 9, true)),
+  },
+  {
+    name: "the major version is another",
+    check: "negotiation/2",
+    reply: of(VERSION, (_, view) => view.setUint16(0, view.getUint8(2), true)),
+  },
+  {
+    name: "the JSON has no NUL",
+    check: "negotiation/6",
+    reply: of(VERSION, (m) => m.payload = m.payload.subarray(0, -1)),
+  },
+  {
+    name: "the JSON ends early",
+    check: "negotiation/7",
+    reply: of(VERSION, (m) => json(m, /}+\0/, "\0")),
+  },
+  {
+    name: "a capability comes unasked",
+    check: "negotiation/8",
+    reply: of(VERSION, (m) => json(m, '{"max_msg_fds"', '{"pgsizes":4096,"max_msg_fds"')),
+  },
+  {
+    name: "a limit is text",
+    check: "negotiation/25",
+    reply: of(VERSION, (m) => json(m, '"max_msg_fds":16', '"max_msg_fds":"a"')),
+  },
+  {
+    name: "argsz is 0",
+    check: "info/2",
+    reply: of(INFO, (_, view) => view.setUint32(0, 0, true)),
+  },
+  {
+    name: "any argsz will do",
+    check: "info/3",
+    request: (m) => m.command === INFO && m.payload.set([16], 0),
+  },
+  {
+    name: "each region is bar0",
+    check: "info/10",
+    reply: of(REGION, (_, view) => view.setUint32(8, 0, true)),
+  },
+  {
+    name: "the descriptor of a region is forgotten",
+    check: "info/22",
+    reply: of(REGION, (m) => m.fds = []),
+  },
+  {
+    name: "a region has a flag too many",
+    check: "info/27",
+    reply: of(REGION, (_, view) => view.setUint32(4, view.getUint32(4, true) | 0x10, true)),
+  },
+  {
+    name: "capabilities go in a circle",
+    check: "info/20",
+    reply: of(REGION, (m, view) => m.payload.length > 36 && view.setUint32(36, 32, true)),
+  },
+  {
+    name: "an area leaves its region",
+    check: "info/24",
+    reply: of(REGION, (m, view) => m.payload.length > 56 && view.setUint32(56, 1 << 20, true)),
+  },
+  {
+    name: "an absent region is there",
+    check: "info/11",
+    request: (m) => m.command === REGION && m.payload.set([m.payload[8]! & 7], 8),
+  },
+  {
+    name: "each IRQ index is intx",
+    check: "info/41",
+    reply: of(IRQ, (_, view) => view.setUint32(8, 0, true)),
+  },
+  {
+    name: "the last byte of a read is missing",
+    check: "region_read/1",
+    reply: of(READ, (m) => m.payload = m.payload.subarray(0, -1)),
+  },
+  {
+    name: "reads say offset 0",
+    check: "region_read/2",
+    reply: of(READ, (_, view) => view.setBigUint64(0, 0n, true)),
+  },
+  {
+    name: "reads wrap around in the region",
+    check: "region_read/4",
+    request: (m) => m.command === READ && m.payload.fill(0, 1, 8),
+  },
+  {
+    name: "bytes are swapped",
+    check: "region_read/19",
+    reply: of(READ, (m) => m.payload.subarray(16).reverse()),
+  },
+  {
+    name: "writes are forgotten",
+    check: "region_write/1",
+    request: (m) => {
+      if (m.command !== WRITE) return;
+      m.payload = m.payload.slice(0, 16).fill(0, 12); // a count of 0, and no data
+      m.size = 32;
+    },
+  },
+  {
+    name: "the reply to a write has data",
+    check: "region_write/2",
+    reply: of(WRITE, (m) => m.payload = new Uint8Array([...m.payload, 0])),
+  },
+  {
+    name: "writes are counted wrongly",
+    check: "region_write/31",
+    reply: of(MULTI, (_, view) => view.setBigUint64(0, 7n, true)),
+  },
+  {
+    name: "no_reply is ignored",
+    check: "framing/27",
+    request: (m) => m.flags &= ~0x10,
+  },
+  {
+    name: "the payload of an unknown command is read as a header",
+    check: "framing/11",
+    request: (m) => m.command > 100 && (m.size = 16),
+  },
+  {
+    name: "overlaps are accepted",
+    check: "dma/10",
+    reply: (m) => m.command === MAP && (m.flags &= ~0x20, m.error = 0),
+  },
+  {
+    name: "the reply to a map has a payload",
+    check: "dma/7",
+    reply: of(MAP, (m) => m.payload = new Uint8Array(32)),
+  },
+  {
+    name: "the reply to an unmap has none",
+    check: "dma/40",
+    reply: of(UNMAP, (m) => m.payload = NOTHING),
+  },
+  {
+    name: "a part of a map is unmapped",
+    check: "dma/43",
+    reply: (m) => m.command === UNMAP && (m.flags &= ~0x20, m.error = 0),
+  },
+  {
+    name: "masking does nothing",
+    check: "irqs/33",
+    request: (m) => m.command === SET_IRQS && m.payload[4]! & 8 && m.payload.set([0x11], 4),
+  },
+  {
+    name: "a false boolean fires",
+    check: "irqs/5",
+    request: (m) => m.command === SET_IRQS && m.payload[4] === 0x22 && m.payload.set([0x21], 4),
+  },
+  {
+    name: "an interrupt never comes",
+    check: "irqs/3",
+    request: (m) => m.command === SET_IRQS && m.payload[4] === 0x21 && m.payload.set([0x10], 16),
+    reply: (m) => m.command === SET_IRQS && (m.flags &= ~0x20, m.error = 0),
+  },
+  {
+    name: "a descriptor's index is none",
+    check: "io_fds/6",
+    reply: of(IO_FDS, (m, view) => m.payload.length > 32 && view.setUint32(32, 9, true)),
+  },
+  {
+    name: "a reset fails",
+    check: "reset/1",
+    reply: (m) => m.command === RESET && (m.flags |= 0x20, m.error = 5),
+  },
+  {
+    name: "flags of a feature are lost",
+    check: "features/8",
+    reply: of(FEATURE, (_, view) => view.setUint32(4, 0, true)),
+  },
+  {
+    name: "the state is always RUNNING",
+    check: "migration/2",
+    reply: of(FEATURE, (m) => m.payload.length === 16 && m.payload[4] === 2 && (m.payload[8] = 2)),
+  },
+  {
+    name: "migration data say a wrong size",
+    check: "migration/30",
+    reply: of(MIG_READ, (_, view) => view.setUint32(4, view.getUint32(4, true) + 1, true)),
+  },
+  {
+    name: "fd_index is none",
+    check: "twin_socket/2",
+    reply: of(VERSION, (m) => json(m, '"fd_index":0', '"fd_index":7')),
+  },
+  {
+    name: "a twin socket comes unasked",
+    check: "twin_socket/5",
+    reply: of(
+      VERSION,
+      (m) => json(m, '{"max_msg_fds"', '{"twin_socket":{"supported":true},"max_msg_fds"'),
+    ),
+  },
+];
+
+/** Does the checks of one group. */
+async function run(mutant: Mutant): Promise<CheckResult[]> {
+  const [name] = mutant.check.split("/");
+  const results: CheckResult[] = [];
+  {
+    await using target = new MutantTarget(mutant);
+    const plans = planOf(SERVER_GROUPS, ({ id }) => id === `server/${mutant.check}`);
+    assertEquals(plans.length, 1, `no check ${mutant.check} in ${name}`);
+    const options = {
+      timeoutMs: 2000,
+      signal: new AbortController().signal,
+      isDestructive: true,
+      isFresh: false,
+      chooses: () => true,
+    };
+    for await (const result of runChecks(target, plans, options)) results.push(result);
+  }
+  await idle();
+  return results;
+}
+
+for (const mutant of MUTANTS) {
+  testFds(`a server whose fault is that ${mutant.name} fails ${mutant.check}`, async () => {
+    const [result] = await run(mutant);
+    assertEquals(result?.verdict, "failed", result?.reason);
+    assert(result?.expected && result.came, "what was expected, and what came");
+    assert(result.messages.length > 0, "what was sent");
+    const { request: _, reply: __, ...sound } = mutant;
+    const [healthy] = await run(sound);
+    assertEquals([healthy?.verdict, healthy?.came], ["passed", undefined]);
+  });
+}
+
+Deno.test("checks know all of their mutants", () => {
+  assertEquals(
+    MUTANTS.filter(({ check }) => !SERVER_CHECKS.some(({ id }) => id.endsWith(`/${check}`))),
+    [],
+  );
+  assert(MUTANTS.length >= 25);
+});
