@@ -52,11 +52,18 @@ difference: interrupts and DMA are awaited, and polls of a register end when it
 has its value. DMA and interrupts are compared if the recording has them, which
 vfu record --intercept all makes sure of.
 
+With --serve it is the other way round: a client gets the answers, interrupts and
+DMA that the recorded one got, each after the request that it followed. Requests
+are matched by what they are: polls may be more or fewer, and memory elsewhere.
+Where the client leaves the recorded path is told once; it is then answered as
+well as can be.
+
 Exit code 0: no difference; 1: a difference, or a failure; 2: wrong usage.
 
 Examples:
   vfu replay nvme.pcapng nvme.sock --map nvme
   vfu replay demo.pcapng --spawn 'vfu serve demo --socket-path={socket}'
+  vfu replay nvme.pcapng --serve mock.sock --map nvme
   vfu replay nvme.pcapng nvme.sock --ignore config+0x40 --ignore bar0+0x100..0x200`;
 
 /** The command's arguments and options. */
@@ -72,6 +79,13 @@ export function command(context: Context) {
     .addOption(
       new Option("--spawn <command>", `start the server; ${SOCKET_PLACE} stands for its socket`),
     )
+    .addOption(
+      new Option(
+        "--serve <path>",
+        "take the server's part, and listen there for a VMM or any other client",
+      ).conflicts(["spawn", "timing", "ignore", "differences", "junit"]),
+    )
+    .addOption(new Option("--once", "with --serve: end after the first client"))
     .option("--timing", "keep the pauses of the recording")
     .addOption(
       new Option(
@@ -94,10 +108,15 @@ export function command(context: Context) {
     .addOption(timeoutOption())
     .addHelpText("after", MORE_HELP)
     .action(async (file, socket, given, self) => {
-      const { spawn, map: names, ignore = [], ...options } = given;
-      if ((socket === undefined) === (spawn === undefined)) {
+      const { spawn, map: names, ignore = [], serve, ...options } = given;
+      if (serve !== undefined && socket !== undefined) {
+        self.error("error: --serve <path> takes the server's part, so no socket follows the file");
+      }
+      if (options.once && serve === undefined) self.error("error: '--once' needs '--serve <path>'");
+      if (serve === undefined && (socket === undefined) === (spawn === undefined)) {
         self.error(
-          "error: the path of a socket has to follow the file, or --spawn <command> in its place",
+          "error: the path of a socket has to follow the file, or --spawn <command> or " +
+            "--serve <path> in its place",
         );
       }
       if (spawn !== undefined && !spawn.includes(SOCKET_PLACE)) {
@@ -113,6 +132,11 @@ export function command(context: Context) {
           () => parseIgnored(text, maps),
         )
       );
+      const locator = maps.length === 0 ? undefined : new RegisterLocator(maps);
+      if (serve !== undefined) {
+        const { serveReplay } = await import("../replay/serve.ts");
+        return await serveReplay(context, file, { ...options, serve, locator });
+      }
       await using stack = new AsyncDisposableStack();
       const server = spawn === undefined
         ? new ListeningServer(socket!)
@@ -121,7 +145,7 @@ export function command(context: Context) {
         ...options,
         server,
         ignore: ignored,
-        locator: maps.length === 0 ? undefined : new RegisterLocator(maps),
+        locator,
       });
     });
 }

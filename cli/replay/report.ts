@@ -122,7 +122,8 @@ function differenceJson({ kind, step, before, expected, found, text }: Differenc
   };
 }
 
-function messageJson(bytes: Uint8Array) {
+/** A message for `--json`: a line about it, and the start of its bytes. */
+export function messageJson(bytes: Uint8Array) {
   return { text: describeMessage(bytes), bytes: bytes.subarray(0, 4096).toHex() };
 }
 

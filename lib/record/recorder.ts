@@ -262,7 +262,12 @@ function adopt(fd: number): UnixSocket {
   }
 }
 
-function listenAt<T>(path: string, listen: (path: string) => T): T {
+/**
+ * Listens at a path.
+ *
+ * @throws {ConnectionError} if that is not possible; the message says why
+ */
+export function listenAt<T>(path: string, listen: (path: string) => T): T {
   try {
     return listen(path);
   } catch (cause) {

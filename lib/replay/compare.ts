@@ -17,13 +17,13 @@ export interface IgnoredRange {
   readonly end: number;
 }
 
-/** Fields that are a server's own: sizes of buffers, places in files and in the message. */
+/** Fields of a reply that are a server's own: sizes of buffers, places in files. */
 const OWN_FIELDS: Readonly<Record<string, ReadonlySet<string>>> = {
-  DEVICE_GET_REGION_INFO: new Set(["argsz", "capOffset", "offset", "fdOffset", "fdIndex"]),
-  DEVICE_GET_REGION_IO_FDS: new Set(["argsz", "fdIndex", "shadowFdIndex"]),
-  VERSION: new Set(["fdIndex"]),
+  DEVICE_GET_REGION_INFO: new Set(["argsz", "offset"]),
 };
 const ARGSZ: ReadonlySet<string> = new Set(["argsz"]);
+/** The same of structs in a reply: numbers of descriptors, and places in their files. */
+const NESTED_OWN_FIELDS: ReadonlySet<string> = new Set(["fdIndex", "fdOffset", "shadowFdIndex"]);
 
 /**
  * Compares two replies, or two requests of a server. What is a server's own may differ: message
@@ -76,9 +76,12 @@ function sameValue(expected: unknown, found: unknown, own: ReadonlySet<string>):
   if (expected === null || found === null) return false;
   const [a, b] = [expected, found] as [Record<string, unknown>, Record<string, unknown>];
   const names = new Set([...Object.keys(a), ...Object.keys(b)]);
-  return [...names].every((name) => own.has(name) || sameValue(a[name], b[name], own));
+  return [...names].every((name) =>
+    own.has(name) || sameValue(a[name], b[name], NESTED_OWN_FIELDS)
+  );
 }
 
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+/** Compares bytes. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

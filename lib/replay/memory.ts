@@ -19,6 +19,13 @@ export class KnownMemory {
   /** By number, the longest unused first. */
   readonly #pages = new Map<bigint, Uint8Array>();
 
+  /** The same contents in memory of their own. */
+  copy(): KnownMemory {
+    const copy = new KnownMemory();
+    for (const [number, page] of this.#pages) copy.#pages.set(number, page.slice());
+    return copy;
+  }
+
   /** Remembers contents. */
   write(address: bigint, data: Uint8Array): void {
     for (const { page, at, from, length } of pieces(address, data.length)) {

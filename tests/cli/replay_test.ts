@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { testFds } from "../_fds.ts";
 import { startServe } from "../_demo_process.ts";
+import { startReplay } from "../_replay_process.ts";
 import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
 import { temporaryFile } from "../lib/record/_events.ts";
 import { type GoldenName, readGolden, writeGolden } from "../lib/record/_golden.ts";
@@ -80,4 +81,41 @@ Deno.test("a replay ends after as many differences as are wanted", async () => {
   const { code, out } = await replay("nvme", served.path, "--differences", "1");
   assertEquals(code, 1);
   assertStringIncludes(out, ": 1 difference; ended before the recording\n");
+});
+
+testFds("the mock of gpio does to the recorded client what the device did", async () => {
+  using file = temporaryFile();
+  writeGolden("gpio", file.path);
+  await using mock = await startReplay(file.path, "--once");
+  const { code, out, err } = await replay("gpio", mock.path);
+  assertEquals([code, err], [0, ""]);
+  assertStringIncludes(out, "181 replies, 0 DMA, 1 interrupt: no difference\n");
+  assertEquals(await mock.ended, 0);
+  assertStringIncludes(mock.stdout(), "it did 66 of 66 recorded requests that may change");
+});
+
+Deno.test("the mock of nvme differs by its mapping alone, which it does not have", async () => {
+  using file = temporaryFile();
+  writeGolden("nvme", file.path);
+  await using mock = await startReplay(file.path, "--once", "--json");
+  const { out } = await replay("nvme", mock.path, "--json");
+  const events = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(events.flatMap(({ kind, index }) => kind === undefined ? [] : [[kind, index]]), [
+    ["reply", 10],
+    ["reply", 12],
+  ]);
+  assertEquals([events.at(-1).dma, events.at(-1).interrupts], [50, 13]);
+  assertEquals(await mock.ended, 0);
+});
+
+Deno.test("a mock says once where its client leaves the recorded path, and goes on", async () => {
+  using file = temporaryFile();
+  writeGolden("gpio", file.path);
+  await using mock = await startReplay(file.path, "--once", "--json");
+  const { code } = await runHere(["write", mock.path, "bar2+0.b=0x55"]);
+  assertEquals(code, 0);
+  assertEquals(await mock.ended, 1);
+  const events = mock.stdout().trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(events.map(({ event }) => event), ["ready", "connect", "deviation", "disconnect"]);
+  assertStringIncludes(events[2].found.text, "REGION_WRITE request bar2+0x0 1 byte");
 });

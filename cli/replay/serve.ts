@@ -1,0 +1,91 @@
+/**
+ * `vfu replay --serve`: takes the part of a recorded server.
+ *
+ * @module
+ */
+
+import { readRecording } from "../../lib/record/reader.ts";
+import type { RegisterLocator } from "../../lib/registers/locate.ts";
+import type { Deviation } from "../../lib/replay/actor.ts";
+import { learnPart } from "../../lib/replay/part.ts";
+import { Stage } from "../../lib/replay/stage.ts";
+import { type Context, onAbort } from "../context.ts";
+import { Reported } from "../failure.ts";
+import { jsonText } from "../json.ts";
+import { printable } from "../printable.ts";
+import { EventText } from "../show/text.ts";
+import { messageJson } from "./report.ts";
+
+/** Options of {@linkcode serveReplay}. */
+export interface ServeReplayOptions {
+  /** The path to listen at. */
+  readonly serve: string;
+  /** Takes the part for this client of the recording. */
+  readonly client?: number | undefined;
+  /** Ends after the first client. */
+  readonly once?: true | undefined;
+  /** The time for the client's answers, in milliseconds. */
+  readonly timeout: number;
+  /** Names registers. */
+  readonly locator: RegisterLocator | undefined;
+  /** Reports in objects. */
+  readonly json?: true | undefined;
+}
+
+/** Serves a recording until the context's signal, or until the only client has left. */
+export async function serveReplay(
+  { out, signal }: Context,
+  file: string,
+  { serve, client, once, timeout, locator, json }: ServeReplayOptions,
+): Promise<void> {
+  const part = await learnPart(readRecording(file, { signal }), client);
+  const { style } = out;
+  const text = new EventText(style, locator);
+  const total = part.scenes.length - 1;
+  text.start(part.scenes[1]?.step?.event.timeNs ?? 0n);
+  let deviations = 0;
+  const tell = (event: Record<string, unknown>, line: string) =>
+    out.write(json ? `${jsonText(event)}\n` : `${line}\n`);
+  using stage = Stage.open({
+    path: serve,
+    part,
+    timeoutMs: timeout,
+    once: once ?? false,
+    onConnect: () => tell({ event: "connect" }, "A client has connected"),
+    onDeviation(deviation) {
+      deviations++;
+      const { text: why, found, expected } = deviation;
+      tell(
+        {
+          event: "deviation",
+          text: why,
+          found: messageJson(found),
+          expected: expected && { index: expected.event.index, ...messageJson(expected.bytes) },
+        },
+        deviationLines(deviation, text).join("\n").replace(/^/, `${style.red("different")}  `),
+      );
+    },
+    onDisconnect: (scenes) =>
+      tell(
+        { event: "disconnect", requests: scenes - 1, recorded: total },
+        `The client has left; it did ${scenes - 1} of ${total} recorded requests that may change ` +
+          "the device",
+      ),
+    onError: (error) => tell({ event: "error", text: String(error) }, String(error)),
+  });
+  using _listener = onAbort(signal, () => stage.close());
+  if (signal.aborted) return;
+  tell({ event: "ready", path: serve, file }, `Ready at ${serve}; Ctrl-C stops it`);
+  await stage.closed;
+  if (once && deviations > 0) throw new Reported(1);
+}
+
+function deviationLines({ text: why, found, expected }: Deviation, text: EventText): string[] {
+  return [
+    `the client leaves the recorded path: ${printable(why)}`,
+    ...(expected === undefined ? ["  expected  the end of the recording"] : [
+      `  expected  ${text.line(expected.event, expected.heard).trimStart()}`,
+    ]),
+    `  found     ${text.found(found)}`,
+  ];
+}

@@ -1,0 +1,446 @@
+/**
+ * A server that plays the part of a recorded one, for one client.
+ *
+ * @module
+ */
+
+import { EINVAL } from "../../ffi/errno.ts";
+import { EventFd } from "../../ffi/event.ts";
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
+import {
+  HEADER_SIZE,
+  MAX_DATA_XFER_SIZE,
+  MAX_MSG_FDS,
+  MESSAGE_OVERHEAD,
+  OFFERED_MAX_DATA_XFER_SIZE,
+} from "../base/limits.ts";
+import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
+import type { IncomingRequest } from "../transport/incoming.ts";
+import { VfioProxy } from "../transport/proxy.ts";
+import { Command, commandName } from "../wire/command.ts";
+import { DmaAccessLayout, RegionAccessLayout, RegionWriteMultiReply } from "../wire/access.ts";
+import { DeviceInfoReply } from "../wire/device.ts";
+import { encodeMessage } from "../wire/header.ts";
+import { IrqInfoReply, IrqSetFlags } from "../wire/irq.ts";
+import { encodeRegionInfo, RegionFlags } from "../wire/region.ts";
+import { decodeVersion, encodeVersion, limitsOf, PROTOCOL_VERSION } from "../wire/version.ts";
+import { sameBytes } from "./compare.ts";
+import { KnownMemory } from "./memory.ts";
+import {
+  causesOf,
+  type Effect,
+  HEAD_SIZE,
+  type PartAnswer,
+  type PartRead,
+  readKey,
+  type Scene,
+  type ServerPart,
+} from "./part.ts";
+import type { RequestStep } from "./script.ts";
+
+/** Scenes that a client may leave out before one that it takes up exactly. */
+const MAX_JUMP = 16;
+/** The same before one at the same place with other data. */
+const MAX_INEXACT_JUMP = 4;
+/** Vectors that have descriptors at most. */
+const MAX_VECTORS = 4096;
+
+/** A request that the recording does not have there. */
+export interface Deviation {
+  /** The request that came. */
+  readonly found: Uint8Array;
+  /** The request that the recording has next; undefined at its end. */
+  readonly expected: RequestStep | undefined;
+  /** The reason in words. */
+  readonly text: string;
+}
+
+/** Options of an {@linkcode Actor}. */
+export interface ActorOptions {
+  readonly part: ServerPart;
+  /** The time in milliseconds for the client's answers. */
+  readonly timeoutMs: number;
+  /** Called once, where the client leaves the recorded path. */
+  readonly onDeviation?: ((deviation: Deviation) => void) | undefined;
+  /** Called when the client has left, or broke the protocol. */
+  readonly onEnd: (cause: Error | undefined) => void;
+}
+
+/** An effect that waits for its time. */
+interface Queued {
+  readonly effect: Effect;
+  /** Ends the wait. */
+  readonly release: () => void;
+  readonly released: Promise<void>;
+}
+
+/** The server's end of a connection. */
+export class Actor implements Disposable {
+  readonly #options: ActorOptions;
+  readonly #part: ServerPart;
+  readonly #proxy: VfioProxy;
+  readonly #contents = new Map<number, KnownMemory>();
+  readonly #eventfds = new Map<string, EventFd>();
+  /** Signals for vectors that have no descriptor yet. */
+  readonly #waiting = new Map<string, bigint>();
+  readonly #used = new Set<Scene>();
+  /** Reads that were answered, of the present scene. */
+  readonly #readsDone = new Map<string, number>();
+  readonly #queue: Queued[] = [];
+  #last: Promise<void> = Promise.resolve(); // of all effects so far
+  #at = 0;
+  #hasDeviated = false;
+  #isNegotiated = false;
+
+  /** Takes over a client's socket. */
+  constructor(socket: UnixSocket, options: ActorOptions) {
+    this.#options = options;
+    this.#part = options.part;
+    options.part.relocation.clear();
+    for (const [region, memory] of this.#part.contents) this.#contents.set(region, memory.copy());
+    this.#proxy = new VfioProxy(socket, {
+      role: "server",
+      timeoutMs: options.timeoutMs,
+      handler: (request) => this.#serve(request),
+      onClose: (cause) => {
+        this.#release();
+        options.onEnd(cause);
+      },
+    });
+    this.#proxy.serving = true;
+    this.#enter(0);
+  }
+
+  /** Scenes of the recording that were taken up. */
+  get scenes(): number {
+    return this.#used.size;
+  }
+
+  /** Ends the connection. */
+  [Symbol.dispose](): void {
+    this.#proxy.close();
+    this.#release();
+    for (const event of this.#eventfds.values()) event[Symbol.dispose]();
+    this.#eventfds.clear();
+  }
+
+  #serve(request: IncomingRequest): void | Promise<void> {
+    if (!this.#isNegotiated && request.command !== Command.VERSION) {
+      return this.#proxy.close(
+        new Error(`The client's first command is ${commandName(request.command)}, not VERSION`),
+      );
+    }
+    const { command } = request;
+    const bytes = encodeMessage({ messageId: 0, command }, request.payload);
+    const decoded = decodeMessage(bytes)!;
+    const { payload } = decoded;
+    if (payload?.side !== "request") {
+      this.#deviate(bytes, decoded.problem ?? "the request can't be decoded");
+      return request.fail(EINVAL);
+    }
+    switch (payload.name) {
+      case "VERSION":
+        return this.#negotiate(request);
+      case "DEVICE_GET_INFO":
+        return answer(request, this.#part.info);
+      case "DEVICE_GET_REGION_INFO":
+        return this.#regionInfo(request, payload.value.index, payload.value.argsz);
+      case "DEVICE_GET_IRQ_INFO": {
+        const info = this.#part.irqs.get(payload.value.index) ?? this.#noIrq(payload.value.index);
+        if (info === undefined) return request.fail(EINVAL);
+        return request.reply(IrqInfoReply.encode(info));
+      }
+      case "DMA_MAP":
+        return request.reply(); // its descriptors are closed: memory is reached by message
+      case "DMA_UNMAP":
+        return request.reply(request.payload.slice(0, 24));
+      case "DEVICE_GET_REGION_IO_FDS":
+        return request.reply(request.payload.slice(0, 16));
+      case "REGION_READ":
+        return this.#read(request, accessesOf(payload)[0]!, bytes);
+      default:
+        return this.#cause(request, bytes);
+    }
+  }
+
+  #negotiate(request: IncomingRequest): void {
+    const { minor, capabilities: client } = decodeVersion(request.payload);
+    const { version } = this.#part;
+    const { twinSocket: _, ...recorded } = version?.capabilities ?? {};
+    this.#isNegotiated = true;
+    this.#proxy.limits = {
+      maxFds: MAX_MSG_FDS,
+      maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + Math.min(
+        MAX_DATA_XFER_SIZE,
+        recorded.maxDataXferSize ?? OFFERED_MAX_DATA_XFER_SIZE,
+      ),
+    };
+    this.#proxy.peerMaxFds = limitsOf(client).maxMsgFds;
+    const { maxDmaMaps, pgsizes, writeMultiple, ...capabilities } = recorded;
+    request.reply(encodeVersion({
+      major: PROTOCOL_VERSION.major,
+      minor: Math.min(minor, version?.minor ?? PROTOCOL_VERSION.minor),
+      capabilities: {
+        ...capabilities,
+        ...(maxDmaMaps !== undefined && { maxDmaMaps }),
+        ...(pgsizes !== undefined && { pgsizes }),
+        ...(writeMultiple && client.writeMultiple && { writeMultiple }),
+      },
+    }));
+  }
+
+  #regionInfo(request: IncomingRequest, index: number, argsz: number): void {
+    const known = this.#part.regions.get(index);
+    if (known === undefined) {
+      if (index >= this.#count("numRegions")) return request.fail(EINVAL);
+      const none = { index, flags: 0, size: 0n, offset: 0n, capabilities: [] };
+      return request.reply(encodeRegionInfo(none, argsz));
+    }
+    const capabilities = known.capabilities.filter(({ kind }) => !MAPPABLE.has(kind));
+    const flags = known.flags & ~RegionFlags.MMAP;
+    request.reply(encodeRegionInfo({ ...known, flags, offset: 0n, capabilities }, argsz));
+  }
+
+  #noIrq(index: number) {
+    if (index >= this.#count("numIrqs")) return undefined;
+    return { argsz: 16, flags: 0, index, count: 0 };
+  }
+
+  #count(name: "numRegions" | "numIrqs"): number {
+    const { info } = this.#part;
+    return info?.errno === 0 ? DeviceInfoReply.decode(info.payload)[name] : 9;
+  }
+
+  /** Answers a read by the present scene: its answers in turn, then the last one again. */
+  #read(request: IncomingRequest, access: Access, bytes: Uint8Array): void {
+    const { region, offset, count } = access;
+    if (count > BigInt(OFFERED_MAX_DATA_XFER_SIZE)) return request.fail(EINVAL);
+    const key = readKey(region!, offset, count);
+    const scene = this.#part.scenes[this.#at]!;
+    const recorded = scene.reads.get(key) ?? [];
+    const done = this.#readsDone.get(key) ?? 0;
+    const read = recorded[Math.min(done, recorded.length - 1)];
+    this.#readsDone.set(key, done + 1);
+    if (read?.answer !== undefined) {
+      answer(request, read.answer);
+      this.#learn(read);
+      if (done < recorded.length) this.#releaseAfter(read);
+      return;
+    }
+    if (!this.#part.places.has(key) && !this.#isCovered(access)) {
+      this.#deviate(bytes, "the recording does not have this read");
+    }
+    const data = this.#memory(region!).read(offset, Number(count));
+    request.reply(request.payload.slice(0, HEAD_SIZE), data);
+  }
+
+  /** Tells if some read of the recording begins at the same place: only its size differs. */
+  #isCovered({ region, offset, count }: Access): boolean {
+    return [1, 2, 4, 8, 256, 4096].some((size) => {
+      const start = offset - offset % BigInt(size);
+      return start + BigInt(size) >= offset + count &&
+        this.#part.places.has(readKey(region!, start, size));
+    });
+  }
+
+  #memory(region: number): KnownMemory {
+    const memory = this.#contents.get(region) ?? new KnownMemory();
+    this.#contents.set(region, memory);
+    return memory;
+  }
+
+  #learn({ region, offset, answer }: PartRead): void {
+    if (answer?.errno !== 0) return;
+    this.#memory(region).write(offset, answer.payload.subarray(HEAD_SIZE));
+  }
+
+  /** Answers a request that may change the device, and does what the recorded server did then. */
+  async #cause(request: IncomingRequest, bytes: Uint8Array): Promise<void> {
+    const { command, fdCount } = request;
+    const name = commandName(command);
+    const { payload } = decodeMessage(bytes)!;
+    if (command === Command.DEVICE_SET_IRQS) this.#setIrqs(request, bytes, fdCount);
+    let reply: PartAnswer | undefined;
+    const accesses = accessesOf(payload);
+    for (const [i, { key, data }] of causesOf(name, payload, bytes).entries()) {
+      const at = this.#find(key, data);
+      const access = accesses[i];
+      if (access?.data !== undefined) this.#memory(access.region!).write(access.offset, data);
+      if (at === undefined) {
+        this.#deviate(bytes, "the recording does not have this here");
+        continue;
+      }
+      const scene = this.#part.scenes[at]!;
+      reply = scene.answer;
+      if (!this.#part.relocation.learn(scene.data, data)) {
+        this.#deviate(bytes, "the recording has other data here");
+      }
+      await this.#enter(at);
+    }
+    if (request.noReply) return request.reply();
+    if (reply !== undefined && reply.errno !== 0) return request.fail(reply.errno);
+    switch (command) {
+      case Command.REGION_WRITE:
+        return request.reply(request.payload.slice(0, RegionAccessLayout.size));
+      case Command.REGION_WRITE_MULTI:
+        return request.reply(RegionWriteMultiReply.encode({ count: BigInt(accesses.length) }));
+      case Command.DEVICE_SET_IRQS:
+      case Command.DEVICE_RESET:
+        return request.reply();
+      default:
+        return answer(request, reply);
+    }
+  }
+
+  /** The scene that a request begins: the next that is exact, else the next at the same place. */
+  #find(key: string, data: Uint8Array): number | undefined {
+    const { scenes } = this.#part;
+    const isExact = (at: number) => {
+      const scene = scenes[at];
+      return scene?.key === key && !this.#used.has(scene) && sameBytes(scene.data, data);
+    };
+    const first = this.#at + 1;
+    for (let at = first; at <= first + MAX_JUMP; at++) if (isExact(at)) return at;
+    for (let at = first; at <= first + MAX_INEXACT_JUMP; at++) {
+      if (scenes[at]?.key === key && !this.#used.has(scenes[at]!)) return at;
+    }
+    for (let at = this.#at - 1; at >= Math.max(1, this.#at - MAX_JUMP); at--) {
+      if (isExact(at)) return at;
+    }
+    return undefined;
+  }
+
+  /**
+   * Begins a scene: what was left of the one before happens now, then what this one has.
+   *
+   * @returns settled when all has happened that came before the reply
+   */
+  async #enter(at: number): Promise<void> {
+    const { scenes } = this.#part;
+    this.#release();
+    const scene = scenes[at]!;
+    this.#used.add(scene);
+    if (at > this.#at) {
+      for (const each of scenes.slice(this.#at, at)) {
+        for (const reads of each.reads.values()) {
+          const last = reads.at(-1);
+          if (last !== undefined && each !== scenes[this.#at]) this.#learn(last);
+        }
+      }
+    }
+    if (at >= this.#at) {
+      this.#at = at;
+      this.#readsDone.clear();
+    }
+    let before: Promise<void> | undefined;
+    for (const effect of scene.effects) {
+      const done = this.#schedule(effect);
+      if (effect.isBeforeReply) before = done;
+    }
+    await before;
+  }
+
+  /** Has an effect happen behind those before it, when it is time. */
+  #schedule(effect: Effect): Promise<void> {
+    const { promise: released, resolve } = Promise.withResolvers<void>();
+    if (effect.afterRead === undefined) resolve();
+    const timer = effect.afterRead && setTimeout(resolve, Number(effect.delayNs / 1_000_000n) + 1);
+    const queued: Queued = { effect, released, release: resolve };
+    this.#queue.push(queued);
+    return this.#last = this.#last.then(async () => {
+      await released;
+      clearTimeout(timer);
+      this.#queue.splice(this.#queue.indexOf(queued), 1);
+      if (this.#proxy.state === "CONNECTED") await this.#do(effect);
+    });
+  }
+
+  /** Releases what waits for a read. */
+  #releaseAfter(read: PartRead): void {
+    for (const { effect, release } of this.#queue) if (effect.afterRead === read) release();
+  }
+
+  /** Releases all that waits. */
+  #release(): void {
+    for (const { release } of this.#queue) release();
+  }
+
+  async #do(effect: Effect): Promise<void> {
+    if (effect.kind === "interrupt") return this.#signal(effect);
+    const { asked, answer } = effect.step;
+    const { relocation } = this.#part;
+    const [access] = accessesOf(asked.payload);
+    if (access === undefined) return;
+    const head = new Uint8Array(DmaAccessLayout.size);
+    DmaAccessLayout.write({
+      address: relocation.address(access.offset),
+      count: access.count,
+    }, head);
+    try {
+      const reply = await this.#proxy.request(asked.header.command, head, {
+        ...(access.data !== undefined && { data: access.data }),
+      });
+      if (access.action === "read" && answer?.errno === 0) {
+        relocation.learn(answer.payload.subarray(HEAD_SIZE), reply.payload.subarray(HEAD_SIZE));
+      }
+    } catch { /* the client has no memory there, or is gone: the recorded path was left */ }
+  }
+
+  #signal({ irq, vector, count }: { irq: number; vector: number; count: bigint }): void {
+    const key = `${irq} ${vector}`;
+    const event = this.#eventfds.get(key);
+    if (event === undefined) {
+      this.#waiting.set(key, (this.#waiting.get(key) ?? 0n) + count);
+      return;
+    }
+    try {
+      event.signal(count < 1024n ? count : 1024n);
+    } catch { /* the client passed what is no eventfd */ }
+  }
+
+  #setIrqs(request: IncomingRequest, bytes: Uint8Array, fdCount: number): void {
+    const { payload } = decodeMessage(bytes)!;
+    if (payload?.name !== "DEVICE_SET_IRQS" || payload.side !== "request") return;
+    const { flags, index, start, count } = payload.value;
+    if ((flags & IrqSetFlags.ACTION_MASK_BITS) !== IrqSetFlags.ACTION_TRIGGER) return;
+    const data = flags & IrqSetFlags.DATA_MASK;
+    const isAll = data === IrqSetFlags.DATA_NONE && count === 0;
+    if (!isAll && data !== IrqSetFlags.DATA_EVENTFD) return;
+    for (const [key, event] of this.#eventfds) {
+      const [irq, vector] = key.split(" ").map(Number) as [number, number];
+      if (irq !== index || (!isAll && (vector < start || vector >= start + count))) continue;
+      event[Symbol.dispose]();
+      this.#eventfds.delete(key);
+    }
+    const fds: OwnedFd[] = fdCount === 0 ? [] : request.takeFds();
+    for (const [i, fd] of fds.entries()) {
+      if (this.#eventfds.size >= MAX_VECTORS || i >= count) {
+        closeAll(fds.slice(i));
+        return;
+      }
+      const vector = start + i;
+      const key = `${index} ${vector}`;
+      this.#eventfds.set(key, new EventFd(fd));
+      const waiting = this.#waiting.get(key);
+      this.#waiting.delete(key);
+      if (waiting !== undefined) this.#signal({ irq: index, vector, count: waiting });
+    }
+  }
+
+  /** Reports where the client leaves the recorded path, once. */
+  #deviate(found: Uint8Array, text: string): void {
+    if (this.#hasDeviated) return;
+    this.#hasDeviated = true;
+    const next = this.#part.scenes[this.#at + 1];
+    this.#options.onDeviation?.({ found, expected: next?.step, text });
+  }
+}
+
+const MAPPABLE: ReadonlySet<string> = new Set(["sparse_mmap", "sparse_mmap_fds", "msix_mappable"]);
+
+function answer(request: IncomingRequest, recorded: PartAnswer | undefined): void {
+  if (recorded === undefined) return request.fail(EINVAL);
+  if (recorded.errno !== 0) return request.fail(recorded.errno);
+  request.reply(recorded.payload);
+}

@@ -1,0 +1,256 @@
+/**
+ * The part that the server of a recording had: what it answered and did, by what it was asked.
+ *
+ * @module
+ */
+
+import { EIO } from "../../ffi/errno.ts";
+import { HEADER_SIZE } from "../wire/header.ts";
+import { accessesOf, type DecodedPayload } from "../record/decode.ts";
+import type { IrqInfoReply } from "../wire/irq.ts";
+import type { RegionInfoReply } from "../wire/region.ts";
+import type { RecordedEvent } from "../record/event.ts";
+import type { Version } from "../wire/version.ts";
+import { KnownMemory } from "./memory.ts";
+import { Relocation } from "./relocation.ts";
+import { type DmaStep, type RequestStep, Script } from "./script.ts";
+
+/** Bytes of messages that a part may have. */
+const MAX_BYTES = 128 << 20;
+/** Events that a part may have. */
+const MAX_EVENTS = 1_000_000;
+
+/** Bytes of region, offset and count ahead of the data of an access. */
+export const HEAD_SIZE = 16;
+
+/** An answer: a payload, or an errno that is not 0. */
+export interface PartAnswer {
+  readonly errno: number;
+  readonly payload: Uint8Array;
+}
+
+/** Something that the server did by itself. */
+export type Effect =
+  & {
+    /** Nanoseconds since the request that the scene begins with. */
+    readonly delayNs: bigint;
+    /** The read of a register that came before it in the scene, if there was one. */
+    readonly afterRead: PartRead | undefined;
+    /** True if it came before the reply to the request that the scene begins with. */
+    readonly isBeforeReply: boolean;
+  }
+  & (
+    | { readonly kind: "dma"; readonly step: DmaStep }
+    | {
+      readonly kind: "interrupt";
+      readonly irq: number;
+      readonly vector: number;
+      readonly count: bigint;
+    }
+  );
+
+/** A read of a register in the recording. */
+export interface PartRead {
+  /** The answer; undefined if the recording has none. */
+  answer: PartAnswer | undefined;
+  /** The place that was read. */
+  readonly region: number;
+  /** Bytes from the start of the region. */
+  readonly offset: bigint;
+}
+
+/** A request that may change the device, and all up to the next one. */
+export interface Scene {
+  /** The request; undefined for what comes before the first one. */
+  readonly step: RequestStep | undefined;
+  /** The kind of the request, with its place. */
+  readonly key: string;
+  /** Data that it writes. */
+  readonly data: Uint8Array;
+  /** The answer. */
+  answer: PartAnswer | undefined;
+  /** Reads of registers by their places, in order. */
+  readonly reads: Map<string, PartRead[]>;
+  /** All that the server does by itself, in order. */
+  readonly effects: Effect[];
+}
+
+/** The part of a server. */
+export interface ServerPart {
+  /** The scenes, in order; the first has no request. */
+  readonly scenes: readonly Scene[];
+  /** The server's VERSION. */
+  readonly version: Version | undefined;
+  /** The answer to DEVICE_GET_INFO. */
+  readonly info: PartAnswer | undefined;
+  /** Regions by index. */
+  readonly regions: ReadonlyMap<number, RegionInfoReply>;
+  /** IRQ indexes. */
+  readonly irqs: ReadonlyMap<number, IrqInfoReply>;
+  /** The first contents of regions by index, as far as they are known. */
+  readonly contents: ReadonlyMap<number, KnownMemory>;
+  /** Places of reads that the recording has. */
+  readonly places: ReadonlySet<string>;
+  /** Addresses that the device accesses. */
+  readonly relocation: Relocation;
+}
+
+/** Commands that are answered from facts, whenever they come. */
+const FACTS: ReadonlySet<string> = new Set([
+  "VERSION",
+  "DEVICE_GET_INFO",
+  "DEVICE_GET_REGION_INFO",
+  "DEVICE_GET_REGION_IO_FDS",
+  "DEVICE_GET_IRQ_INFO",
+  "DMA_MAP",
+  "DMA_UNMAP",
+]);
+
+/** The place of a read, as a key. */
+export function readKey(region: number, offset: bigint, count: number | bigint): string {
+  return `${region}+${offset}.${count}`;
+}
+
+/** The kind of a request that may change the device, with its place, and the data that it writes. */
+export function causesOf(
+  name: string,
+  payload: DecodedPayload | undefined,
+  bytes: Uint8Array,
+): { key: string; data: Uint8Array }[] {
+  if (payload?.name === "REGION_WRITE" || payload?.name === "REGION_WRITE_MULTI") {
+    return accessesOf(payload).map(({ region, offset, count, data = new Uint8Array() }) => ({
+      key: `write ${region}+${offset}.${count}`,
+      data,
+    }));
+  }
+  if (payload?.name === "DEVICE_SET_IRQS" && payload.side === "request") {
+    const { flags, index, start, count } = payload.value;
+    return [{ key: `irqs ${flags} ${index} ${start} ${count}`, data: new Uint8Array() }];
+  }
+  if (payload?.name === "DEVICE_FEATURE") {
+    const { flags } = payload.value;
+    return [{ key: `feature ${flags}`, data: bytes.subarray(HEADER_SIZE + 8) }];
+  }
+  return [{ key: name, data: new Uint8Array() }];
+}
+
+/**
+ * Learns the part of the server from a recording.
+ *
+ * @param client the number of the client; the first that asks something if left out
+ * @throws {RangeError} if the recording is too long for memory, or has no such client
+ * @throws as the recording does when it is damaged
+ */
+export async function learnPart(
+  events: AsyncIterable<RecordedEvent>,
+  client?: number,
+): Promise<ServerPart> {
+  const script = new Script(events);
+  const scenes: Scene[] = [sceneOf(undefined, "", new Uint8Array())];
+  const regions = new Map<number, RegionInfoReply>();
+  const irqs = new Map<number, IrqInfoReply>();
+  const contents = new Map<number, KnownMemory>();
+  const reads = new Map<RequestStep, PartRead>();
+  const causes = new Map<RequestStep, Scene>();
+  const inOrder: PartRead[] = [];
+  const places = new Set<string>();
+  const relocation = new Relocation();
+  let version: Version | undefined;
+  let info: PartAnswer | undefined;
+  let lastRead: PartRead | undefined;
+  let startNs = 0n;
+  let bytes = 0;
+  let count = 0;
+  for (let step = await script.next(); step !== undefined; step = await script.next()) {
+    const { connection, timeNs } = step.event;
+    if (step.kind === "request") client ??= connection;
+    if (client === undefined || connection !== client) continue;
+    const size = step.event.kind === "message" ? step.event.bytes.length : 0;
+    if (++count > MAX_EVENTS || (bytes += size) > MAX_BYTES) {
+      throw new RangeError(
+        `Cannot take the server's part: the recording has more than ${MAX_EVENTS} events or ` +
+          `${MAX_BYTES >> 20} MiB of messages; record less`,
+      );
+    }
+    const scene = scenes.at(-1)!;
+    if (step.kind === "request") {
+      const { sent, bytes } = step;
+      if (FACTS.has(sent.name)) continue;
+      const { payload } = sent;
+      if (payload?.name === "REGION_READ" && payload.side === "request") {
+        const { region, offset, count } = payload.value;
+        lastRead = { answer: undefined, region, offset };
+        reads.set(step, lastRead);
+        inOrder.push(lastRead);
+        const key = readKey(region, offset, count);
+        places.add(key);
+        const list = scene.reads.get(key) ?? [];
+        list.push(lastRead);
+        scene.reads.set(key, list);
+        continue;
+      }
+      for (const { key, data } of causesOf(sent.name, payload, bytes)) {
+        const next = sceneOf(step, key, data);
+        scenes.push(next);
+        causes.set(step, next);
+      }
+      startNs = timeNs;
+      lastRead = undefined;
+    } else if (step.kind === "reply") {
+      const { reply, to, event } = step;
+      const answer = {
+        errno: reply.type === "error" ? reply.header.error || EIO : 0,
+        payload: reply.type === "error" ? new Uint8Array() : event.bytes.subarray(HEADER_SIZE),
+      };
+      const read = reads.get(to);
+      if (read !== undefined) read.answer = answer;
+      const cause = causes.get(to);
+      if (cause !== undefined) cause.answer = answer;
+      const { payload } = reply;
+      if (payload?.side !== "reply") continue;
+      if (payload.name === "VERSION") version = payload.value;
+      if (payload.name === "DEVICE_GET_INFO") info = answer;
+      if (payload.name === "DEVICE_GET_IRQ_INFO") irqs.set(payload.value.index, payload.value);
+      if (payload.name === "DEVICE_GET_REGION_INFO") {
+        const { index, capabilities } = payload.value;
+        const before = regions.get(index);
+        const isShorter = (before?.capabilities.length ?? 0) > capabilities.length;
+        if (!isShorter) regions.set(index, payload.value);
+      }
+    } else if (step.kind === "dma" || step.kind === "interrupt") {
+      const base = {
+        delayNs: timeNs - startNs,
+        afterRead: lastRead,
+        isBeforeReply: scene.step !== undefined && !scene.step.sent.noReply &&
+          scene.answer === undefined,
+      };
+      if (step.kind === "dma") {
+        const [access] = accessesOf(step.asked.payload);
+        if (access?.space !== "memory") continue;
+        for (let at = 0n; at < access.count; at += 4096n) relocation.add(access.offset + at);
+        scene.effects.push({ ...base, kind: "dma", step });
+      } else if (step.event.action === "trigger") {
+        const { irq, vector, count } = step.event;
+        scene.effects.push({ ...base, kind: "interrupt", irq, vector, count });
+      }
+    }
+  }
+  if (count === 0) {
+    throw new RangeError(
+      client === undefined
+        ? "Cannot take the server's part: no client of the recording asks anything"
+        : `Cannot take the server's part: the recording has no client ${client}`,
+    );
+  }
+  for (const { region, offset, answer } of inOrder.reverse()) {
+    if (answer?.errno !== 0) continue;
+    const memory = contents.get(region) ?? new KnownMemory();
+    contents.set(region, memory);
+    memory.write(offset, answer.payload.subarray(HEAD_SIZE));
+  }
+  return { scenes, version, info, regions, irqs, contents, places, relocation };
+}
+
+function sceneOf(step: RequestStep | undefined, key: string, data: Uint8Array): Scene {
+  return { step, key, data, answer: undefined, reads: new Map(), effects: [] };
+}

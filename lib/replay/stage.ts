@@ -1,0 +1,118 @@
+/**
+ * Listens in place of a recorded server, and takes its part for one client after another.
+ *
+ * @module
+ */
+
+import { POLLIN } from "../../ffi/event.ts";
+import { type Watch, watch } from "../../ffi/poller.ts";
+import { UnixListener, type UnixSocket } from "../../ffi/socket.ts";
+import { listenAt } from "../record/recorder.ts";
+import { Actor, type Deviation } from "./actor.ts";
+import type { ServerPart } from "./part.ts";
+
+/** The milliseconds until accepting is tried again when this process has no descriptor left. */
+const ACCEPT_RETRY_MS = 100;
+
+/** Options of a {@linkcode Stage}. */
+export interface StageOptions {
+  /** The path to listen at. */
+  readonly path: string;
+  /** The part of the recorded server. */
+  readonly part: ServerPart;
+  /** The time in milliseconds for a client's answers; default 5000. */
+  readonly timeoutMs?: number;
+  /** Ends after the first client. */
+  readonly once?: boolean;
+  /** Called when a client came. */
+  readonly onConnect?: () => void;
+  /** Called where a client leaves the recorded path: once for each client. */
+  readonly onDeviation?: (deviation: Deviation) => void;
+  /** Called when a client left; with the number of scenes that it took up. */
+  readonly onDisconnect?: (scenes: number, cause: Error | undefined) => void;
+  /** Called when a client could not be accepted. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** A mock of a recorded server. */
+export class Stage implements Disposable {
+  readonly #options: StageOptions;
+  readonly #listener: UnixListener;
+  readonly #finished = Promise.withResolvers<void>();
+  #accepting: Watch | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #actor: Actor | undefined;
+  #isClosed = false;
+
+  private constructor(options: StageOptions) {
+    this.#options = options;
+    this.#listener = listenAt(options.path, UnixListener.listen);
+    this.#accept();
+  }
+
+  /**
+   * Begins to listen.
+   *
+   * @throws {ConnectionError} if the path can't be listened on
+   */
+  static open(options: StageOptions): Stage {
+    return new Stage(options);
+  }
+
+  /** Settled when it is closed. */
+  get closed(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Ends the connection, stops listening and removes the socket. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearTimeout(this.#retry);
+    this.#accepting?.close();
+    this.#listener[Symbol.dispose]();
+    this.#actor?.[Symbol.dispose]();
+    this.#finished.resolve();
+  }
+
+  /** The same as `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #accept(): void {
+    if (this.#isClosed) return;
+    this.#accepting = watch(this.#listener.fd, POLLIN, () => {
+      let socket: UnixSocket | undefined;
+      try {
+        socket = this.#listener.accept();
+      } catch (error) {
+        this.#options.onError?.(error);
+        this.#accepting?.close();
+        this.#retry = setTimeout(() => this.#accept(), ACCEPT_RETRY_MS);
+        return;
+      }
+      if (socket === undefined) return;
+      this.#accepting?.close();
+      this.#serve(socket);
+    });
+  }
+
+  #serve(socket: UnixSocket): void {
+    const { part, timeoutMs = 5000, once = false, onDeviation } = this.#options;
+    this.#options.onConnect?.();
+    const actor = this.#actor = new Actor(socket, {
+      part,
+      timeoutMs,
+      onDeviation,
+      onEnd: (cause) => {
+        if (this.#actor !== actor) return;
+        this.#actor = undefined;
+        this.#options.onDisconnect?.(actor.scenes, cause);
+        actor[Symbol.dispose]();
+        if (once) this.close();
+        else this.#accept();
+      },
+    });
+  }
+}
