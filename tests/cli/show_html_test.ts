@@ -1,11 +1,17 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
 import { unpackReport } from "../../cli/show/html/data.ts";
 import { pageProgram } from "../../cli/show/html/document.ts";
+import { FieldReader } from "../../cli/show/html/fields.ts";
 import { MAX_PAGE_EVENTS } from "../../cli/show/html/report.ts";
-import { encodeMessage } from "../../lib/wire/header.ts";
+import { decodeMessage } from "../../lib/record/decode.ts";
+import { littleEndian } from "../../lib/registers/locate.ts";
+import { encodeMessage, HEADER_SIZE } from "../../lib/wire/header.ts";
+import { messages } from "../../lib/wire/messages.ts";
 import { DENO } from "../_deno.ts";
 import { plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
 import { Talk } from "../lib/record/_talk.ts";
+import { arbitraries } from "../lib/wire/_arbitraries.ts";
 import { runHere, runThere } from "./_cli.ts";
 
 /** The data in a page. */
@@ -135,6 +141,53 @@ async function deno(...args: string[]) {
   const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
   return { code, out: out!, err: err! };
 }
+
+/** Values of a payload by the names that the page has for them. */
+function namedValues(value: object, prefix = ""): [name: string, value: bigint][] {
+  return Object.entries(value).flatMap(([key, each]): [string, bigint][] => {
+    if (typeof each === "number" || typeof each === "bigint") return [[prefix + key, BigInt(each)]];
+    if (!Array.isArray(each)) return [];
+    return each.slice(0, 64).flatMap((entry, i) =>
+      typeof entry === "object" ? namedValues(entry, `${prefix}${key}[${i}].`) : []
+    );
+  });
+}
+
+Deno.test("the page's fields are those of our decode, for each kind of message", async () => {
+  using folder = temporaryFolder();
+  const talk = new Talk();
+  for (const name of Object.keys(messages) as (keyof typeof messages)[]) {
+    const { request, reply } = arbitraries[name];
+    const replies = fc.sample(reply as fc.Arbitrary<unknown>, { numRuns: 8, seed: 1 });
+    for (const value of fc.sample(request as fc.Arbitrary<unknown>, { numRuns: 8, seed: 2 })) {
+      talk.answer(name, talk.ask(name, value as never), replies.pop() as never);
+    }
+  }
+  const recording = `${folder.path}/a.pcapng`;
+  writeRecording(recording, talk.events);
+  const { meta } = await dataOf((await runHere(["show", recording, "--html", "-"])).out);
+  let compared = 0;
+  for (const event of talk.events) {
+    if (event.kind !== "message") continue;
+    const { type, header, payload } = decodeMessage(event.bytes)!;
+    const fields = new FieldReader(meta, event.bytes).read(type);
+    for (
+      const [name, expected, isOwn] of [
+        ...namedValues(header).map((each) => [...each, false] as const),
+        ...namedValues(payload?.value ?? {}).map((each) => [...each, true] as const),
+      ]
+    ) {
+      const field = fields.find((each) => each.name === name && each.at >= HEADER_SIZE === isOwn);
+      // Some codecs have values in other words than the wire: of ioregionfds, data are in `value`.
+      if (field === undefined || /^subRegions\[\d+\]\.data$/.test(name)) continue;
+      const bytes = event.bytes.subarray(field.at, field.at + field.width);
+      assertEquals([name, littleEndian(bytes)], [name, expected]);
+      assertStringIncludes(field.text, expected < 10n ? `${expected}` : `(${expected})`);
+      compared++;
+    }
+  }
+  assert(compared > 2000, `${compared} fields were compared`);
+});
 
 Deno.test("the page's program uses names of its own and of browsers alone", async () => {
   using folder = temporaryFolder();

@@ -4,6 +4,7 @@ import type { NewEvent } from "../../lib/record/event.ts";
 import { encodeMessage } from "../../lib/wire/header.ts";
 import { runHere } from "../cli/_cli.ts";
 import { anyEvent, temporaryFile, writeRecording } from "../lib/record/_events.ts";
+import { readGolden } from "../lib/record/_golden.ts";
 import { Talk } from "../lib/record/_talk.ts";
 import { until } from "../_until.ts";
 import { ChromiumPage, chromiumProgram } from "./_chromium.ts";
@@ -246,6 +247,24 @@ browserTest("charts count registers, commands and times, of what the search foun
   assertEquals(await page.evaluate(`document.querySelectorAll(".plot .column").length > 5`), true);
   await page.evaluate(`document.querySelectorAll("#registers button")[1].click()`);
   assertEquals(await page.evaluate(`document.getElementById("search").value`), "CC");
+  assertEquals([page.complaints, page.requests], [[], []]);
+});
+
+browserTest("the page counts as --stats does, of the recording of a real guest", async () => {
+  const events = readGolden("nvme");
+  using file = temporaryFile();
+  writeRecording(file.path, events);
+  const { out } = await runHere(["show", file.path, "--stats", "--json"]);
+  const { commands } = JSON.parse(out) as {
+    commands: Record<"command" | "requests" | "replies" | "errors" | "bytes", string | number>[];
+  };
+  const expected = commands.map(({ command, requests, replies, errors, bytes }) =>
+    [command, requests, replies, errors, bytes].join(" ")
+  );
+  await using page = await opened(events);
+  await page.until(`document.querySelector("#commands table") !== null`);
+  const found = await page.evaluate<string[][]>(cells("#commands"));
+  assertEquals(found.map((each) => each.slice(0, 5).join(" ")).sort(), expected.sort());
   assertEquals([page.complaints, page.requests], [[], []]);
 });
 

@@ -37,7 +37,7 @@ export const COLUMNS = {
   type: "Uint8Array",
   /** The author: see {@linkcode ReportMeta.origins}. */
   origin: "Uint8Array",
-  /** 1 if it went to the client, 2 if it went over the twin socket, 4 if it was altered. */
+  /** 1: it went to the client; 2: over the twin socket; 4: altered; 8: it wants no reply. */
   flags: "Uint8Array",
   /** The lane. */
   lane: "Uint8Array",

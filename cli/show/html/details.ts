@@ -104,7 +104,8 @@ export class Details {
     if (reply >= 0) facts.push(["Reply", this.#link(reply)]);
     if (columns.kind[row] === 0 && request < 0 && reply < 0) {
       const wants = meta.types[columns.type[row]!] === "request";
-      facts.push([wants ? "Reply" : "Request", "none here"]);
+      const none = columns.flags[row]! & 8 ? "none is wanted" : "none is here";
+      facts.push([wants ? "Reply" : "Request", none]);
     }
     const isBack = (columns.flags[row]! & 1) !== 0;
     facts.push(["Way", isBack ? "to the client" : "to the server"]);

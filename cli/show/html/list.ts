@@ -43,6 +43,8 @@ export class MessageList {
     const at = lowerBound(this.#model.hits, row);
     if (row >= 0 && this.#model.hits[at] === row) {
       const height = this.#rowHeight();
+      // The space of another search may be too small to scroll there.
+      this.#space.style.setProperty("height", `${this.#model.hits.length * height}px`);
       const top = at * height;
       const shown = this.#scroller.clientHeight;
       const { scrollTop } = this.#scroller;

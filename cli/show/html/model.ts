@@ -193,7 +193,8 @@ export class Model {
     const { kind, type, flags } = this.columns;
     const word = this.meta.kinds[kind[row]!]!;
     if (word !== "message") return word;
-    return `${this.meta.types[type[row]!]!}${flags[row]! & 4 ? ", altered" : ""}`;
+    const words = [flags[row]! & 8 ? ", no reply" : "", flags[row]! & 4 ? ", altered" : ""];
+    return this.meta.types[type[row]!]! + words.join("");
   }
 
   /** The way of a row, as `vfu show` draws it. */

@@ -134,7 +134,7 @@ export class HtmlReport {
       this.isFull = true;
       throw new PageFullError(this.#path);
     }
-    const row = { ...this.#common(event), ...this.#own(event, heard) };
+    const row = { ...this.#common(event, heard), ...this.#own(event, heard) };
     if (this.#rows === this.#capacity) this.#grow();
     for (const name of COLUMN_NAMES) this.#columns[name]![this.#rows] = row[name];
     this.#rows++;
@@ -198,7 +198,7 @@ export class HtmlReport {
   }
 
   /** Columns that all events have. */
-  #common(event: RecordedEvent): Row {
+  #common(event: RecordedEvent, heard: HeardMessage | undefined): Row {
     const { timeNs, connection, socket, comment } = event;
     const isBack = "direction" in event
       ? event.direction === "to-client"
@@ -219,7 +219,8 @@ export class HtmlReport {
       kind: KINDS.indexOf(event.kind),
       type: TYPES.indexOf("other"),
       origin: event.kind === "message" ? ORIGINS.indexOf(event.origin) : 0,
-      flags: (isBack ? 1 : 0) | (socket === "twin" ? 2 : 0) | (isAltered ? 4 : 0),
+      flags: (isBack ? 1 : 0) | (socket === "twin" ? 2 : 0) | (isAltered ? 4 : 0) |
+        (heard?.decoded?.noReply ? 8 : 0),
       lane: LANES.indexOf("connection"),
       regionLane: NO_LANE,
     };

@@ -51,7 +51,7 @@ canvas { display: block; width: 100%; border: 1px solid var(--line); border-radi
   border-radius: 6px; contain: strict; }
 #rows { position: relative; min-width: 100%; }
 .row { position: absolute; left: 0; right: 0; height: 24px; padding: 0 8px; display: grid; gap: 10px;
-  grid-template-columns: 90px 16px 62px 170px 96px minmax(120px, 1fr) minmax(160px, 2fr) 72px;
+  grid-template-columns: 76px 16px 56px 170px 92px minmax(110px, 1fr) minmax(200px, 3fr) 64px;
   align-items: center; font: 12px/24px ui-monospace, "DejaVu Sans Mono", monospace; cursor: pointer;
   white-space: pre; }
 .row > * { overflow: hidden; text-overflow: ellipsis; }
