@@ -131,7 +131,13 @@ export {
 export type { PciSpec } from "./lib/define/pci.ts";
 export type { PlainData } from "./lib/define/plain_data.ts";
 export type { DevicePoll, DevicePollOptions, PollLook } from "./lib/define/polls.ts";
-export type { BarKind, DeviceRegion, RegionPart, RegionReview } from "./lib/define/region.ts";
+export type {
+  BarKind,
+  DeviceRegion,
+  RegionName,
+  RegionPart,
+  RegionReview,
+} from "./lib/define/region.ts";
 export {
   type CallbackOptions,
   callbacks,
@@ -159,7 +165,7 @@ export type {
   RegisterValue,
 } from "./lib/define/register_types.ts";
 export { RegisterRegion, registers, type RegistersOptions } from "./lib/define/registers.ts";
-export type { StateHooks } from "./lib/define/state.ts";
+export type { EarlierState, StateHooks } from "./lib/define/state.ts";
 export type { DeviceTimer, DeviceTimers } from "./lib/define/timers.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
 export {
@@ -227,6 +233,7 @@ export { FileProblems, type Position, type Problem, problemText } from "./lib/ya
 export { embed, type Embedded } from "./lib/server/embedded.ts";
 export {
   type SectionForm,
+  type StateForm,
   type StateIdentity,
   StateReader,
   StateWriter,

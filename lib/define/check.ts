@@ -26,20 +26,11 @@ import {
 } from "./mistakes.ts";
 import type { DeviceOption, DeviceOptions } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
-import type { DeviceRegion } from "./region.ts";
-import type { StateHooks } from "./state.ts";
+import { type DeviceRegion, REGION_INDEX, type RegionName } from "./region.ts";
+import type { EarlierState, StateHooks } from "./state.ts";
 
 /** The regions that a device may have. */
-export const REGION_NAMES = [
-  "bar0",
-  "bar1",
-  "bar2",
-  "bar3",
-  "bar4",
-  "bar5",
-  "rom",
-  "vga",
-] as const;
+export const REGION_NAMES = Object.keys(REGION_INDEX) as readonly RegionName[];
 
 const NAME: Form = {
   accepts: (value) => typeof value === "string" && value !== "",
@@ -91,6 +82,8 @@ const PARTS: Forms<DeviceParts> = {
   reset: FUNCTION,
   connected: FUNCTION,
   disconnected: FUNCTION,
+  stop: FUNCTION,
+  start: FUNCTION,
   close: FUNCTION,
   state: STATE,
 };
@@ -128,17 +121,41 @@ const OWN_REGION: Forms<DeviceRegion> = {
   close: FUNCTION,
 };
 
+const WHOLE: Form = { accepts: (value) => Number.isInteger(value), what: "a whole number" };
 const STATE_HOOKS: Forms<StateHooks> = {
-  version: {
-    accepts: (value) => Number.isInteger(value),
-    what: "a whole number",
-  },
+  version: WHOLE,
   bytes: {
     accepts: (value) => Array.isArray(value) && value.every((each) => each instanceof Uint8Array),
     what: "a list of Uint8Arrays",
   },
+  earlier: LIST,
   save: needed(FUNCTION),
   restore: needed(FUNCTION),
+};
+
+const EARLIER_STATE: Forms<EarlierState> = {
+  version: needed(WHOLE),
+  subsystem: OBJECT,
+  sections: needed({
+    accepts: (value) => isObject(value) && Object.values(value).every(WHOLE.accepts),
+    what: "{ 0: 4096 }, the bytes of each section by its number",
+  }),
+  regions: {
+    accepts: (value) => isObject(value) && Object.values(value).every(WHOLE.accepts),
+    what: "{ config: 0, bar2: 1 }, the section that each region is in",
+  },
+  restore: FUNCTION,
+};
+const EARLIER_REGIONS: Forms<NonNullable<EarlierState["regions"]>> = {
+  config: WHOLE,
+  bar0: WHOLE,
+  bar1: WHOLE,
+  bar2: WHOLE,
+  bar3: WHOLE,
+  bar4: WHOLE,
+  bar5: WHOLE,
+  rom: WHOLE,
+  vga: WHOLE,
 };
 
 /** Capabilities that a function has once. */
@@ -195,7 +212,7 @@ export function checkParts(name: string, parts: unknown): void {
   const mistakes = new Mistakes();
   mistakes.check("", parts, PARTS);
   const { regions, state } = parts;
-  if (isObject(state)) mistakes.check("state", state, STATE_HOOKS);
+  if (isObject(state)) collectState(state, mistakes);
   if (isObject(regions)) {
     mistakes.check("regions", regions, REGIONS);
     for (const [key, region] of Object.entries(regions)) {
@@ -214,6 +231,25 @@ function collectOptions(options: Record<string, unknown>, mistakes: Mistakes): v
       `${shown(each)}, not an option; ` +
         'write it as option.integer({ default: 8, description: "…" })',
     );
+  }
+}
+
+function collectState(state: Record<string, unknown>, mistakes: Mistakes): void {
+  mistakes.check("state", state, STATE_HOOKS);
+  if (!Array.isArray(state["earlier"])) return;
+  for (const [i, each] of state["earlier"].entries()) {
+    const path = `state.earlier[${i}]`;
+    if (!isObject(each)) {
+      mistakes.add(path, `${shown(each)}, not { version, sections, restore }`);
+      continue;
+    }
+    mistakes.check(path, each, EARLIER_STATE);
+    if (isObject(each["subsystem"])) {
+      mistakes.check(`${path}.subsystem`, each["subsystem"], SUBSYSTEM);
+    }
+    if (isObject(each["regions"])) {
+      mistakes.check(`${path}.regions`, each["regions"], EARLIER_REGIONS);
+    }
   }
 }
 

@@ -99,12 +99,14 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#irq = new DeviceInterrupts(pci, built, table);
     this.irqs = this.#irq.served;
     const isMaster = () => (built.config.get16(HEADER.COMMAND) & COMMAND.MASTER) !== 0;
-    this.#dma = new ConnectedMemory(pci.needsBusMaster === false ? () => true : isMaster);
+    const isBusMaster = pci.needsBusMaster === false ? () => true : isMaster;
+    this.#dma = new ConnectedMemory(isBusMaster);
     const parts = spec.create(sealed<DeviceContext<O>>({
       options,
       memory: (options) => this.#makeMemory(options),
       irq: handedOut<Interrupts>("irq", this.#irq, IRQ_NAMES),
       dma: handedOut<DeviceDma>("dma", this.#dma, DMA_NAMES),
+      isBusMaster,
       timers: handedOut<DeviceTimers>("timers", this.#timers, TIMERS_NAMES),
       poll: (look, options) => {
         assertFunction("Cannot make a poll", look);
@@ -238,21 +240,25 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
         subsystem: pci.subsystem?.device ?? 0,
         version: state?.version ?? 1,
       },
+      regions: this.regions,
       contents: [
         this.#built.config.bytes,
         ...this.#regions.flatMap(({ contents }) => contents ?? []),
         ...(state?.bytes ?? []),
       ],
-      mayBeConfig: (bytes) => this.#built.config.mayBecome(bytes),
+      config: this.#built.config,
+      resetRegions: () => resetAll(this.#regions),
       state,
       heldTasks: () => this.#tasks.held(),
-      stop: () => {
+      stop: async () => {
         this.#timers.stop();
         this.#polls.stop();
-        return this.#tasks.stop();
+        await this.#tasks.stop();
+        await this.#parts.stop?.();
       },
       start: () => {
         this.#irq.refresh();
+        this.#parts.start?.();
         this.#tasks.start();
         this.#timers.start();
         this.#polls.start();

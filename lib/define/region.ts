@@ -6,8 +6,24 @@
  */
 
 import type { ServedRegion } from "../server/served_device.ts";
+import { PciRegion } from "../wire/region.ts";
 import { BOOLEAN, type Forms } from "./mistakes.ts";
 import { sealClass } from "./sealed.ts";
+
+/** The regions that a device may have, with their indexes. */
+export const REGION_INDEX = {
+  bar0: PciRegion.BAR0,
+  bar1: PciRegion.BAR1,
+  bar2: PciRegion.BAR2,
+  bar3: PciRegion.BAR3,
+  bar4: PciRegion.BAR4,
+  bar5: PciRegion.BAR5,
+  rom: PciRegion.ROM,
+  vga: PciRegion.VGA,
+} as const;
+
+/** Name of a region. */
+export type RegionName = keyof typeof REGION_INDEX;
 
 /** The fields of a region's base address register. */
 export interface BarKind {

@@ -21,14 +21,17 @@
  * @module
  */
 
+import { EINVAL } from "../../ffi/errno.ts";
 import { MAX_REGISTER_SPACE } from "../base/limits.ts";
+import type { Width } from "../client/info.ts";
 import type { Register } from "../registers/map.ts";
-import type { ServedIoFd } from "../server/served_device.ts";
+import { DeviceError, type ServedIoFd } from "../server/served_device.ts";
 import { IoFdType } from "../wire/io_fds.ts";
 import { RegionFlags } from "../wire/region.ts";
 import {
   alternatives,
   checkOptions,
+  type Form,
   type Forms,
   FUNCTION,
   isObject,
@@ -48,6 +51,8 @@ import {
   type RegionReview,
   sealRegion,
 } from "./region.ts";
+import { hex } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
 import { makeCells } from "./register_cells.ts";
 import { type AnyValue, RegisterSlot } from "./register_slot.ts";
 import { isLoaded, type RegisterSource, resolveRegisterMap } from "./register_source.ts";
@@ -64,14 +69,25 @@ export interface RegistersOptions extends BarKind {
    * Name of the region, for a map of several: "bar0". Default: the region of its first register.
    */
   readonly region?: string;
+  /**
+   * Bytes of every access: others, and those at no multiple of it, are refused with EINVAL. Default:
+   * any access is possible.
+   */
+  readonly accessWidth?: Width;
   /** Names of registers for which a client may have an eventfd: signalling it is writing 0. */
   readonly ioeventfds?: readonly string[];
 }
+
+const WIDTH: Form = {
+  accepts: (value) => [1, 2, 4, 8].includes(value as number),
+  what: "1, 2, 4 or 8 bytes",
+};
 
 const OPTIONS: Forms<RegistersOptions> = {
   ...BAR_KIND,
   size: NUMBER,
   region: TEXT,
+  accessWidth: WIDTH,
   ioeventfds: LIST,
 };
 
@@ -99,6 +115,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   // by offset and width: registers that others hide
   readonly #exact = new Map<string, RegisterSlot>();
   readonly #scratch = new DataView(new ArrayBuffer(8));
+  readonly #accessWidth: Width | undefined;
   readonly #map: string;
   readonly #leftOut: readonly string[];
   readonly #isForMany: boolean; // a map of a file: what is beyond the size is left out on purpose
@@ -125,6 +142,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
     }
     this.size = barSize(options.size ?? end);
     this.bar = barKind(options);
+    this.#accessWidth = options.accessWidth;
     this.#bytes = new Uint8Array(end);
     this.#view = new DataView(this.#bytes.buffer);
     this.#initial = new Uint8Array(end);
@@ -191,20 +209,33 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   /** A client reads. */
   read(offset: number, into: Uint8Array): void | Promise<void> {
     // The read of a whole register that only shows its bytes: nearly all reads of nearly all
-    // devices.
+    // devices. If there is an access width, a register of another is of no use.
     const slot = this.#slots[this.#slotAt[offset]! - 1];
-    if (slot !== undefined && slot.width === into.length && slot.isPlain) {
+    const isWhole = slot !== undefined && slot.width === into.length;
+    if (isWhole && slot.isPlain && into.length === (this.#accessWidth ?? into.length)) {
       if (slot.startOf(slot.indexAt(offset)) === offset && this.#exact.size === 0) {
         for (let i = 0; i < into.length; i++) into[i] = this.#bytes[offset + i]!;
         return;
       }
     }
+    this.#checkWidth(offset, into.length);
     return this.#readFrom(0, offset, into);
   }
 
   /** A client writes. */
   write(offset: number, data: Uint8Array): void | Promise<void> {
+    this.#checkWidth(offset, data.length);
     return this.#writeFrom(0, offset, data);
+  }
+
+  #checkWidth(offset: number, length: number): void {
+    const width = this.#accessWidth;
+    if (width === undefined || (length === width && offset % width === 0)) return;
+    throw new DeviceError(
+      EINVAL,
+      `Cannot access ${length} bytes at ${hex(offset)} of ${this.#map}: ` +
+        `accesses have ${plural(width, "byte")}, at multiples of that`,
+    );
   }
 
   #readFrom(from: number, offset: number, into: Uint8Array): void | Promise<void> {

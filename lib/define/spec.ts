@@ -32,6 +32,11 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
    * other does not block the server's other work.
    */
   readonly dma: DeviceDma;
+  /**
+   * Tells if the device may access the client's memory now: COMMAND's bus master enable is on, or the
+   * device does without.
+   */
+  readonly isBusMaster: () => boolean;
   /** Its timers. A reset ends them. */
   readonly timers: DeviceTimers;
   /**
@@ -95,6 +100,13 @@ export interface DeviceParts {
   connected?(): void;
   /** The client is gone. */
   disconnected?(): void;
+  /**
+   * The device is to stand still for its migration: work of its own that neither `run` nor timers
+   * nor polls know. When the hook is done, the device does no DMA and raises no interrupts.
+   */
+  stop?(): void | Promise<void>;
+  /** The device goes on, perhaps in a state that was restored. */
+  start?(): void;
   /** Frees what the device holds. */
   close?(): void;
   /**

@@ -7,15 +7,23 @@
 
 import { EINVAL } from "../../ffi/errno.ts";
 import { MAX_PLAIN_STATE } from "../base/limits.ts";
-import { DeviceError, type MigrationSink, type ServedMigration } from "../server/served_device.ts";
+import type { ConfigRegion } from "../server/config.ts";
+import {
+  DeviceError,
+  type MigrationSink,
+  type ServedMigration,
+  type ServedRegion,
+} from "../server/served_device.ts";
 import {
   type SectionForm,
+  type StateForm,
   type StateIdentity,
   StateReader,
   StateWriter,
 } from "../server/state_stream.ts";
 import { decodePlain, encodePlain, type PlainData } from "./plain_data.ts";
 import { PreCopy } from "./pre_copy.ts";
+import { REGION_INDEX, type RegionName } from "./region.ts";
 
 /** Hooks for the part of a device's state that is in no register and no memory. */
 export interface StateHooks {
@@ -25,6 +33,8 @@ export interface StateHooks {
    * Bytes that migrate besides those of regions, as a disk in memory. Their lengths never change.
    */
   readonly bytes?: readonly Uint8Array[];
+  /** Forms of earlier versions of the device in which a state may still come. Default none. */
+  readonly earlier?: readonly EarlierState[];
   /**
    * Returns the state as plain data: numbers, bigints, texts, booleans, bytes, lists and objects.
    * The device stands still.
@@ -41,14 +51,40 @@ export interface StateHooks {
   restore(state: unknown): void | Promise<void>;
 }
 
+/** A form in which an earlier version of the device saved its state. */
+export interface EarlierState {
+  /** Version of that form. Vendor id, device id and name are the device's own. */
+  readonly version: number;
+  /** Subsystem that the state names. Default: the device's own. */
+  readonly subsystem?: { readonly vendor: number; readonly device: number };
+  /** Bytes of each section, by its number. */
+  readonly sections: Readonly<Record<number, number>>;
+  /**
+   * The section that holds all bytes of a region. They are taken as from a client that writes them:
+   * read-only bits stay as they are.
+   */
+  readonly regions?: Readonly<Partial<Record<"config" | RegionName, number>>>;
+  /**
+   * Takes the rest. Registers that no section holds have their reset values, `regions` hold theirs.
+   *
+   * @param section returns the bytes of a section
+   * @throws to refuse: the device then keeps the state that it had
+   */
+  restore?(section: (number: number) => Uint8Array): void | Promise<void>;
+}
+
 /** The parts of a device on which its migration works. */
 export interface StateParts {
   /** Identity of the device. */
   readonly identity: StateIdentity;
   /** Bytes that migrate, each in a section of its own: first configuration space. */
   readonly contents: readonly Uint8Array[];
-  /** Checks that bytes can be the configuration space of this device. */
-  readonly mayBeConfig: (bytes: Uint8Array) => boolean;
+  /** The configuration space. */
+  readonly config: ConfigRegion;
+  /** The regions of the device, by index. */
+  readonly regions: readonly (ServedRegion | undefined)[];
+  /** Puts registers back to what a reset leaves in them. */
+  resetRegions(): void | Promise<void>;
   /** Hooks for the remaining state. */
   readonly state: StateHooks | undefined;
   /** Tasks that the device begins when it goes on; calling the returned function drops them. */
@@ -139,12 +175,14 @@ export class DeviceMigration implements ServedMigration {
       [PLAIN, { size: MAX_PLAIN_STATE, mayBeShorter: true }],
       ...contents.map(({ length }, i) => [FIRST_BYTES + i, { size: length }] as const),
     ]);
-    const reader = new StateReader(identity, sections);
+    const earlier = (this.#parts.state?.earlier ?? []).map((each) => earlierForm(identity, each));
+    const reader = new StateReader(identity, sections, earlier);
     return {
       write: (data) => reader.write(data),
       commit: () => {
         reader.finish();
-        return this.#take(reader);
+        const earlier = this.#parts.state?.earlier?.[reader.form - 1];
+        return earlier === undefined ? this.#take(reader) : this.#takeEarlier(reader, earlier);
       },
       abort: () => {},
     };
@@ -159,7 +197,7 @@ export class DeviceMigration implements ServedMigration {
     } catch {
       throw new DeviceError(EINVAL, "Cannot restore a state: it is not one that was saved");
     }
-    if (!this.#parts.mayBeConfig(reader.section(FIRST_BYTES))) {
+    if (!this.#parts.config.mayBecome(reader.section(FIRST_BYTES))) {
       throw new DeviceError(
         EINVAL,
         "Cannot restore a state: what is read-only in its configuration space is another device's",
@@ -181,6 +219,29 @@ export class DeviceMigration implements ServedMigration {
     }
   }
 
+  /** As `#take`, for a state of an earlier version. */
+  async #takeEarlier(reader: StateReader, earlier: EarlierState): Promise<void> {
+    const { contents, state, config, regions } = this.#parts;
+    const old = this.#save();
+    const kept = contents.map((bytes) => bytes.slice());
+    const dropHeld = this.#parts.heldTasks();
+    try {
+      config.reset();
+      await this.#parts.resetRegions();
+      for (const [name, number] of Object.entries(earlier.regions ?? {})) {
+        const bytes = reader.section(number);
+        if (name === "config") config.adopt(bytes);
+        else await regions[REGION_INDEX[name as RegionName]]?.write(0, bytes);
+      }
+      await earlier.restore?.((number) => reader.section(number));
+      dropHeld();
+    } catch (error) {
+      for (const [i, bytes] of contents.entries()) bytes.set(kept[i]!);
+      await state?.restore(old);
+      throw error;
+    }
+  }
+
   /**
    * Returns the state from the device's hook. The state can change during a wait, so the hook has
    * to return it at once.
@@ -193,6 +254,17 @@ export class DeviceMigration implements ServedMigration {
       "Cannot save the device: what its state's save gives is a promise; it has to give the state at once",
     );
   }
+}
+
+function earlierForm(identity: StateIdentity, earlier: EarlierState): StateForm {
+  const { version, subsystem, sections } = earlier;
+  const ids = subsystem && { subsystemVendor: subsystem.vendor, subsystem: subsystem.device };
+  return {
+    identity: { ...identity, ...ids, version },
+    sections: new Map(
+      Object.entries(sections).map(([number, size]) => [Number(number), { size }]),
+    ),
+  };
 }
 
 function swap(a: Uint8Array, b: Uint8Array): void {

@@ -128,6 +128,17 @@ export class ConfigRegion implements ServedRegion {
   }
 
   /**
+   * Takes `bytes` as far as a client or the device can change them; what never changes stays. Calls
+   * no watchers.
+   */
+  adopt(bytes: Uint8Array): void {
+    for (const [at, initial] of this.#initial.entries()) {
+      const changes = this.#writable[at]! | this.#clearable[at]! | this.#changing[at]!;
+      this.bytes[at] = (initial & ~changes) | (bytes[at]! & changes);
+    }
+  }
+
+  /**
    * Calls `written` after each write of a client that reaches any of `size` bytes from `at` on. If
    * the call returns a promise, the client is answered when the promise is settled.
    */

@@ -164,6 +164,14 @@ export class StateWriter {
   }
 }
 
+/** A form in which a state may have been saved: the identity that it begins with, its sections. */
+export interface StateForm {
+  /** Identity of the device. */
+  readonly identity: StateIdentity;
+  /** Its sections, by number. */
+  readonly sections: ReadonlyMap<number, SectionForm>;
+}
+
 /** Declares the form of a section of a state. */
 export interface SectionForm {
   /** Bytes of it. */
@@ -184,8 +192,10 @@ export interface SectionForm {
  * nothing more is taken then.
  */
 export class StateReader {
-  readonly #identity: Uint8Array;
-  readonly #sections: ReadonlyMap<number, Section>;
+  readonly #identities: readonly Uint8Array[]; // by form
+  readonly #forms: readonly StateForm[];
+  #sections: ReadonlyMap<number, Section>;
+  #form = 0;
   readonly #head = new Uint8Array(Header.size);
   #headEnd = 0;
   #payload = new Uint8Array(0); // of the frame that has come in part
@@ -196,10 +206,24 @@ export class StateReader {
   #hasEnded = false;
   #failure: DeviceError | undefined;
 
-  /** A reader for a state of this device, which has these sections. */
-  constructor(identity: StateIdentity, sections: ReadonlyMap<number, SectionForm>) {
-    this.#identity = encodeIdentity(identity);
-    this.#sections = new Map([...sections].map(([number, form]) => [number, new Section(form)]));
+  /**
+   * A reader for a state of this device, which has these sections.
+   *
+   * @param earlier other forms that are taken: a state's beginning decides
+   */
+  constructor(
+    identity: StateIdentity,
+    sections: ReadonlyMap<number, SectionForm>,
+    earlier: readonly StateForm[] = [],
+  ) {
+    this.#forms = [{ identity, sections }, ...earlier];
+    this.#identities = this.#forms.map((form) => encodeIdentity(form.identity));
+    this.#sections = emptySections(sections);
+  }
+
+  /** The form of the state: 0 for the device's own, then the earlier ones. 0 until it has begun. */
+  get form(): number {
+    return this.#form;
   }
 
   /** Takes the next bytes. */
@@ -291,12 +315,15 @@ export class StateReader {
   }
 
   #checkIdentity(payload: Uint8Array): void {
-    const isSame = payload.length === this.#identity.length &&
-      payload.every((byte, i) => byte === this.#identity[i]);
-    if (isSame) return;
-    throw refusal(
-      `it is of another device: of ${describe(payload)}, not ${describe(this.#identity)}`,
+    const form = this.#identities.findIndex((identity) =>
+      payload.length === identity.length && payload.every((byte, i) => byte === identity[i])
     );
+    if (form < 0) {
+      const own = this.#identities[0]!;
+      throw refusal(`it is of another device: of ${describe(payload)}, not ${describe(own)}`);
+    }
+    this.#form = form;
+    this.#sections = emptySections(this.#forms[form]!.sections);
   }
 
   #keep(number: number, offset: bigint, payload: Uint8Array): void {
@@ -318,6 +345,10 @@ export class StateReader {
 }
 
 const NOTHING = new Uint8Array(0);
+
+function emptySections(forms: ReadonlyMap<number, SectionForm>): Map<number, Section> {
+  return new Map([...forms].map(([number, form]) => [number, new Section(form)]));
+}
 
 /** The bytes of a section that have come. */
 class Section {

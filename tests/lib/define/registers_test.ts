@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { DefinitionError, type InlineRegister, registers } from "../../../mod.ts";
+import { EINVAL } from "../../../ffi/errno.ts";
+import { DefinitionError, DeviceError, type InlineRegister, registers } from "../../../mod.ts";
 import { loadRegisterMap, parseRegisterMap } from "../../../lib/registers/load.ts";
 import type { ServedRegion } from "../../../lib/server/served_device.ts";
 import { IoFdType } from "../../../lib/wire/io_fds.ts";
@@ -406,4 +407,33 @@ Deno.test("any access does what the accesses of its bytes would", async () => {
     }),
     { numRuns: 300 },
   );
+});
+
+Deno.test("accessWidth refuses accesses of other widths, and those between registers", () => {
+  const map = {
+    registers: [
+      { name: "A", offset: 0, width: 4, reset: 7 },
+      { name: "HALF", offset: 4, width: 2, reset: 5 },
+    ],
+  } as const;
+  const region = registers(map, { size: 16, accessWidth: 4 });
+  const into = new Uint8Array(4);
+  for (const [offset, first] of [[0, 7], [4, 5], [12, 0]] as const) {
+    region.read(offset, into);
+    assertEquals([...into], [first, 0, 0, 0]);
+  }
+  for (
+    const [offset, length] of [[0, 1], [0, 2], [0, 8], [1, 4], [2, 4], [4, 2], [0, 16]] as const
+  ) {
+    for (const access of ["read", "write"] as const) {
+      const error = assertThrows(
+        () => region[access](offset, new Uint8Array(length)),
+        DeviceError,
+        "accesses have 4 bytes",
+      );
+      assertEquals(error.errno, EINVAL);
+    }
+  }
+  assertEquals([region.regs.A.value, region.regs.HALF.value], [7, 5]);
+  assertThrows(() => registers(map, { accessWidth: 3 as never }), DefinitionError, "1, 2, 4 or 8");
 });

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   cap,
   defineDevice,
+  DefinitionError,
   type DeviceTimer,
   memory,
   registers,
@@ -386,4 +387,103 @@ Deno.test("a device with little memory has no PRE_COPY", () => {
     create: () => ({ regions: { bar0: registers({ registers: [] }) } }),
   });
   assertEquals(definition.create().migration?.preCopy, undefined);
+});
+
+/** A device of two versions: the second keeps half of what the first did in memory of its own. */
+function versioned(version: 1 | 2, refuses = false) {
+  const log: string[] = [];
+  const bar0 = registers({ registers: [{ name: "A", offset: 0, width: 4 }] });
+  const disk = new Uint8Array(4);
+  const definition = defineDevice({
+    name: "versioned",
+    pci: {
+      vendor: 0x1234,
+      device: 3,
+      ...(version === 2 && { subsystem: { vendor: 1, device: 2 } }),
+    },
+    create: ({ memory }) => ({
+      regions: { bar0, bar2: memory({ size: 4096 }) },
+      stop: () => void log.push("stop"),
+      start: () => void log.push("start"),
+      state: {
+        version,
+        ...(version === 2 && {
+          bytes: [disk],
+          earlier: [{
+            version: 1,
+            subsystem: { vendor: 0, device: 0 },
+            sections: { 0: 0, 1: 256, 2: 4, 3: 4096 },
+            regions: { config: 1, bar0: 2, bar2: 3 },
+            restore(section: (number: number) => Uint8Array) {
+              disk.set(section(2));
+              if (refuses) throw new Error("not this one");
+            },
+          }],
+        }),
+        save: (): PlainData => undefined,
+        restore: () => {},
+      },
+    }),
+  });
+  return { log, bar0, disk, served: definition.create() };
+}
+
+testFds("a state of an earlier version is taken by what says how", async () => {
+  const [one, two, refusing] = [versioned(1), versioned(2), versioned(2, true)];
+  await using from = await serveDefined(one.served);
+  await using to = await serveDefined(two.served);
+  await using wrong = await serveDefined(refusing.served);
+  await from.device.region("config").write16Async(4, 0x0006);
+  one.bar0.regs.A.value = 0x01020304;
+  await from.device.region("bar2").write32Async(8, 77);
+  const chunks = await save(from);
+  assertEquals(one.log, ["stop", "start"]);
+  const seen = async ({ device }: Pair, made: ReturnType<typeof versioned>) => [
+    made.bar0.regs.A.value,
+    [...made.disk],
+    await device.region("bar2").read32Async(8),
+    await device.region("config").read16Async(4),
+    await device.region("config").read32Async(0x2c),
+  ];
+  await restore(to, chunks);
+  assertEquals(await seen(to, two), [0x01020304, [4, 3, 2, 1], 77, 6, 0x0002_0001]);
+  refusing.bar0.regs.A.value = 9;
+  await assertRejects(() => restore(wrong, chunks), RemoteError);
+  assertEquals(await seen(wrong, refusing), [9, [0, 0, 0, 0], 0, 0, 0x0002_0001]);
+  // The other way round, it is refused by its version.
+  await assertRejects(() => save(to).then((later) => restore(from, later)), RemoteError);
+  assert(from.errors.some(([error]) => String(error).includes("version 2, not")));
+});
+
+Deno.test("earlier forms of a state are checked as they are written", () => {
+  const made = (earlier: unknown) => () =>
+    defineDevice({
+      name: "x",
+      pci: { vendor: 1, device: 1 },
+      create: () => ({
+        regions: {},
+        state: { earlier, save: () => undefined, restore: () => {} } as never,
+      }),
+    }).create();
+  assertThrows(made(1), DefinitionError, "state.earlier: 1, not a list");
+  assertThrows(made([1]), DefinitionError, "state.earlier[0]: 1, not { version");
+  assertThrows(made([{ sections: {} }]), DefinitionError, "state.earlier[0].version: missing");
+  const regions = { bar9: 0 };
+  assertThrows(made([{ version: 1, sections: {}, regions }]), DefinitionError, "bar9: unknown");
+});
+
+testFds("isBusMaster() says what COMMAND says", async () => {
+  let ask: (() => boolean) | undefined;
+  const definition = defineDevice({
+    name: "master",
+    pci: { vendor: 1, device: 1 },
+    create({ isBusMaster }) {
+      ask = isBusMaster;
+      return { regions: {} };
+    },
+  });
+  await using pair = await serveDefined(definition.create());
+  assertEquals(ask!(), false);
+  await pair.device.region("config").write16Async(4, 4);
+  assertEquals(ask!(), true);
 });
