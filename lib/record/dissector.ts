@@ -6,13 +6,14 @@
 
 import { errnoName } from "../../ffi/errno.ts";
 import { MAX_CAPABILITIES } from "../base/limits.ts";
-import type { PayloadForm, PayloadTail } from "../wire/codec.ts";
+import type { PayloadForm, PayloadTail, PayloadVariants } from "../wire/codec.ts";
 import { Command } from "../wire/command.ts";
 import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
+import { DeviceState, Feature } from "../wire/feature.ts";
 import { PciIrq } from "../wire/irq.ts";
 import type { StructForm } from "../wire/layout.ts";
 import { type MessageCodecs, messages } from "../wire/messages.ts";
-import { PciRegion } from "../wire/region.ts";
+import { PciRegion, RegionCapabilityId } from "../wire/region.ts";
 import { EVENT_DISSECTOR, MESSAGE_DISSECTOR, PairingFlags } from "./packet.ts";
 
 /** The highest errno of Linux, so far. */
@@ -21,9 +22,16 @@ const MAX_ERRNO = 133;
 const MAX_ENTRIES = 4096;
 /** Fields that are read best in hexadecimal. */
 const HEXADECIMAL = /^(?:address|offset|fdOffset|shadowOffset|size|flags|value|data|capOffset)$/;
-/** Fields that hold the index of a region, or of an IRQ. */
-const REGION_INDEXES = /\.(?:region|device_get_region_\w+\.index)$/;
-const IRQ_INDEXES = /\.device_(?:get_irq_info|set_irqs)\.index$/;
+/** Fields whose values have names, each with the table of the script that has them. */
+const NAMED: readonly (readonly [field: RegExp, table: string])[] = [
+  [/\.(?:region|device_get_region_\w+\.index)$/, "region_names"],
+  [/\.device_(?:get_irq_info|set_irqs)\.index$/, "irq_names"],
+  [/\.device_feature\.flags\.index$/, "feature_names"],
+  [/\.mig_device_state\.state$/, "state_names"],
+  [/\.capabilities\.id$/, "capability_names"],
+];
+/** Masks of several bits, which hold a number. */
+const MASK_NAME = /_MASK(?:_BITS)?$/;
 
 /** The name of a field in Wireshark: `vfio_user.region_read.offset`. */
 export function dissectorField(...path: readonly string[]): string {
@@ -44,14 +52,18 @@ class Fields {
     const known = this.#declared.get(name);
     if (known === undefined || known.width < width) {
       const base = HEXADECIMAL.test(label) ? "base.HEX" : "base.DEC";
-      const values = REGION_INDEXES.test(name)
-        ? ", region_names"
-        : IRQ_INDEXES.test(name)
-        ? ", irq_names"
-        : "";
-      const lua = `ProtoField.uint${width * 8}("${name}", "${label}", ${base}${values})`;
+      const lua = `ProtoField.uint${width * 8}("${name}", "${label}", ${base}, ${namesOf(name)})`;
       this.#declared.set(name, { width, lua });
     }
+    return name;
+  }
+
+  /** Declares a flag, or bits that hold a number, of an integer. */
+  bits(name: string, label: string, width: number, mask: bigint): string {
+    const lua = isOneBit(mask)
+      ? `ProtoField.bool("${name}", "${label}", ${width * 8}, nil, ${mask})`
+      : `ProtoField.uint${width * 8}("${name}", "${label}", base.DEC, ${namesOf(name)}, ${mask})`;
+    this.#declared.set(name, { width, lua });
     return name;
   }
 
@@ -64,6 +76,19 @@ class Fields {
   lua(): string {
     return [...this.#declared].map(([name, { lua }]) => `f["${name}"] = ${lua}`).join("\n");
   }
+}
+
+function namesOf(field: string): string {
+  return NAMED.find(([names]) => names.test(field))?.[1] ?? "nil";
+}
+
+function isOneBit(mask: bigint): boolean {
+  return (mask & (mask - 1n)) === 0n;
+}
+
+/** The word by which a flag is known below its field: "read", or "index" of INDEX_MASK. */
+export function flagWord(flag: string, mask: number | bigint): string {
+  return (isOneBit(BigInt(mask)) ? flag : flag.replace(MASK_NAME, "")).toLowerCase();
 }
 
 /**
@@ -81,7 +106,7 @@ export function dissectorScript(): string {
   const fields = new Fields();
   const forms = Object.values(messages).map((each: MessageCodecs<unknown, unknown>) => {
     const sides = ([["request", each.request], ["reply", each.reply]] as const)
-      .map(([side, { form }]) => `    ${side} = ${formLua(fields, each.name, form)},`);
+      .map(([side, { form }]) => `    ${side} = ${formLua(fields, [each.name], form)},`);
     return `  [${each.command}] = {\n    sender = "${each.sender}",\n${sides.join("\n")}\n  },`;
   });
   const lines = [
@@ -90,6 +115,9 @@ export function dissectorScript(): string {
     `local command_names = ${valuesLua(Command)}`,
     `local region_names = ${valuesLua(PciRegion, true)}`,
     `local irq_names = ${valuesLua(PciIrq, true)}`,
+    `local feature_names = ${valuesLua(Feature)}`,
+    `local state_names = ${valuesLua(DeviceState)}`,
+    `local capability_names = ${valuesLua(RegionCapabilityId, true)}`,
     `local errno_names = ${errnosLua()}`,
     fields.lua(),
     `local forms = {\n${forms.join("\n")}\n}`,
@@ -111,38 +139,58 @@ function errnosLua(): string {
 }
 
 function structLua(fields: Fields, path: readonly string[], { size, fields: table }: StructForm) {
-  const entries = Object.entries(table).map(([key, { offset, width }]) => {
+  const entries = Object.entries(table).map(([key, { offset, width, flags = {} }]) => {
     const name = fields.integer(dissectorField(...path, key), key, width);
-    return `{ "${name}", "${key}", ${offset}, ${width} }`;
+    const bits = Object.entries(flags).map(([flag, mask]) => {
+      const word = flagWord(flag, mask);
+      return `"${fields.bits(dissectorField(...path, key, word), word, width, BigInt(mask))}"`;
+    });
+    return `{ "${name}", "${key}", ${offset}, ${width}, { ${bits.join(", ")} } }`;
   });
   return `{ size = ${size}, fields = { ${entries.join(", ")} } }`;
 }
 
-function formLua(fields: Fields, name: string, { heads, tail }: PayloadForm): string {
-  const structs = heads.map((head) => structLua(fields, [name], head));
-  return `{ heads = { ${structs.join(", ")} }, tail = ${tailLua(fields, name, tail)} }`;
+function formLua(fields: Fields, path: readonly string[], { heads, tail }: PayloadForm): string {
+  const structs = heads.map((head) => structLua(fields, path, head));
+  return `{ heads = { ${structs.join(", ")} }, tail = ${tailLua(fields, path, tail)} }`;
 }
 
-function tailLua(fields: Fields, name: string, tail: PayloadTail): string {
+function variantsLua(
+  fields: Fields,
+  path: readonly string[],
+  { field, mask, forms }: PayloadVariants,
+): string {
+  const entries = Object.entries(forms).map(([number, { name, form }]) =>
+    `[${number}] = ${formLua(fields, [...path, name], form)}`
+  );
+  return `{ field = "${field}", mask = ${mask}, forms = { ${entries.join(", ")} } }`;
+}
+
+function tailLua(fields: Fields, path: readonly string[], tail: PayloadTail): string {
   if (tail.kind === "none") return '{ kind = "none" }';
-  const at = dissectorField(name, tail.name);
+  const at = dissectorField(...path, tail.name);
   const parts = [`kind = "${tail.kind}"`];
   switch (tail.kind) {
     case "bytes":
       parts.push(`field = "${fields.other(at, tail.name, "bytes")}"`);
       if (tail.length !== undefined) parts.push(`length = "${tail.length}"`);
+      if (tail.variants !== undefined) {
+        parts.push(`variants = ${variantsLua(fields, path, tail.variants)}`);
+      }
       break;
     case "text":
       parts.push(`field = "${fields.other(at, tail.name, "string")}"`);
       break;
     case "entries": {
-      const forms = tail.forms.map((form) => structLua(fields, [name, tail.name], form));
+      const forms = tail.forms.map((form) => structLua(fields, [...path, tail.name], form));
       parts.push(`count = "${tail.count}"`, `forms = { ${forms.join(", ")} }`);
       break;
     }
     case "chain": {
-      const form = structLua(fields, [name, tail.name], tail.form);
+      const form = structLua(fields, [...path, tail.name], tail.form);
+      const variants = variantsLua(fields, path, tail.variants);
       parts.push(`start = "${tail.start}"`, `flag = ${tail.flag}`, `form = ${form}`);
+      parts.push(`variants = ${variants}`, `known_version = ${tail.knownVersion}`);
     }
   }
   return `{ ${parts.join(", ")} }`;
@@ -248,7 +296,8 @@ local function add_struct(form, payload, at, tree)
   local values = {}
   for _, field in ipairs(form.fields) do
     local range = payload(at + field[3], field[4])
-    tree:add_le(f[field[1]], range)
+    local item = tree:add_le(f[field[1]], range)
+    for _, bits in ipairs(field[5]) do item:add_le(f[bits], range) end
     values[field[2]] = field[4] == 8 and range:le_uint64() or range:le_uint()
   end
   return values
@@ -258,11 +307,44 @@ local function plain(value)
   return type(value) == "number" and value or value:tonumber()
 end
 
+local add_payload
+
+-- Adds what a field of a struct says that follows the struct.
+local function add_variant(variants, values, payload, from, to, tree)
+  local form = variants.forms[bit.band(values[variants.field], variants.mask)]
+  if form and to > from then add_payload(form, payload(from, to - from):tvb(), tree) end
+end
+
+local function add_chain(tail, payload, values, tree)
+  if bit.band(values.flags, tail.flag) == 0 then return end
+  local found, starts = {}, {}
+  local from = plain(values[tail.start])
+  for n = 1, MAX_CAPABILITIES do
+    if from == 0 or from + tail.form.size > payload:len() then break end
+    local entry = tree:add(payload(from, tail.form.size), "Capability " .. n)
+    local head = add_struct(tail.form, payload, from, entry)
+    found[n], starts[n] = { from = from, head = head, entry = entry }, from
+    from = head.next
+  end
+  for _, each in ipairs(found) do
+    local to = payload:len()
+    for _, start in ipairs(starts) do
+      if start > each.from then to = math.min(to, start) end
+    end
+    if each.head.version <= tail.known_version then
+      add_variant(tail.variants, each.head, payload, each.from + tail.form.size, to, each.entry)
+    end
+  end
+end
+
 local function add_tail(tail, payload, at, values, tree)
   local left = payload:len() - at
   if tail.kind == "bytes" then
     local length = tail.length and math.min(left, plain(values[tail.length])) or left
-    if length > 0 then tree:add(f[tail.field], payload(at, length)) end
+    if length > 0 then
+      local data = tree:add(f[tail.field], payload(at, length))
+      if tail.variants then add_variant(tail.variants, values, payload, at, at + length, data) end
+    end
   elseif tail.kind == "text" then
     if left > 0 then tree:add(f[tail.field], payload(at, left)) end
   elseif tail.kind == "entries" then
@@ -277,17 +359,11 @@ local function add_tail(tail, payload, at, values, tree)
       end
     end
   elseif tail.kind == "chain" then
-    if bit.band(values.flags, tail.flag) == 0 then return end
-    local from = plain(values[tail.start])
-    for n = 1, MAX_CAPABILITIES do
-      if from == 0 or from + tail.form.size > payload:len() then return end
-      local entry = tree:add(payload(from, tail.form.size), "Capability " .. n)
-      from = add_struct(tail.form, payload, from, entry).next
-    end
+    add_chain(tail, payload, values, tree)
   end
 end
 
-local function add_payload(form, payload, tree)
+function add_payload(form, payload, tree)
   local values, at = {}, 0
   for _, head in ipairs(form.heads) do
     if payload:len() >= head.size then

@@ -16,7 +16,13 @@ import type { Layout, StructForm } from "./layout.ts";
 export type PayloadTail =
   | { readonly kind: "none" }
   /** Bytes: as many as the field `length` says, else all that are left. */
-  | { readonly kind: "bytes"; readonly name: string; readonly length?: string }
+  | {
+    readonly kind: "bytes";
+    readonly name: string;
+    readonly length?: string;
+    /** Forms that they may have. */
+    readonly variants?: PayloadVariants;
+  }
   /** A text that ends with a NUL or the payload. */
   | { readonly kind: "text"; readonly name: string }
   /** Structs, as many as the field `count` says; of several forms the one that fits the payload. */
@@ -36,7 +42,21 @@ export type PayloadTail =
     readonly start: string;
     readonly flag: number;
     readonly form: StructForm;
+    /** Forms of what follows each of the structs, up to the next one in the payload. */
+    readonly variants: PayloadVariants;
+    /** The highest `version` of a struct whose variant is known. */
+    readonly knownVersion: number;
   };
+
+/** Forms of what follows a struct, one of which a field of that struct chooses. */
+export interface PayloadVariants {
+  /** The name of the field. */
+  readonly field: string;
+  /** Its bits that have the number of the form. */
+  readonly mask: number;
+  /** The forms by number, each with a name. */
+  readonly forms: Readonly<Record<number, { readonly name: string; readonly form: PayloadForm }>>;
+}
 
 /** The form of a payload, for those that take one apart in another language. */
 export interface PayloadForm {

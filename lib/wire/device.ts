@@ -55,7 +55,7 @@ export const DeviceInfoRequest: Codec<DeviceInfoRequest> = argszRequest(
 export const DeviceInfoReply: Codec<DeviceInfoReply> = fixedReply(
   layout("DEVICE_GET_INFO reply", 16, {
     argsz: u32(0),
-    flags: u32(4),
+    flags: u32(4, DeviceFlags),
     numRegions: u32(8),
     numIrqs: u32(12),
   }),

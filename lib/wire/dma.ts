@@ -84,7 +84,7 @@ export interface DmaUnmap {
 export const DmaMapRequest: Codec<DmaMapRequest> = argszRequest(
   layout("DMA_MAP request", 32, {
     argsz: u32(0),
-    flags: u32(4),
+    flags: u32(4, DmaMapFlags),
     offset: u64(8),
     address: u64(16),
     size: u64(24),
@@ -101,7 +101,12 @@ export const DmaUnmapRequest: Codec<DmaUnmap> = dmaUnmap("DMA_UNMAP request", tr
 export const DmaUnmapReply: Codec<DmaUnmap> = dmaUnmap("DMA_UNMAP reply", false);
 
 function dmaUnmap(name: string, isRequest: boolean): Codec<DmaUnmap> {
-  const head = layout(name, 24, { argsz: u32(0), flags: u32(4), address: u64(8), size: u64(16) });
+  const head = layout(name, 24, {
+    argsz: u32(0),
+    flags: u32(4, DmaUnmapFlags),
+    address: u64(8),
+    size: u64(16),
+  });
   return {
     name,
     form: payloadForm(head, { kind: "bytes", name: "bitmap" }),

@@ -6,7 +6,14 @@
  */
 
 import { DecodeError } from "../base/errors.ts";
-import { checkArgsz, type Codec, encodeWithData, fixedReply, payloadForm } from "./codec.ts";
+import {
+  checkArgsz,
+  type Codec,
+  encodeWithData,
+  fixedReply,
+  payloadForm,
+  type PayloadVariants,
+} from "./codec.ts";
 import { layout, u32, u64 } from "./layout.ts";
 
 /** Flags of a {@linkcode DeviceFeature}: the index of a feature and what is to be done. */
@@ -93,47 +100,6 @@ export interface DeviceFeature {
   data: Uint8Array;
 }
 
-/**
- * DEVICE_FEATURE request.
- *
- * @example
- * ```ts
- * import { DeviceFeatureRequest, DeviceState, DeviceStateData } from "./feature.ts";
- * import { Feature, FeatureFlags } from "./feature.ts";
- *
- * const stop = DeviceFeatureRequest.encode({
- *   argsz: 16,
- *   flags: FeatureFlags.SET | Feature.MIG_DEVICE_STATE,
- *   data: DeviceStateData.encode({ state: DeviceState.STOP, dataFd: 0 }),
- * });
- * console.assert(stop.length === 16 && stop[8] === 1);
- * ```
- */
-export const DeviceFeatureRequest: Codec<DeviceFeature> = deviceFeature(
-  "DEVICE_FEATURE request",
-  true,
-);
-
-/** DEVICE_FEATURE reply. */
-export const DeviceFeatureReply: Codec<DeviceFeature> = deviceFeature(
-  "DEVICE_FEATURE reply",
-  false,
-);
-
-function deviceFeature(name: string, isRequest: boolean): Codec<DeviceFeature> {
-  const head = layout(name, 8, { argsz: u32(0), flags: u32(4) });
-  return {
-    name,
-    form: payloadForm(head, { kind: "bytes", name: "data" }),
-    encode: (value) => encodeWithData(head, value, value.data),
-    decode(payload) {
-      const value = head.decode(payload);
-      if (isRequest) checkArgsz(head, value.argsz);
-      return { ...value, data: payload.subarray(head.size) };
-    },
-  };
-}
-
 /** Flags of a {@linkcode MigrationData}. They are 64 bits wide, so these are bigints. */
 export const MigrationFlags = {
   /** The states STOP_COPY and RESUMING are known. */
@@ -152,7 +118,7 @@ export interface MigrationData {
 
 /** Data of the feature MIGRATION, 8 bytes. */
 export const MigrationData: Codec<MigrationData> = fixedReply(
-  layout("MIGRATION feature", 8, { flags: u64(0) }),
+  layout("MIGRATION feature", 8, { flags: u64(0, MigrationFlags) }),
 );
 
 /** Data of the feature MIG_DEVICE_STATE. */
@@ -259,3 +225,56 @@ export const DmaLoggingReportData: Codec<DmaLoggingReportData> = {
     return { ...value, bitmap };
   },
 };
+
+/** Data of the features that have some. */
+const VARIANTS: PayloadVariants = {
+  field: "flags",
+  mask: FeatureFlags.INDEX_MASK,
+  forms: {
+    [Feature.MIGRATION]: { name: "MIGRATION", form: MigrationData.form },
+    [Feature.MIG_DEVICE_STATE]: { name: "MIG_DEVICE_STATE", form: DeviceStateData.form },
+    [Feature.DMA_LOGGING_START]: { name: "DMA_LOGGING_START", form: DmaLoggingStartData.form },
+    [Feature.DMA_LOGGING_REPORT]: { name: "DMA_LOGGING_REPORT", form: DmaLoggingReportData.form },
+  },
+};
+
+/**
+ * DEVICE_FEATURE request.
+ *
+ * @example
+ * ```ts
+ * import { DeviceFeatureRequest, DeviceState, DeviceStateData } from "./feature.ts";
+ * import { Feature, FeatureFlags } from "./feature.ts";
+ *
+ * const stop = DeviceFeatureRequest.encode({
+ *   argsz: 16,
+ *   flags: FeatureFlags.SET | Feature.MIG_DEVICE_STATE,
+ *   data: DeviceStateData.encode({ state: DeviceState.STOP, dataFd: 0 }),
+ * });
+ * console.assert(stop.length === 16 && stop[8] === 1);
+ * ```
+ */
+export const DeviceFeatureRequest: Codec<DeviceFeature> = deviceFeature(
+  "DEVICE_FEATURE request",
+  true,
+);
+
+/** DEVICE_FEATURE reply. */
+export const DeviceFeatureReply: Codec<DeviceFeature> = deviceFeature(
+  "DEVICE_FEATURE reply",
+  false,
+);
+
+function deviceFeature(name: string, isRequest: boolean): Codec<DeviceFeature> {
+  const head = layout(name, 8, { argsz: u32(0), flags: u32(4, FeatureFlags) });
+  return {
+    name,
+    form: payloadForm(head, { kind: "bytes", name: "data", variants: VARIANTS }),
+    encode: (value) => encodeWithData(head, value, value.data),
+    decode(payload) {
+      const value = head.decode(payload);
+      if (isRequest) checkArgsz(head, value.argsz);
+      return { ...value, data: payload.subarray(head.size) };
+    },
+  };
+}

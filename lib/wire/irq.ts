@@ -90,7 +90,7 @@ export interface IrqInfoReply {
 
 const InfoLayout = layout("DEVICE_GET_IRQ_INFO reply", 16, {
   argsz: u32(0),
-  flags: u32(4),
+  flags: u32(4, IrqFlags),
   index: u32(8),
   count: u32(12),
 });
@@ -153,7 +153,7 @@ export interface SetIrqsRequest {
 
 const SetIrqsLayout = layout("DEVICE_SET_IRQS request", 20, {
   argsz: u32(0),
-  flags: u32(4),
+  flags: u32(4, IrqSetFlags),
   index: u32(8),
   start: u32(12),
   count: u32(16),

@@ -16,7 +16,12 @@ export interface Field<V extends number | bigint> {
   readonly width: 1 | 2 | 4 | 8;
   /** The largest value that fits. */
   readonly max: V;
+  /** The names of its bits, or of groups of bits, if it has flags. */
+  readonly flags?: FlagTable;
 }
+
+/** Flags by name: one bit each, or a mask of several, which hold a number. */
+export type FlagTable = Readonly<Record<string, number | bigint>>;
 
 /** The fields of a struct by name. */
 export type FieldTable = Readonly<Record<string, Field<number> | Field<bigint>>>;
@@ -70,14 +75,14 @@ export function u16(offset: number): Field<number> {
   return { offset, width: 2, max: 0xffff };
 }
 
-/** A `u32` at a byte offset. */
-export function u32(offset: number): Field<number> {
-  return { offset, width: 4, max: 0xffff_ffff };
+/** A `u32` at a byte offset, with flags if it has some. */
+export function u32(offset: number, flags?: FlagTable): Field<number> {
+  return { offset, width: 4, max: 0xffff_ffff, ...(flags && { flags }) };
 }
 
-/** A `u64` at a byte offset, a bigint. */
-export function u64(offset: number): Field<bigint> {
-  return { offset, width: 8, max: 0xffff_ffff_ffff_ffffn };
+/** A `u64` at a byte offset, a bigint, with flags if it has some. */
+export function u64(offset: number, flags?: FlagTable): Field<bigint> {
+  return { offset, width: 8, max: 0xffff_ffff_ffff_ffffn, ...(flags && { flags }) };
 }
 
 /**

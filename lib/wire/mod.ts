@@ -43,7 +43,7 @@ export {
   RegionWriteRequest,
   type SmallWrite,
 } from "./access.ts";
-export type { Codec, PayloadForm, PayloadTail } from "./codec.ts";
+export type { Codec, PayloadForm, PayloadTail, PayloadVariants } from "./codec.ts";
 export { Command, type CommandName, commandName } from "./command.ts";
 export { describeMessage, type DescribeOptions } from "./describe.ts";
 export {
@@ -104,6 +104,7 @@ export {
 export {
   type Field,
   type FieldTable,
+  type FlagTable,
   type Layout,
   layout,
   type LayoutValues,

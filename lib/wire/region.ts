@@ -7,8 +7,14 @@
 
 import { DecodeError, type ProtocolError } from "../base/errors.ts";
 import { MAX_CAPABILITIES, MAX_REGION_INFO_SIZE } from "../base/limits.ts";
-import { argszRequest, type Codec, payloadForm } from "./codec.ts";
-import { layout, u16, u32, u64 } from "./layout.ts";
+import {
+  argszRequest,
+  type Codec,
+  payloadForm,
+  type PayloadTail,
+  type PayloadVariants,
+} from "./codec.ts";
+import { layout, type StructForm, u16, u32, u64 } from "./layout.ts";
 import { hex } from "../text/hex.ts";
 
 /** Region indexes of a PCI device; those from 9 on are device-specific. */
@@ -140,7 +146,7 @@ export const RegionInfoRequest: Codec<RegionInfoRequest> = argszRequest(
 
 const InfoLayout = layout("DEVICE_GET_REGION_INFO reply", 32, {
   argsz: u32(0),
-  flags: u32(4),
+  flags: u32(4, RegionFlags),
   index: u32(8),
   capOffset: u32(12),
   size: u64(16),
@@ -167,6 +173,28 @@ const TypeLayout = layout("region type capability", 8, { type: u32(0), subtype: 
  */
 const KNOWN_VERSION = 1;
 
+/** Forms of the part behind the header of each capability. */
+const CAPABILITY_VARIANTS: PayloadVariants = {
+  field: "id",
+  mask: 0xffff,
+  forms: {
+    [RegionCapabilityId.SPARSE_MMAP]: {
+      name: "sparse_mmap",
+      form: payloadForm(SparseHeader, areasOf(SparseAreaLayout)),
+    },
+    [RegionCapabilityId.SPARSE_MMAP_FDS]: {
+      name: "sparse_mmap_fds",
+      form: payloadForm(SparseHeader, areasOf(SparseFdAreaLayout)),
+    },
+    [RegionCapabilityId.TYPE]: { name: "type", form: payloadForm(TypeLayout) },
+    [RegionCapabilityId.MSIX_MAPPABLE]: { name: "msix_mappable", form: payloadForm(undefined) },
+  },
+};
+
+function areasOf(form: StructForm): PayloadTail {
+  return { kind: "entries", name: "areas", count: "nrAreas", forms: [form] };
+}
+
 /**
  * DEVICE_GET_REGION_INFO reply, with all its capabilities. A server answers with
  * {@linkcode encodeRegionInfo}, which minds the room that the request gives.
@@ -189,6 +217,8 @@ export const RegionInfoReply: Codec<RegionInfoReply> = {
     start: "capOffset",
     flag: RegionFlags.CAPS,
     form: CapabilityHeader,
+    variants: CAPABILITY_VARIANTS,
+    knownVersion: KNOWN_VERSION,
   }),
   encode(value) {
     const bytes = new Uint8Array(regionInfoSize(value.capabilities));

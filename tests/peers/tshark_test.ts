@@ -1,12 +1,22 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { RECORDING_SECTION_INTERFACES } from "../../lib/base/limits.ts";
 import { Conversation } from "../../lib/record/conversation.ts";
-import { dissectorField, dissectorScript } from "../../lib/record/dissector.ts";
+import { dissectorField, dissectorScript, flagWord } from "../../lib/record/dissector.ts";
 import type { NewEvent } from "../../lib/record/event.ts";
 import { readRecording } from "../../lib/record/reader.ts";
+import type { Codec, PayloadForm } from "../../lib/wire/codec.ts";
 import { Command } from "../../lib/wire/command.ts";
+import {
+  DeviceStateData,
+  DmaLoggingReportData,
+  DmaLoggingStartData,
+  Feature,
+  FeatureFlags,
+  MigrationData,
+} from "../../lib/wire/feature.ts";
 import { encodeMessage } from "../../lib/wire/header.ts";
+import type { StructForm } from "../../lib/wire/layout.ts";
 import { type MessageCodecs, messageOf, messages } from "../../lib/wire/messages.ts";
 import { anyEvent, plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
 import { GOLDEN_RECORDINGS, writeGolden } from "../lib/record/_golden.ts";
@@ -76,6 +86,100 @@ function expectedOf(key: string, value: Record<string, unknown>): bigint | undef
   return undefined; // capOffset alone, which decoding uses up
 }
 
+type Values = Record<string, unknown>;
+
+/** Expected values of fields by their names, in the order in which they occur. */
+class Expected {
+  readonly values = new Map<string, bigint[]>();
+
+  /** Adds the flags of a struct's fields, and the fields if they are asked for. */
+  struct(path: readonly string[], { fields }: StructForm, value: Values, withFields = true): void {
+    for (const [key, { flags = {} }] of Object.entries(fields)) {
+      const own = value[key];
+      if (typeof own !== "number" && typeof own !== "bigint") continue;
+      const number = BigInt(own);
+      if (withFields) this.#add(dissectorField(...path, key), number);
+      for (const [flag, each] of Object.entries(flags)) {
+        const mask = BigInt(each);
+        const lowest = mask & -mask;
+        const name = dissectorField(...path, key, flagWord(flag, mask));
+        this.#add(name, (number & mask) / lowest);
+      }
+    }
+  }
+
+  /** Adds all of a form: of a capability, or of a feature. */
+  form(path: readonly string[], { heads: [head], tail }: PayloadForm, value: Values): void {
+    if (head === undefined) return;
+    if (tail.kind !== "entries") return this.struct(path, head, value);
+    const entries = value[tail.name] as Values[];
+    this.struct(path, head, { ...value, [tail.count]: entries.length });
+    for (const each of entries) this.struct([...path, tail.name], tail.forms[0]!, each);
+  }
+
+  #add(name: string, value: bigint): void {
+    this.values.set(name, [...this.values.get(name) ?? [], value]);
+  }
+}
+
+/** All fields that a form may have below a path. */
+function fieldNames(path: readonly string[], { heads, tail }: PayloadForm): string[] {
+  const ofStruct = (path: readonly string[], { fields }: StructForm) =>
+    Object.entries(fields).flatMap(([key, { flags = {} }]) => [
+      dissectorField(...path, key),
+      ...Object.entries(flags)
+        .map(([flag, mask]) => dissectorField(...path, key, flagWord(flag, mask))),
+    ]);
+  const names = heads.flatMap((head) => ofStruct(path, head));
+  if (tail.kind === "entries") {
+    names.push(...tail.forms.flatMap((form) => ofStruct([...path, tail.name], form)));
+  }
+  const variants = tail.kind === "bytes" || tail.kind === "chain" ? tail.variants : undefined;
+  for (const { name, form } of Object.values(variants?.forms ?? {})) {
+    names.push(...fieldNames([...path, name], form));
+  }
+  return names;
+}
+
+const FEATURES: Readonly<Record<string, Codec<unknown>>> = {
+  MIGRATION: MigrationData,
+  MIG_DEVICE_STATE: DeviceStateData,
+  DMA_LOGGING_START: DmaLoggingStartData,
+  DMA_LOGGING_REPORT: DmaLoggingReportData,
+};
+
+/** Flags, capabilities and features in a payload, as we decode them. */
+function insides(name: string, { heads: [head], tail }: PayloadForm, value: Values): Expected {
+  const expected = new Expected();
+  if (head !== undefined) expected.struct([name], head, value, false);
+  if (tail.kind === "chain") {
+    const forms = Object.values(tail.variants.forms);
+    for (const each of value[tail.name] as (Values & { kind: string })[]) {
+      const variant = forms.find(({ name }) => name === each.kind);
+      if (variant !== undefined) expected.form([name, each.kind], variant.form, each);
+    }
+  }
+  if (tail.kind === "bytes" && tail.variants !== undefined) {
+    const { field, mask, forms } = tail.variants;
+    const data = value[tail.name] as Uint8Array;
+    const variant = forms[(value[field] as number) & mask];
+    const isThere = variant !== undefined && data.length >= variant.form.heads[0]!.size;
+    if (isThere) {
+      expected.form(
+        [name, variant.name],
+        variant.form,
+        FEATURES[variant.name]!.decode(data) as Values,
+      );
+    }
+  }
+  return expected;
+}
+
+/** A number as tshark writes it, of any version. */
+function numberOf(text: string): bigint {
+  return text === "True" ? 1n : text === "False" ? 0n : BigInt(text);
+}
+
 /** Compares tshark's fields with our decode, for each message of a recording; returns how many. */
 async function compareFields(path: string): Promise<number> {
   const header = ["id", "command", "size", "flags", "error"].map((each) => dissectorField(each));
@@ -85,6 +189,7 @@ async function compareFields(path: string): Promise<number> {
     const { name, request, reply } of Object.values(messages) as MessageCodecs<unknown, unknown>[]
   ) {
     for (const { form: { heads, tail } } of [request, reply]) {
+      for (const each of fieldNames([name], { heads, tail })) names.add(each);
       for (const key of heads.flatMap(({ fields }) => Object.keys(fields))) {
         names.add(dissectorField(name, key));
       }
@@ -117,8 +222,14 @@ async function compareFields(path: string): Promise<number> {
     if (request !== undefined) replies.set(request.index, event.index);
     const payload = decoded!.payload;
     if (payload?.value === undefined) continue;
-    const { form: { heads, tail } } = messageOf(command)![payload.side];
-    const value = payload.value as unknown as Record<string, unknown>;
+    const { form } = messageOf(command)![payload.side];
+    const { heads, tail } = form;
+    const value = payload.value as unknown as Values;
+    for (const [field, numbers] of insides(payload.name, form, value).values) {
+      const found = packet.get(field)!;
+      assertEquals([field, found.split(";").map(numberOf)], [field, numbers]);
+      compared++;
+    }
     for (const key of Object.keys(heads[0]?.fields ?? {})) {
       const expected = expectedOf(key, value);
       const found = packet.get(dissectorField(payload.name, key))!;
@@ -156,6 +267,34 @@ Deno.test("tshark's fields are those of our decode, for each message of a record
   writeRecording(file.path, conversation().events);
   const compared = await compareFields(file.path);
   assert(compared > 500, `${compared} fields were compared`);
+});
+
+Deno.test("tshark names flags, and takes features and capabilities apart", async () => {
+  using file = temporaryFile();
+  const talk = new Talk();
+  const ranges = [{ iova: 0x1000n, length: 0x2000n }, { iova: 1n << 40n, length: 8n }];
+  const bitmap = new Uint8Array(8);
+  const datas: [index: number, data: Uint8Array][] = [
+    [Feature.MIGRATION, MigrationData.encode({ flags: 5n })],
+    [Feature.MIG_DEVICE_STATE, DeviceStateData.encode({ state: 4, dataFd: 7 })],
+    [Feature.DMA_LOGGING_START, DmaLoggingStartData.encode({ pageSize: 4096n, ranges })],
+    [
+      Feature.DMA_LOGGING_REPORT,
+      DmaLoggingReportData.encode({ ...ranges[0]!, pageSize: 4096n, bitmap }),
+    ],
+    [99, new Uint8Array(3)],
+  ];
+  for (const [index, data] of datas) {
+    const value = { argsz: 8 + data.length, flags: FeatureFlags.SET | index, data };
+    talk.answer("DEVICE_FEATURE", talk.ask("DEVICE_FEATURE", value), value);
+  }
+  writeRecording(file.path, talk.events);
+  const compared = await compareFields(file.path);
+  assert(compared > 40, `${compared} fields were compared`);
+  const out = await tshark(file.path, "-V");
+  for (const words of ["MIG_DEVICE_STATE", "RESUMING", "stop_copy: True", "set: True"]) {
+    assertStringIncludes(out, words);
+  }
 });
 
 Deno.test("tshark pairs requests whose ids a recorder has changed, or that it answers", async () => {

@@ -438,8 +438,14 @@ function tailOf(owner: string, tail: PayloadForm["tail"]): ReportTail {
   switch (tail.kind) {
     case "entries":
       return { ...tail, forms: tail.forms.map((form) => structOf(owner, form)) };
-    case "chain":
-      return { ...tail, form: structOf(owner, tail.form) };
+    case "chain": {
+      const { variants: _, knownVersion: __, ...plain } = tail;
+      return { ...plain, form: structOf(owner, tail.form) };
+    }
+    case "bytes": {
+      const { variants: _, ...plain } = tail;
+      return plain;
+    }
     default:
       return tail;
   }
