@@ -10,8 +10,11 @@ import { PciRegion } from "../wire/region.ts";
 import { BOOLEAN, type Forms } from "./mistakes.ts";
 import { sealClass } from "./sealed.ts";
 
+/** Name of a region that a device may have. */
+export type RegionName = `bar${0 | 1 | 2 | 3 | 4 | 5}` | "rom" | "vga";
+
 /** The regions that a device may have, with their indexes. */
-export const REGION_INDEX = {
+export const REGION_INDEX: Readonly<Record<RegionName, number>> = {
   bar0: PciRegion.BAR0,
   bar1: PciRegion.BAR1,
   bar2: PciRegion.BAR2,
@@ -20,10 +23,7 @@ export const REGION_INDEX = {
   bar5: PciRegion.BAR5,
   rom: PciRegion.ROM,
   vga: PciRegion.VGA,
-} as const;
-
-/** Name of a region. */
-export type RegionName = keyof typeof REGION_INDEX;
+};
 
 /** The fields of a region's base address register. */
 export interface BarKind {
