@@ -8,6 +8,7 @@ import { decodeMessage } from "../../lib/record/decode.ts";
 import { littleEndian } from "../../lib/registers/locate.ts";
 import { encodeMessage, HEADER_SIZE } from "../../lib/wire/header.ts";
 import { messages } from "../../lib/wire/messages.ts";
+import { regionName } from "../../lib/wire/region.ts";
 import { DENO } from "../_deno.ts";
 import { plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
 import { Talk } from "../lib/record/_talk.ts";
@@ -68,6 +69,23 @@ Deno.test("vfu show --html keeps the start of long messages, and links what --fi
   assertEquals([meta.rows, meta.filter], [2, filter]);
   assertEquals([...columns.request as Int32Array], [-1, 0]);
   assertEquals([columns.length[0], columns.kept[0]], [16 + 16 + 5000, 1024]);
+});
+
+Deno.test("vfu show --html has a lane for each region, by index, and one that many share", async () => {
+  using folder = temporaryFolder();
+  const talk = new Talk();
+  const regions = Array.from({ length: 40 }, (_, i) => (i * 7 + 3) % 40);
+  for (const region of regions) {
+    talk.ask("REGION_READ", { region, offset: 0n, count: 4 });
+  }
+  const recording = `${folder.path}/a.pcapng`;
+  writeRecording(recording, talk.events);
+  const { meta, columns } = await dataOf((await runHere(["show", recording, "--html", "-"])).out);
+  const lanes = Array.from(columns.regionLane, (lane) => meta.lanes[lane]!);
+  const own = regions.slice(0, 32);
+  assertEquals(lanes.slice(0, 32), own.map(regionName));
+  assertEquals(new Set(lanes.slice(32)), new Set(["more regions"]));
+  assertEquals(meta.lanes.slice(5, 37), own.toSorted((a, b) => a - b).map(regionName));
 });
 
 Deno.test("vfu show --html refuses more events than a page takes, and leaves no file", async () => {

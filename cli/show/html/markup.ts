@@ -10,7 +10,7 @@ const KEYS = [
   ["+ -", "zoom in and out; 0 shows all"],
   ["↑ ↓", "select the message before or after; also Page Up, Page Down, Home, End"],
   ["/", "search"],
-  ["Enter, n, p", "the next and the previous message that the search found"],
+  ["n p", "the next and the previous message that the search found; also Enter"],
   ["Esc", "end the search, then the selection"],
   ["t", "light or dark"],
   ["?", "this help"],

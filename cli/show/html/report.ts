@@ -150,12 +150,27 @@ export class HtmlReport {
     const columns = Object.fromEntries(
       COLUMN_NAMES.map((name) => [name, this.#columns[name]!.subarray(0, this.#rows)]),
     ) as unknown as Columns;
+    this.#sortRegions();
     const bytes = this.#bytes.subarray(0, this.#byteLength);
     const data = await packReport({ meta: this.#meta(problem), columns, bytes });
     for (const part of [head, data, tail]) {
       this.#destination.write(new TextEncoder().encode(part));
     }
     this.#destination.finish();
+  }
+
+  /** Puts the lanes of regions in the order of their indexes, the one that more share at the end. */
+  #sortRegions(): void {
+    const before = [...this.#regions];
+    const own = before.slice(0, MAX_REGION_LANES).sort(([a], [b]) => a - b);
+    this.#regions.clear();
+    const lanes = new Map<number, number>();
+    for (const [region, lane] of [...own, ...before.slice(MAX_REGION_LANES)]) {
+      lanes.set(lane, LANES.length + this.#regions.size);
+      this.#regions.set(region, LANES.length + this.#regions.size);
+    }
+    const column = this.#columns.regionLane!;
+    for (let row = 0; row < this.#rows; row++) column[row] = lanes.get(column[row]!) ?? NO_LANE;
   }
 
   #meta(problem: string | undefined): ReportMeta {

@@ -77,6 +77,7 @@ th, td { text-align: left; padding: 3px 8px 3px 0; border-bottom: 1px solid var(
 th { color: var(--dim); font-weight: 500; }
 th.number, td.number { text-align: right; font-variant-numeric: tabular-nums;
   overflow-wrap: normal; }
+#details td:first-child { overflow-wrap: break-word; }
 .scroll { overflow-x: auto; }
 .scroll table { min-width: 640px; }
 .hexdump { font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; margin: 0; overflow: auto;
@@ -106,6 +107,10 @@ kbd { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; border: 1px solid 
   #all-commands { grid-column: 1 / -1; }
   #list { height: 460px; }
   #details { height: 500px; }
+}
+@media (min-width: 1000px) and (max-width: 1399px) {
+  .row { grid-template-columns: 72px 16px 160px minmax(100px, 1fr) minmax(120px, 2fr) 64px; }
+  .row .id, .row .type { display: none; }
 }
 @media (max-width: 999px) {
   .row { grid-template-columns: 84px 16px 150px minmax(0, 1fr); }
