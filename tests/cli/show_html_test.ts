@@ -88,6 +88,26 @@ Deno.test("vfu show --html has a lane for each region, by index, and one that ma
   assertEquals(meta.lanes.slice(5, 37), own.toSorted((a, b) => a - b).map(regionName));
 });
 
+Deno.test("vfu show --html bounds the bytes and the texts of a page, and counts what is left out", async () => {
+  using folder = temporaryFolder();
+  const talk = new Talk();
+  for (let i = 0; i < 17_000; i++) talk.add({ kind: "note", text: `${i} ${"x".repeat(3000)}` });
+  const message = plainMessage(encodeMessage({ messageId: 1, command: 13 }, new Uint8Array(1100)));
+  const recording = `${folder.path}/a.pcapng`;
+  writeRecording(recording, [...talk.events, ...Array(33_000).fill(message)]);
+  const page = `${folder.path}/page.html`;
+  assertEquals((await runHere(["show", recording, "--html", page])).code, 0);
+  const { meta, columns, bytes } = await dataOf(Deno.readTextFileSync(page));
+  const room = 32 << 20;
+  assertEquals(meta.rows, 50_000);
+  const length = meta.texts.reduce((sum, each) => sum + each.length, 0);
+  assert(length <= room && length > room - 2000);
+  const shown =
+    Array.from(columns.value).filter((value, row) => row < 17_000 && value !== 0).length;
+  assert(meta.omittedTexts >= 17_000 - shown && shown < 17_000);
+  assertEquals(bytes.length, room + (33_000 - room / 1024) * 64);
+});
+
 Deno.test("vfu show --html refuses more events than a page takes, and leaves no file", async () => {
   using file = temporaryFile();
   using folder = temporaryFolder();
