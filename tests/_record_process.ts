@@ -41,7 +41,8 @@ export async function startRecord(...args: string[]): Promise<RecordProcess> {
     stdin: "null",
     stdout: "null",
     stderr: "piped",
-    env: { NO_COLOR: "1" },
+    // The folder of a server that it starts goes with the test's, should the recorder be killed.
+    env: { NO_COLOR: "1", TMPDIR: folder },
   }).spawn();
   const ready = Promise.withResolvers<void>();
   let text = "";
