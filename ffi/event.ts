@@ -164,6 +164,7 @@ export class EventFd implements Disposable {
 /** A set of pollfds with a known address. */
 export class PollSet {
   readonly #allocate: (size: number) => Uint8Array<ArrayBuffer>;
+  readonly #lasts: boolean;
   #buffer: IoBuffer;
   #count = 0;
   #brief: IoBuffer | undefined; // struct timespec
@@ -173,9 +174,10 @@ export class PollSet {
    *
    * @param allocate where its memory comes from; `lastingBytes` for `waitAsync`
    */
-  constructor(allocate = (size: number): Uint8Array<ArrayBuffer> => new Uint8Array(size)) {
-    this.#allocate = allocate;
-    this.#buffer = new IoBuffer(allocate(8 * pollfd.SIZE));
+  constructor(allocate?: (size: number) => Uint8Array<ArrayBuffer>) {
+    this.#allocate = allocate ?? ((size) => new Uint8Array(size));
+    this.#lasts = allocate !== undefined;
+    this.#buffer = new IoBuffer(this.#allocate(8 * pollfd.SIZE));
   }
 
   /** The number of entries. */
@@ -243,8 +245,12 @@ export class PollSet {
   /**
    * Waits on Deno's thread pool, for `timeoutMs` as `wait` does. The set must not change until the
    * promise is settled. Below 0: it failed.
+   *
+   * @throws {TypeError} if the memory of the set is of the garbage collector: the kernel would
+   *   write where something else may be by then
    */
   waitAsync(timeoutMs = Infinity): Promise<number> {
+    if (!this.#lasts) throw new TypeError("Cannot wait on a set whose memory may be collected");
     const timeout = pollTimeout(timeoutMs);
     return libc().pollNonblocking(this.#buffer.pointer, BigInt(this.#count), timeout);
   }

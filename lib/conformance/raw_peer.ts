@@ -7,8 +7,9 @@
 import { IoBuffer } from "../../ffi/buffer.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { describeErrno, EAGAIN, EINTR } from "../../ffi/errno.ts";
-import { POLLIN, POLLOUT, PollSet } from "../../ffi/event.ts";
+import { POLLIN, POLLOUT } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
+import { watch } from "../../ffi/poller.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { describeMessage } from "../wire/describe.ts";
 import { type Header, HEADER_SIZE, HeaderLayout } from "../wire/header.ts";
@@ -18,8 +19,6 @@ import { ConnectionEnded, Deviation, Silence } from "./deviation.ts";
 const MAX_MESSAGE = 80 << 20;
 /** Messages that are noted of one check. */
 const MAX_NOTES = 200;
-/** The longest part of a wait, after which the signal is looked at. In milliseconds. */
-const SLICE_MS = 100;
 
 /** A message as it came. */
 export interface CameMessage extends Header {
@@ -203,13 +202,23 @@ export class RawPeer implements Disposable {
   /** Waits on the event loop; false once the deadline has passed. */
   async #wait(events: number, deadline: number): Promise<boolean> {
     const { signal } = this.#options;
-    while (true) {
+    signal.throwIfAborted();
+    if (deadline <= monotonicMs()) return false;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const giveUp = () => resolve(false);
+    const watching = watch(this.#socket.fd, events, (revents) => {
+      watching.close();
+      resolve(revents !== 0); // 0 at the deadline
+    });
+    watching.deadline = deadline;
+    signal.addEventListener("abort", giveUp, { once: true });
+    try {
+      const isReady = await promise;
       signal.throwIfAborted();
-      const left = deadline - monotonicMs();
-      if (left <= 0) return false;
-      const set = new PollSet();
-      set.add(this.#socket.fd, events);
-      if (await set.waitAsync(Math.ceil(Math.min(left, SLICE_MS))) > 0) return true;
+      return isReady;
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+      watching.close();
     }
   }
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { IoBuffer } from "../../ffi/buffer.ts";
+import { IoBuffer, lastingBytes } from "../../ffi/buffer.ts";
 import { SystemError } from "../../ffi/errno.ts";
 import { EventFd, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollSet } from "../../ffi/event.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
@@ -176,7 +176,7 @@ testFds(
   async () => {
     for (const end of [0, 1] as const) {
       const pair = UnixSocket.pair();
-      const set = new PollSet();
+      const set = new PollSet(lastingBytes);
       set.add(pair[0].fd, POLLIN);
       let turns = 0;
       const timer = setInterval(() => ++turns === 3 && pair[end].shutdown(), 2);
@@ -189,6 +189,10 @@ testFds(
     }
   },
 );
+
+Deno.test("PollSet.waitAsync() refuses memory that may be collected meanwhile", () => {
+  assertThrows(() => new PollSet().waitAsync(0), TypeError, "may be collected");
+});
 
 Deno.test("a signal ends PollSet.wait() and UnixSocket.receive() early", async () => {
   const [ready, pollMs, errno, receiveMs] = await runJson(`

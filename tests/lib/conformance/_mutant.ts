@@ -1,6 +1,7 @@
 /** A server with a deliberate fault: the demo device behind a relay that alters messages. */
 
-import { POLLIN, PollSet } from "../../../ffi/event.ts";
+import { POLLIN } from "../../../ffi/event.ts";
+import { watch } from "../../../ffi/poller.ts";
 import { IoBuffer } from "../../../ffi/buffer.ts";
 import { EAGAIN, EINTR } from "../../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../../ffi/fd.ts";
@@ -26,6 +27,21 @@ export interface Mutant {
   readonly reply?: (message: Altered) => void;
   /** Alters a request of the client that came whole. */
   readonly request?: (message: Altered) => void;
+}
+
+/** Settles when there is something to read, or the signal is aborted. */
+async function readable(socket: UnixSocket, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const watching = watch(socket.fd, POLLIN, () => {
+    watching.close();
+    resolve();
+  });
+  const onAbort = () => resolve();
+  signal.addEventListener("abort", onAbort);
+  if (signal.aborted) resolve();
+  await promise;
+  signal.removeEventListener("abort", onAbort);
+  watching.close();
 }
 
 /** The demo device, behind a relay for each client. */
@@ -98,9 +114,7 @@ export class MutantTarget implements Target {
     while (!this.#end.signal.aborted) {
       const count = client.receive(buffer, 0, buffer.length);
       if (count === -EAGAIN || count === -EINTR) {
-        const set = new PollSet();
-        set.add(client.fd, POLLIN);
-        await set.waitAsync(50);
+        await readable(client, this.#end.signal);
         continue;
       }
       if (count <= 0) break;
