@@ -2,8 +2,10 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SERVER_CHECKS } from "../../lib/conformance/server/groups.ts";
+import { DemoDevice } from "../../lib/devices/demo.ts";
+import { Server } from "../../lib/server/server.ts";
 import { DENO } from "../_deno.ts";
-import { runHere } from "./_cli.ts";
+import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** A command that serves a device. */
@@ -53,4 +55,100 @@ Deno.test("vfu check: a server that can't be reached, or started, is reported", 
   assertEquals(ended.code, 1);
   assertStringIncludes(ended.err, "ended with code 3");
   assertStringIncludes(ended.err, "sorry");
+});
+
+Deno.test("vfu check of a socket leaves out what may break the server, unless told", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _server = Server.listen(path, new DemoDevice());
+  const careful = await runHere(["check", path, "--only", "region_read", "--json"]);
+  const lines = careful.out.trim().split("\n").map((line) => JSON.parse(line));
+  const odd = lines.find(({ id }) => id === "server/region_read/21");
+  assertEquals([careful.code, odd.verdict], [0, "left out"]);
+  assertStringIncludes(odd.reason, "--spawn");
+  const bold = await runHere([
+    "check",
+    path,
+    "--destructive",
+    "--strict",
+    "--skip",
+    "connection/17",
+  ]);
+  assertEquals([bold.code, bold.err], [0, ""]);
+  assertStringIncludes(bold.out, "✔ server/region_read/21");
+});
+
+/** A server that fails to reset, and the checks that find out. */
+const BROKEN = ["--spawn", serve("demo --fault DEVICE_RESET:error=EIO"), "--only", "reset"];
+/** Numbers of milliseconds and seconds, which differ from run to run. */
+const TIMES = /(?<=time="|time_ms: | in )\d[\d.]*/g;
+
+Deno.test("vfu check reports a deviation in each form", async () => {
+  await using folder = temporaryFolder();
+  const junit = `${folder.path}/junit.xml`;
+  const forms = [[""], ["-tap", "--tap"], ["-markdown", "--markdown", "--junit", junit]];
+  for (const [form, ...options] of forms) {
+    const { code, out, err } = await runHere(["check", ...BROKEN, ...options]);
+    assertEquals([code, err], [1, ""]);
+    const stable = out.replaceAll(TIMES, "0.0").replaceAll(DENO, "deno").replaceAll(ROOT, "");
+    assertGolden(`check-failed${form}.txt`, stable);
+  }
+  assertGolden("check-failed-junit.txt", Deno.readTextFileSync(junit).replaceAll(TIMES, "0.0"));
+});
+
+Deno.test("vfu check --expect: only changes fail", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/known`;
+  const failing = [1, 2, 4, 6].map((n) => `server/reset/${n}`);
+  const expect = async (ids: string[]) => {
+    Deno.writeTextFileSync(path, `# resets fail\n\n${ids.join("  since 1.0 # EIO\n")}\n`);
+    return await runHere(["check", ...BROKEN, "--expect", path]);
+  };
+  const same = await expect(failing);
+  assertEquals([same.code, same.err], [0, ""]);
+  assertStringIncludes(same.out, "~ server/reset/1");
+  const more = await expect(failing.slice(1));
+  assertEquals(more.code, 1);
+  assertStringIncludes(more.out, "✘ server/reset/1");
+  Deno.writeTextFileSync(path, "server/info/1\n");
+  const fewer = await runHere([
+    ...["check", "--spawn", serve("demo"), "--only", "info/1", "--expect", path],
+  ]);
+  assertEquals(fewer.code, 1);
+  assertStringIncludes(fewer.out, "kept now; remove it");
+  const typo = await expect(["server/rest/1"]);
+  assertEquals(typo.code, 1);
+  assertStringIncludes(typo.err, "known:3: there is no check server/rest/1");
+});
+
+Deno.test("vfu check: Ctrl-C ends the server, and its folder goes", async () => {
+  await using folder = temporaryFolder();
+  const note = `${folder.path}/pid`;
+  const command = `sh -c 'echo $$ {socket} > ${note}; exec ${serve("demo")}'`;
+  const { code, out } = await runHere(["check", "--spawn", command], {
+    endWhen: ({ out }) => out.includes("server/framing/3"),
+  });
+  assertEquals(code, 130);
+  assertStringIncludes(out, "ended early");
+  const [pid, socket] = Deno.readTextFileSync(note).trim().split(" ");
+  const isThere = (path: string) => {
+    try {
+      return Deno.lstatSync(path) !== undefined;
+    } catch {
+      return false;
+    }
+  };
+  assertEquals([isThere(`/proc/${pid}`), isThere(socket!)], [false, false]);
+});
+
+Deno.test("vfu check reports a crash with the signal and the last words of the server", async () => {
+  const command = `${DENO} run -A ${ROOT}tests/cli/_crashing_server.ts {socket}`;
+  const args = ["check", "--json", "--spawn", command, "--only", "reset"];
+  const { code, out } = await runHere(args);
+  assertEquals(code, 1);
+  const lines = out.trim().split("\n").map((line) => JSON.parse(line));
+  for (const { usable, server_end: end } of lines.filter(({ verdict }) => verdict === "failed")) {
+    assertEquals([usable, end.signal, end.last_words], ["no", "SIGKILL", ["out of luck"]]);
+  }
+  assertEquals(lines.at(-1).failed, 1);
 });

@@ -1,0 +1,53 @@
+/** `vfu check` against real servers: known faults of theirs are found, and crashes are told. */
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { runHere } from "../cli/_cli.ts";
+import { peerProgram, QEMU_DEVICES } from "./peers.ts";
+
+/** A line of `--json`. */
+interface Line {
+  id: string;
+  outcome: string;
+  verdict: string;
+  came?: string;
+  usable?: string;
+  server_end?: { signal: string | null; code: number; last_words: string[] };
+}
+
+/** Checks a server that is started by a command; returns the results by id. */
+async function check(command: string, ...more: string[]): Promise<Map<string, Line>> {
+  const { code, out, err } = await runHere(["check", "--json", "--spawn", command, ...more]);
+  assertEquals([code, err], [1, ""]);
+  const lines: Line[] = out.trim().split("\n").map((line) => JSON.parse(line));
+  return new Map(lines.map((line) => [line.id, line]));
+}
+
+Deno.test("QEMU's server aborts on accesses to config space of 3 bytes modulo 4", async () => {
+  const command = [
+    peerProgram("qemu-system-x86_64"),
+    ...["-machine x-remote,vfio-user=on,auto-shutdown=on -accel tcg -m 16M"],
+    ...["-nodefaults -no-user-config -display none -serial none -monitor none"],
+    ...QEMU_DEVICES.edu.arguments,
+    ...["-object x-vfio-user-server,id=vfu0,type=unix,path={socket},device=dev0"],
+  ].join(" ");
+  const results = await check(command, "--only", "region_read");
+  for (const number of [21, 23, 24, 25]) { // 3, 7, 11 and 63 bytes
+    const line = results.get(`server/region_read/${number}`)!;
+    assertEquals([line.outcome, line.usable], ["failed", "no"], line.id);
+    assertEquals(line.server_end?.signal, "SIGABRT");
+    assertStringIncludes(line.server_end!.last_words.join("\n"), "should not be reached");
+  }
+  const failed = [...results.values()].filter(({ outcome }) => outcome === "failed");
+  assertEquals(failed.map(({ id }) => id), [21, 23, 24, 25].map((n) => `server/region_read/${n}`));
+  assertEquals(results.get("server/region_read/22")?.verdict, "passed"); // 5 bytes
+});
+
+Deno.test("the crate's server has no errno, and loses step on unknown commands", async () => {
+  const command = `${peerProgram("gpio")} --socket-path {socket}`;
+  const results = await check(command, "--only", "errors/17", "--only", "framing/11");
+  assertStringIncludes(results.get("server/errors/17")?.came ?? "", "no errno");
+  assertEquals(results.get("server/errors/17")?.outcome, "warned");
+  const step = results.get("server/framing/11")!;
+  assertEquals([step.outcome, step.usable], ["failed", "no"]);
+  assert(step.server_end !== undefined && step.server_end.code === 101, "a panic");
+});
