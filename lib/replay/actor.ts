@@ -26,6 +26,7 @@ import { IrqInfoReply, IrqSetFlags } from "../wire/irq.ts";
 import { encodeRegionInfo, RegionFlags } from "../wire/region.ts";
 import { decodeVersion, encodeVersion, limitsOf, PROTOCOL_VERSION } from "../wire/version.ts";
 import { sameBytes } from "./compare.ts";
+import { Echoes } from "./echoes.ts";
 import { KnownMemory } from "./memory.ts";
 import {
   causesOf,
@@ -334,15 +335,16 @@ export class Actor implements Disposable {
       this.#readsDone.clear();
     }
     let before: Promise<void> | undefined;
+    const echoes = new Echoes();
     for (const effect of scene.effects) {
-      const done = this.#schedule(effect);
+      const done = this.#schedule(effect, echoes);
       if (effect.isBeforeReply) before = done;
     }
     await before;
   }
 
   /** Has an effect happen behind those before it, when it is time. */
-  #schedule(effect: Effect): Promise<void> {
+  #schedule(effect: Effect, echoes: Echoes): Promise<void> {
     const { promise: released, resolve } = Promise.withResolvers<void>();
     if (effect.afterRead === undefined) resolve();
     const timer = effect.afterRead && setTimeout(resolve, Number(effect.delayNs / 1_000_000n) + 1);
@@ -352,7 +354,7 @@ export class Actor implements Disposable {
       await released;
       clearTimeout(timer);
       this.#queue.splice(this.#queue.indexOf(queued), 1);
-      if (this.#proxy.state === "CONNECTED") await this.#do(effect);
+      if (this.#proxy.state === "CONNECTED") await this.#do(effect, echoes);
     });
   }
 
@@ -366,7 +368,7 @@ export class Actor implements Disposable {
     for (const { release } of this.#queue) release();
   }
 
-  async #do(effect: Effect): Promise<void> {
+  async #do(effect: Effect, echoes: Echoes): Promise<void> {
     if (effect.kind === "interrupt") return this.#signal(effect);
     const { asked, answer } = effect.step;
     const { relocation } = this.#part;
@@ -379,10 +381,12 @@ export class Actor implements Disposable {
     }, head);
     try {
       const reply = await this.#proxy.request(asked.header.command, head, {
-        ...(access.data !== undefined && { data: access.data }),
+        ...(access.data !== undefined && { data: echoes.apply(access.data) }),
       });
       if (access.action === "read" && answer?.errno === 0) {
-        relocation.learn(answer.payload.subarray(HEAD_SIZE), reply.payload.subarray(HEAD_SIZE));
+        const [recorded, found] = [answer, reply].map((each) => each.payload.subarray(HEAD_SIZE));
+        relocation.learn(recorded!, found!);
+        echoes.learn(recorded!, found!);
       }
     } catch { /* the client has no memory there, or is gone: the recorded path was left */ }
   }

@@ -111,7 +111,7 @@ export function readKey(region: number, offset: bigint, count: number | bigint):
   return `${region}+${offset}.${count}`;
 }
 
-/** The kind of a request that may change the device, with its place, and the data that it writes. */
+/** The kinds of a request that may change the device, with their places and the data written. */
 export function causesOf(
   name: string,
   payload: DecodedPayload | undefined,
@@ -227,7 +227,7 @@ export async function learnPart(
       if (step.kind === "dma") {
         const [access] = accessesOf(step.asked.payload);
         if (access?.space !== "memory") continue;
-        for (let at = 0n; at < access.count; at += 4096n) relocation.add(access.offset + at);
+        relocation.add(access.offset, access.count);
         scene.effects.push({ ...base, kind: "dma", step });
       } else if (step.event.action === "trigger") {
         const { irq, vector, count } = step.event;

@@ -19,7 +19,7 @@ const MAX_PAGES = 65_536;
  * import { Relocation } from "./relocation.ts";
  *
  * const relocation = new Relocation();
- * relocation.add(0x5040n);
+ * relocation.add(0x5040n, 64n);
  * const [recorded, found] = [0x5000n, 0x9000n].map((address) =>
  *   new Uint8Array(BigUint64Array.of(address).buffer)
  * );
@@ -31,14 +31,24 @@ export class Relocation {
   /** Pages that the recorded device accessed. */
   readonly #pages = new Set<bigint>();
   readonly #moved = new Map<bigint, bigint>();
+  /** Addresses at which accesses of the recorded device began, and where these are now. */
+  readonly #starts = new Set<bigint>();
+  readonly #movedStarts = new Map<bigint, bigint>();
 
-  /** Notes an address that the recorded device accessed. */
-  add(address: bigint): void {
-    if (this.#pages.size < MAX_PAGES) this.#pages.add(address >> PAGE_BITS);
+  /** Notes an access of the recorded device. */
+  add(address: bigint, count: bigint): void {
+    if (this.#starts.size < MAX_PAGES) this.#starts.add(address);
+    const last = (address + count - 1n) >> PAGE_BITS;
+    for (let page = address >> PAGE_BITS; page <= last; page++) {
+      if (this.#pages.size >= MAX_PAGES) break;
+      this.#pages.add(page);
+    }
   }
 
   /** The address now of a recorded one. */
   address(recorded: bigint): bigint {
+    const start = this.#movedStarts.get(recorded);
+    if (start !== undefined) return start;
     const page = recorded >> PAGE_BITS;
     const moved = this.#moved.get(page);
     return moved === undefined ? recorded : recorded + ((moved - page) << PAGE_BITS);
@@ -47,6 +57,7 @@ export class Relocation {
   /** Forgets all places. */
   clear(): void {
     this.#moved.clear();
+    this.#movedStarts.clear();
   }
 
   /**
@@ -81,11 +92,13 @@ export class Relocation {
   /** Tells if two numbers are equal, or addresses of the same place. */
   #move(recorded: bigint, found: bigint): boolean {
     const page = recorded >> PAGE_BITS;
-    const isAddress = page !== 0n && this.#pages.has(page);
-    const isMoved = isAddress && ((recorded ^ found) & ((1n << PAGE_BITS) - 1n)) === 0n;
-    if (isMoved && (recorded !== found || this.#moved.has(page))) {
-      this.#moved.set(page, found >> PAGE_BITS);
+    if (page === 0n || !this.#pages.has(page) || found >> PAGE_BITS === 0n) {
+      return recorded === found;
     }
-    return recorded === found || (isMoved && found !== 0n);
+    const isAligned = ((recorded ^ found) & ((1n << PAGE_BITS) - 1n)) === 0n;
+    const isStart = this.#starts.has(recorded);
+    if (isStart) this.#movedStarts.set(recorded, found);
+    if (isAligned) this.#moved.set(page, found >> PAGE_BITS);
+    return isStart || isAligned;
   }
 }
