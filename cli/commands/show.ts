@@ -78,8 +78,12 @@ export function command(context: Context) {
         .conflicts(["stats", "json", "follow", "chromeTrace"]),
     )
     .addOption(
+      new Option("--session <file>", "write a session file, which vfu run does on a device")
+        .conflicts(["stats", "json", "follow", "chromeTrace", "html", "filter"]),
+    )
+    .addOption(
       new Option("--dissector", "write Wireshark's dissector of vfio-user, a script in Lua")
-        .conflicts(["stats", "json", "follow", "chromeTrace", "html", "filter", "map"]),
+        .conflicts(["stats", "json", "follow", "chromeTrace", "html", "session", "filter", "map"]),
     )
     .addHelpText("after", `\n${FILTER_HELP}`)
     .action(async (file, { map: names, filter: text, dissector, ...options }, self) => {
@@ -93,6 +97,13 @@ export function command(context: Context) {
         ? []
         : (await loadMaps(context, self, names)).map(({ map }) => map);
       const locator = maps.length === 0 ? undefined : new RegisterLocator(maps);
+      if (options.session !== undefined) {
+        const { writeSession } = await import("../show/session.ts");
+        return await writeSession(context, file, options.session, {
+          locator,
+          include: names ?? [],
+        });
+      }
       const filter = text === undefined ? undefined : orUsage(
         self,
         `option '--filter <expression>' argument '${text}' is invalid.`,

@@ -7,6 +7,7 @@
 import { EIO } from "../../ffi/errno.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
 import { accessesOf, type DecodedPayload } from "../record/decode.ts";
+import type { DmaMapRequest } from "../wire/dma.ts";
 import type { IrqInfoReply } from "../wire/irq.ts";
 import type { RegionInfoReply } from "../wire/region.ts";
 import type { RecordedEvent } from "../record/event.ts";
@@ -51,12 +52,25 @@ export type Effect =
 
 /** A read of a register in the recording. */
 export interface PartRead {
+  readonly kind: "read";
   /** The answer; undefined if the recording has none. */
   answer: PartAnswer | undefined;
   /** The place that was read. */
   readonly region: number;
   /** Bytes from the start of the region. */
   readonly offset: bigint;
+  /** Bytes that were read. */
+  readonly count: number;
+}
+
+/** A write to a region. */
+export interface PartWrite {
+  /** The region index. */
+  readonly region: number;
+  /** Bytes from the start of the region. */
+  readonly offset: bigint;
+  /** The bytes. */
+  readonly data: Uint8Array;
 }
 
 /** A request that may change the device, and all up to the next one. */
@@ -67,12 +81,16 @@ export interface Scene {
   readonly key: string;
   /** Data that it writes. */
   readonly data: Uint8Array;
+  /** The write, if it is one. */
+  readonly write: PartWrite | undefined;
   /** The answer. */
   answer: PartAnswer | undefined;
   /** Reads of registers by their places, in order. */
   readonly reads: Map<string, PartRead[]>;
   /** All that the server does by itself, in order. */
   readonly effects: Effect[];
+  /** Reads and effects as they came. */
+  readonly order: (PartRead | Effect)[];
 }
 
 /** The part of a server. */
@@ -91,6 +109,8 @@ export interface ServerPart {
   readonly contents: ReadonlyMap<number, KnownMemory>;
   /** Places of reads that the recording has. */
   readonly places: ReadonlySet<string>;
+  /** Memory that the client gave, in order. */
+  readonly maps: readonly DmaMapRequest[];
   /** Addresses that the device accesses. */
   readonly relocation: Relocation;
 }
@@ -111,16 +131,24 @@ export function readKey(region: number, offset: bigint, count: number | bigint):
   return `${region}+${offset}.${count}`;
 }
 
+/** A request that may change the device: its kind with its place, and the data that it writes. */
+export interface Cause {
+  readonly key: string;
+  readonly data: Uint8Array;
+  readonly write?: PartWrite;
+}
+
 /** The kinds of a request that may change the device, with their places and the data written. */
 export function causesOf(
   name: string,
   payload: DecodedPayload | undefined,
   bytes: Uint8Array,
-): { key: string; data: Uint8Array }[] {
+): Cause[] {
   if (payload?.name === "REGION_WRITE" || payload?.name === "REGION_WRITE_MULTI") {
     return accessesOf(payload).map(({ region, offset, count, data = new Uint8Array() }) => ({
       key: `write ${region}+${offset}.${count}`,
       data,
+      write: { region: region!, offset, data },
     }));
   }
   if (payload?.name === "DEVICE_SET_IRQS" && payload.side === "request") {
@@ -146,7 +174,7 @@ export async function learnPart(
   client?: number,
 ): Promise<ServerPart> {
   const script = new Script(events);
-  const scenes: Scene[] = [sceneOf(undefined, "", new Uint8Array())];
+  const scenes: Scene[] = [sceneOf(undefined, { key: "", data: new Uint8Array() })];
   const regions = new Map<number, RegionInfoReply>();
   const irqs = new Map<number, IrqInfoReply>();
   const contents = new Map<number, KnownMemory>();
@@ -154,6 +182,7 @@ export async function learnPart(
   const causes = new Map<RequestStep, Scene>();
   const inOrder: PartRead[] = [];
   const places = new Set<string>();
+  const maps: DmaMapRequest[] = [];
   const relocation = new Relocation();
   let version: Version | undefined;
   let info: PartAnswer | undefined;
@@ -175,11 +204,13 @@ export async function learnPart(
     const scene = scenes.at(-1)!;
     if (step.kind === "request") {
       const { sent, bytes } = step;
-      if (FACTS.has(sent.name)) continue;
       const { payload } = sent;
+      if (payload?.name === "DMA_MAP" && payload.side === "request") maps.push(payload.value);
+      if (FACTS.has(sent.name)) continue;
       if (payload?.name === "REGION_READ" && payload.side === "request") {
         const { region, offset, count } = payload.value;
-        lastRead = { answer: undefined, region, offset };
+        lastRead = { kind: "read", answer: undefined, region, offset, count };
+        scene.order.push(lastRead);
         reads.set(step, lastRead);
         inOrder.push(lastRead);
         const key = readKey(region, offset, count);
@@ -189,8 +220,8 @@ export async function learnPart(
         scene.reads.set(key, list);
         continue;
       }
-      for (const { key, data } of causesOf(sent.name, payload, bytes)) {
-        const next = sceneOf(step, key, data);
+      for (const cause of causesOf(sent.name, payload, bytes)) {
+        const next = sceneOf(step, cause);
         scenes.push(next);
         causes.set(step, next);
       }
@@ -228,10 +259,10 @@ export async function learnPart(
         const [access] = accessesOf(step.asked.payload);
         if (access?.space !== "memory") continue;
         relocation.add(access.offset, access.count);
-        scene.effects.push({ ...base, kind: "dma", step });
+        addEffect(scene, { ...base, kind: "dma", step });
       } else if (step.event.action === "trigger") {
         const { irq, vector, count } = step.event;
-        scene.effects.push({ ...base, kind: "interrupt", irq, vector, count });
+        addEffect(scene, { ...base, kind: "interrupt", irq, vector, count });
       }
     }
   }
@@ -248,9 +279,14 @@ export async function learnPart(
     contents.set(region, memory);
     memory.write(offset, answer.payload.subarray(HEAD_SIZE));
   }
-  return { scenes, version, info, regions, irqs, contents, places, relocation };
+  return { scenes, version, info, regions, irqs, contents, places, maps, relocation };
 }
 
-function sceneOf(step: RequestStep | undefined, key: string, data: Uint8Array): Scene {
-  return { step, key, data, answer: undefined, reads: new Map(), effects: [] };
+function sceneOf(step: RequestStep | undefined, { key, data, write }: Cause): Scene {
+  return { step, key, data, write, answer: undefined, reads: new Map(), effects: [], order: [] };
+}
+
+function addEffect({ effects, order }: Scene, effect: Effect): void {
+  effects.push(effect);
+  order.push(effect);
 }

@@ -1,6 +1,7 @@
 /** `vfu replay`: recordings of real peers, played to fresh devices. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { idle } from "../../ffi/poller.ts";
 import { testFds } from "../_fds.ts";
 import { startServe } from "../_demo_process.ts";
 import { startReplay } from "../_replay_process.ts";
@@ -118,4 +119,41 @@ Deno.test("a mock says once where its client leaves the recorded path, and goes 
   const events = mock.stdout().trimEnd().split("\n").map((line) => JSON.parse(line));
   assertEquals(events.map(({ event }) => event), ["ready", "connect", "deviation", "disconnect"]);
   assertStringIncludes(events[2].found.text, "REGION_WRITE request bar2+0x0 1 byte");
+});
+
+/** Runs the session that a recording becomes on a device of ours. */
+async function runRecorded(name: GoldenName, show: string[], run: string[]): Promise<string> {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const [file, session] = [`${folder}/${name}.pcapng`, `${folder}/${name}.yaml`];
+    writeGolden(name, file);
+    assertEquals(await runHere(["show", file, "--session", session, ...show]), {
+      code: 0,
+      out: "",
+      err: "",
+    });
+    const { code, out, err } = await runHere(["run", session, ...run]);
+    assertEquals([code, err], [0, ""], out);
+    return Deno.readTextFileSync(session);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+    await idle();
+  }
+}
+
+Deno.test("vfu show --session of gpio runs on gpio, with the reads that cause an interrupt", async () => {
+  const text = await runRecorded("gpio", [], ["--serve", "examples/gpio.ts"]);
+  assertStringIncludes(text, '  - repeat: 3\n    steps:\n      - expect: { "bar2+0x0.b": 0x00 }\n');
+  assertStringIncludes(text, "  - irq wait: intx[0]\n");
+  assertStringIncludes(text, "  # Not expressed: a read of 256 bytes at config+0x0.\n");
+});
+
+Deno.test("vfu show --session of nvme runs on nvme, with memory and names of registers", async () => {
+  const device = ["--serve", "examples/nvme.ts", "--option", "size=64M"];
+  const options = [...device, "--option", `serial=${serialOfNvme()}`];
+  const text = await runRecorded("nvme", ["--map", "nvme"], options);
+  assertStringIncludes(text, 'include: ["nvme"]\n');
+  assertStringIncludes(text, '  - write: { "nvme.SQTDBL[1]": 0x00000002 }  # event 763\n');
+  assertStringIncludes(text, "  - dma put: dma+0x1bc0080\n");
+  assertStringIncludes(text, "  - expect: dma+0x1bb4010\n");
 });

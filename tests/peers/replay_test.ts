@@ -6,7 +6,7 @@ import { writeGolden } from "../lib/record/_golden.ts";
 import { startReplay } from "../_replay_process.ts";
 import { bootGuest, guestTest } from "./guest.ts";
 import { startQemu } from "./peers.ts";
-import { vfuLine } from "./_vfu.ts";
+import { vfuLine, vfuRun } from "./_vfu.ts";
 
 Deno.test("the edu of QEMU 7.2's server does what it did when it was recorded", async () => {
   using file = temporaryFile();
@@ -18,6 +18,20 @@ Deno.test("the edu of QEMU 7.2's server does what it did when it was recorded", 
     [code, out.replace(peer.socketPath, "SOCKET")],
     [0, "52 requests to SOCKET; compared: 52 replies, 0 DMA, 3 interrupts: no difference\n"],
   );
+});
+
+Deno.test("vfu show --session of edu runs on edu", async () => {
+  using file = temporaryFile();
+  const session = `${file.path}.yaml`;
+  writeGolden("edu", file.path);
+  try {
+    assertEquals((await vfuLine("show", file.path, "--session", session)).code, 0);
+    const { code, out, err } = await vfuRun("edu", session);
+    assertEquals([code, err], [0, ""], out);
+    assertStringIncludes(out, "40 passed");
+  } finally {
+    Deno.removeSync(session);
+  }
 });
 
 guestTest("a recorded controller lets Linux bind its driver, write and read", async () => {

@@ -1,0 +1,34 @@
+/**
+ * `vfu show --session`: a recording as a session file.
+ *
+ * @module
+ */
+
+import { readRecording } from "../../lib/record/reader.ts";
+import type { RegisterLocator } from "../../lib/registers/locate.ts";
+import { learnPart } from "../../lib/replay/part.ts";
+import { sessionText } from "../../lib/replay/session_text.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../destination.ts";
+
+/** Options of {@linkcode writeSession}. */
+export interface WriteSessionOptions {
+  /** Names registers. */
+  readonly locator: RegisterLocator | undefined;
+  /** The names of the maps. */
+  readonly include: readonly string[];
+}
+
+/** Writes the session of the first client of a recording into a file; `-` is standard output. */
+export async function writeSession(
+  { out, signal }: Context,
+  recording: string,
+  path: string,
+  { locator, include }: WriteSessionOptions,
+): Promise<void> {
+  const part = await learnPart(readRecording(recording, { signal }));
+  using destination = openDestination(path, out);
+  const title = `As recorded in ${recording.replace(/^.*\//, "")}`;
+  destination.write(new TextEncoder().encode(sessionText(part, { title, locator, include })));
+  destination.finish();
+}

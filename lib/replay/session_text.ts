@@ -1,0 +1,425 @@
+/**
+ * A recording as a session file: what the client did as steps, what the device did as expectations.
+ *
+ * @module
+ */
+
+import { errnoName } from "../../ffi/errno.ts";
+import { accessesOf } from "../record/decode.ts";
+import { littleEndian, type RegisterLocator } from "../registers/locate.ts";
+import { hex } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
+import { DmaMapFlags } from "../wire/dma.ts";
+import { irqName, IrqSetFlags } from "../wire/irq.ts";
+import { regionIndex, regionName } from "../wire/region.ts";
+import { KnownMemory } from "./memory.ts";
+import {
+  type Effect,
+  HEAD_SIZE,
+  type PartAnswer,
+  type PartRead,
+  type Scene,
+  type ServerPart,
+} from "./part.ts";
+
+/** Characters of a session file: less than a session may have. */
+const MAX_TEXT = 3 << 20;
+/** Buffers in it: QEMU's server takes 16. */
+const MAX_BUFFERS = 16;
+/** Bytes of a buffer; its pages take memory only when they are used. */
+const MAX_BUFFER = 1n << 36n;
+/** Bytes of memory that a step has. */
+const MAX_DATA = 4096;
+const PAGE = 4096n;
+
+const WIDTHS: Readonly<Record<number, string>> = { 1: ".b", 2: ".w", 4: ".l", 8: ".q" };
+
+/** Options of {@linkcode sessionText}. */
+export interface SessionTextOptions {
+  /** The title. */
+  readonly title: string;
+  /** Names registers. */
+  readonly locator?: RegisterLocator | undefined;
+  /** The maps of these names, as a session includes them. */
+  readonly include?: readonly string[];
+}
+
+/** A range of memory. */
+interface Range {
+  start: bigint;
+  end: bigint;
+}
+
+/**
+ * Writes a session file. What a session can't say is in its comments.
+ *
+ * @param part the recording, as `learnPart` returns it
+ *
+ * @example
+ * ```ts
+ * import { readRecording } from "../record/mod.ts";
+ * import { learnPart } from "./part.ts";
+ * import { sessionText } from "./session_text.ts";
+ *
+ * async function convert(recording: string, session: string): Promise<void> {
+ *   const part = await learnPart(readRecording(recording));
+ *   await Deno.writeTextFile(session, sessionText(part, { title: "As recorded" }));
+ * }
+ * console.assert(typeof convert === "function");
+ * ```
+ */
+export function sessionText(part: ServerPart, options: SessionTextOptions): string {
+  return new SessionWriter(part, options).text();
+}
+
+class SessionWriter {
+  readonly #part: ServerPart;
+  readonly #options: SessionTextOptions;
+  readonly #ranges: readonly Range[];
+  readonly #memory = new KnownMemory();
+  /** Vectors that are enabled, as "2 0". */
+  readonly #enabled = new Set<string>();
+  readonly #lines: string[] = [];
+  #length = 0;
+
+  constructor(part: ServerPart, options: SessionTextOptions) {
+    this.#part = part;
+    this.#options = options;
+    this.#ranges = rangesOf(part);
+  }
+
+  text(): string {
+    const { title, include = [] } = this.#options;
+    const { scenes } = this.#part;
+    for (const [number, scene] of scenes.entries()) {
+      if (this.#length > MAX_TEXT) {
+        this.#lines.push(
+          `  # The session ends here: ${plural(scenes.length - number, "request")} more that may ` +
+            "change the device would make it too long.",
+        );
+        break;
+      }
+      this.#scene(scene);
+    }
+    const buffers = this.#ranges.map(({ start, end }, i) =>
+      `  memory${i}: { iova: ${hex(start)}, size: ${hex(end - start)} }`
+    );
+    const isEmpty = !this.#lines.some((line) => line.startsWith("  -"));
+    return [
+      `title: ${JSON.stringify(title)}`,
+      ...(include.length === 0 ? [] : [`include: ${JSON.stringify(include)}`]),
+      ...(buffers.length === 0 ? [] : ["", "buffers:", ...buffers]),
+      ...this.#sharedMemory(),
+      "",
+      isEmpty ? "steps: []" : "steps:",
+      ...this.#lines,
+      "",
+    ].join("\n");
+  }
+
+  /** Says that the contents of shared memory are unknown. */
+  #sharedMemory(): string[] {
+    const hasDma = this.#part.scenes.some(({ effects }) =>
+      effects.some(({ kind }) => kind === "dma")
+    );
+    if (hasDma || this.#ranges.length === 0) return [];
+    return ["# The contents of this memory are not in the recording: it was shared."];
+  }
+
+  #add(...lines: string[]): void {
+    for (const line of lines) {
+      this.#lines.push(`  ${line}`);
+      this.#length += line.length + 3;
+    }
+  }
+
+  #scene(scene: Scene): void {
+    this.#puts(scene.effects);
+    if (scene.step !== undefined) this.#cause(scene);
+    let run: PartRead[] = [];
+    let written: Range[] = [];
+    const before = new Map<Range, Uint8Array>();
+    const flushReads = () => {
+      this.#reads(run);
+      run = [];
+    };
+    const flushWritten = (hasCome: boolean) => {
+      this.#written(written, before, hasCome);
+      written = [];
+      before.clear();
+    };
+    for (const each of scene.order) {
+      if (each.kind === "read") {
+        const [first] = run;
+        if (first !== undefined && !isSamePlace(first, each)) flushReads();
+        run.push(each);
+        continue;
+      }
+      if (each.kind === "interrupt") {
+        flushReads();
+        this.#interrupt(each.irq, each.vector, each.count);
+        flushWritten(true);
+        continue;
+      }
+      const [access] = accessesOf(each.step.asked.payload);
+      if (access?.data === undefined || access.data.length === 0) continue;
+      const range = { start: access.offset, end: access.offset + access.count };
+      const length = Math.min(access.data.length, MAX_DATA);
+      before.set(range, this.#memory.read(access.offset, length));
+      this.#memory.write(access.offset, access.data);
+      written.push(range);
+    }
+    flushReads();
+    flushWritten(false);
+  }
+
+  /** Puts into memory what the device is about to read there. */
+  #puts(effects: readonly Effect[]): void {
+    const put: Range[] = [];
+    const written: Range[] = [];
+    for (const effect of effects) {
+      if (effect.kind !== "dma") continue;
+      const { asked, answer, event } = effect.step;
+      const [access] = accessesOf(asked.payload);
+      if (access === undefined || answer === undefined || answer.errno !== 0) continue;
+      const range = { start: access.offset, end: access.offset + access.count };
+      if (access.action === "write") {
+        written.push(range);
+        continue;
+      }
+      const data = answer.payload.subarray(HEAD_SIZE);
+      const known = this.#memory.read(access.offset, data.length);
+      if (data.every((byte, i) => byte === known[i])) continue;
+      if ([...put, ...written].some((each) => overlaps(each, range))) {
+        this.#add(
+          `# Not expressed: event ${event.index} reads ${plural(data.length, "byte")} at ` +
+            `${hex(access.offset)} again, which changed in between.`,
+        );
+        continue;
+      }
+      put.push(range);
+      this.#memory.write(access.offset, data);
+      for (let at = 0; at < data.length; at += MAX_DATA) {
+        this.#add(
+          `- dma put: dma+${hex(access.offset + BigInt(at))}`,
+          `  bytes: "${data.subarray(at, at + MAX_DATA).toHex()}"`,
+        );
+      }
+    }
+  }
+
+  /** The step that a scene begins with. */
+  #cause({ step, write, answer }: Scene): void {
+    const { sent, event } = step!;
+    const comment = `  # event ${event.index}`;
+    const error = errorLines(answer);
+    if (write !== undefined) {
+      const { region, offset, data } = write;
+      const place = this.#place(region, offset, data.length, "ro");
+      if (place === undefined) {
+        this.#add(
+          `# Not expressed: event ${event.index} writes ${plural(data.length, "byte")} at ` +
+            `${regionName(region)}+${hex(offset)}.`,
+        );
+        return;
+      }
+      const value = hex(littleEndian(data), data.length * 2);
+      if (error.length === 0) this.#add(`- write: { ${place}: ${value} }${comment}`);
+      else this.#add(`- write: ${place}${comment}`, `  value: ${value}`, ...error);
+      return;
+    }
+    const { payload } = sent;
+    if (sent.name === "DEVICE_RESET") return this.#add(`- reset${comment}`);
+    if (payload?.name === "DEVICE_SET_IRQS" && payload.side === "request") {
+      const { flags, index, start, count } = payload.value;
+      return this.#setIrqs(flags, index, start, count, event.descriptors.length, event.index);
+    }
+    this.#add(`# Not expressed: event ${event.index}, ${sent.name}.`);
+  }
+
+  #setIrqs(
+    flags: number,
+    irq: number,
+    start: number,
+    count: number,
+    descriptors: number,
+    event: number,
+  ): void {
+    const action = flags & IrqSetFlags.ACTION_MASK_BITS;
+    const data = flags & IrqSetFlags.DATA_MASK;
+    const comment = `  # event ${event}`;
+    const isTrigger = action === IrqSetFlags.ACTION_TRIGGER;
+    const end = Math.min(start + descriptors, start + 4096);
+    if (isTrigger && data === IrqSetFlags.DATA_EVENTFD && descriptors > 0) {
+      for (let vector = start; vector < end; vector++) {
+        const key = `${irq} ${vector}`;
+        if (this.#enabled.has(key)) continue;
+        this.#enabled.add(key);
+        this.#add(`- irq enable: ${irqName(irq)}[${vector}]${comment}`);
+      }
+      return;
+    }
+    const isAll = data === IrqSetFlags.DATA_NONE && count === 0;
+    if (isTrigger && (isAll || data === IrqSetFlags.DATA_EVENTFD)) {
+      for (const key of [...this.#enabled]) {
+        const [own, vector] = key.split(" ").map(Number) as [number, number];
+        if (own !== irq || (!isAll && (vector < start || vector >= start + count))) continue;
+        this.#enabled.delete(key);
+        this.#add(`- irq disable: ${irqName(irq)}[${vector}]${comment}`);
+      }
+      return;
+    }
+    const word = isTrigger
+      ? "trigger"
+      : action === IrqSetFlags.ACTION_MASK
+      ? "mask"
+      : action === IrqSetFlags.ACTION_UNMASK
+      ? "unmask"
+      : undefined;
+    if (word === undefined || data !== IrqSetFlags.DATA_NONE || count === 0) {
+      return this.#add(
+        `# Not expressed: event ${event}, DEVICE_SET_IRQS with flags ${hex(flags)}.`,
+      );
+    }
+    const vectors = count === 1 ? `${start}` : `${start}-${start + count - 1}`;
+    this.#add(`- irq ${word}: ${irqName(irq)}[${vectors}]${comment}`);
+  }
+
+  #interrupt(irq: number, vector: number, count: bigint): void {
+    const name = `${irqName(irq)}[${vector}]`;
+    if (!this.#enabled.has(`${irq} ${vector}`)) {
+      return this.#add(`# Not expressed: an interrupt of ${name}, which is not enabled.`);
+    }
+    this.#add(`- irq wait: ${name}`, ...(count === 1n ? [] : [`  count: ${count}`]));
+  }
+
+  /** Reads of one place: the value that they come to in the end. */
+  #reads(run: readonly PartRead[]): void {
+    const [first] = run;
+    const answers = run.flatMap(({ answer }) => answer ?? []);
+    const last = answers.at(-1);
+    if (first === undefined || last === undefined) return;
+    const { region, offset, count } = first;
+    const place = this.#place(region, offset, count, "wo");
+    if (place === undefined) {
+      return this.#add(
+        `# Not expressed: a read of ${plural(count, "byte")} at ${regionName(region)}+` +
+          `${hex(offset)}.`,
+      );
+    }
+    const error = errorLines(last);
+    if (error.length > 0) return this.#add(`- read: ${place}`, ...error);
+    const values = answers.map(({ payload }) => littleEndian(payload.subarray(HEAD_SIZE)));
+    const value = hex(values.at(-1)!, count * 2);
+    const isPoll = values.some((each) => each !== values[0]);
+    if (isPoll) return this.#add(`- poll: { ${place}: ${value} }`);
+    const expect = `- expect: { ${place}: ${value} }`;
+    // A read may have effects: there are as many as in the recording.
+    if (values.length === 1) this.#add(expect);
+    else this.#add(`- repeat: ${values.length}`, "  steps:", `    ${expect}`);
+  }
+
+  /** Expects in memory what the device wrote there; waits for it unless an interrupt has come. */
+  #written(
+    written: readonly Range[],
+    before: ReadonlyMap<Range, Uint8Array>,
+    hasCome: boolean,
+  ): void {
+    const ranges = written.filter((each, i) =>
+      !written.slice(i + 1).some(({ start, end }) => start === each.start && end === each.end)
+    );
+    for (const range of ranges) {
+      const { start, end } = range;
+      const length = Number(end - start > BigInt(MAX_DATA) ? BigInt(MAX_DATA) : end - start);
+      const data = this.#memory.read(start, length);
+      const old = before.get(range)!;
+      const at = hasCome ? undefined : lastChange(old, data);
+      if (at !== undefined) {
+        const word = littleEndian(data.subarray(at, at + 4));
+        this.#add(`- poll: { "dma+${hex(start + BigInt(at))}.l": ${hex(word, 8)} }`);
+      }
+      this.#add(`- expect: dma+${hex(start)}`, `  bytes: "${data.toHex()}"`);
+      if (BigInt(length) < end - start) {
+        this.#add(`# Not expressed: ${end - start - BigInt(length)} bytes after these.`);
+      }
+    }
+  }
+
+  /** A place as a session names it; undefined for a width that no register has. */
+  #place(
+    region: number,
+    offset: bigint,
+    count: number,
+    forbidden: "ro" | "wo",
+  ): string | undefined {
+    const width = WIDTHS[count];
+    if (width === undefined) return undefined;
+    const located = this.#options.locator?.at(region, offset, count);
+    const isNamed = located?.isWhole && located.register.access !== forbidden &&
+      regionIndex(located.register.region) !== undefined;
+    if (isNamed) return `"${located.map.name}.${located.name}"`;
+    return `"${region <= 8 ? regionName(region) : region}+${hex(offset)}${width}"`;
+  }
+}
+
+function errorLines(answer: PartAnswer | undefined): string[] {
+  if (answer === undefined || answer.errno === 0) return [];
+  return [`  expect error: ${errnoName(answer.errno)}`];
+}
+
+function isSamePlace(a: PartRead, b: PartRead): boolean {
+  return a.region === b.region && a.offset === b.offset && a.count === b.count;
+}
+
+function overlaps(a: Range, b: Range): boolean {
+  return a.start < b.end && b.start < a.end;
+}
+
+/** The last aligned 4 bytes that differ; undefined if there are none. */
+function lastChange(before: Uint8Array, after: Uint8Array): number | undefined {
+  for (let at = after.length - after.length % 4 - 4; at >= 0; at -= 4) {
+    if ([0, 1, 2, 3].some((i) => before[at + i] !== after[at + i])) return at;
+  }
+  return undefined;
+}
+
+/** The memory that a session needs: pages that the device accessed, else all that was mapped. */
+function rangesOf({ scenes, maps }: ServerPart): Range[] {
+  const accessed = scenes.flatMap(({ effects }) =>
+    effects.flatMap((effect) => {
+      if (effect.kind !== "dma" || effect.step.answer?.errno !== 0) return [];
+      const [access] = accessesOf(effect.step.asked.payload);
+      if (access === undefined || access.count === 0n) return [];
+      return [pagesOf(access.offset, access.count)];
+    })
+  );
+  const mapped = maps.filter(({ flags }) => (flags & DmaMapFlags.READ) !== 0)
+    .map(({ address, size }) => pagesOf(address, size));
+  const ranges = merged(accessed.length > 0 ? accessed : mapped);
+  while (ranges.length > MAX_BUFFERS) {
+    const gaps = ranges.slice(1).map(({ start }, i) => start - ranges[i]!.end);
+    const at = gaps.reduce((best, gap, i) => gap < gaps[best]! ? i : best, 0);
+    ranges.splice(at, 2, { start: ranges[at]!.start, end: ranges[at + 1]!.end });
+  }
+  return ranges.filter(({ start, end }) => end - start <= MAX_BUFFER);
+}
+
+function merged(ranges: readonly Range[]): Range[] {
+  const sorted = ranges.toSorted((a, b) => a.start < b.start ? -1 : a.start > b.start ? 1 : 0);
+  const result: Range[] = [];
+  for (const each of sorted) {
+    const last = result.at(-1);
+    if (last === undefined || last.end < each.start) result.push({ ...each });
+    else if (each.end > last.end) last.end = each.end;
+  }
+  return result;
+}
+
+/** The pages that hold a range. */
+function pagesOf(address: bigint, size: bigint): Range {
+  return { start: floor(address), end: floor(address + size + PAGE - 1n) };
+}
+
+function floor(address: bigint): bigint {
+  return address - address % PAGE;
+}
