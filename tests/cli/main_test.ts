@@ -22,7 +22,7 @@ Deno.test("each file of cli/commands is a subcommand, and the README shows it", 
   );
   const readme = Deno.readTextFileSync(new URL("README.md", root));
   assertEquals(
-    listed.filter((name) => name !== "help" && !RegExp(`vfu ${name} |\`${name}\``).test(readme)),
+    listed.filter((name) => name !== "help" && !RegExp(`vfu ${name}\\b|\`${name}\``).test(readme)),
     [],
   );
 });
