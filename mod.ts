@@ -137,17 +137,15 @@ export type {
   RegionName,
   RegionPart,
   RegionReview,
-} from "./lib/define/region.ts";
+} from "./lib/define/device_region.ts";
+export { type CallbackOptions, callbacks } from "./lib/define/callbacks.ts";
 export {
-  type CallbackOptions,
-  callbacks,
   DeviceMemoryRegion,
   type MappableArea,
   memory,
   type MemoryOptions,
-  overlay,
-  type OverlayPart,
-} from "./lib/define/regions.ts";
+} from "./lib/define/memory.ts";
+export { overlay, type OverlayPart } from "./lib/define/overlay.ts";
 export type {
   InlineField,
   InlineRegister,

@@ -26,7 +26,7 @@ import {
 } from "./mistakes.ts";
 import type { DeviceOption, DeviceOptions } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
-import { type DeviceRegion, REGION_INDEX, type RegionName } from "./region.ts";
+import { type DeviceRegion, REGION_INDEX, type RegionName } from "./device_region.ts";
 import type { EarlierState, StateHooks } from "./state.ts";
 
 /** The regions that a device may have. */

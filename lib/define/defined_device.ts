@@ -31,8 +31,8 @@ import {
   NUMBER,
 } from "./mistakes.ts";
 import { type DevicePollOptions, Polls } from "./polls.ts";
-import { type DeviceRegion, resetAll } from "./region.ts";
-import { type DeviceMemoryRegion, memory, type MemoryOptions } from "./regions.ts";
+import { type DeviceRegion, resetAll } from "./device_region.ts";
+import { type DeviceMemoryRegion, memory, type MemoryOptions } from "./memory.ts";
 import { handedOut, sealed } from "./sealed.ts";
 import { DeviceMigration } from "./state.ts";
 import type { Activity } from "../server/activity.ts";

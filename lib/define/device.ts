@@ -17,8 +17,10 @@ import type { DeviceSpec } from "./spec.ts";
  * Defines a PCI device. Its configuration space is made from the declaration, its BARs from the
  * regions. The device resets, migrates and cleans up.
  *
- * A hook that throws a `DeviceError` answers its errno. Any other error answers EIO to the client
- * and is reported to the server with its stack. The device goes on.
+ * A hook that throws a `DeviceError` answers its errno. A failed access to the client's memory
+ * answers the client's own errno, ETIMEDOUT, or EINVAL after an answer against the protocol. Any
+ * other error answers EIO to the client and is reported to the server with its stack. The device
+ * goes on.
  *
  * The objects handed to the device (options, the context, registers) refuse unknown names: reading
  * or writing `options.limitt` throws a `TypeError` with the nearest name.

@@ -9,8 +9,9 @@ import { MSIX_ENTRY } from "../pci/registers.ts";
 import { RegionFlags } from "../wire/region.ts";
 import { pbaSize } from "./capabilities.ts";
 import type { MsixPlace } from "./capability.ts";
-import { barSize, type DeviceRegion } from "./region.ts";
-import { callbacks, overlay } from "./regions.ts";
+import { barSize, type DeviceRegion } from "./device_region.ts";
+import { callbacks } from "./callbacks.ts";
+import { overlay } from "./overlay.ts";
 import { hex } from "../text/hex.ts";
 
 /** The mask bit in the Vector Control register of an entry. */

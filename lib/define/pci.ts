@@ -8,7 +8,7 @@ import { COMMAND, HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 import { ConfigRegion } from "../server/config.ts";
 import { PciRegion } from "../wire/region.ts";
 import type { DeviceCapability } from "./capability.ts";
-import type { DeviceRegion } from "./region.ts";
+import type { DeviceRegion } from "./device_region.ts";
 import { hex } from "../text/hex.ts";
 
 /** The declaration of a PCI device. */

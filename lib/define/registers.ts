@@ -50,7 +50,7 @@ import {
   type DeviceRegion,
   type RegionReview,
   sealRegion,
-} from "./region.ts";
+} from "./device_region.ts";
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 import { makeCells } from "./register_cells.ts";

@@ -6,7 +6,7 @@
 
 import type { ServedDevice, ServedRegion } from "../server/served_device.ts";
 import { regionName } from "../wire/region.ts";
-import type { DeviceRegion } from "./region.ts";
+import type { DeviceRegion } from "./device_region.ts";
 
 /**
  * Looks for registers that no access reaches.

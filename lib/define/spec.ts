@@ -9,8 +9,8 @@ import type { Interrupts } from "./interrupts.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
 import type { DevicePoll, DevicePollOptions, PollLook } from "./polls.ts";
-import type { DeviceRegion } from "./region.ts";
-import type { DeviceMemoryRegion, MemoryOptions } from "./regions.ts";
+import type { DeviceRegion } from "./device_region.ts";
+import type { DeviceMemoryRegion, MemoryOptions } from "./memory.ts";
 import type { StateHooks } from "./state.ts";
 import type { DeviceTimers } from "./timers.ts";
 

@@ -23,7 +23,7 @@ import {
 } from "../server/state_stream.ts";
 import { decodePlain, encodePlain, type PlainData } from "./plain_data.ts";
 import { PreCopy } from "./pre_copy.ts";
-import { REGION_INDEX, type RegionName } from "./region.ts";
+import { REGION_INDEX, type RegionName } from "./device_region.ts";
 
 /** Hooks for the part of a device's state that is in no register and no memory. */
 export interface StateHooks {

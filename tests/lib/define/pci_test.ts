@@ -1,8 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { cap } from "../../../lib/define/capabilities.ts";
 import { buildConfig, declareBars, type PciSpec } from "../../../lib/define/pci.ts";
-import type { DeviceRegion } from "../../../lib/define/region.ts";
-import { callbacks } from "../../../lib/define/regions.ts";
+import type { DeviceRegion } from "../../../lib/define/device_region.ts";
+import { callbacks } from "../../../lib/define/callbacks.ts";
 import { configSpaceText, parseConfigSpace } from "../../../lib/pci/mod.ts";
 import type { ConfigRegion } from "../../../lib/server/config.ts";
 

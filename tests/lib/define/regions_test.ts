@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { callbacks, memory, overlay } from "../../../lib/define/regions.ts";
+import { callbacks } from "../../../lib/define/callbacks.ts";
+import { memory } from "../../../lib/define/memory.ts";
+import { overlay } from "../../../lib/define/overlay.ts";
 import { registers } from "../../../lib/define/registers.ts";
 import { RegionFlags } from "../../../lib/wire/region.ts";
 import { testFds } from "../../_fds.ts";

@@ -1,0 +1,196 @@
+/**
+ * `overlay`: regions on top of another.
+ *
+ * @module
+ */
+
+import {
+  type DeviceRegion,
+  type RegionPart,
+  type RegionReview,
+  resetAll,
+  sealRegion,
+} from "./device_region.ts";
+import { type Forms, Mistakes, needed, NUMBER, OBJECT, TEXT } from "./mistakes.ts";
+import { RegionFlags } from "../wire/region.ts";
+import { hex } from "../text/hex.ts";
+
+/** A region that lies on top of another. */
+export interface OverlayPart {
+  /** Offset of the part in the region below. */
+  readonly offset: number;
+  /** Bytes that it takes; default all of the region. */
+  readonly size?: number;
+  /** The region on top. */
+  readonly region: DeviceRegion;
+  /** By which messages call it, as "the mailbox". */
+  readonly name?: string;
+}
+
+const OVERLAY_PART: Forms<OverlayPart> = {
+  offset: needed(NUMBER),
+  size: NUMBER,
+  region: needed(OBJECT),
+  name: TEXT,
+};
+
+/**
+ * Puts regions on top of another. An access of their bytes is theirs; all other accesses go to the
+ * region below. Only the region below may be mapped.
+ *
+ * @throws {DefinitionError} if a part has a member that there is not
+ * @throws {RangeError} if a part leaves the region, overlaps another, or lies where the region may
+ *   be mapped
+ *
+ * @example Registers, and behind them a page of memory
+ * ```ts
+ * import { memory } from "./memory.ts";
+ * import { overlay } from "./overlay.ts";
+ * import { registers } from "./registers.ts";
+ *
+ * using below = memory({ size: 0x2000, mappable: [{ offset: 0x1000, size: 0x1000 }] });
+ * const ctrl = registers({ registers: [{ name: "CTRL", offset: 0, width: 4 }] });
+ * const bar0 = overlay(below, [{ offset: 0, region: ctrl }]);
+ * bar0.write(0, new Uint8Array([7]));
+ * console.assert(ctrl.regs.CTRL.value === 7 && below.bytes[0] === 0);
+ * ```
+ */
+export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): DeviceRegion {
+  const mistakes = new Mistakes();
+  for (const [i, part] of parts.entries()) mistakes.check(`parts[${i}]`, part, OVERLAY_PART);
+  mistakes.throwAny("Cannot make an overlay");
+  const layers = parts.map(({ offset, region, size = region.size, name = "a region" }) => ({
+    region,
+    offset,
+    end: offset + size,
+    name,
+  })).sort((a, b) => a.offset - b.offset);
+  for (const [i, layer] of layers.entries()) checkLayer(layer, layers[i - 1], below);
+  /**
+   * Calls `act` for each piece of an access that one region has; stops for the first that takes its
+   * time.
+   */
+  const split = (
+    offset: number,
+    bytes: Uint8Array,
+    act: (region: DeviceRegion, offset: number, piece: Uint8Array) => void | Promise<void>,
+  ): void | Promise<void> => {
+    for (let at = 0; at < bytes.length;) {
+      const next = layers.find((each) => each.end > offset + at);
+      const isOn = next !== undefined && next.offset <= offset + at;
+      const end = isOn ? next.end : next?.offset ?? Infinity;
+      const piece = bytes.subarray(at, Math.min(bytes.length, end - offset));
+      const result = isOn
+        ? act(next.region, offset + at - next.offset, piece)
+        : act(below, offset + at, piece);
+      at += piece.length;
+      if (!(result instanceof Promise)) continue;
+      const rest = at;
+      return result.then(() => split(offset + rest, bytes.subarray(rest), act));
+    }
+  };
+  const all = [below, ...layers.map(({ region }) => region)];
+  return sealRegion<DeviceRegion>({
+    flags: below.flags,
+    size: below.size,
+    bar: below.bar,
+    ...(all.every(({ contents }) => contents !== undefined) && {
+      contents: all.flatMap(({ contents }) => contents ?? []),
+    }),
+    fds: below.fds ?? [],
+    capabilities: below.capabilities ?? [],
+    ioFds: [
+      ...below.ioFds ?? [],
+      ...layers.flatMap(({ region, offset }) =>
+        (region.ioFds ?? []).map((each) => ({ ...each, offset: each.offset + offset }))
+      ),
+    ],
+    read: (offset, into) => split(offset, into, (region, at, piece) => region.read(at, piece)),
+    write: (offset, data) => split(offset, data, (region, at, piece) => region.write(at, piece)),
+    reset: () => resetAll(all),
+    close: () => all.forEach((each) => each.close?.()),
+    review: () => reviewLayers(below, layers),
+  });
+}
+
+/** Finds the contents that accesses reach of a region with others on top, and those they don't. */
+function reviewLayers(below: DeviceRegion, layers: readonly Layer[]): RegionReview {
+  const parts: RegionPart[] = [];
+  const unreachable: string[] = [];
+  const add = (
+    region: DeviceRegion,
+    start: number,
+    coverOf: (offset: number, width: number) => string | undefined,
+  ) => {
+    const review = region.review?.();
+    unreachable.push(...review?.unreachable ?? []);
+    for (const part of review?.parts ?? []) {
+      const cover = coverOfAll(part, coverOf);
+      if (cover === undefined) parts.push({ ...part, offset: part.offset + start });
+      else unreachable.push(`${part.path}: can't be reached; ${cover}`);
+    }
+  };
+  add(below, 0, (offset, width) => {
+    const on = layers.find((each) => each.offset < offset + width && each.end > offset);
+    const isWhole = on !== undefined && on.offset <= offset && on.end >= offset + width;
+    return isWhole ? `${on.name} is on top, at ${rangeText(on)}` : undefined;
+  });
+  for (const layer of layers) {
+    const size = layer.end - layer.offset;
+    add(
+      layer.region,
+      layer.offset,
+      (offset) => offset < size ? undefined : `${size} bytes of its region are shown`,
+    );
+  }
+  return { parts, unreachable };
+}
+
+/** By what all of a part are covered; undefined if a byte of it can be reached. */
+function coverOfAll(
+  { offset, width, count, stride }: RegionPart,
+  coverOf: (offset: number, width: number) => string | undefined,
+): string | undefined {
+  let cover: string | undefined;
+  for (let i = 0; i < count; i++) {
+    cover = coverOf(offset + i * stride, width);
+    if (cover === undefined) return undefined;
+  }
+  return cover;
+}
+
+interface Layer {
+  readonly region: DeviceRegion;
+  readonly offset: number;
+  readonly end: number;
+  readonly name: string;
+}
+
+function rangeText({ offset, end }: Pick<Layer, "offset" | "end">): string {
+  return `${hex(offset)} to ${hex(end - 1)}`;
+}
+
+function checkLayer(
+  { region, offset, end, name }: Layer,
+  before: Layer | undefined,
+  below: DeviceRegion,
+) {
+  const refuse = (reason: string) => {
+    const range = rangeText({ offset, end });
+    throw new RangeError(`Cannot put ${name} at ${range}: ${reason}`);
+  };
+  if (!Number.isInteger(offset) || offset < 0 || end > below.size || end - offset > region.size) {
+    refuse(`it does not fit the region below, of ${below.size} bytes`);
+  }
+  if (before !== undefined && before.end > offset) {
+    refuse(`${before.name} is at ${rangeText(before)}`);
+  }
+  if ((region.flags & RegionFlags.MMAP) !== 0) refuse("only the region below may be mapped");
+  if ((below.flags & RegionFlags.MMAP) === 0) return;
+  const sparse = below.capabilities?.find((each) => each.kind === "sparse_mmap");
+  const areas = sparse?.areas ?? [{ offset: 0n, size: BigInt(below.size) }];
+  const isMapped = areas.some((area) =>
+    area.offset < BigInt(end) && area.offset + area.size > BigInt(offset)
+  );
+  if (isMapped) refuse("a client may map that part of the region below; leave it out of mappable");
+}
