@@ -79,7 +79,8 @@ export class Relocation {
         this.#move(a.getBigUint64(at, true), b.getBigUint64(at, true))
       ) at += 8;
       else if (left >= 4) {
-        isSame &&= this.#move(BigInt(a.getUint32(at, true)), BigInt(b.getUint32(at, true)));
+        const isOne = this.#move(BigInt(a.getUint32(at, true)), BigInt(b.getUint32(at, true)));
+        isSame &&= isOne;
         at += 4;
       } else {
         isSame &&= recorded[at] === found[at];
