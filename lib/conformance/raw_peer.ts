@@ -90,6 +90,7 @@ export class RawPeer implements Disposable {
     fds: readonly OwnedFd[] = [],
     text = describeMessage(bytes, { fds: fds.length }),
   ): Promise<void> {
+    if (!this.#socket.isOpen) throw new ConnectionEnded("an open connection", "one closed by us");
     this.#note("us", text);
     const buffer = new IoBuffer(Uint8Array.from(bytes));
     const deadline = monotonicMs() + this.#options.timeoutMs();

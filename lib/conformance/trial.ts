@@ -47,6 +47,14 @@ export interface Ask {
   readonly id?: number;
 }
 
+/** A request of the server for memory of the client. */
+export interface DmaAsked {
+  /** DMA_READ or DMA_WRITE. */
+  readonly command: number;
+  readonly address: bigint;
+  readonly count: bigint;
+}
+
 /** The means of a check. */
 export interface TrialOptions {
   /** Opens one more connection, starting the server before that if need be. */
@@ -91,8 +99,8 @@ export class Trial implements AsyncDisposable {
   #nextId = 0x100;
   /** Memory that the server may ask for by message. */
   readonly #memory: { address: bigint; bytes: Uint8Array }[] = [];
-  /** Requests of the server that were answered. */
-  dmaRequests = 0;
+  /** Requests of the server for memory, in order. */
+  readonly asked: DmaAsked[] = [];
 
   constructor(options: TrialOptions) {
     this.#options = options;
@@ -144,6 +152,11 @@ export class Trial implements AsyncDisposable {
     }
     this.need(this.#options.process === before, ENDS_WITH_CLIENT);
     return peer;
+  }
+
+  /** Takes over a socket that came as a descriptor. */
+  adopt(socket: UnixSocket): RawPeer {
+    return this.#add(socket);
   }
 
   #add(socket: UnixSocket): RawPeer {
@@ -201,7 +214,7 @@ export class Trial implements AsyncDisposable {
     while (true) {
       const message = await this.receive(expected, peer);
       const type = message.flags & MessageFlags.TYPE_MASK;
-      if (type === MessageFlags.COMMAND && await this.#answer(message, peer)) continue;
+      if (type === MessageFlags.COMMAND && await this.answer(message, peer)) continue;
       const isReply = type === MessageFlags.REPLY && message.messageId === id &&
         message.command === ask.command;
       if (!isReply) throw new Deviation(expected, message.text);
@@ -377,10 +390,12 @@ export class Trial implements AsyncDisposable {
     return this.needed(this.facts.scratch, "no register is known that may be written at will");
   }
 
-  /** An IRQ index with vectors. */
+  /** An IRQ index with vectors: MSI-X, MSI or INTx before others. */
   irq(flag = 0, least = 1): FoundIrq {
-    const irq = this.facts.irqs.findLast(({ flags, count }) =>
-      count >= least && (flags & flag) === flag
+    const { irqs } = this.facts;
+    const first = [2, 1, 0].map((index) => irqs.find((each) => each.index === index));
+    const irq = [...first, ...irqs].find((each) =>
+      each !== undefined && each.count >= least && (each.flags & flag) === flag
     );
     return this.needed(irq, `no IRQ index has ${least} vectors and the flags ${hex(flag)}`);
   }
@@ -459,14 +474,14 @@ export class Trial implements AsyncDisposable {
   }
 
   /** Answers a request of the server; false for one that no server sends. */
-  async #answer(message: CameMessage, peer: RawPeer): Promise<boolean> {
+  async answer(message: CameMessage, peer: RawPeer = this.peer): Promise<boolean> {
     const { command, messageId, payload } = message;
     if (command !== Command.DMA_READ && command !== Command.DMA_WRITE) return false;
-    this.dmaRequests++;
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
     const isWhole = payload.length >= 16;
     const address = isWhole ? view.getBigUint64(0, true) : 0n;
     const count = isWhole ? view.getBigUint64(8, true) : 0n;
+    this.asked.push({ command, address, count });
     const found = this.#memory.find((each) =>
       address >= each.address && address + count <= each.address + BigInt(each.bytes.length)
     );

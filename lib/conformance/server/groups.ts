@@ -8,6 +8,7 @@ import type { Check, CheckGroup } from "../check.ts";
 import { connection } from "./connection.ts";
 import { descriptors } from "./descriptors.ts";
 import { dma } from "./dma.ts";
+import { dmaMessages } from "./dma_messages.ts";
 import { errors } from "./errors.ts";
 import { features } from "./features.ts";
 import { framing } from "./framing.ts";
@@ -30,6 +31,7 @@ export const SERVER_GROUPS: readonly CheckGroup[] = [
   regionRead,
   regionWrite,
   dma,
+  dmaMessages,
   irqs,
   ioFdsChecks,
   resetChecks,

@@ -256,4 +256,14 @@ export const irqs: CheckGroup = group("irqs", "Interrupts", [
       await t.survives(setIrqs(index, DATA_NONE | ACTION_TRIGGER, 0, 0));
     }
   }],
+  [42, "MUST", SECTION, "A teardown disables the vectors of any index.", async (t) => {
+    const found = t.facts.irqs.filter(({ flags, count }) => count > 0 && (flags & EVENTFD) !== 0);
+    t.need(found.length > 0, "no IRQ index has vectors");
+    for (const irq of found) {
+      const [event] = await enable(t, irq);
+      await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_TRIGGER, 0, 0));
+      await t.survives(setIrqs(irq.index, DATA_NONE | ACTION_TRIGGER, 0, 1));
+      isQuiet(t, event!);
+    }
+  }],
 ]);

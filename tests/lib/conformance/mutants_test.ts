@@ -243,6 +243,16 @@ const MUTANTS: readonly Mutant[] = [
     reply: of(MIG_READ, (_, view) => view.setUint32(4, view.getUint32(4, true) + 1, true)),
   },
   {
+    name: "memory is asked for beyond the client's limit",
+    check: "dma_messages/4",
+    request: (m) => m.command === VERSION && json(m, ":1024", ":65536"),
+  },
+  {
+    name: "memory is read in the wrong place",
+    check: "dma_messages/1",
+    reply: (m) => m.command === Command.DMA_READ && m.payload.set([8], 1),
+  },
+  {
     name: "fd_index is none",
     check: "twin_socket/2",
     reply: of(VERSION, (m) => json(m, '"fd_index":0', '"fd_index":7')),
