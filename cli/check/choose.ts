@@ -5,7 +5,9 @@
  */
 
 import type { Check } from "../../lib/conformance/check.ts";
+import type { CheckResult } from "../../lib/conformance/run.ts";
 import { fileError } from "../../lib/text/file_error.ts";
+import { printable } from "../printable.ts";
 
 /** Fields by which checks are chosen. */
 export interface Choice {
@@ -65,4 +67,19 @@ export function readKnown(path: string, checks: readonly Check[]): ReadonlySet<s
     known.add(id);
   }
   return known;
+}
+
+/**
+ * Writes a file that {@linkcode readKnown} reads: each check that failed, and what came.
+ *
+ * @throws {Error} if it can't be written
+ */
+export function writeKnown(path: string, results: readonly CheckResult[]): void {
+  const lines = results.filter(({ verdict }) => verdict === "failed")
+    .map(({ check, came = "" }) => `${check.id}  # ${printable(came)}\n`);
+  try {
+    Deno.writeTextFileSync(path, `# Known deviations, for vfu check --expect\n${lines.join("")}`);
+  } catch (cause) {
+    throw fileError(`write the known deviations ${path}`, cause, true);
+  }
 }

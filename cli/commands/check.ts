@@ -16,7 +16,7 @@ import {
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../lib/conformance/server/groups.ts";
 import { ListeningTarget, SOCKET_PLACE, SpawnedTarget } from "../../lib/conformance/target.ts";
 import { argumentList } from "../argument.ts";
-import { chooser, fitNothing, readKnown } from "../check/choose.ts";
+import { chooser, fitNothing, readKnown, writeKnown } from "../check/choose.ts";
 import { isFailure, jsonReporter, junitReporter, markdownReporter } from "../check/formats.ts";
 import { tapReporter } from "../check/formats.ts";
 import { type CheckReporter, type Judged, type Outcome, tallyOf } from "../check/report.ts";
@@ -45,6 +45,8 @@ export interface CheckOptions {
   strict?: true | undefined;
   /** The file of known deviations. */
   expect?: string | undefined;
+  /** Write the deviations of this run into such a file. */
+  saveExpect?: string | undefined;
   verbose?: true | undefined;
   json?: true | undefined;
   tap?: true | undefined;
@@ -83,6 +85,7 @@ export function command(context: Context) {
     )
     .option("--strict", "fail on rules that a server SHOULD keep, too")
     .option("--expect <file>", "a file of known deviations, an id a line: only changes fail")
+    .option("--save-expect <file>", "write the deviations of this run into such a file")
     .option("--list", "list the checks, and do nothing")
     .option("--explain <id>", "print the rule of a check with its section")
     .option("--json", "write a line of JSON a check")
@@ -148,6 +151,7 @@ export async function run(
     throw error;
   }
   finish();
+  if (options.saveExpect !== undefined) writeKnown(options.saveExpect, results);
   if (results.some(isFailure)) throw new Reported(1);
 }
 

@@ -70,8 +70,8 @@ export function planOf(
 /**
  * Does checks.
  *
- * @throws {Unreachable} if the server can't be started or reached, or does not answer VERSION or
- *   DEVICE_GET_INFO at all
+ * @throws {Unreachable} if the server can't be started or reached, does not answer VERSION or
+ *   DEVICE_GET_INFO at all, or serves no client any more and can't be started anew
  */
 export async function* runChecks(
   target: Target,
@@ -88,7 +88,14 @@ export async function* runChecks(
         yield { check, group, verdict: "left out", reason, messages: [], timeMs: 0 };
         continue;
       }
-      yield await runCheck(target, group, check, facts, options);
+      const result = await runCheck(target, group, check, facts, options);
+      yield result;
+      if (result.usable === "no" && !target.isSpawned) {
+        throw new Unreachable(
+          `Cannot go on: ${target.name} serves no client since ${check.id}; start the server ` +
+            "anew and --skip that check, or use --spawn",
+        );
+      }
       if (options.isFresh) await target.restart();
       target.takeCrash(); // of the restart itself
     }
@@ -152,7 +159,9 @@ async function tryCheck(
     }
   } catch (error) {
     if (error instanceof Deviation) deviation = error;
-    else if (error instanceof NotApplicable) reason = error.message;
+    else if (error instanceof Unreachable && !target.isSpawned) {
+      deviation = new Deviation("a server that serves clients", error.message);
+    } else if (error instanceof NotApplicable) reason = error.message;
     else throw error;
   }
   const hasEnded = deviation instanceof ConnectionEnded;
@@ -238,6 +247,7 @@ async function answersAnew(target: Target, facts: Facts, options: RunOptions): P
     return true;
   } catch (error) {
     if (error instanceof Deviation) return false;
+    if (error instanceof Unreachable && !target.isSpawned) return false;
     throw error;
   }
 }

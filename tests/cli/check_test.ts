@@ -5,7 +5,9 @@ import { SERVER_CHECKS } from "../../lib/conformance/server/groups.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
 import { DENO } from "../_deno.ts";
+import { Command } from "../../lib/wire/command.ts";
 import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
+import { serveOddly } from "./_server.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** A command that serves a device. */
@@ -78,6 +80,22 @@ Deno.test("vfu check of a socket leaves out what may break the server, unless to
   assertStringIncludes(bold.out, "✔ server/region_read/21");
 });
 
+Deno.test("vfu check of a socket ends where the server serves no client any more", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/s`;
+  const server = serveOddly(path, ({ command }) => { // closed by the reset
+    if (command !== Command.DEVICE_RESET) return "default";
+    server[Symbol.dispose]();
+    return "silence";
+  });
+  const { code, out, err } = await runHere(["check", path, "--only", "reset"]);
+  assertEquals(code, 1);
+  assertStringIncludes(out, "✘ server/reset/3");
+  assertStringIncludes(out, "afterwards not usable");
+  assertStringIncludes(out, "ended early");
+  assertStringIncludes(err, `Cannot go on: ${path} serves no client since server/reset/3`);
+});
+
 /** A server that fails to reset, and the checks that find out. */
 const BROKEN = ["--spawn", serve("demo --fault DEVICE_RESET:error=EIO"), "--only", "reset"];
 /** Numbers of milliseconds and seconds, which differ from run to run. */
@@ -104,6 +122,11 @@ Deno.test("vfu check --expect: only changes fail", async () => {
     Deno.writeTextFileSync(path, `# resets fail\n\n${ids.join("  since 1.0 # EIO\n")}\n`);
     return await runHere(["check", ...BROKEN, "--expect", path]);
   };
+  const saved = `${folder.path}/saved`;
+  await runHere(["check", ...BROKEN, "--save-expect", saved]);
+  const ids = Deno.readTextFileSync(saved).split("\n").map((line) => line.split(" ")[0]);
+  assertEquals(ids, ["#", ...failing, ""]);
+  assertEquals((await runHere(["check", ...BROKEN, "--expect", saved])).code, 0);
   const same = await expect(failing);
   assertEquals([same.code, same.err], [0, ""]);
   assertStringIncludes(same.out, "~ server/reset/1");
