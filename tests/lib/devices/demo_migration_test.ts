@@ -293,7 +293,7 @@ testFds("a state of version 1 that can't be leaves the device as it was", async 
   assertEquals(scratch, 0xdead_beef);
 });
 
-/** Where the DATA frame of a section begins. */
+/** The offset of the DATA frame of a section. */
 function frameOf(view: DataView, section: number): number {
   for (let at = 0; at < view.byteLength; at += 32 + view.getUint32(at + 12, true)) {
     if (view.getUint16(at + 4, true) === 1 && view.getUint16(at + 6, true) === section) return at;
