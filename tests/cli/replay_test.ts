@@ -157,3 +157,55 @@ Deno.test("vfu show --session of nvme runs on nvme, with memory and names of reg
   assertStringIncludes(text, "  - dma put: dma+0x1bc0080\n");
   assertStringIncludes(text, "  - expect: dma+0x1bb4010\n");
 });
+
+/** The kinds of differences of gpio with faults, and how many there are. */
+async function differencesWith(fault: string, ...options: string[]): Promise<string[]> {
+  await using served = await startServe("examples/gpio.ts", "--fault", fault, "--seed", "7");
+  const { out } = await replay("gpio", served.path, "--json", ...options);
+  return out.trimEnd().split("\n").map((line) => JSON.parse(line))
+    .flatMap(({ kind, index }) => kind === undefined ? [] : [`${kind} ${index}`]);
+}
+
+Deno.test("a device that is slow is no difference, one that fails is", async () => {
+  assertEquals(await differencesWith("*:delay=20ms%20"), []);
+  const [index, ...others] = await differencesWith("REGION_WRITE:error=EIO@2");
+  assertEquals([index?.replace(/\d+/, "N"), others], ["reply N", []]);
+  const [dropped] = await differencesWith("REGION_READ:drop@3", "--timeout", "500ms");
+  assert(dropped?.startsWith("no reply "), dropped);
+  const closed = await differencesWith("REGION_READ:close@3");
+  assertEquals(closed.map((each) => each.replace(/\d+/, "N")), ["connection N"]);
+});
+
+Deno.test("a recording that is cut is replayed up to there, and garbage is refused", async () => {
+  await using served = await startServe("examples/gpio.ts");
+  using file = temporaryFile();
+  writeGolden("gpio", file.path);
+  const bytes = Deno.readFileSync(file.path);
+  Deno.writeFileSync(file.path, bytes.subarray(0, bytes.length / 2 - 3));
+  const cut = await runHere(["replay", file.path, served.path]);
+  assertEquals(cut.code, 0);
+  assertStringIncludes(cut.out, ": no difference\n");
+  assertStringIncludes(cut.err, "The recording ends in the middle of an event\n");
+  Deno.writeTextFileSync(file.path, "no recording, but some text that is long enough");
+  const garbage = await runHere(["replay", file.path, served.path]);
+  assertEquals([garbage.code, garbage.out], [1, ""]);
+  assertStringIncludes(garbage.err, `Cannot read ${file.path}: `);
+  const mock = await runHere(["replay", file.path, "--serve", `${served.folder}/mock.sock`]);
+  assertEquals([mock.code, mock.out], [1, ""]);
+});
+
+Deno.test("vfu replay says what is wrong with its arguments", async () => {
+  const cases: [string[], string][] = [
+    [["x"], "The path of a socket has to follow the file, or --spawn <command> or --serve <path>"],
+    [["x", "y", "--serve", "z"], "--serve <path> takes the server's part"],
+    [["x", "--spawn", "true"], "The command of --spawn has no {socket}"],
+    [["x", "y", "--ignore", "bar9"], "Cannot use 'bar9' for --ignore: "],
+    [["x", "y", "--ignore", "CAP_MSIX+2"], "has no fixed place; write it as config+0x40"],
+    [["x", "y", "--once"], "'--once' needs '--serve <path>'"],
+  ];
+  for (const [args, message] of cases) {
+    const { code, err } = await runHere(["replay", ...args]);
+    assertEquals(code, 2, err);
+    assertStringIncludes(err, message);
+  }
+});
