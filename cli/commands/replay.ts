@@ -56,7 +56,7 @@ With --serve it is the other way round: a client gets the answers, interrupts an
 DMA that the recorded one got, each after the request that it followed. Requests
 are matched by what they are: polls may be more or fewer, and memory elsewhere.
 Where the client leaves the recorded path is told once; it is then answered as
-well as can be.
+well as can be. Registers and memory are reached by message alone.
 
 Exit code 0: no difference; 1: a difference, or a failure; 2: wrong usage.
 

@@ -74,6 +74,8 @@ export class PlayedConnection implements Disposable {
   /** Places of registers that got their time and had another value all the same. */
   readonly #failed = new Set<string>();
   #onChange: (() => void) | undefined;
+  /** Waits in a row in which nothing came. */
+  #missed = 0;
   #isLost = false;
   #isOver = false;
   #lastReadPlace = "";
@@ -367,13 +369,14 @@ export class PlayedConnection implements Disposable {
   /** Waits for a DMA that the recording has here, unless it came before. */
   async #awaitDma(step: DmaStep): Promise<void> {
     if (step.isDone) return;
+    const waitMs = this.#waitMs;
     if (await this.#until(() => step.isDone)) return;
     this.#host.script.closeDma(step);
     this.#host.differ({
       kind: this.#isConnected ? "no dma" : "connection",
       expected: step.event.bytes,
       text: this.#isConnected
-        ? `the device did not do this within ${this.#host.timeoutMs} ms`
+        ? `the device did not do this within ${waitMs} ms`
         : lowerFirst(this.#proxy.cause?.message ?? "the server left"),
     });
     this.#isLost ||= !this.#isConnected;
@@ -385,6 +388,7 @@ export class PlayedConnection implements Disposable {
   ): Promise<void> {
     const { irq, vector, count, action } = event;
     if (action !== "trigger") return this.#signals.signal(event);
+    const waitMs = this.#waitMs;
     const came = await this.#until(() => this.#signals.pending(irq, vector) >= count);
     const found = this.#signals.pending(irq, vector);
     this.#signals.take(irq, vector, count);
@@ -396,8 +400,7 @@ export class PlayedConnection implements Disposable {
       kind: this.#isConnected ? "no interrupt" : "connection",
       step,
       text: this.#isConnected
-        ? `${irqName(irq)}[${vector}] came ${found} of ${count} times within ` +
-          `${this.#host.timeoutMs} ms`
+        ? `${irqName(irq)}[${vector}] came ${found} of ${count} times within ${waitMs} ms`
         : lowerFirst(this.#proxy.cause?.message ?? "the server left"),
     });
     this.#isLost ||= !this.#isConnected;
@@ -497,16 +500,23 @@ export class PlayedConnection implements Disposable {
     request.reply(head, this.#memory.read(offset, Number(count)));
   }
 
-  /** Waits until something is so; false after the timeout, or if the connection ends before. */
+  /** Waits until something is so; false after the time for it, or if the connection ends. */
   async #until(isSo: () => boolean): Promise<boolean> {
-    const deadline = monotonicMs() + this.#host.timeoutMs;
+    const deadline = monotonicMs() + this.#waitMs;
     while (!isSo()) {
       this.#host.signal?.throwIfAborted();
       const left = deadline - monotonicMs();
-      if (left <= 0 || !this.#isConnected) return isSo();
+      if (left <= 0 || !this.#isConnected) break;
       await this.#changed(left);
     }
-    return true;
+    const has = isSo();
+    this.#missed = has ? 0 : this.#missed + 1;
+    return has;
+  }
+
+  /** The time for what the device does by itself: less once something did not come. */
+  get #waitMs(): number {
+    return this.#missed === 0 ? this.#host.timeoutMs : Math.ceil(this.#host.timeoutMs / 10);
   }
 
   /** Waits until anything happens, for so long at most. */

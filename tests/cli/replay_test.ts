@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { idle } from "../../ffi/poller.ts";
 import { testFds } from "../_fds.ts";
-import { startServe } from "../_demo_process.ts";
+import { startDemo, startServe } from "../_demo_process.ts";
+import { startRecord } from "../_record_process.ts";
 import { startReplay } from "../_replay_process.ts";
 import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
 import { temporaryFile } from "../lib/record/_events.ts";
@@ -208,4 +209,30 @@ Deno.test("vfu replay says what is wrong with its arguments", async () => {
     assertEquals(code, 2, err);
     assertStringIncludes(err, message);
   }
+});
+
+Deno.test("two clients with second sockets are replayed, or one of them, to demo and to a mock", async () => {
+  using file = temporaryFile();
+  {
+    await using served = await startDemo();
+    await using record = await startRecord("--connect", served.path, "--intercept", "all");
+    const session = new URL("../../examples/sessions/demo.yaml", import.meta.url).pathname;
+    assertEquals((await runHere(["run", session, record.path])).code, 0);
+    assertEquals((await runHere(["read", record.path, "bar0.l"])).code, 0);
+    await record.finish();
+    Deno.copyFileSync(record.file, file.path);
+  }
+  await using served = await startDemo();
+  const both = await runHere(["replay", file.path, served.path]);
+  assertEquals([both.code, both.err], [0, ""], both.out);
+  assertStringIncludes(both.out, "2 DMA, 2 interrupts: no difference");
+  const second = await runHere(["replay", file.path, served.path, "--client", "1", "--timing"]);
+  assertEquals([second.code, second.err], [0, ""], second.out);
+  assertStringIncludes(second.out, "0 DMA, 0 interrupts: no difference");
+
+  await using mock = await startReplay(file.path, "--once");
+  const session = new URL("../../examples/sessions/demo.yaml", import.meta.url).pathname;
+  const run = await runHere(["run", session, mock.path]);
+  assertEquals([run.code, run.err], [0, ""], run.out);
+  assertEquals(await mock.ended, 0, mock.stdout());
 });
