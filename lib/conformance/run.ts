@@ -188,7 +188,7 @@ async function tryCheck(
   if (usable !== "same connection" && end === undefined) {
     // A crash takes a moment to be seen: the next connection finds out.
     if (await answersAnew(target, facts, options)) usable = "new connection";
-    await target.left(options.signal);
+    await target.left(options.signal, usable === "no");
     end = target.takeCrash();
     if (usable === "no" && end === undefined) await target.restart();
   }
@@ -254,7 +254,7 @@ async function answersAnew(target: Target, facts: Facts, options: RunOptions): P
 
 /** Waits for a server whose connection ended, so that its crash is known. */
 async function crashOf(target: Target, { signal }: RunOptions): Promise<ServerEnd | undefined> {
-  await target.left(signal);
+  await target.left(signal, true);
   return target.takeCrash();
 }
 

@@ -50,8 +50,12 @@ export interface Target extends AsyncDisposable {
    * before and has ended since: what happened on the connection says nothing.
    */
   wasSpent(signal: AbortSignal): Promise<boolean>;
-  /** Waits for a server that serves one client, and has ended after one before. */
-  left(signal: AbortSignal): Promise<void>;
+  /**
+   * Waits for a server that serves one client, and has ended after one before.
+   *
+   * @param isSuspect true of a server that did not answer: it may be about to end
+   */
+  left(signal: AbortSignal, isSuspect?: boolean): Promise<void>;
   /** Ends the server; `connect` starts it anew. */
   restart(): Promise<void>;
 }
@@ -182,10 +186,10 @@ export class SpawnedTarget implements Target {
     return run.end !== undefined && !isCrash(run.end);
   }
 
-  async left(signal: AbortSignal): Promise<void> {
+  async left(signal: AbortSignal, isSuspect = false): Promise<void> {
     const run = this.#run;
     if (run === undefined) return;
-    const patience = this.#isForOne ? LEAVE_MS : 0;
+    const patience = this.#isForOne || isSuspect ? LEAVE_MS : 0;
     const deadline = monotonicMs() + patience;
     while (run.end === undefined && monotonicMs() < deadline) await sleep(RETRY_MS, signal);
   }
