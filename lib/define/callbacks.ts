@@ -16,7 +16,7 @@ import {
 } from "./device_region.ts";
 import { checkOptions, type Forms, FUNCTION, LIST, needed, NUMBER } from "./mistakes.ts";
 
-/** How a region of callbacks is made. */
+/** The way in which a region of callbacks is made. */
 export interface CallbackOptions extends BarKind {
   /** Bytes, which are rounded up to a power of two; what is added reads as 0 and ignores writes. */
   readonly size: number;

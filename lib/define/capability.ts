@@ -34,7 +34,7 @@ export interface DeviceCapability {
 
 /** The places of the table and the pending bits of MSI-X. */
 export interface MsixPlace {
-  /** How many vectors: 1 to 2048. */
+  /** The number of vectors: 1 to 2048. */
   readonly vectors: number;
   /** The BAR that holds them. */
   readonly bar: number;
@@ -62,7 +62,7 @@ export interface PmOptions extends CapabilityPlace {
 
 /** Message signalled interrupts. */
 export interface MsiOptions extends CapabilityPlace {
-  /** How many vectors: 1, 2, 4, 8, 16 or 32. Default 1. */
+  /** The number of vectors: 1, 2, 4, 8, 16 or 32. Default 1. */
   vectors?: number;
   /** Addresses have 64 bits. Default true. */
   is64Bit?: boolean;
@@ -72,7 +72,7 @@ export interface MsiOptions extends CapabilityPlace {
 
 /** Message signalled interrupts with a table. */
 export interface MsixOptions extends CapabilityPlace {
-  /** How many vectors: 1 to 2048. */
+  /** The number of vectors: 1 to 2048. */
   vectors: number;
   /**
    * The BAR that holds table and pending bits. If the device has no region there, the BAR is made

@@ -1,5 +1,5 @@
 /**
- * Mistakes in a device as it is written. Types tell of most of them, but modules are run without
+ * Mistakes in a device as it is written. Types report most of them, but modules are run without
  * their types being checked. All mistakes are found in one go, each with its place.
  *
  * @module

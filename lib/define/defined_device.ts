@@ -66,7 +66,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[];
   /** By IRQ index. */
   readonly irqs: DeviceInterrupts["served"];
-  /** How it migrates, if it does. */
+  /** The hooks of its migration, if it migrates. */
   readonly migration?: DeviceMigration;
   readonly #parts: DeviceParts;
   readonly #resources: DisposableStack;

@@ -38,7 +38,9 @@ import type { DeviceSpec } from "./spec.ts";
  *
  * const counter = defineDevice({
  *   name: "counter",
- *   options: { limit: option.integer({ default: 3, min: 1, description: "When it raises its interrupt" }) },
+ *   options: {
+ *     limit: option.integer({ default: 3, min: 1, description: "When it raises its interrupt" }),
+ *   },
  *   pci: { vendor: 0x1234, device: 0x0001, capabilities: [cap.msix({ vectors: 1, bar: 4 })] },
  *   create({ options, irq }) {
  *     const bar0 = registers({ registers: [{ name: "COUNT", offset: 0, width: 4 }] });
@@ -54,7 +56,8 @@ import type { DeviceSpec } from "./spec.ts";
  *   },
  * });
  *
- * using server = Server.listen(Deno.makeTempDirSync() + "/counter.sock", counter.create({ limit: 2 }));
+ * const path = Deno.makeTempDirSync() + "/counter.sock";
+ * using server = Server.listen(path, counter.create({ limit: 2 }));
  * console.assert(server.path !== undefined);
  * ```
  */

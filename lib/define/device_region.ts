@@ -46,7 +46,7 @@ export interface RegionPart {
   readonly offset: number;
   /** Bytes of one. */
   readonly width: number;
-  /** How many there are. */
+  /** The number of them. */
   readonly count: number;
   /** Bytes from one to the next. */
   readonly stride: number;

@@ -28,7 +28,7 @@ export interface MappableArea {
   readonly size: number;
 }
 
-/** How a region of memory is made. */
+/** The way in which a region of memory is made. */
 export interface MemoryOptions extends BarKind {
   /** Bytes, which are rounded up to a power of two and whole pages. */
   readonly size: number;
@@ -128,7 +128,8 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
  * ```ts
  * import { memory } from "./memory.ts";
  *
- * using bar2 = memory({ size: 0x10000, mappable: [{ offset: 0x1000, size: 0x3000 }], prefetchable: true });
+ * const mappable = [{ offset: 0x1000, size: 0x3000 }];
+ * using bar2 = memory({ size: 0x10000, mappable, prefetchable: true });
  * bar2.bytes[0] = 1;
  * ```
  */
@@ -143,7 +144,8 @@ function sparseArea(area: MappableArea, index: number): SparseArea {
     Number.isInteger(bytes) && bytes >= 0 && bytes % PAGE_SIZE === 0;
   if (!isWhole(offset) || !isWhole(size) || size === 0) {
     throw new RangeError(
-      `Cannot make ${size} bytes at ${offset} mappable: they are not whole pages of ${PAGE_SIZE} bytes`,
+      `Cannot make ${size} bytes at ${offset} mappable: they are not whole pages of ` +
+        `${PAGE_SIZE} bytes`,
     );
   }
   return { offset: BigInt(offset), size: BigInt(size) };

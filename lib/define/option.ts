@@ -95,10 +95,11 @@ export interface OptionMakers {
  * ```ts
  * import { option } from "./option.ts";
  *
- * const pins = option.integer({ default: 8, min: 1, max: 32, description: "How many pins it has" });
+ * const pins = option.integer({ default: 8, min: 1, max: 32, description: "Its number of pins" });
  * const disk = option.text({ description: "The file that is its disk" });
  * const size = option.size({ default: 1 << 20, description: "How large it is" });
- * console.assert(pins.parse("0x10") === 16 && disk.default === undefined && size.parse("64K") === 65536);
+ * console.assert(pins.parse("0x10") === 16 && size.parse("64K") === 65536);
+ * console.assert(disk.default === undefined);
  * ```
  */
 export const option: OptionMakers = {

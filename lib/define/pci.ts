@@ -45,8 +45,8 @@ export interface PciSpec {
    *   Cloud Hypervisor, keep the guest's MSI-X table to themselves. The device's own table stays as
    *   it was after the reset, with all vectors masked. Such clients honour the guest's mask bits,
    *   and MSI's, themselves.
-   * - `"device"`: as on hardware, the device's own bits decide, too: MSI-X Enable, Function Mask, the
-   *   table's mask bits, MSI Enable, MSI's mask bits and COMMAND's interrupt disable. A masked
+   * - - `"device"`: as on hardware, the device's own bits decide, too: MSI-X Enable, Function Mask,
+   *   the table's mask bits, MSI Enable, MSI's mask bits and COMMAND's interrupt disable. A masked
    *   interrupt is pending, and fires when it is unmasked. This suits clients that write all these
    *   bits to the device, as QEMU's server expects.
    */

@@ -24,9 +24,9 @@ export type PollLook = () => boolean | Promise<boolean>;
 /** The poll budget: how much of a CPU a device may spend to hear of work early. */
 export interface DevicePollOptions {
   /**
-   * How long the poll goes on looking after it last found work, once in each turn of the event
-   * loop: a client that answers faster is heard within microseconds. It takes all of a CPU
-   * meanwhile. In milliseconds; default 1.
+   * The time in milliseconds that the poll spins after it last found work, once in each turn of the
+   * event loop; default 1. A client that answers faster is heard within microseconds. The poll
+   * takes all of a CPU meanwhile.
    */
   readonly spinMs?: number;
   /**

@@ -17,7 +17,7 @@ export class RegisterSlot {
   readonly register: Register;
   /** Its bytes. */
   readonly width: number;
-  /** How many there are. */
+  /** The number of them. */
   readonly count: number;
   /** Bytes from one to the next. */
   readonly stride: number;

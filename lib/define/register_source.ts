@@ -57,7 +57,7 @@ export interface InlineRegister {
   readonly access?: RegisterAccess;
   /** Its value after a reset; default 0. */
   readonly reset?: number | bigint;
-  /** How many there are, if it is an array. */
+  /** The number of them, if it is an array. */
   readonly count?: number;
   /** Bytes from one to the next; default the width. */
   readonly stride?: number;

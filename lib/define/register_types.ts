@@ -38,7 +38,7 @@ export interface RegisterCell<V = number, F = Record<string, number>> {
 export interface RegisterCells<C> {
   /** Its name in the map. */
   readonly name: string;
-  /** How many. */
+  /** The number of them. */
   readonly length: number;
   /** One of them. A RangeError if there is none of that index. */
   at(index: number): C;

@@ -58,7 +58,7 @@ import { type AnyValue, RegisterSlot } from "./register_slot.ts";
 import { isLoaded, type RegisterSource, resolveRegisterMap } from "./register_source.ts";
 import type { HooksOf, RegisterHooks, RegistersOf } from "./register_types.ts";
 
-/** How a region of registers is made. */
+/** The way in which a region of registers is made. */
 export interface RegistersOptions extends BarKind {
   /**
    * Bytes of the region, which are rounded up to a power of two. Registers beyond them are left
@@ -70,8 +70,8 @@ export interface RegistersOptions extends BarKind {
    */
   readonly region?: string;
   /**
-   * Bytes of every access: others, and those at no multiple of it, are refused with EINVAL. Default:
-   * any access is possible.
+   * Bytes of every access: others, and those at no multiple of it, are refused with EINVAL.
+   * Default: any access is possible.
    */
   readonly accessWidth?: Width;
   /** Names of registers for which a client may have an eventfd: signalling it is writing 0. */
@@ -137,7 +137,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
     const end = Math.max(1, ...all.map(endOf));
     if (end > MAX_REGISTER_SPACE) {
       throw new RangeError(
-        `The registers of ${map.name} take ${end} bytes; ${MAX_REGISTER_SPACE} are possible. Give a size`,
+        `The registers of ${map.name} take ${end} bytes; ${MAX_REGISTER_SPACE} are possible. ` +
+          `Give a size`,
       );
     }
     this.size = barSize(options.size ?? end);
@@ -392,7 +393,12 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
  *
  * const bar0 = registers({
  *   registers: [
- *     { name: "CTRL", offset: 0, width: 4, fields: [{ name: "EN", bits: 0 }, { name: "MODE", bits: "5:4" }] },
+ *     {
+ *       name: "CTRL",
+ *       offset: 0,
+ *       width: 4,
+ *       fields: [{ name: "EN", bits: 0 }, { name: "MODE", bits: "5:4" }],
+ *     },
  *     { name: "COUNT", offset: 4, width: 4, access: "ro" },
  *   ],
  * });

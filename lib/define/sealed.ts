@@ -31,7 +31,7 @@ const REFUSER: object = new Proxy(base, {
   },
 });
 
-/** How messages call an object, and what they propose for a name that it does not have. */
+/** The name of an object in messages, and what they propose for a name that it does not have. */
 export interface SealOptions<T> {
   /** Its path, as "options". */
   readonly path: string | ((self: T) => string);

@@ -33,8 +33,8 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
    */
   readonly dma: DeviceDma;
   /**
-   * Tells if the device may access the client's memory now: COMMAND's bus master enable is on, or the
-   * device does without.
+   * Tells if the device may access the client's memory now: COMMAND's bus master enable is on, or
+   * the device does without.
    */
   readonly isBusMaster: () => boolean;
   /** Its timers. A reset ends them. */

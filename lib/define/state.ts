@@ -102,7 +102,7 @@ const FIRST_BYTES = 1;
 /** The least that is saved while the device works: less is as soon saved when it stands still. */
 const PRE_COPY_SIZE = 64 << 10;
 
-/** How bytes are exchanged: so much at a time. */
+/** The bytes that are exchanged at a time. */
 const SWAP_SIZE = 64 << 10;
 
 /** The migration of a device. */
@@ -157,7 +157,8 @@ export class DeviceMigration implements ServedMigration {
     const plain = encodePlain(this.#save());
     if (plain.length > MAX_PLAIN_STATE) {
       throw new RangeError(
-        `The device's state has ${plain.length} bytes besides memory; ${MAX_PLAIN_STATE} are possible`,
+        `The device's state has ${plain.length} bytes besides memory; ${MAX_PLAIN_STATE} are ` +
+          `possible`,
       );
     }
     yield* writer.write(PLAIN, plain);
@@ -251,7 +252,8 @@ export class DeviceMigration implements ServedMigration {
     if (!(saved instanceof Promise)) return saved as PlainData;
     saved.catch(() => {}); // what is wrong with it is told below
     throw new TypeError(
-      "Cannot save the device: what its state's save gives is a promise; it has to give the state at once",
+      "Cannot save the device: what its state's save gives is a promise; it has to give the " +
+        "state at once",
     );
   }
 }

@@ -159,7 +159,9 @@ export class HtmlReport {
     this.#destination.finish();
   }
 
-  /** Puts the lanes of regions in the order of their indexes, the one that more share at the end. */
+  /**
+   * Puts the lanes of regions in the order of their indexes, the one that more share at the end.
+   */
   #sortRegions(): void {
     const before = [...this.#regions];
     const own = before.slice(0, MAX_REGION_LANES).sort(([a], [b]) => a - b);

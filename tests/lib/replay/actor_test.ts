@@ -36,7 +36,7 @@ class Client implements Disposable {
   readonly deviations: Deviation[] = [];
   /** The addresses that the mock wrote, with the data. */
   readonly written: [address: bigint, data: string][] = [];
-  /** What is in its memory, by address. */
+  /** The contents of its memory, by address. */
   readonly memory = new Map<bigint, Uint8Array>();
   readonly proxy: VfioProxy;
   readonly #actor: Actor;
