@@ -78,12 +78,15 @@ function textReporter({ out, err }: Context, { server, locator }: ReportOptions)
         : style.red(plural(differences, "difference"));
       const partial = isPartial && differences > 0 ? "; ended before the recording" : "";
       out.write(`${counted}: ${verdict}${partial}\n`);
-      if (recording.cut !== undefined) {
-        err.write(`${style.yellow("vfu:")} The recording ends in the middle of an event\n`);
-      }
+      if (recording.cut !== undefined) warnOfCut(err);
     },
     abort() {},
   };
+}
+
+/** Says that the recording is not whole. */
+export function warnOfCut({ style, write }: Context["err"]): void {
+  write(`${style.yellow("vfu:")} The recording ends in the middle of an event\n`);
 }
 
 /** A title and the lines of a difference. */

@@ -14,7 +14,7 @@ import { Reported } from "../failure.ts";
 import { jsonText } from "../json.ts";
 import { printable } from "../printable.ts";
 import { EventText } from "../show/text.ts";
-import { messageJson } from "./report.ts";
+import { messageJson, warnOfCut } from "./report.ts";
 
 /** Options of {@linkcode serveReplay}. */
 export interface ServeReplayOptions {
@@ -34,11 +34,13 @@ export interface ServeReplayOptions {
 
 /** Serves a recording until the context's signal, or until the only client has left. */
 export async function serveReplay(
-  { out, signal }: Context,
+  { out, err, signal }: Context,
   file: string,
   { serve, client, once, timeout, locator, json }: ServeReplayOptions,
 ): Promise<void> {
-  const part = await learnPart(readRecording(file, { signal }), client);
+  const recording = readRecording(file, { signal });
+  const part = await learnPart(recording, client);
+  if (recording.cut !== undefined) warnOfCut(err);
   const { style } = out;
   const text = new EventText(style, locator);
   const total = part.scenes.length - 1;

@@ -8,6 +8,7 @@ import { readRecording } from "../../lib/record/reader.ts";
 import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import { learnPart } from "../../lib/replay/part.ts";
 import { sessionText } from "../../lib/replay/session_text.ts";
+import { warnOfCut } from "../replay/report.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../destination.ts";
 
@@ -21,14 +22,23 @@ export interface WriteSessionOptions {
 
 /** Writes the session of the first client of a recording into a file; `-` is standard output. */
 export async function writeSession(
-  { out, signal }: Context,
+  { out, err, signal }: Context,
   recording: string,
   path: string,
   { locator, include }: WriteSessionOptions,
 ): Promise<void> {
-  const part = await learnPart(readRecording(recording, { signal }));
+  const events = readRecording(recording, { signal });
+  const part = await learnPart(events);
+  if (events.cut !== undefined) warnOfCut(err);
   using destination = openDestination(path, out);
   const title = `As recorded in ${recording.replace(/^.*\//, "")}`;
-  destination.write(new TextEncoder().encode(sessionText(part, { title, locator, include })));
+  destination.write(
+    new TextEncoder().encode(sessionText(part, { title, locator, include: include.map(included) })),
+  );
   destination.finish();
+}
+
+/** The name of a map for a session, which may be in another folder. */
+function included(map: string): string {
+  return /[./]/.test(map) ? Deno.realPathSync(map) : map;
 }

@@ -21,6 +21,9 @@ const MAX_BYTES = 128 << 20;
 /** Events that a part may have. */
 const MAX_EVENTS = 1_000_000;
 
+/** Other clients that are counted. */
+const MAX_COUNTED = 65_536;
+
 /** Bytes of region, offset and count ahead of the data of an access. */
 export const HEAD_SIZE = 16;
 
@@ -109,6 +112,10 @@ export interface ServerPart {
   readonly contents: ReadonlyMap<number, KnownMemory>;
   /** Places of reads that the recording has. */
   readonly places: ReadonlySet<string>;
+  /** Clients of the recording whose server is another part. */
+  readonly otherClients: number;
+  /** Signals on descriptors of regions, which a part does not have. */
+  readonly kicks: number;
   /** Memory that the client gave, in order. */
   readonly maps: readonly DmaMapRequest[];
   /** Addresses that the device accesses. */
@@ -184,6 +191,8 @@ export async function learnPart(
   const places = new Set<string>();
   const maps: DmaMapRequest[] = [];
   const relocation = new Relocation();
+  const others = new Set<number>();
+  let kicks = 0;
   let version: Version | undefined;
   let info: PartAnswer | undefined;
   let lastRead: PartRead | undefined;
@@ -193,7 +202,12 @@ export async function learnPart(
   for (let step = await script.next(); step !== undefined; step = await script.next()) {
     const { connection, timeNs } = step.event;
     if (step.kind === "request") client ??= connection;
-    if (client === undefined || connection !== client) continue;
+    if (client === undefined) continue;
+    if (connection !== client) {
+      if (others.size < MAX_COUNTED) others.add(connection);
+      continue;
+    }
+    if (step.kind === "kick") kicks++;
     const size = step.event.kind === "message" ? step.event.bytes.length : 0;
     if (++count > MAX_EVENTS || (bytes += size) > MAX_BYTES) {
       throw new RangeError(
@@ -279,7 +293,20 @@ export async function learnPart(
     contents.set(region, memory);
     memory.write(offset, answer.payload.subarray(HEAD_SIZE));
   }
-  return { scenes, version, info, regions, irqs, contents, places, maps, relocation };
+  const otherClients = others.size;
+  return {
+    otherClients,
+    kicks,
+    scenes,
+    version,
+    info,
+    regions,
+    irqs,
+    contents,
+    places,
+    maps,
+    relocation,
+  };
 }
 
 function sceneOf(step: RequestStep | undefined, { key, data, write }: Cause): Scene {

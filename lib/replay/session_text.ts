@@ -110,6 +110,7 @@ class SessionWriter {
       ...(include.length === 0 ? [] : [`include: ${JSON.stringify(include)}`]),
       ...(buffers.length === 0 ? [] : ["", "buffers:", ...buffers]),
       ...this.#sharedMemory(),
+      ...this.#leftOut(),
       "",
       isEmpty ? "steps: []" : "steps:",
       ...this.#lines,
@@ -124,6 +125,19 @@ class SessionWriter {
     );
     if (hasDma || this.#ranges.length === 0) return [];
     return ["# The contents of this memory are not in the recording: it was shared."];
+  }
+
+  /** Names what is in the recording, and in no step. */
+  #leftOut(): string[] {
+    const { otherClients, kicks } = this.#part;
+    return [
+      ...(otherClients === 0 ? [] : [
+        `# Not expressed: ${plural(otherClients, "other client")} of the recording.`,
+      ]),
+      ...(kicks === 0 ? [] : [
+        `# Not expressed: ${plural(kicks, "signal")} on descriptors of regions.`,
+      ]),
+    ];
   }
 
   #add(...lines: string[]): void {

@@ -9,6 +9,8 @@ import { startReplay } from "../_replay_process.ts";
 import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
 import { temporaryFile } from "../lib/record/_events.ts";
 import { type GoldenName, readGolden, writeGolden } from "../lib/record/_golden.ts";
+import { RecordingWriter } from "../../lib/record/writer.ts";
+import { Talk } from "../lib/record/_talk.ts";
 import { runHere } from "./_cli.ts";
 
 /** The serial number that the controller of the recording told its driver. */
@@ -235,4 +237,35 @@ Deno.test("two clients with second sockets are replayed, or one of them, to demo
   const run = await runHere(["run", session, mock.path]);
   assertEquals([run.code, run.err], [0, ""], run.out);
   assertEquals(await mock.ended, 0, mock.stdout());
+});
+
+Deno.test("vfu show --session says what it leaves out, and finds maps from another folder", async () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const [file, session, map] = [`${folder}/x.pcapng`, `${folder}/to/x.yaml`, `${folder}/m.yaml`];
+    Deno.mkdirSync(`${folder}/to`);
+    Deno.writeTextFileSync(
+      map,
+      "name: m\nregion: bar0\nregisters:\n  - { name: ID, offset: 0, width: 4 }\n",
+    );
+    const talk = new Talk();
+    talk.read(0n, 5);
+    talk.add({ kind: "ioeventfd", region: 0, offset: 0n, size: 4, count: 1n });
+    const other = { ...talk.events[0]!, connection: 1 };
+    {
+      using writer = RecordingWriter.create(file);
+      for (const event of [...talk.events, other]) writer.write(event);
+    }
+    const bytes = Deno.readFileSync(file);
+    Deno.writeFileSync(file, Uint8Array.of(...bytes, 6, 0, 0));
+    const { code, err } = await runHere(["show", file, "--session", session, "--map", map]);
+    assertEquals([code, err], [0, "vfu: The recording ends in the middle of an event\n"]);
+    const text = Deno.readTextFileSync(session);
+    assertStringIncludes(text, "# Not expressed: 1 other client of the recording.\n");
+    assertStringIncludes(text, "# Not expressed: 1 signal on descriptors of regions.\n");
+    assertStringIncludes(text, '  - expect: { "m.ID": 0x00000005 }\n');
+    assertEquals((await runHere(["run", "--check", session])).code, 0);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
 });
