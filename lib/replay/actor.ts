@@ -44,6 +44,10 @@ import type { RequestStep } from "./script.ts";
 const MAX_JUMP = 16;
 /** The same before one at the same place with other data. */
 const MAX_INEXACT_JUMP = 4;
+/** Regions, and IRQ indexes, of a device whose recording does not say how many it has. */
+const DEFAULT_COUNT = 9;
+/** The same at most. */
+const MAX_COUNT = 64;
 /** Vectors that have descriptors at most. */
 const MAX_VECTORS = 4096;
 
@@ -208,22 +212,28 @@ export class Actor implements Disposable {
     return { argsz: 16, flags: 0, index, count: 0 };
   }
 
+  #hasRegion(region: number): boolean {
+    return region < this.#count("numRegions");
+  }
+
   #count(name: "numRegions" | "numIrqs"): number {
     const { info } = this.#part;
-    return info?.errno === 0 ? DeviceInfoReply.decode(info.payload)[name] : 9;
+    const count = info?.errno === 0 ? DeviceInfoReply.decode(info.payload)[name] : DEFAULT_COUNT;
+    return Math.min(count, MAX_COUNT);
   }
 
   /** Answers a read by the present scene: its answers in turn, then the last one again. */
   #read(request: IncomingRequest, access: Access, bytes: Uint8Array): void {
     const { region, offset, count } = access;
-    if (count > BigInt(OFFERED_MAX_DATA_XFER_SIZE)) return request.fail(EINVAL);
+    const isTooLarge = count > BigInt(OFFERED_MAX_DATA_XFER_SIZE);
+    if (isTooLarge || !this.#hasRegion(region!)) return request.fail(EINVAL);
     const key = readKey(region!, offset, count);
     const scene = this.#part.scenes[this.#at]!;
     const recorded = scene.reads.get(key) ?? [];
     const done = this.#readsDone.get(key) ?? 0;
     const read = recorded[Math.min(done, recorded.length - 1)];
-    this.#readsDone.set(key, done + 1);
     if (read?.answer !== undefined) {
+      this.#readsDone.set(key, done + 1);
       answer(request, read.answer);
       this.#learn(read);
       if (done < recorded.length) this.#releaseAfter(read);
@@ -264,6 +274,7 @@ export class Actor implements Disposable {
     if (command === Command.DEVICE_SET_IRQS) this.#setIrqs(request, bytes, fdCount);
     let reply: PartAnswer | undefined;
     const accesses = accessesOf(payload);
+    if (accesses.some(({ region }) => !this.#hasRegion(region!))) return request.fail(EINVAL);
     for (const [i, { key, data }] of causesOf(name, payload, bytes).entries()) {
       const at = this.#find(key, data);
       const access = accesses[i];

@@ -234,6 +234,12 @@ export class PlayedConnection implements Disposable {
     if (payload?.name !== "DEVICE_SET_IRQS" || payload.side !== "request") return [];
     const { flags, index, start } = payload.value;
     const action = actionOf(flags);
+    if (action === "trigger" && passed.some((each) => !isIntercepted(each))) {
+      this.#host.note(
+        "Interrupts are not compared: the recording does not have them. " +
+          "vfu record --intercept irq makes them visible",
+      );
+    }
     return passed.map((each, i) =>
       this.#signals.handle(index, start + i, action, isIntercepted(each))
     );
@@ -279,6 +285,12 @@ export class PlayedConnection implements Disposable {
     const pending = this.#outcomes.get(to);
     if (pending === undefined) return;
     this.#outcomes.delete(to);
+    if (reply.name === "DEVICE_GET_REGION_INFO" && event.descriptors.some(isPassed)) {
+      this.#host.note(
+        "The recorded client could map registers: accesses there are not in the recording. " +
+          "vfu record --intercept mmap makes them visible",
+      );
+    }
     let outcome = await pending;
     if (outcome.kind === "none") return this.#noReply(step, outcome.error);
     this.#host.counts.replies++;
@@ -557,6 +569,10 @@ function actionOf(flags: number): RecordedInterrupt["action"] {
   const action = flags & IrqSetFlags.ACTION_MASK_BITS;
   if (action === IrqSetFlags.ACTION_MASK) return "mask";
   return action === IrqSetFlags.ACTION_UNMASK ? "unmask" : "trigger";
+}
+
+function isPassed({ fate }: RecordedDescriptor): boolean {
+  return fate === "passed";
 }
 
 function isIntercepted({ fate }: RecordedDescriptor): boolean {

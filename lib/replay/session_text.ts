@@ -24,6 +24,8 @@ import {
 
 /** Characters of a session file: less than a session may have. */
 const MAX_TEXT = 3 << 20;
+/** Lines of a session file: YAML with more than 500,000 words and marks is refused. */
+const MAX_LINES = 20_000;
 /** Buffers in it: QEMU's server takes 16. */
 const MAX_BUFFERS = 16;
 /** Bytes of a buffer; its pages take memory only when they are used. */
@@ -92,7 +94,7 @@ class SessionWriter {
     const { title, include = [] } = this.#options;
     const { scenes } = this.#part;
     for (const [number, scene] of scenes.entries()) {
-      if (this.#length > MAX_TEXT) {
+      if (this.#isFull) {
         this.#lines.push(
           `  # The session ends here: ${plural(scenes.length - number, "request")} more that may ` +
             "change the device would make it too long.",
@@ -125,6 +127,10 @@ class SessionWriter {
     );
     if (hasDma || this.#ranges.length === 0) return [];
     return ["# The contents of this memory are not in the recording: it was shared."];
+  }
+
+  get #isFull(): boolean {
+    return this.#length > MAX_TEXT || this.#lines.length > MAX_LINES;
   }
 
   /** Names what is in the recording, and in no step. */
@@ -163,6 +169,7 @@ class SessionWriter {
       before.clear();
     };
     for (const each of scene.order) {
+      if (this.#isFull) break;
       if (each.kind === "read") {
         const [first] = run;
         if (first !== undefined && !isSamePlace(first, each)) flushReads();
@@ -213,7 +220,7 @@ class SessionWriter {
       }
       put.push(range);
       this.#memory.write(access.offset, data);
-      for (let at = 0; at < data.length; at += MAX_DATA) {
+      for (let at = 0; at < data.length && !this.#isFull; at += MAX_DATA) {
         this.#add(
           `- dma put: dma+${hex(access.offset + BigInt(at))}`,
           `  bytes: "${data.subarray(at, at + MAX_DATA).toHex()}"`,

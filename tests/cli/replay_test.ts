@@ -144,14 +144,14 @@ async function runRecorded(name: GoldenName, show: string[], run: string[]): Pro
   }
 }
 
-Deno.test("vfu show --session of gpio runs on gpio, with the reads that cause an interrupt", async () => {
+Deno.test("vfu show --session of gpio runs on gpio, with reads that interrupt", async () => {
   const text = await runRecorded("gpio", [], ["--serve", "examples/gpio.ts"]);
   assertStringIncludes(text, '  - repeat: 3\n    steps:\n      - expect: { "bar2+0x0.b": 0x00 }\n');
   assertStringIncludes(text, "  - irq wait: intx[0]\n");
   assertStringIncludes(text, "  # Not expressed: a read of 256 bytes at config+0x0.\n");
 });
 
-Deno.test("vfu show --session of nvme runs on nvme, with memory and names of registers", async () => {
+Deno.test("vfu show --session of nvme runs on nvme, with memory and names", async () => {
   const device = ["--serve", "examples/nvme.ts", "--option", "size=64M"];
   const options = [...device, "--option", `serial=${serialOfNvme()}`];
   const text = await runRecorded("nvme", ["--map", "nvme"], options);
@@ -213,7 +213,17 @@ Deno.test("vfu replay says what is wrong with its arguments", async () => {
   }
 });
 
-Deno.test("two clients with second sockets are replayed, or one of them, to demo and to a mock", async () => {
+/** The remarks about a recording in which nothing was intercepted. */
+async function recordPlain(): Promise<string> {
+  await using served = await startDemo();
+  await using record = await startRecord("--connect", served.path);
+  const session = new URL("../../examples/sessions/demo.yaml", import.meta.url).pathname;
+  assertEquals((await runHere(["run", session, record.path])).code, 0);
+  await record.finish();
+  return (await runHere(["replay", record.file, served.path, "--timeout", "500ms"])).err;
+}
+
+Deno.test("two clients with second sockets are replayed to demo, and by a mock", async () => {
   using file = temporaryFile();
   {
     await using served = await startDemo();
@@ -228,6 +238,9 @@ Deno.test("two clients with second sockets are replayed, or one of them, to demo
   const both = await runHere(["replay", file.path, served.path]);
   assertEquals([both.code, both.err], [0, ""], both.out);
   assertStringIncludes(both.out, "2 DMA, 2 interrupts: no difference");
+  const plain = await recordPlain();
+  assertStringIncludes(plain, "accesses there are not in the recording");
+  assertStringIncludes(plain, "Interrupts are not compared");
   const second = await runHere(["replay", file.path, served.path, "--client", "1", "--timing"]);
   assertEquals([second.code, second.err], [0, ""], second.out);
   assertStringIncludes(second.out, "0 DMA, 0 interrupts: no difference");
@@ -239,7 +252,7 @@ Deno.test("two clients with second sockets are replayed, or one of them, to demo
   assertEquals(await mock.ended, 0, mock.stdout());
 });
 
-Deno.test("vfu show --session says what it leaves out, and finds maps from another folder", async () => {
+Deno.test("vfu show --session says what it leaves out, and finds maps elsewhere", async () => {
   const folder = Deno.makeTempDirSync();
   try {
     const [file, session, map] = [`${folder}/x.pcapng`, `${folder}/to/x.yaml`, `${folder}/m.yaml`];
@@ -265,6 +278,30 @@ Deno.test("vfu show --session says what it leaves out, and finds maps from anoth
     assertStringIncludes(text, "# Not expressed: 1 signal on descriptors of regions.\n");
     assertStringIncludes(text, '  - expect: { "m.ID": 0x00000005 }\n');
     assertEquals((await runHere(["run", "--check", session])).code, 0);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("the session of a long recording ends early, says so, and can be read", async () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const [file, session] = [`${folder}/x.pcapng`, `${folder}/x.yaml`];
+    {
+      using writer = RecordingWriter.create(file);
+      for (let round = 0; round < 25; round++) {
+        const talk = new Talk();
+        for (let i = 0; i < 1000; i++) talk.write(BigInt(i * 4), i);
+        for (const event of talk.events) writer.write(event);
+      }
+    }
+    assertEquals((await runHere(["show", file, "--session", session])).code, 0);
+    assertStringIncludes(
+      Deno.readTextFileSync(session),
+      "# The session ends here: 4999 requests more that may change the device",
+    );
+    const { code, out } = await runHere(["run", "--check", session]);
+    assertEquals([code, out], [0, `${session}: no mistakes, 20001 steps\n`]);
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
