@@ -10,13 +10,18 @@ import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
 import { serveOddly } from "./_server.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
+/** A slow machine is no deviation. */
+const PATIENT = ["--timeout", "60s"];
+
 /** A command that serves a device. */
 const serve = (device: string) =>
   `${DENO} run -A ${ROOT}cli/main.ts serve ${device} --socket-path {socket}`;
 
 for (const device of ["demo", `${ROOT}examples/nvme.ts`]) {
   Deno.test(`vfu check: ${device.split("/").at(-1)} keeps each rule`, async () => {
-    const { code, out } = await runHere(["check", "--json", "--strict", "--spawn", serve(device)]);
+    const { code, out } = await runHere([
+      ...["check", "--json", "--strict", ...PATIENT, "--spawn", serve(device)],
+    ]);
     const lines = out.trim().split("\n").map((line) => JSON.parse(line));
     assertEquals(lines.filter(({ outcome }) => outcome === "failed"), []);
     assertEquals(code, 0);
@@ -63,7 +68,7 @@ Deno.test("vfu check of a socket leaves out what may break the server, unless to
   await using folder = temporaryFolder();
   const path = `${folder.path}/demo.sock`;
   using _server = Server.listen(path, new DemoDevice());
-  const careful = await runHere(["check", path, "--only", "region_read", "--json"]);
+  const careful = await runHere(["check", path, "--only", "region_read", "--json", ...PATIENT]);
   const lines = careful.out.trim().split("\n").map((line) => JSON.parse(line));
   const odd = lines.find(({ id }) => id === "server/region_read/21");
   assertEquals([careful.code, odd.verdict], [0, "left out"]);
@@ -75,6 +80,7 @@ Deno.test("vfu check of a socket leaves out what may break the server, unless to
     "--strict",
     "--skip",
     "connection/17",
+    ...PATIENT,
   ]);
   assertEquals([bold.code, bold.err], [0, ""]);
   assertStringIncludes(bold.out, "✔ server/region_read/21");
@@ -97,7 +103,13 @@ Deno.test("vfu check of a socket ends where the server serves no client any more
 });
 
 /** A server that fails to reset, and the checks that find out. */
-const BROKEN = ["--spawn", serve("demo --fault DEVICE_RESET:error=EIO"), "--only", "reset"];
+const BROKEN = [
+  "--spawn",
+  serve("demo --fault DEVICE_RESET:error=EIO"),
+  "--only",
+  "reset",
+  ...PATIENT,
+];
 /** Numbers of milliseconds and seconds, which differ from run to run. */
 const TIMES = /(?<=time="|time_ms: | in )\d[\d.]*/g;
 

@@ -16,7 +16,15 @@ interface Line {
 
 /** Checks a server that is started by a command; returns the results by id. */
 async function check(command: string, ...more: string[]): Promise<Map<string, Line>> {
-  const { code, out, err } = await runHere(["check", "--json", "--spawn", command, ...more]);
+  const { code, out, err } = await runHere([
+    "check",
+    "--json",
+    "--timeout",
+    "60s",
+    "--spawn",
+    command,
+    ...more,
+  ]);
   assertEquals([code, err], [1, ""]);
   const lines: Line[] = out.trim().split("\n").map((line) => JSON.parse(line));
   return new Map(lines.map((line) => [line.id, line]));

@@ -267,8 +267,14 @@ const MUTANTS: readonly Mutant[] = [
   },
 ];
 
-/** Does the checks of one group. */
-async function run(mutant: Mutant): Promise<CheckResult[]> {
+/**
+ * The longest waits: for a server that may be silent, and for one of which an answer will come.
+ */
+const FAULTY_MS = 10_000;
+const SOUND_MS = 60_000;
+
+/** Does one check, after the questions for what the server has. */
+async function run(mutant: Mutant, timeoutMs: number): Promise<CheckResult[]> {
   const [name] = mutant.check.split("/");
   const results: CheckResult[] = [];
   {
@@ -276,7 +282,7 @@ async function run(mutant: Mutant): Promise<CheckResult[]> {
     const plans = planOf(SERVER_GROUPS, ({ id }) => id === `server/${mutant.check}`);
     assertEquals(plans.length, 1, `no check ${mutant.check} in ${name}`);
     const options = {
-      timeoutMs: 2000,
+      timeoutMs,
       signal: new AbortController().signal,
       isDestructive: true,
       isFresh: false,
@@ -290,12 +296,12 @@ async function run(mutant: Mutant): Promise<CheckResult[]> {
 
 for (const mutant of MUTANTS) {
   testFds(`a server whose fault is that ${mutant.name} fails ${mutant.check}`, async () => {
-    const [result] = await run(mutant);
+    const [result] = await run(mutant, FAULTY_MS);
     assertEquals(result?.verdict, "failed", result?.reason);
     assert(result?.expected && result.came, "what was expected, and what came");
     assert(result.messages.length > 0, "what was sent");
     const { request: _, reply: __, ...sound } = mutant;
-    const [healthy] = await run(sound);
+    const [healthy] = await run(sound, SOUND_MS);
     assertEquals([healthy?.verdict, healthy?.came], ["passed", undefined]);
   });
 }
