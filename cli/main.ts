@@ -13,11 +13,11 @@
 
 import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
 import manifest from "../deno.json" with { type: "json" };
-import { type Context, Interrupted, type Output, processContext } from "./context.ts";
-import { failureLines, Reported, Unfinished } from "./failure.ts";
+import { type Context, Interrupted, type Output, processContext } from "./shared/context.ts";
+import { failureLines, Reported, Unfinished } from "./shared/failure.ts";
 import { plainProbe } from "./probe/fast_path.ts";
-import { printable } from "./printable.ts";
-import { COLOURED, PLAIN } from "./style.ts";
+import { printable } from "./shared/printable.ts";
+import { COLOURED, PLAIN } from "./shared/style.ts";
 
 /** A subcommand, as far as it is known before it is loaded: its module is commands/NAME.ts. */
 interface Subcommand {

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import manifest from "../deno.json" with { type: "json" };
-import { DEFAULT_MAX_SIZE } from "../cli/max_size.ts";
+import { DEFAULT_MAX_SIZE } from "../cli/shared/max_size.ts";
 import * as limits from "../lib/base/limits.ts";
 import { MAX_DEPTH, MAX_TOKENS } from "../lib/yaml/document.ts";
 import { MAX_FILE_SIZE } from "../lib/yaml/text.ts";

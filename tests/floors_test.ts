@@ -2,11 +2,12 @@
  * The floors of the house (ARCHITECTURE.md): who may import whom.
  */
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import {
   circles,
   imports as importsOf,
   projectGraph,
+  rooms,
   sources as sourcesOf,
 } from "./import_graph.ts";
 
@@ -107,6 +108,16 @@ Deno.test("nothing is decided by the text of an error", () => {
 
 Deno.test("no files import each other in a circle", () => {
   assertEquals(circles(projectGraph(ROOT)), []);
+});
+
+Deno.test("no folders import each other in a circle", () => {
+  const all = rooms(projectGraph(ROOT));
+  assert(all.length > 30);
+  assertEquals(circles(new Map(all.map(({ name, imports }) => [name, new Set(imports)]))), []);
+});
+
+Deno.test("no subcommand imports another one", () => {
+  assertEquals(violations(sources("cli/commands"), /^(?!cli\/commands\/)/), []);
 });
 
 Deno.test("circles() finds a circle, and nothing where there is none", () => {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { bar } from "../progress.ts";
+import { bar } from "../shared/progress.ts";
 
 /** The time that the reads took, in microseconds. */
 export interface Percentiles {

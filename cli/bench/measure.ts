@@ -6,8 +6,8 @@
 
 import { RemoteError } from "../../lib/base/errors.ts";
 import type { Width } from "../../lib/client/info.ts";
-import { turn } from "../pipeline.ts";
-import type { Target } from "../target.ts";
+import { turn } from "../shared/pipeline.ts";
+import type { Target } from "../shared/target.ts";
 
 /** Reads, and how long they took in all. */
 export interface Rate {

@@ -7,7 +7,7 @@
 import type { Check } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import { fileError } from "../../lib/text/file_error.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../shared/printable.ts";
 
 /** Fields by which checks are chosen. */
 export interface Choice {

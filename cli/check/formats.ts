@@ -5,10 +5,10 @@
  */
 
 import { fileError } from "../../lib/text/file_error.ts";
-import type { Output } from "../context.ts";
-import { jsonText } from "../json.ts";
+import type { Output } from "../shared/context.ts";
+import { jsonText } from "../shared/json.ts";
 import { tapText } from "../run/tap.ts";
-import { attributesText, escape, seconds } from "../xml.ts";
+import { attributesText, escape, seconds } from "../shared/xml.ts";
 import { type CheckReporter, details, type Judged, resultJson, tallyOf } from "./report.ts";
 
 /** True of a result that fails the run. */

@@ -5,7 +5,7 @@
  */
 
 import type { CheckResult } from "../../lib/conformance/run.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../shared/printable.ts";
 
 /**
  * The weight of a result: "warned" is a rule that a peer SHOULD or MAY keep and does not; "known" a

@@ -5,8 +5,8 @@
  */
 
 import { plural } from "../../lib/text/plural.ts";
-import type { Context } from "../context.ts";
-import { tableLines } from "../table.ts";
+import type { Context } from "../shared/context.ts";
+import { tableLines } from "../shared/table.ts";
 import { type CheckReporter, details, type Judged, type Outcome, tallyOf } from "./report.ts";
 
 const SIGNS: Readonly<Record<Outcome, string>> = {

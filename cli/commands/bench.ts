@@ -7,7 +7,7 @@
 import { Argument, Command, Option } from "@commander-js/extra-typings";
 import { type Address, parseAddress } from "../../lib/client/address.ts";
 import type { Width } from "../../lib/client/info.ts";
-import { argument } from "../argument.ts";
+import { argument } from "../shared/argument.ts";
 import {
   histogram,
   histogramLines,
@@ -30,14 +30,14 @@ import {
   pciEnableOption,
   timeoutOption,
   verboseOption,
-} from "../connection.ts";
-import type { Context, Output } from "../context.ts";
-import { printable } from "../printable.ts";
-import { Progress, spinner } from "../progress.ts";
-import { tableLines } from "../table.ts";
-import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target } from "../target.ts";
-import { parseCount } from "../value.ts";
-import { jsonText } from "../json.ts";
+} from "../shared/connection.ts";
+import type { Context, Output } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
+import { Progress, spinner } from "../shared/progress.ts";
+import { tableLines } from "../shared/table.ts";
+import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target } from "../shared/target.ts";
+import { parseCount } from "../shared/value.ts";
+import { jsonText } from "../shared/json.ts";
 import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */

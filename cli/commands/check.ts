@@ -15,18 +15,18 @@ import {
 } from "../../lib/conformance/run.ts";
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../lib/conformance/server/groups.ts";
 import { ListeningTarget, SOCKET_PLACE, SpawnedTarget } from "../../lib/conformance/target.ts";
-import { argumentList } from "../argument.ts";
+import { argumentList } from "../shared/argument.ts";
 import { chooser, fitNothing, readKnown, writeKnown } from "../check/choose.ts";
 import { isFailure, jsonReporter, junitReporter, markdownReporter } from "../check/formats.ts";
 import { tapReporter } from "../check/formats.ts";
 import { type CheckReporter, type Judged, type Outcome, tallyOf } from "../check/report.ts";
 import { textReporter } from "../check/text.ts";
-import { timeoutOption } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { Reported } from "../failure.ts";
-import { jsonText } from "../json.ts";
-import { bar, Progress } from "../progress.ts";
-import { tableLines } from "../table.ts";
+import { timeoutOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { Reported } from "../shared/failure.ts";
+import { jsonText } from "../shared/json.ts";
+import { bar, Progress } from "../shared/progress.ts";
+import { tableLines } from "../shared/table.ts";
 
 /** Options of {@linkcode run}. */
 export interface CheckOptions {

@@ -10,14 +10,14 @@ import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
 import type { DirtyPages } from "../../lib/client/dma_logging.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/base/limits.ts";
-import { argument, argumentList } from "../argument.ts";
+import { argument, argumentList } from "../shared/argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   verboseOption,
-} from "../connection.ts";
-import { type Context, onAbort } from "../context.ts";
+} from "../shared/connection.ts";
+import { type Context, onAbort } from "../shared/context.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
 import { mapAll, unmapAll } from "../dma/maps.ts";
 import {
@@ -29,10 +29,10 @@ import {
 } from "../dma/range.ts";
 import { isPowerOfTwo } from "../../lib/base/page_log.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace, thenTakeBack } from "../cleanup_grace.ts";
-import { jsonText } from "../json.ts";
-import { humanSize, parseSize } from "../size.ts";
-import { assignAll, type Assignment, writeOption } from "./write.ts";
+import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
+import { jsonText } from "../shared/json.ts";
+import { humanSize, parseSize } from "../shared/size.ts";
+import { assignAll, type Assignment, writeOption } from "../shared/assignment.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
 

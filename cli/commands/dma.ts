@@ -9,15 +9,15 @@ import type { DmaSpace } from "../../lib/client/dma.ts";
 import type { Device } from "../../lib/client/device.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
-import { argument, argumentList } from "../argument.ts";
+import { argument, argumentList } from "../shared/argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   verboseOption,
-} from "../connection.ts";
-import { type Context, onAbort, type Output } from "../context.ts";
-import { type Destination, openDestination } from "../destination.ts";
+} from "../shared/connection.ts";
+import { type Context, onAbort, type Output } from "../shared/context.ts";
+import { type Destination, openDestination } from "../shared/destination.ts";
 import { Snapshots } from "../dma/memory_watch.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
 import { mapAll, unmapAll } from "../dma/maps.ts";
@@ -40,10 +40,10 @@ import {
   parseMap,
 } from "../dma/range.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace, thenTakeBack } from "../cleanup_grace.ts";
-import { blocks } from "../pipeline.ts";
-import { humanSize } from "../size.ts";
-import { assignAll, type Assignment, writeOption } from "./write.ts";
+import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
+import { blocks } from "../shared/pipeline.ts";
+import { humanSize } from "../shared/size.ts";
+import { assignAll, type Assignment, writeOption } from "../shared/assignment.ts";
 import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */

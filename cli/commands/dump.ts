@@ -8,23 +8,29 @@ import { Argument, Command } from "@commander-js/extra-typings";
 import type { Region } from "../../lib/client/region.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { hex } from "../../lib/text/hex.ts";
-import { argument } from "../argument.ts";
+import { argument } from "../shared/argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   timeoutOption,
   verboseOption,
-} from "../connection.ts";
-import type { Context } from "../context.ts";
-import { openDestination } from "../destination.ts";
+} from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { openDestination } from "../shared/destination.ts";
 import { ReadableRegion, REFUSED_BYTE } from "../dump/readable.ts";
-import { Unfinished } from "../failure.ts";
-import { DEFAULT_MAX_SIZE, maxSizeOption, tooLarge } from "../max_size.ts";
-import { blocks } from "../pipeline.ts";
-import { Progress, transferText } from "../progress.ts";
-import { humanSize } from "../size.ts";
-import { findRange, parseRegion, RANGE_HELP, type RegionRange, viaOption } from "../target.ts";
+import { Unfinished } from "../shared/failure.ts";
+import { DEFAULT_MAX_SIZE, maxSizeOption, tooLarge } from "../shared/max_size.ts";
+import { blocks } from "../shared/pipeline.ts";
+import { Progress, transferText } from "../shared/progress.ts";
+import { humanSize } from "../shared/size.ts";
+import {
+  findRange,
+  parseRegion,
+  RANGE_HELP,
+  type RegionRange,
+  viaOption,
+} from "../shared/target.ts";
 
 /** Options of {@linkcode run}. */
 export interface DumpOptions extends ConnectionOptions {

@@ -11,21 +11,21 @@ import { TimeoutError } from "../../lib/base/errors.ts";
 import type { IrqIndex, VectorRange } from "../../lib/client/irq.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { IrqFlags, PciIrq } from "../../lib/wire/irq.ts";
-import { argument } from "../argument.ts";
+import { argument } from "../shared/argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   verboseOption,
-} from "../connection.ts";
-import type { Context, Output } from "../context.ts";
+} from "../shared/connection.ts";
+import type { Context, Output } from "../shared/context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Grace, thenTakeBack } from "../cleanup_grace.ts";
-import { jsonText } from "../json.ts";
-import { turn } from "../pipeline.ts";
-import type { Style } from "../style.ts";
-import { parseCount, parseValue } from "../value.ts";
-import { assignAll, type Assignment, writeOption } from "./write.ts";
+import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
+import { jsonText } from "../shared/json.ts";
+import { turn } from "../shared/pipeline.ts";
+import type { Style } from "../shared/style.ts";
+import { parseCount, parseValue } from "../shared/value.ts";
+import { assignAll, type Assignment, writeOption } from "../shared/assignment.ts";
 import { readIndex } from "../../lib/text/integer.ts";
 
 /** An action that follows once the vectors are enabled. */

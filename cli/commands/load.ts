@@ -6,20 +6,26 @@
 
 import { Argument, Command } from "@commander-js/extra-typings";
 import type { BulkOptions, Via } from "../../lib/client/region_options.ts";
-import { argument } from "../argument.ts";
+import { argument } from "../shared/argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   timeoutOption,
   verboseOption,
-} from "../connection.ts";
-import type { Context } from "../context.ts";
-import { Unfinished } from "../failure.ts";
-import { blocks, pipeline } from "../pipeline.ts";
-import { Progress, transferText } from "../progress.ts";
-import { openFile, readExactly } from "../source.ts";
-import { findRange, parseRegion, RANGE_HELP, type RegionRange, viaOption } from "../target.ts";
+} from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { Unfinished } from "../shared/failure.ts";
+import { blocks, pipeline } from "../shared/pipeline.ts";
+import { Progress, transferText } from "../shared/progress.ts";
+import { openFile, readExactly } from "../shared/source.ts";
+import {
+  findRange,
+  parseRegion,
+  RANGE_HELP,
+  type RegionRange,
+  viaOption,
+} from "../shared/target.ts";
 
 /** Options of {@linkcode run}. */
 export interface LoadOptions extends ConnectionOptions {

@@ -6,11 +6,11 @@
 
 import { Argument, Command, Option } from "@commander-js/extra-typings";
 import { MAX_DATA_XFER_SIZE } from "../../lib/base/limits.ts";
-import { argument } from "../argument.ts";
-import { timeoutOption, verboseOption } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { maxSizeOption } from "../max_size.ts";
-import { humanSize, parseSize } from "../size.ts";
+import { argument } from "../shared/argument.ts";
+import { timeoutOption, verboseOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { maxSizeOption } from "../shared/max_size.ts";
+import { humanSize, parseSize } from "../shared/size.ts";
 
 /** The states that can be asked for. */
 const STATES = ["RUNNING", "STOP", "STOP_COPY", "RESUMING", "PRE_COPY"] as const;

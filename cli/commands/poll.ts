@@ -7,18 +7,18 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { Via } from "../../lib/client/region_options.ts";
-import { argument } from "../argument.ts";
+import { argument } from "../shared/argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   verboseOption,
-} from "../connection.ts";
-import type { Context } from "../context.ts";
+} from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../map.ts";
-import { Progress, spinner } from "../progress.ts";
-import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../target.ts";
+import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../shared/map.ts";
+import { Progress, spinner } from "../shared/progress.ts";
+import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../shared/target.ts";
 import {
   checkFits,
   formatMasked,
@@ -26,7 +26,7 @@ import {
   type MaskedValue,
   matches,
   parseMaskedValue,
-} from "../value.ts";
+} from "../shared/value.ts";
 
 /** Options of {@linkcode run}. */
 export interface PollOptions extends ConnectionOptions {

@@ -5,8 +5,8 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { timeoutOption, verboseOption } from "../connection.ts";
-import type { Context } from "../context.ts";
+import { timeoutOption, verboseOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
 import { run } from "../probe/run.ts";
 
 /** The command's arguments and options. */

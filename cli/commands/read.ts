@@ -6,21 +6,21 @@
 
 import { Command, Option } from "@commander-js/extra-typings";
 import type { Via } from "../../lib/client/region_options.ts";
-import { argument } from "../argument.ts";
+import { argument } from "../shared/argument.ts";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   timeoutOption,
   verboseOption,
-} from "../connection.ts";
-import type { Context } from "../context.ts";
-import { valuesOf } from "../hexdump.ts";
-import { jsonText } from "../json.ts";
-import { mapOption, type Named, parseArguments, type Place, placeParser } from "../map.ts";
-import { type Reading, readingJson, readingLines, takeReading } from "../reading.ts";
-import { ADDRESS_HELP, findTarget, viaOption } from "../target.ts";
-import { type Base, parseCount } from "../value.ts";
+} from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { valuesOf } from "../shared/hexdump.ts";
+import { jsonText } from "../shared/json.ts";
+import { mapOption, type Named, parseArguments, type Place, placeParser } from "../shared/map.ts";
+import { type Reading, readingJson, readingLines, takeReading } from "../shared/reading.ts";
+import { ADDRESS_HELP, findTarget, viaOption } from "../shared/target.ts";
+import { type Base, parseCount } from "../shared/value.ts";
 
 /** Options of {@linkcode run}. */
 export interface ReadOptions extends ConnectionOptions {

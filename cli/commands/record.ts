@@ -20,13 +20,13 @@ import { SOCKET_PLACE, SpawnedServer } from "../../lib/record/spawned_server.ts"
 import { RecordingWriter } from "../../lib/record/writer.ts";
 import { ignoreFileSizeSignal } from "../../lib/server/process.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
-import { argument } from "../argument.ts";
-import { type Context, onAbort, type Output, untilAbort } from "../context.ts";
-import { Reported } from "../failure.ts";
-import { parseFd } from "../fd.ts";
-import { jsonText } from "../json.ts";
-import { loadMaps, mapOption } from "../map.ts";
-import { printable } from "../printable.ts";
+import { argument } from "../shared/argument.ts";
+import { type Context, onAbort, type Output, untilAbort } from "../shared/context.ts";
+import { Reported } from "../shared/failure.ts";
+import { parseFd } from "../shared/fd.ts";
+import { jsonText } from "../shared/json.ts";
+import { loadMaps, mapOption } from "../shared/map.ts";
+import { printable } from "../shared/printable.ts";
 import { patientOutputs } from "../record/patient_output.ts";
 import { EventText } from "../show/text.ts";
 

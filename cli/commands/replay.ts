@@ -12,15 +12,15 @@ import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { RegisterMap } from "../../lib/registers/mod.ts";
 import type { IgnoredRange } from "../../lib/replay/compare.ts";
 import { DEFAULT_MAX_DIFFERENCES, playToServer } from "../../lib/replay/player.ts";
-import { argument } from "../argument.ts";
-import { timeoutOption } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { Reported } from "../failure.ts";
-import { loadMaps, mapOption, orUsage } from "../map.ts";
-import { Progress, transferText } from "../progress.ts";
+import { argument } from "../shared/argument.ts";
+import { timeoutOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { Reported } from "../shared/failure.ts";
+import { loadMaps, mapOption, orUsage } from "../shared/map.ts";
+import { Progress, transferText } from "../shared/progress.ts";
 import { parseIgnored } from "../replay/ignore.ts";
 import { makeReporters } from "../replay/report.ts";
-import { parseCount } from "../value.ts";
+import { parseCount } from "../shared/value.ts";
 
 /** Options of {@linkcode run}. */
 export interface ReplayOptions {

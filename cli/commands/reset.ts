@@ -6,11 +6,11 @@
 
 import { Command, Option } from "@commander-js/extra-typings";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
-import { argument } from "../argument.ts";
-import { type ConnectionOptions, connectTo, verboseOption } from "../connection.ts";
-import type { Context } from "../context.ts";
+import { argument } from "../shared/argument.ts";
+import { type ConnectionOptions, connectTo, verboseOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { Progress, spinner } from "../progress.ts";
+import { Progress, spinner } from "../shared/progress.ts";
 
 /** Options of {@linkcode run}. */
 export interface ResetOptions extends Omit<ConnectionOptions, "timeout"> {

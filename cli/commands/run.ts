@@ -7,17 +7,17 @@
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/client/device.ts";
 import type { Session } from "../../lib/session/model.ts";
-import { argument, argumentList } from "../argument.ts";
-import { connectTo, timeoutOption, verboseOption } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { Grace } from "../cleanup_grace.ts";
-import { printable } from "../printable.ts";
+import { argument, argumentList } from "../shared/argument.ts";
+import { connectTo, timeoutOption, verboseOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { Grace } from "../shared/cleanup_grace.ts";
+import { printable } from "../shared/printable.ts";
 import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/sessions.ts";
 import type { Reporter } from "../run/reporter.ts";
 import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
 import type { ChosenOption } from "../serve/make.ts";
 import type { WireLog } from "../run/wire_log.ts";
-import { parseCount } from "../value.ts";
+import { parseCount } from "../shared/value.ts";
 
 /** Options of {@linkcode run}. */
 export interface RunFlags {

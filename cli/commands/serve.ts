@@ -13,8 +13,8 @@ import { callHook } from "../../lib/server/device_hooks.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/transport/message.ts";
-import { type Context, onAbort, untilAbort } from "../context.ts";
-import { printable } from "../printable.ts";
+import { type Context, onAbort, untilAbort } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
 import { type CommonOptions, type DeviceArguments, serveCommand } from "../serve/arguments.ts";
 import { describeDevice } from "../serve/describe.ts";
 import { isRandom, ruleText } from "../serve/fault.ts";
@@ -35,7 +35,7 @@ import {
 import { catchStrays } from "../serve/unhandled_errors.ts";
 import { uniqueNames } from "../serve/unique_names.ts";
 import { UsageError } from "../serve/usage.ts";
-import { jsonText } from "../json.ts";
+import { jsonText } from "../shared/json.ts";
 
 /**
  * The time that a hook that is under way is waited for at the end: with all else 2 s are promised.
@@ -282,7 +282,7 @@ async function serverOptions(
   const prefix = hasSeveral ? `${printable(name)}: ` : "";
   const write = (text: string) => err.write(prefix + text);
   const trace: Trace | undefined = verbose
-    ? (await import("../trace.ts")).traceTo({ ...err, write })
+    ? (await import("../shared/trace.ts")).traceTo({ ...err, write })
     : undefined;
   return {
     closeTimeoutMs: CLOSE_MS,

@@ -5,10 +5,10 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { connectTo, pciEnableOption, timeoutOption, verboseOption } from "../connection.ts";
-import type { Context } from "../context.ts";
-import { Grace } from "../cleanup_grace.ts";
-import { loadMaps } from "../map.ts";
+import { connectTo, pciEnableOption, timeoutOption, verboseOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { Grace } from "../shared/cleanup_grace.ts";
+import { loadMaps } from "../shared/map.ts";
 import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
 import type { ChosenOption } from "../serve/make.ts";
 

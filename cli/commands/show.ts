@@ -12,15 +12,15 @@ import { type EventFilter, FILTER_FIELDS, parseFilter } from "../../lib/record/f
 import { readRecording, type Recording, type RecordingCut } from "../../lib/record/reader.ts";
 import { RecordingStatistics } from "../../lib/record/statistics.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
-import type { Context, Output } from "../context.ts";
-import { openDestination } from "../destination.ts";
-import { jsonPieces, jsonText } from "../json.ts";
-import { loadMaps, mapOption, orUsage } from "../map.ts";
-import { Progress, spinner, transferText } from "../progress.ts";
+import type { Context, Output } from "../shared/context.ts";
+import { openDestination } from "../shared/destination.ts";
+import { jsonPieces, jsonText } from "../shared/json.ts";
+import { loadMaps, mapOption, orUsage } from "../shared/map.ts";
+import { Progress, spinner, transferText } from "../shared/progress.ts";
 import { ChromeTrace } from "../show/chrome_trace.ts";
 import { Folder } from "../show/fold.ts";
 import { eventJson } from "../show/json.ts";
-import { humanSize } from "../size.ts";
+import { humanSize } from "../shared/size.ts";
 import { statisticsJson, statisticsText } from "../show/stats.ts";
 import { EventText } from "../show/text.ts";
 

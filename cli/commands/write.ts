@@ -4,58 +4,34 @@
  * @module
  */
 
-import { Command, Option } from "@commander-js/extra-typings";
-import { parseAddress } from "../../lib/client/address.ts";
-import type { Device } from "../../lib/client/device.ts";
-import type { Via } from "../../lib/client/region_options.ts";
-import type { Width } from "../../lib/client/info.ts";
-import { argument } from "../argument.ts";
+import { Command } from "@commander-js/extra-typings";
 import {
   type ConnectionOptions,
   connectTo,
   pciEnableOption,
   timeoutOption,
   verboseOption,
-} from "../connection.ts";
-import type { Context } from "../context.ts";
-import { mapOption, parseArguments, type Place, type PlaceParser, placeParser } from "../map.ts";
-import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target, viaOption } from "../target.ts";
+} from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+import { mapOption, parseArguments, placeParser } from "../shared/map.ts";
+import { ADDRESS_HELP, viaOption } from "../shared/target.ts";
 import {
-  checkFits,
-  formatMasked,
-  formatValue,
-  type MaskedValue,
-  matches,
-  parseMaskedValue,
-} from "../value.ts";
+  assignAll,
+  type Assignment,
+  type AssignOptions,
+  parseAssignment,
+} from "../shared/assignment.ts";
 
 /** Options of {@linkcode run}. */
 export interface WriteOptions extends ConnectionOptions, AssignOptions {}
-
-/** The way in which registers are written. */
-export interface AssignOptions {
-  /** Ask for no answers. */
-  posted?: true | undefined;
-  /** Read back and compare. */
-  verify?: true | undefined;
-  /** The way to write: by message, or through mapped memory. */
-  via?: Via | undefined;
-}
-
-/** A value, and the place that it is written to. */
-export interface Assignment extends MaskedValue {
-  readonly address: Place;
-  readonly width: Width;
-}
 
 /** The command's arguments and options. */
 export function command(context: Context) {
   return new Command("write")
     .description(
       "Writes registers, in the order of the arguments, over one connection. ADDRESS=VALUE " +
-        "writes " +
-        "all bits; ADDRESS=VALUE:MASK reads, changes the bits of the mask, and writes. Values " +
-        "are " +
+        "writes all bits; ADDRESS=VALUE:MASK reads, changes the bits of the mask, and writes. " +
+        "Values are " +
         `decimal, or 0x, 0o or 0b with digits; _ may stand between digits.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
@@ -74,37 +50,6 @@ export function command(context: Context) {
     });
 }
 
-/**
- * `--write`, for commands that do something else besides. What it takes is given to `take`, one
- * after another.
- */
-export function writeOption(take: (assignment: Assignment) => unknown) {
-  return new Option(
-    "--write <address=value>",
-    "then write a register, as vfu write does; repeatable",
-  )
-    .argParser(argument((text) => take(parseAssignment(text))));
-}
-
-/**
- * Reads `ADDRESS=VALUE` or `ADDRESS=VALUE:MASK`, the address by `place`, which may know what names
- * stand for.
- *
- * @throws {SyntaxError} if it is neither
- * @throws {RangeError} if the register is too narrow for the value
- */
-export function parseAssignment(text: string, place: PlaceParser = parseAddress): Assignment {
-  const at = text.indexOf("=");
-  if (at < 0) {
-    throw new SyntaxError(`"${text}" is no assignment; write ADDRESS=VALUE, as bar0+0x14.l=1`);
-  }
-  const address = place(text.slice(0, at));
-  const width = address.width ?? DEFAULT_WIDTH;
-  const masked = (address.named?.parseValue ?? parseMaskedValue)(text.slice(at + 1));
-  checkFits(masked, width);
-  return { address, width, ...masked };
-}
-
 /** Writes what `assignments` say to the device behind `socket`. */
 export async function run(
   context: Context,
@@ -114,39 +59,4 @@ export async function run(
 ): Promise<void> {
   using connection = await connectTo(context, socket, options);
   await assignAll(connection.device, assignments, options);
-}
-
-/** Writes what `assignments` say. */
-export async function assignAll(
-  device: Device,
-  assignments: readonly Assignment[],
-  options: AssignOptions = {},
-): Promise<void> {
-  // All are found before any is written.
-  const targets = [];
-  for (const { address } of assignments) targets.push(await findTarget(device, address));
-  for (const [i, target] of targets.entries()) await assign(target, assignments[i]!, options);
-  device.proxy.flushSync();
-}
-
-async function assign(
-  { text, region, offset }: Target,
-  assignment: Assignment,
-  { posted, verify, via }: AssignOptions,
-): Promise<void> {
-  const { address, width, value, mask } = assignment;
-  const access = via === undefined ? {} : { via };
-  const write = { ...access, posted: posted === true };
-  if (mask === undefined) await region.writeWidthAsync(offset, width, value, write);
-  else {
-    const changed = mask | (address.named?.spared ?? 0n);
-    await region.modifyAsync(offset, width, changed, value, write);
-  }
-  if (!verify) return;
-  const found = await region.readWidthAsync(offset, width, access);
-  if (matches(found, assignment)) return;
-  throw new Error(
-    `${text} is not as written: expected ${formatMasked(assignment, width)}, ` +
-      `found ${formatValue(found, width)}`,
-  );
 }

@@ -5,8 +5,8 @@
  */
 
 import type { DmaSpace } from "../../lib/client/dma.ts";
-import { blocks } from "../pipeline.ts";
-import { openFile, readExactly } from "../source.ts";
+import { blocks } from "../shared/pipeline.ts";
+import { openFile, readExactly } from "../shared/source.ts";
 import type { FillArgument } from "./range.ts";
 
 /** A fill whose file, if it has one, is open. */

@@ -6,8 +6,8 @@
 
 import type { DmaEvent, DmaSpace } from "../../lib/client/dma.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
-import { jsonText } from "../json.ts";
-import type { Style } from "../style.ts";
+import { jsonText } from "../shared/json.ts";
+import type { Style } from "../shared/style.ts";
 import { hex } from "../../lib/text/hex.ts";
 
 /** Something that happened to memory. */

@@ -6,7 +6,7 @@
 
 import type { DmaSpace } from "../../lib/client/dma.ts";
 import type { DmaMap } from "../../lib/client/dma_map.ts";
-import { humanSize } from "../size.ts";
+import { humanSize } from "../shared/size.ts";
 import { type Entry, ENTRY_BYTES } from "./log.ts";
 
 /** The changes since the last comparison. */

@@ -7,8 +7,8 @@
 import type { DmaSpace } from "../../lib/client/dma.ts";
 import type { DmaPermission } from "../../lib/client/dma_map.ts";
 import type { DmaSource } from "../../lib/client/dma_memory.ts";
-import { parseSize } from "../size.ts";
-import { parseValue } from "../value.ts";
+import { parseSize } from "../shared/size.ts";
+import { parseValue } from "../shared/value.ts";
 import { hex } from "../../lib/text/hex.ts";
 
 /** A part of the IOVA space. */

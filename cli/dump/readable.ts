@@ -8,7 +8,7 @@ import { RemoteError } from "../../lib/base/errors.ts";
 import type { Region } from "../../lib/client/region.ts";
 import type { BulkOptions, Via } from "../../lib/client/region_options.ts";
 import type { Width } from "../../lib/client/info.ts";
-import { blocks, pipeline } from "../pipeline.ts";
+import { blocks, pipeline } from "../shared/pipeline.ts";
 
 /** The byte that stands for a refused one: a bus answers so where no device does. */
 export const REFUSED_BYTE = 0xff;

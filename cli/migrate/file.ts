@@ -11,8 +11,8 @@
 
 import { crc32 } from "../../lib/base/crc32.ts";
 import { layout, u16, u32, u64, u8 } from "../../lib/wire/layout.ts";
-import { turn } from "../pipeline.ts";
-import { openFile } from "../source.ts";
+import { turn } from "../shared/pipeline.ts";
+import { openFile } from "../shared/source.ts";
 import type { DeviceIdentity } from "./identity.ts";
 
 const HEADER_MAGIC = 0x0a67696d2d756676n; // "vfu-mig\n"

@@ -4,16 +4,16 @@
  * @module
  */
 
-import { type ConnectionOptions, connectTo } from "../connect.ts";
-import type { Context } from "../context.ts";
-import { Unfinished } from "../failure.ts";
-import { Grace } from "../cleanup_grace.ts";
-import { Progress, transferText } from "../progress.ts";
-import { humanSize } from "../size.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import type { Context } from "../shared/context.ts";
+import { Unfinished } from "../shared/failure.ts";
+import { Grace } from "../shared/cleanup_grace.ts";
+import { Progress, transferText } from "../shared/progress.ts";
+import { humanSize } from "../shared/size.ts";
 import { StateFile } from "./file.ts";
 import { identify, identityText, isSameDevice, stateOf } from "./identity.ts";
 import { savedJson } from "./save.ts";
-import { jsonText } from "../json.ts";
+import { jsonText } from "../shared/json.ts";
 
 /** Options of {@linkcode restore}. */
 export interface RestoreOptions extends ConnectionOptions {

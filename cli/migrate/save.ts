@@ -4,17 +4,17 @@
  * @module
  */
 
-import { type ConnectionOptions, connectTo } from "../connect.ts";
-import type { Context } from "../context.ts";
-import { openDestination } from "../destination.ts";
-import { Unfinished } from "../failure.ts";
-import { Grace } from "../cleanup_grace.ts";
-import { DEFAULT_MAX_SIZE, tooLarge } from "../max_size.ts";
-import { Progress, spinner } from "../progress.ts";
-import { humanSize } from "../size.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import type { Context } from "../shared/context.ts";
+import { openDestination } from "../shared/destination.ts";
+import { Unfinished } from "../shared/failure.ts";
+import { Grace } from "../shared/cleanup_grace.ts";
+import { DEFAULT_MAX_SIZE, tooLarge } from "../shared/max_size.ts";
+import { Progress, spinner } from "../shared/progress.ts";
+import { humanSize } from "../shared/size.ts";
 import { StateFileWriter } from "./file.ts";
 import { identify, identityJson, identityText, stateOf } from "./identity.ts";
-import { jsonText } from "../json.ts";
+import { jsonText } from "../shared/json.ts";
 
 /** Options of {@linkcode save}. */
 export interface SaveOptions extends ConnectionOptions {

@@ -6,13 +6,13 @@
  */
 
 import type { DeviceStateName, MigrationSupport } from "../../lib/client/migration/options.ts";
-import { type ConnectionOptions, connectTo } from "../connect.ts";
-import type { Context } from "../context.ts";
-import { humanSize } from "../size.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import type { Context } from "../shared/context.ts";
+import { humanSize } from "../shared/size.ts";
 import { StateFile } from "./file.ts";
 import { identityText } from "./identity.ts";
 import { savedJson } from "./save.ts";
-import { jsonText } from "../json.ts";
+import { jsonText } from "../shared/json.ts";
 import { hex } from "../../lib/text/hex.ts";
 
 /** Options of {@linkcode show} and {@linkcode setState}. */

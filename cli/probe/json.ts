@@ -12,7 +12,7 @@ import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
 import { type RegionCapability, RegionFlags } from "../../lib/wire/region.ts";
 import { capabilitiesJson, CAPABILITY_KEYS } from "../../lib/wire/version.ts";
-import { jsonText } from "../json.ts";
+import { jsonText } from "../shared/json.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { flagNames, hasDatamatch } from "./flags.ts";
 

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { type ConnectionOptions, connectTo } from "../connect.ts";
-import type { Context } from "../context.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import type { Context } from "../shared/context.ts";
 import { probeDevice } from "./collect.ts";
 
 /** Options of {@linkcode run}. */

@@ -18,11 +18,11 @@ import {
   type CapabilityName,
   type JsonObject,
 } from "../../lib/wire/version.ts";
-import type { Output } from "../context.ts";
-import { printable } from "../printable.ts";
-import { humanSize } from "../size.ts";
-import type { Style } from "../style.ts";
-import { type Cell, tableLines, wrapWords } from "../table.ts";
+import type { Output } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
+import { humanSize } from "../shared/size.ts";
+import type { Style } from "../shared/style.ts";
+import { type Cell, tableLines, wrapWords } from "../shared/table.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { accessText, flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
 import { hex } from "../../lib/text/hex.ts";

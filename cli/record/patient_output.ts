@@ -5,7 +5,7 @@
  */
 
 import { sleep } from "../../lib/base/sleep.ts";
-import type { Context, Output } from "../context.ts";
+import type { Context, Output } from "../shared/context.ts";
 import { PatientWriter } from "../serve/patient_writer.ts";
 
 /** The time in milliseconds that the last lines get at the end. */

@@ -7,7 +7,7 @@
 import { lookupRegister, UnknownNameError } from "../../lib/registers/lookup.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import type { IgnoredRange } from "../../lib/replay/compare.ts";
-import { DEFAULT_WIDTH, parseRegion } from "../target.ts";
+import { DEFAULT_WIDTH, parseRegion } from "../shared/target.ts";
 import { type Address, parseAddress } from "../../lib/client/address.ts";
 
 /**

@@ -12,12 +12,13 @@ import type { ScriptStep } from "../../lib/replay/script.ts";
 import { fileError } from "../../lib/text/file_error.ts";
 import { plural } from "../../lib/text/plural.ts";
 import { describeMessage } from "../../lib/wire/describe.ts";
-import type { Context } from "../context.ts";
-import { jsonText } from "../json.ts";
-import { printable } from "../printable.ts";
-import { attributesText, escape } from "../xml.ts";
+import type { Context } from "../shared/context.ts";
+import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
+import { attributesText, escape } from "../shared/xml.ts";
 import { EventText } from "../show/text.ts";
-import { PLAIN } from "../style.ts";
+import { PLAIN } from "../shared/style.ts";
+import { warnOfCut } from "../show/cut.ts";
 
 /** Hears of everything that happens. */
 export interface ReplayReporter {
@@ -82,11 +83,6 @@ function textReporter({ out, err }: Context, { server, locator }: ReportOptions)
     },
     abort() {},
   };
-}
-
-/** Says that the recording is not whole. */
-export function warnOfCut({ style, write }: Context["err"]): void {
-  write(`${style.yellow("vfu:")} The recording ends in the middle of an event\n`);
 }
 
 /** A title and the lines of a difference. */

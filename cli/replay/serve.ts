@@ -9,12 +9,13 @@ import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { Deviation } from "../../lib/replay/actor.ts";
 import { learnPart } from "../../lib/replay/part.ts";
 import { Stage } from "../../lib/replay/stage.ts";
-import { type Context, onAbort } from "../context.ts";
-import { Reported } from "../failure.ts";
-import { jsonText } from "../json.ts";
-import { printable } from "../printable.ts";
+import { type Context, onAbort } from "../shared/context.ts";
+import { Reported } from "../shared/failure.ts";
+import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
 import { EventText } from "../show/text.ts";
-import { messageJson, warnOfCut } from "./report.ts";
+import { messageJson } from "./report.ts";
+import { warnOfCut } from "../show/cut.ts";
 
 /** Options of {@linkcode serveReplay}. */
 export interface ServeReplayOptions {

@@ -6,8 +6,8 @@
 
 import { StepFailure, type StepResult } from "../../lib/session/run/step_result.ts";
 import { hex } from "../../lib/text/hex.ts";
-import { failureLines } from "../failure.ts";
-import { humanSize } from "../size.ts";
+import { failureLines } from "../shared/failure.ts";
+import { humanSize } from "../shared/size.ts";
 import type { DeviceStateJson } from "./device_state.ts";
 import type { Evidence } from "./reporter.ts";
 

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { failureLines } from "../failure.ts";
-import type { Output } from "../context.ts";
-import { jsonText } from "../json.ts";
+import { failureLines } from "../shared/failure.ts";
+import type { Output } from "../shared/context.ts";
+import { jsonText } from "../shared/json.ts";
 import type { Reporter } from "./reporter.ts";
 import { roundMs, stepJson } from "./step_json.ts";
 

@@ -14,7 +14,7 @@ import {
   type Summary,
 } from "./reporter.ts";
 import type { StepResult } from "../../lib/session/run/step_result.ts";
-import { attributesText, escape, seconds } from "../xml.ts";
+import { attributesText, escape, seconds } from "../shared/xml.ts";
 import { evidenceLines, failureText } from "./failure_text.ts";
 
 interface Suite {

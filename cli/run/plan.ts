@@ -5,9 +5,9 @@
  */
 
 import type { Session, Step } from "../../lib/session/model.ts";
-import type { Output } from "../context.ts";
-import { printable } from "../printable.ts";
-import { jsonText } from "../json.ts";
+import type { Output } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
+import { jsonText } from "../shared/json.ts";
 
 /**
  * Steps that are listed. Sessions that call sessions many times each are soon more than anybody

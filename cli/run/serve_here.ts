@@ -6,8 +6,8 @@
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { Option } from "@commander-js/extra-typings";
-import { argumentList } from "../argument.ts";
-import type { Context } from "../context.ts";
+import { argumentList } from "../shared/argument.ts";
+import type { Context } from "../shared/context.ts";
 import { type ChosenOption, parseOption } from "../serve/make.ts";
 
 /** `--option`, for commands that serve a device themselves. */

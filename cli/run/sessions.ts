@@ -10,10 +10,10 @@ import type { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
 import { readSignedSize } from "../../lib/text/size.ts";
 import type { Problem } from "../../lib/yaml/problem.ts";
-import { type Context, onAbort } from "../context.ts";
-import { printable } from "../printable.ts";
+import { type Context, onAbort } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
 import { findStep } from "./selection.ts";
-import { jsonText } from "../json.ts";
+import { jsonText } from "../shared/json.ts";
 import { plural } from "../../lib/text/plural.ts";
 
 /** A variable and its value. */

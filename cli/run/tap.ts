@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Output } from "../context.ts";
-import { jsonText } from "../json.ts";
-import { printable } from "../printable.ts";
+import type { Output } from "../shared/context.ts";
+import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
 import { type Reporter, stepNumber, stepTitle } from "./reporter.ts";
 import { stepJson } from "./step_json.ts";
 

@@ -13,9 +13,9 @@ import {
   type SeenValue,
   type StepResult,
 } from "../../lib/session/run/step_result.ts";
-import type { Output } from "../context.ts";
-import { hexdumpLines } from "../hexdump.ts";
-import { printable } from "../printable.ts";
+import type { Output } from "../shared/context.ts";
+import { hexdumpLines } from "../shared/hexdump.ts";
+import { printable } from "../shared/printable.ts";
 import { evidenceLines, failureText, failureWhy } from "./failure_text.ts";
 import { isFirstRound, type Reporter, type Summary } from "./reporter.ts";
 

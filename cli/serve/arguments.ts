@@ -10,10 +10,10 @@
 
 import { Argument, Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { FaultRule } from "../../lib/server/faults.ts";
-import { argument, argumentList } from "../argument.ts";
-import { parseFd } from "../fd.ts";
-import { parseValue } from "../value.ts";
-import { verboseOption } from "../connection.ts";
+import { argument, argumentList } from "../shared/argument.ts";
+import { parseFd } from "../shared/fd.ts";
+import { parseValue } from "../shared/value.ts";
+import { verboseOption } from "../shared/connection.ts";
 import { parseFault } from "./fault.ts";
 import { type ChosenOption, parseOption } from "./make.ts";
 

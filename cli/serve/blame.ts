@@ -7,7 +7,7 @@
 import { DefinitionError } from "../../lib/define/mistakes.ts";
 import { causesOf, thrownFrames, thrownName, thrownText } from "../../lib/base/thrown.ts";
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
-import { Detailed } from "../failure.ts";
+import { Detailed } from "../shared/failure.ts";
 
 /** A place in a file. */
 export interface Place {

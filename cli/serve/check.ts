@@ -7,10 +7,10 @@
 import { originOf } from "../../lib/define/origin.ts";
 import { reviewDevice } from "../../lib/define/review.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
-import type { Context } from "../context.ts";
-import { Reported } from "../failure.ts";
-import { jsonText } from "../json.ts";
-import { printable } from "../printable.ts";
+import type { Context } from "../shared/context.ts";
+import { Reported } from "../shared/failure.ts";
+import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
 import type { DeviceArguments } from "./arguments.ts";
 import { blame, ModuleError, type Place, placeText } from "./blame.ts";
 import { describeDevice } from "./describe.ts";

@@ -11,7 +11,7 @@ import { hex, hexDigits } from "../../lib/text/hex.ts";
 import { irqName } from "../../lib/wire/irq.ts";
 import { PciRegion, RegionFlags, regionName } from "../../lib/wire/region.ts";
 import { accessText, flagNames } from "../probe/flags.ts";
-import { humanSize } from "../size.ts";
+import { humanSize } from "../shared/size.ts";
 
 /** A device in short. */
 export interface DeviceJson {

@@ -14,7 +14,7 @@ import {
   type FaultTiming,
 } from "../../lib/server/faults.ts";
 import { nearest } from "../../lib/text/nearest.ts";
-import { parseValue } from "../value.ts";
+import { parseValue } from "../shared/value.ts";
 import { readIndex } from "../../lib/text/integer.ts";
 
 const FORM = "write COMMAND:FAULT[=VALUE], then @N, /N or %P, as REGION_READ:error=EIO@3";

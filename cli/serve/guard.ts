@@ -6,7 +6,7 @@
 
 import { ignoreFileSizeSignal, type SocketFile } from "../../lib/server/process.ts";
 import { type Activity, doingName } from "../../lib/server/activity.ts";
-import type { Context, Output } from "../context.ts";
+import type { Context, Output } from "../shared/context.ts";
 import { lostLine } from "./guard_lines.ts";
 import {
   type GuardAnswer,
@@ -15,7 +15,7 @@ import {
   Word,
   WORD_COUNT,
 } from "./guard_words.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../shared/printable.ts";
 import { countLines, MAX_WAITING, PatientWriter } from "./patient_writer.ts";
 
 /** The time that the end waits for what is to be written. */

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { jsonText } from "../json.ts";
-import { printable } from "../printable.ts";
+import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
 import { plural } from "../../lib/text/plural.ts";
 
 /** The event of `vfu serve --json` about a device that holds the thread. */

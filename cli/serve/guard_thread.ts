@@ -12,7 +12,7 @@ import { doingName } from "../../lib/server/activity.ts";
 import { eventLine, type HoldJson, holdText, lostLine } from "./guard_lines.ts";
 import { type GuardAnswer, type GuardMessage, type GuardSetup, Word } from "./guard_words.ts";
 import { PatientWriter } from "./patient_writer.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../shared/printable.ts";
 
 /**
  * A signal that follows the first one sooner is the same: a terminal and a wrapper such as

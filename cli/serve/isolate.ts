@@ -16,10 +16,10 @@ import {
   socketFileAt,
 } from "../../lib/server/process.ts";
 import { tellReady } from "../../lib/server/ready.ts";
-import { onAbort } from "../context.ts";
-import { jsonText } from "../json.ts";
-import { Reported } from "../failure.ts";
-import { printable } from "../printable.ts";
+import { onAbort } from "../shared/context.ts";
+import { jsonText } from "../shared/json.ts";
+import { Reported } from "../shared/failure.ts";
+import { printable } from "../shared/printable.ts";
 import type { CommonOptions, DeviceArguments, Isolated } from "./arguments.ts";
 import type { Guard } from "./guard.ts";
 import type { ServedJson, ServeJson, Tell } from "./report.ts";

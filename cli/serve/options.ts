@@ -5,10 +5,10 @@
  */
 
 import type { DeviceOptions } from "../../lib/define/option.ts";
-import type { Output } from "../context.ts";
-import { printable } from "../printable.ts";
-import { writtenSize } from "../size.ts";
-import { tableLines } from "../table.ts";
+import type { Output } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
+import { writtenSize } from "../shared/size.ts";
+import { tableLines } from "../shared/table.ts";
 import { isDefinition, type Loaded } from "./load.ts";
 
 /** An option as `--options --json` writes it. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { jsonText } from "../json.ts";
+import { jsonText } from "../shared/json.ts";
 
 /** QEMU's options for a device at a socket, quoted for a shell. */
 export function qemuOption(socket: string): string {

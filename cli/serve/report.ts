@@ -10,13 +10,13 @@ import type { RefusedRequest } from "../../lib/server/connection.ts";
 import { DeviceError } from "../../lib/server/served_device.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { commandName } from "../../lib/wire/command.ts";
-import type { Context, Output } from "../context.ts";
-import { printable } from "../printable.ts";
+import type { Context, Output } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
 import { blame, causes, type Place, placeText } from "./blame.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
 import { faultText } from "./fault.ts";
 import { eventLine, type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
-import type { Style } from "../style.ts";
+import type { Style } from "../shared/style.ts";
 import { QEMU_MEMORY, qemuOption } from "./qemu.ts";
 
 /** A device that is served, and where. */

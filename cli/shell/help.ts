@@ -7,8 +7,8 @@
 import { COMMON_ARGUMENTS } from "../../lib/session/file/arguments.ts";
 import { WORDS } from "../../lib/session/file/words.ts";
 import { nearest } from "../../lib/text/nearest.ts";
-import type { Output } from "../context.ts";
-import { tableLines } from "../table.ts";
+import type { Output } from "../shared/context.ts";
+import { tableLines } from "../shared/table.ts";
 
 const SHORT_HELP: readonly (readonly [string, string])[] = [
   ["PLACE", "Reads it, as bar0+8 or COMMAND"],

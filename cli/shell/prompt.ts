@@ -5,7 +5,7 @@
  */
 
 import type { SessionInterrupts } from "../../lib/session/run/interrupts.ts";
-import type { Style } from "../style.ts";
+import type { Style } from "../shared/style.ts";
 
 /** Interrupts that have come since the prompt last showed them, by vector. */
 export class InterruptCounts {

@@ -8,8 +8,8 @@ import type { Asked, HeardMessage } from "../../lib/record/conversation.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
 import { irqName } from "../../lib/wire/irq.ts";
 import { describeMessage } from "../../lib/wire/describe.ts";
-import type { Destination } from "../destination.ts";
-import { jsonText } from "../json.ts";
+import type { Destination } from "../shared/destination.ts";
+import { jsonText } from "../shared/json.ts";
 import type { EventText } from "./text.ts";
 
 /** Requests in flight that are drawn above one another; more share the last lane. */

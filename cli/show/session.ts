@@ -8,9 +8,9 @@ import { readRecording } from "../../lib/record/reader.ts";
 import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import { learnPart } from "../../lib/replay/part.ts";
 import { sessionText } from "../../lib/replay/session_text.ts";
-import { warnOfCut } from "../replay/report.ts";
-import type { Context } from "../context.ts";
-import { openDestination } from "../destination.ts";
+import { warnOfCut } from "./cut.ts";
+import type { Context } from "../shared/context.ts";
+import { openDestination } from "../shared/destination.ts";
 
 /** Options of {@linkcode writeSession}. */
 export interface WriteSessionOptions {

@@ -11,10 +11,10 @@ import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
 import { regionName } from "../../lib/wire/region.ts";
-import type { Output } from "../context.ts";
-import { bar } from "../progress.ts";
-import { humanSize } from "../size.ts";
-import { tableLines } from "../table.ts";
+import type { Output } from "../shared/context.ts";
+import { bar } from "../shared/progress.ts";
+import { humanSize } from "../shared/size.ts";
+import { tableLines } from "../shared/table.ts";
 import { timeText } from "./text.ts";
 
 /** Registers that are shown. */

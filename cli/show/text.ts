@@ -17,9 +17,9 @@ import { hex } from "../../lib/text/hex.ts";
 import { describeMessage } from "../../lib/wire/describe.ts";
 import { irqName } from "../../lib/wire/irq.ts";
 import { regionName } from "../../lib/wire/region.ts";
-import { printable } from "../printable.ts";
-import { humanSize } from "../size.ts";
-import type { Style } from "../style.ts";
+import { printable } from "../shared/printable.ts";
+import { humanSize } from "../shared/size.ts";
+import type { Style } from "../shared/style.ts";
 
 /** Names of the accesses of one message that are shown; a REGION_WRITE_MULTI may have many. */
 const MAX_NAMED = 4;

@@ -4,9 +4,9 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type Context, Interrupted, type Output } from "../../cli/context.ts";
+import { type Context, Interrupted, type Output } from "../../cli/shared/context.ts";
 import { main } from "../../cli/main.ts";
-import { PLAIN, type Style } from "../../cli/style.ts";
+import { PLAIN, type Style } from "../../cli/shared/style.ts";
 import { libc } from "../../ffi/libc.ts";
 import { idle } from "../../ffi/poller.ts";
 import { DENO } from "../_deno.ts";

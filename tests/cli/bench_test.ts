@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
+import { Interrupted } from "../../cli/shared/context.ts";
 import { startDemo, startServe } from "../_demo_process.ts";
 import { assertGolden, runHere } from "./_cli.ts";
 import { assertFailures } from "./_registers.ts";

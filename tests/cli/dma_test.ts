@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
+import { Interrupted } from "../../cli/shared/context.ts";
 import type { VfioProxy } from "../../lib/transport/proxy.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { layout, u64 } from "../../lib/wire/layout.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
+import { Interrupted } from "../../cli/shared/context.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
 import { RegionWriteReply, RegionWriteRequest } from "../../lib/wire/access.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
-import { COLOURED } from "../../cli/style.ts";
+import { Interrupted } from "../../cli/shared/context.ts";
+import { COLOURED } from "../../cli/shared/style.ts";
 import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
 import { serveOddly } from "./_server.ts";
 

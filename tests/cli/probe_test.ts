@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { COLOURED } from "../../cli/style.ts";
+import { COLOURED } from "../../cli/shared/style.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { parseLspciDump } from "../../lib/pci/dump.ts";

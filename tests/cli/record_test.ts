@@ -1,7 +1,7 @@
 /** `vfu record` as a process and in this one: reports, exit codes, servers that it starts. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
+import { Interrupted } from "../../cli/shared/context.ts";
 import { readRecording } from "../../lib/record/mod.ts";
 import { startDemo } from "../_demo_process.ts";
 import { startRecord } from "../_record_process.ts";

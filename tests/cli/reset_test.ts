@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
+import { Interrupted } from "../../cli/shared/context.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { startDemo } from "../_demo_process.ts";
 import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";

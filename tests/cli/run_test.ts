@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { COLOURED } from "../../cli/style.ts";
+import { COLOURED } from "../../cli/shared/style.ts";
 import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
 import { startDemo, startServe } from "../_demo_process.ts";

@@ -5,7 +5,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { Interrupted } from "../../cli/context.ts";
+import { Interrupted } from "../../cli/shared/context.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { connect } from "../../lib/client/connect.ts";
 import { RemoteError } from "../../lib/base/errors.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { relative } from "node:path";
-import { PLAIN } from "../../cli/style.ts";
+import { PLAIN } from "../../cli/shared/style.ts";
 import { InterruptCounts, promptText } from "../../cli/shell/prompt.ts";
 import { SessionInterrupts } from "../../lib/session/run/interrupts.ts";
 import { startDemo } from "../_demo_process.ts";

@@ -18,9 +18,9 @@ import type { PayloadForm } from "../../../lib/wire/codec.ts";
 import type { StructForm } from "../../../lib/wire/layout.ts";
 import { type MessageCodecs, messages } from "../../../lib/wire/messages.ts";
 import { PciRegion, regionName } from "../../../lib/wire/region.ts";
-import type { Destination } from "../../destination.ts";
-import { printable } from "../../printable.ts";
-import { humanSize } from "../../size.ts";
+import type { Destination } from "../../shared/destination.ts";
+import { printable } from "../../shared/printable.ts";
+import { humanSize } from "../../shared/size.ts";
 import { descriptorText } from "../text.ts";
 import {
   type ColumnName,

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { command } from "../../../cli/commands/probe.ts";
-import type { Context } from "../../../cli/context.ts";
+import type { Context } from "../../../cli/shared/context.ts";
 import { plainProbe } from "../../../cli/probe/fast_path.ts";
 import { runHere } from "../_cli.ts";
 

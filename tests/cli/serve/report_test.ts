@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { Context, Output } from "../../../cli/context.ts";
+import type { Context, Output } from "../../../cli/shared/context.ts";
 import { describeDevice } from "../../../cli/serve/describe.ts";
 import { QEMU_MEMORY, qemuOption } from "../../../cli/serve/qemu.ts";
 import { refusalLine, reportTo, tellText } from "../../../cli/serve/report.ts";
-import { PLAIN } from "../../../cli/style.ts";
+import { PLAIN } from "../../../cli/shared/style.ts";
 import { libc } from "../../../ffi/libc.ts";
 import { DemoDevice } from "../../../lib/devices/demo.ts";
 import { DeviceError } from "../../../lib/server/served_device.ts";

@@ -1,0 +1,32 @@
+/**
+ * The options that all commands with a connection have, and with them the connection.
+ *
+ * @module
+ */
+
+import { Option } from "@commander-js/extra-typings";
+import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
+import { argument } from "./argument.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
+
+export { type Connection, type ConnectionOptions, connectTo } from "./connect.ts";
+
+/** `-v` */
+export function verboseOption() {
+  return new Option("-v, --verbose", "show every message on standard error");
+}
+
+/** `--timeout` */
+export function timeoutOption() {
+  return new Option("--timeout <duration>", "wait so long for each answer, as 500ms")
+    .default(DEFAULT_TIMEOUT_MS, `${DEFAULT_TIMEOUT_MS / 1000}s`)
+    .argParser(argument(parseDuration));
+}
+
+/** `--pci-enable` */
+export function pciEnableOption() {
+  return new Option(
+    "--pci-enable",
+    "first give addresses to BARs that have none, and switch on memory, I/O and bus mastering",
+  );
+}
