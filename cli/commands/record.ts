@@ -40,6 +40,8 @@ export interface RecordOptions {
   server: ServerSource;
   /** The recording. */
   output: string;
+  /** Replaces a file that is there. */
+  force?: true | undefined;
   /** The kinds of traffic to make visible. */
   intercept: readonly Interception[];
   /** Path of the side socket. */
@@ -103,6 +105,7 @@ export function command(context: Context) {
     .addOption(
       new Option("-o, --output <file>", "the recording, a pcapng file").makeOptionMandatory(),
     )
+    .option("--force", "replace a file that is there; without it, none with contents is")
     .addOption(
       new Option("--intercept <kinds>", `make visible: ${KINDS.join(", ")}, all; with commas`)
         .argParser(argument(parseKinds)),
@@ -156,6 +159,7 @@ export function command(context: Context) {
 /** Records until the context's signal, or until the only client has left. */
 export async function run(context: Context, options: RecordOptions): Promise<void> {
   const { signal } = context;
+  assertReplaceable(options.output, options.force ?? false);
   if (context.ownsProcess) ignoreFileSizeSignal(); // the recording may be at its limit
   const outputs = patientOutputs(context);
   const { err, out } = outputs;
@@ -231,6 +235,26 @@ async function pipeReader(path: string, signal: AbortSignal): Promise<Disposable
     if (signal.aborted) throw error;
     return undefined; // the writer fails in the same way, and says so
   }
+}
+
+/**
+ * Refuses a regular file that has contents: an earlier recording may be all that is left of a bug.
+ *
+ * @throws {Error} if the path names such a file
+ */
+function assertReplaceable(path: string, isForced: boolean): void {
+  if (isForced) return;
+  let size: number;
+  try {
+    const info = Deno.statSync(path);
+    size = info.isFile ? info.size : 0;
+  } catch {
+    return; // nothing is there, or the writer says why it can't be written
+  }
+  if (size === 0) return;
+  throw new Error(
+    `Cannot write ${path}: it exists already; name another file, or replace it with --force`,
+  );
 }
 
 /** Shows events as `vfu show` does. */

@@ -10,6 +10,7 @@ import type { Session } from "../../lib/session/model.ts";
 import { argument, argumentList } from "../shared/argument.ts";
 import { connectTo, timeoutOption, verboseOption } from "../shared/connection.ts";
 import type { Context } from "../shared/context.ts";
+import { assertNotInput } from "../shared/destination.ts";
 import { Grace } from "../shared/cleanup_grace.ts";
 import { printable } from "../shared/printable.ts";
 import { loadAll, parseSetting, select, type Selection, type Setting } from "../run/sessions.ts";
@@ -93,6 +94,7 @@ export function command(context: Context) {
       }
       const socket = needsSocket ? await findSocket(args) : undefined;
       const files = socket === undefined ? args : args.filter((each) => each !== socket);
+      assertNotInput(self, { junit: options.junit }, files);
       const sessions = await loadAll(context, self, files, options);
       if (options.check) return;
       const selections = sessions.map((session) => select(self, session, options));

@@ -13,7 +13,7 @@ import { readRecording, type Recording, type RecordingCut } from "../../lib/reco
 import { RecordingStatistics } from "../../lib/record/statistics.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { Context, Output } from "../shared/context.ts";
-import { openDestination } from "../shared/destination.ts";
+import { assertNotInput, openDestination } from "../shared/destination.ts";
 import { jsonPieces, jsonText } from "../shared/json.ts";
 import { loadMaps, mapOption, orUsage } from "../shared/map.ts";
 import { Progress, spinner, transferText } from "../shared/progress.ts";
@@ -53,7 +53,8 @@ const FLUSH_MS = 50;
 
 const FILTER_HELP = `Fields of --filter:\n${
   FILTER_FIELDS.map(([name, what]) => `  ${name.padEnd(12)}${what}`).join("\n")
-}\n\nWith --map also registers (CSTS) and their fields (CSTS.RDY == 1).`;
+}\n\nWith --map also registers: CSTS is true of each access to the register, CSTS == 0
+compares its value, CSTS.RDY == 1 a field of it.`;
 
 /** The command's arguments and options. */
 export function command(context: Context) {
@@ -93,6 +94,9 @@ export function command(context: Context) {
         return context.out.write(dissectorScript());
       }
       if (file === undefined) return self.error("error: missing required argument 'file'");
+      const { html, chromeTrace, session } = options;
+      const inputs = [file, ...names ?? []];
+      assertNotInput(self, { html, "chrome-trace": chromeTrace, session }, inputs);
       const maps = names === undefined
         ? []
         : (await loadMaps(context, self, names)).map(({ map }) => map);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { fileError } from "../../lib/text/file_error.ts";
 import type { Output } from "./context.ts";
 
@@ -43,6 +44,48 @@ export function openDestination(path: string, out: Output): Destination {
   const kind = info === undefined ? undefined : kindOf(info);
   if (kind !== undefined) throw new Error(`Cannot write ${path}: it is a ${kind}; name a file`);
   return new PartialFile(targetOf(path));
+}
+
+/**
+ * Refuses, as wrong usage, a file to write that is also a file to read: the same by device and
+ * inode, so through links as well. The name of the unfinished file counts too.
+ *
+ * @param outputs paths by the names of their options, without the dashes
+ * @param inputs paths of files that the command reads; names of other things are ignored
+ */
+export function assertNotInput(
+  self: CommandUnknownOpts,
+  outputs: Readonly<Record<string, string | undefined>>,
+  inputs: readonly string[],
+): void {
+  for (const [option, path] of Object.entries(outputs)) {
+    if (path === undefined) continue;
+    const written = [path, `${realPath(path)}.partial`].map(fileOf);
+    for (const input of inputs) {
+      const read = fileOf(input);
+      if (read === undefined) continue;
+      if (!written.some((each) => each?.dev === read.dev && each.ino === read.ino)) continue;
+      self.error(`error: --${option} would replace ${input}, which is read; name another file`);
+    }
+  }
+}
+
+/** The facts of a regular file; undefined if it is none, or can't be looked at. */
+function fileOf(path: string): Deno.FileInfo | undefined {
+  try {
+    const info = Deno.statSync(path);
+    return info.isFile ? info : undefined;
+  } catch {
+    return undefined; // opening it says why
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** The facts of what a path names, through links; undefined if there is nothing. */

@@ -133,8 +133,8 @@ export interface EventFilter {
 
 /**
  * Reads an expression. Its words are {@linkcode FILTER_FIELDS}, names of commands, regions, IRQ
- * indexes and errnos, and registers of the maps: `CSTS` is true of an access to CSTS, `CSTS.RDY` is
- * the field in the value of one. What compares with a field that an event does not have is false.
+ * indexes and errnos, and registers of the maps: `CSTS` alone is true of an access to CSTS, compared
+ * or calculated with it is the value of one. `CSTS.RDY` is the field in that value. What compares with a field that an event does not have is false.
  *
  * @param locator finds the registers of `maps`; its capabilities are for the caller to place
  * @throws {SyntaxError} if it is no expression, or has a name that is unknown; the message then has
@@ -167,8 +167,8 @@ export function parseFilter(
         : heard.accesses;
       return accesses.some((access) => {
         const subject = { event, heard, access, startNs: startNs! };
-        return isTrue(valueIn(expression, (name, part) => {
-          return valueOfName(name, part, subject, locator, maps);
+        return isTrue(valueIn(expression, (name, part, isDecision) => {
+          return valueOfName({ name, part, isDecision }, subject, locator, maps);
         }));
       });
     },
@@ -242,9 +242,16 @@ function registersNamed(
   );
 }
 
+/** A name of an expression, where it stands. */
+interface PlacedName {
+  readonly name: string;
+  readonly part: string | undefined;
+  /** True if it decides alone, or with `&&`, `||` and `!`; false if it is an operand. */
+  readonly isDecision: boolean;
+}
+
 function valueOfName(
-  name: string,
-  part: string | undefined,
+  { name, part, isDecision }: PlacedName,
   subject: Subject,
   locator: RegisterLocator,
   maps: readonly RegisterMap[],
@@ -265,8 +272,9 @@ function valueOfName(
   const meant = registersNamed(name, part, maps)
     .find(({ register }) => register === located.register);
   if (meant === undefined) return undefined;
-  if (meant.field === undefined) return 1n;
+  if (meant.field === undefined && isDecision) return 1n;
   const value = located.isWhole ? valueOf(access) : undefined;
+  if (meant.field === undefined) return value;
   const field = located.register.fields.find((each) => each.name === meant.field);
   if (value === undefined || field === undefined) return undefined;
   return decodeField(field, value).value;
@@ -287,15 +295,16 @@ function isTrue(value: bigint | undefined): boolean {
 /** As `evaluate`, of names that may have no value. */
 function valueIn(
   expression: Expression,
-  lookup: (name: string, part?: string) => bigint | undefined,
+  lookup: (name: string, part: string | undefined, isDecision: boolean) => bigint | undefined,
+  isDecision = true,
 ): bigint | undefined {
   switch (expression.kind) {
     case "number":
       return expression.value;
     case "name":
-      return lookup(expression.name, expression.part);
+      return lookup(expression.name, expression.part, isDecision);
     case "unary": {
-      const operand = valueIn(expression.operand, lookup);
+      const operand = valueIn(expression.operand, lookup, expression.operator === "!");
       if (operand === undefined) return expression.operator === "!" ? 1n : undefined;
       return calculated({ ...expression, operand: number(operand) });
     }
@@ -303,11 +312,12 @@ function valueIn(
       return undefined; // sessions alone have these
     case "binary": {
       const { operator } = expression;
-      const left = valueIn(expression.left, lookup);
+      const decides = operator === "&&" || operator === "||";
+      const left = valueIn(expression.left, lookup, decides);
       if (operator === "&&" && !isTrue(left)) return 0n;
       if (operator === "||" && isTrue(left)) return 1n;
-      const right = valueIn(expression.right, lookup);
-      if (operator === "&&" || operator === "||") return isTrue(right) ? 1n : 0n;
+      const right = valueIn(expression.right, lookup, decides);
+      if (decides) return isTrue(right) ? 1n : 0n;
       if (left === undefined || right === undefined) {
         return COMPARISONS.has(operator) ? 0n : undefined;
       }

@@ -159,3 +159,20 @@ Deno.test({
     (await Deno.open(pipe)).close();
   },
 });
+
+Deno.test("record: keeps a file with contents, unless --force replaces it", async () => {
+  await using demo = await startDemo();
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/x.pcapng`;
+  Deno.writeTextFileSync(file, "an earlier recording");
+  const line = ["record", "--listen", `${folder.path}/a.sock`, "--connect", demo.path, "-o", file];
+  const refused = await runHere(line);
+  assertEquals(refused.code, 1);
+  assertStringIncludes(refused.err, "it exists already; name another file, or replace it with");
+  assertEquals(Deno.readTextFileSync(file), "an earlier recording");
+  const forced = await runHere([...line, "--force"], {
+    endWhen: ({ err }) => err.includes("Recording "),
+  });
+  assertStringIncludes(forced.err, "0 events of 0 clients");
+  assertEquals((await Array.fromAsync(readRecording(file))).length, 0);
+});

@@ -272,3 +272,35 @@ Deno.test("vfu show --dissector writes a script, and takes no file", async () =>
   const none = await runHere(["show"]);
   assertEquals([none.code, none.err], [2, "vfu: Missing required argument 'file'\n"]);
 });
+
+Deno.test("no report replaces a file that is read, through links as well", async () => {
+  await using folder = temporaryFolder();
+  const [file, link, hard] = ["one.pcapng", "link", "hard"].map((name) => `${folder.path}/${name}`);
+  writeRecording(file!, nvmeTalk().events);
+  const map = `${folder.path}/own.yaml`;
+  Deno.copyFileSync(new URL("../../lib/registers/maps/demo.yaml", import.meta.url), map);
+  const session = `${folder.path}/one.yaml`;
+  Deno.writeTextFileSync(session, "steps: []\n");
+  Deno.symlinkSync(file!, link!);
+  Deno.linkSync(file!, hard!);
+  Deno.copyFileSync(file!, `${folder.path}/two.partial`);
+  const before = Deno.readFileSync(file!);
+  const lines = [
+    ...["--html", "--chrome-trace", "--session"].map((option) => ["show", file!, option, file!]),
+    ["show", file!, "--html", link!],
+    ["show", link!, "--chrome-trace", hard!],
+    ["show", `${folder.path}/two.partial`, "--html", `${folder.path}/two`],
+    ["show", file!, "--map", map, "--html", map],
+    ["replay", file!, `${folder.path}/none.sock`, "--junit", file!],
+    ["replay", hard!, `${folder.path}/none.sock`, "--junit", link!],
+    ["run", session, `${folder.path}/none.sock`, "--junit", session],
+  ];
+  for (const line of lines) {
+    const { code, err } = await runHere(line);
+    assertEquals([code, line], [2, line]);
+    assertStringIncludes(err, "which is read; name another file");
+  }
+  for (const path of [file!, link!, hard!, `${folder.path}/two.partial`]) {
+    assertEquals(Deno.readFileSync(path), before);
+  }
+});

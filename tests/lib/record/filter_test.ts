@@ -71,6 +71,30 @@ Deno.test("filters know registers of maps and their fields", () => {
   assertEquals(chosen("SQTDBL", true), [10, 11].slice(0, 1));
 });
 
+Deno.test("a register compares as its value, and alone is true of each access", () => {
+  const talk = new Talk();
+  talk.write(0x14n, 0x460001); // 0 and 1: CC
+  talk.read(0x1cn, 0); // 2 and 3: CSTS
+  talk.read(0x1cn, 1); // 4 and 5
+  const conversation = new Conversation();
+  const heard = talk.events.map((event, index) => {
+    const recorded = { ...event, index };
+    return [recorded, conversation.take(recorded)] as const;
+  });
+  const found = (text: string) => {
+    const filter = parseFilter(text, [nvme]);
+    return heard.flatMap(([event, message]) => filter.matches(event, message) ? [event.index] : []);
+  };
+  assertEquals(found("CC == 0x460001"), [0]);
+  assertEquals(found("nvme.CC - 1 == 0x460000"), [0]);
+  assertEquals(found("CSTS == 0"), [3]);
+  assertEquals(found("CSTS != 0"), [5]);
+  assertEquals(found("CSTS & 1"), [5]);
+  assertEquals(found("CSTS < 2 && type == reply"), [3, 5]);
+  assertEquals(found("CSTS || CC"), [0, 1, 2, 3, 4, 5]);
+  assertEquals(found("!CSTS"), [0, 1]);
+});
+
 Deno.test("a name that is unknown is refused with the nearest", () => {
   const cases: [text: string, message: string][] = [
     ["comand == 1", "did you mean command?"],
