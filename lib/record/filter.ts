@@ -133,8 +133,9 @@ export interface EventFilter {
 
 /**
  * Reads an expression. Its words are {@linkcode FILTER_FIELDS}, names of commands, regions, IRQ
- * indexes and errnos, and registers of the maps: `CSTS` alone is true of an access to CSTS, compared
- * or calculated with it is the value of one. `CSTS.RDY` is the field in that value. What compares with a field that an event does not have is false.
+ * indexes and errnos, and registers of the maps. `CSTS` alone is true of an access to CSTS, and
+ * elsewhere has the value of the access. `CSTS.RDY` is the field in that value. What compares with
+ * a field that an event does not have is false.
  *
  * @param locator finds the registers of `maps`; its capabilities are for the caller to place
  * @throws {SyntaxError} if it is no expression, or has a name that is unknown; the message then has
