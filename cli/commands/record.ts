@@ -113,7 +113,7 @@ export function command(context: Context) {
     .addOption(new Option("--side <path>", "a socket for looking at the device meanwhile"))
     .addOption(new Option("--side-writes", "let writes in there, too"))
     .addOption(new Option("-v, --verbose", "show each event on standard error"))
-    .addOption(mapOption())
+    .addOption(mapOption("name registers, and show their fields"))
     .addOption(new Option("--json", "report connections as objects, a line each"))
     .addHelpText("after", MORE_HELP)
     .action(async (given, self) => {

@@ -103,7 +103,7 @@ export function command(context: Context) {
       new Option("--client <number>", "replay one client of the recording, from 0")
         .argParser(argument(parseClient)),
     )
-    .addOption(mapOption())
+    .addOption(mapOption("name registers, and show their fields"))
     .option("--json", "write a line of JSON a difference, and one for the result")
     .option("--junit <file>", "also write a JUnit report")
     .addOption(timeoutOption())

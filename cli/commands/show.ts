@@ -64,7 +64,7 @@ export function command(context: Context) {
         "the same are one line.",
     )
     .argument("[file]", "the recording, a pcapng file")
-    .addOption(mapOption())
+    .addOption(mapOption("name registers, and show their fields"))
     .addOption(new Option("--filter <expression>", "only events for which this is true"))
     .addOption(new Option("--no-fold", "show each read of a loop"))
     .addOption(new Option("--stats", "show counts, times, registers used most, errors"))
@@ -125,12 +125,15 @@ export async function run(context: Context, path: string, options: ShowOptions):
   using view = await makeView(context, path, options);
   using _progress = follow ? undefined : progressOf(recording, err);
   const conversation = view.conversation;
+  let isEmpty = true;
   try {
     for await (const event of recording) {
       if (event.index === 0) view.start(event.timeNs);
       const heard = conversation.take(event);
       options.locator?.placeCapabilities(conversation.state(event.connection)!.capabilities);
-      if (options.filter?.matches(event, heard) ?? true) view.add(event, heard);
+      if (!(options.filter?.matches(event, heard) ?? true)) continue;
+      isEmpty = false;
+      view.add(event, heard);
     }
   } catch (error) {
     // What came before the damage, or before Ctrl-C ended a look at a growing file, is shown.
@@ -140,6 +143,7 @@ export async function run(context: Context, path: string, options: ShowOptions):
   }
   const problem = recording.cut && cutText(path, recording.cut);
   await view.finish(problem);
+  if (isEmpty && options.filter) err.write(`${err.style.yellow("vfu:")} No events match\n`);
   if (problem !== undefined) err.write(`${err.style.yellow("vfu:")} ${problem}\n`);
 }
 

@@ -38,12 +38,17 @@ export interface Named {
 /** Reads the address of an argument. */
 export type PlaceParser = (text: string) => Place;
 
-/** `--map` */
-export function mapOption() {
+/**
+ * `--map`
+ *
+ * @param use what the command does with the map
+ */
+export function mapOption(
+  use = "take MAP.REGISTER or REGISTER as an address too, and show fields",
+) {
   return new Option(
     "--map <name|file>",
-    "take MAP.REGISTER or REGISTER as an address too, and show fields: demo, nvme, pci or a file " +
-      "of YAML; repeatable",
+    `${use}: demo, nvme, pci or a file of YAML; repeatable`,
   ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]);
 }
 

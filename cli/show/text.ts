@@ -143,6 +143,10 @@ export class EventText {
       const located = this.#locator!.at(access.region, access.offset, access.count);
       if (located === undefined) return [];
       const words = access.data === undefined ? [] : locatedWords(located, access.data);
+      const { register: { fields, width }, isWhole } = located;
+      if (fields.length === 0 && isWhole && access.data?.length === width) {
+        return [`${located.name}=${hex(littleEndian(access.data))}`];
+      }
       return [[located.name, ...words].join(" ")];
     });
     if (named.length === 0) return "";

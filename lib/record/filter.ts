@@ -14,6 +14,7 @@ import { decodeField } from "../registers/decode.ts";
 import {
   evaluate,
   EvaluationError,
+  ExpressionError,
   namesIn,
   number,
   parseExpression,
@@ -93,7 +94,10 @@ const FIELDS: Readonly<Record<string, readonly [what: string, read: Read]>> = {
     "descriptors that came along",
     ({ event }) => "descriptors" in event ? event.descriptors.length : undefined,
   ],
-  latency: ["nanoseconds from request to reply", ({ heard }) => heard?.latencyNs],
+  latency: [
+    "from request to reply: 1500 (nanoseconds), 1us, 1.5ms, 1s",
+    ({ heard }) => heard?.latencyNs,
+  ],
   irq: ["intx, msi, msix", ({ event }) => event.kind === "interrupt" ? event.irq : undefined],
   vector: ["of an interrupt", ({ event }) => event.kind === "interrupt" ? event.vector : undefined],
   socket: ["main, twin", ({ event }) => numbered(NUMBERED.socket, event.socket)],
@@ -107,7 +111,7 @@ const FIELDS: Readonly<Record<string, readonly [what: string, read: Read]>> = {
   ],
   connection: ["number of the client, from 0", ({ event }) => event.connection],
   index: ["number of the event, from 0", ({ event }) => event.index],
-  time: ["nanoseconds since the first event", ({ event, startNs }) => event.timeNs - startNs],
+  time: ["since the first event, as latency", ({ event, startNs }) => event.timeNs - startNs],
 };
 
 /** The names of an expression's fields, with what they mean. */
@@ -157,7 +161,7 @@ export function parseFilter(
   maps: readonly RegisterMap[] = [],
   locator: RegisterLocator = new RegisterLocator(maps),
 ): EventFilter {
-  const expression = parseExpression(text);
+  const expression = readExpression(text);
   for (const { name, part } of namesIn(expression)) checkName(name, part, maps);
   let startNs: bigint | undefined;
   return {
@@ -174,6 +178,44 @@ export function parseFilter(
       });
     },
   };
+}
+
+/** Reads an expression, in which numbers may have units of time and words the dashes of JSON. */
+function readExpression(text: string): Expression {
+  try {
+    return withWords(parseExpression(text, readTime));
+  } catch (error) {
+    // The filter is named by whoever reports the error.
+    throw error instanceof ExpressionError ? new SyntaxError(error.reason) : error;
+  }
+}
+
+/** Digits of a nanosecond in each unit of time. */
+const TIME_DIGITS: Readonly<Record<string, number>> = { ns: 0, us: 3, "µs": 3, ms: 6, s: 9 };
+
+/** Nanoseconds; undefined if the text has no unit of time. */
+function readTime(text: string): bigint | undefined {
+  const [, whole, part = "", unit] = /^(\d{1,20})(?:\.(\d{1,20}))?(ns|us|µs|ms|s)$/.exec(text) ??
+    [];
+  if (whole === undefined || unit === undefined) return undefined;
+  const digits = TIME_DIGITS[unit]!;
+  return BigInt(whole + part.slice(0, digits).padEnd(digits, "0"));
+}
+
+/** The expression with `to-server`, which reads as a difference, as the word that it is in JSON. */
+function withWords(expression: Expression): Expression {
+  if (expression.kind === "unary") {
+    return { ...expression, operand: withWords(expression.operand) };
+  }
+  if (expression.kind !== "binary") return expression;
+  const left = withWords(expression.left);
+  const right = withWords(expression.right);
+  const isDifference = expression.operator === "-" && left.kind === "name" && right.kind === "name";
+  if (isDifference && left.part === undefined && right.part === undefined) {
+    const name = `${left.name}_${right.name}`;
+    if (CONSTANTS.has(name)) return { kind: "name", name };
+  }
+  return { ...expression, left, right };
 }
 
 function checkName(name: string, part: string | undefined, maps: readonly RegisterMap[]): void {
@@ -199,7 +241,9 @@ function checkName(name: string, part: string | undefined, maps: readonly Regist
   const hint = meant === undefined
     ? `; fields are ${Object.keys(FIELDS).join(", ")}`
     : `; did you mean ${meant}?`;
-  throw new SyntaxError(`"${unknown}" is no name that a filter knows${hint}`);
+  const isRegister = maps.length === 0 && (part !== undefined || /^[A-Z]/.test(name));
+  const need = isRegister ? "; registers need --map" : "";
+  throw new SyntaxError(`"${unknown}" is no name that a filter knows${need}${hint}`);
 }
 
 function constant(name: string): bigint | undefined {

@@ -103,6 +103,10 @@ export function readRecording(path: string, options: ReadRecordingOptions = {}):
   return new FileRecording(path, options);
 }
 
+async function isSocket(path: string): Promise<boolean> {
+  return await Deno.stat(path).then((info) => info.isSocket === true, () => false);
+}
+
 class FileRecording implements Recording {
   readonly path: string;
   bytesRead = 0;
@@ -169,6 +173,10 @@ class FileRecording implements Recording {
       // A pipe without a writer may open much later, or never.
       opening.then((late) => late.close(), () => {});
       if (this.#options.signal?.aborted) throw cause;
+      if (await isSocket(this.path)) {
+        const message = "it is a socket; name a recording, and sockets after it";
+        throw new RecordingError(this.path, { offset: undefined, message });
+      }
       throw fileError(`read ${this.path}`, cause);
     }
     try {

@@ -61,19 +61,37 @@ function isBinaryOperator(text: string): text is BinaryOperator {
   return Object.hasOwn(PRECEDENCE, text);
 }
 
-const TOKEN = /\s*(?:(\d\w*)|([A-Za-z_]\w*)|(<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>().=])|(\S))/y;
+const TOKEN =
+  /\s*(?:(\d[\wµ]*(?:\.\d[\wµ]*)?)|([A-Za-z_]\w*)|(<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>().=])|(\S))/y;
 
 interface Token {
   readonly kind: "number" | "name" | "mark" | "other";
   readonly text: string;
 }
 
+/** A text that is no expression. */
+export class ExpressionError extends SyntaxError {
+  /** The reason, without the text. */
+  readonly reason: string;
+
+  /** An error about `text`. */
+  constructor(text: string, reason: string) {
+    super(`Cannot read \${${text}}: ${reason}`);
+    this.reason = reason;
+  }
+}
+
+/** Words of other languages for operators. */
+const WORDS: ReadonlyMap<string, string> = new Map([["and", "&&"], ["or", "||"], ["not", "!"]]);
+
 /**
  * Reads an expression: numbers in any base and with units, names, parts of names after a dot, and
  * parentheses.
  * Operators are C's, with C's precedence.
  *
- * @throws {SyntaxError} if it is none, or too long, or too deeply nested
+ * @param readUnit reads a number with a unit that this place has; undefined if it is none
+ * @throws {ExpressionError} if it is none
+ * @throws {SyntaxError} if it is too long, too deeply nested, or has a number that is none
  *
  * @example
  * ```ts
@@ -84,23 +102,28 @@ interface Token {
  * if (evaluate(expression, { number: (name) => values.get(name)! }) !== 0x1040n) throw new Error();
  * ```
  */
-export function parseExpression(text: string): Expression {
+export function parseExpression(
+  text: string,
+  readUnit: (text: string) => bigint | undefined = () => undefined,
+): Expression {
   if (text.length > MAX_LENGTH) {
     throw new SyntaxError(
       `An expression has ${text.length} characters, the limit is ${MAX_LENGTH}`,
     );
   }
-  return new ExpressionParser(text).parse();
+  return new ExpressionParser(text, readUnit).parse();
 }
 
 class ExpressionParser {
   readonly #text: string;
   readonly #tokens: readonly Token[];
+  readonly #readUnit: (text: string) => bigint | undefined;
   #at = 0;
   #depth = 0;
 
-  constructor(text: string) {
+  constructor(text: string, readUnit: (text: string) => bigint | undefined) {
     this.#text = text;
+    this.#readUnit = readUnit;
     this.#tokens = tokenize(text);
   }
 
@@ -129,7 +152,10 @@ class ExpressionParser {
     }
     this.#at++;
     try {
-      if (token.kind === "number") return { kind: "number", value: readNumber(token.text) };
+      if (token.kind === "number") {
+        const value = this.#readUnit(token.text) ?? readNumber(token.text);
+        return { kind: "number", value };
+      }
       if (token.kind === "name") return this.#name(token.text);
       if (token.text === "(") {
         const inner = this.#binary(1);
@@ -160,12 +186,16 @@ class ExpressionParser {
   /** Reports the token that can't be here. */
   #fail(why?: string, relative = 0): never {
     const token = this.#tokens[this.#at + relative];
-    const found = token === undefined
+    const previous = this.#tokens[this.#at + relative - 1]?.text ?? "";
+    const word = [token?.text ?? "", previous].find((each) => WORDS.has(each.toLowerCase()));
+    const found = word !== undefined
+      ? `"${word}" is no operator; did you mean "${WORDS.get(word.toLowerCase())}"?`
+      : token === undefined
       ? (this.#text.trim() === "" ? "it is empty" : "it ends where a number is due")
       : token.text === "="
       ? '"=" is no operator; did you mean "=="?'
       : `"${token.text}" can't be there`;
-    throw new SyntaxError(`Cannot read \${${this.#text}}: ${why ?? found}`);
+    throw new ExpressionError(this.#text, why ?? found);
   }
 }
 

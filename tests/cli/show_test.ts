@@ -71,6 +71,8 @@ Deno.test("vfu show --filter chooses; a wrong one is wrong usage", async () => {
   const wrong = await shown(nvmeTalk(), "--filter", "comand == REGION_WRITE");
   assertEquals([wrong.code, wrong.out], [2, ""]);
   assertStringIncludes(wrong.err, "Cannot use 'comand == REGION_WRITE' for --filter: ");
+  const none = await shown(nvmeTalk(), "--filter", "index > 99999");
+  assertEquals([none.code, none.out, none.err], [0, "", "vfu: No events match\n"]);
   assertStringIncludes(wrong.err, "did you mean command?");
 });
 
@@ -303,4 +305,22 @@ Deno.test("no report replaces a file that is read, through links as well", async
   for (const path of [file!, link!, hard!, `${folder.path}/two.partial`]) {
     assertEquals(Deno.readFileSync(path), before);
   }
+});
+
+Deno.test("a socket in the place of a recording is named as one", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _listener = Deno.listen({ transport: "unix", path });
+  for (const line of [["show", path], ["replay", path, `${folder.path}/x.pcapng`]]) {
+    const { code, err } = await runHere(line);
+    assertEquals(code, 1);
+    assertStringIncludes(err, `Cannot read ${path}: it is a socket; name a recording, and sockets`);
+  }
+});
+
+Deno.test("vfu show has the value of a register without fields", async () => {
+  const talk = new Talk();
+  talk.write(0x50n, 0x1000);
+  const { out } = await shown(talk, "--map", "demo");
+  assertStringIncludes(out, "  DMA_LENGTH=0x1000");
 });

@@ -71,6 +71,20 @@ Deno.test("filters know registers of maps and their fields", () => {
   assertEquals(chosen("SQTDBL", true), [10, 11].slice(0, 1));
 });
 
+Deno.test("filters take units of time, and the words of JSON", () => {
+  const all = chosen("kind == message && latency >= 0");
+  assertEquals(all.length > 0, true);
+  assertEquals(chosen("latency < 1s && latency < 1.5ms && latency > 0.0001ns - 1"), all);
+  assertEquals(chosen("latency == 1us"), chosen("latency == 1000"));
+  assertEquals(chosen("latency == 1µs"), chosen("latency == 1000ns"));
+  assertEquals(chosen("latency >= 1ms"), []);
+  assertEquals(chosen("time < 1s"), chosen("index >= 0"));
+  for (const [dash, word] of [["to-server", "to_server"], ["to - client", "to_client"]]) {
+    assertEquals(chosen(`direction == ${dash}`), chosen(`direction == ${word}`));
+  }
+  assertEquals(chosen("type == error-reply"), [6]);
+});
+
 Deno.test("a register compares as its value, and alone is true of each access", () => {
   const talk = new Talk();
   talk.write(0x14n, 0x460001); // 0 and 1: CC
@@ -104,8 +118,17 @@ Deno.test("a name that is unknown is refused with the nearest", () => {
     ["command = 1", 'did you mean "=="?'],
     ["region ==", "it ends where a number is due"],
     ["", "it is empty"],
+    ["region == bar0 and offset == 0", '"and" is no operator; did you mean "&&"?'],
+    ["region == bar0 OR offset == 0", '"OR" is no operator; did you mean "||"?'],
+    ["not altered", '"not" is no operator; did you mean "!"?'],
+    ["CSTS.RDY == 1", "registers need --map"],
+    ["CC", "registers need --map"],
+    ["latency > 1.5", '"1.5" is no number'],
   ];
-  for (const [text, message] of cases) assertThrows(() => parseFilter(text), SyntaxError, message);
+  for (const [text, message] of cases) {
+    const error = assertThrows(() => parseFilter(text), SyntaxError, message);
+    assertEquals(error.message.includes("${"), false);
+  }
   assertThrows(() => parseFilter("CSTZ", [nvme]), SyntaxError, "did you mean CSTS?");
   assertThrows(() => parseFilter("CSTS.RYD", [nvme]), SyntaxError, "did you mean RDY?");
 });
