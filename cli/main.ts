@@ -45,6 +45,7 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "run", summary: "run sessions: bring a device up from a file" },
   { name: "shell", summary: "do the steps of sessions as they are typed" },
   { name: "check", summary: "try whether a server keeps the specification" },
+  { name: "check-client", summary: "try whether a client keeps the specification" },
   { name: "record", summary: "record what a client and a server say to each other" },
   { name: "show", summary: "show a recording of what a client and a server said" },
   { name: "replay", summary: "do again what a recorded client did, and compare" },

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Check } from "../../lib/conformance/check.ts";
+import type { Rule } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import { fileError } from "../../lib/text/file_error.ts";
 import { printable } from "../shared/printable.ts";
@@ -20,15 +20,15 @@ export interface Choice {
  * Reports whether an id fits a pattern: the id, its beginning up to a slash, the name of its group,
  * or text in which `*` stands for anything.
  */
-export function fits(pattern: string, { id }: Check): boolean {
+export function fits(pattern: string, { id }: Rule): boolean {
   const clean = pattern.replace(/\/$/, "");
   const source = clean.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"))
     .join(".*");
-  return new RegExp(`^(server/)?${source}(/.*)?$`).test(id);
+  return new RegExp(`^((server|client)/)?${source}(/.*)?$`).test(id);
 }
 
 /** Makes a function that chooses. */
-export function chooser({ only, skip, level }: Choice): (check: Check) => boolean {
+export function chooser({ only, skip, level }: Choice): (check: Rule) => boolean {
   return (check) =>
     (only === undefined || only.some((pattern) => fits(pattern, check))) &&
     !(skip ?? []).some((pattern) => fits(pattern, check)) &&
@@ -36,7 +36,7 @@ export function chooser({ only, skip, level }: Choice): (check: Check) => boolea
 }
 
 /** Finds the patterns that fit no check: a slip of the hand. */
-export function fitNothing(checks: readonly Check[], { only, skip }: Choice): string[] {
+export function fitNothing(checks: readonly Rule[], { only, skip }: Choice): string[] {
   return [...only ?? [], ...skip ?? []].filter((pattern) =>
     !checks.some((check) => fits(pattern, check))
   );
@@ -47,7 +47,7 @@ export function fitNothing(checks: readonly Check[], { only, skip }: Choice): st
  *
  * @throws {Error} if it can't be read, or has an id that no check has
  */
-export function readKnown(path: string, checks: readonly Check[]): ReadonlySet<string> {
+export function readKnown(path: string, checks: readonly Rule[]): ReadonlySet<string> {
   let text: string;
   try {
     text = Deno.readTextFileSync(path);
@@ -61,7 +61,7 @@ export function readKnown(path: string, checks: readonly Check[]): ReadonlySet<s
     if (id === "") continue;
     if (!ids.has(id)) {
       throw new Error(
-        `Cannot use ${path}:${i + 1}: there is no check ${id}; vfu check --list shows all`,
+        `Cannot use ${path}:${i + 1}: there is no check ${id}; --list shows all`,
       );
     }
     known.add(id);

@@ -74,7 +74,11 @@ export function resultJson(result: Judged) {
     ...(came !== undefined && { came }),
     ...(usable !== undefined && { usable }),
     ...(end !== undefined && {
-      server_end: { signal: end.signal ?? null, code: end.code, last_words: end.words },
+      [`${check.id.split("/")[0]}_end`]: {
+        signal: end.signal ?? null,
+        code: end.code,
+        last_words: end.words,
+      },
     }),
     messages,
     time_ms: Math.round(result.timeMs * 1000) / 1000,

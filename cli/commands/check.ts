@@ -4,32 +4,19 @@
  * @module
  */
 
-import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import type { Check } from "../../lib/conformance/check.ts";
-import {
-  type CheckResult,
-  type Plan,
-  planOf,
-  runChecks,
-  type RunOptions as LibraryOptions,
-} from "../../lib/conformance/run.ts";
+import { Command, Option } from "@commander-js/extra-typings";
+import { planOf, runChecks, type RunOptions as LibraryOptions } from "../../lib/conformance/run.ts";
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../lib/conformance/server/groups.ts";
 import { ListeningTarget, SOCKET_PLACE, SpawnedTarget } from "../../lib/conformance/target.ts";
 import { argumentList } from "../shared/argument.ts";
-import { chooser, fitNothing, readKnown, writeKnown } from "../check/choose.ts";
-import { isFailure, jsonReporter, junitReporter, markdownReporter } from "../check/formats.ts";
-import { tapReporter } from "../check/formats.ts";
-import { type CheckReporter, type Judged, type Outcome, tallyOf } from "../check/report.ts";
-import { textReporter } from "../check/text.ts";
+import { type Choice, chooser, fitNothing } from "../check/choose.ts";
+import { type ReportOptions, runReported } from "../check/reported.ts";
+import { explain, list } from "../check/rules.ts";
 import { timeoutOption } from "../shared/connection.ts";
 import type { Context } from "../shared/context.ts";
-import { Reported } from "../shared/failure.ts";
-import { jsonText } from "../shared/json.ts";
-import { bar, Progress } from "../shared/progress.ts";
-import { tableLines } from "../shared/table.ts";
 
 /** Options of {@linkcode run}. */
-export interface CheckOptions {
+export interface CheckOptions extends Choice, ReportOptions {
   /** The time that the server may take for each answer, in milliseconds. */
   timeout: number;
   /** A command that serves the device at `{socket}`. */
@@ -38,20 +25,6 @@ export interface CheckOptions {
   fresh?: true | undefined;
   /** Do what may break a server that can't be started anew. */
   destructive?: true | undefined;
-  only?: readonly string[] | undefined;
-  skip?: readonly string[] | undefined;
-  level?: string | undefined;
-  /** Rules that a server SHOULD keep fail the run, too. */
-  strict?: true | undefined;
-  /** The file of known deviations. */
-  expect?: string | undefined;
-  /** Write the deviations of this run into such a file. */
-  saveExpect?: string | undefined;
-  verbose?: true | undefined;
-  json?: true | undefined;
-  tap?: true | undefined;
-  markdown?: true | undefined;
-  junit?: string | undefined;
   /** List the checks in place of doing them. */
   list?: true | undefined;
   /** Print the rule of this check. */
@@ -97,8 +70,10 @@ export function command(context: Context) {
     .action(async (socket, options, self) => {
       const [nothing] = fitNothing(SERVER_CHECKS, options);
       if (nothing !== undefined) self.error(`error: no check fits '${nothing}'; --list shows all`);
-      if (options.explain !== undefined) return explain(context, self, options.explain, options);
-      if (options.list) return list(context, options);
+      if (options.explain !== undefined) {
+        return explain(context, self, SERVER_GROUPS, options.explain, options);
+      }
+      if (options.list) return list(context, SERVER_GROUPS, options);
       const isOne = (socket === undefined) !== (options.spawn === undefined);
       if (!isOne) self.error("error: name either a socket, or a command with --spawn");
       if (options.spawn !== undefined && !options.spawn.includes(SOCKET_PLACE)) {
@@ -118,10 +93,8 @@ export async function run(
   options: CheckOptions,
 ): Promise<void> {
   const { signal } = context;
-  const known = options.expect === undefined ? undefined : readKnown(options.expect, SERVER_CHECKS);
   const chooses = chooser(options);
   const plans = planOf(SERVER_GROUPS, chooses);
-  const reporters = reportersOf(context, socket ?? options.spawn!, options);
   const settings: LibraryOptions = {
     timeoutMs: options.timeout,
     signal,
@@ -129,121 +102,15 @@ export async function run(
     isFresh: options.fresh ?? false,
     chooses,
   };
-  const results: Judged[] = [];
-  const startMs = performance.now();
-  const finish = (error?: Error) => {
-    const timeMs = performance.now() - startMs;
-    for (const reporter of reporters) reporter.finish(tallyOf(results), timeMs, error);
-  };
-  try {
-    await using target = options.spawn === undefined
-      ? new ListeningTarget(socket!)
-      : new SpawnedTarget(options.spawn);
-    // A terminal that shows the lines of checks needs no bar between them.
-    using _progress = context.out.isTerminal ? undefined : progress(context, plans, results);
-    for await (const result of runChecks(target, plans, settings)) {
-      const judged = { ...result, outcome: outcomeOf(result, known, options.strict ?? false) };
-      results.push(judged);
-      for (const reporter of reporters) reporter.result(judged);
-    }
-  } catch (error) {
-    finish(error instanceof Error ? error : new Error(String(error)));
-    throw error;
-  }
-  finish();
-  if (options.saveExpect !== undefined) writeKnown(options.saveExpect, results);
-  if (results.some(isFailure)) throw new Reported(1);
-}
-
-/** The bar, for those who look at a terminal while the report goes elsewhere. */
-function progress({ err }: Context, plans: readonly Plan[], results: readonly Judged[]): Progress {
-  const total = plans.reduce((sum, { checks }) => sum + checks.length, 0);
-  return new Progress(err, () => {
-    const share = results.length / Math.max(1, total);
-    return `${bar(share, 30).padEnd(30, "░")} ${results.length} of ${total} checks`;
-  });
-}
-
-function reportersOf(
-  context: Context,
-  server: string,
-  { json, tap, markdown, junit, verbose }: CheckOptions,
-): CheckReporter[] {
-  const { out } = context;
-  const main = json
-    ? jsonReporter(out)
-    : tap
-    ? tapReporter(out)
-    : markdown
-    ? markdownReporter(out, server)
-    : textReporter(context, verbose ?? false);
-  return junit === undefined ? [main] : [main, junitReporter(junit)];
-}
-
-/** Weighs a result. Of known deviations only a change matters. */
-function outcomeOf(
-  { verdict, check }: CheckResult,
-  known: ReadonlySet<string> | undefined,
-  isStrict: boolean,
-): Outcome {
-  const isKnown = known?.has(check.id) ?? false;
-  if (verdict === "passed") return isKnown ? "mended" : "passed";
-  if (verdict !== "failed") return "skipped";
-  if (isKnown) return "known";
-  return isStrict || check.level === "MUST" || known !== undefined ? "failed" : "warned";
-}
-
-function list({ out }: Context, options: CheckOptions): void {
-  const plans = planOf(SERVER_GROUPS, chooser(options));
-  if (options.json) {
-    const checks = plans.flatMap(({ group, checks }) =>
-      checks.map((each) => ruleJson(each, group))
-    );
-    return out.write(`${jsonText(checks, 2)}\n`);
-  }
-  for (const { group, checks } of plans) {
-    out.write(`${out.style.bold(group.title)}\n`);
-    const rows = checks.map(({ id, level, rule }) => [id, level, rule]);
-    for (const line of tableLines(rows, { columns: out.columns, indent: 2 })) {
-      out.write(`${line}\n`);
-    }
-  }
-}
-
-function explain(
-  { out }: Context,
-  self: CommandUnknownOpts,
-  id: string,
-  { json }: CheckOptions,
-): void {
-  for (const group of SERVER_GROUPS) {
-    const check = group.checks.find((each) => each.id === id);
-    if (check === undefined) continue;
-    if (json) return out.write(`${jsonText(ruleJson(check, group), 2)}\n`);
-    const notes = [
-      ...(check.mayEnd ? ["The server may close the connection."] : []),
-      ...(check.isDestructive ? ["A careless server may end or hang."] : []),
-    ];
-    out.write(
-      `${out.style.bold(check.id)}  ${group.title}\n${check.level}: ${check.rule}\n` +
-        `Section: ${check.section}\n${notes.map((note) => `${note}\n`).join("")}`,
-    );
-    return;
-  }
-  self.error(`error: there is no check '${id}'; --list shows all`);
-}
-
-function ruleJson(
-  { id, level, section, rule, mayEnd, isDestructive }: Check,
-  { title }: { title: string },
-) {
-  return {
-    id,
-    group: title,
-    level,
-    section,
-    rule,
-    may_end_connection: mayEnd ?? false,
-    destructive: isDestructive ?? false,
-  };
+  await runReported(context, {
+    name: socket ?? options.spawn!,
+    rules: SERVER_CHECKS,
+    total: plans.reduce((sum, { checks }) => sum + checks.length, 0),
+    async *results() {
+      await using target = options.spawn === undefined
+        ? new ListeningTarget(socket!)
+        : new SpawnedTarget(options.spawn);
+      yield* runChecks(target, plans, settings);
+    },
+  }, options);
 }

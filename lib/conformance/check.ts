@@ -10,8 +10,8 @@ import type { Trial } from "./trial.ts";
 /** The weight of a sentence, as the specification's words have it. */
 export type Level = "MUST" | "SHOULD" | "MAY";
 
-/** A sentence, and a function that tries it. */
-export interface Check {
+/** A sentence. */
+export interface Rule {
   /** Its name, which never changes: "server/region_read/3". */
   readonly id: string;
   /** The weight of the sentence. */
@@ -20,25 +20,32 @@ export interface Check {
   readonly section: string;
   /** The sentence, in our own words. */
   readonly rule: string;
-  /** Tries it; throws {@linkcode Deviation} or {@linkcode NotApplicable}. */
-  readonly test: (trial: Trial) => Promise<void>;
-  /** True if the connection is new: the check sends VERSION itself. */
-  readonly isRaw?: boolean;
-  /** True if the server may close the connection for what the check sends. */
+  /** True if the peer may close the connection for what the check sends. */
   readonly mayEnd?: boolean;
-  /** True if a careless server may end or hang; left out unless the server is a spare one. */
+  /** True if a careless peer may end or hang; left out unless the server is a spare one. */
   readonly isDestructive?: boolean;
 }
 
-/** Checks about one subject. */
-export interface CheckGroup {
+/** Rules about one subject. */
+export interface RuleGroup<Each extends Rule = Rule> {
   /** The middle part of the ids. */
   readonly name: string;
   /** The subject, as a heading. */
   readonly title: string;
   /** In the order in which they are done. */
-  readonly checks: readonly Check[];
+  readonly checks: readonly Each[];
 }
+
+/** A sentence, and a function that tries it with a server. */
+export interface Check extends Rule {
+  /** Tries it; throws {@linkcode Deviation} or {@linkcode NotApplicable}. */
+  readonly test: (trial: Trial) => Promise<void>;
+  /** True if the connection is new: the check sends VERSION itself. */
+  readonly isRaw?: boolean;
+}
+
+/** Checks of a server about one subject. */
+export type CheckGroup = RuleGroup<Check>;
 
 /** Properties of a check that most do not have. */
 export type CheckTraits = Pick<Check, "isRaw" | "mayEnd" | "isDestructive">;

@@ -28,9 +28,12 @@ export interface CameMessage extends Header {
   readonly text: string;
 }
 
+/** The part of the other end. */
+export type PeerRole = "server" | "client";
+
 /** A message that was sent or came. */
 export interface Note {
-  readonly from: "us" | "server";
+  readonly from: "us" | PeerRole;
   readonly text: string;
 }
 
@@ -42,8 +45,8 @@ export interface RawPeerOptions {
   readonly signal: AbortSignal;
   /** The list in which messages are noted. */
   readonly notes: Note[];
-  /** The other end's name: "server". */
-  readonly from?: "server";
+  /** The other end; default "server". */
+  readonly from?: PeerRole;
 }
 
 /** One end of a connection. */
@@ -62,6 +65,10 @@ export class RawPeer implements Disposable {
   constructor(socket: UnixSocket, options: RawPeerOptions) {
     this.#socket = socket;
     this.#options = options;
+  }
+
+  get #from(): PeerRole {
+    return this.#options.from ?? "server";
   }
 
   /** The socket's descriptor. */
@@ -102,7 +109,10 @@ export class RawPeer implements Disposable {
         numbers = undefined;
       } else if (sent === -EAGAIN) {
         if (!await this.#wait(POLLOUT, deadline)) {
-          throw new Deviation("the server to read what is sent", "a server that reads no more");
+          throw new Deviation(
+            `the ${this.#from} to read what is sent`,
+            `a ${this.#from} that reads no more`,
+          );
         }
       } else if (sent !== -EINTR) {
         throw new ConnectionEnded(
@@ -167,7 +177,7 @@ export class RawPeer implements Disposable {
     this.#fds.push(...this.#socket.receivedFds);
     if (count <= 0) {
       this.#hasEnded = true;
-      this.#note("server", "(end of the stream)");
+      this.#note(this.#from, "(end of the stream)");
       return true;
     }
     if (this.#length + count > this.#bytes.length) {
@@ -185,7 +195,7 @@ export class RawPeer implements Disposable {
     const header = HeaderLayout.decode(this.#bytes);
     if (header.size < HEADER_SIZE || header.size > MAX_MESSAGE) {
       const text = describeMessage(this.#bytes.subarray(0, this.#length));
-      this.#note("server", text);
+      this.#note(this.#from, text);
       this.#length = 0;
       throw new Deviation("a message with a possible size", text);
     }
@@ -196,7 +206,7 @@ export class RawPeer implements Disposable {
     const fds = this.#fds.splice(0);
     this.#taken.push(...fds);
     const text = describeMessage(bytes, { fds: fds.length });
-    this.#note("server", text);
+    this.#note(this.#from, text);
     return { ...header, payload: bytes.subarray(HEADER_SIZE), fds, text };
   }
 

@@ -5,7 +5,7 @@
  */
 
 import type { UnixSocket } from "../../ffi/socket.ts";
-import type { Check, CheckGroup } from "./check.ts";
+import type { Check, CheckGroup, Rule, RuleGroup } from "./check.ts";
 import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import { type Facts, NO_FACTS } from "./facts.ts";
 import { learn } from "./learn.ts";
@@ -21,8 +21,8 @@ export type Usable = "same connection" | "new connection" | "no";
 
 /** The result of a check. */
 export interface CheckResult {
-  readonly check: Check;
-  readonly group: CheckGroup;
+  readonly check: Rule;
+  readonly group: RuleGroup;
   readonly verdict: Verdict;
   /** Why it is not applicable, or was left out. */
   readonly reason?: string;
@@ -53,16 +53,16 @@ export interface RunOptions {
 }
 
 /** A group and its chosen checks. */
-export interface Plan {
-  readonly group: CheckGroup;
-  readonly checks: readonly Check[];
+export interface Plan<Each extends Rule = Check> {
+  readonly group: RuleGroup<Each>;
+  readonly checks: readonly Each[];
 }
 
 /** The groups with the checks that are chosen. */
-export function planOf(
-  groups: readonly CheckGroup[],
-  chooses: (check: Check) => boolean,
-): readonly Plan[] {
+export function planOf<Each extends Rule>(
+  groups: readonly RuleGroup<Each>[],
+  chooses: (check: Rule) => boolean,
+): readonly Plan<Each>[] {
   return groups.map((group) => ({ group, checks: group.checks.filter(chooses) }))
     .filter(({ checks }) => checks.length > 0);
 }

@@ -223,8 +223,8 @@ export class SpawnedTarget implements Target {
   }
 }
 
-/** One process of a server. */
-class Run {
+/** One process of a peer: a server, or a client. */
+export class Run {
   hasServed = false;
   end: ServerEnd | undefined;
   readonly #child: Deno.ChildProcess;

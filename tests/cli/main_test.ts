@@ -13,7 +13,7 @@ Deno.test("main() shows its help with --help", async () => {
 Deno.test("each file of cli/commands is a subcommand, and the README shows it", async () => {
   const { out } = await runHere(["--help"]);
   const [, list] = /^Commands:\n(.*)/ms.exec(out)!;
-  const listed = [...list!.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name!);
+  const listed = [...list!.matchAll(/^ {2}([\w-]+)/gm)].map(([, name]) => name!);
   const root = new URL("../../", import.meta.url);
   const files = [...Deno.readDirSync(new URL("cli/commands", root))];
   assertEquals(

@@ -1,0 +1,120 @@
+/**
+ * A run of checks, reported in the forms that were asked for.
+ *
+ * @module
+ */
+
+import type { Rule } from "../../lib/conformance/check.ts";
+import type { CheckResult } from "../../lib/conformance/run.ts";
+import type { Context } from "../shared/context.ts";
+import { Reported } from "../shared/failure.ts";
+import { bar, Progress } from "../shared/progress.ts";
+import { readKnown, writeKnown } from "./choose.ts";
+import {
+  isFailure,
+  jsonReporter,
+  junitReporter,
+  markdownReporter,
+  tapReporter,
+} from "./formats.ts";
+import { type CheckReporter, type Judged, type Outcome, tallyOf } from "./report.ts";
+import { textReporter } from "./text.ts";
+
+/** Options of reports and of their judgement. */
+export interface ReportOptions {
+  /** Rules that a peer SHOULD keep fail the run, too. */
+  strict?: true | undefined;
+  /** The file of known deviations. */
+  expect?: string | undefined;
+  /** Write the deviations of this run into such a file. */
+  saveExpect?: string | undefined;
+  verbose?: true | undefined;
+  json?: true | undefined;
+  tap?: true | undefined;
+  markdown?: true | undefined;
+  junit?: string | undefined;
+}
+
+/** The run to report. */
+export interface ReportedRun {
+  /** The peer's name. */
+  readonly name: string;
+  /** All rules for a peer of that role: ids that may be known. */
+  readonly rules: readonly Rule[];
+  /** The number of checks that are chosen. */
+  readonly total: number;
+  /** Does the checks; disposes of what it opens. */
+  readonly results: () => AsyncIterable<CheckResult>;
+}
+
+/**
+ * Does the checks of a run and reports them.
+ *
+ * @throws {Reported} if one failed
+ */
+export async function runReported(
+  context: Context,
+  { name, rules, total, results: begin }: ReportedRun,
+  options: ReportOptions,
+): Promise<void> {
+  const known = options.expect === undefined ? undefined : readKnown(options.expect, rules);
+  const reporters = reportersOf(context, name, options);
+  const results: Judged[] = [];
+  const startMs = performance.now();
+  const finish = (error?: Error) => {
+    const timeMs = performance.now() - startMs;
+    for (const reporter of reporters) reporter.finish(tallyOf(results), timeMs, error);
+  };
+  try {
+    // A terminal that shows the lines of checks needs no bar between them.
+    using _progress = context.out.isTerminal ? undefined : progress(context, total, results);
+    for await (const result of begin()) {
+      const judged = { ...result, outcome: outcomeOf(result, known, options.strict ?? false) };
+      results.push(judged);
+      for (const reporter of reporters) reporter.result(judged);
+    }
+  } catch (error) {
+    finish(error instanceof Error ? error : new Error(String(error)));
+    throw error;
+  }
+  finish();
+  if (options.saveExpect !== undefined) writeKnown(options.saveExpect, results);
+  if (results.some(isFailure)) throw new Reported(1);
+}
+
+/** The bar, for those who look at a terminal while the report goes elsewhere. */
+function progress({ err }: Context, total: number, results: readonly Judged[]): Progress {
+  return new Progress(err, () => {
+    const share = results.length / Math.max(1, total);
+    return `${bar(share, 30).padEnd(30, "░")} ${results.length} of ${total} checks`;
+  });
+}
+
+function reportersOf(
+  context: Context,
+  name: string,
+  { json, tap, markdown, junit, verbose }: ReportOptions,
+): CheckReporter[] {
+  const { out } = context;
+  const main = json
+    ? jsonReporter(out)
+    : tap
+    ? tapReporter(out)
+    : markdown
+    ? markdownReporter(out, name)
+    : textReporter(context, verbose ?? false);
+  return junit === undefined ? [main] : [main, junitReporter(junit)];
+}
+
+/** Weighs a result. Of known deviations only a change matters. */
+function outcomeOf(
+  { verdict, check }: CheckResult,
+  known: ReadonlySet<string> | undefined,
+  isStrict: boolean,
+): Outcome {
+  const isKnown = known?.has(check.id) ?? false;
+  if (verdict === "passed") return isKnown ? "mended" : "passed";
+  if (verdict !== "failed") return "skipped";
+  if (isKnown) return "known";
+  return isStrict || check.level === "MUST" || known !== undefined ? "failed" : "warned";
+}

@@ -1,0 +1,76 @@
+/**
+ * Rules as a list, and one of them in full.
+ *
+ * @module
+ */
+
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import type { Rule, RuleGroup } from "../../lib/conformance/check.ts";
+import { planOf } from "../../lib/conformance/run.ts";
+import type { Context } from "../shared/context.ts";
+import { jsonText } from "../shared/json.ts";
+import { tableLines } from "../shared/table.ts";
+import { type Choice, chooser } from "./choose.ts";
+
+/** Prints the rules that are chosen, by group. */
+export function list(
+  { out }: Context,
+  groups: readonly RuleGroup[],
+  options: Choice & { readonly json?: true | undefined },
+): void {
+  const plans = planOf(groups, chooser(options));
+  if (options.json) {
+    const checks = plans.flatMap(({ group, checks }) =>
+      checks.map((each) => ruleJson(each, group))
+    );
+    return out.write(`${jsonText(checks, 2)}\n`);
+  }
+  for (const { group, checks } of plans) {
+    out.write(`${out.style.bold(group.title)}\n`);
+    const rows = checks.map(({ id, level, rule }) => [id, level, rule]);
+    for (const line of tableLines(rows, { columns: out.columns, indent: 2 })) {
+      out.write(`${line}\n`);
+    }
+  }
+}
+
+/** Prints a rule with its section. An id of no rule is wrong usage. */
+export function explain(
+  { out }: Context,
+  self: CommandUnknownOpts,
+  groups: readonly RuleGroup[],
+  id: string,
+  { json }: { readonly json?: true | undefined },
+): void {
+  for (const group of groups) {
+    const check = group.checks.find((each) => each.id === id);
+    if (check === undefined) continue;
+    if (json) return out.write(`${jsonText(ruleJson(check, group), 2)}\n`);
+    const peer = check.id.split("/")[0];
+    const notes = [
+      ...(check.mayEnd ? [`The ${peer} may close the connection.`] : []),
+      ...(check.isDestructive ? [`A careless ${peer} may end or hang.`] : []),
+    ];
+    out.write(
+      `${out.style.bold(check.id)}  ${group.title}\n${check.level}: ${check.rule}\n` +
+        `Section: ${check.section}\n${notes.map((note) => `${note}\n`).join("")}`,
+    );
+    return;
+  }
+  self.error(`error: there is no check '${id}'; --list shows all`);
+}
+
+function ruleJson(
+  { id, level, section, rule, mayEnd, isDestructive }: Rule,
+  { title }: RuleGroup,
+) {
+  return {
+    id,
+    group: title,
+    level,
+    section,
+    rule,
+    may_end_connection: mayEnd ?? false,
+    destructive: isDestructive ?? false,
+  };
+}

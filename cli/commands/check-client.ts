@@ -1,0 +1,94 @@
+/**
+ * `vfu check-client`: tries whether a client keeps the specification.
+ *
+ * @module
+ */
+
+import { Command, Option } from "@commander-js/extra-typings";
+import { CLIENT_CHECKS, CLIENT_GROUPS } from "../../lib/conformance/client/groups.ts";
+import { planOf } from "../../lib/conformance/run.ts";
+import { runClientChecks } from "../../lib/conformance/run_client.ts";
+import { Run, SOCKET_PLACE } from "../../lib/conformance/target.ts";
+import { type Choice, chooser, fitNothing } from "../check/choose.ts";
+import { type ReportOptions, runReported } from "../check/reported.ts";
+import { explain, list } from "../check/rules.ts";
+import { argumentList } from "../shared/argument.ts";
+import { timeoutOption } from "../shared/connection.ts";
+import type { Context } from "../shared/context.ts";
+
+/** Options of {@linkcode run}. */
+export interface CheckClientOptions extends Choice, ReportOptions {
+  /** The path at which the device is served. */
+  socketPath: string;
+  /** The silence after which a client asks no more, in milliseconds. */
+  timeout: number;
+  /** A command that is a client of `{socket}`. */
+  spawn?: string | undefined;
+}
+
+/** The command's arguments and options. */
+export function command(context: Context) {
+  return new Command("check-client")
+    .description(
+      "Tries whether a client, a VMM for example, keeps the specification: serves a device whose " +
+        "answers each check alters, within the specification and against it, and reports what " +
+        "the client does next. The first connection finds a plain device, each later one is one " +
+        "check. With --spawn a client is started for each, and its exit code and last words " +
+        "count; without it, connect the client again until all checks are done.\n\n" +
+        "Exit code 0: each rule is kept that a client MUST keep; 1: one is not; 2: wrong usage.",
+    )
+    .option("--socket-path <path>", "serve the device here")
+    .option("--spawn <command>", `a command that is a client of ${SOCKET_PLACE}, as vfu probe is`)
+    .addOption(
+      new Option("--only <id>", "do these checks: an id, a group, or with *; repeatable")
+        .argParser(argumentList(String)),
+    )
+    .addOption(
+      new Option("--skip <id>", "leave out these checks; repeatable")
+        .argParser(argumentList(String)),
+    )
+    .addOption(
+      new Option("--level <level>", "do checks of this weight").choices(["MUST", "SHOULD", "MAY"]),
+    )
+    .option("--strict", "fail on rules that a client SHOULD keep, too")
+    .option("--expect <file>", "a file of known deviations, an id a line: only changes fail")
+    .option("--save-expect <file>", "write the deviations of this run into such a file")
+    .option("--list", "list the checks, and do nothing")
+    .option("--explain <id>", "print the rule of a check with its section")
+    .option("--json", "write a line of JSON a check")
+    .addOption(new Option("--tap", "write TAP").conflicts("json"))
+    .addOption(new Option("--markdown", "write Markdown, for a report").conflicts(["json", "tap"]))
+    .option("--junit <file>", "also write a JUnit report")
+    .option("-v, --verbose", "show the messages of checks that passed, too")
+    .addOption(timeoutOption())
+    .action(async (options, self) => {
+      const [nothing] = fitNothing(CLIENT_CHECKS, options);
+      if (nothing !== undefined) self.error(`error: no check fits '${nothing}'; --list shows all`);
+      if (options.explain !== undefined) {
+        return explain(context, self, CLIENT_GROUPS, options.explain, options);
+      }
+      if (options.list) return list(context, CLIENT_GROUPS, options);
+      const { socketPath, spawn } = options;
+      if (socketPath === undefined) return self.error("error: --socket-path <path> is needed");
+      if (spawn !== undefined && !spawn.includes(SOCKET_PLACE)) {
+        self.error(`error: the command of --spawn has to contain ${SOCKET_PLACE}`);
+      }
+      await run(context, { ...options, socketPath });
+    });
+}
+
+/** Does the checks and reports them. */
+export async function run(context: Context, options: CheckClientOptions): Promise<void> {
+  const { socketPath: path, spawn, timeout: timeoutMs } = options;
+  const plans = planOf(CLIENT_GROUPS, chooser(options));
+  const start = spawn === undefined
+    ? undefined
+    : (socket: string) => new Run(spawn.replaceAll(SOCKET_PLACE, socket), socket);
+  await runReported(context, {
+    name: spawn ?? `the client of ${path}`,
+    rules: CLIENT_CHECKS,
+    total: plans.reduce((sum, { checks }) => sum + checks.length, 0),
+    results: () =>
+      runClientChecks(plans, { path, timeoutMs, signal: context.signal, ...(start && { start }) }),
+  }, options);
+}

@@ -1,0 +1,16 @@
+/**
+ * The groups of checks of a client: a file of this folder each.
+ *
+ * @module
+ */
+
+import type { ClientCheck, ClientGroup } from "../client_check.ts";
+import { framing } from "./framing.ts";
+import { info } from "./info.ts";
+import { regionRead } from "./region_read.ts";
+
+/** In the order in which they are done. */
+export const CLIENT_GROUPS: readonly ClientGroup[] = [framing, info, regionRead];
+
+/** All checks, in the order of their groups. */
+export const CLIENT_CHECKS: readonly ClientCheck[] = CLIENT_GROUPS.flatMap(({ checks }) => checks);
