@@ -49,6 +49,8 @@ Deno.test("record: a killed server ends its client, and is started for the next 
   using device = await connect(record.path, { timeoutMs: 60_000 });
   assertEquals(await device.region(0).read32Async(0), 0x6475_6676);
   device[Symbol.dispose]();
+  // Events are in the file after a tenth of a second.
+  await until(async () => (await endsOf(record.file)).length === 2, "the second end");
   const { code } = await record.finish();
   assertEquals([code, record.stderr().includes("at file:")], [0, false]);
   const [first, ...others] = await endsOf(record.file);

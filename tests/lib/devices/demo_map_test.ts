@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
 import { loadRegisterMap } from "../../../lib/registers/load.ts";
+import { testFds } from "../../_fds.ts";
 
 Deno.test("the map `demo` has the registers of the demo device, where they are", async () => {
   const map = await loadRegisterMap("demo");
@@ -9,7 +10,7 @@ Deno.test("the map `demo` has the registers of the demo device, where they are",
   assertEquals(map.registers.every(({ width, region }) => width === 4 && region === "bar0"), true);
 });
 
-Deno.test("the map `demo` has the reset values and the accesses of the demo device", async () => {
+testFds("the map `demo` has the reset values and the accesses of the demo device", async () => {
   const map = await loadRegisterMap("demo");
   const device = new DemoDevice();
   const bar0 = device.regions[0]!;
