@@ -447,7 +447,7 @@ export class PlayedConnection implements Disposable {
       });
       return request.fail(EINVAL);
     }
-    const step = await this.#expected(access, bytes);
+    const step = await this.#takeExpected(access, bytes);
     this.#host.counts.dma++;
     if (step === undefined) {
       const [next] = this.#host.script.expectedDma;
@@ -460,7 +460,6 @@ export class PlayedConnection implements Disposable {
       this.#answerAsKnown(request, access);
       return this.#wake();
     }
-    this.#host.script.closeDma(step);
     if (!isSameMessage(step.asked, step.event.bytes, bytes)) {
       this.#host.differ({
         kind: "dma",
@@ -482,8 +481,11 @@ export class PlayedConnection implements Disposable {
     this.#wake();
   }
 
-  /** The access in the recording that this one is: the first with the same data, else the first. */
-  async #expected(access: Access, bytes: Uint8Array): Promise<DmaStep | undefined> {
+  /**
+   * Takes the access in the recording that this one is: the first with the same data, else the
+   * first. Two requests of the server never take the same one.
+   */
+  async #takeExpected(access: Access, bytes: Uint8Array): Promise<DmaStep | undefined> {
     const { script } = this.#host;
     const isThere = ({ asked, event }: DmaStep) => {
       const [other] = accessesOf(asked.payload);
@@ -492,12 +494,22 @@ export class PlayedConnection implements Disposable {
     };
     const isExact = (step: DmaStep) =>
       isThere(step) && isSameMessage(step.asked, step.event.bytes, bytes);
-    for (let known = 0;;) {
-      const exact = script.expectedDma.slice(known).find(isExact);
-      if (exact !== undefined) return exact;
-      known = script.expectedDma.length;
-      if (!await script.readMore()) return script.expectedDma.find(isThere);
+    let found: DmaStep | undefined;
+    for (let seen = -1; found === undefined;) {
+      for (const step of script.expectedDma) {
+        if (step.event.index <= seen) continue;
+        seen = step.event.index;
+        if (!isExact(step)) continue;
+        found = step;
+        break;
+      }
+      if (found === undefined && !await script.readMore()) {
+        found = script.expectedDma.find(isThere);
+        break;
+      }
     }
+    if (found !== undefined) script.closeDma(found);
+    return found;
   }
 
   #answerAsKnown(request: IncomingRequest, { action, offset, count, data }: Access): void {

@@ -20,9 +20,8 @@ import { type DmaStep, type RequestStep, Script } from "./script.ts";
 const MAX_BYTES = 128 << 20;
 /** Events that a part may have. */
 const MAX_EVENTS = 1_000_000;
-
-/** Other clients that are counted. */
-const MAX_COUNTED = 65_536;
+/** Clients that an error names. */
+const MAX_NAMED = 8;
 
 /** Bytes of region, offset and count ahead of the data of an access. */
 export const HEAD_SIZE = 16;
@@ -180,7 +179,7 @@ export async function learnPart(
   events: AsyncIterable<RecordedEvent>,
   client?: number,
 ): Promise<ServerPart> {
-  const script = new Script(events);
+  const script = new Script(events, { client: client ?? "first" });
   const scenes: Scene[] = [sceneOf(undefined, { key: "", data: new Uint8Array() })];
   const regions = new Map<number, RegionInfoReply>();
   const irqs = new Map<number, IrqInfoReply>();
@@ -191,7 +190,6 @@ export async function learnPart(
   const places = new Set<string>();
   const maps: DmaMapRequest[] = [];
   const relocation = new Relocation();
-  const others = new Set<number>();
   let kicks = 0;
   let version: Version | undefined;
   let info: PartAnswer | undefined;
@@ -200,13 +198,7 @@ export async function learnPart(
   let bytes = 0;
   let count = 0;
   for (let step = await script.next(); step !== undefined; step = await script.next()) {
-    const { connection, timeNs } = step.event;
-    if (step.kind === "request") client ??= connection;
-    if (client === undefined) continue;
-    if (connection !== client) {
-      if (others.size < MAX_COUNTED) others.add(connection);
-      continue;
-    }
+    const { timeNs } = step.event;
     if (step.kind === "kick") kicks++;
     const size = step.event.kind === "message" ? step.event.bytes.length : 0;
     if (++count > MAX_EVENTS || (bytes += size) > MAX_BYTES) {
@@ -284,7 +276,9 @@ export async function learnPart(
     throw new RangeError(
       client === undefined
         ? "Cannot take the server's part: no client of the recording asks anything"
-        : `Cannot take the server's part: the recording has no client ${client}`,
+        : `Cannot take the server's part: the recording has no client ${client}; ${
+          clientsOf(script)
+        }`,
     );
   }
   for (const { region, offset, answer } of inOrder.reverse()) {
@@ -293,9 +287,8 @@ export async function learnPart(
     contents.set(region, memory);
     memory.write(offset, answer.payload.subarray(HEAD_SIZE));
   }
-  const otherClients = others.size;
   return {
-    otherClients,
+    otherClients: script.otherClients.size,
     kicks,
     scenes,
     version,
@@ -307,6 +300,14 @@ export async function learnPart(
     maps,
     relocation,
   };
+}
+
+/** The clients that a caller can name instead. */
+function clientsOf({ otherClients }: Script): string {
+  if (otherClients.size === 0) return "it has none at all";
+  const named = [...otherClients].slice(0, MAX_NAMED).join(", ");
+  const more = otherClients.size > MAX_NAMED ? ` and ${otherClients.size - MAX_NAMED} more` : "";
+  return `name another one: it has ${named}${more}`;
 }
 
 function sceneOf(step: RequestStep | undefined, { key, data, write }: Cause): Scene {

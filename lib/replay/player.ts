@@ -77,7 +77,7 @@ export async function playToServer(
   options: PlayOptions,
 ): Promise<PlayResult> {
   const { signal, timing = false, maxDifferences = DEFAULT_MAX_DIFFERENCES } = options;
-  const script = new Script(events);
+  const script = new Script(events, { client: options.client, signal });
   const counts: PlayCounts = { requests: 0, replies: 0, dma: 0, interrupts: 0 };
   const before: ScriptStep[] = [];
   const notes = new Set<string>();
@@ -86,7 +86,6 @@ export async function playToServer(
   let connection: PlayedConnection | undefined;
   let step: ScriptStep | undefined;
   let timeOffset: number | undefined;
-  let over: number | undefined;
   let isLost = false;
   const host = {
     script,
@@ -111,8 +110,6 @@ export async function playToServer(
       step = await script.next();
       if (step === undefined) break;
       const { connection: number, timeNs } = step.event;
-      if (number === over) continue;
-      if (options.client !== undefined && number !== options.client) continue;
       if (connection !== undefined && connection.number !== number) {
         await connection.finish();
         connection[Symbol.dispose]();
@@ -136,7 +133,7 @@ export async function playToServer(
       if (before.length > STEPS_BEFORE) before.shift();
       if (connection.isLost || connection.isOver) {
         isLost ||= connection.isLost;
-        over = number;
+        script.drop(number);
         connection[Symbol.dispose]();
         connection = undefined;
       }

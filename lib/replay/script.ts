@@ -21,6 +21,9 @@ import { HEADER_SIZE } from "../wire/header.ts";
 const MAX_AHEAD = 2048;
 /** Bytes of messages that are read ahead at most. */
 const MAX_BYTES_AHEAD = 16 << 20;
+/** Clients whose open requests are kept, and other clients that are counted. */
+const MAX_OPEN = 64;
+const MAX_COUNTED = 65_536;
 
 /** The fields of all steps. */
 interface StepBase<E extends RecordedEvent = RecordedEvent> {
@@ -71,7 +74,24 @@ export type OtherStep =
 /** A step of the play. */
 export type ScriptStep = RequestStep | ReplyStep | DmaStep | OtherStep;
 
-/** Reads a recording as steps, a bounded number of them ahead. */
+/** Requests of one client and its server that have no reply yet, by the numbers of their events. */
+interface OpenRequests {
+  readonly requests: Map<number, RequestStep>;
+  readonly dma: Map<number, DmaStep>;
+}
+
+/** Options of {@linkcode Script}. */
+export interface ScriptOptions {
+  /** The only client whose events become steps: its number, or the first that asks something. */
+  client?: number | "first" | undefined;
+  /** Ends the reading; {@linkcode Script.next} then throws the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Reads a recording as steps, a bounded number of them ahead. Events of clients without a part in
+ * the play are dropped as they are read.
+ */
 export class Script {
   readonly #events: AsyncIterator<RecordedEvent>;
   readonly #conversation = new Conversation();
@@ -81,15 +101,30 @@ export class Script {
   #isAtEnd = false;
   #failure: unknown;
   #reading: Promise<void> | undefined;
-  /** Requests without a reply by the numbers of their events: of the client, of the server. */
-  readonly #requests = new Map<number, RequestStep>();
-  readonly #dma = new Map<number, DmaStep>();
-  /** Requests of the server that it has not made yet, in order; those that were taken, too. */
-  #expected: DmaStep[] = [];
+  readonly #open = new Map<number, OpenRequests>();
+  /** Requests of the server that it has not made yet, in order, by the numbers of their events. */
+  readonly #expected = new Map<number, DmaStep>();
+  readonly #signal: AbortSignal | undefined;
+  #client: ScriptOptions["client"];
+  readonly #dropped = new Set<number>();
+  readonly #others = new Set<number>();
+  #taken: ScriptStep | undefined;
 
   /** @param events the recording */
-  constructor(events: AsyncIterable<RecordedEvent>) {
+  constructor(events: AsyncIterable<RecordedEvent>, { client, signal }: ScriptOptions = {}) {
     this.#events = events[Symbol.asyncIterator]();
+    this.#client = client;
+    this.#signal = signal;
+  }
+
+  /** The only client whose events become steps; undefined for all, or if none asked anything. */
+  get client(): number | undefined {
+    return this.#client === "first" ? undefined : this.#client;
+  }
+
+  /** The clients beside {@linkcode client} that were met so far; 65,536 at most. */
+  get otherClients(): ReadonlySet<number> {
+    return this.#others;
   }
 
   /** Steps that were read and not taken, in order. */
@@ -111,18 +146,36 @@ export class Script {
     }
     const step = this.#ahead.shift()!;
     this.#bytesAhead -= bytesOf(step.event);
+    if (this.#taken?.kind === "dma") this.closeDma(this.#taken);
+    this.#taken = step;
     return step;
   }
 
-  /** Requests of the server that are expected: of steps that were taken, and of those ahead. */
-  get expectedDma(): readonly DmaStep[] {
-    return this.#expected;
+  /** Requests of the server that are expected: of the step taken last, and of those ahead. */
+  get expectedDma(): IteratorObject<DmaStep> {
+    return this.#expected.values();
   }
 
   /** Expects a request of the server no longer. */
   closeDma(step: DmaStep): void {
     step.isDone = true;
-    this.#expected = this.#expected.filter((each) => each !== step);
+    this.#expected.delete(step.event.index);
+  }
+
+  /** Drops all that is left of a client: its steps ahead, and its events from now on. */
+  drop(client: number): void {
+    this.#dropped.add(client);
+    this.#open.delete(client);
+    const ahead = this.#ahead.splice(0);
+    this.#bytesAhead = 0;
+    for (const step of ahead) {
+      if (step.event.connection === client) {
+        if (step.kind === "dma") this.closeDma(step);
+        continue;
+      }
+      this.#ahead.push(step);
+      this.#bytesAhead += bytesOf(step.event);
+    }
   }
 
   /** Reads on until a step is as meant, as far as is allowed. No step is taken meanwhile. */
@@ -148,16 +201,45 @@ export class Script {
 
   async #readOne(): Promise<void> {
     try {
-      const { done, value: event } = await this.#events.next();
-      if (done) {
-        this.#isAtEnd = true;
+      while (true) {
+        this.#signal?.throwIfAborted();
+        const { done, value: event } = await this.#events.next();
+        if (done) {
+          this.#isAtEnd = true;
+          return;
+        }
+        if (!this.#hasPart(event)) continue;
+        this.#ahead.push(this.#step(event));
+        this.#bytesAhead += bytesOf(event);
         return;
       }
-      this.#ahead.push(this.#step(event));
-      this.#bytesAhead += bytesOf(event);
     } catch (error) {
       this.#failure = error;
     }
+  }
+
+  /** Decides by an event's client, before anything of the event is kept. */
+  #hasPart(event: RecordedEvent): boolean {
+    const { connection } = event;
+    if (this.#client === "first") {
+      if (!isRequest(event)) return false;
+      this.#client = connection;
+    }
+    if (this.#client !== undefined && connection !== this.#client) {
+      if (this.#others.size < MAX_COUNTED) this.#others.add(connection);
+      return false;
+    }
+    return !this.#dropped.has(connection);
+  }
+
+  /** The open requests of a client; those of the client met first make room for a new client. */
+  #openOf(client: number): OpenRequests {
+    const known = this.#open.get(client);
+    if (known !== undefined) return known;
+    if (this.#open.size >= MAX_OPEN) this.#open.delete(this.#open.keys().next().value!);
+    const open: OpenRequests = { requests: new Map(), dma: new Map() };
+    this.#open.set(client, open);
+    return open;
   }
 
   #step(event: RecordedEvent): ScriptStep {
@@ -173,6 +255,7 @@ export class Script {
       case "ioeventfd":
         return { kind: "kick", event, heard };
       case "end":
+        if (event.socket === "main") this.#open.delete(event.connection);
         return { kind: "end", event, heard };
       default:
         return { kind: "nothing", event, heard };
@@ -184,6 +267,11 @@ export class Script {
     const decoded = heard?.decoded;
     if (decoded === undefined || decoded.type === "other") return nothing;
     const { direction, origin } = event;
+    const { requests, dma: accesses } = this.#openOf(event.connection);
+    if (heard?.replaces !== undefined) {
+      requests.delete(heard.replaces.index);
+      accesses.delete(heard.replaces.index);
+    }
     const isReply = decoded.type !== "request";
     const asked = heard?.request?.index;
     if (direction === "to-server" && !isReply) {
@@ -191,14 +279,13 @@ export class Script {
       const sent = bytes === null ? undefined : decodeMessage(bytes);
       if (bytes === null || sent === undefined) return nothing;
       const step: RequestStep = { kind: "request", event, heard, sent, bytes, isSkipped: false };
-      if (!sent.noReply) this.#requests.set(event.index, step);
-      if (heard?.replaces !== undefined) this.#requests.delete(heard.replaces.index);
+      if (!sent.noReply) requests.set(event.index, step);
       return step;
     }
     if (direction === "to-client" && isReply) {
       if (origin === "recorder" || asked === undefined) return nothing;
-      const to = this.#requests.get(asked);
-      this.#requests.delete(asked);
+      const to = requests.get(asked);
+      requests.delete(asked);
       return to === undefined ? nothing : { kind: "reply", event, heard, reply: decoded, to };
     }
     if (direction === "to-client") {
@@ -211,17 +298,25 @@ export class Script {
         answer: undefined,
         isDone: false,
       };
-      if (!decoded.noReply) this.#dma.set(event.index, step);
-      this.#expected.push(step);
+      if (!decoded.noReply) accesses.set(event.index, step);
+      this.#expected.set(event.index, step);
       return step;
     }
     if (asked === undefined) return nothing;
-    const dma = this.#dma.get(asked);
-    this.#dma.delete(asked);
+    const dma = accesses.get(asked);
+    accesses.delete(asked);
     const got = receivedBytes(event);
     if (dma !== undefined && got !== null) dma.answer = answerOf(got);
     return nothing;
   }
+}
+
+/** Tells whether a client asks something here, by the bytes that the server got. */
+function isRequest(event: RecordedEvent): boolean {
+  if (event.kind !== "message" || event.direction !== "to-server") return false;
+  const bytes = receivedBytes(event);
+  return bytes !== null && decodeMessage(event.bytes)?.type === "request" &&
+    decodeMessage(bytes) !== undefined;
 }
 
 function answerOf(bytes: Uint8Array): DmaStep["answer"] {

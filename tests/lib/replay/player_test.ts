@@ -161,6 +161,29 @@ testFds("the device finds in memory what was there, in any order of its reads", 
   }
 });
 
+testFds("equal reads of memory that come together are two of the recording", async () => {
+  const recorded = talk();
+  recorded.write(0x10n, 1);
+  for (const value of [5, 6]) {
+    const id = recorded.ask("DMA_READ", { address: 0x1000n, count: 4n });
+    recorded.answer("DMA_READ", id, { address: 0x1000n, data: u32(value) });
+  }
+  recorded.write(0x14n, 1);
+  const seen: number[] = [];
+  const { found, dma } = await play(recorded.events, {
+    write(offset, proxy) {
+      if (offset !== 0x10n) return;
+      for (let i = 0; i < 2; i++) {
+        const head = new Uint8Array(BigUint64Array.of(0x1000n, 4n).buffer);
+        proxy.request(Command.DMA_READ, head).then(({ payload }) =>
+          seen.push(new DataView(payload.slice().buffer).getUint32(HEAD_SIZE, true))
+        );
+      }
+    },
+  });
+  assertEquals([found, dma, seen.sort()], [[], 2, [5, 6]]);
+});
+
 testFds("a DMA elsewhere is a difference, and one that does not come is another", async () => {
   let hasRead = false;
   const { found } = await play(dmaTalk([0x1000n]).events, {
