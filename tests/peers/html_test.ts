@@ -216,6 +216,47 @@ browserTest("the keyboard moves, zooms, searches, and helps; focus is to be seen
   assertEquals([page.complaints, page.requests], [[], []]);
 });
 
+browserTest("Escape leaves the search field, then drops the selection", async () => {
+  await using page = await opened(nvmeTalk().events);
+  const state = () =>
+    page.evaluate(`[
+      document.activeElement.tagName,
+      document.getElementById("search").value,
+      document.querySelectorAll("#list [aria-selected=true]").length,
+    ]`);
+  await page.press("/");
+  await page.type("EINVAL");
+  await page.press("Enter");
+  assertEquals(await state(), ["INPUT", "EINVAL", 1]);
+  await page.press("Escape");
+  assertEquals(await state(), ["BODY", "", 1]);
+  // Keys are for the page again, not for the field.
+  const to = `Number(document.getElementById("timeline").dataset.to)`;
+  const before = await page.evaluate<number>(to);
+  await page.press("+");
+  assert(await page.evaluate<number>(to) < before);
+  assertEquals(await state(), ["BODY", "", 1]);
+  await page.press("Escape");
+  assertEquals(await state(), ["BODY", "", 0]);
+  assertStringIncludes(await page.evaluate(text("details")), "Select a message");
+  // An empty field and a choice are left too, and the selection stays.
+  await page.press("ArrowDown");
+  for (const id of ["search", "latency-command"]) {
+    await page.evaluate(`document.getElementById("${id}").focus()`);
+    await page.press("Escape");
+    assertEquals(await state(), ["BODY", "", 1], id);
+  }
+  // A search that outlived its focus ends first.
+  await page.press("/");
+  await page.type("CSTS");
+  await page.evaluate(`document.getElementById("list").focus()`);
+  await page.press("Escape");
+  assertEquals(await state(), ["DIV", "", 1]);
+  await page.press("Escape");
+  assertEquals(await state(), ["DIV", "", 0]);
+  assertEquals([page.complaints, page.requests], [[], []]);
+});
+
 browserTest("a click in a lane selects what is there", async () => {
   await using page = await opened(nvmeTalk().events);
   const at = await page.evaluate<{ x: number; y: number }>(`(() => {
@@ -247,6 +288,24 @@ browserTest("charts count registers, commands and times, of what the search foun
   assertEquals(await page.evaluate(`document.querySelectorAll(".plot .column").length > 5`), true);
   await page.evaluate(`document.querySelectorAll("#registers button")[1].click()`);
   assertEquals(await page.evaluate(`document.getElementById("search").value`), "CC");
+  assertEquals([page.complaints, page.requests], [[], []]);
+});
+
+browserTest("charts say that their numbers are of what the search found", async () => {
+  await using page = await opened(nvmeTalk().events);
+  await page.until(`document.querySelector("#registers tbody") !== null`);
+  const scopes = `[...document.querySelectorAll(".scope")].map((each) => each.innerText)`;
+  assertEquals(await page.evaluate(scopes), ["", "", ""]);
+  await page.press("/");
+  await page.type("EINVAL");
+  const commands = `${cells("#commands")}.map(([, , replies]) => replies)`;
+  await page.until(`document.querySelector(".scope").innerText !== ""`);
+  assertEquals(await page.evaluate(scopes), Array(3).fill("of the 1 found among 216 events"));
+  assertEquals(await page.evaluate(commands), ["1"]);
+  await page.press("Escape");
+  await page.until(`document.querySelector(".scope").innerText === ""`);
+  assertEquals(await page.evaluate(scopes), ["", "", ""]);
+  assert((await page.evaluate<string[]>(commands)).length > 1);
   assertEquals([page.complaints, page.requests], [[], []]);
 });
 

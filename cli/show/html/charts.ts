@@ -19,6 +19,8 @@ export interface ChartParts {
   readonly registers: PageElement;
   /** Numbers of each command. */
   readonly commands: PageElement;
+  /** Elements beside the headings, which say that a search narrows the numbers. */
+  readonly scopes: readonly PageElement[];
 }
 
 /** Numbers about one command. */
@@ -81,6 +83,7 @@ export class Charts {
     for (const command of this.#commands.values()) {
       command.latencies = Float64Array.from(command.latencies).sort();
     }
+    this.#drawScopes();
     this.#drawChoice();
     this.#drawLatency();
     this.#drawRegisters(places);
@@ -89,6 +92,14 @@ export class Charts {
 
   #make(name: string, className: string, ...parts: (PageElement | string)[]): PageElement {
     return element(this.#document, name, className, ...parts);
+  }
+
+  /** Numbers of a search never look like those of the whole recording. */
+  #drawScopes(): void {
+    const { hits, isSearching, length } = this.#model;
+    const [found, all] = [hits.length, length].map((count) => count.toLocaleString("en"));
+    const text = isSearching ? `of the ${found} found among ${all} events` : "";
+    for (const scope of this.#parts.scopes) scope.textContent = text;
   }
 
   #drawChoice(): void {

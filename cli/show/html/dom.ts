@@ -125,6 +125,8 @@ export interface PageElement extends PageTarget, PagePart {
   replaceChildren(...parts: (PagePart | string)[]): void;
   /** Gives it the keyboard. */
   focus(): void;
+  /** Takes the focus from it. */
+  blur(): void;
   /** Has a pointer's events come here. */
   setPointerCapture(pointerId: number): void;
 }

@@ -58,10 +58,14 @@ export const MARKUP = `
   <p id="announcement" role="status"></p>
   <section id="charts" aria-label="Numbers about what the search found">
     <div><div class="bar"><h2>Time from request to reply</h2>
+      <span id="latency-scope" class="scope"></span>
       <select id="latency-command" aria-label="Command"></select></div>
       <div id="latency"></div></div>
-    <div><div class="bar"><h2>Registers used most</h2></div><div id="registers"></div></div>
-    <div id="all-commands"><div class="bar"><h2>Commands</h2></div>
+    <div><div class="bar"><h2>Registers used most</h2>
+      <span id="registers-scope" class="scope"></span></div>
+      <div id="registers"></div></div>
+    <div id="all-commands"><div class="bar"><h2>Commands</h2>
+      <span id="commands-scope" class="scope"></span></div>
       <div id="commands" class="scroll" tabindex="0" role="group" aria-label="Commands"></div></div>
   </section>
 </main>

@@ -58,6 +58,7 @@ export class Page {
         command: this.#get("latency-command"),
         registers: this.#get("registers"),
         commands: this.#get("commands"),
+        scopes: ["latency-scope", "registers-scope", "commands-scope"].map((id) => this.#get(id)),
       },
       model,
       (text) => this.#searchFor(text),
@@ -144,10 +145,10 @@ export class Page {
     const at = this.#window.document.activeElement;
     const isTyping = at?.tagName === "INPUT" || at?.tagName === "SELECT";
     if (event.key === "Escape") {
-      if (search.value !== "") {
-        search.value = "";
-        this.#search("");
-      } else if (!isTyping) this.select(-1);
+      const isSearching = search.value !== "";
+      if (isSearching) this.#searchFor("");
+      for (const id of ["search", "latency-command"]) this.#get(id).blur();
+      if (!isSearching && !isTyping) this.select(-1);
       return;
     }
     if (isTyping) return;

@@ -46,6 +46,7 @@ section { min-width: 0; }
 canvas { display: block; width: 100%; border: 1px solid var(--line); border-radius: 6px; }
 #overview { height: 40px; margin-bottom: 6px; cursor: pointer; touch-action: none; }
 #timeline { height: 200px; cursor: grab; touch-action: pan-y; }
+.scope { color: var(--accent); font-size: 13px; }
 #search { flex: 1 1 200px; min-width: 0; }
 #list { position: relative; height: 380px; overflow: auto; border: 1px solid var(--line);
   border-radius: 6px; contain: strict; }
