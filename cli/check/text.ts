@@ -54,6 +54,7 @@ export function textReporter({ out }: Context, isVerbose: boolean): CheckReporte
       }
     },
     finish(tally, timeMs, error) {
+      if (results.length === 0 && error !== undefined) return; // the reason says all
       if (results.length > 0) {
         const groups = [...new Set(results.map(({ group }) => group))];
         const rows = groups.map((group) => {

@@ -77,7 +77,7 @@ export function command(context: Context) {
       const isOne = (socket === undefined) !== (options.spawn === undefined);
       if (!isOne) self.error("error: name either a socket, or a command with --spawn");
       if (options.spawn !== undefined && !options.spawn.includes(SOCKET_PLACE)) {
-        self.error(`error: the command of --spawn has to contain ${SOCKET_PLACE}`);
+        self.error(`error: the command of --spawn has no ${SOCKET_PLACE}, the path of its socket`);
       }
       if (options.fresh && options.spawn === undefined) {
         self.error("error: --fresh needs --spawn");

@@ -103,7 +103,7 @@ export function command(context: Context) {
       ).conflicts(["connect", "connectFd"]),
     )
     .addOption(
-      new Option("-o, --output <file>", "the recording, a pcapng file").makeOptionMandatory(),
+      new Option("-o, --output <file>", "the recording, a pcapng file"),
     )
     .option("--force", "replace a file that is there; without it, none with contents is")
     .addOption(
@@ -118,14 +118,19 @@ export function command(context: Context) {
     .addHelpText("after", MORE_HELP)
     .action(async (given, self) => {
       const { listen, listenFd, connect, connectFd, spawn, map: names, ...options } = given;
+      const { output } = options;
       const from = listen ?? listenFd;
-      if (from === undefined) {
-        return self.error("error: one of '--listen <path>' and '--listen-fd <number>' is needed");
-      }
-      if (connect === undefined && connectFd === undefined && spawn === undefined) {
-        self.error(
-          "error: one of '--connect <path>', '--connect-fd <number>' and '--spawn <command>' is " +
-            "needed",
+      const hasServer = connect !== undefined || connectFd !== undefined || spawn !== undefined;
+      if (from === undefined || output === undefined || !hasServer) {
+        const missing = [
+          ...(from === undefined ? ["one of '--listen <path>' and '--listen-fd <number>'"] : []),
+          ...(hasServer
+            ? []
+            : ["one of '--connect <path>', '--connect-fd <number>' and '--spawn <command>'"]),
+          ...(output === undefined ? ["'-o <file>'"] : []),
+        ];
+        return self.error(
+          `error: ${missing.join("; ")} ${missing.length === 1 ? "is" : "are"} needed`,
         );
       }
       if (spawn !== undefined && !spawn.includes(SOCKET_PLACE)) {
@@ -148,6 +153,7 @@ export function command(context: Context) {
         : new ConnectedServer(connectFd!);
       await run(context, {
         ...options,
+        output,
         listen: from,
         server,
         intercept: options.intercept ?? [],
@@ -205,6 +211,11 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
     `Recording ${typeof listen === "string" ? listen : `descriptor ${listen}`} to ${server.name} ` +
       `in ${output}`,
   );
+  if (server instanceof ListeningServer && !await exists(server.name)) {
+    warn(
+      `${server.name} does not exist yet; clients are disconnected until a server listens there`,
+    );
+  }
   await recorder.closed;
   writer[Symbol.dispose]();
   const { events, discarded } = writer;
@@ -235,6 +246,13 @@ async function pipeReader(path: string, signal: AbortSignal): Promise<Disposable
     if (signal.aborted) throw error;
     return undefined; // the writer fails in the same way, and says so
   }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(
+    () => true,
+    (error) => !(error instanceof Deno.errors.NotFound),
+  );
 }
 
 /**

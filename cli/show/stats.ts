@@ -39,7 +39,7 @@ const KINDS = {
   interrupt: "interrupt",
   ioeventfd: "ioeventfd",
   open: "connection",
-  end: "end",
+  end: "disconnection",
   note: "note",
 } as const;
 

@@ -103,7 +103,7 @@ export class EventText {
       case "end":
         return `-- client ${event.connection} ${event.socket}: the ${event.side} ${
           ENDS[event.reason]
-        }${event.text === "" ? "" : `: ${printable(event.text)}`}`;
+        }${hasCause(event) ? `: ${printable(event.text)}` : ""}`;
       case "note":
         return `-- ${printable(event.text)}`;
     }
@@ -168,6 +168,11 @@ const ENDS = {
   failed: "failed",
   stopped: "stopped",
 } as const;
+
+/** True if the text of an end says more than the reason does: those meant by a side do not. */
+function hasCause({ reason, text }: Extract<RecordedEvent, { kind: "end" }>): boolean {
+  return text !== "" && (reason === "cut" || reason === "failed");
+}
 
 const FATES = { passed: "", replaced: ", replaced", withheld: ", withheld" } as const;
 

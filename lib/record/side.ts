@@ -139,7 +139,10 @@ class SideClient {
         ? EINVAL
         : EIO;
       const { message } = error as Error;
-      this.#options.onRefuse(`${commandName(request.command)}: ${message}`);
+      // Clients that only look ask for these, too, and do without.
+      if (request.command !== Command.DEVICE_GET_REGION_IO_FDS) {
+        this.#options.onRefuse(`${commandName(request.command)}: ${message}`);
+      }
       if (!request.isAnswered) request.fail(errno);
       if (this.#connection === undefined) proxy.close(new ConnectionError(message));
     }

@@ -176,3 +176,20 @@ Deno.test("record: keeps a file with contents, unless --force replaces it", asyn
   assertStringIncludes(forced.err, "0 events of 0 clients");
   assertEquals((await Array.fromAsync(readRecording(file))).length, 0);
 });
+
+Deno.test("record: names all options that are missing, and a server that is not there", async () => {
+  await using folder = temporaryFolder();
+  const bare = await runHere(["record"]);
+  assertEquals(bare.code, 2);
+  for (const option of ["--listen <path>", "--connect <path>", "-o <file>"]) {
+    assertStringIncludes(bare.err, `'${option}'`);
+  }
+  const [listen, connect, file] = ["a.sock", "none.sock", "x.pcapng"].map((name) =>
+    `${folder.path}/${name}`
+  ) as [string, string, string];
+  const { err } = await runHere(
+    ["record", "--listen", listen, "--connect", connect, "-o", file],
+    { endWhen: ({ err }) => err.includes("does not exist yet") },
+  );
+  assertStringIncludes(err, `${connect} does not exist yet; clients are disconnected until`);
+});
