@@ -291,6 +291,28 @@ browserTest("charts count registers, commands and times, of what the search foun
   assertEquals([page.complaints, page.requests], [[], []]);
 });
 
+browserTest("the page names columns, senders and the message at a link", async () => {
+  await using page = await opened(nvmeTalk().events);
+  await page.press("/");
+  await page.type("CSTS 0x00000001");
+  await page.press("Enter");
+  const fact = (term: string) =>
+    page.evaluate(
+      `[...document.querySelectorAll("#details dt")]
+        .find((each) => each.innerText === "${term}").nextSibling.innerText`,
+    );
+  assertMatch(String(await fact("Request")), /^#102, [\d.]+ ms$/);
+  assertEquals([await fact("Sent by"), await fact("Direction")], ["the server", "to the client"]);
+  // Each heading is above its column, whatever width the scrollbar has.
+  const lefts = (selector: string) =>
+    page.evaluate<number[]>(
+      `[...document.querySelector("${selector}").children]
+        .map((each) => each.getBoundingClientRect().left)`,
+    );
+  assertEquals(await lefts(".heads"), await lefts("#rows .row"));
+  assertEquals([page.complaints, page.requests], [[], []]);
+});
+
 browserTest("charts say that their numbers are of what the search found", async () => {
   await using page = await opened(nvmeTalk().events);
   await page.until(`document.querySelector("#registers tbody") !== null`);

@@ -108,10 +108,13 @@ export class Details {
       facts.push([wants ? "Reply" : "Request", none]);
     }
     const isBack = (columns.flags[row]! & 1) !== 0;
-    facts.push(["Way", isBack ? "to the client" : "to the server"]);
+    facts.push(["Direction", isBack ? "to the client" : "to the server"]);
     const socket = columns.flags[row]! & 2 ? "twin" : "main";
     facts.push(["Socket", `client ${columns.client[row]}, ${socket}`]);
-    if (columns.kind[row] === 0) facts.push(["Author", meta.origins[columns.origin[row]!]!]);
+    if (columns.kind[row] === 0) {
+      const origin = meta.origins[columns.origin[row]!]!;
+      facts.push(["Sent by", this.#sender(origin, isBack)]);
+    }
     const remark = model.text("remark", row);
     if (remark !== "") facts.push(["Remark", remark]);
     const list = this.#make("dl", "");
@@ -121,8 +124,15 @@ export class Details {
     return list;
   }
 
+  /** The sender of a message, in words. */
+  #sender(origin: string, isToClient: boolean): string {
+    if (origin === "peer") return isToClient ? "the server" : "the client";
+    return origin === "side" ? "a client of the side socket" : "the recorder";
+  }
+
   #link(row: number): PageElement {
-    const button = this.#make("button", "link", timeText(this.#model.columns.time[row]!));
+    const { id, time } = this.#model.columns;
+    const button = this.#make("button", "link", `#${id[row]}, ${timeText(time[row]!)}`);
     button.setAttribute("type", "button");
     button.addEventListener("click", () => this.#select(row));
     return button;

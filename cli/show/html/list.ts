@@ -104,6 +104,7 @@ export class MessageList {
     const isMessage = columns.kind[row] === 0;
     const value = model.text("value", row).replaceAll("\n", " ");
     const remark = model.text("remark", row);
+    const place = model.text("place", row);
     const latency = columns.latency[row]!;
     const made = element(
       this.#document,
@@ -112,9 +113,9 @@ export class MessageList {
       cell("time", `${(columns.time[row]! / 1e6).toFixed(3)}`),
       cell("arrow", model.arrow(row)),
       cell("id", isMessage ? `#${columns.id[row]}` : ""),
-      cell("name", model.text("name", row)),
+      cell(place === "" ? "name wide" : "name", model.text("name", row)),
       cell("type", model.typeText(row)),
-      cell("place", model.text("place", row)),
+      cell("place", place),
       cell("value", remark === "" ? value : `${value}  # ${remark}`),
       cell("latency", latency < 0 ? "" : timeText(latency)),
     );

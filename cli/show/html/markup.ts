@@ -43,6 +43,10 @@ export const MARKUP = `
     <canvas id="overview" role="img" aria-label="All of the recording; the list has the same"></canvas>
     <canvas id="timeline" tabindex="0" role="application"
       aria-label="Timeline: arrows move and select, plus and minus zoom"></canvas>
+    <p class="legend"><span><i class="swatch"></i>message or event</span>
+      <span><i class="swatch accent"></i>selected or found</span>
+      <span><i class="swatch error"></i>error</span>
+      <span>#12: message id, which a request and its reply share</span></p>
   </section>
   <section id="messages" aria-labelledby="messages-title">
     <div class="bar"><h2 id="messages-title">Messages</h2>
@@ -52,6 +56,10 @@ export const MARKUP = `
         <button type="button" id="previous" aria-label="Previous message">&uarr;</button>
         <button type="button" id="next" aria-label="Next message">&darr;</button>
         <output id="count"></output></div></div>
+    <div class="row heads" aria-hidden="true"><span class="time">ms</span><span class="arrow"></span>
+      <span class="id">Id</span><span class="name">Command</span><span class="type">Type</span>
+      <span class="place">Register or address</span><span class="value">Value</span>
+      <span class="latency">Took</span></div>
     <div id="list" tabindex="0" role="listbox" aria-label="Messages"><div id="rows"></div></div>
   </section>
   <section id="details" tabindex="0" aria-label="Details of the message"></section>
@@ -62,7 +70,9 @@ export const MARKUP = `
       <select id="latency-command" aria-label="Command"></select></div>
       <div id="latency"></div></div>
     <div><div class="bar"><h2>Registers used most</h2>
-      <span id="registers-scope" class="scope"></span></div>
+      <span id="registers-scope" class="scope"></span>
+      <span class="legend"><span><i class="swatch"></i>reads</span>
+        <span><i class="swatch writes"></i>writes</span></span></div>
       <div id="registers"></div></div>
     <div id="all-commands"><div class="bar"><h2>Commands</h2>
       <span id="commands-scope" class="scope"></span></div>

@@ -341,7 +341,7 @@ export class HtmlReport {
       return printable(says.replace(TITLE, ""));
     }
     const { region, offset, count, data } = access;
-    if (data === undefined) return `${count} bytes`;
+    if (data === undefined) return humanSize(count);
     if (data.length === 0 || data.length > 8) return humanSize(BigInt(data.length));
     const located = region === undefined ? undefined : this.#locator?.at(region, offset, count);
     const words = located === undefined ? [] : locatedWords(located, data);

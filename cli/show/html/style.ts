@@ -46,17 +46,27 @@ section { min-width: 0; }
 canvas { display: block; width: 100%; border: 1px solid var(--line); border-radius: 6px; }
 #overview { height: 40px; margin-bottom: 6px; cursor: pointer; touch-action: none; }
 #timeline { height: 200px; cursor: grab; touch-action: pan-y; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 6px 0 0; color: var(--dim);
+  font-size: 12px; }
+.swatch { display: inline-block; width: 12px; height: 12px; margin-right: 5px; border-radius: 2px;
+  vertical-align: -1px; background: var(--item); print-color-adjust: exact; }
+.swatch.writes { background: var(--writes); }
+.swatch.accent { background: var(--accent); }
+.swatch.error { background: var(--error); }
 .scope { color: var(--accent); font-size: 13px; }
 #search { flex: 1 1 200px; min-width: 0; }
 #list { position: relative; height: 380px; overflow: auto; border: 1px solid var(--line);
   border-radius: 6px; contain: strict; }
+.row.heads { position: static; cursor: default; color: var(--dim); border: 1px solid transparent;
+  overflow: hidden; scrollbar-gutter: stable; }
+#list { scrollbar-gutter: stable; }
 #rows { position: relative; min-width: 100%; }
 .row { position: absolute; left: 0; right: 0; height: 24px; padding: 0 8px; display: grid; gap: 10px;
-  grid-template-columns: 76px 16px 56px 170px 92px minmax(110px, 1fr) minmax(200px, 3fr) 64px;
+  grid-template-columns: 76px 16px 56px 170px 92px minmax(150px, 3fr) minmax(150px, 3fr) 64px;
   align-items: center; font: 12px/24px ui-monospace, "DejaVu Sans Mono", monospace; cursor: pointer;
   white-space: pre; }
 .row > * { overflow: hidden; text-overflow: ellipsis; }
-.row:hover { background: var(--stripe); }
+.row[role]:hover { background: var(--stripe); }
 .row[aria-selected="true"] { background: var(--stripe); box-shadow: inset 3px 0 var(--accent); }
 .row.error .type, .row.error .value { color: var(--error); }
 .row .time, .row .latency { text-align: right; color: var(--dim); }
@@ -99,6 +109,7 @@ th.number, td.number { text-align: right; font-variant-numeric: tabular-nums;
 dialog { color: var(--text); background: var(--ground); border: 1px solid var(--line);
   border-radius: 8px; max-width: min(560px, 92vw); }
 dialog::backdrop { background: #0008; }
+#help td:first-child { white-space: nowrap; }
 kbd { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; border: 1px solid var(--line);
   border-radius: 4px; padding: 1px 5px; background: var(--panel); }
 @media (min-width: 1000px) {
@@ -110,8 +121,12 @@ kbd { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; border: 1px solid 
   #details { height: 500px; }
 }
 @media (min-width: 1000px) and (max-width: 1399px) {
-  .row { grid-template-columns: 72px 16px 160px minmax(100px, 1fr) minmax(120px, 2fr) 64px; }
-  .row .id, .row .type { display: none; }
+  .row { grid-template-columns: 72px 16px 48px 152px minmax(100px, 4fr) minmax(80px, 3fr) 64px; }
+  .row .type { display: none; }
+}
+@media (max-width: 1399px) {
+  .row .name.wide { grid-column: span 2; }
+  .row .name.wide ~ .place { display: none; }
 }
 @media (max-width: 999px) {
   .row { grid-template-columns: 84px 16px 150px minmax(0, 1fr); }
