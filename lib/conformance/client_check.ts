@@ -45,7 +45,9 @@ export interface Scene {
   pause(ms?: number): Promise<void>;
   /** Makes a descriptor whose closing by the client is watched: it is to be closed. */
   stray(): OwnedFd;
-  /** Makes a descriptor that the client may keep. */
+  /** Makes one end of a socket pair, which the client may keep. */
+  kept(): OwnedFd;
+  /** Makes memory that the client may keep. */
   memory(size: number): OwnedFd;
   /** Closes the connection, after what was sent. */
   hangUp(): void;

@@ -13,8 +13,8 @@ const vfu = (args: string) => `${DENO} run -A ${ROOT}cli/main.ts ${args}`;
 
 /** Fewest checks that a client of this command is tried with. */
 const CLIENTS = [
-  ["probe {socket}", 40],
-  ["read {socket} bar0", 20],
+  ["probe {socket}", 60],
+  ["read {socket} bar0", 40],
 ] as const;
 
 for (const [args, fewest] of CLIENTS) {

@@ -7,10 +7,18 @@
 import type { ClientCheck, ClientGroup } from "../client_check.ts";
 import { framing } from "./framing.ts";
 import { info } from "./info.ts";
+import { negotiation } from "./negotiation.ts";
 import { regionRead } from "./region_read.ts";
+import { serverCommands } from "./server_commands.ts";
 
 /** In the order in which they are done. */
-export const CLIENT_GROUPS: readonly ClientGroup[] = [framing, info, regionRead];
+export const CLIENT_GROUPS: readonly ClientGroup[] = [
+  negotiation,
+  framing,
+  info,
+  regionRead,
+  serverCommands,
+];
 
 /** All checks, in the order of their groups. */
 export const CLIENT_CHECKS: readonly ClientCheck[] = CLIENT_GROUPS.flatMap(({ checks }) => checks);

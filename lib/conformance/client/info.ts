@@ -145,4 +145,55 @@ export const info = clientGroup("info", "Device, regions and interrupts", [
     ) => put(a, 12, 0xffff_ffff),
     "each",
   ],
+  [18, "MUST", SECTION, "A larger reply than needed is taken.", "goes on", REGION, (a) => {
+    if (a.fds.length > 0) return;
+    a.payload = join(a.payload, new Uint8Array(8));
+  }],
+  [19, "MUST", SECTION, "Information of another region is rejected.", "gives up", REGION, (a) => {
+    put(a, 8, u32At(a.payload, 8) ^ 1);
+  }],
+  [
+    20,
+    "SHOULD",
+    SECTION,
+    "A mapping without a descriptor is survived.",
+    "survives",
+    REGION,
+    (a) => {
+      put(a, 4, u32At(a.payload, 4) | 4);
+      a.fds = [];
+    },
+    "each",
+  ],
+  [21, "SHOULD", SECTION, "A region of 2^64 bytes is survived.", "survives", REGION, (a) => {
+    a.payload.fill(0xff, 16, 24);
+  }, "each"],
+  [
+    22,
+    "SHOULD",
+    SECTION,
+    "A demand for room that grows for ever is survived.",
+    "survives",
+    REGION,
+    (
+      a,
+      { request },
+    ) => put(a, 0, Math.max(32, u32At(request.payload, 0)) + 32),
+    "each",
+  ],
+  [23, "SHOULD", SECTION, "Four billion sparse areas are survived.", "survives", REGION, (a) => {
+    if (a.payload.length > 40) put(a, 40, 0xffff_ffff);
+  }, "each"],
+  [
+    24,
+    "SHOULD",
+    SECTION,
+    "A sparse area outside the region is survived.",
+    "survives",
+    REGION,
+    (a) => {
+      if (a.payload.length > 48) a.payload.fill(0xf0, 48, 64);
+    },
+    "each",
+  ],
 ]);
