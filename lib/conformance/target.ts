@@ -223,6 +223,10 @@ export class SpawnedTarget implements Target {
   }
 }
 
+/** Has the kernel end the command with this process, where the kernel can be asked to. */
+const START = "setpriv --pdeathsig KILL true 2>/dev/null && " +
+  'exec setpriv --pdeathsig KILL sh -c "$1"; exec sh -c "$1"';
+
 /** One process of a peer: a server, or a client. */
 export class Run {
   hasServed = false;
@@ -233,7 +237,7 @@ export class Run {
 
   constructor(command: string, readonly socket: string) {
     this.#child = new Deno.Command("sh", {
-      args: ["-c", `exec ${command}`],
+      args: ["-c", START, "sh", `exec ${command}`],
       stdin: "null",
       stdout: "piped",
       stderr: "piped",

@@ -6,7 +6,8 @@ import { DemoDevice } from "../../lib/devices/demo.ts";
 import { Server } from "../../lib/server/server.ts";
 import { DENO } from "../_deno.ts";
 import { Command } from "../../lib/wire/command.ts";
-import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
+import { until } from "../_until.ts";
+import { assertGolden, runHere, spawn, temporaryFolder } from "./_cli.ts";
 import { serveOddly } from "./_server.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -186,4 +187,33 @@ Deno.test("vfu check reports a crash with the signal and the last words of the s
     assertEquals([usable, end.signal, end.last_words], ["no", "SIGKILL", ["out of luck"]]);
   }
   assertEquals(lines.at(-1).failed, 1);
+});
+
+Deno.test("vfu check: a server that was started ends with a check that is killed", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/pid`;
+  // It never listens, so that the check waits for it when it is killed.
+  const command = `sh -c 'echo $$ > ${file}; exec sleep 600' {socket}`;
+  const check = spawn(["check", "--spawn", command], { permissions: ["-A"] });
+  const output = check.output();
+  const pidOf = () => {
+    try {
+      return Deno.readTextFileSync(file).trim();
+    } catch {
+      return "";
+    }
+  };
+  await until(() => pidOf() !== "", "the server");
+  const isThere = () => {
+    try {
+      // A process without memory has ended; its parent has not looked yet.
+      return /^VmRSS/m.test(Deno.readTextFileSync(`/proc/${pidOf()}/status`));
+    } catch {
+      return false;
+    }
+  };
+  assert(isThere());
+  Deno.kill(check.pid, "SIGKILL");
+  await until(() => !isThere(), "the server's end");
+  await output;
 });
