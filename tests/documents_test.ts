@@ -14,6 +14,7 @@ const DOCUMENTS = [
   "CONTRIBUTING.md",
   "SECURITY.md",
   "docs/decisions.md",
+  "docs/interop.md",
   "docs/peers.md",
   "examples/README.md",
 ];

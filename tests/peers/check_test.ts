@@ -2,7 +2,10 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runHere } from "../cli/_cli.ts";
+import { deviationsIn } from "./interop_text.ts";
 import { peerProgram, QEMU_DEVICES } from "./peers.ts";
+
+const INTEROP = Deno.readTextFileSync(new URL("../../docs/interop.md", import.meta.url));
 
 /** A line of `--json`. */
 interface Line {
@@ -48,6 +51,8 @@ Deno.test("QEMU's server aborts on accesses to config space of 3 bytes modulo 4"
   const failed = [...results.values()].filter(({ outcome }) => outcome === "failed");
   assertEquals(failed.map(({ id }) => id), [21, 23, 24, 25].map((n) => `server/region_read/${n}`));
   assertEquals(results.get("server/region_read/22")?.verdict, "passed"); // 5 bytes
+  const listed = deviationsIn(INTEROP, "qemu-edu").filter((id) => results.has(id));
+  assertEquals(listed, failed.map(({ id }) => id), "docs/interop.md");
 });
 
 Deno.test("the crate's server has no errno, and loses step on unknown commands", async () => {
@@ -58,4 +63,6 @@ Deno.test("the crate's server has no errno, and loses step on unknown commands",
   const step = results.get("server/framing/11")!;
   assertEquals([step.outcome, step.usable], ["failed", "no"]);
   assert(step.server_end !== undefined && step.server_end.code === 101, "a panic");
+  const listed = deviationsIn(INTEROP, "crate-gpio").filter((id) => results.has(id));
+  assertEquals(listed.toSorted(), ["server/errors/17", "server/framing/11"], "docs/interop.md");
 });

@@ -1,0 +1,252 @@
+/**
+ * The text of `docs/interop.md`: results of `vfu check`, with explanations written by hand.
+ *
+ * @module
+ */
+
+import type { PeerProgram } from "./peers.ts";
+
+/** A server of the matrix. */
+export interface InteropPeer {
+  /** The heading of its column. */
+  readonly name: string;
+  /** The program that serves, as a phrase. */
+  readonly title: string;
+  readonly program: PeerProgram | "vfu";
+  /** The device, where the program has several. */
+  readonly device?: string;
+}
+
+/** The columns, in order. Ours come first, and have no deviation. */
+export const INTEROP_PEERS: readonly InteropPeer[] = [
+  { name: "demo", title: "vfu's demo device", program: "vfu", device: "demo" },
+  ...["nvme", "gpio", "timer"].map((name): InteropPeer => ({
+    name: `${name}.ts`,
+    title: `vfu serving \`examples/${name}.ts\``,
+    program: "vfu",
+    device: `./examples/${name}.ts`,
+  })),
+  ...["edu", "nvme"].map((device): InteropPeer => ({
+    name: `qemu-${device}`,
+    title: `QEMU 7.2's server with ${device}`,
+    program: "qemu-system-x86_64",
+    device,
+  })),
+  {
+    name: "sample-server",
+    title: "the sample `server` of libvfio-user (late 2022)",
+    program: "server",
+  },
+  {
+    name: "sample-gpio",
+    title: "the sample `gpio-pci-idio-16` of libvfio-user (late 2022)",
+    program: "gpio-pci-idio-16",
+  },
+  { name: "crate-gpio", title: "the example `gpio` of the crate `vfio_user`", program: "gpio" },
+];
+
+/** A line of `vfu check --json`. */
+export interface InteropResult {
+  readonly id: string;
+  readonly group: string;
+  readonly level: string;
+  readonly rule: string;
+  readonly verdict: string;
+  readonly came?: string;
+  readonly reason?: string;
+}
+
+/** Checks whose result changes from run to run with some peers, and the reason. */
+export const UNSTABLE: Readonly<Record<string, string>> = {
+  "server/framing/19": "fragments may arrive in one piece",
+  "server/framing/20": "fragments may arrive in one piece",
+  "server/connection/17": "the check waits 5 s, and the server may be slow",
+};
+
+/** QEMU's server and the samples, which share libvfio-user. */
+const LIBVFIO_USER = /^(qemu|sample)/;
+
+/** Names of peers, a match in the id or in what came, and the sentence. */
+export type Explanation = readonly [peer: RegExp, match: RegExp, text: string];
+
+/** Deviations that one sentence explains; the first that fits is taken. */
+export const EXPLANATIONS: readonly Explanation[] = [
+  [
+    LIBVFIO_USER,
+    /negotiation\/8$/,
+    "libvfio-user names all its capabilities, whatever was proposed.",
+  ],
+  [
+    /^qemu/,
+    /negotiation\/(5|16|17|18|20|21|22|32|41|42)$|connection\/[234]$/,
+    "A VERSION that fails is a fatal error for QEMU's object, which aborts.",
+  ],
+  [
+    /^sample/,
+    /negotiation\/(5|16|17|18|20|21|22|32|41|42)$|connection\/[234]$/,
+    "The sample takes a VERSION that fails for a reason to end.",
+  ],
+  [LIBVFIO_USER, /negotiation\/19$/, "libvfio-user does not check the sign of a limit."],
+  [/^sample/, /framing\/13$/, "libvfio-user of 2022 still answers this command of older drafts."],
+  [
+    LIBVFIO_USER,
+    /framing\/18$/,
+    "libvfio-user answers a reply that nothing waits for as if it were a request.",
+  ],
+  [
+    LIBVFIO_USER,
+    /framing\/(19|20|21|22|25)$|connection\/6$/,
+    "libvfio-user reads header and body with one recv(2) each, and no more for what is missing.",
+  ],
+  [/^sample/, /region_read\/11$/, "libvfio-user does not enforce READ and WRITE flags."],
+  [
+    /^qemu/,
+    /region_(read|write)\//,
+    "QEMU splits an access to configuration space by 4, and asserts on a rest of 3 bytes.",
+  ],
+  [
+    LIBVFIO_USER,
+    /region_write\/1[45]$/,
+    "libvfio-user reads a body with one recv(2), which ends before so many bytes.",
+  ],
+  [
+    /^sample/,
+    /info\/2[89]$/,
+    "The sample describes its configuration space without the flag READ.",
+  ],
+  [LIBVFIO_USER, /dma\/14$/, "libvfio-user does not check the end of a range."],
+  [LIBVFIO_USER, /dma\/1[89]$/, "libvfio-user does not compare a map with the size of its file."],
+  [LIBVFIO_USER, /dma\/24$/, "libvfio-user does not check the number of descriptors of a map."],
+  [LIBVFIO_USER, /dma\/48$/, "libvfio-user unmaps exact ranges only."],
+  [LIBVFIO_USER, /irqs\/15$/, "libvfio-user ignores flags that it does not know."],
+  [LIBVFIO_USER, /irqs\/36$/, "libvfio-user masks any index."],
+  [
+    LIBVFIO_USER,
+    /irqs\/42$/,
+    "INTx, MSI and MSI-X share one table of descriptors in libvfio-user.",
+  ],
+  [/^(qemu|sample|crate)/, /connection\/15$/, "The server ends with its client."],
+  [/^crate/, /negotiation\/5$/, "The crate answers 0.0 to any version."],
+  [/^crate/, /negotiation\/8$/, "The crate names all its capabilities, whatever was proposed."],
+  [
+    /^crate/,
+    /negotiation\/(22|23|42)$|framing\/17$/,
+    "The crate goes by the command alone, whatever the type is and before VERSION as well.",
+  ],
+  [/^crate/, /errors\/17$/, "The crate answers most faults with errno 0."],
+  [
+    /^crate/,
+    /framing\/11$/,
+    "The crate does not read the body of an unknown command, and is out of step.",
+  ],
+  [
+    /^crate/,
+    /command \d+ error reply/,
+    "The crate does not read the body of a command that it does not serve, and is out of step.",
+  ],
+  [/^crate/, /ended with code 101$/, "The crate's server panics."],
+  [/^crate/, /nothing within/, "The crate waits for bytes that do not come."],
+  [
+    /^crate/,
+    /\/(dma|irqs|region_read|region_write|info|descriptors)\/\d+ .* reply/,
+    "The crate hands requests to its device, which checks less than the rule asks for.",
+  ],
+];
+
+/**
+ * Parses the lines of `vfu check --json`.
+ *
+ * @throws {Error} If the run was not whole
+ */
+export function resultsOf(text: string): InteropResult[] {
+  const lines = text.trim().split("\n").map((line) => JSON.parse(line));
+  const summary = lines.pop();
+  if (summary?.type !== "summary" || summary.error !== undefined) {
+    throw new Error(`The run was not whole: ${summary?.error ?? "it has no summary"}`);
+  }
+  return lines;
+}
+
+/** The document. */
+export function interopText(results: ReadonlyMap<string, readonly InteropResult[]>): string {
+  const names = [...results.keys()];
+  const all = [...results.values()];
+  const groups = [...new Set(all.flatMap((each) => each.map(({ group }) => group)))];
+  const cell = (each: readonly InteropResult[]) => {
+    const count = (verdict: string) => each.filter((result) => result.verdict === verdict).length;
+    const [passed, failed] = [count("passed"), count("failed")];
+    return `${passed} / ${failed} / ${each.length - passed - failed}`;
+  };
+  const row = (title: string, choose: (result: InteropResult) => boolean) => [
+    title,
+    ...all.map((each) => cell(each.filter(choose))),
+  ];
+  const rows = [
+    ["group", ...names],
+    ...groups.map((title) => row(title, ({ group }) => group === title)),
+    row("all", () => true),
+  ];
+  return `# Which server keeps which rule
+
+\`deno task interop\` writes this document from runs of \`vfu check\` against each server that the tests
+have. Each cell counts the checks that passed, deviated, and do not apply. Deviations count at every
+level, from MUST to MAY. \`vfu check --explain ID\` prints the rule of a check with its section.
+
+${tableText(rows)}
+
+${INTEROP_PEERS.map(({ name, title }) => `- ${name}: ${title}`).join("\n")}
+
+Results of these checks may change from run to run with some peers:
+
+${Object.entries(UNSTABLE).map(([id, why]) => `- \`${id}\`: ${why}.`).join("\n")}
+
+${names.map((name) => peerText(name, results.get(name)!)).join("\n\n")}
+`;
+}
+
+/** The ids of the deviations that a document lists for a peer. */
+export function deviationsIn(text: string, peer: string): string[] {
+  const section = text.split(/^## /m).find((each) => each.startsWith(`${peer}\n`)) ?? "";
+  return [...section.matchAll(/^\| `([^`]+)`/gm)].map(([, id]) => id!);
+}
+
+/** The section of a peer, with its deviations. */
+function peerText(name: string, results: readonly InteropResult[]): string {
+  const failed = results.filter(({ verdict }) => verdict === "failed");
+  if (failed.length === 0) return `## ${name}\n\nNo deviation.`;
+  const rows = failed.map((result) => [
+    `\`${result.id}\`${result.id in UNSTABLE ? " (unstable)" : ""}`,
+    result.level,
+    result.rule,
+    cameText(result),
+    explanationOf(name, result),
+  ]);
+  return `## ${name}\n\n${tableText([["check", "level", "rule", "what came", "why"], ...rows])}`;
+}
+
+function explanationOf(name: string, result: InteropResult): string {
+  const came = `${result.id} ${cameText(result)}`;
+  const found = EXPLANATIONS.find(([peer, match]) =>
+    peer.test(name) && (match.test(result.id) || match.test(came))
+  );
+  return found?.[2] ?? "not explained";
+}
+
+/** The words of what came, without what differs from run to run. */
+function cameText({ came, reason }: InteropResult): string {
+  const text = (came ?? reason ?? "").replace(/^#\d+ /, "").replace(/; it wrote: [^]*$/, "")
+    .replace(/\s+/g, " ");
+  return text.length > 160 ? `${text.slice(0, 159)}…` : text;
+}
+
+/** A table of Markdown, whose columns line up as the formatter has them. */
+function tableText([head, ...rows]: readonly (readonly string[])[]): string {
+  const cells = [head!, head!.map(() => "---"), ...rows].map((row) =>
+    row.map((text) => text.replaceAll("|", "\\|"))
+  );
+  const widths = head!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
+  return cells.map((row, index) => {
+    const padded = row.map((text, column) => text.padEnd(widths[column]!, index === 1 ? "-" : " "));
+    return `| ${padded.join(" | ")} |`;
+  }).join("\n");
+}
