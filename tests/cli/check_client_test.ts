@@ -32,6 +32,20 @@ for (const [args, fewest] of CLIENTS) {
   });
 }
 
+Deno.test("vfu check-client: a session keeps each rule about reads and the device", async () => {
+  await using folder = temporaryFolder();
+  const session = `${folder.path}/session.yaml`;
+  Deno.writeTextFileSync(session, "steps:\n  - expect: bar0+0.l\n    equals: 0x64756676\n");
+  const { code, out } = await runHere([
+    ...["check-client", "--socket-path", `${folder.path}/s`, "--json", "--strict", ...PATIENT],
+    ...["--only", "region_read", "--only", "server_commands"],
+    ...["--spawn", vfu(`run ${session} {socket}`)],
+  ]);
+  const lines = out.trim().split("\n").map((line) => JSON.parse(line));
+  assertEquals(lines.filter(({ outcome }) => outcome !== "passed").slice(0, -1), []);
+  assertEquals([code, lines.at(-1).passed], [0, 16]);
+});
+
 Deno.test("vfu check-client --list shows each check, and --explain its rule", async () => {
   const { out } = await runHere(["check-client", "--list", "--json"]);
   assertEquals(JSON.parse(out).map(({ id }: { id: string }) => id), CLIENT_CHECKS.map((c) => c.id));
