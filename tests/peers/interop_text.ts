@@ -20,13 +20,13 @@ export interface InteropPeer {
 /** The columns, in order. Ours come first, and have no deviation. */
 export const INTEROP_PEERS: readonly InteropPeer[] = [
   { name: "demo", title: "vfu's demo device", program: "vfu", device: "demo" },
-  ...["nvme", "gpio", "timer"].map((name): InteropPeer => ({
+  ...["nvme", "gpio", "timer", "dma_engine"].map((name): InteropPeer => ({
     name: `${name}.ts`,
     title: `vfu serving \`examples/${name}.ts\``,
     program: "vfu",
     device: `./examples/${name}.ts`,
   })),
-  ...["edu", "nvme"].map((device): InteropPeer => ({
+  ...["edu", "nvme", "e1000e"].map((device): InteropPeer => ({
     name: `qemu-${device}`,
     title: `QEMU 7.2's server with ${device}`,
     program: "qemu-system-x86_64",
