@@ -45,10 +45,15 @@ export const MAX_MAPPING = 2 ** 43;
  * so a mapping of it never faults.
  *
  * @param size in bytes, at least 1
+ * @param options.canGrow lets every process with the file grow it; default false
  * @throws {SystemError} as memfd_create(2), ftruncate(2) or fcntl(2) fail
  * @throws {RangeError} if the size is no whole number from 1, or there is a NUL in the name
  */
-export function createMemfd(name: string, size: number): OwnedFd {
+export function createMemfd(
+  name: string,
+  size: number,
+  { canGrow = false }: { readonly canGrow?: boolean } = {},
+): OwnedFd {
   if (!Number.isSafeInteger(size) || size < 1) {
     throw new RangeError(`Cannot make a memfd of ${size} bytes: at least 1 is needed`);
   }
@@ -57,7 +62,7 @@ export function createMemfd(name: string, size: number): OwnedFd {
   const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   const fd = new OwnedFd(check(doing, "memfd_create", c.memfd_create(cString(name), flags)));
   try {
-    const seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    const seals = F_SEAL_SHRINK | F_SEAL_SEAL | (canGrow ? 0 : F_SEAL_GROW);
     check(doing, "ftruncate", c.ftruncate(fd.fd, BigInt(size)));
     check(doing, "fcntl", c.fcntl(fd.fd, F_ADD_SEALS, seals));
     return fd;
@@ -65,6 +70,21 @@ export function createMemfd(name: string, size: number): OwnedFd {
     fd.close();
     throw error;
   }
+}
+
+/**
+ * Grows a file that {@linkcode createMemfd} made with `canGrow`. Mappings of it stay valid.
+ *
+ * @param size in bytes, not less than before
+ * @throws {SystemError} as ftruncate(2) fails: with EPERM for a lesser size or a fixed file
+ * @throws {RangeError} if the size is no whole number from 1
+ */
+export function growMemfd(fd: OwnedFd, size: number): void {
+  const doing = `Cannot grow a memfd to ${size} bytes`;
+  if (!Number.isSafeInteger(size) || size < 1) {
+    throw new RangeError(`${doing}: a whole number from 1 is needed`);
+  }
+  check(doing, "ftruncate", libc().ftruncate(fd.fd, BigInt(size)));
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { createMemfd } from "../../ffi/memory.ts";
+import { createMemfd, growMemfd } from "../../ffi/memory.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import type { RecordedDescriptor } from "../record/event.ts";
 
@@ -13,6 +13,8 @@ const PAGE = 4096n;
 const MAX_PAGES = 16_384;
 /** Files that are made; a VMM has one or a few for all of its memory. */
 const MAX_FILES = 64;
+/** Bytes of all files together: 256 GiB. They are sparse: memory is taken where it is written. */
+const MAX_FILE_BYTES = 1n << 38n;
 
 /** Contents of memory by address: those that accesses of the device have shown. */
 export class KnownMemory {
@@ -64,25 +66,43 @@ function* pieces(address: bigint, length: number) {
 
 /** Files that stand for those with the memory of a recorded client. */
 export class MemoryFiles implements Disposable {
-  readonly #files = new Map<string, { readonly fd: OwnedFd; readonly size: number }>();
+  readonly #files = new Map<string, { readonly fd: OwnedFd; size: bigint }>();
 
   /**
-   * A file in place of a recorded one; the same one for the same file.
+   * Returns a file in place of a recorded one. It is the same one for the same file, which grows if
+   * it has to. A recording without an identity has a file for each descriptor.
    *
-   * @param size the bytes that it has to have at least
+   * @param least the bytes that it has to have at least
    * @throws {RangeError} if the recording says that it is too large, or has too many
-   * @throws {SystemError} as memfd_create(2) fails
+   * @throws {SystemError} as memfd_create(2) and ftruncate(2) fail
    */
   file({ identity, size }: RecordedDescriptor, least: bigint): OwnedFd {
-    const wanted = Number(size !== null && size > least ? size : least);
-    const key = identity ?? `none ${this.#files.size}`;
+    const claimed = size !== null && size > least ? size : least;
+    const wanted = claimed < 1n ? 1n : claimed; // a map of nothing has a file all the same
+    const key = identity === null ? `none ${this.#files.size}` : `file ${identity}`;
     const known = this.#files.get(key);
     if (known !== undefined && known.size >= wanted) return known.fd;
-    if (this.#files.size >= MAX_FILES) {
-      throw new RangeError(`Cannot give the server memory: more than ${MAX_FILES} files of it`);
+    let others = 0n;
+    for (const file of this.#files.values()) if (file !== known) others += file.size;
+    if (wanted > MAX_FILE_BYTES - others) {
+      throw new RangeError(
+        `Cannot give the server memory: the recording claims a file of ${wanted} bytes, and ` +
+          `all of its files together may have ${MAX_FILE_BYTES}; record a client with less memory`,
+      );
     }
-    const fd = createMemfd("vfu-replay", wanted);
-    this.#files.set(known === undefined ? key : `${key} ${this.#files.size}`, { fd, size: wanted });
+    if (known !== undefined) {
+      growMemfd(known.fd, Number(wanted));
+      known.size = wanted;
+      return known.fd;
+    }
+    if (this.#files.size >= MAX_FILES) {
+      throw new RangeError(
+        `Cannot give the server memory: the recording has more than ${MAX_FILES} files of it; ` +
+          "record a client whose memory is in fewer files",
+      );
+    }
+    const fd = createMemfd("vfu-replay", Number(wanted), { canGrow: true });
+    this.#files.set(key, { fd, size: wanted });
     return fd;
   }
 

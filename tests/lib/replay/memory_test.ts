@@ -1,0 +1,63 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { canShrink } from "../../../ffi/memory.ts";
+import { MemoryFiles } from "../../../lib/replay/memory.ts";
+import type { RecordedDescriptor } from "../../../lib/record/event.ts";
+import { testFds } from "../../_fds.ts";
+
+function descriptor(identity: string | null, size: bigint | null): RecordedDescriptor {
+  return { kind: "file", size, seals: [], access: "rw", identity, fate: "passed" };
+}
+
+function sizeOf({ fd }: { readonly fd: number }): number {
+  return Deno.statSync(`/proc/self/fd/${fd}`).size;
+}
+
+testFds("a recorded file that grows is one file all the while", () => {
+  using files = new MemoryFiles();
+  const sizes = [4096n, 8192n, 8192n, 4096n, 16384n];
+  const fds = sizes.map((size) => files.file(descriptor("1:2", size), 0n));
+  assertEquals(new Set(fds).size, 1);
+  assertEquals(sizeOf(fds[0]!), 16384);
+  assert(!canShrink(fds[0]!));
+  // What a map needs counts as well.
+  assertEquals(files.file(descriptor("1:2", null), 32768n), fds[0]);
+  assertEquals(sizeOf(fds[0]!), 32768);
+});
+
+testFds("files without an identity are not the same, whatever others are named", () => {
+  using files = new MemoryFiles();
+  const fds = ["none 1", null, null, "none 0"].map((id) => files.file(descriptor(id, 4096n), 0n));
+  assertEquals(new Set(fds).size, 4);
+});
+
+testFds("a map of nothing has a file all the same", () => {
+  using files = new MemoryFiles();
+  assertEquals(sizeOf(files.file(descriptor("1:2", 0n), 0n)), 1);
+});
+
+testFds("sizes that a recording claims are bounded, of one file and of all", () => {
+  using files = new MemoryFiles();
+  for (const size of [1n << 40n, 1n << 62n, (1n << 64n) - 1n]) {
+    for (const [claimed, least] of [[size, 0n], [null, size]] as const) {
+      const error = assertThrows(() => files.file(descriptor("a", claimed), least), RangeError);
+      assert(
+        error.message.includes(`Cannot give the server memory: the recording claims a file of`),
+      );
+      assert(error.message.includes(`${size} bytes`) && error.message.includes("; record"));
+    }
+  }
+  const half = 1n << 37n;
+  const first = files.file(descriptor("a", half), 0n);
+  files.file(descriptor("b", half), 0n);
+  assertThrows(() => files.file(descriptor("c", 1n), 0n), RangeError, "a file of 1 bytes");
+  assertThrows(() => files.file(descriptor("a", half + 1n), 0n), RangeError);
+  assertEquals(sizeOf(first), Number(half));
+});
+
+testFds("too many files are refused, with a remedy", () => {
+  using files = new MemoryFiles();
+  for (let i = 0; i < 64; i++) files.file(descriptor(`${i}`, 4096n), 0n);
+  const text = "in fewer files";
+  assertThrows(() => files.file(descriptor("64", 4096n), 0n), RangeError, text);
+  files.file(descriptor("7", 8192n), 0n);
+});
