@@ -148,13 +148,16 @@ export function packetParts(
   { interfaceId, timeNs, tags, bytes, options }: PacketBlock,
 ): [head: Uint8Array, tail: Uint8Array] {
   if (timeNs < 0n || timeNs >= 1n << 64n) {
-    throw new RangeError(`Cannot record a time of ${timeNs} ns: it takes 0 to 2^64-1`);
+    throw new RangeError(
+      `Cannot record a time of ${timeNs} ns: it takes 0 to 2^64-1; ` +
+        "pass nanoseconds since the epoch",
+    );
   }
   const length = tags.length + bytes.length;
   const pad = padded(length) - length;
   const size = BLOCK_OVERHEAD + PACKET_HEAD + length + pad + optionsSize(options);
   if (size > MAX_RECORDING_BLOCK) {
-    const limit = `the limit is ${MAX_RECORDING_BLOCK}`;
+    const limit = `the limit is ${MAX_RECORDING_BLOCK}; shorten its data or its comment`;
     throw new RangeError(`Cannot record a message: its block has ${size} bytes, ${limit}`);
   }
   const head = new Uint8Array(8 + PACKET_HEAD + tags.length);

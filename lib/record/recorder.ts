@@ -115,7 +115,9 @@ export class ConnectedServer implements ServerSource {
   /** @throws {ConnectionError} if it is no UNIX stream socket, or was used */
   connect(): Promise<UnixSocket> {
     if (this.#isUsed) {
-      const text = `Cannot connect to ${this.name}: its connection has ended`;
+      const text =
+        `Cannot connect to ${this.name}: its connection has ended; a descriptor serves ` +
+        "one client, --connect PATH serves more";
       return Promise.reject(new ConnectionError(text, { kind: "refused" }));
     }
     this.#isUsed = true;

@@ -11,7 +11,7 @@ import type { Conversation, HeardMessage } from "./conversation.ts";
 import type { RecordedEvent } from "./event.ts";
 import { TimeHistogram } from "./histogram.ts";
 
-/** Registers and vectors that are counted one by one; more are counted together. */
+/** Registers, vectors and errors that are counted one by one; more are counted together. */
 const MAX_COUNTED = 65_536;
 
 /** Numbers about one command. */
@@ -62,7 +62,10 @@ export class RecordingStatistics {
   readonly dmaWrite: DmaStatistics = { requests: 0, bytes: 0n };
   /** Signals by vector, as "msix[0]"; those that mask and unmask are not counted. */
   readonly interrupts: Map<string, bigint> = new Map();
-  /** Error replies by command and reason, as "REGION_READ EINVAL (Invalid argument)". */
+  /**
+   * Error replies by command and reason, as "REGION_READ EINVAL (Invalid argument)". Those beyond
+   * 65,536 are counted together as "others".
+   */
   readonly errors: Map<string, number> = new Map();
   /** Replies without a request. */
   strays = 0;
@@ -79,7 +82,7 @@ export class RecordingStatistics {
   add(event: RecordedEvent, heard: HeardMessage | undefined): void {
     this.firstNs ??= event.timeNs;
     if (event.timeNs > this.lastNs) this.lastNs = event.timeNs;
-    count(this.events, event.kind, 1);
+    this.events.set(event.kind, (this.events.get(event.kind) ?? 0) + 1);
     if ("bytes" in event && event.passedOn !== undefined) this.altered++;
     if (event.kind === "interrupt" && event.action === "trigger") {
       this.#interrupt(`${irqName(event.irq)}[${event.vector}]`, event.count);
@@ -162,8 +165,9 @@ export class RecordingStatistics {
   }
 }
 
-function count<K>(counts: Map<K, number>, key: K, by: number, most = Infinity): void {
+/** Counts a key; as "others" if there are `most` keys without it. */
+function count(counts: Map<string, number>, key: string, by: number, most: number): void {
   const known = counts.get(key);
-  if (known === undefined && counts.size >= most) return;
-  counts.set(key, (known ?? 0) + by);
+  if (known === undefined && counts.size >= most) key = "others";
+  counts.set(key, (counts.get(key) ?? 0) + by);
 }
