@@ -73,7 +73,7 @@ export interface ConversationState {
   readonly regions: ReadonlyMap<number, RegionInfoReply>;
   /** The IRQ indexes, as the server described them last. */
   readonly irqs: ReadonlyMap<number, IrqInfoReply>;
-  /** The client's memory by address, as far as the server accepted it. */
+  /** The client's memory by address, as far as the server accepted it; 65,536 maps at most. */
   readonly maps: ReadonlyMap<bigint, DmaMapRequest>;
   /** Vectors that signal an eventfd of the client's, by IRQ index, as far as the server agreed. */
   readonly vectors: ReadonlyMap<number, ReadonlySet<number>>;
