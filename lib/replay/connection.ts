@@ -328,6 +328,7 @@ export class PlayedConnection implements Disposable {
   /**
    * Reads a register again that has another value than the recorded one: a device may be slower, or
    * faster. The values of a loop of polls may come earlier; a loop goes on as long as the timeout.
+   * An error, or a malformed reply, is final: a read that fails is a difference.
    *
    * @returns undefined if a value came that the recording has here, else the last outcome
    */
@@ -352,11 +353,11 @@ export class PlayedConnection implements Disposable {
       return true;
     };
     if (isSettled()) return undefined;
-    if (this.#failed.has(place)) return outcome;
+    if (this.#failed.has(place) || !isValueOf(to, outcome)) return outcome;
     const recordedMs = Number(event.timeNs - this.#lastCauseNs) / 1e6;
     const patience = isLoop ? Infinity : Math.max(LEAST_PATIENCE_MS, 4 * recordedMs);
     const deadline = monotonicMs() + Math.min(this.#host.timeoutMs, patience);
-    while (monotonicMs() < deadline && outcome.kind === "reply") {
+    while (monotonicMs() < deadline && isValueOf(to, outcome)) {
       await this.#changed(AGAIN_MS);
       outcome = await this.#send(to, to.bytes.subarray(HEADER_SIZE), []);
       if (isSettled()) return undefined;
@@ -612,4 +613,14 @@ function bytesOf(
 
 function lowerFirst(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+/** True for a well-formed reply with the data of the range that a request reads. */
+function isValueOf({ sent }: RequestStep, outcome: Outcome): boolean {
+  if (outcome.kind !== "reply") return false;
+  const [asked, found] = [sent.payload, decodeMessage(outcome.bytes)?.payload];
+  return asked?.name === "REGION_READ" && asked.side === "request" &&
+    found?.name === "REGION_READ" && found.side === "reply" &&
+    found.value.region === asked.value.region && found.value.offset === asked.value.offset &&
+    found.value.data.length === asked.value.count;
 }

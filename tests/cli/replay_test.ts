@@ -179,6 +179,13 @@ Deno.test("a device that is slow is no difference, one that fails is", async () 
   assertEquals(closed.map((each) => each.replace(/\d+/, "N")), ["connection N"]);
 });
 
+Deno.test("a read that fails once is a difference, and is not retried away", async () => {
+  for (const fault of ["error=EIO@12", "error=EIO/3", "truncate@4"]) {
+    const differences = await differencesWith(`REGION_READ:${fault}`);
+    assert(differences.length > 0, fault);
+  }
+});
+
 Deno.test("a recording that is cut is replayed up to there, and garbage is refused", async () => {
   await using served = await startServe("examples/gpio.ts");
   using file = temporaryFile();
