@@ -179,7 +179,7 @@ export async function learnPart(
   events: AsyncIterable<RecordedEvent>,
   client?: number,
 ): Promise<ServerPart> {
-  const script = new Script(events, { client: client ?? "first" });
+  await using script = new Script(events, { client: client ?? "first" });
   const scenes: Scene[] = [sceneOf(undefined, { key: "", data: new Uint8Array() })];
   const regions = new Map<number, RegionInfoReply>();
   const irqs = new Map<number, IrqInfoReply>();

@@ -77,7 +77,7 @@ export async function playToServer(
   options: PlayOptions,
 ): Promise<PlayResult> {
   const { signal, timing = false, maxDifferences = DEFAULT_MAX_DIFFERENCES } = options;
-  const script = new Script(events, { client: options.client, signal });
+  await using script = new Script(events, { client: options.client, signal });
   const counts: PlayCounts = { requests: 0, replies: 0, dma: 0, interrupts: 0 };
   const before: ScriptStep[] = [];
   const notes = new Set<string>();

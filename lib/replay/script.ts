@@ -92,7 +92,7 @@ export interface ScriptOptions {
  * Reads a recording as steps, a bounded number of them ahead. Events of clients without a part in
  * the play are dropped as they are read.
  */
-export class Script {
+export class Script implements AsyncDisposable {
   readonly #events: AsyncIterator<RecordedEvent>;
   readonly #conversation = new Conversation();
   /** Steps that were read and not taken. */
@@ -149,6 +149,15 @@ export class Script {
     if (this.#taken?.kind === "dma") this.closeDma(this.#taken);
     this.#taken = step;
     return step;
+  }
+
+  /**
+   * Closes the recording, which may have events left. A read of it that is under way is not
+   * awaited: a pipe may keep that waiting.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = this.#events.return?.().catch(() => {});
+    if (this.#reading === undefined) await closed;
   }
 
   /** Requests of the server that are expected: of the step taken last, and of those ahead. */
