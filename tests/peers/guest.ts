@@ -49,7 +49,7 @@ const MACHINE_NOISE = new RegExp(
 
 /** Begins each of the agent's own lines: what a script writes has none. */
 const RECORD = "\x1e";
-const RECORD_LINE = new RegExp(`${RECORD}(?:ready (\\S+)|done (\\d+) (\\d+))\\n`);
+const RECORD_LINE = new RegExp(`${RECORD}(?:ready (\\S+)|done (\\S*) (\\d+))\\n`);
 
 /** A served device that a guest gets. */
 export interface GuestDevice {
@@ -211,6 +211,7 @@ function qemuArguments(options: GuestOptions, directory: string, initrd: string)
 
 interface PendingScript {
   readonly number: number;
+  readonly script: string;
   resolve(result: ScriptResult): void;
   reject(error: Error): void;
 }
@@ -317,7 +318,7 @@ export class Guest implements AsyncDisposable {
     if (this.#pending) throw new GuestError("Another script of this guest is running");
     const number = ++this.#scripts;
     const { promise, resolve, reject } = Promise.withResolvers<ScriptResult>();
-    this.#pending = { number, resolve, reject };
+    this.#pending = { number, script, resolve, reject };
     this.#agentText = "";
     try {
       await this.#send(number, script);
@@ -452,6 +453,10 @@ export class Guest implements AsyncDisposable {
         this.#bootAt(this.#bootsSeen++).resolve();
       } else if (Number(match[2]) === this.#pending?.number) {
         this.#pending.resolve({ status: Number(match[3]), output: output.replaceAll(RECORD, "") });
+      } else if (this.#pending !== undefined && !/^\d+$/.test(match[2]!)) {
+        // The serial port of a guest that stood still lost the beginning of the line.
+        const { number, script, reject } = this.#pending;
+        this.#send(number, script).catch(reject);
       }
     }
   }
