@@ -15,14 +15,16 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  * Runs pieces of work one at a time, in the order of the calls.
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { Queue } from "./queue.ts";
  *
  * const queue = new Queue();
  * const order: number[] = [];
- * const first = queue.run("count", {}, async () => void order.push(await 1));
- * const second = queue.run("count", {}, async () => void order.push(2));
- * await Promise.all([first, second]);
+ * const count = (value: number) => async () => {
+ *   await Promise.resolve();
+ *   order.push(value);
+ * };
+ * await Promise.all([queue.run("count", {}, count(1)), queue.run("count", {}, count(2))]);
  * console.assert(order.join() === "1,2");
  * ```
  */
