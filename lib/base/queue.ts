@@ -15,7 +15,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  * Runs pieces of work one at a time, in the order of the calls.
  *
  * @example
- * ```ts ignore
+ * ```ts
  * import { Queue } from "./queue.ts";
  *
  * const queue = new Queue();
@@ -55,28 +55,23 @@ export class Queue {
 
   /** Waits for the pieces before. The queue is this piece's own then. */
   #turn(doing: string, { timeoutMs = DEFAULT_TIMEOUT_MS, signal }: WaitOptions): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const leave = () => {
-        this.#waiting.delete(onTurn);
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", onAbort);
-      };
-      const onTurn = () => {
-        leave();
-        resolve();
-      };
-      const onAbort = () => {
-        leave();
-        reject(signal!.reason);
-      };
-      const onTimeout = () => {
-        leave();
-        const within = `${Math.round(timeoutMs)} ms`;
-        reject(new TimeoutError(`Cannot ${doing}: an earlier call did not end within ${within}`));
-      };
-      const timer = timeoutMs <= MAX_TIMER_MS ? setTimeout(onTimeout, timeoutMs) : undefined;
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.add(onTurn);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    // Ahead of all else: the first setTimeout() can let promises go on, so that the piece before
+    // ends within it.
+    this.#waiting.add(resolve);
+    const giveUp = (reason: unknown) => {
+      if (this.#waiting.delete(resolve)) reject(reason);
+    };
+    const onAbort = () => giveUp(signal!.reason);
+    const onTimeout = () => {
+      const within = `${Math.round(timeoutMs)} ms`;
+      giveUp(new TimeoutError(`Cannot ${doing}: an earlier call did not end within ${within}`));
+    };
+    const timer = timeoutMs <= MAX_TIMER_MS ? setTimeout(onTimeout, timeoutMs) : undefined;
+    signal?.addEventListener("abort", onAbort, { once: true });
+    return promise.finally(() => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
     });
   }
 
@@ -84,6 +79,9 @@ export class Queue {
   #handOn(): void {
     const [next] = this.#waiting;
     if (next === undefined) this.#isBusy = false;
-    else next();
+    else {
+      this.#waiting.delete(next);
+      next();
+    }
   }
 }
