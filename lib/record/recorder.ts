@@ -6,8 +6,7 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import { describeErrno, SystemError } from "../../ffi/errno.ts";
-import { POLLIN } from "../../ffi/event.ts";
-import { type Watch, watch } from "../../ffi/poller.ts";
+import { Acceptor } from "../transport/acceptor.ts";
 import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
@@ -56,10 +55,6 @@ export interface RecorderOptions {
   readonly onRefuse?: (text: string) => void;
 }
 
-/**
- * The time in milliseconds until accepting is tried again when this process has no descriptor left.
- */
-const ACCEPT_RETRY_MS = 100;
 /** The time in milliseconds until a full listen queue is tried again. */
 const CONNECT_RETRY_MS = 20;
 
@@ -133,8 +128,7 @@ export class Recorder implements Disposable {
   readonly #ended = new AbortController();
   #listener: UnixListener | undefined;
   #side: SideSocket | undefined;
-  #accepting: Watch | undefined;
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  #acceptor: Acceptor | undefined;
   #connection: RecordedConnection | undefined;
   #count = 0;
 
@@ -151,7 +145,7 @@ export class Recorder implements Disposable {
   static start(options: RecorderOptions): Recorder {
     const recorder = new Recorder(options);
     const { listen, side } = options;
-    if (typeof listen === "string") recorder.#listener = listenAt(listen, UnixListener.listen);
+    if (typeof listen === "string") recorder.#listen(listen);
     try {
       if (side !== undefined) recorder.#side = listenAt(side, (path) => recorder.#listenSide(path));
       if (typeof listen === "number") recorder.#connect(adopt(listen));
@@ -177,8 +171,7 @@ export class Recorder implements Disposable {
   close(): void {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
-    clearTimeout(this.#retry);
-    this.#accepting?.close();
+    this.#acceptor?.stop();
     this.#listener?.[Symbol.dispose]();
     this.#connection?.close({ side: "recorder", reason: "stopped", text: "the recorder stopped" });
     this.#side?.[Symbol.dispose]();
@@ -198,24 +191,19 @@ export class Recorder implements Disposable {
     });
   }
 
+  #listen(path: string): void {
+    this.#listener = listenAt(path, UnixListener.listen);
+    this.#acceptor = new Acceptor(
+      this.#listener,
+      (socket) => this.#connect(socket),
+      (error) => this.#options.onError?.(asError(error)),
+    );
+  }
+
   /** Waits for the next client. */
   #accept(): void {
-    const listener = this.#listener;
-    if (listener === undefined || !listener.isOpen) return this.close();
-    this.#accepting = watch(listener.fd, POLLIN, () => {
-      let socket: UnixSocket | undefined;
-      try {
-        socket = listener.accept();
-      } catch (error) {
-        this.#options.onError?.(asError(error));
-        this.#accepting?.close();
-        this.#retry = setTimeout(() => this.#accept(), ACCEPT_RETRY_MS);
-        return;
-      }
-      if (socket === undefined) return;
-      this.#accepting?.close();
-      this.#connect(socket);
-    });
+    if (this.#listener?.isOpen) this.#acceptor!.next();
+    else this.close();
   }
 
   async #connect(client: UnixSocket): Promise<void> {

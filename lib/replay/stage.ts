@@ -4,15 +4,11 @@
  * @module
  */
 
-import { POLLIN } from "../../ffi/event.ts";
-import { type Watch, watch } from "../../ffi/poller.ts";
 import { UnixListener, type UnixSocket } from "../../ffi/socket.ts";
+import { Acceptor } from "../transport/acceptor.ts";
 import { listenAt } from "../record/recorder.ts";
 import { Actor, type Deviation } from "./actor.ts";
 import type { ServerPart } from "./part.ts";
-
-/** The milliseconds until accepting is tried again when this process has no descriptor left. */
-const ACCEPT_RETRY_MS = 100;
 
 /** Options of a {@linkcode Stage}. */
 export interface StageOptions {
@@ -39,15 +35,19 @@ export class Stage implements Disposable {
   readonly #options: StageOptions;
   readonly #listener: UnixListener;
   readonly #finished = Promise.withResolvers<void>();
-  #accepting: Watch | undefined;
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #acceptor: Acceptor;
   #actor: Actor | undefined;
   #isClosed = false;
 
   private constructor(options: StageOptions) {
     this.#options = options;
     this.#listener = listenAt(options.path, UnixListener.listen);
-    this.#accept();
+    this.#acceptor = new Acceptor(
+      this.#listener,
+      (socket) => this.#serve(socket),
+      (error) => options.onError?.(error),
+    );
+    this.#acceptor.next();
   }
 
   /**
@@ -68,8 +68,7 @@ export class Stage implements Disposable {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearTimeout(this.#retry);
-    this.#accepting?.close();
+    this.#acceptor.stop();
     this.#listener[Symbol.dispose]();
     this.#actor?.[Symbol.dispose]();
     this.#finished.resolve();
@@ -78,24 +77,6 @@ export class Stage implements Disposable {
   /** The same as `close`. */
   [Symbol.dispose](): void {
     this.close();
-  }
-
-  #accept(): void {
-    if (this.#isClosed) return;
-    this.#accepting = watch(this.#listener.fd, POLLIN, () => {
-      let socket: UnixSocket | undefined;
-      try {
-        socket = this.#listener.accept();
-      } catch (error) {
-        this.#options.onError?.(error);
-        this.#accepting?.close();
-        this.#retry = setTimeout(() => this.#accept(), ACCEPT_RETRY_MS);
-        return;
-      }
-      if (socket === undefined) return;
-      this.#accepting?.close();
-      this.#serve(socket);
-    });
   }
 
   #serve(socket: UnixSocket): void {
@@ -111,7 +92,7 @@ export class Stage implements Disposable {
         this.#options.onDisconnect?.(actor.scenes, cause);
         actor[Symbol.dispose]();
         if (once) this.close();
-        else this.#accept();
+        else if (!this.#isClosed) this.#acceptor.next();
       },
     });
   }

@@ -5,8 +5,7 @@
  */
 
 import { describeErrno, SystemError } from "../../ffi/errno.ts";
-import { POLLIN } from "../../ffi/event.ts";
-import { type Watch, watch } from "../../ffi/poller.ts";
+import { Acceptor } from "../transport/acceptor.ts";
 import { type SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { CLOSE_GRACE_MS } from "../base/limits.ts";
@@ -49,9 +48,6 @@ export interface ServerOptions extends DmaOptions {
   activity?: Activity;
 }
 
-/** The time that until accepting is tried again when this process has no descriptor left. */
-const ACCEPT_RETRY_MS = 100;
-
 /**
  * Serves one device. While a client is connected, others wait in the socket's queue. When the
  * client goes, the next one is served, and finds the device as the last one left it. The process is
@@ -73,8 +69,7 @@ export class Server implements Disposable {
   readonly #faults: Faults | undefined;
   readonly #listener: UnixListener | undefined;
   readonly #finished = Promise.withResolvers<void>();
-  #accepting: Watch | undefined;
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #acceptor: Acceptor | undefined;
   #grace: ReturnType<typeof setTimeout> | undefined;
   #connection: ServerConnection | undefined;
   #isOpen = true;
@@ -87,6 +82,11 @@ export class Server implements Disposable {
     faults: Faults | undefined,
   ) {
     this.#listener = listener;
+    this.#acceptor = listener && new Acceptor(
+      listener,
+      (socket) => this.#connect(socket),
+      (error) => options.onError?.(error, "accept a client"),
+    );
     this.#device = device;
     this.#faults = faults;
     this.#options = options;
@@ -151,8 +151,7 @@ export class Server implements Disposable {
 
   /** Stops listening and removes the socket. A client that is connected is served until it goes. */
   stopListening(): void {
-    clearTimeout(this.#retry);
-    this.#accepting?.close();
+    this.#acceptor?.stop();
     if (this.#listener?.isOpen) this.#listener.close();
   }
 
@@ -191,22 +190,8 @@ export class Server implements Disposable {
 
   /** Waits for the next client. */
   #accept(): void {
-    const listener = this.#listener;
-    if (listener === undefined || !listener.isOpen) return this.close();
-    this.#accepting = watch(listener.fd, POLLIN, () => {
-      let socket: UnixSocket | undefined;
-      try {
-        socket = listener.accept();
-      } catch (error) {
-        this.#options.onError?.(error, "accept a client");
-        this.#accepting?.close();
-        this.#retry = setTimeout(() => this.#accept(), ACCEPT_RETRY_MS);
-        return;
-      }
-      if (socket === undefined) return;
-      this.#accepting?.close();
-      this.#connect(socket);
-    });
+    if (this.#listener?.isOpen) this.#acceptor!.next();
+    else this.close();
   }
 
   #connect(socket: UnixSocket): void {
