@@ -9,12 +9,13 @@ import { CLIENT_CHECKS, CLIENT_GROUPS } from "../../lib/conformance/client/group
 import { planOf } from "../../lib/conformance/run.ts";
 import { runClientChecks } from "../../lib/conformance/run_client.ts";
 import { Run, SOCKET_PLACE } from "../../lib/conformance/target.ts";
-import { type Choice, chooser, fitNothing } from "../check/choose.ts";
-import { type ReportOptions, runReported } from "../check/reported.ts";
-import { explain, list } from "../check/rules.ts";
 import { argumentList } from "../shared/argument.ts";
+import { type Choice, chooser } from "../check/choose.ts";
+import { answersRules } from "../check/options.ts";
+import { type ReportOptions, runReported } from "../check/reported.ts";
 import { timeoutOption } from "../shared/connection.ts";
 import type { Context } from "../shared/context.ts";
+import { checkSpawn } from "../shared/spawn.ts";
 
 /** Options of {@linkcode run}. */
 export interface CheckClientOptions extends Choice, ReportOptions {
@@ -62,17 +63,10 @@ export function command(context: Context) {
     .option("-v, --verbose", "show the messages of checks that passed, too")
     .addOption(timeoutOption())
     .action(async (options, self) => {
-      const [nothing] = fitNothing(CLIENT_CHECKS, options);
-      if (nothing !== undefined) self.error(`error: no check fits '${nothing}'; --list shows all`);
-      if (options.explain !== undefined) {
-        return explain(context, self, CLIENT_GROUPS, options.explain, options);
-      }
-      if (options.list) return list(context, CLIENT_GROUPS, options);
+      if (answersRules(context, self, CLIENT_GROUPS, options)) return;
       const { socketPath, spawn } = options;
       if (socketPath === undefined) return self.error("error: --socket-path <path> is needed");
-      if (spawn !== undefined && !spawn.includes(SOCKET_PLACE)) {
-        self.error(`error: the command of --spawn has to contain ${SOCKET_PLACE}`);
-      }
+      checkSpawn(self, spawn);
       await run(context, { ...options, socketPath });
     });
 }

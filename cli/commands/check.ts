@@ -9,11 +9,12 @@ import { planOf, runChecks, type RunOptions as LibraryOptions } from "../../lib/
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../lib/conformance/server/groups.ts";
 import { ListeningTarget, SOCKET_PLACE, SpawnedTarget } from "../../lib/conformance/target.ts";
 import { argumentList } from "../shared/argument.ts";
-import { type Choice, chooser, fitNothing } from "../check/choose.ts";
+import { type Choice, chooser } from "../check/choose.ts";
+import { answersRules } from "../check/options.ts";
 import { type ReportOptions, runReported } from "../check/reported.ts";
-import { explain, list } from "../check/rules.ts";
 import { timeoutOption } from "../shared/connection.ts";
 import type { Context } from "../shared/context.ts";
+import { checkSpawn } from "../shared/spawn.ts";
 
 /** Options of {@linkcode run}. */
 export interface CheckOptions extends Choice, ReportOptions {
@@ -68,17 +69,10 @@ export function command(context: Context) {
     .option("-v, --verbose", "show the messages of checks that passed, too")
     .addOption(timeoutOption())
     .action(async (socket, options, self) => {
-      const [nothing] = fitNothing(SERVER_CHECKS, options);
-      if (nothing !== undefined) self.error(`error: no check fits '${nothing}'; --list shows all`);
-      if (options.explain !== undefined) {
-        return explain(context, self, SERVER_GROUPS, options.explain, options);
-      }
-      if (options.list) return list(context, SERVER_GROUPS, options);
+      if (answersRules(context, self, SERVER_GROUPS, options)) return;
       const isOne = (socket === undefined) !== (options.spawn === undefined);
       if (!isOne) self.error("error: name either a socket, or a command with --spawn");
-      if (options.spawn !== undefined && !options.spawn.includes(SOCKET_PLACE)) {
-        self.error(`error: the command of --spawn has no ${SOCKET_PLACE}, the path of its socket`);
-      }
+      checkSpawn(self, options.spawn);
       if (options.fresh && options.spawn === undefined) {
         self.error("error: --fresh needs --spawn");
       }

@@ -22,6 +22,7 @@ import { ignoreFileSizeSignal } from "../../lib/server/process.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import { argument } from "../shared/argument.ts";
 import { type Context, onAbort, type Output, untilAbort } from "../shared/context.ts";
+import { checkSpawn } from "../shared/spawn.ts";
 import { Reported } from "../shared/failure.ts";
 import { parseFd } from "../shared/fd.ts";
 import { jsonText } from "../shared/json.ts";
@@ -133,9 +134,7 @@ export function command(context: Context) {
           `error: ${missing.join("; ")} ${missing.length === 1 ? "is" : "are"} needed`,
         );
       }
-      if (spawn !== undefined && !spawn.includes(SOCKET_PLACE)) {
-        self.error(`error: the command of --spawn has no ${SOCKET_PLACE}, the path of its socket`);
-      }
+      checkSpawn(self, spawn);
       if (options.sideWrites && options.side === undefined) {
         self.error("error: '--side-writes' needs '--side <path>'");
       }

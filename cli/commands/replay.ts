@@ -15,6 +15,7 @@ import { DEFAULT_MAX_DIFFERENCES, playToServer } from "../../lib/replay/player.t
 import { argument } from "../shared/argument.ts";
 import { timeoutOption } from "../shared/connection.ts";
 import type { Context } from "../shared/context.ts";
+import { checkSpawn } from "../shared/spawn.ts";
 import { assertNotInput } from "../shared/destination.ts";
 import { Reported } from "../shared/failure.ts";
 import { loadMaps, mapOption, orUsage } from "../shared/map.ts";
@@ -120,9 +121,7 @@ export function command(context: Context) {
             "--serve <path> in its place",
         );
       }
-      if (spawn !== undefined && !spawn.includes(SOCKET_PLACE)) {
-        self.error(`error: the command of --spawn has no ${SOCKET_PLACE}, the path of its socket`);
-      }
+      checkSpawn(self, spawn);
       assertNotInput(self, { junit: options.junit }, [file, ...names ?? []]);
       const maps: RegisterMap[] = names === undefined
         ? []
