@@ -43,6 +43,8 @@ export interface ReportedRun {
   readonly rules: readonly Rule[];
   /** The number of checks that are chosen. */
   readonly total: number;
+  /** True if the run itself writes to standard error how it goes on. */
+  readonly saysItself?: boolean;
   /** Does the checks; disposes of what it opens. */
   readonly results: () => AsyncIterable<CheckResult>;
 }
@@ -54,7 +56,7 @@ export interface ReportedRun {
  */
 export async function runReported(
   context: Context,
-  { name, rules, total, results: begin }: ReportedRun,
+  { name, rules, total, saysItself, results: begin }: ReportedRun,
   options: ReportOptions,
 ): Promise<void> {
   const known = options.expect === undefined ? undefined : readKnown(options.expect, rules);
@@ -67,7 +69,9 @@ export async function runReported(
   };
   try {
     // A terminal that shows the lines of checks needs no bar between them.
-    using _progress = context.out.isTerminal ? undefined : progress(context, total, results);
+    using _progress = context.out.isTerminal || saysItself
+      ? undefined
+      : progress(context, total, results);
     for await (const result of begin()) {
       const judged = { ...result, outcome: outcomeOf(result, known, options.strict ?? false) };
       results.push(judged);

@@ -5,11 +5,13 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
+import type { ClientCheck } from "../../lib/conformance/client_check.ts";
 import { CLIENT_CHECKS, CLIENT_GROUPS } from "../../lib/conformance/client/groups.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
 import { planOf } from "../../lib/conformance/run.ts";
 import { runClientChecks } from "../../lib/conformance/run_client.ts";
 import { Run, SOCKET_PLACE } from "../../lib/conformance/target.ts";
-import { argumentList } from "../shared/argument.ts";
+import { argument, argumentList } from "../shared/argument.ts";
 import { type Choice, chooser } from "../check/choose.ts";
 import { answersRules } from "../check/options.ts";
 import { type ReportOptions, runReported } from "../check/reported.ts";
@@ -17,12 +19,17 @@ import { timeoutOption } from "../shared/connection.ts";
 import type { Context } from "../shared/context.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 
+/** A person needs a while to start a VMM once more, and is not to wait for ever unawares. */
+const WAIT_MS = 600_000;
+
 /** Options of {@linkcode run}. */
 export interface CheckClientOptions extends Choice, ReportOptions {
   /** The path at which the device is served. */
   socketPath: string;
   /** The silence after which a client asks no more, in milliseconds. */
   timeout: number;
+  /** The longest wait for a client without `spawn`, in milliseconds. */
+  wait: number;
   /** A command that is a client of `{socket}`. */
   spawn?: string | undefined;
 }
@@ -35,7 +42,8 @@ export function command(context: Context) {
         "answers each check alters, within the specification and against it, and reports what " +
         "the client does next. The first connection finds a plain device, each later one is one " +
         "check. With --spawn a client is started for each, and its exit code and last words " +
-        "count; without it, connect the client again until all checks are done.\n\n" +
+        "count; without it, connect the client again until all checks are done: standard error " +
+        "says which check waits for it.\n\n" +
         "Exit code 0: each rule is kept that a client MUST keep; 1: one is not; 2: wrong usage.",
     )
     .option("--socket-path <path>", "serve the device here")
@@ -61,7 +69,12 @@ export function command(context: Context) {
     .addOption(new Option("--markdown", "write Markdown, for a report").conflicts(["json", "tap"]))
     .option("--junit <file>", "also write a JUnit report")
     .option("-v, --verbose", "show the messages of checks that passed, too")
-    .addOption(timeoutOption())
+    .addOption(timeoutOption("hold a client that is silent for so long for one that asks no more"))
+    .addOption(
+      new Option("--wait <duration>", "without --spawn: wait so long for each client")
+        .default(WAIT_MS, "10m")
+        .argParser(argument(parseDuration)),
+    )
     .action(async (options, self) => {
       if (answersRules(context, self, CLIENT_GROUPS, options)) return;
       const { socketPath, spawn } = options;
@@ -73,16 +86,25 @@ export function command(context: Context) {
 
 /** Does the checks and reports them. */
 export async function run(context: Context, options: CheckClientOptions): Promise<void> {
-  const { socketPath: path, spawn, timeout: timeoutMs } = options;
+  const { socketPath: path, spawn, timeout: timeoutMs, wait: waitMs } = options;
+  const { err, signal } = context;
   const plans = planOf(CLIENT_GROUPS, chooser(options));
+  const checks = plans.flatMap((plan) => plan.checks);
+  const onWait = (check: ClientCheck | undefined) => {
+    const next = check === undefined
+      ? "to see it with a plain device"
+      : `for ${check.id}, ${checks.indexOf(check) + 1} of ${checks.length}`;
+    err.write(`waiting for a client at ${path} ${next}\n`);
+  };
   const start = spawn === undefined
     ? undefined
     : (socket: string) => new Run(spawn.replaceAll(SOCKET_PLACE, socket), socket);
   await runReported(context, {
     name: spawn ?? `the client of ${path}`,
     rules: CLIENT_CHECKS,
-    total: plans.reduce((sum, { checks }) => sum + checks.length, 0),
+    total: checks.length,
+    saysItself: start === undefined,
     results: () =>
-      runClientChecks(plans, { path, timeoutMs, signal: context.signal, ...(start && { start }) }),
+      runClientChecks(plans, { path, timeoutMs, waitMs, onWait, signal, ...(start && { start }) }),
   }, options);
 }

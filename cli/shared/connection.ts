@@ -17,8 +17,8 @@ export function verboseOption() {
 }
 
 /** `--timeout` */
-export function timeoutOption() {
-  return new Option("--timeout <duration>", "wait so long for each answer, as 500ms")
+export function timeoutOption(description = "wait so long for each answer, as 500ms") {
+  return new Option("--timeout <duration>", description)
     .default(DEFAULT_TIMEOUT_MS, `${DEFAULT_TIMEOUT_MS / 1000}s`)
     .argParser(argument(parseDuration));
 }

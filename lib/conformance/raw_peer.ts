@@ -9,11 +9,11 @@ import { monotonicMs } from "../../ffi/clock.ts";
 import { describeErrno, EAGAIN, EINTR } from "../../ffi/errno.ts";
 import { POLLIN, POLLOUT } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
-import { watch } from "../../ffi/poller.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { describeMessage } from "../wire/describe.ts";
 import { type Header, HEADER_SIZE, HeaderLayout } from "../wire/header.ts";
 import { ConnectionEnded, Deviation, Silence } from "./deviation.ts";
+import { whenReady } from "./ready.ts";
 
 /** Larger messages are never read: no peer has a reason to send one. */
 const MAX_MESSAGE = 80 << 20;
@@ -210,27 +210,8 @@ export class RawPeer implements Disposable {
     return { ...header, payload: bytes.subarray(HEADER_SIZE), fds, text };
   }
 
-  /** Waits on the event loop; false once the deadline has passed. */
-  async #wait(events: number, deadline: number): Promise<boolean> {
-    const { signal } = this.#options;
-    signal.throwIfAborted();
-    if (deadline <= monotonicMs()) return false;
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const giveUp = () => resolve(false);
-    const watching = watch(this.#socket.fd, events, (revents) => {
-      watching.close();
-      resolve(revents !== 0); // 0 at the deadline
-    });
-    watching.deadline = deadline;
-    signal.addEventListener("abort", giveUp, { once: true });
-    try {
-      const isReady = await promise;
-      signal.throwIfAborted();
-      return isReady;
-    } finally {
-      signal.removeEventListener("abort", giveUp);
-      watching.close();
-    }
+  #wait(events: number, deadline: number): Promise<boolean> {
+    return whenReady(this.#socket.fd, events, deadline, this.#options.signal);
   }
 
   #note(from: Note["from"], text: string): void {

@@ -5,10 +5,12 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
+import { POLLIN } from "../../ffi/event.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { createMemfd } from "../../ffi/memory.ts";
 import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { sleep } from "../base/sleep.ts";
+import { whenReady } from "./ready.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { encodeMessage, HEADER_SIZE, MessageFlags } from "../wire/header.ts";
 import type { Answer, ClientCheck, Scene } from "./client_check.ts";
@@ -44,6 +46,10 @@ export interface ClientRunOptions {
   readonly start?: (path: string) => ClientProcess;
   /** The silence after which a client asks no more, in milliseconds. */
   readonly timeoutMs: number;
+  /** The longest wait for a client that comes by itself, in milliseconds; default for ever. */
+  readonly waitMs?: number;
+  /** Hears that a client has to come by itself: for a check, or for the plain device. */
+  readonly onWait?: (check: ClientCheck | undefined) => void;
   readonly signal: AbortSignal;
 }
 
@@ -175,35 +181,49 @@ async function meet(
   options: ClientRunOptions,
 ): Promise<Behaviour> {
   const client = options.start?.(options.path);
+  if (client === undefined) options.onWait?.(check);
+  const deadline = monotonicMs() + (client === undefined ? options.waitMs ?? Infinity : START_MS);
   try {
-    const socket = await accept(listener, client, options);
-    using stage = new Stage(socket, check, notes, options);
-    await stage.serve();
-    const { commands, before, hasLeft, deviation, reason, leaked } = stage;
-    if (hasLeft && client !== undefined) await ended(client, options);
-    const { end } = client ?? { end: undefined };
-    return { commands, before, hasLeft, deviation, reason, leaked, end };
+    while (true) {
+      const socket = await accept(listener, client, deadline, options);
+      using stage = new Stage(socket, check, notes, options);
+      await stage.serve();
+      const { commands, before, hasLeft, deviation, reason, leaked } = stage;
+      // A script that waits for the socket connects and leaves; the client comes behind it.
+      if (client === undefined && hasLeft && commands.length === 0) continue;
+      if (hasLeft && client !== undefined) await ended(client, options);
+      const { end } = client ?? { end: undefined };
+      return { commands, before, hasLeft, deviation, reason, leaked, end };
+    }
   } finally {
     await client?.stop();
   }
 }
 
+/** Waits for a connection. The end of a client that was started is looked for now and then. */
 async function accept(
   listener: UnixListener,
   client: ClientProcess | undefined,
-  { signal }: ClientRunOptions,
+  deadline: number,
+  { path, waitMs, signal }: ClientRunOptions,
 ): Promise<UnixSocket> {
-  const deadline = monotonicMs() + START_MS;
   while (true) {
     const socket = listener.accept();
     if (socket !== undefined) return socket;
-    if (client?.end !== undefined) {
+    if (client === undefined) {
+      if (await whenReady(listener.fd, POLLIN, deadline, signal)) continue;
+      throw new Unreachable(
+        `Cannot check the client: none has connected to ${path} within ` +
+          `${waitMs! / 1000} s; connect it for each check, or use --spawn`,
+      );
+    }
+    if (client.end !== undefined) {
       throw new Unreachable(
         `Cannot check the client: it ${endText(client.end)} before it connected` +
           wordsText(client.end),
       );
     }
-    if (client !== undefined && monotonicMs() > deadline) {
+    if (monotonicMs() > deadline) {
       throw new Unreachable(
         `Cannot check the client: it has not connected within ${START_MS / 1000} s`,
       );

@@ -1,8 +1,12 @@
 /** `vfu check-client`: our own clients keep every rule; wrong usage, and clients that end early. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { UnixSocket } from "../../ffi/socket.ts";
+import { idle } from "../../ffi/poller.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { CLIENT_CHECKS } from "../../lib/conformance/client/groups.ts";
 import { DENO } from "../_deno.ts";
+import { PATIENT as PATIENT_MS } from "../_until.ts";
 import { runHere, temporaryFolder } from "./_cli.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -76,4 +80,90 @@ Deno.test("vfu check-client: a client that never connects is reported", async ()
   assertEquals(code, 1);
   assertStringIncludes(err, "ended with code 3");
   assertStringIncludes(err, "sorry");
+});
+
+/** The path that a run without --spawn waits at, and the text of standard error so far. */
+interface Waiting {
+  readonly path: string;
+  readonly err: string;
+}
+
+/** Runs `vfu check-client` without --spawn; `come` is called each time it waits for a client. */
+async function withoutSpawn(
+  args: string[],
+  come: (waiting: Waiting) => "interrupt" | Promise<unknown> | undefined,
+) {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/s`;
+  let waits = 0;
+  const clients: (Promise<unknown> | undefined)[] = [];
+  const outcome = await runHere(
+    ["check-client", "--socket-path", path, ...PATIENT, ...args],
+    {
+      endWhen: ({ err }) => {
+        const now = err.split("waiting for a client").length - 1;
+        if (now === waits || !err.endsWith("\n")) return false;
+        waits = now;
+        const client = come({ path, err });
+        if (client === "interrupt") return true;
+        clients.push(client);
+        return false;
+      },
+    },
+  );
+  await Promise.all(clients);
+  await idle();
+  assertEquals([...Deno.readDirSync(folder.path)], [], "the socket is gone");
+  return { ...outcome, path };
+}
+
+/** A client that leaves after its first questions. */
+async function visit(path: string): Promise<void> {
+  const device = await connect(path, PATIENT_MS).catch(() => undefined);
+  await device?.info().catch(() => undefined);
+  device?.close();
+}
+
+Deno.test("vfu check-client without --spawn says for which check it waits", async () => {
+  const { code, out, err, path } = await withoutSpawn(
+    ["--only", "negotiation/1", "--only", "info/1"],
+    ({ path }) => visit(path),
+  );
+  assertEquals(
+    err,
+    `waiting for a client at ${path} to see it with a plain device\n` +
+      `waiting for a client at ${path} for client/negotiation/1, 1 of 2\n` +
+      `waiting for a client at ${path} for client/info/1, 2 of 2\n`,
+  );
+  assertStringIncludes(out, "✔ client/negotiation/1");
+  assertStringIncludes(out, "the client asks nothing after it: use --spawn");
+  assertEquals(code, 0);
+});
+
+Deno.test("vfu check-client does not count a connection without a message as a client", async () => {
+  const { code, out, err } = await withoutSpawn(["--only", "negotiation/1"], ({ path }) => {
+    UnixSocket.connect(path)![Symbol.dispose]();
+    return visit(path);
+  });
+  assertEquals([code, err.split("waiting").length - 1], [0, 2]);
+  assertStringIncludes(out, "1 passed");
+});
+
+Deno.test("vfu check-client: Ctrl-C while it waits removes the socket", async () => {
+  const { code, out } = await withoutSpawn(
+    ["--only", "info"],
+    ({ path, err }) => err.includes("client/info/2") ? "interrupt" : visit(path),
+  );
+  assertEquals(code, 130);
+  assertStringIncludes(out, "ended early");
+});
+
+Deno.test("vfu check-client --wait bounds the wait for a client", async () => {
+  const { code, out, err } = await withoutSpawn(
+    ["--wait", "50ms", "--only", "negotiation"],
+    () => undefined,
+  );
+  assertEquals([code, out], [1, ""]);
+  assertStringIncludes(err, "none has connected to ");
+  assertStringIncludes(err, "within 0.05 s; connect it for each check, or use --spawn");
 });
