@@ -171,6 +171,8 @@ export {
   type DeviceDma,
   DeviceError,
   type DeviceIrqs,
+  DmaError,
+  type DmaWindow,
   type ErrorReport,
   type MigrationSink,
   type ServedDevice,

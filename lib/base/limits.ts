@@ -104,6 +104,8 @@ export const TURN_MS = 1;
  * millisecond.
  */
 export const DMA_PIECE = 4 << 20;
+/** Views of pages of one client's memory that are kept: a view costs half of what a copy does. */
+export const DMA_VIEW_SLOTS = 1024;
 /**
  * Milliseconds that a repeated timer may be late before it drops calls that it missed. Those of the
  * runtime are 2 late.

@@ -6,7 +6,7 @@
 
 import { ECANCELED, ENXIO, EPERM } from "../../ffi/errno.ts";
 import { DMA_PIECE, MAX_DMA_ACCESS } from "../base/limits.ts";
-import { type DeviceDma, DeviceError } from "../server/served_device.ts";
+import { type DeviceDma, DeviceError, type DmaWindow } from "../server/served_device.ts";
 import { turn } from "../base/turn.ts";
 
 /** The memory of whichever client is connected, as long as the device may be bus master. */
@@ -96,6 +96,19 @@ export class ConnectedMemory implements DeviceDma {
   }
 
   /**
+   * As {@linkcode DeviceDma.window}; undefined as well while there is no client, or the device may
+   * not be bus master. Each access of the window is checked again.
+   */
+  window(iova: number | bigint, length: number): DmaWindow | undefined {
+    return this.#isMaster() ? this.#dma?.window(iova, length, this.#check) : undefined;
+  }
+
+  /** Refuses an access of a window that the device may not do now. */
+  readonly #check = (): void => {
+    if (this.#isCancelled || !this.#isMaster()) this.#get("access");
+  };
+
+  /**
    * Lets others have their turn when this thread has been busy for a millisecond; see `turn`.
    *
    * @throws {DeviceError} ECANCELED while the device is being reset: what runs in the background is
@@ -106,7 +119,7 @@ export class ConnectedMemory implements DeviceDma {
     return turn();
   }
 
-  #get(verb: "read" | "write"): DeviceDma {
+  #get(verb: "read" | "write" | "access"): DeviceDma {
     const doing = `Cannot ${verb} the client's memory`;
     if (this.#dma === undefined) throw new DeviceError(ENXIO, `${doing}: no client is connected`);
     if (this.#isCancelled) throw cancelled(doing);

@@ -55,6 +55,7 @@ const DMA_NAMES = {
   readSync: true,
   writeSync: true,
   view: true,
+  window: true,
 } as const;
 const POLL_OPTIONS: Forms<DevicePollOptions> = { spinMs: NUMBER, idleMs: NUMBER };
 

@@ -23,15 +23,20 @@ import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
 import type { Capabilities } from "../wire/version.ts";
-import { type DeviceDma, DeviceError } from "./served_device.ts";
+import { type DeviceDma, DeviceError, DmaError, type DmaWindow } from "./served_device.ts";
 import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
+import { type MapWindow, PageViews } from "./dma_window.ts";
 import { FileMaps } from "./file_maps.ts";
 import { describeAccess, DmaRequests } from "./dma_requests.ts";
 import { hex } from "../text/hex.ts";
 
 /** The first address that 64 bits do not hold. */
 const ADDRESS_END = 1n << 64n;
+
+/** Windows are found by what their IOVAs are near to: SPDK's client maps 2 MiB at a time. */
+const WINDOW_SLOTS = 64;
+const WINDOW_SLOT_SIZE = 2 << 20;
 
 /** The smallest page that a client maps. */
 const PAGE = BigInt(DEFAULT_PGSIZES);
@@ -65,6 +70,16 @@ export interface DmaOptions {
   dmaTimeoutMs?: number | undefined;
 }
 
+/** The log of what the device writes, while the client wants one; windows see it too. */
+class Written {
+  log: DirtyLog | undefined;
+  #views: PageViews | undefined;
+
+  get views(): PageViews {
+    return this.#views ??= new PageViews();
+  }
+}
+
 /** A piece of an access that one map holds. */
 interface Piece {
   readonly map: DmaMap;
@@ -96,7 +111,8 @@ export class ClientMemory implements DeviceDma {
   readonly #maps: DmaMap[] = []; // by address
   readonly #files = new FileMaps();
   #isOpen = true;
-  #log: DirtyLog | undefined; // of what the device writes, while the client wants it
+  readonly #written = new Written();
+  readonly #windows: (MapWindow | undefined)[] = Array.from({ length: WINDOW_SLOTS });
 
   /**
    * A memory of which nothing is mapped.
@@ -181,14 +197,14 @@ export class ClientMemory implements DeviceDma {
    * @throws {DeviceError} EINVAL if another log is on, or the request makes no sense
    */
   startLogging(start: DmaLoggingStartData): bigint {
-    if (this.#log === undefined) this.#log = new DirtyLog(start);
-    else if (!this.#log.isSame(start)) throw new DeviceError(EINVAL, "another log is on");
-    return this.#log.pageSize;
+    if (this.#written.log === undefined) this.#written.log = new DirtyLog(start);
+    else if (!this.#written.log.isSame(start)) throw new DeviceError(EINVAL, "another log is on");
+    return this.#written.log.pageSize;
   }
 
   /** DMA_LOGGING_STOP. */
   stopLogging(): void {
-    this.#log = undefined;
+    this.#written.log = undefined;
   }
 
   /**
@@ -197,8 +213,8 @@ export class ClientMemory implements DeviceDma {
    * @throws {DeviceError} EINVAL if no log is on, or as {@linkcode DirtyLog.report}
    */
   report(range: Omit<DmaLoggingReportData, "bitmap">, maxSize: number): Uint8Array {
-    if (this.#log === undefined) throw new DeviceError(EINVAL, "no log is on");
-    return this.#log.report(range, maxSize);
+    if (this.#written.log === undefined) throw new DeviceError(EINVAL, "no log is on");
+    return this.#written.log.report(range, maxSize);
   }
 
   // Mapped bytes are copied first, at once. Only then is the client asked for the rest: while the
@@ -228,7 +244,7 @@ export class ClientMemory implements DeviceDma {
   async write(iova: bigint, data: Uint8Array): Promise<void> {
     const pieces = this.#pieces("write", iova, data.length);
     const rest = pieces.filter((piece) => !copyIn(piece, data));
-    this.#log?.mark(iova, data.length);
+    this.#written.log?.mark(iova, data.length);
     if (rest.length === 0) return;
     try {
       await all(
@@ -237,7 +253,7 @@ export class ClientMemory implements DeviceDma {
       );
     } finally {
       // Again: it arrives at a time of the client's, who may have had a report since it was sent.
-      this.#log?.mark(iova, data.length);
+      this.#written.log?.mark(iova, data.length);
     }
   }
 
@@ -256,14 +272,15 @@ export class ClientMemory implements DeviceDma {
   writeSync(iova: bigint, data: Uint8Array): void {
     const pieces = this.#pieces("write", iova, data.length);
     const rest = pieces.filter((piece) => !copyIn(piece, data));
-    this.#log?.mark(iova, data.length);
+    this.#written.log?.mark(iova, data.length);
     if (rest.length === 0) return;
     try {
       for (const each of rest) {
         this.#requests.writeSync(each.address, partOf(data, each), each.map.closed);
       }
     } finally {
-      this.#log?.mark(iova, data.length); // again: the client may have had a report meanwhile
+      // Again: the client may have had a report meanwhile.
+      this.#written.log?.mark(iova, data.length);
     }
   }
 
@@ -277,8 +294,39 @@ export class ClientMemory implements DeviceDma {
     const map = this.#find(iova);
     if (map === undefined || (map.rights & rights) !== rights) return undefined;
     const bytes = map.contains(iova, length) === length ? map.bytes(iova, length) : undefined;
-    if (bytes !== undefined && (rights & DmaMapFlags.WRITE) !== 0) this.#log?.mark(iova, length);
+    if (bytes !== undefined && (rights & DmaMapFlags.WRITE) !== 0) {
+      this.#written.log?.mark(iova, length);
+    }
     return bytes;
+  }
+
+  /** As {@linkcode DeviceDma.window}. */
+  window(iova: number | bigint, length: number, check?: () => void): DmaWindow | undefined {
+    const slot = Math.floor(Number(iova) / WINDOW_SLOT_SIZE) & (WINDOW_SLOTS - 1);
+    const window = this.#windows[slot];
+    if (window !== undefined && window.check === check && window.holds(iova, length)) {
+      checkLength(length);
+      return window;
+    }
+    return this.#windows[slot] = this.#makeWindow(iova, length, check);
+  }
+
+  #makeWindow(
+    iova: number | bigint,
+    length: number,
+    check: (() => void) | undefined,
+  ): MapWindow | undefined {
+    checkLength(length);
+    if (typeof iova === "number" && !Number.isSafeInteger(iova)) {
+      throw new RangeError(
+        `Cannot access the client's memory at ${iova}: up to 2^53 - 1 it may be a whole number, ` +
+          "else a bigint",
+      );
+    }
+    const address = BigInt(iova);
+    const map = this.#find(address);
+    if (map === undefined || map.contains(address, length) < length) return undefined;
+    return map.window(this.#written, check);
   }
 
   /** The pieces of an access, all of which are mapped with the right. */
@@ -286,7 +334,7 @@ export class ClientMemory implements DeviceDma {
     checkLength(length);
     const right = verb === "read" ? DmaMapFlags.READ : DmaMapFlags.WRITE;
     const fail = (errno: number, reason: string) =>
-      new DeviceError(errno, `Cannot ${describeAccess(verb, iova, length)}: ${reason}`);
+      new DmaError(errno, `Cannot ${describeAccess(verb, iova, length)}: ${reason}`);
     if (!this.#isOpen) {
       throw new ConnectionError(`Cannot ${describeAccess(verb, iova, length)}: the client is gone`);
     }

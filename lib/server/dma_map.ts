@@ -10,7 +10,8 @@ import type { Mapping } from "../../ffi/memory.ts";
 import { MAX_DMA_MAP_SIZE } from "../base/limits.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { type ClientFile, examineFile } from "./client_file.ts";
-import { DeviceError } from "./served_device.ts";
+import { MapWindow, type WindowSurroundings } from "./dma_window.ts";
+import { DeviceError, DmaError } from "./served_device.ts";
 import type { FileMaps } from "./file_maps.ts";
 import { hex } from "../text/hex.ts";
 
@@ -42,6 +43,7 @@ export class DmaMap {
   #closed: AbortController | undefined; // once a caller waits for it
   #isClosed = false;
   #cause: Error | undefined; // why it is closed, if not by the client's unmap
+  #window: MapWindow | undefined; // once a device wants one
 
   private constructor(request: DmaMapRequest, source?: Source) {
     this.address = request.address;
@@ -108,6 +110,17 @@ export class DmaMap {
     const mapping = this.#mapping;
     if (mapping === undefined) return undefined;
     return new Uint8Array(mapping.buffer, Number(address - this.address), length);
+  }
+
+  /** The window of all of it; undefined if it is not mapped here. As `DeviceDma.window`. */
+  window(around: WindowSurroundings, check?: () => void): MapWindow | undefined {
+    const mapping = this.#mapping;
+    if (mapping === undefined) return undefined;
+    const known = this.#window;
+    // A window is dead as well if a device has transferred its memory to another thread.
+    if (known !== undefined && known.length > 0 && known.check === check) return known;
+    const { address: iova, rights } = this;
+    return this.#window = new MapWindow({ iova, rights, buffer: mapping.buffer }, around, check);
   }
 
   /** True if it is reached through a descriptor. */
@@ -187,9 +200,9 @@ export class DmaMap {
     this.#closed?.abort(cause ?? this.#unmapped());
   }
 
-  #unmapped(): DeviceError {
+  #unmapped(): DmaError {
     const range = `${hex(this.address)} to ${hex(this.end - 1n)}`;
-    return new DeviceError(
+    return new DmaError(
       EFAULT,
       `Cannot access the client's memory: it has unmapped ${range}`,
     );

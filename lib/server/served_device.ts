@@ -17,7 +17,7 @@ import type { Activity } from "./activity.ts";
  */
 export class DeviceError extends Error {
   /** The name of the class. */
-  override readonly name = "DeviceError";
+  override readonly name: string = "DeviceError";
   /** Linux's error number for the client, above 0. */
   readonly errno: number;
 
@@ -30,6 +30,15 @@ export class DeviceError extends Error {
     super(message ?? describeErrno(errno));
     this.errno = errno;
   }
+}
+
+/**
+ * An access to the client's memory that cannot be: EFAULT where nothing is mapped, or not any more;
+ * EACCES where the client does not allow the access.
+ */
+export class DmaError extends DeviceError {
+  /** The name of the class. */
+  override readonly name: string = "DmaError";
 }
 
 /**
@@ -126,9 +135,9 @@ export interface ServedIrq {
  * time. The synchronous methods block the thread for that.
  *
  * The methods throw, or reject with:
- * - `DeviceError` EFAULT where nothing is mapped, or not any more; EACCES where the client does not
- *   allow the access. EAGAIN means that thousands of accesses wait already. A region's hook may let
- *   the error pass on to the client.
+ * - `DmaError` EFAULT where nothing is mapped, or not any more; EACCES where the client does not
+ *   allow the access. A region's hook may let the error pass on to the client.
+ * - `DeviceError` EAGAIN if thousands of accesses wait already.
  * - `RemoteError` if the client refuses, `TimeoutError` if it does not answer, `ConnectionError`
  *   when it is gone.
  * - `RangeError` for a length that is negative, or above 1 GiB.
@@ -159,6 +168,74 @@ export interface DeviceDma {
    *   `write` work elsewhere too, or say why not
    */
   view(iova: bigint, length: number, rights?: number): Uint8Array<ArrayBuffer> | undefined;
+  /**
+   * The window of the map that has all of a range, for synchronous access in a hot loop. The same
+   * map has the same window: asking is cheap, and finds the map of each range.
+   *
+   * @param check called ahead of each access of the window, which it refuses by throwing
+   * @returns undefined where `view` returns undefined: `read` and `write` work there, or report why
+   *   not
+   * @throws {RangeError} for an IOVA that is no whole number, or a length as above
+   *
+   * @example
+   * ```ts
+   * import type { DeviceDma } from "./served_device.ts";
+   *
+   * const entry = new Uint32Array(16);
+   *
+   * // Reads an entry of a queue: at once where the memory is shared.
+   * export function fetch(dma: DeviceDma, iova: number): void | Promise<void> {
+   *   const window = dma.window(iova, entry.byteLength);
+   *   if (window !== undefined) return window.copyTo(iova, entry);
+   *   return dma.readInto(BigInt(iova), new Uint8Array(entry.buffer));
+   * }
+   * ```
+   */
+  window(iova: number | bigint, length: number, check?: () => void): DmaWindow | undefined;
+}
+
+/**
+ * All of one map of the client's memory, for hot loops: its methods wait for nothing and make no
+ * promises or objects. Addresses are IOVAs: bigints, or whole numbers up to 2^53 - 1, which are
+ * faster. Values are little-endian.
+ *
+ * A value of 16, 32 or 64 bits whose address is a multiple of its size is one access, in the order
+ * of the program: a client that sees the value also sees what was written before it. Other values,
+ * and copies, are accesses of bytes in any order.
+ *
+ * The window ends with its map: by DMA_UNMAP, or with the connection. The methods throw
+ * - `DmaError` EFAULT for an address outside the window, or after its end; EACCES where the client
+ *   does not allow the access;
+ * - in a device of `defineDevice`, `DeviceError` EPERM while COMMAND's bus master enable is off,
+ *   and ECANCELED during a reset.
+ *
+ * Writes count as written for a client that logs dirty pages.
+ */
+export interface DmaWindow {
+  /** The first IOVA. */
+  readonly iova: bigint;
+  /** The number of bytes; 0 after the end of the window. */
+  readonly length: number;
+  /** Returns the byte at an address. */
+  getUint8(iova: number | bigint): number;
+  /** Returns the 16 bits at an address. */
+  getUint16(iova: number | bigint): number;
+  /** Returns the 32 bits at an address. */
+  getUint32(iova: number | bigint): number;
+  /** Returns the 64 bits at an address. */
+  getUint64(iova: number | bigint): bigint;
+  /** Writes the lowest 8 bits of a value. */
+  setUint8(iova: number | bigint, value: number): void;
+  /** Writes the lowest 16 bits of a value. */
+  setUint16(iova: number | bigint, value: number): void;
+  /** Writes the lowest 32 bits of a value. */
+  setUint32(iova: number | bigint, value: number): void;
+  /** Writes the lowest 64 bits of a value. */
+  setUint64(iova: number | bigint, value: bigint): void;
+  /** Copies out of the client's memory: as many bytes as `into` has. */
+  copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): void;
+  /** Copies all bytes of `data` into the client's memory. */
+  copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): void;
 }
 
 /** The client's interrupts: what it has set up to hear of the device's. */

@@ -276,6 +276,19 @@ testFds("DMA needs a client, and bus master enable", async () => {
     assertEquals((await dma.read(iova, 3)).join(), "9,2,3");
     const view = dma.view(iova, 2, DmaMapFlags.WRITE);
     assertEquals(view?.join(), share === "memfd" ? "9,2" : undefined);
+    const window = dma.window(iova, 3);
+    assertEquals(window?.getUint16(iova), share === "memfd" ? 0x209 : undefined);
+    if (window !== undefined) {
+      await device.region("config").write16Async(4, 0);
+      const refused = assertThrows(() => window.setUint8(iova, 1), DeviceError, "bus master");
+      assertEquals([refused.errno, dma.window(iova, 3)], [1, undefined]);
+      await device.region("config").write16Async(4, 4);
+      window.setUint8(iova, 9);
+      await device.reset(); // bus master enable is off again
+      assertThrows(() => window.getUint8(iova), DeviceError, "bus master");
+      await device.region("config").write16Async(4, 4);
+      assertEquals(window.getUint8(iova), 9);
+    }
     await map.unmapAsync();
   }
 });

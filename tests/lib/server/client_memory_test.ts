@@ -30,7 +30,7 @@ import {
   RemoteError,
   TimeoutError,
 } from "../../../lib/base/errors.ts";
-import { type DeviceDma, DeviceError } from "../../../lib/server/served_device.ts";
+import { type DeviceDma, DeviceError, DmaError } from "../../../lib/server/served_device.ts";
 import { DmaMap } from "../../../lib/server/dma_map.ts";
 import { FileMaps } from "../../../lib/server/file_maps.ts";
 import {
@@ -294,7 +294,18 @@ testFds("DMA_MAP refuses more than 8 TiB, and takes as much, in one piece", asyn
   }
   const views = [dma.view(0n, 1 << 30)!, dma.view((1n << 43n) - 4096n, PAGE)!];
   assertEquals(views.map(({ length }) => length), [1 << 30, PAGE]);
+  const window = dma.window(0, PAGE)!;
+  const words = new Uint32Array(PAGE / 4);
+  for (const at of [(4n << 30n) - 4n, (1n << 43n) - 4096n]) {
+    window.setUint32(at, 5);
+    assertEquals([window.getUint32(Number(at)), window.length], [5, 2 ** 43]);
+    window.copyFrom(at, words.subarray(0, 1).fill(6));
+    assertEquals(dma.view(at, 4)!.join(), "6,0,0,0");
+  }
+  window.copyTo((1n << 43n) - 4096n, words);
+  assertEquals([words[0], words[1]], [6, 0]);
   assertEquals(await unmap(peer, 0n, 1n << 43n), 0);
+  assertThrows(() => window.getUint32(0), DmaError);
   assertEquals(views.map(({ length }) => length), [0, 0]);
   assertEquals([mappings.used, addressSpace.used], before);
 });
