@@ -5,7 +5,7 @@
  */
 
 import { IoBuffer } from "./buffer.ts";
-import { EINVAL, ENOSYS, ENOTSUP, SystemError } from "./errno.ts";
+import { EAGAIN, EINTR, EINVAL, ENOSYS, ENOTSUP, SystemError } from "./errno.ts";
 import { check, cString, libc } from "./libc.ts";
 import { iovec, statfs, statx as statxStruct } from "./structs.ts";
 import { systemCalls } from "./system_calls.ts";
@@ -40,6 +40,8 @@ const O_RDWR = 2;
 const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
 const O_APPEND = 0o2000;
+const O_NOCTTY = 0o400;
+const O_NONBLOCK = 0o4000;
 const RWF_NOAPPEND = 0x20;
 
 /** Closes the descriptors of owners that were dropped without being closed. */
@@ -107,6 +109,16 @@ export class OwnedFd implements Disposable {
   }
 
   /**
+   * Opens a pipe or a character device for writing. Neither the call nor `writeSome` waits for a
+   * reader: O_NONBLOCK is of this open file alone.
+   *
+   * @throws {SystemError} as open(2) fails: ENXIO if no process reads the pipe
+   */
+  static openOutlet(path: string): OwnedFd {
+    return OwnedFd.open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+  }
+
+  /**
    * Takes over a descriptor that came from a peer.
    *
    * The last close of a file can wait: for a socket's SO_LINGER, the lock of a pipe, a terminal's
@@ -167,6 +179,25 @@ export class OwnedFd implements Disposable {
       const count = check(doing, "write", libc().write(this.fd, pointer, BigInt(length)));
       rest = rest.subarray(count);
     }
+  }
+
+  /**
+   * Writes as much as goes without waiting.
+   *
+   * Contract: the descriptor is of `openOutlet`; any other one may wait.
+   *
+   * @returns how many bytes went; 0 if there is no room
+   * @throws {SystemError} as write(2) fails
+   */
+  writeSome(bytes: Uint8Array<ArrayBuffer>): number {
+    if (bytes.length === 0) return 0;
+    const { pointer, length } = new IoBuffer(bytes);
+    const c = libc();
+    const count = c.write(this.fd, pointer, BigInt(length));
+    if (count >= 0) return count;
+    const errno = c.errno[0]!;
+    if (errno === EAGAIN || errno === EINTR) return 0;
+    throw new SystemError("write", errno, "Cannot write to a file descriptor");
   }
 
   /**

@@ -54,10 +54,15 @@ export function fillPipe({ fd }: OwnedFd): void {
   libc().fcntl(fd, 4, flags);
 }
 
+/** Makes a named pipe. */
+export function makeFifo(path: string): void {
+  symbols.mkfifo(new TextEncoder().encode(path + "\0"), 0o600);
+}
+
 /** A named pipe, open for reading and writing. */
 export function fifo(): OwnedFd {
   const path = `${Deno.makeTempDirSync()}/fifo`;
-  symbols.mkfifo(new TextEncoder().encode(path + "\0"), 0o600);
+  makeFifo(path);
   return OwnedFd.open(path);
 }
 

@@ -19,6 +19,7 @@ import {
 import { SOCKET_PLACE, SpawnedServer } from "../../lib/record/spawned_server.ts";
 import { RecordingWriter } from "../../lib/record/writer.ts";
 import { ignoreFileSizeSignal } from "../../lib/server/process.ts";
+import { plural } from "../../lib/text/plural.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import { argument } from "../shared/argument.ts";
 import { type Context, onAbort, type Output, untilAbort } from "../shared/context.ts";
@@ -177,6 +178,10 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
   using _reader = await pipeReader(output, signal);
   using writer = RecordingWriter.create(output, {
     onFailure: (error) => warn(`${error.message}; client and server go on without a recording`),
+    onStall: () =>
+      warn(`The reader of ${output} does not go on; events are discarded until it does`),
+    onResume: (discarded) =>
+      warn(`The reader of ${output} goes on; ${plural(discarded, "event")} were discarded`),
   });
   const live = options.verbose ? liveLines(err, options.locator) : undefined;
   const settings: RecorderOptions = {
@@ -216,7 +221,7 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
     );
   }
   await recorder.closed;
-  writer[Symbol.dispose]();
+  await writer.close();
   const { events, discarded } = writer;
   tell(
     { event: "recorded", file: output, events, discarded, connections: recorder.connections },
@@ -225,7 +230,9 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
       (discarded === 0 ? "" : `; ${discarded} are not`),
   );
   await outputs.drain();
-  if (writer.failure !== undefined || (failed && typeof listen === "number")) throw new Reported(1);
+  if (discarded > 0 || writer.failure !== undefined || (failed && typeof listen === "number")) {
+    throw new Reported(1);
+  }
 }
 
 /**

@@ -286,5 +286,12 @@ export const MAX_RECORDING_INTERFACES = 65_536;
 export const RECORDING_SECTION_INTERFACES = 1024;
 /** Bytes of a recording that are held before they are written, and that are read at once. */
 export const RECORDING_BUFFER = 256 << 10;
+/**
+ * Bytes of a recording that wait for the reader of a pipe. Further events are discarded until half
+ * of the bytes have gone.
+ */
+export const RECORDING_WAITING = 16 << 20;
+/** The time that a pipe's reader has to take the last bytes of a recording. In milliseconds. */
+export const RECORDING_CLOSE_MS = 1000;
 /** The time that events may wait to be written: a reader that follows the file sees it then. */
 export const RECORDING_FLUSH_MS = 100;

@@ -242,6 +242,31 @@ export function dissectorTags(name: string, port?: number): Uint8Array {
   return tags;
 }
 
+/** Blocks that are whole. */
+export interface WholeBlocks {
+  /** Their bytes. */
+  readonly size: number;
+  /** The number of them that are packets. */
+  readonly packets: number;
+}
+
+/**
+ * Finds the whole blocks at the start of little-endian ones that were cut.
+ *
+ * Contract: the bytes begin with a block, and its size and those of all others are true.
+ */
+export function wholeBlocks(bytes: Uint8Array): WholeBlocks {
+  const view = viewOf(bytes);
+  let [size, packets] = [0, 0];
+  while (size + 8 <= bytes.length) {
+    const next = view.getUint32(size + 4, true);
+    if (size + next > bytes.length) break;
+    if (view.getUint32(size, true) === BlockType.PACKET) packets++;
+    size += next;
+  }
+  return { size, packets };
+}
+
 /** A block as it stands in a file. */
 export interface Block {
   /** Its type. */

@@ -6,20 +6,16 @@
 
 import {
   RECORDING_BUFFER,
+  RECORDING_CLOSE_MS,
   RECORDING_FLUSH_MS,
   RECORDING_SECTION_INTERFACES,
 } from "../base/limits.ts";
+import { plural } from "../text/plural.ts";
 import { fileError } from "../text/file_error.ts";
 import type { NewEvent, RecordedDirection, RecordedSocket } from "./event.ts";
+import { openOutput, type Output } from "./output.ts";
 import { interfaceName, packetOf } from "./packet.ts";
-import {
-  BlockType,
-  interfaceDescription,
-  packetParts,
-  putPlainPacket,
-  sectionHeader,
-  viewOf,
-} from "./pcapng.ts";
+import { interfaceDescription, packetParts, putPlainPacket, sectionHeader } from "./pcapng.ts";
 
 /** The way in which a recording is written. */
 export interface RecordingWriterOptions {
@@ -30,19 +26,17 @@ export interface RecordingWriterOptions {
    * then ends with the last event that is whole in it, and later ones are discarded.
    */
   onFailure?: (error: Error) => void;
-}
-
-/** A file that takes bytes. */
-interface Sink {
-  writeSync(bytes: Uint8Array): number;
-  truncateSync(length: number): void;
-  close(): void;
+  /** Called when events begin to be discarded, because the reader of a pipe does not take them. */
+  onStall?: () => void;
+  /** Called when the reader goes on: with the number of events that were discarded meanwhile. */
+  onResume?: (discarded: number) => void;
 }
 
 /**
  * Writes a recording: whole blocks, one behind the other. Events wait in a buffer of fixed size
  * for at most a tenth of a second. A failure of the disk is reported once and never thrown, so
- * that what is recorded goes on.
+ * that what is recorded goes on. The reader of a pipe may stop: 16 MiB wait for the reader, and
+ * further events are discarded. A note in the recording then says how many.
  *
  * @example
  * ```ts
@@ -61,20 +55,19 @@ interface Sink {
  * ```
  */
 export class RecordingWriter implements Disposable {
-  readonly #file: Sink;
+  readonly #output: Output;
   readonly #path: string;
-  readonly #application: string;
-  readonly #onFailure: (error: Error) => void;
+  readonly #options: RecordingWriterOptions;
   readonly #buffer = new Uint8Array(RECORDING_BUFFER);
   readonly #view = new DataView(this.#buffer.buffer);
   /** Bytes in the buffer, all of whole blocks. */
   #held = 0;
-  /** Bytes in the file, all of whole blocks. */
-  #written = 0;
-  /** Events in the file and in the buffer. */
+  /** Events in the file, before it, and in the buffer. */
   #events = 0;
   #heldEvents = 0;
   #discarded = 0;
+  /** Events that are discarded since the reader stalled; the last of them. */
+  #gap: { count: number; last: NewEvent } | undefined;
   #failure: Error | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
@@ -83,27 +76,24 @@ export class RecordingWriter implements Disposable {
   /** The interface of the last event. */
   #last: { connection: number; socket: RecordedSocket; id: number } | undefined;
 
-  private constructor(file: Sink, path: string, options: RecordingWriterOptions) {
-    this.#file = file;
+  private constructor(path: string, options: RecordingWriterOptions) {
     this.#path = path;
-    this.#application = options.application ?? "vfu";
-    this.#onFailure = options.onFailure ?? (() => {});
-    this.#putWhole(sectionHeader(this.#application));
+    this.#options = options;
+    this.#output = openOutput(path, {
+      onFailure: (cause, lost) => this.#fail(cause, lost),
+      onRoom: () => this.#endGap(),
+    });
+    this.#putWhole(this.#sectionHeader());
   }
 
   /**
-   * Makes a file, or empties the one that is there, and begins a recording in it.
+   * Makes a file, or empties the one that is there, and begins a recording in it. A pipe has to
+   * have a reader.
    *
    * @throws {Error} if the file can't be made; the message has path, reason and remedy
    */
   static create(path: string, options: RecordingWriterOptions = {}): RecordingWriter {
-    let file;
-    try {
-      file = Deno.openSync(path, { write: true, create: true, truncate: true });
-    } catch (cause) {
-      throw fileError(`write ${path}`, cause, true);
-    }
-    return new RecordingWriter(file, path, options);
+    return new RecordingWriter(path, options);
   }
 
   /** Events in the file, and in the buffer before it. */
@@ -111,7 +101,7 @@ export class RecordingWriter implements Disposable {
     return this.#events;
   }
 
-  /** Events that are not in the file, because it can't be written any more. */
+  /** Events that are not in the file: it can't be written any more, or its reader stalled. */
   get discarded(): number {
     return this.#discarded;
   }
@@ -124,7 +114,7 @@ export class RecordingWriter implements Disposable {
   /**
    * Adds an event. Its bytes may be used again when this returns.
    *
-   * @returns false if it was discarded, because the file can't be written
+   * @returns false if it was discarded: the file can't be written, or its reader has stalled
    * @throws {RangeError} if its time is none of 64 bits, or its message is far too large
    */
   write(event: NewEvent): boolean {
@@ -132,38 +122,81 @@ export class RecordingWriter implements Disposable {
       this.#discarded++;
       return false;
     }
+    if (this.#gap !== undefined) return this.#leaveOut(event);
+    const isWaiting = this.#output.isWaiting;
     const interfaceId = this.#interfaceOf(event);
-    if (isPlain(event) && this.#putPlain(event, interfaceId)) return true;
+    if (!isWaiting && isPlain(event) && this.#putPlain(event, interfaceId)) return true;
     const packet = packetOf(event, interfaceId);
     const [head, tail] = packetParts(packet);
-    const isHeld = this.#put(head, packet.bytes, tail);
-    if (this.#failure !== undefined) {
-      this.#discarded++;
-      return false;
-    }
-    this.#events++;
-    if (isHeld) this.#heldEvents++;
-    return true;
+    const size = head.length + packet.bytes.length + tail.length;
+    if (isWaiting && !this.#output.hasRoomFor(this.#held + size)) return this.#leaveOut(event);
+    this.#put([head, packet.bytes, tail], 1);
+    return this.#failure === undefined;
   }
 
-  /** Writes what waits in the buffer. */
+  /** Writes what waits in the buffer; what the reader of a pipe does not take goes on waiting. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#failure !== undefined || this.#held === 0) return;
     const held = this.#buffer.subarray(0, this.#held);
-    this.#held = 0;
-    this.#writeAll(held, true);
-    if (this.#failure === undefined) this.#written += held.length;
-    this.#heldEvents = 0;
+    const events = this.#heldEvents;
+    this.#held = this.#heldEvents = 0;
+    this.#output.write([held], events);
   }
 
-  /** Writes what waits in the buffer, and closes the file. */
+  /**
+   * Writes what waits, and closes the file. The reader of a pipe has a second to take the rest;
+   * events that it has not taken by then are discarded.
+   */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.flush();
+    await this.#output.drain(RECORDING_CLOSE_MS);
+    this[Symbol.dispose]();
+  }
+
+  /** Writes what waits in the buffer, as far as that does not wait, and closes the file. */
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.flush();
     this.#isClosed = true;
-    this.#file.close();
+    this.#discard(this.#output.close());
+  }
+
+  /** Discards an event, because there is no room for it. */
+  #leaveOut(event: NewEvent): false {
+    this.#discarded++;
+    if (this.#gap === undefined) {
+      this.#gap = { count: 1, last: event };
+      this.#options.onStall?.();
+    } else {
+      this.#gap.count++;
+      this.#gap.last = event;
+    }
+    return false;
+  }
+
+  /** Says in the recording how many events are missing at this place. */
+  #endGap(): void {
+    if (this.#gap === undefined) return;
+    const { count, last: { timeNs, connection, socket } } = this.#gap;
+    this.#gap = undefined;
+    const text = `${plural(count, "event")} of the recording ${count === 1 ? "is" : "are"} ` +
+      "missing here: the reader of the file did not take more";
+    this.write({ kind: "note", timeNs, connection, socket, text });
+    this.flush();
+    this.#options.onResume?.(count);
+  }
+
+  /** Events of before are not in the file. */
+  #discard(events: number): void {
+    this.#events -= events;
+    this.#discarded += events;
+  }
+
+  #sectionHeader(): Uint8Array {
+    return sectionHeader(this.#options.application ?? "vfu");
   }
 
   #interfaceOf({ connection, socket }: NewEvent): number {
@@ -179,7 +212,7 @@ export class RecordingWriter implements Disposable {
     if (known !== undefined) return known;
     if (this.#interfaces.size >= RECORDING_SECTION_INTERFACES) {
       this.#interfaces.clear();
-      this.#putWhole(sectionHeader(this.#application));
+      this.#putWhole(this.#sectionHeader());
     }
     const id = this.#interfaces.size;
     this.#interfaces.set(name, id);
@@ -214,50 +247,37 @@ export class RecordingWriter implements Disposable {
   }
 
   #putWhole(block: Uint8Array): void {
-    this.#put(block, new Uint8Array(), new Uint8Array());
+    this.#put([block], 0);
   }
 
-  /** Takes a block in parts; returns true if it waits in the buffer, which large ones do not. */
-  #put(...parts: readonly [Uint8Array, Uint8Array, Uint8Array]): boolean {
-    const [a, b, c] = parts;
-    const size = a.length + b.length + c.length;
+  /** Takes one block in parts. It waits in the buffer, unless it is too large for it. */
+  #put(parts: readonly Uint8Array[], events: number): void {
+    const size = parts.reduce((sum, { length }) => sum + length, 0);
     if (size > this.#buffer.length - this.#held) this.flush();
-    if (this.#failure !== undefined) return false;
+    if (this.#failure !== undefined) {
+      this.#discarded += events;
+      return;
+    }
+    this.#events += events;
     if (size > this.#buffer.length) {
-      for (const part of parts) this.#writeAll(part, false);
-      if (this.#failure === undefined) this.#written += size;
-      return false;
+      return this.#output.write(parts as readonly Uint8Array<ArrayBuffer>[], events);
     }
-    this.#buffer.set(a, this.#held);
-    this.#buffer.set(b, this.#held + a.length);
-    this.#buffer.set(c, this.#held + a.length + b.length);
-    this.#held += size;
+    for (const part of parts) {
+      this.#buffer.set(part, this.#held);
+      this.#held += part.length;
+    }
+    this.#heldEvents += events;
     this.#timer ??= setTimeout(() => this.flush(), RECORDING_FLUSH_MS);
-    return true;
   }
 
-  /** Writes whole blocks, or a part of one. */
-  #writeAll(bytes: Uint8Array, areBlocks: boolean): void {
-    let done = 0;
-    try {
-      while (this.#failure === undefined && done < bytes.length) {
-        done += this.#file.writeSync(bytes.subarray(done));
-      }
-    } catch (cause) {
-      this.#fail(cause, areBlocks ? wholeBlocks(bytes.subarray(0, done)) : NONE);
-    }
-  }
-
-  /** Ends the recording behind the last block that is whole. */
-  #fail(cause: unknown, whole: WholeBlocks): void {
-    const lost = this.#heldEvents - whole.packets;
-    this.#events -= lost;
-    this.#discarded += lost;
-    try {
-      this.#file.truncateSync(this.#written + whole.size);
-    } catch { /* a pipe has no end to set */ }
+  /** Ends the recording: the output can't be written any more. */
+  #fail(cause: unknown, lost: number): void {
+    this.#discard(lost + this.#heldEvents);
+    this.#held = this.#heldEvents = 0;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#failure = fileError(`write ${this.#path}`, cause, true);
-    this.#onFailure(this.#failure);
+    this.#options.onFailure?.(this.#failure);
   }
 }
 
@@ -286,27 +306,4 @@ function emptyMessage(direction: RecordedDirection): NewMessage {
 function isPlain(event: NewEvent): event is NewMessage {
   return event.kind === "message" && event.origin === "peer" && event.passedOn === undefined &&
     event.comment === undefined && event.descriptors.length === 0;
-}
-
-/** Blocks that are whole. */
-interface WholeBlocks {
-  /** Their bytes. */
-  readonly size: number;
-  /** The number of them that are events. */
-  readonly packets: number;
-}
-
-const NONE: WholeBlocks = { size: 0, packets: 0 };
-
-/** The whole blocks at the start of what was written of several. */
-function wholeBlocks(written: Uint8Array): WholeBlocks {
-  const view = viewOf(written);
-  let [size, packets] = [0, 0];
-  while (size + 8 <= written.length) {
-    const next = view.getUint32(size + 4, true);
-    if (size + next > written.length) break;
-    if (view.getUint32(size, true) === BlockType.PACKET) packets++;
-    size += next;
-  }
-  return { size, packets };
 }

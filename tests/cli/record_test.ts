@@ -2,10 +2,14 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/shared/context.ts";
+import { RECORDING_WAITING } from "../../lib/base/limits.ts";
+import { connect } from "../../lib/client/connect.ts";
 import { readRecording } from "../../lib/record/mod.ts";
 import { startDemo } from "../_demo_process.ts";
 import { startRecord } from "../_record_process.ts";
 import { DENO } from "../_deno.ts";
+import { PATIENT, until } from "../_until.ts";
+import { PipeReader, temporaryFile, temporaryPipe } from "../lib/record/_events.ts";
 import { runHere, temporaryFolder } from "./_cli.ts";
 
 const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
@@ -82,6 +86,50 @@ Deno.test("record: a full disk is reported once, and the two sides go on talking
   assertEquals(text.match(/Cannot write /g)?.length, 1);
   for await (const event of readRecording(file)) assert(event.index >= 0);
   Deno.removeSync(folder, { recursive: true });
+});
+
+Deno.test("record: a pipe whose reader stops holds up neither side, and says what it lacks", async () => {
+  await using demo = await startDemo();
+  using pipe = temporaryPipe();
+  using file = temporaryFile();
+  using reader = new PipeReader(pipe.path);
+  await using record = await startRecord("--connect", demo.path, "-o", pipe.path);
+  {
+    using device = await connect(record.path, PATIENT);
+    const size = Number((await device.regionInfo(2)).size);
+    // Each message is answered, although far more of them come than are kept.
+    const rounds = Math.ceil((RECORDING_WAITING + (4 << 20)) / size);
+    for (let i = 0; i < rounds; i++) {
+      const { length } = await device.region(2).readAsync(0, size, { via: "message" });
+      assertEquals(length, size);
+    }
+    await until(() => record.stderr().includes("does not go on"), "the report");
+    const status = Deno.readTextFileSync(`/proc/${record.pid}/status`);
+    assert(Number(/VmRSS:\s+(\d+)/.exec(status)![1]) < 400_000, status);
+    using out = Deno.openSync(file.path, { write: true });
+    const latin1 = new TextDecoder("latin1");
+    let tail = "";
+    const copy = () => {
+      const bytes = reader.read();
+      out.writeSync(bytes);
+      tail = (tail + latin1.decode(bytes)).slice(-bytes.length - 100);
+      return bytes.length;
+    };
+    // The note is the last of what waited: the rest then fits in the pipe.
+    await until(() => copy() === 0 ? false : tail.includes("missing here"), "the note");
+    assertStringIncludes(record.stderr(), "goes on;");
+    await device.region(0).read32Async(0);
+    await record.end();
+    while (copy() > 0);
+  }
+  const notes = [];
+  for await (const event of readRecording(file.path)) {
+    if (event.kind === "note") notes.push(event.text);
+  }
+  assertEquals(notes.length, 1);
+  assertMatch(notes[0]!, /^\d+ events of the recording are missing here: /);
+  assertMatch(record.stderr(), /; \d+ are not/);
+  assertEquals(await record.ended, 1);
 });
 
 Deno.test("record: a reader of -v that stops reading stops nothing else", async () => {

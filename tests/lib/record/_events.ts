@@ -5,6 +5,9 @@
  */
 
 import fc from "fast-check";
+import { IoBuffer } from "../../../ffi/buffer.ts";
+import { OwnedFd } from "../../../ffi/fd.ts";
+import { libc } from "../../../ffi/libc.ts";
 import {
   DESCRIPTOR_KINDS,
   type NewEvent,
@@ -14,6 +17,9 @@ import {
 } from "../../../lib/record/event.ts";
 import { readRecording } from "../../../lib/record/reader.ts";
 import { RecordingWriter } from "../../../lib/record/writer.ts";
+import { makeFifo } from "../../_odd_fds.ts";
+
+const O_NONBLOCK = 0o4000;
 
 const u64 = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n });
 const u32 = fc.nat(0xffff_ffff);
@@ -119,4 +125,35 @@ export function writeRecording(path: string, events: Iterable<NewEvent>): void {
 /** All events of a recording. */
 export async function readAll(path: string): Promise<RecordedEvent[]> {
   return await Array.fromAsync(readRecording(path));
+}
+
+/** A named pipe that is gone when it is disposed of. */
+export function temporaryPipe(): { readonly path: string } & Disposable {
+  const folder = Deno.makeTempDirSync();
+  const path = `${folder}/pipe`;
+  makeFifo(path);
+  return { path, [Symbol.dispose]: () => Deno.removeSync(folder, { recursive: true }) };
+}
+
+/** The reading end of a pipe, which a test reads when it likes. */
+export class PipeReader implements Disposable {
+  readonly #pipe: OwnedFd;
+  readonly #into = new IoBuffer(1 << 16);
+
+  /** Opens the pipe, without waiting for a writer. */
+  constructor(path: string) {
+    this.#pipe = OwnedFd.open(path, O_NONBLOCK); // O_RDONLY is 0
+  }
+
+  /** Reads what is there: nothing if the pipe is empty, or its writer has closed it. */
+  read(): Uint8Array {
+    const { pointer, length, bytes } = this.#into;
+    const count = libc().read(this.#pipe.fd, pointer, BigInt(length));
+    return bytes.subarray(0, Math.max(0, count));
+  }
+
+  /** Stops reading for good. */
+  [Symbol.dispose](): void {
+    this.#pipe[Symbol.dispose]();
+  }
 }

@@ -1,8 +1,22 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { RECORDING_SECTION_INTERFACES } from "../../../lib/base/limits.ts";
+import {
+  RECORDING_BUFFER,
+  RECORDING_SECTION_INTERFACES,
+  RECORDING_WAITING,
+} from "../../../lib/base/limits.ts";
 import { RecordingWriter } from "../../../lib/record/writer.ts";
-import { anyEvent, plainMessage, readAll, temporaryFile, writeRecording } from "./_events.ts";
+import { testFds } from "../../_fds.ts";
+import { until } from "../../_until.ts";
+import {
+  anyEvent,
+  PipeReader,
+  plainMessage,
+  readAll,
+  temporaryFile,
+  temporaryPipe,
+  writeRecording,
+} from "./_events.ts";
 
 Deno.test("every event is read as it was written", async () => {
   using file = temporaryFile();
@@ -61,6 +75,78 @@ Deno.test("a full disk is reported once, and what was written is whole", async (
     const read = await readAll(file.path);
     assertEquals(read.length, result.events);
     assertEquals(read.every((each) => each.kind === "message" && each.bytes.length === size), true);
+  }
+});
+
+testFds("the reader of a pipe stops: what waits is bounded, and the rest is counted", async () => {
+  using pipe = temporaryPipe();
+  const reader = new PipeReader(pipe.path);
+  const calls: (string | number)[] = [];
+  const writer = RecordingWriter.create(pipe.path, {
+    onStall: () => calls.push("stalled"),
+    onResume: (discarded) => calls.push(discarded),
+    onFailure: ({ message }) => calls.push(message),
+  });
+  const event = plainMessage(Uint8Array.from({ length: 100_000 }, (_, i) => i));
+  let written = 0;
+  for (let i = 0; i < 1000; i++) if (writer.write(event)) written++;
+  assertEquals(calls, ["stalled"]);
+  assertEquals([writer.events, writer.discarded], [written, 1000 - written]);
+  const most = RECORDING_WAITING + 2 * RECORDING_BUFFER;
+  assert(written * 100_000 <= most && written * 100_000 > RECORDING_WAITING / 2, `${written}`);
+  // The reader goes on: it finds what is missing, and then what follows.
+  const file = temporaryFile();
+  using out = Deno.openSync(file.path, { write: true });
+  let copied = 0;
+  const copy = () => {
+    const bytes = reader.read();
+    out.writeSync(bytes);
+    copied += bytes.length;
+    return bytes.length;
+  };
+  await until(() => copy() > 0 && calls.length > 1, "room");
+  assertEquals(calls, ["stalled", 1000 - written]);
+  assertEquals(writer.write(plainMessage(Uint8Array.of(9))), true);
+  // What is left then fits in the pipe.
+  await until(() => copy() === 0 && copied > written * 100_000, "the rest");
+  await writer.close();
+  while (copy() > 0);
+  const read = await readAll(file.path);
+  assertEquals(read.map(({ kind }) => kind), [
+    ...Array(written).fill("message"),
+    "note",
+    "message",
+  ]);
+  const note = read[written]!;
+  assertStringIncludes(note.kind === "note" ? note.text : "", `${1000 - written} events`);
+  assertEquals([writer.events, writer.discarded], [written + 2, 1000 - written]);
+  reader[Symbol.dispose]();
+  file[Symbol.dispose]();
+});
+
+testFds("a pipe whose reader never goes on, or leaves, ends the recording", async () => {
+  using pipe = temporaryPipe();
+  assertThrows(() => RecordingWriter.create(pipe.path), Error, "no process reads this pipe");
+  const event = plainMessage(new Uint8Array(1 << 20));
+  for (const leaves of [false, true]) {
+    const reader = new PipeReader(pipe.path);
+    const failures: string[] = [];
+    const writer = RecordingWriter.create(pipe.path, {
+      onFailure: ({ message }) => failures.push(message),
+    });
+    for (let i = 0; i < 5; i++) assertEquals(writer.write(event), true);
+    if (leaves) {
+      reader[Symbol.dispose]();
+      await until(() => failures.length > 0, "the failure");
+      assertStringIncludes(failures[0]!, `Cannot write ${pipe.path}: Broken pipe`);
+      assertEquals(writer.write(event), false);
+      assertEquals([writer.events, writer.discarded], [0, 6]);
+    }
+    await writer.close();
+    if (!leaves) {
+      assertEquals([writer.events, writer.discarded, failures.length], [0, 5, 0]);
+      reader[Symbol.dispose]();
+    }
   }
 });
 
