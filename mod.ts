@@ -241,6 +241,7 @@ export {
 export { type Activity, Doing, doingName } from "./lib/server/activity.ts";
 export type { RefusedRequest } from "./lib/server/connection.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
+export type { ServerOffer } from "./lib/server/offer.ts";
 export {
   DEMO_DEVICE_ID,
   DEMO_VECTORS,

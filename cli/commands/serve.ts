@@ -34,6 +34,7 @@ import {
 } from "../serve/report.ts";
 import { catchStrays } from "../serve/unhandled_errors.ts";
 import { uniqueNames } from "../serve/unique_names.ts";
+import { offerOf } from "../serve/offer.ts";
 import { UsageError } from "../serve/usage.ts";
 import { jsonText } from "../shared/json.ts";
 
@@ -64,6 +65,12 @@ Faults:
   and behind it @3 for the third such request only, /3 for each third, %10 for
   ten of a hundred at random, the same ones with the same --seed.
 
+Offers:
+  --offer NAME=VALUE tells clients another limit than the usual one, and keeps
+  it, for the author of a client to see what that does with it. NAME is minor (0
+  to 2), max_msg_fds, max_data_xfer_size, max_dma_maps, pgsizes, write_multiple
+  or twin_socket; the last two are true or false.
+
 Isolation:
   All devices share one process: it is small, and a device that hangs or crashes
   takes the others along. With --isolate each has a process of its own, which
@@ -80,6 +87,7 @@ Checks:
 Examples:
   vfu serve demo --socket-path=demo.sock --fault 'REGION_READ:error=EIO@3'
   vfu serve ./nvme.ts --socket-path=nvme.sock --option size=1G
+  vfu serve demo --socket-path=demo.sock --offer max_data_xfer_size=4K
   vfu serve --isolate demo --socket-path=a.sock ./nvme.ts --socket-path=b.sock`;
 
 /** The command's arguments and options. */
@@ -273,7 +281,7 @@ function start({ device, wanted: { socketPath, fd } }: Made, options: ServerOpti
 
 async function serverOptions(
   { err }: Context,
-  { name, wanted: { fault: rules } }: Made,
+  { name, wanted: { fault: rules, offer = [] } }: Made,
   hasSeveral: boolean,
   { verbose }: CommonOptions,
   report: Report,
@@ -285,6 +293,7 @@ async function serverOptions(
     ? (await import("../shared/trace.ts")).traceTo({ ...err, write })
     : undefined;
   return {
+    ...offerOf(offer),
     closeTimeoutMs: CLOSE_MS,
     ...(trace && { trace, onRefuse: (refusal) => write(`${refusalLine(refusal)}\n`) }),
     ...(rules && {

@@ -15,6 +15,7 @@ import { parseFd } from "../shared/fd.ts";
 import { parseValue } from "../shared/value.ts";
 import { verboseOption } from "../shared/connection.ts";
 import { parseFault } from "./fault.ts";
+import { type ChosenOffer, parseOffer } from "./offer.ts";
 import { type ChosenOption, parseOption } from "./make.ts";
 
 /** A device, and what is wanted of it. */
@@ -29,6 +30,8 @@ export interface DeviceArguments {
   readonly option?: readonly ChosenOption[] | undefined;
   /** The faults on purpose. */
   readonly fault?: readonly FaultRule[] | undefined;
+  /** Limits and capabilities that differ from the usual ones. */
+  readonly offer?: readonly ChosenOffer[] | undefined;
 }
 
 /** The options of all devices. */
@@ -109,6 +112,10 @@ function addOptions(self: CommandUnknownOpts): void {
         .argParser(argumentList(parseFault)),
     )
     .addOption(
+      new Option("--offer <name=value>", "tell clients another limit, see below; repeatable")
+        .argParser(argumentList(parseOffer)),
+    )
+    .addOption(
       new Option("--seed <number>", "begin the random numbers of faults here").argParser(
         argument(parseSeed),
       ),
@@ -178,6 +185,7 @@ function merge(
   const merged = { ...a, ...b };
   if (a.option && b.option) merged.option = [...a.option, ...b.option];
   if (a.fault && b.fault) merged.fault = [...a.fault, ...b.fault];
+  if (a.offer && b.offer) merged.offer = [...a.offer, ...b.offer];
   const places = [a.socketPath, b.socketPath, a.fd, b.fd].filter((place) => place !== undefined);
   if (places.length > 1) {
     self.error(

@@ -282,7 +282,7 @@ class Child {
 }
 
 function argumentsOf(
-  { device, socketPath, fd, option = [] }: DeviceArguments,
+  { device, socketPath, fd, option = [], offer = [] }: DeviceArguments,
   { verbose }: CommonOptions,
   seed: number | undefined,
   isolated: Isolated,
@@ -292,6 +292,7 @@ function argumentsOf(
     device,
     socketPath === undefined ? `--fd=${fd}` : `--socket-path=${socketPath}`,
     ...option.map(({ name, value }) => `--option=${name}=${value}`),
+    ...offer.map(({ text }) => `--offer=${text}`),
     ...(seed === undefined ? [] : [`--seed=${seed}`]),
     ...(verbose ? ["--verbose"] : []),
     "--json",

@@ -5,20 +5,11 @@
  * @module
  */
 
-import { mappings } from "../../ffi/budget.ts";
 import { EACCES, EEXIST, EFAULT, EINVAL, ENOSPC, ENOTSUP } from "../../ffi/errno.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { inLanes } from "../base/lanes.ts";
-import {
-  DEFAULT_MAX_DATA_XFER_SIZE,
-  DEFAULT_MAX_DMA_MAPS,
-  DEFAULT_PGSIZES,
-  DEFAULT_TIMEOUT_MS,
-  MAX_DMA_ACCESS,
-  OFFERED_MAX_DATA_XFER_SIZE,
-  OFFERED_MAX_DMA_MAPS,
-} from "../base/limits.ts";
+import { DEFAULT_MAX_DATA_XFER_SIZE, DEFAULT_TIMEOUT_MS, MAX_DMA_ACCESS } from "../base/limits.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
@@ -29,6 +20,7 @@ import { DmaMap } from "./dma_map.ts";
 import { type MapWindow, PageViews } from "./dma_window.ts";
 import { FileMaps } from "./file_maps.ts";
 import { describeAccess, DmaRequests } from "./dma_requests.ts";
+import type { Offer } from "./offer.ts";
 import { hex } from "../text/hex.ts";
 
 /** The first address that 64 bits do not hold. */
@@ -38,18 +30,10 @@ const ADDRESS_END = 1n << 64n;
 const WINDOW_SLOTS = 64;
 const WINDOW_SLOT_SIZE = 2 << 20;
 
-/** The smallest page that a client maps. */
-const PAGE = BigInt(DEFAULT_PGSIZES);
-
 const MAP_FLAGS = DmaMapFlags.READ | DmaMapFlags.WRITE | DmaMapFlags.MMAP | DmaMapFlags.FILE_IO;
 
 /** Options of a server for its client's memory. */
 export interface DmaOptions {
-  /**
-   * Maps that a client may have at one time, which it is told. Default 65535, of which it is told
-   * as many as are possible with a file each: 16000, or what the kernel allows.
-   */
-  maxDmaMaps?: number | undefined;
   /**
    * Maps only files whose memory no client can take away: memfds sealed with F_SEAL_SHRINK, without
    * huge pages. Others are refused, or read and written by calls if the client allows file I/O. A
@@ -108,6 +92,7 @@ export class CutMapError extends DeviceError {
 export class ClientMemory implements DeviceDma {
   readonly #requests: DmaRequests;
   readonly #options: DmaOptions;
+  readonly #offer: Offer;
   readonly #maps: DmaMap[] = []; // by address
   readonly #files = new FileMaps();
   #isOpen = true;
@@ -119,12 +104,14 @@ export class ClientMemory implements DeviceDma {
    *
    * @param proxy where the server's commands go
    * @param client what the client said of itself
+   * @param offer limits of this server
    */
-  constructor(proxy: VfioProxy, client: Capabilities, options: DmaOptions) {
+  constructor(proxy: VfioProxy, client: Capabilities, options: DmaOptions, offer: Offer) {
     this.#options = options;
+    this.#offer = offer;
     const { maxDataXferSize = DEFAULT_MAX_DATA_XFER_SIZE } = client;
     this.#requests = new DmaRequests(proxy, {
-      chunkSize: Math.min(maxDataXferSize, OFFERED_MAX_DATA_XFER_SIZE),
+      chunkSize: Math.min(maxDataXferSize, offer.maxDataXferSize),
       count32: options.dmaCount32 ?? false,
       timeoutMs: options.dmaTimeoutMs ?? DEFAULT_TIMEOUT_MS,
     });
@@ -137,7 +124,7 @@ export class ClientMemory implements DeviceDma {
    * @throws {DeviceError} EINVAL, EEXIST, ENOSPC, or as mmap(2) fails
    */
   map(request: DmaMapRequest, fds: readonly OwnedFd[]): void {
-    checkMap(request, fds.length);
+    checkMap(request, fds.length, this.#offer.pageSize);
     const [file] = fds;
     const index = this.#indexAfter(request.address);
     const before = this.#maps[index - 1];
@@ -146,7 +133,8 @@ export class ClientMemory implements DeviceDma {
     const isTaken = (before !== undefined && before.end > request.address) ||
       (after !== undefined && after.address < request.address + request.size);
     if (isTaken) throw new DeviceError(EEXIST, "it overlaps another map");
-    const { maxDmaMaps = DEFAULT_MAX_DMA_MAPS, requireSealed = false } = this.#options;
+    const { maxDmaMaps } = this.#offer;
+    const { requireSealed = false } = this.#options;
     if (this.#maps.length >= maxDmaMaps) {
       throw new DeviceError(ENOSPC, `there are ${maxDmaMaps} maps already`);
     }
@@ -168,7 +156,7 @@ export class ClientMemory implements DeviceDma {
       if (address !== 0n || size !== 0n) throw new DeviceError(EINVAL, "all has no range");
       return this.#unmapAll();
     }
-    checkRange(address, size);
+    checkRange(address, size, this.#offer.pageSize);
     const end = address + size;
     const before = this.#maps[this.#indexAfter(address) - 1];
     const last = this.#maps[this.#indexAfter(end - 1n) - 1];
@@ -384,7 +372,8 @@ function all(
   return pieces.length === 1 ? act(first) : inLanes(pieces.length, pieces, act);
 }
 
-function checkMap({ flags, offset, address, size }: DmaMapRequest, fdCount: number): void {
+function checkMap(request: DmaMapRequest, fdCount: number, pageSize: bigint): void {
+  const { flags, offset, address, size } = request;
   if (fdCount > 1) throw new DeviceError(EINVAL, `${fdCount} file descriptors came`);
   if ((flags & ~MAP_FLAGS) !== 0) throw new DeviceError(EINVAL, "unknown flags");
   if ((flags & (DmaMapFlags.READ | DmaMapFlags.WRITE)) === 0) {
@@ -393,16 +382,16 @@ function checkMap({ flags, offset, address, size }: DmaMapRequest, fdCount: numb
   if (fdCount === 0 && (flags & (DmaMapFlags.MMAP | DmaMapFlags.FILE_IO)) !== 0) {
     throw new DeviceError(EINVAL, "no file came that could be mapped, or read and written");
   }
-  if (fdCount > 0 && offset % PAGE !== 0n) {
-    throw new DeviceError(EINVAL, `the offset is not aligned to ${PAGE}`);
+  if (fdCount > 0 && offset % pageSize !== 0n) {
+    throw new DeviceError(EINVAL, `the offset is not aligned to ${pageSize}`);
   }
-  checkRange(address, size);
+  checkRange(address, size, pageSize);
 }
 
 /** Refuses a range of addresses that is not of whole pages within 64 bits. */
-function checkRange(address: bigint, size: bigint): void {
-  if (address % PAGE !== 0n || size % PAGE !== 0n) {
-    throw new DeviceError(EINVAL, `it is not aligned to ${PAGE}`);
+function checkRange(address: bigint, size: bigint, pageSize: bigint): void {
+  if (address % pageSize !== 0n || size % pageSize !== 0n) {
+    throw new DeviceError(EINVAL, `it is not aligned to ${pageSize}`);
   }
   if (size === 0n) throw new DeviceError(EINVAL, "it has no bytes");
   if (address + size > ADDRESS_END) throw new DeviceError(EINVAL, "it goes beyond 64 bits");
@@ -438,11 +427,6 @@ function copyIn(piece: Piece, data: Uint8Array): boolean {
   }
   bytes.set(partOf(data, piece));
   return true;
-}
-
-/** DMA maps that a client is told it may have. */
-export function offeredDmaMaps({ maxDmaMaps }: DmaOptions): number {
-  return maxDmaMaps ?? Math.min(OFFERED_MAX_DMA_MAPS, Math.floor(mappings.limit / 2));
 }
 
 /** Addresses as people read them: the first and the last. */

@@ -12,15 +12,10 @@ import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../base/errors.ts";
 import {
-  DEFAULT_PGSIZES,
   DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
   HOOK_PATIENCE_MS,
-  MAX_MSG_FDS,
   MESSAGE_OVERHEAD,
-  MIN_LOGGING_PAGE_SIZE,
-  OFFERED_MAX_DATA_XFER_SIZE,
-  OFFERED_MAX_MSG_FDS,
   SERVE_SEND_BUFFER,
 } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
@@ -35,13 +30,13 @@ import {
   encodeVersion,
   limitsOf,
   PROTOCOL_VERSION,
-  subsetOf,
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { type Activity, Doing, during } from "./activity.ts";
 import { DeviceError, type ServedDevice, type ServedRegion } from "./served_device.ts";
-import { ClientMemory, CutMapError, type DmaOptions, offeredDmaMaps } from "./client_memory.ts";
+import { ClientMemory, CutMapError, type DmaOptions } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
+import type { Offer } from "./offer.ts";
 import { ClientIoFds } from "./io_fds.ts";
 import { AnswerBuffer, type ClientSession, handlerOf } from "./handlers.ts";
 import { callHook, reportLater } from "./device_hooks.ts";
@@ -50,6 +45,8 @@ import { MigrationMachine, RefusedState } from "./migration.ts";
 
 /** Reports of a connection to its server, and the connection's settings. */
 export interface ConnectionOptions extends DmaOptions {
+  /** Limits and capabilities of this server. */
+  offer: Offer;
   /** Sees every message. */
   trace?: Trace | undefined;
   /** The time that a client may take to send its VERSION. In milliseconds; default 5000. */
@@ -242,25 +239,18 @@ export class ServerConnection {
       );
     }
     clearTimeout(this.#handshake);
+    const { offer } = this.#options;
     this.#proxy.limits = {
-      maxFds: MAX_MSG_FDS,
-      maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + OFFERED_MAX_DATA_XFER_SIZE,
+      maxFds: offer.takenFds,
+      maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + offer.maxDataXferSize,
     };
     this.#proxy.peerMaxFds = limitsOf(capabilities).maxMsgFds;
-    const hasTwin = (capabilities.twinSocket?.supported ?? false) && this.#proxy.peerMaxFds > 0;
-    const server = subsetOf(capabilities, {
-      maxMsgFds: OFFERED_MAX_MSG_FDS,
-      maxDataXferSize: OFFERED_MAX_DATA_XFER_SIZE,
-      maxDmaMaps: offeredDmaMaps(this.#options),
-      pgsizes: BigInt(DEFAULT_PGSIZES),
-      writeMultiple: capabilities.writeMultiple || undefined,
-      twinSocket: hasTwin ? { supported: true, fdIndex: 0 } : undefined,
-      migration: this.#migration && { pgsize: MIN_LOGGING_PAGE_SIZE },
-    });
+    const hasTwin = offer.makesTwin(capabilities);
+    const canMigrate = this.#migration !== undefined;
     const reply = encodeVersion({
       ...PROTOCOL_VERSION,
-      minor: Math.min(minor, PROTOCOL_VERSION.minor),
-      capabilities: server,
+      minor: Math.min(minor, offer.minor),
+      capabilities: offer.capabilities({ client: capabilities, hasTwin, canMigrate }),
       // A client that sends JSON gets some, for its reader may insist on it.
       ...(request.payload.length > VERSION_NUMBERS_SIZE && { extra: {} }),
     });
@@ -291,14 +281,16 @@ export class ServerConnection {
 
   /** From here on the client is one, and the device knows of it. */
   #begin(client: Capabilities): void {
-    const memory = new ClientMemory(this.#twin ?? this.#proxy, client, this.#options);
+    const { offer } = this.#options;
+    const memory = new ClientMemory(this.#twin ?? this.#proxy, client, this.#options, offer);
     const irqs = new ClientIrqs(this.#device.irqs);
     const ioFds = new ClientIoFds((region, offset, data) => this.#kick(region, offset, data));
     const connected = this.#device.connected?.({ dma: memory, irqs });
     reportLater(connected, (error) => this.#options.onError(error, "connect"));
     this.#session = {
       device: this.#device,
-      client,
+      offer,
+      takesWriteMultiple: offer.takesWriteMultiple(client),
       limits: limitsOf(client),
       memory,
       irqs,

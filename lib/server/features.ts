@@ -5,7 +5,6 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
-import { OFFERED_MAX_DATA_XFER_SIZE } from "../base/limits.ts";
 import {
   type DeviceFeature,
   DeviceFeatureReply,
@@ -21,6 +20,7 @@ import {
 import { MigDataReadRequest, MigDataWriteRequest } from "../wire/migration.ts";
 import { DeviceError } from "./served_device.ts";
 import type { ClientMemory } from "./client_memory.ts";
+import type { Offer } from "./offer.ts";
 import type { MigrationMachine } from "./migration.ts";
 
 const { GET, SET, PROBE, INDEX_MASK } = FeatureFlags;
@@ -44,6 +44,8 @@ export interface FeatureContext {
   readonly migration: MigrationMachine;
   /** The client's memory. */
   readonly memory: ClientMemory;
+  /** Limits and capabilities of this server. */
+  readonly offer: Offer;
 }
 
 /**
@@ -77,7 +79,7 @@ export async function answerFeature(
     if (changed !== undefined) answer.set(changed, HEAD_SIZE);
     return answer;
   }
-  const maxSize = Math.min(argsz, OFFERED_MAX_DATA_XFER_SIZE) - HEAD_SIZE;
+  const maxSize = Math.min(argsz, context.offer.maxDataXferSize) - HEAD_SIZE;
   const got = getFeature(index, request, maxSize, context);
   checkRoom(maxSize + HEAD_SIZE, HEAD_SIZE + got.length);
   return DeviceFeatureReply.encode({ argsz: HEAD_SIZE + got.length, flags, data: got });
@@ -125,7 +127,7 @@ function getFeature(
 /**
  * The next bytes of the device's state, which hold until the next call.
  *
- * @param maxDataXferSize what the client takes in one message
+ * @param maxDataXferSize what client and server take in one message
  * @throws {DeviceError} EINVAL if there is no room for the bytes, or the state is not one in which
  *   the device is read
  */
@@ -135,8 +137,7 @@ export function readState(
   maxDataXferSize: number,
 ): Uint8Array | Promise<Uint8Array> {
   const { argsz, size } = MigDataReadRequest.decode(payload);
-  const most = Math.min(maxDataXferSize, OFFERED_MAX_DATA_XFER_SIZE);
-  if (size > most || argsz - HEAD_SIZE < size) {
+  if (size > maxDataXferSize || argsz - HEAD_SIZE < size) {
     throw new DeviceError(EINVAL, `there is no room for ${size} bytes of migration data`);
   }
   return migration.read(size);
@@ -151,9 +152,10 @@ export function readState(
 export function writeState(
   payload: Uint8Array,
   migration: MigrationMachine,
+  maxDataXferSize: number,
 ): void | Promise<void> {
   const { data } = MigDataWriteRequest.decode(payload);
-  if (data.length > OFFERED_MAX_DATA_XFER_SIZE) {
+  if (data.length > maxDataXferSize) {
     throw new DeviceError(EINVAL, `${data.length} bytes are too many`);
   }
   return migration.write(data);

@@ -6,7 +6,6 @@
 
 import { EINVAL, ENOTSUP } from "../../ffi/errno.ts";
 import { closeAll } from "../../ffi/fd.ts";
-import { OFFERED_MAX_DATA_XFER_SIZE } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import {
   RegionAccessLayout,
@@ -28,7 +27,7 @@ import {
   RegionInfoRequest,
   regionInfoSize,
 } from "../wire/region.ts";
-import type { Capabilities, PeerLimits } from "../wire/version.ts";
+import type { PeerLimits } from "../wire/version.ts";
 import {
   DeviceError,
   type ErrorReport,
@@ -40,6 +39,7 @@ import { answerFeature, readState, writeState } from "./features.ts";
 import type { ClientIoFds } from "./io_fds.ts";
 import type { ClientIrqs } from "./client_irqs.ts";
 import type { MigrationMachine } from "./migration.ts";
+import type { Offer } from "./offer.ts";
 
 /** Bytes of the buffer that reads are answered from, at first. */
 const ANSWER_SIZE = 64;
@@ -53,8 +53,10 @@ const VIEW_LIMIT = 8 << 10;
 /** The objects of a client that has agreed on a version. */
 export interface ClientSession {
   readonly device: ServedDevice;
-  /** The capabilities that the client proposed. */
-  readonly client: Capabilities;
+  /** Limits and capabilities of this server. */
+  readonly offer: Offer;
+  /** True if REGION_WRITE_MULTI was agreed on. */
+  readonly takesWriteMultiple: boolean;
   /** The limits of one message to the client. */
   readonly limits: PeerLimits;
   readonly memory: ClientMemory;
@@ -230,11 +232,12 @@ function unmapDma(request: IncomingRequest, { memory }: ClientSession): void {
 
 function regionRead(
   request: IncomingRequest,
-  { device, answers }: ClientSession,
+  session: ClientSession,
 ): void | Promise<void> {
+  const { answers } = session;
   const access = RegionReadRequest.decode(request.payload);
   const { count } = access;
-  const region = accessed(device, access.region, RegionFlags.READ, access.offset, count);
+  const region = accessed(session, access.region, RegionFlags.READ, access.offset, count);
   if (count >= VIEW_LIMIT && region?.view !== undefined) {
     const view = region.view(Number(access.offset), count);
     if (view?.length === count) return request.reply(answers.head(request), view);
@@ -250,10 +253,11 @@ function regionRead(
 
 function regionWrite(
   request: IncomingRequest,
-  { device, answers }: ClientSession,
+  session: ClientSession,
 ): void | Promise<void> {
+  const { answers } = session;
   const { region: index, offset, data } = RegionWriteRequest.decode(request.payload);
-  const region = accessed(device, index, RegionFlags.WRITE, offset, data.length);
+  const region = accessed(session, index, RegionFlags.WRITE, offset, data.length);
   const result = region?.write(Number(offset), data);
   const reply = () => request.reply(request.noReply ? undefined : answers.head(request));
   return result instanceof Promise ? result.then(reply) : reply();
@@ -261,16 +265,16 @@ function regionWrite(
 
 async function regionWriteMulti(
   request: IncomingRequest,
-  { device, client, report }: ClientSession,
+  session: ClientSession,
 ): Promise<void> {
-  if (!client.writeMultiple) {
+  if (!session.takesWriteMultiple) {
     throw new DeviceError(EINVAL, "REGION_WRITE_MULTI was not agreed on");
   }
   const { writes } = RegionWriteMultiRequest.decode(request.payload);
   let count = 0n;
   try {
     for (const { region: index, offset, data } of writes) {
-      const region = accessed(device, index, RegionFlags.WRITE, offset, data.length);
+      const region = accessed(session, index, RegionFlags.WRITE, offset, data.length);
       const result = region?.write(Number(offset), data);
       if (result instanceof Promise) await result;
       count++;
@@ -278,7 +282,7 @@ async function regionWriteMulti(
   } catch (error) {
     // Those before it are done: the reply says how many. Only if none is does the message fail.
     if (count === 0n) throw error;
-    report(error, "REGION_WRITE_MULTI");
+    session.report(error, "REGION_WRITE_MULTI");
   }
   request.reply(RegionWriteMultiReply.encode({ count }));
 }
@@ -288,7 +292,7 @@ async function regionWriteMulti(
  * bytes.
  */
 function accessed(
-  { regions }: ServedDevice,
+  { device: { regions }, offer }: ClientSession,
   index: number,
   right: number,
   offset: bigint,
@@ -296,7 +300,7 @@ function accessed(
 ): ServedRegion | undefined {
   const region = regions[index];
   if (region === undefined) throw new DeviceError(EINVAL, `there is no region ${index}`);
-  if (count > OFFERED_MAX_DATA_XFER_SIZE) {
+  if (count > offer.maxDataXferSize) {
     throw new DeviceError(EINVAL, `${count} bytes are too many`);
   }
   if (offset + BigInt(count) > BigInt(region.size)) {
@@ -319,13 +323,13 @@ function reset(
 }
 
 async function feature(request: IncomingRequest, session: ClientSession): Promise<void> {
-  const { memory } = session;
+  const { memory, offer } = session;
   const migration = mustMigrate(session);
-  request.reply(await answerFeature(request.payload, { migration, memory }));
+  request.reply(await answerFeature(request.payload, { migration, memory, offer }));
 }
 
 function migDataRead(request: IncomingRequest, session: ClientSession): void | Promise<void> {
-  const { maxDataXferSize } = session.limits;
+  const maxDataXferSize = Math.min(session.limits.maxDataXferSize, session.offer.maxDataXferSize);
   const data = readState(request.payload, mustMigrate(session), maxDataXferSize);
   const reply = (data: Uint8Array) => {
     const size = data.length;
@@ -336,7 +340,7 @@ function migDataRead(request: IncomingRequest, session: ClientSession): void | P
 }
 
 function migDataWrite(request: IncomingRequest, session: ClientSession): void | Promise<void> {
-  const result = writeState(request.payload, mustMigrate(session));
+  const result = writeState(request.payload, mustMigrate(session), session.offer.maxDataXferSize);
   return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
 }
 

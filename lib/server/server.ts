@@ -15,10 +15,11 @@ import { type RefusedRequest, ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./served_device.ts";
 import type { DmaOptions } from "./client_memory.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
+import { Offer, type ServerOffer } from "./offer.ts";
 import { callHook } from "./device_hooks.ts";
 
 /** Options of a server. */
-export interface ServerOptions extends DmaOptions {
+export interface ServerOptions extends DmaOptions, ServerOffer {
   /** Sees every message. */
   trace?: Trace;
   /**
@@ -67,6 +68,7 @@ export class Server implements Disposable {
   readonly #device: ServedDevice;
   readonly #options: ServerOptions;
   readonly #faults: Faults | undefined;
+  readonly #offer: Offer;
   readonly #listener: UnixListener | undefined;
   readonly #finished = Promise.withResolvers<void>();
   readonly #acceptor: Acceptor | undefined;
@@ -79,7 +81,7 @@ export class Server implements Disposable {
     listener: UnixListener | undefined,
     device: ServedDevice,
     options: ServerOptions,
-    faults: Faults | undefined,
+    { faults, offer }: Checked,
   ) {
     this.#listener = listener;
     this.#acceptor = listener && new Acceptor(
@@ -89,6 +91,7 @@ export class Server implements Disposable {
     );
     this.#device = device;
     this.#faults = faults;
+    this.#offer = offer;
     this.#options = options;
     device.served?.((error, doing) => options.onError?.(error, doing), options.activity);
   }
@@ -98,17 +101,17 @@ export class Server implements Disposable {
    *
    * @throws {ConnectionError} if another server listens there, the file is no socket, or the path
    *   can't be used
-   * @throws {RangeError} if a number in `faults` is out of its range
+   * @throws {RangeError} if a number in `faults`, or of what is offered, is out of its range
    */
   static listen(path: string, device: ServedDevice, options: ServerOptions = {}): Server {
-    const faults = options.faults && new Faults(options.faults);
+    const checked = check(options);
     let listener: UnixListener;
     try {
       listener = UnixListener.listen(path);
     } catch (error) {
       throw error instanceof Error ? explain(path, error) : error;
     }
-    const server = new Server(listener, device, options, faults);
+    const server = new Server(listener, device, options, checked);
     server.#accept();
     return server;
   }
@@ -118,10 +121,10 @@ export class Server implements Disposable {
    *
    * @param fd taken over, unless it can't be used
    * @throws {ConnectionError} if it is no UNIX stream socket
-   * @throws {RangeError} if a number in `faults` is out of its range
+   * @throws {RangeError} if a number in `faults`, or of what is offered, is out of its range
    */
   static serve(fd: number, device: ServedDevice, options: ServerOptions = {}): Server {
-    const faults = options.faults && new Faults(options.faults);
+    const checked = check(options);
     let socket: UnixSocket;
     try {
       socket = UnixSocket.adopt(fd);
@@ -129,7 +132,7 @@ export class Server implements Disposable {
       if (!(cause instanceof TypeError || cause instanceof SystemError)) throw cause;
       throw new ConnectionError(cause.message, { kind: "refused", cause });
     }
-    const server = new Server(undefined, device, options, faults);
+    const server = new Server(undefined, device, options, checked);
     server.#connect(socket);
     return server;
   }
@@ -199,6 +202,7 @@ export class Server implements Disposable {
     this.#connection = new ServerConnection(socket, this.#device, {
       ...this.#options,
       faults: this.#faults,
+      offer: this.#offer,
       onError: (error, doing) => onError?.(error, doing),
       onClose: (cause) => {
         this.#connection = undefined;
@@ -210,6 +214,16 @@ export class Server implements Disposable {
     });
     onConnect?.();
   }
+}
+
+/** Options that were found to be possible. */
+interface Checked {
+  readonly faults: Faults | undefined;
+  readonly offer: Offer;
+}
+
+function check(options: ServerOptions): Checked {
+  return { faults: options.faults && new Faults(options.faults), offer: new Offer(options) };
 }
 
 /** Says what a user can do about a path that can't be listened on. */

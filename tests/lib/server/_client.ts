@@ -16,6 +16,7 @@ import type {
   ServedRegion,
 } from "../../../lib/server/served_device.ts";
 import type { DmaOptions } from "../../../lib/server/client_memory.ts";
+import { Offer, type ServerOffer } from "../../../lib/server/offer.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { RegionFlags } from "../../../lib/wire/region.ts";
@@ -95,7 +96,7 @@ export interface Served extends Disposable {
 }
 
 /** The device that is served, and the options of its server. */
-export interface ServeOptions extends DmaOptions {
+export interface ServeOptions extends DmaOptions, ServerOffer {
   device?: TestDevice;
   handshakeTimeoutMs?: number;
 }
@@ -108,6 +109,7 @@ export function serve(options: ServeOptions = {}): Served {
   const { promise: closed, resolve } = Promise.withResolvers<Error | undefined>();
   const connection = new ServerConnection(socket, device, {
     ...options,
+    offer: new Offer(options),
     onError: (error, doing) => errors.push([error, doing]),
     onClose: resolve,
   });

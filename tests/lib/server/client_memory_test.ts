@@ -1089,14 +1089,15 @@ Deno.test("two clients map 40,000 files each: ENOSPC, and the process lives", as
     import { mappings } from "ffi/budget.ts";
     import { createMemfd } from "ffi/memory.ts";
     const { ClientMemory } = await import(${url("../../../lib/server/client_memory.ts")});
+    const { Offer } = await import(${url("../../../lib/server/offer.ts")});
     const counts = [], errors = [];
     const map = (client, at, page, fd) => {
       const offset = BigInt(page) << 12n, address = BigInt(at) << 13n;
       client.map({ argsz: 32, flags: 3, offset, address, size: 4096n }, [fd]);
     };
     const shared = createMemfd("shared", 1 << 28);
-    const clients = [0, 1].map(() => new ClientMemory({}, {}, {}));
-    const shares = [0, 1].map(() => new ClientMemory({}, {}, {}));
+    const clients = [0, 1].map(() => new ClientMemory({}, {}, {}, new Offer({})));
+    const shares = [0, 1].map(() => new ClientMemory({}, {}, {}, new Offer({})));
     for (const [i, client] of clients.entries()) {
       let count = 0;
       try {
@@ -1140,7 +1141,8 @@ Deno.test("descriptors that maps keep are bounded, and free again after them", a
     import { OwnedFd } from "ffi/fd.ts";
     import { keptDescriptors } from "ffi/budget.ts";
     const { ClientMemory } = await import(${url("../../../lib/server/client_memory.ts")});
-    const memory = new ClientMemory({}, {}, {});
+    const { Offer } = await import(${url("../../../lib/server/offer.ts")});
+    const memory = new ClientMemory({}, {}, {}, new Offer({}));
     const file = OwnedFd.open("/proc/self/mem");
     let count = 0, errno = 0;
     try {
