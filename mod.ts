@@ -94,8 +94,14 @@ export type {
   WriteOptions,
 } from "./lib/client/region_options.ts";
 export type { Width } from "./lib/client/info.ts";
-export { dmaReasons } from "./lib/client/diagnose/dma.ts";
-export { interruptReasons } from "./lib/client/diagnose/interrupts.ts";
+export type { Clue, Finding, Subject } from "./lib/client/diagnose/cause.ts";
+export {
+  diagnose,
+  type DiagnoseOptions,
+  dmaReasons,
+  interruptReasons,
+} from "./lib/client/diagnose/diagnose.ts";
+export type { ExaminationOptions, HarmlessRead } from "./lib/client/diagnose/examination.ts";
 export type { KnownOfRegion } from "./lib/client/refusal.ts";
 export type { Trace } from "./lib/transport/message.ts";
 export type { StreamLimits } from "./lib/transport/receiver.ts";

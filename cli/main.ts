@@ -32,6 +32,7 @@ interface SubcommandModule {
 
 const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "probe", summary: "show what a device is: version, regions, interrupts, PCI view" },
+  { name: "doctor", summary: "look for the causes why a device does nothing" },
   { name: "read", summary: "read registers and memory" },
   { name: "write", summary: "write registers" },
   { name: "poll", summary: "wait for a register to have a value" },

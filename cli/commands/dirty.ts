@@ -4,9 +4,10 @@
  * @module
  */
 
+import { unmetLines } from "../shared/unmet.ts";
 import { Command, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/client/device.ts";
-import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
+import { dmaSilenceText } from "../../lib/client/diagnose/diagnose.ts";
 import type { DirtyPages } from "../../lib/client/dma_logging.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/base/limits.ts";
@@ -140,8 +141,10 @@ export async function run(context: Context, socket: string, options: DirtyOption
     (wait) => unmapAll(device.dma, wait),
   );
   if (reports.every(({ count }) => count === 0) && !context.signal.aborted) {
-    const reasons = await dmaReasons(device);
-    if (reasons.length > 0) context.err.write(`No page was written: ${reasons.join("; ")}\n`);
+    const why = await dmaSilenceText(device);
+    if (why !== undefined) {
+      context.err.write(`${unmetLines("No page was written", why).join("\n")}\n`);
+    }
   }
   context.out.write(options.json ? reportJson(reports, pageSize) : reportText(reports, pageSize));
   context.signal.throwIfAborted();

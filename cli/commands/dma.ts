@@ -4,6 +4,7 @@
  * @module
  */
 
+import { unmet, unmetLines } from "../shared/unmet.ts";
 import { Command, Option } from "@commander-js/extra-typings";
 import type { DmaSpace } from "../../lib/client/dma.ts";
 import type { Device } from "../../lib/client/device.ts";
@@ -21,7 +22,7 @@ import { type Destination, openDestination } from "../shared/destination.ts";
 import { Snapshots } from "../dma/memory_watch.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
 import { mapAll, unmapAll } from "../dma/maps.ts";
-import { DmaSigns } from "../dma/silence.ts";
+import { DmaSigns, type Silence } from "../dma/silence.ts";
 import {
   type Entry,
   entryJson,
@@ -141,10 +142,10 @@ export async function run(context: Context, socket: string, options: DmaOptions)
   };
   const silence = await thenTakeBack(device, work, (wait) => unmapAll(device.dma, wait));
   const { aborted } = context.signal;
-  if (silence?.isFailure && !aborted) throw new Error(silence.text);
+  if (silence?.isFailure && !aborted) throw unmet(silence.text, silence.why);
   // A guess is for a person; scripts are told what is certain.
   if (silence?.isCertain || (silence && context.err.isTerminal)) {
-    context.err.write(`${silence.text}\n`);
+    context.err.write(`${unmetLines(silence.text, silence.why).join("\n")}\n`);
   }
   context.signal.throwIfAborted();
 }
@@ -156,7 +157,7 @@ export async function run(context: Context, socket: string, options: DmaOptions)
 async function silenceOf(
   signs: DmaSigns,
   { write = [], hold, timeout }: DmaOptions,
-): Promise<{ text: string; isCertain: boolean; isFailure: boolean } | undefined> {
+): Promise<Silence & { isFailure: boolean } | undefined> {
   const hasTime = hold || timeout !== undefined;
   if (write.length === 0 && (hold || !hasTime)) return undefined; // it was not told to do anything
   const silence = await signs.silence();

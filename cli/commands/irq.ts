@@ -4,6 +4,7 @@
  * @module
  */
 
+import { unmet, unmetLines } from "../shared/unmet.ts";
 import { Argument, Command, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/client/device.ts";
 import type { IrqId } from "../../lib/client/info.ts";
@@ -235,7 +236,7 @@ async function showAll(
     if (isOver || !await comes(irqs, Math.max(0, timeoutMs), signal)) {
       if (count === undefined) return sum > 0n ? undefined : await saySilence(err, device, irqs);
       const message = `${sum} of ${count} interrupts of ${irqs.name} came in time`;
-      throw new TimeoutError(await withReason(message, device, irqs));
+      throw unmet(message, await silenceOf(device, irqs));
     }
     isOver = timeoutMs <= 0;
     const timeMs = performance.now() - startMs;
@@ -259,14 +260,14 @@ async function saySilence(
   irqs: IrqIndex,
 ): Promise<void> {
   if (!isTerminal) return;
-  write(style.dim(await withReason(`No interrupt of ${irqs.name} came`, device, irqs)) + "\n");
+  const lines = unmetLines(`No interrupt of ${irqs.name} came`, await silenceOf(device, irqs));
+  write(style.dim(lines.join("\n")) + "\n");
 }
 
-/** A sentence about interrupts that did not come, with the reason as far as the device tells. */
-async function withReason(sentence: string, device: Device, irqs: IrqIndex): Promise<string> {
-  const { silenceText } = await import("../../lib/client/diagnose/interrupts.ts");
-  const why = await silenceText(device, irqs);
-  return why === undefined ? sentence : `${sentence}; ${why}`;
+/** Reasons why no interrupt came, as far as the device tells. */
+async function silenceOf(device: Device, irqs: IrqIndex): Promise<string | undefined> {
+  const { silenceText } = await import("../../lib/client/diagnose/diagnose.ts");
+  return await silenceText(device, irqs);
 }
 
 /** Waits for an interrupt; false if none comes in time. */

@@ -5,6 +5,7 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
+import { TimeoutError } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { argument } from "../shared/argument.ts";
@@ -17,6 +18,7 @@ import {
 import type { Context } from "../shared/context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../shared/map.ts";
+import { unmet } from "../shared/unmet.ts";
 import { Progress, spinner } from "../shared/progress.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../shared/target.ts";
 import {
@@ -102,6 +104,7 @@ export async function run(
   const width = address.width ?? DEFAULT_WIDTH;
   const wanted = formatMasked(equals, width);
   let last = "";
+  let lastValue: bigint | undefined;
   using _progress = verbose ? undefined : new Progress(
     context.err,
     (elapsedMs) =>
@@ -110,6 +113,7 @@ export async function run(
   );
   const isThere = (value: number | bigint) => {
     last = formatValue(value, width);
+    lastValue = BigInt(value);
     return matches(value, equals);
   };
   const value = await region.pollAsync(offset, width, isThere, {
@@ -117,6 +121,10 @@ export async function run(
     intervalMs: interval,
     signal: context.signal,
     ...(via && { via }),
+  }).catch(async (error) => {
+    if (!(error instanceof TimeoutError) || lastValue === undefined) throw error;
+    const { standstillText } = await import("../../lib/client/diagnose/diagnose.ts");
+    throw unmet(error.message, await standstillText(connection.device, lastValue, width));
   });
   const lines = [last, ...address.named?.lines(value) ?? []];
   context.out.write(`${lines.join("\n")}\n`);

@@ -5,12 +5,22 @@
  */
 
 import { crc32 } from "../../lib/base/crc32.ts";
-import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
+import { dmaSilenceText } from "../../lib/client/diagnose/diagnose.ts";
 import type { Device } from "../../lib/client/device.ts";
 import type { DmaMap } from "../../lib/client/dma_map.ts";
 
 /** Shared memory that is compared: more would cost time and, if it is sparse, memory. */
 const MAX_COMPARED = 64 << 20;
+
+/** Words about a device that did no DMA. */
+export interface Silence {
+  /** The sentence about what is seen. */
+  readonly text: string;
+  /** The causes, in one text. */
+  readonly why?: string;
+  /** True if the device can do no DMA; else it may have done some. */
+  readonly isCertain: boolean;
+}
 
 /** Accesses of a device to its memory, as far as they are seen. */
 export class DmaSigns {
@@ -33,15 +43,15 @@ export class DmaSigns {
    *
    * @returns nothing if it did some, or may have: its reads of shared memory are not seen
    */
-  async silence(): Promise<{ text: string; isCertain: boolean } | undefined> {
+  async silence(): Promise<Silence | undefined> {
     const checksums = this.#checksums;
     if (this.hasAccessed) return undefined;
     const isUnchanged = checksums !== undefined &&
       [...checksums].every(([map, before]) => crc32(map.bytes) === before);
     if (checksums !== undefined && !isUnchanged) return undefined;
-    const reasons = await dmaReasons(this.#device);
-    if (reasons.length > 0) {
-      return { text: `The device did no DMA that is seen: ${reasons.join("; ")}`, isCertain: true };
+    const why = await dmaSilenceText(this.#device);
+    if (why !== undefined) {
+      return { text: "The device did no DMA that is seen", why, isCertain: true };
     }
     if (!isUnchanged) return undefined;
     const shared = checksums.size > 0

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { dmaReasons } from "../../lib/client/diagnose/dma.ts";
-import { interruptReasons } from "../../lib/client/diagnose/interrupts.ts";
+import { dmaReasons } from "../../lib/client/diagnose/diagnose.ts";
+import { interruptReasons } from "../../lib/client/diagnose/diagnose.ts";
 import type { LiveSession } from "../../lib/session/run/executor.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { PciRegion } from "../../lib/wire/region.ts";

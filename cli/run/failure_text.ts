@@ -14,7 +14,11 @@ import type { Evidence } from "./reporter.ts";
 /** Lines about what was expected and found, or about the error. */
 export function failureWhy({ error }: StepResult): string[] {
   return error instanceof StepFailure
-    ? [`expected  ${error.expected}`, `found     ${error.found}`]
+    ? [
+      `expected  ${error.expected}`,
+      `found     ${error.found}`,
+      ...(error.why === undefined ? [] : [`why       ${error.why}`]),
+    ]
     : failureLines(error ?? "It failed", false).map((line) => `error     ${line}`);
 }
 

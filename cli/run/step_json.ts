@@ -102,7 +102,8 @@ export function stepJson(result: StepResult, evidence: Evidence | undefined): St
 function errorJson(error: Error): NonNullable<StepJson["error"]> {
   const { message } = error;
   if (error instanceof StepFailure) {
-    return { message, expected: error.expected, found: error.found };
+    const { expected, found, why } = error;
+    return { message, expected, found, ...(why !== undefined && { why }) };
   }
   return error instanceof RemoteError && error.code !== ""
     ? { message, code: error.code }

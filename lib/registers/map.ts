@@ -114,3 +114,19 @@ export function sparedBits({ fields }: Pick<Register, "fields">, mask: bigint): 
     return (bits & mask) === 0n && /^w1[cs]$/.test(field.access) ? spared | bits : spared;
   }, 0n);
 }
+
+/**
+ * Reports whether a read of a register changes it: the register, or a field of it, is cleared by a
+ * read.
+ *
+ * @example
+ * ```ts
+ * import { isChangedByRead, loadRegisterMap } from "./mod.ts";
+ *
+ * const { registers } = await loadRegisterMap("nvme");
+ * if (registers.some(isChangedByRead)) throw new Error();
+ * ```
+ */
+export function isChangedByRead({ access, fields }: Pick<Register, "access" | "fields">): boolean {
+  return access === "rc" || fields.some((field) => field.access === "rc");
+}

@@ -56,6 +56,7 @@ export { lookupRegister, parseFieldValue, type RegisterAddress } from "./lookup.
 export {
   bitsText,
   fieldMask,
+  isChangedByRead,
   type Register,
   REGISTER_ACCESS,
   type RegisterAccess,

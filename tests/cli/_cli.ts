@@ -26,8 +26,10 @@ export interface Outcome {
 /** Runs a command line in this process. */
 export async function runHere(
   args: string[],
-  { style = PLAIN, signal, isWatched = false, endWhen }: {
+  { style = PLAIN, signal, isWatched = false, endWhen, columns = 80 }: {
     style?: Style;
+    /** The width of the screen. */
+    columns?: number;
     signal?: AbortSignal;
     /** True once the output is such that Ctrl-C is to be pressed, a moment later. */
     endWhen?: (texts: { out: string; err: string }) => boolean;
@@ -46,7 +48,7 @@ export async function runHere(
   };
   const output = (key: "out" | "err"): Output => ({
     isTerminal: key === "err" && isWatched,
-    columns: 80,
+    columns,
     style,
     write: (text) => add(key, text),
     // One character a byte: what is no text stays what it is.

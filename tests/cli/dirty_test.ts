@@ -76,7 +76,10 @@ Deno.test("dirty says why no page was written", async () => {
   await runHere(["reset", demo.path]);
   const { code, out, err } = await runHere(["dirty", demo.path, ...RANGES, ...COPY]);
   assertEquals([code, out], [0, "0 of 32 pages of 4 KiB written\n"]);
-  assertMatch(err, /^No page was written: bus master is off in COMMAND \(0x0000\), [^\n]+\n$/);
+  assertMatch(
+    err,
+    /^No page was written\n {2}why: bus master is off in COMMAND \(0x0000\), [^\n]+\n$/,
+  );
 });
 
 for (const share of ["", ":message"]) {

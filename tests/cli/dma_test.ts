@@ -122,7 +122,7 @@ Deno.test("dma without --hold and --timeout ends when all is done", async () => 
 
 Deno.test("dma says that the device did no DMA, and why", async () => {
   const off =
-    "The device did no DMA that is seen: bus master is off in COMMAND (0x0000), without " +
+    "The device did no DMA that is seen\n  why: bus master is off in COMMAND (0x0000), without " +
     "which there is no DMA and no MSI: enable the device (--pci-enable, device.pci.enable(), or " +
     "pci enable in a session)\n";
   const maps = ["--map", "1M:64K", "--map", "2M:64K:message"];

@@ -98,23 +98,30 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
     assertEquals([code, out], [1, ""]);
     return err;
   };
-  const off = "vfu: 0 of 1 interrupts of msix came in time; MSI-X is off (CAP_MSIX+2.w is 0x0003)" +
+  const off =
+    "vfu: 0 of 1 interrupts of msix came in time\n  why: MSI-X is off (CAP_MSIX+2.w is 0x0003)" +
     ": set its bit 15; vectors 0 to 3 are masked in the MSI-X table (bar4+0xc): clear bit 0; " +
     "bus master is off in COMMAND (0x0000), without which there is no DMA and no MSI: enable the " +
     "device (--pci-enable, device.pci.enable(), or pci enable in a session); if the " +
     "device ignores these registers, it did not fire\n";
   assertEquals(await none("msix"), off);
   const masked = await none("msix", "--vectors", "0", "--mask", "0", "--trigger", "0");
-  assertStringIncludes(masked, "in time; vector 0 is masked by this client: unmask; MSI-X is off");
+  assertStringIncludes(
+    masked,
+    "in time\n  why: vector 0 is masked by this client: unmask; MSI-X is off",
+  );
   assertEquals(
     await none("intx"),
-    "vfu: 0 of 1 interrupts of intx came in time; nothing is off, masked or pending that would " +
-      "hold it back: the device did not fire\n",
+    "vfu: 0 of 1 interrupts of intx came in time\n  why: nothing is off, masked or pending " +
+      "that would hold it back: the device did not fire\n",
   );
   // Without a count a person is told that none came.
   const { code, err } = await irqWatched("msix", "--timeout", "50ms");
   assertEquals(code, 0);
-  assertStringIncludes(err, "\nNo interrupt of msix came; MSI-X is off (CAP_MSIX+2.w is 0x0003)");
+  assertStringIncludes(
+    err,
+    "\nNo interrupt of msix came\n  why: MSI-X is off (CAP_MSIX+2.w is 0x0003)",
+  );
   // A device that is at its place: without fault of the registers nothing is blamed on them.
   const on = ["--write", "CAP_MSIX+2.w=0x8000:0x8000", "--pci-enable", "--vectors", "0"];
   const unmask = ["--write", "bar4+0xc=0:1"];

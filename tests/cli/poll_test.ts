@@ -50,6 +50,28 @@ Deno.test("poll returns 1 and says the last value when the time is over", async 
   assertEquals(reads <= 5, true, `${reads} reads`);
 });
 
+Deno.test("poll says in a second line why the value may not have come", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _server = Server.listen(path, new DemoDevice());
+  const poll = async (...args: string[]) => {
+    const outcome = await runHere(["poll", path, ...args, "--timeout", "20ms"]);
+    assertEquals([outcome.code, outcome.out], [1, ""]);
+    return outcome.err.split("\n");
+  };
+  const [said, why, ...rest] = await poll(STATUS, "--equals", "2"); // it is 1: BARs are read
+  assertMatch(said!, /its last value was 0x00000001$/);
+  assertMatch(
+    why!,
+    /^ {2}why: bus master is off in COMMAND \(0x0000\), .*the reason is another one$/,
+  );
+  assertEquals(rest, [""]);
+  const [, blank] = await poll("bar0+8", "--equals", "2"); // it is 0, as what no BAR answers
+  assertMatch(blank!, /^ {2}why: BARs 0, 2 and 4 have no address .*; memory decoding is off/);
+  const enabled = await poll(STATUS, "--equals", "2", "--pci-enable");
+  assertEquals(enabled.length, 2);
+});
+
 Deno.test("poll lives on by message when the server makes the file of the region shorter", async () => {
   await using folder = temporaryFolder();
   const [path, file] = [`${folder.path}/odd.sock`, `${folder.path}/bar0`];

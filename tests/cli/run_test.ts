@@ -171,7 +171,10 @@ Deno.test("vfu run notes by the device what keeps it from DMA and interrupts", a
   assertGolden("run-failure-device.txt", `${out.slice(out.indexOf("the device")).trimEnd()}\n`);
   // Of what the step says itself there is no note, and looking for it is not among the messages.
   const waited = await run(["interrupts: msix\nsteps: [{ irq wait: 'msix[3]', timeout: 5ms }]"]);
-  assertStringIncludes(waited.out, "found     none; MSI-X is off (CAP_MSIX+2.w is 0x0003)");
+  assertStringIncludes(
+    waited.out,
+    "found     none\n      why       MSI-X is off (CAP_MSIX+2.w is 0x0003)",
+  );
   assertEquals(waited.out.includes("note        MSI-X is off"), false);
   const messages = waited.out.slice(waited.out.indexOf("the last messages"));
   assertEquals(messages.includes("REGION_READ"), false, messages);

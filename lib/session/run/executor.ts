@@ -308,14 +308,25 @@ export class LiveSession implements AsyncDisposable {
       if (wrong === undefined) return { seen };
       const remaining = deadline - performance.now();
       if (remaining <= 0) {
+        const isExplained = step.expectError === undefined;
         throw new StepFailure(
           `${place.text} ${wrong.expected} within ${timeoutMs} ms`,
           wrong.found,
-          { isTimeout: true, outcome: { seen } },
+          {
+            isTimeout: true,
+            outcome: { seen },
+            why: isExplained ? await this.#standstill(seen) : undefined,
+          },
         );
       }
       await sleep(Math.min(everyMs, remaining), this.signal);
     }
+  }
+
+  /** Reasons why a register did not become as wanted, as far as the device tells. */
+  async #standstill({ value, width }: SeenValue): Promise<string | undefined> {
+    const { standstillText } = await import("../../client/diagnose/diagnose.ts");
+    return await standstillText(this.device, value, width);
   }
 
   async #expect({ subject, subjectText, condition, ...step }: ExpectStep): Promise<Outcome> {

@@ -96,7 +96,7 @@ export class SessionInterrupts {
 
   /** Why vectors are silent, as far as the device tells. */
   async #silence(irqs: IrqIndex, vector: number | undefined): Promise<string | undefined> {
-    const { silenceText } = await import("../../client/diagnose/interrupts.ts");
+    const { silenceText } = await import("../../client/diagnose/diagnose.ts");
     return await silenceText(this.#device, irqs, vector === undefined ? irqs.enabled : [vector]);
   }
 
@@ -205,7 +205,7 @@ function timeout(
   const found = sum === 0n ? "none" : String(sum);
   return new StepFailure(
     `${wanted} of ${which} within ${timeoutMs} ms`,
-    why === undefined ? found : `${found}; ${why}`,
-    { isTimeout: true },
+    found,
+    { isTimeout: true, why },
   );
 }

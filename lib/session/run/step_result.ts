@@ -47,18 +47,25 @@ export class StepFailure extends Error {
   readonly isTimeout: boolean;
   /** The outcome with the value found, if there is one. */
   readonly outcome: Outcome;
+  /** Reasons that the device's registers tell, in one text; undefined if there are none. */
+  readonly why: string | undefined;
 
   /** A failure. */
   constructor(
     expected: string,
     found: string,
-    { isTimeout = false, outcome = {} }: { isTimeout?: boolean; outcome?: Outcome } = {},
+    { isTimeout = false, outcome = {}, why }: {
+      isTimeout?: boolean;
+      outcome?: Outcome;
+      why?: string | undefined;
+    } = {},
   ) {
-    super(`Expected ${expected}, found ${found}`);
+    super(`Expected ${expected}, found ${found}${why === undefined ? "" : `; ${why}`}`);
     this.expected = expected;
     this.found = found;
     this.isTimeout = isTimeout;
     this.outcome = outcome;
+    this.why = why;
   }
 }
 

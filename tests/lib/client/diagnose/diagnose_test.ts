@@ -1,6 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { dmaReasons } from "../../../../lib/client/diagnose/dma.ts";
-import { interruptReasons, silenceText } from "../../../../lib/client/diagnose/interrupts.ts";
+import {
+  dmaReasons,
+  interruptReasons,
+  silenceText,
+} from "../../../../lib/client/diagnose/diagnose.ts";
 import type { IrqId } from "../../../../lib/client/info.ts";
 import type { ServedDevice } from "../../../../lib/server/served_device.ts";
 import { DeviceFlags } from "../../../../lib/wire/device.ts";
@@ -34,7 +37,7 @@ interface Registers {
 function deviceWith(registers: Registers): ServedDevice {
   const config = new DataView(new ArrayBuffer(256));
   const bar0 = new Uint8Array(0x1000);
-  const { command = 4, status = 0, pin = 1, power = 0, msix = 0x8003, msi = 0x181 } = registers;
+  const { command = 4, status = 0, pin = 1, power = 0, msix = 0x8003, msi = 0x185 } = registers;
   config.setUint16(0x04, command, true);
   config.setUint16(0x06, status | 0x10, true);
   config.setUint8(0x34, 0x40);

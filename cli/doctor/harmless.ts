@@ -1,0 +1,30 @@
+/**
+ * Registers of a map that may be looked at.
+ *
+ * @module
+ */
+
+import type { HarmlessRead } from "../../lib/client/diagnose/examination.ts";
+import { isChangedByRead, type RegisterMap } from "../../lib/registers/mod.ts";
+import { PciRegion } from "../../lib/wire/region.ts";
+
+/** Registers of a region that are enough. */
+const MAX_READS = 8;
+
+/** The first registers of each region of a map that a read does not change. */
+export function harmlessReads({ registers }: RegisterMap): HarmlessRead[] {
+  const counts = new Map<number, number>();
+  return registers.flatMap((register) => {
+    const region = regionIndex(register.region);
+    if (region === undefined || register.access === "wo" || isChangedByRead(register)) return [];
+    const count = counts.get(region) ?? 0;
+    if (count === MAX_READS) return [];
+    counts.set(region, count + 1);
+    return [{ region, offset: register.offset, width: register.width }];
+  });
+}
+
+function regionIndex(name: string): number | undefined {
+  if (/^\d+$/.test(name)) return Number(name);
+  return (PciRegion as Readonly<Record<string, number>>)[name.toUpperCase()];
+}
