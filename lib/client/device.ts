@@ -6,7 +6,7 @@
 
 import { EINVAL } from "../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
-import { CONFIG_PIPELINE, configPieces, MAX_CONFIG_SIZE, usedParts } from "./config_parts.ts";
+import { ConfigReader, MAX_CONFIG_SIZE } from "./config_reader.ts";
 import { RefusalReasons } from "./refusal_reasons.ts";
 import { ConnectionError, ProtocolError } from "../base/errors.ts";
 import { drive, driveAsync, type Plan } from "../base/plan.ts";
@@ -80,6 +80,7 @@ export class Device implements Disposable, AsyncDisposable {
   readonly proxy: VfioProxy;
   #isClosed = false;
   readonly #reasons = new RefusalReasons(this);
+  readonly #config: ConfigReader;
   #info: DeviceInfo | undefined;
   readonly #regions = new Map<number, RegionInfo>();
   readonly #irqs = new Map<number, IrqInfo>();
@@ -95,6 +96,11 @@ export class Device implements Disposable, AsyncDisposable {
   constructor(proxy: VfioProxy, negotiated: Negotiated) {
     this.proxy = proxy;
     this.negotiated = negotiated;
+    this.#config = new ConfigReader({
+      negotiated,
+      read: (at, ...rest) => this.readRegion(PciRegion.CONFIG, BigInt(at), ...rest),
+      readSome: (at, ...rest) => this.#readSome(PciRegion.CONFIG, BigInt(at), ...rest),
+    });
   }
 
   /** True if messages are under way that only look for the reason of a failure. */
@@ -174,6 +180,7 @@ export class Device implements Disposable, AsyncDisposable {
         negotiated: this.negotiated,
         explain: (known, error) => this.#reasons.explain(known, error),
         explainAsync: (known, error) => this.#reasons.explainAsync(known, error),
+        ...(index === PciRegion.CONFIG && { onWrite: () => this.#pci?.forget() }),
       });
       this.#opened.set(index, open);
     }
@@ -196,7 +203,7 @@ export class Device implements Disposable, AsyncDisposable {
 
   /** Its features, by number. */
   get features(): DeviceFeatures {
-    return this.#features ??= new DeviceFeatures(this.proxy);
+    return this.#features ??= new DeviceFeatures(this.proxy, () => this.#pci?.forget());
   }
 
   /** Its state, to be saved and restored. */
@@ -233,7 +240,7 @@ export class Device implements Disposable, AsyncDisposable {
 
   /** The device as a PCI function: switch it on, give its BARs addresses, find its capabilities. */
   get pci(): PciFunction {
-    return this.#pci ??= new PciFunction(this);
+    return this.#pci ??= new PciFunction(this, this.#config);
   }
 
   #regionInfoSync(index: number): RegionInfo {
@@ -356,11 +363,24 @@ export class Device implements Disposable, AsyncDisposable {
         `Cannot read ${count} bytes with one message: at most ${maxDataXferSize} were agreed on`,
       );
     }
-    const doing = `read ${count} bytes of ${regionName(index)} at ${hex(offset)}`;
+    const data = await this.#readSome(index, offset, count, options);
+    if (data.length === count) return data;
+    const doing = readText(index, offset, count);
+    throw this.#broken(`answered ${data.length} bytes to a request to ${doing}`);
+  }
+
+  /** Reads with one message that the server may answer with fewer bytes. */
+  async #readSome(
+    index: number,
+    offset: bigint,
+    count: number,
+    options: WaitOptions,
+  ): Promise<Uint8Array> {
+    const doing = readText(index, offset, count);
     const payload = RegionReadRequest.encode({ offset, region: index, count });
     const reply = await this.#request(Command.REGION_READ, payload, { ...options, doing });
     const { data, region, offset: at } = this.#decode(RegionReadReply, reply);
-    if (data.length !== count) {
+    if (data.length > count) {
       throw this.#broken(`answered ${data.length} bytes to a request to ${doing}`);
     }
     if (region !== index || at !== offset) {
@@ -412,7 +432,8 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Reads the PCI configuration space, 4096 bytes at most, in aligned pieces.
+   * Reads the PCI configuration space, 4096 bytes at most, with as few messages as the server
+   * takes. It is read anew each time, because a device may change it.
    *
    * @throws {RemoteError} if the server refuses
    */
@@ -421,26 +442,7 @@ export class Device implements Disposable, AsyncDisposable {
   ): Promise<Uint8Array> {
     const { size } = await this.regionInfo(PciRegion.CONFIG, options);
     const length = Number(size < BigInt(MAX_CONFIG_SIZE) ? size : BigInt(MAX_CONFIG_SIZE));
-    const config = new Uint8Array(length);
-    const parts = sparse ? usedParts(config) : [[0, length] as const];
-    for (const [start, end] of parts) await this.#readConfig(config, start, end, options);
-    return config;
-  }
-
-  /** Reads the bytes from `start` to `end` of the configuration space into `config`. */
-  async #readConfig(
-    config: Uint8Array,
-    start: number,
-    end: number,
-    options: WaitOptions,
-  ): Promise<void> {
-    const readPiece = async ([at, count]: [number, number]) => {
-      config.set(await this.readRegion(PciRegion.CONFIG, BigInt(at), count, options), at);
-    };
-    const pieces = configPieces(start, end, this.negotiated.maxDataXferSize);
-    for (let i = 0; i < pieces.length; i += CONFIG_PIPELINE) {
-      await Promise.all(pieces.slice(i, i + CONFIG_PIPELINE).map(readPiece));
-    }
+    return await this.#config.read(length, sparse, options);
   }
 
   /**
@@ -450,11 +452,15 @@ export class Device implements Disposable, AsyncDisposable {
    *   migration
    */
   async reset(options: WaitOptions = {}): Promise<void> {
-    await this.#requestOfRunning(Command.DEVICE_RESET, undefined, {
-      timeoutMs: Infinity,
-      ...options,
-      doing: "reset the device",
-    });
+    try {
+      await this.#requestOfRunning(Command.DEVICE_RESET, undefined, {
+        timeoutMs: Infinity,
+        ...options,
+        doing: "reset the device",
+      });
+    } finally {
+      this.#pci?.forget(); // a reset that fails may have begun
+    }
   }
 
   /** Closes the connection and the descriptors of the regions. Requests that are pending fail. */
@@ -531,6 +537,11 @@ export class Device implements Disposable, AsyncDisposable {
       throw await this.#reasons.explainStopped(error, command, options);
     }
   }
+}
+
+/** A read in words, for errors. */
+function readText(region: number, offset: bigint, count: number): string {
+  return `read ${count} bytes of ${regionName(region)} at ${hex(offset)}`;
 }
 
 /** Counts the files that the areas of a region are in: one, unless its capabilities number them. */

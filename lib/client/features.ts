@@ -50,10 +50,15 @@ const { GET, SET, PROBE, INDEX_MASK } = FeatureFlags;
  */
 export class DeviceFeatures {
   readonly #proxy: VfioProxy;
+  readonly #onSet: (() => void) | undefined;
 
-  /** @ignore made by `Device` */
-  constructor(proxy: VfioProxy) {
+  /**
+   * @param onSet called after each attempt to write a feature, which may have changed the device
+   * @ignore made by `Device`
+   */
+  constructor(proxy: VfioProxy, onSet?: () => void) {
     this.#proxy = proxy;
+    this.#onSet = onSet;
   }
 
   /**
@@ -87,7 +92,11 @@ export class DeviceFeatures {
   ): Promise<Uint8Array> {
     const flags = SET | feature;
     const payload = DeviceFeatureRequest.encode({ argsz: HEAD_SIZE + data.length, flags, data });
-    return await this.#ask(payload, feature, { doing: `set ${nameOf(feature)}`, ...options });
+    try {
+      return await this.#ask(payload, feature, { doing: `set ${nameOf(feature)}`, ...options });
+    } finally {
+      this.#onSet?.();
+    }
   }
 
   /**

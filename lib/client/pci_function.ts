@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type ConfigReader, MAX_CONFIG_SIZE } from "./config_reader.ts";
 import type { DeviceInfo, RegionInfo, WaitOptions } from "./info.ts";
 import type { ConfigSpace } from "../pci/config_space.ts";
 import type { CapabilityPlace } from "../pci/walk.ts";
@@ -13,6 +14,8 @@ import { PciRegion } from "../wire/region.ts";
 
 /** Bytes that every configuration space has. */
 const CONFIG_HEADER_SIZE = 64;
+/** Bytes of conventional PCI; extended capabilities are behind them. */
+const STANDARD_SIZE = 256;
 const BAR_COUNT = 6;
 
 /** Bounds of the addresses that are assigned: free of a PC's memory and firmware. */
@@ -31,6 +34,8 @@ export interface EnableOptions extends WaitOptions {
   /** Let it access memory by itself; default true. */
   busMaster?: boolean;
 }
+
+type CapabilityList = "standard" | "extended";
 
 /** A BAR and its address. */
 export interface BarAddress {
@@ -55,11 +60,13 @@ export interface PciHost {
 /** The configuration space of a device, as firmware and driver use it. `Device.pci` returns it. */
 export class PciFunction {
   readonly #device: PciHost;
-  readonly #places: Partial<Record<"standard" | "extended", readonly CapabilityPlace[]>> = {};
+  readonly #reader: ConfigReader;
+  #places = new Map<CapabilityList, readonly CapabilityPlace[]>();
 
   /** @ignore made by `Device.pci` */
-  constructor(device: PciHost) {
+  constructor(device: PciHost, reader: ConfigReader) {
     this.#device = device;
+    this.#reader = reader;
   }
 
   /** The configuration space as a region. */
@@ -130,8 +137,12 @@ export class PciFunction {
   }
 
   /**
-   * Finds a capability in the configuration space: along its list, with a read for each capability.
-   * The list is remembered, for capabilities do not move.
+   * Finds a capability in the configuration space, along its list. The list is read with one
+   * message if the server takes that, else with one for each capability.
+   *
+   * The list is kept. It is read again after a write to configuration space, a reset, and the
+   * setting of a feature, of which one restores a state. Only a server that changes the list by
+   * itself leaves a stale one, and messages that the caller sends by {@linkcode Device.proxy}.
    *
    * @param name as setpci has it: "CAP_MSIX", "CAP_EXP", "ECAP_AER"
    * @param instance which of several, from 0
@@ -147,20 +158,43 @@ export class PciFunction {
     const key = capabilityKey(name);
     if (key === undefined) return undefined;
     const list = key.extended ? "extended" : "standard";
-    const places = this.#places[list] ??= await this.#walk(key.extended, options);
+    const kept = this.#places; // another map if all is forgotten during the walk
+    let places = kept.get(list);
+    if (places === undefined) {
+      places = await this.#walk(list, options);
+      // A write to mapped memory would not be noticed.
+      if (this.config.mappedAreas.length === 0) kept.set(list, places);
+    }
     return places.filter(({ id }) => id === key.id)[instance]?.offset;
   }
 
-  async #walk(isExtended: boolean, options: WaitOptions): Promise<readonly CapabilityPlace[]> {
+  /**
+   * Forgets the lists of capabilities: what is sent or done now may change them.
+   *
+   * @ignore called by `Device`
+   */
+  forget(): void {
+    this.#places = new Map();
+  }
+
+  async #walk(list: CapabilityList, options: WaitOptions): Promise<readonly CapabilityPlace[]> {
     const { walkCapabilities, walkExtendedCapabilities } = await import("../pci/walk.ts");
+    const { ConfigView } = await import("../pci/view.ts");
     await this.#device.regionInfo(PciRegion.CONFIG, options); // so that opening it does not block
     const { size } = this.config;
     if (size < CONFIG_HEADER_SIZE) return [];
-    const walk = isExtended ? walkExtendedCapabilities(size) : walkCapabilities(size);
+    const [start, end] = list === "extended"
+      ? [STANDARD_SIZE, Math.min(size, MAX_CONFIG_SIZE)]
+      : [0, Math.min(size, STANDARD_SIZE)];
+    const bytes = await this.#reader.readLong(start, end - end % 4, options);
+    const view = bytes && new ConfigView(bytes);
+    const walk = list === "extended" ? walkExtendedCapabilities(size) : walkCapabilities(size);
     let step = walk.next();
     while (!step.done) {
       const { offset, width } = step.value;
-      step = walk.next(Number(await this.config.readWidthAsync(offset, width, options)));
+      const value = view?.uint(offset - start, width) ??
+        await this.config.readWidthAsync(offset, width, options);
+      step = walk.next(Number(value));
     }
     return step.value.places;
   }

@@ -100,6 +100,7 @@ export class RegionMessages {
 
   /** Writes bytes, as many as one message carries. */
   write(at: number, data: Uint8Array, options: WriteOptions | undefined): void {
+    this.#host.onWrite?.();
     if (options?.posted) {
       this.#proxy.post(Command.REGION_WRITE, this.#setHead(at, data.length), { data });
     } else {
@@ -155,6 +156,7 @@ export class RegionMessages {
   /** Writes bytes, as many as one message carries, asynchronously. */
   async writeAsync(at: number, data: Uint8Array, options: AsyncAccessOptions): Promise<void> {
     const count = data.length;
+    this.#host.onWrite?.();
     try {
       const reply = await this.#proxy.request(Command.REGION_WRITE, this.#setHead(at, count), {
         ...requestOptions(options),
@@ -169,6 +171,7 @@ export class RegionMessages {
 
   /** Writes small values in their order, with as few REGION_WRITE_MULTI as possible. */
   writeMultiple(writes: readonly BatchedWrite[], options: AccessOptions): void {
+    this.#host.onWrite?.();
     for (let first = 0; first < writes.length; first += MAX_MULTI) {
       const reply = this.#proxy.requestSync(
         Command.REGION_WRITE_MULTI,

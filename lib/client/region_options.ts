@@ -83,4 +83,6 @@ export interface RegionHost {
   explain?(region: KnownOfRegion, error: RemoteError): RemoteError;
   /** The same without blocking. */
   explainAsync?(region: KnownOfRegion, error: RemoteError): Promise<RemoteError>;
+  /** Called when a message that writes to the region is sent. */
+  onWrite?(): void;
 }

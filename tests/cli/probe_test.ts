@@ -93,6 +93,15 @@ Deno.test("probe only asks and reads", async () => {
   assertEquals([...commands].sort((a, b) => a - b), harmless);
 });
 
+Deno.test("probe reads the configuration space of a server of ours with one message", async () => {
+  const { code, err } = await probeDemo("-v");
+  assertEquals(code, 0);
+  const sent = err.split("\n").filter((line) => line.includes("->"));
+  // VERSION, device info, 10 region infos, 5 of interrupts, the space, 5 of I/O descriptors.
+  assertEquals(sent.length, 23);
+  assertEquals(sent.filter((line) => line.includes("REGION_READ")).length, 1);
+});
+
 /**
  * Refuses region 3, IRQ index 2 without saying why, and reads; region 2 is too large for a number,
  * 7 is there.

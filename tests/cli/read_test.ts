@@ -59,19 +59,16 @@ Deno.test("read takes several over one connection, in their order", async () => 
   );
 });
 
-Deno.test("read finds capabilities along their list, once a connection", async () => {
+Deno.test("read finds capabilities with one message for all, once a connection", async () => {
   /** Messages that `vfu read` sends for these addresses. */
   const sent = async (...addresses: string[]) => {
     const { code, err } = await runHere(["read", demo.path, ...addresses, "-v"]);
     assertEquals(code, 0, err);
     return err.split("\n").filter((line) => line.includes("->")).length;
   };
-  using device = await connect(demo.path);
-  const { length } = (await device.pci.configSpace()).capabilities;
-  device.close(); // the server serves one client at a time
-  // VERSION, region info; status, header type, pointer; each capability; the register.
-  assertEquals(await sent("CAP_MSIX+2.w"), 5 + length + 1);
-  assertEquals(await sent("CAP_MSIX+2.w", "CAP_MSIX+4.l", "CAP_PM+4.w"), 5 + length + 3);
+  // VERSION, region info, the list, the register.
+  assertEquals(await sent("CAP_MSIX+2.w"), 4);
+  assertEquals(await sent("CAP_MSIX+2.w", "CAP_MSIX+4.l", "CAP_PM+4.w"), 6);
   const { err } = await runHere(["read", demo.path, "CAP_MSIX", "ECAP_SRIOV"]);
   assertEquals(err, "vfu: Cannot find ECAP_SRIOV: the device has no capability ECAP_SRIOV\n");
 });

@@ -636,9 +636,11 @@ testFds("readConfigSpace() keeps to a max_data_xfer_size below 8", async () => {
  * A server of the configuration space `config`. What was read of it is noted in `touched`, a flag
  * for each byte.
  */
-function connectConfig(config: Uint8Array, touched: Uint8Array) {
+function connectConfig(config: Uint8Array, touched: Uint8Array, minor = 0) {
   return connectScripted((peer, request) => {
     switch (request.command) {
+      case Command.VERSION:
+        return peer.reply(request, encodeVersion({ major: 0, minor, capabilities: {} }));
       case Command.DEVICE_GET_REGION_INFO:
         return peer.reply(request, regionInfo({ index: 7, size: BigInt(config.length) }));
       case Command.REGION_READ: {
@@ -679,7 +681,8 @@ testFds("readConfigSpace() reads all that is decoded when it is sparse", async (
       fc.array(capability, { maxLength: 12 }),
       fc.uint8Array({ minLength: 16, maxLength: 16 }),
       fc.constantFrom(64, 256, 260, 300, 1000, 4096),
-      async (capabilities, filling, length) => {
+      fc.constantFrom(0, 1),
+      async (capabilities, filling, length, minor) => {
         const config = Uint8Array.from({ length: 4096 }, (_, i) => filling[i & 15]!);
         const view = new DataView(config.buffer);
         let at = 0x100;
@@ -688,7 +691,7 @@ testFds("readConfigSpace() reads all that is decoded when it is sparse", async (
           at = next;
         }
         const bytes = config.slice(0, length);
-        const [device, server] = await connectConfig(bytes, new Uint8Array(length));
+        const [device, server] = await connectConfig(bytes, new Uint8Array(length), minor);
         const read = await device.readConfigSpace({ sparse: true });
         assertEquals(
           parseConfigSpace(read, { regionSizes }),
@@ -702,6 +705,106 @@ testFds("readConfigSpace() reads all that is decoded when it is sparse", async (
   );
 });
 
+/**
+ * Serves a configuration space of 4096 bytes, each the low byte of its offset, as `answer` has it:
+ * bytes to answer, or undefined to refuse. Notes the accesses.
+ */
+async function readConfigOf(
+  options: { minor: number; size?: bigint; maxDataXferSize?: number },
+  answer: (count: number) => number | undefined = (count) => count,
+) {
+  const { minor, size = 4096n, maxDataXferSize } = options;
+  const capabilities = maxDataXferSize === undefined ? {} : { maxDataXferSize };
+  const counts: number[] = [];
+  const [device, server] = await connectScripted((peer, request) => {
+    switch (request.command) {
+      case Command.VERSION:
+        return peer.reply(request, encodeVersion({ major: 0, minor, capabilities }));
+      case Command.DEVICE_GET_REGION_INFO:
+        return peer.reply(request, regionInfo({ index: 7, size }));
+      case Command.REGION_READ: {
+        const { region, offset, count } = RegionReadRequest.decode(request.payload);
+        counts.push(count);
+        const length = answer(count);
+        if (length === undefined) return peer.fail(request, EINVAL);
+        const data = Uint8Array.from({ length }, (_, i) => (Number(offset) + i) & 0xff);
+        return peer.reply(request, RegionReadReply.encode({ region, offset, data }));
+      }
+      default:
+        return false;
+    }
+  });
+  const read = async () => {
+    counts.length = 0;
+    const config = await device.readConfigSpace();
+    assertEquals(config, Uint8Array.from({ length: Number(size) }, (_, i) => i & 0xff));
+    return [...counts];
+  };
+  return { read, device, server };
+}
+
+testFds("readConfigSpace() takes one message of a server of version 0.1 or later", async () => {
+  for (const minor of [1, 2]) {
+    for (const size of [64n, 256n, 4096n]) {
+      const { read, device, server } = await readConfigOf({ minor, size });
+      assertEquals(await read(), [Number(size)]);
+      device.close();
+      server.close();
+    }
+  }
+});
+
+testFds("readConfigSpace() has no read of 3 modulo 4 bytes, and keeps to the limit", async () => {
+  for (
+    const [size, maxDataXferSize, counts] of [
+      [255n, 4096, [252, 2, 1]],
+      [254n, 4096, [252, 2]],
+      [256n, 103, [100, 100, 56]],
+      [256n, 256, [256]],
+    ] as const
+  ) {
+    const { read, device, server } = await readConfigOf({ minor: 1, size, maxDataXferSize });
+    assertEquals(await read(), [...counts]);
+    device.close();
+    server.close();
+  }
+});
+
+testFds("readConfigSpace() asks a server that takes less for less, once and for all", async () => {
+  const eights = Array<number>(512).fill(8);
+  const fours = Array<number>(1024).fill(4);
+  const upTo = (most: number) => (count: number) => count <= most ? count : undefined;
+  for (
+    const [name, answer, first, second] of [
+      ["refuses more than 8", upTo(8), [4096, ...eights], eights],
+      ["answers less", (count: number) => Math.min(count, 8), [4096, ...eights], eights],
+      ["answers nothing", (count: number) => count > 8 ? 0 : count, [4096, ...eights], eights],
+      ["refuses more than 4", upTo(4), [4096, ...eights.slice(0, 64), ...fours], fours],
+    ] as const
+  ) {
+    const { read, device, server } = await readConfigOf({ minor: 1 }, answer);
+    assertEquals(await read(), [...first], name);
+    assertEquals(await read(), [...second], name);
+    device.close();
+    server.close();
+  }
+});
+
+testFds("readConfigSpace() never asks a server of version 0.0 for more than 8 bytes", async () => {
+  const { read, device, server } = await readConfigOf({ minor: 0 });
+  assertEquals(await read(), Array<number>(512).fill(8));
+  device.close();
+  server.close();
+});
+
+testFds("readConfigSpace() ends the connection at more bytes than it asked for", async () => {
+  const { read, device, server } = await readConfigOf({ minor: 1 }, (count) => count + 4);
+  await assertRejects(read, ProtocolError, "answered 4100 bytes to a request to read 4096");
+  assertEquals(device.state, "CLOSED");
+  device.close();
+  server.close();
+});
+
 testFds("readConfigSpace() fails once when the server refuses or ends in the middle", async () => {
   for (
     const [end, errorClass] of [
@@ -712,7 +815,10 @@ testFds("readConfigSpace() fails once when the server refuses or ends in the mid
   ) {
     let reads = 0;
     const [device, server] = await connectScripted((peer, request) => {
-      if (request.command !== Command.REGION_READ || reads++ !== 3) return false;
+      if (request.command === Command.VERSION) {
+        return peer.reply(request, encodeVersion({ major: 0, minor: 0, capabilities: {} }));
+      }
+      if (request.command !== Command.REGION_READ || reads++ < 3) return false;
       if (end === "refuse") peer.fail(request, EINVAL);
       else if (end === "close") peer.socket.shutdown();
     });
