@@ -252,9 +252,10 @@ export {
   DEMO_DEVICE_ID,
   DEMO_VECTORS,
   DEMO_VENDOR_ID,
-  DemoDevice,
+  demoDevice,
   DemoRegister,
 } from "./lib/devices/demo.ts";
+export { DemoDevice } from "./lib/devices/demo_device.ts";
 export { Command, commandName } from "./lib/wire/command.ts";
 export { describeMessage, type DescribeOptions } from "./lib/wire/describe.ts";
 export { DeviceFlags } from "./lib/wire/device.ts";

@@ -25,15 +25,7 @@ export interface Loaded {
 
 /** The devices that come with vfu, by the name that they are served under. */
 const BUILT_IN: Readonly<Record<string, () => Promise<Source>>> = {
-  demo: async () => {
-    const { DemoDevice } = await import("../../lib/devices/demo.ts");
-    return {
-      name: "demo",
-      title: "a device that shows one of each thing",
-      options: {},
-      create: () => new DemoDevice(),
-    };
-  },
+  demo: async () => (await import("../../lib/devices/demo.ts")).demoDevice,
 };
 
 const FORMS = "export default defineDevice({...}), a ServedDevice, or a function that returns one";

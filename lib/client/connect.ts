@@ -84,7 +84,7 @@ const RETRY_MS = 20;
  * @example
  * ```ts
  * import { connect } from "./connect.ts";
- * import { DemoDevice } from "../devices/demo.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
  * import { Server } from "../server/server.ts";
  *
  * const path = Deno.makeTempDirSync() + "/demo.sock";

@@ -70,7 +70,7 @@ const TAKE_BACK = { timeoutMs: TAKE_BACK_TIMEOUT_MS };
  * @example
  * ```ts
  * import { connect } from "./connect.ts";
- * import { DemoDevice } from "../devices/demo.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
  * import { Server } from "../server/server.ts";
  *
  * const path = Deno.makeTempDirSync() + "/demo.sock";

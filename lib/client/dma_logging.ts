@@ -130,7 +130,7 @@ interface Part extends Span {
  * @example
  * ```ts
  * import { connect } from "./connect.ts";
- * import { DemoDevice } from "../devices/demo.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
  * import { Server } from "../server/server.ts";
  *
  * const path = Deno.makeTempDirSync() + "/demo.sock";

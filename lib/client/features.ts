@@ -36,7 +36,7 @@ const { GET, SET, PROBE, INDEX_MASK } = FeatureFlags;
  * @example
  * ```ts
  * import { connect } from "./connect.ts";
- * import { DemoDevice } from "../devices/demo.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
  * import { Server } from "../server/server.ts";
  * import { Feature, MigrationData } from "../wire/feature.ts";
  *

@@ -38,7 +38,8 @@ export interface VectorRange {
  * @example
  * ```ts
  * import { connect } from "./connect.ts";
- * import { DemoDevice, DemoRegister } from "../devices/demo.ts";
+ * import { DemoRegister } from "../devices/demo.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
  * import { Server } from "../server/server.ts";
  *
  * const path = Deno.makeTempDirSync() + "/demo.sock";

@@ -1,140 +1,112 @@
 /**
- * The demo device's copy engine: it copies within the client's memory, by DMA, and raises an interrupt when it is done.
+ * The demo device's copy engine: it copies within the client's memory by DMA.
  *
  * @module
  */
 
-import { EIO, ENXIO, ETIMEDOUT } from "../../ffi/errno.ts";
+import { EIO, ETIMEDOUT } from "../../ffi/errno.ts";
 import { RemoteError, TimeoutError } from "../base/errors.ts";
-import { type DeviceDma, DeviceError } from "../server/served_device.ts";
 import { nextTurn } from "../base/turn.ts";
+import { type DeviceDma, DeviceError } from "../server/served_device.ts";
 
 /** Bytes that are copied at once; then others have their turn. */
 const CHUNK_SIZE = 1 << 20;
 
-/** What is to be copied. */
+/** Bits of DMA_STATUS: at most one of them, and none before the first copy. */
+export const DmaStatus = { DONE: 1, ERROR: 2, BUSY: 0x8000_0000 } as const;
+
+/** A copy, and its progress. */
 export interface Copy {
   /** The first IOVA to read. */
   readonly source: bigint;
   /** The first IOVA to write. */
   readonly destination: bigint;
-  /** How many bytes, 32 bits. */
+  /** Bytes of the copy, 32 bits. */
   readonly length: number;
+  /** The vector that is raised at its end. */
+  readonly vector: number;
+  /** Bytes that are copied already. */
+  readonly done: number;
 }
 
-/** What an engine is doing, and what came of the last copy. */
-export interface CopyState {
-  /** What it copies, and how many bytes of that are done; undefined if it does nothing. */
-  readonly copy: (Copy & { readonly done: number }) | undefined;
-  /** Whether the last copy is complete. */
-  readonly isDone: boolean;
-  /** Why the last copy failed: Linux's error number; 0 if it did not. */
-  readonly errno: number;
-}
+/** Takes the end of a copy: Linux's error number, 0 for success. */
+type Ended = (errno: number, vector: number) => void;
 
-/** Copies, one copy at a time. It goes forward in chunks of 1 MiB: what overlaps within a chunk arrives as it was. */
+/**
+ * An engine that does one copy at a time, in chunks of 1 MiB. Bytes that overlap within a chunk
+ * arrive as they were before.
+ */
 export class CopyEngine {
-  #copy: Copy | undefined; // that is under way
-  #done = 0; // bytes of it
-  #isDone = false;
-  #errno = 0;
-  #run = 0; // a copy stops when it is not this one
+  readonly #dma: DeviceDma;
+  readonly #ended: Ended;
+  #copy: Copy | undefined;
+  #run = 0; // a run ends when this is not its number any more
   #isPaused = false;
-  #running = Promise.resolve(); // settled when nothing of a copy is under way any more
+  #running = Promise.resolve(); // settled when the last run accesses no more memory
 
-  /** Whether it copies. */
-  get isBusy(): boolean {
-    return this.#copy !== undefined;
+  /** @param dma the client's memory, which belongs to whichever client is connected */
+  constructor(dma: DeviceDma, ended: Ended) {
+    this.#dma = dma;
+    this.#ended = ended;
   }
 
-  /** Whether the last copy is complete. */
-  get isDone(): boolean {
-    return this.#isDone;
+  /** The copy under way. Setting it abandons what was: a new one begins, or goes on after a pause. */
+  get copy(): Copy | undefined {
+    return this.#copy;
   }
-
-  /** Why the last copy failed: Linux's error number; 0 if it did not. */
-  get errno(): number {
-    return this.#errno;
-  }
-
-  /** All of that; setting it ends what is under way. A copy that it has goes on when the engine does. */
-  get state(): CopyState {
-    const copy = this.#copy && { ...this.#copy, done: this.#done };
-    return { copy, isDone: this.#isDone, errno: this.#errno };
-  }
-  set state({ copy, isDone, errno }: CopyState) {
+  set copy(copy: Copy | undefined) {
     this.#run++;
     this.#copy = copy;
-    this.#done = copy?.done ?? 0;
-    this.#isDone = isDone;
-    this.#errno = errno;
+    if (copy !== undefined && !this.#isPaused) this.#goOn();
   }
 
-  /**
-   * Starts a copy.
-   *
-   * @param dma the client's memory; without one it fails with ENXIO
-   * @param onEnd called when it is complete or has failed
-   */
-  start(dma: DeviceDma | undefined, copy: Copy, onEnd: () => void): void {
-    this.state = { copy: { ...copy, done: 0 }, isDone: false, errno: 0 };
-    if (!this.#isPaused) this.#goOn(dma, onEnd);
-  }
-
-  /** Stands still, until it is unpaused. Settled when nothing is read or written any more. */
+  /** Pauses the copy. Settled when the engine accesses no more memory. */
   async pause(): Promise<void> {
     this.#isPaused = true;
     await this.#running;
   }
 
-  /** Goes on with a copy, if there is one. As `start`. */
-  unpause(dma: DeviceDma | undefined, onEnd: () => void): void {
+  /** Goes on with the copy, if there is one. */
+  unpause(): void {
     this.#isPaused = false;
-    if (this.#copy !== undefined) this.#goOn(dma, onEnd);
+    if (this.#copy !== undefined) this.#goOn();
   }
 
-  /** Ends at once what can't be started. */
-  refuse(errno: number, onEnd: () => void): void {
-    this.#end(errno);
-    onEnd();
-  }
-
-  /** Stops what is under way, and forgets what was. */
-  reset(): void {
-    this.state = { copy: undefined, isDone: false, errno: 0 };
+  /** Fails the copy of a client that is gone. A paused one goes on with the next client. */
+  disconnected(): void {
+    if (this.#copy !== undefined && !this.#isPaused) this.#end(EIO);
   }
 
   #end(errno: number): void {
-    this.#copy = undefined;
-    this.#isDone = errno === 0;
-    this.#errno = errno;
+    const { vector } = this.#copy!;
+    this.copy = undefined;
+    this.#ended(errno, vector);
   }
 
-  #goOn(dma: DeviceDma | undefined, onEnd: () => void): void {
+  #goOn(): void {
     const run = ++this.#run;
-    this.#running = this.#copyRest(dma, this.#copy!, run).then(() => 0, errnoOf).then((errno) => {
-      const isOver = errno !== 0 || this.#done >= (this.#copy?.length ?? 0);
-      if (run !== this.#run || !isOver) return;
-      this.#end(errno);
-      onEnd();
+    this.#running = this.#copyRest(run).then(() => 0, errnoOf).then((errno) => {
+      if (run !== this.#run || this.#copy === undefined) return;
+      if (errno !== 0 || this.#copy.done >= this.#copy.length) this.#end(errno);
     });
   }
 
-  async #copyRest(dma: DeviceDma | undefined, copy: Copy, run: number): Promise<void> {
-    if (dma === undefined) throw new DeviceError(ENXIO);
-    await undefined; // the write that has started it is answered first
-    const start = this.#done;
-    while (this.#done < copy.length) {
-      if (this.#done > start) await nextTurn();
+  async #copyRest(run: number): Promise<void> {
+    await undefined; // the write that started the copy is answered first
+    for (let isFirst = true; this.#isToGoOn(run); isFirst = false) {
+      if (!isFirst) await nextTurn();
       if (run !== this.#run || this.#isPaused) return;
-      const at = BigInt(this.#done);
-      const length = Math.min(CHUNK_SIZE, copy.length - this.#done);
-      const data = await dma.read(copy.source + at, length);
+      const { source, destination, length, done } = this.#copy!;
+      const data = await this.#dma.read(source + BigInt(done), Math.min(CHUNK_SIZE, length - done));
       if (run !== this.#run) return;
-      await dma.write(copy.destination + at, data);
+      await this.#dma.write(destination + BigInt(done), data);
       if (run !== this.#run) return;
-      this.#done += length;
+      this.#copy = { ...this.#copy!, done: done + data.length };
     }
+  }
+
+  #isToGoOn(run: number): boolean {
+    return run === this.#run && this.#copy !== undefined && this.#copy.done < this.#copy.length;
   }
 }
 

@@ -23,7 +23,7 @@ export interface Embedded {
  * @example
  * ```ts
  * import { connect } from "../client/connect.ts";
- * import { DemoDevice } from "../devices/demo.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
  * import { embed } from "./embedded.ts";
  *
  * using device = await connect(embed(new DemoDevice()).fd);

@@ -56,7 +56,7 @@ export interface ServerOptions extends DmaOptions, ServerOffer {
  *
  * @example
  * ```ts
- * import { DemoDevice } from "../devices/demo.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
  * import { Server } from "./server.ts";
  *
  * const server = Server.listen(Deno.makeTempDirSync() + "/demo.sock", new DemoDevice());

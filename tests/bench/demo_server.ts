@@ -7,7 +7,7 @@
  * @module
  */
 
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 
 const server = Server.listen(Deno.args[0]!, new DemoDevice());

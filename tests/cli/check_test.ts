@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { SERVER_CHECKS } from "../../lib/conformance/server/groups.ts";
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { DENO } from "../_deno.ts";
 import { Command } from "../../lib/wire/command.ts";

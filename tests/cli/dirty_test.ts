@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Interrupted } from "../../cli/shared/context.ts";
-import { DemoDevice, DemoRegister } from "../../lib/devices/demo.ts";
+import { DemoRegister } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DeviceFeatureReply, DeviceFeatureRequest, Feature } from "../../lib/wire/feature.ts";

@@ -4,7 +4,7 @@ import { UnixListener } from "../../ffi/socket.ts";
 import { countUse } from "../../lib/client/diagnose/connection_causes.ts";
 import { CAUSES } from "../../lib/client/diagnose/causes.ts";
 import { connect } from "../../lib/client/connect.ts";
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { RegionFlags } from "../../lib/wire/region.ts";

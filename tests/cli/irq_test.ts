@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/shared/context.ts";
 import { parseIrq, parseVectors } from "../../cli/commands/irq.ts";
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { IrqInfoReply, IrqSetFlags, SetIrqsRequest } from "../../lib/wire/irq.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Interrupted } from "../../cli/shared/context.ts";
 import { crc32 } from "../../lib/base/crc32.ts";
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { DeviceFeatureRequest, FeatureFlags } from "../../lib/wire/feature.ts";
 import { Command } from "../../lib/wire/command.ts";
@@ -97,7 +97,7 @@ Deno.test("migrate shows a device and a file, for people and as JSON", async () 
   assertEquals(
     (await migrate("show", file)).out,
     "Device    1234:0de5, subsystem 1234:0001, revision 1\n" +
-      `State     ${size} bytes (72.2 KiB)\n` +
+      `State     ${size} bytes (68.4 KiB)\n` +
       `Checksum  0x${crc.toString(16).padStart(8, "0")} (valid)\n`,
   );
   assertEquals(

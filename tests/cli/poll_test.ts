@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Interrupted } from "../../cli/shared/context.ts";
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { Command } from "../../lib/wire/command.ts";

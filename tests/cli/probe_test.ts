@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { COLOURED } from "../../cli/shared/style.ts";
 import { EventFd } from "../../ffi/event.ts";
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { parseLspciDump } from "../../lib/pci/dump.ts";
 import type { IncomingRequest } from "../../lib/transport/incoming.ts";
 import { Server } from "../../lib/server/server.ts";

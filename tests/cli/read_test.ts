@@ -197,7 +197,7 @@ Deno.test("read shows what it has read before a failure", async () => {
 Deno.test("read --pci-enable gives BARs addresses and switches the device on", async () => {
   assertEquals(
     await read("COMMAND", "BASE_ADDRESS_0", "BASE_ADDRESS_2", "--pci-enable"),
-    "COMMAND:        0x0007\nBASE_ADDRESS_0: 0x80000000\nBASE_ADDRESS_2: 0x8001000c\n",
+    "COMMAND:        0x0006\nBASE_ADDRESS_0: 0x80000000\nBASE_ADDRESS_2: 0x8001000c\n",
   );
 });
 

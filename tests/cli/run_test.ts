@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { COLOURED } from "../../cli/shared/style.ts";
-import { DemoDevice } from "../../lib/devices/demo.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { startDemo, startServe } from "../_demo_process.ts";
 import { testFds } from "../_fds.ts";

@@ -26,7 +26,7 @@ export interface DiagnoseOptions extends ExaminationOptions {
  * @example
  * ```ts
  * import { connect } from "../connect.ts";
- * import { DemoDevice } from "../../devices/demo.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
  * import { embed } from "../../server/embedded.ts";
  * import { diagnose } from "./diagnose.ts";
  *
@@ -63,7 +63,7 @@ const UNFINISHED: Finding = {
  * @example
  * ```ts
  * import { connect } from "../connect.ts";
- * import { DemoDevice } from "../../devices/demo.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
  * import { embed } from "../../server/embedded.ts";
  * import { dmaReasons } from "./diagnose.ts";
  *
@@ -87,7 +87,7 @@ export async function dmaReasons(device: Device): Promise<string[]> {
  * @example
  * ```ts
  * import { connect } from "../connect.ts";
- * import { DemoDevice } from "../../devices/demo.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
  * import { embed } from "../../server/embedded.ts";
  * import { interruptReasons } from "./diagnose.ts";
  *

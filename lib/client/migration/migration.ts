@@ -49,7 +49,8 @@ export interface MigrationHost {
  * @example The state of a device moves to another one
  * ```ts
  * import { connect } from "../connect.ts";
- * import { DemoDevice, DemoRegister } from "../../devices/demo.ts";
+ * import { DemoRegister } from "../../devices/demo.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
  * import { Server } from "../../server/server.ts";
  *
  * const folder = Deno.makeTempDirSync();

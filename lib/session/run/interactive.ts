@@ -93,7 +93,7 @@ export type RawStep = Record<string, unknown>;
  * @example
  * ```ts
  * import { connect } from "../../client/connect.ts";
- * import { DemoDevice } from "../../devices/demo.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
  * import { embed } from "../../server/embedded.ts";
  * import { InteractiveSession } from "./interactive.ts";
  *

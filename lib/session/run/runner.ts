@@ -63,7 +63,7 @@ const TURN_MS = 50;
  * @example
  * ```ts
  * import { connect } from "../../client/connect.ts";
- * import { DemoDevice } from "../../devices/demo.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
  * import { Server } from "../../server/server.ts";
  * import { parseSession } from "../file/load.ts";
  * import { runSession } from "./runner.ts";

@@ -5,7 +5,7 @@ import { QEMU_MEMORY, qemuOption } from "../../../cli/serve/qemu.ts";
 import { refusalLine, reportTo, tellText } from "../../../cli/serve/report.ts";
 import { PLAIN } from "../../../cli/shared/style.ts";
 import { libc } from "../../../ffi/libc.ts";
-import { DemoDevice } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { DeviceError } from "../../../lib/server/served_device.ts";
 
 libc(); // opened once for all tests, which then leave nothing open

@@ -10,7 +10,7 @@ import { EAGAIN } from "../../../ffi/errno.ts";
 import { EventFd, POLLIN } from "../../../ffi/event.ts";
 import { watch } from "../../../ffi/poller.ts";
 import { connect } from "../../../lib/client/connect.ts";
-import { DemoDevice } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { ConnectionError } from "../../../lib/base/errors.ts";
 import { VfioProxy } from "../../../lib/transport/proxy.ts";
 import type { DeviceBus } from "../../../lib/server/served_device.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { DemoDevice } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { RemoteError } from "../../../lib/base/errors.ts";
 import { InteractiveSession } from "../../../lib/session/run/interactive.ts";
 import { RegionReadRequest } from "../../../lib/wire/access.ts";

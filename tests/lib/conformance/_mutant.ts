@@ -9,7 +9,7 @@ import { UnixSocket } from "../../../ffi/socket.ts";
 import { join } from "../../../lib/conformance/pack.ts";
 import { RawPeer } from "../../../lib/conformance/raw_peer.ts";
 import type { Target } from "../../../lib/conformance/target.ts";
-import { DemoDevice } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { encodeMessage, type Header, HEADER_SIZE, HeaderLayout } from "../../../lib/wire/header.ts";
 

@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { EFAULT, EPERM } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
-import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
+import { DemoRegister } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { Server } from "../../../lib/server/server.ts";
 import {
   DmaReadReply,

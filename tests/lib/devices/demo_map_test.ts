@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
+import { DemoRegister } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { loadRegisterMap } from "../../../lib/registers/load.ts";
 import { testFds } from "../../_fds.ts";
 

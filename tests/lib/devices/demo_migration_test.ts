@@ -4,7 +4,8 @@ import { connect } from "../../../lib/client/connect.ts";
 import type { Device } from "../../../lib/client/device.ts";
 import { crc32 } from "../../../lib/base/crc32.ts";
 import { RemoteError } from "../../../lib/base/errors.ts";
-import { DemoDevice, DemoRegister } from "../../../lib/devices/demo.ts";
+import { DemoRegister } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { Server } from "../../../lib/server/server.ts";
 import { testFds } from "../../_fds.ts";
 import { PATIENT } from "../../_until.ts";
@@ -191,7 +192,7 @@ testFds(
 );
 
 /**
- * A state that was saved, gzip in base64. A copy of 3 MiB from 0x1_1000_0000 to
+ * A state that version 1 of the device saved, gzip in base64. A copy of 3 MiB from 0x1_1000_0000 to
  * 0x2000_0000 is under way, 1 MiB of it done; the memory has 3 * i at each i that is a multiple of
  * 0x100.
  */

@@ -4,7 +4,7 @@
 
 import { connect } from "../../../lib/client/connect.ts";
 import type { Device } from "../../../lib/client/device.ts";
-import { DemoDevice } from "../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import type { ServedDevice } from "../../../lib/server/served_device.ts";
 import { embed } from "../../../lib/server/embedded.ts";
 import { parseSession } from "../../../lib/session/file/load.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { connect } from "../../../../lib/client/connect.ts";
-import { DemoDevice } from "../../../../lib/devices/demo.ts";
+import { DemoDevice } from "../../../../lib/devices/demo_device.ts";
 import { ConnectionError, RemoteError } from "../../../../lib/base/errors.ts";
 import type { ServedDevice } from "../../../../lib/server/served_device.ts";
 import type { LiveSession } from "../../../../lib/session/run/executor.ts";
