@@ -24,13 +24,8 @@ import {
   type Refused,
   unlessRefused,
 } from "../bench/measure.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  timeoutOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, spinner } from "../shared/progress.ts";

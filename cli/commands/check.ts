@@ -12,7 +12,7 @@ import { argumentList } from "../shared/argument.ts";
 import { type Choice, chooser } from "../check/choose.ts";
 import { answersRules } from "../check/options.ts";
 import { type ReportOptions, runReported } from "../check/reported.ts";
-import { timeoutOption } from "../shared/connection.ts";
+import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 

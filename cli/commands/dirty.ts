@@ -12,12 +12,8 @@ import type { DirtyPages } from "../../lib/client/dma_logging.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/base/limits.ts";
 import { argument, argumentList } from "../shared/argument.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
 import { type Context, onAbort } from "../shared/context.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
 import { mapAll, unmapAll } from "../dma/maps.ts";

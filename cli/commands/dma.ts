@@ -11,12 +11,8 @@ import type { Device } from "../../lib/client/device.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { argument, argumentList } from "../shared/argument.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
 import { type Context, onAbort, type Output } from "../shared/context.ts";
 import { type Destination, openDestination } from "../shared/destination.ts";
 import { Snapshots } from "../dma/memory_watch.ts";

@@ -5,12 +5,8 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import {
-  type ConnectionOptions,
-  pciEnableOption,
-  timeoutOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import type { ConnectionOptions } from "../shared/connect.ts";
+import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { loadMaps, mapOption } from "../shared/map.ts";
 import { Reported } from "../shared/failure.ts";

@@ -9,13 +9,8 @@ import type { Region } from "../../lib/client/region.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { argument } from "../shared/argument.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  timeoutOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { openDestination } from "../shared/destination.ts";
 import { ReadableRegion, REFUSED_BYTE } from "../dump/readable.ts";

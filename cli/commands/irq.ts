@@ -13,12 +13,8 @@ import type { IrqIndex, VectorRange } from "../../lib/client/irq.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { IrqFlags, PciIrq } from "../../lib/wire/irq.ts";
 import { argument } from "../shared/argument.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";

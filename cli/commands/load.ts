@@ -7,13 +7,8 @@
 import { Argument, Command } from "@commander-js/extra-typings";
 import type { BulkOptions, Via } from "../../lib/client/region_options.ts";
 import { argument } from "../shared/argument.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  timeoutOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { Unfinished } from "../shared/failure.ts";
 import { blocks, pipeline } from "../shared/pipeline.ts";

@@ -7,7 +7,7 @@
 import { Argument, Command, Option } from "@commander-js/extra-typings";
 import { MAX_DATA_XFER_SIZE } from "../../lib/base/limits.ts";
 import { argument } from "../shared/argument.ts";
-import { timeoutOption, verboseOption } from "../shared/connection.ts";
+import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { maxSizeOption } from "../shared/max_size.ts";
 import { humanSize, parseSize } from "../shared/size.ts";

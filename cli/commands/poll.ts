@@ -9,12 +9,8 @@ import { TimeoutError } from "../../lib/base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { argument } from "../shared/argument.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../shared/map.ts";

@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { timeoutOption, verboseOption } from "../shared/connection.ts";
+import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { run } from "../probe/run.ts";
 

@@ -7,13 +7,8 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import type { Via } from "../../lib/client/region_options.ts";
 import { argument } from "../shared/argument.ts";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  timeoutOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { valuesOf } from "../shared/hexdump.ts";
 import { jsonText } from "../shared/json.ts";

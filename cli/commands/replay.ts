@@ -13,7 +13,7 @@ import type { RegisterMap } from "../../lib/registers/mod.ts";
 import type { IgnoredRange } from "../../lib/replay/compare.ts";
 import { DEFAULT_MAX_DIFFERENCES, playToServer } from "../../lib/replay/player.ts";
 import { argument } from "../shared/argument.ts";
-import { timeoutOption } from "../shared/connection.ts";
+import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 import { assertNotInput } from "../shared/destination.ts";

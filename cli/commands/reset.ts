@@ -7,7 +7,8 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { argument } from "../shared/argument.ts";
-import { type ConnectionOptions, connectTo, verboseOption } from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { Progress, spinner } from "../shared/progress.ts";

@@ -8,7 +8,8 @@ import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-ty
 import type { Device } from "../../lib/client/device.ts";
 import type { Session } from "../../lib/session/model.ts";
 import { argument, argumentList } from "../shared/argument.ts";
-import { connectTo, timeoutOption, verboseOption } from "../shared/connection.ts";
+import { connectTo } from "../shared/connect.ts";
+import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { assertNotInput } from "../shared/destination.ts";
 import { Grace } from "../shared/cleanup_grace.ts";

@@ -5,7 +5,8 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { connectTo, pciEnableOption, timeoutOption, verboseOption } from "../shared/connection.ts";
+import { connectTo } from "../shared/connect.ts";
+import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { Grace } from "../shared/cleanup_grace.ts";
 import { loadMaps } from "../shared/map.ts";

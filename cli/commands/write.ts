@@ -5,13 +5,8 @@
  */
 
 import { Command } from "@commander-js/extra-typings";
-import {
-  type ConnectionOptions,
-  connectTo,
-  pciEnableOption,
-  timeoutOption,
-  verboseOption,
-} from "../shared/connection.ts";
+import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
+import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { mapOption, parseArguments, placeParser } from "../shared/map.ts";
 import { ADDRESS_HELP, viaOption } from "../shared/target.ts";

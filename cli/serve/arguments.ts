@@ -13,7 +13,7 @@ import type { FaultRule } from "../../lib/server/faults.ts";
 import { argument, argumentList } from "../shared/argument.ts";
 import { parseFd } from "../shared/fd.ts";
 import { parseValue } from "../shared/value.ts";
-import { verboseOption } from "../shared/connection.ts";
+import { verboseOption } from "../shared/connection_options.ts";
 import { parseFault } from "./fault.ts";
 import { type ChosenOffer, parseOffer } from "./offer.ts";
 import { type ChosenOption, parseOption } from "./make.ts";

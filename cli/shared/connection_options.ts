@@ -1,5 +1,6 @@
 /**
- * The options that all commands with a connection have, and with them the connection.
+ * The options of commands with a connection. They load no client: `vfu serve` has `-v`, too, and
+ * starts faster without.
  *
  * @module
  */
@@ -8,8 +9,6 @@ import { Option } from "@commander-js/extra-typings";
 import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import { argument } from "./argument.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-
-export { type Connection, type ConnectionOptions, connectTo } from "./connect.ts";
 
 /** `-v` */
 export function verboseOption() {
