@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Register, RegisterAccess } from "../registers/map.ts";
+import type { Register, RegisterField } from "../registers/map.ts";
 import type { RegisterHooks } from "./register_types.ts";
 
 /** Values of a register: a number up to 4 bytes, a bigint of 8. */
@@ -40,11 +40,14 @@ export class RegisterSlot {
     this.width = register.width;
     this.count = register.array?.count ?? 1;
     this.stride = register.array?.stride ?? register.width;
-    this.readable = this.#bitsWith((access) => access !== "wo");
-    this.writable = this.#bitsWith((access) => access === "rw" || access === "wo");
-    this.clearable = this.#bitsWith((access) => access === "w1c");
-    this.settable = this.#bitsWith((access) => access === "w1s");
-    this.clearedByRead = this.#bitsWith((access) => access === "rc");
+    // bits of no field are reserved: a client reads them
+    this.readable = new Uint8Array(this.width).fill(0xff);
+    this.writable = new Uint8Array(this.width);
+    this.clearable = new Uint8Array(this.width);
+    this.settable = new Uint8Array(this.width);
+    this.clearedByRead = new Uint8Array(this.width);
+    const whole = { low: 0, high: this.width * 8 - 1, access: register.access };
+    for (const each of register.fields.length === 0 ? [whole] : register.fields) this.#add(each);
     this.#isReadAsIs = this.readable.every((bits) => bits === 0xff) &&
       this.clearedByRead.every((bits) => bits === 0);
   }
@@ -109,25 +112,16 @@ export class RegisterSlot {
       value as number < 2 ** (8 * this.width);
   }
 
-  /**
-   * The bits of each byte for which `matches` is true. In a register with fields, bits of no field
-   * are reserved: a client reads them.
-   */
-  #bitsWith(matches: (access: RegisterAccess) => boolean): Uint8Array {
-    const { fields, access } = this.register;
-    const bits = new Uint8Array(this.width);
-    const add = (of: RegisterAccess, low: number, high: number) => {
-      for (let bit = low; matches(of) && bit <= high; bit++) bits[bit >> 3]! |= 1 << (bit & 7);
-    };
-    if (fields.length === 0) add(access, 0, this.width * 8 - 1);
-    else {
-      const known = new Set<number>();
-      for (const { low, high, access: of } of fields) {
-        add(of, low, high);
-        for (let bit = low; bit <= high; bit++) known.add(bit);
-      }
-      for (let bit = 0; bit < this.width * 8; bit++) if (!known.has(bit)) add("ro", bit, bit);
+  /** Takes a field into the bits that its access is about. */
+  #add({ low, high, access }: Pick<RegisterField, "low" | "high" | "access">): void {
+    for (let at = low >> 3; at <= high >> 3; at++) {
+      const [first, last] = [Math.max(low - at * 8, 0), Math.min(high - at * 8, 7)];
+      const bits = (0xff << first) & (0xff >> (7 - last));
+      if (access === "wo") this.readable[at]! &= ~bits;
+      if (access === "rw" || access === "wo") this.writable[at]! |= bits;
+      if (access === "w1c") this.clearable[at]! |= bits;
+      if (access === "w1s") this.settable[at]! |= bits;
+      if (access === "rc") this.clearedByRead[at]! |= bits;
     }
-    return bits;
   }
 }
