@@ -10,6 +10,7 @@ import {
   rooms,
   sources as sourcesOf,
 } from "./import_graph.ts";
+import { loads } from "./_loads.ts";
 
 const ROOT = new URL("..", import.meta.url);
 const sources = (...folders: string[]) => sourcesOf(ROOT, ...folders);
@@ -114,6 +115,17 @@ Deno.test("no folders import each other in a circle", () => {
   const all = rooms(projectGraph(ROOT));
   assert(all.length > 30);
   assertEquals(circles(new Map(all.map(({ name, imports }) => [name, new Set(imports)]))), []);
+});
+
+Deno.test("vfu serve loads no client, and nothing of a device but its review", async () => {
+  const loaded = await loads(ROOT, "cli/commands/serve.ts");
+  assert(loaded.includes("lib/server/server.ts"));
+  assertEquals(loaded.filter((path) => /^lib\/(client|session|record)\//.test(path)), []);
+  assertEquals(loaded.filter((path) => /^lib\/(define|devices)\//.test(path)).sort(), [
+    "lib/define/mistakes.ts",
+    "lib/define/origin.ts",
+    "lib/define/review.ts",
+  ]);
 });
 
 Deno.test("no subcommand imports another one", () => {
