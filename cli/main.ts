@@ -18,41 +18,7 @@ import { failureLines, Reported, Unfinished } from "./shared/failure.ts";
 import { plainProbe } from "./probe/fast_path.ts";
 import { printable } from "./shared/printable.ts";
 import { COLOURED, PLAIN } from "./shared/style.ts";
-
-/** A subcommand, as far as it is known before it is loaded: its module is commands/NAME.ts. */
-interface Subcommand {
-  readonly name: string;
-  readonly summary: string;
-}
-
-/** The exports of such a module. */
-interface SubcommandModule {
-  command(context: Context): CommandUnknownOpts;
-}
-
-const SUBCOMMANDS: readonly Subcommand[] = [
-  { name: "probe", summary: "show what a device is: version, regions, interrupts, PCI view" },
-  { name: "doctor", summary: "look for the causes why a device does nothing" },
-  { name: "read", summary: "read registers and memory" },
-  { name: "write", summary: "write registers" },
-  { name: "poll", summary: "wait for a register to have a value" },
-  { name: "dump", summary: "read a whole region into a file" },
-  { name: "load", summary: "write a file into a region" },
-  { name: "dma", summary: "give a device memory, and show what it does with it" },
-  { name: "irq", summary: "enable interrupts, and show them as they come" },
-  { name: "migrate", summary: "save and restore the state of a device" },
-  { name: "dirty", summary: "show which pages of memory a device writes" },
-  { name: "reset", summary: "reset a device" },
-  { name: "run", summary: "run sessions: bring a device up from a file" },
-  { name: "shell", summary: "do the steps of sessions as they are typed" },
-  { name: "check", summary: "try whether a server keeps the specification" },
-  { name: "check-client", summary: "try whether a client keeps the specification" },
-  { name: "record", summary: "record what a client and a server say to each other" },
-  { name: "show", summary: "show a recording of what a client and a server said" },
-  { name: "replay", summary: "do again what a recorded client did, and compare" },
-  { name: "bench", summary: "measure how fast a register is read" },
-  { name: "serve", summary: "serve a device to a VMM or to vfu itself" },
-];
+import { loadSubcommand, SUBCOMMANDS } from "./subcommands.ts";
 
 /**
  * Runs one command line.
@@ -122,7 +88,7 @@ async function buildProgram(
   const isKnown = SUBCOMMANDS.some(({ name }) => name === called) || called === "help";
   for (const { name, summary } of SUBCOMMANDS) {
     const subcommand: CommandUnknownOpts = name === called
-      ? (await load(name)).command(context)
+      ? (await loadSubcommand(name)).command(context)
       : new Command(name);
     program.addCommand(subcommand.summary(summary));
     inherit(subcommand, program);
@@ -152,15 +118,6 @@ function exitCode(error: unknown, context: Context, verbose: boolean): number {
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   complain(context.err, failureLines(error, verbose));
   return 1;
-}
-
-/**
- * Loads the module of a subcommand. Its name is put together here: what a literal names is read at
- * every start, with all that it imports, even if it is never imported.
- */
-function load(name: string): Promise<SubcommandModule> {
-  const module = `./commands/${name}.ts`;
-  return import(module);
 }
 
 /** By its code, because commander's class may not have been loaded. */

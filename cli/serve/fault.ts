@@ -35,6 +35,9 @@ const KINDS: Readonly<Record<Fault["kind"], (value: string | undefined) => Fault
   close: (value) => ({ kind: "close", ...sizeOf(value) }),
 };
 
+/** The faults, as they are written behind a command. */
+export const FAULT_KINDS: readonly string[] = Object.keys(KINDS);
+
 /**
  * Reads a fault: `COMMAND:FAULT[=VALUE]`, and `@N` for the Nth of these requests only, `/N` for
  * every Nth, `%P` for P of a hundred, at random. The command is the name of the specification, or

@@ -28,6 +28,9 @@ const BUILT_IN: Readonly<Record<string, () => Promise<Source>>> = {
   demo: async () => (await import("../../lib/devices/demo.ts")).demoDevice,
 };
 
+/** Names of the devices that come with `vfu`. */
+export const BUILTIN_DEVICES: readonly string[] = Object.keys(BUILT_IN);
+
 const FORMS = "export default defineDevice({...}), a ServedDevice, or a function that returns one";
 
 /**

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 
 failed=()
-for peer in lspci tshark chromium crate client qemu guest; do
+for peer in lspci tshark shells chromium crate client qemu guest; do
   "$here/$peer.sh" || failed+=("$peer")
 done
 if ((${#failed[@]} > 0)); then

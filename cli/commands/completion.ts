@@ -1,0 +1,43 @@
+/**
+ * `vfu completion`: a script with which a shell completes command lines of `vfu`.
+ *
+ * @module
+ */
+
+import { Argument, Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import { bashScript } from "../completion/bash.ts";
+import { fishScript } from "../completion/fish.ts";
+import { programWords } from "../completion/program.ts";
+import type { CommandWords } from "../completion/words.ts";
+import { zshScript } from "../completion/zsh.ts";
+import type { Context } from "../shared/context.ts";
+
+/** The script of each shell. */
+const SCRIPTS: Readonly<Record<"bash" | "zsh" | "fish", (program: CommandWords) => string>> = {
+  bash: bashScript,
+  zsh: zshScript,
+  fish: fishScript,
+};
+const SHELLS = Object.keys(SCRIPTS) as (keyof typeof SCRIPTS)[];
+
+const MORE_HELP = `
+Where it goes:
+  bash   vfu completion bash > ~/.local/share/bash-completion/completions/vfu
+  zsh    vfu completion zsh > FOLDER/_vfu, where FOLDER is one of $fpath
+  fish   vfu completion fish > ~/.config/fish/completions/vfu.fish
+
+  For the shell that runs: source <(vfu completion bash)`;
+
+/** The command's arguments and options. */
+export function command(context: Context): CommandUnknownOpts {
+  return new Command("completion")
+    .description(
+      "Writes a script that completes subcommands, options, and values that are known without a " +
+        "device: regions, capabilities, maps, faults, checks, paths.",
+    )
+    .addArgument(new Argument("<shell>", "the shell").choices(SHELLS))
+    .addHelpText("after", MORE_HELP)
+    .action(async (shell) => {
+      context.out.write(SCRIPTS[shell as keyof typeof SCRIPTS](await programWords(context)));
+    });
+}

@@ -1,0 +1,102 @@
+/**
+ * Completion for zsh.
+ *
+ * @module
+ */
+
+import { type Offered, offered } from "./values.ts";
+import { allCommands, type CommandWords } from "./words.ts";
+
+/** Writes the script. */
+export function zshScript(program: CommandWords): string {
+  return `#compdef vfu
+# Completion of vfu for zsh: source it, or name it _vfu in a folder of $fpath.
+
+# Words; behind one that ends with +, = or : no space comes.
+_vfu_words() {
+  local word
+  local -a open closed
+  for word; do
+    if [[ $word == *[+=:] ]]; then open+=("$word"); else closed+=("$word"); fi
+  done
+  ((\${#open})) && compadd -S '' -a open
+  ((\${#closed})) && compadd -a closed
+}
+
+${allCommands(program).map(commandFunction).join("\n")}
+if [[ \${funcstack[1]} == _vfu ]]; then _vfu "$@"; else compdef _vfu vfu; fi
+`;
+}
+
+function commandFunction(command: CommandWords): string {
+  const specs = command.options.map(({ flags, description, value }) => {
+    const told = `[${escapeDescription(description)}]`;
+    const taken = value === undefined
+      ? ""
+      : `:${escapeColons(value.name)}:${action(offered(command, value, flags.at(-1)))}`;
+    const names = flags.map((flag) =>
+      value !== undefined && flag.startsWith("--") ? `${flag}=` : flag
+    );
+    const [first] = names;
+    const spec = quote(`${told}${taken}`);
+    return names.length === 1 ? `'*'${first}${spec}` : `'*'{${names.join(",")}}${spec}`;
+  });
+  const name = functionOf(command.path);
+  if (command.commands.length > 0) {
+    const list = command.commands.map(({ path, summary }) =>
+      quote(`${path.at(-1)}:${escapeColons(summary)}`)
+    );
+    const cases = command.commands.map(({ path }) =>
+      `        ${path.at(-1)}) ${functionOf(path)} ;;\n`
+    );
+    return `${name}() {
+  local curcontext=$curcontext state line
+  local -a commands=(
+${list.map((each) => `    ${each}\n`).join("")}  )
+  _arguments -C \\
+${specs.map((each) => `    ${each} \\\n`).join("")}    '1: :->command' '*:: :->rest'
+  case $state in
+    command) _describe command commands ;;
+    rest)
+      case $words[1] in
+${cases.join("")}      esac ;;
+  esac
+}
+`;
+  }
+  const values = command.values.map((value, i) =>
+    quote(
+      `${value.isVariadic ? "*" : i + 1}:${escapeColons(value.name)}:${
+        action(offered(command, value))
+      }`,
+    )
+  );
+  return `${name}() {
+  _arguments \\
+${[...specs, ...values].map((each) => `    ${each}`).join(" \\\n")}
+}
+`;
+}
+
+/** The action of `_arguments` for a value. */
+function action({ words, hasFiles }: Offered): string {
+  if (words.length === 0) return hasFiles ? "_files" : " ";
+  const own = `_vfu_words ${words.map((word) => `"${escapeColons(word)}"`).join(" ")}`;
+  return hasFiles ? `{${own}; _files}` : `{${own}}`;
+}
+
+function functionOf(path: readonly string[]): string {
+  return ["_vfu", ...path].join("_").replaceAll("-", "_");
+}
+
+function escapeDescription(text: string): string {
+  return text.replaceAll(/[\\[\]]/g, "\\$&").replaceAll("\n", " ");
+}
+
+function escapeColons(text: string): string {
+  return text.replaceAll(/[\\:]/g, "\\$&");
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
