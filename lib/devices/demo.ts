@@ -2,9 +2,9 @@
  * The demo device: a small PCI device that shows one of each thing, so that every command of `vfu`
  * can be tried with no other software. `vfu serve demo` serves it.
  *
- * - BAR0, 4 KiB: registers by message only, {@linkcode DemoRegister}. They have a copy engine, which
- *   copies within the client's memory by DMA and raises an MSI-X vector at the end. A client may
- *   have its doorbell as an ioeventfd.
+ * - BAR0, 4 KiB: registers by message only, {@linkcode DemoRegister}. They drive a copy engine. The
+ *   engine copies within the client's memory by DMA and raises an MSI-X vector at the end. A client
+ *   may have its doorbell as an ioeventfd.
  * - BAR2, 64 KiB of memory, 64 bits wide, prefetchable. A client can map two areas of it; the rest
  *   goes by message.
  * - BAR4, 4 KiB: MSI-X table at 0, pending bits at 0x800; 4 vectors.

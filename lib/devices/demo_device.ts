@@ -24,7 +24,7 @@ export class DemoDevice implements ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[] = this.#device.regions;
   /** INTx 1, MSI-X 4, ERR 1, REQ 1. */
   readonly irqs: readonly ServedIrq[] = this.#device.irqs;
-  /** How its state is saved and restored. */
+  /** Hooks that save and restore its state. */
   readonly migration: ServedMigration = this.#device.migration!;
 
   /** Errors of the device go to `report`. */

@@ -50,7 +50,10 @@ export class CopyEngine {
     this.#ended = ended;
   }
 
-  /** The copy under way. Setting it abandons what was: a new one begins, or goes on after a pause. */
+  /**
+   * The copy under way. Setting it abandons the previous copy. The new one begins, or goes on after
+   * a pause.
+   */
   get copy(): Copy | undefined {
     return this.#copy;
   }

@@ -1,13 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { sources } from "../import_graph.ts";
 import plugin from "./language.ts";
-
-const ROOT = new URL("../../", import.meta.url);
-
-/** Folders whose comments do not follow the rules yet; the list only shrinks. */
-const LATER: string[] = [
-  "lib/devices",
-];
 
 /** The rules that a source breaks, in the order of their places. */
 function broken(source: string): string[] {
@@ -44,20 +36,4 @@ Deno.test("comments name the actor", () => {
     "language/phrases at 0",
   ]);
   assertEquals(broken('const nobody = "nobody";'), []);
-});
-
-/** Mistakes in the language of files, as "FILE:LINE: reason". */
-function mistakes(paths: readonly string[]): string[] {
-  return paths.flatMap((path) => {
-    const source = Deno.readTextFileSync(new URL(path, ROOT));
-    return Deno.lint.runPlugin(plugin, path, source).map(({ message, range: [start] }) =>
-      `${path}:${source.slice(0, start).split("\n").length}: ${message}`
-    );
-  });
-}
-
-Deno.test("sources follow the rules of language", () => {
-  const all = sources(ROOT, "ffi", "lib", "cli", "examples", "tests");
-  const held = all.filter((path) => !LATER.some((folder) => path.startsWith(`${folder}/`)));
-  assertEquals(mistakes(["mod.ts", ...held]), []);
 });
