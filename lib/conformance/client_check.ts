@@ -6,6 +6,7 @@
 
 import type { OwnedFd } from "../../ffi/fd.ts";
 import type { Level, Rule, RuleGroup } from "./check.ts";
+import type { ClientMap, ClientVector } from "./client_state.ts";
 import type { CameMessage } from "./raw_peer.ts";
 
 /**
@@ -27,20 +28,59 @@ export interface Answer {
   size?: number;
 }
 
+/** In place of a command: any but maps and unmaps, after which memory is another. */
+export const ANY = "any";
+
+/** Ways to send a command of the device. */
+export interface AskOptions {
+  /** Further bits of the header's flags. */
+  readonly flags?: number;
+  /** Its message id; default one that no client uses. */
+  readonly id?: number;
+  /** Descriptors that go with it. */
+  readonly fds?: readonly OwnedFd[];
+  /** True to let the client wait for the answer to its request until the reply has come. */
+  readonly isWaiting?: boolean;
+  /** True to send it over the twin socket. */
+  readonly viaTwin?: boolean;
+}
+
 /** The means of a check of a client: the connection that it alters. */
 export interface Scene {
   /** The request that is answered. */
   readonly request: CameMessage;
-  /** The DMA_MAP requests so far, by their payload. */
-  readonly maps: readonly Uint8Array[];
+  /** Memory that the client has given, the oldest first. */
+  readonly maps: readonly ClientMap[];
+  /** Vectors that the client has enabled. */
+  readonly vectors: readonly ClientVector[];
+  /** Vectors of MSI-X that the device raises behind the answer; a check may take them out. */
+  readonly interrupts: number[];
+  /** Bytes of data that a message to the client may carry. */
+  readonly limit: number;
   /** Sends an answer at once, before that which the function returns. */
   send(answer: Answer): Promise<void>;
+  /** Sends the answer as it stands; those that the function returns are not sent then. */
+  answerNow(): Promise<void>;
+  /** Takes the next request, too, and returns its answer; for clients that do not wait. */
+  next(): Promise<Answer>;
   /** The bytes of an answer. */
   encode(answer: Answer): Uint8Array;
   /** Sends bytes as they are. */
   sendBytes(bytes: Uint8Array): Promise<void>;
-  /** Sends a command to the client, and returns its reply; requests meanwhile wait. */
-  ask(command: number, payload: Uint8Array, flags?: number): Promise<CameMessage>;
+  /** Sends the answer, then a command to the client, and returns its reply. */
+  ask(command: number, payload: Uint8Array, options?: AskOptions): Promise<CameMessage>;
+  /** Sends a command to the client, and returns its id. */
+  post(command: number, payload: Uint8Array): Promise<number>;
+  /** Waits for a reply to one of the commands that were posted, and asked by these ids. */
+  reply(command: number, ids: readonly number[]): Promise<CameMessage>;
+  /** Signals a vector, if the client has enabled it. */
+  signal(index: number, vector: number, times?: number): void;
+  /** Has an answer to VERSION agree on a twin socket. */
+  offerTwin(answer: Answer): void;
+  /** Reports whether a twin socket was offered. */
+  hasTwin(): boolean;
+  /** Closes the device's end of the twin socket. */
+  endTwin(): void;
   /** Waits a moment, as a busy server does. */
   pause(ms?: number): Promise<void>;
   /** Makes a descriptor whose closing by the client is watched: it is to be closed. */
@@ -49,18 +89,23 @@ export interface Scene {
   kept(): OwnedFd;
   /** Makes memory that the client may keep. */
   memory(size: number): OwnedFd;
+  /** Ends the direction to the client; the other stays. */
+  endSending(): void;
   /** Closes the connection, after what was sent. */
   hangUp(): void;
 }
 
-/** Alters an answer in place, or returns the answers that take its place. */
+/**
+ * Alters an answer in place, or returns the answers that take its place. One that throws
+ * {@linkcode NotApplicable} leaves it as it is, and is called again at the next occasion.
+ */
 export type Act = (answer: Answer, scene: Scene) => void | Answer[] | Promise<void | Answer[]>;
 
 /** A rule, and the alteration that tries it. */
 export interface ClientCheck extends Rule {
   readonly demand: Demand;
   /** The command whose answers are altered. */
-  readonly command: number;
+  readonly command: number | typeof ANY;
   /** Answers that are altered: the first, or each. */
   readonly times: "first" | "each";
   readonly act: Act;
@@ -73,7 +118,7 @@ export type ClientRow = readonly [
   section: string,
   rule: string,
   demand: Demand,
-  command: number,
+  command: number | typeof ANY,
   act: Act,
   times?: "first" | "each",
 ];

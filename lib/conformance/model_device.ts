@@ -36,6 +36,8 @@ const REGIONS: Readonly<Record<number, readonly [size: number, flags: number]>> 
   2: [SHARED_SIZE, READ | WRITE | MMAP],
   7: [0x1000, READ | WRITE],
 };
+/** Writing a number here raises that vector of MSI-X, as with the demo device. */
+const TRIGGER = 0x20;
 const NUM_REGIONS = 9;
 const IRQS: readonly (readonly [count: number, flags: number])[] = [
   [1, 7],
@@ -99,6 +101,7 @@ export class ModelDevice {
   readonly #bar0 = new Uint8Array(0x1000);
   readonly #bar2 = new Uint8Array(SHARED_SIZE);
   readonly #memory: () => OwnedFd;
+  readonly #interrupts: number[] = [];
 
   /** @param memory makes the descriptor of bar2's memory */
   constructor(memory: () => OwnedFd) {
@@ -120,6 +123,11 @@ export class ModelDevice {
       payload: isError ? new Uint8Array() : payload,
       fds,
     };
+  }
+
+  /** Takes the vectors of MSI-X that requests have set off. */
+  takeInterrupts(): number[] {
+    return this.#interrupts.splice(0);
   }
 
   /** The payload of the reply, or an errno. */
@@ -182,6 +190,7 @@ export class ModelDevice {
     // BARs keep no more than the bits of an address of their size.
     if (index === 7) this.#writeConfig(at, payload.subarray(16));
     else bytes.set(payload.subarray(16), at);
+    if (index === 0 && at === TRIGGER) this.#interrupts.push(u32At(payload, 16));
     return head;
   }
 

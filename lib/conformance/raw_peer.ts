@@ -57,7 +57,8 @@ export class RawPeer implements Disposable {
   /** Bytes that came and are not taken, at the start of a larger array. */
   #bytes = new Uint8Array(1 << 12);
   #length = 0;
-  #fds: OwnedFd[] = [];
+  /** Descriptors of messages that are not taken, each with the place behind its receive. */
+  #fds: { readonly fd: OwnedFd; end: number }[] = [];
   readonly #taken: OwnedFd[] = [];
   #hasEnded = false;
 
@@ -150,6 +151,13 @@ export class RawPeer implements Disposable {
     }
   }
 
+  /** Takes a message that has come as a whole, without waiting; undefined if none has. */
+  receiveNow(): CameMessage | undefined {
+    let message = this.#take();
+    while (message === undefined && this.#read()) message = this.#take();
+    return message;
+  }
+
   /** Ends the direction to the peer. */
   shutdownSending(): void {
     this.#note("us", "(end of the stream)");
@@ -164,7 +172,7 @@ export class RawPeer implements Disposable {
 
   /** Closes the socket and all descriptors that came. */
   [Symbol.dispose](): void {
-    closeAll(this.#fds.splice(0));
+    closeAll(this.#fds.splice(0).map(({ fd }) => fd));
     for (const fd of this.#taken.splice(0)) fd[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
@@ -174,7 +182,9 @@ export class RawPeer implements Disposable {
     if (this.#hasEnded) return false;
     const count = this.#socket.receive(this.#buffer, 0, this.#buffer.length);
     if (count === -EAGAIN || count === -EINTR) return false;
-    this.#fds.push(...this.#socket.receivedFds);
+    // A receive ends with the segment that has descriptors: they are of the message with its end.
+    const end = this.#length + Math.max(0, count);
+    this.#fds.push(...this.#socket.receivedFds.map((fd) => ({ fd, end })));
     if (count <= 0) {
       this.#hasEnded = true;
       this.#note(this.#from, "(end of the stream)");
@@ -203,7 +213,9 @@ export class RawPeer implements Disposable {
     const bytes = this.#bytes.slice(0, header.size);
     this.#bytes.copyWithin(0, header.size, this.#length);
     this.#length -= header.size;
-    const fds = this.#fds.splice(0);
+    const later = this.#fds.findIndex(({ end }) => end > header.size);
+    const fds = this.#fds.splice(0, later < 0 ? this.#fds.length : later).map(({ fd }) => fd);
+    for (const each of this.#fds) each.end -= header.size;
     this.#taken.push(...fds);
     const text = describeMessage(bytes, { fds: fds.length });
     this.#note(this.#from, text);

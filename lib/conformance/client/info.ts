@@ -6,8 +6,9 @@
  */
 
 import { Command } from "../../wire/command.ts";
-import { MessageFlags } from "../../wire/header.ts";
-import { type Answer, clientGroup } from "../client_check.ts";
+import { cut, put, refuse } from "../alter.ts";
+import { type Answer, clientGroup, type Scene } from "../client_check.ts";
+import { regionPayload, SHARED_SIZE, SPARSE_AREAS, sparseChain } from "../model_device.ts";
 import { join, pack, u32At } from "../pack.ts";
 
 const DEVICE = "VFIO_USER_DEVICE_GET_INFO";
@@ -15,24 +16,9 @@ const SECTION = "VFIO_USER_DEVICE_GET_REGION_INFO";
 const { DEVICE_GET_INFO: INFO, DEVICE_GET_REGION_INFO: REGION } = Command;
 const IRQ = Command.DEVICE_GET_IRQ_INFO;
 
-/** Writes 32 bits of a payload. */
-function put(answer: Answer, at: number, value: number): void {
-  answer.payload.set(pack("u32", value), at);
-}
-
-const cut = (answer: Answer) => {
-  answer.payload = answer.payload.slice(0, answer.payload.length - 4);
-};
-const refuse = (errno: number) => (answer: Answer) => {
-  answer.flags |= MessageFlags.ERROR;
-  answer.error = errno;
-  answer.payload = new Uint8Array();
-  answer.fds = [];
-};
-
 /** Information of the device. */
 export const info = clientGroup("info", "Device, regions and interrupts", [
-  [1, "MUST", DEVICE, "Device information that is cut is rejected.", "gives up", INFO, cut],
+  [1, "MUST", DEVICE, "Device information that is cut is rejected.", "gives up", INFO, cut(4)],
   [2, "MUST", DEVICE, "Empty device information is rejected.", "gives up", INFO, (a) => {
     a.payload = new Uint8Array();
   }],
@@ -74,7 +60,7 @@ export const info = clientGroup("info", "Device, regions and interrupts", [
   [8, "MUST", DEVICE, "Flags that are not known are ignored.", "goes on", INFO, (a) => {
     put(a, 4, u32At(a.payload, 4) | 0x4000_0000);
   }],
-  [9, "MUST", SECTION, "Region information that is cut is rejected.", "gives up", REGION, cut],
+  [9, "MUST", SECTION, "Region information that is cut is rejected.", "gives up", REGION, cut(4)],
   [10, "SHOULD", SECTION, "A capability chain that is a circle is survived.", "survives", REGION, (
     a,
   ) => {
@@ -131,7 +117,7 @@ export const info = clientGroup("info", "Device, regions and interrupts", [
     "Interrupt information that is cut is rejected.",
     "gives up",
     IRQ,
-    cut,
+    cut(4),
   ],
   [
     17,
@@ -196,4 +182,174 @@ export const info = clientGroup("info", "Device, regions and interrupts", [
     },
     "each",
   ],
+  [25, "MUST", SECTION, "A capability that is not known is skipped.", "goes on", REGION, (a, t) => {
+    chained(a, t, join(pack("u16 u16 u32 u64", 0x7777, 1, 48, 0), sparseChain(SPARSE_AREAS)));
+  }, "each"],
+  [
+    26,
+    "MUST",
+    SECTION,
+    "A capability behind the sparse one is skipped.",
+    "goes on",
+    REGION,
+    (a, t) => {
+      const sparse = sparseChain(SPARSE_AREAS);
+      sparse.set(pack("u32", 32 + sparse.length), 4);
+      chained(a, t, join(sparse, pack("u16 u16 u32 u64", 0x7777, 1, 0, 0)));
+    },
+    "each",
+  ],
+  [27, "MUST", SECTION, "Room between capabilities is skipped.", "goes on", REGION, (a, t) => {
+    chained(
+      a,
+      t,
+      join(pack("u16 u16 u32 u64 u64 u64", 0x7777, 1, 64, 0, 0, 0), sparseChain(SPARSE_AREAS)),
+    );
+  }, "each"],
+  [28, "MUST", SECTION, "Sparse areas may come in any order.", "goes on", REGION, (a, t) => {
+    chained(a, t, sparseChain(SPARSE_AREAS.toReversed()));
+  }, "each"],
+  [29, "SHOULD", SECTION, "A list of no sparse area is survived.", "survives", REGION, (a, t) => {
+    chained(a, t, sparseChain([]));
+  }, "each"],
+  [30, "MUST", SECTION, "One area may be the whole region.", "goes on", REGION, (a, t) => {
+    chained(a, t, sparseChain([[0, SHARED_SIZE]]));
+  }, "each"],
+  [
+    31,
+    "MUST",
+    SECTION,
+    "Without areas the whole region can be mapped.",
+    "goes on",
+    REGION,
+    (a, t) => {
+      chained(a, t, new Uint8Array());
+    },
+    "each",
+  ],
+  [32, "SHOULD", SECTION, "An area of no byte is survived.", "survives", REGION, (a, t) => {
+    chained(a, t, sparseChain([[0x1000, 0], [0x2000, 0x1000]]));
+  }, "each"],
+  [33, "SHOULD", SECTION, "Areas that overlap are survived.", "survives", REGION, (a, t) => {
+    chained(a, t, sparseChain([[0, 0x3000], [0x1000, 0x3000]]));
+  }, "each"],
+  [
+    34,
+    "SHOULD",
+    SECTION,
+    "An area that is no whole page is survived.",
+    "survives",
+    REGION,
+    (a, t) => {
+      chained(a, t, sparseChain([[0x10, 0x100]]));
+    },
+    "each",
+  ],
+  [
+    35,
+    "SHOULD",
+    SECTION,
+    "An area behind the end of its file is survived.",
+    "survives",
+    REGION,
+    (a, t) => {
+      if (a.fds.length > 0) a.fds = [t.memory(4096)];
+    },
+    "each",
+  ],
+  [
+    36,
+    "SHOULD",
+    SECTION,
+    "An offset in the file near 2^64 is survived.",
+    "survives",
+    REGION,
+    (a) => {
+      if (a.fds.length > 0) a.payload.fill(0xff, 25, 32);
+    },
+    "each",
+  ],
+  [
+    37,
+    "SHOULD",
+    SECTION,
+    "A socket in place of memory is survived.",
+    "survives",
+    REGION,
+    (a, t) => {
+      if (a.fds.length > 0) a.fds = [t.kept()];
+    },
+    "each",
+  ],
+  [
+    38,
+    "SHOULD",
+    SECTION,
+    "A second descriptor for a region is closed.",
+    "survives",
+    REGION,
+    (a, t) => {
+      if (a.fds.length > 0) a.fds = [...a.fds, t.stray()];
+    },
+    "each",
+  ],
+  [39, "SHOULD", SECTION, "A region that can't be read is survived.", "survives", REGION, (a) => {
+    put(a, 4, u32At(a.payload, 4) & ~1);
+  }, "each"],
+  [40, "SHOULD", SECTION, "Regions of no byte are survived.", "survives", REGION, (a) => {
+    a.payload.fill(0, 16, 24);
+  }, "each"],
+  [
+    41,
+    "SHOULD",
+    SECTION,
+    "A refusal of each region is survived.",
+    "survives",
+    REGION,
+    refuse(22),
+    "each",
+  ],
+  [
+    42,
+    "MUST",
+    DEVICE,
+    "More regions than are known are legal.",
+    "goes on",
+    INFO,
+    (a) => put(a, 8, 40),
+  ],
+  [43, "MUST", DEVICE, "More IRQ indexes than are known are legal.", "goes on", INFO, (a) => {
+    put(a, 12, 20);
+  }],
+  [44, "MUST", DEVICE, "Device information that is longer is taken.", "goes on", INFO, (a) => {
+    a.payload = join(a.payload, new Uint8Array(16));
+    put(a, 0, 32);
+  }],
+  [
+    45,
+    "SHOULD",
+    DEVICE,
+    "A device without regions is survived.",
+    "survives",
+    INFO,
+    (a) => put(a, 8, 0),
+  ],
+  [46, "SHOULD", DEVICE, "A device without interrupts is survived.", "survives", INFO, (a) => {
+    put(a, 12, 0);
+  }],
+  [47, "SHOULD", DEVICE, "A device that is no PCI device is survived.", "survives", INFO, (a) => {
+    put(a, 4, 1);
+  }],
 ]);
+
+/** Gives the shared region another capability chain; other regions stay as they are. */
+function chained(answer: Answer, { request }: Scene, chain: Uint8Array): void {
+  if (answer.fds.length === 0) return;
+  const [index, flags] = [u32At(answer.payload, 8), u32At(answer.payload, 4) & ~8];
+  answer.payload = regionPayload(u32At(request.payload, 0), {
+    index,
+    flags,
+    size: SHARED_SIZE,
+    chain,
+  });
+}

@@ -6,6 +6,7 @@
 
 import { Command } from "../../wire/command.ts";
 import { MessageFlags } from "../../wire/header.ts";
+import { swapped } from "../alter.ts";
 import { type Answer, clientGroup } from "../client_check.ts";
 import { join, pack } from "../pack.ts";
 
@@ -66,4 +67,18 @@ export const regionRead = clientGroup("region_read", "Region reads", [
   [10, "SHOULD", SECTION, "A descriptor with data is closed.", "survives", READ, (a, t) => {
     a.fds = [t.stray()];
   }],
+  [11, "SHOULD", SECTION, "Replies to two reads may change places.", "goes on", READ, swapped],
+  [12, "MUST", SECTION, "Replies to two reads in one piece are taken.", "goes on", READ, async (
+    a,
+    t,
+  ) => {
+    const second = await t.next();
+    await t.sendBytes(join(t.encode(a), t.encode(second)));
+    return [];
+  }],
+  [13, "SHOULD", SECTION, "A refusal with a payload is survived.", "survives", READ, (a) => {
+    a.flags |= MessageFlags.ERROR;
+    a.error = 22;
+  }],
+  [14, "MUST", SECTION, "Each read may be late.", "goes on", READ, (_, t) => t.pause(5), "each"],
 ]);
