@@ -41,13 +41,22 @@ export const PAGE_SIZE = 4096;
 export const MAX_MAPPING = 2 ** 43;
 
 /**
- * Makes an anonymous file in memory, of fixed size: it can be neither shrunk nor grown by anybody,
- * so a mapping of it never faults.
+ * Makes an anonymous file in memory, of fixed size. No process can shrink or grow the file, so a
+ * mapping of it never faults.
  *
  * @param size in bytes, at least 1
  * @param options.canGrow lets every process with the file grow it; default false
  * @throws {SystemError} as memfd_create(2), ftruncate(2) or fcntl(2) fail
  * @throws {RangeError} if the size is no whole number from 1, or there is a NUL in the name
+ *
+ * @example
+ * ```ts
+ * import { createMemfd, PAGE_SIZE } from "./memory.ts";
+ *
+ * const file = createMemfd("frame", PAGE_SIZE);
+ * console.assert(Deno.statSync(`/proc/self/fd/${file.fd}`).size === PAGE_SIZE);
+ * file.close();
+ * ```
  */
 export function createMemfd(
   name: string,

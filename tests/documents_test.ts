@@ -6,6 +6,7 @@ import { DEFAULT_MAX_SIZE } from "../cli/shared/max_size.ts";
 import * as limits from "../lib/base/limits.ts";
 import { MAX_DEPTH, MAX_TOKENS } from "../lib/yaml/document.ts";
 import { MAX_FILE_SIZE } from "../lib/yaml/text.ts";
+import { DENO } from "./_deno.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const DOCUMENTS = [
@@ -142,4 +143,25 @@ Deno.test("mistakesOf() finds long lines and banned phrases in prose alone", () 
     'a.md:3: says "Nobody", which CONTRIBUTING.md rules out',
     'a.md:8: says "told of", which CONTRIBUTING.md rules out',
   ]);
+});
+
+Deno.test("every function of mod.ts has an example", async () => {
+  type Declaration = {
+    readonly kind: string;
+    readonly jsDoc?: { readonly tags?: { kind: string }[] };
+  };
+  type Symbol = { readonly name: string; readonly declarations: readonly Declaration[] };
+  const args = ["doc", "--json", "mod.ts"];
+  const { stdout } = await new Deno.Command(DENO, { args, cwd: ROOT }).output();
+  const { nodes } = JSON.parse(new TextDecoder().decode(stdout)) as {
+    nodes: Record<string, { readonly symbols: readonly Symbol[] }>;
+  };
+  const functions = Object.values(nodes).flatMap(({ symbols }) => symbols).filter((each) =>
+    each.declarations.some(({ kind }) => kind === "function")
+  );
+  assert(functions.length > 20);
+  const without = functions.filter(({ declarations }) =>
+    !declarations.some(({ jsDoc }) => jsDoc?.tags?.some(({ kind }) => kind === "example"))
+  );
+  assertEquals(without.map(({ name }) => name), []);
 });

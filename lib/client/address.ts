@@ -88,6 +88,22 @@ export function parseAddress(text: string): Address {
 /**
  * Finds the region and offset of an address on a device. Capabilities are looked up in the
  * configuration space of the device.
+ *
+ * @throws {RangeError} if the device has no such capability
+ *
+ * @example
+ * ```ts
+ * import { connect } from "./connect.ts";
+ * import { DemoDevice } from "../devices/demo_device.ts";
+ * import { Server } from "../server/server.ts";
+ * import { parseAddress, resolveAddress } from "./address.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const { region, offset } = await resolveAddress(device, parseAddress("CAP_MSIX+2"));
+ * console.assert(region === 7 && offset === 0x52); // configuration space
+ * ```
  */
 export async function resolveAddress(
   device: Device,

@@ -31,7 +31,18 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [Doing.OWN_WORK, "timer or background task"],
 ]);
 
-/** The words for what a device does: a command's name, or those of {@linkcode Doing}. */
+/**
+ * Words for a device's activity: a command's name, or those of {@linkcode Doing}.
+ *
+ * @example
+ * ```ts
+ * import { Command } from "../wire/command.ts";
+ * import { Doing, doingName } from "./activity.ts";
+ *
+ * console.assert(doingName(Command.REGION_READ) === "REGION_READ");
+ * console.assert(doingName(Doing.CLOSE) === "close");
+ * ```
+ */
 export function doingName(doing: number): string {
   return NAMES.get(doing) ?? commandName(doing);
 }

@@ -46,7 +46,16 @@ const FEATURE_NAMES = new Map<number, string>(
   Object.entries(Feature).map(([name, index]) => [index, name]),
 );
 
-/** The name of a feature index: "MIGRATION"; "feature 99" for one that is not known. */
+/**
+ * The name of a feature index: "MIGRATION"; "feature 99" for an unknown feature.
+ *
+ * @example
+ * ```ts
+ * import { Feature, featureName } from "./feature.ts";
+ *
+ * console.assert(featureName(Feature.MIGRATION) === "MIGRATION");
+ * ```
+ */
 export function featureName(index: number): string {
   return FEATURE_NAMES.get(index) ?? `feature ${index}`;
 }

@@ -37,6 +37,22 @@ import { regionName } from "../../wire/region.ts";
  * Places that are computed as the session runs are checked then.
  *
  * @throws {TimeoutError} if the device does not answer
+ *
+ * @example
+ * ```ts
+ * import { connect } from "../../client/connect.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
+ * import { Server } from "../../server/server.ts";
+ * import { parseSession } from "../file/load.ts";
+ * import { misfits } from "./preflight.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const { session } = await parseSession("steps: [{ read: bar0+0x1000.l }]", "far.yaml");
+ * const [problem] = await misfits(session!, device);
+ * console.assert(problem?.line === 1); // BAR0 has 0x1000 bytes
+ * ```
  */
 export async function misfits(
   session: Session,

@@ -27,6 +27,23 @@ export interface Lack {
  * Everything that a device lacks.
  *
  * @throws {RemoteError} if it refuses to describe itself
+ *
+ * @example
+ * ```ts
+ * import { connect } from "../../client/connect.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
+ * import { Server } from "../../server/server.ts";
+ * import { parseSession } from "../file/load.ts";
+ * import { lacks } from "./requirements.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const text = "requires: { vendor: 0x8086 }\nsteps: [{ read: bar0.l }]";
+ * const { session } = await parseSession(text, "id.yaml");
+ * const [lack] = await lacks(session!.requires, device);
+ * console.assert(lack?.what === "vendor" && lack.expected === "0x8086");
+ * ```
  */
 export async function lacks(
   requires: Requirements,

@@ -97,6 +97,26 @@ export function runSession(
  * Nothing is taken back at the end.
  *
  * @param first the number of the first of them; default 1
+ *
+ * @example
+ * ```ts
+ * import { connect } from "../../client/connect.ts";
+ * import { DemoDevice } from "../../devices/demo_device.ts";
+ * import { Server } from "../../server/server.ts";
+ * import { parseSession } from "../file/load.ts";
+ * import { LiveSession } from "./executor.ts";
+ * import { runSteps } from "./runner.ts";
+ *
+ * const path = Deno.makeTempDirSync() + "/demo.sock";
+ * using server = Server.listen(path, new DemoDevice());
+ * using device = await connect(path);
+ * const { session } = await parseSession("steps: [{ read: bar0.l }]", "id.yaml");
+ * const live = new LiveSession(device);
+ * for await (const { status } of runSteps(live, session!.steps)) {
+ *   console.assert(status === "passed");
+ * }
+ * await live.close();
+ * ```
  */
 export function runSteps(
   live: LiveSession,
