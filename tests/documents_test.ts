@@ -17,6 +17,7 @@ const DOCUMENTS = [
   "docs/decisions.md",
   "docs/interop.md",
   "docs/peers.md",
+  "docs/replay.md",
   "examples/README.md",
 ];
 

@@ -47,6 +47,7 @@ export async function serveReplay(
   const total = part.scenes.length - 1;
   text.start(part.scenes[1]?.step?.event.timeNs ?? 0n);
   let deviations = 0;
+  let omissions = 0;
   const tell = (event: Record<string, unknown>, line: string) =>
     out.write(json ? `${jsonText(event)}\n` : `${line}\n`);
   using stage = Stage.open({
@@ -68,11 +69,20 @@ export async function serveReplay(
         deviationLines(deviation, text).join("\n").replace(/^/, `${style.red("different")}  `),
       );
     },
-    onDisconnect: (scenes) =>
+    onOmission(omission) {
+      omissions++;
+      const { step: { event, heard }, text: why } = omission;
       tell(
-        { event: "disconnect", requests: scenes - 1, recorded: total },
-        `The client has left; it did ${scenes - 1} of ${total} recorded requests that may change ` +
-          "the device",
+        { event: "omission", text: why, index: event.index, dma: messageJson(event.bytes) },
+        `${style.red("left out")}  a DMA of the recording: ${printable(why)}\n` +
+          `  recorded  ${text.line(event, heard).trimStart()}`,
+      );
+    },
+    onDisconnect: ({ scenes, dma, omitted }) =>
+      tell(
+        { event: "disconnect", requests: scenes, recorded: total, dma, omitted },
+        `The client has left; it did ${scenes} of ${total} recorded requests that may change ` +
+          `the device; ${dma} DMA done, ${omitted} left out`,
       ),
     onError: (error) => tell({ event: "error", text: String(error) }, String(error)),
   });
@@ -80,7 +90,7 @@ export async function serveReplay(
   if (signal.aborted) return;
   tell({ event: "ready", path: serve, file }, `Ready at ${serve}; Ctrl-C stops it`);
   await stage.closed;
-  if (once && deviations > 0) throw new Reported(1);
+  if (once && deviations + omissions > 0) throw new Reported(1);
 }
 
 function deviationLines({ text: why, found, expected }: Deviation, text: EventText): string[] {

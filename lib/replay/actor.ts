@@ -21,24 +21,27 @@ import { VfioProxy } from "../transport/proxy.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { DmaAccessLayout, RegionAccessLayout, RegionWriteMultiReply } from "../wire/access.ts";
 import { DeviceInfoReply } from "../wire/device.ts";
+import type { DmaMapRequest } from "../wire/dma.ts";
 import { encodeMessage } from "../wire/header.ts";
 import { IrqInfoReply, IrqSetFlags } from "../wire/irq.ts";
 import { encodeRegionInfo, RegionFlags } from "../wire/region.ts";
 import { decodeVersion, encodeVersion, limitsOf, PROTOCOL_VERSION } from "../wire/version.ts";
 import { sameBytes } from "./compare.ts";
-import { Echoes } from "./echoes.ts";
 import { KnownMemory } from "./memory.ts";
 import {
   causesOf,
   type Effect,
   HEAD_SIZE,
+  memoryRead,
   type PartAnswer,
   type PartRead,
   readKey,
   type Scene,
   type ServerPart,
 } from "./part.ts";
-import type { RequestStep } from "./script.ts";
+import type { DmaStep, RequestStep } from "./script.ts";
+import type { Moment } from "./relocation.ts";
+import { ToldByClient } from "./told.ts";
 
 /** Scenes that a client may leave out before one that it takes up exactly. */
 const MAX_JUMP = 16;
@@ -61,6 +64,26 @@ export interface Deviation {
   readonly text: string;
 }
 
+const START: Moment = { turn: 0, scene: 0 };
+
+/** A DMA of the recording that the mock does not do. */
+export interface Omission {
+  /** The DMA. */
+  readonly step: DmaStep;
+  /** The reason in words. */
+  readonly text: string;
+}
+
+/** Counts of a mock for one client. */
+export interface ActorCounts {
+  /** Requests of the recording, which may change the device, that the client did. */
+  scenes: number;
+  /** DMA that was done. */
+  dma: number;
+  /** DMA of scenes that were taken up, which was left out. */
+  omitted: number;
+}
+
 /** Options of an {@linkcode Actor}. */
 export interface ActorOptions {
   readonly part: ServerPart;
@@ -68,6 +91,8 @@ export interface ActorOptions {
   readonly timeoutMs: number;
   /** Called once, where the client leaves the recorded path. */
   readonly onDeviation?: ((deviation: Deviation) => void) | undefined;
+  /** Called once, for the first DMA that is left out. */
+  readonly onOmission?: ((omission: Omission) => void) | undefined;
   /** Called when the client has left, or broke the protocol. */
   readonly onEnd: (cause: Error | undefined) => void;
 }
@@ -78,6 +103,14 @@ interface Queued {
   /** Ends the wait. */
   readonly release: () => void;
   readonly released: Promise<void>;
+}
+
+/** The effects of a scene that were done. */
+interface Progress {
+  /** The moment in which the client began the scene. */
+  readonly moment: Moment;
+  /** True once a DMA was left out: what the device then says of its work is not true. */
+  hasOmitted: boolean;
 }
 
 /** The server's end of a connection. */
@@ -97,12 +130,14 @@ export class Actor implements Disposable {
   #at = 0;
   #hasDeviated = false;
   #isNegotiated = false;
+  readonly #told: ToldByClient;
+  readonly #counts: ActorCounts = { scenes: 0, dma: 0, omitted: 0 };
 
   /** Takes over a client's socket. */
   constructor(socket: UnixSocket, options: ActorOptions) {
     this.#options = options;
     this.#part = options.part;
-    options.part.relocation.clear();
+    this.#told = new ToldByClient(this.#part.known);
     for (const [region, memory] of this.#part.contents) this.#contents.set(region, memory.copy());
     this.#proxy = new VfioProxy(socket, {
       role: "server",
@@ -117,9 +152,9 @@ export class Actor implements Disposable {
     this.#enter(0);
   }
 
-  /** Scenes of the recording that were taken up. */
-  get scenes(): number {
-    return this.#used.size;
+  /** The counts so far. */
+  get counts(): Readonly<ActorCounts> {
+    return { ...this.#counts, scenes: this.#used.size - 1 };
   }
 
   /** Ends the connection. */
@@ -156,9 +191,13 @@ export class Actor implements Disposable {
         if (info === undefined) return request.fail(EINVAL);
         return request.reply(IrqInfoReply.encode(info));
       }
-      case "DMA_MAP":
-        return request.reply(); // its descriptors are closed: memory is reached by message
+      case "DMA_MAP": {
+        // Its descriptors are closed: memory is reached by message.
+        const errno = this.#told.map(payload.value as DmaMapRequest);
+        return errno === 0 ? request.reply() : request.fail(errno);
+      }
       case "DMA_UNMAP":
+        this.#told.unmap(payload.value);
         return request.reply(request.payload.slice(0, 24));
       case "DEVICE_GET_REGION_IO_FDS":
         return request.reply(request.payload.slice(0, 16));
@@ -275,20 +314,25 @@ export class Actor implements Disposable {
     let reply: PartAnswer | undefined;
     const accesses = accessesOf(payload);
     if (accesses.some(({ region }) => !this.#hasRegion(region!))) return request.fail(EINVAL);
-    for (const [i, { key, data }] of causesOf(name, payload, bytes).entries()) {
+    if (command === Command.DEVICE_RESET) this.#told.reset();
+    for (const [i, { key, data, write }] of causesOf(name, payload, bytes).entries()) {
       const at = this.#find(key, data);
+      const moment = this.#told.begin(at ?? this.#at);
       const access = accesses[i];
       if (access?.data !== undefined) this.#memory(access.region!).write(access.offset, data);
       if (at === undefined) {
+        if (write !== undefined) this.#told.write(write, undefined);
         this.#deviate(bytes, "the recording does not have this here");
         continue;
       }
       const scene = this.#part.scenes[at]!;
       reply = scene.answer;
-      if (!this.#part.relocation.learn(scene.data, data)) {
-        this.#deviate(bytes, "the recording has other data here");
-      }
-      await this.#enter(at);
+      this.#skipTo(at);
+      const isSame = write === undefined || scene.write === undefined
+        ? sameBytes(scene.data, data)
+        : this.#told.write(write, scene.write);
+      if (!isSame) this.#deviate(bytes, "the recording has other data here");
+      await this.#enter(at, moment);
     }
     if (request.noReply) return request.reply();
     if (reply !== undefined && reply.errno !== 0) return request.fail(reply.errno);
@@ -323,12 +367,25 @@ export class Actor implements Disposable {
     return undefined;
   }
 
+  /** Leaves out the scenes between the present one and one behind it. */
+  #skipTo(at: number): void {
+    for (const { key, write, effects } of this.#part.scenes.slice(this.#at + 1, at)) {
+      if (key === "DEVICE_RESET") this.#told.reset();
+      if (write !== undefined) this.#told.skip(write);
+      for (const effect of effects) {
+        if (effect.kind !== "dma") continue;
+        const recorded = memoryRead(effect.step);
+        if (recorded !== undefined) this.#told.skipRead(recorded);
+      }
+    }
+  }
+
   /**
    * Begins a scene: what was left of the one before happens now, then what this one has.
    *
    * @returns settled when all has happened that came before the reply
    */
-  async #enter(at: number): Promise<void> {
+  async #enter(at: number, moment: Moment = START): Promise<void> {
     const { scenes } = this.#part;
     this.#release();
     const scene = scenes[at]!;
@@ -346,16 +403,16 @@ export class Actor implements Disposable {
       this.#readsDone.clear();
     }
     let before: Promise<void> | undefined;
-    const echoes = new Echoes();
+    const progress = { moment, hasOmitted: false };
     for (const effect of scene.effects) {
-      const done = this.#schedule(effect, echoes);
+      const done = this.#schedule(effect, progress);
       if (effect.isBeforeReply) before = done;
     }
     await before;
   }
 
   /** Has an effect happen behind those before it, when it is time. */
-  #schedule(effect: Effect, echoes: Echoes): Promise<void> {
+  #schedule(effect: Effect, progress: Progress): Promise<void> {
     const { promise: released, resolve } = Promise.withResolvers<void>();
     if (effect.afterRead === undefined) resolve();
     const timer = effect.afterRead && setTimeout(resolve, Number(effect.delayNs / 1_000_000n) + 1);
@@ -365,7 +422,7 @@ export class Actor implements Disposable {
       await released;
       clearTimeout(timer);
       this.#queue.splice(this.#queue.indexOf(queued), 1);
-      if (this.#proxy.state === "CONNECTED") await this.#do(effect, echoes);
+      if (this.#proxy.state === "CONNECTED") await this.#do(effect, progress);
     });
   }
 
@@ -379,27 +436,41 @@ export class Actor implements Disposable {
     for (const { release } of this.#queue) release();
   }
 
-  async #do(effect: Effect, echoes: Echoes): Promise<void> {
+  async #do(effect: Effect, progress: Progress): Promise<void> {
     if (effect.kind === "interrupt") return this.#signal(effect);
-    const { asked, answer } = effect.step;
-    const { relocation } = this.#part;
+    const { step } = effect;
+    const { asked, answer } = step;
     const [access] = accessesOf(asked.payload);
     if (access === undefined) return;
+    const recorded = memoryRead(step);
+    const address = this.#told.address(access, progress.moment);
+    const data = access.data && this.#told.data(access.data);
+    const reason = typeof address === "string"
+      ? address
+      : access.data !== undefined && data === undefined
+      ? "it answers a command that the client has not given"
+      : access.data !== undefined && progress.hasOmitted
+      ? "DMA before it was left out"
+      : answer !== undefined && answer.errno !== 0
+      ? "the recorded client refused it"
+      : undefined;
+    if (reason !== undefined) {
+      progress.hasOmitted = true;
+      if (recorded !== undefined) this.#told.skipRead(recorded);
+      if (this.#counts.omitted++ === 0) this.#options.onOmission?.({ step, text: reason });
+      return;
+    }
     const head = new Uint8Array(DmaAccessLayout.size);
-    DmaAccessLayout.write({
-      address: relocation.address(access.offset),
-      count: access.count,
-    }, head);
+    DmaAccessLayout.write({ address: address as bigint, count: access.count }, head);
     try {
-      const reply = await this.#proxy.request(asked.header.command, head, {
-        ...(access.data !== undefined && { data: echoes.apply(access.data) }),
-      });
-      if (access.action === "read" && answer?.errno === 0) {
-        const [recorded, found] = [answer, reply].map((each) => each.payload.subarray(HEAD_SIZE));
-        relocation.learn(recorded!, found!);
-        echoes.learn(recorded!, found!);
-      }
-    } catch { /* the client has no memory there, or is gone: the recorded path was left */ }
+      const reply = await this.#proxy.request(asked.header.command, head, { ...data && { data } });
+      this.#counts.dma++;
+      const found = reply.payload.subarray(HEAD_SIZE);
+      if (recorded !== undefined) this.#told.read(recorded, found, progress.moment);
+    } catch { // the client refuses, or is gone: the recorded path was left
+      progress.hasOmitted = true;
+      if (recorded !== undefined) this.#told.skipRead(recorded);
+    }
   }
 
   #signal({ irq, vector, count }: { irq: number; vector: number; count: bigint }): void {

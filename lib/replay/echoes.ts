@@ -4,46 +4,207 @@
  * @module
  */
 
-/** Bytes of a command from which numbers are repeated, and of an answer in which they are. */
+/** Bytes of a command in which such numbers are, and of an answer that repeats them. */
 const MAX_SIZE = 256;
+/** Sizes of commands, and of answers, that are looked at. */
+const MAX_SIZES = 16;
+/** Commands that may have no answer yet. */
+const MAX_OPEN = 256;
+
+/** A place of a number in an answer, and that in the command whose number it repeats. */
+interface Echo {
+  readonly from: number;
+  readonly to: number;
+  /** Numbers other than 0 that were repeated, two at most. */
+  readonly seen: Set<number>;
+}
+
+/** Commands of one size, the last ones first to go. */
+interface Commands {
+  readonly last: Uint8Array[];
+  /** The numbers at each place, and how many of the commands have them. */
+  readonly numbers: Map<number, number>[];
+}
 
 /**
- * Numbers of 16 bits in memory that the device read which are others than in the recording. A short
- * answer of the device has the client's numbers in place of the recorded ones.
+ * Places at which a recorded device repeats numbers of 16 bits: in each answer of a size, the
+ * number is that of some command before it, and not the same one each time.
+ */
+export class EchoPlaces {
+  readonly #commands = new Map<number, Commands>();
+  /** By the size of the command and that of the answer. */
+  readonly #echoes = new Map<string, Echo[]>();
+  readonly #answers = new Set<number>();
+
+  /** Notes memory that the recorded device read. */
+  addRead(data: Uint8Array): void {
+    const size = data.length;
+    if (size > MAX_SIZE || size < 4) return;
+    let commands = this.#commands.get(size);
+    if (commands === undefined) {
+      if (this.#commands.size >= MAX_SIZES) return;
+      commands = { last: [], numbers: Array.from({ length: size >> 1 }, () => new Map()) };
+      this.#commands.set(size, commands);
+    }
+    const { last, numbers } = commands;
+    last.push(data);
+    for (const [i, counts] of numbers.entries()) {
+      const value = number(data, 2 * i);
+      counts.set(value, (counts.get(value) ?? 0) + 1);
+    }
+    if (last.length <= MAX_OPEN) return;
+    const gone = last.shift()!;
+    for (const [i, counts] of numbers.entries()) {
+      const value = number(gone, 2 * i);
+      const left = counts.get(value)! - 1;
+      if (left === 0) counts.delete(value);
+      else counts.set(value, left);
+    }
+  }
+
+  /** Notes memory that the recorded device wrote. */
+  addWrite(data: Uint8Array): void {
+    const size = data.length;
+    if (size > MAX_SIZE || size < 2) return;
+    if (!this.#answers.has(size) && this.#answers.size >= MAX_SIZES) return;
+    const isFirst = !this.#answers.has(size);
+    this.#answers.add(size);
+    for (const [commandSize, { numbers }] of this.#commands) {
+      const key = `${commandSize} ${size}`;
+      let echoes = this.#echoes.get(key);
+      if (echoes === undefined) {
+        // An answer came before there was any command of that size: it does not answer these.
+        echoes = isFirst ? allPairs(commandSize, size) : [];
+      }
+      echoes = echoes.filter(({ from, to, seen }) => {
+        const value = number(data, to);
+        if (!numbers[from >> 1]!.has(value)) return false;
+        if (value !== 0 && seen.size < 2) seen.add(value);
+        return true;
+      });
+      this.#echoes.set(key, echoes);
+    }
+  }
+
+  /** The places in answers of a size, with the size of the command. */
+  ofAnswer(size: number): { commandSize: number; from: number; to: number }[] {
+    const found = [];
+    for (const [key, echoes] of this.#echoes) {
+      const [commandSize, answerSize] = key.split(" ").map(Number) as [number, number];
+      if (answerSize !== size) continue;
+      for (const { from, to, seen } of echoes) {
+        if (seen.size > 1) found.push({ commandSize, from, to });
+      }
+    }
+    return found;
+  }
+
+  /** The places in commands of a size whose numbers are repeated. */
+  ofCommand(size: number): Set<number> {
+    const found = new Set<number>();
+    for (const [key, echoes] of this.#echoes) {
+      if (Number(key.split(" ")[0]) !== size) continue;
+      for (const { from, seen } of echoes) if (seen.size > 1) found.add(from);
+    }
+    return found;
+  }
+}
+
+/**
+ * Numbers of the client that is served now, in place of those of the recording.
  *
  * @example
  * ```ts
- * import { Echoes } from "./echoes.ts";
+ * import { EchoPlaces, Echoes } from "./echoes.ts";
  *
- * const echoes = new Echoes();
+ * const places = new EchoPlaces();
+ * for (const id of [24, 25]) {
+ *   places.addRead(Uint8Array.of(6, 0, id, 0));
+ *   places.addWrite(Uint8Array.of(0, 0, id, 0));
+ * }
+ * const echoes = new Echoes(places);
  * echoes.learn(Uint8Array.of(6, 0, 24, 0), Uint8Array.of(6, 0, 31, 0));
- * console.assert(echoes.apply(Uint8Array.of(0, 0, 24, 0)).join() === "0,0,31,0");
+ * console.assert(echoes.apply(Uint8Array.of(0, 0, 24, 0))?.join() === "0,0,31,0");
+ * console.assert(echoes.apply(Uint8Array.of(0, 0, 25, 0)) === undefined);
  * ```
  */
 export class Echoes {
-  readonly #numbers = new Map<number, number>();
+  readonly #places: EchoPlaces;
+  readonly #ofAnswer = new Map<number, ReturnType<EchoPlaces["ofAnswer"]>>();
+  readonly #ofCommand = new Map<number, Set<number>>();
+  /** The client's numbers by the recorded ones, by the size of the command and the place. */
+  readonly #numbers = new Map<string, Map<number, number>>();
 
-  /** Learns from memory that the recorded device read, and what is there now. */
+  /** @param places those of the recording */
+  constructor(places: EchoPlaces) {
+    this.#places = places;
+  }
+
+  /** Tells if a byte of a command of that size is of a number that the client chooses. */
+  isOwn(size: number, at: number): boolean {
+    return this.#placesOf(size).has(at & ~1);
+  }
+
+  /** Learns from a command that the recorded device read, and the client's in its place. */
   learn(recorded: Uint8Array, found: Uint8Array): void {
-    if (recorded.length > MAX_SIZE || recorded.length !== found.length) return;
-    for (let at = 0; at + 2 <= recorded.length; at += 2) {
-      const [own, other] = [number(recorded, at), number(found, at)];
-      if (own !== other && own !== 0) this.#numbers.set(own, other);
+    for (const from of this.#placesOf(recorded.length)) {
+      const key = `${recorded.length} ${from}`;
+      const numbers = this.#numbers.get(key) ?? new Map<number, number>();
+      this.#numbers.set(key, numbers);
+      numbers.set(number(recorded, from), number(found, from));
     }
   }
 
-  /** The bytes that the device writes, with the client's numbers. */
-  apply(data: Uint8Array): Uint8Array {
-    if (this.#numbers.size === 0 || data.length > MAX_SIZE) return data;
+  /** Forgets a command that the client has not given. */
+  forget(recorded: Uint8Array): void {
+    for (const from of this.#placesOf(recorded.length)) {
+      this.#numbers.get(`${recorded.length} ${from}`)?.delete(number(recorded, from));
+    }
+  }
+
+  /** Forgets all. */
+  clear(): void {
+    this.#numbers.clear();
+  }
+
+  /**
+   * The bytes that the device writes, with the client's numbers.
+   *
+   * @returns undefined if they repeat a number of a command that the client has not given
+   */
+  apply(data: Uint8Array): Uint8Array | undefined {
+    if (data.length > MAX_SIZE) return data;
+    let places = this.#ofAnswer.get(data.length);
+    if (places === undefined) {
+      this.#ofAnswer.set(data.length, places = this.#places.ofAnswer(data.length));
+    }
+    if (places.length === 0) return data;
     const changed = data.slice();
-    for (let at = 0; at + 2 <= data.length; at += 2) {
-      const other = this.#numbers.get(number(data, at));
-      if (other === undefined) continue;
-      changed[at] = other & 0xff;
-      changed[at + 1] = other >> 8;
+    const repeated = new Map<number, number>();
+    for (const { commandSize, from, to } of places) {
+      const other = this.#numbers.get(`${commandSize} ${from}`)?.get(number(data, to));
+      // Places of the command that agreed in the recording have to agree now.
+      if (other === undefined || (repeated.get(to) ?? other) !== other) return undefined;
+      repeated.set(to, other);
+      changed[to] = other & 0xff;
+      changed[to + 1] = other >> 8;
     }
     return changed;
   }
+
+  #placesOf(size: number): Set<number> {
+    let places = this.#ofCommand.get(size);
+    if (places === undefined) this.#ofCommand.set(size, places = this.#places.ofCommand(size));
+    return places;
+  }
+}
+
+function allPairs(commandSize: number, size: number): Echo[] {
+  const pairs: Echo[] = [];
+  for (let from = 0; from + 2 <= commandSize; from += 2) {
+    for (let to = 0; to + 2 <= size; to += 2) pairs.push({ from, to, seen: new Set() });
+  }
+  return pairs;
 }
 
 function number(bytes: Uint8Array, at: number): number {

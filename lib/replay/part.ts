@@ -7,19 +7,24 @@
 import { EIO } from "../../ffi/errno.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
 import { accessesOf, type DecodedPayload } from "../record/decode.ts";
-import type { DmaMapRequest } from "../wire/dma.ts";
+import { type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { IrqInfoReply } from "../wire/irq.ts";
-import type { RegionInfoReply } from "../wire/region.ts";
+import { PciRegion, type RegionInfoReply } from "../wire/region.ts";
 import type { RecordedEvent } from "../record/event.ts";
 import type { Version } from "../wire/version.ts";
+import { AccessedMemory } from "./accessed.ts";
+import { EchoPlaces } from "./echoes.ts";
 import { KnownMemory } from "./memory.ts";
-import { Relocation } from "./relocation.ts";
+import type { UnmappedRange } from "./relocation.ts";
 import { type DmaStep, type RequestStep, Script } from "./script.ts";
+import { type Knowledge, type PartWrite, placeOf } from "./known.ts";
 
 /** Bytes of messages that a part may have. */
 const MAX_BYTES = 128 << 20;
 /** Events that a part may have. */
 const MAX_EVENTS = 1_000_000;
+/** Bytes of memory that is looked at as a structure: a command, a descriptor. */
+const MAX_STRUCTURE = 256;
 /** Clients that an error names. */
 const MAX_NAMED = 8;
 
@@ -65,16 +70,6 @@ export interface PartRead {
   readonly count: number;
 }
 
-/** A write to a region. */
-export interface PartWrite {
-  /** The region index. */
-  readonly region: number;
-  /** Bytes from the start of the region. */
-  readonly offset: bigint;
-  /** The bytes. */
-  readonly data: Uint8Array;
-}
-
 /** A request that may change the device, and all up to the next one. */
 export interface Scene {
   /** The request; undefined for what comes before the first one. */
@@ -117,8 +112,8 @@ export interface ServerPart {
   readonly kicks: number;
   /** Memory that the client gave, in order. */
   readonly maps: readonly DmaMapRequest[];
-  /** Addresses that the device accesses. */
-  readonly relocation: Relocation;
+  /** Facts by which a client vouches for the device's DMA. */
+  readonly known: Knowledge;
 }
 
 /** Commands that are answered from facts, whenever they come. */
@@ -189,7 +184,7 @@ export async function learnPart(
   const inOrder: PartRead[] = [];
   const places = new Set<string>();
   const maps: DmaMapRequest[] = [];
-  const relocation = new Relocation();
+  const unmapped: UnmappedRange[] = [];
   let kicks = 0;
   let version: Version | undefined;
   let info: PartAnswer | undefined;
@@ -212,6 +207,9 @@ export async function learnPart(
       const { sent, bytes } = step;
       const { payload } = sent;
       if (payload?.name === "DMA_MAP" && payload.side === "request") maps.push(payload.value);
+      if (payload?.name === "DMA_UNMAP" && payload.side === "request") {
+        unmapped.push(unmappedRange(payload.value, scenes.length - 1));
+      }
       if (FACTS.has(sent.name)) continue;
       if (payload?.name === "REGION_READ" && payload.side === "request") {
         const { region, offset, count } = payload.value;
@@ -264,7 +262,6 @@ export async function learnPart(
       if (step.kind === "dma") {
         const [access] = accessesOf(step.asked.payload);
         if (access?.space !== "memory") continue;
-        relocation.add(access.offset, access.count);
         addEffect(scene, { ...base, kind: "dma", step });
       } else if (step.event.action === "trigger") {
         const { irq, vector, count } = step.event;
@@ -298,8 +295,50 @@ export async function learnPart(
     contents,
     places,
     maps,
-    relocation,
+    known: knowledgeOf(scenes, unmapped),
   };
+}
+
+/** Memory that a DMA of the recording read; undefined if it wrote, or failed. */
+export function memoryRead({ asked, answer }: DmaStep): Uint8Array | undefined {
+  if (asked.name !== "DMA_READ" || answer?.errno !== 0) return undefined;
+  return answer.payload.subarray(HEAD_SIZE);
+}
+
+function unmappedRange({ flags, address, size }: DmaUnmap, scene: number): UnmappedRange {
+  const isAll = (flags & DmaUnmapFlags.ALL) !== 0;
+  return isAll
+    ? { scene, from: 0n, end: 1n << 64n }
+    : { scene, from: address, end: address + size };
+}
+
+function knowledgeOf(scenes: readonly Scene[], unmapped: readonly UnmappedRange[]): Knowledge {
+  const [accessed, echoes, written] = [new AccessedMemory(), new EchoPlaces(), new Set<string>()];
+  const steps = scenes.flatMap(({ effects }) =>
+    effects.flatMap((effect) => effect.kind === "dma" ? [effect.step] : [])
+  );
+  for (const scene of scenes) {
+    for (const effect of scene.effects) {
+      if (effect.kind !== "dma") continue;
+      const [access] = accessesOf(effect.step.asked.payload);
+      accessed.add(access!, scene);
+      const data = memoryRead(effect.step);
+      if (data !== undefined) echoes.addRead(data);
+      else if (access!.data !== undefined) echoes.addWrite(access!.data);
+    }
+  }
+  for (const { write } of scenes) {
+    if (write === undefined || write.region === PciRegion.CONFIG) continue;
+    written.add(placeOf(write));
+    accessed.see(placeOf(write), write.data);
+  }
+  for (const step of steps) {
+    const data = memoryRead(step);
+    if (data !== undefined && data.length <= MAX_STRUCTURE) {
+      accessed.see(`memory ${data.length}`, data);
+    }
+  }
+  return { accessed, echoes, written, unmapped };
 }
 
 /** The clients that a caller can name instead. */

@@ -7,7 +7,7 @@
 import { UnixListener, type UnixSocket } from "../../ffi/socket.ts";
 import { Acceptor } from "../transport/acceptor.ts";
 import { listenAt } from "../record/recorder.ts";
-import { Actor, type Deviation } from "./actor.ts";
+import { Actor, type ActorCounts, type Deviation, type Omission } from "./actor.ts";
 import type { ServerPart } from "./part.ts";
 
 /** Options of a {@linkcode Stage}. */
@@ -24,8 +24,10 @@ export interface StageOptions {
   readonly onConnect?: () => void;
   /** Called where a client leaves the recorded path: once for each client. */
   readonly onDeviation?: (deviation: Deviation) => void;
-  /** Called when a client left; with the number of scenes that it took up. */
-  readonly onDisconnect?: (scenes: number, cause: Error | undefined) => void;
+  /** Called for the first DMA that is left out: once for each client. */
+  readonly onOmission?: (omission: Omission) => void;
+  /** Called when a client left, with what was done for it. */
+  readonly onDisconnect?: (counts: Readonly<ActorCounts>, cause: Error | undefined) => void;
   /** Called when a client could not be accepted. */
   readonly onError?: (error: unknown) => void;
 }
@@ -80,16 +82,17 @@ export class Stage implements Disposable {
   }
 
   #serve(socket: UnixSocket): void {
-    const { part, timeoutMs = 5000, once = false, onDeviation } = this.#options;
+    const { part, timeoutMs = 5000, once = false, onDeviation, onOmission } = this.#options;
     this.#options.onConnect?.();
     const actor = this.#actor = new Actor(socket, {
       part,
       timeoutMs,
       onDeviation,
+      onOmission,
       onEnd: (cause) => {
         if (this.#actor !== actor) return;
         this.#actor = undefined;
-        this.#options.onDisconnect?.(actor.scenes, cause);
+        this.#options.onDisconnect?.(actor.counts, cause);
         actor[Symbol.dispose]();
         if (once) this.close();
         else if (!this.#isClosed) this.#acceptor.next();

@@ -1,38 +1,126 @@
 import { assertEquals } from "@std/assert";
-import { Relocation } from "../../../lib/replay/relocation.ts";
+import { AccessedMemory, type AccessedRange } from "../../../lib/replay/accessed.ts";
+import { Relocation, type UnmappedRange } from "../../../lib/replay/relocation.ts";
+
+const NOW = { turn: 1, scene: 1 };
 
 function u64(...values: bigint[]): Uint8Array {
   return new Uint8Array(BigUint64Array.from(values).buffer);
 }
 
+function u32(...values: number[]): Uint8Array {
+  return new Uint8Array(Uint32Array.from(values).buffer);
+}
+
+function access(
+  offset: bigint,
+  count: bigint,
+  action: AccessedRange["action"] = "read",
+): AccessedRange {
+  return { action, offset, count };
+}
+
+/** A relocation for a device that did these accesses, each after a request of its own. */
+function after(accesses: readonly AccessedRange[], unmapped: UnmappedRange[] = []) {
+  const accessed = new AccessedMemory();
+  for (const each of accesses) accessed.add(each, {});
+  return new Relocation(accessed, (address) => address < 1n << 48n, unmapped);
+}
+
+/** Tells what is alike. */
+function tell(relocation: Relocation, recorded: Uint8Array, found: Uint8Array, turn = 1): boolean {
+  const names = relocation.compare(recorded, found);
+  if (names !== undefined) relocation.tell(names, { turn, scene: turn });
+  return names !== undefined;
+}
+
 Deno.test("a page that a driver tells elsewhere is elsewhere, with all that is in it", () => {
-  const relocation = new Relocation();
-  relocation.add(0x5040n, 64n);
-  assertEquals(relocation.learn(u64(7n, 0x5000n), u64(7n, 0x9000n)), true);
-  assertEquals(relocation.address(0x5040n), 0x9040n);
-  assertEquals(relocation.address(0x6040n), 0x6040n);
+  const relocation = after([access(0x5040n, 64n)]);
+  assertEquals(tell(relocation, u64(7n, 0x5000n), u64(7n, 0x9000n)), true);
+  assertEquals(relocation.address(access(0x5040n, 64n), NOW), 0x9040n);
+});
+
+Deno.test("an address that the driver never told has no place, wherever it is", () => {
+  const relocation = after([access(0x5040n, 64n), access(0x6040n, 64n)]);
+  assertEquals(tell(relocation, u64(0x5000n), u64(0x5000n)), true);
+  assertEquals(relocation.address(access(0x6040n, 64n), NOW), undefined);
+  // What is below the name is not behind it.
+  assertEquals(tell(relocation, u64(0x6080n), u64(0x6080n)), true);
+  assertEquals(relocation.address(access(0x6040n, 64n), NOW), undefined);
+});
+
+Deno.test("two pieces of memory in one page move by themselves", () => {
+  const relocation = after([access(0x5200n, 16n), access(0x5400n, 16n)]);
+  tell(relocation, u64(0x5200n, 0x5400n), u64(0x9200n, 0xa400n));
+  assertEquals(relocation.address(access(0x5200n, 16n), NOW), 0x9200n);
+  assertEquals(relocation.address(access(0x5210n, 16n), NOW), 0x9210n);
+  assertEquals(relocation.address(access(0x5400n, 16n), NOW), 0xa400n);
 });
 
 Deno.test("an access that begins elsewhere in a page is found by its start", () => {
-  const relocation = new Relocation();
-  relocation.add(0x5010n, 512n);
-  assertEquals(relocation.learn(u64(0x5010n), u64(0x9a40n)), true);
-  assertEquals(relocation.address(0x5010n), 0x9a40n);
+  const relocation = after([access(0x5010n, 512n)]);
+  assertEquals(tell(relocation, u64(0x5010n), u64(0x9a40n)), true);
+  assertEquals(relocation.address(access(0x5010n, 512n), NOW), 0x9a40n);
+});
+
+Deno.test("a ring goes on in its next page, and memory beside it does not", () => {
+  const ring = [0x5000n, 0x5fc0n, 0x6000n].map((address) => access(address, 64n));
+  const relocation = after([...ring, access(0x7000n, 4096n)]);
+  tell(relocation, u64(0x5000n), u64(0x9000n));
+  assertEquals(relocation.address(ring[2]!, NOW), 0xa000n);
+  assertEquals(relocation.address(access(0x7000n, 4096n), NOW), undefined);
+});
+
+Deno.test("a length that looks like an accessed page is a length", () => {
+  // 8 KiB at 0x1000, told as two numbers: the page 0x2000 is in the middle of the piece.
+  const relocation = after([access(0x1000n, 0x2000n, "write")]);
+  assertEquals(tell(relocation, u64(0x1000n, 0x2000n), u64(0x9000n, 0x1000n)), false);
+  assertEquals(tell(relocation, u32(0x1000, 0x2000), u32(0x9000, 0x1000)), false);
+  assertEquals(tell(relocation, u64(0x1000n, 0x2000n), u64(0x9000n, 0x2000n)), true);
+});
+
+Deno.test("a place that also has numbers that are no addresses tells none", () => {
+  const accessed = new AccessedMemory();
+  accessed.add(access(0x2000n, 64n), {});
+  for (const value of [0x2000n, 0x123n]) accessed.see("length", u64(value));
+  const relocation = new Relocation(accessed, () => true);
+  const compare = (where: string) => relocation.compare(u64(0x2000n), u64(0x3000n), { where });
+  assertEquals(compare("length"), undefined);
+  assertEquals(compare("address"), new Map([[0x2000n, 0x3000n]]));
 });
 
 Deno.test("numbers that are no addresses of the device are compared", () => {
-  const relocation = new Relocation();
-  relocation.add(0x5040n, 64n);
-  assertEquals(relocation.learn(u64(0x7000n), u64(0x8000n)), false);
-  assertEquals(relocation.learn(u64(0x5000n), u64(0n)), false);
-  assertEquals(relocation.learn(Uint8Array.of(1, 2, 3), Uint8Array.of(1, 2, 4)), false);
-  assertEquals(relocation.learn(Uint8Array.of(1), Uint8Array.of(1, 2)), false);
+  const relocation = after([access(0x5040n, 64n)]);
+  assertEquals(tell(relocation, u64(0x7000n), u64(0x8000n)), false);
+  assertEquals(tell(relocation, u64(0x5000n), u64(0n)), false);
+  assertEquals(tell(relocation, u64(0x5000n), u64(1n << 50n)), false); // not mapped
+  assertEquals(tell(relocation, u64(0x5000n, 0x5000n), u64(0x8000n, 0x9000n)), false);
+  assertEquals(tell(relocation, Uint8Array.of(1, 2, 3), Uint8Array.of(1, 2, 4)), false);
+  assertEquals(tell(relocation, Uint8Array.of(1), Uint8Array.of(1, 2)), false);
+  assertEquals(relocation.address(access(0x5040n, 64n), NOW), undefined);
 });
 
-Deno.test("an address that moved and comes back is where it was", () => {
-  const relocation = new Relocation();
-  relocation.add(0x5000n, 64n);
-  relocation.learn(u64(0x5000n), u64(0x9000n));
-  relocation.learn(u64(0x5000n), u64(0x5000n));
-  assertEquals(relocation.address(0x5020n), 0x5020n);
+Deno.test("an address that is told again is where it was told last, and not before", () => {
+  const relocation = after([access(0x5000n, 64n)]);
+  tell(relocation, u64(0x5000n), u64(0x9000n), 1);
+  tell(relocation, u64(0x5000n), u64(0x5000n), 2);
+  assertEquals(relocation.address(access(0x5020n, 8n), { turn: 2, scene: 2 }), 0x5020n);
+  assertEquals(relocation.address(access(0x5020n, 8n), NOW), undefined);
+  relocation.revokeAll(u64(0x5000n));
+  assertEquals(relocation.address(access(0x5020n, 8n), { turn: 2, scene: 2 }), undefined);
+});
+
+Deno.test("memory that is taken back is no place, unless the recorded client did so, too", () => {
+  const told = u64(0x5000n);
+  const alone = after([access(0x5000n, 64n)]);
+  tell(alone, told, u64(0x9000n));
+  alone.unmap(0x9000n, 0xa000n);
+  assertEquals(alone.address(access(0x5000n, 64n), NOW), undefined);
+  const both = after([access(0x5000n, 64n)], [{ scene: 2, from: 0n, end: 1n << 32n }]);
+  tell(both, told, u64(0x9000n));
+  both.unmap(0x9000n, 0xa000n);
+  assertEquals(both.address(access(0x5000n, 64n), NOW), undefined);
+  assertEquals(both.address(access(0x5000n, 64n), { turn: 5, scene: 3 }), 0x9000n);
+  assertEquals(tell(alone, told, u64(0x9000n)), true);
+  assertEquals(alone.address(access(0x5000n, 64n), NOW), 0x9000n);
 });
