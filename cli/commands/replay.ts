@@ -50,8 +50,8 @@ const MORE_HELP = `
 The server gets memory, interrupts and requests as the recorded one did, in their
 order. Its replies, its DMA and its interrupts are compared. What is its own may
 differ: message ids, times, sizes of buffers. A slower or faster device is no
-difference: interrupts and DMA are awaited, and polls of a register end when it
-has its value. DMA and interrupts are compared if the recording has them, which
+difference: interrupts and DMA are awaited, and a register that the recording
+polls is read until it has its value. Other reads are compared once. DMA and interrupts are compared if the recording has them, which
 vfu record --intercept all makes sure of.
 
 With --serve it is the other way round: a client gets the answers, interrupts and
@@ -172,6 +172,7 @@ export async function run(context: Context, file: string, options: ReplayOptions
     const total = Math.max(recording.size, recording.bytesRead);
     return transferText({ done: recording.bytesRead, total, elapsedMs }, err.columns);
   });
+  const isFile = await Deno.stat(file).then((stat) => stat.isFile, () => false);
   let connections = 0;
   let result;
   try {
@@ -180,6 +181,7 @@ export async function run(context: Context, file: string, options: ReplayOptions
         if (connections++ > 0) server.disconnected?.();
         return server.connect(signal);
       },
+      ...(isFile && { reopen: () => readRecording(file, { signal }) }),
       timeoutMs: timeout,
       timing,
       ignore,

@@ -19,7 +19,6 @@ import {
 } from "../base/limits.ts";
 import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
 import type { RecordedDescriptor, RecordedEnd, RecordedInterrupt } from "../record/event.ts";
-import { hex } from "../text/hex.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import type { Message } from "../transport/message.ts";
 import { type ProxyOptions, VfioProxy } from "../transport/proxy.ts";
@@ -29,13 +28,12 @@ import { irqName, IrqSetFlags } from "../wire/irq.ts";
 import { type IgnoredRange, isSameMessage } from "./compare.ts";
 import type { Difference, PlayCounts } from "./difference.ts";
 import { KnownMemory, MemoryFiles } from "./memory.ts";
+import { readPlace } from "./polls.ts";
 import type { DmaStep, ReplyStep, RequestStep, Script, ScriptStep } from "./script.ts";
 import { Signals } from "./signals.ts";
 
 /** The interval in milliseconds at which a register is read again that does not have its value. */
 const AGAIN_MS = 2;
-/** The least time in milliseconds that a register gets to have its value. */
-const LEAST_PATIENCE_MS = 100;
 /** Registers that are remembered as different, which then get no more time. */
 const MAX_FAILED = 4096;
 /** Descriptors of region parts that are kept. */
@@ -48,6 +46,8 @@ export interface PlayHost {
   readonly timeoutMs: number;
   readonly ignore: readonly IgnoredRange[];
   readonly signal: AbortSignal | undefined;
+  /** Tells if the recording polls a place, and a value may be an earlier or later one there. */
+  mayDiffer(place: string, expected: Uint8Array, found: Uint8Array): Promise<boolean>;
   /** Reports a remark, once. */
   note(text: string): void;
   /** Reports a difference, at the step that is played unless it names another one. */
@@ -78,10 +78,6 @@ export class PlayedConnection implements Disposable {
   #missed = 0;
   #isLost = false;
   #isOver = false;
-  #lastReadPlace = "";
-  #isInRun = false;
-  /** When the last request was sent that is no read, by the recording. */
-  #lastCauseNs = 0n;
 
   /** @param number the number of the client in the recording */
   constructor(number: number, socket: UnixSocket, host: PlayHost) {
@@ -164,12 +160,8 @@ export class PlayedConnection implements Disposable {
 
   async #request(step: RequestStep): Promise<void> {
     if (step.isSkipped) return;
-    const { sent, bytes, event } = step;
+    const { sent, bytes } = step;
     const payload = bytes.subarray(HEADER_SIZE);
-    const place = readPlace(step);
-    this.#isInRun = place !== undefined && place === this.#lastReadPlace;
-    this.#lastReadPlace = place ?? "";
-    if (place === undefined) this.#lastCauseNs = event.timeNs;
     if (sent.header.command === Command.VERSION) this.#setLimits(step);
     const fds = this.#descriptors(step);
     this.#host.counts.requests++;
@@ -297,7 +289,7 @@ export class PlayedConnection implements Disposable {
     const isSame = (found: Outcome) =>
       found.kind === "reply" && isSameMessage(reply, event.bytes, found.bytes, this.#host.ignore);
     if (isSame(outcome)) return;
-    if (readPlace(to) !== undefined) {
+    if (readPlace(to.sent.payload) !== undefined) {
       const settled = await this.#readAgain(step, outcome, isSame);
       if (settled === undefined) return;
       outcome = settled;
@@ -327,8 +319,9 @@ export class PlayedConnection implements Disposable {
 
   /**
    * Reads a register again that has another value than the recorded one: a device may be slower, or
-   * faster. The values of a loop of polls may come earlier; a loop goes on as long as the timeout.
-   * An error, or a malformed reply, is final: a read that fails is a difference.
+   * faster. This is for registers alone that the recording polls, and for bits that change there by
+   * themselves. The values of a loop may come earlier; a loop goes on as long as the timeout. An
+   * error, or a malformed reply, is final: a read that fails is a difference.
    *
    * @returns undefined if a value came that the recording has here, else the last outcome
    */
@@ -337,10 +330,9 @@ export class PlayedConnection implements Disposable {
     first: Outcome,
     isSame: (outcome: Outcome) => boolean,
   ): Promise<Outcome | undefined> {
-    const { to, event } = step;
-    const place = readPlace(to)!;
+    const { to, reply } = step;
+    const place = readPlace(to.sent.payload)!;
     const run = await this.#restOfRun(step, place);
-    const isLoop = this.#isInRun || run.length > 0;
     let outcome = first;
     const isSettled = () => {
       if (isSame(outcome)) return true;
@@ -353,28 +345,49 @@ export class PlayedConnection implements Disposable {
       return true;
     };
     if (isSettled()) return undefined;
-    if (this.#failed.has(place) || !isValueOf(to, outcome)) return outcome;
-    const recordedMs = Number(event.timeNs - this.#lastCauseNs) / 1e6;
-    const patience = isLoop ? Infinity : Math.max(LEAST_PATIENCE_MS, 4 * recordedMs);
-    const deadline = monotonicMs() + Math.min(this.#host.timeoutMs, patience);
-    while (monotonicMs() < deadline && isValueOf(to, outcome)) {
+    const expected = reply.payload?.name === "REGION_READ" && reply.payload.side === "reply"
+      ? reply.payload.value.data
+      : undefined;
+    const mayChange = async () => {
+      const found = valueOf(to, outcome);
+      return expected?.length === found?.length && expected !== undefined &&
+        await this.#host.mayDiffer(place, expected, this.#withoutIgnored(to, expected, found!));
+    };
+    if (this.#failed.has(place) || !await mayChange()) return outcome;
+    const deadline = monotonicMs() + this.#host.timeoutMs;
+    while (monotonicMs() < deadline) {
       await this.#changed(AGAIN_MS);
       outcome = await this.#send(to, to.bytes.subarray(HEADER_SIZE), []);
       if (isSettled()) return undefined;
+      if (!await mayChange()) return outcome;
     }
     if (this.#failed.size < MAX_FAILED) this.#failed.add(place);
     return outcome;
   }
 
+  /** The value that came, with the recorded bytes in place of those that are ignored. */
+  #withoutIgnored({ sent }: RequestStep, expected: Uint8Array, found: Uint8Array): Uint8Array {
+    const [access] = accessesOf(sent.payload);
+    const start = Number(access!.offset);
+    const ranges = this.#host.ignore.filter(({ region }) => region === access!.region);
+    return found.map((byte, i) =>
+      ranges.some(({ start: from, end }) => start + i >= from && start + i < end)
+        ? expected[i]!
+        : byte
+    );
+  }
+
   /** The replies of the same read that follow, up to a request that is another one. */
   async #restOfRun(step: ReplyStep, place: string): Promise<ReplyStep[]> {
     const { script } = this.#host;
-    await script.readUntil((each) => each.kind === "request" && readPlace(each) !== place);
+    await script.readUntil((each) =>
+      each.kind === "request" && readPlace(each.sent.payload) !== place
+    );
     const run: ReplyStep[] = [];
     for (const each of script.ahead) {
       if (each.event.connection !== step.event.connection) break;
-      if (each.kind === "request" && readPlace(each) !== place) break;
-      if (each.kind === "reply" && readPlace(each.to) === place) run.push(each);
+      if (each.kind === "request" && readPlace(each.sent.payload) !== place) break;
+      if (each.kind === "reply" && readPlace(each.to.sent.payload) === place) run.push(each);
     }
     return run;
   }
@@ -592,13 +605,6 @@ function isIntercepted({ fate }: RecordedDescriptor): boolean {
   return fate === "replaced";
 }
 
-/** The register that a request reads, as a key; undefined if it reads none. */
-function readPlace({ sent: { payload } }: RequestStep): string | undefined {
-  if (payload?.name !== "REGION_READ" || payload.side !== "request") return undefined;
-  const { region, offset, count } = payload.value;
-  return `${region}+${hex(offset)}.${count}`;
-}
-
 /** A message of a peer, with a header of ours. */
 function bytesOf(
   command: number,
@@ -615,12 +621,13 @@ function lowerFirst(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
-/** True for a well-formed reply with the data of the range that a request reads. */
-function isValueOf({ sent }: RequestStep, outcome: Outcome): boolean {
-  if (outcome.kind !== "reply") return false;
+/** The data that a request reads; undefined if it failed, or its reply is malformed. */
+function valueOf({ sent }: RequestStep, outcome: Outcome): Uint8Array | undefined {
+  if (outcome.kind !== "reply") return undefined;
   const [asked, found] = [sent.payload, decodeMessage(outcome.bytes)?.payload];
-  return asked?.name === "REGION_READ" && asked.side === "request" &&
-    found?.name === "REGION_READ" && found.side === "reply" &&
-    found.value.region === asked.value.region && found.value.offset === asked.value.offset &&
-    found.value.data.length === asked.value.count;
+  if (asked?.name !== "REGION_READ" || asked.side !== "request") return undefined;
+  if (found?.name !== "REGION_READ" || found.side !== "reply") return undefined;
+  const isRange = found.value.region === asked.value.region &&
+    found.value.offset === asked.value.offset && found.value.data.length === asked.value.count;
+  return isRange ? found.value.data : undefined;
 }

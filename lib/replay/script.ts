@@ -16,6 +16,7 @@ import {
   type RecordedMessage,
 } from "../record/event.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
+import { Polls, readPlace } from "./polls.ts";
 
 /** Steps that are read ahead of the play at most. */
 const MAX_AHEAD = 2048;
@@ -89,6 +90,25 @@ export interface ScriptOptions {
 }
 
 /**
+ * Reads a whole recording for the registers that its client polls: up to damage, if there is any.
+ *
+ * @param client as {@linkcode ScriptOptions.client}
+ * @throws the signal's reason
+ */
+export async function learnPolls(
+  events: AsyncIterable<RecordedEvent>,
+  options: ScriptOptions = {},
+): Promise<Polls> {
+  await using script = new Script(events, options);
+  try {
+    while (await script.next() !== undefined);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+  }
+  return script.polls;
+}
+
+/**
  * Reads a recording as steps, a bounded number of them ahead. Events of clients without a part in
  * the play are dropped as they are read.
  */
@@ -106,6 +126,8 @@ export class Script implements AsyncDisposable {
   readonly #expected = new Map<number, DmaStep>();
   readonly #signal: AbortSignal | undefined;
   #client: ScriptOptions["client"];
+  /** The registers that are polled in all that was read so far. */
+  readonly polls = new Polls();
   readonly #dropped = new Set<number>();
   readonly #others = new Set<number>();
   #taken: ScriptStep | undefined;
@@ -218,12 +240,26 @@ export class Script implements AsyncDisposable {
           return;
         }
         if (!this.#hasPart(event)) continue;
-        this.#ahead.push(this.#step(event));
+        const step = this.#step(event);
+        this.#learn(step);
+        this.#ahead.push(step);
         this.#bytesAhead += bytesOf(event);
         return;
       }
     } catch (error) {
       this.#failure = error;
+    }
+  }
+
+  /** Learns which registers are polled. */
+  #learn(step: ScriptStep): void {
+    const { connection } = step.event;
+    if (step.kind === "request") this.polls.request(connection, step.sent.name);
+    if (step.kind === "kick") this.polls.request(connection, step.kind);
+    if (step.kind !== "reply") return;
+    const [place, { payload }] = [readPlace(step.to.sent.payload), step.reply];
+    if (place !== undefined && payload?.name === "REGION_READ" && payload.side === "reply") {
+      this.polls.reply(place, payload.value.data);
     }
   }
 

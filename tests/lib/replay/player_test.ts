@@ -103,6 +103,64 @@ testFds("a loop of polls may be shorter, and may be longer", async () => {
   }
 });
 
+/** The numbers of differences, and of reads of a register, if its values come in turn. */
+async function playReads(recorded: Talk, values: number[], options: Partial<PlayOptions> = {}) {
+  let reads = 0;
+  const read = (offset: bigint) => {
+    if (offset !== 0x1cn) return 7;
+    return values[Math.min(reads++, values.length - 1)]!;
+  };
+  const { found } = await play(recorded.events, { read }, options);
+  return [found.length, reads];
+}
+
+testFds("a value that the recording does not poll is read once, and compared", async () => {
+  const recorded = talk();
+  recorded.write(0x14n, 1);
+  recorded.read(0x1cn, 1);
+  recorded.write(0x14n, 0);
+  recorded.read(0x1cn, 0);
+  const reopen = () => numbered(recorded.events);
+  for (const options of [{}, { reopen }]) {
+    assertEquals(await playReads(recorded, [1, 0], options), [0, 2]);
+    assertEquals(await playReads(recorded, [0, 0], options), [1, 2]);
+    assertEquals(await playReads(recorded, [0xdead, 1, 0], options), [2, 2]);
+  }
+});
+
+testFds("a value in a loop that no loop ever had is a difference", async () => {
+  const recorded = talk();
+  recorded.write(0x14n, 1);
+  for (const value of [0, 0, 1]) recorded.read(0x1cn, value);
+  assertEquals(await playReads(recorded, [0, 0, 0, 1]), [0, 4]);
+  for (let at = 0; at < 3; at++) {
+    const values = [0, 0, 1];
+    values[at] = 0xdead;
+    assertEquals(await playReads(recorded, values), [1, 3]);
+  }
+});
+
+testFds("a number that counts by itself may be in between", async () => {
+  const recorded = talk();
+  recorded.write(0x14n, 1);
+  for (const value of [0, 40, 100]) recorded.read(0x1cn, value);
+  assertEquals((await playReads(recorded, [0, 23, 77, 100]))[0], 0);
+  assertEquals((await playReads(recorded, [0, 0x100_0000 + 40, 100]))[0], 1);
+});
+
+testFds("a register that is polled later, and is ready at once here, may be slower", async () => {
+  const recorded = talk();
+  recorded.write(0x14n, 1);
+  recorded.read(0x1cn, 1);
+  for (let i = 0; i < 3000; i++) recorded.read(0x20n, 7);
+  recorded.write(0x14n, 2);
+  for (const value of [0, 1]) recorded.read(0x1cn, value);
+  const reopen = () => numbered(recorded.events);
+  assertEquals(await playReads(recorded, [0, 0, 1, 0, 1], { reopen }), [0, 5]);
+  const late = await playReads(recorded, [0, 0, 1], { maxDifferences: 1 });
+  assertEquals(late, [1, 1]);
+});
+
 testFds("another value is a difference, with its request and the steps before", async () => {
   const recorded = talk();
   recorded.write(0x14n, 1);
