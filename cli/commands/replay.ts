@@ -40,6 +40,10 @@ export interface ReplayOptions {
   timeout: number;
   /** Names registers. */
   locator: RegisterLocator | undefined;
+  /** The names of the maps. */
+  maps: readonly string[];
+  /** The path of the server's socket; undefined if the server was started for this. */
+  socket: string | undefined;
   /** Reports in objects. */
   json?: true | undefined;
   /** Writes a JUnit report into this file. */
@@ -148,6 +152,8 @@ export function command(context: Context) {
         server,
         ignore: ignored,
         locator,
+        maps: names ?? [],
+        socket,
       });
     });
 }
@@ -188,6 +194,7 @@ export async function run(context: Context, file: string, options: ReplayOptions
       maxDifferences: differences,
       signal,
       ...(client !== undefined && { client }),
+      onStart: (startNs) => reporters.forEach((reporter) => reporter.start(startNs)),
       onDifference: (each) => reporters.forEach((reporter) => reporter.difference(each)),
       onNote: (text) => reporters.forEach((reporter) => reporter.note(text)),
       onStep: (step) => reporters.forEach((reporter) => reporter.step(step)),

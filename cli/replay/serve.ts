@@ -45,7 +45,7 @@ export async function serveReplay(
   const { style } = out;
   const text = new EventText(style, locator);
   const total = part.scenes.length - 1;
-  text.start(part.scenes[1]?.step?.event.timeNs ?? 0n);
+  text.start(part.startNs);
   let deviations = 0;
   let omissions = 0;
   const tell = (event: Record<string, unknown>, line: string) =>

@@ -47,6 +47,11 @@ export class EventText {
     return this.time(event.timeNs) + this.#what(event, heard) + this.#style.dim(comment);
   }
 
+  /** The first line of an event, without its time. */
+  brief(event: RecordedEvent, heard: HeardMessage | undefined): string {
+    return this.#what(event, heard).split("\n")[0]!;
+  }
+
   /** A message that no recording has, with the names of its registers. */
   found(bytes: Uint8Array): string {
     const decoded = decodeMessage(bytes);

@@ -92,6 +92,8 @@ export interface Scene {
 
 /** The part of a server. */
 export interface ServerPart {
+  /** The time of the recording's first event. */
+  readonly startNs: bigint;
   /** The scenes, in order; the first has no request. */
   readonly scenes: readonly Scene[];
   /** The server's VERSION. */
@@ -285,6 +287,7 @@ export async function learnPart(
     memory.write(offset, answer.payload.subarray(HEAD_SIZE));
   }
   return {
+    startNs: script.startNs ?? 0n,
     otherClients: script.otherClients.size,
     kicks,
     scenes,

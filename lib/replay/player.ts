@@ -27,6 +27,8 @@ export interface PlayResult extends Readonly<PlayCounts> {
   readonly differences: number;
   /** True if the play ended before the recording did. */
   readonly isPartial: boolean;
+  /** The event at which it did, and the reason in words: "at event 7: ...". */
+  readonly ended?: string;
 }
 
 /** Options of {@linkcode playToServer}. */
@@ -50,7 +52,9 @@ export interface PlayOptions {
   client?: number;
   /** Ends the play; it then throws the signal's reason. */
   signal?: AbortSignal;
-  /** Called for each difference. */
+  /** Called once, with the time of the recording's first event. */
+  onStart?: (startNs: bigint) => void;
+  /** Called for each difference, in the order of the recording. */
   onDifference?: (difference: Difference) => void;
   /** Called with remarks: what can't be played, or can't be known. */
   onNote?: (text: string) => void;
@@ -87,6 +91,7 @@ export async function playToServer(
   const counts: PlayCounts = { requests: 0, replies: 0, dma: 0, interrupts: 0 };
   const before: ScriptStep[] = [];
   const notes = new Set<string>();
+  const held: Difference[] = [];
   let played = 0;
   let differences = 0;
   let connection: PlayedConnection | undefined;
@@ -114,15 +119,28 @@ export async function playToServer(
     differ(difference: Omit<Difference, "before" | "step"> & { step?: ScriptStep }) {
       differences++;
       if (differences > maxDifferences) return;
-      options.onDifference?.({ step: step!, ...difference, before: [...before] });
+      held.push({ step: step!, ...difference, before: [...before] });
     },
   };
+  /** Reports what was found, but for steps that the play has not come to: causes come first. */
+  const report = (last: number) => {
+    const ready = held.filter((each) => each.step.event.index <= last);
+    if (ready.length === 0) return;
+    const left = held.filter((each) => each.step.event.index > last);
+    held.splice(0, held.length, ...left);
+    ready.sort((a, b) => a.step.event.index - b.step.event.index);
+    for (const each of ready) options.onDifference?.(each);
+  };
+  let hasStarted = false;
+  let lastIndex = 0;
   try {
     while (differences < maxDifferences) {
       signal?.throwIfAborted();
       step = await script.next();
+      if (!hasStarted && script.startNs !== undefined) options.onStart?.(script.startNs);
+      hasStarted = true;
       if (step === undefined) break;
-      const { connection: number, timeNs } = step.event;
+      const { connection: number, timeNs, index } = step.event;
       if (connection !== undefined && connection.number !== number) {
         await connection.finish();
         connection[Symbol.dispose]();
@@ -142,6 +160,8 @@ export async function playToServer(
       options.onStep?.(step);
       await connection.play(step);
       played++;
+      lastIndex = index;
+      report(index);
       before.push(step);
       if (before.length > STEPS_BEFORE) before.shift();
       if (connection.isLost || connection.isOver) {
@@ -154,7 +174,14 @@ export async function playToServer(
     if (differences < maxDifferences) await connection?.finish();
   } finally {
     connection?.[Symbol.dispose]();
+    report(Infinity);
   }
-  const isPartial = step !== undefined || isLost;
-  return { events: played, ...counts, differences, isPartial };
+  const reason = isLost
+    ? "the connection to the server is lost"
+    : step !== undefined
+    ? `${differences} differences are the limit`.replace(/^1 differences are/, "1 difference is")
+    : undefined;
+  const ended = reason && `at event ${lastIndex}: ${reason}`;
+  const isPartial = ended !== undefined;
+  return { events: played, ...counts, differences, isPartial, ...(isPartial && { ended }) };
 }

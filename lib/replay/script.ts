@@ -128,6 +128,7 @@ export class Script implements AsyncDisposable {
   #client: ScriptOptions["client"];
   /** The registers that are polled in all that was read so far. */
   readonly polls = new Polls();
+  #startNs: bigint | undefined;
   readonly #dropped = new Set<number>();
   readonly #others = new Set<number>();
   #taken: ScriptStep | undefined;
@@ -142,6 +143,11 @@ export class Script implements AsyncDisposable {
   /** The only client whose events become steps; undefined for all, or if none asked anything. */
   get client(): number | undefined {
     return this.#client === "first" ? undefined : this.#client;
+  }
+
+  /** The time of the first event of the recording, from which times count; undefined before it. */
+  get startNs(): bigint | undefined {
+    return this.#startNs;
   }
 
   /** The clients beside {@linkcode client} that were met so far; 65,536 at most. */
@@ -239,6 +245,7 @@ export class Script implements AsyncDisposable {
           this.#isAtEnd = true;
           return;
         }
+        this.#startNs ??= event.timeNs;
         if (!this.#hasPart(event)) continue;
         const step = this.#step(event);
         this.#learn(step);

@@ -55,12 +55,15 @@ Deno.test("another serial number is named with its step, in all three forms", as
   const text = await replay("nvme", served.path, "--map", "nvme");
   assertEquals(text.code, 1);
   const [title, ...lines] = text.out.split("\n");
-  assertEquals(title, "different  the device writes other data, at event 209 of the recording");
-  assert(lines.some((line) => /^ {2}before .* SQTDBL\[0\] SQT=1$/.test(line)));
+  assertEquals(title, "different  event 209 at 88.735 ms: the device writes other data");
   const pick = (word: string) => lines.find((line) => line.startsWith(`  ${word} `));
   assertStringIncludes(pick("expected")!, "<- #2 DMA_WRITE request iova 0x16fdd000 4096 bytes");
-  assertStringIncludes(pick("found")!, "DMA_WRITE request iova 0x16fdd000 4096 bytes");
+  assertStringIncludes(pick("found")!, "<-    DMA_WRITE request iova 0x16fdd000 4096 bytes");
   assertStringIncludes(text.out, ": 3 differences\n");
+  assertEquals(lines.filter((line) => line.startsWith("  before ")).length, 6);
+  for (const line of lines) {
+    if (/^ {2}(before|expected|found)/.test(line)) assert(line.length <= 80);
+  }
 
   await using again = await startServe("examples/nvme.ts", ...options);
   using report = temporaryFile();
@@ -71,10 +74,11 @@ Deno.test("another serial number is named with its step, in all three forms", as
     "difference",
     "difference",
     "difference",
+    "hint",
     "result",
   ]);
   assertEquals([events[0].kind, events[0].index], ["dma", 209]);
-  assertEquals(events[3].differences, 3);
+  assertEquals([events[4].differences, events[4].ended], [3, undefined]);
   const xml = Deno.readTextFileSync(report.path);
   assertStringIncludes(xml, '<testcase name="event 209"');
   assertStringIncludes(xml, 'failures="3" errors="0"');
@@ -84,7 +88,67 @@ Deno.test("a replay ends after as many differences as are wanted", async () => {
   await using served = await startServe("examples/nvme.ts", "--option", "size=64M");
   const { code, out } = await replay("nvme", served.path, "--differences", "1");
   assertEquals(code, 1);
-  assertStringIncludes(out, ": 1 difference; ended before the recording\n");
+  assertStringIncludes(
+    out,
+    ": 1 difference\nEnded before the recording, at event 209: 1 difference is the limit\n",
+  );
+});
+
+Deno.test("events, times and the closing hint are those of vfu show", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "it's " });
+  try {
+    const file = `${folder}/a recording.pcapng`;
+    writeGolden("nvme", file);
+    await using served = await startServe("examples/nvme.ts", "--option", "size=64M");
+    const options = ["--map", "nvme", "--differences", "1"];
+    const { out } = await runHere(["replay", file, served.path, ...options]);
+    const [, index, time] = /^different {2}event (\d+) at ([\d.]+ ms): /m.exec(out)!;
+    const [, line] = /^To see what came before: vfu (show .*)$/m.exec(out)!;
+    const { stdout } = await new Deno.Command("sh", {
+      args: ["-c", `for word in ${line}; do printf '%s\\n' "$word"; done`],
+    }).output();
+    const words = new TextDecoder().decode(stdout).trimEnd().split("\n");
+    assertEquals(words.slice(0, 4), ["show", file, "--map", "nvme"]);
+    const shown = await runHere(words);
+    assertEquals([shown.code, shown.err], [0, ""]);
+    const events = shown.out.trimEnd().split("\n").filter((line) => /^ +[\d.]+ ms /.test(line));
+    assertEquals(events.length, 11);
+    assert(events.at(-1)!.trimStart().startsWith(`${time} <- `), events.at(-1));
+    assertStringIncludes(words.at(-1)!, `index <= ${index}`);
+    const before = /^ {2}before {4}([\d.]+ ms) /m.exec(out)![1]!;
+    assert(events.some((line) => line.trimStart().startsWith(before)));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("a device that was in use is said to be so, a fresh one is not", async () => {
+  using file = temporaryFile();
+  await recordDemo(file.path);
+  await using served = await startDemo();
+  const hint = /^config\+0x[0-9a-f]+ differs, which the recording has not written: was the device/m;
+  const fresh = await runHere(["replay", file.path, served.path]);
+  assertEquals([fresh.code, hint.test(fresh.out)], [0, false]);
+  const used = await runHere(["replay", file.path, served.path]);
+  assertEquals([used.code, hint.test(used.out)], [1, true], used.out);
+  assertStringIncludes(used.out, `To reset it: vfu reset ${served.path}; or start it anew with`);
+  assertEquals((await runHere(["reset", served.path])).code, 0);
+  const reset = await runHere(["replay", file.path, served.path]);
+  assertEquals(reset.code, 0, reset.out);
+});
+
+Deno.test("a server that leaves is the reason of an early end", async () => {
+  using file = temporaryFile();
+  writeGolden("gpio", file.path);
+  const options = ["--fault", "REGION_READ:close@3"];
+  await using served = await startServe("examples/gpio.ts", ...options);
+  using report = temporaryFile();
+  const { out } = await runHere(["replay", file.path, served.path, "--junit", report.path]);
+  assert(
+    /^Ended before the recording, at event \d+: the connection to the server is lost$/m.test(out),
+    out,
+  );
+  assertStringIncludes(Deno.readTextFileSync(report.path), 'tests="1" failures="1" errors="0"');
 });
 
 testFds("the mock of gpio does to the recorded client what the device did", async () => {
