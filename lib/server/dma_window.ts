@@ -177,7 +177,7 @@ export class MapWindow implements DmaWindow {
     const memory = isWords ? this.#u32 : this.#u8;
     const first = isWords ? at / 4 : at;
     const { length } = into;
-    if (length <= LOOP_LENGTH) { for (let i = 0; i < length; i++) into[i] = memory[first + i]!; }
+    if (isShort(into, memory)) { for (let i = 0; i < length; i++) into[i] = memory[first + i]!; }
     else if (isWords) into.set(memory.subarray(first, first + length));
     else into.set(this.#view(at, length));
   }
@@ -190,8 +190,11 @@ export class MapWindow implements DmaWindow {
     const memory = isWords ? this.#u32 : this.#u8;
     const first = isWords ? at / 4 : at;
     const { length } = data;
-    if (length <= LOOP_LENGTH) { for (let i = 0; i < length; i++) memory[first + i] = data[i]!; }
-    else if (isWords) memory.set(data, first);
+    if (isShort(data, memory)) {
+      const last = length - 1;
+      for (let i = 0; i < last; i++) memory[first + i] = data[i]!;
+      if (length > 0) Atomics.store(memory, first + last, data[last]!);
+    } else if (isWords) memory.set(data, first);
     else this.#view(at, length).set(data);
     this.#mark(at, data.byteLength);
   }
@@ -244,6 +247,11 @@ export class MapWindow implements DmaWindow {
   #mark(at: number, length: number): void {
     this.#around.log?.mark(this.iova + BigInt(at), length);
   }
+}
+
+/** Tells if a loop copies to or from memory: little, and not of the same memory (a view). */
+function isShort(bytes: Uint8Array | Uint32Array, memory: Uint8Array | Uint32Array): boolean {
+  return bytes.length <= LOOP_LENGTH && bytes.buffer !== memory.buffer;
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint8Array {

@@ -234,7 +234,10 @@ export interface DmaWindow {
   setUint64(iova: number | bigint, value: bigint): void;
   /** Copies out of the client's memory: as many bytes as `into` has. */
   copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): void;
-  /** Copies all bytes of `data` into the client's memory. */
+  /**
+   * Copies all bytes of `data` into the client's memory. Of up to 32 elements the last one is
+   * written after all others, in one access: a client that sees it sees the others as well.
+   */
   copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): void;
 }
 

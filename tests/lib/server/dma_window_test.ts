@@ -308,6 +308,23 @@ testFds("a window of a memory taken away by the device is dead; the next one is 
   assertDead(next, START);
 });
 
+testFds("a window copies within the memory itself, onto what overlaps", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(PAGE);
+  await map(served.peer, { address: BASE }, [file.fd]);
+  const dma = dmaOf(served);
+  const window = dma.window(START, 1)!;
+  for (const length of [16, 200]) {
+    const model = Uint8Array.from({ length: 300 }, (_, i) => i);
+    window.copyFrom(START, model);
+    window.copyFrom(START + 4, dma.view(BASE, length)!);
+    model.copyWithin(4, 0, length);
+    window.copyTo(START + 8, dma.view(BASE + 11n, length)!);
+    model.copyWithin(11, 8, 8 + length);
+    assertEquals(file.bytes.slice(0, 300), model);
+  }
+});
+
 testFds("a window can be asked for each access by its owner", async () => {
   using served = await serveNegotiated();
   using file = new ClientFile(PAGE);
