@@ -116,6 +116,11 @@ export const TIMER_LATENESS_MS = 10;
  */
 export const POLL_SPIN_MS = 1;
 /**
+ * The time in milliseconds that a poll looks again and again without a turn of the event loop after
+ * it found work. A turn costs about 10 microseconds, and an access by message waits that long.
+ */
+export const POLL_GLANCE_MS = 0.1;
+/**
  * The longest pause of a poll that finds nothing, unless the device says otherwise. In
  * milliseconds. Waking a thread that sleeps takes up to 280 microseconds of a slow and busy
  * machine: 7 looks a second are 0.2 % of its CPU.

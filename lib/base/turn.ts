@@ -23,6 +23,7 @@ function begin(): void {
  * All loops of the thread share one millisecond: however many there are, other work waits no
  * longer.
  *
+ * @param now the time, for a caller that has just asked for it: `monotonicMs`
  * @returns undefined while the time lasts; then a promise that is settled in the next turn of the
  *   event loop
  *
@@ -38,8 +39,7 @@ function begin(): void {
  * console.assert(sum === 4999950000);
  * ```
  */
-export function turn(): Promise<void> | undefined {
-  const now = monotonicMs();
+export function turn(now: number = monotonicMs()): Promise<void> | undefined {
   if (begun === undefined) {
     begun = now;
     setImmediate(begin);

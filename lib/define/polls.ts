@@ -5,7 +5,7 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
-import { POLL_IDLE_MS, POLL_SPIN_MS } from "../base/limits.ts";
+import { POLL_GLANCE_MS, POLL_IDLE_MS, POLL_SPIN_MS } from "../base/limits.ts";
 import { turn } from "../base/turn.ts";
 import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";
@@ -24,9 +24,9 @@ export type PollLook = () => boolean | Promise<boolean>;
 /** The poll budget: how much of a CPU a device may spend to hear of work early. */
 export interface DevicePollOptions {
   /**
-   * The time in milliseconds that the poll spins after it last found work, once in each turn of the
-   * event loop; default 1. A client that answers faster is heard within microseconds. The poll
-   * takes all of a CPU meanwhile.
+   * The time in milliseconds that the poll spins after it last found work; default 1. It looks
+   * again and again for the first 0.1 ms, then once in each turn of the event loop. A client that
+   * answers faster is heard within microseconds. The poll takes all of a CPU meanwhile.
    */
   readonly spinMs?: number;
   /**
@@ -130,6 +130,7 @@ class Poll implements DevicePoll {
   #hasFound = false; // in the looks that are under way
   #isWoken = false; // meanwhile
   #foundMs = -Infinity; // when it last found something
+  readonly #glanceMs: number; // how long it looks without a turn after that
   #pauseMs = FIRST_PAUSE_MS;
   #wait: (() => void) | undefined; // ends what it waits with
 
@@ -140,6 +141,7 @@ class Poll implements DevicePoll {
   constructor(look: PollLook, options: Required<DevicePollOptions>, hooks: PollHooks) {
     this.#look = look;
     this.#options = options;
+    this.#glanceMs = Math.min(options.spinMs, POLL_GLANCE_MS);
     this.#hooks = hooks;
   }
 
@@ -185,21 +187,10 @@ class Poll implements DevicePoll {
   /** Does pieces until there are no more, or others are to have their turn. */
   #work(): void | Promise<void> {
     try {
-      const found = this.#look();
-      if (found !== false) return this.#goOn(found);
-    } catch (error) {
-      this.stop();
-      throw error;
-    }
-  }
-
-  async #goOn(first: boolean | Promise<boolean>): Promise<void> {
-    try {
-      let found = first;
-      while (found !== false && await found) {
-        this.#hasFound = true;
-        if (!this.#mayLook() || turn() !== undefined) return;
-        found = this.#look();
+      for (;;) {
+        const found = this.#look();
+        if (typeof found !== "boolean") return this.#goOn(found);
+        if (!this.#looksOn(found)) return;
       }
     } catch (error) {
       this.stop();
@@ -207,16 +198,36 @@ class Poll implements DevicePoll {
     }
   }
 
+  async #goOn(first: Promise<boolean>): Promise<void> {
+    try {
+      let found = await first;
+      while (this.#looksOn(found)) {
+        const next = this.#look();
+        found = typeof next === "boolean" ? next : await next;
+      }
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+  }
+
+  /** Tells whether to look again in this turn of the event loop. */
+  #looksOn(found: boolean): boolean {
+    const now = monotonicMs();
+    if (found) {
+      this.#hasFound = true;
+      this.#foundMs = now;
+    } else if (now - this.#foundMs >= this.#glanceMs) return false;
+    return this.#mayLook() && turn(now) === undefined;
+  }
+
   #done(): void {
     this.#isLooking = false;
     if (!this.#mayLook()) return;
-    const now = monotonicMs();
-    if (this.#hasFound) {
-      this.#foundMs = now;
-      this.#pauseMs = FIRST_PAUSE_MS;
-    }
+    if (this.#hasFound) this.#pauseMs = FIRST_PAUSE_MS;
     const { spinMs, idleMs } = this.#options;
-    if (this.#hasFound || this.#isWoken || now - this.#foundMs < spinMs) this.#lookSoon();
+    const isBusy = this.#hasFound || this.#isWoken || monotonicMs() - this.#foundMs < spinMs;
+    if (isBusy) this.#lookSoon();
     else if (idleMs !== Infinity) {
       const id = setTimeout(() => this.#begin(), Math.min(this.#pauseMs, idleMs));
       this.#wait = () => clearTimeout(id);

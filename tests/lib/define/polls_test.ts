@@ -67,6 +67,30 @@ Deno.test("a poll that finds nothing looks ever more rarely; work that comes has
   assertEquals([looks, poll.isActive, busy.isActive], [0, false, false]);
 });
 
+Deno.test("a poll that found work looks on in the same turn; with a spin of 0 it does not", async () => {
+  /** Looks in the turn of the event loop in which a poll finds one piece of work. */
+  const looksInOneTurn = async (spinMs: number) => {
+    const { polls } = make();
+    let [looks, hasWork] = [0, true];
+    const poll = polls.make(() => {
+      looks++;
+      return hasWork && !(hasWork = false);
+    }, { spinMs, idleMs: Infinity });
+    poll.start();
+    poll.wake(); // looks at once
+    const result = looks;
+    poll.stop();
+    await nextTurn();
+    return result;
+  };
+  for (let i = 0; i < 5; i++) assert(await looksInOneTurn(0) <= 2);
+  let most = 0; // a busy machine may take the CPU away after the first look
+  for (const end = performance.now() + PATIENCE_MS; most < 10 && performance.now() < end;) {
+    most = Math.max(most, await looksInOneTurn(1));
+  }
+  assert(most >= 10, `${most}`);
+});
+
 Deno.test("a poll with idleMs Infinity looks when it is woken, and once more if that comes meanwhile", async () => {
   const { polls } = make();
   const gates: PromiseWithResolvers<boolean>[] = [];
