@@ -6,7 +6,7 @@
 
 import type { Command } from "./command.ts";
 import type { Commands, Controller } from "./controller.ts";
-import { toHost } from "./data.ts";
+import { after, toHost } from "./data.ts";
 import { EVENTS } from "./events.ts";
 import { FEATURE } from "./features.ts";
 import { EFFECTS as IO_EFFECTS } from "./io.ts";
@@ -42,9 +42,9 @@ export const ADMIN: Commands = {
     });
     return 0;
   },
-  0x06: async (command, { dma, identity }) => { // Identify
-    await toHost(dma, command, identity.page(command.dword(10) & 0xff, command.namespace));
-    return 0;
+  0x06: (command, { dma, identity }) => { // Identify
+    const page = identity.page(command.dword(10) & 0xff, command.namespace);
+    return after(() => toHost(dma, command, page), () => 0);
   },
   0x08: abort,
   0x09: setFeatures,

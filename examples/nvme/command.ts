@@ -9,23 +9,23 @@ export const COMMAND_SIZE = 64;
 
 /** A command. Its bytes are replaced by the next one. */
 export class Command {
-  /** The 64 bytes of the queue's entry. */
-  readonly bytes = new Uint8Array(COMMAND_SIZE);
-  readonly #view = new DataView(this.bytes.buffer);
+  /** The 16 dwords of the queue's entry. */
+  readonly words = new Uint32Array(COMMAND_SIZE / 4);
+  readonly #long = new BigUint64Array(this.words.buffer);
 
   /** The opcode. */
   get opcode(): number {
-    return this.bytes[0]!;
+    return this.words[0]! & 0xff;
   }
 
   /** Bits 1:0 are FUSE, bits 7:6 are PSDT. */
   get flags(): number {
-    return this.bytes[1]!;
+    return this.words[0]! >>> 8 & 0xff;
   }
 
   /** The driver's number of the command. */
   get id(): number {
-    return this.#view.getUint16(2, true);
+    return this.words[0]! >>> 16;
   }
 
   /** The namespace that it is about. */
@@ -35,17 +35,17 @@ export class Command {
 
   /** The address at which the data begin. */
   get prp1(): bigint {
-    return this.#view.getBigUint64(24, true);
+    return this.#long[3]!;
   }
 
   /** The second page of the data, or a list of the further ones. */
   get prp2(): bigint {
-    return this.#view.getBigUint64(32, true);
+    return this.#long[4]!;
   }
 
   /** The first block of an I/O command, in dwords 10 and 11. */
   get firstBlock(): bigint {
-    return this.#view.getBigUint64(40, true);
+    return this.#long[5]!;
   }
 
   /** The number of blocks that an I/O command is about. */
@@ -55,11 +55,11 @@ export class Command {
 
   /** One of the 16 dwords. */
   dword(index: number): number {
-    return this.#view.getUint32(index * 4, true);
+    return this.words[index]!;
   }
 
   /** The lower (0) or upper (1) half of a dword. */
   word(index: number, half: 0 | 1): number {
-    return this.#view.getUint16(index * 4 + half * 2, true);
+    return this.words[index]! >>> 16 * half & 0xffff;
   }
 }

@@ -13,6 +13,7 @@ import {
 } from "../../mod.ts";
 import { ADMIN } from "./admin.ts";
 import { Command, COMMAND_SIZE } from "./command.ts";
+import { addressOf, after, type Late, readAt, writeAt } from "./data.ts";
 import type { Disk } from "./disk.ts";
 import { EVENTS, Events } from "./events.ts";
 import { FEATURE, Features } from "./features.ts";
@@ -33,7 +34,7 @@ export type Commands = Readonly<
     (
       command: Command,
       controller: Controller,
-    ) => number | undefined | Promise<number | undefined>
+    ) => Late<number | undefined>
   >
 >;
 
@@ -153,36 +154,37 @@ export class Controller {
 
   /** True if it takes commands. */
   get isWorking(): boolean {
-    const { CC, CSTS } = this.regs;
-    return CC.EN === 1 && CC.SHN === 0 && CSTS.RDY === 1 && CSTS.CFS === 0;
+    // CC.EN and not CC.SHN, CSTS.RDY and not CSTS.CFS: whole registers are read faster.
+    return (this.regs.CC.value & 0xc001) === 1 && (this.regs.CSTS.value & 3) === 1;
   }
 
   /** Does one thing, if there is one to do. */
-  look(): boolean | Promise<boolean> {
+  look(): Late<boolean> {
     if (!this.isWorking) return false;
-    this.queues.ring((doorbell, value) => this.#ignore(doorbell, value));
-    const act = this.#next();
-    if (act === undefined) return false;
-    const done = act().then(() => true, (error) => {
+    this.queues.ring(this.#ignore);
+    const done = after(() => this.#act(), (isDone) => isDone, (error) => {
       this.#fail("the client's memory where its queues are can't be reached", !isEnded(error));
       return false;
     });
-    this.#working = done;
+    if (done instanceof Promise) this.#working = done;
     return done;
   }
 
-  #next(): (() => Promise<void>) | undefined {
-    if (this.events.isDue && this.queues.room(0) > 0) return () => this.#tell();
-    const queue = this.queues.next(2 ** (this.features.get(FEATURE.ARBITRATION) & 7));
-    return queue === undefined ? undefined : () => this.#serve(queue);
+  #act(): Late<boolean> {
+    if (this.events.isDue && this.queues.room(0) > 0) {
+      const { id, result } = this.events.take();
+      return this.complete(0, id, Status.SUCCESS, result);
+    }
+    const id = this.queues.next(1 << (this.features.get(FEATURE.ARBITRATION) & 7));
+    return id === undefined ? false : this.#serve(id);
   }
 
   /** A doorbell was rung that makes no sense. */
-  #ignore(doorbell: number, value: number): void {
+  readonly #ignore = (doorbell: number, value: number): void => {
     if (this.#wrong.get(doorbell) === value) return; // it is still there
     this.#wrong.set(doorbell, value);
     this.events.post(EVENTS.DOORBELL_VALUE);
-  }
+  };
 
   /** A message wrote to the page of doorbells. */
   rung(doorbell: number): void {
@@ -191,35 +193,31 @@ export class Controller {
     if (!this.queues[kind].has(doorbell >> 1)) this.events.post(EVENTS.DOORBELL_REGISTER);
   }
 
-  async #tell(): Promise<void> {
-    const { id, result } = this.events.take();
-    await this.complete(0, id, Status.SUCCESS, result);
-  }
-
   /** Fetches a command, does it, and completes it. */
-  async #serve(id: number): Promise<void> {
+  #serve(id: number): Late<boolean> {
     const command = this.#command;
     const queue = this.queues.submission.get(id)!;
-    await this.dma.readInto(queue.base + BigInt(queue.head * COMMAND_SIZE), command.bytes);
-    queue.head = (queue.head + 1) % queue.size;
-    let status: number = Status.SUCCESS;
-    let result: number | undefined = 0;
-    try {
-      result = await this.#do(command, id === 0);
-    } catch (error) {
-      status = error instanceof Failed ? error.status : Status.INTERNAL;
-      if (!(error instanceof Failed || isEnded(error))) {
-        this.#around.log(`A command failed: ${error}`);
-      }
-      this.logs.failed({
-        queue: id,
-        command: command.id,
-        status,
-        block: id === 0 ? 0n : command.firstBlock,
-        namespace: command.namespace,
-      });
+    const at = addressOf(queue.base, queue.head * COMMAND_SIZE);
+    return after(() => readAt(this.dma, at, command.words), () => {
+      queue.head = (queue.head + 1) % queue.size;
+      return after(
+        () => this.#do(command, id === 0),
+        (result) => result === undefined || this.complete(id, command.id, Status.SUCCESS, result),
+        (error) => this.complete(id, command.id, this.#failed(command, id, error), 0),
+      );
+    });
+  }
+
+  /** Logs a command that failed; returns its status. */
+  #failed(command: Command, queue: number, error: unknown): number {
+    const status = error instanceof Failed ? error.status : Status.INTERNAL;
+    if (!(error instanceof Failed || isEnded(error))) {
+      this.#around.log(`A command failed: ${error}`);
     }
-    if (result !== undefined) await this.complete(id, command.id, status, result);
+    const block = queue === 0 ? 0n : command.firstBlock;
+    const { id, namespace } = command;
+    this.logs.failed({ queue, command: id, status, block, namespace });
+    return status;
   }
 
   #do(command: Command, isAdmin: boolean): ReturnType<Commands[number]> {
@@ -261,19 +259,21 @@ export class Controller {
     if (isReady) this.#around.doorbells.start();
   }
 
-  /** Completes a command of a submission queue, and raises the interrupt. */
-  async complete(id: number, command: number, status: number, result: number): Promise<void> {
+  /** Completes a command of a submission queue, and raises the interrupt. Returns true. */
+  complete(id: number, command: number, status: number, result: number): Late<true> {
     const { head, other } = this.queues.submission.get(id)!;
     const queue = this.queues.completion.get(other)!;
     const entry = this.#completion;
     entry[0] = result;
     entry[2] = head | id << 16;
     entry[3] = command | (status << 1 | queue.phase) << 16;
-    const at = queue.base + BigInt(queue.tail * COMPLETION_SIZE);
-    await this.dma.write(at, new Uint8Array(entry.buffer));
-    queue.tail = (queue.tail + 1) % queue.size;
-    if (queue.tail === 0) queue.phase ^= 1;
-    if (queue.other >= 0) this.#around.interrupt(queue.other);
+    const at = addressOf(queue.base, queue.tail * COMPLETION_SIZE);
+    return after(() => writeAt(this.dma, at, entry), () => {
+      queue.tail = (queue.tail + 1) % queue.size;
+      if (queue.tail === 0) queue.phase ^= 1;
+      if (queue.other >= 0) this.#around.interrupt(queue.other);
+      return true;
+    });
   }
 }
 

@@ -1,5 +1,7 @@
 /**
- * The data of an NVMe command in the client's memory, where PRP entries say.
+ * The client's memory, as the NVMe controller reaches it: entries of queues, and the data of a
+ * command where PRP entries say. It is reached at once where the client shares it. Only memory by
+ * message makes promises.
  *
  * @module
  */
@@ -9,48 +11,95 @@ import type { Command } from "./command.ts";
 import { PAGE } from "./promises.ts";
 import { Failed, Status } from "./status.ts";
 
+/** A result that is there, or comes. */
+export type Late<T> = T | Promise<T>;
+/** Memory that is moved. */
+type Bytes = Uint8Array | Uint32Array;
+
 /** A part of the data, in as many pages as follow one another. */
 interface Piece {
   readonly address: bigint;
   size: number;
 }
 
+/** Goes on when something is done: at once, unless that is a promise. */
+export function after<T, R>(
+  act: () => Late<T>,
+  then: (value: T) => Late<R>,
+  failed?: (error: unknown) => Late<R>,
+): Late<R> {
+  let value: Late<T>;
+  try {
+    value = act();
+  } catch (error) {
+    if (failed === undefined) throw error;
+    return failed(error);
+  }
+  return value instanceof Promise ? value.then(then, failed) : then(value);
+}
+
+/** An address: where numbers hold it a number, which is faster. */
+export function addressOf(base: bigint, offset: number): number | bigint {
+  const near = Number(base);
+  return near < 2 ** 52 ? near + offset : base + BigInt(offset);
+}
+
+/** Reads memory. */
+export function readAt(dma: DeviceDma, address: number | bigint, into: Bytes): Late<void> {
+  const window = dma.window(address, into.byteLength);
+  if (window !== undefined) return window.copyTo(address, into);
+  return dma.readInto(
+    BigInt(address),
+    new Uint8Array(into.buffer, into.byteOffset, into.byteLength),
+  );
+}
+
+/** Writes memory. */
+export function writeAt(dma: DeviceDma, address: number | bigint, data: Bytes): Late<void> {
+  const window = dma.window(address, data.byteLength);
+  if (window !== undefined) return window.copyFrom(address, data);
+  return dma.write(BigInt(address), new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+}
+
 /** Writes the data of a command. */
-export async function toHost(dma: DeviceDma, command: Command, data: Uint8Array): Promise<void> {
-  await move(dma, command, data, (address, part) => dma.write(address, part));
+export function toHost(dma: DeviceDma, command: Command, data: Uint8Array): Late<void> {
+  return move(dma, command, data, writeAt);
 }
 
 /** Reads the data of a command. */
-export async function fromHost(dma: DeviceDma, command: Command, data: Uint8Array): Promise<void> {
-  await move(dma, command, data, (address, part) => dma.readInto(address, part));
+export function fromHost(dma: DeviceDma, command: Command, data: Uint8Array): Late<void> {
+  return move(dma, command, data, readAt);
 }
 
-async function move(
+function move(
   dma: DeviceDma,
   command: Command,
   data: Uint8Array,
-  act: (address: bigint, part: Uint8Array) => Promise<void>,
-): Promise<void> {
-  const pieces = await piecesOf(dma, command, data.length);
-  let at = 0;
-  const moves = pieces.map(({ address, size }) => act(address, data.subarray(at, at += size)));
-  try {
-    if (moves.length === 1) return await moves[0];
-    await Promise.all(moves);
-  } catch {
-    await Promise.allSettled(moves); // `data` is used again: none of them goes on
-    throw unreachable();
-  }
+  act: typeof readAt,
+): Late<void> {
+  return after(() => piecesOf(dma, command, data.length), (pieces) => {
+    let at = 0;
+    let late: Promise<void>[] | undefined;
+    for (const { address, size } of pieces) {
+      const part = size === data.length ? data : data.subarray(at, at += size);
+      const moved = after(() => act(dma, addressOf(address, 0), part), () => {}, unreachable);
+      if (moved instanceof Promise) (late ??= []).push(moved);
+    }
+    // `data` is used again: none of them goes on.
+    if (late !== undefined) {
+      return Promise.allSettled(late).then(() => Promise.all(late)).then(() => {});
+    }
+  });
 }
 
 /**
  * Finds the pieces of a command's data. PRP1 is the first page; PRP2 is the second page, or a list
  * of all further ones.
  */
-async function piecesOf(dma: DeviceDma, command: Command, length: number): Promise<Piece[]> {
+function piecesOf(dma: DeviceDma, command: Command, length: number): Late<readonly Piece[]> {
   const pieces: Piece[] = [];
   const add = (address: bigint) => {
-    const offset = Number(address % BigInt(PAGE));
+    const offset = Number(address & BigInt(PAGE - 1));
     if (pieces.length === 0 ? offset % 4 !== 0 : offset !== 0) throw misplaced("a PRP entry");
     const size = Math.min(length, PAGE - offset);
     const last = pieces.at(-1);
@@ -58,24 +107,24 @@ async function piecesOf(dma: DeviceDma, command: Command, length: number): Promi
     else pieces.push({ address, size });
     length -= size;
   };
-  add(command.prp1);
-  if (length > 0 && length <= PAGE) add(command.prp2);
-  let list = command.prp2;
-  while (length > 0) {
+  const addList = (list: bigint): Late<readonly Piece[]> => {
     if (list % 8n !== 0n) throw misplaced("a PRP list");
     const needed = Math.ceil(length / PAGE);
     const room = (PAGE - Number(list % BigInt(PAGE))) / 8; // a list ends with its page
-    const bytes = await dma.read(list, 8 * Math.min(needed, room)).catch(() => {
-      throw unreachable();
-    });
-    const entries = [...new BigUint64Array(bytes.buffer)];
-    // The last entry is the address of the next list.
-    const chained = needed > room ? entries.pop() : undefined;
-    for (const each of entries) add(each);
-    if (chained === undefined) break;
-    if (chained % BigInt(PAGE) !== 0n) throw misplaced("a PRP list");
-    list = chained;
-  }
+    const entries = new BigUint64Array(Math.min(needed, room));
+    const read = () => readAt(dma, addressOf(list, 0), new Uint8Array(entries.buffer));
+    return after(read, () => {
+      // The last entry is the address of the next list.
+      const chained = needed > room ? entries.at(-1) : undefined;
+      for (const each of chained === undefined ? entries : entries.subarray(0, -1)) add(each);
+      if (chained === undefined) return pieces;
+      if (chained % BigInt(PAGE) !== 0n) throw misplaced("a PRP list");
+      return addList(chained);
+    }, unreachable);
+  };
+  add(command.prp1);
+  if (length > PAGE) return addList(command.prp2);
+  if (length > 0) add(command.prp2);
   return pieces;
 }
 
@@ -83,6 +132,6 @@ function misplaced(what: string): Failed {
   return new Failed(Status.PRP_OFFSET, `${what} is not where one may be`);
 }
 
-function unreachable(): Failed {
-  return new Failed(Status.TRANSFER_ERROR, "the client's memory can't be reached");
+function unreachable(): never {
+  throw new Failed(Status.TRANSFER_ERROR, "the client's memory can't be reached");
 }

@@ -25,12 +25,8 @@ export abstract class Disk {
   /** The part that migrates along: the bytes that are in memory. */
   readonly bytes: readonly Uint8Array[] = [];
 
-  /**
-   * The bytes at a place.
-   *
-   * @param scratch room for them, where the disk is not in memory
-   */
-  abstract read(at: number, scratch: Uint8Array): Uint8Array;
+  /** The bytes at a place, until the next call. */
+  abstract read(at: number, length: number): Uint8Array;
   /** Takes bytes. */
   abstract write(at: number, data: Uint8Array): void;
   /** Makes what was written last. */
@@ -52,7 +48,7 @@ class MemoryDisk extends Disk {
     this.bytes = [new Uint8Array(this.size)];
   }
 
-  read(at: number, { length }: Uint8Array): Uint8Array {
+  read(at: number, length: number): Uint8Array {
     return this.bytes[0].subarray(at, at + length);
   }
 
@@ -64,6 +60,7 @@ class MemoryDisk extends Disk {
 class FileDisk extends Disk {
   readonly #file: Deno.FsFile;
   readonly #path: string;
+  #room = new Uint8Array(0);
 
   constructor(path: string) {
     const file = Deno.openSync(path, { read: true, write: true });
@@ -73,9 +70,11 @@ class FileDisk extends Disk {
     this.#path = path;
   }
 
-  read(at: number, scratch: Uint8Array): Uint8Array {
-    this.#move(at, scratch, (part) => this.#file.readSync(part));
-    return scratch;
+  read(at: number, length: number): Uint8Array {
+    if (length > this.#room.length) this.#room = new Uint8Array(length);
+    const bytes = this.#room.subarray(0, length);
+    this.#move(at, bytes, (part) => this.#file.readSync(part));
+    return bytes;
   }
 
   write(at: number, data: Uint8Array): void {

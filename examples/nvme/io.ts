@@ -6,18 +6,15 @@
 
 import type { Command } from "./command.ts";
 import type { Commands, Controller } from "./controller.ts";
-import { fromHost, toHost } from "./data.ts";
-import { BLOCK } from "./disk.ts";
+import { after, fromHost, type Late, toHost } from "./data.ts";
+import { BLOCK, type Disk } from "./disk.ts";
 import { FEATURE } from "./features.ts";
 import { LIMITS, PAGE } from "./promises.ts";
 import { Failed, Status } from "./status.ts";
 
 /** The commands, by opcode. */
 export const IO: Commands = {
-  0x00: async (_command, { disk }) => { // Flush
-    await onDisk(Status.WRITE_FAULT, () => disk.flush());
-    return 0;
-  },
+  0x00: (_command, { disk }) => flush(disk), // Flush
   0x01: write,
   0x02: read,
   0x08: writeZeroes,
@@ -37,25 +34,24 @@ const RANGE_SIZE = 16;
 const scratch = new Uint8Array(PAGE << LIMITS.MDTS);
 const ZEROS = new Uint8Array(64 << 10);
 
-async function read(command: Command, { dma, disk, logs }: Controller): Promise<number> {
+function read(command: Command, { dma, disk, logs }: Controller): Late<number> {
   const [at, length] = place(command);
-  const data = await onDisk(
-    Status.READ_ERROR,
-    () => disk.read(at, scratch.subarray(0, length)),
-  );
-  await toHost(dma, command, data);
-  logs.moved("read", command.blockCount);
-  return 0;
+  const data = onDisk(Status.READ_ERROR, () => disk.read(at, length));
+  return after(() => toHost(dma, command, data), () => {
+    logs.moved("read", command.blockCount);
+    return 0;
+  });
 }
 
-async function write(command: Command, controller: Controller): Promise<number> {
+function write(command: Command, controller: Controller): Late<number> {
   const { dma, disk, logs } = controller;
   const [at, length] = place(command);
-  const data = scratch.subarray(0, length);
-  await fromHost(dma, command, data);
-  await onDisk(Status.WRITE_FAULT, () => disk.write(at, data));
-  logs.moved("written", command.blockCount);
-  return await settle(command, controller);
+  const data = length === scratch.length ? scratch : scratch.subarray(0, length);
+  return after(() => fromHost(dma, command, data), () => {
+    onDisk(Status.WRITE_FAULT, () => disk.write(at, data));
+    logs.moved("written", command.blockCount);
+    return settle(command, controller);
+  });
 }
 
 async function writeZeroes(command: Command, controller: Controller): Promise<number> {
@@ -91,12 +87,11 @@ function place(command: Command): [at: number, length: number] {
  * have their turn in between.
  */
 async function zero(at: number, length: number, { disk, turn }: Controller): Promise<void> {
-  const room = new Uint8Array(ZEROS.length);
   for (const end = at + length; at < end; at += ZEROS.length) {
     await turn();
     const size = Math.min(ZEROS.length, end - at);
-    await onDisk(Status.WRITE_FAULT, () => {
-      const bytes = disk.read(at, room.subarray(0, size));
+    onDisk(Status.WRITE_FAULT, () => {
+      const bytes = disk.read(at, size);
       const words = new BigUint64Array(bytes.buffer, bytes.byteOffset, size / 8);
       if (words.some((word) => word !== 0n)) disk.write(at, ZEROS.subarray(0, size));
     });
@@ -104,17 +99,24 @@ async function zero(at: number, length: number, { disk, turn }: Controller): Pro
 }
 
 /** Makes what was written last, if the driver wants to be sure of that. */
-async function settle(command: Command, { disk, features }: Controller): Promise<number> {
+function settle(command: Command, { disk, features }: Controller): Late<number> {
   const isSure = (command.dword(12) & FUA) !== 0 || features.get(FEATURE.WRITE_CACHE) === 0;
-  if (isSure) await onDisk(Status.WRITE_FAULT, () => disk.flush());
-  return 0;
+  return isSure ? flush(disk) : 0;
+}
+
+function flush(disk: Disk): Late<number> {
+  return after(() => disk.flush(), () => 0, (error) => failed(Status.WRITE_FAULT, error));
 }
 
 /** Does something with the disk, whose failure is the command's. */
-async function onDisk<T>(status: number, act: () => T | Promise<T>): Promise<T> {
+function onDisk<T>(status: number, act: () => T): T {
   try {
-    return await act();
+    return act();
   } catch (error) {
-    throw new Failed(status, error instanceof Error ? error.message : String(error));
+    return failed(status, error);
   }
+}
+
+function failed(status: number, error: unknown): never {
+  throw new Failed(status, error instanceof Error ? error.message : String(error));
 }
