@@ -27,6 +27,7 @@ import {
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context, Output } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, spinner } from "../shared/progress.ts";
 import { tableLines } from "../shared/table.ts";
@@ -102,6 +103,14 @@ export function command(context: Context) {
     .addOption(pciEnableOption())
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu bench dev.sock bar0+0.l",
+        "vfu bench dev.sock bar0+0.l --count 10000",
+        "vfu bench dev.sock bar0+0.l --json",
+      ),
+    )
     .action((socket, address, options) => run(context, socket, address, options));
 }
 

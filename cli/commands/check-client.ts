@@ -17,6 +17,7 @@ import { answersRules } from "../check/options.ts";
 import { type ReportOptions, runReported } from "../check/reported.ts";
 import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 
 /** A person needs a while to start a VMM once more, and is not to wait for ever unawares. */
@@ -74,6 +75,14 @@ export function command(context: Context) {
       new Option("--wait <duration>", "without --spawn: wait so long for each client")
         .default(WAIT_MS, "10m")
         .argParser(argument(parseDuration)),
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "vfu check-client --socket-path c.sock --spawn 'vfu probe {socket}'",
+        "vfu check-client --socket-path c.sock",
+        "vfu check-client --list",
+      ),
     )
     .action(async (options, self) => {
       if (answersRules(context, self, CLIENT_GROUPS, options)) return;

@@ -14,6 +14,7 @@ import { answersRules } from "../check/options.ts";
 import { type ReportOptions, runReported } from "../check/reported.ts";
 import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 
 /** Options of {@linkcode run}. */
@@ -68,6 +69,15 @@ export function command(context: Context) {
     .option("--junit <file>", "also write a JUnit report")
     .option("-v, --verbose", "show the messages of checks that passed, too")
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu check dev.sock",
+        "vfu check --spawn 'vfu serve demo --socket-path={socket}'",
+        "vfu check dev.sock --only server/region_read --verbose",
+        "vfu check --explain server/region_read/3",
+      ),
+    )
     .action(async (socket, options, self) => {
       if (answersRules(context, self, SERVER_GROUPS, options)) return;
       const isOne = (socket === undefined) !== (options.spawn === undefined);

@@ -11,6 +11,7 @@ import { programWords } from "../completion/program.ts";
 import type { CommandWords } from "../completion/words.ts";
 import { zshScript } from "../completion/zsh.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 
 /** The script of each shell. */
 const SCRIPTS: Readonly<Record<"bash" | "zsh" | "fish", (program: CommandWords) => string>> = {
@@ -22,11 +23,9 @@ const SHELLS = Object.keys(SCRIPTS) as (keyof typeof SCRIPTS)[];
 
 const MORE_HELP = `
 Where it goes:
-  bash   vfu completion bash > ~/.local/share/bash-completion/completions/vfu
-  zsh    vfu completion zsh > FOLDER/_vfu, where FOLDER is one of $fpath
-  fish   vfu completion fish > ~/.config/fish/completions/vfu.fish
-
-  For the shell that runs: source <(vfu completion bash)`;
+  bash   ~/.local/share/bash-completion/completions/vfu
+  zsh    _vfu, in one of the folders of $fpath
+  fish   ~/.config/fish/completions/vfu.fish`;
 
 /** The command's arguments and options. */
 export function command(context: Context): CommandUnknownOpts {
@@ -37,6 +36,14 @@ export function command(context: Context): CommandUnknownOpts {
     )
     .addArgument(new Argument("<shell>", "the shell").choices(SHELLS))
     .addHelpText("after", MORE_HELP)
+    .addHelpText(
+      "after",
+      examples(
+        "source <(vfu completion bash)",
+        "vfu completion zsh > ~/.zfunc/_vfu",
+        "vfu completion fish > ~/.config/fish/completions/vfu.fish",
+      ),
+    )
     .action(async (shell) => {
       context.out.write(SCRIPTS[shell as keyof typeof SCRIPTS](await programWords(context)));
     });

@@ -15,6 +15,7 @@ import { argument, argumentList } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
 import { type Context, onAbort } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
 import { mapAll, unmapAll } from "../dma/maps.ts";
 import {
@@ -101,6 +102,14 @@ export function command(context: Context) {
     .option("--json", "write one JSON object")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu dirty dev.sock --map 1M:1M --write bar0+0x80.l=1 --timeout 1s",
+        "vfu dirty dev.sock --map 1M:64K --hold",
+        "vfu dirty dev.sock --map 0:1G --page-size 2M --timeout 5s --json",
+      ),
+    )
     .action((socket, { hold, timeout, ...options }) =>
       run(context, socket, { ...options, write: writes, waitMs: hold ? Infinity : timeout })
     );

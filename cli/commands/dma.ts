@@ -14,6 +14,7 @@ import { argument, argumentList } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
 import { type Context, onAbort, type Output } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { type Destination, openDestination } from "../shared/destination.ts";
 import { Snapshots } from "../dma/memory_watch.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
@@ -107,6 +108,14 @@ export function command(context: Context) {
     .option("--json", "write a line of JSON for each access and change")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu dma dev.sock --map 1M:64K --write bar0+0x80.q=0x100000 --hold",
+        "vfu dma dev.sock --map 1M:4K:message --pci-enable --timeout 1s",
+        "vfu dma dev.sock --map 0:1M --fill 0:4K=0xa5 --dump 0:4K=- --timeout 100ms",
+      ),
+    )
     .action((socket, options) => run(context, socket, { ...options, write: writes }));
 }
 

@@ -8,6 +8,7 @@ import { Command, Option } from "@commander-js/extra-typings";
 import type { ConnectionOptions } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { loadMaps, mapOption } from "../shared/map.ts";
 import { Reported } from "../shared/failure.ts";
 import { examine, type Report } from "../doctor/examine.ts";
@@ -43,6 +44,14 @@ export function command(context: Context) {
     .addOption(pciEnableOption())
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu doctor dev.sock",
+        "vfu doctor dev.sock --map nvme",
+        "vfu doctor dev.sock --json",
+      ),
+    )
     .action(async (socket, options, self) => {
       const maps = await loadMaps(context, self, options.map ?? []);
       await run(context, socket, options, maps.flatMap(({ map }) => harmlessReads(map)));

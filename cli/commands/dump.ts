@@ -12,8 +12,10 @@ import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { openDestination } from "../shared/destination.ts";
 import { ReadableRegion, REFUSED_BYTE } from "../dump/readable.ts";
+import { jsonText } from "../shared/json.ts";
 import { Unfinished } from "../shared/failure.ts";
 import { DEFAULT_MAX_SIZE, maxSizeOption, tooLarge } from "../shared/max_size.ts";
 import { blocks } from "../shared/pipeline.ts";
@@ -33,8 +35,24 @@ export interface DumpOptions extends ConnectionOptions {
   output: string;
   /** The way to read: by message, or through mapped memory. */
   via?: Via | undefined;
+  /** Write JSON: a {@linkcode DumpJson}. */
+  json?: true | undefined;
   /** Bytes that a region may have; default 1 GiB. */
   maxSize?: bigint | undefined;
+}
+
+/** The dump as JSON. */
+export interface DumpJson {
+  /** "bar0", "config", "region 9". */
+  region: string;
+  /** Bytes from the region's start. */
+  offset: number;
+  /** Bytes in the file. */
+  bytes: number;
+  /** The file. */
+  file: string;
+  /** Ranges that the device refused: 0xff in the file. */
+  refused: { offset: number; bytes: number; reason: string }[];
 }
 
 /** Refused ranges that are listed. */
@@ -59,9 +77,23 @@ export function command(context: Context) {
     .addOption(viaOption())
     .addOption(maxSizeOption())
     .addOption(pciEnableOption())
+    .option("--json", "write one JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
-    .action((socket, address, options) => run(context, socket, address, options));
+    .addHelpText(
+      "after",
+      examples(
+        "vfu dump dev.sock bar0 -o bar0.bin",
+        "vfu dump dev.sock config -o - | xxd",
+        "vfu dump dev.sock bar2.l -o registers.bin",
+      ),
+    )
+    .action((socket, address, options, self) => {
+      if (options.json && options.output === "-") {
+        self.error("error: '--json' and '-o -' both write to standard output; name a file");
+      }
+      return run(context, socket, address, options);
+    });
 }
 
 /** Reads the region of the device behind `socket` into a file. */
@@ -104,6 +136,21 @@ export async function run(
     const { written, where } = destination;
     if (written === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
     throw new Unfinished(cause, context.signal, `${written} of ${total} bytes ${where}`);
+  }
+  if (options.json) {
+    const refused = readable.refused.map(({ start, end, error }) => ({
+      offset: start,
+      bytes: end - start,
+      reason: error.reason,
+    }));
+    const dumped: DumpJson = {
+      region: region.name,
+      offset: start,
+      bytes: total,
+      file: options.output,
+      refused,
+    };
+    context.out.write(`${jsonText(dumped)}\n`);
   }
   if (readable.refused.length > 0) await reportRefused(context, readable, region, options);
 }

@@ -16,6 +16,7 @@ import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context, Output } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
 import { jsonText } from "../shared/json.ts";
@@ -113,6 +114,14 @@ export function command(context: Context) {
     .option("--json", "write a line of JSON for each")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu irq dev.sock msix",
+        "vfu irq dev.sock msix[0] --trigger 0 --count 1 --timeout 1s",
+        "vfu irq dev.sock intx --write bar0+0x60.l=1 --json",
+      ),
+    )
     .action((socket, { id, vectors }, options, self) => {
       if (vectors !== undefined && options.vectors !== undefined) {
         self.error("error: the vectors are named twice, by the index and by '--vectors'");

@@ -10,6 +10,8 @@ import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
+import { jsonText } from "../shared/json.ts";
 import { Unfinished } from "../shared/failure.ts";
 import { blocks, pipeline } from "../shared/pipeline.ts";
 import { Progress, transferText } from "../shared/progress.ts";
@@ -26,6 +28,8 @@ import {
 export interface LoadOptions extends ConnectionOptions {
   /** The way to write: by message, or through mapped memory. */
   via?: Via | undefined;
+  /** Write JSON. */
+  json?: true | undefined;
 }
 
 /** The command's arguments and options. */
@@ -45,8 +49,17 @@ export function command(context: Context) {
     .argument("<file>", "what to write")
     .addOption(viaOption())
     .addOption(pciEnableOption())
+    .option("--json", "write one JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu load dev.sock bar2 image.bin",
+        "vfu load dev.sock bar2.l registers.bin",
+        "vfu load dev.sock bar2 image.bin --via message",
+      ),
+    )
     .action((socket, address, path, options) => run(context, socket, address, path, options));
 }
 
@@ -86,7 +99,10 @@ export async function run(
   } catch (cause) {
     throw new Unfinished(cause, context.signal, `${done} of ${total} bytes were written`);
   }
-  if (total < room) {
+  if (options.json) {
+    const loaded = { region: region.name, offset: start, bytes: total, file: path };
+    context.out.write(`${jsonText(loaded)}\n`);
+  } else if (total < room) {
     // Of a region with more than 2^53 bytes `end` is not the end.
     const last = address.end === undefined ? region.info.size : BigInt(end);
     const rest = last - BigInt(start + total);

@@ -9,6 +9,7 @@ import { MAX_DATA_XFER_SIZE } from "../../lib/base/limits.ts";
 import { argument } from "../shared/argument.ts";
 import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { maxSizeOption } from "../shared/max_size.ts";
 import { humanSize, parseSize } from "../shared/size.ts";
 
@@ -46,6 +47,14 @@ function saveCommand(context: Context) {
     .option("--json", "write what was saved as a JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu migrate save dev.sock -o state.bin",
+        "vfu migrate save dev.sock -o state.bin --pre-copy",
+        "vfu migrate save dev.sock -o - | gzip > state.gz",
+      ),
+    )
     .action(async (socket, options) => {
       const { save } = await import("../migrate/save.ts");
       await save(context, socket, options);
@@ -66,6 +75,14 @@ function restoreCommand(context: Context) {
     .option("--json", "write what was restored as a JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu migrate restore dev.sock state.bin",
+        "vfu migrate restore dev.sock state.bin --keep-stopped",
+        "vfu migrate restore dev.sock state.bin --chunk-size 64K",
+      ),
+    )
     .action(async (socket, file, options) => {
       const { restore } = await import("../migrate/restore.ts");
       await restore(context, socket, file, options);
@@ -98,6 +115,14 @@ function showCommand(context: Context) {
     .option("--json", "write one JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu migrate show dev.sock",
+        "vfu migrate show state.bin",
+        "vfu migrate show state.bin --json",
+      ),
+    )
     .action(async (path, options) => {
       const { show } = await import("../migrate/show.ts");
       await show(context, path, options);
@@ -118,6 +143,14 @@ function stateCommand(context: Context) {
     .option("--json", "write one JSON object")
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu migrate state dev.sock",
+        "vfu migrate state dev.sock STOP",
+        "vfu migrate state dev.sock RUNNING --json",
+      ),
+    )
     .action(async (socket, state, options) => {
       const { setState } = await import("../migrate/show.ts");
       await setState(context, socket, state, options);

@@ -7,6 +7,7 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { run } from "../probe/run.ts";
 
 /** The command's arguments and options. */
@@ -26,5 +27,13 @@ export function command(context: Context) {
     )
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu probe dev.sock",
+        "vfu probe dev.sock --json",
+        "vfu probe dev.sock --lspci > space; lspci -F space -vv",
+      ),
+    )
     .action((socket, options) => run(context, socket, options));
 }

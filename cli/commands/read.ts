@@ -10,6 +10,7 @@ import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { valuesOf } from "../shared/hexdump.ts";
 import { jsonText } from "../shared/json.ts";
 import { mapOption, type Named, parseArguments, type Place, placeParser } from "../shared/map.ts";
@@ -58,6 +59,15 @@ export function command(context: Context) {
     .addOption(pciEnableOption())
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu read dev.sock bar0+0x1c.l",
+        "vfu read dev.sock --map nvme CSTS CC",
+        "vfu read dev.sock CAP_MSIX+2.w COMMAND",
+        "vfu read dev.sock bar2+0 --count 256",
+      ),
+    )
     .action(async (socket, texts, options, self) => {
       const parse = await placeParser(context, self, options.map);
       await run(context, socket, parseArguments(self, "address", texts, parse), options);

@@ -77,7 +77,7 @@ A client that comes while one is served waits in the socket's queue.
 
 Examples:
   vfu record --listen a.sock --connect b.sock -o nvme.pcapng --intercept all
-  vfu record --listen a.sock --spawn 'vfu serve demo --socket-path={socket}' -o x.pcapng
+  vfu record --listen a.sock --spawn './server {socket}' -o x.pcapng
   vfu show x.pcapng`;
 
 /** The command's arguments and options. */

@@ -71,7 +71,7 @@ Examples:
   vfu replay nvme.pcapng nvme.sock --map nvme
   vfu replay demo.pcapng --spawn 'vfu serve demo --socket-path={socket}'
   vfu replay nvme.pcapng --serve mock.sock --map nvme
-  vfu replay nvme.pcapng nvme.sock --ignore config+0x40 --ignore bar0+0x100..0x200`;
+  vfu replay nvme.pcapng nvme.sock --ignore bar0+0x100..0x200`;
 
 /** The command's arguments and options. */
 export function command(context: Context) {

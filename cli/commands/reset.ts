@@ -10,13 +10,17 @@ import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
+import { jsonText } from "../shared/json.ts";
 import { Progress, spinner } from "../shared/progress.ts";
 
 /** Options of {@linkcode run}. */
 export interface ResetOptions extends Omit<ConnectionOptions, "timeout"> {
   /** The time that the reset may take, in milliseconds. */
   timeout?: number | undefined;
+  /** Write JSON. */
+  json?: true | undefined;
 }
 
 /** The command's arguments and options. */
@@ -31,7 +35,16 @@ export function command(context: Context) {
       new Option("--timeout <duration>", "give up after so long, as 500ms")
         .argParser(argument(parseDuration)),
     )
+    .option("--json", "write one JSON object")
     .addOption(verboseOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu reset dev.sock",
+        "vfu reset dev.sock --timeout 10s",
+        "vfu reset dev.sock --json",
+      ),
+    )
     .action((socket, options) => run(context, socket, options));
 }
 
@@ -42,7 +55,7 @@ export async function run(
   options: ResetOptions,
 ): Promise<void> {
   const { err, signal } = context;
-  const { timeout, verbose } = options;
+  const { timeout, verbose, json } = options;
   // The timeout is for the reset. An answer may take as long as it does elsewhere.
   using connection = await connectTo(context, socket, { ...options, timeout: DEFAULT_TIMEOUT_MS });
   using progress = verbose ? undefined : new Progress(
@@ -50,7 +63,10 @@ export async function run(
     (elapsedMs) =>
       `${spinner(elapsedMs)} the device is resetting (${Math.floor(elapsedMs / 1000)} s)`,
   );
+  const from = performance.now();
   await connection.device.reset({ signal, ...(timeout !== undefined && { timeoutMs: timeout }) });
   progress?.[Symbol.dispose]();
-  if (err.isTerminal) err.write(err.style.dim("The device was reset") + "\n");
+  const elapsed_ms = Math.round(performance.now() - from);
+  if (json) context.out.write(`${jsonText({ reset: true, elapsed_ms })}\n`);
+  else if (err.isTerminal) err.write(err.style.dim("The device was reset") + "\n");
 }

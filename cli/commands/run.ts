@@ -11,6 +11,7 @@ import { argument, argumentList } from "../shared/argument.ts";
 import { connectTo } from "../shared/connect.ts";
 import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { assertNotInput } from "../shared/destination.ts";
 import { Grace } from "../shared/cleanup_grace.ts";
 import { printable } from "../shared/printable.ts";
@@ -85,6 +86,15 @@ export function command(context: Context) {
     .option("--junit <file>", "also write a JUnit report")
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu run bring-up.yaml dev.sock",
+        "vfu run bring-up.yaml --serve ./nvme.ts --option size=64M",
+        "vfu run --check bring-up.yaml",
+        "vfu run bring-up.yaml dev.sock --set size=4K --junit report.xml",
+      ),
+    )
     .action(async (args, options, self) => {
       assertServes(self, options);
       const needsSocket = options.check === undefined && options.serve === undefined;

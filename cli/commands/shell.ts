@@ -8,6 +8,7 @@ import { Command, Option } from "@commander-js/extra-typings";
 import { connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { Grace } from "../shared/cleanup_grace.ts";
 import { loadMaps } from "../shared/map.ts";
 import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
@@ -57,6 +58,14 @@ export function command(context: Context) {
     .addOption(pciEnableOption())
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu shell dev.sock",
+        "vfu shell --serve demo --map demo",
+        "vfu shell dev.sock < steps.yaml",
+      ),
+    )
     .action(async (socket, options, self) => {
       if ((socket === undefined) === (options.serve === undefined)) {
         self.error("error: one of the path of a socket and '--serve <device>' is needed");

@@ -13,6 +13,7 @@ import { readRecording, type Recording, type RecordingCut } from "../../lib/reco
 import { RecordingStatistics } from "../../lib/record/statistics.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { Context, Output } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
 import { assertNotInput, openDestination } from "../shared/destination.ts";
 import { jsonPieces, jsonText } from "../shared/json.ts";
 import { loadMaps, mapOption, orUsage } from "../shared/map.ts";
@@ -87,6 +88,15 @@ export function command(context: Context) {
         .conflicts(["stats", "json", "follow", "chromeTrace", "html", "session", "filter", "map"]),
     )
     .addHelpText("after", `\n${FILTER_HELP}`)
+    .addHelpText(
+      "after",
+      examples(
+        "vfu show x.pcapng --map nvme",
+        "vfu show x.pcapng --filter 'command == REGION_WRITE && region == bar0'",
+        "vfu show x.pcapng --stats",
+        "vfu show x.pcapng --html report.html",
+      ),
+    )
     .action(async (file, { map: names, filter: text, dissector, ...options }, self) => {
       if (dissector) {
         if (file !== undefined) self.error("error: --dissector takes no file");

@@ -8,6 +8,8 @@ import { Command } from "@commander-js/extra-typings";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
+import { examples } from "../shared/examples.ts";
+import { jsonText } from "../shared/json.ts";
 import { mapOption, parseArguments, placeParser } from "../shared/map.ts";
 import { ADDRESS_HELP, viaOption } from "../shared/target.ts";
 import {
@@ -18,7 +20,10 @@ import {
 } from "../shared/assignment.ts";
 
 /** Options of {@linkcode run}. */
-export interface WriteOptions extends ConnectionOptions, AssignOptions {}
+export interface WriteOptions extends ConnectionOptions, AssignOptions {
+  /** Write JSON. */
+  json?: true | undefined;
+}
 
 /** The command's arguments and options. */
 export function command(context: Context) {
@@ -36,8 +41,17 @@ export function command(context: Context) {
     .addOption(mapOption())
     .addOption(viaOption())
     .addOption(pciEnableOption())
+    .option("--json", "write a line of JSON for each register")
     .addOption(verboseOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      examples(
+        "vfu write dev.sock bar0+0x14.l=1",
+        "vfu write dev.sock --pci-enable --map nvme CC.EN=1",
+        "vfu write dev.sock --verify bar0+0x1c.w=0x100:0xff00",
+      ),
+    )
     .action(async (socket, texts, options, self) => {
       const place = await placeParser(context, self, options.map);
       const parse = (text: string) => parseAssignment(text, place);
@@ -54,4 +68,9 @@ export async function run(
 ): Promise<void> {
   using connection = await connectTo(context, socket, options);
   await assignAll(connection.device, assignments, options);
+  if (!options.json) return;
+  for (const { address, width, value, mask } of assignments) {
+    const written = { address: address.text, width, value, ...(mask !== undefined && { mask }) };
+    context.out.write(`${jsonText(written)}\n`);
+  }
 }

@@ -73,6 +73,7 @@ const VALUES: Readonly<Record<string, Offered>> = {
   "size": NOTHING,
   "step": NOTHING,
   "value[:mask]": NOTHING,
+  "values": NOTHING,
   "vector": NOTHING,
 };
 

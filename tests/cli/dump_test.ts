@@ -323,3 +323,22 @@ for (const [address, args] of [["bar2", []], ["bar2", ["--via", "message"]]] as 
     assertEquals(Deno.statSync(`${file}.partial`).size, 20480);
   });
 }
+
+Deno.test("dump --json has what was dumped, and what was refused", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/bar0`;
+  await using server = await startServe(REFUSING);
+  const dump = (...args: string[]) => runHere(["dump", server.path, "-o", file, "--json", ...args]);
+  const whole = { region: "bar0", offset: 0x2000, bytes: 0x100, file, refused: [] };
+  assertEquals(JSON.parse((await dump("bar0+0x2000..0x2100")).out), whole);
+  const { code, out, err } = await dump("bar0+0x1ff0..0x2010.l");
+  assertEquals(code, 1, err);
+  assertEquals(JSON.parse(out), {
+    region: "bar0",
+    offset: 0x1ff0,
+    bytes: 32,
+    file,
+    refused: [{ offset: 0x1ff0, bytes: 16, reason: "EINVAL (Invalid argument)" }],
+  });
+  assertEquals((await runHere(["dump", server.path, "bar0", "-o", "-", "--json"])).code, 2);
+});

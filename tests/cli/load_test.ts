@@ -173,3 +173,10 @@ Deno.test("commands that read a file refuse a pipe that no process writes, and d
     assertEquals(await runHere(args), expected);
   }
 });
+
+Deno.test("load --json has what was written", () =>
+  withFile(1001, async ({ socket, file }) => {
+    const { code, out, err } = await runHere(["load", socket, "bar2", file, "--json"]);
+    assertEquals([code, err], [0, ""]);
+    assertEquals(JSON.parse(out), { region: "bar2", offset: 0, bytes: 1001, file });
+  }));

@@ -102,7 +102,7 @@ Deno.test("poll lives on by message when the server makes the file of the region
 
 Deno.test("poll returns 2 and sends nothing when the usage is wrong", async (t) => {
   await assertFailures(t, "/nonexistent/socket", 2, [
-    [["poll", "bar0"], "Required option '--equals <value[:mask]>' not specified"],
+    [["poll", "bar0"], "One of '--equals', '--not', '--at-least' and '--one-of' is needed"],
     [["poll", "bar0.b", "--equals", "256"], "0x100 does not fit 8 bits: bar0.b has no more"],
     [
       ["poll", "bar0", "--equals", "1:2"],
@@ -125,4 +125,58 @@ Deno.test("poll ends at Ctrl-C", async () => {
   const running = runHere(args, { signal: controller.signal });
   setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
   assertEquals(await running, { code: 130, out: "", err: "" });
+});
+
+Deno.test("poll waits for another value, for a greater one, for one of several", async () => {
+  const poll = async (...args: string[]) => {
+    let reads = 0;
+    const answer = withBar0(4, (request) => {
+      if (request.command !== Command.REGION_READ) return "default";
+      return replyRead(request, new Uint8Array([reads++, 0, 0, 0xaa]));
+    });
+    return await runOdd(answer, "poll", "bar0", ...args);
+  };
+  assertEquals((await poll("--not", "0xaa000000")).out, "0xaa000001\n");
+  assertEquals((await poll("--not", "0:0xfe")).out, "0xaa000002\n");
+  assertEquals((await poll("--at-least", "0xaa000003")).out, "0xaa000003\n");
+  assertEquals((await poll("--at-least", "5:0xff")).out, "0xaa000005\n");
+  assertEquals((await poll("--one-of", "0,4:0xff,0xaa000006")).out, "0xaa000004\n");
+  const { code, err } = await poll("--one-of", "1,2", "--timeout", "20ms");
+  assertEquals(code, 1);
+  assertMatch(err, /did not become as wanted within 20 ms/);
+});
+
+Deno.test("poll --json has the value, the reads, and the time", async () => {
+  let reads = 0;
+  const answer = withBar0(4, (request) => {
+    if (request.command !== Command.REGION_READ) return "default";
+    return replyRead(request, new Uint8Array([reads++, 0, 0, 0]));
+  });
+  const { out } = await runOdd(answer, "poll", "bar0", "--equals", "2", "--json");
+  const { elapsed_ms, ...rest } = JSON.parse(out);
+  assertEquals(Number.isInteger(elapsed_ms), true);
+  assertEquals(rest, {
+    address: "bar0",
+    region: "bar0",
+    offset: 0,
+    width: 4,
+    value: 2,
+    via: "message",
+    reads: 3,
+  });
+});
+
+Deno.test("poll wants one condition, and a value that fits", async () => {
+  const cases: [args: string[], message: RegExp][] = [
+    [[], /One of '--equals', '--not', '--at-least' and '--one-of' is needed/],
+    [["--equals", "1", "--not", "2"], /cannot be used with/],
+    [["--one-of", "1,x"], /Cannot use '1,x' for --one-of: "x" is no value/],
+    [["--one-of", "1,0x100000000"], /0x100000000 does not fit 32 bits: bar0 has no more/],
+    [["--at-least", "2:1"], /0x2 has bits outside its mask 0x1/],
+  ];
+  for (const [args, message] of cases) {
+    const { code, err } = await runHere(["poll", "none.sock", "bar0", ...args]);
+    assertEquals(code, 2, err);
+    assertMatch(err, message);
+  }
 });

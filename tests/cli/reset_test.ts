@@ -53,3 +53,9 @@ Deno.test("reset returns 2 when the usage is wrong", async (t) => {
     ],
   ]);
 });
+
+Deno.test("reset --json has the time that it took", async () => {
+  const { code, out } = await runHere(["reset", demo.path, "--json"]);
+  const { reset, elapsed_ms } = JSON.parse(out);
+  assertEquals([code, reset, Number.isInteger(elapsed_ms)], [0, true, true]);
+});

@@ -162,3 +162,13 @@ function register(onWrite: (isPosted: boolean) => void): Answer {
     request.reply(RegionWriteReply.encode({ offset, region, count: data.length }));
   });
 }
+
+Deno.test("write --json has a line for each register", async () => {
+  const args = ["write", demo.path, "bar0+8=1", "bar0+8=0x100:0xff00", "--json"];
+  const { code, out } = await runHere(args);
+  assertEquals(code, 0);
+  assertEquals(out.trimEnd().split("\n").map((line) => JSON.parse(line)), [
+    { address: "bar0+8", width: 4, value: 1 },
+    { address: "bar0+8", width: 4, value: 0x100, mask: 0xff00 },
+  ]);
+});
