@@ -1,7 +1,7 @@
 /**
  * Colours of a terminal, with the names of `@std/fmt/colors`.
  *
- * Six codes are written out here rather than taken from a package: those look at the environment
+ * Six codes are written out here rather than taken from a package. Packages look at the environment
  * while they load, which in Deno asks the user for a permission.
  *
  * @module

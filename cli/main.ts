@@ -1,10 +1,10 @@
 /**
  * The command line: `vfu SUBCOMMAND`.
  *
- * What is not needed is not loaded, so that `vfu probe` starts as fast as a shell command should:
- * the module of a subcommand is imported when that is the one called, and for the same reason the
- * modules of the command line import those of `lib/` by name, not all of them through `mod.ts`.
- * Commander itself is loaded for all but the plainest lines.
+ * What is not needed is not loaded, so that `vfu probe` starts as fast as a shell command should.
+ * The module of a subcommand is imported when that subcommand is called. For the same reason the
+ * command line imports modules of `lib/` by name, not all of them through `mod.ts`. Commander
+ * itself is loaded for all but the plainest lines.
  *
  * Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated, 129 hung up.
  *

@@ -49,8 +49,8 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
 ];
 
 /**
- * Loads the module of a subcommand. Its name is put together here: what a literal names is read at
- * every start, with all that it imports, even if it is never imported.
+ * Loads the module of a subcommand. Its name is put together here. Deno reads what a literal names
+ * at every start, with all that it imports, even if it is never imported.
  */
 export function loadSubcommand(name: string): Promise<SubcommandModule> {
   const module = `./commands/${name}.ts`;

@@ -1,15 +1,15 @@
 /**
- * An NVMe 1.4 controller, for the NVM command set: a disk in memory or in a file, up to 16 pairs of
- * I/O queues, an MSI-X vector for each. Linux, nvme-cli and SPDK use it. Its doorbells are in a
- * page that a client may map: it rings without a message.
+ * An NVMe 1.4 controller, for the NVM command set. It has a disk in memory or in a file, up to 16
+ * pairs of I/O queues, and an MSI-X vector for each. Linux, nvme-cli and SPDK use it. Its doorbells
+ * are in a page that a client may map: it rings without a message.
  *
  * ```sh
  * vfu serve ./examples/nvme.ts --socket-path=/tmp/nvme.sock --option disk=disk.img &
  * deno run --allow-ffi examples/nvme_identify.ts /tmp/nvme.sock
  * ```
  *
- * Its parts are in `nvme/`: `controller.ts` takes commands out of `queues.ts` and does those of
- * `admin.ts` and `io.ts`; `promises.ts` says what a driver may ask for.
+ * Its parts are in `nvme/`. `controller.ts` takes commands out of `queues.ts` and does those of
+ * `admin.ts` and `io.ts`. `promises.ts` says what a driver may ask for.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
  * Brings an NVMe controller up, reads its identity through DMA, writes a block and reads it back,
- * and takes its MSI-X interrupts: all that a driver does, without a VM.
+ * and takes its MSI-X interrupts. That is all that a driver does, without a VM.
  *
  * ```sh
  * deno run --allow-ffi examples/nvme_identify.ts /tmp/nvme.sock

@@ -1,6 +1,6 @@
 /**
- * A timer: it counts how often its period was over, and raises an interrupt each time, by MSI if
- * the client has set that up, else on its pin.
+ * A timer. It counts how often its period was over, and raises an interrupt each time. The
+ * interrupt is MSI if the client has set that up, else the pin's.
  *
  * ```sh
  * vfu serve ./examples/timer.ts --socket-path=/tmp/timer.sock &

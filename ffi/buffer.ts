@@ -7,8 +7,8 @@
 import { libc } from "./libc.ts";
 
 /**
- * Zeroed memory that is never freed, also not when its thread ends: for a nonblocking call, which
- * goes on writing after the Worker that made it was terminated.
+ * Zeroed memory that is never freed, also not when its thread ends. A nonblocking call goes on
+ * writing to it after the Worker that made the call was terminated.
  */
 export function lastingBytes(size: number): Uint8Array<ArrayBuffer> {
   const pointer = libc().calloc(1n, BigInt(size));

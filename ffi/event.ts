@@ -23,8 +23,8 @@ export const POLLHUP = 16;
 export const POLLNVAL = 32;
 
 /**
- * No longer than a peer takes that is about to ask again, and too short for the event loop to mind:
- * a tenth of a millisecond.
+ * The nanoseconds of a brief wait: as long as a peer takes that is about to ask again. The event
+ * loop does not mind so short a wait.
  */
 export const BRIEF_NS = 100_000n;
 

@@ -1,6 +1,6 @@
 /**
- * The symbol table: one line a function of libc, with its C signature, and the library itself,
- * opened on first use so that what needs no system call needs no permission either.
+ * The symbol table: one line a function of libc, with its C signature. It also has the library
+ * itself, opened on first use: what needs no system call needs no permission either.
  *
  * Contract of this file, and of everything that calls `libc()`:
  * - - Pointers passed in point to memory that the caller keeps referenced and large enough for the

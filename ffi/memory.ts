@@ -273,15 +273,16 @@ interface MappedPart {
  *
  * Contract: there is one ArrayBuffer for it, made when it is first used. `close` detaches that
  * first, so every view of it has length 0 before the memory goes: an access after close finds
- * nothing, and never faults. A peer's file is checked to be long enough when it is mapped; a peer
+ * nothing, and never faults. A peer's file is checked to be long enough when it is mapped. A peer
  * that shrinks it later can still raise SIGBUS, which only a sealed file rules out.
  *
- * A mapping that is not writable shows what others write, until it is written to: that never faults
- * and never leaves this process, but the page written to shows nothing of the others' any more.
- * (JavaScript has no read-only memory; a page that really can't be written would end the process.)
+ * A mapping that is not writable shows what others write, until it is written to. Such a write
+ * never faults and never leaves this process. The written page shows nothing of the others' any
+ * more. (JavaScript has no read-only memory; a page that really can't be written would end the
+ * process.)
  *
- * Who detaches the buffer (by transferring it to a Worker) takes the memory with it: it stays
- * mapped for good, and `buffer` is another one from then on.
+ * A caller that detaches the buffer (by transferring it to a Worker) takes the memory with it. The
+ * memory stays mapped for good, and `buffer` is another one from then on.
  *
  * @example
  * ```ts

@@ -7,8 +7,8 @@
 import { type FileStat, readWhole } from "./fd.ts";
 
 /**
- * Finds the type of the file system that a file is on, without a call that the file system answers:
- * statfs(2) waits for a server of FUSE or NFS.
+ * Finds the type of the file system that a file is on, without a call that the file system answers.
+ * For one, statfs(2) waits for a server of FUSE or NFS.
  *
  * @param stat which file it is
  * @returns the name, as "ext4" or "fuse"; undefined if this process sees no mount of it

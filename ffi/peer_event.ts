@@ -25,7 +25,7 @@ let chunk: IoBuffer | undefined;
  * anything with it at any time: no call here waits, and none throws.
  *
  * Everything else is refused. A socket may be the peer's own end of the connection, or hold that
- * end in its queue: a holder of such a socket never learns that the peer is gone. A regular file or
+ * end in its queue. A holder of such a socket never learns that the peer is gone. A regular file or
  * a device may block, or always be readable.
  *
  * @example

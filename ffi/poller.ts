@@ -83,9 +83,9 @@ let polling = false; // whether it is inside poll, with a set that is then fixed
  * closed and the error is reported as an uncaught one; everything else is watched as before.
  *
  * @param events POLLIN, POLLOUT or both; 0 to wait for the deadline alone
- * @param lingers the peer is likely to be back in microseconds, as the client of a server is: after
- * it was ready, the thread waits for it briefly before it goes back to the event loop, which costs
- * ten times as much
+ * @param lingers the peer is likely to be back in microseconds, as the client of a server is. After
+ * it was ready, the thread waits for it briefly. Going back to the event loop costs ten times as
+ * much
  * @throws {SystemError} if there is no descriptor left for the eventfd that wakes the poll
  */
 export function watch(

@@ -2,7 +2,7 @@
  * UNIX stream sockets that carry file descriptors.
  *
  * Contract of `send` and `receive`: they return what the kernel did, and a negative errno where it
- * refused; nothing is thrown, nothing is retried, so that callers on the hot path decide. Buffers
+ * refused. They throw nothing and retry nothing, so that callers on the hot path decide. Buffers
  * are `IoBuffer`s, bounds are checked here, the pointers never leave this file.
  *
  * @module
@@ -447,8 +447,8 @@ export class UnixListener implements Disposable {
    * Listens at `path`. A socket file on which no process listens any more is replaced. Of several
    * processes that try this at once one succeeds.
    *
-   * @throws {SystemError} EADDRINUSE if a process listens there or the file is no socket; EBUSY if
-   *   the file is stale and its folder can't be locked; else as bind(2) fails
+   * @throws {SystemError} EADDRINUSE if a process listens there or the file is no socket. EBUSY if
+   *   the file is stale and its folder can't be locked. Else as bind(2) fails
    * @throws {RangeError} if the path is empty or too long for an address
    */
   static listen(path: string, backlog = 16): UnixListener {

@@ -2,8 +2,8 @@
  * Guesses that a peer has answered by now, which spare the poll.
  *
  * A peer that shares the CPU runs when this thread yields it, and mostly is back when the thread
- * goes on: then a receive finds what a poll would have reported. On a CPU of its own it rarely is,
- * and where others want the CPU as well the thread may not get it back for milliseconds: there,
+ * goes on. Then a receive finds what a poll would have reported. On a CPU of its own it rarely is.
+ * Where others want the CPU as well, the thread may not get it back for milliseconds. There,
  * guessing is soon given up.
  *
  * @module

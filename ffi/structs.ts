@@ -1,6 +1,6 @@
 /**
- * The structs of Linux's C interface that we fill in or read: one field table each, byte offsets as
- * the 64-bit ABI has them (x86_64 and aarch64 alike; measured with offsetof on both).
+ * The structs of Linux's C interface that we fill in or read: one field table each. Byte offsets
+ * are those of the 64-bit ABI, measured with offsetof on x86_64 and aarch64, which agree.
  *
  * @module
  */

@@ -13,7 +13,7 @@ function memoryInfo(name: string): number {
 }
 
 /**
- * Runs a test while exactly `count` pages of 2 MiB are free; other tests may have theirs at the
+ * Runs a test while exactly `count` pages of 2 MiB are free. Other tests may have theirs at the
  * same time, so the pool is locked. Root and a kernel with huge pages are needed: without these the
  * test fails, rather than to show nothing.
  */

@@ -1,5 +1,5 @@
 /**
- * Waits of the tests. Each ends by what it waits for: its limit is far beyond what a busy machine
+ * Waits of the tests. Each ends by what it waits for. Its limit is far beyond what a busy machine
  * takes, and only keeps a test that fails from waiting for ever.
  *
  * @module

@@ -17,8 +17,8 @@ export interface Choice {
 }
 
 /**
- * Reports whether an id fits a pattern: the id, its beginning up to a slash, the name of its group,
- * or text in which `*` stands for anything.
+ * Reports whether an id fits a pattern. A pattern is the id, its beginning up to a slash, the name
+ * of its group, or text in which `*` stands for anything.
  */
 export function fits(pattern: string, { id }: Rule): boolean {
   const clean = pattern.replace(/\/$/, "");

@@ -8,8 +8,8 @@ import type { CheckResult } from "../../lib/conformance/run.ts";
 import { printable } from "../shared/printable.ts";
 
 /**
- * The weight of a result: "warned" is a rule that a peer SHOULD or MAY keep and does not; "known" a
- * deviation that the file of known ones has; "mended" one that it has, too, and that is gone.
+ * The weight of a result. "warned" is a rule that a peer SHOULD or MAY keep and does not. "known"
+ * is a deviation that the file of known deviations has. "mended" is such a deviation that is gone.
  */
 export type Outcome = "passed" | "failed" | "warned" | "known" | "mended" | "skipped";
 

@@ -9,7 +9,7 @@ import { allCommands, type CommandWords } from "./words.ts";
 
 /**
  * The part that knows nothing of `vfu`. Bash splits a line at `=` and `:` as well, so the words are
- * read off the line itself, and what stands ahead of the last such sign is taken off the answers.
+ * read off the line itself. The part ahead of the last such sign is taken off the answers.
  */
 const ENGINE = `_vfu() {
   local line=\${COMP_LINE:0:COMP_POINT} cur prev="" path="" word position=0

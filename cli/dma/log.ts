@@ -62,8 +62,8 @@ const LENGTH_DIGITS = 7;
 /**
  * Gives the accesses of a device to `show`, each with its bytes.
  *
- * The library reports an access before it is done: what a write has brought is in the memory by
- * the time of the next one, or when the messages that have come are all served.
+ * The library reports an access before it is done. Written bytes are in the memory by the time of
+ * the next access, or when all messages that have come are served.
  */
 export function watchAccesses(dma: DmaSpace, startMs: number, show: (entry: Entry) => void): void {
   let last: { event: DmaEvent; timeMs: number } | undefined;

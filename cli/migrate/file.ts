@@ -1,6 +1,6 @@
 /**
- * A saved state as a file: a header that says of which device it is, the state, and a trailer with
- * its size and a checksum. All numbers are little-endian.
+ * A saved state as a file: a header that names the device, the state, and a trailer with size and
+ * checksum. All numbers are little-endian.
  *
  * Header, 32 bytes: "vfu-mig\n", u32 version of the form (1), u32 bytes of the header, u16 vendor,
  * device, subsystem vendor, subsystem, u8 revision, zeros. Trailer, 24 bytes: "vfu-end\n", u64

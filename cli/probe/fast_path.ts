@@ -23,9 +23,9 @@ const FLAGS: ReadonlyMap<string | undefined, ProbeOptions> = new Map([
 ]);
 
 /**
- * Understands `probe SOCKET`, `probe SOCKET --json` and `probe SOCKET --lspci`, which is what
- * scripts call again and again, without commander: that imports node: modules, and loading those
- * takes as long as half a probe. Whatever is not exactly one of these lines, mistakes included, is
+ * Understands `probe SOCKET`, `probe SOCKET --json` and `probe SOCKET --lspci` without commander:
+ * scripts call these again and again. Commander imports node: modules, and loading those takes as
+ * long as half a probe. Whatever is not exactly one of these lines, mistakes included, is
  * commander's.
  *
  * @returns undefined for other lines

@@ -103,7 +103,7 @@ export interface RegionJson {
   fds: number;
   /**
    * Its capabilities by `kind`: "sparse_mmap" with `areas` of `offset` and `size`,
-   * "sparse_mmap_fds" with `fd_offset` and `fd_index` too, "type" with `type` and `subtype`,
+   * "sparse_mmap_fds" with `fd_offset` and `fd_index` too, "type" with `type` and `subtype`. Also
    * "msix_mappable", and "unknown" with `id` and `bytes` in hexadecimal.
    */
   capabilities: { kind: string; version: number; [key: string]: unknown }[];

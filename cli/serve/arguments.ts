@@ -2,7 +2,7 @@
  * The command line of `vfu serve`: devices, each with the options that follow it.
  *
  * Commander knows options and arguments, but not their order. So it reads up to the first device
- * and leaves the rest as it is; that is read by another command of the same options, up to the next
+ * and leaves the rest as it is. Another command of the same options reads that rest up to the next
  * device, and so on.
  *
  * @module

@@ -15,8 +15,9 @@ import { PatientWriter } from "./patient_writer.ts";
 import { printable } from "../shared/printable.ts";
 
 /**
- * A signal that follows the first one sooner is the same: a terminal and a wrapper such as
- * `deno task` both send it, and the kernel sends that of a parent's end for each of its threads.
+ * A signal that follows the first one sooner is the same. A terminal and a wrapper such as
+ * `deno task` both send it. The kernel sends the signal of a parent's end for each thread of the
+ * parent.
  */
 const ECHO_MS = 200;
 /** The interval at which the guard looks at the serving thread. */

@@ -194,8 +194,8 @@ export function refusalLine({ command, errno, error }: RefusedRequest): string {
 }
 
 /**
- * Tells whether a request was refused, and nothing of the device has failed: a state that is cut
- * off, damaged or of another device, an unmap that cuts a map.
+ * Tells whether a request was refused, and nothing of the device has failed. Examples are a state
+ * that is cut off, damaged or of another device, and an unmap that cuts a map.
  */
 function isRefusal(error: unknown): error is DeviceError {
   return error instanceof DeviceError &&

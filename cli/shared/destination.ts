@@ -47,8 +47,8 @@ export function openDestination(path: string, out: Output): Destination {
 }
 
 /**
- * Refuses, as wrong usage, a file to write that is also a file to read: the same by device and
- * inode, so through links as well. The name of the unfinished file counts too.
+ * Refuses, as wrong usage, a file to write that is also a file to read. The same file is known by
+ * device and inode, so through links as well. The name of the unfinished file counts too.
  *
  * @param outputs paths by the names of their options, without the dashes
  * @param inputs paths of files that the command reads; names of other things are ignored
@@ -101,7 +101,7 @@ function infoOf(path: string): Deno.FileInfo | undefined {
 /**
  * Opens a pipe without waiting for a reader, which would be deaf to Ctrl-C.
  *
- * @returns a function that closes it again, once the pipe is open for writing: the reader would
+ * @returns a function that closes it again, once the pipe is open for writing. The reader would
  *   take an earlier end for the end of all bytes
  * @throws {Error} if no process reads the pipe
  */

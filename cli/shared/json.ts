@@ -14,8 +14,8 @@ const UNPRINTABLE = /[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 const PIECE = 32 << 10;
 
 /**
- * Writes a value as JSON, safe to show in a terminal: what a terminal would act upon is escaped in
- * its strings, which still mean the same. An integer above 2^53 - 1 becomes a string of the form
+ * Writes a value as JSON, safe to show in a terminal. Controls of a terminal are escaped in its
+ * strings, which still mean the same. An integer above 2^53 - 1 becomes a string of the form
  * "0x8000000000000000", and bytes one of hexadecimal digits.
  *
  * @param indent how many spaces indent a level; without it all is on one line

@@ -7,8 +7,9 @@
 import { hexDigits } from "../../lib/text/hex.ts";
 
 /**
- * Controls of ASCII and Latin 1, which start terminal sequences; characters that show nothing or
- * turn the direction of writing; separators of lines and paragraphs; halves of a surrogate pair.
+ * Controls of ASCII and Latin 1, which start terminal sequences. Also characters that show nothing
+ * or turn the direction of writing, separators of lines and paragraphs, and halves of a surrogate
+ * pair.
  */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 

@@ -1,6 +1,6 @@
 /**
- * A line that shows how work goes on, for those who watch: on standard error, if that is a
- * terminal, and only once the work takes over a second.
+ * A line that shows how work goes on. It is on standard error, if that is a terminal, and only once
+ * the work takes over a second.
  *
  * @module
  */

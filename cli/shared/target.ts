@@ -49,7 +49,7 @@ export interface RegionRange extends Address {
 
 /**
  * Reads the name of a region, with a range if not all of it is meant, and with a width of access if
- * one matters: "bar2", "bar0.l", "bar0+0x100..0x200", "bar2+4K..", "bar0..256.l".
+ * that matters. Examples: "bar2", "bar0.l", "bar0+0x100..0x200", "bar2+4K..", "bar0..256.l".
  *
  * @throws {SyntaxError} if it is none
  * @throws {RangeError} if the range ends before it begins

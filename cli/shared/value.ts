@@ -26,8 +26,8 @@ const PREFIX = { hex: "0x", dec: "", bin: "0b" } as const;
 const MAX_COUNT = 1 << 24;
 
 /**
- * Reads a value: decimal, or hexadecimal, octal or binary after 0x, 0o or 0b, and a unit of bytes
- * if there is one (K, M, G, T); `_` may stand between digits.
+ * Reads a value: decimal, or hexadecimal, octal or binary after 0x, 0o or 0b. It may have a unit of
+ * bytes (K, M, G, T), and `_` between digits.
  *
  * @throws {SyntaxError} if it is none
  *

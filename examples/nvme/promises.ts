@@ -1,6 +1,6 @@
 /**
  * Promises of the controller in CAP and Identify, and the tables that hold a driver to it.
- * Everything that a driver writes is compared here, before it is used: what does not fit is refused
+ * Everything that a driver writes is compared here, before it is used. What does not fit is refused
  * with the status of the specification, NVM Express 1.4.
  *
  * @module

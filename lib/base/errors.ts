@@ -1,6 +1,6 @@
 /**
  * The errors that a peer can cause. Wrong arguments of our own caller are the built-in `TypeError`
- * and `RangeError`; a failed system call is `SystemError`; an aborted wait rejects with the
+ * and `RangeError`. A failed system call is `SystemError`. An aborted wait rejects with the
  * signal's reason.
  *
  * @module

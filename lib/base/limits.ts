@@ -134,14 +134,14 @@ export const MAX_PLAIN_STATE = 16 << 20;
 
 /**
  * The background tasks that a stopped device keeps until it goes on. A client may write registers
- * while the device stands still to be saved or restored, and each write may begin something; no
+ * while the device stands still to be saved or restored, and each write may begin something. No
  * device has that much to do at once.
  */
 export const MAX_HELD_TASKS = 1024;
 
 /**
- * Data of one REGION_WRITE. libvfio-user reads the body of a message with a single recv, which is
- * whole up to this size; 40 KiB fail now and then.
+ * Data of one REGION_WRITE. The body of a message is whole up to this size for libvfio-user, which
+ * reads it with a single recv. 40 KiB fail now and then.
  */
 export const WRITE_CHUNK_SIZE = 32 << 10;
 
@@ -194,7 +194,7 @@ export const DEFAULT_TIMEOUT_MS = 5000;
  */
 export const MAX_DMA_MAP_SIZE = 2 ** 43;
 /**
- * DMA maps that a client is told it may have, if it may have so many mappings: with a file each
+ * DMA maps that a client is told it may have, if it may have so many mappings. With a file each
  * they need a quarter of the kernel's 65530. Half is for all clients, and no client takes more of
  * it than it leaves to the others.
  */
@@ -243,7 +243,7 @@ export const SAVE_CHUNK_SIZE = 1 << 20;
 /** Requests for a device's state in flight: enough that neither side waits for the other. */
 export const SAVE_PIPELINE = 3;
 /**
- * Short answers that are read of a device that works, before it is stopped for the rest: a device
+ * Short answers that are read of a device that works, before it is stopped for the rest. A device
  * whose memory keeps changing always has a little more.
  */
 export const MAX_SHORT_PRE_COPY = 1024;
@@ -251,8 +251,8 @@ export const MAX_SHORT_PRE_COPY = 1024;
 export const RESTORE_PIPELINE = 32;
 
 /**
- * Bytes of a frame of a state stream, header included: as much as one MIG_DATA_READ gives, so that
- * a frame is sent from where it is.
+ * Bytes of a frame of a state stream, header included. One MIG_DATA_READ returns as much, so that a
+ * frame is sent from where it is.
  */
 export const MAX_STATE_FRAME = 1 << 20;
 /** Bytes of a device's name in a state stream. */

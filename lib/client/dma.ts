@@ -385,7 +385,7 @@ export class DmaSpace {
   /**
    * While anything is mapped DMA_READ and DMA_WRITE are answered, also when the client is idle.
    * Over one socket, a second request may not be in flight while the device is likely to send them.
-   * libvfio-user takes that request for the answer that it waits for.
+   * A server of libvfio-user takes that request for the awaited answer.
    */
   #choose(): void {
     const { proxy } = this.#host;

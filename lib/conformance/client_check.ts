@@ -10,8 +10,8 @@ import type { ClientMap, ClientVector } from "./client_state.ts";
 import type { CameMessage } from "./raw_peer.ts";
 
 /**
- * The demand on a client after an altered answer: "goes on" as with a plain device, "gives up" with
- * a failure, or "survives", which leaves the choice between these but excludes a crash or a hang.
+ * The demand on a client after an altered answer. It "goes on" as with a plain device, "gives up"
+ * with a failure, or "survives". The last leaves the choice, but excludes a crash or a hang.
  */
 export type Demand = "goes on" | "gives up" | "survives";
 

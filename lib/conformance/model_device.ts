@@ -1,6 +1,6 @@
 /**
- * A plain device for clients under test: a PCI function with registers, a shared region and MSI-X,
- * whose answers are bytes that a check can alter.
+ * A plain device for clients under test: a PCI function with registers, a shared region and MSI-X.
+ * A check can alter the bytes of its answers.
  *
  * @module
  */

@@ -70,8 +70,8 @@ export function planOf<Each extends Rule>(
 /**
  * Does checks.
  *
- * @throws {Unreachable} if the server can't be started or reached, does not answer VERSION or
- *   DEVICE_GET_INFO at all, or serves no client any more and can't be started anew
+ * @throws {Unreachable} if the server can't be started or reached, or does not answer VERSION or
+ *   DEVICE_GET_INFO at all. Also if it serves no client any more and can't be started anew
  */
 export async function* runChecks(
   target: Target,

@@ -46,8 +46,8 @@ export interface Target extends AsyncDisposable {
   /** Takes the end of the server, if it has ended in a way that no server should. */
   takeCrash(): ServerEnd | undefined;
   /**
-   * Reports whether the last connection went to a server for one client, which had served that one
-   * before and has ended since: what happened on the connection says nothing.
+   * Reports whether the last connection went to a server for one client, which had served that
+   * client before and has ended since. Such a connection says nothing.
    */
   wasSpent(signal: AbortSignal): Promise<boolean>;
   /**

@@ -93,8 +93,7 @@ export interface ExpressOptions extends CapabilityPlace {
   /** Can be reset by its Device Control register. Default true. */
   flr?: boolean;
   /**
-   * Speed of the link, by its code: 1 is 2.5 GT/s, 2 is 5, 3 is 8, 4 is 16, 5 is 32, 6 is 64.
-   * Default 3.
+   * Speed of the link, by its code from 1 to 6: 2.5, 5, 8, 16, 32 and 64 GT/s. Default 3.
    */
   speed?: number;
   /** Lanes of the link. Default 1. */

@@ -29,8 +29,8 @@ export interface PciSpec {
   /** The INTx pin, if it has one. */
   readonly interruptPin?: "A" | "B" | "C" | "D";
   /**
-   * True if the pin masks itself when it fires (IRQ flag AUTOMASKED), as VFIO has it for hardware:
-   * the client then gets no further interrupt before its UNMASK. Default false, because clients
+   * True if the pin masks itself when it fires (IRQ flag AUTOMASKED), as VFIO has it for hardware.
+   * The client then gets no further interrupt before its UNMASK. Default false, because clients
    * made after libvfio-user's samples never unmask. Either way an UNMASK fires again while the
    * level is up.
    */
@@ -45,10 +45,10 @@ export interface PciSpec {
    *   Cloud Hypervisor, keep the guest's MSI-X table to themselves. The device's own table stays as
    *   it was after the reset, with all vectors masked. Such clients honour the guest's mask bits,
    *   and MSI's, themselves.
-   * - - `"device"`: as on hardware, the device's own bits decide, too: MSI-X Enable, Function Mask,
-   *   the table's mask bits, MSI Enable, MSI's mask bits and COMMAND's interrupt disable. A masked
-   *   interrupt is pending, and fires when it is unmasked. This suits clients that write all these
-   *   bits to the device, as QEMU's server expects.
+   * - `"device"`: as on hardware, the device's own bits decide, too. They are MSI-X Enable,
+   *   Function Mask, the table's mask bits, MSI Enable, MSI's mask bits and COMMAND's interrupt
+   *   disable. A masked interrupt is pending, and fires when it is unmasked. This suits clients
+   *   that write all these bits to the device, as QEMU's server expects.
    */
   readonly interruptMasking?: "client" | "device";
   /** True if DMA fails while COMMAND's bus master enable is off, as on hardware. Default true. */

@@ -31,8 +31,8 @@ export interface DevicePollOptions {
   readonly spinMs?: number;
   /**
    * The longest pause between two looks. Pauses begin at 1 ms and double, so that work waits no
-   * longer than the device was idle, and an idle device takes less than 0.2 % of a CPU. Infinity:
-   * only `wake` has it look. In milliseconds; default 150.
+   * longer than the device was idle. An idle device takes less than 0.2 % of a CPU. Infinity: only
+   * `wake` has it look. In milliseconds; default 150.
    */
   readonly idleMs?: number;
 }

@@ -40,8 +40,8 @@ export interface SealOptions<T> {
 }
 
 /**
- * Has the objects of a class refuse names that they do not have: a read or write of one throws a
- * `TypeError` with the nearest name.
+ * Has the objects of a class refuse names that they do not have. A read or write of such a name
+ * throws a `TypeError` with the nearest name.
  *
  * @param prototype of the class, which extends no other
  *

@@ -1,5 +1,5 @@
 /**
- * The demo device: a small PCI device that shows one of each thing, so that every command of `vfu`
+ * The demo device: a small PCI device that shows one of each thing. With it, every command of `vfu`
  * can be tried with no other software. `vfu serve demo` serves it.
  *
  * - BAR0, 4 KiB: registers by message only, {@linkcode DemoRegister}. They drive a copy engine. The

@@ -1,6 +1,6 @@
 /**
  * State of the demo device that is in no register and no memory, checked when it comes from a
- * client; and states that version 1 of the device saved.
+ * client. Also the form of states that version 1 of the device saved.
  *
  * @module
  */

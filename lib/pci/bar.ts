@@ -75,7 +75,7 @@ function sizeField(size: bigint | undefined): { size?: bigint } {
 
 /**
  * Decodes the first `count` BARs. A BAR is there if its register is not 0, or if its region has a
- * size: a register of a 32-bit BAR without an address is 0 too.
+ * size. The register of a 32-bit BAR without an address is 0 too.
  */
 export function parseBars(view: ConfigView, count: number, regionSizes: RegionSizes): Bar[] {
   const bars: Bar[] = [];

@@ -1,6 +1,6 @@
 /**
- * The registers of a configuration header and the bits of the registers that are sets of flags, by
- * the names that `linux/pci_regs.h` gives them without their prefix.
+ * The registers of a configuration header, and the bits of registers that are sets of flags. Their
+ * names are those of `linux/pci_regs.h` without the prefix.
  *
  * @module
  */

@@ -6,7 +6,7 @@
 
 /**
  * A little-endian view of a configuration space. What lies past its end reads as zero, and is
- * remembered: a structure that a hostile or careless device lets run over the edge is decoded as
+ * remembered. A hostile or careless device may let a structure run over the edge: it is decoded as
  * far as it is there.
  */
 export class ConfigView {

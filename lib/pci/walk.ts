@@ -1,7 +1,7 @@
 /**
- * The way along the two lists of capabilities, wherever the bytes are: in a copy of the space, or
- * on a device, where each read is a message. Every pointer is the device's word, so each step is
- * checked: a list that leaves its bounds or returns to where it was ends there, with a note.
+ * The way along the two lists of capabilities, wherever the bytes are. In a copy of the space a
+ * read is an access, on a device a message. Every pointer is the device's word, so each step is
+ * checked. A list that leaves its bounds or returns to where it was ends there, with a note.
  *
  * @module
  */

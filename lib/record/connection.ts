@@ -258,7 +258,7 @@ export class RecordedConnection {
 }
 
 /**
- * Bytes of an altered message that are kept beside the original: peers refuse such messages long
+ * Bytes of an altered message that are kept beside the original. Peers refuse such messages long
  * before, and a block of the file has its limit.
  */
 const MAX_RECORDED_PASSED_ON = 512 << 10;

@@ -40,8 +40,8 @@ const LOOKS = 15;
 const LAST_TURNS = 64;
 
 /**
- * The interval in milliseconds at which the link looks at a side that it does not poll: one that
- * only ended its direction, or whose messages the other side does not take. It may close silently.
+ * The interval in milliseconds at which the link looks at a side that it does not poll. Such a side
+ * only ended its direction, or its messages are not taken by the other side. It may close silently.
  */
 const HALF_OPEN_MS = 500;
 

@@ -94,7 +94,7 @@ export function packetOf(event: NewEvent, interfaceId: number): PacketBlock {
 
 /**
  * The number by which a dissector finds request and reply that have different ids, or the same as
- * others: a recorder gives those of its side socket ids of their own, and answers some itself.
+ * others. A recorder assigns own ids to requests of its side socket, and answers some itself.
  * Undefined for all other messages.
  */
 function pairing(event: NewEvent<RecordedMessage>): number | undefined {

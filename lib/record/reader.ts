@@ -77,7 +77,7 @@ export interface Recording extends AsyncIterable<RecordedEvent> {
 /**
  * Reads a recording. The memory it takes does not depend on the length of the file.
  *
- * @returns the recording; its loop throws {@linkcode RecordingError} at what is no recording or is
+ * @returns the recording. Its loop throws {@linkcode RecordingError} at what is no recording or is
  * damaged, and an Error with path and reason if the file can't be read. All events ahead of the
  * damage come before that. A cut end is no error: see {@linkcode Recording.cut}.
  *
@@ -199,8 +199,8 @@ class FileRecording implements Recording {
   }
 
   /**
-   * Goes back to the end of a file that has lost part of a block that is read: its writer removes
-   * such a part when the disk is full.
+   * Goes back to the end of a file that has lost part of a block that is read. The writer of the
+   * file removes such a part when the disk is full.
    *
    * @param held bytes of that block
    * @returns true if there was such a part

@@ -1,6 +1,6 @@
 /**
- * One direction of a connection in the middle: bytes and descriptors are received from one side,
- * cut into messages, and passed on to the other side in the order in which they came.
+ * One direction of a connection in the middle. Bytes and descriptors are received from one side,
+ * cut into messages, and passed on to the other side in their order.
  *
  * @module
  */
@@ -194,7 +194,7 @@ export class Relay {
 
   /**
    * The time in milliseconds to wait for the rest of a message that is not passed on before it is
-   * whole; undefined if there is none.
+   * whole. Undefined if there is none.
    */
   get patienceMs(): number | undefined {
     const large = this.#large;

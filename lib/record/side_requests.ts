@@ -60,8 +60,8 @@ interface SideRequest {
  * Lets requests in, one at a time, and only where the server has nothing else to do.
  *
  * A server may take whatever comes next for the answer to a DMA_READ of its own. So without a twin
- * socket a request waits until neither side has asked something, and the client's next command
- * waits for the reply, for a tenth of a second at most.
+ * socket a request waits until neither side has asked something. The client's next command waits
+ * for the reply, for a tenth of a second at most.
  */
 export class SideRequests {
   readonly #hooks: SideHooks;

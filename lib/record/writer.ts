@@ -221,8 +221,8 @@ export class RecordingWriter implements Disposable {
   }
 
   /**
-   * Writes a message without options of its own into the buffer: a third of the time that the
-   * general way takes, and most messages are such.
+   * Writes a message without options of its own into the buffer. That takes a third of the time of
+   * the general way, and most messages are such.
    *
    * @returns false if there is no room, or the time is none of 64 bits
    */

@@ -153,7 +153,7 @@ function unknown(
 }
 
 /**
- * Reads the value of a field: a number in any base, or the name of a value, in which `_` and `-`
+ * Reads the value of a field: a number in any base, or the name of a value. In a name `_` and `-`
  * may stand for spaces.
  *
  * @throws {RangeError} if it is neither, or more than the field's bits can hold

@@ -106,7 +106,7 @@ export function readBits(value: unknown): { high: number; low: number } | undefi
 
 /**
  * The bits of fields outside `mask` that a change of the bits in it has to write as 0, because ones
- * would do something: those that are cleared or set by writing them.
+ * would do something. Such bits are cleared or set by writing them.
  */
 export function sparedBits({ fields }: Pick<Register, "fields">, mask: bigint): bigint {
   return fields.reduce((spared, field) => {

@@ -27,8 +27,8 @@ interface Commands {
 }
 
 /**
- * Places at which a recorded device repeats numbers of 16 bits: in each answer of a size, the
- * number is that of some command before it, and not the same one each time.
+ * Places at which a recorded device repeats numbers of 16 bits. In each answer of a size, the
+ * number is that of some command before it, and not the same each time.
  */
 export class EchoPlaces {
   readonly #commands = new Map<number, Commands>();

@@ -1,6 +1,6 @@
 /**
- * A recording, played to a server: what the client did is done again, in order, and what the server
- * does in turn is compared with what the recorded one did.
+ * A recording, played to a server. What the client did is done again, in order, and what the server
+ * does in turn is compared with what the recorded server did.
  *
  * @module
  */

@@ -45,8 +45,8 @@ export function readPlace(payload: DecodedPayload | undefined): string | undefin
 }
 
 /**
- * The registers of a recording that are polled, and their bits that change: between equal reads
- * with no request between that may have changed the device.
+ * The registers of a recording that are polled, and their bits that change. They change between
+ * equal reads, with no request between that may have changed the device.
  */
 export class Polls {
   readonly #places = new Map<string, Place>();
@@ -65,8 +65,8 @@ export class Polls {
   }
 
   /**
-   * Tells if a value may be an earlier or later one than that of the recording: the recording polls
-   * that place, and they differ in bits alone that change there.
+   * Tells if a value may be an earlier or later value than that of the recording. The recording
+   * polls that place, and they differ in bits alone that change there.
    */
   mayDiffer(place: string, expected: Uint8Array, found: Uint8Array): boolean {
     const { changing } = this.#places.get(place) ?? {};

@@ -51,8 +51,8 @@ export interface CompareOptions {
 
 /**
  * Addresses of a recording, and those of the client that is served now. A driver tells addresses in
- * registers and in memory: what it tells in the place where the recorded one told an address stands
- * for that address, until one of both tells something else there.
+ * registers and in memory. What it tells in the place of a recorded address stands for that
+ * address, until one of both tells something else there.
  *
  * @example
  * ```ts

@@ -30,10 +30,10 @@ type Side = keyof Told;
 /**
  * Decides which DMA of a recording a client vouches for. All of this has to be so:
  *
- * - Each register has the value of the recording, but for addresses; configuration space does not
+ * - Each register has the value of the recording, but for addresses. Configuration space does not
  *   count, except that a device without Bus Master Enable does no DMA.
- * - The client told the address itself, in the register or the place in memory in which the
- *   recorded client told it, and nothing else of that structure differs.
+ * - The client told the address itself, in the register or the place in memory of the recorded
+ *   address. Nothing else of that structure differs.
  * - The whole range is mapped now, for the direction of the access. The client has not unmapped it
  *   since it told the address, unless the recorded client did so, too.
  * - A number that the device repeats is of a command that the client gave.

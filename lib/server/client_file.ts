@@ -37,12 +37,12 @@ const OFFSET_END = 1n << 63n;
 /**
  * Finds out whether a descriptor can be the memory of a request, and how that is reached. By calls
  * if the client wants that alone, and where a mapping could end this process (SIGBUS) when no
- * memory is left: huge pages that are only read, of which a private mapping has none of its own,
- * and a file with holes on a file system that can fill up.
+ * memory is left. That concerns huge pages that are only read, of which a private mapping has none
+ * of its own. It also concerns a file with holes on a file system that can fill up.
  *
  * @param requireSealed true to map only memory that the client cannot take away
- * @throws {DeviceError} EINVAL if it is not a file that holds the range, or one that answers late;
- *   EACCES if it was not opened for what the device may do
+ * @throws {DeviceError} EINVAL if it is not a file that holds the range, or a file that answers
+ *   late. EACCES if it was not opened for what the device may do
  */
 export function examineFile(
   fd: OwnedFd,

@@ -57,8 +57,8 @@ export class DirtyLog {
    *
    * @param maxSize bytes that the bitmap may have
    * @returns the bitmap: one bit a page, the lowest first, in whole u64s
-   * @throws {DeviceError} EINVAL if the page size is no power of two, or the range is not logged,
-   *   not of whole pages, or too large for the bitmap
+   * @throws {DeviceError} EINVAL if the page size is no power of two. Also if the range is not
+   *   logged, not of whole pages, or too large for the bitmap
    */
   report(
     { iova, length, pageSize }: Omit<DmaLoggingReportData, "bitmap">,

@@ -45,8 +45,8 @@ import type { Offer } from "./offer.ts";
 const ANSWER_SIZE = 64;
 
 /**
- * From so many bytes on the data of a read are sent from where they are, if the region can tell:
- * below, the copy costs less.
+ * From so many bytes on the data of a read are sent from where they are, if the region can tell.
+ * Below that the copy costs less.
  */
 const VIEW_LIMIT = 8 << 10;
 

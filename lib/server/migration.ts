@@ -39,9 +39,9 @@ const SAVING: ReadonlySet<number> = new Set([PRE_COPY, STOP_COPY]);
 /**
  * The commands that each state serves; a state without an entry serves all of them.
  *
- * STOP and STOP_COPY agree with libvfio-user, but for two: the server also serves REGION_READ in
- * STOP_COPY, which changes nothing that is saved, and DMA_UNMAP in both, because a client may take
- * its memory back at any time.
+ * STOP and STOP_COPY agree with libvfio-user, but for two. The server also serves REGION_READ in
+ * STOP_COPY, which changes nothing that is saved. It serves DMA_UNMAP in both, because a client may
+ * take its memory back at any time.
  */
 const SERVED: Readonly<Record<number, ReadonlySet<number>>> = {
   [STOP]: new Set([

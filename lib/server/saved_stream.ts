@@ -27,8 +27,8 @@ export class SavedStream {
    * A stream of these chunks.
    *
    * @param isStill true if they are the whole state of a device that stands still. Of a device that
-   *   works an empty chunk ends a read, because there is nothing for now; of one that stands still
-   *   a read without bytes would be taken for the end
+   *   works an empty chunk ends a read, because there is nothing for now. Of a device that stands
+   *   still a read without bytes would be taken for the end
    */
   constructor(chunks: Chunks, isStill: boolean) {
     this.#chunks = iterate(chunks);

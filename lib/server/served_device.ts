@@ -12,8 +12,8 @@ import type { Activity } from "./activity.ts";
 
 /**
  * A device refuses an access: the client receives `errno` as the answer. A failed access to the
- * client's memory also answers an errno: that of the client's own refusal, ETIMEDOUT, or EINVAL
- * after an answer against the protocol. Anything else that a hook throws becomes EIO.
+ * client's memory also answers an errno. That is the errno of the client's own refusal, ETIMEDOUT,
+ * or EINVAL after an answer against the protocol. Anything else that a hook throws becomes EIO.
  */
 export class DeviceError extends Error {
   /** The name of the class. */
@@ -33,8 +33,8 @@ export class DeviceError extends Error {
 }
 
 /**
- * An access to the client's memory that cannot be: EFAULT where nothing is mapped, or not any more;
- * EACCES where the client does not allow the access.
+ * An access to the client's memory that cannot be. EFAULT: nothing is mapped there, or not any
+ * more. EACCES: the client does not allow the access.
  */
 export class DmaError extends DeviceError {
   /** The name of the class. */
@@ -163,7 +163,7 @@ export interface DeviceDma {
    *
    * @param rights `DmaMapFlags` that the map has to have; default READ. Without WRITE what is
    *   written to the view stays in it, or is missed by a client that logs which pages the device
-   *   writes: with WRITE all of the view counts as written
+   *   writes. With WRITE all of the view counts as written
    * @returns undefined unless one map holds all of it, whose file is mapped here: `read` and
    *   `write` work elsewhere too, or say why not
    */
@@ -200,8 +200,8 @@ export interface DeviceDma {
  * faster. Values are little-endian.
  *
  * A value of 16, 32 or 64 bits whose address is a multiple of its size is one access, in the order
- * of the program: a client that sees the value also sees what was written before it. Other values,
- * and copies, are accesses of bytes in any order.
+ * of the program. A client that sees the value also sees earlier writes. Other values, and copies,
+ * are accesses of bytes in any order.
  *
  * The window ends with its map: by DMA_UNMAP, or with the connection. The methods throw
  * - `DmaError` EFAULT for an address outside the window, or after its end; EACCES where the client
@@ -304,8 +304,8 @@ export interface MigrationSink {
  * Hooks of a device for its migration. The server handles the states and the messages, and calls
  * the hooks one at a time.
  *
- * A chunk of a stream holds until the next one is asked for, so that a device may fill one buffer
- * again and again: `StateWriter` does. An empty one of `preCopy` says that there is nothing for
+ * A chunk of a stream holds until the next chunk is asked for, so that a device may fill one buffer
+ * again and again. `StateWriter` does. An empty one of `preCopy` says that there is nothing for
  * now; one of `stopCopy` is passed over.
  */
 export interface ServedMigration {

@@ -5,8 +5,8 @@
  */
 
 /**
- * Reads a number that is not negative: an integer of YAML as it is, or text: decimal, or
- * hexadecimal, octal or binary after 0x, 0o or 0b; `_` may stand between digits. Exact at any size.
+ * Reads a number that is not negative: an integer of YAML as it is, or text. Text is decimal, or
+ * hexadecimal, octal or binary after 0x, 0o or 0b. `_` may stand between digits. Exact at any size.
  *
  * @returns undefined if it is none
  *

@@ -8,7 +8,7 @@
 const MAX_LENGTH = 64;
 
 /**
- * Finds the one of `words` that differs least from `word`, or undefined if all are too different: a
+ * Finds the one of `words` that differs least from `word`, or undefined if all are too different. A
  * third of the letters may be wrong, one at least, but not all. Upper and lower case are the same.
  *
  * @example

@@ -11,7 +11,7 @@ const UNITS = "BKMGT";
 
 /**
  * Reads a number of bytes, or an address: decimal, or hexadecimal, octal or binary after 0x, 0o or
- * 0b, `_` between digits, and a unit: 4096, 0x1000, 64K, 2MiB, 1G.
+ * 0b. It may have `_` between digits, and a unit: 4096, 0x1000, 64K, 2MiB, 1G.
  *
  * @returns undefined if it is none
  *

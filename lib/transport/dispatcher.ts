@@ -331,7 +331,7 @@ export class Dispatcher implements InboxHost {
 
   /**
    * Ends the connection because of what the stream threw; a mistake of our own caller passes
-   * through. Every use of the stream is in a try of its own: a function that is passed to a common
+   * through. Every use of the stream is in a try of its own. A function that is passed to a common
    * one costs a tenth of a round trip.
    */
   failOrThrow(error: unknown): void {

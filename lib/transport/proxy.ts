@@ -162,8 +162,8 @@ export class VfioProxy implements Disposable {
 
   /**
    * True if commands of the peer are served while nothing is asked of it, without keeping the
-   * process alive: by a look at the socket each 50 ms, and at once as long as they come. They wait
-   * where the thread has no event loop that turns.
+   * process alive. The proxy looks at the socket each 50 ms, and at once as long as commands come.
+   * They wait where the thread has no event loop that turns.
    */
   get glancing(): boolean {
     return this.#async.glancing;

@@ -20,7 +20,7 @@ const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT, e
   HeaderLayout.offsets;
 
 /**
- * Bytes that are sent at once. A send of this size is one segment in the kernel: a peer that reads
+ * Bytes that are sent at once. A send of this size is one segment in the kernel. A peer that reads
  * the body of a message with a single recv finds all of it.
  */
 const BATCH_SIZE = WRITE_CHUNK_SIZE + 256;

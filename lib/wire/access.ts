@@ -134,8 +134,8 @@ export const DmaWriteRequest32: Codec<DmaData> = dmaData32("DMA_WRITE request");
 export const DmaWriteReply32: Codec<DmaAccess> = dmaAccess32("DMA_WRITE reply");
 
 /**
- * The DMA_WRITE reply of any peer: 16 bytes; 12 bytes, with a count of 32 bits as the table in the
- * specification has it; or nothing (QEMU 10.1), which stands for success in full.
+ * The DMA_WRITE reply of any peer. It has 16 bytes, or 12 with a count of 32 bits as in the
+ * specification's table. Or it has none (QEMU 10.1), which stands for success in full.
  *
  * @param request what was asked for
  * @throws {ProtocolError} if the payload has another length

@@ -2,9 +2,9 @@
  * Codecs: how the payload of a message, the bytes after its header, becomes a value and back. Those
  * of messages that are one struct, one struct with data, or nothing are made here.
  *
- * What follows the known part of a payload: a request that may not be longer is refused; one with
- * an `argsz` may be, for a later version of the protocol may extend its struct; surplus bytes of a
- * reply are ignored, because some peers send them.
+ * The bytes behind the known part of a payload. A request that may not be longer is refused. A
+ * request with an `argsz` may be longer, because a later version of the protocol may extend its
+ * struct. Surplus bytes of a reply are ignored, because some peers send them.
  *
  * @module
  */
@@ -33,7 +33,7 @@ export type PayloadTail =
     readonly forms: readonly StructForm[];
   }
   /**
-   * Structs whose field `next` has the place of the next one in the payload; the field `start` has
+   * Structs whose field `next` has the place of the next one in the payload. The field `start` has
    * that of the first, if `flag` is set in `flags`.
    */
   | {

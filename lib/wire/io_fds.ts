@@ -97,7 +97,7 @@ export const RegionIoFdsRequest: Codec<RegionIoFdsRequest> = argszRequest(
 
 /**
  * DEVICE_GET_REGION_IO_FDS reply. Sub-regions of 40 bytes, as specified, and of 48, as libvfio-user
- * sends them, are decoded; 40 are encoded, or 48 if one has both data and a shadow offset.
+ * sends them, are decoded. 40 are encoded, or 48 if one has both data and a shadow offset.
  *
  * @example
  * ```ts

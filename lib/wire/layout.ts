@@ -1,5 +1,5 @@
 /**
- * Fixed layouts: a struct of the wire is written down once, as a table of fields with their
+ * Fixed layouts. A struct of the wire is written down once, as a table of fields with their
  * offsets, and is read and written by that table. All integers are little-endian, as on every
  * machine that is supported.
  *

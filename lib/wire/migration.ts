@@ -47,8 +47,8 @@ export const MigDataReplyLayout: Layout<{ argsz: number; size: number }> = layou
 const WriteRequest = layout("MIG_DATA_WRITE request", 8, { argsz: u32(0), size: u32(4) });
 
 /**
- * MIG_DATA_READ reply. A reply without data is the last: the specification says so of one with
- * fewer data than were asked for, but libvfio-user's devices give fewer in the middle. What follows
+ * MIG_DATA_READ reply. A reply without data is the last. The specification says so of a reply with
+ * fewer data than were asked for, but libvfio-user's devices send fewer in the middle. What follows
  * the data is ignored: libvfio-user pads them to the size that was asked for.
  *
  * @example

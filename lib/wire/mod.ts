@@ -3,7 +3,7 @@
  *
  * A message is a {@linkcode Header} and a payload. {@linkcode messages} has, for every command, the
  * codec of its request and of its reply; each is exported under its own name too. Decoding checks
- * everything that can be checked without knowing the device, and throws a `ProtocolError`; data in
+ * everything that can be checked without knowing the device, and throws a `ProtocolError`. Data in
  * a decoded value are views of the bytes, not copies.
  *
  * @example

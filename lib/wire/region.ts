@@ -239,7 +239,7 @@ export const RegionInfoReply: Codec<RegionInfoReply> = {
 
 /**
  * The answer to a DEVICE_GET_REGION_INFO. If the capabilities do not fit the request's `argsz`, the
- * answer has none, its CAPS flag is clear and its `argsz` says how many bytes to ask for.
+ * answer has none and its CAPS flag is clear. Its `argsz` says how many bytes to ask for.
  *
  * @param info the region; its `argsz` follows from the capabilities
  * @param requestArgsz bytes that the client has room for, 32 or more
@@ -274,8 +274,8 @@ export function regionInfoSize(capabilities: readonly RegionCapability[]): numbe
 /**
  * The capabilities in the payload of a DEVICE_GET_REGION_INFO reply, in the order of their chain. A
  * reply without the flag CAPS has none; neither has one that was cut because the client had too
- * little room. Offsets need not be aligned, and a chain may run backwards; what one capability
- * holds ends where the next higher one begins, so that no chain costs more than its bytes. A
+ * little room. Offsets need not be aligned, and a chain may run backwards. The bytes of a
+ * capability end where the next higher one begins, so that no chain costs more than its bytes. A
  * version of a capability that is not known is kept as `unknown`.
  *
  * @throws {ProtocolError} if the chain leaves the reply, loops, or is longer than our limit, or an

@@ -156,7 +156,7 @@ const HINTS: Readonly<Record<string, string>> = {
 
 /**
  * Runs `parse` while the environment is empty. The package looks into it for switches of its own
- * debugging, which takes a permission that nothing else here needs, and asks for it on a terminal.
+ * debugging. That takes a permission that nothing else here needs, and asks for it on a terminal.
  */
 function withoutEnv<T>(parse: () => T): T {
   const { env } = process;

@@ -1,5 +1,5 @@
 /**
- * A strict NVMe driver, for a controller that is served to a client in this process: it checks
+ * A strict NVMe driver, for a controller that is served to a client in this process. It checks
  * every entry of a completion queue, and polls.
  *
  * @module

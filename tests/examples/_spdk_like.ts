@@ -1,8 +1,8 @@
 /**
- * An NVMe controller that behaves as SPDK's target does, for `vfu serve` and tests: 512 vectors of
- * MSI-X whose table and pending bits are in BAR4 and BAR5, which refuse every access though they
- * say rw; registers of 4 and 8 bytes only; doorbells in the one area that may be mapped; no
- * migration.
+ * An NVMe controller that behaves as SPDK's target does, for `vfu serve` and tests. It has 512
+ * vectors of MSI-X whose table and pending bits are in BAR4 and BAR5. These refuse every access
+ * though they say rw. Registers have 4 and 8 bytes only, doorbells are in the one area that may be
+ * mapped. It does not migrate.
  *
  * @module
  */

@@ -1,8 +1,8 @@
 /**
  * `deno task fuzz`: a million mutated messages at a served demo device, with descriptors of every
- * kind, and what hostile clients do in an order of their own: requests ahead of broken headers,
- * descriptors whose flags change, maps of terabytes, the client's own socket, buffers that go away
- * while they are used.
+ * kind, and hostile clients with an order of their own. Those send requests ahead of broken
+ * headers, descriptors whose flags change, and the client's own socket. They map terabytes, and
+ * take buffers away while the server uses them.
  *
  *   fuzz.ts [MESSAGES] [SEED]
  *

@@ -1,6 +1,6 @@
 /**
- * A server that behaves as libvfio-user of 2026 was measured to: what it serves in which state,
- * short and padded answers of migration data, and its log of dirty pages.
+ * A server that behaves as libvfio-user of 2026 was measured to. It has the table of what is served
+ * in which state, short and padded answers of migration data, and its log of dirty pages.
  *
  * @module
  */

@@ -3,7 +3,7 @@
  * die. What it does, it does some milliseconds after it was told, when the client waits:
  *
  * - DEVICE_RESET: it kills itself, without an answer.
- * - - SET_IRQS that fires a vector, which is answered: it writes 8 bytes to the last map without a
+ * - SET_IRQS that fires a vector, which is answered. It writes 8 bytes to the last map without a
  *   descriptor, if there is one, waits for the answer, and signals the vector.
  *
  * @module

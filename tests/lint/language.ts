@@ -8,6 +8,9 @@
 /** The columns that a line may have. */
 const MAX_COLUMNS = 100;
 
+/** The words that a sentence of a doc comment may have. */
+const MAX_WORDS = 25;
+
 /** Lines that may be longer: a link at the end, the title of a test. */
 const UNBREAKABLE = /https?:\/\/\S+$|^\s*(?:Deno\.test|await t\.step)\(/;
 
@@ -27,7 +30,29 @@ function headOf({ type, value }: { type: string; value: string }): string | unde
   return /^[\s*]*([^\n]*)/.exec(value)?.[1];
 }
 
-/** The plugin, whose rules are `language/columns`, `language/doc-head` and `language/phrases`. */
+/**
+ * Finds the paragraphs of a doc comment, without code and tables. Items of lists and tags are
+ * paragraphs of their own.
+ */
+function paragraphsOf(comment: string): string[] {
+  return comment.replaceAll(/^\s*\* ?/gm, "").replaceAll(/```[\s\S]*?```/g, "\n\n")
+    .split(/\n\s*\n|\n(?=\s*(?:[-*] |\d+\. |@\w|\|))/)
+    .filter((each) => !/^\s*(?:\||@example)/.test(each));
+}
+
+/** Finds the sentences of a paragraph, without its tag. Code and links count as a word. */
+function sentencesOf(paragraph: string): string[] {
+  return paragraph.replaceAll(/`[^`]*`|\{@\w+ [^}]*\}/g, "Code").trim()
+    .replace(/^@(?:param\s+\S+|throws\s+\{[^}]*\}|\w+)\s*/, "")
+    .split(/(?<=[.!?])\s+(?=[\p{Lu}"'(@\d])/u);
+}
+
+/** Finds the words of a sentence. */
+function wordsOf(sentence: string): string[] {
+  return sentence.split(/\s+/).filter((each) => /[\p{L}\p{N}]/u.test(each));
+}
+
+/** The plugin: its rules are `language/columns`, `/doc-head`, `/phrases` and `/sentences`. */
 const plugin: Deno.lint.Plugin = {
   name: "language",
   rules: {
@@ -67,6 +92,23 @@ const plugin: Deno.lint.Plugin = {
             const message = `A doc comment begins with "${word}"; ` +
               "begin with a noun phrase, or a verb in the third person";
             context.report({ range: comment.range, message });
+          }
+        },
+      }),
+    },
+    sentences: {
+      create: (context) => ({
+        Program() {
+          for (const { type, range, value } of context.sourceCode.getAllComments()) {
+            if (type !== "Block" || !value.startsWith("*")) continue;
+            for (const sentence of paragraphsOf(value).flatMap(sentencesOf)) {
+              const words = wordsOf(sentence);
+              if (words.length <= MAX_WORDS) continue;
+              const start = words.slice(0, 5).join(" ");
+              const message =
+                `The sentence "${start} …" has ${words.length} words; at most ${MAX_WORDS}`;
+              context.report({ range, message });
+            }
           }
         },
       }),

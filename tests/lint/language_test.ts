@@ -37,3 +37,17 @@ Deno.test("comments name the actor", () => {
   ]);
   assertEquals(broken('const nobody = "nobody";'), []);
 });
+
+Deno.test("a sentence of a doc comment has 25 words at most", () => {
+  const words = (count: number) => Array(count).fill("a").join(" ");
+  const doc = (text: string) =>
+    broken(`/**\n * ${text.replaceAll("\n", "\n * ")}\n */\nconst a = 1;`);
+  assertEquals(doc(`${words(25)}.`), []);
+  assertEquals(doc(`${words(13)}\n${words(13)}.`), ["language/sentences at 0"]);
+  assertEquals(doc(`${words(25)}.\nThe next one: ${words(22)}.`), []);
+  assertEquals(doc(`${words(20)}\n\`${words(20)}\` {@linkcode B} ${words(3)}.`), []);
+  assertEquals(doc(`${words(20)}:\n- ${words(20)}\n- ${words(20)}\n\n@param b ${words(25)}`), []);
+  assertEquals(doc(`${words(20)}\n\n\`\`\`ts\n${words(30)}\n\`\`\`\n| ${words(30)} |`), []);
+  assertEquals(doc(`${words(20)}\n\n@returns ${words(26)}`), ["language/sentences at 0"]);
+  assertEquals(broken(`// ${words(30)}\n`), []);
+});

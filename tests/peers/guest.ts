@@ -64,9 +64,8 @@ export interface GuestOptions {
   /** The devices, each behind a root port of its own: `guest.address(0)` is the first's address. */
   readonly devices?: readonly GuestDevice[];
   /**
-   * The way in which the guest's memory is made: `shared` (the default; mapped by the server),
-   * `plain` (all DMA by message), or `huge` (shared, of pages of 2 MiB, which the machine must
-   * have).
+   * The way in which the guest's memory is made. `shared`: mapped by the server, the default.
+   * `plain`: all DMA by message. `huge`: shared, of pages of 2 MiB, which the machine must have.
    */
   readonly memory?: "shared" | "plain" | "huge";
   /** The size of its memory in MiB, by default 384. */
@@ -134,8 +133,8 @@ async function compile(name: string): Promise<Uint8Array> {
 }
 
 /**
- * A test that boots a guest. On a machine that can't, it is left out with its name and the reason;
- * in CI, where the variable `CI` is set, it fails there.
+ * A test that boots a guest. On a machine that can't, it is left out with its name and the reason.
+ * In CI, where the variable `CI` is set, it fails there.
  */
 export function guestTest(name: string, run: () => Promise<void>): void {
   const reason = whyNoGuest();

@@ -1,7 +1,6 @@
 /**
- * The small devices in a Linux guest: how QEMU attaches them, what the guest's lspci says, and
- * their registers, interrupts and DMA as drivers in the guest's user space use them
- * (`guest/pcidev.c`).
+ * The small devices in a Linux guest: how QEMU attaches them, and what the guest's lspci says.
+ * Drivers in the guest's user space use their registers, interrupts and DMA (`guest/pcidev.c`).
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";

@@ -1,6 +1,7 @@
 /**
  * `examples/nvme.ts` under an unmodified Linux: its disk, nvme-cli's commands, and what happens to
- * a controller in its life: resets, another driver, another guest, a server that stands still.
+ * a controller in its life. That is resets, another driver, another guest, a server that stands
+ * still.
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";

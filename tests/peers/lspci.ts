@@ -160,8 +160,8 @@ class Comparison {
   }
 
   /**
-   * Two things `lspci` sees otherwise: it knows no sizes, so it shows no BAR whose register is
-   * 0; and version 3.9 shows the upper half of a 64-bit BAR in a dump as a BAR of its own.
+   * Two things `lspci` sees otherwise. It knows no sizes, so it shows no BAR whose register is 0.
+   * Version 3.9 shows the upper half of a 64-bit BAR in a dump as a BAR of its own.
    */
   bars(bars: readonly Bar[]): void {
     const ours = new Map(

@@ -172,8 +172,8 @@ export const GPIO: PeerFacts = {
 };
 
 /**
- * The devices of libvfio-user's sample servers, as of 2022: their region 9 is the migration region
- * of that time's draft, and their config space has neither the READ nor the WRITE flag.
+ * The devices of libvfio-user's sample servers, as of 2022. Their region 9 is the migration region
+ * of that time's draft. Their config space has neither the READ nor the WRITE flag.
  */
 export const SAMPLE_DEVICES = {
   "gpio-pci-idio-16": {
@@ -256,9 +256,9 @@ export function peersCache(): string {
 }
 
 /**
- * The absolute path of a program in the cache, for those that a test runs itself: the samples
- * `client SOCKET`, which expects the device of the sample `server` and takes 11 seconds, and
- * `lspci`, which prints a config space as `lspci -xxxx` does.
+ * The absolute path of a program in the cache, for those that a test runs itself. They are the
+ * samples `client SOCKET`, which expects the device of the sample `server` and takes 11 seconds,
+ * and `lspci`. The latter prints a config space as `lspci -xxxx` does.
  *
  * @throws {Error} If the cache does not hold it.
  */

@@ -25,8 +25,8 @@ function makeFile(size: number, flags = 0): { fd: OwnedFd; resize(size: number):
 }
 
 /**
- * Region 0 of a device: its page 1 is in a file; by message each byte reads as the low byte of its
- * offset, and what is written is kept in `written`.
+ * Region 0 of a device: its page 1 is in a file. By message each byte reads as the low byte of its
+ * offset, and `written` keeps the bytes that are written.
  */
 async function withRegion(
   fd: OwnedFd,

@@ -505,8 +505,8 @@ testFds("maps may be unmapped while they are iterated", () =>
 // ---- The server's accesses
 
 /**
- * Maps of 4 KiB each, all by message: two in a row, one only to be read with one only to be written
- * behind it, the last page.
+ * Maps of 4 KiB each, all by message. Two are in a row, one is only to be read with one only to be
+ * written behind it; and the last page.
  */
 async function mapAll(device: Device, peer: RawPeer): Promise<void> {
   const share = "message";

@@ -193,7 +193,7 @@ testFds(
 
 /**
  * A state that version 1 of the device saved, gzip in base64. A copy of 3 MiB from 0x1_1000_0000 to
- * 0x2000_0000 is under way, 1 MiB of it done; the memory has 3 * i at each i that is a multiple of
+ * 0x2000_0000 is under way, 1 MiB of it done. The memory has 3 * i at each i that is a multiple of
  * 0x100.
  */
 const VERSION_1 = [

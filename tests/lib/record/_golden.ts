@@ -2,9 +2,9 @@
  * Recordings of real peers as text, a line an event: `golden/NAME.txt`. `tests/peers/recordings.ts`
  * makes them anew.
  *
- * A line has the nanoseconds since the line before, the way (`>` and `<`, `=>` and `<=` on the twin
- * socket, `-` for what is no message), the bytes, and what else is known of them, as JSON. Zeros at
- * the end of the bytes are their number: `0102+4094`.
+ * A line has the nanoseconds since the line before, the way, the bytes, and what else is known of
+ * them, as JSON. The way is `>` and `<`, `=>` and `<=` on the twin socket, `-` for what is no
+ * message. Zeros at the end of the bytes are their number: `0102+4094`.
  *
  * @module
  */

@@ -46,8 +46,8 @@ export class BytesRegion implements ServedRegion {
 }
 
 /**
- * A device with region 0 of 4 KiB, region 1 that can be read only, region 2 that can be written
- * only, one of 2 MiB.
+ * A device with region 0 of 4 KiB and a region of 2 MiB. Region 1 can only be read, region 2 can
+ * only be written.
  */
 export class TestDevice implements ServedDevice {
   readonly flags = 3;

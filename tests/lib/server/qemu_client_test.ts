@@ -1,6 +1,6 @@
 /**
- * The messages of QEMU 11.1's `vfio-user-pci`, as recorded from it: maps in bursts
- * for whose replies it does not wait, BAR areas that it maps back, eventfds in pieces of 16.
+ * The messages of QEMU 11.1's `vfio-user-pci`, as recorded from it. It sends maps in bursts for
+ * whose replies it does not wait, maps BAR areas back, and sends eventfds in pieces of 16.
  */
 
 import { assertEquals } from "@std/assert";
