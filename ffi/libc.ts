@@ -26,6 +26,8 @@ const SYMBOLS = {
   closeNonblocking: { name: "close", parameters: ["i32"], result: "i32", nonblocking: true },
   // int fcntl(int fd, int cmd, int arg)
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  // int ioctl(int fd, unsigned long request, int *argument)
+  ioctl: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   // int open(const char *path, int flags, unsigned mode)
   open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
   // ssize_t read(int fd, void *buf, size_t count)

@@ -26,6 +26,8 @@ const SO_TYPE = 3;
 const SO_DOMAIN = 39;
 const SO_SNDBUF = 7;
 const SO_PEERCRED = 17;
+/** Asks for the memory of what was sent and not received (linux/sockios.h). */
+const SIOCOUTQ = 0x5411n;
 const SO_RCVTIMEO = 20;
 const SO_PEEK_OFF = 42;
 const SHUT_RD = 0;
@@ -399,6 +401,16 @@ export class UnixSocket implements Disposable {
     const { fd } = this.#fd;
     const result = this.#libc.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length);
     return result === 0 && credentials[0]! > 0 ? credentials[0] : undefined;
+  }
+
+  /**
+   * Finds out whether the peer has received all that was sent, or is gone. The kernel counts memory
+   * of segments: one of which the peer has received a part is not received.
+   */
+  isDrained(): boolean {
+    const count = new Int32Array(1);
+    const result = this.#libc.ioctl(this.#fd.fd, SIOCOUTQ, count);
+    return result !== 0 || count[0] === 0;
   }
 
   /** Finds out whether the peer has closed its end: it neither sends nor receives any more. */

@@ -48,7 +48,7 @@ const line = (id: string, verdict: string, more: object = {}) =>
 const SUMMARY = '{"type":"summary"}';
 
 Deno.test("interopText() counts verdicts, and lists a deviation without an explanation", () => {
-  const failed = line("server/framing/19", "failed", {
+  const failed = line("server/connection/17", "failed", {
     came: "the server was ended by SIGABRT; it wrote: x\ny",
   });
   const text = interopText(
@@ -56,13 +56,15 @@ Deno.test("interopText() counts verdicts, and lists a deviation without an expla
       ["demo", resultsOf([line("a", "passed"), line("b", "skipped"), SUMMARY].join("\n"))],
       ["other", resultsOf([line("a", "passed"), failed, SUMMARY].join("\n"))],
     ]),
+    new Map([["client", resultsOf([line("c", "passed"), SUMMARY].join("\n"))]]),
   );
+  assert(/^\| G +\| 1 \/ 0 \/ 0 +\|$/m.test(text), text);
   assert(/^\| G +\| 1 \/ 0 \/ 1 +\| 1 \/ 1 \/ 0 +\|$/m.test(text), text);
   assertEquals(deviationsIn(text, "demo"), []);
-  assertEquals(deviationsIn(text, "other"), ["server/framing/19"]);
-  const row = text.split("\n").find((each) => each.startsWith("| `server/framing/19`"))!;
+  assertEquals(deviationsIn(text, "other"), ["server/connection/17"]);
+  const row = text.split("\n").find((each) => each.startsWith("| `server/connection/17`"))!;
   assertEquals(row.split(/ +(?<!\\)\| ?/).map((each) => each.replace(/^\| /, "").trim()), [
-    "`server/framing/19` (unstable)",
+    "`server/connection/17` (unstable)",
     "MUST",
     "A \\| B.",
     "the server was ended by SIGABRT",

@@ -57,6 +57,8 @@ export interface Scene {
   readonly interrupts: number[];
   /** Bytes of data that a message to the client may carry. */
   readonly limit: number;
+  /** Reports whether the device may access memory, by its Command register. */
+  isBusMaster(): boolean;
   /** Sends an answer at once, before that which the function returns. */
   send(answer: Answer): Promise<void>;
   /** Sends the answer as it stands; those that the function returns are not sent then. */
@@ -67,6 +69,8 @@ export interface Scene {
   encode(answer: Answer): Uint8Array;
   /** Sends bytes as they are. */
   sendBytes(bytes: Uint8Array): Promise<void>;
+  /** Sends bytes in pieces of this size; each when the client has received those before. */
+  sendPieces(bytes: Uint8Array, size: number): Promise<void>;
   /** Sends the answer, then a command to the client, and returns its reply. */
   ask(command: number, payload: Uint8Array, options?: AskOptions): Promise<CameMessage>;
   /** Sends a command to the client, and returns its id. */

@@ -121,7 +121,10 @@ export class Stage implements Disposable {
     const isTurn = check !== undefined &&
       (check.command === command || check.command === ANY && !REMAPPING.includes(command)) &&
       (check.times === "each" || this.before === undefined);
-    if (!isTurn || (flags & MessageFlags.NO_REPLY) !== 0) return await this.#finish(turn);
+    // There is nothing to alter where the device has no answer, or refuses.
+    const isMute = (flags & MessageFlags.NO_REPLY) !== 0 ||
+      (turn.answer.flags & MessageFlags.ERROR) !== 0;
+    if (!isTurn || isMute) return await this.#finish(turn);
     const count = this.commands.length;
     let answers: Answer[] | undefined;
     try {
@@ -174,11 +177,13 @@ export class Stage implements Disposable {
       get limit() {
         return state.limit;
       },
+      isBusMaster: () => this.#device.isBusMaster,
       send: (answer) => this.#send(answer),
       answerNow: () => this.#finish(turn),
       next: () => this.#next(),
       encode,
       sendBytes: (bytes) => this.#peer.send(bytes),
+      sendPieces: (bytes, size) => this.#sendPieces(bytes, size),
       ask: async (command, payload, options = {}) => {
         if (!options.isWaiting) await this.#finish(turn);
         return await this.#ask(command, payload, options);
@@ -337,6 +342,13 @@ export class Stage implements Disposable {
   async #send(answer: Answer): Promise<void> {
     await this.#peer.send(encode(answer), answer.fds);
     for (const fd of answer.fds) fd[Symbol.dispose]();
+  }
+
+  async #sendPieces(bytes: Uint8Array, size: number): Promise<void> {
+    for (let at = 0; at < bytes.length; at += size) {
+      await this.#peer.send(bytes.subarray(at, at + size), [], `bytes from ${at} of a message`);
+      await this.#peer.taken();
+    }
   }
 
   [Symbol.dispose](): void {

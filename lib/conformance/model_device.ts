@@ -125,6 +125,11 @@ export class ModelDevice {
     };
   }
 
+  /** True if the client has switched bus mastering on. */
+  get isBusMaster(): boolean {
+    return (this.#config[4]! & 4) !== 0;
+  }
+
   /** Takes the vectors of MSI-X that requests have set off. */
   takeInterrupts(): number[] {
     return this.#interrupts.splice(0);

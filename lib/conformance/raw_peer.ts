@@ -10,6 +10,7 @@ import { describeErrno, EAGAIN, EINTR } from "../../ffi/errno.ts";
 import { POLLIN, POLLOUT } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
+import { sleep } from "../base/sleep.ts";
 import { describeMessage } from "../wire/describe.ts";
 import { type Header, HEADER_SIZE, HeaderLayout } from "../wire/header.ts";
 import { ConnectionEnded, Deviation, Silence } from "./deviation.ts";
@@ -17,6 +18,8 @@ import { whenReady } from "./ready.ts";
 
 /** Larger messages are never read: no peer has a reason to send one. */
 const MAX_MESSAGE = 80 << 20;
+/** The time between two looks at what the peer has received, in milliseconds: no event tells. */
+const LOOK_MS = 1;
 /** Messages that are noted of one check. */
 const MAX_NOTES = 200;
 
@@ -156,6 +159,18 @@ export class RawPeer implements Disposable {
     let message = this.#take();
     while (message === undefined && this.#read()) message = this.#take();
     return message;
+  }
+
+  /**
+   * Waits until the peer has received what was sent, so that more comes to it on its own. A peer
+   * that does not within the longest wait receives both together.
+   */
+  async taken(): Promise<void> {
+    const { timeoutMs, signal } = this.#options;
+    const deadline = monotonicMs() + timeoutMs();
+    while (this.#socket.isOpen && !this.#socket.isDrained() && monotonicMs() < deadline) {
+      await sleep(LOOK_MS, signal);
+    }
   }
 
   /** Ends the direction to the peer. */

@@ -111,7 +111,7 @@ function judge(check: ClientCheck, is: Behaviour, plain: Behaviour): void {
   if (is.before === undefined) {
     const absent = check.command === ANY
       ? "the client asks nothing"
-      : `the client does not send ${commandName(check.command)}`;
+      : `the client sends no ${commandName(check.command)} that succeeds`;
     throw new NotApplicable(is.reason ?? absent);
   }
   if (is.deviation !== undefined) throw is.deviation;
@@ -145,7 +145,14 @@ function judge(check: ClientCheck, is: Behaviour, plain: Behaviour): void {
   }
   const asked = is.commands.length - is.before;
   const usual = plain.commands.length - is.before;
-  if (usual <= 0) throw new NotApplicable("the client asks nothing after it: use --spawn");
+  if (usual <= 0) {
+    const isFailing = plain.end !== undefined;
+    throw new NotApplicable(
+      isFailing
+        ? "the client asks nothing after it, and fails with a plain device as well"
+        : "the client asks nothing after it: use --spawn",
+    );
+  }
   if (!is.hasLeft || asked >= usual) fail(`${describe(is)}, after ${asked} more messages`);
 }
 

@@ -28,12 +28,6 @@ export const OUR_CAPABILITIES = {
   write_multiple: true,
 } as const;
 
-/**
- * The pause between pieces of a message. A server that was not woken by then gets them together,
- * which no rule forbids: a careless server may then look careful.
- */
-const PAUSE_MS = 10;
-
 const ENDS_WITH_CLIENT = "the server ends when its client has left";
 
 /** A request to send. */
@@ -319,11 +313,6 @@ export class Trial implements AsyncDisposable {
       const isError = (reply.flags & MessageFlags.ERROR) !== 0;
       this.expect(isError, "an error reply, or the end of the connection", reply);
     });
-  }
-
-  /** Lets a moment pass, so that what was sent is likely read before more is sent. */
-  async pause(): Promise<void> {
-    await sleep(PAUSE_MS, this.signal);
   }
 
   /** Expects the connection to end; error replies may come before. */

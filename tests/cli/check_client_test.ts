@@ -16,32 +16,15 @@ const PATIENT = ["--timeout", "60s"];
 const vfu = (args: string) => `${DENO} run -A ${ROOT}cli/main.ts ${args}`;
 
 /** A session with whatever the protocol has for one. */
-const SESSION = `
-buffers:
-  ram: { iova: 1M, size: 2M, fill: { text: "vfu " } }
-  message: { iova: 4M, size: 16K, share: message }
-  source: { iova: 8M, size: 4K, access: ro, share: message, fill: { text: "src " } }
-  target: { iova: 9M, size: 4K, access: wo, share: message }
-interrupts: msix
-steps:
-  - { expect: bar0+0.l, equals: 0x64756676 }
-  - write: { bar0+8.l: 0x1234 }
-  - { expect: bar0+8.l, equals: 0x1234 }
-  - write: { bar0+0x20.l: 2 }
-  - { irq wait: "msix[2]", timeout: 60s }
-  - write: { bar2+0x1000.l: 5 }
-  - { expect: bar2+0x1000.l, equals: 5 }
-  - reset
-`;
+const SESSION = `${ROOT}tests/peers/client_session.yaml`;
 
 /** Checks a client of ours, which has to keep each rule; returns the ids that were tried. */
 async function keepsEach(command: string, groups: readonly string[]): Promise<string[]> {
   await using folder = temporaryFolder();
-  Deno.writeTextFileSync(`${folder.path}/session.yaml`, SESSION);
   const { code, out } = await runHere([
     ...["check-client", "--socket-path", `${folder.path}/s`, "--json", "--strict", ...PATIENT],
     ...groups.flatMap((group) => ["--only", group]),
-    ...["--spawn", command.replace("{session}", `${folder.path}/session.yaml`)],
+    ...["--spawn", command],
   ]);
   const lines = out.trim().split("\n").map((line) => JSON.parse(line));
   assertEquals(lines.filter(({ outcome }) => outcome === "failed"), []);
@@ -53,7 +36,7 @@ async function keepsEach(command: string, groups: readonly string[]): Promise<st
 const CLIENTS = [
   [vfu("probe {socket}"), ["negotiation", "framing", "info", "io_fds", "connection"]],
   [
-    vfu("run {session} {socket}"),
+    vfu(`run ${SESSION} {socket}`),
     ["dma", "dma_messages", "irqs", "region_write", "reset", "server_commands", "connection/7"],
   ],
   [vfu("read {socket} bar0"), ["region_read", "framing/2*"]],

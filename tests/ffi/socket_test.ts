@@ -762,3 +762,20 @@ Deno.test("a stale socket is left alone while its folder is locked, and replaced
   assertEquals([...Deno.readDirSync(folder)], []);
   Deno.removeSync(folder);
 });
+
+testFds("a socket knows whether its peer has received all that was sent, or is gone", () => {
+  const [ours, theirs] = UnixSocket.pair();
+  using _ours = ours;
+  assert(ours.isDrained());
+  sendText(ours, "abc");
+  sendText(ours, "def");
+  assert(!ours.isDrained());
+  const one = new IoBuffer(1);
+  assertEquals(theirs.receive(one, 0, 1), 1);
+  assert(!ours.isDrained(), "a part of a segment");
+  assertEquals(receiveText(theirs), ["bcdef", 0]);
+  assert(ours.isDrained());
+  sendText(ours, "lost");
+  theirs.close();
+  assert(ours.isDrained());
+});

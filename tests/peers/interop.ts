@@ -1,5 +1,6 @@
 /**
- * Writes `docs/interop.md`: `vfu check` on each server that the tests have, peers across.
+ * Writes `docs/interop.md`: `vfu check` on each server that the tests have, and
+ * `vfu check-client` on each client, peers across.
  * `deno task interop` runs all; with names of peers, it runs those alone, and keeps the others'
  * results of earlier runs.
  *
@@ -8,7 +9,15 @@
 
 // deno-lint-ignore-file no-console -- a script for people
 import { DENO } from "../_deno.ts";
-import { INTEROP_PEERS, type InteropPeer, interopText, resultsOf } from "./interop_text.ts";
+import {
+  clientCommand,
+  INTEROP_CLIENTS,
+  INTEROP_PEERS,
+  type InteropClient,
+  type InteropPeer,
+  interopText,
+  resultsOf,
+} from "./interop_text.ts";
 import { peerProgram, peersCache, QEMU_DEVICES, type QemuDeviceName } from "./peers.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -34,47 +43,64 @@ function commandOf({ program, device }: InteropPeer, disk: string): string {
 }
 
 /** Checks a peer, and keeps the lines of `--json` in the cache. */
-async function run(peer: InteropPeer, disk: string): Promise<void> {
+async function run(name: string, command: readonly string[]): Promise<void> {
   const { code, stdout, stderr } = await new Deno.Command(DENO, {
-    args: [
-      ...["run", "--frozen", "-A", "cli/main.ts", "check", "--json", "--timeout", timeoutOf(peer)],
-      ...["--spawn", commandOf(peer, disk)],
-    ],
+    args: ["run", "--frozen", "-A", "cli/main.ts", ...command, "--json"],
     cwd: ROOT,
   }).output();
-  if (code > 1) throw new Error(`Cannot check ${peer.name}: ${new TextDecoder().decode(stderr)}`);
+  if (code > 1) throw new Error(`Cannot check ${name}: ${new TextDecoder().decode(stderr)}`);
   await Deno.mkdir(RESULTS, { recursive: true });
-  const path = `${RESULTS}/${peer.name}.json`;
+  const path = `${RESULTS}/${name}.json`;
   await Deno.writeFile(`${path}.part`, stdout);
   await Deno.rename(`${path}.part`, path);
 }
 
-const unknown = Deno.args.find((name) => !INTEROP_PEERS.some((peer) => peer.name === name));
+/** The arguments of `vfu` that check a server. */
+const checkServer = (peer: InteropPeer, disk: string) => [
+  ...["check", "--timeout", timeoutOf(peer), "--spawn", commandOf(peer, disk)],
+];
+
+/** The arguments of `vfu` that check a client. */
+function checkClient({ name, command }: InteropClient, folder: string): string[] {
+  const timeout = name.startsWith("vfu-") ? "60s" : "4s"; // beyond the 2 s of QEMU's own
+  return [
+    ...["check-client", "--socket-path", `${folder}/client.sock`, "--timeout", timeout],
+    ...["--spawn", clientCommand(command)],
+  ];
+}
+
+const names = [...INTEROP_PEERS, ...INTEROP_CLIENTS].map(({ name }) => name);
+const unknown = Deno.args.find((name) => !names.includes(name));
 if (unknown !== undefined) {
-  console.error(
-    `There is no peer '${unknown}'; name ${INTEROP_PEERS.map((peer) => peer.name).join(", ")}`,
-  );
+  console.error(`There is no peer '${unknown}'; name ${names.join(", ")}`);
   Deno.exit(2);
 }
-const disk = await Deno.makeTempFile({ prefix: "vfu-interop-" });
+const folder = await Deno.makeTempDir({ prefix: "vfu-interop-" });
 try {
+  const disk = `${folder}/disk`;
+  await Deno.writeFile(disk, new Uint8Array());
   await Deno.truncate(disk, 16 * 1024 * 1024);
-  for (const peer of INTEROP_PEERS) {
-    if (Deno.args.length > 0 && !Deno.args.includes(peer.name)) continue;
+  const runs = [
+    ...INTEROP_PEERS.map((peer) => [peer.name, checkServer(peer, disk)] as const),
+    ...INTEROP_CLIENTS.map((client) => [client.name, checkClient(client, folder)] as const),
+  ];
+  for (const [name, command] of runs) {
+    if (Deno.args.length > 0 && !Deno.args.includes(name)) continue;
     const startMs = performance.now();
-    await run(peer, disk);
-    console.log(`${peer.name}: ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
+    await run(name, command);
+    console.log(`${name}: ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
   }
 } finally {
-  await Deno.remove(disk);
+  await Deno.remove(folder, { recursive: true });
 }
-const results = new Map<string, ReturnType<typeof resultsOf>>();
-for (const { name } of INTEROP_PEERS) {
-  try {
-    results.set(name, resultsOf(await Deno.readTextFile(`${RESULTS}/${name}.json`)));
-  } catch (error) {
-    console.error(`Cannot take the results of ${name}: ${error}; run deno task interop ${name}`);
-    Deno.exit(1);
-  }
-}
-await Deno.writeTextFile(new URL("docs/interop.md", ROOT), interopText(results));
+const resultsFor = (peers: readonly { readonly name: string }[]) =>
+  new Map(peers.map(({ name }) => {
+    try {
+      return [name, resultsOf(Deno.readTextFileSync(`${RESULTS}/${name}.json`))];
+    } catch (error) {
+      console.error(`Cannot take the results of ${name}: ${error}; run deno task interop ${name}`);
+      Deno.exit(1);
+    }
+  }));
+const text = interopText(resultsFor(INTEROP_PEERS), resultsFor(INTEROP_CLIENTS));
+await Deno.writeTextFile(new URL("docs/interop.md", ROOT), text);

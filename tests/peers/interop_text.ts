@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { PeerProgram } from "./peers.ts";
+import { DENO } from "../_deno.ts";
+import { type PeerProgram, peerProgram, peersCache } from "./peers.ts";
 
 /** A server of the matrix. */
 export interface InteropPeer {
@@ -45,7 +46,72 @@ export const INTEROP_PEERS: readonly InteropPeer[] = [
   { name: "crate-gpio", title: "the example `gpio` of the crate `vfio_user`", program: "gpio" },
 ];
 
-/** A line of `vfu check --json`. */
+/** A client of the matrix. */
+export interface InteropClient {
+  /** The heading of its column. */
+  readonly name: string;
+  /** The client and its work, as a phrase. */
+  readonly title: string;
+  /** The command, in which `{vfu}` stands for ours and `{peer:NAME}` for a program of the cache. */
+  readonly command: string;
+}
+
+/** QEMU without a guest: it sets the device up, and leaves by its monitor. */
+const QEMU_CLIENT = [
+  `sh -c '(echo "{\\"execute\\":\\"qmp_capabilities\\"}"; sleep 0.5;`,
+  `echo "{\\"execute\\":\\"quit\\"}") | {guest}/qemu -S -qmp stdio -accel tcg -nodefaults`,
+  "-no-user-config -display none -m 64M -machine q35,memory-backend=mem",
+  "-object memory-backend-memfd,id=mem,size=64M,share=on",
+  "-device pcie-root-port,id=rp0,chassis=1,slot=1,addr=4.0 -device",
+  `"{\\"driver\\":\\"vfio-user-pci\\",\\"bus\\":\\"rp0\\",\\"x-msg-timeout\\":2000,`,
+].join(" ") + `\\"socket\\":{\\"type\\":\\"unix\\",\\"path\\":\\"{socket}\\"}}"'`;
+
+/** Whatever the crate's client can do with the device. */
+const CRATE_STEPS = [
+  ...["info", "irqs:5", "read:7:0:4", "map:0x100000:0x10000", "fill:0x100010:00112233"],
+  ...["write:0:8:01020304", "read:0:8:4", "enable:2:0:4", "write:0:0x20:02000000", "wait:2:2"],
+  ...["disable:2", "reset", "unmap:0x100000:0x10000"],
+].join(" ");
+
+/** The columns of clients, in order. Ours come first, and have no deviation. */
+export const INTEROP_CLIENTS: readonly InteropClient[] = [
+  { name: "vfu-probe", title: "`vfu probe`", command: "{vfu} probe {socket}" },
+  {
+    name: "vfu-run",
+    title: "`vfu run` of a session with memory, interrupts and a reset",
+    command: "{vfu} run tests/peers/client_session.yaml {socket}",
+  },
+  {
+    name: "vfu-module",
+    title: "a program that has several requests under way, with the module",
+    command: "{deno} run --frozen -A tests/cli/_busy_client.ts {socket}",
+  },
+  {
+    name: "qemu-11.1",
+    title: "QEMU 11.1's `vfio-user-pci`, which sets the device up for no guest",
+    command: QEMU_CLIENT,
+  },
+  {
+    name: "crate-client",
+    title: "a program on the client of the crate `vfio_user`",
+    command: `{peer:crate-client} {socket} ${CRATE_STEPS}`,
+  },
+  {
+    name: "sample-client",
+    title: "the sample `client` of libvfio-user (late 2022), which soon leaves any other device " +
+      "than that of its `server`",
+    command: "{peer:client} {socket}",
+  },
+];
+
+/** The command of a client, with the programs of this machine. */
+export function clientCommand(command: string): string {
+  return command.replace("{vfu}", `${DENO} run --frozen -A cli/main.ts`).replace("{deno}", DENO)
+    .replace("{guest}", `${peersCache()}/guest`)
+    .replace(/\{peer:([\w-]+)\}/, (_, name) => peerProgram(name as PeerProgram));
+}
+
+/** A line of `vfu check --json`, or of `vfu check-client --json`. */
 export interface InteropResult {
   readonly id: string;
   readonly group: string;
@@ -58,8 +124,6 @@ export interface InteropResult {
 
 /** Checks whose result changes from run to run with some peers, and the reason. */
 export const UNSTABLE: Readonly<Record<string, string>> = {
-  "server/framing/19": "fragments may arrive in one piece",
-  "server/framing/20": "fragments may arrive in one piece",
   "server/connection/17": "the check waits 5 s, and the server may be slow",
 };
 
@@ -167,9 +231,41 @@ export function resultsOf(text: string): InteropResult[] {
   return lines;
 }
 
+/** Results of peers, by their names. */
+export type InteropResults = ReadonlyMap<string, readonly InteropResult[]>;
+
 /** The document. */
-export function interopText(results: ReadonlyMap<string, readonly InteropResult[]>): string {
-  const names = [...results.keys()];
+export function interopText(servers: InteropResults, clients: InteropResults): string {
+  const sections = [...servers, ...clients].map(([name, results]) => peerText(name, results));
+  return `# Which server and which client keeps which rule
+
+\`deno task interop\` writes this document from runs of \`vfu check\` against each server that the tests
+have, and of \`vfu check-client\` against each client. Each cell counts the checks that passed,
+deviated, and do not apply. Deviations count at every level, from MUST to MAY. \`--explain ID\` of
+both commands prints the rule of a check with its section.
+
+Servers:
+
+${matrixText(servers)}
+
+${INTEROP_PEERS.map(({ name, title }) => `- ${name}: ${title}`).join("\n")}
+
+Clients:
+
+${matrixText(clients)}
+
+${INTEROP_CLIENTS.map(({ name, title }) => `- ${name}: ${title}`).join("\n")}
+
+Results of these checks may change from run to run with some peers:
+
+${Object.entries(UNSTABLE).map(([id, why]) => `- \`${id}\`: ${why}.`).join("\n")}
+
+${sections.join("\n\n")}
+`;
+}
+
+/** Counts by group and peer. */
+function matrixText(results: InteropResults): string {
   const all = [...results.values()];
   const groups = [...new Set(all.flatMap((each) => each.map(({ group }) => group)))];
   const cell = (each: readonly InteropResult[]) => {
@@ -181,27 +277,11 @@ export function interopText(results: ReadonlyMap<string, readonly InteropResult[
     title,
     ...all.map((each) => cell(each.filter(choose))),
   ];
-  const rows = [
-    ["group", ...names],
+  return tableText([
+    ["group", ...results.keys()],
     ...groups.map((title) => row(title, ({ group }) => group === title)),
     row("all", () => true),
-  ];
-  return `# Which server keeps which rule
-
-\`deno task interop\` writes this document from runs of \`vfu check\` against each server that the tests
-have. Each cell counts the checks that passed, deviated, and do not apply. Deviations count at every
-level, from MUST to MAY. \`vfu check --explain ID\` prints the rule of a check with its section.
-
-${tableText(rows)}
-
-${INTEROP_PEERS.map(({ name, title }) => `- ${name}: ${title}`).join("\n")}
-
-Results of these checks may change from run to run with some peers:
-
-${Object.entries(UNSTABLE).map(([id, why]) => `- \`${id}\`: ${why}.`).join("\n")}
-
-${names.map((name) => peerText(name, results.get(name)!)).join("\n\n")}
-`;
+  ]);
 }
 
 /** The ids of the deviations that a document lists for a peer. */

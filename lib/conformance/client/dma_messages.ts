@@ -54,6 +54,9 @@ function expectReply(
   if (isError(reply) && !t.maps.includes(map)) {
     throw new NotApplicable("the client unmaps the memory meanwhile");
   }
+  if (isError(reply) && !t.isBusMaster()) {
+    throw new NotApplicable("the client has not made the device a bus master, and refuses");
+  }
   const name = commandName(reply.command);
   throw new Deviation(`a reply to ${name} with its address and count, ${length} bytes`, reply.text);
 }

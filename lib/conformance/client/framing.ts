@@ -72,27 +72,17 @@ export const framing = clientGroup("framing", "Framing", [
     },
   ],
   [19, "MUST", SECTION, "A reply in two pieces is taken.", "goes on", REGION, async (a, t) => {
-    const bytes = t.encode(a);
     if (a.fds.length > 0) return;
-    await t.sendBytes(bytes.subarray(0, 20));
-    await t.pause();
-    await t.sendBytes(bytes.subarray(20));
+    await t.sendPieces(t.encode(a), 30);
     return [];
   }],
-  [20, "MUST", SECTION, "A header in two pieces is taken.", "goes on", INFO, async (a, t) => {
-    const bytes = t.encode(a);
-    await t.sendBytes(bytes.subarray(0, 7));
-    await t.pause();
-    await t.sendBytes(bytes.subarray(7));
+  [20, "MUST", SECTION, "A header in pieces is taken.", "goes on", INFO, async (a, t) => {
+    await t.sendPieces(t.encode(a), 7);
     return [];
   }],
   [21, "MUST", SECTION, "Data in many pieces is taken.", "goes on", READ, async (a, t) => {
     const bytes = t.encode(a);
-    const step = Math.ceil(bytes.length / 8);
-    for (let at = 0; at < bytes.length; at += step) {
-      await t.sendBytes(bytes.subarray(at, at + step));
-      await t.pause(5);
-    }
+    await t.sendPieces(bytes, Math.ceil(bytes.length / 8));
     return [];
   }],
   [

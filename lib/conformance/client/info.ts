@@ -131,7 +131,7 @@ export const info = clientGroup("info", "Device, regions and interrupts", [
     ) => put(a, 12, 0xffff_ffff),
     "each",
   ],
-  [18, "MUST", SECTION, "A larger reply than needed is taken.", "goes on", REGION, (a) => {
+  [18, "SHOULD", SECTION, "A reply larger than its room is survived.", "survives", REGION, (a) => {
     if (a.fds.length > 0) return;
     a.payload = join(a.payload, new Uint8Array(8));
   }],
@@ -321,7 +321,7 @@ export const info = clientGroup("info", "Device, regions and interrupts", [
   [43, "MUST", DEVICE, "More IRQ indexes than are known are legal.", "goes on", INFO, (a) => {
     put(a, 12, 20);
   }],
-  [44, "MUST", DEVICE, "Device information that is longer is taken.", "goes on", INFO, (a) => {
+  [44, "SHOULD", DEVICE, "Information larger than its room is survived.", "survives", INFO, (a) => {
     a.payload = join(a.payload, new Uint8Array(16));
     put(a, 0, 32);
   }],

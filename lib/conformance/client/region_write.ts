@@ -44,10 +44,7 @@ export const regionWrite = clientGroup("region_write", "Region writes", [
   [11, "SHOULD", SECTION, "A descriptor with the reply is closed.", "survives", WRITE, withStray],
   [12, "MUST", SECTION, "A reply that never comes is given up.", "gives up", WRITE, hangUp],
   [13, "MUST", SECTION, "A reply in two pieces is taken.", "goes on", WRITE, async (a, t) => {
-    const bytes = t.encode(a);
-    await t.sendBytes(bytes.subarray(0, 18));
-    await t.pause();
-    await t.sendBytes(bytes.subarray(18));
+    await t.sendPieces(t.encode(a), 18);
     return [];
   }],
   [14, "SHOULD", SECTION, "Replies to two writes may change places.", "goes on", WRITE, swapped],

@@ -34,8 +34,7 @@ async function inPieces(t: Trial, ask: Ask, cuts: readonly number[]): Promise<vo
   let from = 0;
   for (const to of [...cuts, bytes.length]) {
     await t.peer.send(bytes.subarray(from, to), [], `bytes ${from} to ${to} of a message`);
-    // A new turn, and a moment: what is sent together arrives together.
-    await t.pause();
+    await t.peer.taken(); // what is received together would be no pieces
     from = to;
   }
   await t.reply(ask, 0x66);
