@@ -236,7 +236,7 @@ export interface DmaWindow {
   copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): void;
   /**
    * Copies all bytes of `data` into the client's memory. Of up to 32 elements the last one is
-   * written after all others, in one access: a client that sees it sees the others as well.
+   * written after all others, in one access. A client that sees it sees the others as well.
    */
   copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): void;
 }
