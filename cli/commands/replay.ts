@@ -63,7 +63,9 @@ DMA that the recorded one got, each after the request that it followed. Requests
 are matched by what they are: polls may be more or fewer, and memory elsewhere.
 Where the client leaves the recorded path is told once; it is then answered as
 well as can be. Memory is accessed only at addresses that the client has told in
-the same place as the recorded one; other DMA is left out, and counted. Registers and memory are reached by message alone.
+the same place as the recorded one; other DMA is left out, and counted. Reads of
+what the recording does not have get zeros, and are counted. The part is that of
+the server of the first client that asks anything, or of --client. Registers and memory are reached by message alone.
 
 Exit code 0: no difference; 1: a difference, or a failure; 2: wrong usage.
 

@@ -9,6 +9,8 @@ import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { Deviation } from "../../lib/replay/actor.ts";
 import { learnPart } from "../../lib/replay/part.ts";
 import { Stage } from "../../lib/replay/stage.ts";
+import { plural } from "../../lib/text/plural.ts";
+import { regionName } from "../../lib/wire/region.ts";
 import { type Context, onAbort } from "../shared/context.ts";
 import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
@@ -78,12 +80,24 @@ export async function serveReplay(
           `  recorded  ${text.line(event, heard).trimStart()}`,
       );
     },
-    onDisconnect: ({ scenes, dma, omitted }) =>
+    onDisconnect({ scenes, dma, omitted, zeros }) {
+      const named = [...zeros].map(([region, count]) => [regionName(region), count] as const);
       tell(
-        { event: "disconnect", requests: scenes, recorded: total, dma, omitted },
-        `The client has left; it did ${scenes} of ${total} recorded requests that may change ` +
+        {
+          event: "disconnect",
+          requests: scenes,
+          recorded: total,
+          dma,
+          omitted,
+          zeros: Object.fromEntries(named),
+        },
+        [
+          `The client has left; it did ${scenes} of ${total} recorded requests that may change ` +
           `the device; ${dma} DMA done, ${omitted} left out`,
-      ),
+          ...zerosLine(named),
+        ].join("\n"),
+      );
+    },
     onError: (error) => tell({ event: "error", text: String(error) }, String(error)),
   });
   using _listener = onAbort(signal, () => stage.close());
@@ -91,6 +105,16 @@ export async function serveReplay(
   tell({ event: "ready", path: serve, file }, `Ready at ${serve}; Ctrl-C stops it`);
   await stage.closed;
   if (once && deviations + omissions > 0) throw new Reported(1);
+}
+
+/** The line about reads that the recording does not have. */
+function zerosLine(zeros: readonly (readonly [region: string, count: number])[]): string[] {
+  if (zeros.length === 0) return [];
+  const total = zeros.reduce((sum, [, count]) => sum + count, 0);
+  const each = zeros.map(([region, count]) => `${region} ${count}`).join(", ");
+  return [
+    `${plural(total, "read")} answered with zeros where the recording has no contents: ${each}`,
+  ];
 }
 
 function deviationLines({ text: why, found, expected }: Deviation, text: EventText): string[] {

@@ -82,6 +82,8 @@ export interface ActorCounts {
   dma: number;
   /** DMA of scenes that were taken up, which was left out. */
   omitted: number;
+  /** Reads by region index that were answered with zeros: the recording does not have them. */
+  readonly zeros: Map<number, number>;
 }
 
 /** Options of an {@linkcode Actor}. */
@@ -131,7 +133,7 @@ export class Actor implements Disposable {
   #hasDeviated = false;
   #isNegotiated = false;
   readonly #told: ToldByClient;
-  readonly #counts: ActorCounts = { scenes: 0, dma: 0, omitted: 0 };
+  readonly #counts: ActorCounts = { scenes: 0, dma: 0, omitted: 0, zeros: new Map() };
 
   /** Takes over a client's socket. */
   constructor(socket: UnixSocket, options: ActorOptions) {
@@ -281,7 +283,12 @@ export class Actor implements Disposable {
     if (!this.#part.places.has(key) && !this.#isCovered(access)) {
       this.#deviate(bytes, "the recording does not have this read");
     }
-    const data = this.#memory(region!).read(offset, Number(count));
+    const memory = this.#memory(region!);
+    if (!memory.isKnown(offset, Number(count))) {
+      const { zeros } = this.#counts;
+      zeros.set(region!, (zeros.get(region!) ?? 0) + 1);
+    }
+    const data = memory.read(offset, Number(count));
     request.reply(request.payload.slice(0, HEAD_SIZE), data);
   }
 

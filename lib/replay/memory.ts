@@ -16,22 +16,33 @@ const MAX_FILES = 64;
 /** Bytes of all files together: 256 GiB. They are sparse: memory is taken where it is written. */
 const MAX_FILE_BYTES = 1n << 38n;
 
+/** A page: its bytes, and a bit for each that is known. */
+interface Page {
+  readonly bytes: Uint8Array;
+  readonly known: Uint8Array;
+}
+
 /** Contents of memory by address: those that accesses of the device have shown. */
 export class KnownMemory {
   /** By number, the longest unused first. */
-  readonly #pages = new Map<bigint, Uint8Array>();
+  readonly #pages = new Map<bigint, Page>();
 
   /** The same contents in memory of their own. */
   copy(): KnownMemory {
     const copy = new KnownMemory();
-    for (const [number, page] of this.#pages) copy.#pages.set(number, page.slice());
+    for (const [number, { bytes, known }] of this.#pages) {
+      copy.#pages.set(number, { bytes: bytes.slice(), known: known.slice() });
+    }
     return copy;
   }
 
   /** Remembers contents. */
   write(address: bigint, data: Uint8Array): void {
     for (const { page, at, from, length } of pieces(address, data.length)) {
-      this.#page(page).set(data.subarray(from, from + length), at);
+      const { bytes, known } = this.#page(page);
+      bytes.set(data.subarray(from, from + length), at);
+      if (length === bytes.length) known.fill(0xff);
+      else for (let i = at; i < at + length; i++) known[i >> 3]! |= 1 << (i & 7);
     }
   }
 
@@ -40,13 +51,26 @@ export class KnownMemory {
     const data = new Uint8Array(length);
     for (const { page, at, from, length: part } of pieces(address, length)) {
       const known = this.#pages.get(page);
-      if (known !== undefined) data.set(known.subarray(at, at + part), from);
+      if (known !== undefined) data.set(known.bytes.subarray(at, at + part), from);
     }
     return data;
   }
 
-  #page(number: bigint): Uint8Array {
-    const page = this.#pages.get(number) ?? new Uint8Array(Number(PAGE));
+  /** Tells if all of a range is known. */
+  isKnown(address: bigint, length: number): boolean {
+    for (const { page, at, length: part } of pieces(address, length)) {
+      const known = this.#pages.get(page)?.known;
+      if (known === undefined) return false;
+      for (let i = at; i < at + part; i++) if ((known[i >> 3]! & 1 << (i & 7)) === 0) return false;
+    }
+    return true;
+  }
+
+  #page(number: bigint): Page {
+    const page = this.#pages.get(number) ?? {
+      bytes: new Uint8Array(Number(PAGE)),
+      known: new Uint8Array(Number(PAGE) / 8),
+    };
     this.#pages.delete(number);
     this.#pages.set(number, page);
     if (this.#pages.size > MAX_PAGES) this.#pages.delete(this.#pages.keys().next().value!);

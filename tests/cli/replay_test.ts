@@ -188,6 +188,30 @@ Deno.test("a mock says once where its client leaves the recorded path, and goes 
   assertStringIncludes(events[2].found.text, "REGION_WRITE request bar2+0x0 1 byte");
 });
 
+Deno.test("a mock says how many reads it answered with zeros, and of which region", async () => {
+  using file = temporaryFile();
+  await recordDemo(file.path);
+  for (const json of [[], ["--json"]]) {
+    await using mock = await startReplay(file.path, "--once", ...json);
+    // The recording has the first one.
+    const { code, out } = await runHere([
+      "read",
+      mock.path,
+      "bar0.l",
+      "bar0+0x80.l",
+      "bar0+0x84.l",
+    ]);
+    assertEquals(code, 0, out);
+    assertEquals(out.match(/0x[0-9a-f]{8}$/gm), ["0x64756676", "0x00000000", "0x00000000"]);
+    await mock.ended;
+    const last = mock.stdout().trimEnd().split("\n").at(-1)!;
+    const zeros = json.length > 0
+      ? JSON.stringify(JSON.parse(last).zeros)
+      : /^\d+ reads answered with zeros where the recording has no contents: .*/.exec(last)?.[0];
+    assert(/bar0"?[ :]2/.test(zeros ?? ""), last);
+  }
+});
+
 /** Runs the session that a recording becomes on a device of ours. */
 async function runRecorded(name: GoldenName, show: string[], run: string[]): Promise<string> {
   const folder = Deno.makeTempDirSync();
