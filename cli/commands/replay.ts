@@ -205,6 +205,11 @@ export async function run(context: Context, file: string, options: ReplayOptions
     for (const reporter of reporters) await reporter.abort(error);
     throw error;
   }
+  if (result.events === 0 && result.differences === 0) {
+    const error = new Error(`Cannot replay ${file}: ${result.ended}`);
+    for (const reporter of reporters) await reporter.abort(error);
+    throw error;
+  }
   for (const reporter of reporters) await reporter.finish(result, recording);
   if (result.differences > 0) throw new Reported(1);
 }

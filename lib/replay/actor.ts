@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EINVAL } from "../../ffi/errno.ts";
+import { EINVAL, ENOSPC } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
@@ -40,6 +40,7 @@ import {
   type ServerPart,
 } from "./part.ts";
 import type { DmaStep, RequestStep } from "./script.ts";
+import { MAX_SIGNALS } from "./signals.ts";
 import type { Moment } from "./relocation.ts";
 import { ToldByClient } from "./told.ts";
 
@@ -51,8 +52,8 @@ const MAX_INEXACT_JUMP = 4;
 const DEFAULT_COUNT = 9;
 /** The same at most. */
 const MAX_COUNT = 64;
-/** Vectors that have descriptors at most. */
-const MAX_VECTORS = 4096;
+/** Vectors that have descriptors at most; MSI-X has no more. */
+const MAX_VECTORS = 2048;
 
 /** A request that the recording does not have there. */
 export interface Deviation {
@@ -317,7 +318,9 @@ export class Actor implements Disposable {
     const { command, fdCount } = request;
     const name = commandName(command);
     const { payload } = decodeMessage(bytes)!;
-    if (command === Command.DEVICE_SET_IRQS) this.#setIrqs(request, bytes, fdCount);
+    if (command === Command.DEVICE_SET_IRQS && !this.#setIrqs(request, bytes, fdCount)) {
+      return request.fail(ENOSPC);
+    }
     let reply: PartAnswer | undefined;
     const accesses = accessesOf(payload);
     if (accesses.some(({ region }) => !this.#hasRegion(region!))) return request.fail(EINVAL);
@@ -488,18 +491,19 @@ export class Actor implements Disposable {
       return;
     }
     try {
-      event.signal(count < 1024n ? count : 1024n);
+      event.signal(count < MAX_SIGNALS ? count : MAX_SIGNALS);
     } catch { /* the client passed what is no eventfd */ }
   }
 
-  #setIrqs(request: IncomingRequest, bytes: Uint8Array, fdCount: number): void {
+  /** Takes eventfds of vectors; false if there are too many. */
+  #setIrqs(request: IncomingRequest, bytes: Uint8Array, fdCount: number): boolean {
     const { payload } = decodeMessage(bytes)!;
-    if (payload?.name !== "DEVICE_SET_IRQS" || payload.side !== "request") return;
+    if (payload?.name !== "DEVICE_SET_IRQS" || payload.side !== "request") return true;
     const { flags, index, start, count } = payload.value;
-    if ((flags & IrqSetFlags.ACTION_MASK_BITS) !== IrqSetFlags.ACTION_TRIGGER) return;
+    if ((flags & IrqSetFlags.ACTION_MASK_BITS) !== IrqSetFlags.ACTION_TRIGGER) return true;
     const data = flags & IrqSetFlags.DATA_MASK;
     const isAll = data === IrqSetFlags.DATA_NONE && count === 0;
-    if (!isAll && data !== IrqSetFlags.DATA_EVENTFD) return;
+    if (!isAll && data !== IrqSetFlags.DATA_EVENTFD) return true;
     for (const [key, event] of this.#eventfds) {
       const [irq, vector] = key.split(" ").map(Number) as [number, number];
       if (irq !== index || (!isAll && (vector < start || vector >= start + count))) continue;
@@ -510,7 +514,7 @@ export class Actor implements Disposable {
     for (const [i, fd] of fds.entries()) {
       if (this.#eventfds.size >= MAX_VECTORS || i >= count) {
         closeAll(fds.slice(i));
-        return;
+        return i >= count;
       }
       const vector = start + i;
       const key = `${index} ${vector}`;
@@ -519,6 +523,7 @@ export class Actor implements Disposable {
       this.#waiting.delete(key);
       if (waiting !== undefined) this.#signal({ irq: index, vector, count: waiting });
     }
+    return true;
   }
 
   /** Reports where the client leaves the recorded path, once. */

@@ -27,10 +27,10 @@ import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { irqName, IrqSetFlags } from "../wire/irq.ts";
 import { type IgnoredRange, isSameMessage } from "./compare.ts";
 import type { Difference, PlayCounts } from "./difference.ts";
-import { KnownMemory, MemoryFiles } from "./memory.ts";
+import { KnownMemory, MAX_PAGES, MemoryFiles } from "./memory.ts";
 import { readPlace } from "./polls.ts";
 import type { DmaStep, ReplyStep, RequestStep, Script, ScriptStep } from "./script.ts";
-import { Signals } from "./signals.ts";
+import { MAX_SIGNALS, Signals } from "./signals.ts";
 
 /** The interval in milliseconds at which a register is read again that does not have its value. */
 const AGAIN_MS = 2;
@@ -123,7 +123,8 @@ export class PlayedConnection implements Disposable {
         return await this.#interrupt(step, step.event);
       case "kick": {
         const { region, offset, count } = step.event;
-        const most = count < 1024n ? count : 1024n;
+        const most = count < MAX_SIGNALS ? count : MAX_SIGNALS;
+        this.#noteSignals(count);
         this.#kicks.find((each) => each.region === region && each.offset === offset)
           ?.event.signal(most);
         return;
@@ -250,7 +251,11 @@ export class PlayedConnection implements Disposable {
       if (payload?.name === "DEVICE_GET_REGION_IO_FDS" && payload.side === "reply") {
         for (const { offset, fdIndex } of payload.value.subRegions) {
           const fd = fds[fdIndex];
-          if (fd === undefined || !fd.isOpen || this.#kicks.length >= MAX_KICKS) continue;
+          if (fd === undefined || !fd.isOpen) continue;
+          if (this.#kicks.length >= MAX_KICKS) {
+            this.#host.note(`The server gives more than ${MAX_KICKS} eventfds: not all are used`);
+            continue;
+          }
           fds[fdIndex] = undefined!;
           this.#kicks.push({ region: payload.value.index, offset, event: new EventFd(fd) });
         }
@@ -413,7 +418,10 @@ export class PlayedConnection implements Disposable {
     event: RecordedInterrupt,
   ): Promise<void> {
     const { irq, vector, count, action } = event;
-    if (action !== "trigger") return this.#signals.signal(event);
+    if (action !== "trigger") {
+      this.#noteSignals(count);
+      return this.#signals.signal(event);
+    }
     const waitMs = this.#waitMs;
     const came = await this.#until(() => this.#signals.pending(irq, vector) >= count);
     const found = this.#signals.pending(irq, vector);
@@ -430,6 +438,11 @@ export class PlayedConnection implements Disposable {
         : lowerFirst(this.#proxy.cause?.message ?? "the server left"),
     });
     this.#isLost ||= !this.#isConnected;
+  }
+
+  #noteSignals(count: bigint): void {
+    if (count <= MAX_SIGNALS) return;
+    this.#host.note(`Of ${count} signals at once, ${MAX_SIGNALS} are played`);
   }
 
   async #end({ side, socket, text }: RecordedEnd): Promise<void> {
@@ -534,6 +547,12 @@ export class PlayedConnection implements Disposable {
     }
     if (count > BigInt(this.#proxy.limits.maxMessageSize - MESSAGE_OVERHEAD)) {
       return request.fail(EFAULT);
+    }
+    if (this.#memory.hasForgotten) {
+      this.#host.note(
+        `The device accessed more than ${MAX_PAGES} pages of memory: ` +
+          "where the recording has no contents, it may find zeros in place of older ones",
+      );
     }
     request.reply(head, this.#memory.read(offset, Number(count)));
   }

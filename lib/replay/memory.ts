@@ -10,7 +10,7 @@ import type { RecordedDescriptor } from "../record/event.ts";
 
 const PAGE = 4096n;
 /** Pages that are remembered: 64 MiB. */
-const MAX_PAGES = 16_384;
+export const MAX_PAGES = 16_384;
 /** Files that are made; a VMM has one or a few for all of its memory. */
 const MAX_FILES = 64;
 /** Bytes of all files together: 256 GiB. They are sparse: memory is taken where it is written. */
@@ -26,6 +26,13 @@ interface Page {
 export class KnownMemory {
   /** By number, the longest unused first. */
   readonly #pages = new Map<bigint, Page>();
+
+  #hasForgotten = false;
+
+  /** True once pages were forgotten, since there were more than are remembered. */
+  get hasForgotten(): boolean {
+    return this.#hasForgotten;
+  }
 
   /** The same contents in memory of their own. */
   copy(): KnownMemory {
@@ -73,7 +80,10 @@ export class KnownMemory {
     };
     this.#pages.delete(number);
     this.#pages.set(number, page);
-    if (this.#pages.size > MAX_PAGES) this.#pages.delete(this.#pages.keys().next().value!);
+    if (this.#pages.size > MAX_PAGES) {
+      this.#pages.delete(this.#pages.keys().next().value!);
+      this.#hasForgotten = true;
+    }
     return page;
   }
 }

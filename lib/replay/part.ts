@@ -16,7 +16,7 @@ import { AccessedMemory } from "./accessed.ts";
 import { EchoPlaces } from "./echoes.ts";
 import { KnownMemory } from "./memory.ts";
 import type { UnmappedRange } from "./relocation.ts";
-import { type DmaStep, type RequestStep, Script } from "./script.ts";
+import { type DmaStep, noRequest, type RequestStep, Script } from "./script.ts";
 import { type Knowledge, type PartWrite, placeOf } from "./known.ts";
 
 /** Bytes of messages that a part may have. */
@@ -25,8 +25,6 @@ const MAX_BYTES = 128 << 20;
 const MAX_EVENTS = 1_000_000;
 /** Bytes of memory that is looked at as a structure: a command, a descriptor. */
 const MAX_STRUCTURE = 256;
-/** Clients that an error names. */
-const MAX_NAMED = 8;
 
 /** Bytes of region, offset and count ahead of the data of an access. */
 export const HEAD_SIZE = 16;
@@ -272,13 +270,7 @@ export async function learnPart(
     }
   }
   if (count === 0) {
-    throw new RangeError(
-      client === undefined
-        ? "Cannot take the server's part: no client of the recording asks anything"
-        : `Cannot take the server's part: the recording has no client ${client}; ${
-          clientsOf(script)
-        }`,
-    );
+    throw new RangeError(`Cannot take the server's part: ${noRequest(script, client)}`);
   }
   for (const { region, offset, answer } of inOrder.reverse()) {
     if (answer?.errno !== 0) continue;
@@ -342,14 +334,6 @@ function knowledgeOf(scenes: readonly Scene[], unmapped: readonly UnmappedRange[
     }
   }
   return { accessed, echoes, written, unmapped };
-}
-
-/** The clients that a caller can name instead. */
-function clientsOf({ otherClients }: Script): string {
-  if (otherClients.size === 0) return "it has none at all";
-  const named = [...otherClients].slice(0, MAX_NAMED).join(", ");
-  const more = otherClients.size > MAX_NAMED ? ` and ${otherClients.size - MAX_NAMED} more` : "";
-  return `name another one: it has ${named}${more}`;
 }
 
 function sceneOf(step: RequestStep | undefined, { key, data, write }: Cause): Scene {

@@ -11,7 +11,7 @@ import type { IgnoredRange } from "./compare.ts";
 import { PlayedConnection } from "./connection.ts";
 import type { Difference, PlayCounts } from "./difference.ts";
 import type { Polls } from "./polls.ts";
-import { learnPolls, Script, type ScriptStep } from "./script.ts";
+import { learnPolls, noRequest, Script, type ScriptStep } from "./script.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 
 /** Differences after which a play ends, if its caller names no other number. */
@@ -27,7 +27,7 @@ export interface PlayResult extends Readonly<PlayCounts> {
   readonly differences: number;
   /** True if the play ended before the recording did. */
   readonly isPartial: boolean;
-  /** The event at which it did, and the reason in words: "at event 7: ...". */
+  /** The reason in words, if it did: "at event 7: ..."; or why there was nothing to play. */
   readonly ended?: string;
 }
 
@@ -181,7 +181,9 @@ export async function playToServer(
     : step !== undefined
     ? `${differences} differences are the limit`.replace(/^1 differences are/, "1 difference is")
     : undefined;
-  const ended = reason && `at event ${lastIndex}: ${reason}`;
+  const ended = played === 0 && reason === undefined
+    ? noRequest(script, options.client)
+    : reason && `at event ${lastIndex}: ${reason}`;
   const isPartial = ended !== undefined;
   return { events: played, ...counts, differences, isPartial, ...(isPartial && { ended }) };
 }

@@ -25,6 +25,8 @@ const MAX_BYTES_AHEAD = 16 << 20;
 /** Clients whose open requests are kept, and other clients that are counted. */
 const MAX_OPEN = 64;
 const MAX_COUNTED = 65_536;
+/** Clients that an error names. */
+const MAX_NAMED = 8;
 
 /** The fields of all steps. */
 interface StepBase<E extends RecordedEvent = RecordedEvent> {
@@ -361,6 +363,21 @@ export class Script implements AsyncDisposable {
     if (dma !== undefined && got !== null) dma.answer = answerOf(got);
     return nothing;
   }
+}
+
+/**
+ * The reason why a script has no request, with a remedy.
+ *
+ * @param client the number that its caller named
+ */
+export function noRequest({ otherClients }: Script, client: number | undefined): string {
+  const remedy = "record a client that uses the device";
+  if (client === undefined) return `no client of the recording asks anything; ${remedy}`;
+  const none = `the recording has no client ${client}`;
+  if (otherClients.size === 0) return `${none}; it has none at all: ${remedy}`;
+  const named = [...otherClients].slice(0, MAX_NAMED).join(", ");
+  const more = otherClients.size > MAX_NAMED ? ` and ${otherClients.size - MAX_NAMED} more` : "";
+  return `${none}; name another one: it has ${named}${more}`;
 }
 
 /** Tells whether a client asks something here, by the bytes that the server got. */

@@ -9,6 +9,9 @@ import type { OwnedFd } from "../../ffi/fd.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
 import type { RecordedInterrupt } from "../record/event.ts";
 
+/** Signals that are sent at once. */
+export const MAX_SIGNALS = 1024n;
+
 /** An eventfd for a vector, or for its masking. */
 interface Line {
   readonly event: EventFd;
@@ -87,7 +90,7 @@ export class Signals implements Disposable {
 
   /** Signals the server, as its client does that masks a vector. */
   signal({ action, irq, vector, count }: RecordedInterrupt): void {
-    const most = count < 1024n ? count : 1024n;
+    const most = count < MAX_SIGNALS ? count : MAX_SIGNALS;
     this.#lines.get(`${action} ${irq} ${vector}`)?.event.signal(most);
   }
 

@@ -313,6 +313,23 @@ Deno.test("a recording that is cut is replayed up to there, and garbage is refus
   assertEquals([mock.code, mock.out], [1, ""]);
 });
 
+Deno.test("a replay of nothing is no success, and says what there is", async () => {
+  using file = temporaryFile();
+  writeGolden("gpio", file.path);
+  using report = temporaryFile();
+  const options = ["x.sock", "--client", "7", "--junit", report.path];
+  const other = await runHere(["replay", file.path, ...options]);
+  assertEquals([other.code, other.out], [1, ""]);
+  assertStringIncludes(other.err, "the recording has no client 7; name another one: it has 0\n");
+  assertStringIncludes(Deno.readTextFileSync(report.path), 'failures="0" errors="1"');
+  {
+    using _writer = RecordingWriter.create(file.path);
+  }
+  const empty = await runHere(["replay", file.path, "x.sock"]);
+  assertEquals(empty.code, 1);
+  assertStringIncludes(empty.err, "asks anything; record a client that uses the device");
+});
+
 Deno.test("vfu replay says what is wrong with its arguments", async () => {
   const cases: [string[], string][] = [
     [["x"], "The path of a socket has to follow the file, or --spawn <command> or --serve <path>"],

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { EventFd } from "../../../ffi/event.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
@@ -10,6 +10,7 @@ import {
 } from "../../../lib/replay/actor.ts";
 import { learnPart } from "../../../lib/replay/part.ts";
 import type { NewEvent, RecordedEvent } from "../../../lib/record/event.ts";
+import { RemoteError } from "../../../lib/base/errors.ts";
 import { VfioProxy } from "../../../lib/transport/proxy.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import {
@@ -168,6 +169,28 @@ testFds(
     await until(() => event.take() === 1n, "the interrupt");
   },
 );
+
+testFds("more vectors than a mock keeps are refused, and it goes on", async () => {
+  using client = await Client.connect(talk().events);
+  using event = new EventFd();
+  const flags = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER;
+  const set = (start: number) => {
+    const payload = SetIrqsRequest.encode({
+      argsz: 20,
+      flags,
+      index: 2,
+      start,
+      count: 8,
+      data: new Uint8Array(),
+    });
+    const fds = Array.from({ length: 8 }, () => event.handle);
+    return client.proxy.request(Command.DEVICE_SET_IRQS, payload, { fds });
+  };
+  let start = 0;
+  for (; start < 2048; start += 8) await set(start);
+  await assertRejects(() => set(start), RemoteError, "ENOSPC");
+  assertEquals(client.proxy.state, "CONNECTED");
+});
 
 testFds("a request that the recording does not have is told once, and answered", async () => {
   const recorded = talk();

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { canShrink } from "../../../ffi/memory.ts";
-import { MemoryFiles } from "../../../lib/replay/memory.ts";
+import { KnownMemory, MAX_PAGES, MemoryFiles } from "../../../lib/replay/memory.ts";
 import type { RecordedDescriptor } from "../../../lib/record/event.ts";
 import { testFds } from "../../_fds.ts";
 
@@ -11,6 +11,18 @@ function descriptor(identity: string | null, size: bigint | null): RecordedDescr
 function sizeOf({ fd }: { readonly fd: number }): number {
   return Deno.statSync(`/proc/self/fd/${fd}`).size;
 }
+
+Deno.test("what is known of memory is known by the byte, up to a bound that is noticed", () => {
+  const memory = new KnownMemory();
+  memory.write(0xffen, Uint8Array.of(1, 2, 3));
+  assertEquals([memory.isKnown(0xffen, 3), memory.isKnown(0xffdn, 2)], [true, false]);
+  assertEquals(memory.copy().isKnown(0x1000n, 1), true);
+  assertEquals(memory.isKnown(0x1000n, 2), false);
+  memory.write(0x1000n, new Uint8Array(4096));
+  assertEquals([memory.isKnown(0x1000n, 4096), memory.hasForgotten], [true, false]);
+  for (let page = 2n; page <= MAX_PAGES; page++) memory.write(page << 12n, Uint8Array.of(1));
+  assertEquals([memory.isKnown(0xffen, 1), memory.hasForgotten], [false, true]);
+});
 
 testFds("a recorded file that grows is one file all the while", () => {
   using files = new MemoryFiles();
