@@ -57,6 +57,15 @@ export const RECORD_WHOLE_PATIENCE_MS = 2000;
  */
 export const RECORD_DRAIN_MS = 10_000;
 
+/**
+ * The time that a recorder holds a command back while an earlier one is not answered. In
+ * milliseconds; less than the 5 s that clients wait for a reply.
+ */
+export const GATE_PATIENCE_MS = 2000;
+
+/** Bytes of a client's commands that a recorder holds back; more are passed on at once. */
+export const MAX_HELD_BACK = 8 << 20;
+
 /** Clients of a recorder's side socket; more wait in its queue. Each has one request in flight. */
 export const MAX_SIDE_CLIENTS = 8;
 /** Data of one request at a side socket: the device's own client waits meanwhile. */

@@ -12,6 +12,7 @@ import { ProtocolError } from "../base/errors.ts";
 import { Command } from "../wire/command.ts";
 import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { decodeVersion, type Version } from "../wire/version.ts";
+import { CommandGate } from "./command_gate.ts";
 import type { DescriptorFacts } from "./descriptor.ts";
 import type { NewEvent, RecordedDirection, RecordedSocket } from "./event.ts";
 import { type Interception, Interceptor } from "./intercept.ts";
@@ -67,6 +68,7 @@ export class RecordedConnection {
   readonly #interceptor: Interceptor;
   readonly #main: Link;
   readonly #side: SideRequests | undefined;
+  readonly #gate: CommandGate | undefined;
   #twin: Link | undefined;
   #twinEnd: LinkEnd | undefined;
   #version: Version | undefined;
@@ -84,6 +86,7 @@ export class RecordedConnection {
       ? new SideRequests({
         link: () => this.#main,
         hasTwin: () => this.#twin !== undefined,
+        isShut: () => this.#gate?.isShut === true,
         sink: (direction, bytes, descriptors) =>
           options.sink({
             kind: "message",
@@ -95,36 +98,47 @@ export class RecordedConnection {
           }),
       })
       : undefined;
+    this.#gate = options.intercept.has("dma") ? this.#makeGate() : undefined;
     const interceptor = this.#interceptor;
-    const side = this.#side;
+    const [side, gate] = [this.#side, this.#gate];
+    const seesAll = side !== undefined || gate !== undefined;
     this.#main = new Link(client, server, {
       toServer: this.#hooks("main", "to-server", {
         isInspected: (command, isReply) =>
-          side !== undefined || (!isReply && interceptor.altersRequest(command)),
+          seesAll || (!isReply && interceptor.altersRequest(command)),
         needsWhole: (command, isReply, messageId) =>
           !isReply && (interceptor.altersRequest(command) || side?.isReserved(messageId) === true),
         inspect: (passage) => {
           if (!passage.isPassed) interceptor.alter(passage);
           side?.onClientMessage(passage);
+          gate?.onClientMessage(passage);
         },
-        isHeld: side && ((isReply) => side.isHeld(isReply)),
+        isHeld: seesAll ? () => side?.isHeld() === true || gate?.isHeld() === true : undefined,
+        onOverrun: () =>
+          this.#note("main", "more commands wait for the server than are held back: all go on"),
       }),
       toClient: this.#hooks("main", "to-client", {
         isInspected: (command, isReply) =>
-          side !== undefined ||
+          seesAll ||
           (isReply && (command === Command.VERSION || interceptor.altersReply(command))),
         needsWhole: (command, isReply, messageId) =>
           isReply &&
           (command === Command.VERSION || interceptor.altersReply(command) ||
-            side?.isReserved(messageId) === true),
+            side?.isReserved(messageId) === true || gate?.keeps(messageId) === true),
         inspect: (passage) => {
           side?.onServerMessage(passage);
+          if (!passage.isOurs) gate?.onServerMessage(passage);
           if (passage.isOurs || passage.isPassed) return;
           if (passage.isReply && passage.command === Command.VERSION) this.#onVersion(passage);
           interceptor.alter(passage);
         },
       }),
-      onTurn: side && (() => side.letIn()),
+      onTurn: seesAll
+        ? () => {
+          side?.letIn();
+          if (this.#main.isOpen && this.#main.toServer.isHolding) this.#main.resume();
+        }
+        : undefined,
       onEnd: (end) => this.#onEnd(end),
     });
   }
@@ -144,10 +158,32 @@ export class RecordedConnection {
     this.#main.close(end);
   }
 
+  #makeGate(): CommandGate {
+    const { sink, number: connection } = this.#options;
+    return new CommandGate({
+      hasTwin: () => this.#twin !== undefined,
+      resume: () => this.#main.isOpen && this.#main.resume(),
+      note: (text) => this.#note("main", text),
+      keep: ({ bytes, descriptors }, comment) =>
+        sink({
+          kind: "message",
+          timeNs: nowNs(),
+          connection,
+          socket: "main",
+          origin: "peer",
+          direction: "to-client",
+          bytes,
+          passedOn: null,
+          descriptors,
+          comment,
+        }),
+    });
+  }
+
   #hooks(
     socket: RecordedSocket,
     direction: RecordedDirection,
-    decisions: Pick<RelayHooks, "isInspected" | "needsWhole" | "inspect" | "isHeld">,
+    decisions: Pick<RelayHooks, "isInspected" | "needsWhole" | "inspect" | "isHeld" | "onOverrun">,
   ): RelayHooks {
     const { sink, number: connection } = this.#options;
     return {
@@ -246,6 +282,7 @@ export class RecordedConnection {
     const end = mainEnd.reason === "left" ? this.#twinEnd ?? mainEnd : mainEnd;
     this.#side?.close();
     if (this.#twin?.isOpen) this.#twin.close(end);
+    this.#gate?.[Symbol.dispose]();
     this.#interceptor[Symbol.dispose]();
     this.#recordEnd("main", end);
     this.#options.onEnd(end);

@@ -62,7 +62,7 @@ interface Way {
   readonly sender: "client" | "server";
   readonly receiver: "client" | "server";
   watch: Watch | undefined;
-  /** The events that are watched: POLLIN at the sender, POLLOUT at the receiver, 0 or CROWDED. */
+  /** The events that are watched: POLLIN at the sender, POLLOUT at the receiver, or CROWDED. */
   events: number;
   /** The message that the deadline of `watch` is for, and how long the message may take. */
   awaited: number;
@@ -116,9 +116,10 @@ export class Link {
     this.#update(this.#toServer);
   }
 
-  /** Goes on with a command of the client that was held. */
+  /** Goes on with commands of the client that were held back. */
   resume(): void {
     this.#toServer.relay.resume();
+    this.#next = this.#toClient;
     this.#update(this.#toServer);
   }
 
@@ -151,8 +152,10 @@ export class Link {
     if (this.#isClosed) return;
     const { relay } = way;
     if (way.events === POLLOUT) {
-      relay.flush();
-      return this.#update(way);
+      const isDone = relay.flush();
+      this.#update(way);
+      if (isDone) this.#hooks.onTurn?.();
+      return;
     }
     if (this.#turn(way)) this.#lookAhead();
   }
@@ -187,7 +190,7 @@ export class Link {
     const isBlocked = relay.isBlocked;
     if (ended !== undefined && (!isBlocked || ended.kind === "gone")) return this.#finish(way);
     const blocked = relay.isCrowded ? CROWDED : POLLOUT;
-    const events = isBlocked ? blocked : relay.isHeld ? 0 : POLLIN;
+    const events = isBlocked ? blocked : POLLIN;
     if (events !== way.events) this.#rewatch(way, events);
     const entry = way.watch;
     if (entry === undefined) return;
@@ -216,7 +219,6 @@ export class Link {
     way.watch?.close();
     way.watch = undefined;
     way.events = events;
-    if (events === 0) return;
     const { fd } = events === POLLIN ? way.from : way.to;
     way.watch = watch(
       fd,

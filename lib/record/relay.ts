@@ -12,6 +12,7 @@ import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { MAX_FDS_PER_MESSAGE, type UnixSocket } from "../../ffi/socket.ts";
 import {
   HEADER_SIZE,
+  MAX_HELD_BACK,
   MAX_RECORDED_MESSAGE,
   RECORD_PATIENCE_MS,
   RECORD_WHOLE_PATIENCE_MS,
@@ -85,8 +86,10 @@ export interface RelayHooks {
   needsWhole(command: number, isReply: boolean, messageId: number): boolean;
   /** Decides about a message. */
   inspect(passage: Passage): void;
-  /** Asks for a pause ahead of a command, which waits with all that follows until `resume`. */
-  isHeld?: ((isReply: boolean) => boolean) | undefined;
+  /** Asks for commands to be held back until `resume`. Replies overtake them. */
+  isHeld?: (() => boolean) | undefined;
+  /** Commands that were held back are passed on all the same, as they are too many. */
+  onOverrun?: (() => void) | undefined;
   /** A message was passed on; `bytes` is a view that holds during the call. */
   onMessage(
     bytes: Uint8Array,
@@ -115,6 +118,13 @@ interface ReceivedFds {
   end: number;
 }
 
+/** A whole command that waits for its turn. */
+interface HeldBack {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly fds: OwnedFd[];
+  readonly descriptors: DescriptorFacts[];
+}
+
 /** A message that is larger than the receive buffer. */
 interface Large {
   buffer: IoBuffer;
@@ -131,7 +141,8 @@ interface Large {
  * One direction. It owns neither socket, and waits for nothing: `turn` is called when something may
  * have come, `flush` when there may be room.
  *
- * Memory is bounded by one message: what the receiver does not take stops the reading.
+ * Memory is bounded by one message, and by what is held back: what the receiver does not take stops
+ * the reading.
  */
 export class Relay {
   readonly #from: UnixSocket;
@@ -151,7 +162,8 @@ export class Relay {
   #serial = 0;
   readonly #ends: number[] = []; // of the messages of a batch
   #backlog: Chunk[] = [];
-  #isHeld = false;
+  #held: HeldBack[] = [];
+  #heldSize = 0; // bytes
   #isCrowded = false;
   #room: PollSet | undefined; // the receiver's socket, for writing
   #ended: RelayEnd | undefined;
@@ -177,9 +189,9 @@ export class Relay {
     return this.#isCrowded;
   }
 
-  /** True while a command waits for `resume`. */
-  get isHeld(): boolean {
-    return this.#isHeld;
+  /** True while commands wait for `resume`. */
+  get isHolding(): boolean {
+    return this.#held.length > 0;
   }
 
   /** True between two messages, with nothing left to send. */
@@ -198,7 +210,7 @@ export class Relay {
    */
   get patienceMs(): number | undefined {
     const large = this.#large;
-    if (this.#isHeld || this.#ended !== undefined) return undefined;
+    if (this.#ended !== undefined || this.#isHeldStart) return undefined;
     const isWaiting = large === undefined
       ? this.#end - this.#start > this.#passed
       : !large.streams && large.end < large.size;
@@ -231,7 +243,7 @@ export class Relay {
    * @returns false if there was nothing, or nothing can be done now
    */
   turn(): boolean {
-    if (this.#ended !== undefined || this.#isHeld) return false;
+    if (this.#ended !== undefined) return false;
     if (this.isBlocked && !this.flush()) return false;
     const large = this.#large;
     const count = large === undefined ? this.#receiveSmall() : this.#receiveLarge(large);
@@ -245,7 +257,7 @@ export class Relay {
     if (count > 0) {
       if (large === undefined) this.#cut();
       else this.#goOn(large);
-      if (receivedFds.length > 0 && !this.#isHeld) this.#limitFds();
+      if (receivedFds.length > 0) this.#limitFds();
       return true;
     }
     if (count === -EAGAIN || count === -EINTR) return false;
@@ -253,11 +265,15 @@ export class Relay {
     return true;
   }
 
-  /** Goes on with a command that was held. */
+  /** Goes on with commands that were held back, as far as they may go now. */
   resume(): void {
-    if (!this.#isHeld) return;
-    this.#isHeld = false;
-    this.#cut();
+    if (this.#isMidway) return;
+    while (this.#held.length > 0 && !this.#hooks.isHeld!()) this.#passHeld();
+  }
+
+  /** True if a message was passed on in part: nothing may come between. */
+  get #isMidway(): boolean {
+    return this.#passed > 0 || (this.#large !== undefined && this.#large.passed > 0);
   }
 
   /** Passes on the beginning of a message that does not become whole. */
@@ -319,8 +335,10 @@ export class Relay {
   close(): void {
     for (const { fds } of this.#fds) closeAll(fds);
     for (const { fds } of this.#backlog) closeAll(fds);
+    for (const { fds } of this.#held) closeAll(fds);
     this.#fds = [];
     this.#backlog = [];
+    this.#held = [];
   }
 
   #receiveSmall(): number {
@@ -361,19 +379,23 @@ export class Relay {
       const size = view.getUint32(start + SIZE_AT, true);
       if (size < HEADER_SIZE || size > MAX_RECORDED_MESSAGE) {
         this.#sendBatch(run);
+        this.#passAllHeld();
         return this.#passGarbage(size);
       }
       const isReply = isReplyAt(view, start);
-      if (this.#hooks.isHeld?.(isReply)) {
-        this.#isHeld = true;
-        break;
-      }
       if (available < size) {
         this.#sendBatch(run);
         if (size > RECEIVE_SIZE) this.#beginLarge(size);
         return;
       }
       const end = start + size;
+      if (!isReply && this.#passed === 0 && this.#holdsBack) {
+        this.#sendBatch(run);
+        run = this.#start = end;
+        this.#serial++;
+        this.#holdBack(bytes.slice(start, end), end);
+        continue;
+      }
       const command = view.getUint16(start + COMMAND_AT, true);
       if (
         this.#fds.length === 0 && this.#passed === 0 && !this.#hooks.isInspected(command, isReply)
@@ -388,13 +410,54 @@ export class Relay {
         continue;
       }
       this.#sendBatch(run);
-      const message = bytes.subarray(start, end);
-      if (this.#passed > 0) this.#passRest(message, start + this.#passed, end);
-      else this.#passOne(message, command, isReply, start, end);
+      if (this.#passed > 0) this.#passRest(bytes.subarray(start, end), start + this.#passed, end);
+      else this.#passMessage(this.#small, start, end, this.#claimFds(end));
       run = this.#start = end;
       this.#serial++;
     }
     this.#sendBatch(run);
+  }
+
+  /** True if a command that comes now has to wait. */
+  get #holdsBack(): boolean {
+    return this.#held.length > 0 || this.#hooks.isHeld?.() === true;
+  }
+
+  /** True if what has come in part is a command that will have to wait. */
+  get #isHeldStart(): boolean {
+    const large = this.#large;
+    if (large !== undefined) return large.passed === 0 && this.#holdsBackAt(large.buffer.view, 0);
+    if (this.#passed > 0) return false;
+    if (this.#end - this.#start < HEADER_SIZE) return this.#end > this.#start && this.#holdsBack;
+    return this.#holdsBackAt(this.#small.view, this.#start);
+  }
+
+  #holdsBackAt(view: DataView, at: number): boolean {
+    return !isReplyAt(view, at) && this.#holdsBack;
+  }
+
+  /** Keeps a whole command, whose descriptors came up to `end`, until `resume`. */
+  #holdBack(bytes: Uint8Array<ArrayBuffer>, end: number): void {
+    const fds = this.#claimFds(end);
+    this.#held.push({ bytes, fds, descriptors: this.#takeDescriptors() });
+    this.#heldSize += bytes.length;
+    if (this.#heldSize <= MAX_HELD_BACK) return;
+    this.#hooks.onOverrun?.();
+    this.#passAllHeld();
+  }
+
+  #passAllHeld(): void {
+    while (this.#held.length > 0) this.#passHeld();
+  }
+
+  /** Passes on the first command that was held back. */
+  #passHeld(): void {
+    const { bytes, fds, descriptors } = this.#held.shift()!;
+    this.#heldSize -= bytes.length;
+    const before = this.#takeDescriptors(); // of a message that has come in part
+    this.#descriptors = descriptors;
+    this.#passMessage(new IoBuffer(bytes), 0, bytes.length, fds);
+    this.#descriptors = before;
   }
 
   /** Sends whole messages that are passed on as they came, then reports them. */
@@ -410,22 +473,18 @@ export class Relay {
   }
 
   /** Passes on a message that has a send of its own. */
-  #passOne(
-    message: Uint8Array<ArrayBuffer>,
-    command: number,
-    isReply: boolean,
-    start: number,
-    end: number,
-  ): void {
-    const fds = this.#claimFds(end);
+  #passMessage(buffer: IoBuffer, start: number, end: number, fds: OwnedFd[]): void {
+    const message = buffer.bytes.subarray(start, end);
+    const command = buffer.view.getUint16(start + COMMAND_AT, true);
+    const isReply = isReplyAt(buffer.view, start);
     if (!this.#hooks.isInspected(command, isReply)) {
-      this.#send(this.#small, start, end, fds);
+      this.#send(buffer, start, end, fds);
       return this.#hooks.onMessage(message, this.#takeDescriptors(), undefined);
     }
     const passage = this.#inspect(message, command, isReply, fds);
     const out = passage.fds.filter((fd) => fd !== undefined);
     if (passage.isOurs) return closeAll(out);
-    if (passage.replacement === undefined) this.#send(this.#small, start, end, out);
+    if (passage.replacement === undefined) this.#send(buffer, start, end, out);
     else {
       const { replacement } = passage;
       this.#send(new IoBuffer(replacement), 0, replacement.length, out);
@@ -496,8 +555,16 @@ export class Relay {
   #goOn(large: Large): void {
     const isWhole = large.end === large.size;
     const { buffer, size } = large;
-    if (isWhole && large.passed === 0 && this.#isSpecial(buffer.view, 0)) {
-      return this.#passLarge(large);
+    if (isWhole && large.passed === 0) {
+      if (this.#holdsBackAt(buffer.view, 0)) {
+        this.#large = undefined;
+        this.#serial++;
+        return this.#holdBack(buffer.bytes.subarray(0, size), Infinity);
+      }
+      if (this.#isSpecial(buffer.view, 0)) {
+        this.#endLarge(large);
+        return this.#passMessage(buffer, 0, size, this.#claimFds(Infinity));
+      }
     }
     if (!large.streams && !isWhole) return;
     this.#sendPart(large);
@@ -540,21 +607,6 @@ export class Relay {
       this.#room.add(this.#to.fd, POLLOUT);
     }
     return this.#ended === undefined && this.#room.waitBriefly() > 0;
-  }
-
-  /** Has a large message altered that is whole. */
-  #passLarge(large: Large): void {
-    const { buffer, size } = large;
-    this.#endLarge(large);
-    const bytes = buffer.bytes.subarray(0, size);
-    const isReply = isReplyAt(buffer.view, 0);
-    const command = buffer.view.getUint16(COMMAND_AT, true);
-    const passage = this.#inspect(bytes, command, isReply, this.#claimFds(Infinity));
-    const fds = passage.fds.filter((fd) => fd !== undefined);
-    if (passage.isOurs) return closeAll(fds);
-    const out = passage.replacement ?? bytes;
-    this.#send(new IoBuffer(out), 0, out.length, fds);
-    this.#hooks.onMessage(bytes, passage.descriptors, passage);
   }
 
   #endLarge({ buffer }: Large): void {
@@ -644,8 +696,9 @@ export class Relay {
     return count;
   }
 
-  /** The sender has ended: what is left of its last message is passed on. */
+  /** The sender has ended: what was held back, and is left of its last message, is passed on. */
   #finish(errno: number): void {
+    if (!this.#isMidway) this.#passAllHeld();
     const large = this.#large;
     const came = large?.end ?? this.#end - this.#start;
     if (came === 0) {

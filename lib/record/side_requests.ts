@@ -40,6 +40,8 @@ export interface SideHooks {
   link(): Link;
   /** True if the server's own commands have a socket of their own. */
   hasTwin(): boolean;
+  /** True if the server must not get another request now. */
+  isShut(): boolean;
   /** Records a message of a request that was let in. */
   sink(
     direction: RecordedDirection,
@@ -94,9 +96,9 @@ export class SideRequests {
     return promise;
   }
 
-  /** Finds out whether a message of the client has to wait. */
-  isHeld(isReply: boolean): boolean {
-    return this.#isHolding && !isReply;
+  /** Finds out whether a command of the client has to wait. */
+  isHeld(): boolean {
+    return this.#isHolding;
   }
 
   /**
@@ -154,11 +156,10 @@ export class SideRequests {
   letIn(): void {
     const link = this.#hooks.link();
     if (!this.#isOpen || !link.isOpen) return;
-    if (!this.#isHolding && link.toServer.isHeld) return link.resume();
     const [request] = this.#queue;
     if (request === undefined || this.#inFlight > 0) return;
     const { toServer } = link;
-    if (!toServer.isAtBoundary || toServer.isHeld || !this.#isMoment(request)) {
+    if (!toServer.isAtBoundary || !this.#isMoment(request, toServer.isHolding)) {
       this.#lookAgain();
       return;
     }
@@ -199,10 +200,12 @@ export class SideRequests {
     return count;
   }
 
-  #isMoment({ sinceMs }: SideRequest): boolean {
+  /** @param isHolding commands of the client wait for their turn: they go first at first */
+  #isMoment({ sinceMs }: SideRequest, isHolding: boolean): boolean {
     if (this.#hooks.hasTwin()) return true;
-    if (this.#serverAsks > 0) return false;
-    return this.#clientAsks === 0 || monotonicMs() - sinceMs > SIDE_PATIENCE_MS;
+    if (this.#serverAsks > 0 || this.#hooks.isShut()) return false;
+    const isLate = monotonicMs() - sinceMs > SIDE_PATIENCE_MS;
+    return isLate || (this.#clientAsks === 0 && !isHolding);
   }
 
   #lookAgain(): void {

@@ -1,6 +1,6 @@
 /** A recorder on real sockets, between peers that are driven by hand. */
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../../ffi/buffer.ts";
 import { ETOOMANYREFS } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
@@ -23,6 +23,15 @@ import { Link } from "../../../lib/record/link.ts";
 import { ConnectedServer, Recorder } from "../../../lib/record/recorder.ts";
 import { beInTheMiddle, ofKind, shakeHands } from "./_middle.ts";
 
+/** A DEVICE_SET_IRQS for one vector, with an eventfd. */
+const SET_VECTOR = SetIrqsRequest.encode({
+  argsz: 20,
+  flags: IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER,
+  index: 2,
+  start: 0,
+  count: 1,
+  data: new Uint8Array(),
+});
 const memfdOf = (size: number) => createMemfd("memory", size);
 const bytes = (size: number, seed = 1) => Uint8Array.from({ length: size }, (_, i) => i * seed);
 
@@ -112,10 +121,10 @@ testFds("a header that promises what never comes is passed on all the same", asy
 });
 
 testFds("a lie about a message that is to be altered is passed on later", async () => {
-  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  await using middle = await beInTheMiddle({ intercept: ["irq"] });
   const { client, server, events } = middle;
   using memfd = memfdOf(4096);
-  const lie = encodeMessage({ messageId: 9, command: Command.DMA_MAP }, bytes(8));
+  const lie = encodeMessage({ messageId: 9, command: Command.DEVICE_SET_IRQS }, bytes(8));
   HeaderLayout.write({ ...HeaderLayout.decode(lie), size: 80 }, lie);
   client.send(lie, [memfd]);
   assertEquals(await receiveRaw(server, lie.length), lie);
@@ -203,19 +212,21 @@ testFds("more descriptors than a message carries are closed, wherever its bytes 
     assertEquals(ofKind(events, "note").length, 1);
     assert(ofKind(events, "note")[0]!.text.includes("a message carries 253 at most"));
     // What follows has its own.
+    server.reply({ messageId: 3, command });
     client.command(4, command, bytes(32), [event.handle]);
     const next = await server.expect(command);
     closeAll(next.fds);
-    assertEquals(ofKind(events, "message")[1]!.descriptors.length, 1);
+    const second = ofKind(events, "message").filter((e) => e.direction === "to-server")[1]!;
+    assertEquals(second.descriptors.length, 1);
   }
 });
 
 testFds("the patience with one message is not used up by those before it", async () => {
-  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  await using middle = await beInTheMiddle({ intercept: ["irq"] });
   const { client, server, events } = middle;
-  using memfd = memfdOf(4096);
+  using event = new EventFd();
   const read = encodeMessage({ messageId: 1, command: Command.REGION_READ }, bytes(16));
-  const map = encodeMessage({ messageId: 2, command: Command.DMA_MAP }, bytes(32));
+  const set = encodeMessage({ messageId: 2, command: Command.DEVICE_SET_IRQS }, SET_VECTOR);
   // From here on a message has always come in part: first one that is passed on soon.
   client.send(read.subarray(0, 8));
   await new Promise((resolve) => setTimeout(resolve, 20)); // too short or long: all is well, too
@@ -224,8 +235,8 @@ testFds("the patience with one message is not used up by those before it", async
   const end = performance.now() + 2 * RECORD_PATIENCE_MS;
   let sent = 0;
   for (; performance.now() < end || sent < 10; sent++) {
-    client.send(new Uint8Array([...rest, ...map.subarray(0, 24)]), [memfd]);
-    rest = map.subarray(24);
+    client.send(new Uint8Array([...rest, ...set.subarray(0, 24)]), [event.handle]);
+    rest = set.subarray(24);
     // Each is there in part before the next one begins.
     await until(() => ofKind(events, "message").length === sent + 1);
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -234,10 +245,10 @@ testFds("the patience with one message is not used up by those before it", async
   }
   client.send(rest);
   await until(() => ofKind(events, "message").length === sent + 1);
-  for (let i = 0; i <= sent; i++) await server.receive();
+  for (let i = 0; i <= sent; i++) closeAll((await server.receive())!.fds);
   if (longest > RECORD_WHOLE_PATIENCE_MS / 2) return; // this process did not get the CPU
-  const maps = ofKind(events, "message").slice(1);
-  assertEquals(maps.filter(({ passedOn }) => passedOn === undefined).length, 0);
+  const sets = ofKind(events, "message").slice(1);
+  assertEquals(sets.filter((set) => set.descriptors[0]?.fate !== "replaced").length, 0);
 });
 
 testFds("a client that leaves a server that does not read is not waited for", async () => {
@@ -411,9 +422,10 @@ testFds("--intercept dma: the memory of a DMA_MAP is withheld", async () => {
   const request = await server.expect(Command.DMA_MAP);
   assertEquals(request.fds.length, 0);
   assertEquals(DmaMapRequest.decode(request.payload), { ...map, offset: 0n });
+  server.reply(request);
   client.command(2, Command.DMA_MAP, DmaMapRequest.encode(map));
   assertEquals(DmaMapRequest.decode((await server.expect(Command.DMA_MAP)).payload), map);
-  const [first, second] = ofKind(events, "message");
+  const [first, second] = ofKind(events, "message").filter((e) => e.direction === "to-server");
   assertEquals(first!.descriptors[0]!.fate, "withheld");
   assertEquals(second!.passedOn, undefined);
 });
@@ -606,6 +618,117 @@ testFds("as many descriptors as Linux passes, and of every kind, pass on", async
   other.close();
 });
 
+/** Receives from a server that takes whatever comes next for the reply to its own command. */
+async function askInTheMiddle(server: RawPeer, messageId: number): Promise<void> {
+  server.command(messageId, Command.DMA_READ, bytes(16));
+  const reply = await server.receive();
+  assertEquals([reply?.command, reply?.messageId], [Command.DMA_READ, messageId]);
+  assertEquals(reply!.flags & MessageFlags.TYPE_MASK, MessageFlags.REPLY);
+}
+
+testFds("replies to the server's DMA overtake commands that a client pipelines", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  const { client, server, events } = middle;
+  using event = new EventFd();
+  const count = 20;
+  const large = bytes(200_000, 3);
+  const replies: number[] = [];
+  const answering = (async () => {
+    for (let dma = 0; dma < count;) {
+      const message = (await client.receive())!;
+      if (message.command !== Command.DMA_READ) replies.push(message.messageId);
+      else {
+        client.reply(message, bytes(16));
+        dma++;
+      }
+    }
+  })();
+  await Promise.all([
+    answering,
+    (async () => {
+      for (let i = 0; i < count; i++) {
+        const payload = i === 5 ? large : bytes(i * 10, 7);
+        const message = encodeMessage(
+          { messageId: i, command: Command.REGION_WRITE, flags: i % 3 === 1 ? 0x10 : 0 },
+          payload,
+        );
+        await sendAll(client, message, i === 7 ? [event.fd] : []);
+      }
+    })(),
+    (async () => {
+      for (let i = 0; i < count; i++) {
+        const request = (await server.receive())!;
+        assertEquals([request.command, request.messageId], [Command.REGION_WRITE, i]);
+        assertEquals(request.payload, i === 5 ? large : bytes(i * 10, 7));
+        assertEquals(request.flags, 0); // an answer shows that the command is done
+        assertEquals(request.fds.length, i === 7 ? 1 : 0);
+        closeAll(request.fds);
+        await askInTheMiddle(server, 1000 + i);
+        server.reply(request);
+      }
+    })(),
+  ]);
+  await until(() => ofKind(events, "message").length === count * 4);
+  // The client gets no reply that it did not ask for.
+  client.command(99, Command.DEVICE_RESET);
+  server.reply(await server.expect(Command.DEVICE_RESET));
+  for (let reply; (reply = (await client.receive())!).messageId !== 99;) {
+    replies.push(reply.messageId);
+  }
+  const asked = Array.from({ length: count }, (_, i) => i).filter((i) => i % 3 !== 1);
+  assertEquals(replies, asked);
+  const kept = ofKind(events, "message").filter(({ passedOn }) => passedOn === null);
+  assertEquals(kept.length, count - asked.length);
+  assertEquals(ofKind(events, "note"), []);
+});
+
+testFds("a command that is never answered, or the end, lets the others go on", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  const { client, server, events } = middle;
+  for (const id of [1, 2]) client.command(id, Command.DEVICE_RESET);
+  assertEquals((await server.receive())!.messageId, 1);
+  assertEquals((await server.receive())!.messageId, 2); // after two seconds
+  const notes = () => ofKind(events, "note").map(({ text }) => text);
+  assertStringIncludes(notes()[0]!, "passed on after 2 s, although an earlier one");
+  // More than are held back: they go on in order.
+  const size = 1 << 20;
+  const sending = (async () => {
+    for (let id = 10; id < 20; id++) {
+      const message = encodeMessage({ messageId: id, command: Command.REGION_WRITE }, bytes(size));
+      await sendAll(client, message);
+    }
+  })();
+  for (let id = 10; id < 20; id++) assertEquals((await server.receive())!.messageId, id);
+  await sending;
+  assert(notes().some((text) => text.includes("more commands wait for the server")));
+  for (const id of [30, 31]) client.command(id, Command.DEVICE_RESET);
+  client.close();
+  assertEquals((await server.receive())!.messageId, 30);
+  assertEquals((await server.receive())!.messageId, 31);
+  assertEquals(await server.receive(), undefined);
+});
+
+testFds("with a twin socket, or without --intercept dma, no command waits", async () => {
+  for (const intercept of [["dma"], ["mmap"]] as const) {
+    await using middle = await beInTheMiddle({ intercept });
+    const { client, server } = middle;
+    const [a, b] = UnixSocket.pair();
+    using fd = new OwnedFd(a.release());
+    const version = await shakeHands(
+      middle,
+      intercept[0] === "dma" ? { twinSocket: { supported: true, fdIndex: 0 } } : {},
+      intercept[0] === "dma" ? [fd] : [],
+    );
+    closeAll(version.fds);
+    for (const id of [1, 2, 3]) client.command(id, Command.DEVICE_RESET, undefined, [], 0x10);
+    for (const id of [1, 2, 3]) {
+      const { messageId, flags } = (await server.receive())!;
+      assertEquals([messageId, flags], [id, 0x10]);
+    }
+    b.close();
+  }
+});
+
 testFds("a client and a server that are connected already", async () => {
   const [client, clientEnd] = RawPeer.pair();
   const [server, serverEnd] = RawPeer.pair();
@@ -662,6 +785,10 @@ testFds("messages at random under all interceptions leave nothing behind", async
         if (message === "nothing") continue;
         if (message === undefined) return;
         for (const fd of message.fds) fd.close();
+        if ((message.flags & 0x1f) !== 0) continue;
+        try {
+          peer.reply(message);
+        } catch { /* the recorder is closed, or the other side does not read */ }
       }
     };
     const draining = [drain(client), drain(server)];
