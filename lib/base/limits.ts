@@ -184,6 +184,11 @@ export const MAX_DRAIN_MS = 2000;
 /** The time that a closed server waits for a running hook, before it closes the device under it. */
 export const CLOSE_GRACE_MS = 2000;
 /**
+ * The time that a device may take to become quiet for a change of the client's. In milliseconds;
+ * less than the 5 s that clients wait for a reply.
+ */
+export const QUIESCE_TIMEOUT_MS = 4000;
+/**
  * The time that a hook may run on after its client has gone, before the server reports that all
  * other clients wait.
  */

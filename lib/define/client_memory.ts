@@ -6,7 +6,13 @@
 
 import { ECANCELED, ENXIO, EPERM } from "../../ffi/errno.ts";
 import { DMA_PIECE, MAX_DMA_ACCESS } from "../base/limits.ts";
-import { type DeviceDma, DeviceError, type DmaWindow } from "../server/served_device.ts";
+import {
+  type DeviceDma,
+  DeviceError,
+  type DmaAccessOptions,
+  type DmaRange,
+  type DmaWindow,
+} from "../server/served_device.ts";
 import { turn } from "../base/turn.ts";
 
 /** The memory of whichever client is connected, as long as the device may be bus master. */
@@ -39,52 +45,73 @@ export class ConnectedMemory implements DeviceDma {
   // keep all others waiting, and so would one that is very long: each piece looks at the clock.
 
   /** As {@linkcode DeviceDma.read}. */
-  async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  async read(
+    iova: bigint,
+    length: number,
+    options?: DmaAccessOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     if (isLong(length)) {
       this.#get("read"); // before memory is found for it
       const into = new Uint8Array(length);
-      await this.readInto(iova, into);
+      await this.readInto(iova, into, options);
       return into;
     }
     const others = turn();
     if (others !== undefined) await others;
-    return this.#get("read").read(iova, length);
+    return this.#get("read").read(iova, length, options);
   }
 
   /** As {@linkcode DeviceDma.readInto}. */
-  async readInto(iova: bigint, into: Uint8Array): Promise<void> {
+  async readInto(iova: bigint, into: Uint8Array, options?: DmaAccessOptions): Promise<void> {
     let at = 0;
     for (; isLong(into.length - at); at += DMA_PIECE) {
       await turn();
       const piece = into.subarray(at, at + DMA_PIECE);
-      await this.#get("read").readInto(iova + BigInt(at), piece);
+      await this.#get("read").readInto(iova + BigInt(at), piece, options);
     }
     const others = turn();
     if (others !== undefined) await others;
-    return this.#get("read").readInto(iova + BigInt(at), at === 0 ? into : into.subarray(at));
+    return this.#get("read").readInto(
+      iova + BigInt(at),
+      at === 0 ? into : into.subarray(at),
+      options,
+    );
   }
 
   /** As {@linkcode DeviceDma.write}. */
-  async write(iova: bigint, data: Uint8Array): Promise<void> {
+  async write(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): Promise<void> {
     let at = 0;
     for (; isLong(data.length - at); at += DMA_PIECE) {
       await turn();
       const piece = data.subarray(at, at + DMA_PIECE);
-      await this.#get("write").write(iova + BigInt(at), piece);
+      await this.#get("write").write(iova + BigInt(at), piece, options);
     }
     const others = turn();
     if (others !== undefined) await others;
-    return this.#get("write").write(iova + BigInt(at), at === 0 ? data : data.subarray(at));
+    return this.#get("write").write(
+      iova + BigInt(at),
+      at === 0 ? data : data.subarray(at),
+      options,
+    );
   }
 
   /** As {@linkcode DeviceDma.readSync}. */
-  readSync(iova: bigint, length: number): Uint8Array<ArrayBuffer> {
-    return this.#get("read").readSync(iova, length);
+  readSync(
+    iova: bigint,
+    length: number,
+    options?: DmaAccessOptions,
+  ): Uint8Array<ArrayBuffer> {
+    return this.#get("read").readSync(iova, length, options);
   }
 
   /** As {@linkcode DeviceDma.writeSync}. */
-  writeSync(iova: bigint, data: Uint8Array): void {
-    this.#get("write").writeSync(iova, data);
+  writeSync(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): void {
+    this.#get("write").writeSync(iova, data, options);
+  }
+
+  /** As {@linkcode DeviceDma.maps}; the device need not be bus master. */
+  maps(): DmaRange[] {
+    return this.#dma?.maps() ?? [];
   }
 
   /**

@@ -8,7 +8,9 @@ import { COMMAND, HEADER } from "../pci/registers.ts";
 import type {
   DeviceBus,
   DeviceDma,
+  DmaRange,
   ErrorReport,
+  QuietReason,
   ServedDevice,
   ServedRegion,
 } from "../server/served_device.ts";
@@ -56,6 +58,7 @@ const DMA_NAMES = {
   writeSync: true,
   view: true,
   window: true,
+  maps: true,
 } as const;
 const POLL_OPTIONS: Forms<DevicePollOptions> = { spinMs: NUMBER, idleMs: NUMBER };
 
@@ -67,6 +70,8 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[];
   /** By IRQ index. */
   readonly irqs: DeviceInterrupts["served"];
+  /** As `ServedDevice.quiesce`, if the device has such a hook. */
+  readonly quiesce?: (reason: QuietReason) => void | Promise<void>;
   /** The hooks of its migration, if it migrates. */
   readonly migration?: DeviceMigration;
   readonly #parts: DeviceParts;
@@ -143,6 +148,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     }
     const migration = this.#makeMigration(spec.name, pci);
     if (migration !== undefined) this.migration = migration;
+    if (parts.quiesce !== undefined) this.quiesce = (reason) => parts.quiesce!(reason);
   }
 
   /** Errors of timers and background tasks go there. */
@@ -158,6 +164,16 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#polls.isConnected = true;
     // a promise, if the hook is asynchronous: its failure is reported
     return this.#parts.connected?.();
+  }
+
+  /** As `ServedDevice.mapped`. */
+  mapped(range: DmaRange): void {
+    return this.#parts.mapped?.(range);
+  }
+
+  /** As `ServedDevice.unmapped`. */
+  unmapped(range: DmaRange): void {
+    return this.#parts.unmapped?.(range);
   }
 
   /** They go nowhere. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DeviceDma } from "../server/served_device.ts";
+import type { DeviceDma, DmaRange, QuietReason } from "../server/served_device.ts";
 import type { Interrupts } from "./interrupts.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
@@ -100,6 +100,21 @@ export interface DeviceParts {
   connected?(): void;
   /** The client is gone. */
   disconnected?(): void;
+  /**
+   * The client has mapped a range of its memory.
+   *
+   * @throws {DeviceError} to refuse: the range is unmapped
+   */
+  mapped?(range: DmaRange): void;
+  /** The client has unmapped a range, or has gone: it can't be accessed any more. */
+  unmapped?(range: DmaRange): void;
+  /**
+   * A DMA_MAP, a DMA_UNMAP, a reset, or a state in which the device stands still is to come: ends
+   * the work in flight. See `ServedDevice.quiesce` for how long it may take.
+   *
+   * @throws {DeviceError} to refuse: the client receives the errno, and nothing changes
+   */
+  quiesce?(reason: QuietReason): void | Promise<void>;
   /**
    * The device is to stand still for its migration: work of its own that neither `run` nor timers
    * nor polls know. When the hook is done, the device does no DMA and raises no interrupts.

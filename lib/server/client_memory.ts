@@ -14,7 +14,14 @@ import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
 import type { Capabilities } from "../wire/version.ts";
-import { type DeviceDma, DeviceError, DmaError, type DmaWindow } from "./served_device.ts";
+import {
+  type DeviceDma,
+  DeviceError,
+  type DmaAccessOptions,
+  DmaError,
+  type DmaRange,
+  type DmaWindow,
+} from "./served_device.ts";
 import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
 import { type MapWindow, PageViews } from "./dma_window.ts";
@@ -121,15 +128,18 @@ export class ClientMemory implements DeviceDma {
    * DMA_MAP. A request that is the same as one before succeeds, as with libvfio-user.
    *
    * @param fds what came with it; they stay the caller's
+   * @returns the new range; undefined if there was such a map before
    * @throws {DeviceError} EINVAL, EEXIST, ENOSPC, or as mmap(2) fails
+   * @throws {ConnectionError} if the client is gone
    */
-  map(request: DmaMapRequest, fds: readonly OwnedFd[]): void {
+  map(request: DmaMapRequest, fds: readonly OwnedFd[]): DmaRange | undefined {
+    if (!this.#isOpen) throw new ConnectionError("Cannot map the client's memory: it is gone");
     checkMap(request, fds.length, this.#offer.pageSize);
     const [file] = fds;
     const index = this.#indexAfter(request.address);
     const before = this.#maps[index - 1];
     const after = this.#maps[index];
-    if (before?.isSame(request, file)) return;
+    if (before?.isSame(request, file)) return undefined;
     const isTaken = (before !== undefined && before.end > request.address) ||
       (after !== undefined && after.address < request.address + request.size);
     if (isTaken) throw new DeviceError(EEXIST, "it overlaps another map");
@@ -138,7 +148,9 @@ export class ClientMemory implements DeviceDma {
     if (this.#maps.length >= maxDmaMaps) {
       throw new DeviceError(ENOSPC, `there are ${maxDmaMaps} maps already`);
     }
-    this.#maps.splice(index, 0, DmaMap.create(request, file, this.#files, requireSealed));
+    const map = DmaMap.create(request, file, this.#files, requireSealed);
+    this.#maps.splice(index, 0, map);
+    return map.range;
   }
 
   /**
@@ -146,10 +158,11 @@ export class ClientMemory implements DeviceDma {
    * is no error: a client behind a vIOMMU unmaps whole powers of two. Nothing of the range is
    * mapped or held afterwards; accesses that wait for the client fail.
    *
+   * @returns the ranges that were mapped
    * @throws {DeviceError} EINVAL for a range or flags that can't be; ENOTSUP for a dirty bitmap
    * @throws {CutMapError} EINVAL if the range cuts a map; all maps stay
    */
-  unmap({ flags, address, size }: DmaUnmap): void {
+  unmap({ flags, address, size }: DmaUnmap): DmaRange[] {
     if ((flags & DmaUnmapFlags.GET_DIRTY_BITMAP) !== 0) throw new DeviceError(ENOTSUP);
     if ((flags & ~DmaUnmapFlags.ALL) !== 0) throw new DeviceError(EINVAL, "unknown flags");
     if (flags === DmaUnmapFlags.ALL) {
@@ -165,17 +178,31 @@ export class ClientMemory implements DeviceDma {
     }
     if (last !== undefined && last.end > end) throw new CutMapError(last, address, end);
     const first = this.#indexAfter(address - 1n);
-    for (const map of this.#maps.splice(first, this.#indexAfter(end - 1n) - first)) map.close();
+    return this.#remove(first, this.#indexAfter(end - 1n) - first);
   }
 
-  /** Unmaps everything: the client is gone. */
-  close(): void {
+  /** As {@linkcode DeviceDma.maps}. */
+  maps(): DmaRange[] {
+    return this.#maps.map(({ range }) => range);
+  }
+
+  /** Unmaps everything: the client is gone. Returns what was mapped. */
+  close(): DmaRange[] {
     this.#isOpen = false;
-    this.#unmapAll(new ConnectionError("Cannot access the client's memory: the client is gone"));
+    return this.#unmapAll(
+      new ConnectionError("Cannot access the client's memory: the client is gone"),
+    );
   }
 
-  #unmapAll(cause?: Error): void {
-    for (const map of this.#maps.splice(0)) map.close(cause);
+  #unmapAll(cause?: Error): DmaRange[] {
+    return this.#remove(0, this.#maps.length, cause);
+  }
+
+  #remove(first: number, count: number, cause?: Error): DmaRange[] {
+    return this.#maps.splice(first, count).map((map) => {
+      map.close(cause);
+      return map.range;
+    });
   }
 
   /**
@@ -209,29 +236,37 @@ export class ClientMemory implements DeviceDma {
   // request is in flight, the client may unmap.
 
   /** As {@linkcode DeviceDma.read}. */
-  async read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  async read(
+    iova: bigint,
+    length: number,
+    options?: DmaAccessOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     const pieces = this.#pieces("read", iova, length);
     const into = new Uint8Array(length);
-    await this.#readPieces(pieces, into);
+    await this.#readPieces(pieces, into, options);
     return into;
   }
 
   /** As {@linkcode DeviceDma.readInto}. */
-  async readInto(iova: bigint, into: Uint8Array): Promise<void> {
-    await this.#readPieces(this.#pieces("read", iova, into.length), into);
+  async readInto(iova: bigint, into: Uint8Array, options?: DmaAccessOptions): Promise<void> {
+    await this.#readPieces(this.#pieces("read", iova, into.length), into, options);
   }
 
-  #readPieces(pieces: readonly Piece[], into: Uint8Array): Promise<unknown> | undefined {
+  #readPieces(
+    pieces: readonly Piece[],
+    into: Uint8Array,
+    options: DmaAccessOptions | undefined,
+  ): Promise<unknown> | undefined {
     return all(
-      pieces.filter((piece) => !copyOut(piece, into)),
+      asks(options) ? pieces : pieces.filter((piece) => !copyOut(piece, into)),
       (each) => this.#requests.read(each.address, partOf(into, each), each.map.closed),
     );
   }
 
   /** As {@linkcode DeviceDma.write}. */
-  async write(iova: bigint, data: Uint8Array): Promise<void> {
+  async write(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): Promise<void> {
     const pieces = this.#pieces("write", iova, data.length);
-    const rest = pieces.filter((piece) => !copyIn(piece, data));
+    const rest = asks(options) ? pieces : pieces.filter((piece) => !copyIn(piece, data));
     this.#written.log?.mark(iova, data.length);
     if (rest.length === 0) return;
     try {
@@ -246,10 +281,14 @@ export class ClientMemory implements DeviceDma {
   }
 
   /** As {@linkcode DeviceDma.readSync}. */
-  readSync(iova: bigint, length: number): Uint8Array<ArrayBuffer> {
+  readSync(
+    iova: bigint,
+    length: number,
+    options?: DmaAccessOptions,
+  ): Uint8Array<ArrayBuffer> {
     const pieces = this.#pieces("read", iova, length);
     const into = new Uint8Array(length);
-    const rest = pieces.filter((piece) => !copyOut(piece, into));
+    const rest = asks(options) ? pieces : pieces.filter((piece) => !copyOut(piece, into));
     for (const each of rest) {
       this.#requests.readSync(each.address, partOf(into, each), each.map.closed);
     }
@@ -257,9 +296,9 @@ export class ClientMemory implements DeviceDma {
   }
 
   /** As {@linkcode DeviceDma.writeSync}. */
-  writeSync(iova: bigint, data: Uint8Array): void {
+  writeSync(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): void {
     const pieces = this.#pieces("write", iova, data.length);
-    const rest = pieces.filter((piece) => !copyIn(piece, data));
+    const rest = asks(options) ? pieces : pieces.filter((piece) => !copyIn(piece, data));
     this.#written.log?.mark(iova, data.length);
     if (rest.length === 0) return;
     try {
@@ -403,6 +442,11 @@ function checkLength(length: number): void {
     `Cannot access ${length} bytes of the client's memory: from 0 to ${MAX_DMA_ACCESS} are ` +
       `possible`,
   );
+}
+
+/** Sees whether the client is asked for memory that is shared, too. */
+function asks(options: DmaAccessOptions | undefined): boolean {
+  return options?.via === "message";
 }
 
 function partOf(bytes: Uint8Array, { start, length }: Piece): Uint8Array {

@@ -16,6 +16,7 @@ import {
   HEADER_SIZE,
   HOOK_PATIENCE_MS,
   MESSAGE_OVERHEAD,
+  QUIESCE_TIMEOUT_MS,
   SERVE_SEND_BUFFER,
 } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
@@ -51,6 +52,8 @@ export interface ConnectionOptions extends DmaOptions {
   trace?: Trace | undefined;
   /** The time that a client may take to send its VERSION. In milliseconds; default 5000. */
   handshakeTimeoutMs?: number | undefined;
+  /** The time that a device may take to become quiet. In milliseconds; default 4000. */
+  quiesceTimeoutMs?: number | undefined;
   /** Faults that are injected on purpose. */
   faults?: Faults | undefined;
   /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
@@ -191,7 +194,13 @@ export class ServerConnection {
     if (session === undefined) return;
     session.ioFds.close();
     session.irqs.close();
-    session.memory.close();
+    for (const range of session.memory.close()) {
+      callHook(
+        () =>
+          during(this.#options.activity, Doing.DISCONNECT, () => this.#device.unmapped?.(range)),
+        (error) => this.#options.onError(error, "unmapped"),
+      );
+    }
     callHook(
       () => during(this.#options.activity, Doing.DISCONNECT, () => this.#device.disconnected?.()),
       (error) => this.#options.onError(error, "disconnect"),
@@ -296,6 +305,7 @@ export class ServerConnection {
       irqs,
       ioFds,
       migration: this.#migration,
+      quiesceTimeoutMs: this.#options.quiesceTimeoutMs ?? QUIESCE_TIMEOUT_MS,
       answers: new AnswerBuffer(),
       report: (error, doing) => {
         if (!isExpected(error)) this.#options.onError(error, doing);

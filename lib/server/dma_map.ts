@@ -11,7 +11,7 @@ import { MAX_DMA_MAP_SIZE } from "../base/limits.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { type ClientFile, examineFile } from "./client_file.ts";
 import { MapWindow, type WindowSurroundings } from "./dma_window.ts";
-import { DeviceError, DmaError } from "./served_device.ts";
+import { DeviceError, DmaError, type DmaRange } from "./served_device.ts";
 import type { FileMaps } from "./file_maps.ts";
 import { hex } from "../text/hex.ts";
 
@@ -97,6 +97,12 @@ export class DmaMap {
     const { device, inode } = file.stat();
     const { stat } = this.#source;
     return device === stat.device && inode === stat.inode && request.offset === this.#offset;
+  }
+
+  /** The map as a device sees it. */
+  get range(): DmaRange {
+    const { address: iova, end, rights } = this;
+    return { iova, size: end - iova, rights, isShared: this.#source !== undefined };
   }
 
   /** Counts those of `length` bytes from `address` on that are in the map. */

@@ -9,6 +9,7 @@ import {
   type DeviceFeature,
   DeviceFeatureReply,
   DeviceFeatureRequest,
+  DeviceState,
   DeviceStateData,
   DmaLoggingReportData,
   DmaLoggingStartData,
@@ -35,6 +36,9 @@ const SUPPORTED: Readonly<Record<number, number>> = {
   [Feature.DMA_LOGGING_REPORT]: GET,
 };
 
+/** The states in which a device works. */
+const WORKING: ReadonlySet<number> = new Set([DeviceState.RUNNING, DeviceState.PRE_COPY]);
+
 /** Bytes of a reply ahead of the data of a feature; of MIG_DATA_READ ahead of the state. */
 const HEAD_SIZE = 8;
 
@@ -46,6 +50,8 @@ export interface FeatureContext {
   readonly memory: ClientMemory;
   /** Limits and capabilities of this server. */
   readonly offer: Offer;
+  /** Makes a change once the device is quiet. */
+  stop(act: () => Promise<void>): void | Promise<void>;
 }
 
 /**
@@ -97,10 +103,13 @@ function checkRoom(argsz: number, needed: number): void {
 async function setFeature(
   index: number,
   data: Uint8Array,
-  { migration, memory }: FeatureContext,
+  { migration, memory, stop }: FeatureContext,
 ): Promise<Uint8Array | undefined> {
   if (index === Feature.MIG_DEVICE_STATE) {
-    await migration.setState(DeviceStateData.decode(data).state);
+    const { state } = DeviceStateData.decode(data);
+    const act = () => migration.setState(state);
+    const isStop = WORKING.has(migration.state) && !WORKING.has(state);
+    await (isStop ? stop(act) : act());
   } else if (index === Feature.DMA_LOGGING_START) {
     const start = DmaLoggingStartData.decode(data);
     const pageSize = memory.startLogging(start);

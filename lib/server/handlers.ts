@@ -39,7 +39,9 @@ import { answerFeature, readState, writeState } from "./features.ts";
 import type { ClientIoFds } from "./io_fds.ts";
 import type { ClientIrqs } from "./client_irqs.ts";
 import type { MigrationMachine } from "./migration.ts";
+import { callHook } from "./device_hooks.ts";
 import type { Offer } from "./offer.ts";
+import { whenQuiet } from "./quiet.ts";
 
 /** Bytes of the buffer that reads are answered from, at first. */
 const ANSWER_SIZE = 64;
@@ -66,6 +68,8 @@ export interface ClientSession {
   readonly migration: MigrationMachine | undefined;
   /** The buffer in which answers to accesses are assembled. */
   readonly answers: AnswerBuffer;
+  /** The time that the device may take to become quiet, in milliseconds. */
+  readonly quiesceTimeoutMs: number;
   /** Takes an error of which the answer says nothing, unless the client caused it. */
   readonly report: ErrorReport;
 }
@@ -210,22 +214,42 @@ function setIrqs(request: IncomingRequest, { irqs }: ClientSession): void {
   request.reply();
 }
 
-function mapDma(request: IncomingRequest, { memory }: ClientSession): void {
+function mapDma(request: IncomingRequest, session: ClientSession): void | Promise<void> {
+  const { memory, device } = session;
+  const map = DmaMapRequest.decode(request.payload);
   const fds = request.takeFds();
-  try {
+  const act = () => {
     // The stream has closed sockets.
     if (!fds.every((fd) => fd.isOpen)) throw new DeviceError(EINVAL, "a socket is no memory");
-    memory.map(DmaMapRequest.decode(request.payload), fds);
+    const range = memory.map(map, fds);
+    if (range !== undefined) {
+      try {
+        device.mapped?.(range);
+      } catch (error) {
+        memory.unmap({ argsz: 24, flags: 0, address: range.iova, size: range.size });
+        throw error;
+      }
+    }
+    request.reply();
+  };
+  let result: void | Promise<void> = undefined;
+  try {
+    result = whenQuiet(session, "map", act);
+    return result?.finally(() => closeAll(fds));
   } finally {
-    closeAll(fds);
+    if (result === undefined) closeAll(fds);
   }
-  request.reply();
 }
 
-function unmapDma(request: IncomingRequest, { memory }: ClientSession): void {
+function unmapDma(request: IncomingRequest, session: ClientSession): void | Promise<void> {
   const { flags, address, size } = DmaUnmapRequest.decode(request.payload);
-  memory.unmap({ argsz: 24, flags, address, size });
-  request.reply(DmaUnmapReply.encode({ argsz: 24, flags, address, size }));
+  const { memory, device, report } = session;
+  return whenQuiet(session, "unmap", () => {
+    for (const range of memory.unmap({ argsz: 24, flags, address, size })) {
+      callHook(() => device.unmapped?.(range), (error) => report(error, "unmapped"));
+    }
+    request.reply(DmaUnmapReply.encode({ argsz: 24, flags, address, size }));
+  });
 }
 
 // ---- Accesses
@@ -314,18 +338,24 @@ function accessed(
 
 function reset(
   request: IncomingRequest,
-  { device, migration }: ClientSession,
+  session: ClientSession,
 ): void | Promise<void> {
+  const { device, migration } = session;
   DeviceResetRequest.decode(request.payload);
   const act = () => device.reset();
-  const result = migration?.isWorking === false ? migration.reset(act) : act();
+  const result = whenQuiet(
+    session,
+    "reset",
+    () => migration?.isWorking === false ? migration.reset(act) : act(),
+  );
   return result instanceof Promise ? result.then(() => request.reply()) : request.reply();
 }
 
 async function feature(request: IncomingRequest, session: ClientSession): Promise<void> {
   const { memory, offer } = session;
   const migration = mustMigrate(session);
-  request.reply(await answerFeature(request.payload, { migration, memory, offer }));
+  const stop = (act: () => Promise<void>) => whenQuiet(session, "stop", act);
+  request.reply(await answerFeature(request.payload, { migration, memory, offer, stop }));
 }
 
 function migDataRead(request: IncomingRequest, session: ClientSession): void | Promise<void> {

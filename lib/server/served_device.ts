@@ -126,6 +126,27 @@ export interface ServedIrq {
   readonly count: number;
 }
 
+/** A range of the client's memory, as the client has mapped it. */
+export interface DmaRange {
+  /** The first IOVA. */
+  readonly iova: bigint;
+  /** Bytes, above 0. */
+  readonly size: bigint;
+  /** `DmaMapFlags`: READ, WRITE or both. */
+  readonly rights: number;
+  /** True if the range came with a file: accesses need no message to the client. */
+  readonly isShared: boolean;
+}
+
+/** The way of an access to the client's memory. */
+export interface DmaAccessOptions {
+  /**
+   * `"message"`: asks the client by DMA_READ or DMA_WRITE, also for memory that is shared. A mock
+   * tests a client's answers so.
+   */
+  readonly via?: "message" | undefined;
+}
+
 /**
  * The client's memory, as far as the client has mapped it for DMA. Addresses are IOVAs. An access
  * may go across maps that adjoin.
@@ -144,19 +165,29 @@ export interface ServedIrq {
  */
 export interface DeviceDma {
   /** Reads; the bytes are the caller's. */
-  read(iova: bigint, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  read(
+    iova: bigint,
+    length: number,
+    options?: DmaAccessOptions,
+  ): Promise<Uint8Array<ArrayBuffer>>;
   /**
    * As `read`, into memory that the device has. This spares a frequent reader new memory for each
    * access, which costs more than the access. `into` is not to be touched until the promise is
    * settled, and holds anything if the promise is rejected.
    */
-  readInto(iova: bigint, into: Uint8Array): Promise<void>;
+  readInto(iova: bigint, into: Uint8Array, options?: DmaAccessOptions): Promise<void>;
   /** Writes. `data` must stay as it is until the promise is settled. */
-  write(iova: bigint, data: Uint8Array): Promise<void>;
+  write(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): Promise<void>;
   /** As `read`, blocking. */
-  readSync(iova: bigint, length: number): Uint8Array<ArrayBuffer>;
+  readSync(
+    iova: bigint,
+    length: number,
+    options?: DmaAccessOptions,
+  ): Uint8Array<ArrayBuffer>;
   /** As `write`, blocking. */
-  writeSync(iova: bigint, data: Uint8Array): void;
+  writeSync(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): void;
+  /** The ranges that are mapped, by address. None while no client is connected. */
+  maps(): DmaRange[];
   /**
    * The memory itself, without a copy. Its length becomes 0 as soon as the client takes it back or
    * goes: ask again for each use, and hold it across no `await`.
@@ -338,6 +369,12 @@ export interface ServedMigration {
 }
 
 /**
+ * The change for which a device is to be quiet: DMA_MAP, DMA_UNMAP, a state in which the device
+ * stands still, DEVICE_RESET.
+ */
+export type QuietReason = "map" | "unmap" | "stop" | "reset";
+
+/**
  * A device that can be served. Its state outlives its clients.
  *
  * @example Writing an IOVA to this one has it add up the 16 bytes there, and raise an interrupt
@@ -393,6 +430,24 @@ export interface ServedDevice {
    * The client is gone: its memory is unmapped, its interrupts go nowhere, pending accesses fail.
    */
   disconnected?(): void;
+  /**
+   * A change of the client's is to come. The server waits until the hook is done: the device ends
+   * its work in flight first. The client's next requests wait as well, its answers to DMA do not.
+   *
+   * The server waits 4 s, or as its option `quiesceTimeoutMs` says. After that the client receives
+   * ETIMEDOUT, nothing changes, and the server reports it.
+   *
+   * @throws {DeviceError} to refuse: the client receives the errno, and nothing changes
+   */
+  quiesce?(reason: QuietReason): void | Promise<void>;
+  /**
+   * The client has mapped a range. It is not asked for again when the client repeats a DMA_MAP.
+   *
+   * @throws {DeviceError} to refuse: the range is unmapped, and `unmapped` is not called
+   */
+  mapped?(range: DmaRange): void;
+  /** The client has unmapped a range, or has gone: it can't be accessed any more. */
+  unmapped?(range: DmaRange): void;
   /** Resets it. */
   reset(): void | Promise<void>;
   /** Frees what it holds. No client is connected any more. */

@@ -27,6 +27,11 @@ export interface ServerOptions extends DmaOptions, ServerOffer {
    * milliseconds; default 5000.
    */
   handshakeTimeoutMs?: number;
+  /**
+   * The time that a device may take to become quiet for a DMA_MAP, a DMA_UNMAP, a reset, or a state
+   * in which it stands still. In milliseconds; default 4000.
+   */
+  quiesceTimeoutMs?: number;
   /** Faults that are injected on purpose, for the author of a client to test it with. */
   faults?: FaultOptions;
   /**

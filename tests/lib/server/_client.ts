@@ -97,6 +97,7 @@ export interface Served extends Disposable {
 
 /** The device that is served, and the options of its server. */
 export interface ServeOptions extends DmaOptions, ServerOffer {
+  quiesceTimeoutMs?: number;
   device?: TestDevice;
   handshakeTimeoutMs?: number;
 }
