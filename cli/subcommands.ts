@@ -39,6 +39,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "shell", summary: "do the steps of sessions as they are typed" },
   { name: "check", summary: "try whether a server keeps the specification" },
   { name: "check-client", summary: "try whether a client keeps the specification" },
+  { name: "fuzz", summary: "send a server what breaks it, in as few messages as possible" },
   { name: "record", summary: "record what a client and a server say to each other" },
   { name: "show", summary: "show a recording of what a client and a server said" },
   { name: "replay", summary: "do again what a recorded client did, and compare" },

@@ -15,6 +15,7 @@ const DOCUMENTS = [
   "CONTRIBUTING.md",
   "SECURITY.md",
   "docs/decisions.md",
+  "docs/fuzzing.md",
   "docs/interop.md",
   "docs/peers.md",
   "docs/replay.md",

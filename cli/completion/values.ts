@@ -48,6 +48,7 @@ const VALUES: Readonly<Record<string, Offered>> = {
   "socket": FILES,
   "path": FILES,
   "file": FILES,
+  "folder": FILES,
   "socket|file": FILES,
   "range=file": FILES,
   "name|file": { words: SHIPPED_MAPS, hasFiles: true },

@@ -34,6 +34,16 @@ export class Random {
     return this.#next32() % end;
   }
 
+  /** Returns true once in `count` times. */
+  oneIn(count: number): boolean {
+    return this.below(count) === 0;
+  }
+
+  /** One of the values, of which there is one at least. */
+  pick<T>(values: readonly T[]): T {
+    return values[this.below(values.length)]!;
+  }
+
   /** Random bytes. */
   bytes(size: number): Uint8Array {
     return Uint8Array.from({ length: size }, () => this.below(256));

@@ -19,8 +19,10 @@ const RETRY_MS = 5;
 const QUEUE_MS = 5000;
 /** The time that a server for one client may take to end after it, in milliseconds. */
 const LEAVE_MS = 2000;
-/** Characters of its output that are kept: the last ones. */
-const MAX_WORDS = 4000;
+/** Characters of its output that are kept: the last ones. A sanitizer's report takes 10,000. */
+const MAX_WORDS = 32_000;
+/** The longest of its last lines. */
+const MAX_LINE = 500;
 
 /** The end of a server's process. */
 export interface ServerEnd {
@@ -29,6 +31,8 @@ export interface ServerEnd {
   readonly code: number;
   /** The last lines that it wrote. */
   readonly words: readonly string[];
+  /** The last part of its output. */
+  readonly output: string;
 }
 
 /** A server under test. */
@@ -58,6 +62,16 @@ export interface Target extends AsyncDisposable {
   left(signal: AbortSignal, isSuspect?: boolean): Promise<void>;
   /** Ends the server; `connect` starts it anew. */
   restart(): Promise<void>;
+  /** The output of the server that runs; undefined if that is not known. */
+  output(): ServerOutput | undefined;
+}
+
+/** The output of a server so far. */
+export interface ServerOutput {
+  /** Characters in all. */
+  readonly length: number;
+  /** The last of them. */
+  readonly tail: string;
 }
 
 /** The server can't be reached. */
@@ -103,6 +117,8 @@ export class ListeningTarget implements Target {
   async left(): Promise<void> {}
 
   async restart(): Promise<void> {}
+
+  output(): undefined {}
 
   async [Symbol.asyncDispose](): Promise<void> {}
 }
@@ -202,6 +218,10 @@ export class SpawnedTarget implements Target {
     await run.stop();
   }
 
+  output(): ServerOutput | undefined {
+    return this.#run?.output;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.restart();
     await Deno.remove(this.#folder, { recursive: true }).catch(() => {});
@@ -234,6 +254,7 @@ export class Run {
   readonly #child: Deno.ChildProcess;
   readonly #over: Promise<void>;
   #words = "";
+  #wordsLength = 0;
 
   constructor(command: string, readonly socket: string) {
     this.#child = new Deno.Command("sh", {
@@ -250,13 +271,20 @@ export class Run {
       const patience = sleep(LEAVE_MS, enough.signal).catch(() => {});
       await Promise.race([Promise.all(reading), patience]);
       enough.abort();
-      const words = this.#words.split("\n").map((line) => line.trimEnd()).filter(Boolean);
-      this.end = { signal: signal ?? undefined, code, words: words.slice(-8) };
+      const output = this.#words;
+      const lines = output.slice(-8 * MAX_LINE).split("\n").map((line) => line.trimEnd());
+      const words = lines.filter(Boolean).slice(-8);
+      this.end = { signal: signal ?? undefined, code, words, output };
     });
   }
 
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** Its output so far. */
+  get output(): ServerOutput {
+    return { length: this.#wordsLength, tail: this.#words };
   }
 
   /** Ends it: by SIGTERM, then by SIGKILL. */
@@ -276,7 +304,9 @@ export class Run {
     const decoder = new TextDecoder();
     try {
       for await (const bytes of stream) {
-        this.#words = (this.#words + decoder.decode(bytes, { stream: true })).slice(-MAX_WORDS);
+        const text = decoder.decode(bytes, { stream: true });
+        this.#words = (this.#words + text).slice(-MAX_WORDS);
+        this.#wordsLength += text.length;
       }
     } catch { /* its end is all that matters */ }
   }

@@ -5,6 +5,7 @@
 import { POLLIN } from "../../ffi/event.ts";
 import { watch } from "../../ffi/poller.ts";
 import { UnixListener } from "../../ffi/socket.ts";
+import { DecodeError } from "../../lib/base/errors.ts";
 import type { IncomingRequest } from "../../lib/transport/incoming.ts";
 import { VfioProxy } from "../../lib/transport/proxy.ts";
 import type { Trace } from "../../lib/transport/message.ts";
@@ -44,7 +45,13 @@ export function serveOddly(
     const handler = (request: IncomingRequest) => {
       const done = answer(request);
       if (done === "silence") return new Promise<void>(() => {});
-      if (done === "default") answerByDefault(request);
+      if (done !== "default") return;
+      try {
+        answerByDefault(request);
+      } catch (error) {
+        if (!(error instanceof DecodeError)) throw error;
+        request.fail(22);
+      }
     };
     const proxy = new VfioProxy(socket, { role: "server", handler, ...(trace && { trace }) });
     proxy.limits = { maxFds: 1, maxMessageSize: MAX_MESSAGE_SIZE };

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { temporaryFile } from "../lib/record/_events.ts";
 import { GOLDEN_RECORDINGS, writeGolden } from "../lib/record/_golden.ts";
-import { Random } from "../fuzz/_random.ts";
+import { Random } from "../../lib/base/random.ts";
 import { runHere } from "./_cli.ts";
 
 /** Numbers that lengths lie with. */

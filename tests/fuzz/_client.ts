@@ -18,7 +18,7 @@ import {
 import { Descriptors } from "./_descriptors.ts";
 import { Line, type Tally, turn } from "./_line.ts";
 import { greeting, mutant } from "./_messages.ts";
-import { Random } from "./_random.ts";
+import { Random } from "../../lib/base/random.ts";
 import { SCENARIOS } from "./_scenarios.ts";
 
 /** Messages over one connection, if that lasts. */

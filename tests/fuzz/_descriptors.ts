@@ -8,7 +8,7 @@ import { EventFd } from "../../ffi/event.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { createMemfd } from "../../ffi/memory.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
-import type { Random } from "./_random.ts";
+import type { Random } from "../../lib/base/random.ts";
 
 const F_GETFL = 3;
 const F_SETFL = 4;

@@ -25,7 +25,7 @@ import {
   RegionWriteRequest,
   SetIrqsRequest,
 } from "../../lib/wire/mod.ts";
-import type { Random } from "./_random.ts";
+import type { Random } from "../../lib/base/random.ts";
 import { ProtocolError } from "../../lib/base/errors.ts";
 
 /** A message as it is sent. */

@@ -28,7 +28,7 @@ import {
 } from "../../lib/wire/mod.ts";
 import type { Descriptors } from "./_descriptors.ts";
 import { join, type Line } from "./_line.ts";
-import type { Random } from "./_random.ts";
+import type { Random } from "../../lib/base/random.ts";
 
 /** The means of a scenario. */
 export interface Stage {

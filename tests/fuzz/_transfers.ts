@@ -8,7 +8,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { connect } from "../../lib/client/connect.ts";
 import { DemoRegister } from "../../lib/devices/demo.ts";
-import type { Random } from "./_random.ts";
+import type { Random } from "../../lib/base/random.ts";
 
 const PATIENCE_MS = 60_000;
 const IOVA = 0x10_0000;

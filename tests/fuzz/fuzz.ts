@@ -17,7 +17,7 @@ import { startServe } from "../_demo_process.ts";
 import { HostileClient } from "./_client.ts";
 import { useDemo } from "./_next_client.ts";
 import { quietFdsOf, residentOf, settledFdsOf } from "./_process.ts";
-import { Random } from "./_random.ts";
+import { Random } from "../../lib/base/random.ts";
 import { transferBuffers } from "./_transfers.ts";
 
 /** Garbage that is not collected yet. */

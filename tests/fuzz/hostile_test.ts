@@ -4,7 +4,7 @@ import { testFds } from "../_fds.ts";
 import { HostileClient } from "./_client.ts";
 import { useDemo } from "./_next_client.ts";
 import { quietFdsOf, residentOf, settledFdsOf } from "./_process.ts";
-import { Random } from "./_random.ts";
+import { Random } from "../../lib/base/random.ts";
 import { transferBuffers } from "./_transfers.ts";
 
 const MESSAGES = 20_000;

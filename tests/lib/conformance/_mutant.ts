@@ -76,6 +76,7 @@ export class MutantTarget implements Target {
   takeCrash(): undefined {}
   left = () => Promise.resolve();
   restart = () => Promise.resolve();
+  output = () => undefined;
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#end.abort();

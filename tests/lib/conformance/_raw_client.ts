@@ -120,7 +120,7 @@ export class RawClient implements ClientProcess {
     this.#fault = fault;
     this.#over = this.#run(path).then(() => 0, () => 1).then((code) => {
       for (const each of this.#open) each[Symbol.dispose]();
-      this.end = { signal: undefined, code, words: [] };
+      this.end = { signal: undefined, code, words: [], output: "" };
     });
   }
 
