@@ -5,12 +5,10 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
-import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { ConfigReader, MAX_CONFIG_SIZE } from "./config_reader.ts";
 import { RefusalReasons } from "./refusal_reasons.ts";
-import { ConnectionError, ProtocolError } from "../base/errors.ts";
-import { drive, driveAsync, type Plan } from "../base/plan.ts";
-import { MAX_IRQ_INDEXES, MAX_REGION_INFO_SIZE, MAX_REGIONS } from "../base/limits.ts";
+import { drive, driveAsync } from "../base/plan.ts";
+import { MAX_IRQ_INDEXES, MAX_REGIONS } from "../base/limits.ts";
 import { DmaSpace } from "./dma.ts";
 import { DmaLogging } from "./dma_logging.ts";
 import { DeviceFeatures } from "./features.ts";
@@ -19,9 +17,11 @@ import { Migration } from "./migration/migration.ts";
 import { PciFunction } from "./pci_function.ts";
 import type { ProxyState } from "../transport/dispatcher.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
-import type { AsyncRequestOptions, RequestOptions } from "../transport/pending.ts";
+import type { AsyncRequestOptions } from "../transport/pending.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { Region } from "./region.ts";
+import { RegionInfos } from "./region_infos.ts";
+import { Replies } from "./replies.ts";
 import { RegionIoFds } from "./io_fds.ts";
 import type { Message } from "../transport/message.ts";
 import { RegionReadReply, RegionReadRequest } from "../wire/access.ts";
@@ -30,15 +30,7 @@ import { DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "../wire/io_fds.ts";
 import { type CommandOf, messageOf } from "../wire/messages.ts";
 import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName } from "../wire/irq.ts";
-import {
-  PciRegion,
-  type RegionCapability,
-  RegionFlags,
-  regionIndex,
-  RegionInfoReply,
-  RegionInfoRequest,
-  regionName,
-} from "../wire/region.ts";
+import { PciRegion, regionIndex, regionName } from "../wire/region.ts";
 import type {
   DeviceInfo,
   IrqId,
@@ -49,7 +41,6 @@ import type {
   WaitOptions,
 } from "./info.ts";
 import { hex } from "../text/hex.ts";
-import { plural } from "../text/plural.ts";
 
 /** Options of reading the configuration space. */
 export interface ConfigSpaceOptions extends WaitOptions {
@@ -62,7 +53,6 @@ export interface ConfigSpaceOptions extends WaitOptions {
 }
 
 const INFO_SIZE = 16;
-const REGION_INFO_SIZE = 32;
 
 /** Answers to what servers ask: a message without an entry does not compile. */
 const ANSWERS: Readonly<
@@ -78,11 +68,11 @@ export class Device implements Disposable, AsyncDisposable {
   readonly negotiated: Negotiated;
   /** The connection itself, for messages that nothing here sends. */
   readonly proxy: VfioProxy;
-  #isClosed = false;
   readonly #reasons = new RefusalReasons(this);
   readonly #config: ConfigReader;
   #info: DeviceInfo | undefined;
-  readonly #regions = new Map<number, RegionInfo>();
+  readonly #replies: Replies;
+  readonly #regions: RegionInfos;
   readonly #irqs = new Map<number, IrqInfo>();
   readonly #opened = new Map<number, Region>();
   readonly #irqIndexes = new Map<number, IrqIndex>();
@@ -96,6 +86,8 @@ export class Device implements Disposable, AsyncDisposable {
   constructor(proxy: VfioProxy, negotiated: Negotiated) {
     this.proxy = proxy;
     this.negotiated = negotiated;
+    this.#replies = new Replies(proxy);
+    this.#regions = new RegionInfos(this.#replies);
     this.#config = new ConfigReader({
       negotiated,
       read: (at, ...rest) => this.readRegion(PciRegion.CONFIG, BigInt(at), ...rest),
@@ -137,7 +129,7 @@ export class Device implements Disposable, AsyncDisposable {
       ...options,
       doing,
     });
-    const { flags, numRegions, numIrqs } = this.#decode(DeviceInfoReply, reply);
+    const { flags, numRegions, numIrqs } = this.#replies.decode(DeviceInfoReply, reply);
     this.#checkCount(numRegions, MAX_REGIONS, "regions");
     this.#checkCount(numIrqs, MAX_IRQ_INDEXES, "IRQ indexes");
     return this.#info = { flags, numRegions, numIrqs };
@@ -154,7 +146,7 @@ export class Device implements Disposable, AsyncDisposable {
    */
   async regionInfo(index: number, options: WaitOptions = {}): Promise<RegionInfo> {
     return await driveAsync(
-      this.#askRegionInfo(index),
+      this.#regions.ask(index),
       ({ payload, ...request }) =>
         this.#requestOfRunning(Command.DEVICE_GET_REGION_INFO, payload, { ...options, ...request }),
     );
@@ -245,76 +237,10 @@ export class Device implements Disposable, AsyncDisposable {
 
   #regionInfoSync(index: number): RegionInfo {
     return drive(
-      this.#askRegionInfo(index),
+      this.#regions.ask(index),
       ({ payload, ...request }) =>
         this.proxy.requestSync(Command.DEVICE_GET_REGION_INFO, payload, request).own(),
     );
-  }
-
-  /** The messages that it takes to learn of a region, however they are sent. */
-  *#askRegionInfo(
-    index: number,
-  ): Plan<RequestOptions & { payload: Uint8Array }, Message, RegionInfo> {
-    const known = this.#regions.get(index);
-    if (known) return known;
-    let argsz = REGION_INFO_SIZE;
-    // Once for the size, once for the capabilities; once more if they have grown meanwhile.
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const reply = yield {
-        payload: RegionInfoRequest.encode({ argsz, index }),
-        doing: `get the info of ${regionName(index)}`,
-        maxReplyFds: this.proxy.limits.maxFds,
-      };
-      const fds = reply.takeFds();
-      try {
-        const info = this.#decode(RegionInfoReply, reply);
-        this.#checkIndex(info.index, index, "region");
-        if (info.argsz <= argsz) return this.#keepRegion(info, fds);
-        if (info.argsz > MAX_REGION_INFO_SIZE) {
-          throw this.#broken(
-            `says that the info of ${
-              regionName(index)
-            } takes ${info.argsz} bytes, the limit is ${MAX_REGION_INFO_SIZE}`,
-          );
-        }
-        argsz = info.argsz;
-        closeAll(fds);
-      } catch (error) {
-        closeAll(fds);
-        throw error;
-      }
-    }
-    throw this.#broken(`wants ever more room for the info of ${regionName(index)}`);
-  }
-
-  /** Remembers what a region is, and those of the descriptors that are of use. */
-  #keepRegion(info: RegionInfoReply, fds: OwnedFd[]): RegionInfo {
-    const { index, flags, size, offset, capabilities } = info;
-    const name = regionName(index);
-    if (fds.length > 0 && (flags & RegionFlags.MMAP) === 0) {
-      throw this.#broken(
-        `passed ${plural(fds.length, "file descriptor")} with ${name}, which can't be mapped`,
-      );
-    }
-    const fileCount = countFiles(capabilities);
-    if (fileCount > Math.max(1, fds.length)) {
-      throw this.#broken(
-        `says that areas of ${name} are in ${fileCount} files, but passed ${
-          plural(fds.length, "file descriptor")
-        }`,
-      );
-    }
-    // libvfio-user passes the one file again and again, once for each area.
-    closeAll(fds.splice(fileCount));
-    const known = this.#regions.get(index); // for another caller, who asked at the same time
-    if (known !== undefined) {
-      closeAll(fds);
-      return known;
-    }
-    if (this.#isClosed) throw new ConnectionError("The connection to the server was closed");
-    const region = { index, flags, size, offset, capabilities, fds };
-    this.#regions.set(index, region);
-    return region;
   }
 
   /**
@@ -334,8 +260,8 @@ export class Device implements Disposable, AsyncDisposable {
         doing: `get the info of ${irqName(index)}`,
       },
     );
-    const info = this.#decode(IrqInfoReply, reply);
-    this.#checkIndex(info.index, index, "IRQ");
+    const info = this.#replies.decode(IrqInfoReply, reply);
+    this.#replies.checkIndex(info.index, index, "IRQ");
     const irq = { index, flags: info.flags, count: info.count };
     this.#irqs.set(index, irq);
     return irq;
@@ -366,7 +292,7 @@ export class Device implements Disposable, AsyncDisposable {
     const data = await this.#readSome(index, offset, count, options);
     if (data.length === count) return data;
     const doing = readText(index, offset, count);
-    throw this.#broken(`answered ${data.length} bytes to a request to ${doing}`);
+    throw this.#replies.broken(`answered ${data.length} bytes to a request to ${doing}`);
   }
 
   /** Reads with one message that the server may answer with fewer bytes. */
@@ -379,12 +305,12 @@ export class Device implements Disposable, AsyncDisposable {
     const doing = readText(index, offset, count);
     const payload = RegionReadRequest.encode({ offset, region: index, count });
     const reply = await this.#request(Command.REGION_READ, payload, { ...options, doing });
-    const { data, region, offset: at } = this.#decode(RegionReadReply, reply);
+    const { data, region, offset: at } = this.#replies.decode(RegionReadReply, reply);
     if (data.length > count) {
-      throw this.#broken(`answered ${data.length} bytes to a request to ${doing}`);
+      throw this.#replies.broken(`answered ${data.length} bytes to a request to ${doing}`);
     }
     if (region !== index || at !== offset) {
-      throw this.#broken(
+      throw this.#replies.broken(
         `answered for ${regionName(region)} at ${hex(at)} to a request to ${doing}`,
       );
     }
@@ -401,34 +327,19 @@ export class Device implements Disposable, AsyncDisposable {
    * @throws {ProtocolError} if an entry's descriptor did not come
    */
   async regionIoFds(index: number, options: WaitOptions = {}): Promise<RegionIoFds> {
-    let argsz = INFO_SIZE;
-    // Once for the size, once for the entries; once more if they have grown meanwhile.
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const payload = RegionIoFdsRequest.encode({ argsz, flags: 0, index, count: 0 });
-      const reply = await this.#request(Command.DEVICE_GET_REGION_IO_FDS, payload, {
-        ...options,
-        doing: `get the I/O descriptors of ${regionName(index)}`,
-        maxReplyFds: this.proxy.limits.maxFds,
-      });
-      const fds = reply.takeFds();
-      try {
-        const info = this.#decode(RegionIoFdsReply, reply);
-        this.#checkIndex(info.index, index, "region");
-        if (info.argsz <= argsz) return new RegionIoFds(info, fds);
-        if (info.argsz > MAX_REGION_INFO_SIZE) {
-          throw this.#broken(
-            `says that the I/O descriptors of ${regionName(index)} take ${info.argsz} bytes`,
-          );
-        }
-        argsz = info.argsz;
-        closeAll(fds);
-      } catch (error) {
-        closeAll(fds);
-        if (error instanceof ProtocolError) this.proxy.close(error);
-        throw error;
-      }
-    }
-    throw this.#broken(`wants ever more room for the I/O descriptors of ${regionName(index)}`);
+    const plan = this.#replies.askWithRoom({
+      what: `the I/O descriptors of ${regionName(index)}`,
+      index,
+      room: INFO_SIZE,
+      encode: (argsz) => RegionIoFdsRequest.encode({ argsz, flags: 0, index, count: 0 }),
+      codec: RegionIoFdsReply,
+      take: (info, fds) => new RegionIoFds(info, fds),
+    });
+    return await driveAsync(
+      plan,
+      ({ payload, ...request }) =>
+        this.#request(Command.DEVICE_GET_REGION_IO_FDS, payload, { ...options, ...request }),
+    );
   }
 
   /**
@@ -465,7 +376,6 @@ export class Device implements Disposable, AsyncDisposable {
 
   /** Closes the connection and the descriptors of the regions. Requests that are pending fail. */
   close(): void {
-    this.#isClosed = true;
     this.proxy.twin?.close();
     this.proxy.close();
     this.#dma?.close();
@@ -473,8 +383,7 @@ export class Device implements Disposable, AsyncDisposable {
     this.#irqIndexes.clear();
     for (const region of this.#opened.values()) region.close();
     this.#opened.clear();
-    for (const { fds } of this.#regions.values()) closeAll(fds);
-    this.#regions.clear();
+    this.#regions.close();
   }
 
   /** The same as `close`. */
@@ -496,33 +405,12 @@ export class Device implements Disposable, AsyncDisposable {
     return this.proxy.request(command, payload, options);
   }
 
-  /**
-   * Decodes a reply. A reply that can't be decoded ends the connection, because its sender can't be
-   * trusted.
-   */
-  #decode<T>(codec: { decode(payload: Uint8Array): T }, reply: Message): T {
-    try {
-      return codec.decode(reply.payload);
-    } catch (error) {
-      if (error instanceof ProtocolError) this.proxy.close(error);
-      throw error;
-    }
-  }
-
-  #broken(what: string): ProtocolError {
-    const error = new ProtocolError(`The server ${what}`);
-    this.proxy.close(error);
-    return error;
-  }
-
   #checkCount(count: number, limit: number, what: string): void {
     if (count > limit) {
-      throw this.#broken(`says that the device has ${count} ${what}; the limit is ${limit}`);
+      throw this.#replies.broken(
+        `says that the device has ${count} ${what}; the limit is ${limit}`,
+      );
     }
-  }
-
-  #checkIndex(came: number, asked: number, what: string): void {
-    if (came !== asked) throw this.#broken(`answered about ${what} ${came}, asked about ${asked}`);
   }
 
   /** Sends what a device refuses that is stopped for a migration, and says so then. */
@@ -542,14 +430,4 @@ export class Device implements Disposable, AsyncDisposable {
 /** A read in words, for errors. */
 function readText(region: number, offset: bigint, count: number): string {
   return `read ${count} bytes of ${regionName(region)} at ${hex(offset)}`;
-}
-
-/** Counts the files that the areas of a region are in: one, unless its capabilities number them. */
-function countFiles(capabilities: readonly RegionCapability[]): number {
-  let count = 1;
-  for (const capability of capabilities) {
-    if (capability.kind !== "sparse_mmap_fds") continue;
-    for (const { fdIndex } of capability.areas) count = Math.max(count, fdIndex + 1);
-  }
-  return count;
 }

@@ -286,7 +286,7 @@ const BAD_REGIONS: [what: string, reply: () => Uint8Array, message: RegExp][] = 
   [
     "that wants 2^32-1 bytes",
     () => patched(regionInfo({}), { 0: 0xffffffff }),
-    /says that the info of bar0 takes 4294967295 bytes, the limit is 65536$/,
+    /wants 4294967295 bytes of room for the info of bar0, the limit is 65536$/,
   ],
 ];
 for (const [what, reply, message] of BAD_REGIONS) {

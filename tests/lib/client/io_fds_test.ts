@@ -130,7 +130,7 @@ testFds("regionIoFds() asks once more if they have grown, and no oftener", async
   });
   await withHand(async ({ device, peer }) => {
     const huge = [tooSmall(MAX_REGION_INFO_SIZE + 1)];
-    await assertRejects(() => ask(device, peer, huge), ProtocolError, "take 65537 bytes");
+    await assertRejects(() => ask(device, peer, huge), ProtocolError, "wants 65537 bytes of room");
     assertEquals(device.state, "CLOSED");
   });
 });
