@@ -64,6 +64,8 @@ export function doctorText(
   return [...tableLines(rows, { columns, indent: 0 }), "", ...lines].join("\n") + "\n";
 }
 
+/** A sentence of a clause. Names of regions and indexes stay as they are. */
 function sentence(text: string): string {
+  if (/^(bar\d|rom|vga|config|region|intx|msix?|irq)\b/.test(text)) return `${text}.`;
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }

@@ -107,7 +107,8 @@ export class Patient {
       case Command.REGION_READ: {
         const { region, offset, count } = RegionReadRequest.decode(request.payload);
         const at = Number(offset);
-        if (region === 0 && at < TABLE && this.refusal !== 0) return request.fail(this.refusal);
+        const isMsix = at >= TABLE && at < PBA + 8;
+        if (region === 0 && !isMsix && this.refusal !== 0) return request.fail(this.refusal);
         const { buffer } = region === 0 ? this.bar0 : this.config;
         return replyRead(request, new Uint8Array(buffer, at, count));
       }

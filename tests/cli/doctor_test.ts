@@ -91,7 +91,7 @@ testFds("doctor reads registers of BARs only where it may", async () => {
       "- { name: ID, offset: 0x900, width: 2, access: ro }\n",
   );
   const patient = new Patient();
-  patient.refusal = 22; // below the MSI-X table
+  patient.refusal = 22; // but in the MSI-X table
   using _server = patient.serve(path);
   assertEquals(await named(path), [1, ["flags-disagree"]]);
   assertEquals(await named(path, "--no-read"), [0, []]);

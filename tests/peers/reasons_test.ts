@@ -6,7 +6,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { libc } from "../../ffi/libc.ts";
 import { connect } from "../../lib/client/connect.ts";
 import { vfu, vfuAt } from "./_vfu.ts";
-import { startQemu, startSample } from "./peers.ts";
+import { startGpio, startQemu, startSample } from "./peers.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 
@@ -69,4 +69,32 @@ Deno.test("vfu dma says that QEMU's edu did no DMA without bus master", async ()
     err,
     /^vfu: The device did no DMA that is seen\n {2}why: bus master is off in COMMAND/,
   );
+});
+
+/** The causes that `vfu doctor` names. */
+function causes({ out, err }: { out: string; err: string }): string[] {
+  assertEquals(err, "");
+  const { found } = JSON.parse(out) as { found: { cause: string }[] };
+  return found.map(({ cause }) => cause);
+}
+
+Deno.test("vfu doctor looks at QEMU's devices, and says what is off", async () => {
+  assertEquals(causes(await vfu("edu", "doctor", "--json")), [
+    "bar-unassigned",
+    "memory-off",
+    "msi-off",
+    "bus-master-off",
+  ]);
+  assertEquals(causes(await vfu("e1000", "doctor", "--json", "--pci-enable")), []);
+});
+
+Deno.test("vfu doctor finds its way with servers of other makes", async () => {
+  await using sample = await startSample("server");
+  const found = causes(await vfuAt(sample.socketPath, "doctor", "--json"));
+  assertEquals(found, ["bar-unassigned", "io-off", "bus-master-off"]);
+  // Its crate loses step over a question that it does not know.
+  await using crate = await startGpio();
+  const ofCrate = causes(await vfuAt(crate.socketPath, "doctor", "--json"));
+  assertEquals(ofCrate.includes("older-protocol"), true);
+  assertEquals(ofCrate.includes("no-answer"), false);
 });

@@ -193,9 +193,8 @@ export class Examination {
 
   /** The state of the migration of a device that can tell. */
   async migrationState(): Promise<string | undefined> {
-    const { negotiated } = this.device;
-    // A server of 0.0 may not know the question, and get out of step.
-    if (negotiated.minor === 0 && negotiated.server.migration === undefined) return undefined;
+    // A server of 0.0 may not know the question, and get out of step: Cloud Hypervisor's crate does.
+    if (this.device.negotiated.minor === 0) return undefined;
     return await this.#once("state", (wait) => this.device.migration.state(wait));
   }
 

@@ -49,7 +49,9 @@ export const REGISTER_CAUSES: readonly Cause[] = [
     title: "a region allows no access",
     subjects: REGISTERS,
     async find(look) {
-      const regions = (await regionsOf(look)).filter((info) => !allowsAccess(info));
+      const regions = (await regionsOf(look)).filter((info) =>
+        !allowsAccess(info) && info.index !== PciRegion.CONFIG // libvfio-user's has no flags
+      );
       return regions.map(({ index, size, flags }) => ({
         evidence: `${regionName(index)} has ${size} bytes and allows no access ` +
           `(flags ${hex(flags)})`,
@@ -183,9 +185,11 @@ async function placesToRead(
   const bar = (await look.bars()).find(({ index }) => index === region);
   const isDecisive = !isStopped && (!isPci || bar !== undefined && await look.isDecoded(bar));
   const known = look.options.harmless?.filter((each) => each.region === region) ?? [];
-  const places = known.length > 0 ? known : WIDTHS.filter((width) => BigInt(width) <= size)
+  if (known.length > 0) return { places: known, isDecisive };
+  const places = WIDTHS.filter((width) => BigInt(width) <= size)
     .map((width) => ({ region, offset: 0, width }));
-  return { places, isDecisive };
+  const end = Number(size) - 4; // a region may begin with a hole
+  return { places: end > 0 ? [...places, { region, offset: end, width: 4 }] : places, isDecisive };
 }
 
 function readText({ offset, width }: HarmlessRead): string {
