@@ -26,6 +26,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "probe", summary: "show what a device is: version, regions, interrupts, PCI view" },
   { name: "doctor", summary: "look for the causes why a device does nothing" },
   { name: "read", summary: "read registers and memory" },
+  { name: "regs", summary: "show the registers of a map, with their fields" },
   { name: "write", summary: "write registers" },
   { name: "poll", summary: "wait for a register to have a value" },
   { name: "dump", summary: "read a whole region into a file" },

@@ -6,6 +6,7 @@
 
 import { Command, Option } from "@commander-js/extra-typings";
 import type { Via } from "../../lib/client/region_options.ts";
+import { parseDuration } from "../../lib/text/duration.ts";
 import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
@@ -15,7 +16,7 @@ import { valuesOf } from "../shared/hexdump.ts";
 import { jsonText } from "../shared/json.ts";
 import { mapOption, type Named, parseArguments, type Place, placeParser } from "../shared/map.ts";
 import { type Reading, readingJson, readingLines, takeReading } from "../shared/reading.ts";
-import { ADDRESS_HELP, findTarget, viaOption } from "../shared/target.ts";
+import { ADDRESS_HELP, findTarget, type Target, viaOption } from "../shared/target.ts";
 import { type Base, parseCount } from "../shared/value.ts";
 
 /** Options of {@linkcode run}. */
@@ -28,6 +29,8 @@ export interface ReadOptions extends ConnectionOptions {
   json?: true | undefined;
   /** The way to read: by message, or through mapped memory. */
   via?: Via | undefined;
+  /** Look again after so long, in milliseconds, until Ctrl-C. */
+  watch?: number | undefined;
 }
 
 /** The command's arguments and options. */
@@ -54,6 +57,10 @@ export function command(context: Context) {
         .default("hex" as const),
     )
     .addOption(new Option("--json", "the same as --format json").conflicts("format"))
+    .addOption(
+      new Option("--watch <duration>", "look again after so long, as 200ms, until Ctrl-C")
+        .argParser(argument(parseDuration)),
+    )
     .addOption(mapOption())
     .addOption(viaOption())
     .addOption(pciEnableOption())
@@ -69,6 +76,9 @@ export function command(context: Context) {
       ),
     )
     .action(async (socket, texts, options, self) => {
+      if (options.watch !== undefined && options.format === "raw") {
+        self.error("error: '--watch' shows changes in lines, which '--format raw' has not");
+      }
       const parse = await placeParser(context, self, options.map);
       await run(context, socket, parseArguments(self, "address", texts, parse), options);
     });
@@ -83,30 +93,73 @@ export async function run(
 ): Promise<void> {
   using connection = await connectTo(context, socket, options);
   // All are found before any is read: reading may change the device.
-  const targets = [];
+  const targets: Target[] = [];
   for (const address of addresses) targets.push(await findTarget(connection.device, address));
   const labelWidth = Math.max(...addresses.map(({ text }) => text.length)) + 1;
   const format = options.json ? "json" : options.format;
-  for (const [i, target] of targets.entries()) {
+  const take = async (i: number) => {
     const { width, named } = addresses[i]!;
-    const reading = await takeReading(target, { ...options, width });
-    show(context, { ...reading, named }, format, addresses.length > 1 ? labelWidth : undefined);
+    return { ...await takeReading(targets[i]!, { ...options, width }), named };
+  };
+  const width = addresses.length > 1 ? labelWidth : undefined;
+  if (options.watch !== undefined && format !== "raw") {
+    return await watchAll(context, options.watch, targets.length, take, format, width);
+  }
+  for (const i of targets.keys()) {
+    const reading = await take(i);
+    if (format === "raw") context.out.writeBytes(reading.bytes);
+    else context.out.write(shown(reading, format, width).join("\n") + "\n");
   }
 }
 
-/** Shows a reading, with its address before it if that is to have a width. */
-function show(
-  { out }: Context,
-  reading: Reading & { named: Named | undefined },
-  format: ReadOptions["format"],
+/** Reads all again and again, and shows what changes. */
+async function watchAll(
+  context: Context,
+  intervalMs: number,
+  count: number,
+  take: (i: number) => Promise<NamedReading>,
+  format: TextFormat,
   labelWidth: number | undefined,
-): void {
-  if (format === "raw") return out.writeBytes(reading.bytes);
+): Promise<never> {
+  const { watch } = await import("../shared/watch.ts");
+  const isSame = (a: NamedReading, b: NamedReading) => a.bytes.toHex() === b.bytes.toHex();
+  return await watch<NamedReading[]>(context, intervalMs, {
+    async look() {
+      const readings: NamedReading[] = [];
+      for (let i = 0; i < count; i++) readings.push(await take(i));
+      return readings;
+    },
+    screen: (now, before, { style }) =>
+      now.flatMap((reading, i) => {
+        const lines = shown(reading, format, labelWidth);
+        const isChanged = before !== undefined && !isSame(reading, before[i]!);
+        return isChanged ? lines.map((line) => style.yellow(`${line} *`)) : lines;
+      }),
+    changes: (now, before, _, timeMs) =>
+      now.filter((reading, i) => !isSame(reading, before[i]!)).flatMap((reading) => {
+        const lines = shown(reading, format, labelWidth);
+        if (format === "json") return lines;
+        return [`${timeMs.toFixed(0).padStart(7)} ms  ${lines[0]}`, ...lines.slice(1)];
+      }),
+  });
+}
+
+/** A reading, and the register that a map names there. */
+type NamedReading = Reading & { readonly named: Named | undefined };
+/** The forms that are lines. */
+type TextFormat = Exclude<ReadOptions["format"], "raw">;
+
+/** The lines of a reading, with its address before it if that is to have a width. */
+function shown(
+  reading: NamedReading,
+  format: TextFormat,
+  labelWidth: number | undefined,
+): string[] {
   const value = reading.kind === "value" ? valuesOf(reading.bytes, reading.width)[0] : undefined;
   const named = value === undefined ? undefined : reading.named;
   if (format === "json") {
     const json = { ...readingJson(reading), ...(named && { fields: named.fields(value!) }) };
-    return out.write(`${jsonText(json)}\n`);
+    return [jsonText(json)];
   }
   const lines = readingLines(reading, format);
   if (format === "hex" && named !== undefined) lines.push(...named.lines(value!));
@@ -115,5 +168,5 @@ function show(
     if (reading.kind === "value") lines[0] = `${label.padEnd(labelWidth)} ${lines[0]}`;
     else lines.unshift(label);
   }
-  out.write(lines.join("\n") + "\n");
+  return lines;
 }

@@ -70,6 +70,7 @@ const VALUES: Readonly<Record<string, Offered>> = {
   "name=value": NOTHING,
   "number": NOTHING,
   "range": NOTHING,
+  "register": NOTHING,
   "range=content": NOTHING,
   "size": NOTHING,
   "step": NOTHING,

@@ -11,8 +11,10 @@ import { chooseStyle, type Style } from "./style.ts";
 export interface Output {
   /** True if a person is looking. */
   readonly isTerminal: boolean;
-  /** Width of a line. */
+  /** Width of a line. That of a terminal may change. */
   readonly columns: number;
+  /** Lines of the screen, if it is a terminal. */
+  readonly rows?: number | undefined;
   /** The colours of this output. */
   readonly style: Style;
   /**
@@ -126,7 +128,12 @@ function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr, name: str
   };
   return {
     isTerminal,
-    columns: isTerminal ? Deno.consoleSize().columns : DEFAULT_COLUMNS,
+    get columns() {
+      return isTerminal ? Deno.consoleSize().columns : DEFAULT_COLUMNS;
+    },
+    get rows() {
+      return isTerminal ? Deno.consoleSize().rows : undefined;
+    },
     // Deno.noColor is NO_COLOR, and takes no permission.
     style: chooseStyle({ isTerminal, noColour: Deno.noColor, env: permittedEnv }),
     write: (text) => writeBytes(new TextEncoder().encode(text)),

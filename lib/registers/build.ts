@@ -39,6 +39,7 @@ export interface RegisterDraft {
   readonly offset: bigint | undefined;
   readonly width: bigint | undefined;
   readonly access: string | undefined;
+  readonly readChanges: boolean;
   readonly reset: bigint | undefined;
   readonly count: bigint | undefined;
   readonly stride: bigint | undefined;
@@ -80,6 +81,7 @@ function draftRegister(value: unknown, path: Path, inherited: string): RegisterD
     offset: readInteger(raw.offset),
     width: readInteger(raw.width),
     access: string(raw.access),
+    readChanges: raw.read_changes === true,
     reset: readInteger(raw.reset),
     count: readInteger(raw.count),
     stride: readInteger(raw.stride),
@@ -121,6 +123,7 @@ function finishRegister(draft: RegisterDraft): Register {
     offset: Number(offset),
     width: Number(width) as Width,
     access,
+    ...(draft.readChanges && { readChanges: true as const }),
     ...(reset !== undefined && { reset }),
     fields: fields.map((field) => finishField(field, access)).sort((a, b) => a.low - b.low),
     ...(count !== undefined && {

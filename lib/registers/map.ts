@@ -56,6 +56,8 @@ export interface Register {
   readonly width: Width;
   /** The access that it allows. */
   readonly access: RegisterAccess;
+  /** True if a read changes the device, though the register is not cleared by it. */
+  readonly readChanges?: true;
   /** Its value after a reset, where that is fixed. */
   readonly reset?: bigint;
   /** The meaning of its bits, from the lowest to the highest. Bits of no field are reserved. */
@@ -116,8 +118,8 @@ export function sparedBits({ fields }: Pick<Register, "fields">, mask: bigint): 
 }
 
 /**
- * Reports whether a read of a register changes it: the register, or a field of it, is cleared by a
- * read.
+ * Reports whether a read of a register changes the device. The map says so, or the register or one
+ * of its fields is cleared by a read.
  *
  * @example
  * ```ts
@@ -127,6 +129,8 @@ export function sparedBits({ fields }: Pick<Register, "fields">, mask: bigint): 
  * if (registers.some(isChangedByRead)) throw new Error();
  * ```
  */
-export function isChangedByRead({ access, fields }: Pick<Register, "access" | "fields">): boolean {
-  return access === "rc" || fields.some((field) => field.access === "rc");
+export function isChangedByRead(
+  { access, readChanges, fields }: Pick<Register, "access" | "readChanges" | "fields">,
+): boolean {
+  return readChanges === true || access === "rc" || fields.some((field) => field.access === "rc");
 }

@@ -50,6 +50,7 @@ const register = v.strictObject({
   description: v.optional(text),
   region: v.optional(text),
   access: v.optional(access),
+  read_changes: v.optional(v.boolean("true or false")),
   reset: v.optional(integer),
   count: v.optional(integer),
   stride: v.optional(integer),

@@ -4,7 +4,7 @@ import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
 /** Lines that a person types, and the words that bash offers. */
 const LINES: [line: string, words: string[]][] = [
   ["vfu recor", ["record"]],
-  ["vfu re", ["read", "reset", "record", "replay"]],
+  ["vfu re", ["read", "regs", "reset", "record", "replay"]],
   ["vfu help recor", ["record"]],
   ["vfu read --form", ["--format"]],
   ["vfu read --format ", ["hex", "dec", "bin", "raw", "json"]],

@@ -193,7 +193,7 @@ export class Examination {
 
   /** The state of the migration of a device that can tell. */
   async migrationState(): Promise<string | undefined> {
-    // A server of 0.0 may not know the question, and get out of step: Cloud Hypervisor's crate does.
+    // A server of 0.0 may lose step over the question, as Cloud Hypervisor's crate does.
     if (this.device.negotiated.minor === 0) return undefined;
     return await this.#once("state", (wait) => this.device.migration.state(wait));
   }

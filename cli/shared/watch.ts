@@ -1,0 +1,64 @@
+/**
+ * Values that are looked at again and again, until Ctrl-C.
+ *
+ * @module
+ */
+
+import type { Context, Output } from "./context.ts";
+
+/** Things that are watched. */
+export interface Watched<T> {
+  /** Looks once. */
+  look(): Promise<T>;
+  /** All of it in lines, with what differs from `before` marked. */
+  screen(now: T, before: T | undefined, output: Output): string[];
+  /** A line for each thing that differs. */
+  changes(now: T, before: T, output: Output, timeMs: number): string[];
+}
+
+/** Clears the screen, and goes to its start. */
+const CLEAR = "\x1b[H\x1b[2J\x1b[3J";
+
+/**
+ * Shows values and their changes until the signal comes. A terminal with room for all of it is
+ * written anew each time, with marks. Else all lines come first, then one for each change.
+ *
+ * @throws the reason of the signal
+ */
+export async function watch<T>(
+  { out, signal }: Context,
+  intervalMs: number,
+  { look, screen, changes }: Watched<T>,
+): Promise<never> {
+  const startMs = performance.now();
+  let before: T | undefined;
+  let wasScreen = false;
+  for (;;) {
+    const now = await look();
+    signal.throwIfAborted();
+    const lines = screen(now, before, out);
+    const fits = out.isTerminal && lines.length < (out.rows ?? 0);
+    if (fits) {
+      out.write(`${CLEAR}${lines.join("\n")}\n`);
+    } else if (before === undefined || wasScreen) {
+      out.write(`${lines.join("\n")}\n`);
+    } else {
+      for (const line of changes(now, before, out, performance.now() - startMs)) {
+        out.write(`${line}\n`);
+      }
+    }
+    wasScreen = fits;
+    before = now;
+    await pause(intervalMs, signal);
+  }
+}
+
+/** Waits, less if the signal comes. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener("abort", () => resolve(), { once: true });
+  await promise;
+  clearTimeout(timer);
+  signal.throwIfAborted();
+}
