@@ -7,7 +7,8 @@
 import { monotonicMs } from "../../ffi/clock.ts";
 import { describeErrno, SystemError } from "../../ffi/errno.ts";
 import { Acceptor } from "../transport/acceptor.ts";
-import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import { adoptSocket, listenAt } from "../transport/endpoint.ts";
+import { type UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
 import { sleep } from "../base/sleep.ts";
@@ -116,7 +117,7 @@ export class ConnectedServer implements ServerSource {
       return Promise.reject(new ConnectionError(text, { kind: "refused" }));
     }
     this.#isUsed = true;
-    return Promise.resolve(adopt(this.#fd));
+    return Promise.resolve(adoptSocket(this.#fd));
   }
 }
 
@@ -148,7 +149,7 @@ export class Recorder implements Disposable {
     if (typeof listen === "string") recorder.#listen(listen);
     try {
       if (side !== undefined) recorder.#side = listenAt(side, (path) => recorder.#listenSide(path));
-      if (typeof listen === "number") recorder.#connect(adopt(listen));
+      if (typeof listen === "number") recorder.#connect(adoptSocket(listen));
       else recorder.#accept();
     } catch (error) {
       recorder.close();
@@ -192,7 +193,7 @@ export class Recorder implements Disposable {
   }
 
   #listen(path: string): void {
-    this.#listener = listenAt(path, UnixListener.listen);
+    this.#listener = listenAt(path);
     this.#acceptor = new Acceptor(
       this.#listener,
       (socket) => this.#connect(socket),
@@ -243,31 +244,6 @@ export class Recorder implements Disposable {
   }
 }
 
-function adopt(fd: number): UnixSocket {
-  try {
-    return UnixSocket.adopt(fd);
-  } catch (cause) {
-    if (!(cause instanceof TypeError || cause instanceof SystemError)) throw cause;
-    throw new ConnectionError(cause.message, { kind: "refused", cause });
-  }
-}
-
-/**
- * Listens at a path.
- *
- * @throws {ConnectionError} if that is not possible; the message says why
- */
-export function listenAt<T>(path: string, listen: (path: string) => T): T {
-  try {
-    return listen(path);
-  } catch (cause) {
-    if (!(cause instanceof SystemError || cause instanceof RangeError)) throw cause;
-    const reason = cause instanceof RangeError ? cause.message : LISTEN_HINTS[cause.code] ??
-      describeErrno(cause.errno);
-    throw new ConnectionError(`Cannot listen on ${path}: ${reason}`, { kind: "refused", cause });
-  }
-}
-
 function explainConnect(path: string, cause: Error): Error {
   const reason = cause instanceof RangeError
     ? cause.message
@@ -277,13 +253,6 @@ function explainConnect(path: string, cause: Error): Error {
   if (reason === undefined) return cause;
   return new ConnectionError(`Cannot connect to ${path}: ${reason}`, { kind: "refused", cause });
 }
-
-const LISTEN_HINTS: Readonly<Record<string, string>> = {
-  EADDRINUSE: "a server listens there, or the file is not a socket; choose another path",
-  ENOENT: "its folder does not exist",
-  ENOTDIR: "its folder is not a folder",
-  EACCES: "permission denied; it takes write and search permission on its folder",
-};
 
 const CONNECT_HINTS: Readonly<Record<string, string>> = {
   ENOENT: "there is no such socket; start the server first",

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { UnixListener, type UnixSocket } from "../../ffi/socket.ts";
+import type { UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { Acceptor } from "../transport/acceptor.ts";
-import { listenAt } from "../record/recorder.ts";
+import { listenAt } from "../transport/endpoint.ts";
 import { Actor, type ActorCounts, type Deviation, type Omission } from "./actor.ts";
 import type { ServerPart } from "./part.ts";
 
@@ -43,7 +43,7 @@ export class Stage implements Disposable {
 
   private constructor(options: StageOptions) {
     this.#options = options;
-    this.#listener = listenAt(options.path, UnixListener.listen);
+    this.#listener = listenAt(options.path);
     this.#acceptor = new Acceptor(
       this.#listener,
       (socket) => this.#serve(socket),

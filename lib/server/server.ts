@@ -4,9 +4,9 @@
  * @module
  */
 
-import { describeErrno, SystemError } from "../../ffi/errno.ts";
 import { Acceptor } from "../transport/acceptor.ts";
-import { type SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import { adoptSocket, listenAt } from "../transport/endpoint.ts";
+import type { SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { CLOSE_GRACE_MS } from "../base/limits.ts";
 import type { Trace } from "../transport/message.ts";
@@ -110,13 +110,7 @@ export class Server implements Disposable {
    */
   static listen(path: string, device: ServedDevice, options: ServerOptions = {}): Server {
     const checked = check(options);
-    let listener: UnixListener;
-    try {
-      listener = UnixListener.listen(path);
-    } catch (error) {
-      throw error instanceof Error ? explain(path, error) : error;
-    }
-    const server = new Server(listener, device, options, checked);
+    const server = new Server(listenAt(path), device, options, checked);
     server.#accept();
     return server;
   }
@@ -130,13 +124,7 @@ export class Server implements Disposable {
    */
   static serve(fd: number, device: ServedDevice, options: ServerOptions = {}): Server {
     const checked = check(options);
-    let socket: UnixSocket;
-    try {
-      socket = UnixSocket.adopt(fd);
-    } catch (cause) {
-      if (!(cause instanceof TypeError || cause instanceof SystemError)) throw cause;
-      throw new ConnectionError(cause.message, { kind: "refused", cause });
-    }
+    const socket = adoptSocket(fd);
     const server = new Server(undefined, device, options, checked);
     server.#connect(socket);
     return server;
@@ -230,28 +218,3 @@ interface Checked {
 function check(options: ServerOptions): Checked {
   return { faults: options.faults && new Faults(options.faults), offer: new Offer(options) };
 }
-
-/** Says what a user can do about a path that can't be listened on. */
-function explain(path: string, error: Error): Error {
-  let hint: string;
-  if (error instanceof RangeError) hint = error.message;
-  else if (error instanceof SystemError) {
-    hint = LISTEN_HINTS[error.code] ?? describeErrno(error.errno);
-  } else if (error instanceof Deno.errors.PermissionDenied) hint = LISTEN_HINTS["EACCES"]!;
-  else if (error instanceof Deno.errors.NotADirectory) hint = LISTEN_HINTS["ENOTDIR"]!;
-  else return error;
-  return new ConnectionError(`Cannot listen on ${path}: ${hint}`, {
-    kind: "refused",
-    cause: error,
-  });
-}
-
-const LISTEN_HINTS: Readonly<Record<string, string>> = {
-  EADDRINUSE:
-    "another server listens there, or the file is not a socket; stop it, or choose another path",
-  EBUSY: "a server that has ended left its socket there, and the folder can't be locked to " +
-    "replace it; remove the socket",
-  ENOENT: "its folder does not exist",
-  ENOTDIR: "its folder is not a folder",
-  EACCES: "permission denied; it takes write and search permission on its folder",
-};
