@@ -6,7 +6,7 @@
 
 import type { Conversation } from "../../lib/record/conversation.ts";
 import type { TimeHistogram } from "../../lib/record/histogram.ts";
-import type { RecordingStatistics } from "../../lib/record/statistics.ts";
+import type { HiddenTraffic, RecordingStatistics } from "../../lib/record/statistics.ts";
 import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
@@ -42,6 +42,14 @@ const KINDS = {
   end: "disconnection",
   note: "note",
 } as const;
+
+/** Traffic that a recording lacks, in words. */
+const HIDDEN: Readonly<Record<HiddenTraffic, string>> = {
+  mmap: "accesses to mapped registers",
+  dma: "DMA to shared memory",
+  irq: "interrupts",
+  ioeventfd: "signals on region descriptors",
+};
 
 /** The numbers for a person. */
 export function statisticsText(
@@ -117,6 +125,14 @@ export function statisticsText(
   if (statistics.altered > 0) {
     lines.push("", `${plural(statistics.altered, "message")} altered or withheld`);
   }
+  if (statistics.hidden.size > 0) {
+    const hidden = [...statistics.hidden];
+    lines.push(
+      "",
+      `Not recorded: ${hidden.map((each) => HIDDEN[each]).join(", ")}`,
+      `  vfu record --intercept ${hidden.join(",")} makes them visible`,
+    );
+  }
   return `${lines.join("\n")}\n`;
 }
 
@@ -164,6 +180,7 @@ export function statisticsJson({ statistics, conversation, locator }: Statistics
     interrupts: Object.fromEntries(statistics.interrupts),
     errors: Object.fromEntries(statistics.errors),
     strays: statistics.strays,
+    hidden: [...statistics.hidden],
     altered: statistics.altered,
   };
 }

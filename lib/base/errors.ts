@@ -6,7 +6,7 @@
  * @module
  */
 
-import { describeErrno, errnoName } from "../../ffi/errno.ts";
+import { describeErrno, ENOTCONN, errnoName } from "../../ffi/errno.ts";
 
 /** The peer sent what the protocol forbids. The connection it came over is closed. */
 export class ProtocolError extends Error {
@@ -59,7 +59,8 @@ export class RemoteError extends Error {
    */
   constructor(doing: string, errno: number, peer: "client" | "server" = "server") {
     const reason = errno === 0 ? "with an error, but gave no errno" : describeErrno(errno);
-    super(`${doing}: the ${peer} answered ${reason}`);
+    const remark = peer === "server" && errno === ENOTCONN ? `; ${NOT_CONNECTED}` : "";
+    super(`${doing}: the ${peer} answered ${reason}${remark}`);
     this.reason = reason;
     this.errno = errno;
     this.code = errno === 0 ? "" : errnoName(errno);
@@ -71,6 +72,10 @@ export class RemoteError extends Error {
     return this;
   }
 }
+
+/** The meaning of ENOTCONN, which the side socket of a recorder answers, and hardly a device. */
+const NOT_CONNECTED =
+  "at the side socket of vfu record, no client is connected to the recorder yet";
 
 /** A wait ended before what was waited for came. */
 export class TimeoutError extends Error {

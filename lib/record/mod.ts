@@ -80,6 +80,7 @@ export { TimeHistogram } from "./histogram.ts";
 export {
   type CommandStatistics,
   type DmaStatistics,
+  type HiddenTraffic,
   RecordingStatistics,
   type RegisterStatistics,
 } from "./statistics.ts";

@@ -8,7 +8,7 @@
 import { describeErrno } from "../../ffi/errno.ts";
 import { irqName } from "../wire/irq.ts";
 import type { Conversation, HeardMessage } from "./conversation.ts";
-import type { RecordedEvent } from "./event.ts";
+import type { RecordedEvent, RecordedMessage } from "./event.ts";
 import { TimeHistogram } from "./histogram.ts";
 
 /** Registers, vectors and errors that are counted one by one; more are counted together. */
@@ -50,6 +50,17 @@ export interface DmaStatistics {
   bytes: bigint;
 }
 
+/** The descriptors by which traffic bypasses a recorder, by command, and what intercepts them. */
+const BYPASSES: ReadonlyMap<string, HiddenTraffic> = new Map([
+  ["DEVICE_GET_REGION_INFO", "mmap"],
+  ["DMA_MAP", "dma"],
+  ["DEVICE_SET_IRQS", "irq"],
+  ["DEVICE_GET_REGION_IO_FDS", "ioeventfd"],
+]);
+
+/** Traffic that a recording lacks, by the kind of interception that would have made it visible. */
+export type HiddenTraffic = "mmap" | "dma" | "irq" | "ioeventfd";
+
 /** Collects numbers while a recording is read. */
 export class RecordingStatistics {
   /** Events of each kind. */
@@ -67,7 +78,12 @@ export class RecordingStatistics {
    * 65,536 are counted together as "others".
    */
   readonly errors: Map<string, number> = new Map();
-  /** Replies without a request. */
+  /**
+   * Traffic that the recording may lack: one side passed a descriptor to the other, through which
+   * the two go on without messages.
+   */
+  readonly hidden: Set<HiddenTraffic> = new Set();
+  /** Replies without a request; those that the recorder kept are not counted. */
   strays = 0;
   /** Messages that were altered or withheld. */
   altered = 0;
@@ -87,7 +103,9 @@ export class RecordingStatistics {
     if (event.kind === "interrupt" && event.action === "trigger") {
       this.#interrupt(`${irqName(event.irq)}[${event.vector}]`, event.count);
     }
-    if (heard?.decoded !== undefined) this.#message(heard, heard.decoded);
+    if (heard?.decoded === undefined) return;
+    this.#message(heard, heard.decoded);
+    this.#bypasses(heard.event, heard.decoded.name);
   }
 
   /** Places in regions, those that were used most first. */
@@ -122,7 +140,7 @@ export class RecordingStatistics {
     }
     if (decoded.type === "other") return;
     command.replies++;
-    if (heard.request === undefined) this.strays++;
+    if (heard.request === undefined && heard.event.passedOn !== null) this.strays++;
     if (heard.latencyNs !== undefined) command.latency.add(Number(heard.latencyNs));
     if (decoded.type === "error") {
       command.errors++;
@@ -130,6 +148,12 @@ export class RecordingStatistics {
       const reason = error === 0 ? "without errno" : describeErrno(error);
       count(this.errors, `${decoded.name} ${reason}`, 1, MAX_COUNTED);
     }
+  }
+
+  #bypasses({ descriptors }: RecordedMessage, name: string): void {
+    const hidden = BYPASSES.get(name);
+    if (hidden === undefined || descriptors.length === 0) return;
+    if (descriptors.some(({ fate }) => fate === "passed")) this.hidden.add(hidden);
   }
 
   #command(name: string): CommandStatistics {
