@@ -75,6 +75,7 @@ export {
   type RequestInFlight,
   TimeoutError,
 } from "./lib/base/errors.ts";
+export { after, type Late } from "./lib/base/after.ts";
 export type { ProxyState } from "./lib/transport/dispatcher.ts";
 export type { IncomingRequest, RequestHandler } from "./lib/transport/incoming.ts";
 export type { AsyncRequestOptions, RequestOptions } from "./lib/transport/pending.ts";

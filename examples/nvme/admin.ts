@@ -4,9 +4,10 @@
  * @module
  */
 
+import { after } from "../../mod.ts";
 import type { Command } from "./command.ts";
 import type { Commands, Controller } from "./controller.ts";
-import { after, toHost } from "./data.ts";
+import { toHost } from "./data.ts";
 import { EVENTS } from "./events.ts";
 import { FEATURE } from "./features.ts";
 import { EFFECTS as IO_EFFECTS } from "./io.ts";

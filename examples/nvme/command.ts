@@ -11,7 +11,7 @@ export const COMMAND_SIZE = 64;
 export class Command {
   /** The 16 dwords of the queue's entry. */
   readonly words = new Uint32Array(COMMAND_SIZE / 4);
-  readonly #long = new BigUint64Array(this.words.buffer);
+  readonly #longs = new BigUint64Array(this.words.buffer);
 
   /** The opcode. */
   get opcode(): number {
@@ -35,17 +35,17 @@ export class Command {
 
   /** The address at which the data begin. */
   get prp1(): bigint {
-    return this.#long[3]!;
+    return this.long(6);
   }
 
   /** The second page of the data, or a list of the further ones. */
   get prp2(): bigint {
-    return this.#long[4]!;
+    return this.long(8);
   }
 
-  /** The first block of an I/O command, in dwords 10 and 11. */
-  get firstBlock(): bigint {
-    return this.#long[5]!;
+  /** The first block of an I/O command; beyond 2^53 about that: no disk has so many. */
+  get firstBlock(): number {
+    return this.words[11]! * 2 ** 32 + this.words[10]!;
   }
 
   /** The number of blocks that an I/O command is about. */
@@ -56,6 +56,11 @@ export class Command {
   /** One of the 16 dwords. */
   dword(index: number): number {
     return this.words[index]!;
+  }
+
+  /** The 64 bits that begin with an even dword. */
+  long(index: number): bigint {
+    return this.#longs[index / 2]!;
   }
 
   /** The lower (0) or upper (1) half of a dword. */

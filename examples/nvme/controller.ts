@@ -5,15 +5,17 @@
  */
 
 import {
+  after,
   ConnectionError,
   type DeviceDma,
   DeviceError,
   type DevicePoll,
+  type Late,
   type RegisterRegion,
 } from "../../mod.ts";
 import { ADMIN } from "./admin.ts";
 import { Command, COMMAND_SIZE } from "./command.ts";
-import { addressOf, after, type Late, readAt, writeAt } from "./data.ts";
+import { addressOf } from "./data.ts";
 import type { Disk } from "./disk.ts";
 import { EVENTS, Events } from "./events.ts";
 import { FEATURE, Features } from "./features.ts";
@@ -55,6 +57,8 @@ export interface Surroundings {
 }
 
 const COMPLETION_SIZE = 16;
+/** Commands that are done between two looks at the doorbells and the clock. */
+const AT_ONCE = 8;
 const ENXIO = 6;
 const ECANCELED = 125;
 
@@ -78,7 +82,7 @@ export class Controller {
   readonly #command = new Command();
   readonly #completion = new Uint32Array(COMPLETION_SIZE / 4);
   readonly #wrong = new Map<number, number>(); // doorbells, and the values that were ignored
-  #working: Promise<unknown> = Promise.resolve();
+  #working: Promise<boolean> = Promise.resolve(false);
   #fatal = ""; // what was told last
 
   constructor(around: Surroundings, serial: string) {
@@ -158,16 +162,19 @@ export class Controller {
     return (this.regs.CC.value & 0xc001) === 1 && (this.regs.CSTS.value & 3) === 1;
   }
 
-  /** Does one thing, if there is one to do. */
+  /** Does a few things, if there are some to do. */
   look(): Late<boolean> {
     if (!this.isWorking) return false;
     this.queues.ring(this.#ignore);
-    const done = after(() => this.#act(), (isDone) => isDone, (error) => {
-      this.#fail("the client's memory where its queues are can't be reached", !isEnded(error));
-      return false;
-    });
-    if (done instanceof Promise) this.#working = done;
-    return done;
+    for (let count = 0; count < AT_ONCE && this.isWorking; count++) {
+      const done = after(() => this.#act(), Boolean, (error) => {
+        this.#fail("the client's memory where its queues are can't be reached", !isEnded(error));
+        return false;
+      });
+      if (done === false) return count > 0;
+      if (done !== true) return this.#working = done;
+    }
+    return true;
   }
 
   #act(): Late<boolean> {
@@ -198,7 +205,7 @@ export class Controller {
     const command = this.#command;
     const queue = this.queues.submission.get(id)!;
     const at = addressOf(queue.base, queue.head * COMMAND_SIZE);
-    return after(() => readAt(this.dma, at, command.words), () => {
+    return after(() => this.dma.copyTo(at, command.words), () => {
       queue.head = (queue.head + 1) % queue.size;
       return after(
         () => this.#do(command, id === 0),
@@ -214,7 +221,7 @@ export class Controller {
     if (!(error instanceof Failed || isEnded(error))) {
       this.#around.log(`A command failed: ${error}`);
     }
-    const block = queue === 0 ? 0n : command.firstBlock;
+    const block = queue === 0 ? 0n : command.long(10);
     const { id, namespace } = command;
     this.logs.failed({ queue, command: id, status, block, namespace });
     return status;
@@ -268,7 +275,7 @@ export class Controller {
     entry[2] = head | id << 16;
     entry[3] = command | (status << 1 | queue.phase) << 16;
     const at = addressOf(queue.base, queue.tail * COMPLETION_SIZE);
-    return after(() => writeAt(this.dma, at, entry), () => {
+    return after(() => this.dma.copyFrom(at, entry), () => {
       queue.tail = (queue.tail + 1) % queue.size;
       if (queue.tail === 0) queue.phase ^= 1;
       if (queue.other >= 0) this.#around.interrupt(queue.other);

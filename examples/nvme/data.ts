@@ -6,36 +6,15 @@
  * @module
  */
 
-import type { DeviceDma } from "../../mod.ts";
+import { after, type DeviceDma, type Late } from "../../mod.ts";
 import type { Command } from "./command.ts";
 import { PAGE } from "./promises.ts";
 import { Failed, Status } from "./status.ts";
-
-/** A result that is there, or comes. */
-export type Late<T> = T | Promise<T>;
-/** Memory that is moved. */
-type Bytes = Uint8Array | Uint32Array;
 
 /** A part of the data, in as many pages as follow one another. */
 interface Piece {
   readonly address: bigint;
   size: number;
-}
-
-/** Goes on when something is done: at once, unless that is a promise. */
-export function after<T, R>(
-  act: () => Late<T>,
-  then: (value: T) => Late<R>,
-  failed?: (error: unknown) => Late<R>,
-): Late<R> {
-  let value: Late<T>;
-  try {
-    value = act();
-  } catch (error) {
-    if (failed === undefined) throw error;
-    return failed(error);
-  }
-  return value instanceof Promise ? value.then(then, failed) : then(value);
 }
 
 /** An address: where numbers hold it a number, which is faster. */
@@ -44,51 +23,36 @@ export function addressOf(base: bigint, offset: number): number | bigint {
   return near < 2 ** 52 ? near + offset : base + BigInt(offset);
 }
 
-/** Reads memory. */
-export function readAt(dma: DeviceDma, address: number | bigint, into: Bytes): Late<void> {
-  const window = dma.window(address, into.byteLength);
-  if (window !== undefined) return window.copyTo(address, into);
-  return dma.readInto(
-    BigInt(address),
-    new Uint8Array(into.buffer, into.byteOffset, into.byteLength),
-  );
-}
-
-/** Writes memory. */
-export function writeAt(dma: DeviceDma, address: number | bigint, data: Bytes): Late<void> {
-  const window = dma.window(address, data.byteLength);
-  if (window !== undefined) return window.copyFrom(address, data);
-  return dma.write(BigInt(address), new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-}
-
 /** Writes the data of a command. */
 export function toHost(dma: DeviceDma, command: Command, data: Uint8Array): Late<void> {
-  return move(dma, command, data, writeAt);
+  return move(dma, command, data, (address, part) => dma.copyFrom(address, part));
 }
 
 /** Reads the data of a command. */
 export function fromHost(dma: DeviceDma, command: Command, data: Uint8Array): Late<void> {
-  return move(dma, command, data, readAt);
+  return move(dma, command, data, (address, part) => dma.copyTo(address, part));
 }
 
 function move(
   dma: DeviceDma,
   command: Command,
   data: Uint8Array,
-  act: typeof readAt,
+  act: (address: number | bigint, part: Uint8Array) => Late<void> | undefined,
 ): Late<void> {
+  let isLost = false;
+  const lose = () => void (isLost = true);
   return after(() => piecesOf(dma, command, data.length), (pieces) => {
     let at = 0;
-    let late: Promise<void>[] | undefined;
+    const late: Promise<void>[] = [];
     for (const { address, size } of pieces) {
       const part = size === data.length ? data : data.subarray(at, at += size);
-      const moved = after(() => act(dma, addressOf(address, 0), part), () => {}, unreachable);
-      if (moved instanceof Promise) (late ??= []).push(moved);
+      const moved = after(() => act(addressOf(address, 0), part), () => {}, lose);
+      if (moved !== undefined) late.push(moved);
     }
-    // `data` is used again: none of them goes on.
-    if (late !== undefined) {
-      return Promise.allSettled(late).then(() => Promise.all(late)).then(() => {});
-    }
+    // `data` is used again: all of them end first.
+    return after(() => late.length > 0 ? Promise.all(late) : undefined, () => {
+      if (isLost) unreachable();
+    });
   });
 }
 
@@ -112,7 +76,7 @@ function piecesOf(dma: DeviceDma, command: Command, length: number): Late<readon
     const needed = Math.ceil(length / PAGE);
     const room = (PAGE - Number(list % BigInt(PAGE))) / 8; // a list ends with its page
     const entries = new BigUint64Array(Math.min(needed, room));
-    const read = () => readAt(dma, addressOf(list, 0), new Uint8Array(entries.buffer));
+    const read = () => dma.copyTo(addressOf(list, 0), new Uint8Array(entries.buffer));
     return after(read, () => {
       // The last entry is the address of the next list.
       const chained = needed > room ? entries.at(-1) : undefined;

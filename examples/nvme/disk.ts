@@ -18,8 +18,8 @@ export abstract class Disk {
   }
 
   /** True if there are these blocks. */
-  has(first: bigint, count: number): boolean {
-    return first + BigInt(count) <= BigInt(this.blocks);
+  has(first: number, count: number): boolean {
+    return first + count <= this.blocks;
   }
 
   /** The part that migrates along: the bytes that are in memory. */
@@ -27,7 +27,9 @@ export abstract class Disk {
 
   /** The bytes at a place, until the next call. */
   abstract read(at: number, length: number): Uint8Array;
-  /** Takes bytes. */
+  /** Room for bytes that are to be written to a place, until the next call. */
+  abstract room(at: number, length: number): Uint8Array;
+  /** Takes bytes; those of its room may be there already. */
   abstract write(at: number, data: Uint8Array): void;
   /** Makes what was written last. */
   flush(): void | Promise<void> {}
@@ -52,15 +54,19 @@ class MemoryDisk extends Disk {
     return this.bytes[0].subarray(at, at + length);
   }
 
+  room(at: number, length: number): Uint8Array {
+    return this.read(at, length);
+  }
+
   write(at: number, data: Uint8Array): void {
-    this.bytes[0].set(data, at);
+    if (data.buffer !== this.bytes[0].buffer) this.bytes[0].set(data, at);
   }
 }
 
 class FileDisk extends Disk {
   readonly #file: Deno.FsFile;
   readonly #path: string;
-  #room = new Uint8Array(0);
+  #scratch = new Uint8Array(0);
 
   constructor(path: string) {
     const file = Deno.openSync(path, { read: true, write: true });
@@ -71,10 +77,14 @@ class FileDisk extends Disk {
   }
 
   read(at: number, length: number): Uint8Array {
-    if (length > this.#room.length) this.#room = new Uint8Array(length);
-    const bytes = this.#room.subarray(0, length);
+    const bytes = this.room(at, length);
     this.#move(at, bytes, (part) => this.#file.readSync(part));
     return bytes;
+  }
+
+  room(_at: number, length: number): Uint8Array {
+    if (length > this.#scratch.length) this.#scratch = new Uint8Array(length);
+    return this.#scratch.subarray(0, length);
   }
 
   write(at: number, data: Uint8Array): void {

@@ -4,12 +4,12 @@
  * @module
  */
 
+import { after, type Late } from "../../mod.ts";
 import type { Command } from "./command.ts";
 import type { Commands, Controller } from "./controller.ts";
-import { after, fromHost, type Late, toHost } from "./data.ts";
+import { fromHost, toHost } from "./data.ts";
 import { BLOCK, type Disk } from "./disk.ts";
 import { FEATURE } from "./features.ts";
-import { LIMITS, PAGE } from "./promises.ts";
 import { Failed, Status } from "./status.ts";
 
 /** The commands, by opcode. */
@@ -30,8 +30,6 @@ const FUA = 1 << 30;
 const DEALLOCATE = 4;
 const RANGE_SIZE = 16;
 
-/** Data of one command at a time. */
-const scratch = new Uint8Array(PAGE << LIMITS.MDTS);
 const ZEROS = new Uint8Array(64 << 10);
 
 function read(command: Command, { dma, disk, logs }: Controller): Late<number> {
@@ -46,7 +44,7 @@ function read(command: Command, { dma, disk, logs }: Controller): Late<number> {
 function write(command: Command, controller: Controller): Late<number> {
   const { dma, disk, logs } = controller;
   const [at, length] = place(command);
-  const data = length === scratch.length ? scratch : scratch.subarray(0, length);
+  const data = disk.room(at, length);
   return after(() => fromHost(dma, command, data), () => {
     onDisk(Status.WRITE_FAULT, () => disk.write(at, data));
     logs.moved("written", command.blockCount);
@@ -66,11 +64,12 @@ async function manageDataset(command: Command, controller: Controller): Promise<
   await fromHost(controller.dma, command, new Uint8Array(ranges.buffer));
   const found: [at: number, length: number][] = [];
   for (let i = 0; i < ranges.byteLength; i += RANGE_SIZE) {
-    const [count, first] = [ranges.getUint32(i + 4, true), ranges.getBigUint64(i + 8, true)];
+    const count = ranges.getUint32(i + 4, true);
+    const first = Number(ranges.getBigUint64(i + 8, true));
     if (!controller.disk.has(first, count)) {
       throw new Failed(Status.RANGE, `range ${i / RANGE_SIZE}: the disk is not so large`);
     }
-    found.push([Number(first) * BLOCK, count * BLOCK]);
+    found.push([first * BLOCK, count * BLOCK]);
   }
   if ((command.dword(11) & DEALLOCATE) === 0) return 0;
   for (const [at, length] of found) await zero(at, length, controller);
@@ -79,7 +78,7 @@ async function manageDataset(command: Command, controller: Controller): Promise<
 
 /** Finds the blocks of a command on the disk, in bytes, and checks them against its size. */
 function place(command: Command): [at: number, length: number] {
-  return [Number(command.firstBlock) * BLOCK, command.blockCount * BLOCK];
+  return [command.firstBlock * BLOCK, command.blockCount * BLOCK];
 }
 
 /**

@@ -13,6 +13,7 @@ import {
   type DmaRange,
   type DmaWindow,
 } from "../server/served_device.ts";
+import { bytesOf } from "../server/dma_window.ts";
 import { turn } from "../base/turn.ts";
 
 /** The memory of whichever client is connected, as long as the device may be bus master. */
@@ -128,6 +129,20 @@ export class ConnectedMemory implements DeviceDma {
    */
   window(iova: number | bigint, length: number): DmaWindow | undefined {
     return this.#isMaster() ? this.#dma?.window(iova, length, this.#check) : undefined;
+  }
+
+  /** As {@linkcode DeviceDma.copyTo}. */
+  copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): Promise<void> | undefined {
+    const window = this.window(iova, into.byteLength);
+    if (window === undefined) return this.readInto(BigInt(iova), bytesOf(into));
+    window.copyTo(iova, into);
+  }
+
+  /** As {@linkcode DeviceDma.copyFrom}. */
+  copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): Promise<void> | undefined {
+    const window = this.window(iova, data.byteLength);
+    if (window === undefined) return this.write(BigInt(iova), bytesOf(data));
+    window.copyFrom(iova, data);
   }
 
   /** Refuses an access of a window that the device may not do now. */

@@ -59,6 +59,8 @@ const DMA_NAMES = {
   view: true,
   window: true,
   maps: true,
+  copyTo: true,
+  copyFrom: true,
 } as const;
 const POLL_OPTIONS: Forms<DevicePollOptions> = { spinMs: NUMBER, idleMs: NUMBER };
 

@@ -24,7 +24,7 @@ import {
 } from "./served_device.ts";
 import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
-import { type MapWindow, PageViews } from "./dma_window.ts";
+import { bytesOf, type MapWindow, PageViews } from "./dma_window.ts";
 import { FileMaps } from "./file_maps.ts";
 import { describeAccess, DmaRequests } from "./dma_requests.ts";
 import type { Offer } from "./offer.ts";
@@ -336,6 +336,20 @@ export class ClientMemory implements DeviceDma {
       return window;
     }
     return this.#windows[slot] = this.#makeWindow(iova, length, check);
+  }
+
+  /** As {@linkcode DeviceDma.copyTo}. */
+  copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): Promise<void> | undefined {
+    const window = this.window(iova, into.byteLength);
+    if (window === undefined) return this.readInto(BigInt(iova), bytesOf(into));
+    window.copyTo(iova, into);
+  }
+
+  /** As {@linkcode DeviceDma.copyFrom}. */
+  copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): Promise<void> | undefined {
+    const window = this.window(iova, data.byteLength);
+    if (window === undefined) return this.write(BigInt(iova), bytesOf(data));
+    window.copyFrom(iova, data);
   }
 
   #makeWindow(

@@ -254,6 +254,8 @@ function isShort(bytes: Uint8Array | Uint32Array, memory: Uint8Array | Uint32Arr
   return bytes.length <= LOOP_LENGTH && bytes.buffer !== memory.buffer;
 }
 
-function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint8Array {
+/** The bytes of an array. */
+export function bytesOf(array: Uint8Array | Uint32Array): Uint8Array {
+  const { buffer, byteOffset, byteLength } = array;
   return new Uint8Array(buffer, byteOffset, byteLength);
 }

@@ -212,17 +212,28 @@ export interface DeviceDma {
    * ```ts
    * import type { DeviceDma } from "./served_device.ts";
    *
-   * const entry = new Uint32Array(16);
-   *
-   * // Reads an entry of a queue: at once where the memory is shared.
-   * export function fetch(dma: DeviceDma, iova: number): void | Promise<void> {
-   *   const window = dma.window(iova, entry.byteLength);
-   *   if (window !== undefined) return window.copyTo(iova, entry);
-   *   return dma.readInto(BigInt(iova), new Uint8Array(entry.buffer));
+   * // Follows a list in shared memory: each element begins with the address of the next one.
+   * export function last(dma: DeviceDma, iova: number): number {
+   *   for (let left = 100; left > 0; left--) {
+   *     const next = dma.window(iova, 4)?.getUint32(iova);
+   *     if (next === undefined) throw new Error("the memory is not shared");
+   *     if (next === 0) return iova;
+   *     iova = next;
+   *   }
+   *   throw new Error("the list is too long");
    * }
    * ```
    */
   window(iova: number | bigint, length: number, check?: () => void): DmaWindow | undefined;
+  /**
+   * Copies out of the client's memory: at once where `window` has the range, else as `readInto`.
+   * Waiting only for promises spares a hot loop those that are settled already.
+   *
+   * @returns undefined if it is done
+   */
+  copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): Promise<void> | undefined;
+  /** Copies into the client's memory: at once, or as `write`. As `copyTo`. */
+  copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): Promise<void> | undefined;
 }
 
 /**

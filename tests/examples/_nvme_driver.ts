@@ -72,8 +72,12 @@ export class NvmeDriver {
   }
 
   /** Maps memory, and enables the controller. */
-  static async start(device: Device, entries = 32): Promise<NvmeDriver> {
-    const map = await device.dma.mapAsync({ iova: BigInt(BASE), size: SIZE });
+  static async start(
+    device: Device,
+    entries = 32,
+    share: "memfd" | "message" = "memfd",
+  ): Promise<NvmeDriver> {
+    const map = await device.dma.mapAsync({ iova: BigInt(BASE), size: SIZE, share });
     await device.pci.enable();
     const driver = new NvmeDriver(device, map);
     await driver.enable(entries);

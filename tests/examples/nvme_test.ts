@@ -12,9 +12,13 @@ import { ACQ, AQA, ASQ, BASE, CC, CC_ENABLE, CSTS, DATA, NvmeDriver } from "./_n
 
 const MODULE = new URL("../../examples/nvme.ts", import.meta.url).pathname;
 
-async function start(options: Parameters<typeof nvme.create>[0] = {}, entries?: number) {
+async function start(
+  options: Parameters<typeof nvme.create>[0] = {},
+  entries?: number,
+  share?: "memfd" | "message",
+) {
   const pair: Pair = await serveDefined(nvme.create({ size: 1 << 20, ...options }));
-  return { ...pair, driver: await NvmeDriver.start(pair.device, entries) };
+  return { ...pair, driver: await NvmeDriver.start(pair.device, entries, share) };
 }
 
 const ascii = (bytes: Uint8Array) => new TextDecoder().decode(bytes).replace(/[\0 ]+$/, "");
@@ -302,44 +306,54 @@ testFds("nvme.ts answers requests for events when something happens, and aborts 
   assertEquals((await driver.wait(0, id)).status, 0x4003); // the id is in use
 });
 
-testFds("nvme.ts moves data by two entries and by lists that go on in others", async () => {
-  await using pair = await start();
-  const { driver } = pair;
-  await driver.createQueues(1);
-  const [from, to, lists] = [DATA + 0x200, DATA + 0x4_0000, DATA + 0x10_0000];
-  const length = 20 * 4096;
-  const data = driver.bytes(from, length);
-  for (let i = 0; i < length; i++) data[i] = i * 13 + (i >> 8);
-  const words = driver.view(lists, 0x10_0000);
-  /** A list whose first part ends with its page after `first` entries, and goes on in the next. */
-  const list = (data: number, first: number, order: (page: number) => number): number => {
-    const at = 0x1000 - first * 8;
-    words.setBigUint64(0x1000 - 8, BigInt(lists + 0x1000), true);
-    for (let i = 0; i < 20; i++) {
-      const place = i < first - 1 ? at + i * 8 : 0x1000 + (i - first + 1) * 8;
-      words.setBigUint64(place, BigInt((data & ~0xfff) + (order(i) + 1) * 4096), true);
-    }
-    return lists + at;
-  };
-  const io = { namespace: 1, cdw12: length / 512 - 1 };
-  const inOrder = (page: number) => page;
-  await driver.pass(1, { opcode: 1, ...io, prp1: from, prp2: list(from, 4, inOrder) });
-  await driver.pass(1, { opcode: 2, ...io, prp1: to + 0x200, prp2: list(to, 7, inOrder) });
-  assertEquals(driver.bytes(to + 0x200, length), data);
-  // Pages in another order than they have in memory, and a list that begins with the pointer to the
-  // next.
-  const backwards = (page: number) => 19 - page;
-  await driver.pass(1, { opcode: 2, ...io, prp1: to + 0x200, prp2: list(to, 1, backwards) });
-  for (let page = 0; page < 19; page++) {
-    const at = 0xe00 + page * 4096; // of the data, behind the first page
-    const place = to + (backwards(page) + 1) * 4096;
-    assertEquals(driver.bytes(place, 4096), data.subarray(at, at + 4096), `page ${page}`);
-  }
-  const [first, second] = [DATA + 0x8_0e00, DATA + 0x9_0000];
-  await driver.pass(1, { opcode: 2, namespace: 1, prp1: first, prp2: second, cdw12: 3 });
-  assertEquals(driver.bytes(first, 0x200), data.subarray(0, 0x200));
-  assertEquals(driver.bytes(second, 0x600), data.subarray(0x200, 0x800));
-});
+for (const share of ["memfd", "message"] as const) {
+  testFds(
+    `nvme.ts moves data by two entries and by lists that go on in others (${share})`,
+    async () => {
+      await using pair = await start({}, 32, share);
+      const { driver } = pair;
+      await driver.createQueues(1);
+      const [from, to, lists] = [DATA + 0x200, DATA + 0x4_0000, DATA + 0x10_0000];
+      const length = 20 * 4096;
+      const data = driver.bytes(from, length);
+      for (let i = 0; i < length; i++) data[i] = i * 13 + (i >> 8);
+      const words = driver.view(lists, 0x10_0000);
+      /** A list whose first part ends with its page, after `first` entries, and goes on. */
+      const list = (data: number, first: number, order: (page: number) => number): number => {
+        const at = 0x1000 - first * 8;
+        words.setBigUint64(0x1000 - 8, BigInt(lists + 0x1000), true);
+        for (let i = 0; i < 20; i++) {
+          const place = i < first - 1 ? at + i * 8 : 0x1000 + (i - first + 1) * 8;
+          words.setBigUint64(place, BigInt((data & ~0xfff) + (order(i) + 1) * 4096), true);
+        }
+        return lists + at;
+      };
+      const io = { namespace: 1, cdw12: length / 512 - 1 };
+      const inOrder = (page: number) => page;
+      await driver.pass(1, { opcode: 1, ...io, prp1: from, prp2: list(from, 4, inOrder) });
+      await driver.pass(1, { opcode: 2, ...io, prp1: to + 0x200, prp2: list(to, 7, inOrder) });
+      assertEquals(driver.bytes(to + 0x200, length), data);
+      // Pages in another order than they have in memory, and a list that begins with the pointer to
+      // the next.
+      const backwards = (page: number) => 19 - page;
+      await driver.pass(1, { opcode: 2, ...io, prp1: to + 0x200, prp2: list(to, 1, backwards) });
+      for (let page = 0; page < 19; page++) {
+        const at = 0xe00 + page * 4096; // of the data, behind the first page
+        const place = to + (backwards(page) + 1) * 4096;
+        assertEquals(driver.bytes(place, 4096), data.subarray(at, at + 4096), `page ${page}`);
+      }
+      const [first, second] = [DATA + 0x8_0e00, DATA + 0x9_0000];
+      await driver.pass(1, { opcode: 2, namespace: 1, prp1: first, prp2: second, cdw12: 3 });
+      assertEquals(driver.bytes(first, 0x200), data.subarray(0, 0x200));
+      assertEquals(driver.bytes(second, 0x600), data.subarray(0x200, 0x800));
+      // Of two pages the second one is nowhere: the command fails, and the next one does not.
+      const lost = await driver.run(1, { opcode: 2, namespace: 1, prp1: first, prp2: 0, cdw12: 3 });
+      assertEquals(lost.status, 0x4004);
+      await driver.pass(1, { opcode: 2, namespace: 1, prp1: first, prp2: second, cdw12: 3 });
+      assertEquals(pair.errors, []);
+    },
+  );
+}
 
 testFds("nvme.ts makes blocks 0, by Write Zeroes and by Dataset Management", async () => {
   const path = Deno.makeTempFileSync();

@@ -276,6 +276,14 @@ testFds("DMA needs a client, and bus master enable", async () => {
     assertEquals((await dma.read(iova, 3)).join(), "9,2,3");
     const view = dma.view(iova, 2, DmaMapFlags.WRITE);
     assertEquals(view?.join(), share === "memfd" ? "9,2" : undefined);
+    const [bytes, word] = [new Uint8Array(3), Uint32Array.of(0x4030209)];
+    const copies = [dma.copyTo(iova, bytes), dma.copyFrom(iova, word)];
+    assertEquals(
+      copies.map((each) => each instanceof Promise),
+      copies.map(() => share !== "memfd"),
+    );
+    await Promise.all(copies);
+    assertEquals([bytes.join(), map.bytes.subarray(0, 5).join()], ["9,2,3", "9,2,3,4,0"]);
     const window = dma.window(iova, 3);
     assertEquals(window?.getUint16(iova), share === "memfd" ? 0x209 : undefined);
     if (window !== undefined) {
