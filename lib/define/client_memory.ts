@@ -133,14 +133,16 @@ export class ConnectedMemory implements DeviceDma {
 
   /** As {@linkcode DeviceDma.copyTo}. */
   copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): Promise<void> | undefined {
-    const window = this.window(iova, into.byteLength);
+    const { byteLength } = into;
+    const window = isLong(byteLength) ? undefined : this.window(iova, byteLength);
     if (window === undefined) return this.readInto(BigInt(iova), bytesOf(into));
     window.copyTo(iova, into);
   }
 
   /** As {@linkcode DeviceDma.copyFrom}. */
   copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): Promise<void> | undefined {
-    const window = this.window(iova, data.byteLength);
+    const { byteLength } = data;
+    const window = isLong(byteLength) ? undefined : this.window(iova, byteLength);
     if (window === undefined) return this.write(BigInt(iova), bytesOf(data));
     window.copyFrom(iova, data);
   }
