@@ -8,9 +8,9 @@ import { Command, Option } from "@commander-js/extra-typings";
 import type { ClientCheck } from "../../lib/conformance/client_check.ts";
 import { CLIENT_CHECKS, CLIENT_GROUPS } from "../../lib/conformance/client/groups.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
+import { checkClient } from "../../lib/conformance/api/conformance.ts";
 import { planOf } from "../../lib/conformance/run.ts";
-import { runClientChecks } from "../../lib/conformance/run_client.ts";
-import { Run, SOCKET_PLACE } from "../../lib/conformance/target.ts";
+import { SOCKET_PLACE } from "../../lib/conformance/target.ts";
 import { argument, argumentList } from "../shared/argument.ts";
 import { type Choice, chooser } from "../check/choose.ts";
 import { answersRules } from "../check/options.ts";
@@ -97,23 +97,23 @@ export function command(context: Context) {
 export async function run(context: Context, options: CheckClientOptions): Promise<void> {
   const { socketPath: path, spawn, timeout: timeoutMs, wait: waitMs } = options;
   const { err, signal } = context;
-  const plans = planOf(CLIENT_GROUPS, chooser(options));
-  const checks = plans.flatMap((plan) => plan.checks);
+  const chooses = chooser(options);
+  const checks = planOf(CLIENT_GROUPS, chooses).flatMap((plan) => plan.checks);
   const onWait = (check: ClientCheck | undefined) => {
     const next = check === undefined
       ? "to see it with a plain device"
       : `for ${check.id}, ${checks.indexOf(check) + 1} of ${checks.length}`;
     err.write(`waiting for a client at ${path} ${next}\n`);
   };
-  const start = spawn === undefined
-    ? undefined
-    : (socket: string) => new Run(spawn.replaceAll(SOCKET_PLACE, socket), socket);
   await runReported(context, {
     name: spawn ?? `the client of ${path}`,
     rules: CLIENT_CHECKS,
     total: checks.length,
-    saysItself: start === undefined,
+    saysItself: spawn === undefined,
     results: () =>
-      runClientChecks(plans, { path, timeoutMs, waitMs, onWait, signal, ...(start && { start }) }),
+      checkClient({
+        ...{ path, chooses, timeoutMs, waitMs, onWait, signal },
+        ...(spawn !== undefined && { spawn }),
+      }),
   }, options);
 }

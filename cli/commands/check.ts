@@ -5,9 +5,10 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { planOf, runChecks, type RunOptions as LibraryOptions } from "../../lib/conformance/run.ts";
+import { checkServer } from "../../lib/conformance/api/conformance.ts";
+import { planOf } from "../../lib/conformance/run.ts";
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../lib/conformance/server/groups.ts";
-import { ListeningTarget, SOCKET_PLACE, SpawnedTarget } from "../../lib/conformance/target.ts";
+import { SOCKET_PLACE } from "../../lib/conformance/target.ts";
 import { argumentList } from "../shared/argument.ts";
 import { type Choice, chooser } from "../check/choose.ts";
 import { answersRules } from "../check/options.ts";
@@ -96,25 +97,21 @@ export async function run(
   socket: string | undefined,
   options: CheckOptions,
 ): Promise<void> {
-  const { signal } = context;
+  const { spawn, timeout: timeoutMs } = options;
   const chooses = chooser(options);
   const plans = planOf(SERVER_GROUPS, chooses);
-  const settings: LibraryOptions = {
-    timeoutMs: options.timeout,
-    signal,
-    isDestructive: options.destructive ?? false,
-    isFresh: options.fresh ?? false,
-    chooses,
-  };
   await runReported(context, {
-    name: socket ?? options.spawn!,
+    name: socket ?? spawn!,
     rules: SERVER_CHECKS,
     total: plans.reduce((sum, { checks }) => sum + checks.length, 0),
-    async *results() {
-      await using target = options.spawn === undefined
-        ? new ListeningTarget(socket!)
-        : new SpawnedTarget(options.spawn);
-      yield* runChecks(target, plans, settings);
-    },
+    results: () =>
+      checkServer({
+        ...(spawn === undefined ? { path: socket! } : { spawn }),
+        chooses,
+        timeoutMs,
+        signal: context.signal,
+        isDestructive: options.destructive ?? false,
+        isFresh: options.fresh ?? false,
+      }),
   }, options);
 }

@@ -162,7 +162,6 @@ export async function run(
     signal,
     isDestructive: true,
     isFresh: false,
-    chooses: () => true,
   });
   if (facts === NO_FACTS) complain("The server answers wrongly when asked what it offers");
   reporter.begin(seed);

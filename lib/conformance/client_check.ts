@@ -17,10 +17,15 @@ export type Demand = "goes on" | "gives up" | "survives";
 
 /** An answer, as it is about to be sent. */
 export interface Answer {
+  /** The id of the request that it answers. */
   messageId: number;
+  /** A number of Command. */
   command: number;
+  /** Bits of MessageFlags. */
   flags: number;
+  /** The errno of an error reply. */
   error: number;
+  /** The bytes behind the header. */
   payload: Uint8Array;
   /** Descriptors that go with it; the scene owns them. */
   fds: OwnedFd[];
@@ -107,11 +112,13 @@ export type Act = (answer: Answer, scene: Scene) => void | Answer[] | Promise<vo
 
 /** A rule, and the alteration that tries it. */
 export interface ClientCheck extends Rule {
+  /** The demand on the client. */
   readonly demand: Demand;
   /** The command whose answers are altered. */
   readonly command: number | typeof ANY;
   /** Answers that are altered: the first, or each. */
   readonly times: "first" | "each";
+  /** The alteration. */
   readonly act: Act;
 }
 

@@ -18,6 +18,7 @@ const DEFAULT_TRANSFER = 1 << 20;
 
 /** Memory that a client has given to the device. */
 export interface ClientMap {
+  /** The address by which the device knows it. */
   readonly address: bigint;
   /** Bytes. */
   readonly size: bigint;
@@ -33,8 +34,10 @@ export interface ClientMap {
 export interface ClientVector {
   /** The IRQ index. */
   readonly index: number;
+  /** The number of the vector. */
   readonly vector: number;
-  readonly event: PeerEvent;
+  /** The way to signal it. */
+  readonly event: { signal(times?: number): boolean } & Disposable;
 }
 
 /** The state of one client. */

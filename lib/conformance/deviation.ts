@@ -6,9 +6,12 @@
 
 /** The peer has done something else than the rule says. */
 export class Deviation extends Error {
+  /** "Deviation". */
   override readonly name = "Deviation";
 
   /**
+   * Makes one.
+   *
    * @param expected what the rule asks for
    * @param came what happened instead
    */
@@ -25,5 +28,6 @@ export class Silence extends Deviation {}
 
 /** The peer does not offer the subject of the rule. */
 export class NotApplicable extends Error {
+  /** "NotApplicable". */
   override readonly name = "NotApplicable";
 }

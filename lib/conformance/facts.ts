@@ -6,7 +6,9 @@
 
 /** A region. */
 export interface FoundRegion {
+  /** The region index. */
   readonly index: number;
+  /** Bytes. */
   readonly size: bigint;
   /** Bits of RegionFlags. */
   readonly flags: number;
@@ -20,7 +22,9 @@ export interface FoundRegion {
 
 /** An IRQ index. */
 export interface FoundIrq {
+  /** The IRQ index. */
   readonly index: number;
+  /** The number of vectors. */
   readonly count: number;
   /** Bits of IrqFlags. */
   readonly flags: number;
@@ -30,15 +34,21 @@ export interface FoundIrq {
 export interface Facts {
   /** The version that the server answered. */
   readonly major: number;
+  /** The minor version that the server answered. */
   readonly minor: number;
   /** The JSON of its VERSION, as far as it is an object. */
   readonly capabilities: Readonly<Record<string, unknown>>;
+  /** True of a PCI device. */
   readonly isPci: boolean;
+  /** True if the device says that it can be reset. */
   readonly canReset: boolean;
+  /** The number of region indexes. */
   readonly numRegions: number;
+  /** The number of IRQ indexes. */
   readonly numIrqs: number;
   /** By index; undefined for one of which no answer came. */
   readonly regions: readonly (FoundRegion | undefined)[];
+  /** IRQ indexes of which an answer came. */
   readonly irqs: readonly FoundIrq[];
   /** A region of which 4 bytes at 0 can be read. */
   readonly readable: FoundRegion | undefined;

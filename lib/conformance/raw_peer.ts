@@ -25,7 +25,9 @@ const MAX_NOTES = 200;
 
 /** A message as it came. */
 export interface CameMessage extends Header {
+  /** The bytes behind the header. */
   readonly payload: Uint8Array;
+  /** Descriptors that came with it, closed at the end of the check. */
   readonly fds: readonly OwnedFd[];
   /** The message as a line. */
   readonly text: string;
@@ -36,7 +38,9 @@ export type PeerRole = "server" | "client";
 
 /** A message that was sent or came. */
 export interface Note {
+  /** The sender. */
   readonly from: "us" | PeerRole;
+  /** The message as a line. */
   readonly text: string;
 }
 
@@ -99,7 +103,7 @@ export class RawPeer implements Disposable {
   async send(
     bytes: Uint8Array,
     fds: readonly OwnedFd[] = [],
-    text = describeMessage(bytes, { fds: fds.length }),
+    text: string = describeMessage(bytes, { fds: fds.length }),
   ): Promise<void> {
     if (!this.#socket.isOpen) throw new ConnectionEnded("an open connection", "one closed by us");
     this.#note("us", text);

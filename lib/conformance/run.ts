@@ -21,8 +21,11 @@ export type Usable = "same connection" | "new connection" | "no";
 
 /** The result of a check. */
 export interface CheckResult {
+  /** The check. */
   readonly check: Rule;
+  /** Its group. */
   readonly group: RuleGroup;
+  /** The end of the check. */
   readonly verdict: Verdict;
   /** Why it is not applicable, or was left out. */
   readonly reason?: string;
@@ -36,6 +39,7 @@ export interface CheckResult {
   readonly usable?: Usable;
   /** The end of the server, if it did not survive. */
   readonly end?: ServerEnd;
+  /** The time that it took, in milliseconds. */
   readonly timeMs: number;
 }
 
@@ -48,8 +52,6 @@ export interface RunOptions {
   readonly isDestructive: boolean;
   /** Start the server anew for each check. */
   readonly isFresh: boolean;
-  /** Chooses checks. */
-  readonly chooses: (check: Check) => boolean;
 }
 
 /** A group and its chosen checks. */

@@ -28,6 +28,7 @@ const MAX_LINE = 500;
 export interface ServerEnd {
   /** The signal that ended it. */
   readonly signal: string | undefined;
+  /** The exit code. */
   readonly code: number;
   /** The last lines that it wrote. */
   readonly words: readonly string[];
@@ -76,6 +77,7 @@ export interface ServerOutput {
 
 /** The server can't be reached. */
 export class Unreachable extends Error {
+  /** "Unreachable". */
   override readonly name = "Unreachable";
 }
 

@@ -32,8 +32,11 @@ const ENDS_WITH_CLIENT = "the server ends when its client has left";
 
 /** A request to send. */
 export interface Ask {
+  /** A number of Command. */
   readonly command: number;
+  /** The bytes behind the header. */
   readonly payload?: Uint8Array;
+  /** Descriptors that go with it. */
   readonly fds?: readonly OwnedFd[];
   /** Bits of the header's flags; default 0, a command. */
   readonly flags?: number;
@@ -45,7 +48,9 @@ export interface Ask {
 export interface DmaAsked {
   /** DMA_READ or DMA_WRITE. */
   readonly command: number;
+  /** The address by which the server knows the memory. */
   readonly address: bigint;
+  /** Bytes. */
   readonly count: bigint;
 }
 
@@ -57,7 +62,9 @@ export interface TrialOptions {
   readonly tryConnect: () => UnixSocket | undefined;
   /** The offers of the server. */
   readonly facts: Facts;
+  /** The longest wait for anything, in milliseconds. */
   readonly timeoutMs: number;
+  /** The signal that ends the run. */
   readonly signal: AbortSignal;
   /** The process of the server, if that is known. */
   readonly process: number | undefined;
@@ -96,6 +103,7 @@ export class Trial implements AsyncDisposable {
   /** Requests of the server for memory, in order. */
   readonly asked: DmaAsked[] = [];
 
+  /** Begins one; the run of checks does that. */
   constructor(options: TrialOptions) {
     this.#options = options;
     this.facts = options.facts;
@@ -202,7 +210,11 @@ export class Trial implements AsyncDisposable {
   }
 
   /** Waits for a reply to a request; the server's own requests before it are answered. */
-  async reply(ask: Pick<Ask, "command">, id: number, peer: RawPeer = this.peer) {
+  async reply(
+    ask: Pick<Ask, "command">,
+    id: number,
+    peer: RawPeer = this.peer,
+  ): Promise<CameMessage> {
     const name = commandName(ask.command);
     const expected = `a reply to ${name} with message id ${id}`;
     while (true) {

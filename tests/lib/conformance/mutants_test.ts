@@ -286,7 +286,6 @@ async function run(mutant: Mutant, timeoutMs: number): Promise<CheckResult[]> {
       signal: new AbortController().signal,
       isDestructive: true,
       isFresh: false,
-      chooses: () => true,
     };
     for await (const result of runChecks(target, plans, options)) results.push(result);
   }
