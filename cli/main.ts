@@ -1,24 +1,17 @@
 /**
- * The command line: `vfu SUBCOMMAND`.
+ * The command line: `vfu SUBCOMMAND`, from the sources.
  *
  * What is not needed is not loaded, so that `vfu probe` starts as fast as a shell command should.
  * The module of a subcommand is imported when that subcommand is called. For the same reason the
  * command line imports modules of `lib/` by name, not all of them through `mod.ts`. Commander
  * itself is loaded for all but the plainest lines.
  *
- * Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated, 129 hung up.
- *
  * @module
  */
 
-import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
-import manifest from "../deno.json" with { type: "json" };
-import { type Context, Interrupted, type Output, processContext } from "./shared/context.ts";
-import { failureLines, Reported, Unfinished } from "./shared/failure.ts";
-import { plainProbe } from "./probe/fast_path.ts";
-import { printable } from "./shared/printable.ts";
-import { COLOURED, PLAIN } from "./shared/style.ts";
-import { loadSubcommand, SUBCOMMANDS } from "./subcommands.ts";
+import { runLine } from "./program.ts";
+import { type Context, processContext } from "./shared/context.ts";
+import { loadSubcommand } from "./subcommands.ts";
 
 /**
  * Runs one command line.
@@ -27,124 +20,15 @@ import { loadSubcommand, SUBCOMMANDS } from "./subcommands.ts";
  * @param context where it runs; this process if it is left out
  * @returns the exit code
  */
-export async function main(
+export function main(
   args: readonly string[],
   context: Context = processContext(),
 ): Promise<number> {
-  let called: CommandUnknownOpts | undefined;
-  try {
-    const plain = plainProbe(args);
-    if (plain !== undefined) {
-      const { run } = await import("./probe/run.ts");
-      await run(context, plain.socket, plain.options);
-      return 0;
-    }
-    const program = await buildProgram(args, context);
-    program.hook("preAction", (_, command) => {
-      called = command;
-    });
-    await program.parseAsync(args, { from: "user" });
-    return 0;
-  } catch (error) {
-    if (isCommanderError(error)) return error.exitCode === 0 ? 0 : 2;
-    // What fails after the signal fails because of it.
-    const { aborted, reason } = context.signal;
-    if (aborted && error instanceof Unfinished) complain(context.err, failureLines(error, false));
-    const verbose = called?.getOptionValue("verbose") === true;
-    const why = aborted && !(error instanceof Reported) ? reason : error;
-    return exitCode(why, context, verbose);
-  }
-}
-
-/**
- * The program with its subcommands. Only the one that is called, or whose help is asked for, is
- * whole.
- */
-async function buildProgram(
-  args: readonly string[],
-  context: Context,
-): Promise<CommandUnknownOpts> {
-  const { Command } = await import("@commander-js/extra-typings");
-  const program: CommandUnknownOpts = new Command("vfu")
-    .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
-    .version(`vfu ${manifest.version}`, "-V, --version", "show the version")
-    .helpOption("-h, --help", "show this help")
-    .helpCommand("help [command]", "show the help of a command")
-    .enablePositionalOptions()
-    .exitOverride()
-    .showSuggestionAfterError()
-    .configureHelp({ styleTitle: COLOURED.bold })
-    .configureOutput({
-      writeOut: (text) => context.out.write(text),
-      writeErr: (text) => context.err.write(text),
-      outputError: (text) => complain(context.err, [printable(usageLine(text))]),
-      getOutHelpWidth: () => context.out.columns,
-      getErrHelpWidth: () => context.err.columns,
-      getOutHasColors: () => context.out.style !== PLAIN,
-      getErrHasColors: () => context.err.style !== PLAIN,
-    });
-  const [first, second] = args.filter((arg) => !arg.startsWith("-"));
-  const called = first === "help" ? second : first;
-  const isKnown = SUBCOMMANDS.some(({ name }) => name === called) || called === "help";
-  for (const { name, summary } of SUBCOMMANDS) {
-    const subcommand: CommandUnknownOpts = name === called
-      ? (await loadSubcommand(name)).command(context)
-      : new Command(name);
-    program.addCommand(subcommand.summary(summary));
-    inherit(subcommand, program);
-  }
-  // Commander's own `help` shows the whole list for a name that it does not know.
-  if (first === "help" && called !== undefined && !isKnown) {
-    const { nearest } = await import("../lib/text/nearest.ts");
-    const meant = nearest(called, SUBCOMMANDS.map(({ name }) => name));
-    const hint = meant === undefined ? "; vfu help lists them" : ` (Did you mean ${meant}?)`;
-    program.error(`error: unknown command '${called}'${hint}`);
-  }
-  return program;
-}
-
-/** Has a command, and those that it is made of, behave as the program does. */
-function inherit(command: CommandUnknownOpts, parent: CommandUnknownOpts): void {
-  command.helpOption("-h, --help", "show this help").copyInheritedSettings(parent);
-  if (command.commands.length > 0) {
-    command.helpCommand("help [command]", "show the help of a command");
-  }
-  for (const each of command.commands) inherit(each, command);
-}
-
-/** Says what went wrong, unless that was done already or is plain. */
-function exitCode(error: unknown, context: Context, verbose: boolean): number {
-  if (error instanceof Interrupted || error instanceof Reported) return error.exitCode;
-  if (error instanceof Deno.errors.BrokenPipe) return 0;
-  complain(context.err, failureLines(error, verbose));
-  return 1;
-}
-
-/** By its code, because commander's class may not have been loaded. */
-function isCommanderError(error: unknown): error is CommanderError {
-  return error instanceof Error && "code" in error && String(error.code).startsWith("commander.");
-}
-
-function complain({ style, write }: Output, lines: readonly string[]): void {
-  write(`${style.red("vfu:")} ${lines.join("\n")}\n`);
-}
-
-/** Commander's sentences about values, each with the form that ours have. */
-const VALUE_SENTENCES: readonly (readonly [RegExp, string])[] = [
-  [
-    /^command-argument value '(.*)' is invalid for argument '([^']*)'\. /s,
-    "cannot use '$1' as $2: ",
-  ],
-  [/^option '(?:-\w, )?([^\s,]+)[^']*' argument '(.*)' is invalid\. /s, "cannot use '$2' for $1: "],
-];
-
-/**
- * Turns commander's "error: unknown command 'prob'\n(Did you mean probe?)\n" into a line of ours.
- */
-function usageLine(text: string): string {
-  let line = text.replace(/^error: /, "").trim().replaceAll("\n", " ");
-  for (const [theirs, ours] of VALUE_SENTENCES) line = line.replace(theirs, ours);
-  return line.charAt(0).toUpperCase() + line.slice(1);
+  return runLine(args, context, {
+    subcommand: loadSubcommand,
+    // By a literal, which takes no permission to read.
+    probe: () => import("./probe/run.ts"),
+  });
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -50,6 +50,14 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "man", summary: "write a manual page" },
 ];
 
+/** The parts of the program that are loaded when they are needed, and not before. */
+export interface Parts {
+  /** Loads the module of a subcommand. */
+  subcommand(name: string): Promise<SubcommandModule>;
+  /** Loads the work of `vfu probe`. */
+  probe(): Promise<typeof import("./probe/run.ts")>;
+}
+
 /**
  * Loads the module of a subcommand. Its name is put together here. Deno reads what a literal names
  * at every start, with all that it imports, even if it is never imported.

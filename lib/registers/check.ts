@@ -212,21 +212,79 @@ interface Extent {
 
 /** Registers may overlap if one of the two names the other in `overlaps`. */
 function checkOverlaps(registers: readonly RegisterDraft[], complain: Complain): void {
-  const regions = new Map<string, Extent[]>();
+  const regions = new Map<string, Span[]>();
   let total = 0;
   for (const register of registers) {
-    const length = Number(register.count ?? 1n);
     if (!hasExtent(register)) continue;
-    total += length;
+    const span = spanOf(register);
+    total += span.count;
     if (total > MAX_REGISTERS) {
       return complain(register.path, `The map has more than ${MAX_REGISTERS} registers`);
     }
     const key = register.region.toLowerCase();
-    const extents = regions.get(key) ?? [];
-    regions.set(key, extents);
-    for (let i = 0; i < length; i++) extents.push(extentOf(register, i));
+    const spans = regions.get(key) ?? [];
+    regions.set(key, spans);
+    spans.push(span);
   }
-  for (const extents of regions.values()) checkExtents(extents, complain);
+  for (const spans of regions.values()) {
+    if (!mayMeet(spans)) continue;
+    const extents = spans.flatMap(({ register, count }) =>
+      Array.from({ length: count }, (_, i) => extentOf(register, i))
+    );
+    checkExtents(extents, complain);
+  }
+}
+
+/** A register, or an array as a whole. */
+interface Span {
+  readonly register: RegisterDraft;
+  readonly start: number;
+  readonly end: number;
+  readonly width: number;
+  readonly stride: number;
+  readonly count: number;
+}
+
+function spanOf(register: RegisterDraft): Span {
+  const count = Number(register.count ?? 1n);
+  const [start, width] = [Number(register.offset), Number(register.width)];
+  const stride = Number(register.stride ?? register.width);
+  return { register, start, end: start + (count - 1) * stride + width, width, stride, count };
+}
+
+/**
+ * Reports whether registers of two of the spans overlap, which may not. It is true too if that
+ * takes long to find out: one by one they are looked at in the order of their offsets.
+ */
+function mayMeet(spans: readonly Span[]): boolean {
+  const sorted = spans.toSorted((a, b) => a.start - b.start);
+  let steps = 4 * sorted.reduce((sum, { count }) => sum + count, 0);
+  for (const [i, span] of sorted.entries()) {
+    for (let j = i + 1; j < sorted.length && sorted[j]!.start < span.end; j++) {
+      const other = sorted[j]!;
+      if (mayOverlap(span.register, other.register)) continue;
+      steps -= span.count + other.count;
+      if (steps < 0 || doMeet(span, other)) return true;
+    }
+  }
+  return false;
+}
+
+/** Goes along both arrays, always on with the one that is behind. */
+function doMeet(a: Span, b: Span): boolean {
+  let [x, y] = [a.start, b.start];
+  for (let i = 0, j = 0; i < a.count && j < b.count;) {
+    if (x + a.width <= y) {
+      i++;
+      x += a.stride;
+    } else if (y + b.width <= x) {
+      j++;
+      y += b.stride;
+    } else {
+      return true;
+    }
+  }
+  return false;
 }
 
 function hasExtent({ offset, width, count, stride }: RegisterDraft): boolean {

@@ -8,7 +8,6 @@
  * @module
  */
 
-import process from "node:process";
 import {
   Composer,
   type Document,
@@ -159,6 +158,8 @@ const HINTS: Readonly<Record<string, string>> = {
  * debugging. That takes a permission that nothing else here needs, and asks for it on a terminal.
  */
 function withoutEnv<T>(parse: () => T): T {
+  // As a global: an import by name is loaded by all that reads no YAML, too.
+  const { process } = globalThis as unknown as { process: { env: Record<string, string> } };
   const { env } = process;
   try {
     process.env = {};

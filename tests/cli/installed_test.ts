@@ -1,0 +1,234 @@
+/** The bundle that `deno task build` makes, in a folder of its own, run from another one. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { build } from "../../cli/installed/build.ts";
+import { bundleOf, needsSources } from "../../cli/installed/vfu.ts";
+import { SUBCOMMANDS } from "../../cli/subcommands.ts";
+import { DENO } from "../_deno.ts";
+import { DemoDevice } from "../../lib/devices/demo_device.ts";
+import { Server } from "../../lib/server/server.ts";
+import { writeRecording } from "../lib/record/_events.ts";
+import { Talk } from "../lib/record/_talk.ts";
+import { until } from "../_until.ts";
+import { runHere, temporaryFolder } from "./_cli.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const PERMISSIONS = ["--allow-ffi", "--allow-read", "--allow-write", "--allow-run"];
+
+/** A bundle, and a folder to run it in. */
+interface Installed extends AsyncDisposable {
+  /** The folder of the bundle. */
+  readonly dist: string;
+  /** The folder in which commands run. */
+  readonly folder: string;
+  /** Starts a command line. */
+  spawn(...args: string[]): Deno.ChildProcess;
+  /** Runs a command line to its end. */
+  run(...args: string[]): Promise<{ code: number; out: string; err: string }>;
+}
+
+async function install(): Promise<Installed> {
+  const place = temporaryFolder();
+  const dist = `${place.path}/a b/dist`;
+  const folder = `${place.path}/elsewhere`;
+  await Deno.mkdir(folder);
+  await build(dist);
+  const spawn = (...args: string[]) =>
+    new Deno.Command(DENO, {
+      args: [
+        ...["run", "--no-prompt", "--frozen", `--config=${ROOT}deno.json`, ...PERMISSIONS],
+        ...[`${dist}/vfu.js`, ...args],
+      ],
+      cwd: folder,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      env: { NO_COLOR: "", FORCE_COLOR: "" },
+    }).spawn();
+  return {
+    dist,
+    folder,
+    spawn,
+    async run(...args) {
+      const { code, stdout, stderr } = await spawn(...args).output();
+      const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+      return { code, out: text(stdout), err: text(stderr) };
+    },
+    [Symbol.asyncDispose]: () => place[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("the bundle does what the sources do", async (test) => {
+  await using installed = await install();
+  const { dist, folder, run, spawn } = installed;
+  const socket = `${folder}/demo.sock`;
+  /** Runs a line from the bundle and from the sources, which are to do the same. */
+  const same = async (...args: string[]) => {
+    const here = await runHere(args.map((arg) => arg === "demo.sock" ? socket : arg));
+    const there = await run(...args);
+    assertEquals(
+      { ...there, out: there.out.replaceAll("demo.sock", socket) },
+      { ...here, out: here.out.replaceAll("demo.sock", socket) },
+      args.join(" "),
+    );
+    return there;
+  };
+
+  await test.step("helps, the version and wrong usage", async () => {
+    await same("--help");
+    await same("--version");
+    await same("nosuch");
+    await same("help", "read");
+    await same("read", "--nosuch");
+    await same("completion", "bash");
+    await same("man", "read");
+    await same("help", "nosuch");
+    for (const { name } of SUBCOMMANDS) {
+      await same(name, "--help");
+    }
+  });
+
+  await test.step("probe, read, run, check, migrate, with all maps", async () => {
+    using _server = Server.listen(socket, new DemoDevice());
+    const plain = await run("probe", "demo.sock");
+    assertStringIncludes(plain.out, "1234:0de5");
+    for (const flag of ["--json", "--lspci"]) {
+      const { code, out } = await run("probe", "demo.sock", flag);
+      assertEquals([code, out.includes("34")], [0, true]);
+    }
+    await same("read", "demo.sock", "CAP_MSIX+2.w", "bar2+0xff8.q");
+    for (const register of ["demo.ID", "pci.COMMAND", "nvme.CAP"]) {
+      await same("read", "demo.sock", "--map", register.split(".")[0]!, register);
+    }
+    await same("write", "demo.sock", "bar0+8", "1");
+    await same("read", "demo.sock", "--map", "nosuch", "bar0");
+    await same("run", "--check", `${ROOT}examples/sessions/nvme.yaml`);
+    const session = await run("run", "demo.sock", `${ROOT}examples/sessions/demo.yaml`);
+    assertEquals([session.code, session.err], [0, ""], session.out);
+    await same("check", "--list");
+    const check = await run("check", "demo.sock", "--only", "server/info/1");
+    assertEquals(check.code, 0, check.out + check.err);
+    const saved = await run("migrate", "save", "demo.sock", "-o", "state");
+    assertEquals(saved.code, 0, saved.err);
+    assertEquals((await run("migrate", "restore", "demo.sock", "state")).code, 0);
+    const refused = await run("read", "nothing.sock", "bar0", "-v");
+    assertEquals(refused.code, 1);
+    assertStringIncludes(refused.err, "Cannot connect to nothing.sock: there is no such file");
+  });
+
+  await test.step("show, its page and the dissector", async () => {
+    const recording = `${folder}/a.pcapng`;
+    const talk = new Talk();
+    talk.read(0x1cn, 1);
+    writeRecording(recording, talk.events);
+    for (const args of [[], ["--json"], ["--stats"], ["--map", "nvme"]]) {
+      await same("show", recording, ...args);
+    }
+    await same("show", "--dissector");
+    const page = await run("show", recording, "--map", "nvme", "--html", "page.html");
+    assertEquals(page, { code: 0, out: "", err: "" });
+    const here = await runHere(["show", recording, "--map", "nvme", "--html", `${folder}/b.html`]);
+    assertEquals(here.code, 0);
+    const program = /<script>[^]*<\/script>/.exec(await Deno.readTextFile(`${folder}/b.html`))![0];
+    assertStringIncludes(await Deno.readTextFile(`${folder}/page.html`), program);
+  });
+
+  await test.step("serve: the demo device, a module, in processes of their own", async () => {
+    const module = `${ROOT}examples/timer.ts`;
+    for (const args of [["demo"], [module], ["--isolate", "demo"]]) {
+      const served = `${folder}/${crypto.randomUUID()}.sock`;
+      const child = spawn("serve", ...args, `--socket-path=${served}`);
+      const ended = child.output();
+      let isOver = false;
+      ended.then(() => isOver = true);
+      await until(async () => isOver || (await run("probe", served)).code === 0, args.join(" "));
+      if (!isOver) child.kill("SIGTERM");
+      const { code, stderr } = await ended;
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
+    }
+    const session = ["run", "--serve", "demo", `${ROOT}examples/sessions/demo.yaml`];
+    assertEquals((await run(...session)).code, 0);
+  });
+
+  await test.step("record, through the bundle and to a file", async () => {
+    using _server = Server.listen(socket, new DemoDevice());
+    const args = ["--listen", "between.sock", "--connect", "demo.sock", "--output", "b.pcapng"];
+    const child = spawn("record", ...args);
+    const ended = child.output();
+    await until(() => {
+      try {
+        return Deno.statSync(`${folder}/between.sock`).isSocket === true;
+      } catch {
+        return false;
+      }
+    });
+    assertEquals((await run("probe", "between.sock")).code, 0);
+    child.kill("SIGINT");
+    await ended;
+    assertMatch((await run("show", "b.pcapng", "--stats")).out, /REGION_READ/);
+  });
+
+  await test.step("all that it reads by path is in it", () => {
+    const files = [...Deno.readDirSync(dist)].filter(({ isFile }) => isFile);
+    const imported = new Map<string, string[]>();
+    for (const { name } of files) {
+      const text = Deno.readTextFileSync(`${dist}/${name}`);
+      // Other modules of Node.js are asked for when they are used.
+      const builtIn = [...text.matchAll(/from\s*"([^"]*)"/g)].map(([, each]) => each!)
+        .filter((each) => /^(\.|node:|npm:)/.test(each));
+      assertEquals(builtIn, name === "shell.js" ? ["node:process", "node:readline"] : [], name);
+      const computed = [...text.matchAll(/\bimport\(([^)"]*)\)/g)].map(([, each]) => each!);
+      imported.set(name, computed);
+      for (
+        const [, path] of text.matchAll(/new URL\(["`](\.\/[^"`]*)["`],\s*import\.meta\.url\)/g)
+      ) {
+        // Threads guard devices, which run from the sources.
+        if (path === "./guard_thread.ts") continue;
+        const folder = path!.replace(/\/[^/]*$/, "");
+        assert(Deno.statSync(`${dist}/${folder}`).isDirectory, `${name} reads ${path}`);
+      }
+    }
+    for (const [name, computed] of imported) {
+      // The entry's way to the others, and to a module of the user's in what may serve that.
+      const most = ["run.js", "shell.js", "vfu.js"].includes(name) ? 1 : 0;
+      assert(computed.length <= most, `${name} imports ${computed.join(" and ")}`);
+    }
+    const bundles = SUBCOMMANDS.map(({ name }) => name)
+      .filter((name) => !["serve", "completion", "man"].includes(name));
+    assertEquals(
+      files.map(({ name }) => name).sort(),
+      [...bundles, "rest", "vfu"].map((name) => `${name}.js`).sort(),
+    );
+  });
+
+  await test.step("a second build takes the place of the first, and of nothing else", async () => {
+    await Deno.writeTextFile(`${dist}/old.js`, "");
+    await build(dist);
+    assertEquals((await run("--version")).code, 0);
+    assertEquals([...Deno.readDirSync(dist)].some(({ name }) => name === "old.js"), false);
+    let refusal = "";
+    await build(folder).catch((error) => refusal = error.message);
+    assertStringIncludes(refusal, "it has other files");
+  });
+});
+
+Deno.test("needsSources() and bundleOf() find what runs a line", () => {
+  for (const line of ["serve demo", "help serve", "run --serve ./a.ts b", "shell --serve=demo"]) {
+    assertEquals(needsSources(line.split(" ")), true, line);
+  }
+  assertEquals(needsSources(["show", "a", "--html=b\nc"]), true);
+  assertEquals(needsSources(["probe", "serve.sock"]), false);
+  const bundles = ["probe", "run"];
+  for (
+    const [line, bundle] of [
+      ["probe a", "probe"],
+      ["--help run", "run"],
+      ["help probe", "probe"],
+      ["help", "rest"],
+      ["-V", "rest"],
+      ["constructor", "rest"],
+    ] as const
+  ) {
+    assertEquals(bundleOf(line.split(" "), bundles), bundle);
+  }
+});
