@@ -114,7 +114,7 @@ export function command(context: Context) {
       "after",
       examples(
         "vfu fuzz --spawn 'my-server --socket-path {socket}' --time 60s",
-        "vfu fuzz --spawn 'my-server --socket-path {socket}' --corpus corpus --from boot.pcapng",
+        "vfu fuzz --spawn './server {socket}' --corpus corpus --from x.pcapng",
         "vfu fuzz dev.sock --seed 7 --messages 100000",
         "vfu fuzz dev.sock --again vfu-findings/crash-7-1.pcapng",
       ),

@@ -10,6 +10,7 @@ import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { Doing } from "../../lib/server/activity.ts";
 import { endWithParent } from "../../lib/server/process.ts";
 import { callHook } from "../../lib/server/device_hooks.ts";
+import { thrownText } from "../../lib/base/thrown.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/transport/message.ts";
@@ -23,6 +24,7 @@ import { eventLine } from "../serve/guard_lines.ts";
 import { isModule, loadDevice, type Loaded } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
 import { optionLines, optionsJson } from "../serve/options.ts";
+import { Reported } from "../shared/failure.ts";
 import type { ChildJson } from "../serve/isolate.ts";
 import {
   refusalLine,
@@ -46,6 +48,8 @@ const CLOSE_MS = 900;
 const GRACE_MS = 1500;
 /** The same of a device in a process of its own: its parent wants to see the end. */
 const ISOLATED_GRACE_MS = 1200;
+/** The same where states are saved. */
+const STATE_GRACE_MS = 10_000;
 /** The same of that parent. */
 const PARENT_GRACE_MS = 1800;
 
@@ -129,7 +133,14 @@ async function run(
   const wanted = isolated ? given.map((each) => ({ ...each, fault: isolated.faults })) : given;
   const isServing = !options.options && !options.check;
   if (isServing) assertPlaces(wanted, self);
-  const graceMs = isolated ? ISOLATED_GRACE_MS : options.isolate ? PARENT_GRACE_MS : GRACE_MS;
+  const hasState = wanted.some(({ state }) => state !== undefined);
+  const graceMs = hasState
+    ? STATE_GRACE_MS
+    : isolated
+    ? ISOLATED_GRACE_MS
+    : options.isolate
+    ? PARENT_GRACE_MS
+    : GRACE_MS;
   const mark = isolated?.mark ?? "";
   await using guard = guardOf(outer, { json, mark, graceMs });
   const { context } = guard;
@@ -170,7 +181,7 @@ async function run(
   try {
     const made: Made[] = [];
     for (const [i, each] of loaded.entries()) {
-      const making = () => make(each, wanted[i]!, report, unserved);
+      const making = () => make(each, wanted[i]!, report, unserved, context.signal);
       made.push(await settingUp(guard, i, Doing.CREATE, making));
     }
     await serveAll(guard, made, options, report, seed, unserved);
@@ -213,6 +224,7 @@ async function make(
   wanted: DeviceArguments,
   report: Report,
   unserved: Set<ServedDevice>,
+  signal: AbortSignal,
 ): Promise<Made> {
   const { name } = loaded;
   const log = (line: string) => report.log(name, line);
@@ -224,6 +236,11 @@ async function make(
     );
   }
   unserved.add(device);
+  if (wanted.state !== undefined) {
+    const { restoreFrom } = await import("../serve/state_file.ts");
+    const isThere = await restoreFrom(wanted.state, name, device, signal);
+    log(isThere ? `State restored from ${wanted.state}` : `No state yet in ${wanted.state}`);
+  }
   for (const mistake of reviewDevice(device)) report.log(name, `Mistake: ${mistake}`);
   return { name, device, wanted };
 }
@@ -247,11 +264,20 @@ async function serveAll(
   }
   using stack = new DisposableStack();
   const servers: Server[] = [];
+  let isUnsaved = false;
   for (const [i, each] of made.entries()) {
     const activity = guard.activity(i);
+    const { state } = each.wanted;
     const server = start(each, {
       ...await serverOptions(context, each, made.length > 1, options, report, seed),
       ...(activity && { activity }),
+      ...(state !== undefined && {
+        beforeClose: (isIdle) =>
+          keep(state, each.device, isIdle, context).catch((error) => {
+            isUnsaved = true;
+            report.log(each.name, `The state is not saved: ${thrownText(error)}`);
+          }),
+      }),
     });
     stack.use(server);
     servers.push(server);
@@ -271,6 +297,7 @@ async function serveAll(
   report.ready(served, seed);
   guard.start();
   await Promise.all(servers.map(({ closed }) => closed));
+  if (isUnsaved) throw new Reported(1);
 }
 
 function start({ device, wanted: { socketPath, fd } }: Made, options: ServerOptions): Server {
@@ -303,6 +330,18 @@ async function serverOptions(
     onDisconnect: (cause) => report.disconnect(name, cause),
     onError: (error, doing) => report.error(name, doing, error),
   };
+}
+
+/** Saves the state of a device that is about to be closed. */
+async function keep(
+  path: string,
+  device: ServedDevice,
+  isIdle: boolean,
+  context: Context,
+): Promise<void> {
+  if (!isIdle) throw new Error(`Cannot save the state in ${path}: a hook of the device still runs`);
+  const { saveTo } = await import("../serve/state_file.ts");
+  await saveTo(path, device, context);
 }
 
 /** The seed that was chosen, or else one at random; undefined if no fault needs one. */

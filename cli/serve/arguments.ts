@@ -30,6 +30,8 @@ export interface DeviceArguments {
   readonly option?: readonly ChosenOption[] | undefined;
   /** The faults on purpose. */
   readonly fault?: readonly FaultRule[] | undefined;
+  /** The file in which its state is kept. */
+  readonly state?: string | undefined;
   /** Limits and capabilities that differ from the usual ones. */
   readonly offer?: readonly ChosenOffer[] | undefined;
 }
@@ -114,6 +116,10 @@ function addOptions(self: CommandUnknownOpts): void {
     .addOption(
       new Option("--offer <name=value>", "tell clients another limit, see below; repeatable")
         .argParser(argumentList(parseOffer)),
+    )
+    .addOption(
+      new Option("--state <file>", "restore its state from here, and save it here at the end")
+        .argParser(once("--state")),
     )
     .addOption(
       new Option("--seed <number>", "begin the random numbers of faults here").argParser(

@@ -282,7 +282,7 @@ class Child {
 }
 
 function argumentsOf(
-  { device, socketPath, fd, option = [], offer = [] }: DeviceArguments,
+  { device, socketPath, fd, option = [], offer = [], state }: DeviceArguments,
   { verbose }: CommonOptions,
   seed: number | undefined,
   isolated: Isolated,
@@ -293,6 +293,7 @@ function argumentsOf(
     socketPath === undefined ? `--fd=${fd}` : `--socket-path=${socketPath}`,
     ...option.map(({ name, value }) => `--option=${name}=${value}`),
     ...offer.map(({ text }) => `--offer=${text}`),
+    ...(state === undefined ? [] : [`--state=${state}`]),
     ...(seed === undefined ? [] : [`--seed=${seed}`]),
     ...(verbose ? ["--verbose"] : []),
     "--json",

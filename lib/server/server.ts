@@ -39,6 +39,12 @@ export interface ServerOptions extends DmaOptions, ServerOffer {
    * milliseconds; default 2000.
    */
   closeTimeoutMs?: number;
+  /**
+   * Called once no client uses the device, ahead of the device's close, which waits for it.
+   *
+   * @param isIdle false if a hook of the device still runs
+   */
+  beforeClose?: (isIdle: boolean) => Promise<void>;
   /** A client has connected. */
   onConnect?: () => void;
   /** A client is gone; with the reason unless it just left. */
@@ -171,12 +177,17 @@ export class Server implements Disposable {
     if (this.#isFinished) return;
     this.#isFinished = true;
     clearTimeout(this.#grace);
-    const { activity, onError } = this.#options;
-    callHook(
-      () => during(activity, Doing.CLOSE, () => this.#device.close?.()),
-      (error) => onError?.(error, "close"),
-    );
-    this.#finished.resolve();
+    const { activity, beforeClose, onError } = this.#options;
+    const close = () => {
+      callHook(
+        () => during(activity, Doing.CLOSE, () => this.#device.close?.()),
+        (error) => onError?.(error, "close"),
+      );
+      this.#finished.resolve();
+    };
+    if (beforeClose === undefined) return close();
+    const isIdle = this.#connection === undefined;
+    beforeClose(isIdle).catch((error) => onError?.(error, "close")).then(close);
   }
 
   /** The same as `close`. */
