@@ -226,9 +226,9 @@ export interface DeviceDma {
    */
   window(iova: number | bigint, length: number, check?: () => void): DmaWindow | undefined;
   /**
-   * Copies out of the client's memory: at once where `window` has the range, else as `readInto`, as
-   * a device of `defineDevice` copies more than 4 MiB.
-   * Waiting only for promises spares a hot loop those that are settled already.
+   * Copies out of the client's memory: at once where `window` has the range, else as `readInto`. A
+   * device of `defineDevice` copies more than 4 MiB as `readInto`, too. Waiting only for promises
+   * spares a hot loop those that are settled already.
    *
    * @returns undefined if it is done
    */
