@@ -45,6 +45,8 @@ export class Stage implements Disposable {
   readonly commands: number[] = [];
   /** Commands up to the first that the check answered; undefined if there was none. */
   before: number | undefined;
+  /** True if the client sent the request of the first altered answer again. */
+  hasAskedAgain = false;
   /** True if the client closed the connection. */
   hasLeft = false;
   deviation: Deviation | undefined;
@@ -59,6 +61,7 @@ export class Stage implements Disposable {
   readonly #waiting: CameMessage[] = [];
   readonly #state = new ClientState();
   readonly #device: ModelDevice;
+  #altered: CameMessage | undefined;
   #twin: RawPeer | undefined;
   #leaked = 0;
   #isOver = false;
@@ -126,6 +129,7 @@ export class Stage implements Disposable {
       (turn.answer.flags & MessageFlags.ERROR) !== 0;
     if (!isTurn || isMute) return await this.#finish(turn);
     const count = this.commands.length;
+    this.#altered ??= request;
     let answers: Answer[] | undefined;
     try {
       answers = await check.act(turn.answer, this.#scene(turn)) ?? undefined;
@@ -137,6 +141,7 @@ export class Stage implements Disposable {
         throw error;
       }
       this.reason = error.message; // not on this occasion
+      if (this.before === undefined) this.#altered = undefined;
     }
     await this.#finish(turn, answers);
   }
@@ -144,6 +149,7 @@ export class Stage implements Disposable {
   /** Has the device process a request, whose answer is then to be sent. */
   #take(request: CameMessage): Turn {
     this.commands.push(request.command);
+    if (this.#altered !== undefined && isSame(this.#altered, request)) this.hasAskedAgain = true;
     const answer = this.#device.answer(request);
     const interrupts = this.#device.takeInterrupts();
     return { request, answer, interrupts, isAnswered: false };
@@ -366,6 +372,14 @@ interface Turn {
   /** Vectors of MSI-X that the device raises behind the answer. */
   readonly interrupts: number[];
   isAnswered: boolean;
+}
+
+/** Reports whether requests ask the same; of a read, for the same place. */
+function isSame(one: CameMessage, other: CameMessage): boolean {
+  const place = one.command === Command.REGION_READ ? 12 : Infinity;
+  const bytes = [one, other].map(({ payload }) => payload.subarray(0, place));
+  return one.command === other.command && bytes[0]!.length === bytes[1]!.length &&
+    bytes[0]!.every((byte, at) => byte === bytes[1]![at]);
 }
 
 /** Commands behind which memory is another: not those of ANY. */

@@ -50,6 +50,8 @@ interface Behaviour {
   readonly commands: readonly number[];
   /** Commands before the first altered answer, that one's included; undefined if none was. */
   readonly before: number | undefined;
+  /** True if it sent the request of the first altered answer again. */
+  readonly hasAskedAgain: boolean;
   /** True if it closed the connection, false if it just asked no more. */
   readonly hasLeft: boolean;
   /** Its end, of a client that was started and ended by itself. */
@@ -138,6 +140,8 @@ function judge(check: ClientCheck, is: Behaviour, plain: Behaviour): void {
   }
   if (isHanging) fail(describe(is));
   if (check.demand === "survives") return;
+  // A client that asks once more has not taken the answer.
+  if (is.hasAskedAgain && is.commands.length > plain.commands.length) return;
   // The end tells more than the messages.
   if (plain.end?.code === 0 && is.end !== undefined) {
     if (is.end.code === 0) fail(`${describe(is)}, as with a plain device`);
@@ -189,12 +193,12 @@ async function meet(
       const socket = await accept(listener, client, deadline, options);
       using stage = new Stage(socket, check, notes, options);
       await stage.serve();
-      const { commands, before, hasLeft, deviation, reason, leaked } = stage;
+      const { commands, before, hasAskedAgain, hasLeft, deviation, reason, leaked } = stage;
       // A script that waits for the socket connects and leaves; the client comes behind it.
       if (client === undefined && hasLeft && commands.length === 0) continue;
       if (hasLeft && client !== undefined) await ended(client, options);
       const { end } = client ?? { end: undefined };
-      return { commands, before, hasLeft, deviation, reason, leaked, end };
+      return { commands, before, hasAskedAgain, hasLeft, deviation, reason, leaked, end };
     }
   } finally {
     await client?.stop();

@@ -94,12 +94,14 @@ export const negotiation = clientGroup("negotiation", "Negotiation", [
   ],
   [
     11,
-    "MUST",
+    "SHOULD",
     SECTION,
-    "A limit of one map is taken.",
-    "goes on",
+    "A limit of one map is survived.",
+    "survives",
     VERSION,
-    capable({ max_dma_maps: 1 }),
+    capable({
+      max_dma_maps: 1,
+    }),
   ],
   [
     12,
