@@ -56,8 +56,12 @@ export function tapReporter({ write }: Output): CheckReporter {
   };
 }
 
-/** Keeps what happens, and writes it to a file at the end; the file is begun at once. */
-export function junitReporter(path: string): CheckReporter {
+/**
+ * Keeps what happens, and writes it to a file at the end; the file is begun at once.
+ *
+ * @param name the peer's name
+ */
+export function junitReporter(path: string, name: string): CheckReporter {
   const results: Judged[] = [];
   const writeFile = (text: string) => {
     try {
@@ -76,7 +80,7 @@ export function junitReporter(path: string): CheckReporter {
       );
       const early = error === undefined ? "" : testsuiteOfError(error);
       writeFile(
-        `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="vfu check">\n${
+        `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites${attributesText({ name })}>\n${
           suites.join("")
         }${early}</testsuites>\n`,
       );
@@ -120,7 +124,7 @@ function testcase(result: Judged): string {
 function testsuiteOfError({ message }: Error): string {
   const attributes = { name: "the run", tests: 1, failures: 0, errors: 1, skipped: 0 };
   return `  <testsuite${attributesText(attributes)}>\n    <testcase${
-    attributesText({ name: "the run", classname: "server" })
+    attributesText({ name: "the run", classname: "the run" })
   }><error${attributesText({ message })}/></testcase>\n  </testsuite>\n`;
 }
 

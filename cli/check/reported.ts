@@ -107,7 +107,7 @@ function reportersOf(
     : markdown
     ? markdownReporter(out, name)
     : textReporter(context, verbose ?? false);
-  return junit === undefined ? [main] : [main, junitReporter(junit)];
+  return junit === undefined ? [main] : [main, junitReporter(junit, name)];
 }
 
 /** Weighs a result. Of known deviations only a change matters. */

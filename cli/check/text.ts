@@ -43,14 +43,22 @@ export function textReporter({ out }: Context, isVerbose: boolean): CheckReporte
         : outcome === "known"
         ? " (known)"
         : "";
-      out.write(`  ${paint(`${SIGNS[outcome]} ${check.id}`)}  ${check.rule}${suffix}\n`);
+      const [first, ...others] = folded(
+        `${check.rule}${suffix}`,
+        out.columns - check.id.length - 6,
+      );
+      out.write(`  ${paint(`${SIGNS[outcome]} ${check.id}`)}  ${first}\n`);
+      for (const each of others) out.write(`${" ".repeat(check.id.length + 6)}${each}\n`);
       const isTold = isVerbose || outcome === "failed" || outcome === "warned";
       if (!isTold && outcome !== "skipped") return;
       const lines = outcome === "skipped"
         ? [["", `not tried: ${result.reason}`] as const]
         : details(result);
       for (const [name, value] of lines) {
-        out.write(`      ${style.dim(name === "" ? value : `${name.padEnd(10)} ${value}`)}\n`);
+        const head = name === "" ? "" : `${name.padEnd(10)} `;
+        for (const [i, text] of folded(value, out.columns - 6 - head.length).entries()) {
+          out.write(`      ${style.dim(`${i === 0 ? head : " ".repeat(head.length)}${text}`)}\n`);
+        }
       }
     },
     finish(tally, timeMs, error) {
@@ -85,4 +93,21 @@ export function textReporter({ out }: Context, isVerbose: boolean): CheckReporte
       out.write(`\n${parts.join(", ")} in ${(timeMs / 1000).toFixed(1)} s\n`);
     },
   };
+}
+
+/** The fewest columns to which text is folded. */
+const MIN_COLUMNS = 20;
+
+/** Text in lines of so many columns, that end at spaces and commas where there are some. */
+function folded(text: string, columns: number): string[] {
+  const width = Math.max(MIN_COLUMNS, columns);
+  const lines: string[] = [];
+  let rest = text;
+  while (rest.length > width) {
+    const end = Math.max(rest.lastIndexOf(" ", width), rest.lastIndexOf(",", width - 1) + 1);
+    const at = end > 0 ? end : width;
+    lines.push(rest.slice(0, at));
+    rest = rest.slice(at).trimStart();
+  }
+  return [...lines, rest];
 }
