@@ -261,8 +261,10 @@ export const SAVE_PIPELINE = 3;
  * whose memory keeps changing always has a little more.
  */
 export const MAX_SHORT_PRE_COPY = 1024;
-/** Writes of one in flight: 32 of 32 KiB. */
-export const RESTORE_PIPELINE = 32;
+/** Bytes of one that are written at once, if the server reads whole messages. */
+export const RESTORE_CHUNK_SIZE = 1 << 20;
+/** Bytes of one in flight: 32 writes of 32 KiB. Two writes are, however long they are. */
+export const RESTORE_IN_FLIGHT = 1 << 20;
 
 /**
  * Bytes of a frame of a state stream, header included. One MIG_DATA_READ returns as much, so that a

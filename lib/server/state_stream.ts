@@ -178,6 +178,11 @@ export interface SectionForm {
   readonly size: number;
   /** It may be shorter, and is written once only; default false: all of its bytes have to come. */
   readonly mayBeShorter?: boolean;
+  /**
+   * Memory that takes the bytes as they come, `size` of them; default memory of the reader. Nothing
+   * is held then, but a state that is refused, or that ends early, has changed the memory.
+   */
+  readonly into?: Uint8Array;
 }
 
 /**
@@ -186,7 +191,7 @@ export interface SectionForm {
  * come twice the last ones count.
  *
  * The reader takes as much memory as the sections that have come, and never more than they may
- * have.
+ * have. Sections with memory of their own (`into`) take none.
  *
  * The methods throw a {@linkcode DeviceError} EINVAL that says what is wrong with the stream;
  * nothing more is taken then.
@@ -354,12 +359,16 @@ function emptySections(forms: ReadonlyMap<number, SectionForm>): Map<number, Sec
 class Section {
   readonly size: number;
   readonly #mayBeShorter: boolean;
-  #bytes: Uint8Array | undefined; // found when the first byte comes
+  #bytes: Uint8Array | undefined; // the reader's is found when the first byte comes
   #spans: { start: number; end: number }[] = []; // what has come, by offset, with gaps between them
 
-  constructor({ size, mayBeShorter = false }: SectionForm) {
+  constructor({ size, mayBeShorter = false, into }: SectionForm) {
+    if (into !== undefined && into.length !== size) {
+      throw new RangeError(`A section of ${size} bytes cannot go into ${into.length}`);
+    }
     this.size = size;
     this.#mayBeShorter = mayBeShorter;
+    this.#bytes = into;
   }
 
   get isWhole(): boolean {

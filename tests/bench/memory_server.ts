@@ -32,13 +32,11 @@ function memoryDevice(size: number): ServedDevice {
         yield* writer.finish();
       },
       resume() {
-        const reader = new StateReader(IDENTITY, new Map([[MEMORY, { size }]]));
+        const sections = new Map([[MEMORY, { size, into: memory.bytes }]]);
+        const reader = new StateReader(IDENTITY, sections);
         return {
           write: (data) => reader.write(data),
-          commit: () => {
-            reader.finish();
-            memory.write(0, reader.section(MEMORY));
-          },
+          commit: () => reader.finish(),
           abort: () => {},
         };
       },

@@ -7,7 +7,12 @@
 
 import type { WaitOptions } from "../../base/wait.ts";
 import { RemoteError } from "../../base/errors.ts";
-import { SAVE_CHUNK_SIZE, STATE_TIMEOUT_MS, WRITE_CHUNK_SIZE } from "../../base/limits.ts";
+import {
+  RESTORE_CHUNK_SIZE,
+  SAVE_CHUNK_SIZE,
+  STATE_TIMEOUT_MS,
+  WRITE_CHUNK_SIZE,
+} from "../../base/limits.ts";
 import { StateSink } from "./restore.ts";
 import { StateSource } from "./save.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";
@@ -29,6 +34,8 @@ export interface MigrationHost {
   readonly negotiated: {
     /** Bytes of data in one message that both take. */
     readonly maxDataXferSize: number;
+    /** True if both know REGION_WRITE_MULTI. */
+    readonly writeMultiple?: boolean;
   };
   /** The features that it is made of. */
   readonly features: {
@@ -167,8 +174,10 @@ export class Migration {
    * Errors of the stream: as with `save`; `RemoteError` also if the device refuses the state.
    */
   restore(options: RestoreOptions = {}): WritableStream<Uint8Array> {
-    const { maxDataXferSize } = this.#host.negotiated;
-    const { chunkSize = Math.min(WRITE_CHUNK_SIZE, maxDataXferSize) } = options;
+    const { maxDataXferSize, writeMultiple } = this.#host.negotiated;
+    // libvfio-user reads no larger message whole. It is no server of REGION_WRITE_MULTI either.
+    const most = writeMultiple ? RESTORE_CHUNK_SIZE : WRITE_CHUNK_SIZE;
+    const { chunkSize = Math.min(most, maxDataXferSize) } = options;
     checkChunkSize(chunkSize, maxDataXferSize);
     const sink = new StateSink(this, this.#host.proxy, { ...options, chunkSize });
     return new WritableStream(sink, new CountQueuingStrategy({ highWaterMark: 1 }));

@@ -54,7 +54,10 @@ export interface SaveOptions extends WaitOptions {
 export interface RestoreOptions extends WaitOptions {
   /** State of the device at the end; default RUNNING. */
   after?: AfterMigration;
-  /** Bytes that are written at once; default 32 KiB, which every server takes. */
+  /**
+   * Bytes that are written at once. Default: 32 KiB, which every server takes; 1 MiB, or as many as
+   * were agreed on, of a server that knows REGION_WRITE_MULTI.
+   */
   chunkSize?: number;
   /** Called after each chunk. */
   onProgress?: (progress: MigrationProgress) => void;

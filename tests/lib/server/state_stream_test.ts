@@ -102,6 +102,23 @@ Deno.test("a part may come again, and counts the last time", () => {
   assertEquals([...target.section(1)], [4, 9, 9, 7]);
 });
 
+Deno.test("a section with memory of its own takes the bytes as they come", () => {
+  const memory = new Uint8Array(4);
+  const target = reader(3, { size: 4, into: memory });
+  const [begin, first, second, end] = frames(GOOD);
+  target.write(concat([begin!, first!, second!]));
+  assertEquals(memory, B);
+  target.write(end!);
+  target.finish();
+  assertEquals(target.section(1).buffer, memory.buffer);
+  // One that ends early is refused as ever.
+  const other = reader(3, { size: 4, into: memory });
+  other.write(concat([begin!, first!]));
+  assertThrows(() => other.finish(), DeviceError, "cut off");
+  const wrong = () => reader(3, { size: 4, into: new Uint8Array(5) });
+  assertThrows(wrong, RangeError, "A section of 4 bytes cannot go into 5");
+});
+
 Deno.test("parts may come in any order", () => {
   fc.assert(
     fc.property(

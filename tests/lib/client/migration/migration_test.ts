@@ -14,7 +14,14 @@ import type { ServedDevice } from "../../../../lib/server/served_device.ts";
 import { Server } from "../../../../lib/server/server.ts";
 import { UnixSocket } from "../../../../ffi/socket.ts";
 import { Command } from "../../../../lib/wire/command.ts";
-import { DeviceFeatureRequest, Feature, FeatureFlags } from "../../../../lib/wire/feature.ts";
+import {
+  DeviceFeatureReply,
+  DeviceFeatureRequest,
+  DeviceState,
+  Feature,
+  FeatureFlags,
+} from "../../../../lib/wire/feature.ts";
+import { encodeVersion } from "../../../../lib/wire/version.ts";
 import { testFds } from "../../../_fds.ts";
 import { LibvfioUser } from "../../_libvfio_user.ts";
 import { connectScripted } from "../../_scripted_server.ts";
@@ -495,6 +502,45 @@ testFds(
       }
     }),
 );
+
+testFds("restore() writes 1 MiB at once to servers that read whole messages", async () => {
+  const MIB = 1 << 20;
+  for (
+    const [capabilities, sizes] of [
+      [{ writeMultiple: true }, [MIB, MIB, 7]],
+      [{ writeMultiple: true, maxDataXferSize: 64 << 10 }, Array<number>(32).fill(64 << 10)],
+      [{ writeMultiple: false }, Array<number>(64).fill(32 << 10)],
+      [{}, Array<number>(64).fill(32 << 10)],
+    ] as const
+  ) {
+    const writes: number[] = [];
+    const [device, server] = await connectScripted((peer, request) => {
+      switch (request.command) {
+        case Command.VERSION:
+          return peer.reply(request, encodeVersion({ major: 0, minor: 1, capabilities }));
+        case Command.DEVICE_FEATURE: {
+          const { flags, data } = DeviceFeatureRequest.decode(request.payload);
+          const state = (flags & FeatureFlags.GET) === 0 ? data : words(DeviceState.RUNNING, 0);
+          return peer.reply(
+            request,
+            DeviceFeatureReply.encode({ argsz: 8 + state.length, flags, data: state }),
+          );
+        }
+        case Command.MIG_DATA_WRITE:
+          writes.push(request.payload.length - 8);
+          return peer.reply(request);
+        default:
+          return false;
+      }
+    });
+    using _device = device;
+    using _server = server;
+    await restore(device, new Uint8Array(2 * MIB + 7));
+    assertEquals(writes.at(-1), 7);
+    if (sizes.at(-1) === 7) assertEquals(writes, [...sizes]);
+    else assertEquals(writes.slice(0, -1), [...sizes]);
+  }
+});
 
 testFds("save() closes the connection to a server whose sizes are impossible", async () => {
   const BAD: Uint8Array[] = [
