@@ -131,7 +131,7 @@ const MAX_TURN = 1 << 20;
 
 /** Blocks that wait for the reader of a pipe. */
 interface Waiting {
-  bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer>;
   /** The number of bytes that the pipe has taken. */
   done: number;
   readonly events: number;
@@ -165,13 +165,18 @@ class PipeOutput implements Output {
 
   write(parts: readonly Uint8Array<ArrayBuffer>[], events: number): void {
     if (this.#hasFailed) return;
-    const isView = parts.length === 1;
-    const next: Waiting = { bytes: isView ? parts[0]! : joined(parts), done: 0, events };
-    this.#waiting.push(next);
-    this.#size += next.bytes.length;
-    this.#goOn();
-    if (this.#size === 0) return;
-    if (isView) next.bytes = next.bytes.slice();
+    let done = 0;
+    if (this.#size === 0) {
+      try {
+        done = this.#writeParts(parts);
+      } catch (cause) {
+        return this.#fail(cause, events); // of these blocks none may be whole
+      }
+    }
+    const size = parts.reduce((sum, { length }) => sum + length, 0);
+    if (done === size) return;
+    this.#waiting.push({ bytes: joined(parts), done, events });
+    this.#size += size - done;
     this.#watch ??= watch(this.#pipe.fd, POLLOUT, (revents) => {
       if (revents === 0) this.#drained?.resolve(); // its time is up
       else this.#goOn();
@@ -192,6 +197,26 @@ class PipeOutput implements Output {
     return lost;
   }
 
+  /** Writes parts as far as there is room. Returns the number of bytes that went. */
+  #writeParts(parts: readonly Uint8Array<ArrayBuffer>[]): number {
+    let total = 0;
+    for (const part of parts) {
+      for (let at = 0; at < part.length;) {
+        const count = this.#pipe.writeSome(part.subarray(at));
+        if (count === 0) return total;
+        at += count;
+        total += count;
+      }
+    }
+    return total;
+  }
+
+  #fail(cause: unknown, lost: number): void {
+    this.#hasFailed = true;
+    this.#rest();
+    this.#hooks.onFailure(cause, lost);
+  }
+
   /** Writes what waits, as far as there is room. */
   #goOn(): void {
     const end = Math.max(0, this.#size - MAX_TURN);
@@ -205,10 +230,7 @@ class PipeOutput implements Output {
         if (first.done === first.bytes.length) this.#waiting.shift();
       }
     } catch (cause) {
-      const lost = this.#lost();
-      this.#hasFailed = true;
-      this.#rest();
-      return this.#hooks.onFailure(cause, lost);
+      return this.#fail(cause, this.#lost());
     }
     if (this.#size === 0) this.#rest();
     if (!this.#wasFull || this.#size > RECORDING_WAITING / 2) return;
