@@ -12,6 +12,7 @@ import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { RegisterMap } from "../../lib/registers/mod.ts";
 import type { IgnoredRange } from "../../lib/replay/compare.ts";
 import { DEFAULT_MAX_DIFFERENCES, playToServer } from "../../lib/replay/player.ts";
+import { adoptSocket } from "../../lib/transport/endpoint.ts";
 import { argument } from "../shared/argument.ts";
 import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
@@ -185,9 +186,9 @@ export async function run(context: Context, file: string, options: ReplayOptions
   let result;
   try {
     result = await playToServer(recording, {
-      connect() {
+      async connect() {
         if (connections++ > 0) server.disconnected?.();
-        return server.connect(signal);
+        return adoptSocket(await server.connect(signal));
       },
       ...(isFile && { reopen: () => readRecording(file, { signal }) }),
       timeoutMs: timeout,

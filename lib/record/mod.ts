@@ -60,6 +60,16 @@ export {
   type RecordingCut,
   RecordingError,
 } from "./reader.ts";
+export {
+  ConnectedServer,
+  ListeningServer,
+  Recorder,
+  type RecorderOptions,
+  type ServerSource,
+} from "./recorder.ts";
+export type { EventSink } from "./connection.ts";
+export { type Interception, INTERCEPTIONS } from "./intercept.ts";
+export type { LinkEnd } from "./link.ts";
 export { RecordingWriter, type RecordingWriterOptions } from "./writer.ts";
 export {
   type Asked,

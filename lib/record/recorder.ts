@@ -26,8 +26,9 @@ export interface ServerSource {
    * Connects to the server.
    *
    * @param signal aborted when the recorder ends
+   * @returns the descriptor of a connected UNIX stream socket, which the recorder takes over
    */
-  connect(signal: AbortSignal): Promise<UnixSocket>;
+  connect(signal: AbortSignal): Promise<number>;
   /** The connection has ended. */
   disconnected?(): void;
 }
@@ -63,7 +64,11 @@ const CONNECT_RETRY_MS = 20;
 export class ListeningServer implements ServerSource {
   readonly name: string;
 
-  /** @param path of the server's socket */
+  /**
+   * A server that may not be there yet.
+   *
+   * @param path of the server's socket
+   */
   constructor(path: string) {
     this.name = path;
   }
@@ -73,7 +78,7 @@ export class ListeningServer implements ServerSource {
    *
    * @throws {ConnectionError} if no server listens there
    */
-  async connect(signal: AbortSignal): Promise<UnixSocket> {
+  async connect(signal: AbortSignal): Promise<number> {
     const deadline = monotonicMs() + DEFAULT_TIMEOUT_MS;
     while (true) {
       let socket: UnixSocket | undefined;
@@ -82,7 +87,7 @@ export class ListeningServer implements ServerSource {
       } catch (cause) {
         throw explainConnect(this.name, asError(cause));
       }
-      if (socket !== undefined) return socket;
+      if (socket !== undefined) return socket.release();
       if (monotonicMs() > deadline) {
         throw new ConnectionError(
           `Cannot connect to ${this.name}: its queue is full; the server may be busy with ` +
@@ -102,14 +107,22 @@ export class ConnectedServer implements ServerSource {
   readonly #fd: number;
   #isUsed = false;
 
-  /** @param fd of a connected socket, taken over when the client comes */
+  /**
+   * A server that is connected already.
+   *
+   * @param fd of a connected socket, taken over when the client comes
+   */
   constructor(fd: number) {
     this.#fd = fd;
     this.name = `file descriptor ${fd}`;
   }
 
-  /** @throws {ConnectionError} if it is no UNIX stream socket, or was used */
-  connect(): Promise<UnixSocket> {
+  /**
+   * Hands the descriptor over.
+   *
+   * @throws {ConnectionError} if that was done before
+   */
+  connect(): Promise<number> {
     if (this.#isUsed) {
       const text =
         `Cannot connect to ${this.name}: its connection has ended; a descriptor serves ` +
@@ -117,11 +130,35 @@ export class ConnectedServer implements ServerSource {
       return Promise.reject(new ConnectionError(text, { kind: "refused" }));
     }
     this.#isUsed = true;
-    return Promise.resolve(adoptSocket(this.#fd));
+    return Promise.resolve(this.#fd);
   }
 }
 
-/** Records one connection after another. Clients that come meanwhile wait in the socket's queue. */
+/**
+ * Stands between clients and a server, passes on what they say, and reports all of it as events.
+ * One connection is recorded after another; clients that come meanwhile wait in the socket's queue.
+ *
+ * @example A client reads a register of a device, and the recorder counts the messages
+ * ```ts
+ * import { ListeningServer, Recorder } from "./mod.ts";
+ * import { connect, DemoDevice, Server } from "../../mod.ts";
+ *
+ * const folder = Deno.makeTempDirSync();
+ * using server = Server.listen(`${folder}/device.sock`, new DemoDevice());
+ * let messages = 0;
+ * using recorder = Recorder.start({
+ *   listen: `${folder}/recorded.sock`,
+ *   server: new ListeningServer(`${folder}/device.sock`),
+ *   sink: (event) => {
+ *     if (event.kind === "message") messages++;
+ *   },
+ * });
+ * using device = await connect(`${folder}/recorded.sock`);
+ * await device.regionInfo(0);
+ * console.assert(await device.region(0).read32Async(0) === 0x64756676);
+ * console.assert(messages >= 6); // VERSION, region info and the read, with their replies
+ * ```
+ */
 export class Recorder implements Disposable {
   readonly #options: RecorderOptions;
   readonly #intercept: ReadonlySet<Interception>;
@@ -141,6 +178,8 @@ export class Recorder implements Disposable {
   /**
    * Listens, or takes the client that is connected already.
    *
+   * @param options places, interception, and what takes the events
+   * @returns the recorder, which goes on until `close`, or until its only client has left
    * @throws {ConnectionError} if a path can't be listened on, or the descriptor is no socket
    */
   static start(options: RecorderOptions): Recorder {
@@ -212,7 +251,7 @@ export class Recorder implements Disposable {
     const number = this.#count++;
     let socket: UnixSocket;
     try {
-      socket = await server.connect(this.#ended.signal);
+      socket = adoptSocket(await server.connect(this.#ended.signal));
     } catch (error) {
       client.close();
       if (this.#ended.signal.aborted) return;

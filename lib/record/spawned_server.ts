@@ -56,7 +56,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
    *
    * @throws {Error} if it ends before, or takes too long
    */
-  async connect(signal: AbortSignal): Promise<UnixSocket> {
+  async connect(signal: AbortSignal): Promise<number> {
     if (this.#hasServed) await this.#waitForEnd(this.#servedUntilMs + LEAVE_MS, signal);
     if (this.#process === undefined || this.#status !== undefined) await this.#start();
     const deadline = monotonicMs() + START_MS;
@@ -64,7 +64,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
       const socket = this.#try();
       if (socket !== undefined) {
         this.#hasServed = true;
-        return socket;
+        return socket.release();
       }
       if (this.#status !== undefined && this.#hasServed) await this.#start();
       else if (this.#status !== undefined) {
