@@ -117,10 +117,12 @@ Deno.test("no folders import each other in a circle", () => {
   assertEquals(circles(new Map(all.map(({ name, imports }) => [name, new Set(imports)]))), []);
 });
 
-Deno.test("vfu serve loads no client, and nothing of a device but its review", async () => {
+Deno.test("vfu serve demo loads no client, and ahead of the device only its review", async () => {
   const loaded = await loads(ROOT, "cli/commands/serve.ts");
   assert(loaded.includes("lib/server/server.ts"));
-  assertEquals(loaded.filter((path) => /^lib\/(client|session|record)\//.test(path)), []);
+  const device = await loads(ROOT, "lib/devices/demo.ts");
+  const others = /^lib\/(client|session|record)\//;
+  assertEquals([...loaded, ...device].filter((path) => others.test(path)), []);
   assertEquals(loaded.filter((path) => /^lib\/(define|devices)\//.test(path)).sort(), [
     "lib/define/mistakes.ts",
     "lib/define/origin.ts",

@@ -7,7 +7,7 @@
 
 import type { Width } from "../client/info.ts";
 import { draftMap, finishMap, type MapDraft } from "../registers/build.ts";
-import { checkMap } from "../registers/check.ts";
+import { checkMap, REGION_NAMES } from "../registers/check.ts";
 import {
   readBits,
   REGISTER_ACCESS,
@@ -103,11 +103,12 @@ const BITS: Form = {
   what: 'the bits of a field, as "7:4" from the highest to the lowest, or 3',
 };
 const ACCESS = oneOf(...REGISTER_ACCESS);
+const REGION = oneOf(...REGION_NAMES);
 
 const MAP: Forms<InlineRegisterMap & { region?: string }> = {
   name: NAME,
   title: TEXT,
-  region: TEXT,
+  region: REGION,
   registers: needed(LIST),
 };
 const REGISTER: Forms<InlineRegister & { region?: string }> = {
@@ -115,7 +116,7 @@ const REGISTER: Forms<InlineRegister & { region?: string }> = {
   offset: needed(WHOLE),
   width: needed(WIDTH),
   description: TEXT,
-  region: TEXT,
+  region: REGION,
   access: ACCESS,
   reset: WHOLE,
   count: WHOLE,

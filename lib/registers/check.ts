@@ -1,11 +1,10 @@
 /**
  * Mistakes in a map of registers that its form does not show: what overlaps, does not fit, or is
- * there twice.
+ * there twice. Regions of a file are checked in check_regions.ts.
  *
  * @module
  */
 
-import { parseAddress } from "../client/address.ts";
 import type { FieldDraft, MapDraft, RegisterDraft } from "./build.ts";
 import type { Path, Report, YamlDocument } from "../yaml/document.ts";
 import { bitsText } from "./map.ts";
@@ -18,9 +17,20 @@ export const MAX_COUNT = 65_536;
 /** Registers of a map, each of an array counted. */
 export const MAX_REGISTERS = 4 * MAX_COUNT;
 
-const REGION_NAMES = ["bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom", "config", "vga"];
+/** Names of regions. */
+export const REGION_NAMES = [
+  "bar0",
+  "bar1",
+  "bar2",
+  "bar3",
+  "bar4",
+  "bar5",
+  "rom",
+  "config",
+  "vga",
+];
 
-/** Gives every mistake in `map` to `report`. What is missing is passed over. */
+/** Gives every mistake in `map` but in regions to `report`. What is missing is passed over. */
 export function checkMap(
   map: MapDraft,
   document: Pick<YamlDocument, "at" | "keyAt">,
@@ -31,37 +41,12 @@ export function checkMap(
     const at = path.at(-2) === "enum" ? document.keyAt(path) : document.at(path);
     report(at, message, hint);
   };
-  if (map.region !== undefined) checkRegion(map.region, ["region"], complain);
   checkNames(map.registers, "register", complain);
   for (const register of map.registers) checkRegister(register, map, complain);
   checkOverlaps(map.registers, complain);
 }
 
 type Complain = (path: Path, message: string, hint?: string) => void;
-
-function checkRegion(text: string, path: Path, complain: Complain): void {
-  if (isRegion(text)) return;
-  const meant = nearest(text, REGION_NAMES);
-  complain(
-    path,
-    `"${text}" is no region`,
-    meant === undefined
-      ? "write bar0 to bar5, rom, config, vga, a region's index, or a capability as CAP_MSIX"
-      : `did you mean "${meant}"?`,
-  );
-}
-
-/** Reports whether registers can count from it: the start of a region or capability. */
-function isRegion(text: string): boolean {
-  if (!/^[A-Za-z0-9_]+(@\d+)?$/.test(text)) return false;
-  try {
-    const { base, width } = parseAddress(text);
-    // Else it is a register of the configuration space
-    return base.kind === "capability" || width === undefined;
-  } catch {
-    return false;
-  }
-}
 
 /** Names are the same in upper and lower case. */
 function checkNames(
@@ -80,11 +65,10 @@ function checkNames(
 }
 
 function checkRegister(register: RegisterDraft, map: MapDraft, complain: Complain): void {
-  const { path, name, region, hasRegion, offset, width, reset, fields } = register;
+  const { path, name, offset, width, reset, fields } = register;
   if (name !== undefined && REGION_NAMES.includes(name.toLowerCase())) {
     complain([...path, "name"], `"${name}" is the name of a region`, "give it another name");
   }
-  if (hasRegion) checkRegion(region, [...path, "region"], complain);
   if (offset !== undefined && offset > BigInt(Number.MAX_SAFE_INTEGER)) {
     complain([...path, "offset"], `${hex(offset)} is beyond 2^53`);
   } else if (offset !== undefined && isWidth(width) && offset % width !== 0n) {

@@ -6,6 +6,7 @@
 
 import { draftMap, finishMap } from "./build.ts";
 import { checkMap } from "./check.ts";
+import { checkRegions } from "./check_regions.ts";
 import { parseYaml, Problems, type Report, type YamlDocument } from "../yaml/document.ts";
 import type { ParsedRegisterMap } from "./parsed.ts";
 import type { RegisterMap } from "./map.ts";
@@ -34,5 +35,6 @@ export function readMap(document: YamlDocument, report: Report): RegisterMap | u
   validate(registerMapSchema, document, note);
   const draft = draftMap(document.value);
   checkMap(draft, document, note);
+  checkRegions(draft, document, note);
   return isGood ? finishMap(draft) : undefined;
 }

@@ -70,6 +70,7 @@ Deno.test("a map that is written here is checked as one in a file is", () => {
       { offset: 8, width: 4 },
       5,
       { name: "C", offset: 0x10, width: 4, fields: [{ nam: "F", bits: "a" }] },
+      { name: "E", offset: 0x20, width: 4, region: "bar9" },
       { name: "D", offset: 0x12, width: 2, fields: [{ name: "G", bits: 1, enum: { 1: 2 } }] },
     ],
   };
@@ -86,6 +87,8 @@ Deno.test("a map that is written here is checked as one in a file is", () => {
     'uart.C[0].nam: unknown; did you mean "name"?',
     "uart.C[0].name: missing; it takes a name of letters, digits and _",
     'uart.C[0].bits: "a", not the bits of a field, as "7:4" from the highest to the lowest, or 3',
+    'uart.E.region: "bar9", not "bar0" or "bar1" or "bar2" or "bar3" or "bar4" or "bar5" or ' +
+    '"rom" or "config" or "vga"',
     "uart.D.G.enum: an object, not an object of values to names",
     'uart.D.offset: D overlaps C, which is at 0x10 to 0x13; if that is meant, add "overlaps: C"',
   ]);
