@@ -74,16 +74,23 @@ export class KnownMemory {
   }
 
   #page(number: bigint): Page {
-    const page = this.#pages.get(number) ?? {
-      bytes: new Uint8Array(Number(PAGE)),
-      known: new Uint8Array(Number(PAGE) / 8),
-    };
-    this.#pages.delete(number);
-    this.#pages.set(number, page);
-    if (this.#pages.size > MAX_PAGES) {
-      this.#pages.delete(this.#pages.keys().next().value!);
+    let page = this.#pages.get(number);
+    if (page !== undefined) this.#pages.delete(number);
+    else if (this.#pages.size < MAX_PAGES) {
+      page = {
+        bytes: new Uint8Array(Number(PAGE)),
+        known: new Uint8Array(Number(PAGE) / 8),
+      };
+    } else {
+      // The page that was unused for longest is used again: no new memory for each.
+      const [[oldest, forgotten]] = this.#pages as unknown as [[bigint, Page]];
+      this.#pages.delete(oldest);
       this.#hasForgotten = true;
+      page = forgotten;
+      page.bytes.fill(0);
+      page.known.fill(0);
     }
+    this.#pages.set(number, page);
     return page;
   }
 }

@@ -33,8 +33,8 @@ interface Place {
   causes: number;
   /** The bits that changed between two reads; undefined for none. */
   changing: Uint8Array | undefined;
-  /** Values that came by themselves: 3 at most. */
-  readonly values: Set<string>;
+  /** Values that came by themselves: 3 at most; undefined for none. */
+  values: Set<string> | undefined;
 }
 
 /** The register that a request reads, as a key; undefined if it reads none. */
@@ -80,8 +80,8 @@ export class Polls {
     const causes = this.#causes;
     if (known === undefined) {
       if (this.#places.size >= MAX_PLACES) return;
-      const values = new Set<string>();
-      this.#places.set(place, { last: data.slice(), causes, changing: undefined, values });
+      const none = { changing: undefined, values: undefined };
+      this.#places.set(place, { last: data.slice(), causes, ...none });
       return;
     }
     const { last } = known;
@@ -89,9 +89,10 @@ export class Polls {
     if (hasChanged && known.causes === causes) {
       const changing = known.changing ??= new Uint8Array(data.length);
       for (const [i, byte] of data.entries()) changing[i]! |= byte ^ last[i]!;
-      for (const each of [last, data]) if (known.values.size < 3) known.values.add(each.toHex());
+      const values = known.values ??= new Set();
+      for (const each of [last, data]) if (values.size < 3) values.add(each.toHex());
       // More than a bit or two that are set and cleared: a number, which has others between.
-      if (known.values.size > 2 && data.length <= MAX_COUNTER) fillBelow(changing);
+      if (values.size > 2 && data.length <= MAX_COUNTER) fillBelow(changing);
     }
     if (hasChanged || last.length !== data.length) known.last = data.slice();
     known.causes = causes;
