@@ -26,8 +26,8 @@ export interface Knowledge {
   readonly echoes: EchoPlaces;
   /** The registers that the recording writes, as {@linkcode placeOf} names them. */
   readonly written: ReadonlySet<string>;
-  /** The memory that the client took back. */
-  readonly unmapped: readonly UnmappedRange[];
+  /** The memory that the client took back, by the index of the scene. */
+  readonly unmapped: ReadonlyMap<number, readonly UnmappedRange[]>;
 }
 
 /** The register that a write is to, as a key. */

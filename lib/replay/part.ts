@@ -23,6 +23,8 @@ import { type Knowledge, type PartWrite, placeOf } from "./known.ts";
 const MAX_BYTES = 128 << 20;
 /** Events that a part may have. */
 const MAX_EVENTS = 1_000_000;
+/** Ranges that a client unmaps within one scene which are kept: with more, no address stays. */
+const MAX_UNMAPPED = 1024;
 /** Bytes of memory that is looked at as a structure: a command, a descriptor. */
 const MAX_STRUCTURE = 256;
 
@@ -184,7 +186,7 @@ export async function learnPart(
   const inOrder: PartRead[] = [];
   const places = new Set<string>();
   const maps: DmaMapRequest[] = [];
-  const unmapped: UnmappedRange[] = [];
+  const unmapped = new Map<number, UnmappedRange[]>();
   let kicks = 0;
   let version: Version | undefined;
   let info: PartAnswer | undefined;
@@ -208,7 +210,10 @@ export async function learnPart(
       const { payload } = sent;
       if (payload?.name === "DMA_MAP" && payload.side === "request") maps.push(payload.value);
       if (payload?.name === "DMA_UNMAP" && payload.side === "request") {
-        unmapped.push(unmappedRange(payload.value, scenes.length - 1));
+        const scene = scenes.length - 1;
+        const ranges = unmapped.get(scene) ?? [];
+        unmapped.set(scene, ranges);
+        if (ranges.length < MAX_UNMAPPED) ranges.push(unmappedRange(payload.value, scene));
       }
       if (FACTS.has(sent.name)) continue;
       if (payload?.name === "REGION_READ" && payload.side === "request") {
@@ -307,7 +312,7 @@ function unmappedRange({ flags, address, size }: DmaUnmap, scene: number): Unmap
     : { scene, from: address, end: address + size };
 }
 
-function knowledgeOf(scenes: readonly Scene[], unmapped: readonly UnmappedRange[]): Knowledge {
+function knowledgeOf(scenes: readonly Scene[], unmapped: Knowledge["unmapped"]): Knowledge {
   const [accessed, echoes, written] = [new AccessedMemory(), new EchoPlaces(), new Set<string>()];
   const steps = scenes.flatMap(({ effects }) =>
     effects.flatMap((effect) => effect.kind === "dma" ? [effect.step] : [])

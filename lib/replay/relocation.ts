@@ -24,11 +24,10 @@ export interface Moment {
 
 /** An address of the recording, and the client's own in its place. */
 interface Name {
-  readonly found: bigint;
+  /** The client's own; undefined if it told none in its turn, or took it back. */
+  readonly found: bigint | undefined;
   /** The moment in which the client told it. */
   readonly told: Moment;
-  /** True once the client has unmapped it. */
-  isUnmapped: boolean;
 }
 
 /** A range that a recorded client unmapped. */
@@ -74,19 +73,21 @@ export interface CompareOptions {
 export class Relocation {
   readonly #accessed: AccessedMemory;
   readonly #isMapped: (address: bigint) => boolean;
-  readonly #unmapped: readonly UnmappedRange[];
+  readonly #unmapped: ReadonlyMap<number, readonly UnmappedRange[]>;
   /** Names by the page of the recorded address. */
   readonly #names = new Map<bigint, Map<bigint, Name>>();
+  /** Recorded addresses by the page in which the client's own are. */
+  readonly #byFound = new Map<bigint, Set<bigint>>();
   #count = 0;
 
   /**
    * @param isMapped tells if the client has memory at an address
-   * @param unmapped ranges that the recorded client unmapped
+   * @param unmapped ranges that the recorded client unmapped, by their scenes
    */
   constructor(
     accessed: AccessedMemory,
     isMapped: (address: bigint) => boolean,
-    unmapped: readonly UnmappedRange[] = [],
+    unmapped: ReadonlyMap<number, readonly UnmappedRange[]> = new Map(),
   ) {
     this.#accessed = accessed;
     this.#unmapped = unmapped;
@@ -97,8 +98,7 @@ export class Relocation {
    * The client's address of a recorded access: as far behind the nearest name at or below as there.
    * Nothing is between but the same page, or pages that the recorded device took as one piece.
    *
-   * @returns undefined if the client has not told it up to that moment; or has unmapped it since,
-   *   where the recorded client did not
+   * @returns undefined if the client has not told it up to that moment
    */
   address({ offset }: Pick<AccessedRange, "offset">, now: Moment): bigint | undefined {
     for (let page = offset >> PAGE_BITS;; page--) {
@@ -108,14 +108,9 @@ export class Relocation {
         if (address <= offset && address > base) base = address;
       }
       if (base >= 0n) {
-        const { found, told, isUnmapped } = names!.get(base)!;
-        if (told.turn > now.turn) return undefined;
-        // A VMM unmaps all memory for a moment when its layout changes.
-        const isStale = isUnmapped &&
-          !this.#unmapped.some(({ scene, from, end }) =>
-            scene >= told.scene && scene <= now.scene && from <= base && base < end
-          );
-        return isStale ? undefined : found + offset - base;
+        const { found, told } = names!.get(base)!;
+        if (found === undefined || told.turn > now.turn) return undefined;
+        return found + offset - base;
       }
       if (!this.#accessed.isJoined(page)) return undefined;
     }
@@ -154,49 +149,80 @@ export class Relocation {
 
   /** Has the client's addresses stand for those of the recording from now on. */
   tell(names: ReadonlyMap<bigint, bigint>, told: Moment): void {
-    for (const [recorded, found] of names) {
-      const page = recorded >> PAGE_BITS;
-      const known = this.#names.get(page) ?? new Map<bigint, Name>();
-      if (!known.has(recorded)) {
-        if (this.#count >= MAX_NAMES || known.size >= MAX_NAMES_OF_PAGE) continue;
-        this.#count++;
-      }
-      this.#names.set(page, known);
-      known.set(recorded, { found, told, isUnmapped: false });
-    }
-  }
-
-  /** Forgets an address. */
-  revoke(recorded: bigint): void {
-    const page = recorded >> PAGE_BITS;
-    const names = this.#names.get(page);
-    if (!names?.delete(recorded)) return;
-    this.#count--;
-    if (names.size === 0) this.#names.delete(page);
+    for (const [recorded, found] of names) this.#set(recorded, { found, told });
   }
 
   /** Forgets all addresses that recorded data tell, which the client has not told in its turn. */
   revokeAll(recorded: Uint8Array): void {
     const view = viewOf(recorded);
     for (let at = 0; at + 4 <= recorded.length; at += 4) {
-      this.revoke(wordOf(view, at, 32));
-      if (at % 8 === 0 && at + 8 <= recorded.length) this.revoke(wordOf(view, at, 64));
+      this.#revoke(wordOf(view, at, 32));
+      if (at % 8 === 0 && at + 8 <= recorded.length) this.#revoke(wordOf(view, at, 64));
     }
   }
 
-  /** Notes that the client unmaps a range. */
-  unmap(from: bigint, end: bigint): void {
-    for (const names of this.#names.values()) {
-      for (const name of names.values()) {
-        if (name.found >= from && name.found < end) name.isUnmapped = true;
-      }
+  /**
+   * Forgets addresses in a range that the client unmaps. A VMM unmaps all memory for a moment when
+   * its layout changes: addresses stay that the recorded client unmapped at the same time.
+   */
+  unmap(from: bigint, end: bigint, { scene }: Moment): void {
+    const together = [scene - 1, scene, scene + 1].flatMap((at) => this.#unmapped.get(at) ?? []);
+    const pages = ((end - 1n) >> PAGE_BITS) - (from >> PAGE_BITS) + 1n;
+    const inRange = pages > this.#byFound.size
+      ? this.#byFound.values().flatMap((addresses) => addresses)
+      : pagesOf(from, end).flatMap((page) => this.#byFound.get(page) ?? []);
+    for (const recorded of [...inRange]) {
+      const { found, told } = this.#names.get(recorded >> PAGE_BITS)!.get(recorded)!;
+      if (found === undefined || found < from || found >= end) continue;
+      const isTogether = together.some((each) =>
+        each.scene >= told.scene && each.from <= recorded && recorded < each.end
+      );
+      if (!isTogether) this.#set(recorded, { found: undefined, told });
     }
   }
 
-  /** Forgets everything. */
+  /** Forgets everything that the client told. */
   clear(): void {
-    this.#names.clear();
-    this.#count = 0;
+    for (const names of this.#names.values()) {
+      for (const [recorded, { told }] of names) names.set(recorded, { found: undefined, told });
+    }
+    this.#byFound.clear();
+  }
+
+  /**
+   * Has no address stand for a recorded one. The name stays: what is there is not a part of the
+   * memory whose name is below.
+   */
+  #revoke(recorded: bigint): void {
+    const known = this.#names.get(recorded >> PAGE_BITS)?.has(recorded) ?? false;
+    if (!known && !this.#accessed.isAddress(recorded, 64)) return;
+    this.#set(recorded, { found: undefined, told: { turn: 0, scene: 0 } });
+  }
+
+  #set(recorded: bigint, name: Name): void {
+    const page = recorded >> PAGE_BITS;
+    const names = this.#names.get(page) ?? new Map<bigint, Name>();
+    const before = names.get(recorded);
+    if (before === undefined) {
+      if (this.#count >= MAX_NAMES || names.size >= MAX_NAMES_OF_PAGE) {
+        // Not known which one is there: none is.
+        for (const [other, { told }] of names) this.#set(other, { found: undefined, told });
+        return;
+      }
+      this.#count++;
+    } else if (before.found !== undefined) {
+      const foundPage = before.found >> PAGE_BITS;
+      const addresses = this.#byFound.get(foundPage)!;
+      addresses.delete(recorded);
+      if (addresses.size === 0) this.#byFound.delete(foundPage);
+    }
+    this.#names.set(page, names);
+    names.set(recorded, name);
+    if (name.found === undefined) return;
+    const foundPage = name.found >> PAGE_BITS;
+    const addresses = this.#byFound.get(foundPage) ?? new Set<bigint>();
+    this.#byFound.set(foundPage, addresses);
+    addresses.add(recorded);
   }
 
   /** Tells if the client's number can be in place of a recorded address. */
@@ -220,6 +246,10 @@ export class Relocation {
       at += bits / 8;
     }
   }
+}
+
+function* pagesOf(from: bigint, end: bigint): Generator<bigint> {
+  for (let page = from >> PAGE_BITS; page <= (end - 1n) >> PAGE_BITS; page++) yield page;
 }
 
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {

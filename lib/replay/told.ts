@@ -17,6 +17,8 @@ import { type Moment, Relocation } from "./relocation.ts";
 /** The Command register of configuration space, and its bit Bus Master Enable. */
 const COMMAND_OFFSET = 4n;
 const BUS_MASTER = 4;
+/** Behind it are capabilities. */
+const HEADER_END = 0x40n;
 
 /** A register: what the recorded client wrote there last, and what the present one did. */
 interface Told {
@@ -35,7 +37,7 @@ type Side = keyof Told;
  * - The client told the address itself, in the register or the place in memory of the recorded
  *   address. Nothing else of that structure differs.
  * - The whole range is mapped now, for the direction of the access. The client has not unmapped it
- *   since it told the address, unless the recorded client did so, too.
+ *   since it told the address, unless the recorded client did so at the same time.
  * - A number that the device repeats is of a command that the client gave.
  */
 export class ToldByClient {
@@ -80,23 +82,24 @@ export class ToldByClient {
 
   /** Takes a DMA_UNMAP: addresses that it told there stand no longer. */
   unmap(request: DmaUnmap): void {
-    this.#relocation.unmap(...this.#maps.unmap(request));
+    this.#relocation.unmap(...this.#maps.unmap(request), this.#now);
   }
 
   /** Forgets all that a reset of the device forgets. */
   reset(): void {
     this.#registers.clear();
     this.#differing.clear();
-    this.#namedBy.clear();
-    this.#relocation.clear();
-    this.#echoes.clear();
+    this.#forget();
     this.#isMaster.recorded = this.#isMaster.found = false;
     this.#stray = undefined;
   }
 
   /** Takes a write of the recording that the client leaves out. */
   skip(write: PartWrite): void {
-    if (this.#command("recorded", write)) return;
+    if (this.#command("recorded", write)) {
+      if (mayReset(write)) this.#forget();
+      return;
+    }
     const place = placeOf(write);
     const told = this.#told(place);
     if (told.recorded !== undefined && sameBytes(told.recorded, write.data)) return;
@@ -122,9 +125,10 @@ export class ToldByClient {
    */
   write(found: PartWrite, recorded: PartWrite | undefined): boolean {
     if (this.#command("found", found)) {
-      if (recorded === undefined) return false;
-      this.#command("recorded", recorded);
-      return sameBytes(found.data, recorded.data);
+      if (recorded !== undefined) this.#command("recorded", recorded);
+      const isSame = recorded !== undefined && sameBytes(found.data, recorded.data);
+      if (!isSame && mayReset(found)) this.#forget();
+      return isSame;
     }
     const place = placeOf(found);
     if (!this.#known.written.has(place)) {
@@ -190,6 +194,13 @@ export class ToldByClient {
   /** The data of a DMA with the client's numbers; undefined if it gave no such command. */
   data(recorded: Uint8Array): Uint8Array | undefined {
     return this.#echoes.apply(recorded);
+  }
+
+  /** Forgets addresses and commands. */
+  #forget(): void {
+    this.#namedBy.clear();
+    this.#relocation.clear();
+    this.#echoes.clear();
   }
 
   /** Notes whether a register has its value. */
@@ -259,6 +270,11 @@ export class ToldByClient {
     if (command !== undefined) this.#isMaster[side] = (command & BUS_MASTER) !== 0;
     return true;
   }
+}
+
+/** Tells if a write to configuration space is to a capability, which may reset the function. */
+function mayReset({ offset, data }: PartWrite): boolean {
+  return offset + BigInt(data.length) > HEADER_END;
 }
 
 function wordOf(data: Uint8Array): bigint {

@@ -324,6 +324,14 @@ const UNVOUCHED: Record<string, [(client: Client) => Promise<void>, RegExp]> = {
     },
     /the client has not mapped it for reads/,
   ],
+  "writes to a capability, which may be a reset of the function": [
+    async (client) => {
+      await client.write(ADDRESS, u64(0x5000n));
+      const write = { region: 7, offset: 0x48n, data: Uint8Array.of(0, 0x80) };
+      await client.proxy.request(Command.REGION_WRITE, RegionWriteRequest.encode(write));
+    },
+    /the client has not told an address/,
+  ],
   "resets the device": [
     async (client) => {
       await client.write(ADDRESS, u64(0x5000n));

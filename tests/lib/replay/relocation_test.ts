@@ -24,7 +24,8 @@ function access(
 function after(accesses: readonly AccessedRange[], unmapped: UnmappedRange[] = []) {
   const accessed = new AccessedMemory();
   for (const each of accesses) accessed.add(each, {});
-  return new Relocation(accessed, (address) => address < 1n << 48n, unmapped);
+  const byScene = Map.groupBy(unmapped, ({ scene }) => scene);
+  return new Relocation(accessed, (address) => address < 1n << 48n, byScene);
 }
 
 /** Tells what is alike. */
@@ -55,6 +56,34 @@ Deno.test("two pieces of memory in one page move by themselves", () => {
   assertEquals(relocation.address(access(0x5200n, 16n), NOW), 0x9200n);
   assertEquals(relocation.address(access(0x5210n, 16n), NOW), 0x9210n);
   assertEquals(relocation.address(access(0x5400n, 16n), NOW), 0xa400n);
+});
+
+Deno.test("memory that is told no longer is not behind other memory in its page", () => {
+  const endings: [string, (relocation: Relocation) => void][] = [
+    ["another command", (relocation) => relocation.revokeAll(u64(0x5400n))],
+    ["an unmap", (relocation) => relocation.unmap(0xa000n, 0xb000n, { turn: 9, scene: 9 })],
+    ["a reset", (relocation) => {
+      relocation.clear();
+      tell(relocation, u64(0x5200n), u64(0x9200n));
+    }],
+  ];
+  for (const [title, end] of endings) {
+    const relocation = after([access(0x5200n, 16n), access(0x5400n, 16n)]);
+    tell(relocation, u64(0x5200n, 0x5400n), u64(0x9200n, 0xa400n));
+    end(relocation);
+    assertEquals(relocation.address(access(0x5400n, 16n), NOW), undefined, title);
+    assertEquals(relocation.address(access(0x5200n, 16n), NOW), 0x9200n, title);
+  }
+});
+
+Deno.test("more addresses than are kept are not taken for one another", () => {
+  const accesses = Array.from({ length: 2000 }, (_, i) => access(0x5000n + BigInt(i), 1n));
+  const relocation = after(accesses);
+  for (const { offset } of accesses) tell(relocation, u64(offset), u64(offset * 16n));
+  for (const each of accesses) {
+    const found = relocation.address(each, NOW);
+    assertEquals(found ?? each.offset * 16n, each.offset * 16n);
+  }
 });
 
 Deno.test("an access that begins elsewhere in a page is found by its start", () => {
@@ -110,17 +139,24 @@ Deno.test("an address that is told again is where it was told last, and not befo
   assertEquals(relocation.address(access(0x5020n, 8n), { turn: 2, scene: 2 }), undefined);
 });
 
-Deno.test("memory that is taken back is no place, unless the recorded client did so, too", () => {
+Deno.test("memory that is taken back is no place, unless both clients do so at once", () => {
   const told = u64(0x5000n);
-  const alone = after([access(0x5000n, 64n)]);
-  tell(alone, told, u64(0x9000n));
-  alone.unmap(0x9000n, 0xa000n);
-  assertEquals(alone.address(access(0x5000n, 64n), NOW), undefined);
-  const both = after([access(0x5000n, 64n)], [{ scene: 2, from: 0n, end: 1n << 32n }]);
-  tell(both, told, u64(0x9000n));
-  both.unmap(0x9000n, 0xa000n);
-  assertEquals(both.address(access(0x5000n, 64n), NOW), undefined);
-  assertEquals(both.address(access(0x5000n, 64n), { turn: 5, scene: 3 }), 0x9000n);
-  assertEquals(tell(alone, told, u64(0x9000n)), true);
-  assertEquals(alone.address(access(0x5000n, 64n), NOW), 0x9000n);
+  const fetch = access(0x5000n, 64n);
+  const unmapped = [{ scene: 5, from: 0n, end: 1n << 32n }, { scene: 0, from: 0n, end: 1n << 32n }];
+  const after5 = { turn: 9, scene: 9 };
+  const cases = [[[], 1, false], [unmapped, 5, true], [unmapped, 6, true], [unmapped, 8, false], [
+    unmapped,
+    1,
+    false,
+  ]] as const;
+  for (const [ranges, scene, isKept] of cases) {
+    const relocation = after([fetch], [...ranges]);
+    tell(relocation, told, u64(0x9000n));
+    relocation.unmap(0x8000n, 0x9000n, { turn: 2, scene: 2 });
+    assertEquals(relocation.address(fetch, after5), 0x9000n);
+    relocation.unmap(0x9000n, 0xa000n, { turn: 2, scene });
+    assertEquals(relocation.address(fetch, after5), isKept ? 0x9000n : undefined);
+    assertEquals(tell(relocation, told, u64(0xa000n), 2), true);
+    assertEquals(relocation.address(fetch, after5), 0xa000n);
+  }
 });
