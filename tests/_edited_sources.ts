@@ -1,5 +1,5 @@
 /**
- * The compiler's words on sources to which something is added and then forgotten.
+ * Sources with edits: the compiler's words on what was forgotten, and devices with a bug.
  *
  * @module
  */
@@ -18,10 +18,44 @@ function copyFolder(from: string, to: string): void {
   }
 }
 
+/** An edit of a file: the text that is there once, and the text in its place. */
+export type Edit = readonly [path: string, from: string, to: string];
+
+/** A copy of an example, with edits. */
+export interface EditedExample extends Disposable {
+  /** The path of its main file. */
+  readonly path: string;
+}
+
+/** Copies `examples/NAME.ts` and its folder, with edits; it uses the module of this checkout. */
+export function editExample(name: string, edits: readonly Edit[]): EditedExample {
+  const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
+  const path = `${folder}/${name}.ts`;
+  Deno.copyFileSync(`${ROOT}examples/${name}.ts`, path);
+  copyFolder(`${ROOT}examples/${name}`, `${folder}/${name}`);
+  applyEdits(folder, edits);
+  const files = [...Deno.readDirSync(`${folder}/${name}`)].map((each) => `${name}/${each.name}`);
+  for (const file of [`${name}.ts`, ...files]) {
+    const text = Deno.readTextFileSync(`${folder}/${file}`);
+    const module = `from "file://${ROOT}mod.ts"`;
+    Deno.writeTextFileSync(
+      `${folder}/${file}`,
+      text.replaceAll(/from "(\.\.\/)+mod\.ts"/g, module),
+    );
+  }
+  return { path, [Symbol.dispose]: () => Deno.removeSync(folder, { recursive: true }) };
+}
+
+function applyEdits(folder: string, edits: readonly Edit[]): void {
+  for (const [path, from, to] of edits) {
+    const text = Deno.readTextFileSync(`${folder}/${path}`);
+    assert(text.includes(from), `${path} has no ${from}`);
+    Deno.writeTextFileSync(`${folder}/${path}`, text.replace(from, to));
+  }
+}
+
 /** Returns the output of `deno check` for a copy of the sources with these edits. */
-export async function checkEdited(
-  edits: readonly (readonly [path: string, from: string, to: string])[],
-): Promise<string> {
+export async function checkEdited(edits: readonly Edit[]): Promise<string> {
   const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
   try {
     for (const name of ["lib", "ffi"]) {
@@ -31,11 +65,7 @@ export async function checkEdited(
     for (const name of ["deno.json", "deno.lock", "mod.ts", "tests/_assert.ts"]) {
       Deno.copyFileSync(`${ROOT}${name}`, `${folder}/${name}`);
     }
-    for (const [path, from, to] of edits) {
-      const text = Deno.readTextFileSync(`${folder}/${path}`);
-      assert(text.includes(from), `${path} has no ${from}`);
-      Deno.writeTextFileSync(`${folder}/${path}`, text.replace(from, to));
-    }
+    applyEdits(folder, edits);
     const { code, stderr } = await new Deno.Command(DENO, {
       args: ["check", "--frozen", "mod.ts", "lib/wire/mod.ts"],
       cwd: folder,

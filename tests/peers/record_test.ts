@@ -1,10 +1,13 @@
 /** Recorders between real peers: QEMU's server with our client, a guest's VMM with our device. */
 
 import { assert, assertEquals } from "@std/assert";
+import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { HeaderLayout, MessageFlags } from "../../lib/wire/header.ts";
 import { startServe } from "../_demo_process.ts";
+import { editExample } from "../_edited_sources.ts";
+import { runHere } from "../cli/_cli.ts";
 import { startRecord } from "../_record_process.ts";
 import { vfuAt, vfuLine } from "./_vfu.ts";
 import { bootGuest, guestTest } from "./guest.ts";
@@ -38,8 +41,40 @@ Deno.test("a session on QEMU's edu passes through a recorder, interrupts include
   assertEquals(end?.kind === "end" && [end.side, end.reason], ["client", "left"]);
 });
 
-guestTest("a guest uses nvme through a recorder that makes everything visible", async () => {
-  await using served = await startServe("examples/nvme.ts", "--option", "size=64M");
+const NVME_OPTIONS = ["--option", "size=64M", "--option", "serial=recorded"];
+const SET_FEATURES = 9;
+const NUMBER_OF_QUEUES = 7;
+
+/** The events of `vfu replay --json` on a device. */
+async function replayOn(device: string, file: string): Promise<Record<string, unknown>[]> {
+  await using served = await startServe(device, ...NVME_OPTIONS);
+  // Conditions end the waits; each difference of a device costs one.
+  const options = ["--map", "nvme", "--json", "--timeout", "30s", "--differences", "1"];
+  const { out, err } = await runHere(["replay", file, served.path, ...options]);
+  assertEquals(err, "");
+  return out.trimEnd().split("\n").map((line) => JSON.parse(line));
+}
+
+/** The event in which the controller says how many queues the driver may have. */
+function answerToQueues(events: readonly RecordedEvent[]): number {
+  let id = -1;
+  for (const event of events) {
+    if (event.kind !== "message") continue;
+    const [access] = accessesOf(decodeMessage(event.bytes)?.payload);
+    if (access?.space !== "memory" || access.data === undefined) continue;
+    const words = new Uint32Array(access.data.slice().buffer, 0, access.data.length >> 2);
+    const isCommand = access.action === "read" && words.length === 16;
+    if (isCommand && (words[0]! & 0xff) === SET_FEATURES && words[10] === NUMBER_OF_QUEUES) {
+      id = words[0]! >>> 16;
+    }
+    const isAnswer = access.action === "write" && words.length === 4;
+    if (isAnswer && (words[3]! & 0xffff) === id && words[2]! >>> 16 === 0) return event.index;
+  }
+  throw new Error("No driver has asked for queues");
+}
+
+guestTest("a guest uses nvme through a recorder, and its recording is replayed", async () => {
+  await using served = await startServe("examples/nvme.ts", ...NVME_OPTIONS);
   await using record = await startRecord("--connect", served.path, "--intercept", "all");
   {
     await using guest = await bootGuest({ devices: [{ socket: record.path }] });
@@ -74,4 +109,17 @@ guestTest("a guest uses nvme through a recorder that makes everything visible", 
   assert(descriptors.some(({ kind, fate }) => kind === "memfd" && fate === "withheld"));
   assert(descriptors.some(({ kind, fate }) => kind === "eventfd" && fate === "replaced"));
   assert(events.some((event) => event.kind === "message" && event.origin === "side"));
+
+  const [result, ...none] = await replayOn("examples/nvme.ts", record.file);
+  assertEquals([result?.event, result?.differences, none], ["result", 0, []]);
+  assert(Number(result?.dma) > 200 && Number(result?.interrupts) > 100);
+  // A controller that offers a queue more than it has.
+  const count = "(this.queues - 1) * 0x1_0001";
+  using edited = editExample("nvme", [["nvme/features.ts", count, `${count} + 1`]]);
+  const [first] = await replayOn(edited.path, record.file);
+  assertEquals([first?.event, first?.kind, first?.index], [
+    "difference",
+    "dma",
+    answerToQueues(events),
+  ]);
 });
