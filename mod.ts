@@ -104,6 +104,7 @@ export {
 } from "./lib/client/diagnose/diagnose.ts";
 export type { ExaminationOptions, HarmlessRead } from "./lib/client/diagnose/examination.ts";
 export type { KnownOfRegion } from "./lib/client/refusal.ts";
+export type { PeerProcess } from "./lib/transport/peer_process.ts";
 export type { Trace } from "./lib/transport/message.ts";
 export type { StreamLimits } from "./lib/transport/receiver.ts";
 export { Message } from "./lib/transport/message.ts";

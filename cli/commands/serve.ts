@@ -326,7 +326,7 @@ async function serverOptions(
     ...(rules && {
       faults: { rules, seed: seed ?? 0, onFault: (event) => report.fault(name, event) },
     }),
-    onConnect: () => report.connect(name),
+    onConnect: (client) => report.connect(name, client),
     onDisconnect: (cause) => report.disconnect(name, cause),
     onError: (error, doing) => report.error(name, doing, error),
   };

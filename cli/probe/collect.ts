@@ -176,7 +176,8 @@ async function ask<T>(question: Promise<T>): Promise<Answer<T>> {
   }
 }
 
-function pciView(
+/** Decodes a configuration space, and finds the names of its ids. */
+export function pciView(
   config: Uint8Array,
   regionSizes: RegionSizes,
   ids: PciIds | undefined,
@@ -193,6 +194,16 @@ function pciView(
 }
 
 /** Reports whether a file may be read without asking anybody for the permission. */
-function isReadable(path: string): boolean {
+export function isReadable(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+/** Reports whether a path is a file in which something is saved, not a socket. */
+export function isSavedFile(path: string): boolean {
+  if (!isReadable(path)) return false;
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false; // connecting says why
+  }
 }

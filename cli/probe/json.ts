@@ -175,10 +175,11 @@ export interface PciJson {
 
 /** The probe as text of JSON, indented by 2, with a line break at its end. */
 export function probeJson(socket: string, probe: Probe): string {
-  return jsonText(toJson(socket, probe), 2) + "\n";
+  return jsonText(probeObject(socket, probe), 2) + "\n";
 }
 
-function toJson(
+/** The probe as the object of that JSON. */
+export function probeObject(
   socket: string,
   { negotiated, info, regions, irqs, pci, ioFds }: Probe,
 ): ProbeJson {
@@ -267,8 +268,11 @@ function irqJson(irq: IrqInfo, name: string): IrqJson {
 }
 
 function pciJson(answer: Answer<PciView>): ProbeJson["pci"] {
-  if ("refusal" in answer) return { error: errorJson(answer.refusal) };
-  const { config, space, names } = answer.value;
+  return "refusal" in answer ? { error: errorJson(answer.refusal) } : pciViewJson(answer.value);
+}
+
+/** A configuration space as JSON. */
+export function pciViewJson({ config, space, names }: PciView): PciJson {
   return {
     config: config.toHex(),
     space: space === undefined ? null : configSpaceJson(space),

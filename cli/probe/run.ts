@@ -7,7 +7,7 @@
 
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import type { Context } from "../shared/context.ts";
-import { probeDevice } from "./collect.ts";
+import { isSavedFile, probeDevice } from "./collect.ts";
 
 /** Options of {@linkcode run}. */
 export interface ProbeOptions extends ConnectionOptions {
@@ -27,6 +27,7 @@ export async function run(
 ): Promise<void> {
   const { out } = context;
   const { json, lspci, ioFds } = options;
+  if (isSavedFile(socket)) return await showSaved(context, socket, options);
   using connection = await connectTo(context, socket, options);
   const { device } = connection;
   if (lspci) {
@@ -42,4 +43,22 @@ export async function run(
   out.write(
     "probeJson" in form ? form.probeJson(socket, probe) : form.probeText(socket, probe, out),
   );
+}
+
+/** Decodes what is saved in a file. */
+async function showSaved(
+  { out }: Context,
+  path: string,
+  { json, lspci }: ProbeOptions,
+): Promise<void> {
+  const { readSaved, savedJson, savedText } = await import("./file.ts");
+  const saved = await readSaved(path);
+  if (lspci) {
+    const { lspciDump } = await import("../../lib/pci/dump.ts");
+    for (const { slot, view } of saved) {
+      out.write(lspciDump(view.config, { ...(slot !== undefined && { slot }) }));
+    }
+    return;
+  }
+  out.write(json ? savedJson(path, saved) : savedText(saved, out));
 }

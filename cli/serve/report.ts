@@ -11,6 +11,7 @@ import { DeviceError } from "../../lib/server/served_device.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context, Output } from "../shared/context.ts";
+import { type PeerProcess, peerProcessText } from "../../lib/transport/peer_process.ts";
 import { printable } from "../shared/printable.ts";
 import { blame, causes, type Place, placeText } from "./blame.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
@@ -35,7 +36,7 @@ export interface ServedJson extends DeviceJson {
 export type ServeJson =
   /** All of them listen. `seed` repeats the faults, if there are any. */
   | { event: "ready"; devices: ServedJson[]; seed?: number }
-  | { event: "connect"; device: string }
+  | { event: "connect"; device: string; client: PeerProcess | null }
   /** `reason` is null if the client just left. */
   | { event: "disconnect"; device: string; reason: string | null }
   /** The device does not take the state that a client restores, and keeps its own. */
@@ -66,7 +67,7 @@ export type Tell = (event: ServeJson) => void;
 /** Takes what happens. */
 export interface Report {
   ready(devices: readonly ServedJson[], seed: number | undefined): void;
-  connect(device: string): void;
+  connect(device: string, client: PeerProcess | null): void;
   disconnect(device: string, cause: Error | undefined): void;
   error(device: string, doing: string, error: unknown): void;
   fault(device: string, event: FaultEvent): void;
@@ -78,7 +79,7 @@ export function reportTo(tell: Tell): Report {
   return {
     ready: (devices, seed) =>
       tell({ event: "ready", devices: [...devices], ...(seed !== undefined && { seed }) }),
-    connect: (device) => tell({ event: "connect", device }),
+    connect: (device, client) => tell({ event: "connect", device, client }),
     disconnect: (device, cause) =>
       tell({ event: "disconnect", device, reason: cause?.message ?? null }),
     error(device, doing, error) {
@@ -132,7 +133,7 @@ function eventText(event: ServeJson, { style, isTerminal }: Output): string {
     case "ready":
       return readyLines(event, style, isTerminal).join("\n");
     case "connect":
-      return style.dim("A client has connected");
+      return style.dim(connectText(event.client));
     case "disconnect":
       return event.reason === null ? style.dim("The client has left") : printable(event.reason);
     case "refused":
@@ -155,6 +156,11 @@ function eventText(event: ServeJson, { style, isTerminal }: Output): string {
     case "discarded":
       return lostText(event);
   }
+}
+
+function connectText(client: PeerProcess | null): string {
+  const who = client === null ? "" : `: ${printable(peerProcessText(client))}`;
+  return `A client has connected${who}`;
 }
 
 function endedText({ code, signal }: { code: number | null; signal: string | null }): string {

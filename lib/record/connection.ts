@@ -4,9 +4,10 @@
  * @module
  */
 
+import { peerProcess, peerProcessText } from "../transport/peer_process.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { SystemError } from "../../ffi/errno.ts";
-import { OwnedFd, readWhole } from "../../ffi/fd.ts";
+import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { Command } from "../wire/command.ts";
@@ -52,14 +53,8 @@ export function nowNs(): bigint {
 
 /** The process at the other end, as "qemu-system-x86 (4711)"; null if unknown. */
 function processOf(socket: UnixSocket): string | null {
-  const id = socket.peerProcess();
-  if (id === undefined) return null;
-  try {
-    return `${readWhole(`/proc/${id}/comm`).trim()} (${id})`;
-  } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    return `process ${id}`;
-  }
+  const peer = peerProcess(socket);
+  return peer === null ? null : peerProcessText(peer);
 }
 
 /** A connection while it is recorded. */

@@ -10,6 +10,7 @@ import type { SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { CLOSE_GRACE_MS } from "../base/limits.ts";
 import type { Trace } from "../transport/message.ts";
+import { type PeerProcess, peerProcess } from "../transport/peer_process.ts";
 import { type Activity, Doing, during } from "./activity.ts";
 import { type RefusedRequest, ServerConnection } from "./connection.ts";
 import type { ServedDevice } from "./served_device.ts";
@@ -45,8 +46,8 @@ export interface ServerOptions extends DmaOptions, ServerOffer {
    * @param isIdle false if a hook of the device still runs
    */
   beforeClose?: (isIdle: boolean) => Promise<void>;
-  /** A client has connected. */
-  onConnect?: () => void;
+  /** A client has connected, with the process that it is; null if the kernel does not say. */
+  onConnect?: (client: PeerProcess | null) => void;
   /** A client is gone; with the reason unless it just left. */
   onDisconnect?: (cause: Error | undefined) => void;
   /**
@@ -203,6 +204,7 @@ export class Server implements Disposable {
 
   #connect(socket: UnixSocket): void {
     const { onConnect, onDisconnect, onError } = this.#options;
+    const client = onConnect === undefined ? null : peerProcess(socket);
     this.#connection = new ServerConnection(socket, this.#device, {
       ...this.#options,
       faults: this.#faults,
@@ -216,7 +218,7 @@ export class Server implements Disposable {
         else this.#finish();
       },
     });
-    onConnect?.();
+    onConnect?.(client);
   }
 }
 

@@ -52,9 +52,9 @@ Deno.test("main() returns 2 and writes one line when the usage is wrong", async 
     [["frobnicate"], "Unknown command 'frobnicate'"],
     [["frob\x1b[2J\u202e"], "Unknown command 'frob\\u001b[2J\\u202e'"],
     [["--verson"], "Unknown option '--verson' (Did you mean --version?)"],
-    [["probe"], "Missing required argument 'socket'"],
+    [["probe"], "Missing required argument 'socket|file'"],
     [["probe", "--jsn", "x"], "Unknown option '--jsn' (Did you mean --json?)"],
-    [["probe", "x", "y"], "Too many arguments for 'probe'. Expected 1 argument but got 2."],
+    [["probe", "x", "y"], "Several devices are shown with '--summary' or '--diff' only"],
     [
       ["probe", "x", "--json", "--lspci"],
       "Option '--json' cannot be used with option '--lspci'",

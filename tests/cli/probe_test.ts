@@ -263,7 +263,7 @@ Deno.test("probe fails with one line", async (t) => {
   });
   const cases: [name: string, expected: RegExp][] = [
     ["nothing", /^vfu: Cannot connect to .*nothing: there is no such file; .*\n$/],
-    ["file", /^vfu: Cannot connect to .*file: it is not a socket; .*\n$/],
+    ["file", /^vfu: Cannot decode .*file: it is not a socket, .*\n$/],
     ["silent", /^vfu: Cannot agree on a version .*: the server did not answer .*\n$/],
     ["broken", /^vfu: Cannot decode DEVICE_GET_REGION_INFO reply: .*\n$/],
     ["refusing", /^vfu: Cannot get the device info: the server answered EIO .*\n$/],

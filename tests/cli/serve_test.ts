@@ -253,7 +253,7 @@ Deno.test("serve serves several devices of the user's own, and tells of each by 
         /^ {2}Fault: REGION_READ:error=EBUSY@2$/m,
         /^Serving demo at .*\n {2}PCI 1234:0de5, class 0880 \(System peripheral\), revision 0x1$/m,
         /^Ready; Ctrl-C stops it$/m,
-        /^plain: A client has connected$/m,
+        /^plain: A client has connected: [^\n]+ \(\d+\)$/m,
         /^plain: Fault at REGION_READ 2: error=EBUSY$/m,
         /^plain: .*plain\.ts:\d+:\d+: The device failed at REGION_WRITE: a bug of the device$/m,
         /^ +at .*plain\.ts:\d+:\d+\)?$/m,
@@ -304,7 +304,9 @@ Deno.test("serve --json writes an object a line", async () => {
       "connect",
       "disconnect",
     ]);
-    const [ready, , fault, error, left, , rude] = events;
+    const [ready, connected, fault, error, left, , rude] = events;
+    const program = Deno.readTextFileSync("/proc/self/comm").trim();
+    assertEquals(connected.client, { id: Deno.pid, program });
     assertEquals([ready.seed, ready.devices.length], [5, 1]);
     assertEquals(ready.devices[0].socket, served.path);
     assertEquals(ready.devices[0].faults, ["DEVICE_RESET:drop", "REGION_READ:garbage@9"]);

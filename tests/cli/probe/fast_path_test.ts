@@ -9,7 +9,7 @@ import { runHere } from "../_cli.ts";
 function parseByCommander(args: readonly string[]): unknown {
   let parsed: unknown;
   const probe = command({} as Context).exitOverride().configureOutput({ writeErr: () => {} });
-  probe.action((socket, options) => void (parsed = { socket, options }));
+  probe.action((socket, _others, options) => void (parsed = { socket, options }));
   try {
     probe.parse(args, { from: "user" });
   } catch {

@@ -14,6 +14,9 @@ import { childrenIds, device, Served, type ServedOptions } from "./_served.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 
+/** The name of this process, as the kernel has it. */
+const PROGRAM = Deno.readTextFileSync("/proc/self/comm").trim();
+
 /** A server with `--isolate`: the device of the source, and demo. */
 function isolated(
   source: string | undefined,
@@ -95,7 +98,7 @@ Deno.test("serve --isolate reports what happens as serve does, by name", async (
       /^Serving demo at .*\/demo\.sock\n.*\n.*\n.*\n {2}Fault: REGION_READ:error=EIO@1$/m,
       /^Serving demo-2 at .*\/c\.sock\n/m,
       /^The faults that come at random repeat with --seed=7$/m,
-      /^odd: A client has connected$/m,
+      /^odd: A client has connected: [^\n]+ \(\d+\)$/m,
       /^odd: .*odd\.ts:\d+:\d+: The device failed at REGION_WRITE: a bug of the device$/m,
       /^demo: Fault at REGION_READ 1: error=EIO$/m,
       /^demo: +[\d.]+ ms <- .*VERSION/m,
@@ -137,7 +140,7 @@ Deno.test("serve --isolate --json writes an object a line", async () => {
   );
   assertEquals(ready.devices.map((each: { device: string }) => each.device), ["odd", "demo"]);
   assertEquals(events, [
-    { event: "connect", device: "demo" },
+    { event: "connect", device: "demo", client: { id: Deno.pid, program: PROGRAM } },
     { event: "disconnect", device: "demo", reason: null },
     { event: "ended", device: "odd", code: null, signal: "SIGKILL" },
   ]);

@@ -1,0 +1,132 @@
+/**
+ * Configuration spaces that were saved in a file: of `lspci -x`, as raw bytes, or of `--json`.
+ *
+ * @module
+ */
+
+import { parseLspciDump } from "../../lib/pci/dump.ts";
+import { CONFIG_HEADER_SIZE } from "../../lib/pci/config_space.ts";
+import { configSpaceText } from "../../lib/pci/text.ts";
+import { PCI_IDS_PATHS, PciIds } from "../../lib/pci/pci_ids.ts";
+import type { Output } from "../shared/context.ts";
+import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
+import { isReadable, type PciView, pciView } from "./collect.ts";
+import { readInteger } from "../../lib/text/integer.ts";
+import { type PciJson, pciViewJson, type ProbeJson } from "./json.ts";
+
+/** Bytes of a file: a dump of a large machine has a few megabytes. */
+const MAX_FILE_SIZE = 64 << 20;
+/** Bytes of the largest configuration space. */
+const MAX_CONFIG_SIZE = 4096;
+
+/** A function in a file. */
+export interface SavedFunction {
+  /** Its slot, as "00:04.0"; undefined if the file has none. */
+  readonly slot: string | undefined;
+  /** Its configuration space. */
+  readonly view: PciView;
+}
+
+/** A configuration space as a file has it. */
+interface SavedSpace {
+  readonly slot: string | undefined;
+  readonly config: Uint8Array;
+  /** Bytes of its regions, by index, if the file has them. */
+  readonly sizes?: ReadonlyMap<number, bigint | undefined>;
+}
+
+/** The object that `vfu probe FILE --json` writes. */
+export interface FileJson {
+  /** The path that was given. */
+  file: string;
+  /** The functions in it, in order. */
+  functions: { slot: string | null; pci: PciJson }[];
+}
+
+/**
+ * Reads the functions of a file.
+ *
+ * @throws {Error} if there are none in it, or it is too large
+ */
+export async function readSaved(path: string): Promise<SavedFunction[]> {
+  const { size } = await Deno.stat(path);
+  if (size > MAX_FILE_SIZE) {
+    throw new Error(`Cannot decode ${path}: it has more than ${MAX_FILE_SIZE >> 20} MiB`);
+  }
+  const bytes = await Deno.readFile(path);
+  let spaces: SavedSpace[];
+  try {
+    spaces = spacesOf(bytes);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new Error(`Cannot decode ${path}: ${error.message}`, { cause: error });
+  }
+  const ids = await PciIds.open(PCI_IDS_PATHS.filter(isReadable));
+  return spaces.map(({ slot, config, sizes }) => ({
+    slot,
+    view: pciView(config, (index) => sizes?.get(index), ids),
+  }));
+}
+
+function spacesOf(bytes: Uint8Array): SavedSpace[] {
+  const text = textOf(bytes);
+  if (text === undefined) return [{ slot: undefined, config: rawSpace(bytes) }];
+  if (text.trimStart().startsWith("{")) return [spaceOfJson(text)];
+  const entries = parseLspciDump(text).filter(({ config }) => config.length > 0);
+  if (entries.length > 0) return entries;
+  throw new SyntaxError(
+    "it is not a socket, no output of lspci -x, no JSON of vfu probe, and no bytes of a " +
+      "configuration space",
+  );
+}
+
+/** The text of printable bytes; undefined for others. */
+function textOf(bytes: Uint8Array): string | undefined {
+  const isText = bytes.every((byte) => byte >= 0x20 || byte === 9 || byte === 10 || byte === 13);
+  return isText && bytes.length > 0 ? new TextDecoder().decode(bytes) : undefined;
+}
+
+function rawSpace(bytes: Uint8Array): Uint8Array {
+  if (bytes.length >= CONFIG_HEADER_SIZE && bytes.length <= MAX_CONFIG_SIZE) return bytes;
+  throw new SyntaxError(
+    `it is not a socket, and no saved configuration space: it has ${bytes.length} bytes, ` +
+      `not ${CONFIG_HEADER_SIZE} to ${MAX_CONFIG_SIZE}`,
+  );
+}
+
+function spaceOfJson(text: string): SavedSpace {
+  const json = JSON.parse(text) as Partial<ProbeJson>;
+  const config = json.pci && "config" in json.pci ? json.pci.config : undefined;
+  if (typeof config !== "string") throw new SyntaxError('its JSON has no "pci.config"');
+  const regions = Array.isArray(json.regions) ? json.regions : [];
+  const sizes = new Map(regions.map((region) => {
+    const size = "size" in region ? readInteger(String(region.size)) : undefined;
+    return [region.index, size];
+  }));
+  return { slot: undefined, config: rawSpace(Uint8Array.fromHex(config)), sizes };
+}
+
+/** The functions for a person. */
+export function savedText(saved: readonly SavedFunction[], { style }: Output): string {
+  return saved.map(({ slot, view }) => {
+    const { config, space, names } = view;
+    const place = slot === undefined ? "" : `${slot}, `;
+    const heading = style.bold(`${place}PCI configuration space, ${config.length} bytes`);
+    const lines = space === undefined
+      ? [style.yellow("  too short to have a header")]
+      : configSpaceText(space, names);
+    return [heading, ...lines.map(printable)].join("\n") + "\n";
+  }).join("\n");
+}
+
+/** The functions as JSON. */
+export function savedJson(file: string, saved: readonly SavedFunction[]): string {
+  return `${jsonText(savedObject(file, saved), 2)}\n`;
+}
+
+/** The functions as the object of that JSON. */
+export function savedObject(file: string, saved: readonly SavedFunction[]): FileJson {
+  const functions = saved.map(({ slot, view }) => ({ slot: slot ?? null, pci: pciViewJson(view) }));
+  return { file, functions };
+}

@@ -1,0 +1,170 @@
+/**
+ * Several devices at once: a line each, or the differences of two.
+ *
+ * @module
+ */
+
+import { classNames } from "../../lib/pci/class.ts";
+import { hex, hexDigits } from "../../lib/text/hex.ts";
+import { thrownText } from "../../lib/base/thrown.ts";
+import { connectTo } from "../shared/connect.ts";
+import type { Context } from "../shared/context.ts";
+import { Reported } from "../shared/failure.ts";
+import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
+import { humanSize } from "../shared/size.ts";
+import { type Cell, tableLines } from "../shared/table.ts";
+import { isSavedFile, type Probe, probeDevice } from "./collect.ts";
+import { readSaved, savedObject } from "./file.ts";
+import { probeObject } from "./json.ts";
+import type { ProbeOptions } from "./run.ts";
+
+/** A device as a line, or why there is none. */
+type Summary =
+  & { readonly socket: string }
+  & ({ readonly probe: Probe } | { readonly error: string });
+
+/**
+ * Shows a line a device.
+ *
+ * @throws {Reported} if one could not be probed
+ */
+export async function summarize(
+  context: Context,
+  sockets: readonly string[],
+  options: ProbeOptions,
+): Promise<void> {
+  const { out, signal } = context;
+  const summaries = await Promise.all(sockets.map(async (socket): Promise<Summary> => {
+    try {
+      return { socket, probe: await probeAt(context, socket, options) };
+    } catch (error) {
+      signal.throwIfAborted();
+      return { socket, error: thrownText(error) };
+    }
+  }));
+  if (options.json) {
+    const all = summaries.map((each) =>
+      "probe" in each ? probeObject(each.socket, each.probe) : each
+    );
+    out.write(`${jsonText(all, 2)}\n`);
+  } else {
+    const { columns, style } = out;
+    const heading = ["socket", "version", "PCI", "class, regions, interrupts"]
+      .map((text): Cell => ({ text, paint: style.dim }));
+    const rows = summaries.map((each): Cell[] =>
+      "probe" in each
+        ? [printable(each.socket), ...probeCells(each.probe)]
+        : [printable(each.socket), "-", "-", { text: printable(each.error), paint: style.red }]
+    );
+    out.write(tableLines([heading, ...rows], { columns, indent: 0 }).join("\n") + "\n");
+  }
+  if (summaries.some((each) => "error" in each)) throw new Reported(1);
+}
+
+async function probeAt(context: Context, socket: string, options: ProbeOptions): Promise<Probe> {
+  using connection = await connectTo(context, socket, options);
+  return await probeDevice(connection.device, { sparse: false, ioFds: options.ioFds });
+}
+
+function probeCells({ negotiated, pci, regions, irqs }: Probe): string[] {
+  const space = pci !== undefined && "value" in pci ? pci.value.space : undefined;
+  const ids = space === undefined
+    ? "-"
+    : `${hexDigits(space.vendorId, 4)}:${hexDigits(space.deviceId, 4)}`;
+  const { base, sub } = classNames(space?.classCode ?? 0);
+  const parts = [
+    ...(space === undefined ? [] : [`${sub ?? base ?? hex(space.classCode)};`]),
+    ...regions.flatMap((region) =>
+      "value" in region && region.value.size > 0n
+        ? [`${region.name}=${humanSize(region.value.size).replace(" ", "")}`]
+        : []
+    ),
+    ...irqs.flatMap((irq) =>
+      "value" in irq && irq.value.count > 0 ? [`${irq.name}=${irq.value.count}`] : []
+    ),
+  ];
+  return [`${negotiated.major}.${negotiated.minor}`, ids, parts.join(" ")];
+}
+
+/**
+ * Shows in which facts two devices, or files of such, differ: a line each.
+ *
+ * @throws {Reported} if they differ
+ */
+export async function showDifferences(
+  context: Context,
+  [first, second]: readonly [string, string],
+  options: ProbeOptions,
+): Promise<void> {
+  const [a, b] = [
+    await factsOf(context, first, options),
+    await factsOf(context, second, options),
+  ];
+  const paths = [...new Set([...a.keys(), ...b.keys()])];
+  const differences = paths.filter((path) => a.get(path) !== b.get(path))
+    .map((path) => ({ path, a: a.get(path) ?? null, b: b.get(path) ?? null }));
+  const { out } = context;
+  if (options.json) {
+    out.write(`${jsonText({ a: first, b: second, differences }, 2)}\n`);
+  } else {
+    const lines = differences.map(({ path, a, b }) =>
+      printable(`${path}: ${a ?? "absent"} -> ${b ?? "absent"}`)
+    );
+    if (lines.length > 0) out.write(`${lines.join("\n")}\n`);
+  }
+  if (differences.length > 0) throw new Reported(1);
+}
+
+/** Facts by their paths, as "regions.bar0.size". */
+async function factsOf(
+  context: Context,
+  socket: string,
+  options: ProbeOptions,
+): Promise<Map<string, string>> {
+  const object = isSavedFile(socket)
+    ? await savedFacts(socket)
+    : probeObject(socket, await probeAt(context, socket, options));
+  const facts = new Map<string, string>();
+  // As text and back: integers are the same in both then.
+  flatten(JSON.parse(jsonText(object)), "", facts);
+  return facts;
+}
+
+/** A saved probe is compared as a whole, another file by its first function. */
+async function savedFacts(path: string): Promise<object> {
+  const text = new TextDecoder().decode(await Deno.readFile(path));
+  if (text.trimStart().startsWith("{")) {
+    const json = JSON.parse(text) as object;
+    if ("regions" in json) return json;
+  }
+  const { functions } = savedObject(path, await readSaved(path));
+  return { pci: functions[0]?.pci ?? null };
+}
+
+/** Keys that say nothing of the device. */
+const LEFT_OUT: ReadonlySet<string> = new Set(["socket", "file", "pci.config"]);
+
+function flatten(value: unknown, path: string, facts: Map<string, string>): void {
+  if (LEFT_OUT.has(path)) return;
+  if (Array.isArray(value)) {
+    if (value.every((each) => typeof each !== "object")) facts.set(path, value.join(" "));
+    else value.forEach((each, i) => flatten(each, joined(path, keyOf(each, i)), facts));
+  } else if (typeof value === "object" && value !== null) {
+    for (const [key, each] of Object.entries(value)) flatten(each, joined(path, key), facts);
+  } else {
+    facts.set(path, String(value));
+  }
+}
+
+/** The name of an element where it has one, or its place; an index of its own otherwise. */
+function keyOf(value: unknown, index: number): string {
+  const { name, offset } = (value ?? {}) as { name?: unknown; offset?: unknown };
+  if (typeof name !== "string") return String(index);
+  // Capabilities may be there several times.
+  return typeof offset === "number" ? `${name}@${hex(offset)}` : name;
+}
+
+function joined(path: string, key: string): string {
+  return path === "" ? key : `${path}.${key}`;
+}
