@@ -9,6 +9,9 @@
 const HERE = import.meta.dirname!;
 const MAIN = `${HERE}/../../cli/main.ts`;
 
+/** The C programs that are compiled, from sources of their names. */
+type Program = "baseline" | "nvme";
+
 /** Measures once with each call. Gives nanoseconds. */
 export type Meter = () => Promise<number>;
 
@@ -16,22 +19,25 @@ export type Meter = () => Promise<number>;
 export class Lab implements AsyncDisposable {
   /** The directory for sockets and whatever else; removed at the end. */
   readonly dir: string;
-  readonly #baseline: string | undefined;
+  readonly #programs: Record<Program, string> | undefined;
   readonly #children = new Set<Deno.ChildProcess>();
   readonly #servers = new Map<string, number>(); // process ids by path
   #note: string | undefined;
 
-  private constructor(dir: string, baseline: string | undefined) {
+  private constructor(dir: string, programs: Record<Program, string> | undefined) {
     this.dir = dir;
-    this.#baseline = baseline;
+    this.#programs = programs;
   }
 
-  /** Makes the directory, and the C program if there is a compiler. */
+  /** Makes the directory, and the C programs if there is a compiler. */
   static async open(): Promise<Lab> {
     const dir = await Deno.makeTempDir({ prefix: "vfu-bench-" });
     try {
       await Deno.writeTextFile(`${dir}/empty.ts`, "");
-      return new Lab(dir, await compile(dir));
+      const baseline = await compile(dir, "baseline");
+      const nvme = baseline && await compile(dir, "nvme");
+      const hasAll = baseline !== undefined && nvme !== undefined;
+      return new Lab(dir, hasAll ? { baseline, nvme } : undefined);
     } catch (error) {
       await Deno.remove(dir, { recursive: true });
       throw error;
@@ -40,26 +46,44 @@ export class Lab implements AsyncDisposable {
 
   /** True if there is a C compiler, and with it a baseline to compare with. */
   get hasBaseline(): boolean {
-    return this.#baseline !== undefined;
+    return this.#programs !== undefined;
   }
 
   /** A mode of baseline.c. */
   async baseline(mode: string, ...args: number[]): Promise<Meter> {
     const path = await this.#serveC();
-    return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
+    return this.#meter([
+      ...this.#pinned,
+      this.#programs!.baseline,
+      mode,
+      path,
+      ...args.map(String),
+    ]);
   }
 
   /** A mode of baseline.c with a TypeScript device in place of its own server, on the same CPU. */
   async served(mode: string, ...args: number[]): Promise<Meter> {
     const path = await this.#serve([...this.#pinned, ...script("device_server")]);
-    return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
+    return this.#meter([
+      ...this.#pinned,
+      this.#programs!.baseline,
+      mode,
+      path,
+      ...args.map(String),
+    ]);
   }
 
   /** A mode of baseline.c with its own server, through a recorder on the same CPU. */
   async recorded(mode: string, ...args: number[]): Promise<Meter> {
     const command = [...this.#pinned, ...script("recorder"), await this.#serveC()];
     const path = await this.#serve(command);
-    return this.#meter([...this.#pinned, this.#baseline!, mode, path, ...args.map(String)]);
+    return this.#meter([
+      ...this.#pinned,
+      this.#programs!.baseline,
+      mode,
+      path,
+      ...args.map(String),
+    ]);
   }
 
   /** The same mode of client.ts, on the same CPU, with a server of the same kind. */
@@ -85,13 +109,26 @@ export class Lab implements AsyncDisposable {
 
   /** A plain copy over a socket, by C. */
   plainCopy(mib: number): Promise<Meter> {
-    return Promise.resolve(this.#meter([this.#baseline!, "copy", String(mib)]));
+    return Promise.resolve(this.#meter([this.#programs!.baseline, "copy", String(mib)]));
   }
 
   /** The state of a device of so much memory, saved or restored. */
   async migration(mode: "save" | "restore", mib: number): Promise<Meter> {
     const path = await this.#serve(script("memory_server"), String(mib));
     return this.#meter([...script("migration"), mode, path, String(this.#servers.get(path))]);
+  }
+
+  /** NVMe commands of 4 KiB by a polling driver, with examples/nvme.ts on another CPU. */
+  async nvme(mode: "read" | "write", count: number, depth: number): Promise<Meter> {
+    const path = await this.#serve([...this.#pinned, ...script("nvme_server")]);
+    return this.#meter([this.#programs!.nvme, mode, path, String(count), String(depth)]);
+  }
+
+  /** The same with a device in C. */
+  nvmeByC(mode: "read" | "write", count: number, depth: number): Promise<Meter> {
+    return Promise.resolve(
+      this.#meter([this.#programs!.nvme, mode, "-", String(count), String(depth)]),
+    );
   }
 
   /** Takes the note that the last measurement left besides the time. */
@@ -131,12 +168,12 @@ export class Lab implements AsyncDisposable {
 
   /** All of these run on one CPU, where no wake-up of another one is measured. */
   get #pinned(): string[] {
-    return [this.#baseline!, "pin"];
+    return [this.#programs!.baseline, "pin"];
   }
 
   /** A server of baseline.c. It serves one client at a time: each has its own. */
   #serveC(): Promise<string> {
-    return this.#serve([...this.#pinned, this.#baseline!, "server"]);
+    return this.#serve([...this.#pinned, this.#programs!.baseline, "server"]);
   }
 
   /** Starts a server and gives its socket's path. */
@@ -199,13 +236,13 @@ class TextLineStream extends TransformStream<string, string> {
   }
 }
 
-/** Compiles the C program. Undefined if there is no compiler. */
-async function compile(dir: string): Promise<string | undefined> {
-  const path = `${dir}/baseline`;
+/** Compiles a C program. Undefined if there is no compiler. */
+async function compile(dir: string, program: Program): Promise<string | undefined> {
+  const path = `${dir}/${program}`;
   try {
-    const args = ["-O2", "-o", path, `${HERE}/baseline.c`];
+    const args = ["-O2", "-o", path, `${HERE}/${program}.c`];
     const { success } = await new Deno.Command("cc", { args, stdout: "null" }).output();
-    if (!success) throw new Error("baseline.c does not compile");
+    if (!success) throw new Error(`${program}.c does not compile`);
     return path;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;

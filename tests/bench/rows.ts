@@ -60,6 +60,9 @@ export const rows: readonly Row[] = [
   servedToC("Server: 1 MiB DMA read by message", 1.3, "dma-read", [105, MIB]),
   servedToC("Server: 1 MiB DMA write by message", 1.3, "dma-write", [105, MIB]),
   servedToC("Server: interrupt", undefined, "interrupt", [2_100]),
+  nvme("nvme.ts: 4 KiB read, polled", 3, "read", 2_100, 1),
+  nvme("nvme.ts: 4 KiB read, 32 in flight", 2.5, "read", 4_200, 32),
+  nvme("nvme.ts: 4 KiB write, 32 in flight", 2.5, "write", 4_200, 32),
   recordedByC("Recorder: 4-byte read", 2.2, "read4", [4_200]),
   recordedByC("Recorder: 1 MiB read by message", 1.5, "read-bulk", [42, MIB]),
   {
@@ -127,6 +130,27 @@ function servedToC(name: string, aim: number | undefined, mode: string, args: nu
     theirs: (lab) => lab.baseline(mode, ...args),
     needsC: true,
     ...(aim !== undefined && { aim }),
+  };
+}
+
+/**
+ * Commands of a polling NVMe driver to examples/nvme.ts, against those to a device in C. Driver and
+ * device have a CPU each.
+ */
+function nvme(
+  name: string,
+  aim: number,
+  mode: "read" | "write",
+  count: number,
+  depth: number,
+): Row {
+  return {
+    name,
+    rounds: 21,
+    ours: (lab) => lab.nvme(mode, count, depth),
+    theirs: (lab) => lab.nvmeByC(mode, count, depth),
+    needsC: true,
+    aim,
   };
 }
 
