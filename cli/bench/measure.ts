@@ -6,7 +6,7 @@
 
 import { RemoteError } from "../../lib/base/errors.ts";
 import type { Width } from "../../lib/client/info.ts";
-import { turn } from "../shared/pipeline.ts";
+import { nextTurn } from "../../lib/base/turn.ts";
 import type { Target } from "../shared/target.ts";
 
 /** Reads, and how long they took in all. */
@@ -79,13 +79,13 @@ export async function measureSynchronous(
   const warmUp = Math.min(WARM_UP, count ?? WARM_UP);
   while (times.length < warmUp && totalMs < PART_MS) {
     slice(warmUp);
-    await turn();
+    await nextTurn();
     signal.throwIfAborted();
   }
   times.length = totalMs = 0;
   while (!isDone(times.length, totalMs, count)) {
     slice(count);
-    await turn();
+    await nextTurn();
     signal.throwIfAborted();
   }
   return { reads: times.length, seconds: totalMs / 1000, times: Float64Array.from(times).sort() };
@@ -131,7 +131,7 @@ export async function measureMapped(
       nowMs = performance.now();
     }
     totalMs += nowMs - sliceMs;
-    await turn();
+    await nextTurn();
     signal.throwIfAborted();
   }
   return { reads, seconds: totalMs / 1000 };

@@ -20,7 +20,7 @@ import { examples } from "../shared/examples.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
 import { jsonText } from "../shared/json.ts";
-import { turn } from "../shared/pipeline.ts";
+import { nextTurn } from "../../lib/base/turn.ts";
 import type { Style } from "../shared/style.ts";
 import { parseCount, parseValue } from "../shared/value.ts";
 import { assignAll, type Assignment, writeOption } from "../shared/assignment.ts";
@@ -254,7 +254,7 @@ async function showAll(
       out.write(json ? interruptJson(seen) : interruptLine(seen, out.style));
       if (needsUnmask) await irqs.unmask(vector);
     }
-    await turn(); // else a device that never stops would keep Ctrl-C from being seen
+    await nextTurn(); // else a device that never stops would keep Ctrl-C from being seen
   }
 }
 

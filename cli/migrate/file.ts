@@ -11,7 +11,7 @@
 
 import { crc32 } from "../../lib/base/crc32.ts";
 import { layout, u16, u32, u64, u8 } from "../../lib/wire/layout.ts";
-import { turn } from "../shared/pipeline.ts";
+import { nextTurn } from "../../lib/base/turn.ts";
 import { openFile } from "../shared/source.ts";
 import type { DeviceIdentity } from "./identity.ts";
 
@@ -132,7 +132,7 @@ export class StateFile implements Disposable {
     const block = new Uint8Array(BLOCK_SIZE);
     const { size } = this.info;
     for (let at = 0, count = 0; at < size; at += BLOCK_SIZE, count++) {
-      if (count % BLOCKS_A_TURN === BLOCKS_A_TURN - 1) await turn();
+      if (count % BLOCKS_A_TURN === BLOCKS_A_TURN - 1) await nextTurn();
       signal.throwIfAborted();
       const part = block.subarray(0, Math.min(BLOCK_SIZE, size - at));
       readInto(this.#file, this.#path, Header.size + at, part);

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { nextTurn } from "../../lib/base/turn.ts";
+
 /** Pieces that are under way together. */
 const AHEAD = 8;
 /**
@@ -12,11 +14,6 @@ const AHEAD = 8;
 const BLOCK_SIZE = 32 << 10;
 /** The event loop, and so the user's Ctrl-C, is not kept waiting longer. */
 const TURN_MS = 50;
-
-/** Lets the event loop turn once: timers run, signals are heard. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
-}
 
 /**
  * Runs `work` for each item, a few at a time, and gives the results in the order of the items.
@@ -42,7 +39,7 @@ export async function* pipeline<T, R>(
   while (pending.length > 0) {
     yield await pending.shift()!;
     if (performance.now() - turnedMs > TURN_MS) {
-      await turn();
+      await nextTurn();
       turnedMs = performance.now();
     }
     begin();

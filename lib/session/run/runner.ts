@@ -8,6 +8,7 @@ import type { Device } from "../../client/device.ts";
 import type { WaitOptions } from "../../client/info.ts";
 import { RemoteError, TimeoutError } from "../../base/errors.ts";
 import { asError } from "../../base/thrown.ts";
+import { nextTurn } from "../../base/turn.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./executor.ts";
 import type { CallStep, RepeatStep, Session, Step } from "../model.ts";
 import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./step_result.ts";
@@ -297,7 +298,7 @@ class Run {
   }
 
   async #turn(): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await nextTurn();
     this.#turnedMs = performance.now();
   }
 }
