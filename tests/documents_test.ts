@@ -18,6 +18,7 @@ const DOCUMENTS = [
   "docs/fuzzing.md",
   "docs/interop.md",
   "docs/peers.md",
+  "docs/performance.md",
   "docs/replay.md",
   "examples/README.md",
 ];
