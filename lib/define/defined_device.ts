@@ -19,6 +19,7 @@ import { PciRegion } from "../wire/region.ts";
 import { checkParts, checkPci, REGION_NAMES } from "./check.ts";
 import { ConnectedMemory } from "./client_memory.ts";
 import type { DeviceHost } from "./definition.ts";
+import { MACHINE_CLOCK } from "./device_clock.ts";
 import type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./spec.ts";
 import { DeviceInterrupts, type Interrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
@@ -83,7 +84,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly #irq: DeviceInterrupts;
   readonly #dma: ConnectedMemory;
   readonly #tasks = new DeviceTasks();
-  readonly #timers = new Timers(this.#tasks);
+  readonly #timers: Timers;
   readonly #polls = new Polls(this.#tasks);
   readonly #closing = new AbortController();
 
@@ -95,10 +96,11 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   constructor(
     spec: DeviceSpec<O>,
     options: OptionValues<O>,
-    { log }: DeviceHost,
+    { log, clock = MACHINE_CLOCK }: DeviceHost,
     resources: DisposableStack,
   ) {
     this.#resources = resources;
+    this.#timers = new Timers(this.#tasks, clock);
     const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci;
     if (typeof spec.pci === "function") checkPci(spec.name, pci);
     const built = this.#built = buildConfig(pci);

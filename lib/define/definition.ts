@@ -5,12 +5,15 @@
  */
 
 import type { ServedDevice } from "../server/served_device.ts";
+import type { DeviceClock } from "./device_clock.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 
-/** Receiver of a device's own reports. */
+/** The surroundings of a device: who takes its own reports, and its clock. */
 export interface DeviceHost {
   /** Takes lines of the device's own log. Default: they are dropped. */
   log?: (line: string) => void;
+  /** The clock of its timers. Default: that of the machine. */
+  clock?: DeviceClock;
 }
 
 /** A kind of device: of it as many devices can be made as are wanted. */

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { monotonicMs } from "../../ffi/clock.ts";
 import { TIMER_LATENESS_MS } from "../base/limits.ts";
+import type { DeviceClock } from "./device_clock.ts";
 import { assertFunction } from "./mistakes.ts";
 import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";
@@ -53,12 +53,14 @@ export interface DeviceTimers {
 /** The timers of one device. */
 export class Timers implements DeviceTimers {
   readonly #tasks: DeviceTasks;
+  readonly #clock: DeviceClock;
   readonly #all = new Set<Timer>();
   #isStopped = false;
   #isClosed = false;
 
-  constructor(tasks: DeviceTasks) {
+  constructor(tasks: DeviceTasks, clock: DeviceClock) {
     this.#tasks = tasks;
+    this.#clock = clock;
   }
 
   /** As {@linkcode DeviceTimers.after}. */
@@ -106,7 +108,7 @@ export class Timers implements DeviceTimers {
         `Cannot set a timer of ${ms} ms: from ${least} to ${MAX_DELAY_MS} are possible`,
       );
     }
-    const timer = new Timer(ms, period, {
+    const timer = new Timer(ms, period, this.#clock, {
       run: () => this.#tasks.run("timer", call),
       ended: () => this.#all.delete(timer),
     });
@@ -124,6 +126,7 @@ interface TimerHooks {
 
 class Timer implements DeviceTimer {
   readonly #period: number | undefined;
+  readonly #clock: DeviceClock;
   readonly #hooks: TimerHooks;
   #left: number; // while it stands still
   #due = 0;
@@ -136,8 +139,9 @@ class Timer implements DeviceTimer {
     sealClass<Timer>(this.prototype, { path: "timer" });
   }
 
-  constructor(ms: number, period: number | undefined, hooks: TimerHooks) {
+  constructor(ms: number, period: number | undefined, clock: DeviceClock, hooks: TimerHooks) {
     this.#left = ms;
+    this.#clock = clock;
     this.#period = period;
     this.#hooks = hooks;
   }
@@ -148,7 +152,7 @@ class Timer implements DeviceTimer {
 
   get leftMs(): number {
     if (this.#isEnded) return 0;
-    return this.#wait === undefined ? this.#left : Math.max(0, this.#due - monotonicMs());
+    return this.#wait === undefined ? this.#left : Math.max(0, this.#due - this.#clock.now());
   }
 
   cancel(): void {
@@ -166,7 +170,7 @@ class Timer implements DeviceTimer {
   resume(): void {
     this.#isPaused = false;
     if (this.#isEnded || this.#isRunning || this.#wait !== undefined) return;
-    this.#due = monotonicMs() + this.#left;
+    this.#due = this.#clock.now() + this.#left;
     this.#await(this.#left);
   }
 
@@ -176,11 +180,9 @@ class Timer implements DeviceTimer {
    */
   #await(ms: number): void {
     if (ms > 0 || this.#period === undefined) {
-      const id = setTimeout(() => this.#fire(), ms);
-      this.#wait = () => clearTimeout(id);
+      this.#wait = this.#clock.after(ms, () => this.#fire());
     } else {
-      const id = setImmediate(() => this.#fire());
-      this.#wait = () => clearImmediate(id);
+      this.#wait = this.#clock.soon(() => this.#fire());
     }
   }
 
@@ -189,19 +191,19 @@ class Timer implements DeviceTimer {
     this.#wait = undefined;
   }
 
-  #fire(): void {
+  #fire(): Promise<void> | void {
     this.#wait = undefined;
     if (this.#period === undefined) this.cancel();
     this.#isRunning = true;
     const running = this.#hooks.run();
-    if (running === undefined) this.#done();
-    else running.then(() => this.#done());
+    if (running !== undefined) return running.then(() => this.#done());
+    this.#done();
   }
 
   #done(): void {
     this.#isRunning = false;
     if (this.#isEnded || this.#period === undefined) return;
-    const now = monotonicMs();
+    const now = this.#clock.now();
     this.#due = Math.max(this.#due + this.#period, now - TIMER_LATENESS_MS);
     this.#left = Math.max(0, this.#due - now);
     if (!this.#isPaused) this.#await(this.#left);

@@ -1,3 +1,4 @@
+import { MACHINE_CLOCK } from "../../../lib/define/device_clock.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DeviceTasks } from "../../../lib/define/tasks.ts";
 import { Timers } from "../../../lib/define/timers.ts";
@@ -9,7 +10,7 @@ function make() {
   const errors: [unknown, string][] = [];
   const tasks = new DeviceTasks();
   tasks.report = (error, doing) => void errors.push([error, doing]);
-  return { tasks, timers: new Timers(tasks), errors };
+  return { tasks, timers: new Timers(tasks, MACHINE_CLOCK), errors };
 }
 
 Deno.test("after() calls once, every() again and again, and clear() ends them", async () => {
