@@ -1,10 +1,12 @@
-/** `docs/interop.md` is whole: its checks exist, and no server of ours deviates. */
+/** `docs/interop.md` is whole: its checks exist, and no peer of ours deviates. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { CLIENT_CHECKS, CLIENT_GROUPS } from "../lib/conformance/client/groups.ts";
 import { SERVER_CHECKS, SERVER_GROUPS } from "../lib/conformance/server/groups.ts";
 import {
   deviationsIn,
   EXPLANATIONS,
+  INTEROP_CLIENTS,
   INTEROP_PEERS,
   interopText,
   resultsOf,
@@ -12,34 +14,55 @@ import {
 } from "./peers/interop_text.ts";
 
 const TEXT = Deno.readTextFileSync(new URL("../docs/interop.md", import.meta.url));
-const IDS = new Set(SERVER_CHECKS.map(({ id }) => id));
+const IDS = new Set([...SERVER_CHECKS, ...CLIENT_CHECKS].map(({ id }) => id));
+
+/** Peers of a role, those of ours among them, and the groups of their checks. */
+const ROLES = [
+  {
+    names: INTEROP_PEERS.map(({ name }) => name),
+    ours: INTEROP_PEERS.filter(({ program }) => program === "vfu").map(({ name }) => name),
+    groups: SERVER_GROUPS.map(({ title }) => title),
+  },
+  {
+    names: INTEROP_CLIENTS.map(({ name }) => name),
+    ours: INTEROP_CLIENTS.map(({ name }) => name).filter((name) => name.startsWith("vfu-")),
+    groups: CLIENT_GROUPS.map(({ title }) => title),
+  },
+];
+const NAMES = ROLES.flatMap(({ names }) => names);
 
 Deno.test("docs/interop.md has a section for each peer, and ours have no deviation", () => {
   const titles = [...TEXT.matchAll(/^## (.+)$/gm)].map(([, title]) => title!);
-  assertEquals(titles, INTEROP_PEERS.map(({ name }) => name));
-  for (const { name, program } of INTEROP_PEERS) {
-    if (program === "vfu") assertEquals(deviationsIn(TEXT, name), [], name);
-    else assert(deviationsIn(TEXT, name).length > 0, name);
-  }
-  const ours = INTEROP_PEERS.filter(({ program }) => program === "vfu").length;
-  const rows = [...TEXT.matchAll(/^\| ([^|`]+?) +\|((?: +\d+ \/ \d+ \/ \d+ +\|)+)$/gm)];
-  const titlesOfRows = rows.map(([, title]) => title!);
-  assertEquals(titlesOfRows, [...SERVER_GROUPS.map(({ title }) => title), "all"]);
-  for (const [, title, cells] of rows) {
-    const counts = [...cells!.matchAll(/\d+ \/ (\d+) \/ \d+/g)].map(([, failed]) => Number(failed));
-    assertEquals(counts.length, INTEROP_PEERS.length);
-    assertEquals(counts.slice(0, ours), Array(ours).fill(0), title);
-  }
+  assertEquals(titles, NAMES);
+  const ours = ROLES.flatMap((role) => role.ours);
+  assert(ours.length >= 5);
+  for (const name of ours) assertEquals(deviationsIn(TEXT, name), [], name);
 });
 
-Deno.test("docs/interop.md names checks that there are", () => {
-  const named = [...TEXT.matchAll(/server\/\w+\/\d+/g)].map(([id]) => id);
+Deno.test("docs/interop.md counts the checks of each group, and none deviates of ours", () => {
+  const rows = [...TEXT.matchAll(/^\| ([^|`]+?) +\|((?: +\d+ \/ \d+ \/ \d+ +\|)+)$/gm)];
+  for (const { names, ours, groups } of ROLES) {
+    const mine = rows.splice(0, groups.length + 1);
+    assertEquals(mine.map(([, title]) => title), [...groups, "all"]);
+    for (const [, title, cells] of mine) {
+      const failed = [...cells!.matchAll(/\d+ \/ (\d+) \/ \d+/g)].map(([, count]) => Number(count));
+      assertEquals(failed.length, names.length);
+      assertEquals(failed.slice(0, ours.length), Array(ours.length).fill(0), title);
+    }
+  }
+  assertEquals(rows, []);
+});
+
+Deno.test("docs/interop.md names checks that there are, and explains each deviation", () => {
+  const named = [...TEXT.matchAll(/(?:server|client)\/\w+\/\d+/g)].map(([id]) => id);
   assertEquals(named.filter((id) => !IDS.has(id)), []);
   assertEquals(Object.keys(UNSTABLE).filter((id) => !IDS.has(id)), []);
   for (const [peer, , text] of EXPLANATIONS) {
-    assert(INTEROP_PEERS.some(({ name }) => peer.test(name)), `${peer}`);
+    assert(NAMES.some((name) => peer.test(name)), `${peer}`);
     assert(TEXT.includes(text), text);
   }
+  const unexplained = TEXT.split("\n").filter((line) => / not explained +\|$/.test(line));
+  assertEquals(unexplained, []);
 });
 
 /** A line of `--json`. */

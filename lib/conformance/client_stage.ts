@@ -17,7 +17,7 @@ import { type Answer, ANY, type AskOptions, type ClientCheck, type Scene } from 
 import { ClientState } from "./client_state.ts";
 import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import { capabilitiesOf } from "./learn.ts";
-import { MODEL_CAPABILITIES, ModelDevice, SHARED_SIZE, versionWith } from "./model_device.ts";
+import { ModelDevice, SHARED_SIZE, versionWith } from "./model_device.ts";
 import { u32At } from "./pack.ts";
 import { type CameMessage, type Note, RawPeer } from "./raw_peer.ts";
 import { whenReady } from "./ready.ts";
@@ -246,7 +246,8 @@ export class Stage implements Disposable {
     const fd = new OwnedFd(theirs.release());
     this.#owned.push(this.#twin, fd);
     answer.fds = [fd];
-    const capabilities = { ...MODEL_CAPABILITIES, twin_socket: { supported: true, fd_index: 0 } };
+    const twin = { twin_socket: { supported: true, fd_index: 0 } };
+    const capabilities = { ...capabilitiesOf(answer.payload), ...twin };
     answer.payload = versionWith(capabilities, u32At(answer.payload, 0) >>> 16);
   }
 

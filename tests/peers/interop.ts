@@ -2,7 +2,7 @@
  * Writes `docs/interop.md`: `vfu check` on each server that the tests have, and
  * `vfu check-client` on each client, peers across.
  * `deno task interop` runs all; with names of peers, it runs those alone, and keeps the others'
- * results of earlier runs.
+ * results of earlier runs. With `--text` it runs none, and writes the document of earlier results.
  *
  * @module
  */
@@ -69,8 +69,10 @@ function checkClient({ name, command }: InteropClient, folder: string): string[]
   ];
 }
 
+const isTextOnly = Deno.args[0] === "--text";
+const chosen = isTextOnly ? [] : Deno.args;
 const names = [...INTEROP_PEERS, ...INTEROP_CLIENTS].map(({ name }) => name);
-const unknown = Deno.args.find((name) => !names.includes(name));
+const unknown = chosen.find((name) => !names.includes(name));
 if (unknown !== undefined) {
   console.error(`There is no peer '${unknown}'; name ${names.join(", ")}`);
   Deno.exit(2);
@@ -85,7 +87,7 @@ try {
     ...INTEROP_CLIENTS.map((client) => [client.name, checkClient(client, folder)] as const),
   ];
   for (const [name, command] of runs) {
-    if (Deno.args.length > 0 && !Deno.args.includes(name)) continue;
+    if (isTextOnly || chosen.length > 0 && !chosen.includes(name)) continue;
     const startMs = performance.now();
     await run(name, command);
     console.log(`${name}: ${((performance.now() - startMs) / 1000).toFixed(1)} s`);

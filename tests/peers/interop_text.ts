@@ -87,19 +87,18 @@ export const INTEROP_CLIENTS: readonly InteropClient[] = [
     command: "{deno} run --frozen -A tests/cli/_busy_client.ts {socket}",
   },
   {
-    name: "qemu-11.1",
+    name: "client-qemu",
     title: "QEMU 11.1's `vfio-user-pci`, which sets the device up for no guest",
     command: QEMU_CLIENT,
   },
   {
-    name: "crate-client",
+    name: "client-crate",
     title: "a program on the client of the crate `vfio_user`",
     command: `{peer:crate-client} {socket} ${CRATE_STEPS}`,
   },
   {
-    name: "sample-client",
-    title: "the sample `client` of libvfio-user (late 2022), which soon leaves any other device " +
-      "than that of its `server`",
+    name: "client-sample",
+    title: "the sample `client` of libvfio-user, which wants the device of its `server`",
     command: "{peer:client} {socket}",
   },
 ];
@@ -191,6 +190,7 @@ export const EXPLANATIONS: readonly Explanation[] = [
   ],
   [/^(qemu|sample|crate)/, /connection\/15$/, "The server ends with its client."],
   [/^crate/, /negotiation\/5$/, "The crate answers 0.0 to any version."],
+  [/^crate/, /negotiation\/10$/, "The crate wants capabilities in the JSON of VERSION."],
   [/^crate/, /negotiation\/8$/, "The crate names all its capabilities, whatever was proposed."],
   [
     /^crate/,
@@ -214,6 +214,62 @@ export const EXPLANATIONS: readonly Explanation[] = [
     /^crate/,
     /\/(dma|irqs|region_read|region_write|info|descriptors)\/\d+ .* reply/,
     "The crate hands requests to its device, which checks less than the rule asks for.",
+  ],
+  [
+    /^client-qemu/,
+    /framing\/[56]$/,
+    "QEMU's client finds the request of a reply by the message id alone.",
+  ],
+  [
+    /^client-qemu/,
+    /framing\/(19|20|21)$|region_write\/13$/,
+    "QEMU's client reads a header with one recvmsg(2), and gives up if a part is missing.",
+  ],
+  [
+    /^client-qemu/,
+    /(dma_messages|server_commands)\/\d+$/,
+    "QEMU serves commands of the device in its main loop, which here waits for a reply.",
+  ],
+  [
+    /^client-qemu/,
+    /as with a plain device/,
+    "QEMU's client does not compare the size and the fields of a reply with its request.",
+  ],
+  [
+    /^client-crate/,
+    /negotiation\/(2|33)$/,
+    "The crate's client does not look at the version that was answered.",
+  ],
+  [
+    /^client-crate/,
+    /negotiation\/20$/,
+    "The crate's client does not look at max_msg_fds.",
+  ],
+  [
+    /^client-crate/,
+    /neither asked on nor left/,
+    "The crate's client waits for as many bytes as it expects, whatever the header says.",
+  ],
+  [/^client-crate/, /was ended by SIG/, "The crate's client panics."],
+  [
+    /^client-crate/,
+    /info\/(13|38)$/,
+    "The crate's client keeps every descriptor that comes with a region.",
+  ],
+  [
+    /^client-crate/,
+    /negotiation\//,
+    "The crate's client wants the JSON of VERSION as it knows it.",
+  ],
+  [
+    /^client-crate/,
+    /(dma_messages|server_commands)\/\d+$/,
+    "The crate's client serves no command of the device.",
+  ],
+  [
+    /^client-crate/,
+    /as with a plain device/,
+    "The crate's client looks at hardly any field of a reply.",
   ],
 ];
 
@@ -312,9 +368,12 @@ function explanationOf(name: string, result: InteropResult): string {
   return found?.[2] ?? "not explained";
 }
 
+/** Last words of a peer, up to what follows them. */
+const WORDS = /; it wrote: [^]*?(, as with a plain device|, (?:and never|after) [\w ]+)?$/;
+
 /** The words of what came, without what differs from run to run. */
 function cameText({ came, reason }: InteropResult): string {
-  const text = (came ?? reason ?? "").replace(/^#\d+ /, "").replace(/; it wrote: [^]*$/, "")
+  const text = (came ?? reason ?? "").replace(/^#\d+ /, "").replace(WORDS, "$1")
     .replace(/\s+/g, " ");
   return text.length > 160 ? `${text.slice(0, 159)}…` : text;
 }

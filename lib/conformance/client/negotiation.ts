@@ -20,7 +20,8 @@ const { VERSION, REGION_READ: READ, REGION_WRITE: WRITE } = Command;
 
 /** Answers these capabilities besides the usual ones. */
 const capable = (more: object): Act => (answer) => {
-  answer.payload = versionWith({ ...MODEL_CAPABILITIES, ...more }, u32At(answer.payload, 0) >>> 16);
+  const agreed = { ...capabilitiesOf(answer.payload), ...more };
+  answer.payload = versionWith(agreed, u32At(answer.payload, 0) >>> 16);
 };
 
 /** Answers this JSON. */
