@@ -31,6 +31,20 @@ export interface Colours {
   readonly label: string;
 }
 
+/** A part of a canvas in which items are drawn, and the time that its width stands for. */
+interface Band {
+  readonly context: PageContext2d;
+  readonly colours: Colours;
+  /** Pixels from the top of the canvas. */
+  readonly top: number;
+  readonly height: number;
+  readonly width: number;
+  /** The time at the left edge, in nanoseconds since the first event. */
+  readonly from: number;
+  /** The time at the right edge. */
+  readonly to: number;
+}
+
 /** The elements that a timeline draws on. */
 export interface TimelineParts {
   /** The lanes. */
@@ -237,7 +251,8 @@ export class Timeline {
         context.fillStyle = colours.stripe;
         context.fillRect(0, this.#tops[i]!, width, laneHeight);
       }
-      this.#drawLane(context, lane, this.#tops[i]! + 15, laneHeight - 18, width, colours);
+      const band = { context, colours, width, top: this.#tops[i]! + 15, height: laneHeight - 18 };
+      this.#drawLane(lane, { ...band, from: this.from, to: this.to });
     }
     this.#drawAxis(context, width, height, colours);
     this.#drawSelected(context, width, height, colours);
@@ -266,35 +281,20 @@ export class Timeline {
     return [context, width];
   }
 
-  #drawLane(
-    context: PageContext2d,
-    lane: Lane,
-    top: number,
-    height: number,
-    width: number,
-    colours: Colours,
-  ): void {
-    const first = lowerBound(lane.starts, this.from);
-    const count = lowerBound(lane.starts, this.to) - first;
-    if (count > width) this.#drawDensity(context, lane, top, height, width, colours);
-    else this.#drawItems(context, lane, top, height, width, colours);
+  #drawLane(lane: Lane, band: Band): void {
+    const count = lowerBound(lane.starts, band.to) - lowerBound(lane.starts, band.from);
+    if (count > band.width) this.#drawDensity(lane, band);
+    else this.#drawItems(lane, band);
   }
 
-  #drawItems(
-    context: PageContext2d,
-    lane: Lane,
-    top: number,
-    height: number,
-    width: number,
-    colours: Colours,
-  ): void {
-    const scale = width / (this.to - this.from);
+  #drawItems(lane: Lane, { context, colours, top, height, width, from, to }: Band): void {
+    const scale = width / (to - from);
     const levelHeight = height / lane.height;
     const { isSearching } = this.#model;
-    for (const i of lane.visible(this.from, this.to)) {
+    for (const i of lane.visible(from, to)) {
       const row = lane.rows[i]!;
-      const left = Math.max(-2, (lane.starts[i]! - this.from) * scale);
-      const right = Math.min(width + 2, (lane.ends[i]! - this.from) * scale);
+      const left = Math.max(-2, (lane.starts[i]! - from) * scale);
+      const right = Math.min(width + 2, (lane.ends[i]! - from) * scale);
       const y = top + lane.levels[i]! * levelHeight;
       const isHit = isSearching && this.#model.isHit(row);
       const isSelected = row === this.selected || this.#model.reply[row] === this.selected;
@@ -320,16 +320,7 @@ export class Timeline {
   }
 
   /** Draws a bar a pixel, as high as there are items: each needs two searches. */
-  #drawDensity(
-    context: PageContext2d,
-    lane: Lane,
-    top: number,
-    height: number,
-    width: number,
-    colours: Colours,
-    from = this.from,
-    to = this.to,
-  ): void {
+  #drawDensity(lane: Lane, { context, colours, top, height, width, from, to }: Band): void {
     const { isSearching } = this.#model;
     const perPixel = (to - from) / width;
     const edges = new Uint32Array(Math.ceil(width) + 1);
@@ -417,7 +408,8 @@ export class Timeline {
     const height = Math.max(1, canvas.clientHeight);
     const [context, width] = this.#prepare(canvas, height, colours);
     const total = this.#model.totalNs;
-    this.#drawDensity(context, this.#model.all, 2, height - 4, width, colours, 0, total * 1.0001);
+    const band = { context, colours, width, top: 2, height: height - 4 };
+    this.#drawDensity(this.#model.all, { ...band, from: 0, to: total * 1.0001 });
     const left = Math.max(0, this.from / total * width);
     const right = Math.min(width, this.to / total * width);
     context.fillStyle = colours.dim;
