@@ -231,7 +231,9 @@ testFds("the patience with one message is not used up by those before it", async
   client.send(read.subarray(0, 8));
   await new Promise((resolve) => setTimeout(resolve, 20)); // too short or long: all is well, too
   let rest = read.subarray(8);
-  let [last, longest] = [performance.now(), 0];
+  // Messages that took so long that they may have been passed on in part, by their numbers.
+  const slow = new Set<number>();
+  let last = performance.now();
   const end = performance.now() + 2 * RECORD_PATIENCE_MS;
   let sent = 0;
   for (; performance.now() < end || sent < 10; sent++) {
@@ -240,15 +242,16 @@ testFds("the patience with one message is not used up by those before it", async
     // Each is there in part before the next one begins.
     await until(() => ofKind(events, "message").length === sent + 1);
     await new Promise((resolve) => setTimeout(resolve, 1));
-    longest = Math.max(longest, performance.now() - last);
+    if (performance.now() - last > RECORD_WHOLE_PATIENCE_MS / 2) slow.add(sent).add(sent - 1);
     last = performance.now();
   }
   client.send(rest);
   await until(() => ofKind(events, "message").length === sent + 1);
   for (let i = 0; i <= sent; i++) closeAll((await server.receive())!.fds);
-  if (longest > RECORD_WHOLE_PATIENCE_MS / 2) return; // this process did not get the CPU
+  if (performance.now() - last > RECORD_WHOLE_PATIENCE_MS / 2) slow.add(sent - 1);
   const sets = ofKind(events, "message").slice(1);
-  assertEquals(sets.filter((set) => set.descriptors[0]?.fate !== "replaced").length, 0);
+  const passed = sets.map((set) => set.descriptors[0]?.fate !== "replaced");
+  assertEquals(passed.flatMap((isPassed, i) => isPassed && !slow.has(i) ? [i] : []), []);
 });
 
 testFds("a client that leaves a server that does not read is not waited for", async () => {
