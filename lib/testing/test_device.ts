@@ -32,7 +32,7 @@ export interface TestDeviceOptions<O extends DeviceOptions> {
    */
   readonly isCold?: boolean;
   /** The interrupts that are set up. Default: the first of MSI-X, MSI and the pin that there is. */
-  readonly interrupts?: typeof INTERRUPTS[number];
+  readonly interrupts?: "msix" | "msi" | "intx";
 }
 
 /** An error of a device that no answer tells its client. */
