@@ -28,8 +28,8 @@ testCompiler("the compiler asks for what a capability or a message lacks", async
   assertEquals(missingFields(text), [
     "lib/client/connect.ts brandNew", // what a client says of it
     "lib/client/device.ts ASKED", // what a client answers to a server
-    "lib/server/connection.ts brandNew", // what a server says of it
     "lib/server/handlers.ts SENT, ASKED", // what a server answers, or why it does not
+    "lib/server/offer.ts brandNew", // what a server says of it
     "lib/wire/messages.ts NAMED", // a number without a message
     "lib/wire/messages.ts SENT, ASKED", // the codecs
     "lib/wire/version.ts brandNew", // key, reader and writer of a capability
