@@ -1,48 +1,57 @@
 /**
  * `deno task bench`: how fast the library and `vfu` are, beside a C program that does the same.
  *
- *   bench.ts [--json] [PATTERN]   PATTERN, a regular expression, chooses rows by name
+ *   bench.ts [--json] [--row NAME]... [--compare FILE] [PATTERN]
+ *
+ * `--row` chooses the rows whose name has that text, PATTERN those that it matches. `--compare`
+ * shows how far the ratios are from those of a file that `--json` wrote, and how far they may be by
+ * chance.
  *
  * Both sides take turns, so that what else the machine does troubles both; a ratio is the median of
- * those of the turns. An aim that is missed is marked, and no failure.
+ * those of the turns. An aim that is missed is marked, and no failure. All rows together take less
+ * than three minutes: where the machine is slow, rows have fewer turns.
  *
  * @module
  */
 
+import { parseArgs } from "node:util";
+import { changesText, compare, noiseOf, parseReport, type Report, type Result } from "./compare.ts";
 import { Lab } from "./lab.ts";
 import { type Row, rows } from "./rows.ts";
 import { median } from "./stopwatch.ts";
 
 /** Beyond this something hangs. */
 const LIMIT_MS = 600_000;
+/** The time that all rows may take together, each a share of what is left. */
+const BUDGET_MS = 165_000;
+/** The turns that each row has, however long they take. */
+const LEAST_ROUNDS = 3;
 
-/** The result of a row. */
-interface Result {
-  name: string;
-  ns: number;
-  baselineNs?: number;
-  ratio?: number;
-  aim?: number;
-  isMet?: boolean;
-  note?: string;
-}
-
-async function run(lab: Lab, row: Row): Promise<Result> {
+async function run(lab: Lab, row: Row, shareMs: number): Promise<Result> {
   const ours: number[] = [];
   const theirs: number[] = [];
+  const end = performance.now() + shareMs;
   const measureTheirs = await row.theirs?.(lab);
   const measureOurs = await row.ours(lab);
   for (let i = 0; i < row.rounds; i++) {
+    if (i >= LEAST_ROUNDS && performance.now() > end) break;
     if (measureTheirs) theirs.push(await measureTheirs());
     ours.push(await measureOurs());
   }
   const note = lab.takeNote();
   await lab.clear();
   const { name, aim } = row;
-  const result: Result = { name, ns: median(ours), ...(note !== undefined && { note }) };
+  const ratios = ours.map((ns, i) => ns / (theirs[i] ?? 1));
+  const result: Result = {
+    name,
+    ns: median(ours),
+    noise: noiseOf(ratios),
+    rounds: ours.length,
+    ...(note !== undefined && { note }),
+  };
   if (row.theirs) {
     result.baselineNs = median(theirs);
-    result.ratio = median(ours.map((ns, i) => ns / theirs[i]!));
+    result.ratio = median(ratios);
     if (aim !== undefined) Object.assign(result, { aim, isMet: result.ratio <= aim });
   }
   return result;
@@ -70,22 +79,71 @@ function print(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(text + "\n"));
 }
 
-async function bench(lab: Lab, asJson: boolean, pattern: RegExp): Promise<void> {
+/** The words of a command line. */
+interface Line {
+  readonly asJson: boolean;
+  readonly chosen: readonly Row[];
+  /** The report to compare with. */
+  readonly before: Report | undefined;
+}
+
+/**
+ * Reads the command line.
+ *
+ * @throws {TypeError} if it makes no sense
+ */
+function readLine(args: string[]): Line {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean" },
+      row: { type: "string", multiple: true },
+      compare: { type: "string" },
+    },
+  });
+  const [pattern = ""] = positionals;
+  const matching = rows.filter(({ name }) => new RegExp(pattern).test(name));
+  const texts = values.row?.map((text) => text.toLowerCase());
+  const chosen = texts === undefined
+    ? matching
+    : matching.filter(({ name }) => texts.some((text) => name.toLowerCase().includes(text)));
+  if (chosen.length === 0) {
+    const names = rows.map(({ name }) => `  ${name}`).join("\n");
+    throw new TypeError(`There is no such row; there are:\n${names}`);
+  }
+  return { asJson: values.json === true, chosen, before: readBefore(values.compare) };
+}
+
+function readBefore(file: string | undefined): Report | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return parseReport(Deno.readTextFileSync(file));
+  } catch (error) {
+    throw new TypeError(`Cannot compare with ${file}: ${(error as Error).message}`);
+  }
+}
+
+async function bench(lab: Lab, { asJson, chosen, before }: Line): Promise<void> {
   const results: Result[] = [];
-  const chosen = rows.filter(({ name }) => pattern.test(name));
+  const possible = chosen.filter(({ needsC }) => lab.hasBaseline || !needsC);
   if (!asJson) {
     if (!lab.hasBaseline) {
       print("There is no C compiler (cc): rows that compare with C are left out");
     }
     print(line("", "ours", "baseline", "ratio", "aim"));
   }
-  for (const row of chosen) {
-    if (row.needsC && !lab.hasBaseline) continue;
-    const result = await run(lab, row);
+  const end = performance.now() + BUDGET_MS;
+  for (const [i, row] of possible.entries()) {
+    const shareMs = (end - performance.now()) / (possible.length - i);
+    const result = await run(lab, row, shareMs);
     results.push(result);
     if (!asJson) print(describe(result));
   }
-  if (asJson) print(JSON.stringify({ hasBaseline: lab.hasBaseline, rows: results }, null, 2));
+  const report = { hasBaseline: lab.hasBaseline, rows: results };
+  const changes = before && compare(before, report);
+  if (asJson) print(JSON.stringify({ ...report, ...(changes && { changes }) }, null, 2));
+  else if (changes) print(`\n${changesText(changes)}`);
 }
 
 /** Settled, by failing, when the user or the clock calls it off. */
@@ -101,15 +159,22 @@ function calledOff(): Promise<never> {
 }
 
 async function main(): Promise<number> {
-  const asJson = Deno.args.includes("--json");
-  const pattern = new RegExp(Deno.args.find((arg) => !arg.startsWith("--")) ?? "");
+  const complain = (error: unknown) =>
+    Deno.stderr.write(new TextEncoder().encode(`bench: ${(error as Error).message}\n`));
+  let line: Line;
+  try {
+    line = readLine(Deno.args);
+  } catch (error) {
+    await complain(error);
+    return 2;
+  }
   const off = calledOff();
   await using lab = await Lab.open();
   try {
-    await Promise.race([bench(lab, asJson, pattern), off]);
+    await Promise.race([bench(lab, line), off]);
     return 0;
   } catch (error) {
-    await Deno.stderr.write(new TextEncoder().encode(`bench: ${(error as Error).message}\n`));
+    await complain(error);
     return 1;
   }
 }

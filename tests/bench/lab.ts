@@ -5,6 +5,8 @@
  * @module
  */
 
+import { build } from "../../cli/installed/build.ts";
+
 /** The scripts of the benchmark, and `vfu` itself. */
 const HERE = import.meta.dirname!;
 const MAIN = `${HERE}/../../cli/main.ts`;
@@ -23,6 +25,7 @@ export class Lab implements AsyncDisposable {
   readonly #children = new Set<Deno.ChildProcess>();
   readonly #servers = new Map<string, number>(); // process ids by path
   #note: string | undefined;
+  #built: Promise<void> | undefined;
 
   private constructor(dir: string, programs: Record<Program, string> | undefined) {
     this.dir = dir;
@@ -138,10 +141,24 @@ export class Lab implements AsyncDisposable {
     return note;
   }
 
-  /** `vfu probe` with the demo device, from start to end. */
-  async probe(): Promise<Meter> {
-    const path = await this.#serve(script("demo_server"));
-    return () => this.#timeProcess([...deno(MAIN), "probe", path]);
+  /**
+   * A command line of `vfu`, from start to end, in a folder of its own. Words that are SOCKET are
+   * the path of a demo device's socket.
+   *
+   * @param isInstalled true for the bundle, false for the sources
+   */
+  async vfu(isInstalled: boolean, ...args: string[]): Promise<Meter> {
+    const path = args.includes("SOCKET") ? await this.#serve(script("demo_server")) : "";
+    const program = isInstalled ? await this.#installed() : MAIN;
+    const command = [...deno(program), ...args.map((arg) => arg === "SOCKET" ? path : arg)];
+    return () => this.#timeProcess(command);
+  }
+
+  /** The bundle that an installed vfu runs. */
+  async #installed(): Promise<string> {
+    const folder = `${this.dir}/dist`;
+    await (this.#built ??= build(folder));
+    return `${folder}/vfu.js`;
   }
 
   /** Deno with nothing to do, from start to end. */

@@ -25,6 +25,7 @@ export interface Row {
 }
 
 const MIB = 1 << 20;
+const SESSION = new URL("../../examples/sessions/nvme.yaml", import.meta.url).pathname;
 const GIB_IN_MIB = 1024;
 
 /** All of them, in the order in which they are done. */
@@ -51,7 +52,7 @@ export const rows: readonly Row[] = [
   againstC("Interrupt: wait", 1.2, "interrupt", [2_100]),
   againstC("Interrupt: waitAsync", 2.5, "interrupt-async", [2_100]),
   migration("Migration: 1 GiB saved", 1.5, "save"),
-  migration("Migration: 1 GiB saved and restored", undefined, "restore"),
+  migration("Migration: 1 GiB saved and restored", 1.7, "restore"),
   servedToC("Server: 4-byte read", 1.15, "read4", [4_200]),
   servedToC("Server: 4-byte read, 32 in flight", 1.3, "pipeline", [12_600, 32]),
   servedToC("Server: 4-byte write, posted", 1.3, "write-posted", [21_000]),
@@ -73,15 +74,23 @@ export const rows: readonly Row[] = [
     needsC: false,
     aim: 1.5,
   },
-  {
-    name: "cold `vfu probe`, to an empty script",
-    rounds: 20,
-    ours: (lab) => lab.probe(),
-    theirs: (lab) => lab.emptyScript(),
-    needsC: false,
-    aim: 3.5,
-  },
+  ...cold("probe", [3.3, 2.4], "probe", "SOCKET"),
+  ...cold("--help", [3, 1.6], "--help"),
+  ...cold("read", [4, 2.8], "read", "SOCKET", "CAP_MSIX+2.w"),
+  ...cold("run --check", [8, 5], "run", "--check", SESSION),
 ];
+
+/** The start and end of `vfu`, against that of a script with nothing in it. */
+function cold(name: string, aims: readonly [number, number], ...args: string[]): Row[] {
+  return [false, true].map((isInstalled) => ({
+    name: `cold \`vfu ${name}\`${isInstalled ? ", installed" : ""}`,
+    rounds: 15,
+    ours: (lab: Lab) => lab.vfu(isInstalled, ...args),
+    theirs: (lab: Lab) => lab.emptyScript(),
+    needsC: false,
+    aim: aims[isInstalled ? 1 : 0],
+  }));
+}
 
 function codec(verb: "encode" | "decode", subject: string): Row {
   return {
