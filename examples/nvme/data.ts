@@ -39,6 +39,10 @@ function move(
   data: Uint8Array,
   act: (address: number | bigint, part: Uint8Array) => Late<void> | undefined,
 ): Late<void> {
+  const offset = command.dword(6) % PAGE;
+  if (offset % 4 === 0 && data.length <= PAGE - offset) { // one page, as most commands have
+    return after(() => act(addressOf(command.prp1, 0), data), () => {}, unreachable);
+  }
   let isLost = false;
   const lose = () => void (isLost = true);
   return after(() => piecesOf(dma, command, data.length), (pieces) => {

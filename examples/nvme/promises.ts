@@ -254,8 +254,8 @@ function check<S>(
   subject: S,
   controller: Controller,
 ): void {
-  for (const [about, holds, status = Status.FIELD] of rules) {
-    if (!holds(subject, controller)) throw new Failed(status, about);
+  for (const rule of rules) {
+    if (!rule[1](subject, controller)) throw new Failed(rule[2] ?? Status.FIELD, rule[0]);
   }
 }
 
@@ -265,7 +265,7 @@ export function logSize(command: Command): number {
 }
 
 function isAny(namespace: number, ...others: number[]): boolean {
-  return [NAMESPACE, ALL_NAMESPACES, ...others].includes(namespace);
+  return namespace === NAMESPACE || namespace === ALL_NAMESPACES || others.includes(namespace);
 }
 
 function isPage(address: bigint): boolean {
