@@ -61,21 +61,21 @@ const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w
  */
 export function parseAddress(text: string): Address {
   const match =
-    /^([A-Za-z_][A-Za-z0-9_]*|\d+)(?:@(\d+))?(?:\+(0[xX][0-9a-fA-F]+|\d+))?(?:\.([bwlqBWLQ]))?$/
+    /^([A-Za-z_][A-Za-z0-9_]*|\d+)(?:@(\d+))?(?:\+(0[xX][0-9a-fA-F]+|[0-9a-fA-F]+))?(?:\.([bwlqBWLQ]))?$/
       .exec(text);
   if (match === null) throw new SyntaxError(`"${text}" is no address; write ${FORM}`);
   const [, name, instance, offsetText, widthText] = match;
-  const offset = offsetText === undefined ? 0 : Number(offsetText);
-  if (!Number.isSafeInteger(offset)) {
-    throw new SyntaxError(`The offset of "${text}" is beyond 2^53`);
-  }
-  const width = widthText === undefined ? undefined : WIDTHS[widthText.toLowerCase()];
   const place = parseBase(name!, instance);
   if (place === undefined) {
     throw new SyntaxError(
       `"${name}" in "${text}" is no region, capability or register; write ${FORM}`,
     );
   }
+  const offset = offsetText === undefined ? 0 : parseOffset(text, offsetText, place.isOfSetpci);
+  if (!Number.isSafeInteger(offset)) {
+    throw new SyntaxError(`The offset of "${text}" is beyond 2^53`);
+  }
+  const width = widthText === undefined ? undefined : WIDTHS[widthText.toLowerCase()];
   const chosen = width ?? place.width;
   return {
     text,
@@ -119,14 +119,40 @@ export async function resolveAddress(
   return { region: PciRegion.CONFIG, offset: at + offset };
 }
 
-function parseBase(
-  name: string,
-  instance: string | undefined,
-): { base: AddressBase; offset: number; width?: Width } | undefined {
+/**
+ * Reads an offset. Behind a name of setpci's, where setpci reads hexadecimal digits without 0x, it
+ * has to mean the same in both.
+ *
+ * @throws {SyntaxError} if it does not, or is no number
+ */
+function parseOffset(text: string, offset: string, isOfSetpci: boolean): number {
+  const isPlain = /^\d+$/.test(offset);
+  if (/^0x/i.test(offset) || (isPlain && (!isOfSetpci || Number(offset) < 10))) {
+    return Number(offset);
+  }
+  if (!isOfSetpci) throw new SyntaxError(`"${text}" is no address; write ${FORM}`);
+  const hexadecimal = `+0x${offset.toLowerCase()}`;
+  const decimal = isPlain ? `, or +0x${BigInt(offset).toString(16)} for the decimal number` : "";
+  throw new SyntaxError(
+    `The offset of "${text}" is ambiguous: setpci reads it as hexadecimal; ` +
+      `write ${hexadecimal} for that${decimal}`,
+  );
+}
+
+/** The start of what an address names. */
+interface Base {
+  readonly base: AddressBase;
+  readonly offset: number;
+  readonly width?: Width;
+  /** True for capabilities and registers, whose names are setpci's. */
+  readonly isOfSetpci: boolean;
+}
+
+function parseBase(name: string, instance: string | undefined): Base | undefined {
   const index = /^\d+$/.test(name) ? Number(name) : regionIndex(name.toLowerCase());
   if (index !== undefined) {
     return instance === undefined && index <= 0xffff_ffff
-      ? { base: { kind: "region", index }, offset: 0 }
+      ? { base: { kind: "region", index }, offset: 0, isOfSetpci: false }
       : undefined;
   }
   const upper = name.toUpperCase();
@@ -134,10 +160,12 @@ function parseBase(
     return {
       base: { kind: "capability", name: upper, instance: Number(instance ?? 0) },
       offset: 0,
+      isOfSetpci: true,
     };
   }
   const register = instance === undefined ? findRegister(upper) : undefined;
   if (register === undefined) return undefined;
   const base: AddressBase = { kind: "region", index: PciRegion.CONFIG };
-  return { base, offset: register.offset, width: register.width as Width };
+  const { offset, width } = register;
+  return { base, offset, width: width as Width, isOfSetpci: true };
 }

@@ -94,6 +94,7 @@ export function parseBars(view: ConfigView, count: number, regionSizes: RegionSi
 function parseBar(view: ConfigView, index: number, count: number, size: bigint | undefined): Bar {
   const low = view.u32(HEADER_NORMAL.BASE_ADDRESS_0 + 4 * index);
   const notes: string[] = [];
+  if (size === 0n) notes.push("its register is set, and its region has no bytes");
   if (low & 1) {
     return {
       index,

@@ -14,6 +14,8 @@ export interface FunctionContext {
   vendorId: number;
   /** Sizes of its regions. */
   regionSizes: RegionSizes;
+  /** True of a root port or an event collector. */
+  isRoot?: boolean;
 }
 
 /** Reads of one capability structure, at offsets from its own start. They cannot fail. */

@@ -8,6 +8,7 @@ import type { Capability, CapabilityFields } from "./capability.ts";
 import type { ExpressCapability, ExpressLink, ExpressSlot } from "./express.ts";
 import type {
   AerCapability,
+  AerRoot,
   ExtendedFields,
   ResizableBarCapability,
   SriovCapability,
@@ -18,6 +19,8 @@ import {
   DEVCTL_LABELS,
   DEVSTA_LABELS,
   ERR_COR_LABELS,
+  ERR_ROOT_COMMAND_LABELS,
+  ERR_ROOT_STATUS_LABELS,
   ERR_UNC_LABELS,
   L1SS_LABELS,
   LNKCTL_LABELS,
@@ -26,6 +29,7 @@ import {
   sign,
   signs,
   SLTCAP_LABELS,
+  SLTCTL_LABELS,
   SLTSTA_LABELS,
   SRIOV_CTRL_LABELS,
 } from "./labels.ts";
@@ -123,7 +127,6 @@ function describe(fields: CapabilityFields): Description {
     case "ea":
       return { head: [`${fields.numEntries} entries`] };
     case "named":
-      return { head: [] };
     case "unknown":
       return { head: Array.from(fields.bytes, (byte) => hexDigits(byte, 2)) };
     default:
@@ -250,10 +253,15 @@ function describeExtended(fields: ExtendedFields): Description {
           sign("Root", fields.root),
           sign("Enabled", fields.enabled),
           sign("RootSelected", fields.rootSelected),
-          `clock granularity ${fields.clockGranularityNs}ns`,
+          `clock granularity ${granularityText(fields.clockGranularityNs)}`,
         ],
       };
   }
+}
+
+function granularityText(ns: number): string {
+  if (ns === 0) return "unimplemented";
+  return ns === 255 ? "over 254ns" : `${ns}ns`;
 }
 
 function describePowerManagement(fields: PowerManagementCapability): Description {
@@ -329,7 +337,7 @@ function describeExpress(fields: ExpressCapability): Description {
   const rows: Row[] = [
     ["DevCap", [
       `MaxPayload ${device.maxPayloadSupported} bytes,`,
-      `PhantFunc ${device.phantomFunctions},`,
+      `PhantFunc ${(1 << device.phantomFunctions) - 1},`,
       sign("ExtTag", device.extendedTag),
       sign("RBE", device.roleBasedErrors),
       sign("FLReset", device.functionLevelReset),
@@ -380,7 +388,16 @@ function linkRows(link: ExpressLink): Row[] {
 
 function slotRows(slot: ExpressSlot): Row[] {
   return [
-    ["SltCap", [`Slot #${slot.number},`, ...signs(slot.capabilities, SLTCAP_LABELS)]],
+    ["SltCap", [
+      `Slot #${slot.number},`,
+      `PowerLimit ${slot.powerLimitMilliwatts / 1000}W,`,
+      ...signs(slot.capabilities, SLTCAP_LABELS),
+    ]],
+    ["SltCtl", [
+      ...signs(slot.control, SLTCTL_LABELS),
+      `AttnInd ${slot.attentionIndicator},`,
+      `PwrInd ${slot.powerIndicator}`,
+    ]],
     ["SltSta", signs(slot.status, SLTSTA_LABELS)],
   ];
 }
@@ -402,8 +419,23 @@ function describeAer(fields: AerCapability): Description {
         sign("ECRCChkEn", fields.ecrcCheckEnabled),
       ]],
       ["HeaderLog", fields.headerLog.map((dword) => hexDigits(dword, 8))],
+      ...(fields.root === undefined ? [] : rootErrorRows(fields.root)),
     ],
   };
+}
+
+function rootErrorRows(root: AerRoot): Row[] {
+  return [
+    ["RootCmd", signs(root.command, ERR_ROOT_COMMAND_LABELS)],
+    ["RootSta", [
+      ...signs(root.status, ERR_ROOT_STATUS_LABELS),
+      `IntMsg ${root.interruptMessage}`,
+    ]],
+    ["ErrorSrc", [
+      `ERR_COR: ${hexDigits(root.correctableSource, 4)}`,
+      `ERR_FATAL/NONFATAL: ${hexDigits(root.uncorrectableSource, 4)}`,
+    ]],
+  ];
 }
 
 function describeSriov(fields: SriovCapability): Description {
@@ -419,6 +451,7 @@ function describeSriov(fields: SriovCapability): Description {
         `stride ${fields.vfStride},`,
         `device ID ${hexDigits(fields.vfDeviceId, 4)}`,
       ]],
+      ["VF BARs", fields.vfBarRegisters.map((register) => hexDigits(register, 8))],
       ["Page sizes", [
         `supported ${hexDigits(fields.supportedPageSizes, 8)},`,
         `system ${hexDigits(fields.systemPageSize, 8)}`,
@@ -428,9 +461,20 @@ function describeSriov(fields: SriovCapability): Description {
 }
 
 function rebarRows({ resizable }: ResizableBarCapability): Row[] {
-  const size = (bytes: bigint) => bytes >= 1n << 30n ? `${bytes >> 30n}GB` : `${bytes >> 20n}MB`;
   return resizable.map((bar) => [
     `BAR ${bar.bar}`,
-    [`current size: ${size(bar.size)},`, "supported:", ...bar.supportedSizes.map(size)],
+    [`current size: ${sizeText(bar.size)},`, "supported:", ...bar.supportedSizes.map(sizeText)],
   ]);
+}
+
+/** Sizes of more than this have a code that is reserved. */
+const MAX_REBAR_SIZE = 1n << 63n;
+const SIZE_UNITS = ["MB", "GB", "TB", "PB", "EB"];
+
+/** A size of 1 MiB or more, a power of two, in the largest unit. */
+function sizeText(bytes: bigint): string {
+  if (bytes > MAX_REBAR_SIZE) return "unknown";
+  const megabytes = bytes >> 20n;
+  const unit = Math.floor((megabytes.toString(2).length - 1) / 10);
+  return `${megabytes >> BigInt(10 * unit)}${SIZE_UNITS[unit]}`;
 }

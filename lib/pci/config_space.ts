@@ -341,6 +341,11 @@ function parsePrefetchableWindow(view: ConfigView, notes: string[]): BridgeWindo
   );
 }
 
+/** Bytes of the space of conventional PCI. */
+const CONVENTIONAL_SIZE = 256;
+/** The ids of PCI-X and PCI Express, with which extended capabilities come. */
+const EXTENDING: readonly number[] = [0x07, 0x10];
+
 interface Lists {
   standard: CapabilityChain;
   extended: CapabilityChain;
@@ -356,10 +361,17 @@ function parseLists(
   regionSizes: RegionSizes,
 ): Lists {
   const context = { vendorId, regionSizes };
-  return {
-    standard: parseCapabilities(view, context),
-    extended: parseExtendedCapabilities(view, context),
-  };
+  // A standard capability ends where the extended ones begin.
+  const conventional = new ConfigView(view.bytes(0, CONVENTIONAL_SIZE));
+  const standard = parseCapabilities(conventional, context);
+  const isRoot = standard.capabilities.some((each) =>
+    each.kind === "exp" && each.rootControl !== undefined
+  );
+  const extended = parseExtendedCapabilities(view, { ...context, isRoot });
+  const isExpress = standard.capabilities.some(({ id }) => EXTENDING.includes(id));
+  if (extended.capabilities.length === 0 || isExpress) return { standard, extended };
+  const note = "There are extended capabilities, though none of PCI Express or PCI-X";
+  return { standard, extended: { ...extended, notes: [...extended.notes, note] } };
 }
 
 function findSubsystem(
@@ -369,7 +381,7 @@ function findSubsystem(
 ): Subsystem | undefined {
   const at = (vendorOffset: number, offset: number) => {
     const subsystem = { vendorId: view.u16(vendorOffset), id: view.u16(offset) };
-    return subsystem.vendorId === 0 ? undefined : subsystem; // an id of no vendor says nothing
+    return isVendor(subsystem.vendorId) ? subsystem : undefined;
   };
   switch (header.layout) {
     case "normal":
@@ -378,9 +390,16 @@ function findSubsystem(
       return at(HEADER_CARDBUS.CB_SUBSYSTEM_VENDOR_ID, HEADER_CARDBUS.CB_SUBSYSTEM_ID);
     default: {
       const ssvid = capabilities.find((capability) => capability.kind === "ssvid");
-      return ssvid && { vendorId: ssvid.subsystemVendorId, id: ssvid.subsystemId };
+      return ssvid && isVendor(ssvid.subsystemVendorId)
+        ? { vendorId: ssvid.subsystemVendorId, id: ssvid.subsystemId }
+        : undefined;
     }
   }
+}
+
+/** An id of no vendor says nothing: a register that is not there reads as zeros or ones. */
+function isVendor(id: number): boolean {
+  return id !== 0 && id !== 0xffff;
 }
 
 function parseAddresses(

@@ -13,6 +13,7 @@ import {
   EXP_LNKSTA,
   EXP_RTCTL,
   EXP_SLTCAP,
+  EXP_SLTCTL,
   EXP_SLTSTA,
   type Flags,
   flags,
@@ -66,15 +67,26 @@ export interface ExpressLink {
 /** States of Active State Power Management. */
 export type AspmStates = "none" | "L0s" | "L1" | "L0s L1";
 
-/** Slot Capabilities and Status. */
+/** Slot Capabilities, Control and Status. */
 export interface ExpressSlot {
   /** Physical slot number. */
   number: number;
   /** Flags of Slot Capabilities. */
   capabilities: Flags;
+  /** The largest power that the slot supplies, milliwatts. */
+  powerLimitMilliwatts: number;
+  /** Flags of Slot Control. */
+  control: Flags;
+  /** The attention indicator. */
+  attentionIndicator: IndicatorState;
+  /** The power indicator. */
+  powerIndicator: IndicatorState;
   /** Flags of Slot Status. */
   status: Flags;
 }
+
+/** The state of a slot's indicator. */
+export type IndicatorState = "unknown" | "on" | "blink" | "off";
 
 /** Device Capabilities 2 and Control 2. */
 export interface ExpressDevice2 {
@@ -128,6 +140,7 @@ export interface ExpressCapability {
 
 const TYPE_ROOT_PORT = 4;
 const TYPE_DOWNSTREAM = 6;
+const TYPE_TO_EXPRESS = 8;
 const TYPE_RC_END = 9;
 const TYPE_RC_EC = 10;
 
@@ -138,13 +151,13 @@ const DEVICE_TYPES: Readonly<Record<number, string>> = {
   5: "Upstream Port",
   [TYPE_DOWNSTREAM]: "Downstream Port",
   7: "PCI Express to PCI/PCI-X Bridge",
-  8: "PCI/PCI-X to PCI Express Bridge",
+  [TYPE_TO_EXPRESS]: "PCI/PCI-X to PCI Express Bridge",
   [TYPE_RC_END]: "Root Complex Integrated Endpoint",
   [TYPE_RC_EC]: "Root Complex Event Collector",
 };
 
 /** Link speeds by their code, from 1. */
-const SPEEDS = ["2.5GT/s", "5GT/s", "8GT/s", "16GT/s", "32GT/s", "64GT/s"];
+const SPEEDS = ["2.5GT/s", "5GT/s", "8GT/s", "16GT/s", "32GT/s", "64GT/s", "128GT/s"];
 
 const ASPM: readonly AspmStates[] = ["none", "L0s", "L1", "L0s L1"];
 
@@ -157,7 +170,8 @@ export function decodeExpress(at: CapabilityReader): ExpressCapability {
   const capabilities = at.u16(0x02);
   const structureVersion = bits(capabilities, 0, 4);
   const deviceType = bits(capabilities, 4, 4);
-  const isPort = deviceType === TYPE_ROOT_PORT || deviceType === TYPE_DOWNSTREAM;
+  const isPort = deviceType === TYPE_ROOT_PORT || deviceType === TYPE_DOWNSTREAM ||
+    deviceType === TYPE_TO_EXPRESS;
   const isRoot = deviceType === TYPE_ROOT_PORT || deviceType === TYPE_RC_EC;
   const hasLink = deviceType !== TYPE_RC_END && deviceType !== TYPE_RC_EC;
   const slotImplemented = bit(capabilities, 8);
@@ -210,11 +224,26 @@ function decodeLink(at: CapabilityReader): ExpressLink {
   };
 }
 
+const INDICATORS: readonly IndicatorState[] = ["unknown", "on", "blink", "off"];
+/** Values of the power limit that stand for more than 239 W, at a scale of 1. */
+const HIGH_POWER = [250, 275, 300];
+
+/** Milliwatts of a power limit, whose scale is 1, 0.1, 0.01 or 0.001 W. */
+function slotPower(value: number, scale: number): number {
+  const watts = scale === 0 ? HIGH_POWER[value - 0xf0] ?? value : value;
+  return watts * 10 ** (3 - scale);
+}
+
 function decodeSlot(at: CapabilityReader): ExpressSlot {
   const capabilities = at.u32(0x14);
+  const control = at.u16(0x18);
   return {
     number: bits(capabilities, 19, 13),
     capabilities: flags(capabilities, EXP_SLTCAP),
+    powerLimitMilliwatts: slotPower(bits(capabilities, 7, 8), bits(capabilities, 15, 2)),
+    control: flags(control, EXP_SLTCTL),
+    attentionIndicator: INDICATORS[bits(control, 6, 2)]!,
+    powerIndicator: INDICATORS[bits(control, 8, 2)]!,
     status: flags(at.u16(0x1a), EXP_SLTSTA),
   };
 }
@@ -234,6 +263,7 @@ function decodeLink2(at: CapabilityReader): ExpressLink2 {
   const supported = bits(at.u32(0x2c), 1, 7);
   return {
     supportedSpeeds: SPEEDS.filter((_, index) => bit(supported, index)),
-    targetSpeed: speedName(bits(at.u16(0x30), 0, 4)),
+    // 0 is what functions of 2.5 GT/s alone may have.
+    targetSpeed: speedName(bits(at.u16(0x30), 0, 4) || 1),
   };
 }

@@ -5,7 +5,17 @@
  */
 
 import type { CapabilityReader } from "./capability_reader.ts";
-import { ACS, ERR_COR, ERR_UNC, type Flags, flags, L1SS, SRIOV_CTRL } from "./registers.ts";
+import {
+  ACS,
+  ERR_COR,
+  ERR_ROOT_COMMAND,
+  ERR_ROOT_STATUS,
+  ERR_UNC,
+  type Flags,
+  flags,
+  L1SS,
+  SRIOV_CTRL,
+} from "./registers.ts";
 import { bit, bits } from "./view.ts";
 import { hexDigits } from "../text/hex.ts";
 
@@ -35,6 +45,22 @@ export interface AerCapability {
   ecrcCheckEnabled: boolean;
   /** The header of the first error's packet: four dwords. */
   headerLog: number[];
+  /** Errors that a root port or an event collector has collected. */
+  root?: AerRoot;
+}
+
+/** The registers of a root in Advanced Error Reporting. */
+export interface AerRoot {
+  /** Errors that are reported by an interrupt. */
+  command: Flags;
+  /** Errors that came. */
+  status: Flags;
+  /** Interrupt message number. */
+  interruptMessage: number;
+  /** Routing id of the first function with a correctable error. */
+  correctableSource: number;
+  /** Routing id of the first function with an uncorrectable error. */
+  uncorrectableSource: number;
 }
 
 /** Virtual Channel, alone or with the Multi-Function one. */
@@ -326,6 +352,18 @@ function decodeAer(at: CapabilityReader): AerCapability {
     ecrcCheckCapable: bit(control, 7),
     ecrcCheckEnabled: bit(control, 8),
     headerLog: [at.u32(0x1c), at.u32(0x20), at.u32(0x24), at.u32(0x28)],
+    ...(at.context.isRoot && { root: decodeAerRoot(at) }),
+  };
+}
+
+function decodeAerRoot(at: CapabilityReader): AerRoot {
+  const status = at.u32(0x30);
+  return {
+    command: flags(at.u32(0x2c), ERR_ROOT_COMMAND),
+    status: flags(status, ERR_ROOT_STATUS),
+    interruptMessage: bits(status, 27, 5),
+    correctableSource: at.u16(0x34),
+    uncorrectableSource: at.u16(0x36),
   };
 }
 

@@ -9,6 +9,8 @@ import type {
   BRIDGE_CTL,
   COMMAND,
   ERR_COR,
+  ERR_ROOT_COMMAND,
+  ERR_ROOT_STATUS,
   ERR_UNC,
   EXP_DEVCTL,
   EXP_DEVCTL2,
@@ -17,6 +19,7 @@ import type {
   EXP_LNKSTA,
   EXP_RTCTL,
   EXP_SLTCAP,
+  EXP_SLTCTL,
   EXP_SLTSTA,
   Flags,
   L1SS,
@@ -146,6 +149,37 @@ export const SLTCAP_LABELS: Labels<typeof EXP_SLTCAP> = {
   NCCS: "NoCompl",
 };
 
+/** Words for Slot Control. */
+export const SLTCTL_LABELS: Labels<typeof EXP_SLTCTL> = {
+  ABPE: "AttnBtn",
+  PFDE: "PwrFlt",
+  MRLSCE: "MRL",
+  PDCE: "PresDet",
+  CCIE: "CmdCplt",
+  HPIE: "HPIrq",
+  PCC: "Power",
+  EIC: "Interlock",
+  DLLSCE: "LinkChg",
+};
+
+/** Words for the root's error command. */
+export const ERR_ROOT_COMMAND_LABELS: Labels<typeof ERR_ROOT_COMMAND> = {
+  COR_EN: "CERptEn",
+  NONFATAL_EN: "NFERptEn",
+  FATAL_EN: "FERptEn",
+};
+
+/** Words for the root's error status. */
+export const ERR_ROOT_STATUS_LABELS: Labels<typeof ERR_ROOT_STATUS> = {
+  COR_RCV: "CERcvd",
+  MULTI_COR_RCV: "MultCERcvd",
+  UNCOR_RCV: "UERcvd",
+  MULTI_UNCOR_RCV: "MultUERcvd",
+  FIRST_FATAL: "FirstFatal",
+  NONFATAL_RCV: "NonFatalMsg",
+  FATAL_RCV: "FatalMsg",
+};
+
 /** Words for PCI Express Slot Status. */
 export const SLTSTA_LABELS: Labels<typeof EXP_SLTSTA> = {
   ABP: "AttnBtn",
@@ -199,6 +233,12 @@ export const ERR_UNC_LABELS: Labels<typeof ERR_UNC> = {
   MCBTLP: "MCBlocked",
   ATOMEG: "AtomicBlk",
   TLPPRE: "TLPPrefix",
+  POISON_BLK: "PoisonTLPBlocked",
+  DMWR_BLK: "DMWrReqBlocked",
+  IDE_CHECK: "IDECheck",
+  IDE_TLP: "MisIDETLP",
+  PCRC_CHECK: "PCRC_CHECK",
+  XLAT_BLK: "TLPXlatBlocked",
 };
 
 /** Words for correctable errors. */

@@ -53,10 +53,12 @@ export type {
   ExpressLink,
   ExpressLink2,
   ExpressSlot,
+  IndicatorState,
 } from "./express.ts";
 export type {
   AcsCapability,
   AerCapability,
+  AerRoot,
   AriCapability,
   AtsCapability,
   DpcCapability,

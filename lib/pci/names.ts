@@ -160,6 +160,7 @@ export const CAPABILITY_NAMES: Readonly<Record<number, CapabilityName>> = {
   0x12: { name: "SATA HBA", setpciName: "CAP_SATA" },
   0x13: { name: "PCI Advanced Features", setpciName: "CAP_AF" },
   0x14: { name: "Enhanced Allocation", setpciName: "CAP_EA" },
+  0x15: { name: "Flattening Portal Bridge" },
 };
 
 /** Extended capabilities, by their id of two bytes. */
@@ -205,9 +206,22 @@ export const EXTENDED_CAPABILITY_NAMES: Readonly<Record<number, CapabilityName>>
   0x28: { name: "Hierarchy ID", setpciName: "ECAP_HIER_ID" },
   0x29: { name: "Native PCIe Enclosure Management", setpciName: "ECAP_NPEM" },
   0x2a: { name: "Physical Layer 32.0 GT/s", setpciName: "ECAP_32GT" },
+  0x2b: { name: "Alternate Protocol" },
+  0x2c: { name: "System Firmware Intermediary" },
+  0x2d: { name: "Shadow Functions" },
   0x2e: { name: "Data Object Exchange", setpciName: "ECAP_DOE" },
+  0x2f: { name: "Device 3" },
   0x30: { name: "Integrity and Data Encryption", setpciName: "ECAP_IDE" },
   0x31: { name: "Physical Layer 64.0 GT/s", setpciName: "ECAP_64GT" },
+  0x32: { name: "Flit Logging", setpciName: "ECAP_FL" },
+  0x33: { name: "Flit Performance Measurement" },
+  0x34: { name: "Flit Error Injection" },
+  0x35: { name: "Streamlined Virtual Channel" },
+  0x36: { name: "MMIO Register Block Locator" },
+  0x37: { name: "NOP Flit" },
+  0x38: { name: "Scalable I/O Virtualization" },
+  0x39: { name: "Physical Layer 128.0 GT/s" },
+  0x3a: { name: "Captured Data" },
 };
 
 /** A capability by its kind and id. */

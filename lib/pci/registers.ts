@@ -207,6 +207,33 @@ export const EXP_SLTCAP = {
   NCCS: 0x40000,
 } as const;
 
+/** Flags of PCI Express Slot Control; the indicators are apart. */
+export const EXP_SLTCTL = {
+  ABPE: 0x0001,
+  PFDE: 0x0002,
+  MRLSCE: 0x0004,
+  PDCE: 0x0008,
+  CCIE: 0x0010,
+  HPIE: 0x0020,
+  PCC: 0x0400,
+  EIC: 0x0800,
+  DLLSCE: 0x1000,
+} as const;
+
+/** Flags of Root Control in AER: errors that are reported by an interrupt. */
+export const ERR_ROOT_COMMAND = { COR_EN: 0x1, NONFATAL_EN: 0x2, FATAL_EN: 0x4 } as const;
+
+/** Flags of Root Error Status in AER; the interrupt message is apart. */
+export const ERR_ROOT_STATUS = {
+  COR_RCV: 0x01,
+  MULTI_COR_RCV: 0x02,
+  UNCOR_RCV: 0x04,
+  MULTI_UNCOR_RCV: 0x08,
+  FIRST_FATAL: 0x10,
+  NONFATAL_RCV: 0x20,
+  FATAL_RCV: 0x40,
+} as const;
+
 /** Bits of PCI Express Slot Status. */
 export const EXP_SLTSTA = {
   ABP: 0x0001,
@@ -263,6 +290,12 @@ export const ERR_UNC = {
   MCBTLP: 0x00800000,
   ATOMEG: 0x01000000,
   TLPPRE: 0x02000000,
+  POISON_BLK: 0x04000000,
+  DMWR_BLK: 0x08000000,
+  IDE_CHECK: 0x10000000,
+  IDE_TLP: 0x20000000,
+  PCRC_CHECK: 0x40000000,
+  XLAT_BLK: 0x80000000,
 } as const;
 
 /** Correctable errors of Advanced Error Reporting: bits of its status and mask registers. */

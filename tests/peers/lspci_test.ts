@@ -35,6 +35,17 @@ Deno.test("parseConfigSpace() agrees with lspci about a function with many capab
   await assertAgrees(crowdedImage());
 });
 
+Deno.test("parseConfigSpace() agrees with lspci about the slot and the errors of a root port", async () => {
+  // Power limit, slot control, then the root's errors in AER.
+  for (const [power, control] of [[25, 0x1bff], [0x1_00fa, 0x0480], [0xf0, 0x0340]] as const) {
+    const image = new ConfigImage(4096, 0x8086, 0x3420, 0x060400).u8(0x0e, 1)
+      .capability(0x40, 0x10, 0x0142).u16(0x18 + 0x40, control)
+      .u32(0x14 + 0x40, (power & 0xff) << 7 | (power >>> 16) << 15 | 7 << 19)
+      .extended(0x100, 0x01, 2).u32(0x12c, 5).u32(0x130, 0x4b).u32(0x134, 0x0208_0100);
+    await assertAgrees(image);
+  }
+});
+
 /** A generator of numbers that are the same on every run. */
 function randomNumbers(seed: number): (below: number) => number {
   let state = seed;

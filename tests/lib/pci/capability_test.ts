@@ -53,6 +53,8 @@ Deno.test("parseCapabilities() ends where nothing answers", () => {
   ]);
 });
 
+const NOT_EXPRESS = "There are extended capabilities, though none of PCI Express or PCI-X";
+
 Deno.test("parseCapabilities() ends a hostile list that fills the space", () => {
   const image = blank().u16(0x06, 0x10).u8(0x34, 0x40);
   for (let offset = 0x40; offset < 0x100; offset += 4) image.u8(offset, 0x01, (offset + 4) & 0xff);
@@ -70,18 +72,19 @@ Deno.test("parseExtendedCapabilities() ends a hostile list that fills the space 
   }
   const { extendedCapabilities, notes } = parseConfigSpace(image.bytes);
   assertEquals(extendedCapabilities.length, 960);
-  assertEquals(notes, []);
+  assertEquals(notes, [NOT_EXPRESS]);
 });
 
 Deno.test("parseExtendedCapabilities() ends at loops, at the header and where nothing answers", () => {
   const next = (offset: number) => blank(4096).u32(0x100, (offset << 20 | 0x1_0003) >>> 0);
   const broken = "The list of extended capabilities is broken: ";
-  assertEquals(chain(next(0x100)).notes, [`${broken}the list returns to 0x100`]);
+  assertEquals(chain(next(0x100)).notes, [`${broken}the list returns to 0x100`, NOT_EXPRESS]);
   assertEquals(chain(next(0x0fc)).notes, [
     `${broken}a capability at 0xfc would be inside the header`,
+    NOT_EXPRESS,
   ]);
-  assertEquals(chain(next(0x200)).notes, [`${broken}no capability at 0x200`]);
-  assertEquals(chain(next(0)), { offsets: [0x100], notes: [] });
+  assertEquals(chain(next(0x200)).notes, [`${broken}no capability at 0x200`, NOT_EXPRESS]);
+  assertEquals(chain(next(0)), { offsets: [0x100], notes: [NOT_EXPRESS] });
 });
 
 Deno.test("parseExtendedCapabilities() finds none in zeros, in ones and in 256 bytes", () => {
@@ -94,6 +97,20 @@ Deno.test("a capability that reaches past the end is decoded as far as it is the
   const msi = find(blank().capability(0xfc, 0x05, 0x0180), "msi");
   assertEquals([msi.addressBits, msi.maskable, msi.address], [64, true, 0n]);
   assertEquals(msi.notes, ["it reaches past the end of the configuration space"]);
+});
+
+Deno.test("a standard capability is not decoded from the extended list behind it", () => {
+  const image = blank(4096).capability(0xfc, 0x05, 0x0181).u16(0x100, 0x0001, 0x0001);
+  const msi = find(image, "msi");
+  assertEquals(msi.address, 0n);
+  assertEquals(msi.notes, ["it reaches past the end of the configuration space"]);
+});
+
+Deno.test("extended capabilities beside PCI Express or PCI-X have no note", () => {
+  for (const id of [0x10, 0x07]) {
+    const image = blank(4096).capability(0x40, id).u32(0x100, 0x1_0003);
+    assertEquals(chain(image).notes, []);
+  }
 });
 
 Deno.test("a capability has its place, names and version", () => {
