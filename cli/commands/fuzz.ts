@@ -35,7 +35,7 @@ import { checkSpawn } from "../shared/spawn.ts";
 
 /** Plays that make one case shorter, at most. */
 const MAX_PLAYS = 600;
-const DEFAULT_MINIMISE_MS = 60_000;
+const DEFAULT_MINIMISE_MS = 30_000;
 const DAY_MS = 24 * 3_600_000;
 
 /** Options of {@linkcode run}. */
@@ -104,7 +104,7 @@ export function command(context: Context) {
     .option("-o, --output <folder>", "write findings there", "vfu-findings")
     .addOption(
       new Option("--minimise <duration>", "make each case shorter for so long")
-        .default(DEFAULT_MINIMISE_MS, "60s").argParser(argument(parseDuration)),
+        .default(DEFAULT_MINIMISE_MS, "30s").argParser(argument(parseDuration)),
     )
     .option("--again <file>", "send the messages of a finding again, and do nothing else")
     .option("--json", "write a line of JSON a finding, and one for the end")

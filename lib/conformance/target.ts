@@ -44,6 +44,8 @@ export interface Target extends AsyncDisposable {
   readonly isSpawned: boolean;
   /** The process, if it is ours. */
   readonly process: number | undefined;
+  /** True of a server that is known to end with its client. */
+  readonly servesOne: boolean;
   /** Connects a client, starting the server before that if it has ended. */
   connect(signal: AbortSignal): Promise<UnixSocket>;
   /** Connects one more client to the server that runs; undefined if it takes none. */
@@ -85,6 +87,7 @@ export class Unreachable extends Error {
 export class ListeningTarget implements Target {
   readonly isSpawned = false;
   readonly process = undefined;
+  readonly servesOne = false;
 
   constructor(readonly name: string) {}
 
@@ -146,6 +149,10 @@ export class SpawnedTarget implements Target {
 
   get process(): number | undefined {
     return this.#run?.pid;
+  }
+
+  get servesOne(): boolean {
+    return this.#isForOne;
   }
 
   async connect(signal: AbortSignal): Promise<UnixSocket> {

@@ -91,9 +91,13 @@ export class Player {
   async play(socket: UnixSocket, connection: FuzzConnection): Promise<Played> {
     using _socket = socket;
     const play = new Play(socket, connection, this.#options, this.#out, this.#in);
-    const played = await play.run();
-    this.#in = play.buffer;
-    return played;
+    try {
+      return await play.run();
+    } finally {
+      this.#in = play.buffer;
+      // A peer that was sent this very socket would keep it open, and would never see its end.
+      socket.shutdown();
+    }
   }
 }
 

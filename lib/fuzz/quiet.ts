@@ -32,11 +32,21 @@ export function quiet(facts: Facts): FuzzConnection {
 
 /** A connection that has a device go on as it began, whatever was done to it. */
 export function recovery(facts: Facts): FuzzConnection {
-  return plain([
-    { command: Command.VERSION, payload: rightVersion(facts) },
-    { command: Command.DEVICE_RESET, payload: new Uint8Array() },
-    { command: Command.DEVICE_FEATURE, payload: RUN },
-  ]);
+  const isUnknown = facts.numRegions === 0;
+  const all = [
+    { command: Command.VERSION, payload: rightVersion(facts), isThere: true },
+    {
+      command: Command.DEVICE_FEATURE,
+      payload: RUN,
+      isThere: isUnknown || facts.migration !== undefined,
+    },
+    {
+      command: Command.DEVICE_RESET,
+      payload: new Uint8Array(),
+      isThere: isUnknown || facts.canReset,
+    },
+  ];
+  return plain(all.filter(({ isThere }) => isThere));
 }
 
 function plain(

@@ -267,7 +267,10 @@ class FuzzRun implements Disposable {
     let isFresh = observation.kind !== "wrong reply";
     const fails = async (steps: FuzzCase) => {
       if (observation.kind === "leak") return await this.#leaksAgain(steps);
-      if (!isFresh) await this.#subject.play(recovery(this.#options.facts));
+      // A server that ends with its client is fresh each time.
+      if (!isFresh && !this.#target.servesOne) {
+        await this.#subject.play(recovery(this.#options.facts));
+      }
       const seen = await this.#subject.playCase(steps, { isFresh, timeoutMs });
       if (!shows(seen.observations, signature)) return false;
       conversations = seen.conversations;
@@ -277,7 +280,9 @@ class FuzzRun implements Disposable {
     const unable = { ...found, steps: candidates[0]!, isRepeatable: false, plays: 0 };
     if (!canPlay) return unable;
     try {
-      const limits = this.#options.minimise;
+      const { plays, timeMs } = this.#options.minimise;
+      const share = observation.kind === "wrong reply" ? 1 / 4 : 1;
+      const limits = { plays: plays * share, timeMs: timeMs * share };
       let result = await minimise(candidates, fails, limits);
       if (!result.isRepeatable && !isFresh && this.#target.isSpawned) {
         isFresh = true;

@@ -100,7 +100,9 @@ export class Subject implements Disposable {
       const own = this.#crashes();
       if (isHung && own.length === 0) await target.restart();
       const observed = played.received > 0 ? played.observations : played.observations.map(mute);
-      const observations = [...own.length > 0 ? [] : observed, ...own, ...this.#reports()];
+      const isGone = own.length > 0;
+      const living = observed.filter(({ kind }) => kind !== "hang" || !isGone);
+      const observations = [...own, ...living, ...this.#reports()];
       return { ...played, observations, late, process };
     }
   }

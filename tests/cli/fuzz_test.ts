@@ -182,3 +182,58 @@ Deno.test("vfu fuzz: Ctrl-C tells what was done, and ends the server", async () 
   }
   assertEquals(isThere, false);
 });
+
+/** A command that starts a server which means no good. */
+const hostile = (way: string) =>
+  `${DENO} run -A ${ROOT}tests/cli/_hostile_server.ts ${way} {socket}`;
+
+Deno.test("vfu fuzz: a server that answers nothing is an error, not a hang of ours", async () => {
+  const args = ["fuzz", "--spawn", hostile("mute"), "--timeout", "500ms", "--messages", "100"];
+  const { code, err } = await runHere(args);
+  assertEquals(code, 1);
+  assertStringIncludes(err, "does not answer the first requests");
+});
+
+Deno.test("vfu fuzz: a server that floods is found, and ends nothing of ours", async () => {
+  await using folder = temporaryFolder();
+  const { code, out } = await runHere([
+    ...["fuzz", "--spawn", hostile("flood"), "--seed", "1", "--messages", "6000", "--json"],
+    ...["--minimise", "1s", "-o", folder.path, ...PATIENT],
+  ]);
+  assertEquals(code, 1);
+  assert(linesOf(out).some(({ text }) => text?.includes("bytes that are no message")), out);
+});
+
+Deno.test("vfu fuzz: descriptors of a server are closed", async () => {
+  await using folder = temporaryFolder();
+  const open = () => [...Deno.readDirSync("/proc/self/fd")].length;
+  const before = open();
+  const { code } = await runHere([
+    ...["fuzz", "--spawn", hostile("gifts"), "--seed", "1", "--messages", "2000"],
+    ...["-o", folder.path, "--minimise", "1s", ...PATIENT],
+  ]);
+  assert(code === 0 || code === 1);
+  assert(open() <= before + 4, `${open()} descriptors, ${before} before`);
+});
+
+Deno.test("vfu fuzz finds a descriptor that is kept of each client", async () => {
+  await using folder = temporaryFolder();
+  const { code, out } = await runHere([
+    ...["fuzz", "--spawn", hostile("leak"), "--seed", "1", "--messages", "1000000", "--json"],
+    ...["-o", folder.path, "--minimise", "5s", ...PATIENT],
+  ], { endWhen: ({ out }) => out.includes('"kind":"leak"') });
+  assert(code === 1 || code === 130);
+  const leak = linesOf(out).find(({ kind }) => kind === "leak");
+  assertEquals(leak.text, "the server's descriptors grow with each connection");
+});
+
+Deno.test("vfu fuzz recognises the report of a sanitizer whose program goes on", async () => {
+  await using folder = temporaryFolder();
+  const { out } = await runHere([
+    ...["fuzz", "--spawn", hostile("report"), "--seed", "1", "--messages", "20000", "--json"],
+    ...["-o", folder.path, "--minimise", "10s", ...PATIENT],
+  ], { endWhen: ({ out }) => out.includes('"kind":"report"') });
+  const report = linesOf(out).find(({ kind }) => kind === "report");
+  assert(report !== undefined, out);
+  assertStringIncludes(report.text, "UndefinedBehaviorSanitizer: reset.c:5:9: runtime error");
+});

@@ -48,6 +48,7 @@ async function readable(socket: UnixSocket, signal: AbortSignal): Promise<void> 
 export class MutantTarget implements Target {
   readonly isSpawned = true;
   readonly process = undefined;
+  readonly servesOne = false;
   readonly name: string;
   readonly #mutant: Mutant;
   readonly #folder = Deno.makeTempDirSync();
