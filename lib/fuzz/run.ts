@@ -324,7 +324,7 @@ class FuzzRun implements Disposable {
   /** Reports whether a new process has more descriptors with each time that a case is played. */
   async #leaksAgain(steps: FuzzCase): Promise<boolean> {
     const play = async (isFresh: boolean) => {
-      await this.#subject.playCase(steps, { isFresh });
+      await this.#subject.playCase(steps, { isFresh, timeoutMs: this.#shortTimeoutMs });
       return (await this.#sample())?.sample.descriptors;
     };
     await play(true);

@@ -1,14 +1,15 @@
 /**
  * Servers that mean no good to their client: `_hostile_server.ts WAY SOCKET`.
  *
- * `mute` answers nothing; `flood` sends without an end; `gifts` sends descriptors with each reply;
- * `leak` keeps a descriptor of each client; `report` writes what a sanitizer writes.
+ * A server of the way `mute` answers nothing, and one of `flood` sends without an end. `gifts`
+ * sends descriptors with each reply. `leak` keeps a descriptor of each client. `report` writes what
+ * a sanitizer writes.
  *
  * @module
  */
 
 import { IoBuffer } from "../../ffi/buffer.ts";
-import { EAGAIN } from "../../ffi/errno.ts";
+import { EAGAIN, ETOOMANYREFS } from "../../ffi/errno.ts";
 import { EventFd, POLLIN } from "../../ffi/event.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { watch } from "../../ffi/poller.ts";
@@ -34,12 +35,13 @@ function replyTo(bytes: Uint8Array): Uint8Array {
 function send(socket: UnixSocket, bytes: Uint8Array, fds: readonly number[] = []): void {
   const out = new IoBuffer(Uint8Array.from(bytes));
   // The client takes what is sent, or leaves.
-  while (socket.send(out, 0, bytes.length, fds) === -EAGAIN);
+  while ([-EAGAIN, -ETOOMANYREFS].includes(socket.send(out, 0, bytes.length, fds)));
 }
 
 /** Answers the whole messages of what came. */
 function answer(socket: UnixSocket, bytes: Uint8Array): void {
-  for (let at = 0; at + 16 <= bytes.length;) {
+  for (let at = 0; at < bytes.length;) {
+    if (at + 16 > bytes.length) return socket.shutdown(); // it came in pieces
     const { size, flags } = HeaderLayout.decode(bytes, at);
     if (size < 16 || at + size > bytes.length) return socket.shutdown();
     const message = bytes.slice(at, at + size);
@@ -58,7 +60,7 @@ watch(listener.fd, POLLIN, () => {
   const socket = listener.accept();
   if (socket === undefined) return;
   if (way === "leak") kept.push(OwnedFd.open("/dev/null"));
-  let clients = 0;
+  let pieces = 0;
   const watching = watch(socket.fd, POLLIN, () => {
     const count = socket.receive(buffer, 0, buffer.length);
     for (const fd of socket.receivedFds) fd.close();
@@ -70,7 +72,7 @@ watch(listener.fd, POLLIN, () => {
     if (way === "mute") return;
     answer(socket, buffer.bytes.slice(0, count));
     // A flood begins behind the questions what the server offers.
-    if (way === "flood" && ++clients > 30) {
+    if (way === "flood" && ++pieces > 30) {
       const flood = new Uint8Array(1 << 16).fill(0xff);
       for (let i = 0; i < 64; i++) send(socket, flood);
     }

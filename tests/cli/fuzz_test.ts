@@ -210,7 +210,7 @@ Deno.test("vfu fuzz: descriptors of a server are closed", async () => {
   const before = open();
   const { code } = await runHere([
     ...["fuzz", "--spawn", hostile("gifts"), "--seed", "1", "--messages", "2000"],
-    ...["-o", folder.path, "--minimise", "1s", ...PATIENT],
+    ...["-o", folder.path, "--minimise", "1s", "--timeout", "2s"],
   ]);
   assert(code === 0 || code === 1);
   assert(open() <= before + 4, `${open()} descriptors, ${before} before`);
@@ -220,7 +220,7 @@ Deno.test("vfu fuzz finds a descriptor that is kept of each client", async () =>
   await using folder = temporaryFolder();
   const { code, out } = await runHere([
     ...["fuzz", "--spawn", hostile("leak"), "--seed", "1", "--messages", "1000000", "--json"],
-    ...["-o", folder.path, "--minimise", "5s", ...PATIENT],
+    ...["-o", folder.path, "--minimise", "5s", "--timeout", "2s"],
   ], { endWhen: ({ out }) => out.includes('"kind":"leak"') });
   assert(code === 1 || code === 130);
   const leak = linesOf(out).find(({ kind }) => kind === "leak");
