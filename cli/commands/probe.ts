@@ -17,7 +17,8 @@ export function command(context: Context) {
       "Shows what a device is: the agreed version and capabilities, its regions, its interrupts " +
         "and its PCI configuration space. It only asks and reads; the device stays as it is. " +
         "What the server refuses to tell is shown as refused. A file is decoded without a " +
-        "device: the output of lspci -x or -xxxx, the bytes of a space, or a saved --json.",
+        "device: the output of lspci -x or -xxxx, the bytes of a space, a saved --json, or an " +
+        "expansion ROM.",
     )
     .argument("<socket|file>", "path of the server's socket, or a file with a saved space")
     .argument("[socket...]", "more of them, for --summary and --diff")

@@ -50,11 +50,33 @@ export interface FileJson {
  * @throws {Error} if there are none in it, or it is too large
  */
 export async function readSaved(path: string): Promise<SavedFunction[]> {
+  return await decodeSaved(path, await readBytes(path));
+}
+
+/**
+ * Reads the bytes of a file.
+ *
+ * @throws {Error} if it is too large
+ */
+export async function readBytes(path: string): Promise<Uint8Array> {
   const { size } = await Deno.stat(path);
   if (size > MAX_FILE_SIZE) {
     throw new Error(`Cannot decode ${path}: it has more than ${MAX_FILE_SIZE >> 20} MiB`);
   }
-  const bytes = await Deno.readFile(path);
+  return await Deno.readFile(path);
+}
+
+/** Reports whether bytes are those of an expansion ROM. */
+export function isRom(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x55 && bytes[1] === 0xaa;
+}
+
+/**
+ * Finds the functions in the bytes of a file.
+ *
+ * @throws {Error} if there are none
+ */
+export async function decodeSaved(path: string, bytes: Uint8Array): Promise<SavedFunction[]> {
   let spaces: SavedSpace[];
   try {
     spaces = spacesOf(bytes);

@@ -51,8 +51,13 @@ async function showSaved(
   path: string,
   { json, lspci }: ProbeOptions,
 ): Promise<void> {
-  const { readSaved, savedJson, savedText } = await import("./file.ts");
-  const saved = await readSaved(path);
+  const { decodeSaved, isRom, readBytes, savedJson, savedText } = await import("./file.ts");
+  const bytes = await readBytes(path);
+  if (isRom(bytes) && !lspci) {
+    const { romJson, romText } = await import("./rom.ts");
+    return out.write(json ? romJson(path, bytes) : romText(bytes, out));
+  }
+  const saved = await decodeSaved(path, bytes);
   if (lspci) {
     const { lspciDump } = await import("../../lib/pci/dump.ts");
     for (const { slot, view } of saved) {

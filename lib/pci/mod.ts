@@ -105,6 +105,7 @@ export {
   SEC_STATUS,
   STATUS,
 } from "./registers.ts";
+export { parseRom, type Rom, type RomImage } from "./rom.ts";
 export type {
   AdvancedFeaturesCapability,
   AgpCapability,
