@@ -46,6 +46,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "replay", summary: "do again what a recorded client did, and compare" },
   { name: "bench", summary: "measure how fast a register is read" },
   { name: "serve", summary: "serve a device to a VMM or to vfu itself" },
+  { name: "new", summary: "begin a project with a device of your own" },
   { name: "completion", summary: "write a script that completes vfu in a shell" },
   { name: "man", summary: "write a manual page" },
 ];

@@ -68,6 +68,7 @@ const VALUES: Readonly<Record<string, Offered>> = {
   "duration": NOTHING,
   "expression": NOTHING,
   "name=value": NOTHING,
+  "name": NOTHING,
   "number": NOTHING,
   "range": NOTHING,
   "register": NOTHING,

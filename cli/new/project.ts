@@ -1,0 +1,94 @@
+/**
+ * The files of a new project.
+ *
+ * @module
+ */
+
+import manifest from "../../deno.json" with { type: "json" };
+import { qemuOption } from "../serve/qemu.ts";
+import { type TemplateName, TEMPLATES } from "./templates.ts";
+
+/** The folder of vfu's sources. */
+const ROOT = new URL("../../", import.meta.url);
+
+/** A word that can be the name of a device, a file and a register map. */
+const NAME = /^[a-z][a-z0-9_]*$/;
+
+/**
+ * Makes the text of each file of a project, by its name.
+ *
+ * @throws {SyntaxError} if the name is no word for a device
+ */
+export function projectFiles(name: string, template: TemplateName): Record<string, string> {
+  if (!NAME.test(name)) {
+    throw new SyntaxError(
+      `"${name}" is no name for a device; it takes small letters, digits and _, as my_uart`,
+    );
+  }
+  const { device, registers, session, test } = TEMPLATES[template];
+  const files = {
+    [`${name}.ts`]: device,
+    "registers.yaml": registers,
+    "session.yaml": session,
+    [`${name}_test.ts`]: test,
+    "README.md": README,
+  };
+  return {
+    ...Object.fromEntries(
+      Object.entries(files).map(([file, text]) => [file, text.replaceAll("NAME", name)]),
+    ),
+    "deno.json": `${JSON.stringify(config(name), null, 2)}\n`,
+  };
+}
+
+/** The configuration for Deno and editors: the place of `@vfu/vfu`, and what that imports. */
+function config(name: string) {
+  const { exports, imports, name: self } = manifest;
+  const own = Object.entries(exports).map(([path, file]) => [
+    self + path.slice(1),
+    new URL(file, ROOT).href,
+  ]);
+  const others = Object.entries(imports).map(([key, value]) => [
+    key,
+    value.startsWith("./") ? new URL(value, ROOT).href : value,
+  ]);
+  const allowed = "--allow-ffi --allow-read --allow-write";
+  const vfu = `deno run ${allowed} --config=${new URL("deno.json", ROOT).pathname} ` +
+    new URL("cli/main.ts", ROOT).pathname;
+  return {
+    tasks: {
+      serve: `${vfu} serve ./${name}.ts --socket-path=${name}.sock`,
+      session: `${vfu} run session.yaml --serve ./${name}.ts`,
+      test: `deno test ${allowed}`,
+    },
+    imports: Object.fromEntries([...own, ...others]),
+    nodeModulesDir: "none",
+  };
+}
+
+const README = `# NAME
+
+A device for vfio-user, written with vfu.
+
+- \`NAME.ts\`: the device; \`registers.yaml\`: its registers, which \`vfu read --map\` takes as well.
+- \`session.yaml\`: tries the device from outside; \`NAME_test.ts\`: tests it with a clock of its own.
+
+\`\`\`sh
+deno task test       # runs NAME_test.ts
+deno task session    # runs session.yaml
+deno task serve      # serves the device at NAME.sock, until Ctrl-C
+\`\`\`
+
+While it is served:
+
+\`\`\`sh
+vfu probe NAME.sock
+vfu read NAME.sock --map registers.yaml bar0+0
+\`\`\`
+
+A virtual machine of QEMU 10.1 or later has the device with this option, and memory that is shared:
+
+\`\`\`sh
+${qemuOption("NAME.sock")}
+\`\`\`
+`;
