@@ -26,7 +26,7 @@ const LIMIT_MS = 600_000;
  * The time that all rows may take together, each a share of what is left. Some take longer, and the
  * whole run less than three minutes.
  */
-const BUDGET_MS = 130_000;
+const BUDGET_MS = 110_000;
 /** The turns that each row has, however long they take. */
 const LEAST_ROUNDS = 3;
 
