@@ -28,6 +28,9 @@ import { Requests } from "./requests.ts";
 import type { Sender } from "./sender.ts";
 import type { MessageStream } from "./stream.ts";
 
+/** Receives that take more than a socket's buffer holds, and end if it is filled all the time. */
+const LAST_RECEIVES = 16;
+
 /** The state of a proxy. */
 export type ProxyState = "CONNECTED" | "ERROR" | "CLOSING" | "CLOSED";
 
@@ -340,14 +343,21 @@ export class Dispatcher implements InboxHost {
     this.fail(error);
   }
 
-  /** Takes the replies of a peer that answers, then closes, although a send to it failed. */
+  /**
+   * Takes the replies of a peer that answers, then closes, although a send to it failed. A peer may
+   * also send commands without an end: what the socket held is enough.
+   */
   #takeLastWords(error: Error): void {
-    if (!(error instanceof ConnectionError) || this.requests.inFlight === 0) return;
-    const { receiver } = this;
+    if (!(error instanceof ConnectionError)) return;
+    const { inbox, receiver, requests } = this;
+    const isWorthIt = () => requests.inFlight > 0 && inbox.hasRoom(MAX_INCOMING_BLOCKED);
     try {
-      while (receiver.receive()) {
-        let message = receiver.next();
-        for (; message !== undefined; message = receiver.next()) this.#dispatch(message);
+      for (let i = 0; i < LAST_RECEIVES && isWorthIt() && receiver.receive(); i++) {
+        while (isWorthIt()) {
+          const message = receiver.next();
+          if (message === undefined) break;
+          this.#dispatch(message);
+        }
       }
     } catch { /* the first failure is the one to report */ }
   }
@@ -393,8 +403,7 @@ export class Dispatcher implements InboxHost {
   closeAfterPeer(cause: Error): void {
     if (this.#state !== "CONNECTED") return;
     this.takeMessages(MAX_INCOMING_BLOCKED); // of those that came, not all were read
-    // More than a socket's buffer holds, and an end to that if it is filled again all the time.
-    for (let i = 0; i < 16 && this.#state === "CONNECTED"; i++) this.receive(0);
+    for (let i = 0; i < LAST_RECEIVES && this.#state === "CONNECTED"; i++) this.receive(0);
     this.fail(cause);
   }
 

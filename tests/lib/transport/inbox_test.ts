@@ -14,6 +14,8 @@ import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
+import { FloodThread } from "./_flood_thread.ts";
+import { MAX_INCOMING_BLOCKED } from "../../../lib/base/limits.ts";
 import { bytes, clientPair, concat, replyTo } from "./_pair.ts";
 
 const { DEVICE_RESET, DEVICE_GET_INFO, REGION_READ, REGION_WRITE, DMA_READ } = Command;
@@ -165,6 +167,23 @@ testFds(
     peer.close();
   },
 );
+
+Deno.test("a peer that reads no more and sends on and on is left, with memory bounded", async () => {
+  let received = 0;
+  const closed = Promise.withResolvers<Error | undefined>();
+  const [proxy, peer] = clientPair({
+    trace: (direction) => void (direction === "received" && received++),
+    onClose: closed.resolve,
+  });
+  const first = proxy.request(DEVICE_RESET).catch((error) => error);
+  await peer.expect(DEVICE_RESET);
+  await using _flood = await FloodThread.start(peer.socket.fd);
+  const second = proxy.request(DEVICE_GET_INFO, new Uint8Array(16)).catch((error) => error);
+  for (const error of [await first, await second]) assertInstanceOf(error, ConnectionError);
+  assertInstanceOf(await closed.promise, ConnectionError);
+  assert(received <= 2 * MAX_INCOMING_BLOCKED, `${received} commands were taken`);
+  peer.close();
+});
 
 testFds("a handler that throws answers EIO, and the next command is served", async () => {
   const errors: unknown[] = [];
