@@ -162,10 +162,15 @@ export class Stage implements Disposable {
     const { request } = turn;
     const isPosted = (request.flags & MessageFlags.NO_REPLY) !== 0;
     if (!isPosted) { for (const each of answers) await this.#send(each); }
+    this.#settle(request, answers);
+    for (const vector of turn.interrupts.splice(0)) this.#signal(PciIrq.MSIX, vector);
+  }
+
+  /** Takes over what a request sets up, unless it is refused. */
+  #settle(request: CameMessage, answers: readonly Answer[]): void {
     const isRefused = answers.some(({ flags }) => (flags & MessageFlags.ERROR) !== 0);
     if (isRefused) closeAll(request.fds);
     else this.#state.apply(request);
-    for (const vector of turn.interrupts.splice(0)) this.#signal(PciIrq.MSIX, vector);
   }
 
   #scene(turn: Turn): Scene {
@@ -233,7 +238,7 @@ export class Stage implements Disposable {
       throw new NotApplicable("the client waits for each reply");
     }
     const { answer } = this.#take(request);
-    this.#state.apply(request);
+    this.#settle(request, [answer]);
     return answer;
   }
 

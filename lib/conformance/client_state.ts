@@ -65,7 +65,9 @@ export class ClientState implements Disposable {
     if (command === Command.DMA_UNMAP) this.#unmap(payload);
     if (command === Command.VERSION) {
       const { max_data_xfer_size: limit } = capabilitiesOf(payload);
-      if (typeof limit === "number" && limit > 0) this.limit = limit;
+      if (Number.isInteger(limit) && Number(limit) > 0) {
+        this.limit = Math.min(Number(limit), Number.MAX_SAFE_INTEGER);
+      }
     }
   }
 

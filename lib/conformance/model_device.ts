@@ -169,6 +169,8 @@ export class ModelDevice {
         return count === undefined ? EINVAL : pack("u32 u32 u32 u32", 16, flags, index, count);
       }
       case Command.DMA_MAP:
+        // Checks walk from map to map: each has a byte at least.
+        return u64At(payload, 24) === 0n ? EINVAL : new Uint8Array();
       case Command.DEVICE_SET_IRQS:
       case Command.DEVICE_RESET:
         return new Uint8Array();

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { MAX_DATA_XFER_SIZE } from "../../base/limits.ts";
 import { Command, commandName } from "../../wire/command.ts";
 import { DmaMapFlags } from "../../wire/dma.ts";
 import { MessageFlags } from "../../wire/header.ts";
@@ -23,6 +24,8 @@ const { READ: READABLE, WRITE: WRITABLE } = DmaMapFlags;
 const HEAD = 16;
 /** The way of a command over the twin socket, which has no part in what the client waits for. */
 const OVER_TWIN = { viaTwin: true, isWaiting: true } as const;
+/** Bytes that a check reads at once, at most: a client's limit may be any number. */
+const MOST = MAX_DATA_XFER_SIZE;
 const PATTERN = Uint8Array.from([0x76, 0x66, 0x75, 0x21]);
 
 const readOf = (address: bigint, count: bigint | number) => pack("u64 u64", address, count);
@@ -142,7 +145,8 @@ function startOf(t: Scene, map: ClientMap): bigint {
 /** Reads as much as a message may carry. */
 async function readMost(_: unknown, t: Scene): Promise<void> {
   const map = mapOf(t);
-  const count = map.size < BigInt(t.limit) ? Number(map.size) : t.limit;
+  const limit = Math.min(t.limit, MOST);
+  const count = map.size < BigInt(limit) ? Number(map.size) : limit;
   await reads(t, map, map.address, count);
 }
 
