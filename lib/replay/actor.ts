@@ -8,13 +8,7 @@ import { EINVAL, ENOSPC } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
-import {
-  HEADER_SIZE,
-  MAX_DATA_XFER_SIZE,
-  MAX_MSG_FDS,
-  MESSAGE_OVERHEAD,
-  OFFERED_MAX_DATA_XFER_SIZE,
-} from "../base/limits.ts";
+import { HEADER_SIZE, MAX_MSG_FDS, MESSAGE_OVERHEAD } from "../base/limits.ts";
 import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import { VfioProxy } from "../transport/proxy.ts";
@@ -199,9 +193,10 @@ export class Actor implements Disposable {
         const errno = this.#told.map(payload.value as DmaMapRequest);
         return errno === 0 ? request.reply() : request.fail(errno);
       }
-      case "DMA_UNMAP":
-        this.#told.unmap(payload.value);
-        return request.reply(request.payload.slice(0, 24));
+      case "DMA_UNMAP": {
+        const errno = this.#told.unmap(payload.value);
+        return errno === 0 ? request.reply(request.payload.slice(0, 24)) : request.fail(errno);
+      }
       case "DEVICE_GET_REGION_IO_FDS":
         return request.reply(request.payload.slice(0, 16));
       case "REGION_READ":
@@ -218,23 +213,26 @@ export class Actor implements Disposable {
     this.#isNegotiated = true;
     this.#proxy.limits = {
       maxFds: MAX_MSG_FDS,
-      maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + Math.min(
-        MAX_DATA_XFER_SIZE,
-        recorded.maxDataXferSize ?? OFFERED_MAX_DATA_XFER_SIZE,
-      ),
+      maxMessageSize: HEADER_SIZE + MESSAGE_OVERHEAD + this.#maxData,
     };
     this.#proxy.peerMaxFds = limitsOf(client).maxMsgFds;
-    const { maxDmaMaps, pgsizes, writeMultiple, ...capabilities } = recorded;
+    const { maxDataXferSize, maxDmaMaps, pgsizes, writeMultiple, ...capabilities } = recorded;
     request.reply(encodeVersion({
       major: PROTOCOL_VERSION.major,
       minor: Math.min(minor, version?.minor ?? PROTOCOL_VERSION.minor),
       capabilities: {
         ...capabilities,
+        ...(maxDataXferSize !== undefined && { maxDataXferSize: this.#maxData }),
         ...(maxDmaMaps !== undefined && { maxDmaMaps }),
         ...(pgsizes !== undefined && { pgsizes }),
         ...(writeMultiple && client.writeMultiple && { writeMultiple }),
       },
     }));
+  }
+
+  /** Bytes of data in one message: the recorded server's limit, as far as vfu goes. */
+  get #maxData(): number {
+    return limitsOf(this.#part.version?.capabilities ?? {}).maxDataXferSize;
   }
 
   #regionInfo(request: IncomingRequest, index: number, argsz: number): void {
@@ -267,7 +265,7 @@ export class Actor implements Disposable {
   /** Answers a read by the present scene: its answers in turn, then the last one again. */
   #read(request: IncomingRequest, access: Access, bytes: Uint8Array): void {
     const { region, offset, count } = access;
-    const isTooLarge = count > BigInt(OFFERED_MAX_DATA_XFER_SIZE);
+    const isTooLarge = count > BigInt(this.#maxData);
     if (isTooLarge || !this.#hasRegion(region!)) return request.fail(EINVAL);
     const key = readKey(region!, offset, count);
     const scene = this.#part.scenes[this.#at]!;

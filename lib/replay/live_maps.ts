@@ -43,9 +43,14 @@ export class LiveMaps {
     return 0;
   }
 
-  /** Takes back all maps that have a part of a range, and returns the range that is gone. */
-  unmap({ flags, address, size }: DmaUnmap): readonly [from: bigint, end: bigint] {
+  /**
+   * Takes back all maps that have a part of a range.
+   *
+   * @returns the range that is gone; undefined if the request names none
+   */
+  unmap({ flags, address, size }: DmaUnmap): readonly [from: bigint, end: bigint] | undefined {
     const isAll = (flags & DmaUnmapFlags.ALL) !== 0;
+    if (!isAll && (size === 0n || address + size > END)) return undefined;
     const [from, end] = isAll ? [0n, END] : [address, address + size];
     let first = this.#indexBehind(from);
     if (first > 0 && this.#maps[first - 1]!.end > from) first--;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { EINVAL } from "../../ffi/errno.ts";
 import type { DmaMapRequest, DmaUnmap } from "../wire/dma.ts";
 import { PciRegion, regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
@@ -80,9 +81,12 @@ export class ToldByClient {
     return this.#maps.map(request);
   }
 
-  /** Takes a DMA_UNMAP: addresses that it told there stand no longer. */
-  unmap(request: DmaUnmap): void {
-    this.#relocation.unmap(...this.#maps.unmap(request), this.#now);
+  /** Takes a DMA_UNMAP: addresses told there stand no longer. Returns 0 or an errno. */
+  unmap(request: DmaUnmap): number {
+    const range = this.#maps.unmap(request);
+    if (range === undefined) return EINVAL;
+    this.#relocation.unmap(...range, this.#now);
+    return 0;
   }
 
   /** Forgets all that a reset of the device forgets. */

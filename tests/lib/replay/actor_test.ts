@@ -142,6 +142,30 @@ testFds("a client may poll more often or less often than the recorded one", asyn
   }
 });
 
+testFds("a mock answers reads as large as the recorded server took", async () => {
+  const recorded = new Talk();
+  const capabilities = { maxDataXferSize: 2 << 20 };
+  recorded.answer("VERSION", recorded.ask("VERSION", VERSION), { ...VERSION, capabilities });
+  const read = { region: 0, offset: 0n, count: (1 << 20) + 4 };
+  const data = new Uint8Array(read.count).fill(7);
+  recorded.answer("REGION_READ", recorded.ask("REGION_READ", read), { ...read, data });
+  using client = await Client.connect(recorded.events);
+  client.proxy.limits = { maxFds: 8, maxMessageSize: 4 << 20 };
+  const ask = (count: number) =>
+    client.proxy.request(Command.REGION_READ, RegionReadRequest.encode({ ...read, count }));
+  const { payload } = await ask(read.count);
+  assertEquals(RegionReadReply.decode(payload).data.length, read.count);
+  await assertRejects(() => ask((2 << 20) + 1), RemoteError);
+});
+
+testFds("a mock refuses to unmap nothing, and its maps stay", async () => {
+  using client = await Client.connect(talk().events);
+  await client.map(0x1000n, 0x2000n);
+  await assertRejects(() => client.unmap(0x2000n, 0n), RemoteError);
+  await client.map(0x1000n, 0x2000n);
+  await assertRejects(() => client.map(0x2000n, 0x1000n), RemoteError, "EEXIST");
+});
+
 testFds(
   "an interrupt comes after the request that it followed, once there is an eventfd",
   async () => {

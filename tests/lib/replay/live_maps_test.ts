@@ -3,6 +3,8 @@ import fc from "fast-check";
 import { EEXIST, EINVAL } from "../../../ffi/errno.ts";
 import { LiveMaps } from "../../../lib/replay/live_maps.ts";
 
+const END = (1n << 64n) - 1n;
+
 function map(maps: LiveMaps, address: bigint, size: bigint, flags = 3): number {
   return maps.map({ argsz: 32, flags, offset: 0n, address, size });
 }
@@ -45,6 +47,15 @@ Deno.test("a part that is taken back takes all of its map along", () => {
   map(maps, 0x1000n, 0x2000n);
   unmap(maps, 0n, 0n, 2);
   assertEquals(maps.has(0x1000n), false);
+});
+
+Deno.test("an unmap of nothing, or beyond all addresses, takes no map back", () => {
+  const maps = new LiveMaps();
+  map(maps, 0x1000n, 0x2000n);
+  for (const [address, size] of [[0x1000n, 0n], [0x2000n, 0n], [0x2000n, END]] as const) {
+    assertEquals(unmap(maps, address, size), undefined);
+  }
+  assertEquals(allows(maps, 0x1000n, 0x2000n), [true, true]);
 });
 
 Deno.test("maps at random are those of a set of pages", () => {
