@@ -10,8 +10,8 @@
  */
 
 import { GATE_PATIENCE_MS } from "../base/limits.ts";
-import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
-import type { Passage } from "./relay.ts";
+import { HeaderLayout, MessageFlags } from "../wire/header.ts";
+import { alterable, hasFlag, type Passage, remark } from "./passage.ts";
 
 const { messageId: ID_AT, flags: FLAGS_AT } = HeaderLayout.offsets;
 
@@ -71,7 +71,7 @@ export class CommandGate implements Disposable {
       if (isPassed) return; // too late to ask for an answer
       askForReply(passage);
       this.#kept.add(id);
-    }
+    } else this.#kept.delete(id); // of a command that was never answered
     this.#asked.add(id);
   }
 
@@ -116,17 +116,9 @@ export class CommandGate implements Disposable {
   }
 }
 
-function hasFlag({ view }: Passage, flag: number): boolean {
-  return (view.getUint32(FLAGS_AT, true) & flag) !== 0;
-}
-
 /** Clears NO_REPLY in a command. */
 function askForReply(passage: Passage): void {
-  const { replacement = passage.bytes.slice() } = passage;
-  if (replacement.length < HEADER_SIZE) return;
-  const view = new DataView(replacement.buffer, replacement.byteOffset);
+  const view = alterable(passage);
   view.setUint32(FLAGS_AT, view.getUint32(FLAGS_AT, true) & ~MessageFlags.NO_REPLY, true);
-  passage.replacement = replacement;
-  const comment = "the recorder asks for a reply";
-  passage.comment = passage.comment === undefined ? comment : `${passage.comment}; ${comment}`;
+  remark(passage, "the recorder asks for a reply");
 }

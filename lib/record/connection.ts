@@ -11,14 +11,15 @@ import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { Command } from "../wire/command.ts";
-import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
+import { HEADER_SIZE, MessageFlags } from "../wire/header.ts";
 import { decodeVersion, type Version } from "../wire/version.ts";
 import { CommandGate } from "./command_gate.ts";
 import type { DescriptorFacts } from "./descriptor.ts";
 import type { NewEvent, RecordedDirection, RecordedSocket } from "./event.ts";
 import { type Interception, Interceptor } from "./intercept.ts";
 import { Link, type LinkEnd } from "./link.ts";
-import type { Passage, RelayHooks } from "./relay.ts";
+import { hasFlag, type Passage, remark } from "./passage.ts";
+import type { RelayHooks } from "./relay.ts";
 import { SideRequests } from "./side_requests.ts";
 
 /** Takes events. Bytes of a message are a view that holds during the call. */
@@ -39,8 +40,6 @@ export interface ConnectionOptions {
   /** Called once, when all sockets are closed. */
   readonly onEnd: (end: LinkEnd) => void;
 }
-
-const FLAGS_AT = HeaderLayout.offsets.flags;
 
 /** One moment, by both clocks: nanoseconds since the epoch, and `monotonicMs`. */
 let start: { readonly ns: bigint; readonly ms: number } | undefined;
@@ -221,8 +220,8 @@ export class RecordedConnection {
   }
 
   #onVersion(passage: Passage): void {
-    const { view, bytes } = passage;
-    if ((view.getUint32(FLAGS_AT, true) & MessageFlags.ERROR) !== 0) return;
+    const { bytes } = passage;
+    if (hasFlag(passage, MessageFlags.ERROR)) return;
     try {
       this.#version = decodeVersion(bytes.slice(HEADER_SIZE));
     } catch (error) {
@@ -243,7 +242,7 @@ export class RecordedConnection {
       pair = UnixSocket.pair();
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      passage.comment = `the twin socket is not seen: ${error.message}`;
+      remark(passage, `the twin socket is not seen: ${error.message}`);
       return;
     }
     const [ours, theirs] = pair;
@@ -253,14 +252,14 @@ export class RecordedConnection {
       ours.close();
       theirs.close();
       if (!(error instanceof TypeError || error instanceof SystemError)) throw error;
-      passage.comment = `the twin socket is not seen: ${error.message}`;
+      remark(passage, `the twin socket is not seen: ${error.message}`);
       return;
     }
     fd.release(); // the adopted socket's now
     passage.fds[index] = new OwnedFd(theirs.release());
     const facts: DescriptorFacts | undefined = passage.descriptors[index];
     if (facts !== undefined) facts.fate = "replaced";
-    passage.comment = "the twin socket passes through the recorder";
+    remark(passage, "the twin socket passes through the recorder");
     const plain = { isInspected: () => false, needsWhole: () => false, inspect: () => {} };
     this.#twin = new Link(ours, server, {
       toServer: this.#hooks("twin", "to-server", plain),

@@ -15,7 +15,7 @@ import { IoFdType, RegionIoFdsReply } from "../wire/io_fds.ts";
 import { IrqSetFlags } from "../wire/irq.ts";
 import { parseRegionCapabilities, RegionFlags, RegionInfoReply } from "../wire/region.ts";
 import type { RecordedInterrupt, RecordedIoeventfd } from "./event.ts";
-import type { Passage } from "./relay.ts";
+import { alterable, hasFlag, type Passage, remark } from "./passage.ts";
 import { type Tap, Taps, type TapUse } from "./tap.ts";
 
 /** The kinds of interception, each with what it makes visible. */
@@ -45,7 +45,7 @@ export interface InterceptorHooks {
 }
 
 const PAYLOAD = HEADER_SIZE;
-const { flags: FLAGS_AT, messageId: ID_AT } = HeaderLayout.offsets;
+const { messageId: ID_AT } = HeaderLayout.offsets;
 
 /** Places in the payload of DMA_MAP, after the header. */
 const MAP_SIZE = PAYLOAD + 32;
@@ -59,7 +59,12 @@ const SET_IRQS_SIZE = PAYLOAD + 20;
 const INFO_SIZE = PAYLOAD + 32;
 const INFO_FLAGS_AT = PAYLOAD + 4;
 
-const MAPPABLE = new Set(["sparse_mmap", "sparse_mmap_fds", "msix_mappable"]);
+/** Capabilities of a region that are about its mapping. */
+export const MAPPABLE: ReadonlySet<string> = new Set([
+  "sparse_mmap",
+  "sparse_mmap_fds",
+  "msix_mappable",
+]);
 
 const ACTIONS: ReadonlyMap<number, RecordedInterrupt["action"]> = new Map([
   [IrqSetFlags.ACTION_TRIGGER, "trigger"],
@@ -119,7 +124,7 @@ export class Interceptor implements Disposable {
     }
     if (!this.altersReply(command)) return;
     if (command === Command.DEVICE_SET_IRQS) return this.#irqsSet(passage);
-    if (isError(passage)) return;
+    if (hasFlag(passage, MessageFlags.ERROR)) return;
     if (command === Command.DEVICE_GET_REGION_INFO) withholdMapping(passage);
     else this.#tapIoFds(passage);
   }
@@ -145,14 +150,12 @@ export class Interceptor implements Disposable {
       const reason = this.#tap(passage, i, use, onSignal, (tap) => taps.set(vector, tap));
       if (reason !== undefined) refused.push(`vector ${vector} is not seen: ${reason}`);
     }
-    passage.comment = [
-      ...(taps.size > 0 ? ["interrupts pass through the recorder"] : []),
-      ...refused.slice(0, 1),
-    ].join("; ") || undefined;
+    if (taps.size > 0) remark(passage, "interrupts pass through the recorder");
+    if (refused.length > 0) remark(passage, refused[0]!);
     const vectors: Vectors = { irq, action, start, count: isTeardown ? Infinity : count };
     const messageId = view.getUint16(ID_AT, true);
     const set = { ...vectors, messageId, taps };
-    const wantsNoReply = (view.getUint32(FLAGS_AT, true) & MessageFlags.NO_REPLY) !== 0;
+    const wantsNoReply = hasFlag(passage, MessageFlags.NO_REPLY);
     if (wantsNoReply || this.#pending.length >= MAX_PENDING) this.#install(set);
     else this.#pending.push(set);
   }
@@ -163,7 +166,7 @@ export class Interceptor implements Disposable {
     const at = this.#pending.findIndex((set) => set.messageId === messageId);
     if (at < 0) return;
     const [set] = this.#pending.splice(at, 1);
-    if (!isError(passage)) return this.#install(set!);
+    if (!hasFlag(passage, MessageFlags.ERROR)) return this.#install(set!);
     for (const tap of set!.taps.values()) this.#taps.retire(tap);
   }
 
@@ -206,7 +209,7 @@ export class Interceptor implements Disposable {
           : `signals are not seen: ${reason}`,
       );
     }
-    passage.comment = [...comments].join("; ") || undefined;
+    for (const comment of comments) remark(passage, comment);
   }
 
   /**
@@ -241,25 +244,26 @@ export class Interceptor implements Disposable {
 /** Takes the memory out of a DMA_MAP: the device then asks by message. */
 function withholdMemory(passage: Passage): void {
   if (!withholdFds(passage)) return;
-  passage.comment = "memory withheld: the device reaches it by message";
+  remark(passage, "memory withheld: the device reaches it by message");
   if (passage.bytes.length < MAP_SIZE) return;
   const { READ, WRITE } = DmaMapFlags;
-  const { replacement, view } = copyOf(passage);
+  const view = alterable(passage);
   view.setUint32(MAP_FLAGS_AT, view.getUint32(MAP_FLAGS_AT, true) & (READ | WRITE), true);
   view.setBigUint64(MAP_OFFSET_AT, 0n, true);
-  passage.replacement = replacement;
 }
 
 /** Says of a region that it can't be mapped. */
 export function withholdMapping(passage: Passage): void {
   const hadFds = withholdFds(passage);
-  const comment = "mapping withheld: the client reaches the region by message";
-  if (hadFds) passage.comment = comment;
-  if (passage.bytes.length < INFO_SIZE) return;
+  const isAltered = passage.bytes.length >= INFO_SIZE && clearMapping(passage);
+  if (!hadFds && !isAltered) return;
+  remark(passage, "mapping withheld: the client reaches the region by message");
+}
+
+/** Clears the flag and the capabilities of a mapping; false if there are none. */
+function clearMapping(passage: Passage): boolean {
   const flags = passage.view.getUint32(INFO_FLAGS_AT, true);
   const payload = passage.bytes.subarray(PAYLOAD);
-  const { replacement, view } = copyOf(passage);
-  view.setUint32(INFO_FLAGS_AT, flags & ~RegionFlags.MMAP, true);
   let capabilities: ReturnType<typeof parseRegionCapabilities> = [];
   try {
     capabilities = parseRegionCapabilities(payload);
@@ -267,18 +271,18 @@ export function withholdMapping(passage: Passage): void {
     if (!(error instanceof ProtocolError)) throw error;
   }
   const kept = capabilities.filter(({ kind }) => !MAPPABLE.has(kind));
-  if ((flags & RegionFlags.MMAP) === 0 && kept.length === capabilities.length) return;
-  passage.comment = comment;
-  passage.replacement = replacement;
-  if (kept.length === capabilities.length) return;
+  if ((flags & RegionFlags.MMAP) === 0 && kept.length === capabilities.length) return false;
+  alterable(passage).setUint32(INFO_FLAGS_AT, flags & ~RegionFlags.MMAP, true);
+  if (kept.length === capabilities.length) return true;
   const info = { ...RegionInfoReply.decode(payload), flags: flags & ~RegionFlags.MMAP };
   const argsz = RegionInfoReply.encode({ ...info, capabilities: kept }).length;
   const body = RegionInfoReply.encode({ ...info, argsz, capabilities: kept });
   const shorter = new Uint8Array(HEADER_SIZE + body.length);
-  shorter.set(replacement.subarray(0, HEADER_SIZE));
+  shorter.set(passage.replacement!.subarray(0, HEADER_SIZE));
   shorter.set(body, HEADER_SIZE);
   new DataView(shorter.buffer).setUint32(HeaderLayout.offsets.size, shorter.length, true);
   passage.replacement = shorter;
+  return true;
 }
 
 /** Closes the descriptors of a message in place of passing them on. */
@@ -288,12 +292,4 @@ function withholdFds({ fds, descriptors }: Passage): boolean {
   fds.fill(undefined);
   for (const each of descriptors) each.fate = "withheld";
   return withheld.length > 0;
-}
-
-function copyOf({ bytes, replacement = bytes.slice() }: Passage) {
-  return { replacement, view: new DataView(replacement.buffer) };
-}
-
-function isError({ view }: Passage): boolean {
-  return (view.getUint32(FLAGS_AT, true) & MessageFlags.ERROR) !== 0;
 }

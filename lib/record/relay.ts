@@ -21,6 +21,7 @@ import {
 import { RECEIVE_SIZE } from "../transport/receiver.ts";
 import { HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { type DescriptorFacts, factsOf } from "./descriptor.ts";
+import type { Passage } from "./passage.ts";
 
 const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT } =
   HeaderLayout.offsets;
@@ -39,33 +40,6 @@ const PATIENT_SENDS = 16;
 
 const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
 const NO_DESCRIPTORS: readonly DescriptorFacts[] = Object.freeze([]);
-
-/** A whole message that is about to be passed on, for the one who may alter it. */
-export interface Passage {
-  /** The message as it came: a view that holds during the call. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The same memory. */
-  readonly view: DataView<ArrayBuffer>;
-  /** Its command's number. */
-  readonly command: number;
-  /** True for a reply. */
-  readonly isReply: boolean;
-  /**
-   * Descriptors to pass on, none in the place of one that is withheld. Who takes one out owns it.
-   * All are closed when they were passed on.
-   */
-  readonly fds: (OwnedFd | undefined)[];
-  /** Facts of those that came, each with what the receiver gets. */
-  readonly descriptors: DescriptorFacts[];
-  /** Bytes to pass on in place of `bytes`. */
-  replacement: Uint8Array<ArrayBuffer> | undefined;
-  /** Alterations, in words. */
-  comment: string | undefined;
-  /** True if it was passed on already, in pieces, and can't be altered. */
-  readonly isPassed: boolean;
-  /** True if it is not to be passed on: the reply to a request that the client did not send. */
-  isOurs: boolean;
-}
 
 /** Reasons for the end of a direction. */
 export type RelayEnd =

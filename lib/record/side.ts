@@ -17,7 +17,7 @@ import { Command, commandName } from "../wire/command.ts";
 import { decodeVersion, encodeVersion, subsetOf } from "../wire/version.ts";
 import type { RecordedConnection } from "./connection.ts";
 import { withholdMapping } from "./intercept.ts";
-import type { Passage } from "./relay.ts";
+import type { Passage } from "./passage.ts";
 
 /** The options of the side socket. */
 export interface SideOptions {

@@ -18,9 +18,9 @@ import { encodeMessage, HeaderLayout, MessageFlags } from "../wire/header.ts";
 import type { DescriptorFacts } from "./descriptor.ts";
 import type { RecordedDirection } from "./event.ts";
 import type { Link } from "./link.ts";
-import type { Passage } from "./relay.ts";
+import { alterable, hasFlag, type Passage, remark } from "./passage.ts";
 
-const { messageId: ID_AT, flags: FLAGS_AT, error: ERROR_AT } = HeaderLayout.offsets;
+const { messageId: ID_AT, error: ERROR_AT } = HeaderLayout.offsets;
 
 /** Clients count their ids up from 0: those of the recorder go down from here. */
 const FIRST_ID = 0x7fff;
@@ -118,7 +118,7 @@ export class SideRequests {
     const id = view.getUint16(ID_AT, true);
     const used = this.#sent.has(id) && !passage.isPassed ? this.#freeId() : id;
     if (used !== id) rename(passage, used);
-    if ((view.getUint32(FLAGS_AT, true) & MessageFlags.NO_REPLY) !== 0) return;
+    if (hasFlag(passage, MessageFlags.NO_REPLY)) return;
     if (used !== id) this.#renamed.set(used, id);
     if (this.#asked[used]! < 0xffff) this.#asked[used]!++;
     this.#clientAsks++;
@@ -128,7 +128,7 @@ export class SideRequests {
   onServerMessage(passage: Passage): void {
     const { view, command, isReply } = passage;
     if (!isReply) {
-      if ((view.getUint32(FLAGS_AT, true) & MessageFlags.NO_REPLY) === 0) this.#serverAsks++;
+      if (!hasFlag(passage, MessageFlags.NO_REPLY)) this.#serverAsks++;
       return;
     }
     const id = view.getUint16(ID_AT, true);
@@ -261,15 +261,14 @@ function failure(errno: number): SideReply {
   return { errno, payload: new Uint8Array() };
 }
 
-function replyOf({ bytes, view }: Passage): SideReply {
-  const isError = (view.getUint32(FLAGS_AT, true) & MessageFlags.ERROR) !== 0;
+function replyOf(passage: Passage): SideReply {
+  const { bytes, view } = passage;
+  const isError = hasFlag(passage, MessageFlags.ERROR);
   const errno = isError ? view.getUint32(ERROR_AT, true) || undefined : 0;
   return { errno, payload: bytes.slice(HEADER_SIZE) };
 }
 
 function rename(passage: Passage, id: number): void {
-  const { bytes, replacement = bytes.slice() } = passage;
-  new DataView(replacement.buffer).setUint16(ID_AT, id, true);
-  passage.replacement = replacement;
-  passage.comment = passage.comment === undefined ? "id changed" : `${passage.comment}; id changed`;
+  alterable(passage).setUint16(ID_AT, id, true);
+  remark(passage, "id changed");
 }

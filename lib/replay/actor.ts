@@ -10,6 +10,7 @@ import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { HEADER_SIZE, MAX_MSG_FDS, MESSAGE_OVERHEAD } from "../base/limits.ts";
 import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
+import { MAPPABLE } from "../record/intercept.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import { VfioProxy } from "../transport/proxy.ts";
 import { Command, commandName } from "../wire/command.ts";
@@ -532,8 +533,6 @@ export class Actor implements Disposable {
     this.#options.onDeviation?.({ found, expected: next?.step, text });
   }
 }
-
-const MAPPABLE: ReadonlySet<string> = new Set(["sparse_mmap", "sparse_mmap_fds", "msix_mappable"]);
 
 function answer(request: IncomingRequest, recorded: PartAnswer | undefined): void {
   if (recorded === undefined) return request.fail(EINVAL);

@@ -711,6 +711,16 @@ testFds("a command that is never answered, or the end, lets the others go on", a
   assertEquals(await server.receive(), undefined);
 });
 
+testFds("an id whose posted command was never answered is the client's own again", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  const { client, server } = middle;
+  client.command(7, Command.DEVICE_RESET, undefined, [], 0x10);
+  assertEquals((await server.receive())!.flags, 0);
+  client.command(7, Command.DEVICE_RESET);
+  server.reply((await server.receive())!); // after two seconds
+  assertEquals((await client.expect(Command.DEVICE_RESET)).messageId, 7);
+});
+
 testFds("with a twin socket, or without --intercept dma, no command waits", async () => {
   for (const intercept of [["dma"], ["mmap"]] as const) {
     await using middle = await beInTheMiddle({ intercept });

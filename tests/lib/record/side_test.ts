@@ -51,6 +51,30 @@ testFds("a request at the side is let in with an id of its own, and recorded as 
   assertEquals(origins, ["side", "side", "peer", "peer"]);
 });
 
+testFds("a message that is altered twice is recorded with both alterations", async () => {
+  await using middle = await beInTheMiddle({ hasSide: true, intercept: ["mmap"] });
+  const { client, server, events } = middle;
+  await shakeHands(middle);
+  using side = await atTheSide(middle);
+  side.command(1, Command.REGION_READ, RegionReadRequest.encode(OFFSET));
+  const ours = (await server.receive())!;
+  const payload = RegionInfoRequest.encode({ argsz: 32, index: 0 });
+  client.command(ours.messageId, Command.DEVICE_GET_REGION_INFO, payload); // held for a moment
+  const theirs = await server.expect(Command.DEVICE_GET_REGION_INFO);
+  const info = { argsz: 32, flags: 7, index: 0, size: 4096n, offset: 0n, capabilities: [] };
+  server.reply(theirs, RegionInfoReply.encode(info));
+  const reply = await client.expect(Command.DEVICE_GET_REGION_INFO);
+  assertEquals([reply.messageId, RegionInfoReply.decode(reply.payload).flags], [
+    ours.messageId,
+    3,
+  ]);
+  const { comment } = ofKind(events, "message").at(-1)!;
+  assertEquals(
+    comment,
+    "id changed; mapping withheld: the client reaches the region by message",
+  );
+});
+
 testFds("a request at the side waits while either side has something in flight", async () => {
   await using middle = await beInTheMiddle({ hasSide: true });
   const { client, server } = middle;
