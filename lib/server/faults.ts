@@ -195,6 +195,18 @@ class FaultyRequest implements IncomingRequest {
     return this.#request.payload;
   }
 
+  get payloadSize(): number {
+    return this.#request.payloadSize;
+  }
+
+  payloadFrom(offset: number): Uint8Array {
+    return this.#request.payloadFrom(offset);
+  }
+
+  uint32(offset: number): number {
+    return this.#request.uint32(offset);
+  }
+
   get fdCount(): number {
     return this.#request.fdCount;
   }

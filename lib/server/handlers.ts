@@ -43,8 +43,14 @@ import { callHook } from "./device_hooks.ts";
 import type { Offer } from "./offer.ts";
 import { whenQuiet } from "./quiet.ts";
 
+const { offset: OFFSET_AT, region: REGION_AT, count: COUNT_AT } = RegionAccessLayout.offsets;
+const HEAD_SIZE = RegionAccessLayout.size;
+
 /** Bytes of the buffer that reads are answered from, at first. */
 const ANSWER_SIZE = 64;
+
+/** Up to so many bytes a loop clears sooner than a call does. */
+const SMALL = 16;
 
 /**
  * From so many bytes on the data of a read are sent from where they are, if the region can tell.
@@ -133,19 +139,31 @@ export function handlerOf(command: number): Handler | NeverServed | undefined {
 
 /** The buffers of answers to accesses, which are used again and again. */
 export class AnswerBuffer {
-  readonly #head = new Uint8Array(RegionAccessLayout.size);
-  #data = new Uint8Array(ANSWER_SIZE); // as large as the largest read so far
+  readonly #head = new Uint8Array(HEAD_SIZE);
+  readonly #headView = new DataView(this.#head.buffer);
+  #buffer = new Uint8Array(ANSWER_SIZE); // as large as the largest read so far
+  #data = this.#buffer; // the part that the last read had
 
-  /** The head of a reply: offset, region and count of its request, which was decoded before. */
-  head({ payload }: IncomingRequest): Uint8Array {
-    this.#head.set(payload.subarray(0, RegionAccessLayout.size));
+  /**
+   * The head of a reply: offset, region and count of its request, which has a head. It is taken
+   * ahead of the hook, which may detach the request's bytes.
+   */
+  head(request: IncomingRequest): Uint8Array {
+    for (let at = 0; at < HEAD_SIZE; at += 4) {
+      this.#headView.setUint32(at, request.uint32(at), true);
+    }
     return this.#head;
   }
 
   /** Zeros for a hook to fill: one that fills less leaves no bytes of earlier answers. */
   data(count: number): Uint8Array {
-    if (count > this.#data.length) this.#data = new Uint8Array(count);
-    return this.#data.subarray(0, count).fill(0);
+    if (count !== this.#data.length) { // also if a hook has detached it
+      if (count > this.#buffer.length) this.#buffer = new Uint8Array(count);
+      this.#data = this.#buffer.subarray(0, count);
+    }
+    if (count > SMALL) return this.#data.fill(0);
+    for (let i = 0; i < count; i++) this.#data[i] = 0;
+    return this.#data;
   }
 }
 
@@ -259,32 +277,61 @@ function regionRead(
   session: ClientSession,
 ): void | Promise<void> {
   const { answers } = session;
-  const access = RegionReadRequest.decode(request.payload);
-  const { count } = access;
-  const region = accessed(session, access.region, RegionFlags.READ, access.offset, count);
+  if (request.payloadSize !== HEAD_SIZE) RegionReadRequest.decode(request.payload); // throws
+  const count = request.uint32(COUNT_AT);
+  const offset = offsetOf(request);
+  const region = accessed(session, request.uint32(REGION_AT), RegionFlags.READ, offset, count);
+  const head = answers.head(request);
   if (count >= VIEW_LIMIT && region?.view !== undefined) {
-    const view = region.view(Number(access.offset), count);
-    if (view?.length === count) return request.reply(answers.head(request), view);
+    const view = region.view(offset, count);
+    if (view?.length === count) return request.reply(head, view);
   }
   const data = answers.data(count);
-  const result = region?.read(Number(access.offset), data);
-  const reply = () => {
-    if (data.length !== count) throw new TypeError("The read hook has detached its buffer");
-    request.reply(answers.head(request), data);
-  };
-  return result instanceof Promise ? result.then(reply) : reply();
+  const result = region?.read(offset, data);
+  if (result instanceof Promise) return result.then(() => replyRead(request, head, data, count));
+  replyRead(request, head, data, count);
+}
+
+function replyRead(
+  request: IncomingRequest,
+  head: Uint8Array,
+  data: Uint8Array,
+  count: number,
+): void {
+  if (data.length !== count) throw new TypeError("The read hook has detached its buffer");
+  request.reply(head, data);
+}
+
+/** The offset of an access. From 2^53 on it is rounded, and beyond every region. */
+function offsetOf(request: IncomingRequest): number {
+  return request.uint32(OFFSET_AT) + request.uint32(OFFSET_AT + 4) * 0x1_0000_0000;
 }
 
 function regionWrite(
   request: IncomingRequest,
   session: ClientSession,
 ): void | Promise<void> {
-  const { answers } = session;
-  const { region: index, offset, data } = RegionWriteRequest.decode(request.payload);
-  const region = accessed(session, index, RegionFlags.WRITE, offset, data.length);
-  const result = region?.write(Number(offset), data);
-  const reply = () => request.reply(request.noReply ? undefined : answers.head(request));
-  return result instanceof Promise ? result.then(reply) : reply();
+  const count = request.payloadSize - HEAD_SIZE;
+  if (count < 0 || count !== request.uint32(COUNT_AT)) {
+    RegionWriteRequest.decode(request.payload); // throws
+  }
+  const offset = offsetOf(request);
+  const region = accessed(session, request.uint32(REGION_AT), RegionFlags.WRITE, offset, count);
+  const head = request.noReply ? undefined : session.answers.head(request);
+  const data = request.payloadFrom(HEAD_SIZE);
+  const result = region?.write(offset, data);
+  if (result instanceof Promise) return result.then(() => replyWrite(request, head, data, count));
+  replyWrite(request, head, data, count);
+}
+
+function replyWrite(
+  request: IncomingRequest,
+  head: Uint8Array | undefined,
+  data: Uint8Array,
+  count: number,
+): void {
+  if (data.length !== count) throw new TypeError("The write hook has detached its buffer");
+  request.reply(head);
 }
 
 async function regionWriteMulti(
@@ -298,8 +345,9 @@ async function regionWriteMulti(
   let count = 0n;
   try {
     for (const { region: index, offset, data } of writes) {
-      const region = accessed(session, index, RegionFlags.WRITE, offset, data.length);
-      const result = region?.write(Number(offset), data);
+      const at = Number(offset);
+      const region = accessed(session, index, RegionFlags.WRITE, at, data.length);
+      const result = region?.write(at, data);
       if (result instanceof Promise) await result;
       count++;
     }
@@ -319,7 +367,7 @@ function accessed(
   { device: { regions }, offer }: ClientSession,
   index: number,
   right: number,
-  offset: bigint,
+  offset: number,
   count: number,
 ): ServedRegion | undefined {
   const region = regions[index];
@@ -327,7 +375,7 @@ function accessed(
   if (count > offer.maxDataXferSize) {
     throw new DeviceError(EINVAL, `${count} bytes are too many`);
   }
-  if (offset + BigInt(count) > BigInt(region.size)) {
+  if (offset + count > region.size) {
     throw new DeviceError(EINVAL, "the access leaves the region");
   }
   if ((region.flags & right) === 0) throw new DeviceError(EINVAL, "the region does not allow it");

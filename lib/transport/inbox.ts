@@ -6,10 +6,10 @@
  */
 
 import { EINVAL, EIO } from "../../ffi/errno.ts";
-import { closeAll } from "../../ffi/fd.ts";
+import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { MAX_INCOMING_BYTES, SERVE_HIGH_WATER } from "../base/limits.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
-import { type Answer, type Answerer, Incoming, type RequestHandler } from "./incoming.ts";
+import { type Answerer, Incoming, type RequestHandler } from "./incoming.ts";
 import type { Message } from "./message.ts";
 import type { Role } from "./peer.ts";
 import type { Receiver } from "./receiver.ts";
@@ -148,29 +148,45 @@ export class Inbox implements Answerer {
   #finish(request: Incoming): void {
     this.#state = "idle";
     if (!request.isAnswered) request.fail(EINVAL);
-    closeAll(request.takeFds());
+    if (request.fdCount > 0) closeAll(request.takeFds());
   }
 
-  answer(message: Message, answer: Answer): void {
-    const host = this.#host;
-    if (!host.mayAnswer || (message.flags & MessageFlags.NO_REPLY) !== 0) return;
+  answer(
+    message: Message,
+    errno: number | undefined,
+    payload?: Uint8Array,
+    data?: Uint8Array,
+    fds?: readonly OwnedFd[],
+  ): void {
+    if (!this.#owes(message)) return;
     const { messageId, command } = message;
-    const { errno, payload, data, fds, sizeLimit } = answer;
     const flags = errno === undefined
       ? MessageFlags.REPLY
       : MessageFlags.REPLY | MessageFlags.ERROR;
     try {
-      if (sizeLimit === undefined) {
-        const numbers = fds?.map((fd) => fd.fd);
-        this.#sender.write(messageId, command, flags, errno ?? 0, payload, data, numbers);
-      } else {
-        const whole = encodeMessage({ messageId, command, flags }, payload);
-        this.#sender.writeBytes(whole.subarray(0, sizeLimit));
-      }
+      const numbers = fds?.map((fd) => fd.fd);
+      this.#sender.write(messageId, command, flags, errno ?? 0, payload, data, numbers);
     } catch (error) {
-      host.failOrThrow(error);
+      this.#host.failOrThrow(error);
     }
-    host.scheduleFlush();
+    this.#host.scheduleFlush();
+  }
+
+  answerInPart(message: Message, size: number, payload?: Uint8Array): void {
+    if (!this.#owes(message)) return;
+    const { messageId, command } = message;
+    const whole = encodeMessage({ messageId, command, flags: MessageFlags.REPLY }, payload);
+    try {
+      this.#sender.writeBytes(whole.subarray(0, size));
+    } catch (error) {
+      this.#host.failOrThrow(error);
+    }
+    this.#host.scheduleFlush();
+  }
+
+  /** True if the peer gets an answer to a command. */
+  #owes(message: Message): boolean {
+    return this.#host.mayAnswer && (message.flags & MessageFlags.NO_REPLY) === 0;
   }
 
   /** Drops the commands that wait, and closes their descriptors. */

@@ -17,10 +17,19 @@ export interface IncomingRequest {
   readonly noReply: boolean;
   /** The bytes after the header: a view that holds until the handler, or its promise, is done. */
   readonly payload: Uint8Array;
+  /** The number of bytes after the header. */
+  readonly payloadSize: number;
   /** The number of descriptors that came with the command. */
   readonly fdCount: number;
   /** True once the command has been answered. */
   readonly isAnswered: boolean;
+  /** The payload from a byte on: a view like `payload`. */
+  payloadFrom(offset: number): Uint8Array;
+  /**
+   * The 32 bits at a byte of the payload: cheaper than a view. The caller has checked that the
+   * payload is so long.
+   */
+  uint32(offset: number): number;
   /**
    * Takes over the descriptors that came with the command. Those that are not taken are closed
    * after the answer.
@@ -41,20 +50,18 @@ export interface IncomingRequest {
 /** Serves the commands of the peer. It does not throw. */
 export type RequestHandler = (request: IncomingRequest) => void | Promise<void>;
 
-/** An answer: a payload, or an errno. */
-export interface Answer {
-  errno?: number;
-  payload?: Uint8Array | undefined;
-  data?: Uint8Array | undefined;
-  fds?: readonly OwnedFd[] | undefined;
-  /** The number of bytes of the reply that are sent, if not all. */
-  sizeLimit?: number;
-}
-
-/** Sends answers. */
+/** Sends answers to commands, unless those want none. */
 export interface Answerer {
-  /** Sends the answer to a command, unless that wants none. */
-  answer(message: Message, answer: Answer): void;
+  /** Sends an answer: bytes and descriptors, or the errno of a failure. */
+  answer(
+    message: Message,
+    errno: number | undefined,
+    payload?: Uint8Array,
+    data?: Uint8Array,
+    fds?: readonly OwnedFd[],
+  ): void;
+  /** Sends the first `size` bytes of an answer. */
+  answerInPart(message: Message, size: number, payload?: Uint8Array): void;
 }
 
 /** A command on its way through a handler. */
@@ -80,6 +87,18 @@ export class Incoming implements IncomingRequest {
     return this.#message.payload;
   }
 
+  get payloadSize(): number {
+    return this.#message.payloadSize;
+  }
+
+  payloadFrom(offset: number): Uint8Array {
+    return this.#message.payloadFrom(offset);
+  }
+
+  uint32(offset: number): number {
+    return this.#message.uint32(offset);
+  }
+
   get fdCount(): number {
     return this.#message.fdCount;
   }
@@ -89,20 +108,24 @@ export class Incoming implements IncomingRequest {
   }
 
   reply(payload?: Uint8Array, data?: Uint8Array, fds?: readonly OwnedFd[]): void {
-    this.#finish({ payload, data, fds });
+    this.#assertOwed();
+    this.#answerer.answer(this.#message, undefined, payload, data, fds);
+    this.isAnswered = true; // not if that threw: the peer is still owed an answer
   }
 
   fail(errno: number): void {
-    this.#finish({ errno });
+    this.#assertOwed();
+    this.#answerer.answer(this.#message, errno);
+    this.isAnswered = true;
   }
 
-  replyInPart(sizeLimit: number, payload?: Uint8Array): void {
-    this.#finish({ payload, sizeLimit });
+  replyInPart(size: number, payload?: Uint8Array): void {
+    this.#assertOwed();
+    this.#answerer.answerInPart(this.#message, size, payload);
+    this.isAnswered = true;
   }
 
-  #finish(answer: Answer): void {
+  #assertOwed(): void {
     if (this.isAnswered) throw new Error(`${commandName(this.command)} was answered already`);
-    this.#answerer.answer(this.#message, answer);
-    this.isAnswered = true; // not if that threw: the peer is still owed an answer
   }
 }

@@ -113,6 +113,11 @@ export class Message {
     return this.#bytes.subarray(this.#start + HEADER_SIZE, this.#end);
   }
 
+  /** The payload from a byte on: a view like `payload`. */
+  payloadFrom(offset: number): Uint8Array {
+    return this.#bytes.subarray(this.#start + HEADER_SIZE + offset, this.#end);
+  }
+
   /**
    * The 32 bits at `offset` of the payload: cheaper than a view. The caller has checked that the
    * payload is so long; bits beyond its end mean nothing.
