@@ -32,7 +32,8 @@ export class CommandGate implements Disposable {
   readonly #hooks: GateHooks;
   readonly #asked = new Set<number>(); // ids of commands that the server has not answered
   readonly #kept = new Set<number>(); // those of them that the client wants no answer to
-  #serverAsks = 0;
+  readonly #awaited = new Set<number>(); // ids of requests that the client has not answered
+  #ignored = new Set<number>(); // those of them that nothing waits for any more
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Nothing is in flight. */
@@ -42,14 +43,19 @@ export class CommandGate implements Disposable {
 
   /** True while a command, or a request of the server, is not answered. */
   get isShut(): boolean {
-    return (this.#asked.size > 0 || this.#serverAsks > 0) && !this.#hooks.hasTwin();
+    return (this.#asked.size > 0 || this.#awaited.size > 0) && !this.#hooks.hasTwin();
   }
 
-  /** Finds out whether a command of the client has to wait. Its replies never do. */
+  /** Finds out whether a command of the client has to wait. */
   isHeld(): boolean {
     if (!this.isShut) return false;
     this.#timer ??= setTimeout(() => this.#giveUp(), GATE_PATIENCE_MS);
     return true;
+  }
+
+  /** Finds out whether the server waits for a reply of the client: it overtakes commands. */
+  isAwaited(messageId: number): boolean {
+    return this.#awaited.has(messageId) || this.#ignored.has(messageId);
   }
 
   /** Finds out whether a reply of the server is kept from the client. */
@@ -61,7 +67,9 @@ export class CommandGate implements Disposable {
   onClientMessage(passage: Passage): void {
     const { isReply, isPassed } = passage;
     if (isReply) {
-      this.#serverAsks = Math.max(0, this.#serverAsks - 1);
+      const answered = passage.view.getUint16(ID_AT, true);
+      this.#awaited.delete(answered);
+      this.#ignored.delete(answered);
       return this.#onChange();
     }
     if (this.#hooks.hasTwin()) return;
@@ -79,7 +87,8 @@ export class CommandGate implements Disposable {
   onServerMessage(passage: Passage): void {
     const { view, isReply, isPassed } = passage;
     if (!isReply) {
-      if (!hasFlag(passage, MessageFlags.NO_REPLY) && !this.#hooks.hasTwin()) this.#serverAsks++;
+      const isAsked = !hasFlag(passage, MessageFlags.NO_REPLY) && !this.#hooks.hasTwin();
+      if (isAsked) this.#awaited.add(view.getUint16(ID_AT, true));
       return;
     }
     const id = view.getUint16(ID_AT, true);
@@ -99,7 +108,7 @@ export class CommandGate implements Disposable {
   }
 
   #onChange(): void {
-    if (this.#asked.size > 0 || this.#serverAsks > 0) return;
+    if (this.#asked.size > 0 || this.#awaited.size > 0) return;
     this[Symbol.dispose]();
   }
 
@@ -107,7 +116,8 @@ export class CommandGate implements Disposable {
   #giveUp(): void {
     this.#timer = undefined;
     this.#asked.clear();
-    this.#serverAsks = 0;
+    this.#ignored = this.#ignored.union(this.#awaited);
+    this.#awaited.clear();
     this.#hooks.note(
       `commands of the client are passed on after ${GATE_PATIENCE_MS / 1000} s, although an ` +
         "earlier one is not answered; the server may take one of them for a reply",

@@ -108,6 +108,7 @@ export class RecordedConnection {
           gate?.onClientMessage(passage);
         },
         isHeld: seesAll ? () => side?.isHeld() === true || gate?.isHeld() === true : undefined,
+        isAwaited: gate && ((messageId) => gate.isAwaited(messageId)),
         onOverrun: () =>
           this.#note("main", "more commands wait for the server than are held back: all go on"),
       }),
@@ -177,7 +178,7 @@ export class RecordedConnection {
   #hooks(
     socket: RecordedSocket,
     direction: RecordedDirection,
-    decisions: Pick<RelayHooks, "isInspected" | "needsWhole" | "inspect" | "isHeld" | "onOverrun">,
+    decisions: Omit<RelayHooks, "onMessage" | "onGarbage" | "onLostFds">,
   ): RelayHooks {
     const { sink, number: connection } = this.#options;
     return {

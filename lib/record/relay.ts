@@ -60,8 +60,10 @@ export interface RelayHooks {
   needsWhole(command: number, isReply: boolean, messageId: number): boolean;
   /** Decides about a message. */
   inspect(passage: Passage): void;
-  /** Asks for commands to be held back until `resume`. Replies overtake them. */
+  /** Asks for commands to be held back until `resume`. Replies that are awaited overtake them. */
   isHeld?: (() => boolean) | undefined;
+  /** Tells whether a reply with this message id is awaited; without it each one is. */
+  isAwaited?: ((messageId: number) => boolean) | undefined;
   /** Commands that were held back are passed on all the same, as they are too many. */
   onOverrun?: (() => void) | undefined;
   /** A message was passed on; `bytes` is a view that holds during the call. */
@@ -163,9 +165,9 @@ export class Relay {
     return this.#isCrowded;
   }
 
-  /** True while commands wait for `resume`. */
+  /** True while commands, or the beginning of one, may wait for `resume`. */
   get isHolding(): boolean {
-    return this.#held.length > 0;
+    return this.#held.length > 0 || this.#large !== undefined || this.#end > this.#start;
   }
 
   /** True between two messages, with nothing left to send. */
@@ -363,7 +365,7 @@ export class Relay {
         return;
       }
       const end = start + size;
-      if (!isReply && this.#passed === 0 && this.#holdsBack) {
+      if (this.#passed === 0 && this.#holdsBackAt(view, start)) {
         this.#sendBatch(run);
         run = this.#start = end;
         this.#serial++;
@@ -406,8 +408,11 @@ export class Relay {
     return this.#holdsBackAt(this.#small.view, this.#start);
   }
 
+  /** Finds out whether a message has to wait. A reply that nobody asked for keeps its place. */
   #holdsBackAt(view: DataView, at: number): boolean {
-    return !isReplyAt(view, at) && this.#holdsBack;
+    if (!this.#holdsBack) return false;
+    if (!isReplyAt(view, at)) return true;
+    return this.#hooks.isAwaited?.(view.getUint16(at + ID_AT, true)) === false;
   }
 
   /** Keeps a whole command, whose descriptors came up to `end`, until `resume`. */

@@ -685,6 +685,44 @@ testFds("replies to the server's DMA overtake commands that a client pipelines",
   assertEquals(ofKind(events, "note"), []);
 });
 
+testFds("a reply that nobody asked for keeps its place among commands held back", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["dma"] });
+  const { client, server } = middle;
+  const reply = encodeMessage({
+    messageId: 9,
+    command: Command.DMA_READ,
+    flags: MessageFlags.REPLY,
+  });
+  const commands = [1, 2, 3].map((messageId) =>
+    encodeMessage({ messageId, command: Command.DEVICE_RESET })
+  );
+  client.send(new Uint8Array([...commands.flatMap((each) => [...each]), ...reply]));
+  for (const id of [1, 2, 3]) {
+    const request = (await server.receive())!;
+    assertEquals([request.command, request.messageId], [Command.DEVICE_RESET, id]);
+    server.reply(request);
+  }
+  assertEquals((await server.receive())!.messageId, 9);
+});
+
+testFds("the beginning of a message goes on when commands ahead of it are answered", async () => {
+  for (const size of [64, 1_200_000]) { // small and large messages take different ways
+    await using middle = await beInTheMiddle({ intercept: ["dma"] });
+    const { client, server } = middle;
+    client.command(1, Command.DEVICE_RESET);
+    const begun = encodeMessage({ messageId: 2, command: Command.REGION_WRITE }, bytes(16));
+    new DataView(begun.buffer, begun.byteOffset).setUint32(4, size, true);
+    client.send(begun);
+    server.reply((await server.receive())!);
+    // A server that refuses the header answers that, and waits for no more.
+    const rest = server.receive();
+    await until(() => server.untaken.length === begun.length);
+    assertEquals(server.untaken, begun);
+    client.close();
+    assertEquals(await rest, undefined);
+  }
+});
+
 testFds("a command that is never answered, or the end, lets the others go on", async () => {
   await using middle = await beInTheMiddle({ intercept: ["dma"] });
   const { client, server, events } = middle;
