@@ -18,8 +18,8 @@ import { Guesses } from "./speculative_receive.ts";
 export class Watch implements Disposable {
   #deadline = Infinity;
   /**
-   * True if the last `onReady` goes on in promises, as an asynchronous hook does. Promises then
-   * have their turn before the thread lingers, which would delay what they send.
+   * True if the last `onReady` goes on in promises, as an asynchronous hook does, until they have
+   * sent something. They have their turn before the thread lingers, which would delay that.
    */
   setsOffPromises = false;
   /**
@@ -66,6 +66,9 @@ export class Watch implements Disposable {
 
 /** The time that timers, promises and signals may wait while peers keep coming back at once. */
 const LINGER_MS = 2;
+
+/** Turns of promises that may pass before those that a Watch has set off send something. */
+const MAX_TURNS = 32;
 
 const watches = new Set<Watch>();
 let wakeEvent: EventFd | undefined;
@@ -137,7 +140,8 @@ async function run(event: EventFd): Promise<void> {
       if (turnStart + LINGER_MS > now) {
         const guess = guesses.next(now);
         if (guess !== undefined && isRight(guesses, guess)) {
-          await settle(guess.setsOffPromises ? 32 : 1);
+          await undefined;
+          if (guess.setsOffPromises) await settlePromises(guess);
           continue;
         }
         ready = set.waitBriefly(lingers ? BRIEF_NS : 0n);
@@ -153,7 +157,7 @@ async function run(event: EventFd): Promise<void> {
       if (set.revents(0) !== 0) event.take();
       lingers = false;
       guesses.about = undefined;
-      let setsOffPromises = false;
+      let promising: Watch | undefined;
       for (let i = 0; i < polled.length; i++) {
         const revents = set.revents(i + 1);
         const entry = polled[i]!;
@@ -162,14 +166,14 @@ async function run(event: EventFd): Promise<void> {
           call(entry, revents);
           lingers ||= entry.lingers;
           if (ready === 1 && revents === POLLIN && entry.guess !== undefined) guesses.about = entry;
-          setsOffPromises ||= entry.setsOffPromises;
+          if (entry.setsOffPromises) promising = entry;
         }
         // Also of those that were ready: one that is ready again and again has its deadline all the
         // same.
         if (entry.deadline !== Infinity && entry.deadline <= monotonicMs()) expire(entry);
       }
       if (!lingers) await settle(8);
-      else if (setsOffPromises) await settle(32);
+      else if (promising !== undefined) await settlePromises(promising);
       else await undefined; // what was completed continues
     }
   } finally {
@@ -225,6 +229,11 @@ function isRight(guesses: Guesses<Watch>, guess: Watch): boolean {
     reportError(error);
     return true;
   }
+}
+
+/** Lets promises run that a Watch has set off, until they have sent something. */
+async function settlePromises(entry: Watch): Promise<void> {
+  for (let i = 0; i < MAX_TURNS && entry.setsOffPromises; i++) await undefined;
 }
 
 /**

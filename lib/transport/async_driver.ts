@@ -239,6 +239,7 @@ export class AsyncDriver implements Driver {
       if (dispatcher.drainsUntil !== undefined) return dispatcher.continueDrain();
       if (!dispatcher.isConnected) return;
       dispatcher.flush();
+      if (this.#watch !== undefined) this.#watch.setsOffPromises = false;
       dispatcher.serveWaiting();
       this.update();
     } catch (error) {

@@ -318,8 +318,10 @@ export class Dispatcher implements InboxHost {
   #serve(): void {
     if (this.inbox.length === 0 && this.#drain === undefined) return;
     if (!this.inbox.serve()) return;
-    if (this.#state === "CONNECTED") this.flush();
-    else if (this.#drain !== undefined && !this.inbox.isBusy) this.#endDrain();
+    if (this.#state === "CONNECTED") {
+      this.flush();
+      if (this.sender.isBlocked) this.scheduleFlush(); // has the driver watch for room
+    } else if (this.#drain !== undefined && !this.inbox.isBusy) this.#endDrain();
   }
 
   resume(): void {

@@ -50,6 +50,7 @@ export class Inbox implements Answerer {
   #queue: Message[] = [];
   #bytes = 0; // of the payloads in the queue
   #state: HandlerState = "idle";
+  #isCalling = false; // the handler, whose answers leave when it returns
 
   /** @param handler serves the commands; without a handler each is answered with EINVAL */
   constructor(
@@ -112,6 +113,7 @@ export class Inbox implements Answerer {
       if (result instanceof Promise) {
         this.keepViews();
         this.#ownQueue();
+        host.scheduleFlush();
         result.finally(() => {
           this.#finish(request);
           host.resume();
@@ -137,11 +139,14 @@ export class Inbox implements Answerer {
 
   #callHandler(request: Incoming): void | Promise<void> {
     if (this.#handler === undefined) return request.fail(EINVAL);
+    this.#isCalling = true;
     try {
       const result = this.#handler(request);
       if (result instanceof Promise) return result.catch((error) => blame(request, error));
     } catch (error) {
       blame(request, error);
+    } finally {
+      this.#isCalling = false;
     }
   }
 
@@ -169,7 +174,7 @@ export class Inbox implements Answerer {
     } catch (error) {
       this.#host.failOrThrow(error);
     }
-    this.#host.scheduleFlush();
+    if (!this.#isCalling) this.#host.scheduleFlush();
   }
 
   answerInPart(message: Message, size: number, payload?: Uint8Array): void {
