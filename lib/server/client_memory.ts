@@ -381,7 +381,7 @@ export class ClientMemory implements DeviceDma {
     }
     const pieces: Piece[] = [];
     for (let start = 0; start < length;) {
-      const address = iova + BigInt(start);
+      const address = start === 0 ? iova : iova + BigInt(start);
       const map = this.#find(address);
       if (map === undefined) throw fail(EFAULT, `nothing is mapped at ${hex(address)}`);
       if ((map.rights & right) === 0) {
@@ -464,6 +464,7 @@ function asks(options: DmaAccessOptions | undefined): boolean {
 }
 
 function partOf(bytes: Uint8Array, { start, length }: Piece): Uint8Array {
+  if (length === bytes.length) return bytes; // mostly it is all of them
   return bytes.subarray(start, start + length);
 }
 

@@ -8,11 +8,13 @@
 import { ProtocolError } from "../base/errors.ts";
 import { inLanes } from "../base/lanes.ts";
 import { DMA_PIPELINE } from "../base/limits.ts";
-import type { RequestOptions } from "../transport/pending.ts";
+import type { AsyncRequestOptions } from "../transport/pending.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import type { Message } from "../transport/message.ts";
 import {
   decodeDmaWriteReply,
+  DmaAccessLayout,
+  DmaAccessLayout32,
   DmaReadReply,
   DmaReadReply32,
   DmaReadRequest,
@@ -21,6 +23,8 @@ import {
 import { Command } from "../wire/command.ts";
 import { Quota } from "./dma_quota.ts";
 import { hex } from "../text/hex.ts";
+
+const { address: ADDRESS_AT, count: COUNT_AT } = DmaAccessLayout.offsets;
 
 /** Options of the requests to a client. */
 export interface DmaRequestsOptions {
@@ -49,11 +53,15 @@ export class DmaRequests {
   readonly #proxy: VfioProxy;
   readonly #options: DmaRequestsOptions;
   readonly #quota = new Quota();
+  readonly #head: Uint8Array; // of the last request; a request copies it
+  readonly #headView: DataView;
 
   /** @param proxy where the server's commands go: the twin, if there is one */
   constructor(proxy: VfioProxy, options: DmaRequestsOptions) {
     this.#proxy = proxy;
     this.#options = options;
+    this.#head = new Uint8Array((options.count32 ? DmaAccessLayout32 : DmaAccessLayout).size);
+    this.#headView = new DataView(this.#head.buffer);
   }
 
   /** Fills `into` from `address` on. Aborted with the signal's reason. */
@@ -110,8 +118,8 @@ export class DmaRequests {
     if (turn !== undefined) await turn;
     try {
       checkWhole(chunk);
-      const options = { ...this.#requestOptions(chunk), signal };
-      const reply = await this.#proxy.request(chunk.command, this.#head(chunk), options);
+      const options = this.#requestOptions(chunk, signal);
+      const reply = await this.#proxy.request(chunk.command, this.#setHead(chunk), options);
       this.#takeReply(chunk, reply);
     } finally {
       this.#quota.leave(size);
@@ -126,8 +134,8 @@ export class DmaRequests {
   ): void {
     for (const chunk of this.#chunks(command, address, bytes)) {
       signal.throwIfAborted(); // the client's requests are served in between
-      const options = this.#requestOptions(chunk);
-      const reply = this.#proxy.requestSync(chunk.command, this.#head(chunk), options);
+      const options = this.#requestOptions(chunk, signal);
+      const reply = this.#proxy.requestSync(chunk.command, this.#setHead(chunk), options);
       this.#takeReply(chunk, reply);
     }
   }
@@ -143,16 +151,19 @@ export class DmaRequests {
   }
 
   /** The fields with which both requests begin. */
-  #head({ address, count }: Chunk): Uint8Array {
-    const codec = this.#options.count32 ? DmaReadRequest32 : DmaReadRequest;
-    return codec.encode({ address, count: BigInt(count) });
+  #setHead({ address, count }: Chunk): Uint8Array {
+    // The high half of a count of 64 bits stays 0.
+    this.#headView.setBigUint64(ADDRESS_AT, address, true);
+    this.#headView.setUint32(COUNT_AT, count, true);
+    return this.#head;
   }
 
-  #requestOptions({ command, address, bytes, count }: Chunk): RequestOptions {
-    const isRead = command === Command.DMA_READ;
-    const doing = () => describeAccess(isRead ? "read" : "write", address, count);
+  #requestOptions(chunk: Chunk, signal: AbortSignal): AsyncRequestOptions {
+    const { command, address, bytes, count } = chunk;
     const { timeoutMs } = this.#options;
-    return isRead ? { timeoutMs, doing, into: bytes } : { timeoutMs, doing, data: bytes };
+    return command === Command.DMA_READ
+      ? { timeoutMs, doing: () => describeAccess("read", address, count), into: bytes, signal }
+      : { timeoutMs, doing: () => describeAccess("write", address, count), data: bytes, signal };
   }
 
   #takeReply(chunk: Chunk, reply: Message): void {
