@@ -73,6 +73,36 @@ testFds("a handler may ask the peer synchronously, and its payload stays as it i
   peer.close();
 });
 
+testFds("an answer leaves before the promise of its handler is settled", async () => {
+  const [peer, socket] = RawPeer.pair();
+  const gate = Promise.withResolvers<void>();
+  const proxy = new VfioProxy(socket, {
+    role: "server",
+    handler: (request) => {
+      request.reply(bytes(1));
+      return gate.promise;
+    },
+  });
+  proxy.serving = true;
+  peer.command(4, REGION_READ);
+  assertEquals((await peer.expect(REGION_READ)).payload, bytes(1));
+  gate.resolve();
+  proxy.close();
+  peer.close();
+});
+
+testFds("an answer without room leaves after the blocking request that it came in", async () => {
+  const data = new Uint8Array(1 << 20).fill(7);
+  const [proxy, peer] = clientPair({ handler: (request) => request.reply(bytes(1), data) });
+  peer.command(4, DMA_READ);
+  peer.send(replyTo(1, REGION_READ, bytes(3)));
+  assertEquals(proxy.requestSync(REGION_READ).payload, bytes(3));
+  await peer.expect(REGION_READ);
+  assertEquals((await peer.expect(DMA_READ)).payload, concat(bytes(1), data));
+  proxy.close();
+  peer.close();
+});
+
 testFds(
   "a server drops no request of a burst, and stops reading while its handler is busy",
   async () => {
