@@ -5,6 +5,7 @@
  */
 
 import manifest from "../../deno.json" with { type: "json" };
+import { jsonText } from "../shared/json.ts";
 import { qemuOption } from "../serve/qemu.ts";
 import { type TemplateName, TEMPLATES } from "./templates.ts";
 
@@ -37,7 +38,7 @@ export function projectFiles(name: string, template: TemplateName): Record<strin
     ...Object.fromEntries(
       Object.entries(files).map(([file, text]) => [file, text.replaceAll("NAME", name)]),
     ),
-    "deno.json": `${JSON.stringify(config(name), null, 2)}\n`,
+    "deno.json": `${jsonText(config(name), 2)}\n`,
   };
 }
 

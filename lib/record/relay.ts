@@ -408,7 +408,7 @@ export class Relay {
     return this.#holdsBackAt(this.#small.view, this.#start);
   }
 
-  /** Finds out whether a message has to wait. A reply that nobody asked for keeps its place. */
+  /** Finds out whether a message has to wait. A reply without its request keeps its place. */
   #holdsBackAt(view: DataView, at: number): boolean {
     if (!this.#holdsBack) return false;
     if (!isReplyAt(view, at)) return true;

@@ -194,7 +194,7 @@ Deno.test("the bundle does what the sources do", async (test) => {
       assert(computed.length <= most, `${name} imports ${computed.join(" and ")}`);
     }
     const bundles = SUBCOMMANDS.map(({ name }) => name)
-      .filter((name) => !["serve", "completion", "man"].includes(name));
+      .filter((name) => !["serve", "new", "completion", "man"].includes(name));
     assertEquals(
       files.map(({ name }) => name).sort(),
       [...bundles, "rest", "vfu"].map((name) => `${name}.js`).sort(),

@@ -208,15 +208,15 @@ export class LiveSession implements AsyncDisposable {
   }
 
   #read(step: ReadStep): Outcome | Promise<Outcome> {
-    const target = step.count === undefined ? this.#find(step.place) : undefined;
-    if (target instanceof Promise) return this.#findAndRead(step);
-    return target === undefined ? this.#findAndRead(step) : this.#readAt(step, target);
+    if (step.count !== undefined) return this.#readSeveral(step, step.count);
+    const target = this.#find(step.place);
+    if (!(target instanceof Promise)) return this.#readAt(step, target);
+    return target.then((found) => this.#readAt(step, found));
   }
 
-  async #findAndRead(step: ReadStep): Promise<Outcome> {
+  async #readSeveral(step: ReadStep, wanted: Expression): Promise<Outcome> {
     const target = await this.#find(step.place);
-    if (step.count === undefined) return this.#readAt(step, target);
-    const count = this.#length(step.count, "values");
+    const count = this.#length(wanted, "values");
     const { width } = step.place;
     const bytes = await this.#readBytes(target, count * (width ?? 1), step, width);
     return { dump: { bytes, width: width ?? 1, start: BigInt(target.offset) } };
