@@ -11,19 +11,23 @@ const MAX_SIZES = 16;
 /** Commands that may have no answer yet. */
 const MAX_OPEN = 256;
 
-/** A place of a number in an answer, and that in the command whose number it repeats. */
+/** A place of a number in answers, and those in commands of one size that it may repeat. */
 interface Echo {
-  readonly from: number;
-  readonly to: number;
-  /** Numbers other than 0 that were repeated, two at most. */
-  readonly seen: Set<number>;
+  /** A bit for each number of the command. */
+  from: bigint;
+  /** A number other than 0 that was repeated; undefined for none. */
+  seen: number | undefined;
+  /** True once there was another one. */
+  isVaried: boolean;
 }
 
 /** Commands of one size, the last ones first to go. */
 interface Commands {
   readonly last: Uint8Array[];
   /** The numbers at each place, and how many of the commands have them. */
-  readonly numbers: Map<number, number>[];
+  readonly numbers: readonly Map<number, number>[];
+  /** A bit for each place at which a number is. */
+  readonly placesOf: Map<number, bigint>;
 }
 
 /**
@@ -43,22 +47,31 @@ export class EchoPlaces {
     let commands = this.#commands.get(size);
     if (commands === undefined) {
       if (this.#commands.size >= MAX_SIZES) return;
-      commands = { last: [], numbers: Array.from({ length: size >> 1 }, () => new Map()) };
+      const numbers = Array.from({ length: size >> 1 }, () => new Map<number, number>());
+      commands = { last: [], numbers, placesOf: new Map() };
       this.#commands.set(size, commands);
     }
-    const { last, numbers } = commands;
+    const { last, numbers, placesOf } = commands;
     last.push(data);
     for (const [i, counts] of numbers.entries()) {
       const value = number(data, 2 * i);
-      counts.set(value, (counts.get(value) ?? 0) + 1);
+      const count = counts.get(value) ?? 0;
+      counts.set(value, count + 1);
+      if (count === 0) placesOf.set(value, (placesOf.get(value) ?? 0n) | 1n << BigInt(i));
     }
     if (last.length <= MAX_OPEN) return;
     const gone = last.shift()!;
     for (const [i, counts] of numbers.entries()) {
       const value = number(gone, 2 * i);
       const left = counts.get(value)! - 1;
-      if (left === 0) counts.delete(value);
-      else counts.set(value, left);
+      if (left > 0) {
+        counts.set(value, left);
+        continue;
+      }
+      counts.delete(value);
+      const places = placesOf.get(value)! ^ 1n << BigInt(i);
+      if (places === 0n) placesOf.delete(value);
+      else placesOf.set(value, places);
     }
   }
 
@@ -69,20 +82,22 @@ export class EchoPlaces {
     if (!this.#answers.has(size) && this.#answers.size >= MAX_SIZES) return;
     const isFirst = !this.#answers.has(size);
     this.#answers.add(size);
-    for (const [commandSize, { numbers }] of this.#commands) {
+    for (const [commandSize, { placesOf }] of this.#commands) {
       const key = `${commandSize} ${size}`;
       let echoes = this.#echoes.get(key);
       if (echoes === undefined) {
         // An answer came before there was any command of that size: it does not answer these.
         echoes = isFirst ? allPairs(commandSize, size) : [];
+        this.#echoes.set(key, echoes);
       }
-      echoes = echoes.filter(({ from, to, seen }) => {
-        const value = number(data, to);
-        if (!numbers[from >> 1]!.has(value)) return false;
-        if (value !== 0 && seen.size < 2) seen.add(value);
-        return true;
-      });
-      this.#echoes.set(key, echoes);
+      for (const [i, echo] of echoes.entries()) {
+        if (echo.from === 0n) continue;
+        const value = number(data, 2 * i);
+        echo.from &= placesOf.get(value) ?? 0n;
+        if (value === 0) continue;
+        echo.seen ??= value;
+        echo.isVaried ||= echo.seen !== value;
+      }
     }
   }
 
@@ -92,8 +107,8 @@ export class EchoPlaces {
     for (const [key, echoes] of this.#echoes) {
       const [commandSize, answerSize] = key.split(" ").map(Number) as [number, number];
       if (answerSize !== size) continue;
-      for (const { from, to, seen } of echoes) {
-        if (seen.size > 1) found.push({ commandSize, from, to });
+      for (const [i, echo] of echoes.entries()) {
+        for (const from of placesIn(echo)) found.push({ commandSize, from, to: 2 * i });
       }
     }
     return found;
@@ -104,7 +119,7 @@ export class EchoPlaces {
     const found = new Set<number>();
     for (const [key, echoes] of this.#echoes) {
       if (Number(key.split(" ")[0]) !== size) continue;
-      for (const { from, seen } of echoes) if (seen.size > 1) found.add(from);
+      for (const echo of echoes) for (const from of placesIn(echo)) found.add(from);
     }
     return found;
   }
@@ -200,11 +215,16 @@ export class Echoes {
 }
 
 function allPairs(commandSize: number, size: number): Echo[] {
-  const pairs: Echo[] = [];
-  for (let from = 0; from + 2 <= commandSize; from += 2) {
-    for (let to = 0; to + 2 <= size; to += 2) pairs.push({ from, to, seen: new Set() });
+  const from = (1n << BigInt(commandSize >> 1)) - 1n;
+  return Array.from({ length: size >> 1 }, () => ({ from, seen: undefined, isVaried: false }));
+}
+
+/** The places in commands whose numbers are repeated. */
+function* placesIn({ from, isVaried }: Echo): Generator<number> {
+  if (!isVaried) return;
+  for (let at = 0; from >> BigInt(at) !== 0n; at++) {
+    if ((from >> BigInt(at) & 1n) !== 0n) yield 2 * at;
   }
-  return pairs;
 }
 
 function number(bytes: Uint8Array, at: number): number {
