@@ -22,7 +22,7 @@ import { IrqInfoReply, IrqSetFlags } from "../wire/irq.ts";
 import { encodeRegionInfo, RegionFlags } from "../wire/region.ts";
 import { decodeVersion, encodeVersion, limitsOf, PROTOCOL_VERSION } from "../wire/version.ts";
 import { sameBytes } from "./compare.ts";
-import { KnownMemory } from "./memory.ts";
+import { KnownMemory, PageBudget } from "./memory.ts";
 import {
   causesOf,
   type Effect,
@@ -117,6 +117,7 @@ export class Actor implements Disposable {
   readonly #part: ServerPart;
   readonly #proxy: VfioProxy;
   readonly #contents = new Map<number, KnownMemory>();
+  readonly #budget = new PageBudget();
   readonly #eventfds = new Map<string, EventFd>();
   /** Signals for vectors that have no descriptor yet. */
   readonly #waiting = new Map<string, bigint>();
@@ -136,7 +137,9 @@ export class Actor implements Disposable {
     this.#options = options;
     this.#part = options.part;
     this.#told = new ToldByClient(this.#part.known);
-    for (const [region, memory] of this.#part.contents) this.#contents.set(region, memory.copy());
+    for (const [region, memory] of this.#part.contents) {
+      this.#contents.set(region, memory.copy(this.#budget));
+    }
     this.#proxy = new VfioProxy(socket, {
       role: "server",
       timeoutMs: options.timeoutMs,
@@ -302,7 +305,7 @@ export class Actor implements Disposable {
   }
 
   #memory(region: number): KnownMemory {
-    const memory = this.#contents.get(region) ?? new KnownMemory();
+    const memory = this.#contents.get(region) ?? new KnownMemory(this.#budget);
     this.#contents.set(region, memory);
     return memory;
   }
@@ -323,10 +326,10 @@ export class Actor implements Disposable {
     let reply: PartAnswer | undefined;
     const accesses = accessesOf(payload);
     if (accesses.some(({ region }) => !this.#hasRegion(region!))) return request.fail(EINVAL);
-    if (command === Command.DEVICE_RESET) this.#told.reset();
     for (const [i, { key, data, write }] of causesOf(name, payload, bytes).entries()) {
       const at = this.#find(key, data);
       const moment = this.#told.begin(at ?? this.#at);
+      if (command === Command.DEVICE_RESET) this.#told.reset();
       const access = accesses[i];
       if (access?.data !== undefined) this.#memory(access.region!).write(access.offset, data);
       if (at === undefined) {

@@ -22,22 +22,36 @@ interface Page {
   readonly known: Uint8Array;
 }
 
+/** Pages that several memories may have together. */
+export class PageBudget {
+  /** Pages that none of them has. */
+  left = MAX_PAGES;
+}
+
 /** Contents of memory by address: those that accesses of the device have shown. */
 export class KnownMemory {
+  readonly #budget: PageBudget;
   /** By number, the longest unused first. */
   readonly #pages = new Map<bigint, Page>();
 
   #hasForgotten = false;
+
+  /** @param budget of all memories that share it; its own if left out */
+  constructor(budget = new PageBudget()) {
+    this.#budget = budget;
+  }
 
   /** True once pages were forgotten, since there were more than are remembered. */
   get hasForgotten(): boolean {
     return this.#hasForgotten;
   }
 
-  /** The same contents in memory of their own. */
-  copy(): KnownMemory {
-    const copy = new KnownMemory();
+  /** The same contents in memory of their own, as far as a budget has pages for it. */
+  copy(budget = new PageBudget()): KnownMemory {
+    const copy = new KnownMemory(budget);
     for (const [number, { bytes, known }] of this.#pages) {
+      if (budget.left === 0) break;
+      budget.left--;
       copy.#pages.set(number, { bytes: bytes.slice(), known: known.slice() });
     }
     return copy;
@@ -46,7 +60,9 @@ export class KnownMemory {
   /** Remembers contents. */
   write(address: bigint, data: Uint8Array): void {
     for (const { page, at, from, length } of pieces(address, data.length)) {
-      const { bytes, known } = this.#page(page);
+      const taken = this.#page(page);
+      if (taken === undefined) continue;
+      const { bytes, known } = taken;
       bytes.set(data.subarray(from, from + length), at);
       if (length === bytes.length) known.fill(0xff);
       else for (let i = at; i < at + length; i++) known[i >> 3]! |= 1 << (i & 7);
@@ -73,20 +89,23 @@ export class KnownMemory {
     return true;
   }
 
-  #page(number: bigint): Page {
+  /** The page of that number; undefined if other memories have all pages. */
+  #page(number: bigint): Page | undefined {
     let page = this.#pages.get(number);
     if (page !== undefined) this.#pages.delete(number);
-    else if (this.#pages.size < MAX_PAGES) {
+    else if (this.#budget.left > 0) {
+      this.#budget.left--;
       page = {
         bytes: new Uint8Array(Number(PAGE)),
         known: new Uint8Array(Number(PAGE) / 8),
       };
     } else {
       // The page that was unused for longest is used again: no new memory for each.
-      const [[oldest, forgotten]] = this.#pages as unknown as [[bigint, Page]];
-      this.#pages.delete(oldest);
       this.#hasForgotten = true;
-      page = forgotten;
+      const [oldest] = this.#pages;
+      if (oldest === undefined) return undefined;
+      this.#pages.delete(oldest[0]);
+      page = oldest[1];
       page.bytes.fill(0);
       page.known.fill(0);
     }

@@ -14,7 +14,7 @@ import type { RecordedEvent } from "../record/event.ts";
 import type { Version } from "../wire/version.ts";
 import { AccessedMemory } from "./accessed.ts";
 import { EchoPlaces } from "./echoes.ts";
-import { KnownMemory } from "./memory.ts";
+import { KnownMemory, PageBudget } from "./memory.ts";
 import type { UnmappedRange } from "./relocation.ts";
 import { type DmaStep, noRequest, type RequestStep, Script } from "./script.ts";
 import { type Knowledge, type PartWrite, placeOf } from "./known.ts";
@@ -181,6 +181,7 @@ export async function learnPart(
   const regions = new Map<number, RegionInfoReply>();
   const irqs = new Map<number, IrqInfoReply>();
   const contents = new Map<number, KnownMemory>();
+  const budget = new PageBudget();
   const reads = new Map<RequestStep, PartRead>();
   const causes = new Map<RequestStep, Scene>();
   const inOrder: PartRead[] = [];
@@ -279,7 +280,7 @@ export async function learnPart(
   }
   for (const { region, offset, answer } of inOrder.reverse()) {
     if (answer?.errno !== 0) continue;
-    const memory = contents.get(region) ?? new KnownMemory();
+    const memory = contents.get(region) ?? new KnownMemory(budget);
     contents.set(region, memory);
     memory.write(offset, answer.payload.subarray(HEAD_SIZE));
   }
@@ -321,8 +322,10 @@ function knowledgeOf(scenes: readonly Scene[], unmapped: Knowledge["unmapped"]):
     for (const effect of scene.effects) {
       if (effect.kind !== "dma") continue;
       const [access] = accessesOf(effect.step.asked.payload);
-      accessed.add(access!, scene);
       const data = memoryRead(effect.step);
+      // What a request claims, and no answer shows, is not known to be memory.
+      const count = BigInt((data ?? access!.data)?.length || 1);
+      accessed.add({ ...access!, count }, scene);
       if (data !== undefined) echoes.addRead(data);
       else if (access!.data !== undefined) echoes.addWrite(access!.data);
     }

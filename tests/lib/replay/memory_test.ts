@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { canShrink } from "../../../ffi/memory.ts";
-import { KnownMemory, MAX_PAGES, MemoryFiles } from "../../../lib/replay/memory.ts";
+import { KnownMemory, MAX_PAGES, MemoryFiles, PageBudget } from "../../../lib/replay/memory.ts";
 import type { RecordedDescriptor } from "../../../lib/record/event.ts";
 import { testFds } from "../../_fds.ts";
 
@@ -22,6 +22,21 @@ Deno.test("what is known of memory is known by the byte, up to a bound that is n
   assertEquals([memory.isKnown(0x1000n, 4096), memory.hasForgotten], [true, false]);
   for (let page = 2n; page <= MAX_PAGES; page++) memory.write(page << 12n, Uint8Array.of(1));
   assertEquals([memory.isKnown(0xffen, 1), memory.hasForgotten], [false, true]);
+});
+
+Deno.test("memories of one budget have no more pages together than one alone", () => {
+  const budget = new PageBudget();
+  const [first, second] = [new KnownMemory(budget), new KnownMemory(budget)];
+  for (let page = 0n; page < MAX_PAGES; page++) first.write(page << 12n, Uint8Array.of(1));
+  second.write(0n, Uint8Array.of(2));
+  assertEquals([second.isKnown(0n, 1), second.hasForgotten, budget.left], [false, true, 0]);
+  assertEquals(second.read(0n, 1), Uint8Array.of(0));
+  first.write(-1n << 12n, Uint8Array.of(3)); // in the place of its own oldest page
+  assertEquals([first.isKnown(0n, 1), first.isKnown(-1n << 12n, 1)], [false, true]);
+  const others = new PageBudget();
+  others.left = 1;
+  const copy = first.copy(others);
+  assertEquals([copy.isKnown(1n << 12n, 1), copy.isKnown(2n << 12n, 1)], [true, false]);
 });
 
 testFds("a recorded file that grows is one file all the while", () => {
