@@ -79,6 +79,8 @@ export class Relocation {
   /** Recorded addresses by the page in which the client's own are. */
   readonly #byFound = new Map<bigint, Set<bigint>>();
   #count = 0;
+  /** True once a name was not kept: then none stands, as the nearest one below may be another. */
+  #isFull = false;
 
   /**
    * @param isMapped tells if the client has memory at an address
@@ -96,11 +98,14 @@ export class Relocation {
 
   /**
    * The client's address of a recorded access: as far behind the nearest name at or below as there.
-   * Nothing is between but the same page, or pages that the recorded device took as one piece.
+   * Nothing is between but the same page, or pages that the recorded device took as one piece. If
+   * the client's own is elsewhere in its page, what is between has to be in that page, too, or the
+   * access went on where the one before had ended.
    *
    * @returns undefined if the client has not told it up to that moment
    */
   address({ offset }: Pick<AccessedRange, "offset">, now: Moment): bigint | undefined {
+    if (this.#isFull || this.#accessed.isFull) return undefined;
     for (let page = offset >> PAGE_BITS;; page--) {
       let base = -1n;
       const names = this.#names.get(page);
@@ -110,7 +115,9 @@ export class Relocation {
       if (base >= 0n) {
         const { found, told } = names!.get(base)!;
         if (found === undefined || told.turn > now.turn) return undefined;
-        return found + offset - base;
+        const address = found + offset - base;
+        const isNear = isAligned(base, found) || address >> PAGE_BITS === found >> PAGE_BITS;
+        return isNear || this.#accessed.goesOn(offset) ? address : undefined;
       }
       if (!this.#accessed.isJoined(page)) return undefined;
     }
@@ -204,7 +211,11 @@ export class Relocation {
     const names = this.#names.get(page) ?? new Map<bigint, Name>();
     const before = names.get(recorded);
     if (before === undefined) {
-      if (this.#count >= MAX_NAMES || names.size >= MAX_NAMES_OF_PAGE) {
+      if (this.#count >= MAX_NAMES) {
+        this.#isFull = true;
+        return;
+      }
+      if (names.size >= MAX_NAMES_OF_PAGE) {
         // Not known which one is there: none is.
         for (const [other, { told }] of names) this.#set(other, { found: undefined, told });
         return;
@@ -227,9 +238,8 @@ export class Relocation {
 
   /** Tells if the client's number can be in place of a recorded address. */
   #stands(recorded: bigint, found: bigint): boolean {
-    const isAligned = ((recorded ^ found) & IN_PAGE) === 0n;
-    return found >> PAGE_BITS !== 0n && (isAligned || this.#accessed.isStart(recorded)) &&
-      this.#isMapped(found);
+    return found >> PAGE_BITS !== 0n && this.#isMapped(found) &&
+      (isAligned(recorded, found) || this.#accessed.isStart(recorded));
   }
 
   /** The numbers of recorded data: addresses of 64 bits where they are, else 32 bits, and bytes. */
@@ -246,6 +256,11 @@ export class Relocation {
       at += bits / 8;
     }
   }
+}
+
+/** Tells if two addresses are at the same place of their pages. */
+function isAligned(one: bigint, other: bigint): boolean {
+  return ((one ^ other) & IN_PAGE) === 0n;
 }
 
 function* pagesOf(from: bigint, end: bigint): Generator<bigint> {

@@ -55,6 +55,8 @@ export class ToldByClient {
   /** The first write to a register that the recording never writes. */
   #stray: string | undefined;
   #now: Moment = { turn: 0, scene: 0 };
+  /** The first turn that no reset ended. */
+  #firstTurn = 0;
 
   /** @param known of the recording */
   constructor(known: Knowledge) {
@@ -89,7 +91,7 @@ export class ToldByClient {
     return 0;
   }
 
-  /** Forgets all that a reset of the device forgets. */
+  /** Forgets all that a reset of the device forgets: what the client does in this turn. */
   reset(): void {
     this.#registers.clear();
     this.#differing.clear();
@@ -162,6 +164,7 @@ export class ToldByClient {
    * @param now the moment in which the recorded device read it
    */
   read(recorded: Uint8Array, found: Uint8Array, now: Moment): void {
+    if (now.turn < this.#firstTurn) return; // the client answered behind a reset
     const { length } = recorded;
     const names = this.#relocation.compare(recorded, found, {
       where: `memory ${length}`,
@@ -179,6 +182,8 @@ export class ToldByClient {
    * @returns the address, or the reason in words why it is not to be done
    */
   address(access: AccessedRange, now: Moment): bigint | string {
+    if (now.turn < this.#firstTurn) return "the client has reset the device since";
+    if (this.#known.accessed.isFull) return "the recording has more DMA than is remembered";
     if (this.#stray !== undefined) {
       return `the client wrote ${nameOf(this.#stray)}, which the recording never writes`;
     }
@@ -200,8 +205,9 @@ export class ToldByClient {
     return this.#echoes.apply(recorded);
   }
 
-  /** Forgets addresses and commands. */
+  /** Forgets addresses and commands, and ends all turns before this one. */
   #forget(): void {
+    this.#firstTurn = this.#now.turn;
     this.#namedBy.clear();
     this.#relocation.clear();
     this.#echoes.clear();

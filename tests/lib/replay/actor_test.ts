@@ -46,6 +46,8 @@ class Client implements Disposable {
   readonly written: [address: bigint, data: string][] = [];
   /** The contents of its memory, by address. */
   readonly memory = new Map<bigint, Uint8Array>();
+  /** Called ahead of each answer to a read; the answer follows once it is settled. */
+  beforeRead: (() => Promise<void>) | undefined;
   readonly proxy: VfioProxy;
   readonly #actor: Actor;
 
@@ -63,7 +65,8 @@ class Client implements Disposable {
         }
         const memory = this.memory.get(address);
         if (memory === undefined) return request.fail(14);
-        request.reply(head, memory);
+        if (this.beforeRead === undefined) return request.reply(head, memory);
+        return this.beforeRead().then(() => request.reply(head, memory));
       },
     });
     this.#actor = actor(theirs, this);
@@ -404,6 +407,44 @@ testFds("a command that is another one gets no data, and no answer", async () =>
     await client.dealt(6);
     assertEquals(client.written.map(([address]) => address), [0x8000n, 0x5804n], title);
   }
+});
+
+testFds("an answer behind a reset tells no address of before the reset", async () => {
+  const resets: Record<string, (client: Client) => Promise<unknown>> = {
+    "DEVICE_RESET": ({ proxy }) => proxy.request(Command.DEVICE_RESET),
+    "a capability": ({ proxy }) => {
+      const data = Uint8Array.of(0x80);
+      const payload = RegionWriteRequest.encode({ region: 7, offset: 0x49n, data });
+      return proxy.request(Command.REGION_WRITE, payload);
+    },
+  };
+  for (const [title, reset] of Object.entries(resets)) {
+    using client = await Client.connect(commandTalk().events);
+    await client.map(0x1000n, 0x10000n);
+    client.memory.set(0x5000n, command(0x31, 0x8000n, 8n));
+    const [asked, answered] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    client.beforeRead = () => {
+      asked.resolve();
+      return answered.promise;
+    };
+    await client.write(ADDRESS, u64(0x5000n));
+    await client.write(DOORBELL, u32(1));
+    await asked.promise;
+    await reset(client);
+    answered.resolve();
+    await client.dealt(3);
+    assertEquals([client.written, client.counts.omitted], [[], 2], title);
+    assertEquals(client.omissions[0]!.text, "the client has reset the device since", title);
+  }
+});
+
+Deno.test("memory of DMA is known as far as the recording has it, not as a request claims", async () => {
+  const recorded = commandTalk();
+  recorded.ask("DMA_READ", { address: 0x5000n, count: 1n << 63n });
+  const id = recorded.ask("DMA_READ", { address: 0x5000n, count: 1n << 28n });
+  recorded.refuse("DMA_READ", id, 14);
+  const { known: { accessed } } = await learnPart(numbered(recorded.events));
+  assertEquals([accessed.isJoined(6n), accessed.isFull], [false, false]);
 });
 
 testFds("memory that may only be read is not written, and no answer says that it was", async () => {

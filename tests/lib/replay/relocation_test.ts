@@ -92,6 +92,61 @@ Deno.test("an access that begins elsewhere in a page is found by its start", () 
   assertEquals(relocation.address(access(0x5010n, 512n), NOW), 0x9a40n);
 });
 
+Deno.test("memory elsewhere in its page says nothing of the client's next page", () => {
+  const relocation = after([access(0x5010n, 16n), access(0x5800n, 16n, "write")]);
+  tell(relocation, u64(0x5010n), u64(0x9ff0n));
+  assertEquals(relocation.address(access(0x5010n, 16n), NOW), 0x9ff0n);
+  assertEquals(relocation.address(access(0x5800n, 16n), NOW), undefined);
+  // An access that goes on where the one before had ended is of the same piece.
+  const accessed = new AccessedMemory();
+  for (const offset of [0x5010n, 0x5020n]) accessed.add(access(offset, 16n), "the same scene");
+  const pieces = new Relocation(accessed, () => true);
+  tell(pieces, u64(0x5010n), u64(0x9ff0n));
+  assertEquals(pieces.address(access(0x5020n, 16n), NOW), 0xa000n);
+});
+
+Deno.test("memory beyond what is kept is not taken for memory below", () => {
+  const pages = Array.from({ length: 65_535 }, (_, i) => 0x2000_0000n + BigInt(i) * 0x1000n);
+  const piece = [0x1000_0000n, 0x1000_1000n] as const;
+  const accessed = new AccessedMemory();
+  for (const page of pages) accessed.add(access(page, 1n), {});
+  for (const page of piece) accessed.add(access(page, 4096n), "the same scene");
+  const relocation = new Relocation(accessed, () => true);
+  tell(relocation, u64(...piece), u64(0x9000_0000n, piece[1]));
+  assertEquals(relocation.address(access(piece[1], 4096n), NOW), undefined);
+});
+
+Deno.test("addresses beyond what is kept are not taken for addresses below", () => {
+  const pages = Array.from({ length: 1024 }, (_, i) => 0x2000_0000n + BigInt(i) * 0x1000n);
+  const relocation = after([access(0x1000_0000n, 8192n), ...pages.map((page) => access(page, 1n))]);
+  tell(relocation, u64(0x1000_0000n), u64(0x9000_0000n));
+  assertEquals(relocation.address(access(0x1000_1000n, 64n), NOW), 0x9000_1000n);
+  for (const page of pages) {
+    const names = u64(...Array.from({ length: 64 }, (_, i) => page + BigInt(16 * i)));
+    tell(relocation, names, names);
+  }
+  tell(relocation, u64(0x1000_1000n), u64(0xa000_0000n));
+  assertEquals(relocation.address(access(0x1000_1000n, 64n), NOW), undefined);
+});
+
+Deno.test("an access of all memory is not walked through", () => {
+  const accessed = new AccessedMemory();
+  for (let i = 0n; i < 100n; i++) accessed.add(access(0n, 1n << 63n), {});
+  assertEquals(accessed.isFull, true);
+});
+
+Deno.test("a large write with numbers that are no addresses tells none", () => {
+  const accessed = new AccessedMemory();
+  accessed.add(access(0x5000n, 64n), {});
+  const data = new Uint8Array(
+    BigUint64Array.from({ length: 1 << 17 }, (_, i) => BigInt(i) * 8n).buffer,
+  );
+  accessed.see("2+0.1048576", data);
+  assertEquals(accessed.isFull, false);
+  assertEquals(accessed.isAddress(0x5000n, 64, "2+0.1048576", 0x5000), false);
+  assertEquals(accessed.isAddress(0x5000n, 64, "0+40.8"), true);
+});
+
 Deno.test("a ring goes on in its next page, and memory beside it does not", () => {
   const ring = [0x5000n, 0x5fc0n, 0x6000n].map((address) => access(address, 64n));
   const relocation = after([...ring, access(0x7000n, 4096n)]);
