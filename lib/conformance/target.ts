@@ -7,6 +7,7 @@
 import { monotonicMs } from "../../ffi/clock.ts";
 import { SystemError } from "../../ffi/errno.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
+import { ShellCommand } from "../base/shell_command.ts";
 import { sleep } from "../base/sleep.ts";
 
 /** Stands for the path of the socket in a command. */
@@ -242,6 +243,7 @@ export class SpawnedTarget implements Target {
     if (end === undefined) return this.#run;
     if (isCrash(end)) this.#crash ??= end;
     else this.#isForOne = true;
+    this.#run?.sweep();
     this.#run = undefined;
     return undefined;
   }
@@ -252,29 +254,22 @@ export class SpawnedTarget implements Target {
   }
 }
 
-/** Has the kernel end the command with this process, where the kernel can be asked to. */
-const START = "setpriv --pdeathsig KILL true 2>/dev/null && " +
-  'exec setpriv --pdeathsig KILL sh -c "$1"; exec sh -c "$1"';
-
 /** One process of a peer: a server, or a client. */
 export class Run {
   hasServed = false;
   end: ServerEnd | undefined;
-  readonly #child: Deno.ChildProcess;
+  readonly #command: ShellCommand;
   readonly #over: Promise<void>;
   #words = "";
   #wordsLength = 0;
+  #isStopped = false;
 
   constructor(command: string, readonly socket: string) {
-    this.#child = new Deno.Command("sh", {
-      args: ["-c", START, "sh", `exec ${command}`],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      detached: true, // Ctrl-C is the command's to hear
-    }).spawn();
-    const reading = [this.#child.stdout, this.#child.stderr].map((stream) => this.#listen(stream));
-    this.#over = this.#child.status.then(async ({ code, signal }) => {
+    this.#command = new ShellCommand(command, { output: "piped", deathSignal: "KILL" });
+    const { stdout, stderr, status } = this.#command.process;
+    const reading = [stdout, stderr].map((stream) => this.#listen(stream));
+    this.#over = status.then(async ({ code, signal }) => {
+      if (this.#isStopped) this.sweep();
       // A process that it left behind may hold its output open.
       const enough = new AbortController();
       const patience = sleep(LEAVE_MS, enough.signal).catch(() => {});
@@ -288,7 +283,7 @@ export class Run {
   }
 
   get pid(): number {
-    return this.#child.pid;
+    return this.#command.process.pid;
   }
 
   /** Its output so far. */
@@ -296,17 +291,22 @@ export class Run {
     return { length: this.#wordsLength, tail: this.#words };
   }
 
-  /** Ends it: by SIGTERM, then by SIGKILL. */
+  /** Ends it: by SIGTERM, then by SIGKILL. All that it left behind ends with it. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-      if (this.end !== undefined) return;
-      try {
-        this.#child.kill(signal);
-      } catch { /* it has just ended */ }
+      if (this.end !== undefined) break;
+      this.#command.signal(signal);
       const deadline = monotonicMs() + LEAVE_MS;
       while (this.end === undefined && monotonicMs() < deadline) await sleep(RETRY_MS);
     }
+    this.sweep();
     await this.#over;
+  }
+
+  /** Ends the processes that it left behind. */
+  sweep(): void {
+    this.#command.signal("SIGKILL");
   }
 
   async #listen(stream: ReadableStream<Uint8Array>): Promise<void> {
