@@ -4,6 +4,7 @@
  * @module
  */
 
+import { keptDescriptors } from "../../ffi/budget.ts";
 import { IoBuffer } from "../../ffi/buffer.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { describeErrno, EAGAIN, EINTR } from "../../ffi/errno.ts";
@@ -20,6 +21,8 @@ import { whenReady } from "./ready.ts";
 const MAX_MESSAGE = 80 << 20;
 /** The time between two looks at what the peer has received, in milliseconds: no event tells. */
 const LOOK_MS = 1;
+/** Messages of a peer on one connection, more than any check asks for. */
+const MAX_MESSAGES = 1 << 17;
 /** Messages that are noted of one check. */
 const MAX_NOTES = 200;
 
@@ -66,7 +69,8 @@ export class RawPeer implements Disposable {
   #length = 0;
   /** Descriptors of messages that are not taken, each with the place behind its receive. */
   #fds: { readonly fd: OwnedFd; end: number }[] = [];
-  readonly #taken: OwnedFd[] = [];
+  #taken: OwnedFd[] = [];
+  #messages = 0;
   #hasEnded = false;
 
   /** Takes over a connected socket. */
@@ -203,7 +207,7 @@ export class RawPeer implements Disposable {
     if (count === -EAGAIN || count === -EINTR) return false;
     // A receive ends with the segment that has descriptors: they are of the message with its end.
     const end = this.#length + Math.max(0, count);
-    this.#fds.push(...this.#socket.receivedFds.map((fd) => ({ fd, end })));
+    if (this.#socket.receivedFds.length > 0) this.#keep(this.#socket.receivedFds, end);
     if (count <= 0) {
       this.#hasEnded = true;
       this.#note(this.#from, "(end of the stream)");
@@ -219,6 +223,20 @@ export class RawPeer implements Disposable {
     return true;
   }
 
+  /** @throws {Deviation} if more are open than this process can spare for a connection */
+  #keep(fds: readonly OwnedFd[], end: number): void {
+    this.#taken = this.#taken.filter(({ isOpen }) => isOpen); // others were passed on, or closed
+    const count = this.#taken.length + this.#fds.length + fds.length;
+    const limit = keptDescriptors.limit >> 1;
+    if (count > limit) {
+      closeAll(fds);
+      const text = `${count} open descriptors of the ${this.#from}`;
+      this.#note(this.#from, text);
+      throw new Deviation(`${limit} descriptors on a connection at most`, text);
+    }
+    this.#fds.push(...fds.map((fd) => ({ fd, end })));
+  }
+
   #take(): CameMessage | undefined {
     if (this.#length < HEADER_SIZE) return undefined;
     const header = HeaderLayout.decode(this.#bytes);
@@ -229,6 +247,9 @@ export class RawPeer implements Disposable {
       throw new Deviation("a message with a possible size", text);
     }
     if (this.#length < header.size) return undefined;
+    if (++this.#messages > MAX_MESSAGES) {
+      throw new Deviation("an end of the messages", `more than ${MAX_MESSAGES} on a connection`);
+    }
     const bytes = this.#bytes.slice(0, header.size);
     this.#bytes.copyWithin(0, header.size, this.#length);
     this.#length -= header.size;

@@ -72,6 +72,9 @@ export interface TrialOptions {
   readonly wasSpent: () => Promise<boolean>;
 }
 
+/** Requests of the server that are answered ahead of one reply. */
+const MAX_ASKED = 4096;
+
 /** The payload of a VERSION. */
 export function versionPayload(major: number, minor: number, json?: string): Uint8Array {
   const text = json === undefined ? [] : [new TextEncoder().encode(json), new Uint8Array(1)];
@@ -217,10 +220,13 @@ export class Trial implements AsyncDisposable {
   ): Promise<CameMessage> {
     const name = commandName(ask.command);
     const expected = `a reply to ${name} with message id ${id}`;
-    while (true) {
+    for (let asked = 0;;) {
       const message = await this.receive(expected, peer);
       const type = message.flags & MessageFlags.TYPE_MASK;
-      if (type === MessageFlags.COMMAND && await this.answer(message, peer)) continue;
+      if (type === MessageFlags.COMMAND && await this.answer(message, peer)) {
+        if (++asked < MAX_ASKED) continue;
+        throw new Deviation(expected, `${asked} requests of the server in place of the reply`);
+      }
       const isReply = type === MessageFlags.REPLY && message.messageId === id &&
         message.command === ask.command;
       if (!isReply) throw new Deviation(expected, message.text);
