@@ -10,6 +10,7 @@ import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.
 import { type Facts, NO_FACTS } from "./facts.ts";
 import { learn } from "./learn.ts";
 import type { Note } from "./raw_peer.ts";
+import { plural } from "../text/plural.ts";
 import { endText, type ServerEnd, type Target, Unreachable, wordsText } from "./target.ts";
 import { Trial } from "./trial.ts";
 
@@ -72,15 +73,17 @@ export function planOf<Each extends Rule>(
 /**
  * Does checks.
  *
- * @throws {Unreachable} if the server can't be started or reached, or does not answer VERSION or
- *   DEVICE_GET_INFO at all. Also if it serves no client any more and can't be started anew
+ * @throws {Unreachable} if the server can't be started or reached. Also if it does not answer
+ *   VERSION or DEVICE_GET_INFO, or what is asked behind these so wrongly that no check applies.
+ *   Also if it serves no client any more and can't be started anew
  */
 export async function* runChecks(
   target: Target,
   plans: readonly Plan[],
   options: RunOptions,
 ): AsyncGenerator<CheckResult> {
-  const facts = await learnFacts(target, options);
+  const { facts, problem } = await tryToLearn(target, options);
+  let [tried, untried] = [0, 0];
   for (const { group, checks } of plans) {
     await target.restart();
     target.takeCrash();
@@ -91,6 +94,8 @@ export async function* runChecks(
         continue;
       }
       const result = await runCheck(target, group, check, facts, options);
+      if (result.verdict === "not applicable") untried++;
+      else tried++;
       yield result;
       if (result.usable === "no" && !target.isSpawned) {
         throw new Unreachable(
@@ -102,19 +107,37 @@ export async function* runChecks(
       target.takeCrash(); // of the restart itself
     }
   }
+  if (problem === undefined || tried > 0 || untried === 0) return;
+  // No check has reported the reason for which none was tried.
+  throw new Unreachable(
+    `Cannot try ${plural(untried, "check")}: ${target.name} answers wrongly when asked what it ` +
+      `offers; expected ${problem.expected}, came ${problem.came}; the checks of negotiation and ` +
+      "info tell more",
+    { cause: problem },
+  );
 }
 
 /** Asks a server for its offers. */
 export async function learnFacts(target: Target, options: RunOptions): Promise<Facts> {
+  return (await tryToLearn(target, options)).facts;
+}
+
+/** Asks a server for its offers. With a `problem` not all of them are known. */
+async function tryToLearn(
+  target: Target,
+  options: RunOptions,
+): Promise<{ facts: Facts; problem?: Deviation }> {
   await using trial = new Trial(trialOptions(target, NO_FACTS, options));
   await trial.connect();
   try {
-    return await learn(trial);
+    let problem: Deviation | undefined;
+    const facts = await learn(trial, (each) => problem ??= each);
+    return { facts, ...(problem && { problem }) };
   } catch (error) {
     if (!(error instanceof Deviation)) throw error;
     // A server that answers, if wrongly, is one for the checks; little is known of it.
     const isMute = error instanceof ConnectionEnded || error instanceof Silence;
-    if (!isMute) return NO_FACTS;
+    if (!isMute) return { facts: NO_FACTS, problem: error };
     const end = await crashOf(target, options);
     throw new Unreachable(
       `Cannot check ${target.name}: it does not answer the first requests; expected ` +

@@ -103,6 +103,20 @@ Deno.test("vfu check of a socket ends where the server serves no client any more
   assertStringIncludes(err, `Cannot go on: ${path} serves no client since server/reset/3`);
 });
 
+Deno.test("vfu check fails if no check applies because of wrong answers", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/s`;
+  using _server = serveOddly(
+    path,
+    ({ command }) => command === Command.DEVICE_GET_REGION_INFO ? "silence" : "default",
+  );
+  const args = ["check", path, "--only", "region_read/1", "--timeout", "200ms"];
+  const { code, out, err } = await runHere(args);
+  assertEquals(code, 1);
+  assertStringIncludes(out, "1 not tried, ended early");
+  assertStringIncludes(err, "expected a reply to DEVICE_GET_REGION_INFO");
+});
+
 /** A server that fails to reset, and the checks that find out. */
 const BROKEN = [
   "--spawn",

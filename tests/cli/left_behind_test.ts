@@ -1,4 +1,4 @@
-/** Commands of `--spawn`: programs with variables, several programs, and what these leave behind. */
+/** Commands of `--spawn`: with variables, of several programs, and what these leave behind. */
 
 import { assertEquals } from "@std/assert";
 import { OwnedFd } from "../../ffi/fd.ts";
