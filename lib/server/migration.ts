@@ -298,6 +298,13 @@ export class MigrationMachine {
     }
   }
 
+  /** Forgets what has come of a state, in RESUMING: the device keeps the state that it had. */
+  forget(): void {
+    this.#sink?.abort();
+    this.#sink = this.#refusal = undefined;
+    this.#hasCome = false;
+  }
+
   /**
    * Resets the device. In PRE_COPY the state and the stream go on; any other state becomes RUNNING.
    * A device that fails to reset is in ERROR.

@@ -46,27 +46,28 @@ export async function* saveState(device: ServedDevice): AsyncGenerator<Uint8Arra
 
 /**
  * Restores a state, of which chunks may be of any length. The device works afterwards, in the state
- * that it had if this throws.
+ * that it had if this throws. A device that can neither stop nor start is in ERROR.
  *
  * @throws {RangeError} as `saveState`
  * @throws {DeviceError} if the device refuses the state
+ * @throws what the chunks, and the device's hooks, throw
  */
 export async function restoreState(
   device: ServedDevice,
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const machine = machineOf(device);
-  await machine.setState(DeviceState.RESUMING);
   try {
+    await machine.setState(DeviceState.RESUMING);
     for await (const chunk of chunks) await machine.write(chunk);
     await machine.setState(DeviceState.STOP);
   } catch (error) {
-    // Nothing has come since the refusal: what follows forgets it.
-    await machine.setState(DeviceState.STOP).catch(() => {});
+    // A part of a state is none, whether the device or its source ended it.
+    machine.forget();
+    await machine.setState(DeviceState.RUNNING).catch(() => {}); // the first error says why
     throw error;
-  } finally {
-    await machine.setState(DeviceState.RUNNING);
   }
+  await machine.setState(DeviceState.RUNNING);
 }
 
 function machineOf(device: ServedDevice): MigrationMachine {
