@@ -31,6 +31,7 @@ import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, spinner } from "../shared/progress.ts";
+import { shellWord } from "../shared/shell_word.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 
 /** Plays that make one case shorter, at most. */
@@ -241,13 +242,8 @@ class FindingStore {
 }
 
 function againText(file: string, socket: string | undefined, spawn: string | undefined): string {
-  const peer = spawn === undefined ? quoted(socket!) : `--spawn ${quoted(spawn)}`;
-  return `vfu fuzz ${peer} --again ${quoted(file)}`;
-}
-
-/** Quotes a word for the shell, if it needs that. */
-function quoted(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  const peer = spawn === undefined ? shellWord(socket!) : `--spawn ${shellWord(spawn)}`;
+  return `vfu fuzz ${peer} --again ${shellWord(file)}`;
 }
 
 /** Sends the messages of a file, and says what becomes of the server. */

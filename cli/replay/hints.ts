@@ -10,6 +10,7 @@ import type { ScriptStep } from "../../lib/replay/script.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
+import { shellWord } from "../shared/shell_word.ts";
 
 /** Events ahead of the first difference that are worth a look. */
 const EVENTS_AHEAD = 10;
@@ -80,11 +81,4 @@ export class Hints {
       `To see what came before: vfu show ${shellWord(file)}${named} --filter ${filter}`,
     ];
   }
-}
-
-/** A word as a shell takes it. */
-function shellWord(text: string): string {
-  return /^[\w./:@%+,-]+$/.test(text) && !text.startsWith("-")
-    ? text
-    : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -5,8 +5,9 @@
  */
 
 import { DecodeError } from "../base/errors.ts";
+import { RegionAccessLayout } from "../wire/access.ts";
 import { Command, commandName } from "../wire/command.ts";
-import { HEADER_SIZE, MessageFlags } from "../wire/header.ts";
+import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { messageOf } from "../wire/messages.ts";
 import type { Observation } from "./finding.ts";
 import type { FuzzMessage } from "./message.ts";
@@ -14,12 +15,11 @@ import type { FuzzMessage } from "./message.ts";
 /** Requests whose replies are awaited, at most; the oldest are forgotten. */
 const MAX_PENDING = 8192;
 const FLAGS_KNOWN = MessageFlags.TYPE_MASK | MessageFlags.NO_REPLY | MessageFlags.ERROR;
-const ACCESS_SIZE = 16;
-/** Bytes behind the address or offset: region and count, or count. */
-const ID_AT = 0;
-const COMMAND_AT = 2;
-const FLAGS_AT = 8;
-const ERROR_AT = 12;
+/** Bytes of region, offset and count ahead of the data of an access. */
+const ACCESS_SIZE = RegionAccessLayout.size;
+const COUNT_AT = RegionAccessLayout.offsets.count;
+const { messageId: ID_AT, command: COMMAND_AT, flags: FLAGS_AT, error: ERROR_AT } =
+  HeaderLayout.offsets;
 
 /** The way in which a message was answered; an error has its number. */
 export type Outcome = "success" | "none" | number;
@@ -204,6 +204,6 @@ function accessProblem(
   }
   if (command !== Command.REGION_READ) return undefined;
   const { buffer, byteOffset } = payload;
-  const count = new DataView(buffer, byteOffset).getUint32(12, true);
+  const count = new DataView(buffer, byteOffset).getUint32(COUNT_AT, true);
   return payload.length - ACCESS_SIZE === count ? undefined : "its reply has another size";
 }

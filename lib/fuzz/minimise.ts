@@ -37,7 +37,7 @@ interface Item {
  *
  * @param candidates cases that may fail, the shortest first
  * @param fails plays a case; throws if the work is to end
- * @returns the last of the candidates if none of them fails again
+ * @returns the first of the candidates if none of them fails again
  */
 export async function minimise(
   candidates: readonly FuzzCase[],

@@ -12,9 +12,10 @@ import { closeAll } from "../../ffi/fd.ts";
 import { watch } from "../../ffi/poller.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { sleep } from "../base/sleep.ts";
+import { DmaAccessLayout } from "../wire/access.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { DeviceInfoRequest } from "../wire/device.ts";
-import { encodeMessage, HEADER_SIZE, MessageFlags } from "../wire/header.ts";
+import { encodeMessage, HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { type AnswerName, answersTo, type PeerRequest } from "./answers.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { type Observation, signatureOf } from "./finding.ts";
@@ -34,7 +35,9 @@ const MAX_REQUESTS = 4096;
 const PAUSE_MS = 1;
 
 /** Bytes of address and count. */
-const ACCESS_SIZE = 16;
+const ACCESS_SIZE = DmaAccessLayout.size;
+const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT } =
+  HeaderLayout.offsets;
 const PROBE_ID = 0xf1f0;
 /** A request that every server answers, if with an error. */
 const PROBE: FuzzMessage = {
@@ -333,7 +336,7 @@ class Play {
   #takeAll(): void {
     const { bytes, view } = this.buffer;
     while (this.#end - this.#start >= HEADER_SIZE) {
-      const size = view.getUint32(this.#start + 4, true);
+      const size = view.getUint32(this.#start + SIZE_AT, true);
       if (size < HEADER_SIZE || size > MAX_MESSAGE) {
         if (!this.#isJudged) this.#finish("lost");
         const rest = bytes.slice(this.#start, Math.min(this.#end, this.#start + 256));
@@ -352,7 +355,7 @@ class Play {
   #take(bytes: Uint8Array, view: DataView): void {
     this.#options.onMessage?.("peer", bytes);
     if (!this.#isJudged) return;
-    const type = view.getUint32(8, true) & MessageFlags.TYPE_MASK;
+    const type = view.getUint32(FLAGS_AT, true) & MessageFlags.TYPE_MASK;
     if (type === MessageFlags.COMMAND) return this.#takeRequest(bytes, view);
     if (type !== MessageFlags.REPLY) {
       this.#lose({ kind: "wrong reply", text: "a message that is neither command nor reply" });
@@ -364,17 +367,17 @@ class Play {
   }
 
   #takeRequest(bytes: Uint8Array, view: DataView): void {
-    const command = view.getUint16(2, true);
+    const command = view.getUint16(COMMAND_AT, true);
     if (command !== Command.DMA_READ && command !== Command.DMA_WRITE) {
       const text = `a request ${commandName(command)}, which no server sends`;
       this.#lose({ kind: "wrong reply", text });
     }
     const name = this.#connection.answers[this.#requests++] ?? "right";
     if (this.#requests > MAX_REQUESTS) this.#finish("lost");
-    if ((view.getUint32(8, true) & MessageFlags.NO_REPLY) !== 0) return;
+    if ((view.getUint32(FLAGS_AT, true) & MessageFlags.NO_REPLY) !== 0) return;
     if (name === "never") this.#isOwing = true;
     const request = {
-      messageId: view.getUint16(0, true),
+      messageId: view.getUint16(ID_AT, true),
       command,
       payload: bytes.slice(HEADER_SIZE, HEADER_SIZE + ACCESS_SIZE), // data may be many
     };

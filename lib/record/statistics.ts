@@ -10,6 +10,7 @@ import { irqName } from "../wire/irq.ts";
 import type { Conversation, HeardMessage } from "./conversation.ts";
 import type { RecordedEvent, RecordedMessage } from "./event.ts";
 import { TimeHistogram } from "./histogram.ts";
+import type { Interception } from "./intercept.ts";
 
 /** Registers, vectors and errors that are counted one by one; more are counted together. */
 const MAX_COUNTED = 65_536;
@@ -59,7 +60,7 @@ const BYPASSES: ReadonlyMap<string, HiddenTraffic> = new Map([
 ]);
 
 /** Traffic that a recording lacks, by the kind of interception that would have made it visible. */
-export type HiddenTraffic = "mmap" | "dma" | "irq" | "ioeventfd";
+export type HiddenTraffic = Interception;
 
 /** Collects numbers while a recording is read. */
 export class RecordingStatistics {

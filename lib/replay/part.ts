@@ -14,6 +14,7 @@ import type { RecordedEvent } from "../record/event.ts";
 import type { Version } from "../wire/version.ts";
 import { AccessedMemory } from "./accessed.ts";
 import { EchoPlaces } from "./echoes.ts";
+import { FACTS } from "./harmless.ts";
 import { KnownMemory, PageBudget } from "./memory.ts";
 import type { UnmappedRange } from "./relocation.ts";
 import { type DmaStep, noRequest, type RequestStep, Script } from "./script.ts";
@@ -117,17 +118,6 @@ export interface ServerPart {
   /** Facts by which a client vouches for the device's DMA. */
   readonly known: Knowledge;
 }
-
-/** Commands that are answered from facts, whenever they come. */
-const FACTS: ReadonlySet<string> = new Set([
-  "VERSION",
-  "DEVICE_GET_INFO",
-  "DEVICE_GET_REGION_INFO",
-  "DEVICE_GET_REGION_IO_FDS",
-  "DEVICE_GET_IRQ_INFO",
-  "DMA_MAP",
-  "DMA_UNMAP",
-]);
 
 /** The place of a read, as a key. */
 export function readKey(region: number, offset: bigint, count: number | bigint): string {

@@ -6,6 +6,7 @@
 
 import type { DecodedPayload } from "../record/decode.ts";
 import { hex } from "../text/hex.ts";
+import { HARMLESS } from "./harmless.ts";
 
 /** Places of registers that are kept. */
 const MAX_PLACES = 65_536;
@@ -13,18 +14,6 @@ const MAX_PLACES = 65_536;
 const MAX_SIZE = 4096;
 /** Bytes of a register that may count. */
 const MAX_COUNTER = 8;
-
-/** Requests that change nothing in the device. */
-const HARMLESS: ReadonlySet<string> = new Set([
-  "VERSION",
-  "REGION_READ",
-  "DEVICE_GET_INFO",
-  "DEVICE_GET_REGION_INFO",
-  "DEVICE_GET_REGION_IO_FDS",
-  "DEVICE_GET_IRQ_INFO",
-  "DMA_MAP",
-  "DMA_UNMAP",
-]);
 
 /** A place that is read. */
 interface Place {
