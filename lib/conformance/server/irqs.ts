@@ -180,7 +180,7 @@ export const irqs: CheckGroup = group("irqs", "Interrupts", [
     async (t) => {
       const irq = t.irq(EVENTFD);
       const limit = t.facts.capabilities["max_msg_fds"];
-      const most = typeof limit === "number" ? limit : 1;
+      const most = typeof limit === "number" && Number.isInteger(limit) ? limit : 1;
       t.need(most > 0, "the server takes no descriptors");
       await enable(t, irq, 0, Math.min(irq.count, most, 64));
     },

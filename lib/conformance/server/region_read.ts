@@ -1,5 +1,6 @@
 /** Checks of REGION_READ. @module */
 
+import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_DATA_XFER_SIZE } from "../../base/limits.ts";
 import { RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import { pack, u32At, u64At } from "../pack.ts";
@@ -16,7 +17,8 @@ const ODD_WIDTHS = [3, 5, 7, 11, 63] as const;
 /** The most data that the server takes in a message. */
 export function limitOf(t: Trial): number {
   const limit = t.facts.capabilities["max_data_xfer_size"];
-  return typeof limit === "number" && limit > 0 && limit <= 1 << 26 ? limit : 1 << 20;
+  const isSane = typeof limit === "number" && Number.isInteger(limit) && limit > 0;
+  return isSane && limit <= MAX_DATA_XFER_SIZE ? limit : DEFAULT_MAX_DATA_XFER_SIZE;
 }
 
 /** The checks of reads. */
