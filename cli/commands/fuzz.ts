@@ -15,14 +15,14 @@ import {
 } from "../../lib/conformance/target.ts";
 import { readCase, writeCase } from "../../lib/fuzz/case_file.ts";
 import { Corpus } from "../../lib/fuzz/corpus.ts";
-import type { Finding } from "../../lib/fuzz/finding.ts";
 import { fuzz, FuzzProgress } from "../../lib/fuzz/run.ts";
 import { quiet } from "../../lib/fuzz/quiet.ts";
 import { linesOf, Subject } from "../../lib/fuzz/subject.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { fileError } from "../../lib/text/file_error.ts";
 import { plural } from "../../lib/text/plural.ts";
 import { conversationLines, jsonReporter, observationJson, textReporter } from "../fuzz/report.ts";
+import { FindingStore } from "../fuzz/finding_store.ts";
+import { runClient, sendAgainToClient } from "../fuzz/client.ts";
 import { argument, argumentList } from "../shared/argument.ts";
 import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
@@ -69,6 +69,12 @@ Found are: a server that ends (crash), that answers no more (hang), whose descri
 or memory grow (leak), whose output has the report of a sanitizer (report), and
 replies that no request asked for, or that are malformed (wrong reply).
 
+With --client the command is a client, a VMM for example. It is started again and
+again; vfu serves it a device whose replies are wrong here and there, and sends
+commands of its own. Found are: a client that is ended by a signal (crash), that
+neither asks nor ends (hang), that takes memory without a bound (leak), and reports of
+sanitizers. A client may end with an error: that is no finding.
+
 A finding is made as short as can be, shown as decoded messages, and written as a
 recording into the folder of --output. vfu fuzz --again FILE sends it again, byte for
 byte; vfu show FILE shows it.
@@ -85,6 +91,8 @@ export function command(context: Context) {
     )
     .argument("[socket]", "path of the server's socket")
     .option("--spawn <command>", `a command that serves the device at ${SOCKET_PLACE}`)
+    .option("--client", "fuzz a client, which --spawn starts, with a device that goes wrong")
+    .option("--socket-path <path>", "with --client: serve the device here; default: any place")
     .addOption(
       new Option("--seed <number>", "the same number makes the same messages; default: any")
         .argParser(argument(parseNumber)),
@@ -116,21 +124,34 @@ export function command(context: Context) {
       examples(
         "vfu fuzz --spawn 'my-server --socket-path {socket}' --time 60s",
         "vfu fuzz --spawn './server {socket}' --corpus corpus --from x.pcapng",
+        "vfu fuzz --client --spawn 'vfu probe {socket}' --time 60s",
         "vfu fuzz dev.sock --seed 7 --messages 100000",
         "vfu fuzz dev.sock --again vfu-findings/crash-7-1.pcapng",
       ),
     )
     .action(async (socket, { again, seed, time, messages, ...options }, self) => {
+      const limits = {
+        seed: seed ?? Math.floor(Math.random() * 2 ** 31),
+        time: time ?? DAY_MS,
+        messages: messages ?? Infinity,
+      };
+      if (options.client) {
+        const { spawn, corpus, from } = options;
+        if (socket !== undefined) self.error("error: --client serves: use --socket-path <path>");
+        if (spawn === undefined) return self.error("error: --client needs --spawn <command>");
+        if (corpus ?? from) self.error("error: --corpus and --from are for servers");
+        checkSpawn(self, spawn);
+        const all = { ...options, ...limits, spawn };
+        return await (again === undefined
+          ? runClient(context, all)
+          : sendAgainToClient(context, again, all));
+      }
+      if (options.socketPath !== undefined) self.error("error: --socket-path is for --client");
       const isOne = (socket === undefined) !== (options.spawn === undefined);
       if (!isOne) self.error("error: name either a socket, or a command with --spawn");
       checkSpawn(self, options.spawn);
       if (again !== undefined) return await sendAgain(context, socket, again, options);
-      await run(context, socket, {
-        ...options,
-        seed: seed ?? Math.floor(Math.random() * 2 ** 31),
-        time: time ?? DAY_MS,
-        messages: messages ?? Infinity,
-      });
+      await run(context, socket, { ...options, ...limits });
     });
 }
 
@@ -182,7 +203,7 @@ export async function run(
       minimise: { plays: MAX_PLAYS, timeMs: options.minimise },
     });
     for await (const finding of findings) {
-      const file = store.write(finding);
+      const file = store.write(finding, (path) => writeCase(path, finding.steps));
       const again = file === undefined ? undefined : againText(file, socket, options.spawn);
       reporter.finding({ finding, file, again });
     }
@@ -207,40 +228,6 @@ function progressText(progress: FuzzProgress, elapsedMs: number): string {
     `${plural(findings, "finding")}`;
 }
 
-/** Writes findings into a folder, as long as that can be done. */
-class FindingStore {
-  readonly #folder: string;
-  readonly #seed: number;
-  readonly #onProblem: (text: string) => void;
-  #isBroken = false;
-
-  constructor(folder: string, seed: number, onProblem: (text: string) => void) {
-    this.#folder = folder;
-    this.#seed = seed;
-    this.#onProblem = onProblem;
-  }
-
-  /** Returns the path of the file; undefined if it can't be written. */
-  write(finding: Finding): string | undefined {
-    if (this.#isBroken) return undefined;
-    const name = `${finding.kind.replace(" ", "-")}-${this.#seed}-${finding.number}.pcapng`;
-    const path = `${this.#folder}/${name}`;
-    try {
-      try {
-        Deno.mkdirSync(this.#folder, { recursive: true });
-      } catch (cause) {
-        throw fileError(`write into ${this.#folder}`, cause, true);
-      }
-      writeCase(path, finding.steps);
-      return path;
-    } catch (error) {
-      this.#isBroken = true; // findings are shown all the same
-      this.#onProblem(error instanceof Error ? error.message : String(error));
-      return undefined;
-    }
-  }
-}
-
 function againText(file: string, socket: string | undefined, spawn: string | undefined): string {
   const peer = spawn === undefined ? shellWord(socket!) : `--spawn ${shellWord(spawn)}`;
   return `vfu fuzz ${peer} --again ${shellWord(file)}`;
@@ -260,7 +247,7 @@ async function sendAgain(
   const { observations, conversations } = await subject.playCase(steps, { isFresh: true });
   const conversation = linesOf(conversations);
   if (json) {
-    const all = observations.map(observationJson);
+    const all = observations.map((each) => observationJson(each));
     out.write(`${jsonText({ type: "again", observations: all, conversation })}\n`);
   } else {
     const line = (name: string, value: string) =>

@@ -5,9 +5,8 @@
  */
 
 import { reportIn } from "../../lib/fuzz/last_words.ts";
-import type { Finding, Observation } from "../../lib/fuzz/finding.ts";
+import type { FindingReport, Observation } from "../../lib/fuzz/finding.ts";
 import { labelText } from "../../lib/fuzz/label.ts";
-import { sizeOf } from "../../lib/fuzz/message.ts";
 import type { FuzzProgress } from "../../lib/fuzz/run.ts";
 import { plural } from "../../lib/text/plural.ts";
 import type { Context } from "../shared/context.ts";
@@ -20,9 +19,18 @@ const MAX_LINES = 40;
 /** Lines of a sanitizer's report that are shown. */
 const MAX_REPORT = 12;
 
+/** The part of the peer that is fuzzed. */
+export type FuzzedRole = "server" | "client";
+
+/** Words that differ between the roles. */
+const WORDS = {
+  server: { head: ["success", "error", "no reply"], codes: "errnos", unit: "message" },
+  client: { head: ["asked on", "ended", "asked no more"], codes: "exit codes", unit: "change" },
+} as const;
+
 /** A finding, and the file that has it. */
 export interface ReportedFinding {
-  readonly finding: Finding;
+  readonly finding: FindingReport;
   /** The file; undefined if it can't be written. */
   readonly file: string | undefined;
   /** The command that sends it again. */
@@ -39,7 +47,10 @@ export interface FuzzReporter {
 }
 
 /** Writes findings as they come, and a table of what was sent. */
-export function textReporter({ out }: Context): FuzzReporter {
+export function textReporter(
+  { out }: Context,
+  role: FuzzedRole = "server",
+): FuzzReporter {
   const { style } = out;
   const line = (name: string, value: string) =>
     out.write(`    ${style.dim(name.padEnd(10))} ${printable(value)}\n`);
@@ -53,20 +64,23 @@ export function textReporter({ out }: Context): FuzzReporter {
       if (finding.label) line("about", labelText(finding.label));
       for (const [name, value] of conversationLines(finding)) line(name, value);
       for (const text of wordsOf(finding)) line("it wrote", text);
-      line("case", caseText(finding));
+      line("case", caseText(finding, role));
       if (again !== undefined) line("again", again);
       else if (file === undefined) line("file", "none: it can't be written");
       out.write("\n");
     },
     finish(progress, error) {
-      for (const row of coverageLines(progress, out.columns)) out.write(`${row}\n`);
+      for (const row of coverageLines(progress, out.columns, role)) out.write(`${row}\n`);
       out.write(`\n${summaryText(progress)}${error === undefined ? "" : "; ended early"}\n`);
     },
   };
 }
 
 /** Writes a line of JSON for each finding, and one for the end. */
-export function jsonReporter({ out }: Context): FuzzReporter {
+export function jsonReporter(
+  { out }: Context,
+  role: FuzzedRole = "server",
+): FuzzReporter {
   const write = (value: object) => out.write(`${jsonText(value)}\n`);
   let seed = 0;
   return {
@@ -77,10 +91,10 @@ export function jsonReporter({ out }: Context): FuzzReporter {
       write({
         type: "finding",
         number: finding.number,
-        ...observationJson(finding),
+        ...observationJson(finding, role),
         repeatable: finding.isRepeatable,
-        messages: sizeOf(finding.steps),
-        messages_before: finding.messagesBefore,
+        [`${WORDS[role].unit}s`]: finding.size,
+        [`${WORDS[role].unit}s_before`]: finding.messagesBefore,
         plays: finding.plays,
         conversation: finding.conversation,
         file: file ?? null,
@@ -111,20 +125,23 @@ export function jsonReporter({ out }: Context): FuzzReporter {
 }
 
 /** An observation as JSON. */
-export function observationJson({ kind, text, label, end }: Observation): object {
+export function observationJson(
+  { kind, text, label, end }: Observation,
+  role: FuzzedRole = "server",
+): object {
   return {
     kind,
     text,
     ...(label && { message: label.message, field: label.field, way: label.way }),
     ...(end && {
-      server_end: { signal: end.signal ?? null, code: end.code, last_words: end.words },
+      [`${role}_end`]: { signal: end.signal ?? null, code: end.code, last_words: end.words },
     }),
   };
 }
 
 /** A conversation as pairs of a name and a line, the middle left out if it is long. */
 export function conversationLines(
-  { conversation }: Pick<Finding, "conversation">,
+  { conversation }: Pick<FindingReport, "conversation">,
 ): readonly (readonly [name: string, value: string])[] {
   const lines = conversation.map(({ from, text }) =>
     [from === "us" ? "sent" : "received", text] as const
@@ -135,8 +152,8 @@ export function conversationLines(
   return [...lines.slice(0, half), ["", `(${left} more)`], ...lines.slice(-half)];
 }
 
-/** The words of a server that ended: a sanitizer's report, or the last lines. */
-function wordsOf({ end }: Finding): readonly string[] {
+/** The words of a peer that ended: a sanitizer's report, or the last lines. */
+function wordsOf({ end }: FindingReport): readonly string[] {
   if (end === undefined) return [];
   const report = reportIn(end.output);
   if (report === undefined) return end.words;
@@ -147,16 +164,23 @@ function wordsOf({ end }: Finding): readonly string[] {
     .slice(0, MAX_REPORT);
 }
 
-function caseText({ steps, isRepeatable, messagesBefore, plays }: Finding): string {
-  const size = plural(sizeOf(steps), "message");
-  const over = steps.length > 1 ? ` over ${steps.length} connections` : "";
+function caseText(
+  { size: count, connections, isRepeatable, messagesBefore, plays }: FindingReport,
+  role: FuzzedRole,
+): string {
+  const size = plural(count, WORDS[role].unit);
+  const over = connections > 1 ? ` over ${connections} connections` : "";
   return isRepeatable
     ? `${size}${over} of ${messagesBefore}, found by ${plural(plays, "play")}`
     : `${size}${over}; it was not seen when these were sent again`;
 }
 
-function coverageLines({ coverage }: FuzzProgress, columns: number): readonly string[] {
-  const head = ["message", "sent", "success", "error", "no reply", "fields", "ways", "errnos"];
+function coverageLines(
+  { coverage }: FuzzProgress,
+  columns: number,
+  role: FuzzedRole,
+): readonly string[] {
+  const head = ["message", "sent", ...WORDS[role].head, "fields", "ways", WORDS[role].codes];
   const rows = coverage.rows().filter(({ sent }) => sent > 0).map((row) => [
     row.name,
     ...[row.sent, row.success, row.error, row.none].map(String),

@@ -106,7 +106,7 @@ export class RawPeer implements Disposable {
    */
   async send(
     bytes: Uint8Array,
-    fds: readonly OwnedFd[] = [],
+    fds: readonly Pick<OwnedFd, "fd">[] = [],
     text: string = describeMessage(bytes, { fds: fds.length }),
   ): Promise<void> {
     if (!this.#socket.isOpen) throw new ConnectionEnded("an open connection", "one closed by us");
@@ -185,6 +185,11 @@ export class RawPeer implements Disposable {
   shutdownSending(): void {
     this.#note("us", "(end of the stream)");
     this.#socket.shutdownSending();
+  }
+
+  /** Ends both directions, even if a peer that was sent this very socket keeps it open. */
+  shutdown(): void {
+    if (this.#socket.isOpen) this.#socket.shutdown();
   }
 
   /** Reports whether bytes came that were not taken. */

@@ -8,7 +8,7 @@ import type { Random } from "../base/random.ts";
 import { Command } from "../wire/command.ts";
 import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { DESCRIPTOR_NAMES, type DescriptorName } from "./descriptors.ts";
-import { type FieldPlace, fieldsOf } from "./fields.ts";
+import { type FieldPlace, fieldsOf, type Side } from "./fields.ts";
 import { type Label, labelOf } from "./label.ts";
 import type { FuzzMessage, ReplyRule } from "./message.ts";
 import { oddVersion, TEXT_NAMES } from "./versions.ts";
@@ -35,8 +35,16 @@ interface Alteration {
   readonly way: string;
   /** Its share among the others. */
   readonly weight: number;
+  /** The side of messages that it is for; default both. */
+  readonly side?: Side;
   /** Alters; returns false of a message that has no such part. */
-  apply(message: Altered, world: World): boolean;
+  apply(message: Altered, world: AlterationWorld): boolean;
+}
+
+/** The surroundings of a message that is altered. */
+export interface AlterationWorld extends Pick<World, "random" | "facts" | "lastId"> {
+  /** The side of the message; default a request. */
+  readonly side?: Side;
 }
 
 const { size: SIZE, flags: FLAGS, error: ERROR, command: COMMAND, messageId: ID } =
@@ -51,7 +59,7 @@ const resized = (bytes: Uint8Array, size: number) => {
 /** Sets 32 bits of a message; always done. */
 const put =
   (at: number, value: (size: number, random: Random) => number, bits: 16 | 32 = 32) =>
-  (message: Altered, { random }: World) => {
+  (message: Altered, { random }: AlterationWorld) => {
     const view = viewOf(message.bytes);
     const number = value(message.bytes.length, random);
     if (bits === 32) view.setUint32(at, number, true);
@@ -64,7 +72,8 @@ const flag = (bits: number) => put(FLAGS, () => bits);
 
 /** Changes the length, with a header that says so. */
 const length =
-  (change: (size: number, random: Random) => number) => (message: Altered, { random }: World) => {
+  (change: (size: number, random: Random) => number) =>
+  (message: Altered, { random }: AlterationWorld) => {
     const size = change(message.bytes.length, random);
     if (size < HEADER_SIZE || size === message.bytes.length) return false;
     message.bytes = resized(message.bytes, size);
@@ -75,7 +84,7 @@ const length =
 /** Changes the descriptors. */
 const fds =
   (choose: (fds: readonly DescriptorName[], random: Random) => readonly DescriptorName[]) =>
-  (message: Altered, { random }: World) => {
+  (message: Altered, { random }: AlterationWorld) => {
     message.fds = choose(message.fds, random);
     return true;
   };
@@ -85,7 +94,7 @@ const any = (random: Random) => random.pick(DESCRIPTOR_NAMES);
 /** Cuts into pieces that are sent apart. */
 const cut =
   (choose: (size: number, random: Random) => readonly number[]) =>
-  (message: Altered, { random }: World) => {
+  (message: Altered, { random }: AlterationWorld) => {
     const size = message.bytes.length;
     message.cuts = choose(size, random).filter((at) => at > 0 && at < size);
     return message.cuts.length > 0;
@@ -100,7 +109,16 @@ const ALTERATIONS: readonly Alteration[] = [
   { field: "command", way: "unknown", weight: 6, apply: put(COMMAND, unknown, 16) },
   { field: "command", way: "of another message", weight: 6, apply: put(COMMAND, otherCommand, 16) },
   { field: "flags", way: "no reply", weight: 16, apply: flag(MessageFlags.NO_REPLY) },
-  { field: "flags", way: "reply", weight: 3, apply: flag(MessageFlags.REPLY) },
+  { field: "flags", way: "reply", weight: 3, side: "request", apply: flag(MessageFlags.REPLY) },
+  {
+    field: "flags",
+    way: "reply, reserved",
+    weight: 3,
+    side: "reply",
+    apply: put(FLAGS, reservedInReply),
+  },
+  { field: "error", way: "refusal", weight: 12, side: "reply", apply: refuse },
+  { field: "error", way: "refusal with data", weight: 6, side: "reply", apply: refuseWithData },
   { field: "flags", way: "error reply", weight: 2, apply: flag(0x21) },
   { field: "flags", way: "error", weight: 3, apply: flag(MessageFlags.ERROR) },
   { field: "flags", way: "reserved", weight: 3, apply: put(FLAGS, reserved) },
@@ -145,10 +163,14 @@ const ALTERATIONS: readonly Alteration[] = [
   { field: "descriptors", way: "its own socket", weight: 2, apply: fds(() => ["self"]) },
 ];
 
-/** Each alteration as often as it weighs. */
-const CHOICES: readonly Alteration[] = ALTERATIONS.flatMap((each) =>
-  Array.from({ length: each.weight }, () => each)
-);
+/** Each alteration of a side as often as it weighs. */
+const choicesOf = (side: Side): readonly Alteration[] =>
+  ALTERATIONS.filter((each) => (each.side ?? side) === side)
+    .flatMap((each) => Array.from({ length: each.weight }, () => each));
+const CHOICES: Readonly<Record<Side, readonly Alteration[]>> = {
+  request: choicesOf("request"),
+  reply: choicesOf("reply"),
+};
 /** Parts whose alterations end a connection, or take their time: once in so many tries. */
 const RARE: ReadonlySet<string> = new Set(["size", "bytes", "pieces"]);
 const RARITY = 8;
@@ -166,19 +188,20 @@ export const ALTERATION_COUNT: number = ALTERATIONS.length;
  */
 export function alter(
   message: Altered,
-  world: World,
+  world: AlterationWorld,
   isMuted: (label: Label, random: Random) => boolean,
 ): Label | undefined {
-  const { random } = world;
+  const { random, side = "request" } = world;
+  const choices = CHOICES[side];
   const { command } = HeaderLayout.decode(message.bytes);
   for (let i = 0; i < 8; i++) {
-    const choice = random.below(CHOICES.length + FIELD_WEIGHT);
-    if (choice >= CHOICES.length) {
+    const choice = random.below(choices.length + FIELD_WEIGHT);
+    if (choice >= choices.length) {
       const label = alterSomeField(message, command, world, isMuted);
       if (label !== undefined) return label;
       continue;
     }
-    const { field, way, apply } = CHOICES[choice]!;
+    const { field, way, apply } = choices[choice]!;
     const label = labelOf(command, field, way);
     if (RARE.has(field) && !random.oneIn(RARITY)) continue;
     if (!isMuted(label, random) && apply(message, world)) return label;
@@ -189,10 +212,10 @@ export function alter(
 function alterSomeField(
   message: Altered,
   command: number,
-  world: World,
+  world: AlterationWorld,
   isMuted: (label: Label, random: Random) => boolean,
 ): Label | undefined {
-  const { random, facts } = world;
+  const { random, facts, side } = world;
   if (command === Command.VERSION && random.oneIn(2)) {
     const way = random.pick(TEXT_NAMES);
     const label = labelOf(command, "json", way);
@@ -203,7 +226,7 @@ function alterSomeField(
     viewOf(message.bytes).setUint32(SIZE, message.bytes.length, true);
     return label;
   }
-  const fields: readonly FieldPlace[] = fieldsOf(command, message.bytes);
+  const fields: readonly FieldPlace[] = fieldsOf(command, message.bytes, side);
   if (fields.length === 0) return undefined;
   const place = random.pick(fields);
   const way = random.pick(WAY_NAMES);
@@ -236,7 +259,7 @@ function viewOf({ buffer, byteOffset, length }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, length);
 }
 
-function reuseId(message: Altered, world: World): boolean {
+function reuseId(message: Altered, world: AlterationWorld): boolean {
   viewOf(message.bytes).setUint16(ID, world.lastId() - 1 & 0xffff, true);
   return true;
 }
@@ -250,6 +273,25 @@ function reserved(_: number, random: Random): number {
   return (1 << 6 + random.below(26)) >>> 0;
 }
 
+/** A reply with a reserved bit. */
+function reservedInReply(size: number, random: Random): number {
+  return (MessageFlags.REPLY | reserved(size, random)) >>> 0;
+}
+
+/** Makes a reply one of an error, with all that it has behind its header. */
+function refuseWithData({ bytes }: Altered, { random }: AlterationWorld): boolean {
+  viewOf(bytes).setUint32(FLAGS, MessageFlags.REPLY | MessageFlags.ERROR, true);
+  viewOf(bytes).setUint32(ERROR, 1 + random.below(133), true);
+  return true;
+}
+
+function refuse(message: Altered, world: AlterationWorld): boolean {
+  message.bytes = resized(message.bytes, HEADER_SIZE);
+  viewOf(message.bytes).setUint32(SIZE, HEADER_SIZE, true);
+  message.fds = [];
+  return refuseWithData(message, world);
+}
+
 function shorter(size: number, random: Random): number {
   return HEADER_SIZE + random.below(Math.max(1, size - HEADER_SIZE));
 }
@@ -258,7 +300,7 @@ function less(size: number, random: Random): number {
   return size <= HEADER_SIZE ? 15 : HEADER_SIZE + random.below(size - HEADER_SIZE);
 }
 
-function endEarly(message: Altered, { random }: World): boolean {
+function endEarly(message: Altered, { random }: AlterationWorld): boolean {
   message.bytes = message.bytes.slice(0, 1 + random.below(message.bytes.length - 1));
   return true;
 }
@@ -273,7 +315,7 @@ function fewer(message: Altered): boolean {
   return true;
 }
 
-function otherKinds(message: Altered, { random }: World): boolean {
+function otherKinds(message: Altered, { random }: AlterationWorld): boolean {
   if (message.fds.length === 0) return false;
   message.fds = message.fds.map(() => any(random));
   return true;

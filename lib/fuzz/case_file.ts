@@ -102,7 +102,8 @@ function transferOf(
   return { kind: "message", origin: isAnswer ? "recorder" : "peer", ...common };
 }
 
-function factsAbout(name: DescriptorName, descriptors: Descriptors): RecordedDescriptor {
+/** Facts about a descriptor that goes with a message. */
+export function factsAbout(name: DescriptorName, descriptors: Descriptors): RecordedDescriptor {
   if (name !== "self") descriptors.numbers([name], 0);
   const fd = descriptors.of(name);
   return fd === undefined ? { kind: "socket", ...UNKNOWN } : { ...factsOf(fd), identity: null };
@@ -111,7 +112,8 @@ function factsAbout(name: DescriptorName, descriptors: Descriptors): RecordedDes
 const UNKNOWN = { size: null, seals: [], access: "rw", identity: null, fate: "passed" } as const;
 
 // Texts of this file: "vfu fuzz: KEY VALUE VALUE; KEY VALUE", a name with spaces in quotes.
-const PREFIX = "vfu fuzz:";
+/** The beginning of each text of ours in a recording. */
+export const PREFIX = "vfu fuzz:";
 
 function settingsText({ window, answers }: FuzzConnection): string {
   const list = answers.map((name) => `"${name}"`).join(" ");
@@ -127,7 +129,7 @@ function commentOf({ fds, cuts }: FuzzMessage): string {
 }
 
 /** Reads the values behind a key; undefined if the text is none of ours, or has no such key. */
-function valuesOf(text: string | undefined, key: string): string[] | undefined {
+export function valuesOf(text: string | undefined, key: string): string[] | undefined {
   if (text === undefined || !text.startsWith(PREFIX)) return undefined;
   const part = text.slice(PREFIX.length).split(";").map((each) => each.trim())
     .find((each) => each.startsWith(`${key} `));

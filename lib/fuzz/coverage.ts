@@ -5,7 +5,7 @@
  */
 
 import { type Messages, messages } from "../wire/messages.ts";
-import { allFieldsOf } from "./fields.ts";
+import { allFieldsOf, type Side } from "./fields.ts";
 import type { Outcome } from "./judge.ts";
 import type { Label } from "./label.ts";
 
@@ -42,9 +42,15 @@ interface Row extends Answered {
 
 /** Counts what was sent, and how it was answered. */
 export class Coverage {
+  readonly #side: Side;
   readonly #rows = new Map<string, Row>();
   /** Pairs of a label and an outcome that were seen. */
   readonly #seen = new Set<number>();
+
+  /** @param side the side of the messages that are altered */
+  constructor(side: Side = "request") {
+    this.#side = side;
+  }
 
   /**
    * Counts an answer.
@@ -76,7 +82,7 @@ export class Coverage {
     return names.map((name) => {
       const { labels, fields, errnos, ...counts } = this.#rows.get(name) ?? emptyRow();
       const known = messages[name as keyof Messages];
-      const all = known === undefined ? [] : allFieldsOf(known.command);
+      const all = known === undefined ? [] : allFieldsOf(known.command, this.#side);
       return {
         name,
         ...counts,

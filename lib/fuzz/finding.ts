@@ -24,20 +24,28 @@ export interface Observation {
   readonly end?: ServerEnd;
 }
 
-/** A finding, with the shortest case that shows it. */
-export interface Finding extends Observation {
+/** A finding as it is reported, without the case that shows it. */
+export interface FindingReport extends Observation {
   /** Its number, from 1. */
   readonly number: number;
-  /** The connections that show it. */
-  readonly steps: FuzzCase;
+  /** Messages of its case; about a client, changes of the device. */
+  readonly size: number;
+  /** Connections of its case. */
+  readonly connections: number;
   /** True if the case shows it each time it is played. */
   readonly isRepeatable: boolean;
-  /** Messages of the case before it was made shorter. */
+  /** The size of the case before it was made shorter. */
   readonly messagesBefore: number;
   /** Plays that this took. */
   readonly plays: number;
   /** The conversation of the last play, a line a message. */
   readonly conversation: readonly ConversationLine[];
+}
+
+/** A finding about a server, with the shortest case that shows it. */
+export interface Finding extends FindingReport {
+  /** The connections that show it. */
+  readonly steps: FuzzCase;
 }
 
 /** A message of a conversation. */

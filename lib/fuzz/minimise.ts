@@ -62,23 +62,26 @@ export async function minimise(
 }
 
 /** Plays within the limits. What is not played any more counts as no failure. */
-class Work {
+export class Work<Case> {
+  /** The plays so far. */
   plays = 0;
-  readonly #fails: (steps: FuzzCase) => Promise<boolean>;
+  readonly #fails: (steps: Case) => Promise<boolean>;
   readonly #limits: MinimiseLimits;
   readonly #deadline: number;
 
-  constructor(fails: (steps: FuzzCase) => Promise<boolean>, limits: MinimiseLimits) {
+  constructor(fails: (steps: Case) => Promise<boolean>, limits: MinimiseLimits) {
     this.#fails = fails;
     this.#limits = limits;
     this.#deadline = monotonicMs() + limits.timeMs;
   }
 
+  /** True once a limit is reached. */
   get isOver(): boolean {
     return this.plays >= this.#limits.plays || monotonicMs() > this.#deadline;
   }
 
-  async fails(steps: FuzzCase): Promise<boolean> {
+  /** Reports whether a case fails. */
+  async fails(steps: Case): Promise<boolean> {
     if (this.isOver) return false;
     this.plays++;
     return await this.#fails(steps);
@@ -86,7 +89,7 @@ class Work {
 }
 
 /** Removes messages. */
-async function shorter(steps: FuzzCase, work: Work): Promise<FuzzCase> {
+async function shorter(steps: FuzzCase, work: Work<FuzzCase>): Promise<FuzzCase> {
   let items = itemsOf(steps);
   const tries = (some: readonly Item[]) => work.fails(caseOf(some, steps));
   if (await tries([])) return caseOf([], steps);
@@ -120,7 +123,7 @@ async function shorter(steps: FuzzCase, work: Work): Promise<FuzzCase> {
 }
 
 /** Removes odd answers and the flow of many requests at once. */
-async function plainer(steps: FuzzCase, work: Work): Promise<FuzzCase> {
+async function plainer(steps: FuzzCase, work: Work<FuzzCase>): Promise<FuzzCase> {
   for (let i = 0; i < steps.length; i++) {
     const { answers } = steps[i]!;
     if (answers.length > 0) {
@@ -144,7 +147,7 @@ async function plainer(steps: FuzzCase, work: Work): Promise<FuzzCase> {
 }
 
 /** Makes messages simpler: whole, without descriptors, with zeros in fields and data. */
-async function simpler(steps: FuzzCase, work: Work): Promise<FuzzCase> {
+async function simpler(steps: FuzzCase, work: Work<FuzzCase>): Promise<FuzzCase> {
   for (let i = 0; i < steps.length; i++) {
     for (let at = 0; at < steps[i]!.messages.length && !work.isOver; at++) {
       for (const change of CHANGES) {
@@ -192,7 +195,7 @@ async function simplerFields(
   steps: FuzzCase,
   connection: number,
   at: number,
-  work: Work,
+  work: Work<FuzzCase>,
 ): Promise<FuzzCase> {
   const { bytes } = steps[connection]!.messages[at]!;
   if (bytes.length < HEADER_SIZE) return steps;

@@ -10,6 +10,7 @@ import type { Facts } from "../conformance/facts.ts";
 import { type Target, Unreachable } from "../conformance/target.ts";
 import type { Corpus } from "./corpus.ts";
 import { Coverage } from "./coverage.ts";
+import type { Side } from "./fields.ts";
 import { type Finding, type Observation, signatureOf } from "./finding.ts";
 import { Generator } from "./generator.ts";
 import type { Label } from "./label.ts";
@@ -59,7 +60,7 @@ export interface FuzzOptions {
 
 /** The progress of a run. */
 export class FuzzProgress {
-  readonly coverage = new Coverage();
+  readonly coverage: Coverage;
   readonly #startMs = monotonicMs();
   messages = 0;
   received = 0;
@@ -72,6 +73,11 @@ export class FuzzProgress {
   /** The work at the moment: "fuzzing", or a finding that is made shorter. */
   doing = "fuzzing";
   #minimisedMs = 0;
+
+  /** @param side the side of the messages that are altered */
+  constructor(side?: Side) {
+    this.coverage = new Coverage(side);
+  }
 
   /** Milliseconds since the start. */
   get elapsedMs(): number {
@@ -243,7 +249,13 @@ class FuzzRun implements Disposable {
       }
       this.#known.add(identity);
       this.#progress.findings++;
-      yield { ...finding, number: this.#progress.findings };
+      const { steps } = finding;
+      yield {
+        ...finding,
+        number: this.#progress.findings,
+        size: sizeOf(steps),
+        connections: steps.length,
+      };
     }
   }
 
@@ -256,7 +268,7 @@ class FuzzRun implements Disposable {
     observation: Observation,
     history: FuzzCase,
     canPlay: boolean,
-  ): Promise<Omit<Finding, "number">> {
+  ): Promise<Omit<Finding, "number" | "size" | "connections">> {
     const signature = signatureOf(observation);
     const candidates = [history.slice(-1), history.slice(-2), history]
       .filter((steps, at, all) => at === 0 || steps.length > all[at - 1]!.length);

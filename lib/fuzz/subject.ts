@@ -214,7 +214,8 @@ function mute(observation: Observation): Observation {
     : observation;
 }
 
-function crashOf(end: ServerEnd): Observation {
+/** The crash of a process, in words without numbers. */
+export function crashOf(end: ServerEnd): Observation {
   const { signal, code, output, words } = end;
   const how = signal === undefined ? `it ended with code ${code}` : `it was ended by ${signal}`;
   const report = reportIn(output);

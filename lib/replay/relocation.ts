@@ -98,9 +98,9 @@ export class Relocation {
 
   /**
    * The client's address of a recorded access: as far behind the nearest name at or below as there.
-   * Nothing is between but the same page, or pages that the recorded device took as one piece. If
-   * the client's own is elsewhere in its page, what is between has to be in that page, too, or the
-   * access went on where the one before had ended.
+   * Nothing is between but the same page, or pages that the recorded device took as one piece. The
+   * client's own may be elsewhere in its page. Then what is between has to be in that page, too, or
+   * the access went on where the one before had ended.
    *
    * @returns undefined if the client has not told it up to that moment
    */
