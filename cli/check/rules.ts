@@ -10,7 +10,7 @@ import { planOf } from "../../lib/conformance/run.ts";
 import type { Context } from "../shared/context.ts";
 import { jsonText } from "../shared/json.ts";
 import { tableLines } from "../shared/table.ts";
-import { type Choice, chooser } from "./choose.ts";
+import { type Choice, chooser, fits } from "./choose.ts";
 
 /** Prints the rules that are chosen, by group. */
 export function list(
@@ -34,30 +34,34 @@ export function list(
   }
 }
 
-/** Prints a rule with its section. An id of no rule is wrong usage. */
+/** Prints each rule that a pattern of `--only` fits, with its section. None is wrong usage. */
 export function explain(
   { out }: Context,
   self: CommandUnknownOpts,
   groups: readonly RuleGroup[],
-  id: string,
+  pattern: string,
   { json }: { readonly json?: true | undefined },
 ): void {
-  for (const group of groups) {
-    const check = group.checks.find((each) => each.id === id);
-    if (check === undefined) continue;
-    if (json) return out.write(`${jsonText(ruleJson(check, group), 2)}\n`);
-    const peer = check.id.split("/")[0];
+  const plans = planOf(groups, (check) => fits(pattern, check));
+  const found = plans.flatMap(({ group, checks }) => checks.map((check) => ({ check, group })));
+  if (found.length === 0) self.error(`error: no check fits '${pattern}'; --list shows all`);
+  if (json) {
+    const rules = found.map(({ check, group }) => ruleJson(check, group));
+    // A pattern that fits one check is its id, as a rule.
+    return out.write(`${jsonText(rules.length === 1 ? rules[0] : rules, 2)}\n`);
+  }
+  for (const [i, { check, group }] of found.entries()) {
+    const [peer] = check.id.split("/");
     const notes = [
       ...(check.mayEnd ? [`The ${peer} may close the connection.`] : []),
       ...(check.isDestructive ? [`A careless ${peer} may end or hang.`] : []),
     ];
     out.write(
-      `${out.style.bold(check.id)}  ${group.title}\n${check.level}: ${check.rule}\n` +
+      `${i === 0 ? "" : "\n"}${out.style.bold(check.id)}  ${group.title}\n` +
+        `${check.level}: ${check.rule}\n` +
         `Section: ${check.section}\n${notes.map((note) => `${note}\n`).join("")}`,
     );
-    return;
   }
-  self.error(`error: there is no check '${id}'; --list shows all`);
 }
 
 function ruleJson(

@@ -39,7 +39,7 @@ export function textReporter({ out }: Context, isVerbose: boolean): CheckReporte
       results.push(result);
       const { [outcome]: paint } = paints;
       const suffix = outcome === "mended"
-        ? ": kept now; remove it from the known deviations"
+        ? " (kept now; remove it from the known deviations)"
         : outcome === "known"
         ? " (known)"
         : "";

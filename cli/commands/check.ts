@@ -63,7 +63,7 @@ export function command(context: Context) {
     .option("--expect <file>", "a file of known deviations, an id a line: only changes fail")
     .option("--save-expect <file>", "write the deviations of this run into such a file")
     .option("--list", "list the checks, and do nothing")
-    .option("--explain <id>", "print the rule of a check with its section")
+    .option("--explain <id>", "print the rules of these checks with their sections")
     .option("--json", "write a line of JSON a check")
     .addOption(new Option("--tap", "write TAP").conflicts("json"))
     .addOption(new Option("--markdown", "write Markdown, for a report").conflicts(["json", "tap"]))

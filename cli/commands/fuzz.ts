@@ -15,6 +15,7 @@ import {
 } from "../../lib/conformance/target.ts";
 import { readCase, writeCase } from "../../lib/fuzz/case_file.ts";
 import { Corpus } from "../../lib/fuzz/corpus.ts";
+import { labelText } from "../../lib/fuzz/label.ts";
 import { fuzz, FuzzProgress } from "../../lib/fuzz/run.ts";
 import { quiet } from "../../lib/fuzz/quiet.ts";
 import { linesOf, Subject } from "../../lib/fuzz/subject.ts";
@@ -62,22 +63,25 @@ export interface FuzzCommandOptions {
 }
 
 const MORE_HELP = `
-Connections are made from the tables of the protocol: right requests for the device
-that the server has, and requests with one or two things wrong: a field, a length, a
-descriptor, a piece, an id. The server's own requests are answered, rightly or not.
-Found are: a server that ends (crash), that answers no more (hang), whose descriptors
-or memory grow (leak), whose output has the report of a sanitizer (report), and
-replies that no request asked for, or that are malformed (wrong reply).
+Connections are made from the tables of the protocol: right requests for the
+device that the server has, and requests with one or two things wrong: a field,
+a length, a descriptor, a piece, an id. The server's own requests are answered,
+rightly or not. Found are: a server that ends (crash), that answers no more
+(hang), whose descriptors or memory grow (leak), whose output has the report of
+a sanitizer (report), and replies that no request asked for, or that are
+malformed (wrong reply).
 
-With --client the command is a client, a VMM for example. It is started again and
-again; vfu serves it a device whose replies are wrong here and there, and sends
-commands of its own. Found are: a client that is ended by a signal (crash), that
-neither asks nor ends (hang), that takes memory without a bound (leak), and reports of
-sanitizers. A client may end with an error: that is no finding.
+With --client the command is a client, a VMM for example. It is started again
+and again; vfu serves it a device whose replies are wrong here and there, and
+sends commands of its own. Found are: a client that is ended by a signal
+(crash), that neither asks nor ends (hang), that takes memory without a bound
+(leak), and reports of sanitizers. A client may end with an error: that is no
+finding.
 
-A finding is made as short as can be, shown as decoded messages, and written as a
-recording into the folder of --output. vfu fuzz --again FILE sends it again, byte for
-byte; vfu show FILE shows it.
+A finding is made as short as can be, shown as decoded messages, and written as
+a recording into the folder of --output. That may go on for --minimise after the
+end of --time. vfu fuzz --again FILE sends the messages again, byte for byte;
+vfu show FILE shows them.
 
 Exit code 0: nothing was found; 1: something was; 2: wrong usage.`;
 
@@ -205,6 +209,7 @@ export async function run(
     for await (const finding of findings) {
       const file = store.write(finding, (path) => writeCase(path, finding.steps));
       const again = file === undefined ? undefined : againText(file, socket, options.spawn);
+      bar.clear();
       reporter.finding({ finding, file, again });
     }
   } catch (error) {
@@ -220,12 +225,12 @@ function targetOf(socket: string | undefined, spawn: string | undefined): Target
   return spawn === undefined ? new ListeningTarget(socket!) : new SpawnedTarget(spawn);
 }
 
-/** A line: rate, what was sent, what was found. */
+/** A line: what was found and sent, and the rate; what matters least is cut first. */
 function progressText(progress: FuzzProgress, elapsedMs: number): string {
   const { messages, connections, findings, rate, doing, coverage } = progress;
-  return `${spinner(elapsedMs)} ${doing}: ${messages} messages, ${Math.round(rate)}/s, ` +
-    `${plural(connections, "connection")}, ${coverage.behaviours} behaviours, ` +
-    `${plural(findings, "finding")}`;
+  return `${spinner(elapsedMs)} ${doing}: ${plural(findings, "finding")}, ` +
+    `${plural(messages, "message")}, ${Math.round(rate)}/s, ` +
+    `${plural(connections, "connection")}, ${coverage.behaviours} behaviours`;
 }
 
 function againText(file: string, socket: string | undefined, spawn: string | undefined): string {
@@ -253,8 +258,9 @@ async function sendAgain(
     const line = (name: string, value: string) =>
       out.write(`${out.style.dim(name.padEnd(10))} ${printable(value)}\n`);
     for (const [name, value] of conversationLines({ conversation })) line(name, value);
-    for (const { kind, text } of observations) {
+    for (const { kind, text, label } of observations) {
       out.write(`${out.style.red(`✘ ${kind}: ${printable(text)}`)}\n`);
+      if (label) line("about", labelText(label));
     }
     if (observations.length === 0) out.write(`${out.style.green("✔ nothing is wrong")}\n`);
   }

@@ -63,9 +63,9 @@ Interception:
 ${KINDS.map((kind) => `  ${kind.padEnd(11)} ${INTERCEPTIONS[kind]}`).join("\n")}
   all         all of these
 
-  Without it nothing is altered, but for the second socket of a connection (twin),
-  which is replaced so that it is recorded, too. With dma a server that knows no
-  DMA by message, as QEMU's, can't reach memory.
+  Without it nothing is altered, but for the second socket of a connection
+  (twin), which is replaced so that it is recorded, too. With dma a server that
+  knows no DMA by message, as QEMU's, can't reach memory.
 
 Side socket:
   --side S.sock answers vfu probe, read, dump and poll while a client uses the

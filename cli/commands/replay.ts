@@ -52,18 +52,19 @@ export interface ReplayOptions {
 }
 
 const MORE_HELP = `
-The server gets memory, interrupts and requests as the recorded one did, in their
-order. Its replies, its DMA and its interrupts are compared. What is its own may
-differ: message ids, times, sizes of buffers. A slower or faster device is no
-difference: interrupts and DMA are awaited, and a register that the recording
-polls is read until it has its value. Other reads are compared once. DMA and
-interrupts are compared if the recording has them, which vfu record --intercept
-all makes sure of. The device has to be as it was when the recording began: start
-it anew with --spawn, or reset it with vfu reset.
+The server gets memory, interrupts and requests as the recorded one did, in
+their order. Its replies, its DMA and its interrupts are compared. What is its
+own may differ: message ids, times, sizes of buffers. A slower or faster device
+is no difference: interrupts and DMA are awaited, and a register that the
+recording polls is read until it has its value. Other reads are compared once.
+DMA and interrupts are compared if the recording has them, which vfu record
+--intercept all makes sure of. The device has to be as it was when the recording
+began: start it anew with --spawn, or reset it with vfu reset.
 
-With --serve it is the other way round: a client gets the answers, interrupts and
-DMA that the recorded one got, each after the request that it followed. Requests
-are matched by what they are: polls may be more or fewer, and memory elsewhere.
+With --serve it is the other way round: a client gets the answers, interrupts
+and DMA that the recorded one got, each after the request that it followed.
+Requests are matched by what they are: polls may be more or fewer, and memory
+elsewhere.
 Where the client leaves the recorded path is told once; it is then answered as
 well as can be. Memory is accessed only at addresses that the client has told in
 the same place as the recorded one; other DMA is left out, and counted. Reads of

@@ -54,8 +54,8 @@ const FLUSH_MS = 50;
 
 const FILTER_HELP = `Fields of --filter:\n${
   FILTER_FIELDS.map(([name, what]) => `  ${name.padEnd(12)}${what}`).join("\n")
-}\n\nWith --map also registers: CSTS is true of each access to the register, CSTS == 0
-compares its value, CSTS.RDY == 1 a field of it.`;
+}\n\nWith --map also registers: CSTS is true of each access to the register,
+CSTS == 0 compares its value, CSTS.RDY == 1 a field of it.`;
 
 /** The command's arguments and options. */
 export function command(context: Context) {

@@ -57,8 +57,10 @@ export const FAULT_KINDS: readonly string[] = Object.keys(KINDS);
  * ```
  */
 export function parseFault(text: string): FaultRule {
-  const match = /^([^:]+):([a-z]+)(?:=([^@/%]+))?(?:([@/%])(.+))?$/.exec(text);
-  if (match === null) throw new SyntaxError(`"${text}" is no fault; ${FORM}`);
+  const match = /^([^:]+):([^=@/%]+)(?:=([^@/%]+))?(?:([@/%])(.+))?$/.exec(text);
+  if (match === null) {
+    throw new SyntaxError(`"${text}" is no fault; ${FORM}; faults are ${FAULT_KINDS.join(", ")}`);
+  }
   const [, name, kind, value, sign, count] = match;
   const parse = Object.hasOwn(KINDS, kind!) ? KINDS[kind as Fault["kind"]] : undefined;
   if (parse === undefined) throw new SyntaxError(unknown("fault", kind!, Object.keys(KINDS)));

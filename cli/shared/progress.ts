@@ -61,6 +61,11 @@ export class Progress implements Disposable {
   /** Clears the line, and draws it no more. */
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
+    this.clear();
+  }
+
+  /** Clears the line for what is written next; the line comes back with its next drawing. */
+  clear(): void {
     this.#show("");
   }
 

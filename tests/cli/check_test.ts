@@ -40,6 +40,16 @@ Deno.test("vfu check --list shows each check, and --explain its rule", async () 
   assertStringIncludes(told.out, "Section: Header");
 });
 
+Deno.test("vfu check --explain takes what --only takes", async () => {
+  const whole = await runHere(["check", "--explain", "server/framing/11"]);
+  assertEquals((await runHere(["check", "--explain", "framing/11"])).out, whole.out);
+  const group = await runHere(["check", "--explain", "framing"]);
+  assertStringIncludes(group.out, `\n\n${whole.out}\n`);
+  const some = await runHere(["check", "--explain", "framing/1*", "--json"]);
+  const ids = JSON.parse(some.out).map(({ id }: { id: string }) => id);
+  assertEquals(ids.slice(0, 2), ["server/framing/1", "server/framing/10"]);
+});
+
 Deno.test("vfu check: wrong usage ends with 2", async () => {
   for (
     const args of [

@@ -60,6 +60,11 @@ for (const { path, options } of leaves) {
     }
   });
 
+  Deno.test(`vfu ${name} --help fits 80 columns`, async () => {
+    const { out } = await runHere([...path, "--help"]);
+    assertEquals(out.split("\n").filter((line) => line.length > 80), []);
+  });
+
   // What these write is text for other programs.
   if (["completion", "man"].includes(name)) continue;
   Deno.test(`vfu ${name} has --json`, () => {

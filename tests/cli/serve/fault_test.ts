@@ -39,6 +39,8 @@ const BAD: [text: string, message: string][] = [
   ["*:delay=25h", "24h at most"],
   ["*:explode", 'There is no fault "explode"; There are delay, drop'],
   ["*:constructor", "There is no fault"],
+  ["*:wrong-id", 'There is no fault "wrong-id"; There are delay, drop'],
+  ["help", "faults are delay, drop, error, garbage, truncate, close"],
   ["*:delay", "A delay says how long, as delay=50ms"],
   ["*:delay=soon", "Write a number and a unit"],
   ["*:drop=1", "A drop takes no value"],

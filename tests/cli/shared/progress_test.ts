@@ -32,6 +32,15 @@ Deno.test("Progress draws its line anew, and clears it at its end", async () => 
   assertEquals(output.text.endsWith("\r \r"), true);
 });
 
+Deno.test("Progress clears its line for what is written next", async () => {
+  const output = recorder(true);
+  using progress = new Progress(output, () => "long text", { delayMs: 0, intervalMs: 1_000_000 });
+  while (output.text === "") await sleep(1);
+  progress.clear();
+  output.write("✘\n");
+  assertEquals(output.text, `\rlong text\r\r${" ".repeat(9)}\r✘\n`);
+});
+
 Deno.test("Progress is silent when the work is done soon, or when nobody watches", async () => {
   const soon = recorder(true);
   const unwatched = recorder(false);
