@@ -7,6 +7,8 @@ import * as limits from "../lib/base/limits.ts";
 import { MAX_DEPTH, MAX_TOKENS } from "../lib/yaml/document.ts";
 import { MAX_FILE_SIZE } from "../lib/yaml/text.ts";
 import { DENO } from "./_deno.ts";
+import { commandsDocument } from "../cli/man/markdown.ts";
+import { USER_DOCUMENTS } from "./_document.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const DOCUMENTS = [
@@ -22,6 +24,9 @@ const DOCUMENTS = [
   "docs/replay.md",
   "examples/README.md",
 ];
+
+/** A document with the help of commands, which tells of files and tasks elsewhere. */
+const GENERATED = "docs/commands.md";
 
 /** The text of a file of the checkout. */
 function textOf(path: string): string {
@@ -62,6 +67,14 @@ Deno.test("SECURITY.md's bounds are those of the sources", () => {
   }
 });
 
+Deno.test("docs/commands.md is what deno task docs:commands writes today", async () => {
+  assertEquals(
+    textOf("docs/commands.md"),
+    await commandsDocument(),
+    "run deno task docs:commands, and read what changed",
+  );
+});
+
 Deno.test("CHANGELOG.md has a section for this version", () => {
   assert(textOf("CHANGELOG.md").includes(`\n## ${manifest.version} - `));
 });
@@ -77,12 +90,14 @@ Deno.test("ARCHITECTURE.md is short, and its tree names files and folders that t
   assertEquals(missing, []);
 });
 
-for (const document of DOCUMENTS) {
+for (const document of [...USER_DOCUMENTS, ...DOCUMENTS].filter((each) => each !== GENERATED)) {
   Deno.test(`${document} names files and tasks that there are`, () => {
     const all = files();
     const text = textOf(document);
     const names = [...text.matchAll(/`([^`\s]+\.(?:ts|sh|md|txt|yaml|json))`/g)]
-      .map(([, name]) => name!).filter((name) => !/NAME|[*]|^\.\/module/.test(name));
+      .map(([, name]) => name!).filter((name) =>
+        !/NAME|[*]|^\.\/(module|uart)|^\/tmp\//.test(name)
+      );
     const missing = names.filter((name) => !all.some((path) => `/${path}`.endsWith(`/${name}`)));
     assertEquals(missing, []);
     const tasks = [...text.matchAll(/deno task ([\w:]+)/g)].map(([, name]) => name!);
@@ -123,7 +138,7 @@ function mistakesOf(document: string, text: string): string[] {
   });
 }
 
-for (const document of ["README.md", ...DOCUMENTS]) {
+for (const document of [...USER_DOCUMENTS, ...DOCUMENTS]) {
   Deno.test(`${document} follows the rules of language, in lines of 100 columns`, () => {
     assertEquals(mistakesOf(document, textOf(document)), []);
   });
