@@ -30,7 +30,7 @@ Deno.chdir(ROOT);
 
 /** The permissions that the documents have a user install vfu with. */
 const PERMISSIONS = ["--allow-run", "--allow-env=NO_COLOR,FORCE_COLOR,TERM"];
-/** What a shell has to do, in place of a call of main(). */
+/** Commands for a shell, in place of a call of main(). */
 const SHELL = /[|<>;]|--spawn|^(?!vfu )/;
 
 /**
@@ -84,7 +84,7 @@ function installInto(folder: string): void {
 
 /** Removes carriage returns and lines that a terminal writes over, as counters of progress. */
 function onScreen(text: string): string {
-  return text.replaceAll(/[^\n]*\r(?!\n)(?:\x1b\[K)?/g, "");
+  return text.replaceAll(/[^\n]*\r(?!\n)(?:\p{Cc}\[K)?/gu, "");
 }
 
 for (const document of USER_DOCUMENTS) {

@@ -25,7 +25,7 @@ const DOCUMENTS = [
   "examples/README.md",
 ];
 
-/** A document with the help of commands, which tells of files and tasks elsewhere. */
+/** A document with the help of commands, which names files and tasks elsewhere. */
 const GENERATED = "docs/commands.md";
 
 /** The text of a file of the checkout. */

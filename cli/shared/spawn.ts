@@ -11,7 +11,7 @@ import { SOCKET_PLACE } from "../../lib/record/spawned_server.ts";
 export function checkSpawn(self: CommandUnknownOpts, spawn: string | undefined): void {
   if (spawn === undefined || spawn.includes(SOCKET_PLACE)) return;
   self.error(
-    `error: the command of --spawn has no ${SOCKET_PLACE}, the path of its socket; write ${SOCKET_PLACE} where the path goes, ` +
-      `as 'vfu serve demo --socket-path=${SOCKET_PLACE}'`,
+    `error: the command of --spawn has no ${SOCKET_PLACE}, the path of its socket; write ` +
+      `${SOCKET_PLACE} where the path goes, as 'vfu serve demo --socket-path=${SOCKET_PLACE}'`,
   );
 }
