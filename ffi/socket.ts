@@ -457,7 +457,9 @@ export class UnixListener implements Disposable {
 
   /**
    * Listens at `path`. A socket file on which no process listens any more is replaced. Of several
-   * processes that try this at once one succeeds.
+   * processes that try this at once one succeeds: each looks, removes and binds under the folder's
+   * lock. For a moment of bind(2) the kernel shows a file to which no socket belongs yet. Whoever
+   * looked then without the lock would take it for a stale one.
    *
    * @throws {SystemError} EADDRINUSE if a process listens there or the file is no socket. EBUSY if
    *   the file is stale and its folder can't be locked. Else as bind(2) fails
@@ -467,7 +469,8 @@ export class UnixListener implements Disposable {
     const c = libc();
     const doing = `Cannot listen on ${path}`;
     const address = socketAddress(path);
-    if (isStale(doing, path, address)) removeStale(doing, path, address);
+    using lock = lockFolder(path);
+    if (isStale(doing, path, address)) removeStale(doing, path, lock);
     const fd = makeSocket(doing, SOCK_STREAM);
     try {
       check(doing, "bind", c.bind(fd.fd, address, address.length));
@@ -538,31 +541,36 @@ export function removeSocketFile({ path, inode }: SocketFile): void {
  */
 export function removeDeadSocketFile({ path, inode }: SocketFile): void {
   if (statIfAny(path)?.inode !== inode) return;
-  removeStale(`Cannot remove ${path}`, path, socketAddress(path));
+  const doing = `Cannot remove ${path}`;
+  using lock = lockFolder(path);
+  if (isStale(doing, path, socketAddress(path))) removeStale(doing, path, lock);
 }
 
 /**
  * Removes a stale socket file. Looking and removing are one step for all processes that do so: they
- * lock the folder meanwhile. Without the lock a process could remove the socket of another one that
- * has just replaced the stale file. The lock leaves no file, and ends with its holder.
+ * hold the folder's lock meanwhile. Without it a process could remove the socket of another one
+ * that has just replaced the stale file.
+ *
+ * @throws {SystemError} EBUSY if there is no lock
  */
-function removeStale(doing: string, path: string, address: Uint8Array<ArrayBuffer>): void {
-  using _lock = lockFolder(doing, path);
+function removeStale(doing: string, path: string, lock: OwnedFd | undefined): void {
+  if (lock === undefined) throw new SystemError("flock", EBUSY, doing);
   // If unlink fails, so does bind, which says why.
-  if (isStale(doing, path, address)) libc().unlink(cString(path));
+  libc().unlink(cString(path));
 }
 
 /**
- * Locks the folder of a path, for as long as the descriptor is open.
+ * Locks the folder of a path, for as long as the descriptor is open. The lock leaves no file, and
+ * ends with its holder.
  *
- * @throws {SystemError} EBUSY if the lock is held for too long, or the folder can't be locked
+ * @returns undefined if the lock is held for too long, or the folder can't be locked
  */
-function lockFolder(doing: string, path: string): OwnedFd {
+function lockFolder(path: string): OwnedFd | undefined {
   const end = path.lastIndexOf("/");
   const folder = end < 0 ? "." : path.slice(0, end + 1);
   const c = libc();
   const number = c.open(cString(folder), O_DIRECTORY | O_CLOEXEC, 0);
-  if (number < 0) throw new SystemError("open", EBUSY, doing);
+  if (number < 0) return undefined;
   const fd = new OwnedFd(number);
   const pause = new PollSet();
   for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
@@ -572,7 +580,7 @@ function lockFolder(doing: string, path: string): OwnedFd {
     pause.waitBriefly(LOCK_PAUSE_NS);
   }
   fd.close();
-  throw new SystemError("flock", EBUSY, doing);
+  return undefined;
 }
 
 /** A socket that does not block and is not inherited. */
