@@ -186,6 +186,7 @@ export {
   type ErrorReport,
   type MigrationSink,
   type QuietReason,
+  type ResetReason,
   type ServedDevice,
   type ServedIoFd,
   type ServedIrq,

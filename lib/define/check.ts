@@ -50,6 +50,7 @@ const SPEC: Forms<DeviceSpec<DeviceOptions>> = {
   title: TEXT,
   options: OBJECT,
   pci: needed(PCI),
+  resetsWithClient: BOOLEAN,
   create: needed(CREATE),
 };
 
@@ -84,6 +85,7 @@ const PARTS: Forms<DeviceParts> = {
   disconnected: FUNCTION,
   mapped: FUNCTION,
   unmapped: FUNCTION,
+  masked: FUNCTION,
   quiesce: FUNCTION,
   stop: FUNCTION,
   start: FUNCTION,

@@ -11,6 +11,7 @@ import type {
   DmaRange,
   ErrorReport,
   QuietReason,
+  ResetReason,
   ServedDevice,
   ServedRegion,
 } from "../server/served_device.ts";
@@ -75,6 +76,8 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly irqs: DeviceInterrupts["served"];
   /** As `ServedDevice.quiesce`, if the device has such a hook. */
   readonly quiesce?: (reason: QuietReason) => void | Promise<void>;
+  /** As `DeviceSpec.resetsWithClient`. */
+  readonly resetsWithClient: boolean;
   /** The hooks of its migration, if it migrates. */
   readonly migration?: DeviceMigration;
   readonly #parts: DeviceParts;
@@ -100,6 +103,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     resources: DisposableStack,
   ) {
     this.#resources = resources;
+    this.resetsWithClient = spec.resetsWithClient ?? false;
     this.#timers = new Timers(this.#tasks, clock);
     const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci;
     if (typeof spec.pci === "function") checkPci(spec.name, pci);
@@ -180,6 +184,11 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     return this.#parts.unmapped?.(range);
   }
 
+  /** As `ServedDevice.masked`. */
+  masked(index: number, vector: number, isMasked: boolean): void {
+    return this.#parts.masked?.(index, vector, isMasked);
+  }
+
   /** They go nowhere. */
   disconnected(): void {
     this.#dma.disconnect();
@@ -192,16 +201,16 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
    * Puts configuration space and registers back, then calls the device's own reset. Background work
    * ends first.
    */
-  reset(): void | Promise<void> {
+  reset(reason: ResetReason = "device"): void | Promise<void> {
     this.#timers.clear();
     this.#polls.clear();
     const idle = this.#tasks.idle();
-    if (idle === undefined) return this.#reset();
+    if (idle === undefined) return this.#reset(reason);
     this.#dma.isCancelled = true;
-    return idle.then(() => this.#reset());
+    return idle.then(() => this.#reset(reason));
   }
 
-  #reset(): void | Promise<void> {
+  #reset(reason: ResetReason): void | Promise<void> {
     this.#dma.isCancelled = false;
     this.#timers.clear(); // what ran in the background may have set some
     this.#polls.clear();
@@ -209,7 +218,8 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#built.config.reset();
     const late = resetAll(this.#regions);
     this.#irq.reset();
-    return late === undefined ? this.#parts.reset?.() : late.then(() => this.#parts.reset?.());
+    const own = () => this.#parts.reset?.(reason);
+    return late === undefined ? own() : late.then(own);
   }
 
   /** Ends timers and polls, aborts the signal, frees the device's own and the memory. */
@@ -244,7 +254,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       const control = config.get16(at);
       if ((control & DEVCTL_FLR) === 0) return;
       config.bytes[at + 1]! &= ~(DEVCTL_FLR >> 8); // it reads as 0
-      return this.reset();
+      return this.reset("flr");
     });
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DeviceDma, DmaRange, QuietReason } from "../server/served_device.ts";
+import type { DeviceDma, DmaRange, QuietReason, ResetReason } from "../server/served_device.ts";
 import type { Interrupts } from "./interrupts.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
@@ -94,8 +94,11 @@ export interface DeviceParts {
   /**
    * Resets state that is in no register. Configuration space and registers hold their reset values
    * already, timers are ended, and nothing runs in the background. The hook decides about memory.
+   *
+   * @param reason DEVICE_RESET, a function level reset, or the end of the client, of a device with
+   *   `resetsWithClient`
    */
-  reset?(): void | Promise<void>;
+  reset?(reason: ResetReason): void | Promise<void>;
   /** A client has connected; it has mapped and set up nothing yet. */
   connected?(): void;
   /** The client is gone. */
@@ -108,6 +111,14 @@ export interface DeviceParts {
   mapped?(range: DmaRange): void;
   /** The client has unmapped a range, or has gone: it can't be accessed any more. */
   unmapped?(range: DmaRange): void;
+  /**
+   * The client has masked or unmasked a vector by its requests, whatever the device's own mask bits
+   * say. An interrupt that is raised meanwhile is pending, and fires after that. See
+   * `ServedDevice.masked` for what is not reported.
+   *
+   * @param index `PciIrq`
+   */
+  masked?(index: number, vector: number, isMasked: boolean): void;
   /**
    * A DMA_MAP, a DMA_UNMAP, a reset, or a state in which the device stands still is to come: ends
    * the work in flight. See `ServedDevice.quiesce` for how long it may take.
@@ -142,6 +153,11 @@ export interface DeviceSpec<O extends DeviceOptions> {
   readonly options?: O;
   /** The device on the PCI bus; the declaration may depend on the options. */
   readonly pci: PciSpec | ((options: OptionValues<O>) => PciSpec);
+  /**
+   * True if a device starts anew for each client: it is reset when its client is gone, and the next
+   * client waits for that. Default false: the next client finds it as the last one left it.
+   */
+  readonly resetsWithClient?: boolean;
   /** Makes one. */
   create(context: DeviceContext<O>): DeviceParts;
 }

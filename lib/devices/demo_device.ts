@@ -8,6 +8,7 @@ import type { Activity } from "../server/activity.ts";
 import type {
   DeviceBus,
   ErrorReport,
+  ResetReason,
   ServedDevice,
   ServedIrq,
   ServedMigration,
@@ -43,8 +44,8 @@ export class DemoDevice implements ServedDevice {
   }
 
   /** Puts registers and configuration space back; memory keeps what it holds. */
-  reset(): void | Promise<void> {
-    return this.#device.reset();
+  reset(reason: ResetReason = "device"): void | Promise<void> {
+    return this.#device.reset(reason);
   }
 
   /** Frees the memory. */

@@ -20,6 +20,8 @@ export const Doing = {
   IOEVENTFD: 0xff04,
   /** It works by itself: a timer or a background task. */
   OWN_WORK: 0xff05,
+  /** The client has masked or unmasked an interrupt. */
+  MASK: 0xff06,
 } as const;
 
 const NAMES: ReadonlyMap<number, string> = new Map([
@@ -29,6 +31,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [Doing.CLOSE, "close"],
   [Doing.IOEVENTFD, "ioeventfd"],
   [Doing.OWN_WORK, "timer or background task"],
+  [Doing.MASK, "mask or unmask"],
 ]);
 
 /**

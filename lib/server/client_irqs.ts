@@ -20,20 +20,26 @@ import { IrqInput, Pace } from "./irq_input.ts";
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD } = IrqSetFlags;
 const { ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
 
+/** Hears when the client masks or unmasks a vector. */
+export type MaskReport = (index: number, vector: number, isMasked: boolean) => void;
+
 /** One vector, as far as the client has set it up. */
 class Vector {
   readonly #isAutomasked: boolean;
   readonly #pace: Pace;
+  readonly #report: (isMasked: boolean) => void;
   #trigger: PeerEvent | undefined;
   #maskOn: IrqInput | undefined;
   #unmaskOn: IrqInput | undefined;
   #isMasked = false;
+  #isReported = false; // as masked
   #isPending = false;
   #level = false;
 
-  constructor(isAutomasked: boolean, pace: Pace) {
+  constructor(isAutomasked: boolean, pace: Pace, report: (isMasked: boolean) => void) {
     this.#isAutomasked = isAutomasked;
     this.#pace = pace;
+    this.#report = report;
   }
 
   get isEnabled(): boolean {
@@ -44,8 +50,10 @@ class Vector {
   setTrigger(event: PeerEvent | undefined): void {
     this.#trigger?.[Symbol.dispose]();
     this.#trigger = event;
-    if (event === undefined) this.#isMasked = this.#isPending = false;
-    else if (this.#level && !this.#isMasked) this.#fire();
+    if (event === undefined) {
+      this.#isMasked = this.#isPending = false;
+      this.#tell(false);
+    } else if (this.#level && !this.#isMasked) this.#fire();
   }
 
   /** Sets what masks it when it is signalled. */
@@ -76,11 +84,20 @@ class Vector {
 
   mask(): void {
     this.#isMasked = true;
+    this.#tell(true);
   }
 
   unmask(): void {
     this.#isMasked = false;
     if (this.#isPending || this.#level) this.#fire();
+    this.#tell(false);
+  }
+
+  /** Reports a change that is the client's. */
+  #tell(isMasked: boolean): void {
+    if (isMasked === this.#isReported) return;
+    this.#isReported = isMasked;
+    this.#report(isMasked);
   }
 
   /** Forgets all that the client has set up. The level is the device's. */
@@ -109,10 +126,13 @@ export class ClientIrqs implements DeviceIrqs {
   readonly #vectors: (Vector | undefined)[][];
   readonly #pace = new Pace();
   readonly #purse = new BudgetShare(signalDescriptors);
+  readonly #report: MaskReport;
+  #isClosed = false;
 
   /** Interrupts of which nothing is set up. */
-  constructor(irqs: readonly ServedIrq[]) {
+  constructor(irqs: readonly ServedIrq[], report: MaskReport = () => {}) {
     this.#irqs = irqs;
+    this.#report = report;
     this.#vectors = irqs.map(() => []);
   }
 
@@ -161,6 +181,7 @@ export class ClientIrqs implements DeviceIrqs {
 
   /** Closes every eventfd: the client is gone. */
   close(): void {
+    this.#isClosed = true;
     for (const index of this.#irqs.keys()) this.#resetIndex(index);
   }
 
@@ -192,7 +213,9 @@ export class ClientIrqs implements DeviceIrqs {
       throw new RangeError(`The device has no vector ${vector} of IRQ index ${index}`);
     }
     const isAutomasked = (irq.flags & IrqFlags.AUTOMASKED) !== 0;
-    return this.#vectors[index]![vector] ??= new Vector(isAutomasked, this.#pace);
+    return this.#vectors[index]![vector] ??= new Vector(isAutomasked, this.#pace, (isMasked) => {
+      if (!this.#isClosed) this.#report(index, vector, isMasked);
+    });
   }
 }
 

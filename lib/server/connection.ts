@@ -205,6 +205,29 @@ export class ServerConnection {
       () => during(this.#options.activity, Doing.DISCONNECT, () => this.#device.disconnected?.()),
       (error) => this.#options.onError(error, "disconnect"),
     );
+    if (this.#device.resetsWithClient) this.#track(this.#resetAfterClient());
+  }
+
+  /** Resets a device that does not outlive its client, once the client's requests have ended. */
+  async #resetAfterClient(): Promise<void> {
+    await Promise.all(this.#running);
+    const reset = () =>
+      during(this.#options.activity, Doing.DISCONNECT, () => this.#device.reset("disconnected"));
+    try {
+      await (this.#migration?.isWorking === false ? this.#migration.reset(reset) : reset());
+    } catch (error) {
+      this.#options.onError(error, "reset");
+    }
+  }
+
+  /** Tells the device of a mask, which no request may fail by. */
+  #masked(index: number, vector: number, isMasked: boolean): void {
+    const { activity, onError } = this.#options;
+    if (this.#device.masked === undefined) return;
+    callHook(
+      () => during(activity, Doing.MASK, () => this.#device.masked?.(index, vector, isMasked)),
+      (error) => onError(error, "masked"),
+    );
   }
 
   #refuse(request: IncomingRequest, error: unknown): void {
@@ -292,7 +315,10 @@ export class ServerConnection {
   #begin(client: Capabilities): void {
     const { offer } = this.#options;
     const memory = new ClientMemory(this.#twin ?? this.#proxy, client, this.#options, offer);
-    const irqs = new ClientIrqs(this.#device.irqs);
+    const irqs = new ClientIrqs(
+      this.#device.irqs,
+      (index, vector, isMasked) => this.#masked(index, vector, isMasked),
+    );
     const ioFds = new ClientIoFds((region, offset, data) => this.#kick(region, offset, data));
     const connected = this.#device.connected?.({ dma: memory, irqs });
     reportLater(connected, (error) => this.#options.onError(error, "connect"));

@@ -390,7 +390,7 @@ function reset(
 ): void | Promise<void> {
   const { device, migration } = session;
   DeviceResetRequest.decode(request.payload);
-  const act = () => device.reset();
+  const act = () => device.reset("device");
   const result = whenQuiet(
     session,
     "reset",

@@ -387,6 +387,12 @@ export interface ServedMigration {
 export type QuietReason = "map" | "unmap" | "stop" | "reset";
 
 /**
+ * The cause of a reset: DEVICE_RESET, a function level reset, or the end of the client, of a device
+ * with `resetsWithClient`.
+ */
+export type ResetReason = "device" | "flr" | "disconnected";
+
+/**
  * A device that can be served. Its state outlives its clients.
  *
  * @example Writing an IOVA to this one has it add up the 16 bytes there, and raise an interrupt
@@ -460,8 +466,18 @@ export interface ServedDevice {
   mapped?(range: DmaRange): void;
   /** The client has unmapped a range, or has gone: it can't be accessed any more. */
   unmapped?(range: DmaRange): void;
+  /**
+   * The client has masked or unmasked a vector, by DEVICE_SET_IRQS or by an eventfd for that. A
+   * vector that the client disables is unmasked, too. An interrupt that masks itself is not
+   * reported, and neither is the end of the connection.
+   *
+   * @param index `PciIrq`, of a PCI device
+   */
+  masked?(index: number, vector: number, isMasked: boolean): void;
+  /** True if the server resets the device when its client is gone. Default false: it is kept. */
+  readonly resetsWithClient?: boolean;
   /** Resets it. */
-  reset(): void | Promise<void>;
+  reset(reason: ResetReason): void | Promise<void>;
   /** Frees what it holds. No client is connected any more. */
   close?(): void;
 }

@@ -114,7 +114,7 @@ export default {
         bus = undefined;
         device.disconnected?.();
       },
-      reset: () => device.reset(),
+      reset: (reason) => device.reset(reason),
       close: () => device.close?.(),
     };
   },

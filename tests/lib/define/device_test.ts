@@ -585,3 +585,40 @@ testFds("DMA without end keeps nobody waiting, and ends with a reset", async () 
   await device.reset();
   assertEquals([errno, bar0.regs.CTRL.value], [125, 5]);
 });
+
+testFds("a reset says what it is for", async () => {
+  for (const resetsWithClient of [true, false]) {
+    const reasons: string[] = [];
+    const release = Promise.withResolvers<void>();
+    const bar0 = registers({ registers: [{ name: "SCRATCH", offset: 0, width: 4, reset: 7 }] });
+    const definition = defineDevice({
+      name: "reasons",
+      pci: { vendor: 1, device: 1, capabilities: [cap.express({ flr: true })] },
+      resetsWithClient,
+      create: () => ({
+        regions: { bar0 },
+        disconnected: () => void reasons.push("gone"),
+        reset: (reason) => {
+          reasons.push(reason);
+          if (reason === "disconnected") return release.promise;
+        },
+      }),
+    });
+    await using pair = await serveDefined(definition.create());
+    const { device, path } = pair;
+    await device.reset();
+    const config = device.region("config");
+    await config.write16Async(0x48, 0x8000);
+    await device.region("bar0").write32Async(0, 1);
+    assertEquals(reasons, ["device", "flr"]);
+    device.close();
+    const next = connect(path); // waits for the end of the reset
+    await until(() => reasons.length === (resetsWithClient ? 4 : 3), "the end of the client");
+    assertEquals(reasons.slice(2), resetsWithClient ? ["gone", "disconnected"] : ["gone"]);
+    release.resolve();
+    using other = await next;
+    await other.regionInfo(0);
+    assertEquals(await other.region("bar0").read32Async(0), resetsWithClient ? 7 : 1);
+    assertEquals(pair.errors, []);
+  }
+});

@@ -217,3 +217,18 @@ testFds("what is masked is pending while no client is there, and fires for the n
   await msix.waitAsync(0, PATIENT);
   assertEquals(msix.total(0), 1n);
 });
+
+testFds("a device hears of masks by index and vector", async () => {
+  const heard: [number, number, boolean][] = [];
+  const definition = defineDevice({
+    name: "masks",
+    pci: { vendor: 1, device: 1, capabilities: [cap.msix({ vectors: 2, bar: 4 })] },
+    create: () => ({ regions: {}, masked: (...mask) => void heard.push(mask) }),
+  });
+  await using pair = await serveDefined(definition.create());
+  const msix = await pair.device.irqs("msix");
+  await msix.enable();
+  await msix.mask(1);
+  await msix.unmask(1);
+  assertEquals(heard, [[2, 1, true], [2, 1, false]]);
+});

@@ -540,3 +540,62 @@ Deno.test("descriptors for interrupts are bounded, and free again after them", a
   );
   assertEquals(result, [63, ENOSPC, 0, 64, 128, 0]); // the others may have as many
 });
+
+testFds("a device hears each change of a mask that the client makes, once", async () => {
+  const heard: string[] = [];
+  let raise = false;
+  const device = Object.assign(new IrqDevice(), {
+    masked(index: number, vector: number, isMasked: boolean) {
+      heard.push(`${index}.${vector} ${isMasked ? "masked" : "unmasked"}`);
+      if (raise) device.bus!.irqs.raise(index, vector);
+    },
+  });
+  using served = await serveNegotiated({ device });
+  using events = new Events(2);
+  using input = new EventFd();
+  const { peer } = served;
+  const take = () => heard.splice(0);
+  await setUp(served, MSIX, events);
+  const bools = new Uint8Array([0, 1]);
+  assertEquals(await set(peer, DATA_BOOL | ACTION_MASK, { count: 2, data: bools }), 0);
+  assertEquals(await set(peer, DATA_NONE | ACTION_MASK, { count: 2 }), 0);
+  assertEquals(take(), ["2.1 masked", "2.0 masked"]);
+  assertEquals(await set(peer, DATA_EVENTFD | ACTION_UNMASK, { start: 1 }, [input.handle]), 0);
+  input.signal();
+  await until(() => heard.length > 0, "the unmask");
+  assertEquals(take(), ["2.1 unmasked"]);
+  raise = true; // what the hook raises is not held back
+  assertEquals(await set(peer, DATA_NONE | ACTION_UNMASK), 0);
+  raise = false;
+  assertEquals([take(), events.take()], [["2.0 unmasked"], [1, 0]]);
+  // A vector that is disabled is masked no more, and the end of the client is no unmask.
+  assertEquals(await set(peer, DATA_NONE | ACTION_MASK, { count: 2 }), 0);
+  assertEquals(await set(peer, TRIGGER, { start: 1 }), 0);
+  assertEquals(take(), ["2.0 masked", "2.1 masked", "2.1 unmasked"]);
+  peer.close();
+  await served.closed;
+  assertEquals([take(), served.errors], [[], []]);
+});
+
+testFds("an interrupt that masks itself is not reported, its unmask neither", async () => {
+  const heard: boolean[] = [];
+  const masked = (_index: number, _vector: number, isMasked: boolean) => void heard.push(isMasked);
+  using served = await serveNegotiated({ device: Object.assign(new IrqDevice(), { masked }) });
+  using events = new Events(1);
+  await setUp(served, INTX, events);
+  irqsOf(served).raise(INTX, 0);
+  assertEquals(await set(served.peer, DATA_NONE | ACTION_UNMASK, { index: INTX }), 0);
+  assertEquals([heard, events.take()], [[], [1]]);
+  assertEquals(await set(served.peer, DATA_NONE | ACTION_MASK, { index: INTX }), 0);
+  assertEquals(heard, [true]);
+});
+
+testFds("what the hook of a mask throws is reported, and the request succeeds", async () => {
+  const error = new TypeError("a mistake in the hook");
+  const masked = () => {
+    throw error;
+  };
+  using served = await serveNegotiated({ device: Object.assign(new IrqDevice(), { masked }) });
+  assertEquals(await set(served.peer, DATA_NONE | ACTION_MASK), 0);
+  assertEquals(served.errors, [[error, "masked"]]);
+});
