@@ -192,6 +192,7 @@ export {
   type ServedIrq,
   type ServedMigration,
   type ServedRegion,
+  type ShadowPlace,
 } from "./lib/server/served_device.ts";
 export type { DmaOptions } from "./lib/server/client_memory.ts";
 export type {

@@ -7,11 +7,8 @@
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { ProtocolError } from "../base/errors.ts";
-import { IoFdType, type RegionIoFdsReply, type SubRegion } from "../wire/io_fds.ts";
+import { IoFdType, NO_IO_FD, type RegionIoFdsReply, type SubRegion } from "../wire/io_fds.ts";
 import { hex } from "../text/hex.ts";
-
-/** libvfio-user's word for a part without a descriptor. */
-const NO_FD = 0xffff_ffff;
 
 /** Kinds of descriptors. */
 export type IoFdKind = "ioeventfd" | "ioregionfd" | "shadow ioeventfd" | `type ${number}`;
@@ -61,7 +58,7 @@ export class RegionIoFds implements Disposable {
   constructor(reply: RegionIoFdsReply, fds: readonly OwnedFd[]) {
     this.#fds = fds;
     const find = (index: number, offset: bigint): OwnedFd | undefined => {
-      if (index === NO_FD) return undefined;
+      if (index === NO_IO_FD) return undefined;
       const fd = fds[index];
       if (fd === undefined) {
         throw new ProtocolError(
@@ -89,14 +86,19 @@ export class RegionIoFds implements Disposable {
   /**
    * Signals the eventfd of an entry, as KVM does when the guest writes there.
    *
-   * @throws {TypeError} if the entry has no eventfd
+   * @param value for a shadow ioeventfd: is put into the shadow memory first, `size` bytes of it.
+   *   Default: what is there stays
+   * @throws {TypeError} if the entry has no eventfd, or takes no value
+   * @throws {RangeError} if the value has more bytes than the part
+   * @throws {SystemError} if the shadow memory can't be written
    */
-  kick(entry: RegionIoFd): void {
+  kick(entry: RegionIoFd, value?: bigint): void {
     if (entry.fd === undefined || !entry.kind.endsWith("ioeventfd")) {
       throw new TypeError(
         `Cannot kick offset ${hex(entry.offset)}: its descriptor is no eventfd`,
       );
     }
+    if (value !== undefined) putShadow(entry, value);
     // Borrowed for one write: the duplicate is closed, the original stays.
     using event = new EventFd(entry.fd.duplicate());
     event.signal();
@@ -111,4 +113,18 @@ export class RegionIoFds implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Puts a value into the shadow memory of an entry, by a call: the memory may become shorter. */
+function putShadow({ kind, offset, size, shadowFd, shadowOffset }: RegionIoFd, value: bigint) {
+  const doing = `Cannot kick offset ${hex(offset)} with a value`;
+  if (kind !== "shadow ioeventfd" || shadowFd === undefined) {
+    throw new TypeError(`${doing}: it has no shadow memory`);
+  }
+  if (size < 1n || size > 8n || value < 0n || value >= 1n << (8n * size)) {
+    throw new RangeError(`${doing}: it takes ${size} bytes, and ${hex(value)} is no such value`);
+  }
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, value, true);
+  shadowFd.writeAt(bytes.subarray(0, Number(size)), shadowOffset);
 }

@@ -76,6 +76,11 @@ export interface RegistersOptions extends BarKind {
   readonly accessWidth?: Width;
   /** Names of registers for which a client may have an eventfd: signalling it is writing 0. */
   readonly ioeventfds?: readonly string[];
+  /**
+   * Names of registers for which a client may have an eventfd with shadow memory. Signalling it
+   * writes the value that the client left in the memory.
+   */
+  readonly shadowIoeventfds?: readonly string[];
 }
 
 const WIDTH: Form = {
@@ -89,9 +94,16 @@ const OPTIONS: Forms<RegistersOptions> = {
   region: TEXT,
   accessWidth: WIDTH,
   ioeventfds: LIST,
+  shadowIoeventfds: LIST,
 };
 
 const HOOKS: Forms<RegisterHooks<AnyValue>> = { read: FUNCTION, write: FUNCTION };
+
+/** The options that name registers, and the descriptors of these. */
+const EVENT_OPTIONS = [
+  ["ioeventfds", IoFdType.IOEVENTFD],
+  ["shadowIoeventfds", IoFdType.SHADOW_IOEVENTFD],
+] as const;
 
 /** A region of registers. */
 export class RegisterRegion<M extends RegisterSource = RegisterSource> implements DeviceRegion {
@@ -157,10 +169,12 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
       M
     >;
     const mistakes = new Mistakes();
-    this.ioFds = (options.ioeventfds ?? []).flatMap((name, i) => {
-      const slot = this.#slot(name, `ioeventfds[${i}]`, mistakes);
-      return slot === undefined ? [] : this.#eventsOf(slot);
-    });
+    this.ioFds = EVENT_OPTIONS.flatMap(([option, type]) =>
+      (options[option] ?? []).flatMap((name, i) => {
+        const slot = this.#slot(name, `${option}[${i}]`, mistakes);
+        return slot === undefined ? [] : eventsOf(slot, type);
+      })
+    );
     mistakes.throwAny("Cannot make a region of registers");
   }
 
@@ -369,14 +383,17 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
       : alternatives(name, names);
     mistakes.add(path, `there is no such register in the region; ${hint}`);
   }
+}
 
-  #eventsOf(slot: RegisterSlot): ServedIoFd[] {
-    return Array.from({ length: slot.count }, (_, index) => ({
-      type: IoFdType.IOEVENTFD,
-      offset: slot.startOf(index),
-      size: slot.width,
-    }));
-  }
+/** The parts of a register, or of each of an array, that a client may write by an eventfd. */
+function eventsOf(
+  slot: RegisterSlot,
+  type: (typeof EVENT_OPTIONS)[number][1],
+): ServedIoFd[] {
+  return Array.from({ length: slot.count }, (_, index) => {
+    const part = { offset: slot.startOf(index), size: slot.width };
+    return type === IoFdType.IOEVENTFD ? { ...part, type } : { ...part, type };
+  });
 }
 
 /**

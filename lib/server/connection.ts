@@ -34,7 +34,7 @@ import {
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { type Activity, Doing, during } from "./activity.ts";
-import { DeviceError, type ServedDevice, type ServedRegion } from "./served_device.ts";
+import { DeviceError, type ServedDevice } from "./served_device.ts";
 import { ClientMemory, CutMapError, type DmaOptions } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
 import type { Offer } from "./offer.ts";
@@ -86,7 +86,7 @@ export class ServerConnection {
   readonly #options: ConnectionOptions;
   readonly #handshake: ReturnType<typeof setTimeout>;
   readonly #migration: MigrationMachine | undefined; // if the device migrates
-  readonly #running = new Set<Promise<void>>(); // device hooks that take their time
+  readonly #running = new Set<Promise<unknown>>(); // device hooks that take their time
   #isClosing = false; // whether the server wants its end
   // while the client is gone, and a hook is not done
   #stuck: ReturnType<typeof setTimeout> | undefined;
@@ -182,7 +182,7 @@ export class ServerConnection {
     }
   }
 
-  #track(running: Promise<void>): Promise<void> {
+  #track<T>(running: Promise<T>): Promise<T> {
     this.#running.add(running);
     return running.finally(() => this.#running.delete(running));
   }
@@ -319,7 +319,13 @@ export class ServerConnection {
       this.#device.irqs,
       (index, vector, isMasked) => this.#masked(index, vector, isMasked),
     );
-    const ioFds = new ClientIoFds((region, offset, data) => this.#kick(region, offset, data));
+    const ioFds = new ClientIoFds({
+      write: async (region, offset, data) => {
+        await this.#beside(Command.REGION_WRITE, () => region.write(offset, data));
+      },
+      read: (region, offset, into) =>
+        this.#beside(Command.REGION_READ, () => region.read(offset, into)),
+    });
     const connected = this.#device.connected?.({ dma: memory, irqs });
     reportLater(connected, (error) => this.#options.onError(error, "connect"));
     this.#session = {
@@ -360,21 +366,24 @@ export class ServerConnection {
     );
   }
 
-  /** The client has signalled an ioeventfd. A request that is under way comes first. */
-  #kick(region: ServedRegion, offset: number, data: Uint8Array): Promise<void> {
-    const write = async () => {
+  /**
+   * Does an access that is no message: of an ioeventfd, or an ioregionfd. A request that is under
+   * way comes first. Returns whether it succeeded.
+   */
+  #beside(command: number, act: () => void | Promise<void>): Promise<boolean> {
+    const access = async () => {
       try {
-        this.#assertServed(Command.REGION_WRITE);
-        await during(
-          this.#options.activity,
-          Doing.IOEVENTFD,
-          () => region.write(offset, data),
-        );
+        this.#assertServed(command);
+        await during(this.#options.activity, Doing.IOEVENTFD, act);
+        return true;
       } catch (error) {
         if (!isExpected(error)) this.#options.onError(error, "ioeventfd");
+        return false;
       }
     };
-    return this.#track(this.#running.size === 0 ? write() : Promise.all(this.#running).then(write));
+    return this.#track(
+      this.#running.size === 0 ? access() : Promise.all(this.#running).then(access),
+    );
   }
 }
 

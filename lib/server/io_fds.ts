@@ -7,24 +7,32 @@
 
 import { EventFd, POLLIN } from "../../ffi/event.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
+import { createMemfd, PAGE_SIZE } from "../../ffi/memory.ts";
 import { watch } from "../../ffi/poller.ts";
 import {
   IoFdType,
+  NO_IO_FD,
   RegionIoFdsReply,
   type RegionIoFdsRequest,
   type SubRegion,
 } from "../wire/io_fds.ts";
-import type { ServedIoFd, ServedRegion } from "./served_device.ts";
+import { RegionFlags } from "../wire/region.ts";
+import { type IoRegionCommand, IoRegionSocket } from "./io_region.ts";
+import type { ServedIoFd, ServedRegion, ShadowPlace } from "./served_device.ts";
 
-/** Bytes of an answer without its sub-regions, and of one of them. */
+/** Bytes of an answer without its sub-regions. */
 const HEAD_SIZE = 16;
-const SUB_REGION_SIZE = 40;
 
-/**
- * Does the write that a signalled ioeventfd stands for. The promise is settled when the write is
- * done, and never rejected.
- */
-export type Kick = (region: ServedRegion, offset: number, data: Uint8Array) => Promise<void>;
+/** Bytes of a value in shadow memory. */
+const SHADOW_SIZE = 8;
+
+/** Accesses of a client that are no messages. Promises are never rejected. */
+export interface SideAccess {
+  /** Does the write that a signalled ioeventfd stands for, or that came over an ioregionfd. */
+  write(region: ServedRegion, offset: number, data: Uint8Array): Promise<void>;
+  /** Does a read that came over an ioregionfd; false if it failed. */
+  read(region: ServedRegion, offset: number, into: Uint8Array): Promise<boolean>;
+}
 
 /** The answer to a client: a payload, and descriptors, which the server keeps. */
 interface Answer {
@@ -32,48 +40,88 @@ interface Answer {
   fds: OwnedFd[];
 }
 
-/** The eventfds that the server has made for one client. */
-export class ClientIoFds {
-  readonly #kick: Kick;
-  readonly #events = new Map<ServedIoFd, Disposable & { fd: OwnedFd }>();
+/** Descriptors that the server has made for a part. */
+interface Made extends Disposable {
+  readonly fd: OwnedFd;
+}
 
-  constructor(kick: Kick) {
-    this.#kick = kick;
+/** The descriptors that the server has made for one client. */
+export class ClientIoFds {
+  readonly #access: SideAccess;
+  readonly #made = new Map<ServedIoFd, Made>();
+  readonly #shadows = new Map<ServedRegion, OwnedFd>();
+
+  constructor(access: SideAccess) {
+    this.#access = access;
   }
 
   /**
    * DEVICE_GET_REGION_IO_FDS. Asked again, the answer is the same.
    *
    * @param maxFds how many descriptors the client takes: parts that would need more are left out
-   * @throws {SystemError} if no eventfd can be made
+   * @throws {SystemError} if no descriptors can be made
    */
   answer(request: RegionIoFdsRequest, region: ServedRegion | undefined, maxFds: number): Answer {
     const { argsz, index } = request;
-    const fds: OwnedFd[] = [];
-    const subRegions: SubRegion[] = [];
-    const count = countParts(region, maxFds);
-    const size = HEAD_SIZE + count * SUB_REGION_SIZE;
-    const head = { argsz: size, flags: 0, index, count };
-    if (argsz < size) return { payload: RegionIoFdsReply.encode({ ...head, subRegions }), fds };
-    for (const part of region?.ioFds?.slice(0, count) ?? []) {
-      const fd = part.fd ?? this.#eventFd(region!, part);
-      let fdIndex = fds.indexOf(fd);
-      if (fdIndex < 0) fdIndex = fds.push(fd) - 1;
-      subRegions.push(describePart(part, fdIndex));
+    const parts = region?.ioFds?.slice(0, countParts(region, maxFds)) ?? [];
+    const head = { flags: 0, index, count: parts.length };
+    // A sub-region takes 40 bytes, or more: the size is that of the answer itself.
+    const blank = parts.map((part) => describePart(part, NO_IO_FD, NO_IO_FD, 0n));
+    const whole = RegionIoFdsReply.encode({ ...head, argsz: 0, subRegions: blank });
+    if (argsz < whole.length) {
+      const cut = RegionIoFdsReply.encode({ ...head, argsz: whole.length, subRegions: [] });
+      return { payload: cut.subarray(0, HEAD_SIZE), fds: [] };
     }
-    return { payload: RegionIoFdsReply.encode({ ...head, subRegions }), fds };
+    const fds: OwnedFd[] = [];
+    const indexOf = (fd: OwnedFd | undefined) => {
+      if (fd === undefined) return NO_IO_FD;
+      const at = fds.indexOf(fd);
+      return at < 0 ? fds.push(fd) - 1 : at;
+    };
+    const subRegions = parts.map((part) => {
+      const shadow = this.#shadowOf(region!, part);
+      const fd = part.fd === null ? undefined : part.fd ?? this.#make(region!, part, shadow);
+      return describePart(part, indexOf(fd), shadow ? indexOf(shadow.fd) : 0, shadow?.offset ?? 0n);
+    });
+    const payload = RegionIoFdsReply.encode({ ...head, argsz: whole.length, subRegions });
+    return { payload, fds };
   }
 
-  /** Closes the eventfds: the client is gone. */
+  /** Closes the descriptors: the client is gone. */
   close(): void {
-    for (const event of this.#events.values()) event[Symbol.dispose]();
-    this.#events.clear();
+    for (const made of this.#made.values()) made[Symbol.dispose]();
+    for (const fd of this.#shadows.values()) fd.close();
+    this.#made.clear();
+    this.#shadows.clear();
   }
 
-  /** The client's eventfd for a part. From here on the server listens to it. */
-  #eventFd(region: ServedRegion, part: ServedIoFd): OwnedFd {
-    const known = this.#events.get(part);
+  /** The place of a part's value, if it has one. The client's memory has one for each part. */
+  #shadowOf(region: ServedRegion, part: ServedIoFd): ShadowPlace | undefined {
+    if (part.type !== IoFdType.SHADOW_IOEVENTFD || part.fd === null) return undefined;
+    if (part.shadow !== undefined) return part.shadow;
+    const parts = region.ioFds!.filter((each) =>
+      each.type === IoFdType.SHADOW_IOEVENTFD && each.fd !== null && each.shadow === undefined
+    );
+    let fd = this.#shadows.get(region);
+    if (fd === undefined) {
+      const size = Math.ceil(parts.length * SHADOW_SIZE / PAGE_SIZE) * PAGE_SIZE;
+      this.#shadows.set(region, fd = createMemfd("vfu-shadow", size));
+    }
+    return { fd, offset: BigInt(parts.indexOf(part) * SHADOW_SIZE) };
+  }
+
+  /** The client's descriptor for a part. From here on the server listens to it. */
+  #make(region: ServedRegion, part: ServedIoFd, shadow: ShadowPlace | undefined): OwnedFd {
+    const known = this.#made.get(part);
     if (known !== undefined) return known.fd;
+    const made = part.type === IoFdType.IOREGIONFD
+      ? new IoRegionSocket((command) => this.#perform(region, part, command))
+      : this.#eventFd(region, part, shadow);
+    this.#made.set(part, made);
+    return made.fd;
+  }
+
+  #eventFd(region: ServedRegion, part: ServedIoFd, shadow: ShadowPlace | undefined): Made {
     const event = new EventFd();
     // Kicks during a kick count as one more, however many: nothing piles up behind a slow hook.
     let isBusy = false;
@@ -82,7 +130,7 @@ export class ClientIoFds {
       isBusy = true;
       while (isDue) {
         isDue = false;
-        await this.#kick(region, part.offset, valueOf(part));
+        await this.#access.write(region, part.offset, valueOf(part, shadow));
       }
       isBusy = false;
     };
@@ -91,48 +139,81 @@ export class ClientIoFds {
       isDue = true;
       if (!isBusy) kick();
     });
-    this.#events.set(part, {
+    return {
       fd: event.handle,
       [Symbol.dispose]() {
         isDue = false;
         watching.close();
         event.close();
       },
-    });
-    return event.handle;
+    };
+  }
+
+  /**
+   * Does an access of an ioregionfd. There is no way to refuse one: as on a bus, a read that fails
+   * is all ones, and a write is lost.
+   */
+  async #perform(
+    region: ServedRegion,
+    part: ServedIoFd,
+    { isWrite, offset, size, data }: IoRegionCommand,
+  ): Promise<bigint> {
+    const ones = (1n << BigInt(8 * size)) - 1n;
+    const right = isWrite ? RegionFlags.WRITE : RegionFlags.READ;
+    if (offset + BigInt(size) > BigInt(part.size) || (region.flags & right) === 0) return ones;
+    const at = part.offset + Number(offset);
+    const bytes = new Uint8Array(8);
+    const view = new DataView(bytes.buffer);
+    if (isWrite) {
+      view.setBigUint64(0, data, true);
+      await this.#access.write(region, at, bytes.subarray(0, size));
+      return 0n;
+    }
+    const isRead = await this.#access.read(region, at, bytes.subarray(0, size));
+    return isRead && !bytes.buffer.detached ? view.getBigUint64(0, true) : ones;
   }
 }
 
 /** Counts the parts of a region that can be reported with at most `maxFds` descriptors. */
-function countParts(region: ServedRegion | undefined, maxFds: number): number {
+function countParts(region: ServedRegion, maxFds: number): number {
   const needed = new Set<unknown>();
   let count = 0;
-  for (const part of region?.ioFds ?? []) {
-    needed.add(part.fd ?? part);
+  for (const part of region.ioFds ?? []) {
+    if (part.fd !== null) {
+      needed.add(part.fd ?? part);
+      if (part.type === IoFdType.SHADOW_IOEVENTFD) needed.add(part.shadow?.fd ?? region);
+    }
     if (needed.size > maxFds) break;
     count++;
   }
   return count;
 }
 
-function describePart(part: ServedIoFd, fdIndex: number): SubRegion {
-  const data = part.type === IoFdType.IOEVENTFD ? part.datamatch : part.userData;
+function describePart(
+  part: ServedIoFd,
+  fdIndex: number,
+  shadowFdIndex: number,
+  shadowOffset: bigint,
+): SubRegion {
+  const isShadow = part.type === IoFdType.SHADOW_IOEVENTFD;
   return {
     offset: BigInt(part.offset),
     size: BigInt(part.size),
     fdIndex,
     type: part.type,
     flags: part.flags ?? 0,
-    shadowFdIndex: 0,
-    data: data ?? 0n,
-    shadowOffset: 0n,
+    shadowFdIndex: isShadow && part.fd === null ? NO_IO_FD : shadowFdIndex,
+    data: (part.type === IoFdType.IOREGIONFD ? part.userData : part.datamatch) ?? 0n,
+    shadowOffset,
   };
 }
 
 /** The bytes that a signalled ioeventfd says were written. */
-function valueOf(part: ServedIoFd): Uint8Array {
-  const value = part.type === IoFdType.IOEVENTFD ? part.datamatch ?? 0n : 0n;
+function valueOf(part: ServedIoFd, shadow: ShadowPlace | undefined): Uint8Array {
   const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, value, true);
+  if (shadow !== undefined) shadow.fd.readAt(bytes, shadow.offset);
+  else if (part.type === IoFdType.IOEVENTFD) {
+    new DataView(bytes.buffer).setBigUint64(0, part.datamatch ?? 0n, true);
+  }
   return bytes.subarray(0, part.size);
 }

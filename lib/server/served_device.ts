@@ -41,14 +41,28 @@ export class DmaError extends DeviceError {
   override readonly name: string = "DmaError";
 }
 
+/** A place in memory that a device shares. */
+export interface ShadowPlace {
+  /** The file of the memory. It stays the device's. */
+  readonly fd: OwnedFd;
+  /** Bytes from the start of the file. */
+  readonly offset: bigint;
+}
+
 /**
  * A part of a region that a client may access through a file descriptor, without a message
  * (specification: "VFIO_USER_DEVICE_GET_REGION_IO_FDS").
  *
- * An ioeventfd stands for one write. Without an `fd` the server makes an eventfd for each client.
- * When that eventfd is signalled, the server calls the region's `write` once, however many signals
- * came, with the `size` bytes of `datamatch`, or zeros. A part with an `fd`, as every ioregionfd,
- * is the device's to listen to; parts may share one `fd`.
+ * Without an `fd` the server makes the descriptors for each client, and calls the region's hooks:
+ *
+ * - An ioeventfd stands for one write. When it is signalled, the server calls `write` once, however
+ *   many signals came, with the `size` bytes of `datamatch`, or zeros.
+ * - A shadow ioeventfd has memory besides, in which the client leaves the value before it signals.
+ *   The server calls `write` with the value that is there.
+ * - An ioregionfd is a socket that carries each read and write, and their answers.
+ *
+ * A part with an `fd` is the device's to listen to; parts may share one `fd`. A part whose `fd` is
+ * null has no descriptor: it is accessed by messages, though the parts around it may have one.
  */
 export type ServedIoFd =
   & {
@@ -66,15 +80,34 @@ export type ServedIoFd =
       /** The only value whose write signals it; default any. */
       readonly datamatch?: bigint;
       /** The device's own eventfd. It stays the device's. */
-      readonly fd?: OwnedFd;
+      readonly fd?: OwnedFd | null;
+    }
+    | {
+      /** An eventfd, and memory for the value that was written. */
+      readonly type: typeof IoFdType.SHADOW_IOEVENTFD;
+      /** The only value whose write signals it; default any. */
+      readonly datamatch?: bigint;
+      /** None: the server makes both, or the part has no descriptor. */
+      readonly fd?: null;
+      readonly shadow?: undefined;
+    }
+    | {
+      /** The same, of the device's own. */
+      readonly type: typeof IoFdType.SHADOW_IOEVENTFD;
+      /** The only value whose write signals it; default any. */
+      readonly datamatch?: bigint;
+      /** The device's own eventfd. It stays the device's. */
+      readonly fd: OwnedFd;
+      /** The place of the value. */
+      readonly shadow: ShadowPlace;
     }
     | {
       /** A socket that carries each access. */
       readonly type: typeof IoFdType.IOREGIONFD;
       /** Told with each access; default 0. */
       readonly userData?: bigint;
-      /** The client's end of the socket. It stays the device's. */
-      readonly fd: OwnedFd;
+      /** The client's end of the device's own socket. It stays the device's. */
+      readonly fd?: OwnedFd | null;
     }
   );
 

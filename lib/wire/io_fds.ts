@@ -19,6 +19,9 @@ export const IoFdType = {
   SHADOW_IOEVENTFD: 2,
 } as const;
 
+/** `fdIndex` of a part without a descriptor, as libvfio-user has it. */
+export const NO_IO_FD = 0xffff_ffff;
+
 /** Asks for the file descriptors of a region. */
 export interface RegionIoFdsRequest {
   /** Bytes that the reply may have, 16 or more. */
@@ -51,7 +54,7 @@ export interface SubRegion {
   offset: bigint;
   /** Bytes of the part. */
   size: bigint;
-  /** The index among the file descriptors of the reply; 0xffffffff for none (libvfio-user). */
+  /** The index among the file descriptors of the reply; {@linkcode NO_IO_FD} for none. */
   fdIndex: number;
   /** {@linkcode IoFdType}. */
   type: number;

@@ -89,7 +89,13 @@ export {
   type MessageKey,
   replyHeader,
 } from "./header.ts";
-export { IoFdType, RegionIoFdsReply, RegionIoFdsRequest, type SubRegion } from "./io_fds.ts";
+export {
+  IoFdType,
+  NO_IO_FD,
+  RegionIoFdsReply,
+  RegionIoFdsRequest,
+  type SubRegion,
+} from "./io_fds.ts";
 export {
   IrqFlags,
   irqIndex,

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows }
 import { EINVAL, SystemError } from "../../../ffi/errno.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
+import { createMemfd } from "../../../ffi/memory.ts";
 import { idle } from "../../../ffi/poller.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import type { Device } from "../../../lib/client/device.ts";
@@ -273,5 +274,34 @@ testFds(
       fds.kick(fds.entries[0]!);
       assert(full.take() >= 2n ** 64n - 2n);
       assertEquals(assertThrows(() => fds.kick(fds.entries[1]!), SystemError).code, "EINVAL");
+    }),
+);
+
+testFds(
+  "kick() with a value leaves it in the shadow memory first",
+  () =>
+    withHand(async ({ device, peer }) => {
+      using event = new EventFd();
+      using memory = createMemfd("shadow", 4096);
+      const entries: Entry[] = [
+        { fdIndex: 0, type: 2, shadow: 1, value: 0x10n },
+        { fdIndex: 0, type: 0 },
+      ];
+      const answers: [Uint8Array, OwnedFd[]?][] = [
+        tooSmall(96),
+        [reply(entries), [event.handle, memory]],
+      ];
+      using fds = (await ask(device, peer, answers))[0];
+      const [shadow, plain] = fds.entries;
+      fds.kick(shadow!, 0x11223344n);
+      fds.kick(shadow!); // the value stays
+      const bytes = new Uint8Array(8);
+      memory.readAt(bytes, 0x10n);
+      assertEquals([[...bytes], event.take()], [[0x44, 0x33, 0x22, 0x11, 0, 0, 0, 0], 2n]);
+      assertThrows(() => fds.kick(plain!, 1n), TypeError, "it has no shadow memory");
+      for (const value of [-1n, 1n << 32n]) {
+        assertThrows(() => fds.kick(shadow!, value), RangeError, "it takes 4 bytes");
+      }
+      assertEquals(event.take(), 0n);
     }),
 );

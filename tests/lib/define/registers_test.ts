@@ -329,6 +329,13 @@ Deno.test("ioeventfds are parts that a client may write without a message", () =
     DefinitionError,
     'did you mean "SQ"?',
   );
+  const shadows = registers(ARRAY, { ioeventfds: ["SQ"], shadowIoeventfds: ["SQ"] }).ioFds;
+  assertEquals(shadows.map(({ type }) => type), [0, 0, 0, 0, 2, 2, 2, 2]);
+  assertThrows(
+    () => registers(ARRAY, { shadowIoeventfds: ["SR"] }),
+    DefinitionError,
+    "shadowIoeventfds[0]",
+  );
 });
 
 Deno.test("registers() takes a map from a file as it takes one that is written here", async () => {
