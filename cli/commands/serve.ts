@@ -9,6 +9,7 @@ import { reviewDevice } from "../../lib/define/review.ts";
 import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { Doing } from "../../lib/server/activity.ts";
 import { endWithParent } from "../../lib/server/process.ts";
+import { assertNotInput } from "../shared/destination.ts";
 import { callHook } from "../../lib/server/device_hooks.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { tellReady } from "../../lib/server/ready.ts";
@@ -87,6 +88,8 @@ Checks:
   with code 1 if something is: types, by Deno's own checker, which needs
   --allow-run; names in the definition; registers that overlap or that no access
   reaches; BARs and capabilities that do not fit.
+  --export-map FILE writes the registers that the device declares as a register
+  map, for vfu read --map FILE and for people: vfu map doc FILE.
 
 Examples:
   vfu serve demo --socket-path=demo.sock --fault 'REGION_READ:error=EIO@3'
@@ -131,7 +134,9 @@ async function run(
 ): Promise<void> {
   const { json = false, verbose = false, isolated } = options;
   const wanted = isolated ? given.map((each) => ({ ...each, fault: isolated.faults })) : given;
-  const isServing = !options.options && !options.check;
+  const isExporting = wanted.some(({ exportMap }) => exportMap !== undefined);
+  if (isExporting) assertOneUse(wanted, options, self);
+  const isServing = !options.options && !options.check && !isExporting;
   if (isServing) assertPlaces(wanted, self);
   const hasState = wanted.some(({ state }) => state !== undefined);
   const graceMs = hasState
@@ -176,6 +181,12 @@ async function run(
   if (isolated !== undefined) {
     const event: ChildJson = { event: "loaded", device: loaded[0]!.name };
     context.out.write(eventLine(event, mark));
+  }
+  if (isExporting) {
+    const { exportMaps } = await import("../map/export.ts");
+    const doing = (i: number) => <T>(work: () => Promise<T>) =>
+      settingUp(guard, i, Doing.CREATE, work);
+    return await exportMaps(context, loaded, wanted, json, doing);
   }
   const unserved = new Set<ServedDevice>(); // those that no server closes
   try {
@@ -371,6 +382,25 @@ function assertPlaces(wanted: readonly DeviceArguments[], self: CommandUnknownOp
 function named(loaded: readonly Loaded[]): Loaded[] {
   const names = uniqueNames(loaded.map(({ name }) => name));
   return loaded.map((each, i) => ({ ...each, name: names[i]! }));
+}
+
+/** A map is written of every device or of none, and nothing else is asked for. */
+function assertOneUse(
+  wanted: readonly DeviceArguments[],
+  options: CommonOptions,
+  self: CommandUnknownOpts,
+): void {
+  const lacking = wanted.find(({ exportMap }) => exportMap === undefined);
+  if (lacking) {
+    self.error(`error: the option '--export-map <file>' is missing behind ${lacking.device}`);
+  }
+  for (const other of ["options", "check"] as const) {
+    if (!options[other]) continue;
+    self.error(`error: option '--${other}' cannot be used with option '--export-map <file>'`);
+  }
+  for (const { exportMap } of wanted) {
+    assertNotInput(self, { "export-map": exportMap }, wanted.map(({ device }) => device));
+  }
 }
 
 function listOptions({ out }: Context, loaded: readonly Loaded[], { json }: CommonOptions): void {

@@ -4,13 +4,13 @@
  * @module
  */
 
-import { Command, Option } from "@commander-js/extra-typings";
+import { Command } from "@commander-js/extra-typings";
 import { connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { Grace } from "../shared/cleanup_grace.ts";
-import { loadMaps } from "../shared/map.ts";
+import { loadMaps, mapOption } from "../shared/map.ts";
 import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
 import type { ChosenOption } from "../serve/make.ts";
 
@@ -47,12 +47,7 @@ export function command(context: Context) {
     .argument("[socket]", "path of the server's socket")
     .option("--serve <device>", "on demo, or on a device of a module, in place of a socket's")
     .addOption(deviceOption())
-    .addOption(
-      new Option(
-        "--map <name|file>",
-        "give registers their names: demo, nvme, pci or a file of YAML; repeatable",
-      ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]),
-    )
+    .addOption(mapOption("give registers their names"))
     .option("--history <file>", "keep what was typed in this file, and begin with what is there")
     .option("--json", "write a line of JSON a step")
     .addOption(pciEnableOption())

@@ -22,7 +22,9 @@ interface Program {
 
 /** Reports whether a command line runs from the sources. */
 export function needsSources(args: readonly string[]): boolean {
-  return args.some((arg) => /^(serve|new|completion|man|(--serve|--html)(=.*)?)$/s.test(arg));
+  return args.some((arg) =>
+    /^(serve|new|completion|man|(--serve|--html)(=.*)?)$|\.[cm]?[jt]sx?$/s.test(arg)
+  );
 }
 
 /** Finds the bundle of a command line, as commander finds the subcommand. */

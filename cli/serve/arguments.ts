@@ -32,6 +32,8 @@ export interface DeviceArguments {
   readonly fault?: readonly FaultRule[] | undefined;
   /** The file in which its state is kept. */
   readonly state?: string | undefined;
+  /** The file for its register map, in place of serving it. */
+  readonly exportMap?: string | undefined;
   /** Limits and capabilities that differ from the usual ones. */
   readonly offer?: readonly ChosenOffer[] | undefined;
 }
@@ -109,6 +111,12 @@ function addOptions(self: CommandUnknownOpts): void {
     )
     .addOption(new Option("--options", "list the options of the device, and serve nothing"))
     .option("--check", "check the module's types and its device, and serve nothing")
+    .addOption(
+      new Option(
+        "--export-map <file>",
+        "write the device's register map, - is standard output, and serve nothing",
+      ).argParser(once("--export-map")),
+    )
     .addOption(
       new Option("--fault <command:fault>", "misbehave on purpose, see below; repeatable")
         .argParser(argumentList(parseFault)),

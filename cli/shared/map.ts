@@ -48,7 +48,7 @@ export function mapOption(
 ) {
   return new Option(
     "--map <name|file>",
-    `${use}: demo, nvme, pci or a file of YAML; repeatable`,
+    `${use}: demo, nvme, pci, a file of YAML, or a device's module; repeatable`,
   ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]);
 }
 
@@ -88,11 +88,36 @@ export async function loadMaps(
   return maps;
 }
 
-async function loadMap(
-  { err }: Context,
+/** The exports of the module that makes maps of devices. */
+interface DeviceMaps {
+  deviceMap(device: string): Promise<RegisterMap>;
+}
+
+/** Tells whether a map is named by the path of a module that defines a device. */
+export function isDeviceModule(name: string): boolean {
+  return /\.[cm]?[jt]sx?$/.test(name);
+}
+
+/**
+ * Takes the map of a device's own registers. The module's name is put together here, because it
+ * imports what `vfu serve` does: Deno would read all of that at every start.
+ */
+async function loadDeviceMap(device: string): Promise<RegisterMap> {
+  const module = "map/device_map.ts";
+  const { deviceMap }: DeviceMaps = await import(`../${module}`);
+  return await deviceMap(device);
+}
+
+/**
+ * Loads a map: one of vfu's by its name, a file of YAML, or the registers of a device's module.
+ * What is wrong with a file is told on standard error.
+ */
+export async function loadMap(
+  { err }: Pick<Context, "err">,
   self: CommandUnknownOpts,
   name: string,
 ): Promise<RegisterMap> {
+  if (isDeviceModule(name)) return await loadDeviceMap(name);
   const { FileProblems, loadRegisterMap, problemText } = await import("../../lib/registers/mod.ts");
   try {
     return await loadRegisterMap(name);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Register } from "../registers/map.ts";
 import type { ServedRegion } from "../server/served_device.ts";
 import { PciRegion } from "../wire/region.ts";
 import { BOOLEAN, type Forms } from "./mistakes.ts";
@@ -50,6 +51,8 @@ export interface RegionPart {
   readonly count: number;
   /** Bytes from one to the next. */
   readonly stride: number;
+  /** The register as its map declares it, with its offset there. */
+  readonly register?: Register;
 }
 
 /** The contents of a region by name, and those that no access reaches. */

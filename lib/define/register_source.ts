@@ -17,6 +17,7 @@ import {
 import type { Path } from "../yaml/document.ts";
 import type { Position } from "../yaml/problem.ts";
 import {
+  BOOLEAN,
   DefinitionError,
   type Form,
   type Forms,
@@ -55,6 +56,8 @@ export interface InlineRegister {
   readonly description?: string;
   /** Access that a client has to the register; default `rw`. */
   readonly access?: RegisterAccess;
+  /** A read changes the device: `vfu regs` leaves the register out. Default false. */
+  readonly read_changes?: boolean;
   /** Its value after a reset; default 0. */
   readonly reset?: number | bigint;
   /** The number of them, if it is an array. */
@@ -118,6 +121,7 @@ const REGISTER: Forms<InlineRegister & { region?: string }> = {
   description: TEXT,
   region: REGION,
   access: ACCESS,
+  read_changes: BOOLEAN,
   reset: WHOLE,
   count: WHOLE,
   stride: WHOLE,

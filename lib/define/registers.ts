@@ -209,6 +209,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
         width,
         count,
         stride,
+        register,
       })),
       unreachable: (this.#isForMany ? [] : this.#leftOut).map((name) =>
         `${this.#map}.${name}: can't be reached; it is beyond the region's size`

@@ -20,7 +20,8 @@ export function reviewDevice(device: ServedDevice): string[] {
   });
 }
 
-function hasReview(
+/** Tells whether the contents of a region are known by name. */
+export function hasReview(
   region: ServedRegion | undefined,
 ): region is DeviceRegion & Required<Pick<DeviceRegion, "review">> {
   return region !== undefined && "review" in region && typeof region.review === "function";

@@ -90,9 +90,16 @@ const MAP = {
     { name: "ID", offset: DemoRegister.ID, width: 4, access: "ro", reset: 0x64756676 },
     { name: "VERSION", offset: DemoRegister.VERSION, width: 4, access: "ro", reset: 0x1_0000 },
     { name: "SCRATCH", offset: DemoRegister.SCRATCH, width: 4 },
-    { name: "COUNTER", offset: DemoRegister.COUNTER, width: 4 },
+    { name: "COUNTER", offset: DemoRegister.COUNTER, width: 4, read_changes: true },
     { name: "OPERAND", offset: DemoRegister.OPERAND, width: 4, access: "wo" },
-    { name: "STATUS", offset: DemoRegister.STATUS, width: 4, access: "ro", reset: 1 },
+    {
+      name: "STATUS",
+      offset: DemoRegister.STATUS,
+      width: 4,
+      access: "ro",
+      read_changes: true,
+      reset: 1,
+    },
     { name: "RESULT", offset: DemoRegister.RESULT, width: 4, access: "ro" },
     { name: "TRIGGER", offset: DemoRegister.TRIGGER, width: 4, access: "wo" },
     {

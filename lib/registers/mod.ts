@@ -65,4 +65,5 @@ export {
   type RegisterMap,
   sparedBits,
 } from "./map.ts";
+export { registerMapText } from "./write.ts";
 export { FileProblems, type Position, type Problem, problemText } from "../yaml/problem.ts";

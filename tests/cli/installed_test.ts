@@ -213,7 +213,15 @@ Deno.test("the bundle does what the sources do", async (test) => {
 });
 
 Deno.test("needsSources() and bundleOf() find what runs a line", () => {
-  for (const line of ["serve demo", "help serve", "run --serve ./a.ts b", "shell --serve=demo"]) {
+  for (
+    const line of [
+      "serve demo",
+      "help serve",
+      "run --serve ./a.ts b",
+      "shell --serve=demo",
+      "read a --map b.ts",
+    ]
+  ) {
     assertEquals(needsSources(line.split(" ")), true, line);
   }
   assertEquals(needsSources(["show", "a", "--html=b\nc"]), true);
