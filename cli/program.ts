@@ -7,13 +7,13 @@
  */
 
 import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
-import manifest from "../deno.json" with { type: "json" };
 import { type Context, Interrupted, type Output } from "./shared/context.ts";
 import { failureLines, Reported, Unfinished } from "./shared/failure.ts";
 import { plainProbe } from "./probe/fast_path.ts";
 import { printable } from "./shared/printable.ts";
 import { COLOURED, PLAIN } from "./shared/style.ts";
 import { type Parts, SUBCOMMANDS } from "./subcommands.ts";
+import { programVersion, versionLine } from "./version.ts";
 
 /**
  * Runs one command line.
@@ -62,10 +62,10 @@ async function buildProgram(
   context: Context,
   parts: Parts,
 ): Promise<CommandUnknownOpts> {
-  const { Command } = await import("@commander-js/extra-typings");
+  const { Command, CommanderError } = await import("@commander-js/extra-typings");
   const program: CommandUnknownOpts = new Command("vfu")
     .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
-    .version(`vfu ${manifest.version}`, "-V, --version", "show the version")
+    .option("-V, --version", "show version, commit and Deno; takes --json")
     .helpOption("-h, --help", "show this help")
     .helpCommand("help [command]", "show the help of a command")
     .enablePositionalOptions()
@@ -81,6 +81,12 @@ async function buildProgram(
       getOutHasColors: () => context.out.style !== PLAIN,
       getErrHasColors: () => context.err.style !== PLAIN,
     });
+  program.on("option:version", () => {
+    const version = programVersion();
+    const text = args.includes("--json") ? JSON.stringify(version) : versionLine(version);
+    context.out.write(`${text}\n`);
+    throw new CommanderError(0, "commander.version", "");
+  });
   const [first, second] = args.filter((arg) => !arg.startsWith("-"));
   const called = first === "help" ? second : first;
   const isKnown = SUBCOMMANDS.some(({ name }) => name === called) || called === "help";

@@ -13,7 +13,7 @@ import { type CommandWords, wordsOf } from "./words.ts";
 export async function wholeProgram(context: Context): Promise<CommandUnknownOpts> {
   const program: CommandUnknownOpts = new Command("vfu")
     .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
-    .option("-V, --version", "show the version")
+    .option("-V, --version", "show version, commit and Deno; takes --json")
     .enablePositionalOptions();
   for (const { name, summary } of SUBCOMMANDS) {
     const { command } = await loadSubcommand(name);

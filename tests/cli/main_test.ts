@@ -34,12 +34,6 @@ Deno.test("main() shows the help of a subcommand in either way", async () => {
   assertEquals(await runHere(["help", "probe"]), { code, out, err });
 });
 
-Deno.test("main() shows its version", async () => {
-  const { code, out } = await runHere(["--version"]);
-  assertEquals(code, 0);
-  assertMatch(out, /^vfu \d+\.\d+\.\d+\n$/);
-});
-
 Deno.test("main() shows its help as an error when nothing is asked for", async () => {
   const { code, out, err } = await runHere([]);
   assertEquals([code, out], [2, ""]);
