@@ -1,26 +1,38 @@
 /**
- * Makes the bundle that an installed `vfu` runs: `deno task build [FOLDER]`, default `dist/`.
+ * Makes what an installed `vfu` runs and shows: `deno task build [FOLDER]`, default `dist/`. It has
+ * a bundle of each subcommand, register maps, completions, manual pages, and licences of what is
+ * bundled.
  *
  * @module
  */
 
 import { SUBCOMMANDS } from "../subcommands.ts";
-import { thrownText } from "../../lib/base/thrown.ts";
+import { programVersion } from "../version.ts";
+import { ROOT, runBundler } from "./deno.ts";
+import { writeLicences } from "./npm_packages.ts";
+import { writeCompletions, writeManual } from "./shell_files.ts";
+import { task } from "./task.ts";
 import { needsSources } from "./vfu.ts";
 
-const ROOT = new URL("../../", import.meta.url);
 const ENTRY = "vfu.js";
 /** Folders of data, which stand beside the code that reads them. */
 const DATA: Readonly<Record<string, string>> = { "lib/registers/maps": "maps" };
 /** The place in the entry where the path of the sources belongs. */
-const PLACEHOLDER = "vfu:sources";
+const SOURCES_PLACE = "vfu:sources";
+/** The place in version.ts where the commit belongs. */
+const COMMIT_PLACE = "vfu:commit";
 
 /**
  * Builds into a folder, in place of an earlier build.
  *
+ * @param main the file of the sources that the build goes to for some lines; default is this
+ * checkout's
  * @throws {Error} if the folder has anything else, or the bundler fails
  */
-export async function build(folder: string): Promise<void> {
+export async function build(
+  folder: string,
+  main: string = new URL("cli/main.ts", ROOT).pathname,
+): Promise<void> {
   await assertReplaceable(folder);
   await Deno.mkdir(folder, { recursive: true });
   const target = await Deno.realPath(folder);
@@ -29,10 +41,13 @@ export async function build(folder: string): Promise<void> {
     prefix: ".vfu-build-",
   });
   try {
-    await bundle(fresh);
+    await bundle(fresh, main);
     for (const [from, to] of Object.entries(DATA)) {
       await copy(new URL(from, ROOT), `${fresh}/${to}`);
     }
+    await writeCompletions(`${fresh}/completions`);
+    await writeManual(`${fresh}/man`);
+    await writeLicences(`${fresh}/licences`);
     await Deno.chmod(fresh, 0o755); // a temporary folder is the user's alone
     await Deno.remove(target, { recursive: true });
     await Deno.rename(fresh, target);
@@ -58,21 +73,20 @@ async function assertReplaceable(folder: string): Promise<void> {
  * Bundles each subcommand as a file of its own. Files that share parts would be less to store, but
  * more to read at each start: a probe would read 46.
  */
-async function bundle(folder: string): Promise<void> {
+async function bundle(folder: string, main: string): Promise<void> {
   const names = SUBCOMMANDS.map(({ name }) => name).filter((name) => !needsSources([name]));
   const entries = await Deno.makeTempDir({ prefix: "vfu-build-" });
   try {
     for (const name of names) await Deno.writeTextFile(`${entries}/${name}.ts`, entryOf(name));
     await Deno.writeTextFile(`${entries}/rest.ts`, REST_ENTRY);
     const files = [...names, "rest"].map((name) => `${entries}/${name}.ts`);
-    await runBundler(folder, files);
+    await bundleFiles(folder, files);
   } finally {
     await Deno.remove(entries, { recursive: true });
   }
-  await runBundler(folder, [new URL("cli/installed/vfu.ts", ROOT).pathname]);
+  await bundleFiles(folder, [new URL("cli/installed/vfu.ts", ROOT).pathname]);
   const text = await Deno.readTextFile(`${folder}/${ENTRY}`);
-  const sources = pathFrom(folder, new URL("cli/main.ts", ROOT).pathname);
-  const set = text.replace(PLACEHOLDER, [sources, ...names].join(","));
+  const set = text.replace(SOURCES_PLACE, [pathFrom(folder, main), ...names].join(","));
   if (set === text) throw new Error("Cannot bundle: the entry has no place for the path");
   await Deno.writeTextFile(`${folder}/${ENTRY}`, set);
 }
@@ -99,19 +113,20 @@ const nothing = () => Promise.reject(new Error("There is no such part"));
 export const main = (args) => runLine(args, processContext(), { subcommand: nothing, probe: nothing });
 `;
 
-async function runBundler(folder: string, files: readonly string[]): Promise<void> {
-  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["bundle", "--quiet", "--frozen", "--platform", "deno", "--minify"],
-      ...["--config", new URL("deno.json", ROOT).pathname, "--outdir", folder, ...files],
-    ],
-    env: { NO_COLOR: "1" },
-    stdout: "null",
-  }).output();
-  if (code !== 0) throw new Error(`Cannot bundle:\n${new TextDecoder().decode(stderr).trimEnd()}`);
+async function bundleFiles(folder: string, files: readonly string[]): Promise<void> {
+  await runBundler(["--minify", "--outdir", folder, ...files]);
   for await (const { name } of Deno.readDir(folder)) {
-    if (name.endsWith(".js")) await useOwnRequire(`${folder}/${name}`);
+    if (!name.endsWith(".js")) continue;
+    await useOwnRequire(`${folder}/${name}`);
+    await setCommit(`${folder}/${name}`);
   }
+}
+
+/** Writes the commit of this checkout into a copy of version.ts, or what has it. */
+export async function setCommit(path: string): Promise<void> {
+  const text = await Deno.readTextFile(path);
+  const set = text.replace(`"${COMMIT_PLACE}"`, `"${programVersion().commit ?? ""}"`);
+  if (set !== text) await Deno.writeTextFile(path, set);
 }
 
 /** Has a bundle use require.ts, in place of the loader of Node.js that the bundler imports. */
@@ -133,6 +148,7 @@ function pathFrom(folder: string, file: string): string {
     .join("/");
 }
 
+/** Copies the files of a folder. */
 async function copy(from: URL, to: string): Promise<void> {
   await Deno.mkdir(to);
   for await (const { name } of Deno.readDir(from)) {
@@ -141,14 +157,9 @@ async function copy(from: URL, to: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const [folder = new URL("dist", ROOT).pathname] = Deno.args;
-  const say = (stream: typeof Deno.stdout, text: string) =>
-    stream.writeSync(new TextEncoder().encode(`${text}\n`));
-  try {
+  await task(async () => {
+    const [folder = new URL("dist", ROOT).pathname] = Deno.args;
     await build(folder);
-    say(Deno.stdout, `Built ${folder}/${ENTRY}`);
-  } catch (error) {
-    say(Deno.stderr, thrownText(error));
-    Deno.exit(1);
-  }
+    return `Built ${folder}/${ENTRY}`;
+  });
 }

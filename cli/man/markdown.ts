@@ -4,14 +4,10 @@
  * @module
  */
 
-import type { Context } from "../shared/context.ts";
 import { main } from "../main.ts";
 import { wholeProgram } from "../completion/program.ts";
 import { allCommands, type CommandWords, wordsOf } from "../completion/words.ts";
-import { PLAIN } from "../shared/style.ts";
-
-/** Columns of the help in the document. */
-const COLUMNS = 80;
+import { captured } from "../shared/captured.ts";
 
 const HEAD = `# Commands
 
@@ -24,7 +20,7 @@ terminated, 129 hung up.
 
 /** Writes the document. */
 export async function commandsDocument(): Promise<string> {
-  const [whole, ...commands] = allCommands(wordsOf(await wholeProgram(contextOf(() => {}))));
+  const [whole, ...commands] = allCommands(wordsOf(await wholeProgram(captured(() => {}))));
   const rows = whole!.commands.map(({ path, summary }) => [link(path), summary] as const);
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
   const row = (cells: readonly string[]) =>
@@ -53,14 +49,8 @@ function link(path: readonly string[]): string {
 /** The output of a command with `--help`. */
 async function helpOf(path: readonly string[]): Promise<string> {
   let help = "";
-  await main([...path, "--help"], contextOf((text) => help += text));
+  await main([...path, "--help"], captured((text) => help += text));
   return help;
-}
-
-/** A context of memory, with a screen of {@linkcode COLUMNS}. */
-function contextOf(write: (text: string) => void): Context {
-  const output = { isTerminal: false, columns: COLUMNS, style: PLAIN, write, writeBytes() {} };
-  return { out: output, err: output, signal: new AbortController().signal };
 }
 
 if (import.meta.main) {

@@ -201,6 +201,22 @@ Deno.test("the bundle does what the sources do", async (test) => {
     );
   });
 
+  await test.step("completions, manual pages and licences are beside it", async () => {
+    const text = (path: string) => Deno.readTextFile(`${dist}/${path}`);
+    for (
+      const [shell, name] of [["bash", "vfu"], ["zsh", "_vfu"], ["fish", "vfu.fish"]] as const
+    ) {
+      const { out } = await runHere(["completion", shell]);
+      assertEquals(await text(`completions/${shell}/${name}`), out);
+    }
+    assertEquals(await text("man/vfu.1"), (await runHere(["man"])).out);
+    for (const { name } of SUBCOMMANDS) {
+      assertEquals(await text(`man/vfu-${name}.1`), (await runHere(["man", name])).out);
+    }
+    assertMatch(await text("licences/yaml.txt"), /^yaml \d/);
+    assertEquals(await text("licences/vfu.txt"), await Deno.readTextFile(`${ROOT}LICENSE`));
+  });
+
   await test.step("a second build takes the place of the first, and of nothing else", async () => {
     await Deno.writeTextFile(`${dist}/old.js`, "");
     await build(dist);
