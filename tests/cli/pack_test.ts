@@ -1,0 +1,178 @@
+/** The npm package that `deno task pack` makes, installed by npm into an empty folder. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { permissions } from "../../cli/installed/package.ts";
+import { pack } from "../../cli/installed/pack.ts";
+import { programVersion, versionLine } from "../../cli/version.ts";
+import { until } from "../_until.ts";
+import { runHere, temporaryFolder } from "./_cli.ts";
+
+/** An address where no registry answers: what is installed asks for none. */
+const NOWHERE = "http://127.0.0.1:9/";
+
+const DEVICE = `
+import { defineDevice, registers } from "@vfu/vfu";
+
+const ID = { name: "ID", offset: 0, width: 4, access: "ro", reset: 0x5eed } as const;
+
+export default defineDevice({
+  name: "mine",
+  pci: { vendor: 0x1234, device: 0x5678 },
+  create: () => ({ regions: { bar0: registers({ registers: [ID] }) } }),
+});
+`;
+
+/** Runs a program to its end, with this environment and nothing else. */
+async function run(program: string, args: string[], cwd: string, env: Record<string, string>) {
+  const { code, stdout, stderr } = await new Deno.Command(program, {
+    args,
+    cwd,
+    env,
+    clearEnv: true,
+    stdin: "null",
+  }).output();
+  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, out: out!, err: err! };
+}
+
+Deno.test("an npm package is installed by npm alone, and works without a registry", async (test) => {
+  await using folder = temporaryFolder();
+  const prefix = `${folder.path}/pre fix`;
+  const home = `${folder.path}/home`;
+  await Deno.mkdir(prefix);
+  await Deno.mkdir(home);
+  const tarball = await pack(`${folder.path}/release`);
+  const { PATH, ...others } = Deno.env.toObject();
+  const installed = await run(
+    "npm",
+    ["install", `--prefix=${prefix}`, "--prefer-offline", "--no-audit", "--no-fund", tarball],
+    prefix,
+    { ...others, PATH: PATH! },
+  );
+  assertEquals(installed.code, 0, installed.err);
+  const root = `${prefix}/node_modules/@vfu/vfu`;
+  const bin = `${prefix}/node_modules/.bin`;
+  // Neither Deno nor node is on the path.
+  const tools = `${folder.path}/tools`;
+  await Deno.mkdir(tools);
+  for (const name of ["sh", "readlink"]) {
+    const { out } = await run("/bin/sh", ["-c", `command -v ${name}`], home, { PATH: PATH! });
+    await Deno.symlink(out.trim(), `${tools}/${name}`);
+  }
+  const env = {
+    ...{ PATH: tools, HOME: home, NO_COLOR: "1" },
+    ...{ NPM_CONFIG_REGISTRY: NOWHERE, JSR_URL: NOWHERE },
+  };
+  const vfu = (...args: string[]) => run(`${bin}/vfu`, args, home, env);
+
+  await test.step("its version has the commit", async () => {
+    const version = `${versionLine(programVersion())}\n`;
+    const { out } = await vfu("--version");
+    assertEquals(out.replace(/Deno .*/, ""), version.replace(/Deno .*/, ""));
+    const { commit } = JSON.parse((await vfu("--version", "--json")).out);
+    assertEquals(commit, programVersion().commit);
+  });
+
+  await test.step("serve the demo, in Deno itself, and probe it", async () => {
+    await serving(["demo"], async (socket, pid) => {
+      assertMatch(await Deno.readLink(`/proc/${pid}/exe`), /\/node_modules\/.*\/deno$/);
+      const there = await vfu("probe", socket, "--json");
+      const here = await runHere(["probe", socket, "--json"]);
+      assertEquals(there, here);
+      assertEquals((await vfu("read", socket, "--map", "demo", "ID")).out, "0x64756676\n");
+    });
+  });
+
+  await test.step("serve a module of the user's", async () => {
+    await Deno.writeTextFile(`${home}/device.ts`, DEVICE);
+    await serving(["./device.ts"], async (socket) => {
+      assertEquals(await vfu("read", socket, "bar0.l"), { code: 0, out: "0x00005eed\n", err: "" });
+    });
+  });
+
+  await test.step("completions and manual pages, as files and by command", async () => {
+    const same = async (args: string[], file: string) => {
+      const { code, out } = await vfu(...args);
+      assertEquals(code, 0);
+      assertEquals(out, await Deno.readTextFile(`${root}/dist/${file}`), file);
+    };
+    await same(["completion", "bash"], "completions/bash/vfu");
+    await same(["man", "migrate", "save"], "man/vfu-migrate-save.1");
+    const { man } = JSON.parse(await Deno.readTextFile(`${root}/package.json`));
+    assert(man.includes("dist/man/vfu.1") && man.includes("dist/man/vfu-serve.1"), man.join());
+  });
+
+  await test.step("a new project, and its tests", async () => {
+    assertEquals((await vfu("new", "thing")).code, 0);
+    const tests = await run(`${bin}/deno`, ["task", "test"], `${home}/thing`, env);
+    assertEquals(tests.code, 0, tests.err);
+    assertMatch(tests.out, /ok \| 1 passed \| 0 failed/);
+  });
+
+  await test.step("licences of what is in it, and no path of the checkout", async () => {
+    const names = (await Array.fromAsync(Deno.readDir(`${root}/licences`))).map(({ name }) => name);
+    assertEquals(names.sort(), [
+      "commander-js-extra-typings.txt",
+      "commander.txt",
+      "valibot-to-json-schema.txt",
+      "valibot.txt",
+      "vfu.txt",
+      "yaml.txt",
+    ]);
+    for (const name of names) {
+      const text = await Deno.readTextFile(`${root}/licences/${name}`);
+      assertMatch(text, /Permission .* granted|Permission to use/, name);
+    }
+    const checkout = new URL("../../", import.meta.url).pathname;
+    for (const file of ["bin/vfu", "dist/vfu.js", "dist/probe.js", "src/deno.json"]) {
+      const text = await Deno.readTextFile(`${root}/${file}`);
+      assertEquals(text.includes(checkout), false, file);
+    }
+  });
+
+  await test.step("without Deno it says what to do, and takes one of the path", async () => {
+    await Deno.rename(`${prefix}/node_modules/@deno`, `${prefix}/node_modules/away`);
+    await Deno.rename(`${prefix}/node_modules/deno`, `${prefix}/node_modules/deno-away`);
+    const { code, err } = await vfu("--version");
+    assertEquals(code, 1);
+    assertStringIncludes(err, "vfu: Cannot find Deno: ");
+    await Deno.symlink(Deno.execPath(), `${tools}/deno`);
+    assertEquals((await vfu("--version")).code, 0);
+  });
+
+  /** Serves a device by the installed vfu, as long as `use` takes. */
+  async function serving(
+    device: string[],
+    use: (socket: string, pid: number) => Promise<void>,
+  ): Promise<void> {
+    const socket = `${folder.path}/${crypto.randomUUID()}.sock`;
+    const child = new Deno.Command(`${bin}/vfu`, {
+      args: ["serve", ...device, `--socket-path=${socket}`],
+      cwd: home,
+      env,
+      clearEnv: true,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const ended = child.output();
+    let isOver = false;
+    ended.then(() => isOver = true);
+    try {
+      await until(async () => isOver || (await runHere(["read", socket, "bar0.l"])).code === 0);
+      assertEquals(isOver, false, `vfu serve ${device.join(" ")} has ended`);
+      await use(socket, child.pid);
+    } finally {
+      if (!isOver) child.kill("SIGTERM");
+      await ended;
+    }
+    assertEquals((await ended).code, 0, new TextDecoder().decode((await ended).stderr));
+  }
+});
+
+Deno.test("the package has the permissions of deno task vfu, and the documents as well", async () => {
+  const words = permissions().join(" ");
+  assertStringIncludes(words, "--allow-ffi --allow-read");
+  const file = new URL("../../docs/getting-started.md", import.meta.url);
+  assertStringIncludes(await Deno.readTextFile(file), `${words} dist/vfu.js`);
+});
