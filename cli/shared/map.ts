@@ -99,12 +99,13 @@ export function isDeviceModule(name: string): boolean {
 }
 
 /**
- * Takes the map of a device's own registers. The module's name is put together here, because it
- * imports what `vfu serve` does: Deno would read all of that at every start.
+ * Takes the map of a device's own registers. The module's name is in a variable, because the module
+ * imports what `vfu serve` does. Deno would read all of that at every start. A bundler takes all
+ * files that a template may name.
  */
 async function loadDeviceMap(device: string): Promise<RegisterMap> {
-  const module = "map/device_map.ts";
-  const { deviceMap }: DeviceMaps = await import(`../${module}`);
+  const module = "../map/device_map.ts";
+  const { deviceMap }: DeviceMaps = await import(module);
   return await deviceMap(device);
 }
 
