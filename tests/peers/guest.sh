@@ -20,7 +20,7 @@ here=$(dirname "$(realpath "$0")")
 
 recipe=$(cat "$0" "$here"/guest/init | sha256sum | cut -d' ' -f1)
 release=trixie
-kernel_modules=(uio_pci_generic vfio-pci vfio_iommu_type1)
+kernel_modules=(uio_pci_generic vfio-pci vfio_iommu_type1 virtio_blk)
 
 finished() {
   is_stamped && "$cache/guest/qemu" -version &>/dev/null
