@@ -16,13 +16,15 @@ async function migrate(from: Device, to: Device): Promise<void> {
 }
 
 Deno.test("the devices of examples/ have less than 200 lines each, and their parts 300", () => {
-  for (const name of ["gpio", "timer", "dma_engine", "nvme"]) {
+  for (const name of ["gpio", "timer", "dma_engine", "nvme", "virtio_blk"]) {
     const text = Deno.readTextFileSync(new URL(`../../examples/${name}.ts`, import.meta.url));
     assert(text.split("\n").length <= 200, name);
   }
-  const parts = new URL("../../examples/nvme/", import.meta.url);
-  for (const { name } of Deno.readDirSync(parts)) {
-    assert(Deno.readTextFileSync(new URL(name, parts)).split("\n").length <= 300, name);
+  for (const folder of ["nvme", "virtio"]) {
+    const parts = new URL(`../../examples/${folder}/`, import.meta.url);
+    for (const { name } of Deno.readDirSync(parts)) {
+      assert(Deno.readTextFileSync(new URL(name, parts)).split("\n").length <= 300, name);
+    }
   }
 });
 

@@ -5,6 +5,7 @@ import dmaEngine from "../../examples/dma_engine.ts";
 import gpio from "../../examples/gpio.ts";
 import nvme from "../../examples/nvme.ts";
 import timer from "../../examples/timer.ts";
+import virtioBlk from "../../examples/virtio_blk.ts";
 import { type DeviceDefinition, RemoteError } from "../../mod.ts";
 import { testFds } from "../_fds.ts";
 import { serveDefined } from "../lib/define/_served.ts";
@@ -21,7 +22,7 @@ function generator(seed: number): (below: number) => number {
   };
 }
 
-for (const definition of [gpio, timer, dmaEngine, nvme] as DeviceDefinition[]) {
+for (const definition of [gpio, timer, dmaEngine, nvme, virtioBlk] as DeviceDefinition[]) {
   testFds(`${definition.name} outlives a client that does anything`, async () => {
     await using pair = await serveDefined(definition.create());
     const { device, errors } = pair;

@@ -4,7 +4,8 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { libc } from "../../ffi/libc.ts";
-import { vfuRun } from "./_vfu.ts";
+import { startQemu } from "./peers.ts";
+import { vfuLine, vfuRun } from "./_vfu.ts";
 
 libc(); // opened once for all tests, which then leave nothing open
 
@@ -21,7 +22,6 @@ for (
   const [device, file] of [
     ["edu", "edu.yaml"],
     ["e1000e", "e1000e.yaml"],
-    ["virtio-blk-pci", "virtio_blk.yaml"],
   ] as const
 ) {
   Deno.test(`vfu run passes ${file} on QEMU's ${device}`, async () => {
@@ -29,3 +29,13 @@ for (
     assertEquals([code, err], [0, ""], out);
   });
 }
+
+Deno.test("vfu run passes virtio_blk.yaml on QEMU's virtio-blk-pci", async () => {
+  // Without these QEMU's device reads its own machine's memory in place of the client's.
+  const properties = ["disable-legacy=on", "iommu_platform=on"];
+  await using peer = await startQemu("virtio-blk-pci", {
+    arguments: properties.flatMap((each) => ["-global", `virtio-blk-pci.${each}`]),
+  });
+  const { code, out, err } = await vfuLine("run", `${SESSIONS}virtio_blk.yaml`, peer.socketPath);
+  assertEquals([code, err], [0, ""], out);
+});
