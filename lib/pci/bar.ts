@@ -76,23 +76,36 @@ function sizeField(size: bigint | undefined): { size?: bigint } {
 /**
  * Decodes the first `count` BARs. A BAR is there if its register is not 0, or if its region has a
  * size. The register of a 32-bit BAR without an address is 0 too.
+ *
+ * @param start offset of the first one
  */
-export function parseBars(view: ConfigView, count: number, regionSizes: RegionSizes): Bar[] {
+export function parseBars(
+  view: ConfigView,
+  count: number,
+  regionSizes: RegionSizes,
+  start: number = HEADER_NORMAL.BASE_ADDRESS_0,
+): Bar[] {
   const bars: Bar[] = [];
   for (let index = 0; index < count; index++) {
-    const register = view.u32(HEADER_NORMAL.BASE_ADDRESS_0 + 4 * index);
+    const register = view.u32(start + 4 * index);
     const size = regionSizes(index);
     const hasRegister = register !== 0 && register !== ALL_ONES;
     if (!hasRegister && (size === undefined || size === 0n)) continue;
-    const bar = parseBar(view, index, count, size);
+    const bar = parseBar(view, start, index, count, size);
     bars.push(bar);
     if (bar.space === "memory" && bar.type === "64-bit") index++;
   }
   return bars;
 }
 
-function parseBar(view: ConfigView, index: number, count: number, size: bigint | undefined): Bar {
-  const low = view.u32(HEADER_NORMAL.BASE_ADDRESS_0 + 4 * index);
+function parseBar(
+  view: ConfigView,
+  start: number,
+  index: number,
+  count: number,
+  size: bigint | undefined,
+): Bar {
+  const low = view.u32(start + 4 * index);
   const notes: string[] = [];
   if (size === 0n) notes.push("its register is set, and its region has no bytes");
   if (low & 1) {
@@ -110,7 +123,7 @@ function parseBar(view: ConfigView, index: number, count: number, size: bigint |
   if (type === "reserved") notes.push("its memory type is reserved");
   if (type === "64-bit" && isLast) notes.push("64-bit, but no register follows for the upper half");
   const wide = type === "64-bit" && !isLast;
-  const high = wide ? BigInt(view.u32(HEADER_NORMAL.BASE_ADDRESS_0 + 4 * (index + 1))) << 32n : 0n;
+  const high = wide ? BigInt(view.u32(start + 4 * (index + 1))) << 32n : 0n;
   return {
     index,
     space: "memory",

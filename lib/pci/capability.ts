@@ -6,6 +6,8 @@
 
 import { CapabilityReader, type FunctionContext } from "./capability_reader.ts";
 import { EXTENDED_DECODERS, type ExtendedFields } from "./extended.ts";
+import { EXTENDED_LAYOUTS } from "./extended_layouts.ts";
+import { type DecodedRegister, decodeLayout } from "./layout.ts";
 import { CAPABILITY_NAMES, type CapabilityName, EXTENDED_CAPABILITY_NAMES } from "./names.ts";
 import {
   type NamedCapability,
@@ -13,6 +15,7 @@ import {
   type StandardFields,
   type UnknownCapability,
 } from "./standard.ts";
+import { STANDARD_LAYOUTS } from "./standard_layouts.ts";
 import type { ConfigView } from "./view.ts";
 import { type CapabilityWalk, walkCapabilities, walkExtendedCapabilities } from "./walk.ts";
 import { hex } from "../text/hex.ts";
@@ -27,6 +30,10 @@ export interface CapabilityCommon extends CapabilityName {
   extended: boolean;
   /** The version in the header of an extended capability. */
   version?: number;
+  /**
+   * Its registers by name, those whose fields `kind` has no types for; not there if there are none.
+   */
+  registers?: DecodedRegister[];
   /** Mistakes found in it. */
   notes: string[];
 }
@@ -49,7 +56,7 @@ export interface CapabilityChain {
   notes: string[];
 }
 
-/** First bytes of a capability that has no decoder. */
+/** First bytes of a capability that has no typed fields. */
 const RAW_BYTES = 16;
 
 /** Follows the list of standard capabilities. It is empty if the status register says so. */
@@ -99,6 +106,8 @@ function decode(
   const names = (extended ? EXTENDED_CAPABILITY_NAMES : CAPABILITY_NAMES)[id];
   const decoder = (extended ? EXTENDED_DECODERS : STANDARD_DECODERS)[id];
   view.overrun = false;
+  const layout = (extended ? EXTENDED_LAYOUTS : STANDARD_LAYOUTS)[id];
+  const registers = layout === undefined ? [] : decodeLayout(at, layout);
   const fields: CapabilityFields = decoder?.(at) ??
     { kind: names ? "named" : "unknown", bytes: at.bytes(0, RAW_BYTES) };
   if (view.overrun) at.notes.push("it reaches past the end of the configuration space");
@@ -111,5 +120,6 @@ function decode(
     ...(names ?? { name: unknownName }),
     notes: at.notes,
     ...fields,
+    ...(registers.length > 0 ? { registers } : {}),
   };
 }

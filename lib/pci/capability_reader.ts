@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { RegionSizes } from "./bar.ts";
+import { type Bar, parseBars, type RegionSizes } from "./bar.ts";
 import type { ConfigView } from "./view.ts";
 import { hex } from "../text/hex.ts";
 
@@ -16,6 +16,8 @@ export interface FunctionContext {
   regionSizes: RegionSizes;
   /** True of a root port or an event collector. */
   isRoot?: boolean;
+  /** True of a bridge to another bus. */
+  isBridge?: boolean;
 }
 
 /** Reads of one capability structure, at offsets from its own start. They cannot fail. */
@@ -51,6 +53,26 @@ export class CapabilityReader {
   /** The eight bytes at `offset` of the structure. */
   u64(offset: number): bigint {
     return this.#view.u64(this.offset + offset);
+  }
+
+  /**
+   * Reports whether `length` bytes at `offset` of the structure are inside the space. If not, the
+   * structure counts as one that reaches past its end.
+   */
+  has(offset: number, length: number): boolean {
+    const isInside = this.offset + offset + length <= this.#view.size;
+    if (!isInside) this.#view.overrun = true;
+    return isInside;
+  }
+
+  /** The `width` bytes at `offset` of the structure, as an unsigned integer. */
+  unsigned(offset: number, width: 1 | 2 | 4 | 8): bigint {
+    return width === 8 ? this.u64(offset) : BigInt(this.#view.uint(this.offset + offset, width));
+  }
+
+  /** The base address registers at `offset` of the structure, `count` at most. */
+  bars(offset: number, count: number): Bar[] {
+    return parseBars(this.#view, count, () => undefined, this.offset + offset);
   }
 
   /** A copy of up to `length` bytes at `offset` of the structure. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Bar } from "./bar.ts";
 import type { Capability, CapabilityFields } from "./capability.ts";
 import type { ExpressCapability, ExpressLink, ExpressSlot } from "./express.ts";
 import type {
@@ -33,6 +34,7 @@ import {
   SLTSTA_LABELS,
   SRIOV_CTRL_LABELS,
 } from "./labels.ts";
+import { registerWords } from "./layout.ts";
 import { hexDigits } from "../text/hex.ts";
 import { wrap } from "../text/wrap.ts";
 import type { MsiCapability, PowerManagementCapability, VendorCapability } from "./standard.ts";
@@ -54,13 +56,32 @@ export function capabilityText(capability: Capability): string[] {
   const place = version === undefined
     ? hexDigits(offset, 2)
     : `${hexDigits(offset, 3)} v${version}`;
-  const { head, rows = [] } = describe(capability);
+  const { head, rows } = describeAll(capability);
   const title = `  [${place}] ${name}${head.length === 0 ? "" : ": "}`;
   return [
     ...wrap(title, head, WRAP_INDENT),
     ...rows.flatMap(([label, words]) => wrap(`${INDENT}${label}: `, words, WRAP_INDENT)),
     ...notes.flatMap((note) => wrap(`${INDENT}! `, note.split(" "), WRAP_INDENT)),
   ];
+}
+
+/** Words and rows; what is in the same register comes together. */
+function describeAll(capability: Capability): { head: string[]; rows: Row[] } {
+  const { registers = [] } = capability;
+  const isBytes = (capability.kind === "named" || capability.kind === "unknown") &&
+    registers.length > 0;
+  const { head, rows = [] } = isBytes ? { head: [] } : describe(capability);
+  const merged = new Map(rows.map(([label, words]) => [label, [...words]]));
+  for (const register of registers) {
+    const words = merged.get(register.name) ?? [];
+    merged.set(register.name, [...words, ...registerWords(register)]);
+  }
+  return { head, rows: [...merged] };
+}
+
+/** The rows below the first line of a capability: a register's name, and its words. */
+export function capabilityRows(capability: Capability): ReadonlyMap<string, readonly string[]> {
+  return new Map(describeAll(capability).rows);
 }
 
 function describe(fields: CapabilityFields): Description {
@@ -172,8 +193,6 @@ function describeExtended(fields: ExtendedFields): Description {
     case "ari":
       return {
         head: [
-          sign("MFVC", fields.mfvcGroups),
-          sign("ACS", fields.acsGroups),
           `next function ${fields.nextFunction},`,
           `group ${fields.functionGroup}`,
         ],
@@ -191,8 +210,6 @@ function describeExtended(fields: ExtendedFields): Description {
     case "pri":
       return {
         head: [
-          sign("Enable", fields.enabled),
-          sign("Stopped", fields.stopped),
           `capacity ${fields.capacity},`,
           `allocation ${fields.allocation}`,
         ],
@@ -221,28 +238,15 @@ function describeExtended(fields: ExtendedFields): Description {
         ],
       };
     case "pasid":
-      return {
-        head: [
-          sign("Enable", fields.enabled),
-          sign("Exec", fields.execute),
-          sign("Priv", fields.privileged),
-          `${fields.widthBits} bits`,
-        ],
-      };
+      return { head: [`${fields.widthBits} bits`] };
     case "dpc":
-      return {
-        head: [
-          `INT Msg #${fields.interruptMessage},`,
-          `trigger ${fields.triggerEnable},`,
-          sign("Triggered", fields.triggered),
-        ],
-      };
+      return { head: [sign("Triggered", fields.triggered)] };
     case "l1pm":
       return {
         head: [],
         rows: [
           ["L1SubCap", signs(fields.capabilities, L1SS_LABELS)],
-          ["L1SubCtl", signs(fields.control, L1SS_LABELS).slice(0, 4)],
+          ["L1SubCtl1", signs(fields.control, L1SS_LABELS).slice(0, 4)],
         ],
       };
     case "ptm":
@@ -451,13 +455,21 @@ function describeSriov(fields: SriovCapability): Description {
         `stride ${fields.vfStride},`,
         `device ID ${hexDigits(fields.vfDeviceId, 4)}`,
       ]],
-      ["VF BARs", fields.vfBarRegisters.map((register) => hexDigits(register, 8))],
+      ...fields.vfBars.map((bar): Row => [`VF BAR ${bar.index}`, barWords(bar)]),
       ["Page sizes", [
         `supported ${hexDigits(fields.supportedPageSizes, 8)},`,
         `system ${hexDigits(fields.systemPageSize, 8)}`,
       ]],
     ],
   };
+}
+
+/** Kind and address, as of the BARs in the header. */
+function barWords(bar: Bar): string[] {
+  const kind = bar.space === "io"
+    ? "I/O ports"
+    : `memory, ${bar.type}, ${bar.prefetchable ? "prefetchable" : "non-prefetchable"}`;
+  return [`${kind},`, bar.address === 0n ? "unassigned" : `at ${hexDigits(bar.address, 8)}`];
 }
 
 function rebarRows({ resizable }: ResizableBarCapability): Row[] {

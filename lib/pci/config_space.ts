@@ -357,10 +357,10 @@ function noList(): CapabilityChain {
 
 function parseLists(
   view: ConfigView,
-  { vendorId }: { vendorId: number },
+  { vendorId, headerType }: { vendorId: number; headerType: number },
   regionSizes: RegionSizes,
 ): Lists {
-  const context = { vendorId, regionSizes };
+  const context = { vendorId, regionSizes, isBridge: headerType === HEADER_TYPE_BRIDGE };
   // A standard capability ends where the extended ones begin.
   const conventional = new ConfigView(view.bytes(0, CONVENTIONAL_SIZE));
   const standard = parseCapabilities(conventional, context);

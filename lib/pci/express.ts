@@ -138,22 +138,29 @@ export interface ExpressCapability {
   link2?: ExpressLink2;
 }
 
-const TYPE_ROOT_PORT = 4;
-const TYPE_DOWNSTREAM = 6;
-const TYPE_TO_EXPRESS = 8;
-const TYPE_RC_END = 9;
-const TYPE_RC_EC = 10;
+/** Device and port types. */
+export const DEVICE_TYPE = {
+  ENDPOINT: 0,
+  LEGACY: 1,
+  ROOT_PORT: 4,
+  UPSTREAM: 5,
+  DOWNSTREAM: 6,
+  TO_CONVENTIONAL: 7,
+  TO_EXPRESS: 8,
+  RC_ENDPOINT: 9,
+  RC_COLLECTOR: 10,
+} as const;
 
 const DEVICE_TYPES: Readonly<Record<number, string>> = {
-  0: "Endpoint",
-  1: "Legacy Endpoint",
-  [TYPE_ROOT_PORT]: "Root Port",
-  5: "Upstream Port",
-  [TYPE_DOWNSTREAM]: "Downstream Port",
-  7: "PCI Express to PCI/PCI-X Bridge",
-  [TYPE_TO_EXPRESS]: "PCI/PCI-X to PCI Express Bridge",
-  [TYPE_RC_END]: "Root Complex Integrated Endpoint",
-  [TYPE_RC_EC]: "Root Complex Event Collector",
+  [DEVICE_TYPE.ENDPOINT]: "Endpoint",
+  [DEVICE_TYPE.LEGACY]: "Legacy Endpoint",
+  [DEVICE_TYPE.ROOT_PORT]: "Root Port",
+  [DEVICE_TYPE.UPSTREAM]: "Upstream Port",
+  [DEVICE_TYPE.DOWNSTREAM]: "Downstream Port",
+  [DEVICE_TYPE.TO_CONVENTIONAL]: "PCI Express to PCI/PCI-X Bridge",
+  [DEVICE_TYPE.TO_EXPRESS]: "PCI/PCI-X to PCI Express Bridge",
+  [DEVICE_TYPE.RC_ENDPOINT]: "Root Complex Integrated Endpoint",
+  [DEVICE_TYPE.RC_COLLECTOR]: "Root Complex Event Collector",
 };
 
 /** Link speeds by their code, from 1. */
@@ -170,10 +177,10 @@ export function decodeExpress(at: CapabilityReader): ExpressCapability {
   const capabilities = at.u16(0x02);
   const structureVersion = bits(capabilities, 0, 4);
   const deviceType = bits(capabilities, 4, 4);
-  const isPort = deviceType === TYPE_ROOT_PORT || deviceType === TYPE_DOWNSTREAM ||
-    deviceType === TYPE_TO_EXPRESS;
-  const isRoot = deviceType === TYPE_ROOT_PORT || deviceType === TYPE_RC_EC;
-  const hasLink = deviceType !== TYPE_RC_END && deviceType !== TYPE_RC_EC;
+  const isPort = deviceType === DEVICE_TYPE.ROOT_PORT || deviceType === DEVICE_TYPE.DOWNSTREAM ||
+    deviceType === DEVICE_TYPE.TO_EXPRESS;
+  const isRoot = deviceType === DEVICE_TYPE.ROOT_PORT || deviceType === DEVICE_TYPE.RC_COLLECTOR;
+  const hasLink = deviceType !== DEVICE_TYPE.RC_ENDPOINT && deviceType !== DEVICE_TYPE.RC_COLLECTOR;
   const slotImplemented = bit(capabilities, 8);
   return {
     kind: "exp",

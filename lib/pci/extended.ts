@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Bar } from "./bar.ts";
 import type { CapabilityReader } from "./capability_reader.ts";
 import {
   ACS,
@@ -167,6 +168,8 @@ export interface SriovCapability {
   systemPageSize: number;
   /** BAR registers of the virtual functions, six. */
   vfBarRegisters: number[];
+  /** The same decoded, as far as they are there. */
+  vfBars: Bar[];
 }
 
 /** Page Request Interface. */
@@ -444,6 +447,7 @@ function decodeSriov(at: CapabilityReader): SriovCapability {
     supportedPageSizes: at.u32(0x1c),
     systemPageSize: at.u32(0x20),
     vfBarRegisters: Array.from({ length: 6 }, (_, index) => at.u32(0x24 + 4 * index)),
+    vfBars: at.bars(0x24, 6),
   };
 }
 

@@ -79,6 +79,7 @@ export type {
   VsecCapability,
 } from "./extended.ts";
 export { configSpaceJson, type JsonValue } from "./json.ts";
+export type { DecodedField, DecodedRegister } from "./layout.ts";
 export {
   CAPABILITY_NAMES,
   type CapabilityKey,

@@ -189,7 +189,7 @@ export interface EnhancedAllocationCapability {
   numEntries: number;
 }
 
-/** A capability that has a name, but whose registers are not decoded. */
+/** A capability that has a name, but no typed fields; its `registers` may be decoded. */
 export interface NamedCapability {
   /** The kind of the capability. */
   kind: "named";

@@ -26,8 +26,8 @@ Deno.test("a subsystem of no vendor is none, in a header and in a bridge's capab
 
 Deno.test("a target speed of 0 is 2.5GT/s, and 7 is 128GT/s", () => {
   const express = (target: number) => blank().capability(0x40, 0x10, 0x0002).u16(0x70, target);
-  assertEquals(linesOf(express(0), /^LnkCtl2/), ["LnkCtl2: target speed 2.5GT/s"]);
-  assertEquals(linesOf(express(7), /^LnkCtl2/), ["LnkCtl2: target speed 128GT/s"]);
+  assertEquals(linesOf(express(0), /^LnkCtl2: target speed 2\.5GT\/s /).length, 1);
+  assertEquals(linesOf(express(7), /^LnkCtl2: target speed 128GT\/s /).length, 1);
 });
 
 Deno.test("PhantFunc is the count of functions", () => {

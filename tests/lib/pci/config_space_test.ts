@@ -112,9 +112,9 @@ Deno.test("parseConfigSpace() takes every truncation of a crowded space", () => 
 Deno.test("parseConfigSpace() and all that shows it take any bytes", () => {
   // Bytes that favour small ids, the pointers of lists and the list bit, so that lists get long.
   const byte = fc.oneof(
-    fc.nat({ max: 0x31 }),
+    fc.nat({ max: 0x3a }),
     fc.nat({ max: 255 }),
-    fc.constantFrom(0x10, 0x40, 0x44, 0x80, 0xfc, 0xff),
+    fc.constantFrom(0x10, 0x40, 0x44, 0x80, 0xfc, 0xff, 0x23, 0x98, 0x1e),
   );
   const size = fc.constantFrom(64, 65, 255, 256, 257, 260, 1024);
   const arbitrary = size.chain((length) =>
@@ -136,5 +136,37 @@ Deno.test("parseConfigSpace() and all that shows it take any bytes", () => {
       assert(configSpaceText(space).every((line) => line.length <= 79));
     }),
     { numRuns: 300 },
+  );
+});
+
+Deno.test("parseConfigSpace() takes any registers of each extended capability, at any end", () => {
+  const arbitrary = fc.record({
+    id: fc.nat({ max: 0x3b }),
+    version: fc.nat({ max: 15 }),
+    dwords: fc.array(fc.oneof(fc.constantFrom(0, 0xffffffff), fc.nat({ max: 0xffffffff })), {
+      minLength: 16,
+      maxLength: 40,
+    }),
+    isCxl: fc.boolean(),
+    size: fc.integer({ min: 0x104, max: 0x1a8 }),
+  });
+  fc.assert(
+    fc.property(arbitrary, ({ id, version, dwords, isCxl, size }) => {
+      const image = new ConfigImage(4096, 1, 2, 0).extended(0x100, id, version, ...dwords);
+      if (isCxl) image.u16(0x104, 0x1e98).u16(0x108, id % 11);
+      const short = image.bytes.slice(0, size);
+      const space = parseConfigSpace(short);
+      JSON.stringify(configSpaceJson(space));
+      assert(configSpaceText(space).every((line) => line.length <= 79));
+      for (const { offset, registers = [] } of space.extendedCapabilities) {
+        assert(registers.every((each) => offset + each.offset + each.width <= size));
+      }
+      // What is behind the end is not looked at.
+      assertEquals(
+        configSpaceJson(parseConfigSpace(image.bytes.subarray(0, size))),
+        configSpaceJson(space),
+      );
+    }),
+    { numRuns: 400 },
   );
 });
