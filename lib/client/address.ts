@@ -6,6 +6,7 @@
 
 import type { Device } from "./device.ts";
 import type { WaitOptions } from "./info.ts";
+import { readSize } from "../text/size.ts";
 import { capabilityKey, findRegister } from "../pci/names.ts";
 import type { Width } from "./info.ts";
 import { PciRegion, regionIndex } from "../wire/region.ts";
@@ -43,7 +44,7 @@ const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w
 
 /**
  * Reads an address: a base, then `+OFFSET`, which may be left out, then the width: `.b` 1 byte,
- * `.w` 2, `.l` 4, `.q` 8.
+ * `.w` 2, `.l` 4, `.q` 8. The offset may have a unit, as `bar2+4K`.
  *
  * The base is a region (bar0 to bar5, rom, config, vga, or its number), a capability, or a register
  * of the configuration space (VENDOR_ID). Capabilities and registers have setpci's names: CAP_MSIX,
@@ -61,7 +62,7 @@ const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w
  */
 export function parseAddress(text: string): Address {
   const match =
-    /^([A-Za-z_][A-Za-z0-9_]*|\d+)(?:@(\d+))?(?:\+(0[xX][0-9a-fA-F]+|[0-9a-fA-F]+))?(?:\.([bwlqBWLQ]))?$/
+    /^([A-Za-z_][A-Za-z0-9_]*|\d+)(?:@(\d+))?(?:\+(0[xX][0-9a-fA-F]+|[0-9a-fA-F]+|[0-9]+[KMGTkmgt](?:i[Bb])?))?(?:\.([bwlqBWLQ]))?$/
       .exec(text);
   if (match === null) throw new SyntaxError(`"${text}" is no address; write ${FORM}`);
   const [, name, instance, offsetText, widthText] = match;
@@ -130,7 +131,11 @@ function parseOffset(text: string, offset: string, isOfSetpci: boolean): number 
   if (/^0x/i.test(offset) || (isPlain && (!isOfSetpci || Number(offset) < 10))) {
     return Number(offset);
   }
-  if (!isOfSetpci) throw new SyntaxError(`"${text}" is no address; write ${FORM}`);
+  const size = isOfSetpci ? undefined : readSize(offset);
+  if (size !== undefined) return Number(size);
+  if (!isOfSetpci || /[gkmt]/i.test(offset)) {
+    throw new SyntaxError(`"${text}" is no address; write ${FORM}`);
+  }
   const hexadecimal = `+0x${offset.toLowerCase()}`;
   const decimal = isPlain ? `, or +0x${BigInt(offset).toString(16)} for the decimal number` : "";
   throw new SyntaxError(

@@ -18,7 +18,7 @@ import { Queue } from "../base/queue.ts";
 import { isUnanswered, TAKE_BACK_TIMEOUT_MS } from "./take_back.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
-import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest } from "../wire/irq.ts";
+import { IrqFlags, irqName, IrqSetFlags, SetIrqsRequest, vectorsName } from "../wire/irq.ts";
 
 /** Vectors of an IRQ index. */
 export interface VectorRange {
@@ -305,11 +305,11 @@ export class IrqIndex implements Disposable {
       !Number.isInteger(start) || !Number.isInteger(all) || start < 0 || all < 1 ||
       start + all > this.count
     ) {
-      const what = all === 1 ? `vector ${start}` : `vectors ${start} to ${start + all - 1}`;
       throw new RangeError(
         this.count === 0
           ? `Cannot use ${this.name}: the device does not have it`
-          : `Cannot use ${what} of ${this.name}: the device has 0 to ${this.count - 1}`,
+          : `Cannot use ${all > 0 ? vectorsName(this.name, start, all) : `${all} vectors`}: ` +
+            `the device has ${vectorsName(this.name, 0, this.count)}`,
       );
     }
     return { start, count: all };

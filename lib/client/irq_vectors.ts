@@ -12,6 +12,7 @@ import { type Watch, watch } from "../../ffi/poller.ts";
 import { endedWhile, TimeoutError } from "../base/errors.ts";
 import { DEFAULT_TIMEOUT_MS } from "../base/limits.ts";
 import type { VfioProxy } from "../transport/proxy.ts";
+import { vectorsName } from "../wire/irq.ts";
 
 /** Interrupts of one vector that came since it was last asked about. */
 export interface Interrupt {
@@ -175,7 +176,7 @@ export class EnabledVectors {
   #vector(vector: number): Vector {
     const entry = this.#vectors.get(vector);
     if (entry === undefined) {
-      throw new RangeError(`Vector ${vector} of ${this.#name} is not enabled`);
+      throw new RangeError(`${vectorsName(this.#name, vector)} is not enabled`);
     }
     return entry;
   }
@@ -235,7 +236,7 @@ export class EnabledVectors {
   }
 
   #timeout(vector: number | undefined, timeoutMs: number): TimeoutError {
-    const which = vector === undefined ? "No interrupt" : `No interrupt of vector ${vector}`;
-    return new TimeoutError(`${which} of ${this.#name} came within ${timeoutMs} ms`);
+    const which = vector === undefined ? this.#name : vectorsName(this.#name, vector);
+    return new TimeoutError(`No interrupt of ${which} came within ${timeoutMs} ms`);
   }
 }

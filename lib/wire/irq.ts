@@ -48,6 +48,11 @@ export function irqName(index: number): string {
   return IRQ_NAMES[index] ?? `irq ${index}`;
 }
 
+/** Vectors of an IRQ index as people write them: `msix[0]`, `msix[0-3]`. */
+export function vectorsName(name: string, start: number, count = 1): string {
+  return `${name}[${count === 1 ? start : `${start}-${start + count - 1}`}]`;
+}
+
 /** The IRQ index of a PCI device that has this name, in lower case; undefined if none has. */
 export function irqIndex(name: string): number | undefined {
   const index = IRQ_NAMES.indexOf(name);

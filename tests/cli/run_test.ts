@@ -306,7 +306,7 @@ Deno.test("vfu run says where an interrupt is written that the device does not h
   assertEquals(code, 2);
   assertEquals(
     err,
-    "a.yaml:4:5: msix[9] is not there: the device has the vectors 0 to 3\n" +
+    "a.yaml:4:5: msix[9] is not there: the device has msix[0-3]\n" +
       "vfu: The session a.yaml does not fit the device; nothing was done\n",
   );
 });

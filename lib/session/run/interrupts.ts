@@ -10,6 +10,7 @@ import { TimeoutError } from "../../base/errors.ts";
 import type { IrqIndex } from "../../client/irq.ts";
 import { evaluate, type Scope } from "../expression.ts";
 import type { IrqSelection } from "../model.ts";
+import { vectorsName } from "../../wire/irq.ts";
 import { isSilence, StepFailure } from "./step_result.ts";
 
 /** Vectors of an index that are known. */
@@ -85,10 +86,10 @@ export class SessionInterrupts {
         }).catch(async (error) => {
           if (!(error instanceof TimeoutError)) throw error;
           const why = explain ? await this.#silence(irqs, vector) : undefined;
-          throw timeout(selection, vector, { count, sum, timeoutMs, why });
+          throw timeout(selection, irqs.name, vector, { count, sum, timeoutMs, why });
         });
         sum += interrupt.count;
-        came.push(`vector ${interrupt.vector}${times(interrupt.count)}`);
+        came.push(vectorsName(irqs.name, interrupt.vector) + times(interrupt.count));
       }
     }
     return came.join(", ");
@@ -122,7 +123,7 @@ export class SessionInterrupts {
       const { vector, count } = await Promise.any(waits);
       throw new StepFailure(
         `no interrupt of ${selection.text} for ${forMs} ms`,
-        `vector ${vector} came${times(count)}`,
+        `${vectorsName(irqs.name, vector)} came${times(count)}`,
       );
     } catch (error) {
       if (!(error instanceof AggregateError)) throw error;
@@ -162,8 +163,8 @@ export class SessionInterrupts {
       throw new RangeError(
         irqs.count === 0
           ? `The device has no vectors of ${irqs.name}`
-          : `The device has the vectors 0 to ${irqs.count - 1} of ${irqs.name}, not ${
-            start === end ? start : `${start} to ${end}`
+          : `The device has ${vectorsName(irqs.name, 0, irqs.count)}, not ${
+            vectorsName(irqs.name, Number(start), Number(end - start) + 1)
           }`,
       );
     }
@@ -176,7 +177,7 @@ export class SessionInterrupts {
  */
 function checkEnabled({ name, enabled }: IrqIndex, vector: number | undefined): void {
   if (vector === undefined ? enabled.length > 0 : enabled.includes(vector)) return;
-  const which = vector === undefined ? name : `${name}[${vector}]`;
+  const which = vector === undefined ? name : vectorsName(name, vector);
   throw new RangeError(
     `${which} is not enabled; list it under interrupts, or do irq enable ${which} before`,
   );
@@ -192,6 +193,7 @@ function times(count: bigint): string {
 
 function timeout(
   { text }: IrqSelection,
+  name: string,
   vector: number | undefined,
   { count, sum, timeoutMs, why }: {
     count: bigint;
@@ -200,7 +202,7 @@ function timeout(
     why: string | undefined;
   },
 ): StepFailure {
-  const which = vector === undefined ? text : `vector ${vector} of ${text}`;
+  const which = vector === undefined ? text : vectorsName(name, vector);
   const wanted = count === 1n ? "an interrupt" : `${count} interrupts`;
   const found = sum === 0n ? "none" : String(sum);
   return new StepFailure(

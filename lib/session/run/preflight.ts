@@ -12,7 +12,7 @@ import type { WaitOptions } from "../../client/info.ts";
 import { RemoteError } from "../../base/errors.ts";
 import type { Problem } from "../../yaml/problem.ts";
 import { hex } from "../../text/hex.ts";
-import { irqName } from "../../wire/irq.ts";
+import { irqName, vectorsName } from "../../wire/irq.ts";
 import { constantOf } from "../file/definitions.ts";
 import type { Extent, Word } from "../file/word.ts";
 import { WORDS } from "../file/words.ts";
@@ -127,7 +127,10 @@ class Fit {
     if (count === 0) return this.#report(source, `The device has no vectors of ${irqName(index)}`);
     const end = [first, last].flatMap((each) => each?.kind === "number" ? [each.value] : []).at(-1);
     if (end !== undefined && end >= BigInt(count)) {
-      this.#report(source, `${text} is not there: the device has the vectors 0 to ${count - 1}`);
+      this.#report(
+        source,
+        `${text} is not there: the device has ${vectorsName(irqName(index), 0, count)}`,
+      );
     }
   }
 

@@ -344,30 +344,30 @@ testFds(
         [() => irqs.enable({ start: 8 }), "Cannot use"],
         [
           () => irqs.enable({ start: 7, count: 2 }),
-          "vectors 7 to 8 of msix: the device has 0 to 7",
+          "msix[7-8]: the device has msix[0-7]",
         ],
-        [() => irqs.enable({ count: 9 }), "0 to 8"],
+        [() => irqs.enable({ count: 9 }), "msix[0-8]"],
         [() => irqs.enable({ start: -1 }), "-1"],
-        [() => irqs.enable({ start: -1, count: 1 }), "vector -1"],
+        [() => irqs.enable({ start: -1, count: 1 }), "msix[-1]"],
         [() => irqs.enable({ count: 0 }), "Cannot use"],
         [() => irqs.enable({ count: -1 }), "Cannot use"],
         [() => irqs.enable({ start: 0.5 }), "0.5"],
         [() => irqs.enable({ start: 2 ** 32, count: 1 }), "4294967296"],
         [() => irqs.enable({ count: NaN }), "NaN"],
-        [() => irqs.disable({ start: 8, count: 1 }), "vector 8"],
-        [() => irqs.mask(8), "vector 8"],
-        [() => irqs.mask(-1), "vector -1"],
-        [() => irqs.unmask(0, 9), "0 to 8"],
-        [() => irqs.trigger(7, 2), "7 to 8"],
-        [() => irqs.setBool("mask", 7, [true, true]), "7 to 8"],
+        [() => irqs.disable({ start: 8, count: 1 }), "msix[8]"],
+        [() => irqs.mask(8), "msix[8]"],
+        [() => irqs.mask(-1), "msix[-1]"],
+        [() => irqs.unmask(0, 9), "msix[0-8]"],
+        [() => irqs.trigger(7, 2), "msix[7-8]"],
+        [() => irqs.setBool("mask", 7, [true, true]), "msix[7-8]"],
         [() => irqs.setBool("mask", 0, []), "Cannot use"],
-        [() => irqs.maskBy("mask", 8), "vector 8"],
+        [() => irqs.maskBy("mask", 8), "msix[8]"],
       ];
       for (const [act, part] of cases) await assertRejects(act, RangeError, part);
-      assertThrows(() => irqs.wait(0), RangeError, "Vector 0 of msix is not enabled");
+      assertThrows(() => irqs.wait(0), RangeError, "msix[0] is not enabled");
       assertThrows(() => irqs.wait(), RangeError, "No vector of msix is enabled");
-      assertThrows(() => irqs.total(0), RangeError, "Vector 0 of msix is not enabled");
-      await assertRejects(() => irqs.waitAsync(9), RangeError, "Vector 9 of msix is not enabled");
+      assertThrows(() => irqs.total(0), RangeError, "msix[0] is not enabled");
+      await assertRejects(() => irqs.waitAsync(9), RangeError, "msix[9] is not enabled");
       using lines = await enableByHand(irqs, peer, { count: 1 });
       lines.signal(0);
       assertEquals(irqs.wait().vector, 0);
@@ -438,7 +438,7 @@ testFds(
         await assertRejects(
           async () => await wait(2, { timeoutMs: 3 }),
           TimeoutError,
-          "No interrupt of vector 2 of msix came within 3 ms",
+          "No interrupt of msix[2] came within 3 ms",
         );
       }
       assertEquals([irqs.total(2), irqs.total(6), irqs.total(0)], [8n, 2n, 0n]);

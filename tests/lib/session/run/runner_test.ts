@@ -376,8 +376,8 @@ Deno.test("runSession() waits for interrupts, and for none", async () => {
       "3 passed",
       "4 passed",
       "5 passed",
-      "6 failed Expected no interrupt of msix[2-3] for 1000 ms, found vector 2 came",
-      "7 failed Expected an interrupt of vector 0 of msix[0] within 10 ms, found none",
+      "6 failed Expected no interrupt of msix[2-3] for 1000 ms, found msix[2] came",
+      "7 failed Expected an interrupt of msix[0] within 10 ms, found none",
     ],
   );
 });
