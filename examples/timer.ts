@@ -4,7 +4,7 @@
  *
  * ```sh
  * vfu serve ./examples/timer.ts --socket-path=/tmp/timer.sock &
- * vfu irq /tmp/timer.sock msi --write bar0+4=100 --write bar0=3 --timeout 1s
+ * vfu irq /tmp/timer.sock msi --write bar0+4=100 --write bar0=3 --for 1s
  * ```
  *
  * @module

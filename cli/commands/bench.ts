@@ -4,8 +4,8 @@
  * @module
  */
 
-import { Argument, Command, Option } from "@commander-js/extra-typings";
-import { type Address, parseAddress } from "../../lib/client/address.ts";
+import { Command, Option } from "@commander-js/extra-typings";
+import type { Address } from "../../lib/client/address.ts";
 import type { Width } from "../../lib/client/info.ts";
 import { argument } from "../shared/argument.ts";
 import {
@@ -28,6 +28,7 @@ import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
+import { mapOption, parseArguments, placeParser } from "../shared/map.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, spinner } from "../shared/progress.ts";
 import { tableLines } from "../shared/table.ts";
@@ -95,10 +96,11 @@ export function command(context: Context) {
         `memory, where it is mapped. Choose a register that may be read.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
-    .addArgument(new Argument("<address>", "what to read").argParser(argument(parseAddress)))
+    .argument("<address>", "what to read")
     .addOption(
       new Option("--count <number>", "read so often in each way").argParser(argument(parseCount)),
     )
+    .addOption(mapOption("take MAP.REGISTER or REGISTER as an address too"))
     .option("--json", "write one JSON object")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
@@ -108,10 +110,13 @@ export function command(context: Context) {
       examples(
         "vfu bench dev.sock bar0+0.l",
         "vfu bench dev.sock bar0+0.l --count 10000",
-        "vfu bench dev.sock bar0+0.l --json",
+        "vfu bench dev.sock CSTS --map nvme --json",
       ),
     )
-    .action((socket, address, options) => run(context, socket, address, options));
+    .action(async (socket, text, options, self) => {
+      const place = await placeParser(context, self, options.map);
+      await run(context, socket, parseArguments(self, "address", [text], place)[0]!, options);
+    });
 }
 
 /** Measures the register at `address` of the device behind `socket`. */

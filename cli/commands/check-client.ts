@@ -44,7 +44,7 @@ export function command(context: Context) {
         "the client does next. The first connection finds a plain device, each later one is one " +
         "check. With --spawn a client is started for each, and its exit code and last words " +
         "count; without it, connect the client again until all checks are done: standard error " +
-        "says which check waits for it.\n\n" +
+        "says which check waits for it. A client that is silent for --timeout asks no more.\n\n" +
         "Exit code 0: each rule is kept that a client MUST keep; 1: one is not; 2: wrong usage.",
     )
     .option("--socket-path <path>", "serve the device here")
@@ -70,7 +70,7 @@ export function command(context: Context) {
     .addOption(new Option("--markdown", "write Markdown, for a report").conflicts(["json", "tap"]))
     .option("--junit <file>", "also write a JUnit report")
     .option("-v, --verbose", "show the messages of checks that passed, too")
-    .addOption(timeoutOption("hold a client that is silent for so long for one that asks no more"))
+    .addOption(timeoutOption())
     .addOption(
       new Option("--wait <duration>", "without --spawn: wait so long for each client")
         .default(WAIT_MS, "10m")

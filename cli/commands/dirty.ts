@@ -10,40 +10,44 @@ import type { Device } from "../../lib/client/device.ts";
 import { dmaSilenceText } from "../../lib/client/diagnose/diagnose.ts";
 import type { DirtyPages } from "../../lib/client/dma_logging.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
-import { DEFAULT_TIMEOUT_MS, MIN_LOGGING_PAGE_SIZE } from "../../lib/base/limits.ts";
+import { MIN_LOGGING_PAGE_SIZE } from "../../lib/base/limits.ts";
+import {
+  actAll,
+  GivenActions,
+  type RegisterAction,
+  waitOption,
+  writeOption,
+} from "../shared/actions.ts";
 import { argument, argumentList } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
-import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
+import {
+  forOption,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../shared/connection_options.ts";
 import { type Context, onAbort } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
-import { mapAll, unmapAll } from "../dma/maps.ts";
-import {
-  assertMapped,
-  type FillArgument,
-  type MapArgument,
-  parseFill,
-  parseMap,
-} from "../dma/range.ts";
+import { mapAll, mapsOf, memoryOption, unmapAll } from "../dma/maps.ts";
+import { assertMapped, type FillArgument, type MapArgument, parseFill } from "../dma/range.ts";
 import { isPowerOfTwo } from "../../lib/base/page_log.ts";
-import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
 import { jsonText } from "../shared/json.ts";
 import { humanSize, parseSize } from "../shared/size.ts";
-import { assignAll, type Assignment, writeOption } from "../shared/assignment.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
-export interface DirtyOptions extends Omit<ConnectionOptions, "timeout"> {
+export interface DirtyOptions extends ConnectionOptions {
   /** The memory that the device is given, and the ranges that are logged. */
-  range: MapArgument[];
+  map: MapArgument[];
   /** Bytes of a page: a hint to the server. */
   pageSize: number;
   /** The contents of the memory at first. */
   fill?: FillArgument[] | undefined;
-  /** Registers that are written while the log is on. */
-  write?: readonly Assignment[] | undefined;
+  /** Registers that are written and waited for while the log is on. */
+  actions?: readonly RegisterAction[] | undefined;
   /** The time to wait then, in milliseconds; Infinity: until Ctrl-C. */
   waitMs?: number | undefined;
   /** Write one JSON object, a `DirtyJson`. */
@@ -70,20 +74,17 @@ export interface DirtyJson {
 
 /** The command's arguments and options. */
 export function command(context: Context) {
-  const writes: Assignment[] = [];
+  const given = new GivenActions();
   return new Command("dirty")
     .description(
-      "Gives a device memory, has it log which pages it writes, writes registers, waits, and " +
-        "shows the pages. Only devices that migrate have such a log. Memory is shared with the " +
+      "Gives a device memory, has it log which pages it writes, writes registers or waits " +
+        "for them, and shows the pages. Only devices that migrate have such a log. " +
+        "Memory is shared with the " +
         "device, unless it is mapped with :message. After Ctrl-C what was written so far is " +
         "shown.",
     )
     .argument("<socket>", "path of the server's socket")
-    .addOption(
-      new Option("--map, --range <range>", "IOVA:SIZE[:ro|:wo][:file=PATH|:message]; repeatable")
-        .argParser(argumentList(parseMap))
-        .makeOptionMandatory(),
-    )
+    .addOption(memoryOption())
     .addOption(
       new Option("--page-size <size>", "bytes of a page, as 64K: a power of two, and a hint")
         .default(MIN_LOGGING_PAGE_SIZE, "4K")
@@ -93,26 +94,28 @@ export function command(context: Context) {
       new Option("--fill <range=content>", "IOVA:SIZE=BYTE or =FILE; repeatable")
         .argParser(argumentList(parseFill)),
     )
-    .addOption(writeOption((assignment) => writes.push(assignment)))
-    .addOption(
-      new Option("--timeout <duration>", "wait so long after the writes, as 500ms")
-        .argParser(argument(parseDuration)),
-    )
-    .option("--hold", "wait until Ctrl-C")
+    .addOption(writeOption(given))
+    .addOption(waitOption(given))
+    .addOption(forOption("go on so long after the writes, as 500ms"))
+    .option("--hold", "go on until Ctrl-C")
     .option("--json", "write one JSON object")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
+    .addOption(timeoutOption())
     .addHelpText(
       "after",
       examples(
-        "vfu dirty dev.sock --map 1M:1M --write bar0+0x80.l=1 --timeout 1s",
+        "vfu dirty dev.sock --map 1M:1M --write bar0+0x80.l=1 --for 1s",
         "vfu dirty dev.sock --map 1M:64K --hold",
-        "vfu dirty dev.sock --map 0:1G --page-size 2M --timeout 5s --json",
+        "vfu dirty dev.sock --map 0:1G --page-size 2M --for 5s --json",
       ),
     )
-    .action((socket, { hold, timeout, ...options }) =>
-      run(context, socket, { ...options, write: writes, waitMs: hold ? Infinity : timeout })
-    );
+    .action(async (socket, { hold, map, for: forMs, ...options }, self) => {
+      const { maps, place } = await mapsOf(context, self, map);
+      const actions = given.read(self, place);
+      const waitMs = hold ? Infinity : forMs;
+      await run(context, socket, { ...options, map: maps, actions, waitMs });
+    });
 }
 
 function parsePageSize(text: string): number {
@@ -123,14 +126,11 @@ function parsePageSize(text: string): number {
 
 /** Shows which pages of its memory the device behind `socket` writes. */
 export async function run(context: Context, socket: string, options: DirtyOptions): Promise<void> {
-  const { range: maps, pageSize: wanted, fill = [] } = options;
+  const { map: maps, pageSize: wanted, fill = [] } = options;
   using resources = new DisposableStack();
   const fills = fill.map((fill) => openFill(fill, resources));
   using grace = new Grace(context.signal);
-  using connection = await connectTo({ ...context, signal: grace.signal }, socket, {
-    ...options,
-    timeout: DEFAULT_TIMEOUT_MS,
-  });
+  using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { device } = connection;
   for (const { iova, size } of maps) assertPages(iova, size, wanted);
   grace.begin();
@@ -159,14 +159,14 @@ export async function run(context: Context, socket: string, options: DirtyOption
 async function log(
   { signal }: Context,
   device: Device,
-  { range: maps, pageSize: wanted, write = [], waitMs = 0 }: DirtyOptions,
+  { map: maps, pageSize: wanted, actions = [], waitMs = 0 }: DirtyOptions,
 ): Promise<{ reports: DirtyPages[]; pageSize: number }> {
   signal.throwIfAborted();
   const logged = await device.dmaLogging.start({ pageSize: wanted });
   const pageSize = maps.every((map) => hasWholePages(map, logged)) ? logged : wanted;
   const work = async () => {
     signal.throwIfAborted();
-    await assignAll(device, write);
+    await actAll(device, actions, signal);
     await wait(device, waitMs, signal);
     const reports: DirtyPages[] = [];
     for (const { iova, size } of maps) {

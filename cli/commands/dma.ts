@@ -9,16 +9,27 @@ import { Command, Option } from "@commander-js/extra-typings";
 import type { DmaSpace } from "../../lib/client/dma.ts";
 import type { Device } from "../../lib/client/device.ts";
 import { endedWhile } from "../../lib/base/errors.ts";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
-import { argument, argumentList } from "../shared/argument.ts";
+import {
+  actAll,
+  GivenActions,
+  type RegisterAction,
+  waitOption,
+  writeOption,
+} from "../shared/actions.ts";
+import { argumentList } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
-import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
+import {
+  forOption,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../shared/connection_options.ts";
 import { type Context, onAbort, type Output } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { type Destination, openDestination } from "../shared/destination.ts";
 import { Snapshots } from "../dma/memory_watch.ts";
 import { fillMemory, openFill } from "../dma/fill.ts";
-import { mapAll, unmapAll } from "../dma/maps.ts";
+import { mapAll, mapsOf, memoryOption, unmapAll } from "../dma/maps.ts";
 import { DmaSigns, type Silence } from "../dma/silence.ts";
 import {
   type Entry,
@@ -35,29 +46,26 @@ import {
   type MapArgument,
   parseDump,
   parseFill,
-  parseMap,
 } from "../dma/range.ts";
-import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
 import { blocks } from "../shared/pipeline.ts";
 import { humanSize } from "../shared/size.ts";
-import { assignAll, type Assignment, writeOption } from "../shared/assignment.ts";
 import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
-export interface DmaOptions extends Omit<ConnectionOptions, "timeout"> {
+export interface DmaOptions extends ConnectionOptions {
   /** The memory that the device is given. */
   map: MapArgument[];
   /** The contents of the memory at first. */
   fill?: FillArgument[] | undefined;
-  /** Registers that are written then. */
-  write?: readonly Assignment[] | undefined;
+  /** Registers that are written and waited for then. */
+  actions?: readonly RegisterAction[] | undefined;
   /** The memory that is written to files at the end. */
   dump?: DumpArgument[] | undefined;
   /** Stay until Ctrl-C. */
   hold?: true | undefined;
   /** Stay so long, in milliseconds. */
-  timeout?: number | undefined;
+  for?: number | undefined;
   /** Show what changes in shared memory. */
   changes?: true | undefined;
   /** Write JSON: an `EntryJson` a line. */
@@ -73,50 +81,51 @@ const CHANGES_INTERVAL_MS = 100;
 
 /** The command's arguments and options. */
 export function command(context: Context) {
-  const writes: Assignment[] = [];
+  const given = new GivenActions();
   return new Command("dma")
     .description(
-      "Gives a device memory at I/O virtual addresses: maps, fills, writes registers, dumps, and " +
-        "unmaps, in this order. The memory is shared with the device, unless it is mapped with " +
+      "Gives a device memory at I/O virtual addresses: maps, fills, writes registers or " +
+        "waits for them, dumps, and unmaps, in this order. The memory is shared with " +
+        "the device, unless it is mapped with " +
         ":message: then the device asks for each access, and each is shown with its time, " +
-        "address, length and first bytes. With --hold or --timeout the memory stays after the " +
+        "address, length and first bytes. With --hold or --for the memory stays after the " +
         "writes, which gives the device time to use it; dumps are made, and memory is unmapped, " +
         "after Ctrl-C as well. Sizes and addresses may have units, as 64K or 2MiB; :ro and :wo " +
         "say what the device may do.",
     )
     .argument("<socket>", "path of the server's socket")
-    .addOption(
-      new Option("--map <range>", "IOVA:SIZE[:ro|:wo][:file=PATH|:message]; repeatable")
-        .argParser(argumentList(parseMap))
-        .makeOptionMandatory(),
-    )
+    .addOption(memoryOption())
     .addOption(
       new Option("--fill <range=content>", "IOVA:SIZE=BYTE or =FILE; repeatable")
         .argParser(argumentList(parseFill)),
     )
-    .addOption(writeOption((assignment) => writes.push(assignment)))
+    .addOption(writeOption(given))
+    .addOption(waitOption(given))
     .addOption(
       new Option("--dump <range=file>", "at the end, IOVA:SIZE=FILE; - is standard output")
         .argParser(argumentList(parseDump)),
     )
     .option("--hold", "keep the memory mapped until Ctrl-C")
-    .addOption(
-      new Option("--timeout <duration>", "keep the memory mapped so long, as 500ms")
-        .argParser(argument(parseDuration)),
-    )
+    .addOption(forOption("keep the memory mapped so long, as 500ms"))
     .option("--changes", "show what changes in shared memory, looked at every 100 ms")
     .option("--json", "write a line of JSON for each access and change")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
+    .addOption(timeoutOption())
     .addHelpText(
       "after",
       examples(
         "vfu dma dev.sock --map 1M:64K --write bar0+0x80.q=0x100000 --hold",
-        "vfu dma dev.sock --map 1M:4K:message --pci-enable --timeout 1s",
-        "vfu dma dev.sock --map 0:1M --fill 0:4K=0xa5 --dump 0:4K=- --timeout 100ms",
+        "vfu dma dev.sock --map 1M:4K --write bar0+0x54=1 --wait 'bar0+0x54==0'",
+        "vfu dma dev.sock --map 1M:4K:message --map nvme --write CC.EN=1 --for 1s",
+        "vfu dma dev.sock --map 0:1M --fill 0:4K=0xa5 --dump 0:4K=-",
       ),
     )
-    .action((socket, options) => run(context, socket, { ...options, write: writes }));
+    .action(async (socket, options, self) => {
+      const { maps, place } = await mapsOf(context, self, options.map);
+      const actions = given.read(self, place);
+      await run(context, socket, { ...options, map: maps, actions });
+    });
 }
 
 /** Gives the device behind `socket` memory. */
@@ -125,10 +134,7 @@ export async function run(context: Context, socket: string, options: DmaOptions)
   const fills = (options.fill ?? []).map((fill) => openFill(fill, resources));
   const dumps = (options.dump ?? []).map((dump) => openDump(dump, context.out, resources));
   using grace = new Grace(context.signal);
-  using connection = await connectTo({ ...context, signal: grace.signal }, socket, {
-    ...options,
-    timeout: DEFAULT_TIMEOUT_MS,
-  });
+  using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { device } = connection;
   grace.begin();
   const work = async () => {
@@ -161,13 +167,14 @@ export async function run(context: Context, socket: string, options: DmaOptions)
  */
 async function silenceOf(
   signs: DmaSigns,
-  { write = [], hold, timeout }: DmaOptions,
+  { actions = [], hold, for: forMs }: DmaOptions,
 ): Promise<Silence & { isFailure: boolean } | undefined> {
-  const hasTime = hold || timeout !== undefined;
-  if (write.length === 0 && (hold || !hasTime)) return undefined; // it was not told to do anything
+  const hasTime = hold || forMs !== undefined || actions.some(({ kind }) => kind === "wait");
+  const hasWrites = actions.some(({ kind }) => kind === "write");
+  if (!hasWrites && (hold || !hasTime)) return undefined; // it was not told to do anything
   const silence = await signs.silence();
   if (silence === undefined || (!hasTime && !silence.isCertain)) return undefined;
-  return { ...silence, isFailure: silence.isCertain && write.length > 0 };
+  return { ...silence, isFailure: silence.isCertain && hasWrites };
 }
 
 /** Leaves the memory to the device, as long as the options say, and shows what it does. */
@@ -177,7 +184,7 @@ async function lend(
   signs: DmaSigns,
   options: DmaOptions,
 ): Promise<void> {
-  const { hold, timeout, json, dump = [] } = options;
+  const { hold, for: forMs, json, dump = [] } = options;
   const output = dump.some(({ path }) => path === "-") ? err : out;
   const show = (entry: Entry) =>
     output.write(json ? entryJson(entry) : entryLine(entry, output.style));
@@ -205,10 +212,10 @@ async function lend(
     end.reject(endedWhile("leave the memory to the device", cause))
   );
   using _interrupt = onAbort(signal, () => end.resolve());
-  if (!signal.aborted) await assignAll(device, options.write ?? []);
-  if (!hold && timeout === undefined || signal.aborted) end.resolve();
+  if (!signal.aborted) await actAll(device, options.actions ?? [], signal);
+  if (!hold && forMs === undefined || signal.aborted) end.resolve();
   else sayHeld(err, device.dma);
-  await every(compare, end, timeout);
+  await every(compare, end, forMs);
   compare();
 }
 

@@ -4,11 +4,10 @@
  * @module
  */
 
-import { Argument, Command } from "@commander-js/extra-typings";
+import { Command } from "@commander-js/extra-typings";
 import type { Region } from "../../lib/client/region.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { hex } from "../../lib/text/hex.ts";
-import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
@@ -16,6 +15,7 @@ import { examples } from "../shared/examples.ts";
 import { openDestination } from "../shared/destination.ts";
 import { ReadableRegion, REFUSED_BYTE } from "../dump/readable.ts";
 import { jsonText } from "../shared/json.ts";
+import { mapOption, parseArguments, placeParser } from "../shared/map.ts";
 import { Unfinished } from "../shared/failure.ts";
 import { DEFAULT_MAX_SIZE, maxSizeOption, tooLarge } from "../shared/max_size.ts";
 import { blocks } from "../shared/pipeline.ts";
@@ -23,7 +23,7 @@ import { Progress, transferText } from "../shared/progress.ts";
 import { humanSize } from "../shared/size.ts";
 import {
   findRange,
-  parseRegion,
+  parseRegionOrRegister,
   RANGE_HELP,
   type RegionRange,
   viaOption,
@@ -69,11 +69,9 @@ export function command(context: Context) {
         "fails then.",
     )
     .argument("<socket>", "path of the server's socket")
-    .addArgument(
-      new Argument("<region>", `bar0 to bar5, rom, config, vga or an index; ${RANGE_HELP}`)
-        .argParser(argument(parseRegion)),
-    )
+    .argument("<region>", `bar0 to bar5, rom, config, vga or an index; ${RANGE_HELP}`)
     .requiredOption("-o, --output <file>", "where to; - is standard output")
+    .addOption(mapOption("take MAP.REGISTER or REGISTER too"))
     .addOption(viaOption())
     .addOption(maxSizeOption())
     .addOption(pciEnableOption())
@@ -86,13 +84,16 @@ export function command(context: Context) {
         "vfu dump dev.sock bar0 -o bar0.bin",
         "vfu dump dev.sock config -o - | xxd",
         "vfu dump dev.sock bar2.l -o registers.bin",
+        "vfu dump dev.sock CAP --map nvme -o cap.bin",
       ),
     )
-    .action((socket, address, options, self) => {
+    .action(async (socket, text, options, self) => {
       if (options.json && options.output === "-") {
         self.error("error: '--json' and '-o -' both write to standard output; name a file");
       }
-      return run(context, socket, address, options);
+      const place = await placeParser(context, self, options.map);
+      const parse = (text: string) => parseRegionOrRegister(text, place);
+      await run(context, socket, parseArguments(self, "region", [text], parse)[0]!, options);
     });
 }
 

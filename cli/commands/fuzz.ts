@@ -19,13 +19,14 @@ import { labelText } from "../../lib/fuzz/label.ts";
 import { fuzz, FuzzProgress } from "../../lib/fuzz/run.ts";
 import { quiet } from "../../lib/fuzz/quiet.ts";
 import { linesOf, Subject } from "../../lib/fuzz/subject.ts";
+import { readSize } from "../../lib/text/size.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { plural } from "../../lib/text/plural.ts";
 import { conversationLines, jsonReporter, observationJson, textReporter } from "../fuzz/report.ts";
 import { FindingStore } from "../fuzz/finding_store.ts";
 import { runClient, sendAgainToClient } from "../fuzz/client.ts";
 import { argument, argumentList } from "../shared/argument.ts";
-import { timeoutOption } from "../shared/connection_options.ts";
+import { forOption, timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { Reported } from "../shared/failure.ts";
@@ -80,7 +81,7 @@ finding.
 
 A finding is made as short as can be, shown as decoded messages, and written as
 a recording into the folder of --output. That may go on for --minimise after the
-end of --time. vfu fuzz --again FILE sends the messages again, byte for byte;
+end of --for. vfu fuzz --again FILE sends the messages again, byte for byte;
 vfu show FILE shows them.
 
 Exit code 0: nothing was found; 1: something was; 2: wrong usage.`;
@@ -101,10 +102,7 @@ export function command(context: Context) {
       new Option("--seed <number>", "the same number makes the same messages; default: any")
         .argParser(argument(parseNumber)),
     )
-    .addOption(
-      new Option("--time <duration>", "end after so long, as 60s or 1h")
-        .argParser(argument(parseDuration)),
-    )
+    .addOption(forOption("end after so long, as 60s or 1h"))
     .addOption(
       new Option("--messages <number>", "end after so many messages")
         .argParser(argument(parseNumber)),
@@ -126,14 +124,14 @@ export function command(context: Context) {
     .addHelpText(
       "after",
       examples(
-        "vfu fuzz --spawn 'my-server --socket-path {socket}' --time 60s",
+        "vfu fuzz --spawn 'my-server --socket-path {socket}' --for 60s",
         "vfu fuzz --spawn './server {socket}' --corpus corpus --from x.pcapng",
-        "vfu fuzz --client --spawn 'vfu probe {socket}' --time 60s",
+        "vfu fuzz --client --spawn 'vfu probe {socket}' --for 60s",
         "vfu fuzz dev.sock --seed 7 --messages 100000",
         "vfu fuzz dev.sock --again vfu-findings/crash-7-1.pcapng",
       ),
     )
-    .action(async (socket, { again, seed, time, messages, ...options }, self) => {
+    .action(async (socket, { again, seed, for: time, messages, ...options }, self) => {
       const limits = {
         seed: seed ?? Math.floor(Math.random() * 2 ** 31),
         time: time ?? DAY_MS,
@@ -165,8 +163,9 @@ export function command(context: Context) {
  * @throws {RangeError} if it is none
  */
 function parseNumber(text: string): number {
-  if (!/^\d{1,10}$/.test(text)) throw new RangeError("It is a number from 0.");
-  return Number(text);
+  const number = readSize(text);
+  if (number !== undefined && number < 1e10) return Number(number);
+  throw new RangeError("It is a number from 0 to 9999999999.");
 }
 
 /** Fuzzes a server, and reports what is found. */

@@ -5,42 +5,57 @@
  */
 
 import { unmet, unmetLines } from "../shared/unmet.ts";
-import { Argument, Command, Option } from "@commander-js/extra-typings";
+import { Argument, Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/client/device.ts";
 import type { IrqId } from "../../lib/client/info.ts";
 import { TimeoutError } from "../../lib/base/errors.ts";
 import type { IrqIndex, VectorRange } from "../../lib/client/irq.ts";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
-import { IrqFlags, PciIrq } from "../../lib/wire/irq.ts";
+import { IrqFlags, irqIndex, irqName, PciIrq, vectorsName } from "../../lib/wire/irq.ts";
+import {
+  act,
+  findAll,
+  GivenActions,
+  type RegisterAction,
+  waitOption,
+  writeOption,
+} from "../shared/actions.ts";
 import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
-import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
+import {
+  forOption,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../shared/connection_options.ts";
+import { mapOption, placeParser } from "../shared/map.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
-import { parseDuration } from "../../lib/text/duration.ts";
 import { Grace, thenTakeBack } from "../shared/cleanup_grace.ts";
 import { jsonText } from "../shared/json.ts";
 import { nextTurn } from "../../lib/base/turn.ts";
 import type { Style } from "../shared/style.ts";
 import { parseCount, parseValue } from "../shared/value.ts";
-import { assignAll, type Assignment, writeOption } from "../shared/assignment.ts";
 import { readIndex } from "../../lib/text/integer.ts";
 
 /** An action that follows once the vectors are enabled. */
-export type Action =
-  | { readonly kind: "trigger" | "mask" | "unmask"; readonly vector: number }
-  | { readonly kind: "write"; readonly assignment: Assignment };
+export type Action = VectorAction | RegisterAction;
+
+/** An action on vectors of the IRQ index. */
+export interface VectorAction {
+  readonly kind: "trigger" | "mask" | "unmask";
+  readonly target: VectorTarget;
+}
 
 /** Options of {@linkcode run}. */
-export interface IrqOptions extends Omit<ConnectionOptions, "timeout"> {
+export interface IrqOptions extends ConnectionOptions {
   /** The vectors; default all. */
   vectors?: VectorRange | undefined;
   /** The actions that follow, in this order. */
   actions: readonly Action[];
   /** End after so many interrupts. */
   count?: number | undefined;
-  /** Wait so long, in milliseconds. */
-  timeout?: number | undefined;
+  /** Wait so long in all, in milliseconds. */
+  for?: number | undefined;
   /** Write JSON: an {@linkcode InterruptJson} a line. */
   json?: true | undefined;
 }
@@ -49,6 +64,8 @@ export interface IrqOptions extends Omit<ConnectionOptions, "timeout"> {
 export interface InterruptJson {
   /** Since the vectors were enabled, in milliseconds. */
   time_ms: number;
+  /** The IRQ index, as "msix". */
+  irq: string;
   /** The vector. */
   vector: number;
   /** Its interrupts since its last line. */
@@ -60,6 +77,7 @@ export interface InterruptJson {
 /** Interrupts of a vector, with when they were seen. */
 interface Seen {
   readonly timeMs: number;
+  readonly irq: string;
   readonly vector: number;
   readonly count: bigint;
   readonly total: bigint;
@@ -69,14 +87,17 @@ const MAX_VECTOR = 0xffff_ffffn;
 
 /** The command's arguments and options. */
 export function command(context: Context) {
-  const actions: Action[] = [];
-  const onVector = (kind: "trigger" | "mask" | "unmask") =>
-    argument((text: string) => actions.push({ kind, vector: parseVector(text) }));
+  const given = new GivenActions<Action>();
+  const vectorOption = (kind: VectorAction["kind"], use: string) =>
+    given.option(`--${kind} <vector>`, `${use}; repeatable`, (text) => {
+      return { kind, target: parseVectorTarget(text) };
+    });
   return new Command("irq")
     .description(
       "Enables vectors of an IRQ index, then shows each interrupt with its time, until Ctrl-C, " +
-        "--timeout or --count; then disables them. Before it waits it triggers, masks, unmasks " +
-        "and writes registers, in the order of the options. INTx is unmasked after each " +
+        "--for or --count; then disables them. Before it waits it triggers, masks, unmasks, " +
+        "writes registers and waits for them, in the order of the options. INTx is " +
+        "unmasked after each " +
         "interrupt: while its level stays up it fires again and again.",
     )
     .argument("<socket>", "path of the server's socket")
@@ -90,43 +111,40 @@ export function command(context: Context) {
     .addOption(
       new Option("--vectors <range>", "only these, as 3 or 0-7").argParser(argument(parseVectors)),
     )
-    .addOption(
-      new Option("--trigger <vector>", "have the server fire it; repeatable")
-        .argParser(onVector("trigger")),
-    )
-    .addOption(
-      new Option("--mask <vector>", "mask it: it waits if it fires; repeatable")
-        .argParser(onVector("mask")),
-    )
-    .addOption(
-      new Option("--unmask <vector>", "unmask it; repeatable").argParser(onVector("unmask")),
-    )
-    .addOption(writeOption((assignment) => actions.push({ kind: "write", assignment })))
+    .addOption(vectorOption("trigger", "have the server fire it, as msix[0] or 0"))
+    .addOption(vectorOption("mask", "mask it: it waits if it fires"))
+    .addOption(vectorOption("unmask", "unmask it"))
+    .addOption(writeOption(given))
+    .addOption(waitOption(given))
+    .addOption(mapOption("take MAP.REGISTER or REGISTER as an address too"))
     .addOption(
       new Option("--count <number>", "end after so many interrupts").argParser(
         argument(parseCount),
       ),
     )
-    .addOption(
-      new Option("--timeout <duration>", "end after so long; fails if --count is not reached")
-        .argParser(argument(parseDuration)),
-    )
+    .addOption(forOption("end after so long, as 500ms; fails if --count is not reached"))
     .option("--json", "write a line of JSON for each")
     .addOption(pciEnableOption())
     .addOption(verboseOption())
+    .addOption(timeoutOption())
     .addHelpText(
       "after",
       examples(
         "vfu irq dev.sock msix",
-        "vfu irq dev.sock msix[0] --trigger 0 --count 1 --timeout 1s",
+        "vfu irq dev.sock msix[0] --trigger msix[0] --count 1 --for 1s",
+        "vfu irq dev.sock msix --map nvme --write CC.EN=1 --wait CSTS.RDY==1",
         "vfu irq dev.sock intx --write bar0+0x60.l=1 --json",
       ),
     )
-    .action((socket, { id, vectors }, options, self) => {
+    .action(async (socket, { id, vectors }, options, self) => {
       if (vectors !== undefined && options.vectors !== undefined) {
         self.error("error: the vectors are named twice, by the index and by '--vectors'");
       }
-      return run(context, socket, id, { ...options, vectors: vectors ?? options.vectors, actions });
+      const place = await placeParser(context, self, options.map);
+      const actions = given.read(self, place);
+      const all = { ...options, vectors: vectors ?? options.vectors, actions };
+      checkVectors(self, id, actions);
+      await run(context, socket, id, all);
     });
 }
 
@@ -178,6 +196,40 @@ export function parseVectors(text: string): Required<VectorRange> {
   return { start, count: end - start + 1 };
 }
 
+/** A vector of the index that the command is for. */
+export interface VectorTarget {
+  /** The index, if the text says. */
+  readonly id?: IrqId;
+  /** Its number. */
+  readonly vector: number;
+}
+
+/**
+ * Reads a vector as sessions name it, "msix[0]", or its number alone.
+ *
+ * @throws {SyntaxError} if it is neither
+ */
+export function parseVectorTarget(text: string): VectorTarget {
+  const [, name, vector] = /^([^[]*)\[([^\]-]*)\]$/.exec(text) ?? [];
+  if (vector === undefined) return { vector: parseVector(text) };
+  return { id: parseIrq(name!), vector: parseVector(vector) };
+}
+
+/** Refuses vectors of another index than that of the command, as wrong usage. */
+function checkVectors(self: CommandUnknownOpts, id: IrqId, actions: readonly Action[]): void {
+  for (const action of actions) {
+    if (!isVectorAction(action)) continue;
+    const { kind, target } = action;
+    if (target.id === undefined || indexOf(target.id) === indexOf(id)) continue;
+    const vector = vectorsName(irqName(indexOf(target.id)), target.vector);
+    self.error(`error: --${kind} ${vector} is no vector of ${irqName(indexOf(id))}`);
+  }
+}
+
+function indexOf(id: IrqId): number {
+  return typeof id === "number" ? id : irqIndex(id)!;
+}
+
 function parseVector(text: string): number {
   const vector = parseValue(text);
   if (vector > MAX_VECTOR) throw new RangeError("A vector has 32 bits");
@@ -192,19 +244,18 @@ export async function run(
   options: IrqOptions,
 ): Promise<void> {
   using grace = new Grace(context.signal);
-  using connection = await connectTo({ ...context, signal: grace.signal }, socket, {
-    ...options,
-    timeout: DEFAULT_TIMEOUT_MS,
-  });
+  using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { device } = connection;
   const irqs = await device.irqs(id);
+  await findAll(device, options.actions.filter((action) => !isVectorAction(action)));
   grace.begin();
   await irqs.enable(options.vectors);
   const startMs = performance.now();
   const work = async () => {
     for (const action of options.actions) {
       context.signal.throwIfAborted();
-      await act(device, irqs, action);
+      if (isVectorAction(action)) await irqs[action.kind](action.target.vector);
+      else await act(device, action, context.signal);
     }
     sayWaiting(context.err, irqs);
     await showAll(context, device, irqs, startMs, options);
@@ -212,9 +263,8 @@ export async function run(
   await thenTakeBack(device, work, (wait) => irqs.disable(undefined, wait));
 }
 
-async function act(device: Device, irqs: IrqIndex, action: Action): Promise<void> {
-  if (action.kind === "write") await assignAll(device, [action.assignment]);
-  else await irqs[action.kind](action.vector);
+function isVectorAction(action: Action): action is VectorAction {
+  return action.kind !== "write" && action.kind !== "wait";
 }
 
 /**
@@ -227,7 +277,7 @@ async function showAll(
   device: Device,
   irqs: IrqIndex,
   startMs: number,
-  { count, timeout = Infinity, json }: IrqOptions,
+  { count, for: forMs = Infinity, json }: IrqOptions,
 ): Promise<void> {
   const totals = new Map<number, bigint>();
   // What a level drives is unmasked after each, as a VMM does at the end of an interrupt.
@@ -236,7 +286,7 @@ async function showAll(
   let sum = 0n;
   let isOver = false;
   while (count === undefined || sum < BigInt(count)) {
-    const timeoutMs = startMs + timeout - performance.now();
+    const timeoutMs = startMs + forMs - performance.now();
     // When the time is over, what has come by then is shown once more.
     if (isOver || !await comes(irqs, Math.max(0, timeoutMs), signal)) {
       if (count === undefined) return sum > 0n ? undefined : await saySilence(err, device, irqs);
@@ -247,7 +297,13 @@ async function showAll(
     const timeMs = performance.now() - startMs;
     for (const vector of irqs.enabled) {
       const total = irqs.total(vector);
-      const seen = { timeMs, vector, total, count: total - (totals.get(vector) ?? 0n) };
+      const seen = {
+        timeMs,
+        irq: irqs.name,
+        vector,
+        total,
+        count: total - (totals.get(vector) ?? 0n),
+      };
       if (seen.count === 0n) continue;
       totals.set(vector, total);
       sum += seen.count;
@@ -288,19 +344,22 @@ async function comes(irqs: IrqIndex, timeoutMs: number, signal: AbortSignal): Pr
 
 function sayWaiting({ isTerminal, style, write }: Output, { name, enabled }: IrqIndex): void {
   if (!isTerminal) return;
-  const [first, last] = [enabled[0], enabled.at(-1)];
-  const vectors = first === last ? `vector ${first}` : `vectors ${first} to ${last}`;
-  write(style.dim(`Waiting for ${vectors} of ${name}; Ctrl-C disables them`) + "\n");
+  const vectors = vectorsName(name, enabled[0]!, enabled.at(-1)! - enabled[0]! + 1);
+  write(style.dim(`Waiting for ${vectors}; Ctrl-C disables them`) + "\n");
 }
 
-function interruptLine({ timeMs, vector, count, total }: Seen, { dim, green }: Style): string {
+function interruptLine(
+  { timeMs, irq, vector, count, total }: Seen,
+  { dim, green }: Style,
+): string {
   const time = dim(`${timeMs.toFixed(1).padStart(8)} ms`);
-  return `${time}  ${green(`vector ${vector}`)}  count ${count}  total ${total}\n`;
+  return `${time}  ${green(vectorsName(irq, vector))}  count ${count}  total ${total}\n`;
 }
 
-function interruptJson({ timeMs, vector, count, total }: Seen): string {
+function interruptJson({ timeMs, irq, vector, count, total }: Seen): string {
   const json: InterruptJson = {
     time_ms: Math.round(timeMs * 1000) / 1000,
+    irq,
     vector,
     count,
     total,

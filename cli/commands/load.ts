@@ -4,21 +4,21 @@
  * @module
  */
 
-import { Argument, Command } from "@commander-js/extra-typings";
+import { Command } from "@commander-js/extra-typings";
 import type { BulkOptions, Via } from "../../lib/client/region_options.ts";
-import { argument } from "../shared/argument.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { jsonText } from "../shared/json.ts";
+import { mapOption, parseArguments, placeParser } from "../shared/map.ts";
 import { Unfinished } from "../shared/failure.ts";
 import { blocks, pipeline } from "../shared/pipeline.ts";
 import { Progress, transferText } from "../shared/progress.ts";
 import { openFile, readExactly } from "../shared/source.ts";
 import {
   findRange,
-  parseRegion,
+  parseRegionOrRegister,
   RANGE_HELP,
   type RegionRange,
   viaOption,
@@ -42,11 +42,9 @@ export function command(context: Context) {
         "time.",
     )
     .argument("<socket>", "path of the server's socket")
-    .addArgument(
-      new Argument("<region>", `bar0 to bar5, rom, config, vga or an index; ${RANGE_HELP}`)
-        .argParser(argument(parseRegion)),
-    )
+    .argument("<region>", `bar0 to bar5, rom, config, vga or an index; ${RANGE_HELP}`)
     .argument("<file>", "what to write")
+    .addOption(mapOption("take MAP.REGISTER or REGISTER too"))
     .addOption(viaOption())
     .addOption(pciEnableOption())
     .option("--json", "write one JSON object")
@@ -60,7 +58,11 @@ export function command(context: Context) {
         "vfu load dev.sock bar2 image.bin --via message",
       ),
     )
-    .action((socket, address, path, options) => run(context, socket, address, path, options));
+    .action(async (socket, text, path, options, self) => {
+      const place = await placeParser(context, self, options.map);
+      const parse = (text: string) => parseRegionOrRegister(text, place);
+      await run(context, socket, parseArguments(self, "region", [text], parse)[0]!, path, options);
+    });
 }
 
 /** Writes the file at `path` to the region of the device behind `socket`. */

@@ -5,17 +5,20 @@
  */
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import { TimeoutError } from "../../lib/base/errors.ts";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { argument } from "../shared/argument.ts";
+import { awaitCondition, DEFAULT_INTERVAL_MS, DEFAULT_WAIT_MS } from "../shared/awaited.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
-import { pciEnableOption, verboseOption } from "../shared/connection_options.ts";
+import {
+  forOption,
+  pciEnableOption,
+  timeoutOption,
+  verboseOption,
+} from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../shared/map.ts";
-import { unmet } from "../shared/unmet.ts";
 import { Progress, spinner } from "../shared/progress.ts";
 import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../shared/target.ts";
 import { bytesOf } from "../shared/hexdump.ts";
@@ -30,6 +33,8 @@ export interface PollOptions extends ConnectionOptions {
   condition: Condition;
   /** Write JSON: a {@linkcode PollJson}. */
   json?: true | undefined;
+  /** The time that it may take in all, in milliseconds. */
+  for: number;
   /** Between two looks, in milliseconds. */
   interval: number;
   /** The way to read: by message, or through mapped memory. */
@@ -78,13 +83,12 @@ export function command(context: Context) {
     )
     .addOption(new Option("--one-of <values>", "wait for one of these, as 1,3 or 1:3,2:3"))
     .addOption(
-      new Option("--timeout <duration>", "give up after so long, as 500ms")
-        .default(DEFAULT_TIMEOUT_MS, `${DEFAULT_TIMEOUT_MS / 1000}s`)
-        .argParser(argument(parseDuration)),
+      forOption("give up after so long, as 500ms")
+        .default(DEFAULT_WAIT_MS, `${DEFAULT_WAIT_MS / 1000}s`),
     )
     .addOption(
       new Option("--interval <duration>", "wait so long between two looks")
-        .default(1, "1ms")
+        .default(DEFAULT_INTERVAL_MS, `${DEFAULT_INTERVAL_MS}ms`)
         .argParser(argument(parseDuration)),
     )
     .addOption(mapOption())
@@ -92,11 +96,12 @@ export function command(context: Context) {
     .addOption(pciEnableOption())
     .option("--json", "write one JSON object")
     .addOption(verboseOption())
+    .addOption(timeoutOption())
     .addHelpText(
       "after",
       examples(
         "vfu poll dev.sock bar0+0x1c.l --equals 1:1",
-        "vfu poll dev.sock --map nvme CSTS.RDY --equals 1 --timeout 5s",
+        "vfu poll dev.sock --map nvme CSTS.RDY --equals 1 --for 10s",
         "vfu poll dev.sock bar0+8.l --not 0xffff_ffff",
         "vfu poll dev.sock bar0+8.l --one-of 2,3 --json",
       ),
@@ -141,15 +146,13 @@ export async function run(
   address: Place,
   options: PollOptions,
 ): Promise<void> {
-  const { condition, timeout, interval, via, verbose, json } = options;
-  // The timeout is for the value. An answer may take as long as it does elsewhere.
-  using connection = await connectTo(context, socket, { ...options, timeout: DEFAULT_TIMEOUT_MS });
+  const { condition, for: timeoutMs, interval: intervalMs, via, verbose, json } = options;
+  using connection = await connectTo(context, socket, options);
   const target = await findTarget(connection.device, address);
   const { text, region, offset } = target;
   const width = address.width ?? DEFAULT_WIDTH;
   const wanted = condition.text(width);
   let last = "";
-  let lastValue: bigint | undefined;
   let reads = 0;
   using _progress = verbose ? undefined : new Progress(
     context.err,
@@ -157,22 +160,16 @@ export async function run(
       `${spinner(elapsedMs)} ${text} is ${last}, waiting for ${wanted} ` +
       `(${Math.floor(elapsedMs / 1000)} s)`,
   );
-  const isThere = (value: number | bigint) => {
-    last = formatValue(value, width);
-    lastValue = BigInt(value);
-    reads++;
-    return condition.isMet(value);
-  };
   const from = performance.now();
-  const value = await region.pollAsync(offset, width, isThere, {
-    timeoutMs: timeout,
-    intervalMs: interval,
+  const value = await awaitCondition(connection.device, target, { width, condition }, {
+    timeoutMs,
+    intervalMs,
     signal: context.signal,
-    ...(via && { via }),
-  }).catch(async (error) => {
-    if (!(error instanceof TimeoutError) || lastValue === undefined) throw error;
-    const { standstillText } = await import("../../lib/client/diagnose/diagnose.ts");
-    throw unmet(error.message, await standstillText(connection.device, lastValue, width));
+    via,
+    onLook(value) {
+      last = formatValue(value, width);
+      reads++;
+    },
   });
   if (json) {
     const reading: Reading = {

@@ -4,21 +4,16 @@
  * @module
  */
 
-import { Command, Option } from "@commander-js/extra-typings";
-import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
-import { argument } from "../shared/argument.ts";
+import { Command } from "@commander-js/extra-typings";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
-import { verboseOption } from "../shared/connection_options.ts";
+import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
-import { parseDuration } from "../../lib/text/duration.ts";
 import { jsonText } from "../shared/json.ts";
 import { Progress, spinner } from "../shared/progress.ts";
 
 /** Options of {@linkcode run}. */
-export interface ResetOptions extends Omit<ConnectionOptions, "timeout"> {
-  /** The time that the reset may take, in milliseconds. */
-  timeout?: number | undefined;
+export interface ResetOptions extends ConnectionOptions {
   /** Write JSON. */
   json?: true | undefined;
 }
@@ -28,15 +23,12 @@ export function command(context: Context) {
   return new Command("reset")
     .description(
       "Resets a device, as a function level reset does: registers go back to what they were at " +
-        "first. It waits until the server says that this is done, however long it takes.",
+        "first. It waits until the server says that this is done, --timeout at most.",
     )
     .argument("<socket>", "path of the server's socket")
-    .addOption(
-      new Option("--timeout <duration>", "give up after so long, as 500ms")
-        .argParser(argument(parseDuration)),
-    )
     .option("--json", "write one JSON object")
     .addOption(verboseOption())
+    .addOption(timeoutOption())
     .addHelpText(
       "after",
       examples(
@@ -55,16 +47,15 @@ export async function run(
   options: ResetOptions,
 ): Promise<void> {
   const { err, signal } = context;
-  const { timeout, verbose, json } = options;
-  // The timeout is for the reset. An answer may take as long as it does elsewhere.
-  using connection = await connectTo(context, socket, { ...options, timeout: DEFAULT_TIMEOUT_MS });
+  const { timeout: timeoutMs, verbose, json } = options;
+  using connection = await connectTo(context, socket, options);
   using progress = verbose ? undefined : new Progress(
     err,
     (elapsedMs) =>
       `${spinner(elapsedMs)} the device is resetting (${Math.floor(elapsedMs / 1000)} s)`,
   );
   const from = performance.now();
-  await connection.device.reset({ signal, ...(timeout !== undefined && { timeoutMs: timeout }) });
+  await connection.device.reset({ signal, timeoutMs });
   progress?.[Symbol.dispose]();
   const elapsed_ms = Math.round(performance.now() - from);
   if (json) context.out.write(`${jsonText({ reset: true, elapsed_ms })}\n`);

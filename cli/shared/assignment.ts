@@ -4,12 +4,10 @@
  * @module
  */
 
-import { Option } from "@commander-js/extra-typings";
 import type { Device } from "../../lib/client/device.ts";
 import { parseAddress } from "../../lib/client/address.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import type { Width } from "../../lib/client/info.ts";
-import { argument } from "./argument.ts";
 import type { Place, PlaceParser } from "./map.ts";
 import { DEFAULT_WIDTH, findTarget, type Target } from "./target.ts";
 import {
@@ -35,18 +33,6 @@ export interface AssignOptions {
 export interface Assignment extends MaskedValue {
   readonly address: Place;
   readonly width: Width;
-}
-
-/**
- * `--write`, for commands that do something else besides. What it takes is given to `take`, one
- * after another.
- */
-export function writeOption(take: (assignment: Assignment) => unknown) {
-  return new Option(
-    "--write <address=value>",
-    "then write a register, as vfu write does; repeatable",
-  )
-    .argParser(argument((text) => take(parseAssignment(text))));
 }
 
 /**

@@ -15,11 +15,20 @@ export function verboseOption() {
   return new Option("-v, --verbose", "show every message on standard error");
 }
 
-/** `--timeout` */
-export function timeoutOption(description = "wait so long for each answer, as 500ms") {
-  return new Option("--timeout <duration>", description)
+/** `--timeout`, which is the time for one answer of the peer in every command that has it. */
+export function timeoutOption() {
+  return new Option("--timeout <duration>", "wait so long for each answer, as 500ms")
     .default(DEFAULT_TIMEOUT_MS, `${DEFAULT_TIMEOUT_MS / 1000}s`)
     .argParser(argument(parseDuration));
+}
+
+/**
+ * `--for`, the time that something may take in all.
+ *
+ * @param use what ends then
+ */
+export function forOption(use: string) {
+  return new Option("--for <duration>", use).argParser(argument(parseDuration));
 }
 
 /** `--pci-enable` */

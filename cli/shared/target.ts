@@ -9,6 +9,7 @@ import { type Address, parseAddress, resolveAddress } from "../../lib/client/add
 import type { Device } from "../../lib/client/device.ts";
 import type { Region } from "../../lib/client/region.ts";
 import type { Width } from "../../lib/client/info.ts";
+import type { PlaceParser } from "./map.ts";
 import { readSize } from "../../lib/text/size.ts";
 import { hex } from "../../lib/text/hex.ts";
 
@@ -33,7 +34,8 @@ export const ADDRESS_HELP =
   "or 8 bytes; .l if there is none.";
 
 /** The form of a range of a region, for helps. */
-export const RANGE_HELP = "bar0+0x100..0x200 is a range of it, bar0+0x100.. its rest";
+export const RANGE_HELP =
+  "bar0+0x100..0x200 is a range of it, bar0+0x100.. its rest; or a register: its bytes";
 
 /** `--via` */
 export function viaOption() {
@@ -45,6 +47,26 @@ export function viaOption() {
 export interface RegionRange extends Address {
   /** The offset behind the last byte of a range; undefined: the end of the region. */
   readonly end?: number;
+  /** Bytes of a range that is a register; its `end` is known once its capability is found. */
+  readonly size?: number;
+}
+
+/**
+ * Reads what {@linkcode parseRegion} does, or a register: its bytes.
+ *
+ * @param place reads addresses, and may know what names stand for
+ * @throws {SyntaxError} if it is neither
+ * @throws {RangeError} if the range ends before it begins, or no map has such a register
+ */
+export function parseRegionOrRegister(text: string, place: PlaceParser): RegionRange {
+  try {
+    return parseRegion(text);
+  } catch (error) {
+    if (/^(?:bar[0-5]|rom|config|vga|\d+)\b(?!.*\.[bwlq]$)/i.test(text)) throw error;
+    const { named: _, ...address } = place(text);
+    if (address.width === undefined) throw error;
+    return { ...address, size: address.width };
+  }
 }
 
 /**
@@ -112,7 +134,8 @@ export interface RangeTarget {
  */
 export async function findRange(device: Device, address: RegionRange): Promise<RangeTarget> {
   const { region, offset: start } = await findTarget(device, address);
-  const { end = region.size, width = 1 } = address;
+  const { size, width = 1 } = address;
+  const end = address.end ?? (size === undefined ? region.size : start + size);
   if (start % width !== 0) {
     throw new RangeError(
       `Cannot access ${width} bytes of ${region.name} at ${hex(start)}: ` +

@@ -22,7 +22,7 @@ const COPY = ["0x40=0x100000", "0x48=0x201000", "0x50=8192", "0x54=1"].flatMap((
 ]);
 /** The value of DMA_STATUS after a copy. */
 const COPIED = 1;
-const RANGES = ["--range", "1M:64K", "--map", "2M:64K"];
+const RANGES = ["--map", "1M:64K", "--map", "2M:64K"];
 
 /** Runs `vfu dirty` until the device has copied, and then Ctrl-C. */
 async function dirty(...args: string[]): Promise<Outcome> {
@@ -130,14 +130,14 @@ Deno.test("dirty returns 1 for a device without a log, and for ranges of no whol
   const odd = await runOdd(
     (request) => request.command === 2 || request.command === 3 ? request.reply() : "default",
     "dirty",
-    "--range",
+    "--map",
     "0:4K",
   );
   assertEquals(odd.code, 1);
   assertMatch(odd.err, /^vfu: Cannot start logging which pages of 4096 bytes the device writes: /);
   await assertFailures(t, demo.path, 1, [
     [
-      ["dirty", "--range", "0x1000:64K", "--page-size", "64K"],
+      ["dirty", "--map", "0x1000:64K", "--page-size", "64K"],
       "Cannot log 0x10000 bytes at IOVA 0x1000: it is not of whole pages of 64 KiB",
     ],
   ]);
@@ -145,18 +145,18 @@ Deno.test("dirty returns 1 for a device without a log, and for ranges of no whol
 
 Deno.test("dirty returns 2 when the usage is wrong", async (t) => {
   await assertFailures(t, "/nonexistent/socket", 2, [
-    [["dirty"], "Required option '--map, --range <range>' not specified"],
+    [["dirty"], "No memory is given; write it as --map IOVA:SIZE, as --map 1M:64K"],
     [
       ["dirty", "--map", "1"],
       `Cannot use '1' for --map: "1" is no map; write IOVA:SIZE[:ro|:wo][:file=PATH|:message], ` +
       "as 0x100000:64K:ro",
     ],
     [
-      ["dirty", "--range", "0:4K", "--page-size", "0"],
+      ["dirty", "--map", "0:4K", "--page-size", "0"],
       `Cannot use '0' for --page-size: 0 is no page size; a power of two is needed`,
     ],
     [
-      ["dirty", "--range", "0:4K", "--page-size", "12K"],
+      ["dirty", "--map", "0:4K", "--page-size", "12K"],
       `Cannot use '12K' for --page-size: 12K is no page size; a power of two is needed`,
     ],
   ]);

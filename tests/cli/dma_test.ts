@@ -107,7 +107,7 @@ Deno.test("dma --changes shows what has changed in shared memory, and dumps it",
   assertEquals(Deno.readFileSync(file).toHex(), "00".repeat(8) + "a5".repeat(8));
 });
 
-Deno.test("dma without --hold and --timeout ends when all is done", async () => {
+Deno.test("dma without --hold and --for ends when all is done", async () => {
   await using folder = temporaryFolder();
   const [there, back] = [`${folder.path}/there`, `${folder.path}/back`];
   const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
@@ -131,13 +131,13 @@ Deno.test("dma says that the device did no DMA, and why", async () => {
   await runHere(["reset", demo.path]);
   // What the registers were to begin did not happen: that is a failure.
   assertEquals(await without(...maps, ...go), { code: 1, out: "", err: `vfu: ${off}` });
-  const waited = await without(...maps, ...go, "--timeout", "50ms");
+  const waited = await without(...maps, ...go, "--for", "50ms");
   assertEquals(waited, { code: 1, out: "", err: `vfu: ${off}` });
   // Nothing was begun: that is only said.
-  const watched = await without(...maps, "--timeout", "50ms");
+  const watched = await without(...maps, "--for", "50ms");
   assertEquals(watched, { code: 0, out: "", err: off });
   // Bus master is on, and the device was not told to copy: a person is told what is seen.
-  const enabled = ["--pci-enable", "--timeout", "50ms", "--write", "bar0+8=1"];
+  const enabled = ["--pci-enable", "--for", "50ms", "--write", "bar0+8=1"];
   for (
     const [map, seen] of [
       ["1M:64K", "the shared memory is as it was, and reads of it are not seen (:message shows "],
@@ -305,7 +305,7 @@ Deno.test("dma returns 1 before it connects when a file is not as it must be", a
 Deno.test("dma returns 2 when the usage is wrong", async (t) => {
   const form = "write IOVA:SIZE[:ro|:wo][:file=PATH|:message], as 0x100000:64K:ro";
   await assertFailures(t, "/nonexistent/socket", 2, [
-    [["dma"], "Required option '--map <range>' not specified"],
+    [["dma"], "No memory is given; write it as --map IOVA:SIZE, as --map 1M:64K"],
     [
       ["dma", "--map", "1M"],
       `Cannot use '1M' for --map: "1M" is no map; ${form}`,

@@ -48,7 +48,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ["migrate", "restore", "SOCKET", "FOLDER/saved"],
   ["migrate", "show", "SOCKET"],
   ["migrate", "state", "SOCKET", "STOP"],
-  ["dirty", "SOCKET", "--range", "1M:64K"],
+  ["dirty", "SOCKET", "--map", "1M:64K"],
   ["reset", "SOCKET"],
   ["run", "FOLDER/session.yaml", "SOCKET"],
 ];

@@ -119,7 +119,7 @@ Deno.test("vfu fuzz: wrong usage ends with 2, a server that can't be reached wit
       ["/tmp/x.sock", "--spawn", "x {socket}"],
       ["--spawn", "x"],
       ["/tmp/x.sock", "--seed", "-1"],
-      ["/tmp/x.sock", "--time", "long"],
+      ["/tmp/x.sock", "--for", "long"],
     ]
   ) {
     assertEquals((await runHere(["fuzz", ...args])).code, 2, args.join(" "));

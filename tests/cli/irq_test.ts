@@ -52,16 +52,16 @@ Deno.test("irq shows its help", async () => {
 
 Deno.test("irq shows interrupts of several vectors until there were enough", async () => {
   const actions = ["--write", "bar0+0x20=2", "--trigger", "1", "--write", "bar0+0x20=2"];
-  const { code, out, err } = await irq("msix", ...actions, "--count", "3", "--timeout", "60s");
+  const { code, out, err } = await irq("msix", ...actions, "--count", "3", "--for", "60s");
   assertEquals([code, err], [0, ""]);
-  assertMatch(out, /^ +\d+\.\d ms {2}vector/);
-  assertEquals(lines(out).sort().at(-1), "vector 2  count 2  total 2");
-  assertEquals(lines(out).includes("vector 1  count 1  total 1"), true);
+  assertMatch(out, /^ +\d+\.\d ms {2}msix/);
+  assertEquals(lines(out).sort().at(-1), "msix[2]  count 2  total 2");
+  assertEquals(lines(out).includes("msix[1]  count 1  total 1"), true);
 });
 
 Deno.test("irq takes vectors as sessions name them, and names them once", async () => {
   const { code, out } = await irq("msix[1]", "--trigger", "1", "--count", "1");
-  assertEquals([code, lines(out)], [0, ["vector 1  count 1  total 1"]]);
+  assertEquals([code, lines(out)], [0, ["msix[1]  count 1  total 1"]]);
   const twice = await irq("msix[1]", "--vectors", "2");
   assertEquals(twice.code, 2);
   assertStringIncludes(twice.err, "The vectors are named twice");
@@ -72,29 +72,29 @@ Deno.test("irq does what the options say in their order", async () => {
   const actions = ["--mask", "1", "--trigger", "1", "--unmask", "1"];
   const { out } = await irq("msix", "--vectors", "1", ...actions, "--count", "1", "--json");
   const { time_ms, ...rest } = JSON.parse(out);
-  assertEquals([typeof time_ms, rest], ["number", { vector: 1, count: 1, total: 1 }]);
-  const masked = await irq("msix", "--mask", "0", "--trigger", "0", "--timeout", "50ms");
+  assertEquals([typeof time_ms, rest], ["number", { irq: "msix", vector: 1, count: 1, total: 1 }]);
+  const masked = await irq("msix", "--mask", "0", "--trigger", "0", "--for", "50ms");
   assertEquals(masked, { code: 0, out: "", err: "" });
 });
 
 Deno.test("irq unmasks INTx after each, which fires again while its level is up", async () => {
   const { code, out } = await irq("intx", "--write", "bar0+0x24=1", "--count", "3");
-  assertEquals([code, lines(out).at(-1)], [0, "vector 0  count 1  total 3"]);
+  assertEquals([code, lines(out).at(-1)], [0, "intx[0]  count 1  total 3"]);
 });
 
 Deno.test("irq ends when the time is over, with 1 if more were to come", async () => {
-  assertEquals(await irq("msix", "--timeout", "50ms"), { code: 0, out: "", err: "" });
-  const { code, err } = await irq("msix", "--trigger", "0", "--count", "2", "--timeout", "50ms");
+  assertEquals(await irq("msix", "--for", "50ms"), { code: 0, out: "", err: "" });
+  const { code, err } = await irq("msix", "--trigger", "0", "--count", "2", "--for", "50ms");
   assertEquals([code, err], [1, "vfu: 1 of 2 interrupts of msix came in time\n"]);
   // What came while the options were done counts, however little time there was.
   const masks = Array.from({ length: 50 }, () => ["--mask", "1"]).flat();
-  const soon = await irq("msix", "--trigger", "0", ...masks, "--count", "1", "--timeout", "1ms");
-  assertEquals([soon.code, lines(soon.out)], [0, ["vector 0  count 1  total 1"]]);
+  const soon = await irq("msix", "--trigger", "0", ...masks, "--count", "1", "--for", "1ms");
+  assertEquals([soon.code, lines(soon.out)], [0, ["msix[0]  count 1  total 1"]]);
 });
 
 Deno.test("irq says why none came: what is off, masked or pending", async () => {
   const none = async (...args: string[]) => {
-    const { code, out, err } = await irq(...args, "--count", "1", "--timeout", "50ms");
+    const { code, out, err } = await irq(...args, "--count", "1", "--for", "50ms");
     assertEquals([code, out], [1, ""]);
     return err;
   };
@@ -116,7 +116,7 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
       "that would hold it back: the device did not fire\n",
   );
   // Without a count a person is told that none came.
-  const { code, err } = await irqWatched("msix", "--timeout", "50ms");
+  const { code, err } = await irqWatched("msix", "--for", "50ms");
   assertEquals(code, 0);
   assertStringIncludes(
     err,
@@ -128,8 +128,8 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
   assertStringIncludes(await none("msix", ...on, ...unmask), "the device did not fire");
 });
 
-Deno.test("irq --timeout ends a device that does not stop", async () => {
-  const { code } = await irq("intx", "--write", "bar0+0x24=1", "--timeout", "100ms");
+Deno.test("irq --for ends a device that does not stop", async () => {
+  const { code } = await irq("intx", "--write", "bar0+0x24=1", "--for", "100ms");
   assertEquals(code, 0);
 });
 
@@ -175,9 +175,9 @@ Deno.test("irq returns 1 when the device does not have it", async (t) => {
     ],
     [
       ["irq", "msix", "--vectors", "2-4"],
-      "Cannot use vectors 2 to 4 of msix: the device has 0 to 3",
+      "Cannot use msix[2-4]: the device has msix[0-3]",
     ],
-    [["irq", "msix", "--trigger", "4"], "Cannot use vector 4 of msix: the device has 0 to 3"],
+    [["irq", "msix", "--trigger", "4"], "Cannot use msix[4]: the device has msix[0-3]"],
   ]);
 });
 

@@ -182,7 +182,7 @@ Deno.test("a stopped device of libvfio-user is saved and restored, and stays sto
       ["reset", path],
       ["read", path, "bar0"],
       ["dma", path, "--map", "1M:4K"],
-      ["dirty", path, "--range", "1M:4K"],
+      ["dirty", path, "--map", "1M:4K"],
     ];
     for (const command of COMMANDS) {
       const { code, err } = await runHere(command);

@@ -39,7 +39,7 @@ Deno.test("poll returns 1 and says the last value when the time is over", async 
     if (request.command !== Command.REGION_READ) return "default";
     return replyRead(request, new Uint8Array([++reads, 0, 0, 0xaa]));
   });
-  const args = ["bar0", "--equals", "0", "--timeout", "60ms", "--interval", "20ms"];
+  const args = ["bar0", "--equals", "0", "--for", "60ms", "--interval", "20ms"];
   const { code, out, err } = await runOdd(answer, "poll", ...args);
   assertEquals([code, out], [1, ""]);
   const last =
@@ -55,7 +55,7 @@ Deno.test("poll says in a second line why the value may not have come", async ()
   const path = `${folder.path}/demo.sock`;
   using _server = Server.listen(path, new DemoDevice());
   const poll = async (...args: string[]) => {
-    const outcome = await runHere(["poll", path, ...args, "--timeout", "20ms"]);
+    const outcome = await runHere(["poll", path, ...args, "--for", "20ms"]);
     assertEquals([outcome.code, outcome.out], [1, ""]);
     return outcome.err.split("\n");
   };
@@ -89,7 +89,7 @@ Deno.test("poll lives on by message when the server makes the file of the region
   });
   // Looks are rare: a file that shrinks between a look and its access ends the process all the
   // same.
-  const args = ["poll", path, "bar0", "--equals", "1", "--timeout", "60s", "--interval", "50ms"];
+  const args = ["poll", path, "bar0", "--equals", "1", "--for", "60s", "--interval", "50ms"];
   const child = spawn(args);
   const maps = `/proc/${child.pid}/maps`;
   await until(() => Deno.readTextFileSync(maps).includes(file), "the map");
@@ -121,7 +121,7 @@ Deno.test("poll ends at Ctrl-C", async () => {
   const path = `${folder.path}/demo.sock`;
   using _server = Server.listen(path, new DemoDevice());
   const controller = new AbortController();
-  const args = ["poll", path, STATUS, "--equals", "0", "--interval", "1h", "--timeout", "2h"];
+  const args = ["poll", path, STATUS, "--equals", "0", "--interval", "1h", "--for", "2h"];
   const running = runHere(args, { signal: controller.signal });
   setTimeout(() => controller.abort(new Interrupted("SIGINT")), 20);
   assertEquals(await running, { code: 130, out: "", err: "" });
@@ -141,7 +141,7 @@ Deno.test("poll waits for another value, for a greater one, for one of several",
   assertEquals((await poll("--at-least", "0xaa000003")).out, "0xaa000003\n");
   assertEquals((await poll("--at-least", "5:0xff")).out, "0xaa000005\n");
   assertEquals((await poll("--one-of", "0,4:0xff,0xaa000006")).out, "0xaa000004\n");
-  const { code, err } = await poll("--one-of", "1,2", "--timeout", "20ms");
+  const { code, err } = await poll("--one-of", "1,2", "--for", "20ms");
   assertEquals(code, 1);
   assertMatch(err, /did not become as wanted within 20 ms/);
 });

@@ -100,7 +100,7 @@ Deno.test("record: a server that was started ends with a recorder that is killed
 Deno.test("record: client and server killed at once leave a recorder for the next", async () => {
   await using record = await startRecord("--spawn", SERVE, "--intercept", "all");
   const poll = new Deno.Command(DENO, {
-    args: ["run", "-A", CLI, "poll", record.path, "bar0+8.l", "--equals", "1", "--timeout", "60s"],
+    args: ["run", "-A", CLI, "poll", record.path, "bar0+8.l", "--equals", "1", "--for", "60s"],
     stdin: "null",
     stdout: "null",
     stderr: "null",

@@ -28,7 +28,7 @@ Deno.test("vfu dma shows and dumps what QEMU's edu writes to shared memory", asy
       "edu",
       ...["dma", "--pci-enable", "--map", "1M:64K", "--fill", "1M:256=0x77", "--json"],
       // Its buffer holds zeros at first.
-      ...[...transfer(BUFFER, 0x100040, 32, START | FROM_DEVICE), "--timeout", "1s", "--changes"],
+      ...[...transfer(BUFFER, 0x100040, 32, START | FROM_DEVICE), "--for", "1s", "--changes"],
       ...["--dump", `1M:256=${file}`],
     );
     assertEquals([code, err], [0, ""]);
@@ -46,7 +46,7 @@ Deno.test("vfu dma shows and dumps what QEMU's edu writes to shared memory", asy
 Deno.test("vfu dma hears nothing of QEMU's edu: QEMU 7.2 leaves out memory that is not shared", async () => {
   const outcome = await vfu(
     "edu",
-    ...["dma", "--pci-enable", "--map", "1M:64K:message", "--timeout", "300ms"],
+    ...["dma", "--pci-enable", "--map", "1M:64K:message", "--for", "300ms"],
     ...transfer(0x100000, BUFFER, 64, START),
   );
   assertEquals(outcome, { code: 0, out: "", err: "" });
@@ -56,24 +56,24 @@ Deno.test("vfu irq shows the interrupt of QEMU's edu after its factorial", async
   const { code, out, err } = await vfu(
     "edu",
     ...["irq", "intx", "--pci-enable", "--write", "bar0+0x20=0x80", "--write", "bar0+8=5"],
-    ...["--count", "1", "--timeout", "5s"],
+    ...["--count", "1", "--for", "5s"],
   );
   assertEquals([code, err], [0, ""]);
-  assertMatch(out, /^ +\d+\.\d ms {2}vector 0 {2}count 1 {2}total 1\n$/);
+  assertMatch(out, /^ +\d+\.\d ms {2}intx\[0\] {2}count 1 {2}total 1\n$/);
 });
 
 Deno.test("vfu irq shows an interrupt that a register of QEMU's edu raises", async () => {
   const { code, out, err } = await vfu(
     "edu",
     ...["irq", "intx", "--pci-enable", "--write", "bar0+0x60=1", "--write", "bar0+0x64=1"],
-    ...["--timeout", "300ms", "--json"],
+    ...["--for", "300ms", "--json"],
   );
   assertEquals([code, err], [0, ""]);
   assertEquals(JSON.parse(out.split("\n")[0]!).total, 1);
 });
 
 Deno.test("vfu irq enables the 65 MSI-X vectors of QEMU's nvme, and takes them back", async () => {
-  const { code, err } = await vfu("nvme", "irq", "msix", "--pci-enable", "--timeout", "200ms");
+  const { code, err } = await vfu("nvme", "irq", "msix", "--pci-enable", "--for", "200ms");
   assertEquals([code, err], [0, ""]);
   const refused = await vfu("edu", "irq", "msix");
   assertEquals([refused.code, refused.err], [
@@ -85,10 +85,10 @@ Deno.test("vfu irq enables the 65 MSI-X vectors of QEMU's nvme, and takes them b
 Deno.test("vfu irq --trigger has QEMU's nvme fire a vector", async () => {
   const { code, out, err } = await vfu(
     "nvme",
-    ...["irq", "msix", "--vectors", "0-9", "--trigger", "7", "--count", "1", "--timeout", "5s"],
+    ...["irq", "msix", "--vectors", "0-9", "--trigger", "7", "--count", "1", "--for", "5s"],
   );
   assertEquals([code, err], [0, ""]);
-  assertMatch(out, /vector 7 {2}count 1 {2}total 1\n$/);
+  assertMatch(out, /msix\[7\] {2}count 1 {2}total 1\n$/);
 });
 
 Deno.test("vfu reset resets QEMU's devices", async () => {

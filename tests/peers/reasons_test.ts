@@ -51,7 +51,7 @@ Deno.test("a refusal of libvfio-user's sample server names the width of its regi
 });
 
 Deno.test("vfu irq says that MSI of QEMU's edu is off", async () => {
-  const args = ["msi", "--count", "1", "--timeout", "100ms"];
+  const args = ["msi", "--count", "1", "--for", "100ms"];
   const { code, err } = await vfu("edu", "irq", ...args);
   assertEquals(code, 1);
   assertMatch(
@@ -62,7 +62,7 @@ Deno.test("vfu irq says that MSI of QEMU's edu is off", async () => {
 
 Deno.test("vfu dma says that QEMU's edu did no DMA without bus master", async () => {
   const write = ["--write", "COMMAND=2", "--write", "config+0x10=0x80000000"];
-  const args = ["--map", "1M:64K", ...write, "--write", "bar0+0x20=0", "--timeout", "50ms"];
+  const args = ["--map", "1M:64K", ...write, "--write", "bar0+0x20=0", "--for", "50ms"];
   const { code, out, err } = await vfu("edu", "dma", ...args);
   assertEquals([code, out], [1, ""]);
   assertMatch(

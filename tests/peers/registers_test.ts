@@ -67,7 +67,7 @@ Deno.test("vfu write --verify sets up the admin queue of QEMU's nvme", async () 
 
 Deno.test("vfu poll tells that QEMU's nvme is not ready", async () => {
   const poll = (...args: string[]) => vfu("nvme", "poll", "bar0+0x1c", "--pci-enable", ...args);
-  const never = await poll("--equals", "1:1", "--timeout", "50ms");
+  const never = await poll("--equals", "1:1", "--for", "50ms");
   assertEquals([never.code, never.out], [1, ""]);
   assertStringIncludes(never.err, "its last value was 0x00000000");
   assertEquals((await poll("--equals", "0:1")).out, "0x00000000\n");

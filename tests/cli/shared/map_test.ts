@@ -121,7 +121,7 @@ Deno.test("poll --map waits for a field, by number or name", async () => {
   assertEquals(await vfu("poll", "CSTS.RDY", "--equals", "1"), { code: 0, out: ready, err: "" });
   const { out } = await vfu("poll", "CSTS.SHST", "--equals", "shutdown complete");
   assertEquals(out, "0x00000009\n  SHST=2 (shutdown complete)\n");
-  const late = await vfu("poll", "CSTS.CFS", "--equals", "1", "--timeout", "30ms");
+  const late = await vfu("poll", "CSTS.CFS", "--equals", "1", "--for", "30ms");
   assertEquals([late.code, late.out], [1, ""]);
 });
 
