@@ -9,7 +9,7 @@ import type { DmaSpace } from "../../lib/client/dma.ts";
 import type { DmaMapOptions } from "../../lib/client/dma_map.ts";
 import type { WaitOptions } from "../../lib/client/info.ts";
 import type { Context } from "../shared/context.ts";
-import { orUsage, type PlaceParser, placeParser } from "../shared/map.ts";
+import { MAP_NAMES, orUsage, type PlaceParser, placeParser } from "../shared/map.ts";
 import { type MapArgument, parseMap } from "./range.ts";
 
 /** A text that is no range of memory: the name of a register map, or the path of one. */
@@ -20,7 +20,7 @@ export function memoryOption() {
   return new Option(
     "--map <range|name|file>",
     "memory: IOVA:SIZE[:ro|:wo][:file=PATH|:message]; or the register map of --write and --wait: " +
-      "demo, nvme, pci or a file of YAML; repeatable",
+      `${MAP_NAMES}; repeatable`,
   ).argParser((text: string, previous: string[] | undefined) => [...previous ?? [], text]);
 }
 

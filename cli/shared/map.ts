@@ -38,6 +38,9 @@ export interface Named {
 /** Reads the address of an argument. */
 export type PlaceParser = (text: string) => Place;
 
+/** The maps that `--map` takes, for helps. */
+export const MAP_NAMES = "demo, nvme, pci, a file of YAML, or a device's module";
+
 /**
  * `--map`
  *
@@ -48,7 +51,7 @@ export function mapOption(
 ) {
   return new Option(
     "--map <name|file>",
-    `${use}: demo, nvme, pci, a file of YAML, or a device's module; repeatable`,
+    `${use}: ${MAP_NAMES}; repeatable`,
   ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]);
 }
 
