@@ -175,6 +175,7 @@ export type { EarlierState, StateHooks } from "./lib/define/state.ts";
 export type { DeviceTimer, DeviceTimers } from "./lib/define/timers.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
 export {
+  type AdoptableMemory,
   type DeviceBus,
   type DeviceDma,
   DeviceError,
@@ -192,6 +193,7 @@ export {
   type ServedIrq,
   type ServedMigration,
   type ServedRegion,
+  type ServedSuccession,
   type ShadowPlace,
 } from "./lib/server/served_device.ts";
 export type { DmaOptions } from "./lib/server/client_memory.ts";
@@ -254,6 +256,7 @@ export {
 export { type Activity, Doing, doingName } from "./lib/server/activity.ts";
 export type { RefusedRequest } from "./lib/server/connection.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
+export type { Succession } from "./lib/server/succession.ts";
 export type { ServerOffer } from "./lib/server/offer.ts";
 export {
   DEMO_DEVICE_ID,

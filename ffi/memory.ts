@@ -13,6 +13,7 @@ const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
 const MAP_NORESERVE = 0x4000;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 const MFD_CLOEXEC = 1;
@@ -236,6 +237,29 @@ export class MappedFile {
       },
       done: (wasUsed) => this.#leave(wasUsed ? { start, length } : undefined),
     });
+  }
+
+  /**
+   * Maps another file in place of this one, as writable. All views of its parts show that file from
+   * then on.
+   *
+   * @param fd may be closed afterwards
+   * @throws {RangeError} if this is no mapping from the start of a file, or the file is shorter
+   * @throws {SystemError} as mmap(2) fails
+   */
+  replace(fd: OwnedFd): void {
+    if (!this.#isOpen || this.#skip !== 0) {
+      throw new RangeError("Cannot map another file in place of this one: it has no whole pages");
+    }
+    checkRange(fd, this.length, 0n);
+    const c = libc();
+    const flags = MAP_SHARED | MAP_FIXED;
+    const size = BigInt(this.#mapped);
+    const pointer = c.mmap(this.#pointer, size, PROT_READ | PROT_WRITE, flags, fd.fd, 0n);
+    const errno = c.errno[0]!;
+    if (pointer === null || Deno.UnsafePointer.value(pointer) === MAP_FAILED) {
+      throw new SystemError("mmap", errno, `Cannot map ${this.length} bytes in place of others`);
+    }
   }
 
   /** A part is closed; with its place, if another process may have written there. */

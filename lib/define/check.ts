@@ -118,6 +118,7 @@ const OWN_REGION: Forms<DeviceRegion> = {
   capabilities: LIST,
   ioFds: LIST,
   contents: LIST,
+  memory: OBJECT,
   read: FUNCTION,
   write: FUNCTION,
   view: FUNCTION,

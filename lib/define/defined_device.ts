@@ -39,6 +39,7 @@ import { type DeviceRegion, resetAll } from "./device_region.ts";
 import { type DeviceMemoryRegion, memory, type MemoryOptions } from "./memory.ts";
 import { handedOut, sealed } from "./sealed.ts";
 import { DeviceMigration } from "./state.ts";
+import { DeviceSuccession } from "./succession.ts";
 import type { Activity } from "../server/activity.ts";
 import { DeviceTasks } from "./tasks.ts";
 import { type DeviceTimers, Timers } from "./timers.ts";
@@ -80,16 +81,20 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly resetsWithClient: boolean;
   /** The hooks of its migration, if it migrates. */
   readonly migration?: DeviceMigration;
+  /** The hooks of its exchange for a new version. */
+  readonly succession: DeviceSuccession;
   readonly #parts: DeviceParts;
   readonly #resources: DisposableStack;
   readonly #built: BuiltConfig;
   readonly #regions: readonly DeviceRegion[];
+  readonly #byIndex: readonly (DeviceRegion | undefined)[];
   readonly #irq: DeviceInterrupts;
   readonly #dma: ConnectedMemory;
   readonly #tasks = new DeviceTasks();
   readonly #timers: Timers;
   readonly #polls = new Polls(this.#tasks);
   readonly #closing = new AbortController();
+  #pauses = 0; // how often it was to stand still, or to go on
 
   /**
    * As `DeviceDefinition.create`.
@@ -147,6 +152,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       declareBars(built, bars);
       const regions: (DeviceRegion | undefined)[] = [...bars];
       regions[PciRegion.VGA] = this.#parts.regions.vga;
+      this.#byIndex = regions;
       this.#regions = regions.filter((each) => each !== undefined);
       this.regions = Array.from(regions, (each, i) => i === PciRegion.CONFIG ? built.config : each);
       this.#watchReset(pci);
@@ -156,6 +162,15 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     }
     const migration = this.#makeMigration(spec.name, pci);
     if (migration !== undefined) this.migration = migration;
+    this.succession = new DeviceSuccession({
+      config: built.config,
+      regions: this.#byIndex,
+      state: parts.state,
+      heldTasks: () => this.#tasks.held(),
+      refresh: () => this.#irq.refresh(),
+      stop: () => this.#stop(),
+      start: () => this.#start(),
+    });
     if (parts.quiesce !== undefined) this.quiesce = (reason) => parts.quiesce!(reason);
   }
 
@@ -281,20 +296,28 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       resetRegions: () => resetAll(this.#regions),
       state,
       heldTasks: () => this.#tasks.held(),
-      stop: async () => {
-        this.#timers.stop();
-        this.#polls.stop();
-        await this.#tasks.stop();
-        await this.#parts.stop?.();
-      },
-      start: () => {
-        this.#irq.refresh();
-        this.#parts.start?.();
-        this.#tasks.start();
-        this.#timers.start();
-        this.#polls.start();
-      },
+      stop: () => this.#stop(),
+      start: () => this.#start(),
     });
+  }
+
+  /** Settled when nothing of the device runs. */
+  async #stop(): Promise<void> {
+    const pause = ++this.#pauses;
+    this.#timers.stop();
+    this.#polls.stop();
+    await this.#tasks.stop();
+    if (pause === this.#pauses) await this.#parts.stop?.(); // else it goes on already
+  }
+
+  /** It goes on, perhaps with a state that was restored. */
+  #start(): void {
+    this.#pauses++;
+    this.#irq.refresh();
+    this.#parts.start?.();
+    this.#tasks.start();
+    this.#timers.start();
+    this.#polls.start();
   }
 }
 

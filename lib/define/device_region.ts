@@ -89,6 +89,7 @@ const LACKING: Readonly<
   capabilities: undefined,
   ioFds: undefined,
   contents: undefined,
+  memory: undefined,
   view: undefined,
   review: undefined,
   reset: undefined,

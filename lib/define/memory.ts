@@ -65,7 +65,8 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** The same. */
   readonly contents: readonly Uint8Array[];
-  readonly #memory: MemoryRegion;
+  /** The memory that clients map. */
+  readonly memory: MemoryRegion;
   readonly #written: MemoryOptions["written"];
 
   static {
@@ -80,34 +81,34 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
     this.size = barSize(options.size, PAGE_SIZE);
     this.bar = barKind(options);
     const areas = typeof mappable === "boolean" ? undefined : mappable.map(sparseArea);
-    this.#memory = new MemoryRegion("vfu-memory", this.size, areas);
+    this.memory = new MemoryRegion("vfu-memory", this.size, areas);
     this.#written = options.written;
-    this.bytes = this.#memory.bytes;
+    this.bytes = this.memory.bytes;
     this.contents = [this.bytes];
-    this.flags = isMappable ? this.#memory.flags : READ_WRITE;
-    this.fds = isMappable ? this.#memory.fds : [];
-    this.capabilities = this.#memory.capabilities;
+    this.flags = isMappable ? this.memory.flags : READ_WRITE;
+    this.fds = isMappable ? this.memory.fds : [];
+    this.capabilities = this.memory.capabilities;
   }
 
   /** A client reads. */
   read(offset: number, into: Uint8Array): void {
-    this.#memory.read(offset, into);
+    this.memory.read(offset, into);
   }
 
   /** The memory itself, for a long read. */
   view(offset: number, length: number): Uint8Array {
-    return this.#memory.view(offset, length);
+    return this.memory.view(offset, length);
   }
 
   /** A client writes. */
   write(offset: number, data: Uint8Array): void | Promise<void> {
-    this.#memory.write(offset, data);
+    this.memory.write(offset, data);
     return this.#written?.(offset, data.length);
   }
 
   /** Frees it. Clients that have mapped it keep theirs. */
   close(): void {
-    this.#memory.close();
+    this.memory.close();
   }
 
   /** The same as `close`. */

@@ -97,6 +97,7 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
     ...(all.every(({ contents }) => contents !== undefined) && {
       contents: all.flatMap(({ contents }) => contents ?? []),
     }),
+    ...(below.memory && { memory: below.memory }),
     fds: below.fds ?? [],
     capabilities: below.capabilities ?? [],
     ioFds: [

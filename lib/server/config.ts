@@ -121,9 +121,14 @@ export class ConfigRegion implements ServedRegion {
    * declared values.
    */
   mayBecome(bytes: Uint8Array): boolean {
-    return bytes.length === this.size && bytes.every((byte, at) => {
+    return bytes.length === this.size && this.differences(bytes).length === 0;
+  }
+
+  /** Offsets of the bytes in which bits that never change differ from those of `bytes`. */
+  differences(bytes: Uint8Array): number[] {
+    return [...this.#initial.keys()].filter((at) => {
       const changes = this.#writable[at]! | this.#clearable[at]! | this.#changing[at]!;
-      return ((byte ^ this.#initial[at]!) & ~changes) === 0;
+      return (((bytes[at] ?? 0) ^ this.#initial[at]!) & ~changes) !== 0;
     });
   }
 

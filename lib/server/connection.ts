@@ -34,7 +34,7 @@ import {
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { type Activity, Doing, during } from "./activity.ts";
-import { DeviceError, type ServedDevice } from "./served_device.ts";
+import { DeviceError, type DmaRange, type ServedDevice } from "./served_device.ts";
 import { ClientMemory, CutMapError, type DmaOptions } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
 import type { Offer } from "./offer.ts";
@@ -43,6 +43,8 @@ import { AnswerBuffer, type ClientSession, handlerOf } from "./handlers.ts";
 import { callHook, reportLater } from "./device_hooks.ts";
 import { ClientIrqs } from "./client_irqs.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
+import { within } from "./quiet.ts";
+import { exchange, shapeChanges } from "./succession.ts";
 
 /** Reports of a connection to its server, and the connection's settings. */
 export interface ConnectionOptions extends DmaOptions {
@@ -82,12 +84,14 @@ export interface RefusedRequest {
 /** One connected client. */
 export class ServerConnection {
   readonly #proxy: VfioProxy;
-  readonly #device: ServedDevice;
+  #device: ServedDevice;
   readonly #options: ConnectionOptions;
   readonly #handshake: ReturnType<typeof setTimeout>;
-  readonly #migration: MigrationMachine | undefined; // if the device migrates
+  #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running = new Set<Promise<unknown>>(); // device hooks that take their time
   #isClosing = false; // whether the server wants its end
+  #isReleased = false; // whether the client is gone
+  #exchanged: Promise<unknown> | undefined; // while the device is being exchanged
   // while the client is gone, and a hook is not done
   #stuck: ReturnType<typeof setTimeout> | undefined;
   #refused: RefusedState | undefined; // the last that was reported
@@ -169,8 +173,98 @@ export class ServerConnection {
     });
   }
 
+  /**
+   * Exchanges the device for a new version of it, between two requests. Those that come meanwhile
+   * wait. The client notices nothing: its memory and its descriptors stay as they are. The old
+   * version hears that its client is gone, and is the caller's.
+   *
+   * @returns what of the state was lost, in words
+   * @throws {Error} if the client could not go on with it, or as {@linkcode exchange}: the device is
+   *   the old one then
+   */
+  async exchange(next: ServedDevice): Promise<readonly string[]> {
+    const changes = shapeChanges(this.#device, next);
+    if (changes.length > 0) {
+      throw new Error(`the client knows the device as it was: ${changes.join("; ")}`);
+    }
+    const done = Promise.withResolvers<void>();
+    const before = [...this.#running];
+    this.#exchanged = done.promise;
+    this.#running.add(done.promise);
+    try {
+      const { quiesceTimeoutMs: limit = QUIESCE_TIMEOUT_MS } = this.#options;
+      const late = () => new Error(`a request of the client is under way for ${limit} ms`);
+      await within(Promise.all(before), limit, late);
+      return await this.#exchange(next, limit);
+    } finally {
+      this.#exchanged = undefined;
+      this.#running.delete(done.promise);
+      done.resolve();
+    }
+  }
+
+  async #exchange(next: ServedDevice, quiesceTimeoutMs: number): Promise<readonly string[]> {
+    const old = this.#device;
+    let disconnect = () => {};
+    const lost = await exchange({
+      old,
+      next,
+      quiesceTimeoutMs,
+      report: (error, doing) => this.#options.onError(error, doing),
+      connect: () => {
+        if (this.#isReleased) throw new Error("the client has left meanwhile");
+        return disconnect = this.#connect(next);
+      },
+    });
+    this.#device = next;
+    this.#migration = MigrationMachine.of(next);
+    const session = this.#session;
+    if (session === undefined) return lost;
+    this.#session = { ...session, device: next, migration: this.#migration };
+    session.ioFds.exchange(old.regions, next.regions);
+    // If the client left while the new version was started, the old one has heard so already.
+    if (this.#isReleased) disconnect();
+    else this.#disconnect(old, session.memory.maps());
+    return lost;
+  }
+
+  /** Tells a device of the client, and of the client's memory. Returns what undoes that. */
+  #connect(device: ServedDevice): () => void {
+    const session = this.#session;
+    if (session === undefined) return () => {};
+    const { memory, irqs } = session;
+    const told: DmaRange[] = [];
+    const undo = () => this.#disconnect(device, told);
+    const connected = device.connected?.({ dma: memory, irqs });
+    reportLater(connected, (error) => this.#options.onError(error, "connect"));
+    try {
+      for (const range of memory.maps()) {
+        device.mapped?.(range);
+        told.push(range);
+      }
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    return undo;
+  }
+
+  /** Tells a device that the client and its memory are gone. */
+  #disconnect(device: ServedDevice, ranges: readonly DmaRange[]): void {
+    const { activity, onError } = this.#options;
+    const tell = (hook: () => unknown, doing: string) =>
+      callHook(() => during(activity, Doing.DISCONNECT, hook), (error) => onError(error, doing));
+    for (const range of ranges) tell(() => device.unmapped?.(range), "unmapped");
+    tell(() => device.disconnected?.(), "disconnect");
+  }
+
   /** Serves a request. Descriptors that its handler does not take are closed after it. */
   #handle(request: IncomingRequest): void | Promise<void> {
+    if (this.#exchanged !== undefined) {
+      return this.#track(this.#exchanged.then(() => {
+        if (!this.#isReleased) return this.#handle(request);
+      }));
+    }
     try {
       if (this.#session === undefined) return this.#negotiate(request);
       const result = this.#callHandler(request, this.#session);
@@ -190,21 +284,12 @@ export class ServerConnection {
   /** Lets go of all that was the client's, and tells the device. */
   #release(cause: Error | undefined): void {
     const session = this.#session;
+    this.#isReleased = true;
     this.#twin?.close(cause);
     if (session === undefined) return;
     session.ioFds.close();
     session.irqs.close();
-    for (const range of session.memory.close()) {
-      callHook(
-        () =>
-          during(this.#options.activity, Doing.DISCONNECT, () => this.#device.unmapped?.(range)),
-        (error) => this.#options.onError(error, "unmapped"),
-      );
-    }
-    callHook(
-      () => during(this.#options.activity, Doing.DISCONNECT, () => this.#device.disconnected?.()),
-      (error) => this.#options.onError(error, "disconnect"),
-    );
+    this.#disconnect(this.#device, session.memory.close());
     if (this.#device.resetsWithClient) this.#track(this.#resetAfterClient());
   }
 
@@ -320,11 +405,11 @@ export class ServerConnection {
       (index, vector, isMasked) => this.#masked(index, vector, isMasked),
     );
     const ioFds = new ClientIoFds({
-      write: async (region, offset, data) => {
-        await this.#beside(Command.REGION_WRITE, () => region.write(offset, data));
+      write: async (place, offset, data) => {
+        await this.#beside(Command.REGION_WRITE, () => place.region.write(offset, data));
       },
-      read: (region, offset, into) =>
-        this.#beside(Command.REGION_READ, () => region.read(offset, into)),
+      read: (place, offset, into) =>
+        this.#beside(Command.REGION_READ, () => place.region.read(offset, into)),
     });
     const connected = this.#device.connected?.({ dma: memory, irqs });
     reportLater(connected, (error) => this.#options.onError(error, "connect"));

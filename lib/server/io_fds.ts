@@ -26,12 +26,20 @@ const HEAD_SIZE = 16;
 /** Bytes of a value in shadow memory. */
 const SHADOW_SIZE = 8;
 
-/** Accesses of a client that are no messages. Promises are never rejected. */
+/** The region that descriptors stand for: another one, once the device was exchanged. */
+export interface IoFdPlace {
+  readonly region: ServedRegion;
+}
+
+/**
+ * Accesses of a client that are no messages, of the region that the place has when their turn comes.
+ * Promises are never rejected.
+ */
 export interface SideAccess {
   /** Does the write that a signalled ioeventfd stands for, or that came over an ioregionfd. */
-  write(region: ServedRegion, offset: number, data: Uint8Array): Promise<void>;
+  write(place: IoFdPlace, offset: number, data: Uint8Array): Promise<void>;
   /** Does a read that came over an ioregionfd; false if it failed. */
-  read(region: ServedRegion, offset: number, into: Uint8Array): Promise<boolean>;
+  read(place: IoFdPlace, offset: number, into: Uint8Array): Promise<boolean>;
 }
 
 /** The answer to a client: a payload, and descriptors, which the server keeps. */
@@ -45,10 +53,16 @@ interface Made extends Disposable {
   readonly fd: OwnedFd;
 }
 
+/** The same, and the region that they stand for. */
+interface Placed {
+  readonly made: Made;
+  readonly place: { region: ServedRegion };
+}
+
 /** The descriptors that the server has made for one client. */
 export class ClientIoFds {
   readonly #access: SideAccess;
-  readonly #made = new Map<ServedIoFd, Made>();
+  readonly #made = new Map<ServedIoFd, Placed>();
   readonly #shadows = new Map<ServedRegion, OwnedFd>();
 
   constructor(access: SideAccess) {
@@ -87,9 +101,30 @@ export class ClientIoFds {
     return { payload, fds };
   }
 
+  /** From here on the descriptors stand for the same parts of other regions, of the same shapes. */
+  exchange(
+    old: readonly (ServedRegion | undefined)[],
+    next: readonly (ServedRegion | undefined)[],
+  ): void {
+    for (const [index, before] of old.entries()) {
+      const region = next[index];
+      if (before === undefined || region === undefined) continue;
+      const shadow = this.#shadows.get(before);
+      this.#shadows.delete(before);
+      if (shadow !== undefined) this.#shadows.set(region, shadow);
+      for (const [i, part] of before.ioFds?.entries() ?? []) {
+        const placed = this.#made.get(part);
+        if (placed === undefined) continue;
+        placed.place.region = region;
+        this.#made.delete(part);
+        this.#made.set(region.ioFds![i]!, placed);
+      }
+    }
+  }
+
   /** Closes the descriptors: the client is gone. */
   close(): void {
-    for (const made of this.#made.values()) made[Symbol.dispose]();
+    for (const { made } of this.#made.values()) made[Symbol.dispose]();
     for (const fd of this.#shadows.values()) fd.close();
     this.#made.clear();
     this.#shadows.clear();
@@ -113,15 +148,16 @@ export class ClientIoFds {
   /** The client's descriptor for a part. From here on the server listens to it. */
   #make(region: ServedRegion, part: ServedIoFd, shadow: ShadowPlace | undefined): OwnedFd {
     const known = this.#made.get(part);
-    if (known !== undefined) return known.fd;
+    if (known !== undefined) return known.made.fd;
+    const place = { region };
     const made = part.type === IoFdType.IOREGIONFD
-      ? new IoRegionSocket((command) => this.#perform(region, part, command))
-      : this.#eventFd(region, part, shadow);
-    this.#made.set(part, made);
+      ? new IoRegionSocket((command) => this.#perform(place, part, command))
+      : this.#eventFd(place, part, shadow);
+    this.#made.set(part, { made, place });
     return made.fd;
   }
 
-  #eventFd(region: ServedRegion, part: ServedIoFd, shadow: ShadowPlace | undefined): Made {
+  #eventFd(place: IoFdPlace, part: ServedIoFd, shadow: ShadowPlace | undefined): Made {
     const event = new EventFd();
     // Kicks during a kick count as one more, however many: nothing piles up behind a slow hook.
     let isBusy = false;
@@ -130,7 +166,7 @@ export class ClientIoFds {
       isBusy = true;
       while (isDue) {
         isDue = false;
-        await this.#access.write(region, part.offset, valueOf(part, shadow));
+        await this.#access.write(place, part.offset, valueOf(part, shadow));
       }
       isBusy = false;
     };
@@ -154,22 +190,24 @@ export class ClientIoFds {
    * is all ones, and a write is lost.
    */
   async #perform(
-    region: ServedRegion,
+    place: IoFdPlace,
     part: ServedIoFd,
     { isWrite, offset, size, data }: IoRegionCommand,
   ): Promise<bigint> {
     const ones = (1n << BigInt(8 * size)) - 1n;
     const right = isWrite ? RegionFlags.WRITE : RegionFlags.READ;
-    if (offset + BigInt(size) > BigInt(part.size) || (region.flags & right) === 0) return ones;
+    if (offset + BigInt(size) > BigInt(part.size) || (place.region.flags & right) === 0) {
+      return ones;
+    }
     const at = part.offset + Number(offset);
     const bytes = new Uint8Array(8);
     const view = new DataView(bytes.buffer);
     if (isWrite) {
       view.setBigUint64(0, data, true);
-      await this.#access.write(region, at, bytes.subarray(0, size));
+      await this.#access.write(place, at, bytes.subarray(0, size));
       return 0n;
     }
-    const isRead = await this.#access.read(region, at, bytes.subarray(0, size));
+    const isRead = await this.#access.read(place, at, bytes.subarray(0, size));
     return isRead && !bytes.buffer.detached ? view.getBigUint64(0, true) : ones;
   }
 }

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { createMemfd, Mapping } from "../../ffi/memory.ts";
+import { createMemfd, MappedFile, type Mapping } from "../../ffi/memory.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { type RegionCapability, RegionFlags, type SparseArea } from "../wire/region.ts";
-import type { ServedRegion } from "./served_device.ts";
+import type { AdoptableMemory, ServedRegion } from "./served_device.ts";
 
 /**
  * A region that is plain memory, which clients may map, as a whole or in areas. The memory is a
@@ -29,10 +29,12 @@ export class MemoryRegion implements ServedRegion, Disposable {
   readonly size: number;
   /** The memfd. */
   readonly fds: readonly OwnedFd[];
+  readonly #fds: OwnedFd[];
   /** The areas, if not all of it may be mapped. */
   readonly capabilities: readonly RegionCapability[];
   /** The memory itself. Its length is 0 after `close`. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #file: MappedFile;
   readonly #mapping: Mapping;
 
   /**
@@ -51,15 +53,21 @@ export class MemoryRegion implements ServedRegion, Disposable {
     }
     const fd = createMemfd(name, size);
     try {
-      this.#mapping = Mapping.create(fd, { length: size });
+      this.#file = MappedFile.create(fd, { length: size });
+      this.#mapping = this.#file.part(0, size);
     } catch (error) {
       fd.close();
       throw error;
     }
     this.bytes = this.#mapping.bytes;
     this.size = size;
-    this.fds = [fd];
+    this.fds = this.#fds = [fd];
     this.capabilities = areas ? [{ kind: "sparse_mmap", version: 1, areas: [...areas] }] : [];
+  }
+
+  /** Itself. */
+  get memory(): AdoptableMemory {
+    return this;
   }
 
   /** Copies out of the memory. */
@@ -75,6 +83,28 @@ export class MemoryRegion implements ServedRegion, Disposable {
   /** Copies into the memory. */
   write(offset: number, data: Uint8Array): void {
     this.bytes.set(data, offset);
+  }
+
+  /**
+   * Becomes the memory of another region of the same size, which clients may have mapped. What this
+   * one held is gone. Views of it stay valid, and both regions are closed as before.
+   *
+   * @throws {RangeError} if the sizes differ
+   * @throws {SystemError} as fcntl(2) or mmap(2) fail: it then is as it was
+   */
+  adopt(other: AdoptableMemory): void {
+    if (!(other instanceof MemoryRegion) || other.size !== this.size) {
+      throw new RangeError(`Memory of ${this.size} bytes cannot become one of ${other.size}`);
+    }
+    const fd = other.#fds[0]!.duplicate();
+    try {
+      this.#file.replace(fd);
+    } catch (error) {
+      fd.close();
+      throw error;
+    }
+    this.#fds[0]!.close();
+    this.#fds[0] = fd;
   }
 
   /** Frees the memory. Clients that have mapped it keep theirs. */

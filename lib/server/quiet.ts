@@ -42,11 +42,11 @@ export function whenQuiet<T>(
 }
 
 /** Settled as a promise, or rejected after so many milliseconds with what `late` makes. */
-async function within(promise: Promise<void>, ms: number, late: () => Error): Promise<void> {
+export async function within<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
   const { promise: over, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(late()), ms);
   try {
-    await Promise.race([promise, over]);
+    return await Promise.race([promise, over]);
   } finally {
     clearTimeout(timer);
   }

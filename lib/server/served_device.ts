@@ -111,6 +111,18 @@ export type ServedIoFd =
     }
   );
 
+/** Memory that clients map. A new version of the device can go on with it: see `ServedRegion`. */
+export interface AdoptableMemory {
+  /** Bytes. */
+  readonly size: number;
+  /**
+   * Becomes the memory of another region.
+   *
+   * @throws if it can't; it then is as it was
+   */
+  adopt(other: AdoptableMemory): void;
+}
+
 /** A region of a served device. */
 export interface ServedRegion {
   /** `RegionFlags`: READ and WRITE are enforced; MMAP goes with `fds`. */
@@ -121,6 +133,11 @@ export interface ServedRegion {
   readonly fdOffset?: number;
   /** Files that a client may map: with flag MMAP. The device keeps the descriptors. */
   readonly fds?: readonly OwnedFd[];
+  /**
+   * The memory in `fds`. Without it a device whose memory may be mapped is exchanged for no new
+   * version while a client is connected.
+   */
+  readonly memory?: AdoptableMemory;
   /** Says which areas may be mapped, and more. */
   readonly capabilities?: readonly RegionCapability[];
   /**
@@ -413,6 +430,21 @@ export interface ServedMigration {
   resume(): MigrationSink;
 }
 
+/** Hooks of a device that is exchanged for a new version of it while it is served. */
+export interface ServedSuccession {
+  /** As `ServedMigration.stop`. */
+  stop(): void | Promise<void>;
+  /** As `ServedMigration.start`. */
+  start(): void | Promise<void>;
+  /**
+   * Takes the state of the version that goes. Both stand still.
+   *
+   * @returns what of the state is lost, in words; undefined to be given the stream of its migration
+   * @throws if the state can't be taken: this version is closed, and the old one goes on as it was
+   */
+  take(old: ServedDevice): Promise<readonly string[]> | undefined;
+}
+
 /**
  * The change for which a device is to be quiet: DMA_MAP, DMA_UNMAP, a state in which the device
  * stands still, DEVICE_RESET.
@@ -466,6 +498,11 @@ export interface ServedDevice {
   readonly irqs: readonly ServedIrq[];
   /** Saves and restores the state of the device, if it can migrate. */
   readonly migration?: ServedMigration;
+  /**
+   * Hands the state of the device on to a new version of it in this process, for `Server.exchange`.
+   * Default: as `migration` does.
+   */
+  readonly succession?: ServedSuccession;
   /**
    * A server has taken it: what goes wrong besides requests can be told to `report` from here on.
    *

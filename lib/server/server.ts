@@ -8,12 +8,13 @@ import { Acceptor } from "../transport/acceptor.ts";
 import { adoptSocket, listenAt } from "../transport/endpoint.ts";
 import type { SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
-import { CLOSE_GRACE_MS } from "../base/limits.ts";
+import { CLOSE_GRACE_MS, QUIESCE_TIMEOUT_MS } from "../base/limits.ts";
 import type { Trace } from "../transport/message.ts";
 import { type PeerProcess, peerProcess } from "../transport/peer_process.ts";
 import { type Activity, Doing, during } from "./activity.ts";
 import { type RefusedRequest, ServerConnection } from "./connection.ts";
-import type { ServedDevice } from "./served_device.ts";
+import type { ErrorReport, ServedDevice } from "./served_device.ts";
+import { exchange, type Succession } from "./succession.ts";
 import type { DmaOptions } from "./client_memory.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
 import { Offer, type ServerOffer } from "./offer.ts";
@@ -77,7 +78,7 @@ export interface ServerOptions extends DmaOptions, ServerOffer {
  * ```
  */
 export class Server implements Disposable {
-  readonly #device: ServedDevice;
+  #device: ServedDevice;
   readonly #options: ServerOptions;
   readonly #faults: Faults | undefined;
   readonly #offer: Offer;
@@ -88,6 +89,8 @@ export class Server implements Disposable {
   #connection: ServerConnection | undefined;
   #isOpen = true;
   #isFinished = false;
+  #exchanging: Promise<void> | undefined; // ends when no exchange is under way
+  #postponed: Exchange | undefined; // until the client has gone
 
   private constructor(
     listener: UnixListener | undefined,
@@ -105,7 +108,7 @@ export class Server implements Disposable {
     this.#faults = faults;
     this.#offer = offer;
     this.#options = options;
-    device.served?.((error, doing) => options.onError?.(error, doing), options.activity);
+    this.#tellErrors(device);
   }
 
   /**
@@ -147,6 +150,11 @@ export class Server implements Disposable {
     return this.#listener?.isOpen ? this.#listener.file : undefined;
   }
 
+  /** The device that is served, which {@linkcode exchange} changes. */
+  get device(): ServedDevice {
+    return this.#device;
+  }
+
   /** Settled when it is closed. */
   get closed(): Promise<void> {
     return this.#finished.promise;
@@ -173,17 +181,102 @@ export class Server implements Disposable {
     this.#grace = setTimeout(() => this.#finish(), closeTimeoutMs);
   }
 
+  /**
+   * Exchanges the device for a new version of it, which takes over the state. A client that is
+   * connected goes on with the new version, and its next requests wait meanwhile. If it can't,
+   * because what it knows of the device has changed or the state can't be taken, the client keeps
+   * the old version. Then the next client finds the new one. Without a client a device whose state
+   * can't be taken begins afresh. The server closes the version that goes.
+   *
+   * @param make makes the new version, once more if the first can't be used
+   * @param tell called when the device was exchanged, or that was put off
+   * @returns settled when that is decided; rejected with what `make` throws: nothing has changed
+   *
+   * @example
+   * ```ts
+   * import { DemoDevice } from "../devices/demo_device.ts";
+   * import { Server } from "./server.ts";
+   *
+   * const path = Deno.makeTempDirSync() + "/demo.sock";
+   * using server = Server.listen(path, new DemoDevice());
+   * await server.exchange(() => new DemoDevice(), ({ when }) => console.assert(when === "now"));
+   * ```
+   */
+  exchange(
+    make: () => ServedDevice | Promise<ServedDevice>,
+    tell: (done: Succession) => void = () => {},
+  ): Promise<void> {
+    const result = (this.#exchanging ?? Promise.resolve()).then(() =>
+      this.#exchange({ make, tell })
+    );
+    const settled = result.catch(() => {}).then(() => {
+      if (this.#exchanging === settled) this.#exchanging = undefined;
+    });
+    this.#exchanging = settled;
+    return result;
+  }
+
+  async #exchange({ make, tell }: Exchange): Promise<void> {
+    if (!this.#isOpen) return;
+    let next = await make();
+    if (!this.#isOpen) return this.#close(next);
+    this.#postponed = undefined; // by an older one
+    const connection = this.#connection;
+    let reason: unknown;
+    let lost: readonly string[] = [];
+    try {
+      this.#tellErrors(next);
+      lost = connection === undefined
+        ? await this.#exchangeIdle(next)
+        : await connection.exchange(next);
+    } catch (error) {
+      this.#close(next);
+      if (connection !== undefined) {
+        this.#postponed = { make, tell };
+        if (this.#connection === undefined && this.#isOpen) {
+          return await this.#exchange({ make, tell });
+        }
+        return tell({ when: "next client", reason: error, lost });
+      }
+      reason = error;
+      next = await make();
+      this.#tellErrors(next);
+    }
+    if (this.#isFinished) return this.#close(next);
+    const old = this.#device;
+    this.#device = next;
+    this.#close(old);
+    tell({ when: "now", reason, lost });
+  }
+
+  #exchangeIdle(next: ServedDevice): Promise<readonly string[]> {
+    const { quiesceTimeoutMs = QUIESCE_TIMEOUT_MS, onError } = this.#options;
+    const report: ErrorReport = (error, doing) => onError?.(error, doing);
+    return exchange({ old: this.#device, next, quiesceTimeoutMs, report });
+  }
+
+  /** Has a device tell what goes wrong besides requests. */
+  #tellErrors(device: ServedDevice): void {
+    const { onError, activity } = this.#options;
+    device.served?.((error, doing) => onError?.(error, doing), activity);
+  }
+
+  #close(device: ServedDevice): void {
+    const { activity, onError } = this.#options;
+    callHook(
+      () => during(activity, Doing.CLOSE, () => device.close?.()),
+      (error) => onError?.(error, "close"),
+    );
+  }
+
   /** Ends the server: no client uses the device any more, or closing took too long. */
   #finish(): void {
     if (this.#isFinished) return;
     this.#isFinished = true;
     clearTimeout(this.#grace);
-    const { activity, beforeClose, onError } = this.#options;
+    const { beforeClose, onError } = this.#options;
     const close = () => {
-      callHook(
-        () => during(activity, Doing.CLOSE, () => this.#device.close?.()),
-        (error) => onError?.(error, "close"),
-      );
+      this.#close(this.#device);
       this.#finished.resolve();
     };
     if (beforeClose === undefined) return close();
@@ -202,7 +295,13 @@ export class Server implements Disposable {
     else this.close();
   }
 
+  /** Serves a client, once no exchange of the device is under way. */
   #connect(socket: UnixSocket): void {
+    if (this.#exchanging === undefined) return this.#serve(socket);
+    this.#exchanging.then(() => this.#isOpen ? this.#connect(socket) : socket.close());
+  }
+
+  #serve(socket: UnixSocket): void {
     const { onConnect, onDisconnect, onError } = this.#options;
     const client = onConnect === undefined ? null : peerProcess(socket);
     this.#connection = new ServerConnection(socket, this.#device, {
@@ -214,12 +313,22 @@ export class Server implements Disposable {
         this.#connection = undefined;
         const hasLeft = cause instanceof ConnectionError && cause.kind === "left";
         onDisconnect?.(hasLeft ? undefined : cause);
-        if (this.#isOpen) this.#accept();
-        else this.#finish();
+        if (!this.#isOpen) return this.#finish();
+        const { make, tell } = this.#postponed ?? {};
+        if (make !== undefined) {
+          this.exchange(make, tell).catch((error) => onError?.(error, "exchange"));
+        }
+        this.#accept();
       },
     });
     onConnect?.(client);
   }
+}
+
+/** The making of a new version of the device. */
+interface Exchange {
+  readonly make: () => ServedDevice | Promise<ServedDevice>;
+  readonly tell: (done: Succession) => void;
 }
 
 /** Options that were found to be possible. */
