@@ -35,6 +35,7 @@ import {
   tellJson,
   tellText,
 } from "../serve/report.ts";
+import type { Reloader, Watched } from "../serve/reload.ts";
 import { catchStrays } from "../serve/unhandled_errors.ts";
 import { uniqueNames } from "../serve/unique_names.ts";
 import { offerOf } from "../serve/offer.ts";
@@ -75,6 +76,14 @@ Offers:
   it, for the author of a client to see what that does with it. NAME is minor (0
   to 2), max_msg_fds, max_data_xfer_size, max_dma_maps, pgsizes, write_multiple
   or twin_socket; the last two are true or false.
+
+Watching:
+  --watch loads a module again when its file changes, or one of the user's that
+  it imports. The client stays connected and goes on with the new device, which
+  takes over the state by its own save and restore. State that can't be carried
+  is reported. A module with a mistake is reported, and the old device stays. If
+  what a client knows has changed (BARs, capabilities, interrupts), or the new
+  device refuses the state, the next client gets it.
 
 Isolation:
   All devices share one process: it is small, and a device that hangs or crashes
@@ -137,6 +146,9 @@ async function run(
   const isExporting = wanted.some(({ exportMap }) => exportMap !== undefined);
   if (isExporting) assertOneUse(wanted, options, self);
   const isServing = !options.options && !options.check && !isExporting;
+  if (options.watch && !wanted.some(({ device }) => isModule(device))) {
+    self.error("error: '--watch' takes a module, as ./my_device.ts; demo comes with vfu");
+  }
   if (isServing) assertPlaces(wanted, self);
   const hasState = wanted.some(({ state }) => state !== undefined);
   const graceMs = hasState
@@ -174,7 +186,8 @@ async function run(
   await using _strays = catchStrays((error) =>
     report.error(owner, "something that no hook waits for", error)
   );
-  const loaded = named(await loadAll(guard, wanted));
+  using reloader = options.watch && isServing ? await makeReloader() : undefined;
+  const loaded = named(await loadAll(guard, wanted, reloader));
   if (loaded.length === 1) owner = loaded[0]!.name;
   guard.name(loaded.map(({ name }) => name));
   if (options.options) return listOptions(context, loaded, options);
@@ -195,7 +208,7 @@ async function run(
       const making = () => make(each, wanted[i]!, report, unserved, context.signal);
       made.push(await settingUp(guard, i, Doing.CREATE, making));
     }
-    await serveAll(guard, made, options, report, seed, unserved);
+    await serveAll(guard, made, options, report, seed, unserved, reloader);
   } finally {
     for (const device of unserved) {
       callHook(() => device.close?.(), (error) => report.error(owner, "close", error));
@@ -203,11 +216,21 @@ async function run(
   }
 }
 
+async function makeReloader(): Promise<Reloader> {
+  const { Reloader } = await import("../serve/reload.ts");
+  return new Reloader();
+}
+
 /** One after another, so that a module which holds the thread is known by name. */
-async function loadAll(guard: Guard, wanted: readonly DeviceArguments[]): Promise<Loaded[]> {
+async function loadAll(
+  guard: Guard,
+  wanted: readonly DeviceArguments[],
+  reloader: Reloader | undefined,
+): Promise<Loaded[]> {
   const loaded: Loaded[] = [];
   for (const [i, { device }] of wanted.entries()) {
-    loaded.push(await settingUp(guard, i, Doing.LOAD, () => loadDevice(device)));
+    const load = () => loadDevice(device, reloader?.importer(device));
+    loaded.push(await settingUp(guard, i, Doing.LOAD, load));
   }
   return loaded;
 }
@@ -264,6 +287,7 @@ async function serveAll(
   report: Report,
   seed: number | undefined,
   unserved: Set<ServedDevice>,
+  reloader: Reloader | undefined,
 ): Promise<void> {
   const { context } = guard;
   const served: ServedJson[] = [];
@@ -279,12 +303,12 @@ async function serveAll(
   for (const [i, each] of made.entries()) {
     const activity = guard.activity(i);
     const { state } = each.wanted;
-    const server = start(each, {
+    const server: Server = start(each, {
       ...await serverOptions(context, each, made.length > 1, options, report, seed),
       ...(activity && { activity }),
       ...(state !== undefined && {
         beforeClose: (isIdle) =>
-          keep(state, each.device, isIdle, context).catch((error) => {
+          keep(state, server.device, isIdle, context).catch((error) => {
             isUnsaved = true;
             report.log(each.name, `The state is not saved: ${thrownText(error)}`);
           }),
@@ -294,6 +318,7 @@ async function serveAll(
     servers.push(server);
     guard.protect(servers.flatMap(({ socketFile }) => socketFile ?? []));
     unserved.delete(each.device);
+    if (isModule(each.wanted.device)) reloader?.watch(watched(guard, i, each, server, report));
   }
   // A device's `Deno.exit` would leave the sockets' files.
   const onExit = () => servers.forEach((server) => server.stopListening());
@@ -309,6 +334,29 @@ async function serveAll(
   guard.start();
   await Promise.all(servers.map(({ closed }) => closed));
   if (isUnsaved) throw new Reported(1);
+}
+
+/** A device that is served, for what loads its module again. */
+function watched(
+  guard: Guard,
+  index: number,
+  { name, wanted: { device, option = [] } }: Made,
+  server: Server,
+  report: Report,
+): Watched {
+  return {
+    device,
+    server,
+    step: (work) => settingUp(guard, index, Doing.LOAD, work),
+    async make(loaded) {
+      const made = await makeDevice(loaded, option, { log: (line) => report.log(name, line) });
+      for (const mistake of reviewDevice(made)) report.log(name, `Mistake: ${mistake}`);
+      return made;
+    },
+    tell(done) {
+      if (!guard.context.signal.aborted) report.reload(name, done);
+    },
+  };
 }
 
 function start({ device, wanted: { socketPath, fd } }: Made, options: ServerOptions): Server {

@@ -52,6 +52,8 @@ export interface CommonOptions {
   options?: true | undefined;
   /** Check the devices' modules, and serve nothing. */
   check?: true | undefined;
+  /** Load modules again when they change. */
+  watch?: true | undefined;
   /** Write JSON. */
   json?: true | undefined;
   /** Show every message on standard error. */
@@ -138,6 +140,7 @@ function addOptions(self: CommandUnknownOpts): void {
       new Option("--ready-fd <number>", "write READY=1 to this descriptor when all listen")
         .argParser(argument(parseReadyFd)),
     )
+    .option("--watch", "load a module again when it changes, see below")
     .option("--isolate", "serve each device in a process of its own, see below")
     .addOption(
       // Not for people: written by the process that isolates.
@@ -160,10 +163,30 @@ function readAll(
   while (true) {
     const [behind, [next, ...further]] = readSegment(self, rest);
     const merged = merge(self, device, own, behind);
-    const { seed, readyFd, isolate, isolated, options: isList, check, json, verbose, ...its } =
-      merged;
+    const {
+      seed,
+      readyFd,
+      isolate,
+      isolated,
+      options: isList,
+      check,
+      watch,
+      json,
+      verbose,
+      ...its
+    } = merged;
     devices.push({ device, ...its });
-    const common = { seed, readyFd, isolate, isolated, options: isList, check, json, verbose };
+    const common = {
+      seed,
+      readyFd,
+      isolate,
+      isolated,
+      options: isList,
+      check,
+      watch,
+      json,
+      verbose,
+    };
     Object.assign(options, defined(common));
     if (options.options && options.check) {
       self.error("error: option '--check' cannot be used with option '--options'");

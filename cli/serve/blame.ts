@@ -61,9 +61,12 @@ const FRAME = /^ +at (?:.*\(|async )?([a-z][a-z+]*:.*?):(\d+):(\d+)\)?$/;
 /** A place with which the loader's messages end. */
 const END = /\s+at ([a-z]+:\S+?):(\d+):(\d+)$/;
 
+/** The version of a module, which `--watch` puts into its URL. */
+const VERSION = /[?&]vfu=\d+/g;
+
 /** Says what an error is about. */
 export function blame(error: unknown): Blame {
-  const text = thrownText(error).replaceAll(COLOUR, "").trimEnd();
+  const text = thrownText(error).replaceAll(COLOUR, "").replaceAll(VERSION, "").trimEnd();
   const end = END.exec(text);
   const all = framesOf(error);
   const own = all.filter(isUsers);
@@ -129,14 +132,19 @@ function saying(error: unknown, text: string): Pick<Blame, "message" | "details"
 
 /** The lines of the stack that follow the message. */
 function framesOf(error: unknown): string[] {
-  return thrownFrames(error).map((line) => line.replaceAll(COLOUR, ""));
+  return thrownFrames(error).map((line) => line.replaceAll(COLOUR, "").replaceAll(VERSION, ""));
 }
 
 /** Tells whether a line of a stack is in neither vfu nor the runtime. */
 function isUsers(frame: string): boolean {
   const url = FRAME.exec(frame)?.[1];
   if (url === undefined || /^(ext|node):/.test(url)) return false;
-  return !(url.startsWith(ROOT) && /^(mod\.ts|(lib|cli|ffi)\/)/.test(url.slice(ROOT.length)));
+  return !isOwn(url);
+}
+
+/** Tells whether a URL is of a file of vfu. */
+export function isOwn(url: string): boolean {
+  return url.startsWith(ROOT) && /^(mod\.ts|(lib|cli|ffi)\/)/.test(url.slice(ROOT.length));
 }
 
 function fileOf(url: string): string {

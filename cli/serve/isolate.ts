@@ -22,6 +22,7 @@ import { Reported } from "../shared/failure.ts";
 import { printable } from "../shared/printable.ts";
 import type { CommonOptions, DeviceArguments, Isolated } from "./arguments.ts";
 import type { Guard } from "./guard.ts";
+import { isModule } from "./load.ts";
 import type { ServedJson, ServeJson, Tell } from "./report.ts";
 import { uniqueNames } from "./unique_names.ts";
 
@@ -283,7 +284,7 @@ class Child {
 
 function argumentsOf(
   { device, socketPath, fd, option = [], offer = [], state }: DeviceArguments,
-  { verbose }: CommonOptions,
+  { verbose, watch }: CommonOptions,
   seed: number | undefined,
   isolated: Isolated,
 ): string[] {
@@ -296,6 +297,7 @@ function argumentsOf(
     ...(state === undefined ? [] : [`--state=${state}`]),
     ...(seed === undefined ? [] : [`--seed=${seed}`]),
     ...(verbose ? ["--verbose"] : []),
+    ...(watch && isModule(device) ? ["--watch"] : []),
     "--json",
     `--isolated=${jsonText(isolated)}`,
   ];

@@ -33,6 +33,9 @@ export const BUILTIN_DEVICES: readonly string[] = Object.keys(BUILT_IN);
 
 const FORMS = "export default defineDevice({...}), a ServedDevice, or a function that returns one";
 
+/** Imports a module. */
+export type Importer = (url: URL) => Promise<Record<string, unknown>>;
+
 /**
  * Loads what is called `device`: the name of one that comes with vfu, or the path of a module.
  *
@@ -40,12 +43,15 @@ const FORMS = "export default defineDevice({...}), a ServedDevice, or a function
  * @throws {Error} if the module can't be loaded, or its default export is no device: the message
  * says what to do
  */
-export async function loadDevice(device: string): Promise<Loaded> {
+export async function loadDevice(
+  device: string,
+  importer: Importer = (url) => import(url.href),
+): Promise<Loaded> {
   if (Object.hasOwn(BUILT_IN, device)) return { name: device, source: await BUILT_IN[device]!() };
   if (!isModule(device)) throw new UsageError(unknownName(device));
   const url = await urlOf(device);
   const name = device.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const source = defaultExport(device, url, await importModule(device, url));
+  const source = defaultExport(device, url, await importModule(device, url, importer));
   return { name: isDefinition(source) ? source.name : name, source };
 }
 
@@ -94,10 +100,14 @@ export async function urlOf(path: string): Promise<URL> {
   return path.startsWith("file:") ? new URL(path) : pathToFileURL(path);
 }
 
-async function importModule(device: string, url: URL): Promise<Record<string, unknown>> {
+async function importModule(
+  device: string,
+  url: URL,
+  importer: Importer,
+): Promise<Record<string, unknown>> {
   assertIsFile(device, url);
   try {
-    return await import(url.href);
+    return await importer(url);
   } catch (cause) {
     throw blamed(`Cannot load ${device}`, cause, { explain });
   }

@@ -7,13 +7,14 @@
 import type { FaultEvent } from "../../lib/server/faults.ts";
 import { errnoName } from "../../lib/text/errno.ts";
 import type { RefusedRequest } from "../../lib/server/connection.ts";
+import type { Succession } from "../../lib/server/succession.ts";
 import { DeviceError } from "../../lib/server/served_device.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { commandName } from "../../lib/wire/command.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { type PeerProcess, peerProcessText } from "../../lib/transport/peer_process.ts";
 import { printable } from "../shared/printable.ts";
-import { blame, causes, type Place, placeText } from "./blame.ts";
+import { blame, causes, ModuleError, type Place, placeText } from "./blame.ts";
 import { type DeviceJson, deviceLines } from "./describe.ts";
 import { faultText } from "./fault.ts";
 import { eventLine, type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
@@ -54,12 +55,33 @@ export type ServeJson =
   }
   /** `count`: which of the requests that the fault is about. */
   | { event: "fault"; device: string; command: string; fault: string; count: number }
+  /** The module has changed, under `--watch`. */
+  | ReloadJson
   /** A line of the device itself. */
   | { event: "log"; device: string; line: string }
   /** A process of `--isolate` has ended: with a code, or by a signal; the other one is null. */
   | { event: "ended"; device: string; code: number | null; signal: string | null }
   | HoldJson
   | LostJson;
+
+/** A new version of a device, whose module has changed. */
+export interface ReloadJson {
+  event: "reload";
+  device: string;
+  /**
+   * `done`; `next client` if the one that is connected keeps the old version; `failed` if the new
+   * one can't be used.
+   */
+  outcome: "done" | "next client" | "failed";
+  /** Why not, or why the state begins afresh; null if nothing is to be said. */
+  message: string | null;
+  /** Parts of the state that were lost, in words. */
+  lost: string[];
+  /** The place in the device's own files; null if it is in none. */
+  place: Place | null;
+  /** The single mistakes, a line each. */
+  details: string[];
+}
 
 /** Takes what is to be told. */
 export type Tell = (event: ServeJson) => void;
@@ -71,6 +93,7 @@ export interface Report {
   disconnect(device: string, cause: Error | undefined): void;
   error(device: string, doing: string, error: unknown): void;
   fault(device: string, event: FaultEvent): void;
+  reload(device: string, done: Succession | { readonly failed: unknown }): void;
   log(device: string, line: string): void;
 }
 
@@ -96,8 +119,26 @@ export function reportTo(tell: Tell): Report {
         fault: faultText(fault),
         count,
       }),
+    reload: (device, done) => tell(reloadJson(device, done)),
     log: (device, line) => tell({ event: "log", device, line }),
   };
+}
+
+function reloadJson(
+  device: string,
+  done: Succession | { readonly failed: unknown },
+): ReloadJson {
+  const isDone = "when" in done && done.when === "now";
+  const outcome = isDone ? "done" : "when" in done ? "next client" : "failed";
+  const lost = "lost" in done ? [...done.lost] : [];
+  const error = "failed" in done ? done.failed : done.reason;
+  if (error === undefined) {
+    return { event: "reload", device, outcome, message: null, lost, place: null, details: [] };
+  }
+  const { place = null, message, details } = error instanceof ModuleError
+    ? { place: error.place, message: error.reason, details: error.details }
+    : blame(error);
+  return { event: "reload", device, outcome, message, lost, place, details: [...details] };
 }
 
 /**
@@ -146,6 +187,8 @@ function eventText(event: ServeJson, { style, isTerminal }: Output): string {
     }
     case "fault":
       return style.yellow(`Fault at ${event.command} ${event.count}: ${event.fault}`);
+    case "reload":
+      return reloadText(event, style);
     case "log":
       return printable(event.line);
     case "ended":
@@ -156,6 +199,28 @@ function eventText(event: ServeJson, { style, isTerminal }: Output): string {
     case "discarded":
       return lostText(event);
   }
+}
+
+function reloadText(
+  { outcome, message, lost, place, details }: ReloadJson,
+  style: Style,
+): string {
+  const where = place === null ? "" : `${printable(placeText(place))}: `;
+  const why = printable(message ?? "");
+  const lines = details.map((line) => `\n  ${printable(line)}`).join("");
+  if (outcome === "failed") {
+    const what = style.red("Not reloaded, the old version is served on:");
+    return `${where}${what} ${why}${lines}`;
+  }
+  if (outcome === "next client") {
+    const what = style.yellow("Not reloaded for this client; the next one gets the new version:");
+    return `${where}${what} ${why}${lines}`;
+  }
+  if (message !== null) {
+    return `${where}${style.yellow("Reloaded, without its state:")} ${why}${lines}`;
+  }
+  const without = lost.length === 0 ? "" : `, without ${printable(lost.join(", "))}`;
+  return `Reloaded with its state${without}`;
 }
 
 function connectText(client: PeerProcess | null): string {

@@ -1,6 +1,7 @@
 /**
- * A defined device takes the state of an earlier version of it in the same process: configuration
- * space, registers and memory as far as both versions have them, the rest by the device's hooks.
+ * Succession of a defined device by a new version of it in the same process. Configuration space,
+ * registers and memory are carried as far as both versions have them. The rest goes by the device's
+ * hooks.
  *
  * @module
  */

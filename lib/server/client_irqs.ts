@@ -100,6 +100,11 @@ class Vector {
     this.#report(isMasked);
   }
 
+  /** Reports once more that the client has masked it, if that is so. */
+  repeat(): void {
+    if (this.#isReported) this.#report(true);
+  }
+
   /** Forgets all that the client has set up. The level is the device's. */
   reset(): void {
     this.setTrigger(undefined);
@@ -134,6 +139,11 @@ export class ClientIrqs implements DeviceIrqs {
     this.#irqs = irqs;
     this.#report = report;
     this.#vectors = irqs.map(() => []);
+  }
+
+  /** Reports the vectors that the client has masked once more, for a new version of the device. */
+  repeatMasks(): void {
+    for (const vector of this.#vectors.flat()) vector?.repeat();
   }
 
   /** As {@linkcode DeviceIrqs.raise}. */

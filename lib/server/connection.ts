@@ -179,8 +179,8 @@ export class ServerConnection {
    * version hears that its client is gone, and is the caller's.
    *
    * @returns what of the state was lost, in words
-   * @throws {Error} if the client could not go on with it, or as {@linkcode exchange}: the device is
-   *   the old one then
+   * @throws {Error} if the client could not go on with it, or as `exchange` of `succession.ts`: the
+   *   device is the old one then
    */
   async exchange(next: ServedDevice): Promise<readonly string[]> {
     const changes = shapeChanges(this.#device, next);
@@ -222,6 +222,7 @@ export class ServerConnection {
     if (session === undefined) return lost;
     this.#session = { ...session, device: next, migration: this.#migration };
     session.ioFds.exchange(old.regions, next.regions);
+    session.irqs.repeatMasks();
     // If the client left while the new version was started, the old one has heard so already.
     if (this.#isReleased) disconnect();
     else this.#disconnect(old, session.memory.maps());

@@ -1,6 +1,6 @@
 /**
- * A new version of a device takes the place of the old one: what clients have learnt of the device
- * that may not change, and the state that is handed on.
+ * The succession of a device by a new version of it. Facts that clients have learnt may not change,
+ * and the state is handed on.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface Succession {
   readonly when: "now" | "next client";
   /** The reason why it could not, or why the state was not handed on; undefined for neither. */
   readonly reason?: unknown;
-  /** What of the state was lost, in words. */
+  /** Parts of the state that were lost, in words. */
   readonly lost: readonly string[];
 }
 
@@ -81,7 +81,7 @@ function regionChange(
   }
 }
 
-/** All that a client is told of a region but its size and flags. */
+/** All facts about a region that a client learns, but its size and flags. */
 function infoOf({ capabilities = [], fdOffset = 0 }: ServedRegion): string {
   const info = { index: 0, flags: 0, size: 0n, offset: BigInt(fdOffset) };
   return encodeRegionInfo({ ...info, capabilities: [...capabilities] }, Infinity).join();

@@ -3,7 +3,7 @@ import { connect, defineDevice, overlay, registers } from "../../../mod.ts";
 import type { DeviceParts, DeviceSpec } from "../../../lib/define/spec.ts";
 import { thrownText } from "../../../lib/base/thrown.ts";
 import { DeviceState } from "../../../lib/wire/feature.ts";
-import { MemoryRegion } from "../../../lib/server/memory_region.ts";
+import type { MemoryRegion } from "../../../lib/server/memory_region.ts";
 import { MigrationMachine } from "../../../lib/server/migration.ts";
 import { Server, type ServerOptions } from "../../../lib/server/server.ts";
 import type { Succession } from "../../../lib/server/succession.ts";
@@ -60,6 +60,8 @@ function version(
         mapped: ({ iova }) => void heard.push(`mapped ${iova}`),
         unmapped: ({ iova }) => void heard.push(`unmapped ${iova}`),
         disconnected: () => void heard.push("disconnected"),
+        masked: (index, vector, isMasked) =>
+          void heard.push(`masked ${index} ${vector} ${isMasked}`),
         close: () => void heard.push("closed"),
         ...parts,
       };
@@ -143,6 +145,21 @@ testFds("the version that goes hears that the client is gone, and is closed", as
   await served.exchange(() => version());
   assertEquals(heard, ["connected", "mapped 65536", "unmapped 65536", "disconnected", "closed"]);
   assertEquals(map.size, 4096);
+  served.client.close();
+});
+
+testFds("a new version hears which interrupts its client has masked", async () => {
+  const heard: string[] = [];
+  await using served = await serve();
+  const intx = await served.client.irqs("intx");
+  await intx.enable();
+  await intx.mask(0);
+  await served.exchange(() => version({ heard }));
+  assertEquals(heard, ["connected", "masked 0 0 true"]);
+  await served.client.region("bar0").write32Async(12, 1);
+  assertEquals(intx.total(0), 0n);
+  await intx.unmask(0);
+  assertEquals((await intx.waitAsync(0, PATIENT)).vector, 0);
   served.client.close();
 });
 

@@ -16,6 +16,7 @@
  *   irq:VECTOR:MS          waits for an interrupt; how many came, or "none"
  *   unmask                 lets INTx come again
  *   reset                  resets the device
+ *   wait:PATH              waits until there is a file, for two minutes at most
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -212,6 +213,12 @@ static void reset(void) {
   close(fd);
 }
 
+static void wait_for_file(const char *path) {
+  fflush(stdout);
+  for (int i = 0; i < 12000 && access(path, F_OK); i++) usleep(10000);
+  if (access(path, F_OK)) fail(path);
+}
+
 static void do_word(char *word) {
   uint64_t n[3] = { 0, 0, 0 };
   char *next = strchr(word, ':');
@@ -229,6 +236,8 @@ static void do_word(char *word) {
     wait_for_interrupt(n[0], n[1]);
   } else if (!strcmp(word, "unmask")) {
     unmask();
+  } else if (!strncmp(word, "wait:", 5)) {
+    wait_for_file(word + 5);
   } else if (!strcmp(word, "reset")) {
     reset();
   } else if (word[0] == 'r' && width > 0 && width < 9) {

@@ -1,0 +1,109 @@
+/**
+ * `vfu serve --watch`: a module that changes is loaded again, and its device takes the place of the
+ * one that is served.
+ *
+ * @module
+ */
+
+import type { ServedDevice } from "../../lib/server/served_device.ts";
+import { within } from "../../lib/server/quiet.ts";
+import type { Server } from "../../lib/server/server.ts";
+import type { Succession } from "../../lib/server/succession.ts";
+import { FileWatch } from "./file_watch.ts";
+import { type Importer, loadDevice, type Loaded } from "./load.ts";
+import { ModuleVersions } from "./module_versions.ts";
+
+/** The time that a module may take to load, or to make its device, in milliseconds. */
+const LOAD_MS = 10_000;
+
+/** A device that is served, and what a new version of it takes. */
+export interface Watched {
+  /** The path of its module. */
+  readonly device: string;
+  readonly server: Server;
+  /** Does what may hold the thread, under the device's name. */
+  step<T>(work: () => Promise<T>): Promise<T>;
+  /** Makes the device of a loaded module. */
+  make(loaded: Loaded): Promise<ServedDevice>;
+  /** Hears of the exchange; or why there is none, with the error. */
+  tell(done: Succession | { readonly failed: unknown }): void;
+}
+
+/** Modules that are watched. */
+export class Reloader implements Disposable {
+  readonly #versions = new ModuleVersions();
+  readonly #files = new Map<string, Set<string>>(); // by module
+  readonly #watches: FileWatch[] = [];
+
+  /** Imports modules, for their first load. */
+  readonly importer = (device: string): Importer => (url) => {
+    const files = new Set<string>();
+    this.#files.set(device, files);
+    return this.#versions.import(url, files);
+  };
+
+  /**
+   * Begins to watch.
+   *
+   * @throws {Error} if the module's folder can't be watched
+   */
+  watch(watched: Watched): void {
+    let isBusy = false;
+    let isDue = false;
+    const watch = new FileWatch(async () => {
+      isDue = true;
+      if (isBusy) return;
+      isBusy = true;
+      while (isDue) {
+        isDue = false;
+        await this.#reload(watched, watch);
+      }
+      isBusy = false;
+    });
+    this.#watches.push(watch);
+    watch.add(this.#files.get(watched.device)!);
+  }
+
+  /** Watches no longer. */
+  [Symbol.dispose](): void {
+    for (const watch of this.#watches) watch[Symbol.dispose]();
+    this.#versions[Symbol.dispose]();
+  }
+
+  async #reload(watched: Watched, watch: FileWatch): Promise<void> {
+    const { device, server } = watched;
+    const inTime = <T>(work: () => Promise<T>, doing: string) =>
+      watched.step(() => within(work(), LOAD_MS, () => late(doing)));
+    try {
+      const importer = this.importer(device);
+      const loaded = await inTime(() => loadDevice(device, importer), "loaded");
+      const made = new Set<ServedDevice>();
+      const make = async () => {
+        const next = await inTime(() => watched.make(loaded), "made its device");
+        if (made.has(next) || next === server.device) {
+          throw new Error(
+            "Its module gives the same device twice; export a function that makes one",
+          );
+        }
+        made.add(next);
+        return next;
+      };
+      await server.exchange(make, watched.tell);
+    } catch (failed) {
+      watched.tell({ failed });
+    } finally {
+      tryToAdd(watch, this.#files.get(device)!);
+    }
+  }
+}
+
+function late(doing: string): Error {
+  return new Error(`It has not ${doing} within ${LOAD_MS / 1000} s`);
+}
+
+/** A folder that can't be watched is no reason to end: the others are. */
+function tryToAdd(watch: FileWatch, files: Iterable<string>): void {
+  try {
+    watch.add(files);
+  } catch { /* the module's own folder is watched */ }
+}
