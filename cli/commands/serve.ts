@@ -218,7 +218,7 @@ async function run(
 
 async function makeReloader(): Promise<Reloader> {
   const { Reloader } = await import("../serve/reload.ts");
-  return new Reloader();
+  return await Reloader.begin();
 }
 
 /** One after another, so that a module which holds the thread is known by name. */
@@ -229,7 +229,7 @@ async function loadAll(
 ): Promise<Loaded[]> {
   const loaded: Loaded[] = [];
   for (const [i, { device }] of wanted.entries()) {
-    const load = () => loadDevice(device, reloader?.importer(device));
+    const load = () => loadDevice(device, reloader?.versions(device));
     loaded.push(await settingUp(guard, i, Doing.LOAD, load));
   }
   return loaded;

@@ -33,8 +33,8 @@ export const BUILTIN_DEVICES: readonly string[] = Object.keys(BUILT_IN);
 
 const FORMS = "export default defineDevice({...}), a ServedDevice, or a function that returns one";
 
-/** Imports a module. */
-export type Importer = (url: URL) => Promise<Record<string, unknown>>;
+/** Gives the URL by which a module is imported. */
+export type Versions = (url: URL) => URL;
 
 /**
  * Loads what is called `device`: the name of one that comes with vfu, or the path of a module.
@@ -45,13 +45,13 @@ export type Importer = (url: URL) => Promise<Record<string, unknown>>;
  */
 export async function loadDevice(
   device: string,
-  importer: Importer = (url) => import(url.href),
+  versions: Versions = (url) => url,
 ): Promise<Loaded> {
   if (Object.hasOwn(BUILT_IN, device)) return { name: device, source: await BUILT_IN[device]!() };
   if (!isModule(device)) throw new UsageError(unknownName(device));
   const url = await urlOf(device);
   const name = device.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const source = defaultExport(device, url, await importModule(device, url, importer));
+  const source = defaultExport(device, url, await importModule(device, url, versions(url)));
   return { name: isDefinition(source) ? source.name : name, source };
 }
 
@@ -103,11 +103,11 @@ export async function urlOf(path: string): Promise<URL> {
 async function importModule(
   device: string,
   url: URL,
-  importer: Importer,
+  version: URL,
 ): Promise<Record<string, unknown>> {
   assertIsFile(device, url);
   try {
-    return await importer(url);
+    return await import(version.href);
   } catch (cause) {
     throw blamed(`Cannot load ${device}`, cause, { explain });
   }

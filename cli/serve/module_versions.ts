@@ -8,7 +8,7 @@
  * @module
  */
 
-import { registerHooks } from "node:module";
+import type { registerHooks as RegisterHooks } from "node:module";
 import { isOwn } from "./blame.ts";
 
 const QUERY = /[?&]vfu=(\d+)/;
@@ -19,8 +19,7 @@ export class ModuleVersions implements Disposable {
   readonly #hooks: { deregister(): void };
   #last = 0;
 
-  /** From here on the loader passes versions on. */
-  constructor() {
+  private constructor(registerHooks: typeof RegisterHooks) {
     this.#hooks = registerHooks({
       resolve: (specifier, context, next) => {
         const found = next(specifier, context);
@@ -37,16 +36,22 @@ export class ModuleVersions implements Disposable {
     });
   }
 
+  /** From here on the loader passes versions on. */
+  static async begin(): Promise<ModuleVersions> {
+    const { registerHooks } = await import("node:module");
+    return new ModuleVersions(registerHooks);
+  }
+
   /**
-   * Imports a module anew.
+   * Returns the URL by which a module is imported anew.
    *
    * @param files is given the paths of the module and of what it imports
    */
-  import(url: URL, files: Set<string>): Promise<Record<string, unknown>> {
+  next(url: URL, files: Set<string>): URL {
     const version = String(++this.#last);
     this.#files.set(version, files);
     files.add(decodeURIComponent(url.pathname));
-    return import(`${url.href}${url.search === "" ? "?" : "&"}vfu=${version}`);
+    return new URL(`${url.href}${url.search === "" ? "?" : "&"}vfu=${version}`);
   }
 
   /** Has no further import be of a version. */

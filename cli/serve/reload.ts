@@ -10,7 +10,7 @@ import { within } from "../../lib/server/quiet.ts";
 import type { Server } from "../../lib/server/server.ts";
 import type { Succession } from "../../lib/server/succession.ts";
 import { FileWatch } from "./file_watch.ts";
-import { type Importer, loadDevice, type Loaded } from "./load.ts";
+import { loadDevice, type Loaded, type Versions } from "./load.ts";
 import { ModuleVersions } from "./module_versions.ts";
 
 /** The time that a module may take to load, or to make its device, in milliseconds. */
@@ -31,16 +31,27 @@ export interface Watched {
 
 /** Modules that are watched. */
 export class Reloader implements Disposable {
-  readonly #versions = new ModuleVersions();
+  readonly #versions: ModuleVersions;
   readonly #files = new Map<string, Set<string>>(); // by module
   readonly #watches: FileWatch[] = [];
 
-  /** Imports modules, for their first load. */
-  readonly importer = (device: string): Importer => (url) => {
-    const files = new Set<string>();
-    this.#files.set(device, files);
-    return this.#versions.import(url, files);
-  };
+  private constructor(versions: ModuleVersions) {
+    this.#versions = versions;
+  }
+
+  /** Begins to hear of what modules import. */
+  static async begin(): Promise<Reloader> {
+    return new Reloader(await ModuleVersions.begin());
+  }
+
+  /** The next version of a module, for its load. */
+  versions(device: string): Versions {
+    return (url) => {
+      const files = new Set<string>();
+      this.#files.set(device, files);
+      return this.#versions.next(url, files);
+    };
+  }
 
   /**
    * Begins to watch.
@@ -75,8 +86,8 @@ export class Reloader implements Disposable {
     const inTime = <T>(work: () => Promise<T>, doing: string) =>
       watched.step(() => within(work(), LOAD_MS, () => late(doing)));
     try {
-      const importer = this.importer(device);
-      const loaded = await inTime(() => loadDevice(device, importer), "loaded");
+      const load = () => loadDevice(device, this.versions(device));
+      const loaded = await inTime(load, "loaded");
       const made = new Set<ServedDevice>();
       const make = async () => {
         const next = await inTime(() => watched.make(loaded), "made its device");

@@ -32,8 +32,8 @@ export interface IoFdPlace {
 }
 
 /**
- * Accesses of a client that are no messages, of the region that the place has when their turn comes.
- * Promises are never rejected.
+ * Accesses of a client that are no messages. The region is the one of the place when their turn has
+ * come. Promises are never rejected.
  */
 export interface SideAccess {
   /** Does the write that a signalled ioeventfd stands for, or that came over an ioregionfd. */
