@@ -61,7 +61,7 @@ export function callbacks(options: CallbackOptions): DeviceRegion {
     bytes.subarray(0, Math.max(0, size - offset));
   return sealRegion({
     flags: RegionFlags.READ | RegionFlags.WRITE,
-    size: barSize(size),
+    size: barSize(size, options),
     bar: barKind(options),
     ioFds,
     read(offset, into) {

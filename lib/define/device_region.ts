@@ -6,6 +6,7 @@
  */
 
 import type { Register } from "../registers/map.ts";
+import { leastBarSize } from "../server/config.ts";
 import type { ServedRegion } from "../server/served_device.ts";
 import { PciRegion } from "../wire/region.ts";
 import { BOOLEAN, type Forms } from "./mistakes.ts";
@@ -117,15 +118,23 @@ export function resetAll(regions: readonly DeviceRegion[]): void | Promise<void>
   if (late.length > 0) return Promise.all(late).then(() => {});
 }
 
-/** The least that a BAR of memory can be. */
-const MIN_BAR_SIZE = 16;
-
 /**
  * Bytes of a BAR that has room for `size`: a power of two.
  *
+ * @param kind of the BAR: one of I/O ports may be smaller
  * @throws {RangeError} if it is no number of bytes
  */
-export function barSize(size: number, least = MIN_BAR_SIZE): number {
+export function barSize(size: number, kind: BarKind = {}): number {
+  return regionSize(size, leastBarSize(kind));
+}
+
+/**
+ * Bytes of a region that has room for `size`: a power of two.
+ *
+ * @param least the fewest bytes
+ * @throws {RangeError} as {@linkcode barSize}
+ */
+export function regionSize(size: number, least: number): number {
   if (!Number.isSafeInteger(size) || size < 1) {
     throw new RangeError(`A region can't have ${size} bytes: it takes a whole number from 1 on`);
   }

@@ -12,8 +12,8 @@ import {
   BAR_KIND,
   type BarKind,
   barKind,
-  barSize,
   type DeviceRegion,
+  regionSize,
   sealRegion,
 } from "./device_region.ts";
 import { checkOptions, type Forms, FUNCTION, needed, NUMBER } from "./mistakes.ts";
@@ -78,7 +78,7 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
     checkOptions("Cannot make a region of memory", "memory", options, MEMORY_OPTIONS);
     const { mappable = true } = options;
     const isMappable = mappable === true || (mappable !== false && mappable.length > 0);
-    this.size = barSize(options.size, PAGE_SIZE);
+    this.size = regionSize(options.size, PAGE_SIZE);
     this.bar = barKind(options);
     const areas = typeof mappable === "boolean" ? undefined : mappable.map(sparseArea);
     this.memory = new MemoryRegion("vfu-memory", this.size, areas);

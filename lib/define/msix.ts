@@ -9,7 +9,7 @@ import { MSIX_ENTRY } from "../pci/registers.ts";
 import { RegionFlags } from "../wire/region.ts";
 import { pbaSize } from "./capabilities.ts";
 import type { MsixPlace } from "./capability.ts";
-import { barSize, type DeviceRegion } from "./device_region.ts";
+import { barSize, type DeviceRegion, regionSize } from "./device_region.ts";
 import { callbacks } from "./callbacks.ts";
 import { overlay } from "./overlay.ts";
 import { hex } from "../text/hex.ts";
@@ -79,7 +79,8 @@ export class MsixTable {
   /** The region that holds them: the device's with both on top, or one of their own. */
   region(below: DeviceRegion | undefined): DeviceRegion {
     const { bar, table, pba } = this.#place;
-    const region = below ?? { ...callbacks({ size: barSize(this.#end, PAGE_SIZE) }), contents: [] };
+    const region = below ??
+      { ...callbacks({ size: regionSize(this.#end, PAGE_SIZE) }), contents: [] };
     return overlay(region, [
       { offset: table, region: this.#part(this.#table, true), name: `BAR${bar}'s MSI-X table` },
       { offset: pba, region: this.#part(this.#pending, false), name: `BAR${bar}'s MSI-X PBA` },

@@ -11,7 +11,7 @@ import {
   resetAll,
   sealRegion,
 } from "./device_region.ts";
-import { type Forms, Mistakes, needed, NUMBER, OBJECT, TEXT } from "./mistakes.ts";
+import { type Forms, FUNCTION, Mistakes, needed, NUMBER, OBJECT, TEXT } from "./mistakes.ts";
 import { RegionFlags } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
 
@@ -25,6 +25,12 @@ export interface OverlayPart {
   readonly region: DeviceRegion;
   /** By which messages call it, as "the mailbox". */
   readonly name?: string;
+  /**
+   * Tells if accesses are the part's now, as those of a bank that a register selects. Default: they
+   * always are. Parts that both have conditions may overlap, as banks do; of two at the same place
+   * the first goes first.
+   */
+  readonly when?: () => boolean;
 }
 
 const OVERLAY_PART: Forms<OverlayPart> = {
@@ -32,6 +38,7 @@ const OVERLAY_PART: Forms<OverlayPart> = {
   size: NUMBER,
   region: needed(OBJECT),
   name: TEXT,
+  when: FUNCTION,
 };
 
 /**
@@ -59,13 +66,14 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
   const mistakes = new Mistakes();
   for (const [i, part] of parts.entries()) mistakes.check(`parts[${i}]`, part, OVERLAY_PART);
   mistakes.throwAny("Cannot make an overlay");
-  const layers = parts.map(({ offset, region, size = region.size, name = "a region" }) => ({
+  const layers = parts.map(({ offset, region, size = region.size, name = "a region", when }) => ({
     region,
     offset,
     end: offset + size,
     name,
+    when,
   })).sort((a, b) => a.offset - b.offset);
-  for (const [i, layer] of layers.entries()) checkLayer(layer, layers[i - 1], below);
+  for (const [i, layer] of layers.entries()) checkLayer(layer, layers.slice(0, i), below);
   /**
    * Calls `act` for each piece of an access that one region has; stops for the first that takes its
    * time.
@@ -76,12 +84,10 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
     act: (region: DeviceRegion, offset: number, piece: Uint8Array) => void | Promise<void>,
   ): void | Promise<void> => {
     for (let at = 0; at < bytes.length;) {
-      const next = layers.find((each) => each.end > offset + at);
-      const isOn = next !== undefined && next.offset <= offset + at;
-      const end = isOn ? next.end : next?.offset ?? Infinity;
+      const { on, end } = layerAt(layers, offset + at);
       const piece = bytes.subarray(at, Math.min(bytes.length, end - offset));
-      const result = isOn
-        ? act(next.region, offset + at - next.offset, piece)
+      const result = on !== undefined
+        ? act(on.region, offset + at - on.offset, piece)
         : act(below, offset + at, piece);
       at += piece.length;
       if (!(result instanceof Promise)) continue;
@@ -132,7 +138,9 @@ function reviewLayers(below: DeviceRegion, layers: readonly Layer[]): RegionRevi
     }
   };
   add(below, 0, (offset, width) => {
-    const on = layers.find((each) => each.offset < offset + width && each.end > offset);
+    const on = layers.find((each) =>
+      each.when === undefined && each.offset < offset + width && each.end > offset
+    );
     const isWhole = on !== undefined && on.offset <= offset && on.end >= offset + width;
     return isWhole ? `${on.name} is on top, at ${rangeText(on)}` : undefined;
   });
@@ -165,6 +173,17 @@ interface Layer {
   readonly offset: number;
   readonly end: number;
   readonly name: string;
+  readonly when: (() => boolean) | undefined;
+}
+
+/** Finds the layer that has the byte at `offset` now, and where that ends. */
+function layerAt(
+  layers: readonly Layer[],
+  offset: number,
+): { readonly on: Layer | undefined; readonly end: number } {
+  const next = layers.find((each) => each.end > offset && each.when?.() !== false);
+  if (next === undefined) return { on: undefined, end: Infinity };
+  return next.offset <= offset ? { on: next, end: next.end } : { on: undefined, end: next.offset };
 }
 
 function rangeText({ offset, end }: Pick<Layer, "offset" | "end">): string {
@@ -172,8 +191,8 @@ function rangeText({ offset, end }: Pick<Layer, "offset" | "end">): string {
 }
 
 function checkLayer(
-  { region, offset, end, name }: Layer,
-  before: Layer | undefined,
+  { region, offset, end, name, when }: Layer,
+  before: readonly Layer[],
   below: DeviceRegion,
 ) {
   const refuse = (reason: string) => {
@@ -183,9 +202,8 @@ function checkLayer(
   if (!Number.isInteger(offset) || offset < 0 || end > below.size || end - offset > region.size) {
     refuse(`it does not fit the region below, of ${below.size} bytes`);
   }
-  if (before !== undefined && before.end > offset) {
-    refuse(`${before.name} is at ${rangeText(before)}`);
-  }
+  const other = before.find((each) => each.end > offset && !(each.when && when));
+  if (other !== undefined) refuse(`${other.name} is at ${rangeText(other)}`);
   if ((region.flags & RegionFlags.MMAP) !== 0) refuse("only the region below may be mapped");
   if ((below.flags & RegionFlags.MMAP) === 0) return;
   const sparse = below.capabilities?.find((each) => each.kind === "sparse_mmap");

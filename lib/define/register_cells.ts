@@ -121,7 +121,7 @@ class Cell implements RegisterCell<AnyValue> {
 
   constructor(slot: RegisterSlot, index: number, store: CellStore) {
     this.#slot = slot;
-    this.#start = slot.startOf(index);
+    this.#start = slot.storeOf(index);
     this.#store = store;
     this.name = slot.register.name;
     for (const field of slot.register.fields) this.#addField(field);
@@ -157,8 +157,8 @@ class Cell implements RegisterCell<AnyValue> {
   }
 
   get #path(): string {
-    const { register, stride } = this.#slot;
-    const index = (this.#start - register.offset) / stride;
+    const { register, stride, shift } = this.#slot;
+    const index = (this.#start - shift - register.offset) / stride;
     return register.array === undefined ? this.name : `${this.name}.at(${index})`;
   }
 

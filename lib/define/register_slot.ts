@@ -21,6 +21,10 @@ export class RegisterSlot {
   readonly count: number;
   /** Bytes from one to the next. */
   readonly stride: number;
+  /** Bytes from its offset to those that hold it; more than 0 for the second of a pair. */
+  shift = 0;
+  /** The register at the same place that takes the accesses of the other direction, if any. */
+  counterpart: RegisterSlot | undefined;
   /** Hooks that a client's accesses call, if any. */
   hooks: RegisterHooks<AnyValue> = {};
   /** Bits by byte of the register: those that a client reads as they are, */
@@ -34,6 +38,7 @@ export class RegisterSlot {
   /** and those that reading clears. */
   readonly clearedByRead: Uint8Array;
   readonly #isReadAsIs: boolean;
+  readonly #direction: "read" | "write" | undefined;
 
   constructor(register: Register) {
     this.register = register;
@@ -50,6 +55,7 @@ export class RegisterSlot {
     for (const each of register.fields.length === 0 ? [whole] : register.fields) this.#add(each);
     this.#isReadAsIs = this.readable.every((bits) => bits === 0xff) &&
       this.clearedByRead.every((bits) => bits === 0);
+    this.#direction = directionOf(register);
   }
 
   /** True if reading the register is copying its bytes, and nothing else. */
@@ -65,6 +71,25 @@ export class RegisterSlot {
   /** Returns the offset at which the element of that index begins. */
   startOf(index: number): number {
     return this.register.offset + index * this.stride;
+  }
+
+  /** Returns the place of the bytes that hold the element of that index. */
+  storeOf(index: number): number {
+    return this.startOf(index) + this.shift;
+  }
+
+  /** True if one of the two is only read, the other only written, and both are at one place. */
+  isPairOf(other: RegisterSlot): boolean {
+    const isSamePlace = this.register.offset === other.register.offset &&
+      this.width === other.width && this.count === other.count && this.stride === other.stride;
+    const [first, second] = [this.#direction, other.#direction];
+    return isSamePlace && first !== undefined && second !== undefined && first !== second;
+  }
+
+  /** The register of the pair that takes an access; this one, if it is alone. */
+  takerOf(access: "read" | "write"): RegisterSlot {
+    const { counterpart } = this;
+    return counterpart === undefined || this.#direction === access ? this : counterpart;
   }
 
   /** The value in `view` at `start`. */
@@ -124,4 +149,35 @@ export class RegisterSlot {
       if (access === "rc") this.clearedByRead[at]! |= bits;
     }
   }
+}
+
+/** The only accesses that a register is for; undefined if it is for both. */
+function directionOf({ access, fields }: Register): "read" | "write" | undefined {
+  const all = [access, ...fields.map((field) => field.access)];
+  if (all.every((each) => each === "wo")) return "write";
+  return all.every((each) => each === "ro" || each === "rc") ? "read" : undefined;
+}
+
+/**
+ * Finds the pairs of a register that is only read and one that is only written. The second of a
+ * pair is held by bytes behind the region's.
+ *
+ * @returns the number of those bytes
+ */
+export function pairUp(slots: readonly RegisterSlot[], end: number): number {
+  const alone = new Map<number, RegisterSlot>(); // by offset
+  let extra = 0;
+  for (const slot of slots) {
+    const { offset } = slot.register;
+    const other = alone.get(offset);
+    if (other === undefined || !other.isPairOf(slot)) {
+      alone.set(offset, slot);
+      continue;
+    }
+    slot.shift = end + extra - offset;
+    extra += (slot.count - 1) * slot.stride + slot.width;
+    [slot.counterpart, other.counterpart] = [other, slot];
+    alone.delete(offset);
+  }
+  return extra;
 }

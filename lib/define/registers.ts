@@ -16,6 +16,8 @@
  *   except that they show the reset value.
  * - Where registers overlap, a register with exactly the access's offset and width takes it. Else
  *   the register that comes first in the map takes the access.
+ * - Of two registers at the same place, one may only be read (`ro`, `rc`) and one only written
+ *   (`wo`), as a UART's receive and transmit registers. Each takes its accesses, and has its bytes.
  * - If a hook throws, the client gets an errno, and the rest of the access does not happen.
  *
  * @module
@@ -54,7 +56,7 @@ import {
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 import { makeCells } from "./register_cells.ts";
-import { type AnyValue, RegisterSlot } from "./register_slot.ts";
+import { type AnyValue, pairUp, RegisterSlot } from "./register_slot.ts";
 import { isLoaded, type RegisterSource, resolveRegisterMap } from "./register_source.ts";
 import type { HooksOf, RegisterHooks, RegistersOf } from "./register_types.ts";
 
@@ -153,14 +155,15 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
           `Give a size`,
       );
     }
-    this.size = barSize(options.size ?? end);
+    this.size = barSize(options.size ?? end, options);
     this.bar = barKind(options);
     this.#accessWidth = options.accessWidth;
-    this.#bytes = new Uint8Array(end);
-    this.#view = new DataView(this.#bytes.buffer);
-    this.#initial = new Uint8Array(end);
-    this.contents = [this.#bytes];
     this.#slots = all.map((each) => new RegisterSlot(each));
+    const extra = pairUp(this.#slots, end);
+    this.#bytes = new Uint8Array(end + extra);
+    this.#view = new DataView(this.#bytes.buffer);
+    this.#initial = new Uint8Array(end + extra);
+    this.contents = [this.#bytes];
     this.#slotAt = new Uint16Array(end);
     const initial = new DataView(this.#initial.buffer);
     for (const [i, slot] of this.#slots.entries()) this.#place(slot, i + 1, initial);
@@ -256,7 +259,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
 
   #readFrom(from: number, offset: number, into: Uint8Array): void | Promise<void> {
     for (let at = from; at < into.length;) {
-      const slot = this.#slotFor(offset, at, into.length);
+      const slot = this.#slotFor(offset, at, into.length)?.takerOf("read");
       if (slot === undefined) {
         into[at++] = 0;
         continue;
@@ -291,15 +294,16 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
       for (; at < into.length; at++) into[at] = this.#scratch.getUint8(at - start);
       return;
     }
+    const from = offset + slot.shift;
     for (; at < into.length; at++) {
-      into[at] = this.#bytes[offset + at]! & slot.readable[at - start]!;
-      this.#bytes[offset + at]! &= ~slot.clearedByRead[at - start]!;
+      into[at] = this.#bytes[from + at]! & slot.readable[at - start]!;
+      this.#bytes[from + at]! &= ~slot.clearedByRead[at - start]!;
     }
   }
 
   #writeFrom(from: number, offset: number, data: Uint8Array): void | Promise<void> {
     for (let at = from; at < data.length;) {
-      const slot = this.#slotFor(offset, at, data.length);
+      const slot = this.#slotFor(offset, at, data.length)?.takerOf("write");
       if (slot === undefined) {
         at++;
         continue;
@@ -322,7 +326,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
     data: Uint8Array,
     first: number,
   ): void | Promise<void> {
-    const start = slot.startOf(index);
+    const start = slot.storeOf(index);
     const { write } = slot.hooks;
     const old = write && slot.get(this.#view, start);
     for (let i = 0; i < data.length; i++) {
@@ -361,7 +365,11 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   #place(slot: RegisterSlot, mark: number, initial: DataView): void {
     const reset = slot.register.reset ?? 0n;
     for (let index = 0; index < slot.count; index++) {
-      const start = slot.startOf(index);
+      const start = slot.storeOf(index);
+      if (slot.shift > 0) {
+        slot.put(initial, start, slot.width === 8 ? reset : Number(reset));
+        continue;
+      }
       const bytes = this.#slotAt.subarray(start, start + slot.width);
       if (bytes.every((each) => each === 0)) {
         bytes.fill(mark);

@@ -8,12 +8,15 @@ import { RegionFlags } from "../wire/region.ts";
 import type { ServedRegion } from "./served_device.ts";
 import { HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 
+/** Bytes of the smallest base address register: its lowest 2 bits, or 4 of memory, tell its kind. */
+const MIN_BAR_SIZE = { io: 4, memory: 16 } as const;
+
 /** Bytes of the smallest ROM, whose register has other bits below. */
 const MIN_ROM_SIZE = 0x800;
 
 /** The declaration of a base address register. */
 export interface BarOptions {
-  /** Bytes: a power of two, 16 or more. */
+  /** Bytes: a power of two, 16 or more; 4 or more of I/O ports. */
   size: number;
   /** I/O ports in place of memory. */
   io?: boolean;
@@ -21,6 +24,11 @@ export interface BarOptions {
   is64Bit?: boolean;
   /** Reading has no side effects. */
   prefetchable?: boolean;
+}
+
+/** Returns the bytes of the smallest base address register of that kind. */
+export function leastBarSize({ io = false }: Pick<BarOptions, "io">): number {
+  return io ? MIN_BAR_SIZE.io : MIN_BAR_SIZE.memory;
 }
 
 /** Called when a client has written to registers. */
@@ -168,7 +176,7 @@ export class ConfigRegion implements ServedRegion {
       throw new RangeError(`Cannot declare BAR${index}: 0 to ${last} are possible`);
     }
     const largest = is64Bit ? Number.MAX_SAFE_INTEGER : 2 ** 31;
-    if (!Number.isInteger(Math.log2(size)) || size < 16 || size > largest) {
+    if (!Number.isInteger(Math.log2(size)) || size < leastBarSize(options) || size > largest) {
       throw new RangeError(
         `Cannot declare BAR${index}: ${size} is not a power of two in its range`,
       );

@@ -74,6 +74,7 @@ Deno.test("BARs tell their size when ones are written, as on hardware", () => {
     callbacks({ size: 2 ** 33, is64Bit: true, prefetchable: true }),
     undefined,
     callbacks({ size: 100 }),
+    callbacks({ size: 4, io: true }),
   ]);
   assertEquals([0x10, 0x14, 0x18, 0x1c, 0x20, 0x24].map((at) => get32(config, at)), [
     0,
@@ -81,10 +82,10 @@ Deno.test("BARs tell their size when ones are written, as on hardware", () => {
     0xc,
     0,
     0,
-    0,
+    1,
   ]);
   const written = [0x10, 0x14, 0x18, 0x1c, 0x20, 0x24].map((at) => put32(config, at, 0xffff_ffff));
-  assertEquals(written, [0xffff_f000, 0xffff_ffe1, 0xc, 0xffff_fffe, 0xffff_ff80, 0]);
+  assertEquals(written, [0xffff_f000, 0xffff_ffe1, 0xc, 0xffff_fffe, 0xffff_ff80, 0xffff_fffd]);
   const rom = build({}, [...Array(6).fill(undefined), callbacks({ size: 0x1000 })]);
   assertEquals(put32(rom, 0x30, 0xffff_ffff), 0xffff_f001);
 });

@@ -38,6 +38,8 @@ testFds("regions refuse sizes and kinds that there are not", () => {
     assertThrows(() => memory({ size }), RangeError, `can't have ${size} bytes`);
     assertThrows(() => callbacks({ size }), RangeError, `can't have ${size} bytes`);
   }
+  assertEquals([1, 4, 5].map((size) => callbacks({ size, io: true }).size), [4, 4, 8]);
+  assertEquals([1, 4, 17].map((size) => callbacks({ size }).size), [16, 16, 32]);
   assertThrows(() => memory({ size: 2 ** 44 }), RangeError, "Cannot map 17592186044416 bytes");
   for (const kind of [{ is64Bit: true }, { prefetchable: true }]) {
     assertThrows(() => callbacks({ size: 4, io: true, ...kind }), RangeError, "I/O ports");
@@ -158,6 +160,49 @@ testFds("overlay() refuses what can't be on top", () => {
   assertEquals(
     overlay(below, [{ offset: 0, region: callbacks({ size: 16 }) }]).contents,
     undefined,
+  );
+});
+
+Deno.test("a part of overlay() with a condition has accesses while it holds", async () => {
+  const below = registers({
+    registers: [
+      { name: "DATA", offset: 0, width: 1 },
+      { name: "NEXT", offset: 1, width: 1 },
+      { name: "BANK", offset: 2, width: 1 },
+    ],
+  });
+  const bank = (count: number, reset: number) =>
+    registers({ registers: [{ name: "X", offset: 0, width: 1, count, reset }] });
+  const when = (value: number) => () => below.regs.BANK.value === value;
+  const region = overlay(below, [
+    { offset: 1, size: 1, region: bank(1, 0x77), when: when(2) },
+    { offset: 0, size: 2, region: bank(2, 0x55), when: when(1) },
+    { offset: 0, size: 2, region: bank(2, 0x66), when: when(2) },
+  ]);
+  const read = async () => {
+    const into = new Uint8Array(3);
+    await region.read(0, into);
+    return [...into];
+  };
+  const seen = [];
+  for (const value of [0, 1, 2, 0]) {
+    await region.write(2, Uint8Array.of(value));
+    seen.push(await read());
+    await region.write(0, Uint8Array.of(value, value + 1));
+  }
+  assertEquals(seen, [[0, 0, 0], [0x55, 0x55, 1], [0x66, 0x66, 2], [0, 1, 0]]);
+  assertEquals([below.regs.DATA.value, below.regs.NEXT.value], [0, 1]);
+  // What is below a condition can be reached.
+  assertEquals(region.review!().unreachable, []);
+  assertThrows(
+    () =>
+      overlay(below, [{ offset: 0, region: bank(1, 0) }, {
+        offset: 0,
+        region: bank(1, 0),
+        when: when(1),
+      }]),
+    RangeError,
+    "a region is at 0x0 to 0xf",
   );
 });
 

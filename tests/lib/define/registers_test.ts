@@ -301,6 +301,46 @@ Deno.test("of registers that overlap the one that is just the access takes it", 
   assertEquals(region.regs.WORD.value, 0xff66aabb);
 });
 
+Deno.test("of two registers at one place the one that is read and the one that is written take turns", async () => {
+  const region = registers({
+    registers: [
+      { name: "RECEIVED", offset: 0, width: 1, access: "rc", reset: 0x11 },
+      { name: "SENT", offset: 0, width: 1, access: "wo", reset: 0x22, overlaps: "RECEIVED" },
+      { name: "CLEAR", offset: 4, width: 4, count: 2, access: "wo" },
+      {
+        name: "CAUSE",
+        offset: 4,
+        width: 4,
+        count: 2,
+        access: "ro",
+        reset: 7,
+        overlaps: "CLEAR",
+        fields: [{ name: "LINE", bits: 3 }],
+      },
+    ],
+  });
+  const { regs } = region;
+  const calls: string[] = [];
+  region.on({
+    SENT: { write: (value, old) => void calls.push(`SENT ${old} ${value}`) },
+    CLEAR: { write: (value, _old, index) => void calls.push(`CLEAR ${index} ${value}`) },
+    CAUSE: { read: (index) => void calls.push(`CAUSE ${index}`) },
+  });
+  assertEquals([region.size, regs.RECEIVED.value, regs.SENT.value], [16, 0x11, 0x22]);
+  await write(region, 0, 1, 0x33n);
+  assertEquals(await read(region, 0, 1), 0x11n);
+  assertEquals([regs.RECEIVED.value, regs.SENT.value], [0, 0x33]);
+  await write(region, 4, 8, 0x0000_0002_0000_0001n);
+  regs.CAUSE.at(1).LINE = 1;
+  assertEquals(await read(region, 4, 8), 0x0000_000f_0000_0007n);
+  assertEquals([regs.CLEAR.at(1).value, regs.CAUSE.at(1).value], [2, 15]);
+  assertEquals(calls, ["SENT 34 51", "CLEAR 0 1", "CLEAR 1 2", "CAUSE 0", "CAUSE 1"]);
+  assertThrows(() => regs.CAUSE.at(1).set({ LIME: 1 } as never), TypeError, "CAUSE.at(1).LIME");
+  assertEquals(region.review().unreachable, []);
+  region.reset();
+  assertEquals([regs.RECEIVED.value, regs.SENT.value, regs.CLEAR.at(1).value], [0x11, 0x22, 0]);
+});
+
 Deno.test("reset() puts reset values back and calls no hooks", async () => {
   const region = registers(ACCESSES);
   region.on({
