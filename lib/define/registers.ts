@@ -16,8 +16,8 @@
  *   except that they show the reset value.
  * - Where registers overlap, a register with exactly the access's offset and width takes it. Else
  *   the register that comes first in the map takes the access.
- * - Of two registers at the same place, one may only be read (`ro`, `rc`) and one only written
- *   (`wo`), as a UART's receive and transmit registers. Each takes its accesses, and has its bytes.
+ * - Two registers may share a place if one is only read (`ro`, `rc`) and one only written (`wo`),
+ *   as a UART's receive and transmit registers. Each takes its accesses, and has bytes of its own.
  * - If a hook throws, the client gets an errno, and the rest of the access does not happen.
  *
  * @module

@@ -8,7 +8,7 @@ import { RegionFlags } from "../wire/region.ts";
 import type { ServedRegion } from "./served_device.ts";
 import { HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 
-/** Bytes of the smallest base address register: its lowest 2 bits, or 4 of memory, tell its kind. */
+/** Bytes of the smallest base address register. Its lowest 2 bits, or 4 of memory, are its kind. */
 const MIN_BAR_SIZE = { io: 4, memory: 16 } as const;
 
 /** Bytes of the smallest ROM, whose register has other bits below. */

@@ -7,7 +7,7 @@ import { DENO } from "../_deno.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
-for (const name of ["gpio", "timer", "dma_engine", "nvme", "virtio_blk"]) {
+for (const name of ["gpio", "timer", "uart", "dma_engine", "nvme", "virtio_blk"]) {
   for (
     const command of [[`examples/${name}.ts`], ["cli/main.ts", "serve", `examples/${name}.ts`]]
   ) {
