@@ -124,7 +124,8 @@ export type {
 export type { DeviceDefinition, DeviceHost } from "./lib/define/definition.ts";
 export { defineDevice } from "./lib/define/device.ts";
 export type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./lib/define/spec.ts";
-export type { Interrupts, InterruptVector } from "./lib/define/interrupts.ts";
+export type { InterruptSpec } from "./lib/define/index_interrupts.ts";
+export type { InterruptPin, Interrupts, InterruptVector } from "./lib/define/interrupts.ts";
 export {
   type DeviceOption,
   type DeviceOptions,

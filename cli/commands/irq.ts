@@ -155,7 +155,7 @@ export function command(context: Context) {
  */
 export function parseIrq(text: string): IrqId {
   const name = text.toLowerCase();
-  if (name.toUpperCase() in PciIrq) return name as IrqId;
+  if (irqIndex(name) !== undefined) return name as IrqId;
   const index = readIndex(text);
   if (index !== undefined) return index;
   throw new SyntaxError(`"${text}" is no IRQ index; write intx, msi, msix, err, req or a number`);

@@ -36,18 +36,18 @@ export interface PciJson {
 
 /** Asks the device itself, ahead of its first client. */
 export async function describeDevice(device: ServedDevice): Promise<DeviceJson> {
+  const isPci = (device.flags & DeviceFlags.PCI) !== 0;
   const regions = [...device.regions.entries()].flatMap(([index, region]) =>
     region === undefined ? [] : [{
       index,
-      name: regionName(index),
+      name: isPci ? regionName(index) : `region ${index}`,
       size: region.size,
       flags: region.flags,
       flag_names: flagNames(region.flags, RegionFlags),
     }]
   );
   const irqs = [...device.irqs.entries()].filter(([, { count }]) => count > 0)
-    .map(([index, { count }]) => ({ index, name: irqName(index), count }));
-  const isPci = (device.flags & DeviceFlags.PCI) !== 0;
+    .map(([index, { count }]) => ({ index, name: isPci ? irqName(index) : `irq ${index}`, count }));
   const pci = isPci ? await readPci(device.regions[PciRegion.CONFIG]) : null;
   return { flag_names: flagNames(device.flags, DeviceFlags), pci, regions, irqs };
 }

@@ -46,9 +46,9 @@ const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w
  * Reads an address: a base, then `+OFFSET`, which may be left out, then the width: `.b` 1 byte,
  * `.w` 2, `.l` 4, `.q` 8. The offset may have a unit, as `bar2+4K`.
  *
- * The base is a region (bar0 to bar5, rom, config, vga, or its number), a capability, or a register
- * of the configuration space (VENDOR_ID). Capabilities and registers have setpci's names: CAP_MSIX,
- * ECAP_AER, `CAP_VNDR@1` for the second of several.
+ * The base is a region (bar0 to bar5, rom, config, vga, region3, or its number), a capability, or a
+ * register of the configuration space (VENDOR_ID). Capabilities and registers have setpci's names:
+ * CAP_MSIX, ECAP_AER, `CAP_VNDR@1` for the second of several.
  *
  * @throws {SyntaxError} if it is none; the message says how one looks
  *

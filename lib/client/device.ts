@@ -26,7 +26,7 @@ import { RegionIoFds } from "./io_fds.ts";
 import type { Message } from "../transport/message.ts";
 import { RegionReadReply, RegionReadRequest } from "../wire/access.ts";
 import { Command } from "../wire/command.ts";
-import { DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";
+import { DeviceFlags, DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "../wire/io_fds.ts";
 import { type CommandOf, messageOf } from "../wire/messages.ts";
 import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName } from "../wire/irq.ts";
@@ -153,12 +153,21 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
+   * False if the device is known not to be on the PCI bus: `info` was asked for.
+   *
+   * @ignore for looks into its refusals
+   */
+  get mayBePci(): boolean {
+    return this.#info === undefined || (this.#info.flags & DeviceFlags.PCI) !== 0;
+  }
+
+  /**
    * A region by its name or index, for reading and writing. The same object each time.
    *
    * If its info was not asked for yet, this blocks until the reply is there. `await
    * device.regionInfo(index)` beforehand avoids that.
    *
-   * @param region "bar0" to "bar5", "rom", "config", "vga", or the region index
+   * @param region "bar0" to "bar5", "rom", "config", "vga", "region9", or the region index
    * @throws {RangeError} if there is no such name
    * @throws as `regionInfo`
    */
@@ -206,7 +215,7 @@ export class Device implements Disposable, AsyncDisposable {
   /**
    * The interrupts of an IRQ index. The same object each time.
    *
-   * @param irq "intx", "msi", "msix", "err", "req", or the IRQ index
+   * @param irq "intx", "msi", "msix", "err", "req", "irq5", or the IRQ index
    * @throws {RangeError} if there is no such name
    * @throws as `irqInfo`
    */

@@ -72,10 +72,10 @@ export interface IrqInfo {
 }
 
 /** A region by name or by index. */
-export type RegionId = Lowercase<keyof typeof PciRegion> | number;
+export type RegionId = Lowercase<keyof typeof PciRegion> | `region${number}` | number;
 
 /** An IRQ index by name or by number. */
-export type IrqId = Lowercase<keyof typeof PciIrq> | number;
+export type IrqId = Lowercase<keyof typeof PciIrq> | `irq${number}` | number;
 
 /** Bytes of one access to a register. */
 export type Width = 1 | 2 | 4 | 8;

@@ -11,6 +11,7 @@ import type { Negotiated, RegionInfo, WaitOptions } from "./info.ts";
 import { type KnownOfRegion, type Look, lookIntoRefusal } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import { Command } from "../wire/command.ts";
+import { PciRegion } from "../wire/region.ts";
 
 /** The states in which a device answers nearly nothing. */
 const STOPPED_STATES: ReadonlySet<string> = new Set(["STOP", "STOP_COPY", "RESUMING"]);
@@ -24,6 +25,8 @@ const LOOKING = { via: "message", explain: false, timeoutMs: LOOK_TIMEOUT_MS } a
 export interface RefusingDevice {
   /** The limits that both ends agreed on. */
   readonly negotiated: Negotiated;
+  /** False if it is known not to be on the PCI bus: it has no configuration space to look at. */
+  readonly mayBePci: boolean;
   /** Its migration, of which the state counts. */
   readonly migration: { state(options?: WaitOptions): Promise<string> };
   /** Opens a region, as `Device.region`. */
@@ -124,8 +127,13 @@ export class RefusalReasons {
     }
   }
 
+  #isThere(region: number): boolean {
+    return region !== PciRegion.CONFIG || this.#device.mayBePci;
+  }
+
   /** Does a read that may explain a refusal. */
   async #look({ region, offset, count }: Look): Promise<bigint | undefined> {
+    if (!this.#isThere(region)) return undefined;
     try {
       await this.#device.regionInfo(region, { timeoutMs: LOOK_TIMEOUT_MS });
       return littleEndian(await this.#device.region(region).readAsync(offset, count, LOOKING));
@@ -135,6 +143,7 @@ export class RefusalReasons {
   }
 
   #lookSync({ region, offset, count }: Look): bigint | undefined {
+    if (!this.#isThere(region)) return undefined;
     try {
       return littleEndian(this.#device.region(region).read(offset, count, LOOKING));
     } catch (error) {

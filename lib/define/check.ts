@@ -23,7 +23,9 @@ import {
   oneOf,
   shown,
   TEXT,
+  whole,
 } from "./mistakes.ts";
+import { type InterruptSpec, MAX_VECTORS } from "./index_interrupts.ts";
 import type { DeviceOption, DeviceOptions } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
 import { type DeviceRegion, REGION_INDEX, type RegionName } from "./device_region.ts";
@@ -37,8 +39,8 @@ const NAME: Form = {
   what: 'a word, as "gpio"',
 };
 const PCI: Form = {
-  accepts: (value) => isObject(value) || typeof value === "function",
-  what: "{ vendor: 0x1234, device: 0x0001 }, or a function that returns that",
+  accepts: (value) => isObject(value) || typeof value === "function" || value === false,
+  what: "{ vendor: 0x1234, device: 0x0001 }, a function that returns that, or false",
 };
 const CREATE: Form = {
   accepts: FUNCTION.accepts,
@@ -50,6 +52,7 @@ const SPEC: Forms<DeviceSpec<DeviceOptions>> = {
   title: TEXT,
   options: OBJECT,
   pci: needed(PCI),
+  interrupts: LIST,
   resetsWithClient: BOOLEAN,
   create: needed(CREATE),
 };
@@ -72,14 +75,24 @@ const SUBSYSTEM: Forms<NonNullable<PciSpec["subsystem"]>> = {
   device: needed(NUMBER),
 };
 
-const REGIONS_FORM: Form = { accepts: isObject, what: "{ bar0 }, the regions by their names" };
+const INTERRUPT: Forms<InterruptSpec> = {
+  vectors: whole(0, MAX_VECTORS),
+  isMaskable: BOOLEAN,
+  masksItself: BOOLEAN,
+};
+
+const NAMED: Form = { accepts: isObject, what: "{ bar0 }, the regions by their names" };
+const LISTED: Form = {
+  accepts: Array.isArray,
+  what: "[registers(...)], the regions by their index, as the device is not on the PCI bus",
+};
 const STATE: Form = {
   accepts: (value) => value === false || isObject(value),
   what: "{ save, restore }, or false",
 };
 
 const PARTS: Forms<DeviceParts> = {
-  regions: needed(REGIONS_FORM),
+  regions: needed(NAMED),
   reset: FUNCTION,
   connected: FUNCTION,
   disconnected: FUNCTION,
@@ -182,6 +195,7 @@ export function checkSpec(spec: unknown): void {
   mistakes.check("", spec, SPEC);
   if (isObject(spec["options"])) collectOptions(spec["options"], mistakes);
   if (isObject(spec["pci"])) collectPci(spec["pci"], mistakes);
+  collectInterrupts(spec["interrupts"], spec["pci"] !== false, mistakes);
   mistakes.throwAny(doing);
 }
 
@@ -200,9 +214,10 @@ export function checkPci(name: string, pci: unknown): void {
 /**
  * Checks what the `create` of a definition returned.
  *
+ * @param isPci false for a device whose regions have an index and no name
  * @throws {DefinitionError} with all that is wrong
  */
-export function checkParts(name: string, parts: unknown): void {
+export function checkParts(name: string, parts: unknown, isPci: boolean): void {
   const doing = `Cannot make the device ${name}`;
   if (parts instanceof Promise) {
     parts.catch(() => {}); // it is of no use any more
@@ -216,17 +231,33 @@ export function checkParts(name: string, parts: unknown): void {
     ]);
   }
   const mistakes = new Mistakes();
-  mistakes.check("", parts, PARTS);
+  mistakes.check("", parts, isPci ? PARTS : { ...PARTS, regions: needed(LISTED) });
   const { regions, state } = parts;
   if (isObject(state)) collectState(state, mistakes);
-  if (isObject(regions)) {
-    mistakes.check("regions", regions, REGIONS);
+  const isListed = !isPci && Array.isArray(regions);
+  if (isPci && isObject(regions)) mistakes.check("regions", regions, REGIONS);
+  if ((isPci && isObject(regions)) || isListed) {
     for (const [key, region] of Object.entries(regions)) {
+      const path = isListed ? `regions[${key}]` : `regions.${key}`;
+      if (isListed && region !== undefined && !REGION.accepts(region)) {
+        mistakes.add(path, `${shown(region)}, not ${REGION.what}`);
+      }
       if (!isRegion(region) || !isPlain(region)) continue;
-      mistakes.check(`regions.${key}`, region, OWN_REGION);
+      mistakes.check(path, region, OWN_REGION);
     }
   }
   mistakes.throwAny(doing);
+}
+
+function collectInterrupts(interrupts: unknown, isPci: boolean, mistakes: Mistakes): void {
+  if (!Array.isArray(interrupts)) return;
+  if (isPci) {
+    mistakes.add("interrupts", "on the PCI bus pci declares them; with pci: false they go here");
+  }
+  for (const [i, each] of interrupts.entries()) {
+    if (isObject(each)) mistakes.check(`interrupts[${i}]`, each, INTERRUPT);
+    else mistakes.add(`interrupts[${i}]`, `${shown(each)}, not { vectors: 1 }`);
+  }
 }
 
 function collectOptions(options: Record<string, unknown>, mistakes: Mistakes): void {

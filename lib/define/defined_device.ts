@@ -22,7 +22,9 @@ import { ConnectedMemory } from "./client_memory.ts";
 import type { DeviceHost } from "./definition.ts";
 import { MACHINE_CLOCK } from "./device_clock.ts";
 import type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./spec.ts";
-import { DeviceInterrupts, type Interrupts } from "./interrupts.ts";
+import { IndexInterrupts } from "./index_interrupts.ts";
+import { DeviceInterrupts, type Interrupts, type ServedInterrupts } from "./interrupts.ts";
+import type { MsixPlace } from "./capability.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
@@ -51,7 +53,18 @@ const BAR_NAMES = REGION_NAMES.filter((name) => name !== "vga");
 const DEVCTL = 8;
 const DEVCTL_FLR = 0x8000;
 
-const IRQ_NAMES = { intx: true, msi: true, msix: true, error: true, request: true } as const;
+const IRQ_NAMES = {
+  intx: true,
+  msi: true,
+  msix: true,
+  error: true,
+  request: true,
+  at: true,
+  pin: true,
+} as const;
+
+/** The configuration space, which no client sees, of a device that is not on the PCI bus. */
+const NO_PCI: PciSpec = { vendor: 0, device: 0, needsBusMaster: false };
 const TIMERS_NAMES = { after: true, every: true, clear: true } as const;
 const DMA_NAMES = {
   read: true,
@@ -69,12 +82,12 @@ const POLL_OPTIONS: Forms<DevicePollOptions> = { spinMs: NUMBER, idleMs: NUMBER 
 
 /** A device that was made of a definition. */
 export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
-  /** RESET and PCI. */
-  readonly flags = DeviceFlags.RESET | DeviceFlags.PCI;
+  /** RESET, and PCI for a device on that bus. */
+  readonly flags: number;
   /** By region index. */
   readonly regions: readonly (ServedRegion | undefined)[];
   /** By IRQ index. */
-  readonly irqs: DeviceInterrupts["served"];
+  readonly irqs: ServedInterrupts["served"];
   /** As `ServedDevice.quiesce`, if the device has such a hook. */
   readonly quiesce?: (reason: QuietReason) => void | Promise<void>;
   /** As `DeviceSpec.resetsWithClient`. */
@@ -88,7 +101,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly #built: BuiltConfig;
   readonly #regions: readonly DeviceRegion[];
   readonly #byIndex: readonly (DeviceRegion | undefined)[];
-  readonly #irq: DeviceInterrupts;
+  readonly #irq: ServedInterrupts;
   readonly #dma: ConnectedMemory;
   readonly #tasks = new DeviceTasks();
   readonly #timers: Timers;
@@ -110,12 +123,16 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#resources = resources;
     this.resetsWithClient = spec.resetsWithClient ?? false;
     this.#timers = new Timers(this.#tasks, clock);
-    const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci;
+    const isPci = spec.pci !== false;
+    this.flags = DeviceFlags.RESET | (isPci ? DeviceFlags.PCI : 0);
+    const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci || NO_PCI;
     if (typeof spec.pci === "function") checkPci(spec.name, pci);
     const built = this.#built = buildConfig(pci);
     const msix = pci.capabilities?.find((each) => each.msix !== undefined)?.msix;
     const table = msix && new MsixTable(msix, () => this.#irq.refresh());
-    this.#irq = new DeviceInterrupts(pci, built, table);
+    this.#irq = isPci
+      ? new DeviceInterrupts(pci, built, table)
+      : new IndexInterrupts(spec.interrupts ?? []);
     this.irqs = this.#irq.served;
     const isMaster = () => (built.config.get16(HEADER.COMMAND) & COMMAND.MASTER) !== 0;
     const isBusMaster = pci.needsBusMaster === false ? () => true : isMaster;
@@ -144,17 +161,15 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     }, { path: "context" }));
     this.#parts = parts;
     try {
-      checkParts(spec.name, parts);
-      const below = msix && this.#parts.regions[`bar${msix.bar}` as keyof DeviceRegions];
-      const misfit = below && table?.misfit(below);
-      if (misfit) throw new DefinitionError(`Cannot make the device ${spec.name}`, [misfit]);
-      const bars = regionsOf(this.#parts.regions, table, msix?.bar);
-      declareBars(built, bars);
-      const regions: (DeviceRegion | undefined)[] = [...bars];
-      regions[PciRegion.VGA] = this.#parts.regions.vga;
+      checkParts(spec.name, parts, isPci);
+      const regions = isListed(parts.regions)
+        ? parts.regions
+        : declareRegions(spec.name, parts.regions, { built, table, msix });
       this.#byIndex = regions;
       this.#regions = regions.filter((each) => each !== undefined);
-      this.regions = Array.from(regions, (each, i) => i === PciRegion.CONFIG ? built.config : each);
+      this.regions = isPci
+        ? Array.from(regions, (each, i) => i === PciRegion.CONFIG ? built.config : each)
+        : regions;
       this.#watchReset(pci);
     } catch (error) {
       discard(parts);
@@ -289,6 +304,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       regions: this.regions,
       contents: [
         this.#built.config.bytes,
+        ...this.#irq.contents,
         ...this.#regions.flatMap(({ contents }) => contents ?? []),
         ...(state?.bytes ?? []),
       ],
@@ -332,6 +348,35 @@ function discard(parts: unknown): void {
   for (const each of [...regions, parts]) {
     if (isObject(each) && typeof each["close"] === "function") each["close"]();
   }
+}
+
+/**
+ * Declares the base address registers. Returns the regions by index, but for configuration space.
+ *
+ * @throws {DefinitionError} if MSI-X does not fit
+ */
+function declareRegions(
+  name: string,
+  regions: DeviceRegions,
+  { built, table, msix }: {
+    built: BuiltConfig;
+    table: MsixTable | undefined;
+    msix: MsixPlace | undefined;
+  },
+): (DeviceRegion | undefined)[] {
+  const below = msix && regions[`bar${msix.bar}` as keyof DeviceRegions];
+  const misfit = below && table?.misfit(below);
+  if (misfit) throw new DefinitionError(`Cannot make the device ${name}`, [misfit]);
+  const bars = regionsOf(regions, table, msix?.bar);
+  declareBars(built, bars);
+  bars[PciRegion.VGA] = regions.vga;
+  return bars;
+}
+
+function isListed(
+  regions: DeviceParts["regions"],
+): regions is readonly (DeviceRegion | undefined)[] {
+  return Array.isArray(regions);
 }
 
 /**

@@ -25,18 +25,24 @@ export interface InterruptVector {
   readonly isEnabled: boolean;
 }
 
-/** The interrupts of a device. Who masks them is `interruptMasking` of its `pci`. */
+/** A pin: an interrupt with a level. */
+export interface InterruptPin {
+  /**
+   * Sets its level. The interrupt fires when the level goes up, and again when it is unmasked while
+   * the level is up.
+   */
+  set(isUp: boolean): void;
+  /** Its level. */
+  readonly isUp: boolean;
+}
+
+/**
+ * The interrupts of a device. Who masks them is `interruptMasking` of its `pci`. A device that is
+ * not on the PCI bus has `at` and `pin` alone.
+ */
 export interface Interrupts {
   /** The INTx pin. */
-  readonly intx: {
-    /**
-     * Sets its level. The interrupt fires when the level goes up, and again when it is unmasked
-     * while the level is up.
-     */
-    set(isUp: boolean): void;
-    /** Its level. */
-    readonly isUp: boolean;
-  };
+  readonly intx: InterruptPin;
   /** A vector of MSI. A RangeError if there is no such vector. */
   msi(vector: number): InterruptVector;
   /** A vector of MSI-X. A RangeError if there is no such vector. */
@@ -45,6 +51,26 @@ export interface Interrupts {
   readonly error: InterruptVector;
   /** The request interrupt, by which the device asks the client to let go of it. */
   readonly request: InterruptVector;
+  /** A vector by its IRQ index; `vector` is 0 by default. A RangeError if there is none. */
+  at(index: number, vector?: number): InterruptVector;
+  /** The pin of an IRQ index; `PciIrq.INTX` on the PCI bus. A RangeError if there is none. */
+  pin(index: number): InterruptPin;
+}
+
+/** The interrupts of a device, as its server and its migration see them. */
+export interface ServedInterrupts extends Interrupts {
+  /** By IRQ index, as they are served. */
+  readonly served: readonly ServedIrq[];
+  /** State of theirs that is in no register. */
+  readonly contents: readonly Uint8Array[];
+  /** From here on they go to this client. */
+  connect(irqs: DeviceIrqs): void;
+  /** They go nowhere. */
+  disconnect(): void;
+  /** A reset. */
+  reset(): void;
+  /** State was restored, or registers were written: fires what is due. */
+  refresh(): void;
 }
 
 /** Flags of an index whose vectors the server masks and unmasks for the client. */
@@ -63,9 +89,11 @@ interface Gatekeeper {
 const OPEN: Gatekeeper = { gate: () => "open", isPending: () => false, setPending: () => {} };
 
 /** The interrupts of one device, for whichever client is connected. */
-export class DeviceInterrupts implements Interrupts {
+export class DeviceInterrupts implements ServedInterrupts {
   /** By IRQ index, as they are served. */
   readonly served: readonly ServedIrq[];
+  /** None: levels and pending bits are in registers. */
+  readonly contents: readonly Uint8Array[] = [];
   readonly #config: ConfigRegion;
   readonly #masks: boolean;
   readonly #keepers = new Map<number, Gatekeeper>();
@@ -95,7 +123,10 @@ export class DeviceInterrupts implements Interrupts {
       { flags: IrqFlags.EVENTFD, count: 1 },
     ];
     this.#vectors = this.served.map(({ count }, index) =>
-      Array.from({ length: count }, (_, vector) => new Vector(this, index, vector))
+      Array.from(
+        { length: count },
+        (_, vector) => new Vector(this, index, vector, vectorName(index, vector)),
+      )
     );
     this.#watch(msi, msix, placeOf);
   }
@@ -127,6 +158,17 @@ export class DeviceInterrupts implements Interrupts {
   /** As {@linkcode Interrupts.request}. */
   get request(): InterruptVector {
     return this.#vector(PciIrq.REQ, 0, "request interrupt");
+  }
+
+  /** As {@linkcode Interrupts.at}. */
+  at(index: number, vector = 0): InterruptVector {
+    return this.#vector(index, vector, `IRQ index ${index}`);
+  }
+
+  /** As {@linkcode Interrupts.pin}. */
+  pin(index: number): InterruptPin {
+    if (index === PciIrq.INTX) return this.intx;
+    throw new RangeError(`IRQ index ${index} is no pin; PciIrq.INTX is`);
   }
 
   /** From here on they go to this client. */
@@ -221,29 +263,39 @@ export class DeviceInterrupts implements Interrupts {
   }
 }
 
-class Vector implements InterruptVector {
-  readonly #interrupts: DeviceInterrupts;
+/** The words for a vector, as its device names it. */
+function vectorName(index: number, vector: number): string {
+  const names: Readonly<Record<number, string>> = {
+    [PciIrq.MSI]: `msi(${vector})`,
+    [PciIrq.MSIX]: `msix(${vector})`,
+    [PciIrq.ERR]: "error",
+    [PciIrq.REQ]: "request",
+  };
+  return names[index] ?? "intx";
+}
+
+/** One vector of a device's interrupts. */
+export class Vector implements InterruptVector {
+  readonly #interrupts: Pick<DeviceIrqs, "raise" | "isEnabled">;
   readonly #index: number;
   readonly #vector: number;
+  readonly #name: string;
 
   static {
     sealClass<Vector>(this.prototype, { path: (self) => `irq.${self.#name}` });
   }
 
-  constructor(interrupts: DeviceInterrupts, index: number, vector: number) {
+  /** @param name as the device has it, behind `irq.` */
+  constructor(
+    interrupts: Pick<DeviceIrqs, "raise" | "isEnabled">,
+    index: number,
+    vector: number,
+    name: string,
+  ) {
     this.#interrupts = interrupts;
     this.#index = index;
     this.#vector = vector;
-  }
-
-  get #name(): string {
-    const names: Readonly<Record<number, string>> = {
-      [PciIrq.MSI]: `msi(${this.#vector})`,
-      [PciIrq.MSIX]: `msix(${this.#vector})`,
-      [PciIrq.ERR]: "error",
-      [PciIrq.REQ]: "request",
-    };
-    return names[this.#index] ?? "intx";
+    this.#name = name;
   }
 
   raise(): boolean {

@@ -5,6 +5,7 @@
  */
 
 import type { ServedDevice, ServedRegion } from "../server/served_device.ts";
+import { DeviceFlags } from "../wire/device.ts";
 import { regionName } from "../wire/region.ts";
 import type { DeviceRegion } from "./device_region.ts";
 
@@ -16,7 +17,8 @@ import type { DeviceRegion } from "./device_region.ts";
 export function reviewDevice(device: ServedDevice): string[] {
   return [...device.regions.entries()].flatMap(([index, region]) => {
     const { unreachable = [] } = hasReview(region) ? region.review() : {};
-    return unreachable.map((each) => `${regionName(index)}: ${each}`);
+    const name = (device.flags & DeviceFlags.PCI) !== 0 ? regionName(index) : `region ${index}`;
+    return unreachable.map((each) => `${name}: ${each}`);
   });
 }
 

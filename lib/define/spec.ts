@@ -5,6 +5,7 @@
  */
 
 import type { DeviceDma, DmaRange, QuietReason, ResetReason } from "../server/served_device.ts";
+import type { InterruptSpec } from "./index_interrupts.ts";
 import type { Interrupts } from "./interrupts.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
@@ -89,8 +90,8 @@ export interface DeviceRegions {
 
 /** The regions and hooks of one device. */
 export interface DeviceParts {
-  /** Its regions. */
-  readonly regions: DeviceRegions;
+  /** Its regions: by name, or by index for a device that is not on the PCI bus. */
+  readonly regions: DeviceRegions | readonly (DeviceRegion | undefined)[];
   /**
    * Resets state that is in no register. Configuration space and registers hold their reset values
    * already, timers are ended, and nothing runs in the background. The hook decides about memory.
@@ -151,8 +152,13 @@ export interface DeviceSpec<O extends DeviceOptions> {
   readonly title?: string;
   /** Options that can be chosen when a device is made. */
   readonly options?: O;
-  /** The device on the PCI bus; the declaration may depend on the options. */
-  readonly pci: PciSpec | ((options: OptionValues<O>) => PciSpec);
+  /**
+   * The device on the PCI bus; the declaration may depend on the options. `false`: it is not on
+   * that bus. Such a device has regions and interrupts by index, and no configuration space.
+   */
+  readonly pci: PciSpec | ((options: OptionValues<O>) => PciSpec) | false;
+  /** The IRQ indexes of a device that is not on the PCI bus, from 0 on. Default none. */
+  readonly interrupts?: readonly InterruptSpec[];
   /**
    * True if a device starts anew for each client: it is reset when its client is gone, and the next
    * client waits for that. Default false: the next client finds it as the last one left it.

@@ -31,8 +31,11 @@ export interface TestDeviceOptions<O extends DeviceOptions> {
    * set up. Default false.
    */
   readonly isCold?: boolean;
-  /** The interrupts that are set up. Default: the first of MSI-X, MSI and the pin that there is. */
-  readonly interrupts?: "msix" | "msi" | "intx";
+  /**
+   * The interrupts that are set up. Default: the first of MSI-X, MSI and the pin that there is. Of
+   * a device that is not on the PCI bus it is an IRQ index, by default the first with vectors.
+   */
+  readonly interrupts?: "msix" | "msi" | "intx" | number;
 }
 
 /** An error of a device that no answer tells its client. */
@@ -168,17 +171,22 @@ export async function testDevice<O extends DeviceOptions>(
   }
 }
 
+type Upper = Uppercase<(typeof INTERRUPTS)[number]>;
+
 /** Does what a driver does first. Returns the interrupts. */
 async function setUp(
   client: Device,
   wanted: TestDeviceOptions<DeviceOptions>["interrupts"],
 ): Promise<IrqIndex | undefined> {
-  const { flags } = await client.info();
-  if ((flags & DeviceFlags.PCI) !== 0) await client.pci.enable();
-  for (const name of wanted === undefined ? INTERRUPTS : [wanted]) {
-    const info = await client.irqInfo(PciIrq[name.toUpperCase() as "MSIX" | "MSI" | "INTX"]);
+  const { flags, numIrqs } = await client.info();
+  const isPci = (flags & DeviceFlags.PCI) !== 0;
+  if (isPci) await client.pci.enable();
+  const all = isPci ? INTERRUPTS : Array.from({ length: numIrqs }, (_, index) => index);
+  for (const each of wanted === undefined ? all : [wanted]) {
+    const index = typeof each === "number" ? each : PciIrq[each.toUpperCase() as Upper];
+    const info = await client.irqInfo(index);
     if (info.count === 0 || (info.flags & IrqFlags.EVENTFD) === 0) continue;
-    const irq = await client.irqs(name);
+    const irq = await client.irqs(index);
     await irq.enable();
     return irq;
   }

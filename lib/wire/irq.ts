@@ -53,10 +53,15 @@ export function vectorsName(name: string, start: number, count = 1): string {
   return `${name}[${count === 1 ? start : `${start}-${start + count - 1}`}]`;
 }
 
-/** The IRQ index of a PCI device that has this name, in lower case; undefined if none has. */
+/**
+ * The IRQ index that has this name, in lower case: one of a PCI device, or "irq2" of any. Undefined
+ * if none has.
+ */
 export function irqIndex(name: string): number | undefined {
   const index = IRQ_NAMES.indexOf(name);
-  return index < 0 ? undefined : index;
+  if (index >= 0) return index;
+  const number = /^irq(\d{1,9})$/.exec(name)?.[1];
+  return number === undefined ? undefined : Number(number);
 }
 
 /** Flags of an {@linkcode IrqInfoReply}. */

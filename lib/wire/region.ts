@@ -56,10 +56,15 @@ export function regionName(index: number): string {
   return REGION_NAMES[index] ?? `region ${index}`;
 }
 
-/** The region index of a PCI device that has this name, in lower case; undefined if none has. */
+/**
+ * The region index that has this name, in lower case: one of a PCI device, or "region3" of any.
+ * Undefined if none has.
+ */
 export function regionIndex(name: string): number | undefined {
   const index = REGION_NAMES.indexOf(name);
-  return index < 0 ? undefined : index;
+  if (index >= 0) return index;
+  const number = /^region(\d{1,9})$/.exec(name)?.[1];
+  return number === undefined ? undefined : Number(number);
 }
 
 /** Flags of a {@linkcode RegionInfoReply}. */

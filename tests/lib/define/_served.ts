@@ -26,8 +26,8 @@ export async function serveDefined(served: ServedDevice): Promise<Pair> {
     onError: (error, doing) => errors.push([error, doing]),
   });
   const device = await connect(path);
-  await device.info();
-  for (let index = 0; index < 9; index++) await device.regionInfo(index);
+  const { numRegions } = await device.info();
+  for (let index = 0; index < numRegions; index++) await device.regionInfo(index);
   return {
     device,
     server,
