@@ -8,6 +8,7 @@ import { copyBoth } from "../examples/dma_copy.ts";
 import { startDemo } from "./_demo_process.ts";
 import { testFds } from "./_fds.ts";
 import { DENO } from "./_deno.ts";
+import { PATIENCE_MS } from "./_until.ts";
 
 async function run(
   example: string,
@@ -16,7 +17,7 @@ async function run(
   const path = new URL(`../examples/${example}`, import.meta.url).pathname;
   const { code, stdout, stderr } = await new Deno.Command(DENO, {
     args: ["run", "--no-prompt", "--allow-ffi", "--allow-read", "--allow-write", path, ...args],
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(PATIENCE_MS),
   }).output();
   const decoder = new TextDecoder();
   return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };

@@ -6,6 +6,7 @@
 
 import { type QemuDeviceName, startQemu } from "./peers.ts";
 import { DENO } from "../_deno.ts";
+import { PATIENCE_MS } from "../_until.ts";
 
 const CLI = new URL("../../cli/main.ts", import.meta.url).pathname;
 
@@ -46,7 +47,7 @@ export async function vfuLine(...args: string[]): Promise<Outcome> {
   const permissions = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
   const { code, stdout, stderr } = await new Deno.Command(DENO, {
     args: ["run", ...permissions, CLI, ...args],
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(PATIENCE_MS),
   }).output();
   const decoder = new TextDecoder();
   return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };

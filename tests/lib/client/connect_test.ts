@@ -28,7 +28,7 @@ import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { answerWell, connectScripted, ScriptedServer } from "../_scripted_server.ts";
 import { DENO } from "../../_deno.ts";
-import { PATIENT } from "../../_until.ts";
+import { PATIENCE_MS, PATIENT } from "../../_until.ts";
 
 /** A temporary folder for the duration of `body`. */
 async function withFolder(body: (folder: string) => void | Promise<void>): Promise<void> {
@@ -629,7 +629,7 @@ testFds("connect() fails clearly when descriptors were lost on the way (MSG_CTRU
   `;
   const { stdout, stderr } = await new Deno.Command("sh", {
     args: ["-c", 'ulimit -n 64 && exec "$0" eval "$1"', DENO, code],
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(PATIENCE_MS),
   }).output();
   assertMatch(
     new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr),

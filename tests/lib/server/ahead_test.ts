@@ -12,7 +12,7 @@ import { encodeVersion } from "../../../lib/wire/version.ts";
 import { testFds } from "../../_fds.ts";
 import { type RawMessage, RawPeer } from "../../_raw_peer.ts";
 import { access, ask, serve, serveNegotiated, sleep } from "./_client.ts";
-import { until } from "../../_until.ts";
+import { PATIENCE_MS, until } from "../../_until.ts";
 
 const { DEVICE_RESET, DMA_READ, REGION_READ, REGION_WRITE } = Command;
 const { NO_REPLY, REPLY, ERROR } = MessageFlags;
@@ -217,7 +217,7 @@ testFds("requests ahead of descriptors that are lost on the way are served first
   `;
   const { stdout, stderr } = await new Deno.Command("sh", {
     args: ["-c", 'ulimit -n 64 && exec "$0" eval "$1"', Deno.execPath(), code],
-    signal: AbortSignal.timeout(30_000),
+    signal: AbortSignal.timeout(PATIENCE_MS),
   }).output();
   const text = new TextDecoder().decode(stdout);
   assert(text.startsWith("["), text + new TextDecoder().decode(stderr));

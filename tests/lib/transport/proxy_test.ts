@@ -23,6 +23,7 @@ import { testFds } from "../../_fds.ts";
 import { RawPeer } from "../../_raw_peer.ts";
 import { DENO } from "../../_deno.ts";
 import { bytes, clientPair, concat, replyTo } from "./_pair.ts";
+import { PATIENCE_MS } from "../../_until.ts";
 
 const { DEVICE_RESET, DEVICE_GET_INFO, REGION_READ, REGION_WRITE, DMA_READ } = Command;
 
@@ -342,7 +343,7 @@ testFds("an orphaned proxy without pending requests does not keep the process al
   `;
   const { code: exit } = await new Deno.Command(DENO, {
     args: ["eval", code],
-    signal: AbortSignal.timeout(5000),
+    signal: AbortSignal.timeout(PATIENCE_MS),
   }).output();
   assertEquals(exit, 0);
 });
