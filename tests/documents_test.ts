@@ -100,7 +100,7 @@ for (const document of [...USER_DOCUMENTS, ...DOCUMENTS].filter((each) => each !
       );
     const missing = names.filter((name) => !all.some((path) => `/${path}`.endsWith(`/${name}`)));
     assertEquals(missing, []);
-    const tasks = [...text.matchAll(/deno task ([\w:]+)/g)].map(([, name]) => name!);
+    const tasks = [...text.matchAll(/deno task ([\w:-]+)/g)].map(([, name]) => name!);
     assertEquals(tasks.filter((name) => !Object.hasOwn(manifest.tasks, name)), []);
     for (const [, link] of text.matchAll(/\]\(([^)#]+)\)/g)) {
       assert(Deno.statSync(new URL(link!, new URL(document, ROOT))).isFile, link);
