@@ -33,6 +33,10 @@ export function command(context: Context) {
       new Option("--io-fds", "ask for I/O file descriptors even of a server of version 0.0")
         .conflicts("lspci"),
     )
+    .addOption(
+      new Option("--vpd", "read Vital Product Data, by writes of its address register")
+        .conflicts(["lspci", "summary", "diff", "ioFds"]),
+    )
     .addOption(verboseOption())
     .addOption(timeoutOption())
     .addHelpText(
@@ -43,6 +47,7 @@ export function command(context: Context) {
         "vfu probe dev.sock --lspci > space; lspci -F space -vv",
         "vfu probe --summary dev.sock other.sock",
         "vfu probe --diff dev.sock saved.json",
+        "vfu probe dev.sock --vpd",
       ),
     )
     .action(async (socket, others, options, self) => {

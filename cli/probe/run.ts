@@ -15,6 +15,8 @@ export interface ProbeOptions extends ConnectionOptions {
   json?: true | undefined;
   /** Write a dump of the configuration space for `lspci -F`. */
   lspci?: true | undefined;
+  /** Read and decode Vital Product Data, and nothing else. */
+  vpd?: true | undefined;
   /** Ask for the I/O descriptors of the regions, whatever the server's version. */
   ioFds?: true | undefined;
 }
@@ -26,7 +28,11 @@ export async function run(
   options: ProbeOptions,
 ): Promise<void> {
   const { out } = context;
-  const { json, lspci, ioFds } = options;
+  const { json, lspci, ioFds, vpd } = options;
+  if (vpd) {
+    const { showVpd } = await import("./vpd.ts");
+    return await showVpd(context, socket, options);
+  }
   if (isSavedFile(socket)) return await showSaved(context, socket, options);
   using connection = await connectTo(context, socket, options);
   const { device } = connection;

@@ -169,6 +169,21 @@ export class PciFunction {
   }
 
   /**
+   * Reads Vital Product Data, at most 32 KiB; {@linkcode parseVpd} decodes it. The address register
+   * of the capability is written, and nothing else.
+   *
+   * @returns undefined if the device has no such capability
+   * @throws {TimeoutError} if the device does not answer within half a second
+   * @throws {RemoteError} if it refuses
+   */
+  async vpd(options: WaitOptions = {}): Promise<Uint8Array | undefined> {
+    const offset = await this.capability("CAP_VPD", 0, options);
+    if (offset === undefined) return undefined;
+    const { readVpd } = await import("./vpd.ts");
+    return await readVpd(this.config, offset, options);
+  }
+
+  /**
    * Forgets the lists of capabilities: what is sent or done now may change them.
    *
    * @ignore called by `Device`

@@ -127,3 +127,4 @@ export type {
 } from "./standard.ts";
 export { type ConfigSpaceNames, configSpaceText } from "./text.ts";
 export type { VirtioStructure } from "./virtio.ts";
+export { parseVpd, type Vpd, type VpdField, type VpdResource } from "./vpd.ts";
