@@ -52,6 +52,7 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
   assertEquals(installed.code, 0, installed.err);
   const root = `${prefix}/node_modules/@vfu/vfu`;
   const bin = `${prefix}/node_modules/.bin`;
+  let deno = "";
   // Neither Deno nor node is on the path.
   const tools = `${folder.path}/tools`;
   await Deno.mkdir(tools);
@@ -75,7 +76,8 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
 
   await test.step("serve the demo, in Deno itself, and probe it", async () => {
     await serving(["demo"], async (socket, pid) => {
-      assertMatch(await Deno.readLink(`/proc/${pid}/exe`), /\/node_modules\/.*\/deno$/);
+      deno = await Deno.readLink(`/proc/${pid}/exe`);
+      assertMatch(deno, /\/node_modules\/.*\/deno$/);
       const there = await vfu("probe", socket, "--json");
       const here = await runHere(["probe", socket, "--json"]);
       assertEquals(there, here);
@@ -104,7 +106,7 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
 
   await test.step("a new project, and its tests", async () => {
     assertEquals((await vfu("new", "thing")).code, 0);
-    const tests = await run(`${bin}/deno`, ["task", "test"], `${home}/thing`, env);
+    const tests = await run(deno, ["task", "test"], `${home}/thing`, env);
     assertEquals(tests.code, 0, tests.err);
     assertMatch(tests.out, /ok \| 1 passed \| 0 failed/);
   });
@@ -130,9 +132,16 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
     }
   });
 
+  await test.step("it finds a Deno below itself, as with npm install --global", async () => {
+    await Deno.mkdir(`${root}/node_modules`);
+    for (const name of ["deno", "@deno"]) {
+      await Deno.rename(`${prefix}/node_modules/${name}`, `${root}/node_modules/${name}`);
+    }
+    assertEquals((await vfu("--version")).code, 0);
+  });
+
   await test.step("without Deno it says what to do, and takes one of the path", async () => {
-    await Deno.rename(`${prefix}/node_modules/@deno`, `${prefix}/node_modules/away`);
-    await Deno.rename(`${prefix}/node_modules/deno`, `${prefix}/node_modules/deno-away`);
+    await Deno.remove(`${root}/node_modules`, { recursive: true });
     const { code, err } = await vfu("--version");
     assertEquals(code, 1);
     assertStringIncludes(err, "vfu: Cannot find Deno: ");
