@@ -188,6 +188,7 @@ export {
   type ErrorReport,
   type MigrationSink,
   type QuietReason,
+  type RegionAccess,
   type ResetReason,
   type ServedDevice,
   type ServedIoFd,

@@ -36,6 +36,7 @@ import {
   tellText,
 } from "../serve/report.ts";
 import type { Reloader, Watched } from "../serve/reload.ts";
+import type { UnmodelledWatch } from "../serve/unmodelled.ts";
 import { catchStrays } from "../serve/unhandled_errors.ts";
 import { uniqueNames } from "../serve/unique_names.ts";
 import { offerOf } from "../serve/offer.ts";
@@ -84,6 +85,11 @@ Watching:
   is reported. A module with a mistake is reported, and the old device stays. If
   what a client knows has changed (BARs, capabilities, interrupts), or the new
   device refuses the state, the next client gets it.
+
+Modelling:
+  --unmodelled reports at the end, and on SIGUSR1, what clients used of a device
+  that it does not model: bytes of no register, reserved bits that were changed,
+  and polls that read the same value a thousand times or more, and gave up.
 
 Isolation:
   All devices share one process: it is small, and a device that hangs or crashes
@@ -298,6 +304,9 @@ async function serveAll(
     served.push({ device: name, socket: socketPath, fd, ...description, faults });
   }
   using stack = new DisposableStack();
+  const unmodelled = options.unmodelled
+    ? stack.use(await watchUnmodelled(context, report))
+    : undefined;
   const servers: Server[] = [];
   let isUnsaved = false;
   for (const [i, each] of made.entries()) {
@@ -306,6 +315,7 @@ async function serveAll(
     const server: Server = start(each, {
       ...await serverOptions(context, each, made.length > 1, options, report, seed),
       ...(activity && { activity }),
+      ...(unmodelled && { onAccess: unmodelled.of(each.name) }),
       ...(state !== undefined && {
         beforeClose: (isIdle) =>
           keep(state, server.device, isIdle, context).catch((error) => {
@@ -318,7 +328,9 @@ async function serveAll(
     servers.push(server);
     guard.protect(servers.flatMap(({ socketFile }) => socketFile ?? []));
     unserved.delete(each.device);
-    if (isModule(each.wanted.device)) reloader?.watch(watched(guard, i, each, server, report));
+    if (isModule(each.wanted.device)) {
+      reloader?.watch(watched(guard, i, each, server, report, unmodelled));
+    }
   }
   // A device's `Deno.exit` would leave the sockets' files.
   const onExit = () => servers.forEach((server) => server.stopListening());
@@ -333,7 +345,16 @@ async function serveAll(
   report.ready(served, seed);
   guard.start();
   await Promise.all(servers.map(({ closed }) => closed));
+  unmodelled?.report();
   if (isUnsaved) throw new Reported(1);
+}
+
+async function watchUnmodelled(
+  { ownsProcess = false }: Context,
+  report: Report,
+): Promise<UnmodelledWatch> {
+  const { UnmodelledWatch } = await import("../serve/unmodelled.ts");
+  return new UnmodelledWatch((device, found) => report.unmodelled(device, found), ownsProcess);
 }
 
 /** A device that is served, for what loads its module again. */
@@ -343,6 +364,7 @@ function watched(
   { name, wanted: { device, option = [] } }: Made,
   server: Server,
   report: Report,
+  unmodelled: UnmodelledWatch | undefined,
 ): Watched {
   return {
     device,
@@ -354,6 +376,7 @@ function watched(
       return made;
     },
     tell(done) {
+      if ("when" in done && done.when === "now") unmodelled?.clear(name);
       if (!guard.context.signal.aborted) report.reload(name, done);
     },
   };

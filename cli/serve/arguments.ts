@@ -52,6 +52,8 @@ export interface CommonOptions {
   options?: true | undefined;
   /** Check the devices' modules, and serve nothing. */
   check?: true | undefined;
+  /** Report what clients use that is not modelled. */
+  unmodelled?: true | undefined;
   /** Load modules again when they change. */
   watch?: true | undefined;
   /** Write JSON. */
@@ -140,6 +142,7 @@ function addOptions(self: CommandUnknownOpts): void {
       new Option("--ready-fd <number>", "write READY=1 to this descriptor when all listen")
         .argParser(argument(parseReadyFd)),
     )
+    .option("--unmodelled", "report what clients use that is not modelled, see below")
     .option("--watch", "load a module again when it changes, see below")
     .option("--isolate", "serve each device in a process of its own, see below")
     .addOption(
@@ -171,6 +174,7 @@ function readAll(
       options: isList,
       check,
       watch,
+      unmodelled,
       json,
       verbose,
       ...its
@@ -184,6 +188,7 @@ function readAll(
       options: isList,
       check,
       watch,
+      unmodelled,
       json,
       verbose,
     };

@@ -58,6 +58,7 @@ export async function serveIsolated(
   try {
     for (const each of wanted) family.start(prefix, each, options, seed);
     using _listener = onAbort(signal, () => family.end());
+    using _asked = options.unmodelled ? onAsked(() => family.ask()) : undefined;
     const devices = await family.ready;
     if (devices !== undefined) {
       if (readyFd !== undefined) tellReady(readyFd);
@@ -71,6 +72,12 @@ export async function serveIsolated(
   }
   if (family.wasForced && signal.aborted) throw signal.reason;
   if (family.failure !== undefined) throw family.failure;
+}
+
+/** Passes SIGUSR1 on, which would end this process. */
+function onAsked(ask: () => void): Disposable {
+  Deno.addSignalListener("SIGUSR1", ask);
+  return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGUSR1", ask) };
 }
 
 /**
@@ -134,6 +141,11 @@ class Family {
       ended: (status) => this.#bury(child, status),
     });
     this.#children.push(child);
+  }
+
+  /** Asks all processes for a report. */
+  ask(): void {
+    for (const child of this.#children) child.kill("SIGUSR1");
   }
 
   /** Ends all processes, in time. */
@@ -284,7 +296,7 @@ class Child {
 
 function argumentsOf(
   { device, socketPath, fd, option = [], offer = [], state }: DeviceArguments,
-  { verbose, watch }: CommonOptions,
+  { verbose, watch, unmodelled }: CommonOptions,
   seed: number | undefined,
   isolated: Isolated,
 ): string[] {
@@ -297,6 +309,7 @@ function argumentsOf(
     ...(state === undefined ? [] : [`--state=${state}`]),
     ...(seed === undefined ? [] : [`--seed=${seed}`]),
     ...(verbose ? ["--verbose"] : []),
+    ...(unmodelled ? ["--unmodelled"] : []),
     ...(watch && isModule(device) ? ["--watch"] : []),
     "--json",
     `--isolated=${jsonText(isolated)}`,

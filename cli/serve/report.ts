@@ -7,6 +7,7 @@
 import type { FaultEvent } from "../../lib/server/faults.ts";
 import { errnoName } from "../../lib/text/errno.ts";
 import type { RefusedRequest } from "../../lib/server/connection.ts";
+import type { UnmodelledReport } from "../../lib/define/unmodelled.ts";
 import type { Succession } from "../../lib/server/succession.ts";
 import { DeviceError } from "../../lib/server/served_device.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
@@ -20,6 +21,7 @@ import { faultText } from "./fault.ts";
 import { eventLine, type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
 import type { Style } from "../shared/style.ts";
 import { QEMU_MEMORY, qemuOption } from "./qemu.ts";
+import { type UnmodelledJson, unmodelledJson, unmodelledLines } from "./unmodelled.ts";
 
 /** A device that is served, and where. */
 export interface ServedJson extends DeviceJson {
@@ -57,6 +59,8 @@ export type ServeJson =
   | { event: "fault"; device: string; command: string; fault: string; count: number }
   /** The module has changed, under `--watch`. */
   | ReloadJson
+  /** At the end and on SIGUSR1, under `--unmodelled`. */
+  | UnmodelledJson
   /** A line of the device itself. */
   | { event: "log"; device: string; line: string }
   /** A process of `--isolate` has ended: with a code, or by a signal; the other one is null. */
@@ -93,6 +97,7 @@ export interface Report {
   disconnect(device: string, cause: Error | undefined): void;
   error(device: string, doing: string, error: unknown): void;
   fault(device: string, event: FaultEvent): void;
+  unmodelled(device: string, found: UnmodelledReport): void;
   reload(device: string, done: Succession | { readonly failed: unknown }): void;
   log(device: string, line: string): void;
 }
@@ -119,6 +124,7 @@ export function reportTo(tell: Tell): Report {
         fault: faultText(fault),
         count,
       }),
+    unmodelled: (device, found) => tell(unmodelledJson(device, found)),
     reload: (device, done) => tell(reloadJson(device, done)),
     log: (device, line) => tell({ event: "log", device, line }),
   };
@@ -187,6 +193,8 @@ function eventText(event: ServeJson, { style, isTerminal }: Output): string {
     }
     case "fault":
       return style.yellow(`Fault at ${event.command} ${event.count}: ${event.fault}`);
+    case "unmodelled":
+      return unmodelledLines(event).map(printable).join("\n");
     case "reload":
       return reloadText(event, style);
     case "log":

@@ -71,6 +71,11 @@ export function callbacks(options: CallbackOptions): DeviceRegion {
     write(offset, data) {
       if (write !== undefined && offset < size) return write(offset, inside(offset, data));
     },
+    review: () => ({
+      parts: [],
+      ranges: read === undefined && write === undefined ? [] : [{ offset: 0, size }],
+      unreachable: [],
+    }),
     ...(reset && { reset }),
   });
 }

@@ -60,8 +60,18 @@ export interface RegionPart {
 export interface RegionReview {
   /** The contents that accesses reach, in whole or in part. */
   readonly parts: readonly RegionPart[];
+  /** Bytes that have no names, but that the region answers by itself. Default none. */
+  readonly ranges?: readonly RegionRange[];
   /** A sentence for each that none does, with its path. */
   readonly unreachable: readonly string[];
+}
+
+/** Some bytes of a region. */
+export interface RegionRange {
+  /** Bytes from the start of the region. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
 }
 
 /** A region of a defined device. `registers`, `memory`, `callbacks` and `overlay` make them. */

@@ -7,6 +7,7 @@
 import {
   type DeviceRegion,
   type RegionPart,
+  type RegionRange,
   type RegionReview,
   resetAll,
   sealRegion,
@@ -123,36 +124,61 @@ export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): Dev
 /** Finds the contents that accesses reach of a region with others on top, and those they don't. */
 function reviewLayers(below: DeviceRegion, layers: readonly Layer[]): RegionReview {
   const parts: RegionPart[] = [];
+  const ranges: RegionRange[] = [];
   const unreachable: string[] = [];
   const add = (
     region: DeviceRegion,
     start: number,
     coverOf: (offset: number, width: number) => string | undefined,
+    shown: (range: RegionRange) => RegionRange[],
   ) => {
     const review = region.review?.();
     unreachable.push(...review?.unreachable ?? []);
+    const whole = review === undefined ? [{ offset: 0, size: region.size }] : [];
+    for (const { offset, size } of review?.ranges ?? whole) {
+      ranges.push(...shown({ offset: offset + start, size }));
+    }
     for (const part of review?.parts ?? []) {
       const cover = coverOfAll(part, coverOf);
       if (cover === undefined) parts.push({ ...part, offset: part.offset + start });
       else unreachable.push(`${part.path}: can't be reached; ${cover}`);
     }
   };
-  add(below, 0, (offset, width) => {
-    const on = layers.find((each) =>
-      each.when === undefined && each.offset < offset + width && each.end > offset
-    );
-    const isWhole = on !== undefined && on.offset <= offset && on.end >= offset + width;
-    return isWhole ? `${on.name} is on top, at ${rangeText(on)}` : undefined;
-  });
+  add(
+    below,
+    0,
+    (offset, width) => {
+      const on = layers.find((each) =>
+        each.when === undefined && each.offset < offset + width && each.end > offset
+      );
+      const isWhole = on !== undefined && on.offset <= offset && on.end >= offset + width;
+      return isWhole ? `${on.name} is on top, at ${rangeText(on)}` : undefined;
+    },
+    (range) =>
+      layers.filter(({ when }) => when === undefined).reduce(
+        (rest, layer) => rest.flatMap((each) => outside(each, layer)),
+        [range],
+      ),
+  );
   for (const layer of layers) {
     const size = layer.end - layer.offset;
     add(
       layer.region,
       layer.offset,
       (offset) => offset < size ? undefined : `${size} bytes of its region are shown`,
+      (range) => [{ ...range, size: Math.min(range.size, layer.end - range.offset) }],
     );
   }
-  return { parts, unreachable };
+  return { parts, ranges, unreachable };
+}
+
+/** The pieces of a range that a layer does not cover. */
+function outside({ offset, size }: RegionRange, layer: Layer): RegionRange[] {
+  const end = offset + size;
+  return [
+    { offset, size: Math.min(end, layer.offset) - offset },
+    { offset: Math.max(offset, layer.end), size: end - Math.max(offset, layer.end) },
+  ].filter((each) => each.size > 0);
 }
 
 /** By what all of a part are covered; undefined if a byte of it can be reached. */

@@ -34,11 +34,16 @@ import {
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { type Activity, Doing, during } from "./activity.ts";
-import { DeviceError, type DmaRange, type ServedDevice } from "./served_device.ts";
+import {
+  DeviceError,
+  type DmaRange,
+  type RegionAccess,
+  type ServedDevice,
+} from "./served_device.ts";
 import { ClientMemory, CutMapError, type DmaOptions } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
 import type { Offer } from "./offer.ts";
-import { ClientIoFds } from "./io_fds.ts";
+import { ClientIoFds, type IoFdPlace } from "./io_fds.ts";
 import { AnswerBuffer, type ClientSession, handlerOf } from "./handlers.ts";
 import { callHook, reportLater } from "./device_hooks.ts";
 import { ClientIrqs } from "./client_irqs.ts";
@@ -60,6 +65,8 @@ export interface ConnectionOptions extends DmaOptions {
   faults?: Faults | undefined;
   /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
   onError: (error: unknown, doing: string) => void;
+  /** Hears of each access to a region that was done. */
+  onAccess?: ((access: RegionAccess) => void) | undefined;
   /** Hears why a request was refused, ahead of its answer. */
   onRefuse?: ((refusal: RefusedRequest) => void) | undefined;
   /** Hears when the thread enters and leaves the device's code. */
@@ -407,10 +414,20 @@ export class ServerConnection {
     );
     const ioFds = new ClientIoFds({
       write: async (place, offset, data) => {
-        await this.#beside(Command.REGION_WRITE, () => place.region.write(offset, data));
+        const isDone = await this.#beside(
+          Command.REGION_WRITE,
+          () => place.region.write(offset, data),
+        );
+        if (isDone) this.#saw(place, offset, data, true);
       },
-      read: (place, offset, into) =>
-        this.#beside(Command.REGION_READ, () => place.region.read(offset, into)),
+      read: async (place, offset, into) => {
+        const isDone = await this.#beside(
+          Command.REGION_READ,
+          () => place.region.read(offset, into),
+        );
+        if (isDone) this.#saw(place, offset, into, false);
+        return isDone;
+      },
     });
     const connected = this.#device.connected?.({ dma: memory, irqs });
     reportLater(connected, (error) => this.#options.onError(error, "connect"));
@@ -425,6 +442,7 @@ export class ServerConnection {
       migration: this.#migration,
       quiesceTimeoutMs: this.#options.quiesceTimeoutMs ?? QUIESCE_TIMEOUT_MS,
       answers: new AnswerBuffer(),
+      onAccess: this.#options.onAccess,
       report: (error, doing) => {
         if (!isExpected(error)) this.#options.onError(error, doing);
       },
@@ -450,6 +468,13 @@ export class ServerConnection {
       EINVAL,
       `${commandName(command)} is not served in the state ${deviceStateName(migration.state)}`,
     );
+  }
+
+  /** Reports an access that was no message. */
+  #saw({ region }: IoFdPlace, offset: number, bytes: Uint8Array, isWrite: boolean): void {
+    const { onAccess } = this.#options;
+    const index = onAccess === undefined ? -1 : this.#device.regions.indexOf(region);
+    if (index >= 0) onAccess!({ index, region, offset, bytes, isWrite });
   }
 
   /**

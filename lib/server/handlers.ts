@@ -31,6 +31,7 @@ import type { PeerLimits } from "../wire/version.ts";
 import {
   DeviceError,
   type ErrorReport,
+  type RegionAccess,
   type ServedDevice,
   type ServedRegion,
 } from "./served_device.ts";
@@ -74,6 +75,8 @@ export interface ClientSession {
   readonly migration: MigrationMachine | undefined;
   /** The buffer in which answers to accesses are assembled. */
   readonly answers: AnswerBuffer;
+  /** Hears of each access that was done. */
+  readonly onAccess: ((access: RegionAccess) => void) | undefined;
   /** The time that the device may take to become quiet, in milliseconds. */
   readonly quiesceTimeoutMs: number;
   /** Takes an error of which the answer says nothing, unless the client caused it. */
@@ -280,16 +283,32 @@ function regionRead(
   if (request.payloadSize !== HEAD_SIZE) RegionReadRequest.decode(request.payload); // throws
   const count = request.uint32(COUNT_AT);
   const offset = offsetOf(request);
-  const region = accessed(session, request.uint32(REGION_AT), RegionFlags.READ, offset, count);
+  const index = request.uint32(REGION_AT);
+  const region = accessed(session, index, RegionFlags.READ, offset, count);
   const head = answers.head(request);
   if (count >= VIEW_LIMIT && region?.view !== undefined) {
     const view = region.view(offset, count);
-    if (view?.length === count) return request.reply(head, view);
+    if (view?.length === count) {
+      session.onAccess?.({ index, region, offset, bytes: view, isWrite: false });
+      return request.reply(head, view);
+    }
   }
   const data = answers.data(count);
   const result = region?.read(offset, data);
+  if (session.onAccess !== undefined && region !== undefined) {
+    const { onAccess } = session;
+    return after(result, () => {
+      onAccess({ index, region, offset, bytes: data, isWrite: false });
+      replyRead(request, head, data, count);
+    });
+  }
   if (result instanceof Promise) return result.then(() => replyRead(request, head, data, count));
   replyRead(request, head, data, count);
+}
+
+/** Acts once a hook is done: at once, or later. */
+function after(hook: void | Promise<void>, act: () => void): void | Promise<void> {
+  return hook instanceof Promise ? hook.then(act) : act();
 }
 
 function replyRead(
@@ -316,10 +335,18 @@ function regionWrite(
     RegionWriteRequest.decode(request.payload); // throws
   }
   const offset = offsetOf(request);
-  const region = accessed(session, request.uint32(REGION_AT), RegionFlags.WRITE, offset, count);
+  const index = request.uint32(REGION_AT);
+  const region = accessed(session, index, RegionFlags.WRITE, offset, count);
   const head = request.noReply ? undefined : session.answers.head(request);
   const data = request.payloadFrom(HEAD_SIZE);
   const result = region?.write(offset, data);
+  if (session.onAccess !== undefined && region !== undefined) {
+    const { onAccess } = session;
+    return after(result, () => {
+      onAccess({ index, region, offset, bytes: data, isWrite: true });
+      replyWrite(request, head, data, count);
+    });
+  }
   if (result instanceof Promise) return result.then(() => replyWrite(request, head, data, count));
   replyWrite(request, head, data, count);
 }
@@ -349,6 +376,9 @@ async function regionWriteMulti(
       const region = accessed(session, index, RegionFlags.WRITE, at, data.length);
       const result = region?.write(at, data);
       if (result instanceof Promise) await result;
+      if (region !== undefined) {
+        session.onAccess?.({ index, region, offset: at, bytes: data, isWrite: true });
+      }
       count++;
     }
   } catch (error) {

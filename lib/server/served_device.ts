@@ -168,6 +168,20 @@ export interface ServedRegion {
   write(offset: number, data: Uint8Array): void | Promise<void>;
 }
 
+/** An access of a client to a region, which was done. */
+export interface RegionAccess {
+  /** Index of the region. */
+  readonly index: number;
+  /** The region. */
+  readonly region: ServedRegion;
+  /** Bytes from its start. */
+  readonly offset: number;
+  /** The bytes that were read or written; they hold only for now. */
+  readonly bytes: Uint8Array;
+  /** True for a write. */
+  readonly isWrite: boolean;
+}
+
 /** Vectors of an IRQ index of a served device. */
 export interface ServedIrq {
   /** `IrqFlags`. */

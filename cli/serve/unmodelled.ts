@@ -1,0 +1,142 @@
+/**
+ * `vfu serve --unmodelled`: what clients used of a device that it does not model.
+ *
+ * @module
+ */
+
+import { Unmodelled, type UnmodelledReport } from "../../lib/define/unmodelled.ts";
+import type { RegionAccess } from "../../lib/server/served_device.ts";
+import { hex, jsonInteger } from "../../lib/text/hex.ts";
+import { plural } from "../../lib/text/plural.ts";
+import { regionName } from "../../lib/wire/region.ts";
+
+/** The event of `vfu serve --json` about accesses that a device does not model. */
+export interface UnmodelledJson {
+  event: "unmodelled";
+  device: string;
+  /** Bytes of no register. `written` is what was written last, as it stands in memory. */
+  places: {
+    region: string;
+    offset: number;
+    size: number;
+    reads: number;
+    writes: number;
+    written: number | string | null;
+  }[];
+  /** Reserved bits that were written other than they are after a reset. */
+  reserved: {
+    region: string;
+    offset: number;
+    register: string;
+    bits: number | string;
+    writes: number;
+  }[];
+  /** Reads that showed the same value `count` times in a row, until the client gave up. */
+  polls: {
+    region: string;
+    offset: number;
+    size: number;
+    register: string | null;
+    value: number | string;
+    count: number;
+  }[];
+  /** Accesses of further places: so many are not listed. */
+  others: number;
+}
+
+/** Collects the accesses of some devices, and tells them at the end and on SIGUSR1. */
+export class UnmodelledWatch implements Disposable {
+  readonly #all = new Map<string, Unmodelled>();
+  readonly #tell: (device: string, report: UnmodelledReport) => void;
+  readonly #hearsSignal: boolean;
+
+  /**
+   * @param tell is given the report of each device
+   * @param hearsSignal whether SIGUSR1 is this process's
+   */
+  constructor(tell: (device: string, report: UnmodelledReport) => void, hearsSignal: boolean) {
+    this.#tell = tell;
+    this.#hearsSignal = hearsSignal;
+    if (hearsSignal) Deno.addSignalListener("SIGUSR1", this.report);
+  }
+
+  /** Returns what a server tells its accesses to. */
+  of(device: string): (access: RegionAccess) => void {
+    const unmodelled = new Unmodelled();
+    this.#all.set(device, unmodelled);
+    return (access) => unmodelled.saw(access);
+  }
+
+  /** Forgets what was seen of a device: there is a new version of it. */
+  clear(device: string): void {
+    this.#all.get(device)?.clear();
+  }
+
+  /** Tells all of it. */
+  readonly report = (): void => {
+    for (const [device, unmodelled] of this.#all) this.#tell(device, unmodelled.report());
+  };
+
+  /** Hears no signal any more. */
+  [Symbol.dispose](): void {
+    if (this.#hearsSignal) Deno.removeSignalListener("SIGUSR1", this.report);
+  }
+}
+
+/** The report as an event. */
+export function unmodelledJson(device: string, report: UnmodelledReport): UnmodelledJson {
+  const { places, reserved, polls, others } = report;
+  return {
+    event: "unmodelled",
+    device,
+    places: places.map(({ written, region, ...rest }) => ({
+      region: regionName(region),
+      ...rest,
+      written: written === undefined ? null : jsonInteger(valueOf(written)),
+    })),
+    reserved: reserved.map(({ region, bits, ...rest }) => ({
+      region: regionName(region),
+      ...rest,
+      bits: jsonInteger(bits),
+    })),
+    polls: polls.map(({ region, register = null, value, ...rest }) => ({
+      region: regionName(region),
+      ...rest,
+      register,
+      value: jsonInteger(valueOf(value)),
+    })),
+    others,
+  };
+}
+
+/** The event as lines for people. */
+export function unmodelledLines(event: UnmodelledJson): string[] {
+  const { device, places, reserved, polls, others } = event;
+  const at = ({ region, offset }: { region: string; offset: number }) => `${region}+${hex(offset)}`;
+  const lines = [
+    ...places.map((each) => {
+      const counts = [
+        ...each.reads > 0 ? [`read ${plural(each.reads, "time")}`] : [],
+        ...each.writes > 0 ? [`written ${plural(each.writes, "time")}`] : [],
+      ].join(" and ");
+      const last = each.written === null ? "" : `, last as ${hex(BigInt(each.written))}`;
+      return `${at(each)}: no register; ${plural(each.size, "byte")} ${counts}${last}`;
+    }),
+    ...reserved.map((each) =>
+      `${at(each)}: reserved bits ${hex(BigInt(each.bits))} of ${each.register} ` +
+      `written ${plural(each.writes, "time")}`
+    ),
+    ...polls.map((each) => {
+      const what = each.register === null ? "" : `${each.register} `;
+      const value = hex(BigInt(each.value));
+      return `${at(each)}: ${what}polled in vain, read ${each.count} times as ${value}`;
+    }),
+    ...others === 0 ? [] : [`and ${plural(others, "access", "accesses")} of further places`],
+  ];
+  if (lines.length === 0) return [`Clients used nothing of ${device} that it does not model`];
+  return [`Clients used of ${device} what it does not model:`, ...lines.map((line) => `  ${line}`)];
+}
+
+function valueOf(bytes: Uint8Array): bigint {
+  return bytes.reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
+}
