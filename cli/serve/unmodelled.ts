@@ -5,7 +5,7 @@
  */
 
 import { Unmodelled, type UnmodelledReport } from "../../lib/define/unmodelled.ts";
-import type { RegionAccess } from "../../lib/server/served_device.ts";
+import type { ServedAccess } from "../../lib/server/served_device.ts";
 import { hex, jsonInteger } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
 import { regionName } from "../../lib/wire/region.ts";
@@ -61,7 +61,7 @@ export class UnmodelledWatch implements Disposable {
   }
 
   /** Returns what a server tells its accesses to. */
-  of(device: string): (access: RegionAccess) => void {
+  of(device: string): (access: ServedAccess) => void {
     const unmodelled = new Unmodelled();
     this.#all.set(device, unmodelled);
     return (access) => unmodelled.saw(access);

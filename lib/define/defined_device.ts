@@ -179,6 +179,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     if (migration !== undefined) this.migration = migration;
     this.succession = new DeviceSuccession({
       config: built.config,
+      interrupts: this.#irq.contents,
       regions: this.#byIndex,
       state: parts.state,
       heldTasks: () => this.#tasks.held(),

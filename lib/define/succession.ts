@@ -9,7 +9,7 @@
 import { hex } from "../text/hex.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import type { ServedDevice, ServedSuccession } from "../server/served_device.ts";
-import { PciRegion, regionName } from "../wire/region.ts";
+import { regionName } from "../wire/region.ts";
 import type { DeviceRegion } from "./device_region.ts";
 import { decodePlain, encodePlain } from "./plain_data.ts";
 import type { StateHooks } from "./state.ts";
@@ -18,6 +18,8 @@ import type { StateHooks } from "./state.ts";
 export interface SuccessionParts {
   /** Its configuration space. */
   readonly config: ConfigRegion;
+  /** Bytes of its interrupts that are state. */
+  readonly interrupts: readonly Uint8Array[];
   /** Its regions by index, without configuration space. */
   readonly regions: readonly (DeviceRegion | undefined)[];
   /** Hooks for the state elsewhere; false if the device says that it does not migrate. */
@@ -74,8 +76,9 @@ export class DeviceSuccession implements ServedSuccession {
     const lost: string[] = [];
     const dropHeld = this.#parts.heldTasks(); // what was begun with the state that goes
     config.bytes.set(old.config.bytes);
+    carryAll("the interrupts", old.interrupts, this.#parts.interrupts);
     for (const [index, region] of old.regions.entries()) {
-      if (region === undefined || index === PciRegion.CONFIG) continue;
+      if (region === undefined) continue;
       lost.push(...carry(regionName(index), region, regions[index], old.state));
     }
     const [kept, own] = [old.state || undefined, state || undefined];

@@ -5,8 +5,8 @@
  * @module
  */
 
-import type { RegionAccess, ServedRegion } from "../server/served_device.ts";
-import { PciRegion } from "../wire/region.ts";
+import type { ServedAccess, ServedRegion } from "../server/served_device.ts";
+import { ConfigRegion } from "../server/config.ts";
 import { fieldMask } from "../registers/map.ts";
 import type { RegionPart, RegionReview } from "./device_region.ts";
 import { hasReview } from "./review.ts";
@@ -106,9 +106,9 @@ export class Unmodelled {
   #others = 0;
 
   /** Takes notice of an access that was done. */
-  saw(access: RegionAccess): void {
+  saw(access: ServedAccess): void {
     const { index, region, offset, bytes, isWrite } = access;
-    if (index === PciRegion.CONFIG || bytes.length === 0) return;
+    if (region instanceof ConfigRegion || bytes.length === 0) return;
     const review = this.#reviewOf(region);
     for (let at = 0; review !== undefined && at < bytes.length;) {
       const part = partAt(review, offset + at);
@@ -155,7 +155,7 @@ export class Unmodelled {
     return review;
   }
 
-  #note({ index, isWrite }: RegionAccess, offset: number, bytes: Uint8Array): void {
+  #note({ index, isWrite }: ServedAccess, offset: number, bytes: Uint8Array): void {
     const place = this.#entry<UnmodelledPlace>(
       this.#places,
       `${index} ${offset} ${bytes.length}`,
@@ -201,7 +201,7 @@ export class Unmodelled {
   }
 
   #noteRead(
-    { index, offset, bytes }: RegionAccess,
+    { index, offset, bytes }: ServedAccess,
     review: RegionReview | undefined,
   ): void {
     if (bytes.length > 8) return; // nothing that is polled

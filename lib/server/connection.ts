@@ -37,7 +37,7 @@ import { type Activity, Doing, during } from "./activity.ts";
 import {
   DeviceError,
   type DmaRange,
-  type RegionAccess,
+  type ServedAccess,
   type ServedDevice,
 } from "./served_device.ts";
 import { ClientMemory, CutMapError, type DmaOptions } from "./client_memory.ts";
@@ -66,7 +66,7 @@ export interface ConnectionOptions extends DmaOptions {
   /** Hears of what a device hook threw that was no DeviceError, and why a state was refused. */
   onError: (error: unknown, doing: string) => void;
   /** Hears of each access to a region that was done. */
-  onAccess?: ((access: RegionAccess) => void) | undefined;
+  onAccess?: ((access: ServedAccess) => void) | undefined;
   /** Hears why a request was refused, ahead of its answer. */
   onRefuse?: ((refusal: RefusedRequest) => void) | undefined;
   /** Hears when the thread enters and leaves the device's code. */

@@ -31,7 +31,7 @@ import type { PeerLimits } from "../wire/version.ts";
 import {
   DeviceError,
   type ErrorReport,
-  type RegionAccess,
+  type ServedAccess,
   type ServedDevice,
   type ServedRegion,
 } from "./served_device.ts";
@@ -76,7 +76,7 @@ export interface ClientSession {
   /** The buffer in which answers to accesses are assembled. */
   readonly answers: AnswerBuffer;
   /** Hears of each access that was done. */
-  readonly onAccess: ((access: RegionAccess) => void) | undefined;
+  readonly onAccess: ((access: ServedAccess) => void) | undefined;
   /** The time that the device may take to become quiet, in milliseconds. */
   readonly quiesceTimeoutMs: number;
   /** Takes an error of which the answer says nothing, unless the client caused it. */

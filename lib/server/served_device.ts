@@ -169,7 +169,7 @@ export interface ServedRegion {
 }
 
 /** An access of a client to a region, which was done. */
-export interface RegionAccess {
+export interface ServedAccess {
   /** Index of the region. */
   readonly index: number;
   /** The region. */

@@ -13,7 +13,7 @@ import type { Trace } from "../transport/message.ts";
 import { type PeerProcess, peerProcess } from "../transport/peer_process.ts";
 import { type Activity, Doing, during } from "./activity.ts";
 import { type RefusedRequest, ServerConnection } from "./connection.ts";
-import type { ErrorReport, RegionAccess, ServedDevice } from "./served_device.ts";
+import type { ErrorReport, ServedAccess, ServedDevice } from "./served_device.ts";
 import { exchange, type Succession } from "./succession.ts";
 import type { DmaOptions } from "./client_memory.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
@@ -57,7 +57,7 @@ export interface ServerOptions extends DmaOptions, ServerOffer {
    */
   onError?: (error: unknown, doing: string) => void;
   /** A client has read or written a region by a message or a descriptor. To be cheap. */
-  onAccess?: (access: RegionAccess) => void;
+  onAccess?: (access: ServedAccess) => void;
   /** A request was refused: called with the reason, which the answer's errno does not tell. */
   onRefuse?: (refusal: RefusedRequest) => void;
   /** Hears when the thread enters and leaves the device's code. */

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { callbacks, cap, defineDevice, memory, overlay, registers } from "../../../mod.ts";
-import type { RegionAccess, ServedRegion } from "../../../lib/server/served_device.ts";
+import type { ServedAccess, ServedRegion } from "../../../lib/server/served_device.ts";
 import { Unmodelled } from "../../../lib/define/unmodelled.ts";
 import { connect } from "../../../lib/client/connect.ts";
 import { Server } from "../../../lib/server/server.ts";
@@ -19,7 +19,7 @@ const MAP = {
 /** Accesses of one region, which `seen` collects. */
 function accesses(region: ServedRegion, index = 0) {
   const unmodelled = new Unmodelled();
-  const saw = (rest: Pick<RegionAccess, "offset" | "bytes" | "isWrite">) =>
+  const saw = (rest: Pick<ServedAccess, "offset" | "bytes" | "isWrite">) =>
     unmodelled.saw({ index, region, ...rest });
   return {
     unmodelled,

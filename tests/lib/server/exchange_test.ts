@@ -9,6 +9,7 @@ import { Server, type ServerOptions } from "../../../lib/server/server.ts";
 import type { Succession } from "../../../lib/server/succession.ts";
 import { testFds } from "../../_fds.ts";
 import { PATIENT, until } from "../../_until.ts";
+import watchdog from "../define/_watchdog.ts";
 import { TestDevice } from "./_client.ts";
 import { MigratingDevice } from "./_migration.ts";
 
@@ -80,7 +81,8 @@ async function serve(device = version(), options: ServerOptions = {}) {
   const open = async () => {
     const client = await connect(server.path!, PATIENT);
     await client.info();
-    for (let index = 0; index < 9; index++) await client.regionInfo(index);
+    const { numRegions } = await client.info();
+    for (let index = 0; index < numRegions; index++) await client.regionInfo(index);
     return client;
   };
   const done: Succession[] = [];
@@ -333,6 +335,21 @@ testFds("devices by hand hand their state on as they migrate, or not at all", as
   assertMatch(thrownText(done[1]!.reason), /no hooks by which it tells its state/);
   Deno.removeSync(folder, { recursive: true });
 });
+
+testFds(
+  "a device that is not on the PCI bus is exchanged, with the levels of its pins",
+  async () => {
+    await using served = await serve(watchdog.create() as ReturnType<typeof version>);
+    const { client } = served;
+    await client.region("region0").write32Async(8, 1); // up
+    await served.exchange(() => watchdog.create() as ReturnType<typeof version>);
+    assertEquals(served.done, [{ when: "now", reason: undefined, lost: [] }]);
+    const pin = await client.irqs(0);
+    await pin.enable(); // fires, for it is up
+    assertEquals((await pin.waitAsync(0, PATIENT)).vector, 0);
+    client.close();
+  },
+);
 
 testFds("a client that migrates the device keeps it", async () => {
   await using served = await serve();
