@@ -145,6 +145,7 @@ export type {
   DeviceRegion,
   RegionName,
   RegionPart,
+  RegionRange,
   RegionReview,
 } from "./lib/define/device_region.ts";
 export { type CallbackOptions, callbacks } from "./lib/define/callbacks.ts";

@@ -36,7 +36,7 @@ import {
   tellText,
 } from "../serve/report.ts";
 import type { Reloader, Watched } from "../serve/reload.ts";
-import type { UnmodelledWatch } from "../serve/unmodelled.ts";
+import type { UnmodelledWatch } from "../serve/unmodelled_watch.ts";
 import { catchStrays } from "../serve/unhandled_errors.ts";
 import { uniqueNames } from "../serve/unique_names.ts";
 import { offerOf } from "../serve/offer.ts";
@@ -353,7 +353,7 @@ async function watchUnmodelled(
   { ownsProcess = false }: Context,
   report: Report,
 ): Promise<UnmodelledWatch> {
-  const { UnmodelledWatch } = await import("../serve/unmodelled.ts");
+  const { UnmodelledWatch } = await import("../serve/unmodelled_watch.ts");
   return new UnmodelledWatch((device, found) => report.unmodelled(device, found), ownsProcess);
 }
 

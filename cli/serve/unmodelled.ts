@@ -1,11 +1,10 @@
 /**
- * `vfu serve --unmodelled`: what clients used of a device that it does not model.
+ * The report of `vfu serve --unmodelled`: what clients used of a device that it does not model.
  *
  * @module
  */
 
-import { Unmodelled, type UnmodelledReport } from "../../lib/define/unmodelled.ts";
-import type { ServedAccess } from "../../lib/server/served_device.ts";
+import type { UnmodelledReport } from "../../lib/define/unmodelled.ts";
 import { hex, jsonInteger } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
 import { regionName } from "../../lib/wire/region.ts";
@@ -42,45 +41,6 @@ export interface UnmodelledJson {
   }[];
   /** Accesses of further places: so many are not listed. */
   others: number;
-}
-
-/** Collects the accesses of some devices, and tells them at the end and on SIGUSR1. */
-export class UnmodelledWatch implements Disposable {
-  readonly #all = new Map<string, Unmodelled>();
-  readonly #tell: (device: string, report: UnmodelledReport) => void;
-  readonly #hearsSignal: boolean;
-
-  /**
-   * @param tell is given the report of each device
-   * @param hearsSignal whether SIGUSR1 is this process's
-   */
-  constructor(tell: (device: string, report: UnmodelledReport) => void, hearsSignal: boolean) {
-    this.#tell = tell;
-    this.#hearsSignal = hearsSignal;
-    if (hearsSignal) Deno.addSignalListener("SIGUSR1", this.report);
-  }
-
-  /** Returns what a server tells its accesses to. */
-  of(device: string): (access: ServedAccess) => void {
-    const unmodelled = new Unmodelled();
-    this.#all.set(device, unmodelled);
-    return (access) => unmodelled.saw(access);
-  }
-
-  /** Forgets what was seen of a device: there is a new version of it. */
-  clear(device: string): void {
-    this.#all.get(device)?.clear();
-  }
-
-  /** Tells all of it. */
-  readonly report = (): void => {
-    for (const [device, unmodelled] of this.#all) this.#tell(device, unmodelled.report());
-  };
-
-  /** Hears no signal any more. */
-  [Symbol.dispose](): void {
-    if (this.#hearsSignal) Deno.removeSignalListener("SIGUSR1", this.report);
-  }
 }
 
 /** The report as an event. */
