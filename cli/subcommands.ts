@@ -47,6 +47,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "bench", summary: "measure how fast a register is read" },
   { name: "serve", summary: "serve a device to a VMM or to vfu itself" },
   { name: "new", summary: "begin a project with a device of your own" },
+  { name: "map", summary: "import, check and document register maps" },
   { name: "completion", summary: "write a script that completes vfu in a shell" },
   { name: "man", summary: "write a manual page" },
 ];

@@ -72,8 +72,8 @@ export function blocksOf(text: string): Block[] {
 
 /** Finds the path of the file that a block is; undefined if the block is no file. */
 export function fileOf({ language, lines: [first = ""] }: Block): string | undefined {
-  if (language !== "ts" && language !== "yaml") return undefined;
-  return /^(?:\/\/|#) (\/tmp\/[\w.-]+)$/.exec(first)?.[1];
+  if (!["ts", "yaml", "xml"].includes(language)) return undefined;
+  return /^(?:\/\/|#|<!--) (\/tmp\/[\w.-]+)(?: -->)?$/.exec(first)?.[1];
 }
 
 /** Joins lines that end in a backslash with those behind them. */

@@ -165,7 +165,7 @@ for (const document of USER_DOCUMENTS) {
   });
 
   Deno.test(`the languages of ${document}'s blocks are those that tests know`, () => {
-    const known = ["console", "sh", "ts", "yaml", "json", "text"];
+    const known = ["console", "sh", "ts", "yaml", "xml", "json", "text"];
     const unknown = blocksOf(documentText(document)).filter(({ language }) =>
       !known.includes(language)
     );

@@ -32,12 +32,13 @@ Deno.test("ffi/ imports nothing but ffi/", () => {
   assertEquals(violations(sources("ffi"), /^ffi\//), []);
 });
 
-Deno.test("lib/ imports lib/ and ffi/ only; what reads files of YAML a parser and a checker too", () => {
+Deno.test("lib/ imports lib/ and ffi/ only; what reads files parsers and a checker too", () => {
   const [files, others] = [true, false].map((isFile) =>
     sources("lib").filter((path) => /^lib\/(yaml|registers|session)\//.test(path) === isFile)
   );
   assertEquals(violations(others!, /^(lib|ffi)\//), []);
-  const packages = /^(lib\/.*|ffi\/errno\.ts|yaml|valibot|@valibot\/to-json-schema|node:process)$/;
+  const packages =
+    /^(lib\/.*|ffi\/errno\.ts|yaml|sax|valibot|@valibot\/to-json-schema|node:process)$/;
   assertEquals(violations(files!, packages), []);
 });
 

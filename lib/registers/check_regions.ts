@@ -34,7 +34,7 @@ export function checkRegions(
 }
 
 /** Reports whether registers can count from it: the start of a region or capability. */
-function isRegion(text: string): boolean {
+export function isRegion(text: string): boolean {
   if (!/^[A-Za-z0-9_]+(@\d+)?$/.test(text)) return false;
   try {
     const { base, width } = parseAddress(text);

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { textHash } from "../../shared/hash.ts";
 import { timeText } from "../text.ts";
 import { Charts } from "./charts.ts";
 import { unpackReport } from "./data.ts";
@@ -50,8 +51,8 @@ export async function pageFrame(): Promise<{ readonly head: string; readonly tai
   const program = pageProgram();
   const policy = [
     "default-src 'none'",
-    `script-src '${await hashOf(program)}'`,
-    `style-src '${await hashOf(STYLE)}'`,
+    `script-src '${await textHash(program)}'`,
+    `style-src '${await textHash(STYLE)}'`,
     "base-uri 'none'",
     "form-action 'none'",
   ].join("; ");
@@ -68,10 +69,4 @@ export async function pageFrame(): Promise<{ readonly head: string; readonly tai
 <body>
 ${MARKUP}<script type="text/plain" id="data">`;
   return { head, tail: `</script>\n<script>${program}</script>\n</body>\n</html>\n` };
-}
-
-/** The hash of a text as a policy names it. */
-async function hashOf(text: string): Promise<string> {
-  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return `sha256-${new Uint8Array(hash).toBase64()}`;
 }
