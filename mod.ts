@@ -121,6 +121,7 @@ export type {
   MsixPlace,
   PmOptions,
 } from "./lib/define/capability.ts";
+export type { BusState } from "./lib/define/bus_state.ts";
 export type { DeviceDefinition, DeviceHost } from "./lib/define/definition.ts";
 export { defineDevice } from "./lib/define/device.ts";
 export type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./lib/define/spec.ts";
@@ -173,7 +174,7 @@ export type {
   RegisterValue,
 } from "./lib/define/register_types.ts";
 export { RegisterRegion, registers, type RegistersOptions } from "./lib/define/registers.ts";
-export type { EarlierState, StateHooks } from "./lib/define/state.ts";
+export type { EarlierState, StateHooks, StateStream } from "./lib/define/state.ts";
 export type { DeviceTimer, DeviceTimers } from "./lib/define/timers.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
 export {
@@ -249,6 +250,7 @@ export {
 } from "./lib/registers/map.ts";
 export { FileProblems, type Position, type Problem, problemText } from "./lib/yaml/problem.ts";
 export { embed, type Embedded } from "./lib/server/embedded.ts";
+export { wrapDevice, wrapRegion } from "./lib/server/wrap.ts";
 export {
   type SectionForm,
   type StateForm,

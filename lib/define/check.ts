@@ -29,7 +29,7 @@ import { type InterruptSpec, MAX_VECTORS } from "./index_interrupts.ts";
 import type { DeviceOption, DeviceOptions } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
 import { type DeviceRegion, REGION_INDEX, type RegionName } from "./device_region.ts";
-import type { EarlierState, StateHooks } from "./state.ts";
+import type { EarlierState, StateHooks, StateStream } from "./state.ts";
 
 /** The regions that a device may have. */
 export const REGION_NAMES = Object.keys(REGION_INDEX) as readonly RegionName[];
@@ -88,7 +88,7 @@ const LISTED: Form = {
 };
 const STATE: Form = {
   accepts: (value) => value === false || isObject(value),
-  what: "{ save, restore }, or false",
+  what: "{ save, restore }, { stopCopy, resume }, or false",
 };
 
 const PARTS: Forms<DeviceParts> = {
@@ -150,6 +150,13 @@ const STATE_HOOKS: Forms<StateHooks> = {
   earlier: LIST,
   save: needed(FUNCTION),
   restore: needed(FUNCTION),
+};
+
+const STATE_STREAM: Forms<StateStream> = {
+  preCopy: FUNCTION,
+  stopCopy: needed(FUNCTION),
+  saveEnded: FUNCTION,
+  resume: needed(FUNCTION),
 };
 
 const EARLIER_STATE: Forms<EarlierState> = {
@@ -272,6 +279,9 @@ function collectOptions(options: Record<string, unknown>, mistakes: Mistakes): v
 }
 
 function collectState(state: Record<string, unknown>, mistakes: Mistakes): void {
+  if ("stopCopy" in state || "resume" in state) {
+    return mistakes.check("state", state, STATE_STREAM);
+  }
   mistakes.check("state", state, STATE_HOOKS);
   if (!Array.isArray(state["earlier"])) return;
   for (const [i, each] of state["earlier"].entries()) {

@@ -13,6 +13,7 @@ import type {
   QuietReason,
   ResetReason,
   ServedDevice,
+  ServedMigration,
   ServedRegion,
 } from "../server/served_device.ts";
 import { DeviceFlags } from "../wire/device.ts";
@@ -23,6 +24,7 @@ import type { DeviceHost } from "./definition.ts";
 import { MACHINE_CLOCK } from "./device_clock.ts";
 import type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./spec.ts";
 import { IndexInterrupts } from "./index_interrupts.ts";
+import { type BusState, KeptState } from "./bus_state.ts";
 import { DeviceInterrupts, type Interrupts, type ServedInterrupts } from "./interrupts.ts";
 import type { MsixPlace } from "./capability.ts";
 import { MsixTable } from "./msix.ts";
@@ -40,7 +42,7 @@ import { type DevicePollOptions, Polls } from "./polls.ts";
 import { type DeviceRegion, resetAll } from "./device_region.ts";
 import { type DeviceMemoryRegion, memory, type MemoryOptions } from "./memory.ts";
 import { handedOut, sealed } from "./sealed.ts";
-import { DeviceMigration } from "./state.ts";
+import { DeviceMigration, isStateStream, type StateHooks, type StateStream } from "./state.ts";
 import { DeviceSuccession } from "./succession.ts";
 import type { Activity } from "../server/activity.ts";
 import { DeviceTasks } from "./tasks.ts";
@@ -65,6 +67,7 @@ const IRQ_NAMES = {
 
 /** The configuration space, which no client sees, of a device that is not on the PCI bus. */
 const NO_PCI: PciSpec = { vendor: 0, device: 0, needsBusMaster: false };
+const BUS_NAMES = { save: true, restore: true } as const;
 const TIMERS_NAMES = { after: true, every: true, clear: true } as const;
 const DMA_NAMES = {
   read: true,
@@ -93,7 +96,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   /** As `DeviceSpec.resetsWithClient`. */
   readonly resetsWithClient: boolean;
   /** The hooks of its migration, if it migrates. */
-  readonly migration?: DeviceMigration;
+  readonly migration?: ServedMigration;
   /** The hooks of its exchange for a new version. */
   readonly succession: DeviceSuccession;
   readonly #parts: DeviceParts;
@@ -151,6 +154,11 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
         }
         return this.#polls.make(look, options);
       },
+      bus: handedOut<BusState>(
+        "bus",
+        new KeptState(built.config, [...this.#irq.contents, ...table?.contents ?? []]),
+        BUS_NAMES,
+      ),
       turn: () => this.#dma.turn(),
       run: (task) => {
         assertFunction("Cannot run a background task", task);
@@ -181,7 +189,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       config: built.config,
       interrupts: this.#irq.contents,
       regions: this.#byIndex,
-      state: parts.state,
+      ...hooksOf(parts.state),
       heldTasks: () => this.#tasks.held(),
       refresh: () => this.#irq.refresh(),
       stop: () => this.#stop(),
@@ -289,8 +297,22 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     });
   }
 
-  #makeMigration(name: string, pci: PciSpec): DeviceMigration | undefined {
-    const { state } = this.#parts;
+  /** A migration whose stream is the device's own. */
+  #ownStream(state: StateStream): ServedMigration {
+    return {
+      ...(state.preCopy && { preCopy: () => state.preCopy!() }),
+      stopCopy: (continues) => state.stopCopy(continues),
+      saveEnded: () => state.saveEnded?.(),
+      resume: () => state.resume(),
+      stop: () => this.#stop(),
+      start: () => this.#start(),
+    };
+  }
+
+  #makeMigration(name: string, pci: PciSpec): ServedMigration | undefined {
+    const { state: chosen } = this.#parts;
+    if (chosen && isStateStream(chosen)) return this.#ownStream(chosen);
+    const { state } = hooksOf(chosen);
     const knowsAll = this.#regions.every((each) => each.contents !== undefined);
     if (state === false || (state === undefined && !knowsAll)) return undefined;
     return new DeviceMigration({
@@ -336,6 +358,14 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#timers.start();
     this.#polls.start();
   }
+}
+
+/** The state of a device that the kit carries; without hooks if it is a stream of its own form. */
+function hooksOf(
+  state: DeviceParts["state"],
+): { state: StateHooks | false | undefined; isOwnStream: boolean } {
+  if (state && isStateStream(state)) return { state: undefined, isOwnStream: true };
+  return { state, isOwnStream: false };
 }
 
 /**

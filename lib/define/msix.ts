@@ -33,6 +33,11 @@ export class MsixTable {
     this.reset();
   }
 
+  /** The bytes of both. */
+  get contents(): readonly Uint8Array[] {
+    return [this.#table, this.#pending];
+  }
+
   /** Tells if a vector is masked by its entry. */
   isMasked(vector: number): boolean {
     return (this.#table[vector * MSIX_ENTRY.SIZE + MSIX_ENTRY.CONTROL]! & MASKED) !== 0;

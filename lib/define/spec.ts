@@ -12,7 +12,8 @@ import type { PciSpec } from "./pci.ts";
 import type { DevicePoll, DevicePollOptions, PollLook } from "./polls.ts";
 import type { DeviceRegion } from "./device_region.ts";
 import type { DeviceMemoryRegion, MemoryOptions } from "./memory.ts";
-import type { StateHooks } from "./state.ts";
+import type { BusState } from "./bus_state.ts";
+import type { StateHooks, StateStream } from "./state.ts";
 import type { DeviceTimers } from "./timers.ts";
 
 /** The context of a device that is made: the ways to its client, and its time. */
@@ -38,6 +39,8 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
    * the device does without.
    */
   readonly isBusMaster: () => boolean;
+  /** The state that the kit keeps, for a device that migrates in a form of its own. */
+  readonly bus: BusState;
   /** Its timers. A reset ends them. */
   readonly timers: DeviceTimers;
   /**
@@ -140,8 +143,10 @@ export interface DeviceParts {
    * State that is in no register and no memory, so that the device can migrate. Without it the
    * registers and memory are the whole state; a device with callbacks does not migrate then.
    * `false`: the device does not migrate.
+   *
+   * With `stopCopy` and `resume` the device has a stream in a form of its own.
    */
-  readonly state?: StateHooks | false;
+  readonly state?: StateHooks | StateStream | false;
 }
 
 /** A device as it is written. */

@@ -51,6 +51,19 @@ export interface StateHooks {
   restore(state: unknown): void | Promise<void>;
 }
 
+/**
+ * The state of a device as a stream of its own form, in place of the kit's. The kit stops and
+ * starts timers and background work; nothing else goes along by itself. `DeviceContext.bus` has the
+ * state that the kit keeps: a stream may include it. `resume().commit` checks all before it changes
+ * anything.
+ */
+export type StateStream = Pick<ServedMigration, "preCopy" | "stopCopy" | "saveEnded" | "resume">;
+
+/** Tells the two ways apart in which a device has state of its own. */
+export function isStateStream(state: StateHooks | StateStream): state is StateStream {
+  return "stopCopy" in state;
+}
+
 /** A form in which an earlier version of the device saved its state. */
 export interface EarlierState {
   /** Version of that form. Vendor id, device id and name are the device's own. */

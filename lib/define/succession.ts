@@ -24,6 +24,8 @@ export interface SuccessionParts {
   readonly regions: readonly (DeviceRegion | undefined)[];
   /** Hooks for the state elsewhere; false if the device says that it does not migrate. */
   readonly state: StateHooks | false | undefined;
+  /** True if the state is a stream in a form of the device's own, which alone knows it. */
+  readonly isOwnStream: boolean;
   /** Tasks that the device begins when it goes on; calling the returned function drops them. */
   heldTasks(): () => void;
   /** Takes the level of the pin from configuration space. */
@@ -53,11 +55,12 @@ export class DeviceSuccession implements ServedSuccession {
   }
 
   /**
-   * As `ServedSuccession.take`. A state of another version that is among the `earlier` ones comes
-   * as a stream.
+   * As `ServedSuccession.take`. A state comes as a stream if it has another version that is among
+   * the `earlier` ones, or if the stream is the device's own.
    */
   take({ succession }: ServedDevice): Promise<readonly string[]> | undefined {
     if (!(succession instanceof DeviceSuccession)) return undefined;
+    if (succession.#parts.isOwnStream || this.#parts.isOwnStream) return undefined;
     const [from, to] = [versionOf(succession.#parts), versionOf(this.#parts)];
     if (from === to) return this.#take(succession.#parts);
     const { state } = this.#parts;
