@@ -43,6 +43,40 @@ Deno.test("vfu dma shows and dumps what QEMU's edu writes to shared memory", asy
   }
 });
 
+Deno.test("vfu dma waits between writes until QEMU's edu has moved the bytes", async () => {
+  const file = await Deno.makeTempFile({ prefix: "vfu-peer-" });
+  const isDone = ["--wait", "bar0+0x98.q==0:1"];
+  try {
+    const outcome = await vfu(
+      "edu",
+      ...["dma", "--pci-enable", "--map", "1M:4K", "--fill", "1M:16=0xa5"],
+      // Without a wait edu would ignore the second command: the first is still under way.
+      ...[...transfer(0x100000, BUFFER, 16, START), ...isDone],
+      ...[...transfer(BUFFER, 0x100100, 16, START | FROM_DEVICE), ...isDone],
+      ...["--dump", `0x100100:16=${file}`],
+    );
+    assertEquals(outcome, { code: 0, out: "", err: "" });
+    assertEquals((await Deno.readFile(file)).toHex(), "a5".repeat(16));
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+Deno.test("vfu dma switches QEMU's nvme on and off, by the names of registers", async () => {
+  const on = ["ASQ=1M", "ACQ=0x101000", "AQA=0x0003_0003", "CC=0x0046_0001"];
+  const args = ["--pci-enable", "--map", "nvme", "--map", "1M:64K"];
+  const outcome = await vfu(
+    "nvme",
+    "dma",
+    ...[...args, ...on.flatMap((each) => ["--write", each]), "--wait", "CSTS.RDY==1"],
+    ...["--write", "CC.EN=0", "--wait", "CSTS.RDY==0 for 2s"],
+  );
+  assertEquals(outcome, { code: 0, out: "", err: "" });
+  const never = await vfu("nvme", "dma", ...args, "--wait", "CSTS.RDY==1 for 20ms");
+  assertEquals(never.code, 1);
+  assertMatch(never.err, /^vfu: .*bar0 at 0x1c/);
+});
+
 Deno.test("vfu dma hears nothing of QEMU's edu: QEMU 7.2 leaves out memory that is not shared", async () => {
   const outcome = await vfu(
     "edu",
