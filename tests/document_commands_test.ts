@@ -29,7 +29,7 @@ libc(); // opened once for all tests, which then leave nothing open
 Deno.chdir(ROOT);
 
 /** The permissions that the documents have a user install vfu with. */
-const PERMISSIONS = ["--allow-run", "--allow-env=NO_COLOR,FORCE_COLOR,TERM"];
+const PERMISSIONS = ["--allow-run", "--allow-env=NO_COLOR,FORCE_COLOR,TERM,HOME,XDG_STATE_HOME"];
 /** Commands for a shell, in place of a call of main(). */
 const SHELL = /[|<>;]|--spawn|^(?!vfu )/;
 

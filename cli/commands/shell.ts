@@ -28,8 +28,8 @@ export interface ShellOptions {
   serve?: string | undefined;
   /** Options of that device. */
   option?: ChosenOption[] | undefined;
-  /** The file that has the lines of other times, and gets those of this one. */
-  history?: string | undefined;
+  /** The file that has the lines of other times, and gets those of this one; false: none. */
+  history?: string | false | undefined;
   /** Write JSON: a line a step, as `vfu run --json` does. */
   json?: true | undefined;
 }
@@ -48,7 +48,11 @@ export function command(context: Context) {
     .option("--serve <device>", "on demo, or on a device of a module, in place of a socket's")
     .addOption(deviceOption())
     .addOption(mapOption("give registers their names"))
-    .option("--history <file>", "keep what was typed in this file, and begin with what is there")
+    .option(
+      "--history <file>",
+      "keep what was typed in this file; default: vfu/history in $XDG_STATE_HOME or ~/.local/state",
+    )
+    .option("--no-history", "keep nothing of what is typed")
     .option("--json", "write a line of JSON a step")
     .addOption(pciEnableOption())
     .addOption(verboseOption())

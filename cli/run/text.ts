@@ -23,6 +23,8 @@ import { isFirstRound, type Reporter, type Summary } from "./reporter.ts";
 const INDENT = 6;
 /** A line of 16 bytes in hexadecimal has 78 characters: with these it fits a terminal. */
 const DUMP_INDENT = 2;
+/** Columns of what stands ahead of a step: its mark, its number and its time. */
+const MARK_COLUMNS = 22;
 /** Bytes of a dump that are shown. */
 const MAX_SHOWN = 256;
 
@@ -36,10 +38,11 @@ export interface TextOptions {
  * Writes a line a step. Of what is repeated only the first round is shown, and what fails or logs.
  */
 export function textReporter(
-  { write, style }: Output,
+  output: Output,
   { isTyped = false }: TextOptions = {},
 ): Reporter {
-  const line = (text: string) => write(`${text}\n`);
+  const { style } = output;
+  const line = (text: string) => output.write(`${text}\n`);
   return {
     begin({ session: { file, title }, round, rounds }) {
       const which = rounds === 1 ? "" : style.dim(` (round ${round} of ${rounds})`);
@@ -51,11 +54,13 @@ export function textReporter(
     },
     step(result, evidence) {
       if (!isShown(result)) return;
-      for (const each of stepLines(result, style)) line(each);
+      // Of a terminal, whose width may change meanwhile.
+      const columns = output.isTerminal ? output.columns - 1 : undefined;
+      for (const each of stepLines(result, style, columns)) line(each);
       if (result.status !== "failed") return;
       if (result.error instanceof InnerFailure) return; // the inner step has told
       const lines = isTyped ? failureWhy(result) : failureText(result);
-      for (const each of lines) line(indented(printable(each)));
+      for (const each of lines.flatMap((each) => whyLines(printable(each), columns))) line(each);
       for (const each of evidence === undefined ? [] : evidenceLines(evidence)) {
         line(style.dim(indented(printable(each))));
       }
@@ -72,19 +77,23 @@ function isShown(result: StepResult): boolean {
 function stepLines(
   result: StepResult,
   { bold, dim, green, red, yellow }: Output["style"],
+  columns: number | undefined,
 ): string[] {
   const { number, step, status, outcome, timeMs } = result;
   const mark = { passed: green("ok  "), failed: red("FAIL"), skipped: yellow("skip") }[status];
   const time = dim(status === "skipped" ? " ".repeat(10) : `${milliseconds(timeMs)} ms`);
   const log = step.word === "log" ? outcome.message : undefined;
   const what = log ?? step.text;
-  const name = step.name === undefined ? "" : `${bold(printable(step.name))}: `;
+  const title = printable(step.name ?? "");
+  const name = title === "" ? "" : `${bold(title)}: `;
   const result_ = log === undefined ? resultText(outcome) : "";
   const head = `${mark} ${number.padStart(4)} ${time}  ${name}${printable(what)}`;
-  const lines = [result_ === "" ? head : `${head} ${dim("=>")} ${printable(result_)}`];
+  const end = result_ === "" ? "" : `${dim("=>")} ${printable(result_)}`;
+  const isLong = MARK_COLUMNS + `${title}: ${what} => ${result_}`.length > (columns ?? Infinity);
+  const lines = end === "" ? [head] : isLong ? [head, indented(end)] : [`${head} ${end}`];
   const { seen, dump } = outcome;
-  if (seen !== undefined && !seen.isWritten) lines.push(...fieldsOf(seen).map(dim));
-  if (dump !== undefined && status === "passed") lines.push(...dumpLines(dump));
+  if (seen !== undefined && !seen.isWritten) lines.push(...fieldsOf(seen, columns).map(dim));
+  if (dump !== undefined && status === "passed") lines.push(...dumpLines(dump, columns));
   return lines;
 }
 
@@ -96,15 +105,32 @@ function resultText({ seen, message }: Outcome): string {
   return field === undefined ? valueText(value, width) : fieldText(field, value);
 }
 
-function fieldsOf({ register, field, value }: SeenValue): string[] {
+function fieldsOf(
+  { register, field, value }: SeenValue,
+  columns: number | undefined,
+): string[] {
   const words = register === undefined || field !== undefined ? [] : fieldWords(register, value);
-  return words.length === 0 ? [] : wrap(" ".repeat(INDENT), words, INDENT);
+  return words.length === 0 ? [] : wrap(" ".repeat(INDENT), words, INDENT, columns);
 }
 
-function dumpLines({ bytes, width, start }: NonNullable<Outcome["dump"]>): string[] {
-  const lines = hexdumpLines(bytes.subarray(0, MAX_SHOWN), { start, width });
+function dumpLines(
+  { bytes, width, start }: NonNullable<Outcome["dump"]>,
+  columns: number | undefined,
+): string[] {
+  const lines = hexdumpLines(bytes.subarray(0, MAX_SHOWN), {
+    start,
+    width,
+    ...(columns !== undefined && { columns: columns - DUMP_INDENT }),
+  });
   if (bytes.length > MAX_SHOWN) lines.push(`… and ${bytes.length - MAX_SHOWN} bytes more`);
   return lines.map((line) => " ".repeat(DUMP_INDENT) + line);
+}
+
+/** A label and its text, which goes on under its own beginning where the screen ends. */
+function whyLines(line: string, columns: number | undefined): string[] {
+  if (columns === undefined) return [indented(line)];
+  const [, label = "", text = ""] = /^(\S+ +)(.*)$/s.exec(line) ?? [, "", line];
+  return wrap(indented(label), text.split(" "), INDENT + label.length, columns);
 }
 
 function indented(line: string): string {

@@ -16,9 +16,15 @@ export interface HexdumpOptions {
   readonly width?: Width;
   /** The base of numbers; default hexadecimal. */
   readonly base?: Base;
+  /** Columns of the screen, if it may have less than 80. */
+  readonly columns?: number;
 }
 
 const LINE_SIZE = 16;
+/** Bytes of a line where 16 do not fit. */
+const NARROW_SIZE = 8;
+/** Columns of a line of 16 bytes. */
+const LINE_COLUMNS = 78;
 /** Digits of an offset, unless it has more. */
 const OFFSET_DIGITS = 8;
 /** Decimal digits that the largest number has. */
@@ -38,9 +44,10 @@ const DECIMAL_DIGITS = { 1: 3, 2: 5, 4: 10, 8: 20 } as const;
  */
 export function hexdumpLines(
   bytes: Uint8Array,
-  { start, width = 1, base = "hex" }: HexdumpOptions,
+  { start, width = 1, base = "hex", columns = LINE_COLUMNS }: HexdumpOptions,
 ): string[] {
-  const perLine = base === "bin" ? Math.max(4, width) : LINE_SIZE;
+  const lineSize = columns < LINE_COLUMNS ? NARROW_SIZE : LINE_SIZE;
+  const perLine = base === "bin" ? Math.max(4, width) : lineSize;
   const first = BigInt(start);
   const end = first + BigInt(bytes.length);
   const offsetDigits = Math.max(OFFSET_DIGITS, end.toString(16).length);

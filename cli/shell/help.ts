@@ -19,6 +19,9 @@ const SHELL_HELP: readonly (readonly [string, string])[] = [
   ["help [WORD]", "This list, or the arguments of a word"],
   ["show", "Variables, buffers and interrupts"],
   ["save [--force] FILE", "Write what was done as a session file; --force replaces one"],
+  ["forget", "What was done: save begins anew"],
+  ["clear", "Clear the screen"],
+  ["!!", "The line before, again; what follows is added to it"],
   ["quit, exit", "Leave; so does Ctrl-D"],
 ];
 

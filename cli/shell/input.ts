@@ -13,8 +13,8 @@ export interface LineInput extends Disposable {
   next(): Promise<string | undefined>;
   /** Changes the prompt, also of a line that is being typed. */
   prompt(text: string): void;
-  /** The lines that were typed, the last one first. */
-  readonly history: readonly string[];
+  /** The lines that were typed, the first one first. */
+  readonly typed: readonly string[];
 }
 
 /** The options of a terminal. */
@@ -23,6 +23,8 @@ export interface TerminalOptions {
   complete(line: string): { words: readonly string[]; part: string };
   /** Lines of another time, the last first. */
   history: readonly string[];
+  /** The line that is meant, where what was typed stands for another one. */
+  expand(line: string): string;
   /** Ctrl-C was pressed: nothing is typed then, as something is under way. */
   onInterrupt(): void;
 }
@@ -36,10 +38,9 @@ export class TerminalInput implements LineInput {
   #prompt = "> ";
   #isTyping = false;
   #isOver = false;
-  #history: readonly string[];
+  readonly typed: string[] = [];
 
-  constructor({ complete, history, onInterrupt }: TerminalOptions) {
-    this.#history = history;
+  constructor({ complete, expand, history, onInterrupt }: TerminalOptions) {
     this.#interface = createInterface({
       input: process.stdin,
       output: process.stdout,
@@ -52,8 +53,12 @@ export class TerminalInput implements LineInput {
         return [[...words], part];
       },
     });
-    this.#interface.on("history", (lines: string[]) => this.#history = [...lines]);
-    this.#interface.on("line", (line: string) => this.#give(line));
+    // What is typed again later is the line that was meant.
+    this.#interface.on("history", (lines: string[]) => lines[0] = expand(lines[0] ?? ""));
+    this.#interface.on("line", (line: string) => {
+      if (line.trim() !== "") this.typed.push(expand(line));
+      this.#give(line);
+    });
     this.#interface.on("close", () => {
       this.#isOver = true;
       // What comes next does not stand behind the prompt
@@ -68,10 +73,6 @@ export class TerminalInput implements LineInput {
       this.#interface.write(null, { ctrl: true, name: "u" });
       this.#interface.prompt();
     });
-  }
-
-  get history(): readonly string[] {
-    return this.#history;
   }
 
   next(): Promise<string | undefined> {
@@ -105,7 +106,7 @@ const MAX_LINE = 64 << 10;
 
 /** Lines that come through a pipe. */
 export class PipeInput implements LineInput {
-  readonly history: readonly string[] = [];
+  readonly typed: readonly string[] = [];
   readonly #lines: AsyncGenerator<string>;
 
   /** @param stream bytes in UTF-8 */

@@ -6,6 +6,7 @@
 
 import type { Device } from "../../lib/client/device.ts";
 import { fileError } from "../../lib/text/file_error.ts";
+import { wrap } from "../../lib/text/wrap.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import { InteractiveSession, type RawStep } from "../../lib/session/run/interactive.ts";
 import { completions, parseLine } from "../../lib/session/file/line.ts";
@@ -21,6 +22,7 @@ import type { Reporter } from "../run/reporter.ts";
 import { watchStep } from "../run/report_session.ts";
 import { textReporter } from "../run/text.ts";
 import { helpText } from "./help.ts";
+import { addHistory, type HistoryFile, historyFile, readHistory } from "./history.ts";
 import { type LineInput, PipeInput, TerminalInput } from "./input.ts";
 import { InterruptCounts, promptText } from "./prompt.ts";
 import { plural } from "../../lib/text/plural.ts";
@@ -28,22 +30,22 @@ import { plural } from "../../lib/text/plural.ts";
 /** The settings of a shell. */
 export interface ShellSettings {
   readonly maps: readonly { readonly name: string; readonly map: RegisterMap }[];
-  readonly history?: string | undefined;
+  readonly history?: string | false | undefined;
   readonly json?: true | undefined;
   /** The device was enabled when the shell began: what is saved has to do that as well. */
   readonly pciEnable?: true | undefined;
 }
 
 /** Words that are no steps. */
-const SHELL_WORDS = ["help", "save", "show", "quit"] as const;
+const SHELL_WORDS = ["help", "save", "show", "clear", "forget", "quit"] as const;
 const WITH_ARGUMENT: ReadonlySet<string> = new Set(["help", "save"]);
 
 /** The interval at which the prompt looks for interrupts, in milliseconds. */
 const LOOK_MS = 100;
 /** The time that each request may take that takes something back. In milliseconds. */
 const CLOSE_TIMEOUT_MS = 1000;
-/** Lines of other times that are kept. */
-const MAX_HISTORY = 1000;
+/** Clears the screen and what was scrolled off it, and goes to its start. */
+const CLEAR = "\x1b[H\x1b[2J\x1b[3J";
 
 /** A shell on a device, until its input ends. */
 export async function runShell(
@@ -55,10 +57,13 @@ export async function runShell(
   const shell = new Shell(context, session, maps.map(({ name }) => name), json === true);
   if (pciEnable) shell.done.push({ "pci enable": null });
   const isTerminal = Deno.stdin.isTerminal() && context.out.isTerminal;
-  const lines = isTerminal && history !== undefined ? await readHistory(history) : [];
+  const file = isTerminal ? historyFile(history) : undefined;
+  const lines = file === undefined ? [] : orNote(file, context, () => readHistory(file)) ?? [];
+  shell.last = lines.at(-1);
   using input = isTerminal
     ? new TerminalInput({
-      history: lines,
+      history: lines.toReversed(),
+      expand: (line) => shell.expand(line) ?? line,
       complete: (line) => shell.complete(line),
       onInterrupt: () => shell.interrupt(),
     })
@@ -70,7 +75,17 @@ export async function runShell(
     await session.close({ timeoutMs: CLOSE_TIMEOUT_MS }).catch((error) => {
       if (device.state === "CONNECTED") throw error;
     });
-    if (isTerminal && history !== undefined) await writeHistory(history, input.history);
+    if (file !== undefined) orNote(file, context, () => addHistory(file, input.typed));
+  }
+}
+
+/** Does something with the history. Failures with a file that the user did not name are noted. */
+function orNote<T>({ isNamed }: HistoryFile, { err }: Context, work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (isNamed) throw error;
+    err.write(`${err.style.dim(failureLines(error, false)[0]!)}\n`);
   }
 }
 
@@ -82,6 +97,8 @@ class Shell {
   readonly #counts: InterruptCounts;
   /** Steps that were done, for `save`. */
   readonly done: RawStep[] = [];
+  /** The line before, which `!!` stands for. */
+  last: string | undefined;
   #running: AbortController | undefined;
 
   constructor(
@@ -139,6 +156,13 @@ class Shell {
     }
   }
 
+  /** The line that `!!`, and what follows it, stands for; undefined if there is none. */
+  expand(line: string): string | undefined {
+    const [, rest] = /^\s*!!(?=\s|$)(.*)$/s.exec(line) ?? [];
+    if (rest === undefined) return line;
+    return this.last === undefined ? undefined : this.last + rest.trimEnd();
+  }
+
   /** Ends the step that is under way. */
   interrupt(): void {
     this.#running?.abort(new Error("Stopped by Ctrl-C"));
@@ -160,9 +184,15 @@ class Shell {
   }
 
   /** Does what a line says; false if it ends the shell. */
-  async #do(line: string): Promise<boolean> {
+  async #do(typed: string): Promise<boolean> {
+    const line = this.expand(typed);
+    if (line === undefined) throw new RangeError("There is no line before, which !! would repeat");
+    if (line !== typed) {
+      this.#context.out.write(`${this.#context.out.style.dim(printable(line))}\n`);
+    }
     const [, word = "", rest = ""] = /^\s*(\S*)\s*(.*?)\s*$/s.exec(line) ?? [];
     if (word === "" || word.startsWith("#")) return true;
+    this.last = line;
     switch (word) {
       case "quit":
       case "exit":
@@ -175,6 +205,12 @@ class Shell {
         return true;
       case "show":
         this.#show();
+        return true;
+      case "clear":
+        if (this.#context.out.isTerminal) this.#context.out.write(CLEAR);
+        return true;
+      case "forget":
+        this.done.length = 0;
         return true;
     }
     const { raw, steps } = parseLine(line, this.#session.definitions);
@@ -248,7 +284,12 @@ class Shell {
   #complain(error: unknown): void {
     if (error instanceof Told) return;
     const { err } = this.#context;
-    err.write(`${err.style.red("vfu:")} ${failureLines(error, false)[0]}\n`);
+    const words = failureLines(error, false)[0]!.split(" ");
+    const [first = "", ...rest] = err.isTerminal
+      ? wrap("vfu:", ["", ...words], "vfu: ".length, err.columns - 1)
+      : [`vfu: ${words.join(" ")}`];
+    const lines = [first.replace("vfu:", err.style.red("vfu:")), ...rest];
+    err.write(lines.map((line) => `${line}\n`).join(""));
   }
 }
 
@@ -266,20 +307,4 @@ class Told extends Error {
   constructor(cause: Error) {
     super(cause.message, { cause });
   }
-}
-
-async function readHistory(file: string): Promise<string[]> {
-  try {
-    return (await Deno.readTextFile(file)).split("\n").filter((line) => line !== "").reverse();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw fileError(`read the history ${file}`, error);
-  }
-}
-
-async function writeHistory(file: string, lines: readonly string[]): Promise<void> {
-  const kept = lines.slice(0, MAX_HISTORY).toReversed();
-  await Deno.writeTextFile(file, kept.map((line) => `${line}\n`).join("")).catch((error) => {
-    throw fileError(`write the history ${file}`, error, true);
-  });
 }
