@@ -4,7 +4,6 @@
  * @module
  */
 
-import { isAbsolute } from "node:path";
 import { fileError } from "../../lib/text/file_error.ts";
 
 /** Lines of other times that are kept. */
@@ -45,7 +44,7 @@ export function historyFile(named: string | false | undefined): HistoryFile | un
 function permittedFolder(variable: string): string | undefined {
   const { state } = Deno.permissions.querySync({ name: "env", variable });
   const folder = state === "granted" ? Deno.env.get(variable) : undefined;
-  return folder !== undefined && isAbsolute(folder) ? folder : undefined;
+  return folder?.startsWith("/") ? folder : undefined;
 }
 
 /**
