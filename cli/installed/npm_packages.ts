@@ -22,9 +22,9 @@ interface Imported {
   readonly name: string;
   /** The file of its module and types in a package of ours. */
   readonly file: string;
-  /** The file of its types, in its own folder. */
-  readonly types: string;
-  /** Loads it: its exports have to be named one by one. */
+  /** The file of its types, in its own folder; undefined if it has none. */
+  readonly types?: string;
+  /** Loads it: its exports have to be named one by one. CommonJS may have a default alone. */
   readonly load: () => Promise<object>;
 }
 
@@ -41,6 +41,7 @@ const IMPORTED: readonly Imported[] = [
     types: "dist/index.d.mts",
     load: () => import("@valibot/to-json-schema"),
   },
+  { name: "sax", file: "sax", load: () => import("sax") },
   { name: "valibot", file: "valibot", types: "dist/index.d.mts", load: () => import("valibot") },
   { name: "yaml", file: "yaml", types: "dist/index.d.ts", load: () => import("yaml") },
 ];
@@ -73,7 +74,8 @@ export async function writeModules(folder: string): Promise<Record<string, strin
     const entry = `${folder}/${file}.ts`;
     const names = Object.keys(await load())
       .filter((each) => each !== "default" && /^[\w$]+$/.test(each));
-    await Deno.writeTextFile(entry, `export { ${names.join(", ")} } from "${name}";\n`);
+    const exported = names.length === 0 ? "default" : names.join(", ");
+    await Deno.writeTextFile(entry, `export { ${exported} } from "${name}";\n`);
     const others = IMPORTED.map((each) => each.name).filter((each) => each !== name);
     await runBundler([
       "--outdir",
@@ -82,6 +84,7 @@ export async function writeModules(folder: string): Promise<Record<string, strin
       entry,
     ]);
     await Deno.remove(entry);
+    if (types === undefined) continue;
     const module = `${folder}/${file}.js`;
     const text = await Deno.readTextFile(module);
     await Deno.writeTextFile(module, `// @ts-self-types="./${file}/${types}"\n${text}`);

@@ -10,6 +10,8 @@ import { runHere, temporaryFolder } from "./_cli.ts";
 /** An address where no registry answers: what is installed asks for none. */
 const NOWHERE = "http://127.0.0.1:9/";
 
+const SAMPLE = new URL("../lib/registers/import/samples/engine.xml", import.meta.url);
+
 const DEVICE = `
 import { defineDevice, registers } from "@vfu/vfu";
 
@@ -92,6 +94,16 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
     });
   });
 
+  await test.step("import a register map", async () => {
+    await Deno.copyFile(SAMPLE, `${home}/engine.xml`);
+    const { code, out, err } = await vfu("map", "import", "engine.xml");
+    assertEquals([code, err], [0, ""]);
+    assertMatch(out, /^name: host$/m);
+    // The same from the sources, which have the parser as a module of their own
+    const again = await vfu("map", "import", "engine.xml", "-o", "host.js");
+    assertEquals([again.code, again.err], [0, ""]);
+  });
+
   await test.step("completions and manual pages, as files and by command", async () => {
     const same = async (args: string[], file: string) => {
       const { code, out } = await vfu(...args);
@@ -116,6 +128,7 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
     assertEquals(names.sort(), [
       "commander-js-extra-typings.txt",
       "commander.txt",
+      "sax.txt",
       "valibot-to-json-schema.txt",
       "valibot.txt",
       "vfu.txt",
@@ -123,7 +136,7 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
     ]);
     for (const name of names) {
       const text = await Deno.readTextFile(`${root}/licences/${name}`);
-      assertMatch(text, /Permission .* granted|Permission to use/, name);
+      assertMatch(text, /Permission .* granted|Permission to use|Blue Oak Model License/, name);
     }
     const checkout = new URL("../../", import.meta.url).pathname;
     for (const file of ["bin/vfu", "dist/vfu.js", "dist/probe.js", "src/deno.json"]) {
