@@ -40,6 +40,7 @@ export function command(context: Context): CommandUnknownOpts {
         "vfu new my_device",
         "vfu new my_timer --template registers",
         "vfu new my_engine --template dma",
+        "vfu new my_disk --template nvme-like",
       ),
     )
     .action(async (name, { template, json }, self) => {

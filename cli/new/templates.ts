@@ -4,6 +4,8 @@
  * @module
  */
 
+import { NVME_LIKE } from "./nvme_like.ts";
+
 /** The parts of a project that depend on its template. NAME stands for the name of the device. */
 export interface Template {
   /** The template in a few words. */
@@ -249,6 +251,7 @@ export const TEMPLATES = {
   minimal: MINIMAL,
   registers: REGISTERS,
   dma: DMA,
+  "nvme-like": NVME_LIKE,
 } as const satisfies Record<string, Template>;
 
 /** The name of a template. */
