@@ -18,6 +18,7 @@ export const USER_DOCUMENTS: readonly string[] = [
   "docs/README.md",
   "docs/checking.md",
   "docs/commands.md",
+  "docs/device-guide.md",
   "docs/devices.md",
   "docs/getting-started.md",
   "docs/looking.md",
