@@ -4,7 +4,7 @@
  * @module
  */
 
-import { parseLspciDump } from "../../lib/pci/dump.ts";
+import { isSlot, parseLspciDump } from "../../lib/pci/dump.ts";
 import { CONFIG_HEADER_SIZE } from "../../lib/pci/config_space.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";
 import { PCI_IDS_PATHS, PciIds } from "../../lib/pci/pci_ids.ts";
@@ -13,7 +13,7 @@ import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import { isReadable, type PciView, pciView } from "./collect.ts";
 import { readInteger } from "../../lib/text/integer.ts";
-import { type PciJson, pciViewJson, type ProbeJson } from "./json.ts";
+import { type PciJson, pciViewJson } from "./json.ts";
 
 /** Bytes of a file: a dump of a large machine has a few megabytes. */
 const MAX_FILE_SIZE = 64 << 20;
@@ -94,7 +94,7 @@ export async function decodeSaved(path: string, bytes: Uint8Array): Promise<Save
 function spacesOf(bytes: Uint8Array): SavedSpace[] {
   const text = textOf(bytes);
   if (text === undefined) return [{ slot: undefined, config: rawSpace(bytes) }];
-  if (text.trimStart().startsWith("{")) return [spaceOfJson(text)];
+  if (/^\s*[[{]/.test(text)) return spacesOfJson(JSON.parse(text));
   const entries = parseLspciDump(text).filter(({ config }) => config.length > 0);
   if (entries.length > 0) return entries;
   throw new SyntaxError(
@@ -103,9 +103,10 @@ function spacesOf(bytes: Uint8Array): SavedSpace[] {
   );
 }
 
-/** The text of printable bytes; undefined for others. */
+/** The text of printable bytes; undefined for others, and for a space that reads as ones. */
 function textOf(bytes: Uint8Array): string | undefined {
-  const isText = bytes.every((byte) => byte >= 0x20 || byte === 9 || byte === 10 || byte === 13);
+  const isText = bytes.every((byte) => byte >= 0x20 || byte === 9 || byte === 10 || byte === 13) &&
+    bytes.some((byte) => byte < 0x80);
   return isText && bytes.length > 0 ? new TextDecoder().decode(bytes) : undefined;
 }
 
@@ -117,16 +118,45 @@ function rawSpace(bytes: Uint8Array): Uint8Array {
   );
 }
 
-function spaceOfJson(text: string): SavedSpace {
-  const json = JSON.parse(text) as Partial<ProbeJson>;
-  const config = json.pci && "config" in json.pci ? json.pci.config : undefined;
-  if (typeof config !== "string") throw new SyntaxError('its JSON has no "pci.config"');
-  const regions = Array.isArray(json.regions) ? json.regions : [];
-  const sizes = new Map(regions.map((region) => {
-    const size = "size" in region ? readInteger(String(region.size)) : undefined;
-    return [region.index, size];
-  }));
-  return { slot: undefined, config: rawSpace(Uint8Array.fromHex(config)), sizes };
+/**
+ * The spaces of a JSON: that of a probed device, of several (`--summary`), or of a file. Whoever
+ * saved it may have been an earlier version, or an editor.
+ */
+function spacesOfJson(json: unknown): SavedSpace[] {
+  const parts = Array.isArray(json) ? json : listOf(json, "functions") ?? [json];
+  const spaces = parts.flatMap((part) => {
+    const config = keyOf(keyOf(part, "pci"), "config");
+    if (typeof config !== "string") return [];
+    const slot = keyOf(part, "slot");
+    return [{
+      slot: typeof slot === "string" && isSlot(slot) ? slot : undefined,
+      config: rawSpace(Uint8Array.fromHex(config)),
+      sizes: sizesOf(listOf(part, "regions") ?? []),
+    }];
+  });
+  if (spaces.length === 0) throw new SyntaxError('its JSON has no "pci.config"');
+  return spaces;
+}
+
+function sizesOf(regions: readonly unknown[]): Map<number, bigint> {
+  const sizes = new Map<number, bigint>();
+  for (const region of regions) {
+    const index = keyOf(region, "index");
+    const size = readInteger(String(keyOf(region, "size")));
+    if (typeof index === "number" && size !== undefined && size >= 0n) sizes.set(index, size);
+  }
+  return sizes;
+}
+
+/** The value of a key; undefined if there is no object, or the key is not there. */
+function keyOf(value: unknown, key: string): unknown {
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
+  return (value as Record<string, unknown>)[key];
+}
+
+function listOf(value: unknown, key: string): unknown[] | undefined {
+  const list = keyOf(value, key);
+  return Array.isArray(list) ? list : undefined;
 }
 
 /** The functions for a person. */

@@ -5,6 +5,7 @@
  */
 
 import { classNames } from "../../lib/pci/class.ts";
+import type { ConfigSpace } from "../../lib/pci/config_space.ts";
 import { hex, hexDigits } from "../../lib/text/hex.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import { connectTo } from "../shared/connect.ts";
@@ -15,14 +16,18 @@ import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
 import { type Cell, tableLines } from "../shared/table.ts";
 import { isSavedFile, type Probe, probeDevice } from "./collect.ts";
-import { readSaved, savedObject } from "./file.ts";
+import { decodeSaved, readBytes, readSaved, type SavedFunction, savedObject } from "./file.ts";
 import { probeObject } from "./json.ts";
 import type { ProbeOptions } from "./run.ts";
 
-/** A device as a line, or why there is none. */
+/** A device as a line, or the functions that a file holds, or why there is none. */
 type Summary =
   & { readonly socket: string }
-  & ({ readonly probe: Probe } | { readonly error: string });
+  & (
+    | { readonly probe: Probe }
+    | { readonly saved: readonly SavedFunction[] }
+    | { readonly error: string }
+  );
 
 /**
  * Shows a line a device.
@@ -37,7 +42,9 @@ export async function summarize(
   const { out, signal } = context;
   const summaries = await Promise.all(sockets.map(async (socket): Promise<Summary> => {
     try {
-      return { socket, probe: await probeAt(context, socket, options) };
+      return isSavedFile(socket)
+        ? { socket, saved: await readSaved(socket) }
+        : { socket, probe: await probeAt(context, socket, options) };
     } catch (error) {
       signal.throwIfAborted();
       return { socket, error: thrownText(error) };
@@ -45,18 +52,30 @@ export async function summarize(
   }));
   if (options.json) {
     const all = summaries.map((each) =>
-      "probe" in each ? probeObject(each.socket, each.probe) : each
+      "probe" in each
+        ? probeObject(each.socket, each.probe)
+        : "saved" in each
+        ? savedObject(each.socket, each.saved)
+        : each
     );
     out.write(`${jsonText(all, 2)}\n`);
   } else {
     const { columns, style } = out;
     const heading = ["socket", "version", "PCI", "class, regions, interrupts"]
       .map((text): Cell => ({ text, paint: style.dim }));
-    const rows = summaries.map((each): Cell[] =>
-      "probe" in each
-        ? [printable(each.socket), ...probeCells(each.probe)]
-        : [printable(each.socket), "-", "-", { text: printable(each.error), paint: style.red }]
-    );
+    const rows = summaries.flatMap((each): Cell[][] => {
+      const name = printable(each.socket);
+      if ("probe" in each) return [[name, ...probeCells(each.probe)]];
+      if ("error" in each) {
+        return [[name, "-", "-", { text: printable(each.error), paint: style.red }]];
+      }
+      return each.saved.map(({ slot, view: { space } }) => [
+        slot === undefined ? name : `${name} ${slot}`,
+        "-",
+        idsText(space),
+        space === undefined ? "too short to have a header" : classText(space),
+      ]);
+    });
     out.write(tableLines([heading, ...rows], { columns, indent: 0 }).join("\n") + "\n");
   }
   if (summaries.some((each) => "error" in each)) throw new Reported(1);
@@ -69,12 +88,8 @@ async function probeAt(context: Context, socket: string, options: ProbeOptions):
 
 function probeCells({ negotiated, pci, regions, irqs }: Probe): string[] {
   const space = pci !== undefined && "value" in pci ? pci.value.space : undefined;
-  const ids = space === undefined
-    ? "-"
-    : `${hexDigits(space.vendorId, 4)}:${hexDigits(space.deviceId, 4)}`;
-  const { base, sub } = classNames(space?.classCode ?? 0);
   const parts = [
-    ...(space === undefined ? [] : [`${sub ?? base ?? hex(space.classCode)};`]),
+    ...(space === undefined ? [] : [`${classText(space)};`]),
     ...regions.flatMap((region) =>
       "value" in region && region.value.size > 0n
         ? [`${region.name}=${humanSize(region.value.size).replace(" ", "")}`]
@@ -84,7 +99,17 @@ function probeCells({ negotiated, pci, regions, irqs }: Probe): string[] {
       "value" in irq && irq.value.count > 0 ? [`${irq.name}=${irq.value.count}`] : []
     ),
   ];
-  return [`${negotiated.major}.${negotiated.minor}`, ids, parts.join(" ")];
+  return [`${negotiated.major}.${negotiated.minor}`, idsText(space), parts.join(" ")];
+}
+
+function idsText(space: ConfigSpace | undefined): string {
+  if (space === undefined) return "-";
+  return `${hexDigits(space.vendorId, 4)}:${hexDigits(space.deviceId, 4)}`;
+}
+
+function classText({ classCode }: ConfigSpace): string {
+  const { base, sub } = classNames(classCode);
+  return sub ?? base ?? hex(classCode);
 }
 
 /**
@@ -133,12 +158,14 @@ async function factsOf(
 
 /** A saved probe is compared as a whole, another file by its first function. */
 async function savedFacts(path: string): Promise<object> {
-  const text = new TextDecoder().decode(await Deno.readFile(path));
+  const bytes = await readBytes(path);
+  const saved = await decodeSaved(path, bytes);
+  const text = new TextDecoder().decode(bytes);
   if (text.trimStart().startsWith("{")) {
     const json = JSON.parse(text) as object;
     if ("regions" in json) return json;
   }
-  const { functions } = savedObject(path, await readSaved(path));
+  const { functions } = savedObject(path, saved);
   return { pci: functions[0]?.pci ?? null };
 }
 

@@ -6,6 +6,7 @@
 
 import { ProtocolError } from "../base/errors.ts";
 import { type Bar, parseBars, parseRomBar, type RegionSizes, type RomBar } from "./bar.ts";
+import { type BridgeHeader, type CardbusHeader, parseBridge, parseCardbus } from "./bridge.ts";
 import {
   type Capability,
   type CapabilityChain,
@@ -13,15 +14,15 @@ import {
   parseExtendedCapabilities,
 } from "./capability.ts";
 import {
-  BRIDGE_CTL,
   COMMAND,
+  type DevselTiming,
+  devselTiming,
   type Flags,
   flags,
   HEADER,
   HEADER_BRIDGE,
   HEADER_CARDBUS,
   HEADER_NORMAL,
-  SEC_STATUS,
   STATUS,
 } from "./registers.ts";
 import { bit, bits, ConfigView } from "./view.ts";
@@ -59,66 +60,11 @@ export interface NormalHeader {
   maxLat: number;
 }
 
-/** A range of addresses that a bridge passes on. */
-export interface BridgeWindow {
-  /** First address. */
-  base: bigint;
-  /** Last address. */
-  limit: bigint;
-  /** Bits of its addresses. */
-  widthBits: 16 | 32 | 64;
-  /** It passes something on: base is not above limit. */
-  enabled: boolean;
-}
-
-/** The part of the header that a PCI-to-PCI bridge has. */
-export interface BridgeHeader {
-  /** The kind of the header. */
-  layout: "bridge";
-  /** Bus above the bridge. */
-  primaryBus: number;
-  /** Bus right below it. */
-  secondaryBus: number;
-  /** Highest bus below it. */
-  subordinateBus: number;
-  /** Latency timer of the bus below. */
-  secondaryLatencyTimer: number;
-  /** I/O ports below the bridge. */
-  ioWindow: BridgeWindow;
-  /** Memory below the bridge. */
-  memoryWindow: BridgeWindow;
-  /** Prefetchable memory below the bridge. */
-  prefetchableWindow: BridgeWindow;
-  /** Status of the bus below. */
-  secondaryStatus: Flags;
-  /** DEVSEL timing of the bus below. */
-  secondaryDevsel: DevselTiming;
-  /** Bridge control. */
-  bridgeControl: Flags;
-}
-
-/** The part of the header of a CardBus bridge that is decoded. */
-export interface CardbusHeader {
-  /** The kind of the header. */
-  layout: "cardbus";
-  /** Bus above the bridge. */
-  primaryBus: number;
-  /** Bus of the card. */
-  cardBus: number;
-  /** Highest bus below it. */
-  subordinateBus: number;
-  /** Bridge control, 16 bits. */
-  bridgeControl: number;
-}
-
 /** A header of a type that is not known. */
 export interface UnknownHeader {
   /** The kind of the header. */
   layout: "unknown";
 }
-
-/** The speed at which a function of conventional PCI answers. */
-export type DevselTiming = "fast" | "medium" | "slow" | "reserved";
 
 /** A configuration space. */
 export interface ConfigSpace {
@@ -175,8 +121,6 @@ export interface ParseConfigSpaceOptions {
   /** Sizes of the regions behind the BARs, if they are known: the registers alone do not tell. */
   regionSizes?: RegionSizes;
 }
-
-const DEVSEL: readonly DevselTiming[] = ["fast", "medium", "slow", "reserved"];
 
 const HEADER_TYPE_BRIDGE = 1;
 const HEADER_TYPE_CARDBUS = 2;
@@ -247,7 +191,7 @@ function parseCommon(view: ConfigView) {
     classCode: classRevision >>> 8,
     command: flags(view.u16(HEADER.COMMAND), COMMAND),
     status: flags(status, STATUS),
-    devsel: DEVSEL[bits(status, 9, 2)]!,
+    devsel: devselTiming(status),
     cacheLineSize: view.u8(HEADER.CACHE_LINE_SIZE),
     latencyTimer: view.u8(HEADER.LATENCY_TIMER),
     headerType: bits(headerType, 0, 7),
@@ -270,75 +214,10 @@ function parseHeader(view: ConfigView, headerType: number, notes: string[]): Con
     case HEADER_TYPE_BRIDGE:
       return parseBridge(view, notes);
     case HEADER_TYPE_CARDBUS:
-      return {
-        layout: "cardbus",
-        primaryBus: view.u8(HEADER_CARDBUS.CB_PRIMARY_BUS),
-        cardBus: view.u8(HEADER_CARDBUS.CB_CARD_BUS),
-        subordinateBus: view.u8(HEADER_CARDBUS.CB_SUBORDINATE_BUS),
-        bridgeControl: view.u16(HEADER_CARDBUS.CB_BRIDGE_CONTROL),
-      };
+      return parseCardbus(view);
     default:
       return { layout: "unknown" };
   }
-}
-
-function parseBridge(view: ConfigView, notes: string[]): BridgeHeader {
-  const secondaryStatus = view.u16(HEADER_BRIDGE.SEC_STATUS);
-  return {
-    layout: "bridge",
-    primaryBus: view.u8(HEADER_BRIDGE.PRIMARY_BUS),
-    secondaryBus: view.u8(HEADER_BRIDGE.SECONDARY_BUS),
-    subordinateBus: view.u8(HEADER_BRIDGE.SUBORDINATE_BUS),
-    secondaryLatencyTimer: view.u8(HEADER_BRIDGE.SEC_LATENCY_TIMER),
-    ioWindow: parseIoWindow(view, notes),
-    memoryWindow: bridgeWindow(
-      BigInt(view.u16(HEADER_BRIDGE.MEMORY_BASE) & 0xfff0) << 16n,
-      BigInt(view.u16(HEADER_BRIDGE.MEMORY_LIMIT) & 0xfff0) << 16n | 0xfffffn,
-      32,
-    ),
-    prefetchableWindow: parsePrefetchableWindow(view, notes),
-    secondaryStatus: flags(secondaryStatus, SEC_STATUS),
-    secondaryDevsel: DEVSEL[bits(secondaryStatus, 9, 2)]!,
-    bridgeControl: flags(view.u16(HEADER_BRIDGE.BRIDGE_CONTROL), BRIDGE_CTL),
-  };
-}
-
-function bridgeWindow(base: bigint, limit: bigint, widthBits: 16 | 32 | 64): BridgeWindow {
-  return { base, limit, widthBits, enabled: base <= limit };
-}
-
-/**
- * The low four bits of base and limit say whether the upper halves count; both must say the same.
- */
-function isWide(what: string, baseType: number, limitType: number, notes: string[]): boolean {
-  if (baseType !== limitType || baseType > 1) {
-    notes.push(`The ${what} window has types ${baseType} of base and ${limitType} of limit`);
-  }
-  return baseType === 1;
-}
-
-function parseIoWindow(view: ConfigView, notes: string[]): BridgeWindow {
-  const base = view.u8(HEADER_BRIDGE.IO_BASE);
-  const limit = view.u8(HEADER_BRIDGE.IO_LIMIT);
-  const wide = isWide("I/O", base & 0xf, limit & 0xf, notes);
-  const upper = (offset: number) => wide ? BigInt(view.u16(offset)) << 16n : 0n;
-  return bridgeWindow(
-    upper(HEADER_BRIDGE.IO_BASE_UPPER16) | BigInt((base & 0xf0) << 8),
-    upper(HEADER_BRIDGE.IO_LIMIT_UPPER16) | BigInt((limit & 0xf0) << 8 | 0xfff),
-    wide ? 32 : 16,
-  );
-}
-
-function parsePrefetchableWindow(view: ConfigView, notes: string[]): BridgeWindow {
-  const base = view.u16(HEADER_BRIDGE.PREF_MEMORY_BASE);
-  const limit = view.u16(HEADER_BRIDGE.PREF_MEMORY_LIMIT);
-  const wide = isWide("prefetchable memory", base & 0xf, limit & 0xf, notes);
-  const upper = (offset: number) => wide ? BigInt(view.u32(offset)) << 32n : 0n;
-  return bridgeWindow(
-    upper(HEADER_BRIDGE.PREF_BASE_UPPER32) | BigInt(base & 0xfff0) << 16n,
-    upper(HEADER_BRIDGE.PREF_LIMIT_UPPER32) | BigInt(limit & 0xfff0) << 16n | 0xfffffn,
-    wide ? 64 : 32,
-  );
 }
 
 /** Bytes of the space of conventional PCI. */
@@ -418,6 +297,8 @@ function parseAddresses(
         bars: parseBars(view, 2, regionSizes),
         rom: parseRomBar(view, HEADER_BRIDGE.ROM_ADDRESS1, regionSizes),
       };
+    case "cardbus":
+      return { bars: parseBars(view, 1, regionSizes) };
     default:
       return { bars: [] };
   }

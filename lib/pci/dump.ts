@@ -31,6 +31,11 @@ export interface LspciDumpEntry {
 
 const SLOT = /^(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i;
 
+/** Reports whether a text is the address of a function, as "00:04.0" or "0000:00:04.0". */
+export function isSlot(text: string): boolean {
+  return SLOT.test(text);
+}
+
 /**
  * Writes a configuration space as text that `lspci -F FILE -vv` reads.
  *

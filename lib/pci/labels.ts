@@ -7,6 +7,7 @@
 import type {
   ACS,
   BRIDGE_CTL,
+  CARDBUS_CTL,
   COMMAND,
   ERR_COR,
   ERR_ROOT_COMMAND,
@@ -88,6 +89,20 @@ export const BRIDGE_CTL_LABELS: Labels<typeof BRIDGE_CTL> = {
   SEC_DISCARD_TIMER: "SecDiscTmr",
   DISCARD_TIMER_STATUS: "DiscTmrStat",
   DISCARD_TIMER_SERR: "DiscTmrSERREn",
+};
+
+/** Words for a CardBus bridge's control register. */
+export const CARDBUS_CTL_LABELS: Labels<typeof CARDBUS_CTL> = {
+  PARITY: "Parity",
+  SERR: "SERR",
+  ISA: "ISA",
+  VGA: "VGA",
+  MASTER_ABORT: "MAbort",
+  CB_RESET: "Reset",
+  "16BIT_INT": "16bInt",
+  PREFETCH_MEM0: "PrefMem0",
+  PREFETCH_MEM1: "PrefMem1",
+  POST_WRITES: "PostWrite",
 };
 
 /** Words for PCI Express Device Control. */

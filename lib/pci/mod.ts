@@ -28,16 +28,13 @@ export {
   ROM_REGION_INDEX,
   type RomBar,
 } from "./bar.ts";
+export type { BridgeHeader, BridgeWindow, CardbusHeader, CardbusWindow } from "./bridge.ts";
 export type { Capability, CapabilityCommon, CapabilityFields } from "./capability.ts";
 export { type ClassNames, classNames } from "./class.ts";
 export {
   type Bist,
-  type BridgeHeader,
-  type BridgeWindow,
-  type CardbusHeader,
   CONFIG_HEADER_SIZE,
   type ConfigSpace,
-  type DevselTiming,
   type NormalHeader,
   parseConfigSpace,
   type ParseConfigSpaceOptions,
@@ -98,6 +95,7 @@ export { PCI_IDS_PATHS, PciIds } from "./pci_ids.ts";
 export {
   BRIDGE_CTL,
   COMMAND,
+  type DevselTiming,
   type Flags,
   HEADER,
   HEADER_BRIDGE,

@@ -67,9 +67,13 @@ export const HEADER_CARDBUS = {
   CB_PRIMARY_BUS: 0x18,
   CB_CARD_BUS: 0x19,
   CB_SUBORDINATE_BUS: 0x1a,
+  CB_LATENCY_TIMER: 0x1b,
+  CB_MEMORY_BASE_0: 0x1c,
+  CB_IO_BASE_0: 0x2c,
   CB_BRIDGE_CONTROL: 0x3e,
   CB_SUBSYSTEM_VENDOR_ID: 0x40,
   CB_SUBSYSTEM_ID: 0x42,
+  CB_LEGACY_MODE_BASE: 0x44,
 } as const;
 
 /** Bits of a base address register. */
@@ -145,6 +149,20 @@ export const BRIDGE_CTL = {
   SEC_DISCARD_TIMER: 0x0200,
   DISCARD_TIMER_STATUS: 0x0400,
   DISCARD_TIMER_SERR: 0x0800,
+} as const;
+
+/** Bits of a CardBus bridge's control register. */
+export const CARDBUS_CTL = {
+  PARITY: 0x0001,
+  SERR: 0x0002,
+  ISA: 0x0004,
+  VGA: 0x0008,
+  MASTER_ABORT: 0x0020,
+  CB_RESET: 0x0040,
+  "16BIT_INT": 0x0080,
+  PREFETCH_MEM0: 0x0100,
+  PREFETCH_MEM1: 0x0200,
+  POST_WRITES: 0x0400,
 } as const;
 
 /** Flags of PCI Express Device Control; the payload and read request sizes are apart. */
@@ -354,4 +372,14 @@ export interface Flags {
 export function flags(value: number, table: BitTable): Flags {
   const set = Object.keys(table).filter((name) => (value & table[name]!) !== 0);
   return { value, set };
+}
+
+/** The speed at which a function of conventional PCI answers. */
+export type DevselTiming = "fast" | "medium" | "slow" | "reserved";
+
+const DEVSEL: readonly DevselTiming[] = ["fast", "medium", "slow", "reserved"];
+
+/** The timing in a status register of either bus. */
+export function devselTiming(status: number): DevselTiming {
+  return DEVSEL[(status >>> 9) & 3]!;
 }

@@ -7,9 +7,11 @@
 import type { Bar, RomBar } from "./bar.ts";
 import { capabilityText } from "./capability_text.ts";
 import { classNames } from "./class.ts";
-import type { BridgeHeader, BridgeWindow, ConfigSpace } from "./config_space.ts";
+import type { BridgeHeader, BridgeWindow, CardbusHeader } from "./bridge.ts";
+import type { ConfigSpace } from "./config_space.ts";
 import {
   BRIDGE_CTL_LABELS,
+  CARDBUS_CTL_LABELS,
   COMMAND_LABELS,
   SEC_STATUS_LABELS,
   signs,
@@ -82,7 +84,7 @@ function headerLines(space: ConfigSpace, names: ConfigSpaceNames): string[] {
     ...(space.bist.capable ? row("BIST", words(bistText(space))) : []),
     ...row("Interrupt", words(interruptText(space))),
     ...(header.layout === "bridge" ? bridgeLines(header) : []),
-    ...(header.layout === "cardbus" ? row("Bus", busWords(header, header.cardBus)) : []),
+    ...(header.layout === "cardbus" ? cardbusLines(header) : []),
     ...space.bars.flatMap(barLines),
     ...(space.rom ? row("ROM", words(romText(space.rom))) : []),
   ];
@@ -148,6 +150,28 @@ function bridgeLines(header: BridgeHeader): string[] {
       `DEVSEL=${header.secondaryDevsel}`,
     ]),
     ...row("Bridge ctl", signs(header.bridgeControl, BRIDGE_CTL_LABELS)),
+  ];
+}
+
+function cardbusLines(header: CardbusHeader): string[] {
+  const { memoryWindows, ioWindows, legacyPort } = header;
+  return [
+    ...row("Bus", [
+      ...busWords(header, header.cardBus).map((word, at) => at === 2 ? `${word},` : word),
+      `sec-latency=${header.cardLatencyTimer}`,
+    ]),
+    ...memoryWindows.flatMap((window, i) =>
+      row(`Mem wind ${i}`, [
+        windowText(window) + (window.enabled && window.prefetchable ? ", prefetchable" : ""),
+      ])
+    ),
+    ...ioWindows.flatMap((window, i) => row(`I/O wind ${i}`, [windowText(window)])),
+    ...row("Sec status", [
+      ...signs(header.secondaryStatus, SEC_STATUS_LABELS),
+      `DEVSEL=${header.secondaryDevsel}`,
+    ]),
+    ...row("Bridge ctl", signs(header.bridgeControlFlags, CARDBUS_CTL_LABELS)),
+    ...(legacyPort === 0 ? [] : row("Legacy", [`ports at ${hexDigits(legacyPort, 4)}`])),
   ];
 }
 

@@ -150,6 +150,8 @@ Deno.test("vfu check reports a deviation in each form", async () => {
     assertGolden(`check-failed${form}.txt`, stable(out));
     if (form === "") assertEquals(out.split("\n").filter((line) => line.length > 80), []);
   }
+  const wide = await runHere(["check", ...BROKEN], { columns: 120 });
+  assertGolden("check-failed-120.txt", stable(wide.out));
   assertGolden("check-failed-junit.txt", stable(Deno.readTextFileSync(junit)));
 });
 

@@ -37,6 +37,15 @@ Deno.test("probe shows the demo device", async () => {
   assertGolden("probe.txt", out);
 });
 
+Deno.test("probe shows the demo device on a wide screen", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _server = Server.listen(path, new DemoDevice());
+  const { code, out } = await runHere(["probe", path], { columns: 120 });
+  assertEquals(code, 0);
+  assertGolden("probe-120.txt", out.replace(path, "demo.sock"));
+});
+
 Deno.test("probe stays within 80 columns and writes no colours into a pipe", async () => {
   const { out } = await probeDemo();
   assertEquals(out.split("\n").filter((line) => line.length > 80), []);

@@ -41,15 +41,21 @@ function nvmeTalk(): Talk {
 }
 
 async function shown(talk: Talk, ...options: string[]) {
+  return await shownIn(80, talk, ...options);
+}
+
+async function shownIn(columns: number, talk: Talk, ...options: string[]) {
   using file = temporaryFile();
   writeRecording(file.path, talk.events);
-  return await runHere(["show", file.path, ...options]);
+  return await runHere(["show", file.path, ...options], { columns });
 }
 
 Deno.test("vfu show has a line for each event, and one for a loop", async () => {
   const { code, out, err } = await shown(nvmeTalk(), "--map", "nvme");
   assertEquals([code, err], [0, ""]);
   assertGolden("show.txt", out);
+  const wide = await shownIn(120, nvmeTalk(), "--map", "nvme");
+  assertGolden("show-120.txt", wide.out);
 });
 
 Deno.test("vfu show folds loops of several reads, and only loops", async () => {

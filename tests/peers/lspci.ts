@@ -7,7 +7,8 @@
 import type { Bar } from "../../lib/pci/bar.ts";
 import { capabilityRows } from "../../lib/pci/capability_text.ts";
 import type { Capability } from "../../lib/pci/capability.ts";
-import type { BridgeHeader, BridgeWindow, ConfigSpace } from "../../lib/pci/config_space.ts";
+import type { BridgeHeader, BridgeWindow, CardbusHeader } from "../../lib/pci/bridge.ts";
+import type { ConfigSpace } from "../../lib/pci/config_space.ts";
 import { lspciDump } from "../../lib/pci/dump.ts";
 import type { ExpressCapability } from "../../lib/pci/express.ts";
 import {
@@ -72,6 +73,7 @@ export async function compareWithLspci(
   comparison.equal("DEVSEL", devsel, comparison.match("Status", /DEVSEL=(\S+)/));
   comparison.bars(space.bars);
   if (space.header.layout === "bridge") comparison.bridge(space.header);
+  if (space.header.layout === "cardbus") comparison.cardbus(space.header);
   comparison.capabilities(space);
   return comparison.disagreements;
 }
@@ -223,6 +225,22 @@ class Comparison {
     this.window("Prefetchable memory behind bridge", header.prefetchableWindow);
     this.flags("Secondary status", header.secondaryStatus, SECONDARY_STATUS);
     this.flags("BridgeCtl", header.bridgeControl, BRIDGE_CONTROL);
+  }
+
+  cardbus(header: CardbusHeader): void {
+    const windows = { "Memory window": header.memoryWindows, "I/O window": header.ioWindows };
+    for (const [label, pair] of Object.entries(windows)) {
+      for (const [i, { base, limit, enabled, prefetchable }] of pair.entries()) {
+        const text = this.#lspci.sections.get(`${label} ${i}`) ?? "";
+        const [, theirBase, theirLimit] = /^([0-9a-f]+)-([0-9a-f]+)/.exec(text) ?? [];
+        const theirs = theirBase && `${BigInt("0x" + theirBase)}-${BigInt("0x" + theirLimit)}`;
+        this.equal(`${label} ${i}`, enabled ? `${base}-${limit}` : undefined, theirs);
+        if (enabled) {
+          this.equal(`${label} ${i} ahead`, prefetchable, text.includes("(prefetchable)"));
+        }
+      }
+    }
+    this.flags("BridgeCtl", header.bridgeControlFlags, CARDBUS_CONTROL);
   }
 
   /**
@@ -540,6 +558,17 @@ const BRIDGE_CONTROL = {
   MASTER_ABORT: "MAbort",
   BUS_RESET: ">Reset",
   FAST_BACK: "FastB2B",
+};
+
+const CARDBUS_CONTROL = {
+  PARITY: "Parity",
+  SERR: "SERR",
+  ISA: "ISA",
+  VGA: "VGA",
+  MASTER_ABORT: "MAbort",
+  CB_RESET: ">Reset",
+  "16BIT_INT": "16bInt",
+  POST_WRITES: "PostWrite",
 };
 
 const DEVICE_CONTROL = {

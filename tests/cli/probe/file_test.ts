@@ -1,4 +1,5 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
 import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { lspciDump } from "../../../lib/pci/dump.ts";
 import { Server } from "../../../lib/server/server.ts";
@@ -66,6 +67,12 @@ testFds("probe says what is wrong with a file", async () => {
     ['{"pci":{"config":"zz"}}', /Cannot decode/],
     ["00:01.0 x\n", /no output of lspci -x/],
     ["00: 12\n", /no slot came before/],
+    ["[]", /no "pci\.config"/],
+    ["null", /no JSON of vfu probe/],
+    ['{"functions":3}', /no "pci\.config"/],
+    ['{"pci":{"error":{"errno":22}}}', /no "pci\.config"/],
+    ['{"pci":{"config":"abc"}}', /Cannot decode .*: Input string/],
+    [`{"pci":{"config":"${"00".repeat(5000)}"}}`, /it has 5000 bytes/],
   ];
   for (const [content, why] of cases) {
     if (typeof content === "string") Deno.writeTextFileSync(path, content);
@@ -133,4 +140,76 @@ Deno.test("probe returns 2 for forms that do not go together", async () => {
     const { code, out } = await runHere(["probe", ...args]);
     assertEquals([code, out], [2, ""]);
   }
+});
+
+testFds("probe decodes JSON of a file, of several devices and of odd regions", async () => {
+  await using folder = temporaryFolder();
+  const [raw, json] = ["raw", "json"].map((name) => `${folder.path}/${name}`);
+  Deno.writeFileSync(raw!, PORT);
+  const pci = { config: NVME.toHex().toUpperCase() };
+  const show = async (value: unknown) => {
+    Deno.writeTextFileSync(json!, JSON.stringify(value));
+    const { code, out, err } = await runHere(["probe", json!]);
+    assertEquals([code, err], [0, ""]);
+    return out;
+  };
+  // What probe FILE --json wrote is decoded to the same text.
+  const saved = JSON.parse((await runHere(["probe", raw!, "--json"])).out);
+  assertEquals(await show(saved), (await runHere(["probe", raw!])).out);
+  const both = { functions: [{ slot: "00:01.0", pci }, { slot: "\x1b[31m", pci }] };
+  const headings = (await show(both)).match(/^.*PCI configuration space.*$/mg);
+  assertEquals(headings, [
+    "00:01.0, PCI configuration space, 4096 bytes",
+    "PCI configuration space, 4096 bytes",
+  ]);
+  const several = await show([{ socket: "a", pci }, { socket: "b", error: "none" }, null, 5]);
+  assertMatch(several, /^PCI configuration space, 4096 bytes\n1b36:0010/);
+  const odd = [null, 5, { index: 0, size: "0x4000" }, { index: 1, size: -1 }, { size: 7 }];
+  assertStringIncludes(await show({ pci, regions: odd }), "unassigned [size=16K]");
+  assertMatch(await show({ pci, regions: null }), /BAR 0: .*unassigned$/m);
+});
+
+testFds("probe takes every truncation of a dump, and any change of one", async () => {
+  const { decodeSaved } = await import("../../../cli/probe/file.ts");
+  const text = new TextEncoder().encode(lspciDump(PORT.subarray(0, 0x200), { slot: "00:1c.0" }));
+  for (let size = 9; size < text.length; size += 7) {
+    const found = await outcomeOf(() => decodeSaved("dump", text.subarray(0, size)));
+    if (typeof found === "string") assertMatch(found, /^Cannot decode dump: /);
+    else assert(found[0]!.view.config.length <= 0x200);
+  }
+  const change = fc.tuple(fc.nat({ max: text.length - 1 }), fc.nat({ max: 255 }));
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { maxLength: 5 }), async (changes) => {
+      const changed = text.slice();
+      for (const [at, byte] of changes) changed[at] = byte;
+      const found = await outcomeOf(() => decodeSaved("dump", changed));
+      if (typeof found === "string") assertMatch(found, /^Cannot decode dump: /);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+async function outcomeOf<T>(body: () => Promise<T>): Promise<T | string> {
+  try {
+    return await body();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+testFds("probe --summary and --diff take files", async () => {
+  await using folder = temporaryFolder();
+  const [dump, raw, broken] = ["dump", "raw", "broken"].map((name) => `${folder.path}/${name}`);
+  Deno.writeTextFileSync(dump!, lspciDump(NVME, { slot: "00:04.0" }));
+  Deno.writeFileSync(raw!, PORT.subarray(0, 64));
+  Deno.writeTextFileSync(broken!, "{");
+  const { code, out } = await runHere(["probe", "--summary", dump!, raw!], { columns: 120 });
+  assertEquals(code, 0);
+  assertMatch(out, /dump 00:04\.0 +- +1b36:0010 +Non-Volatile memory controller\n/);
+  assertMatch(out, /raw +- +1b36:000c +PCI bridge\n/);
+  const json = JSON.parse((await runHere(["probe", "--summary", raw!, "--json"])).out);
+  assertEquals(json[0].functions.length, 1);
+  const differ = await runHere(["probe", "--diff", dump!, broken!]);
+  assertEquals(differ.code, 1);
+  assertMatch(differ.err, /Cannot decode .*broken: /);
 });

@@ -14,3 +14,13 @@ Deno.test("classNames() leaves out what it does not know", () => {
   assertEquals(classNames(0x02ee00), { base: "Network controller" });
   assertEquals(classNames(0x770000), {});
 });
+
+Deno.test("classNames() names programming interfaces of IDE, modems and timers", () => {
+  assertEquals(classNames(0x010180).progIf, "ISA compatibility mode only, bus master");
+  assertEquals(classNames(0x070302).progIf, "Hayes 16550");
+  assertEquals(classNames(0x089901), {
+    base: "Generic system peripheral",
+    sub: "Timing card",
+    progIf: "TAP timing card",
+  });
+});

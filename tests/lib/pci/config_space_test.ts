@@ -80,6 +80,37 @@ Deno.test("parseConfigSpace() follows the list of a CardBus bridge from 0x14", (
   assertEquals(space.bars, []);
 });
 
+Deno.test("parseConfigSpace() decodes BAR, windows and control of a CardBus bridge", () => {
+  const image = new ConfigImage(256, 0x104c, 0xac56, 0x060700).u8(0x0e, 2).u32(0x10, 0xfe00_1000)
+    .u8(0x18, 1, 2, 3, 0x40).u16(0x16, 0x2220)
+    .u32(0x1c, 0x2000_0000, 0x23ff_f000, 0x2400_0000, 0x2000_0000)
+    .u32(0x2c, 0x1000, 0x10fc, 0x1_0001, 0x1_00fd).u16(0x3e, 0x05c2).u32(0x44, 0x3e1);
+  const lines = configSpaceText(parseConfigSpace(image.bytes));
+  for (
+    const line of [
+      "  Bus:         primary=01, secondary=02, subordinate=03, sec-latency=64",
+      "  Mem wind 0:  20000000-23ffffff [size=64M], 32-bit, prefetchable",
+      "  Mem wind 1:  disabled, 32-bit",
+      "  I/O wind 0:  00001000-000010ff [size=256], 16-bit",
+      "  I/O wind 1:  00010000-000100ff [size=256], 32-bit",
+      "  Legacy:      ports at 03e1",
+      "  BAR 0:       memory, 32-bit, non-prefetchable, at fe001000",
+    ]
+  ) {
+    assert(lines.includes(line), lines.join("\n"));
+  }
+  const { header } = parseConfigSpace(image.bytes.subarray(0, 64));
+  assert(header.layout === "cardbus");
+  assertEquals(header.legacyPort, 0);
+  assertEquals(header.bridgeControlFlags.set, [
+    "SERR",
+    "CB_RESET",
+    "16BIT_INT",
+    "PREFETCH_MEM0",
+    "POST_WRITES",
+  ]);
+});
+
 Deno.test("parseConfigSpace() recognises that there is no function", () => {
   const space = parseConfigSpace(new Uint8Array(256).fill(0xff));
   assertEquals(space.absent, true);
