@@ -192,9 +192,9 @@ Deno.test("the bundle does what the sources do", async (test) => {
       // The entry's way to the others, to a module of the user's in what may serve that, and to the
       // map of such a module: lines that have one run from the sources.
       const ways = [
-        "vfu.js run.js shell.js",
+        "vfu.js run.js shell.js map.js",
         "bench.js dirty.js dma.js doctor.js dump.js irq.js load.js poll.js read.js record.js " +
-        "regs.js replay.js shell.js show.js write.js",
+        "map.js regs.js replay.js shell.js show.js write.js",
       ];
       const most = ways.filter((each) => each.split(" ").includes(name)).length;
       assert(computed.length <= most, `${name} imports ${computed.join(" and ")}`);
