@@ -153,7 +153,8 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
-   * False if the device is known not to be on the PCI bus: `info` was asked for.
+   * False if the device is known not to be on the PCI bus: `info` was asked for. Its regions and
+   * interrupts have numbers for names.
    *
    * @ignore for looks into its refusals
    */
@@ -179,6 +180,7 @@ export class Device implements Disposable, AsyncDisposable {
       open = new Region(this.#regionInfoSync(index), {
         proxy: this.proxy,
         negotiated: this.negotiated,
+        ...(!this.mayBePci && { name: `region ${index}` }),
         explain: (known, error) => this.#reasons.explain(known, error),
         explainAsync: (known, error) => this.#reasons.explainAsync(known, error),
         ...(index === PciRegion.CONFIG && { onWrite: () => this.#pci?.forget() }),
@@ -224,7 +226,10 @@ export class Device implements Disposable, AsyncDisposable {
     if (index === undefined) throw new RangeError(`There is no IRQ index "${irq}"`);
     const info = await this.irqInfo(index, options);
     let open = this.#irqIndexes.get(index);
-    if (open === undefined) this.#irqIndexes.set(index, open = new IrqIndex(info, this.proxy));
+    if (open === undefined) {
+      const name = this.mayBePci ? irqName(index) : `irq ${index}`;
+      this.#irqIndexes.set(index, open = new IrqIndex(info, this.proxy, name));
+    }
     return open;
   }
 

@@ -64,9 +64,9 @@ export class IrqIndex implements Disposable {
   readonly #unmaskedAt = new Map<number, bigint>(); // signals before the last unmasking
 
   /** @ignore made by `Device.irqs` */
-  constructor(info: IrqInfo, proxy: VfioProxy) {
+  constructor(info: IrqInfo, proxy: VfioProxy, name: string = irqName(info.index)) {
     this.info = info;
-    this.name = irqName(info.index);
+    this.name = name;
     this.#proxy = proxy;
     this.#vectors = new EnabledVectors(this.name, proxy);
   }

@@ -31,6 +31,8 @@ export interface Look {
 export interface KnownOfRegion {
   /** The region. */
   readonly info: RegionInfo;
+  /** Its name: "bar0", "region 9". */
+  readonly name: string;
   /** An access to it by message was answered before, on this connection. */
   readonly hasAnswered: boolean;
 }
@@ -63,13 +65,13 @@ export function* lookIntoRefusal(
   const refused: Width[] = [];
   if (access.kind === "read") {
     const answered = yield* answeredWidth(access, known.info, refused);
-    if (answered !== undefined) return yield* sayWidth(access, answered);
+    if (answered !== undefined) return yield* sayWidth(access, known.name, answered);
   }
   const bar = access.region <= PciRegion.BAR5 ? yield* lookAtBar(access.region) : undefined;
   const isOff = bar?.isOff === true && !known.hasAnswered;
   const reasons = [
     access.kind === "read" ? sayRefused(access, refused, isOff) : WRITE_REASONS,
-    known.hasAnswered ? `other accesses to ${regionName(access.region)} were answered` : undefined,
+    known.hasAnswered ? `other accesses to ${known.name} were answered` : undefined,
     bar?.text,
   ].filter((each) => each !== undefined);
   return reasons.length === 0 ? undefined : reasons.join("; ");
@@ -96,11 +98,14 @@ function* answeredWidth(
 /**
  * Another width is answered. It is the reason if the first one is still refused: some errors pass.
  */
-function* sayWidth({ region, offset, count }: RegionAccess, width: Width): LookInto {
+function* sayWidth(
+  { region, offset, count }: RegionAccess,
+  name: string,
+  width: Width,
+): LookInto {
   const isTransient = (yield { region, offset, count }) !== undefined;
   if (isTransient) return "the same read is answered now: try again";
-  const at = offset === 0 ? "" : `+${hex(offset)}`;
-  const address = `${regionName(region)}${at}.${LETTERS[width]}`;
+  const address = addressOf(name, offset, LETTERS[width]);
   return count > 8
     ? `reads of ${
       plural(width, "byte")
@@ -154,10 +159,14 @@ function* lookAtBar(
  */
 export function widthHint({ region, offset, count, kind }: RegionAccess): string | undefined {
   if (count === 1 || count === 2 || count === 4 || count === 8) return undefined;
-  const at = offset === 0 ? "" : `+${hex(offset)}`;
-  const address = `${regionName(region)}${at}.l`;
+  const address = addressOf(regionName(region), offset, "l");
   return "some servers know accesses of 1, 2, 4 and 8 bytes only, and end at others: " +
     `${kind} 4 at a time, as ${address} does`;
+}
+
+/** A place as commands take it: `bar0+0x10.l`, `region9.w`. */
+function addressOf(name: string, offset: number, letter: string): string {
+  return `${name.replace(" ", "")}${offset === 0 ? "" : `+${hex(offset)}`}.${letter}`;
 }
 
 /** "1", "1 and 2", "1, 2 and 4". */

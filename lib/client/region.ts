@@ -70,7 +70,7 @@ export class Region implements Disposable {
   /** @ignore made by `Device.region` */
   constructor(info: RegionInfo, host: RegionHost) {
     this.info = info;
-    this.name = regionName(info.index);
+    this.name = host.name ?? regionName(info.index);
     this.size = Number(
       info.size < BigInt(Number.MAX_SAFE_INTEGER) ? info.size : Number.MAX_SAFE_INTEGER,
     );

@@ -129,7 +129,7 @@ export class RegionMessages {
     try {
       const request = {
         ...requestOptions(options),
-        doing: () => accessText(this.#access("read", at, width)),
+        doing: () => accessText(this.#access("read", at, width), this.#name),
       };
       const head = this.#setHead(at, width);
       const reply = this.#proxy.requestPatiently(Command.REGION_READ, head, request, PATIENT_MS);
@@ -147,7 +147,7 @@ export class RegionMessages {
     const { length } = target;
     const reply = await this.#requestReadAsync(at, length, options, target);
     if (target.length !== length) { // the caller has run since the reply came
-      const what = accessText(this.#access("read", at, length));
+      const what = accessText(this.#access("read", at, length), this.#name);
       throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
     }
     this.#putData(reply, at, target);
@@ -161,7 +161,7 @@ export class RegionMessages {
       const reply = await this.#proxy.request(Command.REGION_WRITE, this.#setHead(at, count), {
         ...requestOptions(options),
         data,
-        doing: () => accessText(this.#access("write", at, count)),
+        doing: () => accessText(this.#access("write", at, count), this.#name),
       });
       this.#checkWritten(reply, at, count);
     } catch (error) {
@@ -201,7 +201,8 @@ export class RegionMessages {
   /** Describes the last message, for its error. */
   #doing(kind: "read" | "write"): string {
     const at = Number(this.#headView.getBigUint64(OFFSET_AT, true));
-    return accessText(this.#access(kind, at, this.#headView.getUint32(COUNT_AT, true)));
+    const access = this.#access(kind, at, this.#headView.getUint32(COUNT_AT, true));
+    return accessText(access, this.#name);
   }
 
   #access(kind: "read" | "write", offset: number, count: number): RegionAccess {
@@ -251,7 +252,7 @@ export class RegionMessages {
       return await this.#proxy.request(Command.REGION_READ, this.#setHead(at, count), {
         ...requestOptions(options),
         ...(into && { into }),
-        doing: () => accessText(this.#access("read", at, count)),
+        doing: () => accessText(this.#access("read", at, count), this.#name),
       });
     } catch (error) {
       throw await this.#explainAsync(error, this.#access("read", at, count), options);
@@ -344,7 +345,7 @@ export class RegionMessages {
   }
 
   get #known(): KnownOfRegion {
-    return { info: this.#info, hasAnswered: this.#hasAnswered };
+    return { info: this.#info, name: this.#name, hasAnswered: this.#hasAnswered };
   }
 
   /** Notes the access in its error. Returns a refusal that is to be looked into. */
@@ -385,8 +386,8 @@ export class RegionMessages {
 }
 
 /** An access in words, for errors. */
-function accessText({ kind, region, offset, count }: RegionAccess): string {
-  return `${kind} ${count} bytes of ${regionName(region)} at ${hex(offset)}`;
+function accessText({ kind, offset, count }: RegionAccess, name: string): string {
+  return `${kind} ${count} bytes of ${name} at ${hex(offset)}`;
 }
 
 function requestOptions(

@@ -79,6 +79,8 @@ export interface RegionHost {
   readonly proxy: VfioProxy;
   /** The limits that both ends agreed on. */
   readonly negotiated: Negotiated;
+  /** The name of the region in messages; default that of a PCI device. */
+  readonly name?: string;
   /** Adds its reason to a refusal, if one is found. */
   explain?(region: KnownOfRegion, error: RemoteError): RemoteError;
   /** The same without blocking. */

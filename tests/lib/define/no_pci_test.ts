@@ -72,7 +72,7 @@ testFds("its registers, memory and levels migrate", async () => {
 
 testFds("testDevice() sets its first interrupt up, or the chosen one", async () => {
   await using test = await testDevice(watchdog);
-  assertEquals(test.irq!.name, "intx"); // the name of index 0
+  assertEquals(test.irq!.name, "irq 0");
   await test.client.region(0).write32Async(8, 1);
   await test.irq!.waitAsync(0, PATIENT);
   await using other = await testDevice(watchdog, { interrupts: 1 });
@@ -180,5 +180,10 @@ testFds("a refused access of it is not explained by a BAR", async () => {
   await client.info();
   for (let index = 0; index < 8; index++) await client.regionInfo(index);
   const error = await assertRejects(() => client.region(0).write8Async(0, 1), RemoteError);
-  assert(!/BAR|COMMAND/.test(error.message), error.message);
+  assert(!/BAR|COMMAND/i.test(error.message), error.message);
+  assertEquals(client.region(3).name, "region 3");
+  const read = await assertRejects(() => client.region(0).read16Async(0), RemoteError);
+  const { message } = read;
+  assert(message.startsWith("Cannot read 2 bytes of region 0 at 0x0: "), message);
+  assert(message.includes("name the width, region0.l"), message);
 });
