@@ -4,7 +4,8 @@
  * @module
  */
 
-import { DefinitionError } from "../../lib/define/mistakes.ts";
+import { DefinitionError, isObject } from "../../lib/define/mistakes.ts";
+import { originOf } from "../../lib/define/origin.ts";
 import { causesOf, thrownFrames, thrownName, thrownText } from "../../lib/base/thrown.ts";
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
 import { Detailed } from "../shared/failure.ts";
@@ -108,9 +109,16 @@ export function blamed(
     origin?: Error | undefined;
   } = {},
 ): ModuleError {
-  const { place = origin && blame(origin).place, message, details, frames } = blame(cause);
+  const { message, details, frames, ...rest } = blame(cause);
+  const place = rest.place ?? placeOf(isObject(cause) ? originOf(cause) : undefined) ??
+    placeOf(origin);
   const reason = cause instanceof DefinitionError ? message : `${doing}: ${explain(message)}`;
   return new ModuleError(place, reason, details, frames, { cause });
+}
+
+/** The place of the user's that an error of `originOf` has. */
+export function placeOf(origin: Error | undefined): Place | undefined {
+  return origin && blame(origin).place;
 }
 
 /** The message in one line, and what comes in lines of its own. */

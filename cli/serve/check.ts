@@ -4,17 +4,18 @@
  * @module
  */
 
+import { DefinitionError } from "../../lib/define/mistakes.ts";
 import { originOf } from "../../lib/define/origin.ts";
-import { reviewDevice } from "../../lib/define/review.ts";
+import { reviewRegions } from "../../lib/define/review.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import type { Context } from "../shared/context.ts";
 import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import type { DeviceArguments } from "./arguments.ts";
-import { blame, ModuleError, type Place, placeText } from "./blame.ts";
+import { ModuleError, type Place, placeOf, placeText } from "./blame.ts";
 import { describeDevice } from "./describe.ts";
-import { isModule, loadDevice, type Loaded, urlOf } from "./load.ts";
+import { isModule, loadDevice, urlOf } from "./load.ts";
 import { type ChosenOption, makeDevice } from "./make.ts";
 import { checkTypes, type TypeMistake, type TypesChecked } from "./types.ts";
 import { UsageError } from "./usage.ts";
@@ -106,15 +107,28 @@ async function checkDefinition(
     const made = await makeDevice(loaded, option, {});
     try {
       await describeDevice(made);
-      const place = placeOfDefinition(loaded);
-      return { isLoaded, mistakes: reviewDevice(made).map((each) => mistake(place, each)) };
+      const mistakes = reviewRegions(made).map(({ text, region }) =>
+        mistake(placeOf(originOf(region)) ?? placeOf(originOf(loaded.source)), text)
+      );
+      return { isLoaded, mistakes };
     } finally {
       made.close?.();
     }
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    return { isLoaded, mistakes: [mistakeOf(error)] };
+    return { isLoaded, mistakes: mistakesOf(error) };
   }
+}
+
+function mistakesOf(error: unknown): MistakeJson[] {
+  const { cause, place } = error instanceof ModuleError ? error : {};
+  // Mistakes of several parts, each of which has its place.
+  if (cause instanceof DefinitionError && cause.origins.some((each) => each !== undefined)) {
+    return cause.mistakes.map((text, i) =>
+      mistake(placeOf(cause.origins[i]) ?? place, `${cause.doing}: ${text}`)
+    );
+  }
+  return [mistakeOf(error)];
 }
 
 function mistakeOf(error: unknown): MistakeJson {
@@ -124,11 +138,6 @@ function mistakeOf(error: unknown): MistakeJson {
 
 /** A device that comes with vfu was checked with it. */
 const NO_TYPES: TypesChecked = { isChecked: true, mistakes: [] };
-
-function placeOfDefinition({ source }: Loaded): Place | undefined {
-  const origin = originOf(source);
-  return origin && blame(origin).place;
-}
 
 function writeText({ out, err }: Context, { device, mistakes, types_reason }: CheckJson): void {
   for (const { file, line, column, message, details } of mistakes) {

@@ -16,6 +16,7 @@ import type {
   PmOptions,
 } from "./capability.ts";
 import { BOOLEAN, checkOptions, type Form, type Forms, needed, NUMBER, whole } from "./mistakes.ts";
+import { keepOrigin } from "./origin.ts";
 import { hex } from "../text/hex.ts";
 
 /** Alignment of the pending bits in bytes, if the device states none. */
@@ -99,7 +100,7 @@ export const cap: CapabilityMakers = {
     const data = is64Bit ? 12 : 8;
     const size = masking ? data + 12 : data + 2;
     const control = log2 << 1 | (is64Bit ? 0x80 : 0) | (masking ? 0x100 : 0);
-    return {
+    return kept({
       ...standard(0x05, "MSI", size, place, (config, at) => {
         config.set16(at + 2, control, 0x0071); // enable; how many vectors are enabled
         config.set32(at + 4, 0, 0xffff_fffc);
@@ -110,7 +111,7 @@ export const cap: CapabilityMakers = {
         for (let i = 0; i < 4; i++) config.change(at + data + 8 + i, 0xff); // pending
       }),
       msi: { vectors, is64Bit, masking },
-    };
+    });
   },
 
   msix(options) {
@@ -130,21 +131,21 @@ export const cap: CapabilityMakers = {
     if (bits < end && table < bits + pbaSize(vectors)) {
       throw new RangeError(`MSI-X's table and pending bits overlap`);
     }
-    return {
+    return kept({
       ...standard(0x11, "MSI-X", 12, place, (config, at) => {
         config.set16(at + 2, vectors - 1, 0xc000); // enable and function mask
         config.set32(at + 4, table | bar);
         config.set32(at + 8, bits | bar);
       }),
       msix: { vectors, bar, table, pba: bits },
-    };
+    });
   },
 
   express(options = {}) {
     check("express", options, EXPRESS);
     const { flr = true, speed = 3, lanes = 1, ...place } = options;
     const link = speed | lanes << 4;
-    return {
+    return kept({
       ...standard(0x10, "PCI Express", 60, place, (config, at) => {
         config.set16(at + 2, 0x0002); // version 2, endpoint
         // DevCap: role-based errors, payload 256
@@ -158,7 +159,7 @@ export const cap: CapabilityMakers = {
         config.set16(at + 48, speed, 0x000f); // LnkCtl2: the target speed
       }),
       flr,
-    };
+    });
   },
 
   vendor(bytes, options = {}) {
@@ -211,6 +212,12 @@ export function pbaSize(vectors: number): number {
   return Math.ceil(vectors / 64) * 8;
 }
 
+/** Keeps the place that makes a capability, for what is found wrong with it later. */
+function kept(capability: DeviceCapability): DeviceCapability {
+  keepOrigin(capability);
+  return capability;
+}
+
 function standard(
   id: number,
   name: string,
@@ -218,7 +225,8 @@ function standard(
   { at }: CapabilityPlace,
   declare: DeviceCapability["declare"],
 ): DeviceCapability {
-  return { list: "standard", id, version: 0, name, size, ...(at !== undefined && { at }), declare };
+  const place = at !== undefined && { at };
+  return kept({ list: "standard", id, version: 0, name, size, ...place, declare });
 }
 
 function extended(
@@ -228,7 +236,8 @@ function extended(
   { version, at }: CapabilityPlace & { version: number },
   declare: DeviceCapability["declare"],
 ): DeviceCapability {
-  return { list: "extended", id, version, name, size, ...(at !== undefined && { at }), declare };
+  const place = at !== undefined && { at };
+  return kept({ list: "extended", id, version, name, size, ...place, declare });
 }
 
 function setBytes(

@@ -26,12 +26,12 @@ import type { DeviceContext, DeviceParts, DeviceRegions, DeviceSpec } from "./sp
 import { IndexInterrupts } from "./index_interrupts.ts";
 import { type BusState, KeptState } from "./bus_state.ts";
 import { DeviceInterrupts, type Interrupts, type ServedInterrupts } from "./interrupts.ts";
-import type { MsixPlace } from "./capability.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
 import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
 import {
   assertFunction,
+  Attempts,
   checkOptions,
   DefinitionError,
   type Forms,
@@ -130,7 +130,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.flags = DeviceFlags.RESET | (isPci ? DeviceFlags.PCI : 0);
     const pci = typeof spec.pci === "function" ? spec.pci(options) : spec.pci || NO_PCI;
     if (typeof spec.pci === "function") checkPci(spec.name, pci);
-    const built = this.#built = buildConfig(pci);
+    const built = this.#built = buildConfig(pci, `Cannot make the device ${spec.name}`);
     const msix = pci.capabilities?.find((each) => each.msix !== undefined)?.msix;
     const table = msix && new MsixTable(msix, () => this.#irq.refresh());
     this.#irq = isPci
@@ -172,7 +172,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
       checkParts(spec.name, parts, isPci);
       const regions = isListed(parts.regions)
         ? parts.regions
-        : declareRegions(spec.name, parts.regions, { built, table, msix });
+        : declareRegions(spec.name, parts.regions, { built, table, pci });
       this.#byIndex = regions;
       this.#regions = regions.filter((each) => each !== undefined);
       this.regions = isPci
@@ -384,22 +384,29 @@ function discard(parts: unknown): void {
 /**
  * Declares the base address registers. Returns the regions by index, but for configuration space.
  *
- * @throws {DefinitionError} if MSI-X does not fit
+ * @throws {RangeError} for a BAR that can't be
+ * @throws {DefinitionError} if MSI-X does not fit, or with all mistakes
  */
 function declareRegions(
   name: string,
   regions: DeviceRegions,
-  { built, table, msix }: {
+  { built, table, pci }: {
     built: BuiltConfig;
     table: MsixTable | undefined;
-    msix: MsixPlace | undefined;
+    pci: PciSpec;
   },
 ): (DeviceRegion | undefined)[] {
-  const below = msix && regions[`bar${msix.bar}` as keyof DeviceRegions];
+  const doing = `Cannot make the device ${name}`;
+  const attempts = new Attempts();
+  const capability = pci.capabilities?.find((each) => each.msix !== undefined);
+  const below = capability?.msix && regions[`bar${capability.msix.bar}` as keyof DeviceRegions];
   const misfit = below && table?.misfit(below);
-  if (misfit) throw new DefinitionError(`Cannot make the device ${name}`, [misfit]);
-  const bars = regionsOf(regions, table, msix?.bar);
-  declareBars(built, bars);
+  attempts.try(() => {
+    if (misfit) throw new DefinitionError(doing, [misfit]);
+  }, capability);
+  const bars = regionsOf(regions, misfit ? undefined : table, capability?.msix?.bar);
+  declareBars(built, bars, attempts);
+  attempts.throwAny(doing);
   bars[PciRegion.VGA] = regions.vga;
   return bars;
 }

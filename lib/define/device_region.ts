@@ -10,6 +10,7 @@ import { leastBarSize } from "../server/config.ts";
 import type { ServedRegion } from "../server/served_device.ts";
 import { PciRegion } from "../wire/region.ts";
 import { BOOLEAN, type Forms } from "./mistakes.ts";
+import { keepOrigin } from "./origin.ts";
 import { sealClass } from "./sealed.ts";
 
 /** Name of a region that a device may have. */
@@ -116,6 +117,7 @@ sealClass(REGION, { path: "region" });
  * @returns the region
  */
 export function sealRegion<T extends DeviceRegion>(region: T): T {
+  keepOrigin(region);
   return Object.setPrototypeOf(region, REGION);
 }
 

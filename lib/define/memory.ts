@@ -17,6 +17,7 @@ import {
   sealRegion,
 } from "./device_region.ts";
 import { checkOptions, type Forms, FUNCTION, needed, NUMBER } from "./mistakes.ts";
+import { keepOrigin } from "./origin.ts";
 
 const READ_WRITE = RegionFlags.READ | RegionFlags.WRITE;
 
@@ -75,6 +76,7 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
 
   /** As {@linkcode memory}. */
   constructor(options: MemoryOptions) {
+    keepOrigin(this);
     checkOptions("Cannot make a region of memory", "memory", options, MEMORY_OPTIONS);
     const { mappable = true } = options;
     const isMappable = mappable === true || (mappable !== false && mappable.length > 0);

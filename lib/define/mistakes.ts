@@ -6,6 +6,7 @@
  */
 
 import { nearest } from "../text/nearest.ts";
+import { keepOrigin, originOf } from "./origin.ts";
 
 /** Names that a message lists at most. */
 const MAX_LISTED = 12;
@@ -22,14 +23,21 @@ export class DefinitionError extends TypeError {
   readonly doing: string;
   /** The mistakes, one at least. */
   readonly mistakes: readonly string[];
+  /** For each of them an error whose stack has its place, if that is known. */
+  readonly origins: readonly (Error | undefined)[];
 
   /**
    * Has all mistakes that were found.
    *
    * @param doing what can't be done, as "Cannot define the device gpio"
    * @param mistakes each with its place; one at least
+   * @param origins errors whose stacks have the places of the mistakes, as far as they are known
    */
-  constructor(doing: string, mistakes: readonly string[]) {
+  constructor(
+    doing: string,
+    mistakes: readonly string[],
+    origins: readonly (Error | undefined)[] = [],
+  ) {
     super(
       mistakes.length === 1
         ? `${doing}: ${mistakes[0]}`
@@ -37,6 +45,45 @@ export class DefinitionError extends TypeError {
     );
     this.doing = doing;
     this.mistakes = mistakes;
+    this.origins = origins;
+  }
+}
+
+/** Steps of which each may find a mistake: all are done, and the mistakes are thrown together. */
+export class Attempts {
+  readonly #errors: Error[] = [];
+
+  /**
+   * Does a step.
+   *
+   * @param at the part of the device that the step is about, if it is about one
+   */
+  try(step: () => void, at?: object): void {
+    try {
+      step();
+    } catch (error) {
+      if (!(error instanceof RangeError || error instanceof DefinitionError)) throw error;
+      const origin = at && originOf(at);
+      if (origin !== undefined) keepOrigin(error, origin);
+      this.#errors.push(error);
+    }
+  }
+
+  /**
+   * Throws what the steps have thrown, if anything.
+   *
+   * @throws {RangeError} the mistake, if it is the only one
+   * @throws {DefinitionError} with all of them
+   */
+  throwAny(doing: string): void {
+    const [first, ...more] = this.#errors;
+    if (first === undefined) return;
+    if (more.length === 0) throw first;
+    const all = this.#errors.flatMap((error) =>
+      (error instanceof DefinitionError ? error.mistakes : [error.message])
+        .map((text) => [text, originOf(error)] as const)
+    );
+    throw new DefinitionError(doing, all.map(([text]) => text), all.map(([, origin]) => origin));
   }
 }
 

@@ -11,6 +11,7 @@ import { pbaSize } from "./capabilities.ts";
 import type { MsixPlace } from "./capability.ts";
 import { barSize, type DeviceRegion, regionSize } from "./device_region.ts";
 import { callbacks } from "./callbacks.ts";
+import { keepOrigin, originOf } from "./origin.ts";
 import { overlay } from "./overlay.ts";
 import { hex } from "../text/hex.ts";
 
@@ -86,10 +87,13 @@ export class MsixTable {
     const { bar, table, pba } = this.#place;
     const region = below ??
       { ...callbacks({ size: regionSize(this.#end, PAGE_SIZE) }), contents: [] };
-    return overlay(region, [
+    const whole = overlay(region, [
       { offset: table, region: this.#part(this.#table, true), name: `BAR${bar}'s MSI-X table` },
       { offset: pba, region: this.#part(this.#pending, false), name: `BAR${bar}'s MSI-X PBA` },
     ]);
+    const origin = below && originOf(below);
+    if (origin !== undefined) keepOrigin(whole, origin);
+    return whole;
   }
 
   /** Bytes from the start of the BAR to the end of both. */

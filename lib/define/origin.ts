@@ -1,17 +1,21 @@
 /**
- * The place where a device was defined, for what is found wrong with it later.
+ * The place where a device, or a part of it, was written, for what is found wrong with it later.
  *
  * @module
  */
 
 const origins = new WeakMap<object, Error>();
 
-/** Keeps the place that defines a device now. */
-export function keepOrigin(definition: object): void {
-  origins.set(definition, new Error("The device is defined here"));
+/**
+ * Keeps the place that makes an object now.
+ *
+ * @param origin an error whose stack has the place; default the caller's
+ */
+export function keepOrigin(object: object, origin: Error = new Error("It is made here")): void {
+  origins.set(object, origin);
 }
 
-/** An error whose stack says where a device was defined; undefined if `defineDevice` did not. */
-export function originOf(definition: object): Error | undefined {
-  return origins.get(definition);
+/** An error whose stack says where an object was made; undefined if nothing kept that. */
+export function originOf(object: object): Error | undefined {
+  return origins.get(object);
 }

@@ -9,6 +9,7 @@ import { ConfigRegion } from "../server/config.ts";
 import { PciRegion } from "../wire/region.ts";
 import type { DeviceCapability } from "./capability.ts";
 import type { DeviceRegion } from "./device_region.ts";
+import { Attempts } from "./mistakes.ts";
 import { hex } from "../text/hex.ts";
 
 /** The declaration of a PCI device. */
@@ -71,22 +72,26 @@ export interface BuiltConfig {
 /**
  * Builds a configuration space, without base address registers.
  *
- * @throws {RangeError} if something does not fit
+ * @throws {RangeError} if something does not fit; a DefinitionError if there is more than that
  */
-export function buildConfig(spec: PciSpec): BuiltConfig {
+export function buildConfig(spec: PciSpec, doing = "Cannot make the device"): BuiltConfig {
   const { capabilities = [] } = spec;
   const isExpress = capabilities.some((each) => each.list === "extended" || each.id === 0x10);
   const config = new ConfigRegion(isExpress ? 4096 : 256);
-  declareHeader(config, spec);
-  const placeOf = placeAll(capabilities);
+  const attempts = new Attempts();
+  declareHeader(config, spec, attempts);
+  const placeOf = placeAll(capabilities, attempts);
+  attempts.throwAny(doing);
   for (const list of ["standard", "extended"] as const) {
     linkAll(config, capabilities.filter((each) => each.list === list), placeOf);
   }
   return { config, placeOf };
 }
 
-function declareHeader(config: ConfigRegion, spec: PciSpec): void {
+function declareHeader(config: ConfigRegion, spec: PciSpec, attempts: Attempts): void {
   const { vendor, device, revision = 0, subsystem, interruptPin } = spec;
+  const check = (what: string, value: number, bits: number) =>
+    attempts.try(() => checkBits(what, value, bits));
   check("vendor id", vendor, 16);
   check("device id", device, 16);
   check("class", spec.class ?? 0, 24);
@@ -117,28 +122,34 @@ function declareHeader(config: ConfigRegion, spec: PciSpec): void {
  * Declares the base address registers, and what of COMMAND goes with them.
  *
  * @param regions behind BAR0 to BAR5, and the ROM's behind them
- * @throws {RangeError} if there can't be such registers
+ * @param attempts takes a RangeError for each that there can't be
  */
 export function declareBars(
   { config }: BuiltConfig,
   regions: readonly (DeviceRegion | undefined)[],
+  attempts: Attempts,
 ): void {
   for (const [index, region] of regions.entries()) {
     if (region === undefined) continue;
-    const { size, bar: { io, is64Bit } } = region;
-    config.allow(HEADER.COMMAND, io ? COMMAND.IO : COMMAND.MEMORY);
-    if (index === PciRegion.ROM && (io || is64Bit)) {
-      throw new RangeError("The ROM can be neither I/O ports nor 64 bits wide");
-    }
-    if (index === PciRegion.ROM) config.setRom(size);
-    else config.setBar(index, { ...region.bar, size });
-    if (!is64Bit || (index < PciRegion.BAR5 && regions[index + 1] === undefined)) continue;
-    throw new RangeError(`BAR${index} is 64 bits wide: there can't be a BAR${index + 1}`);
+    attempts.try(() => {
+      const { size, bar: { io, is64Bit } } = region;
+      config.allow(HEADER.COMMAND, io ? COMMAND.IO : COMMAND.MEMORY);
+      if (index === PciRegion.ROM && (io || is64Bit)) {
+        throw new RangeError("The ROM can be neither I/O ports nor 64 bits wide");
+      }
+      if (index === PciRegion.ROM) config.setRom(size);
+      else config.setBar(index, { ...region.bar, size });
+      if (!is64Bit || (index < PciRegion.BAR5 && regions[index + 1] === undefined)) return;
+      throw new RangeError(`BAR${index} is 64 bits wide: there can't be a BAR${index + 1}`);
+    }, region);
   }
 }
 
 /** Finds a place for each capability: those that have to be somewhere first. */
-function placeAll(capabilities: readonly DeviceCapability[]): Map<DeviceCapability, number> {
+function placeAll(
+  capabilities: readonly DeviceCapability[],
+  attempts: Attempts,
+): Map<DeviceCapability, number> {
   const isTaken = new Uint8Array(0x1000);
   const placeOf = new Map<DeviceCapability, number>();
   const put = (capability: DeviceCapability, at: number): boolean => {
@@ -153,19 +164,16 @@ function placeAll(capabilities: readonly DeviceCapability[]): Map<DeviceCapabili
   for (const each of capabilities) {
     if (each.at === undefined) continue;
     if (each.at % 4 === 0 && put(each, each.at)) continue;
-    throw new RangeError(
-      `There is no room for the capability ${each.name} at ${hex(each.at)}`,
-    );
+    const text = `There is no room for the capability ${each.name} at ${hex(each.at)}`;
+    attempts.try(() => fail(text), each);
   }
   for (const each of capabilities) {
     if (each.at !== undefined) continue;
     let { start: at } = PLACES[each.list];
     while (at < PLACES[each.list].end && !put(each, at)) at += 4;
-    if (!placeOf.has(each)) {
-      throw new RangeError(
-        `There is no room for the capability ${each.name} of ${each.size} bytes`,
-      );
-    }
+    if (placeOf.has(each)) continue;
+    const text = `There is no room for the capability ${each.name} of ${each.size} bytes`;
+    attempts.try(() => fail(text), each);
   }
   return placeOf;
 }
@@ -189,7 +197,11 @@ function linkAll(
   }
 }
 
-function check(what: string, value: number, bits: number): void {
+function fail(text: string): never {
+  throw new RangeError(text);
+}
+
+function checkBits(what: string, value: number, bits: number): void {
   if (Number.isInteger(value) && value >= 0 && value < 2 ** bits) return;
   throw new RangeError(`The ${what} ${value} is no whole number of ${bits} bits`);
 }

@@ -44,6 +44,7 @@ import {
   shown,
   TEXT,
 } from "./mistakes.ts";
+import { keepOrigin } from "./origin.ts";
 import {
   BAR_KIND,
   type BarKind,
@@ -140,6 +141,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
 
   /** As {@linkcode registers}. */
   constructor(source: M, options: RegistersOptions = {}) {
+    keepOrigin(this);
     checkOptions("Cannot make a region of registers", "options", options, OPTIONS);
     const map = resolveRegisterMap(source);
     const all = registersOf(map.registers, options);

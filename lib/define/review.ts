@@ -15,10 +15,15 @@ import type { DeviceRegion } from "./device_region.ts";
  * @returns a sentence for each, which begins with region and path
  */
 export function reviewDevice(device: ServedDevice): string[] {
+  return reviewRegions(device).map(({ text }) => text);
+}
+
+/** The same, each with its region. */
+export function reviewRegions(device: ServedDevice): { text: string; region: ServedRegion }[] {
   return [...device.regions.entries()].flatMap(([index, region]) => {
     const { unreachable = [] } = hasReview(region) ? region.review() : {};
     const name = (device.flags & DeviceFlags.PCI) !== 0 ? regionName(index) : `region ${index}`;
-    return unreachable.map((each) => `${name}: ${each}`);
+    return unreachable.map((each) => ({ text: `${name}: ${each}`, region: region! }));
   });
 }
 

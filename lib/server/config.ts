@@ -173,7 +173,8 @@ export class ConfigRegion implements ServedRegion {
     const { size, io = false, is64Bit = false, prefetchable = false } = options;
     const last = is64Bit ? 4 : 5;
     if (!Number.isInteger(index) || index < 0 || index > last) {
-      throw new RangeError(`Cannot declare BAR${index}: 0 to ${last} are possible`);
+      const what = is64Bit ? " with 64 bits" : "";
+      throw new RangeError(`Cannot declare BAR${index}${what}: 0 to ${last} are possible`);
     }
     const largest = is64Bit ? Number.MAX_SAFE_INTEGER : 2 ** 31;
     if (!Number.isInteger(Math.log2(size)) || size < leastBarSize(options) || size > largest) {

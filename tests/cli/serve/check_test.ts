@@ -77,8 +77,8 @@ Deno.test("serve --check reports types and what no access reaches, each with its
   const [first = "", ...rest] = lines(result);
   assertStringIncludes(first, "wrong.ts:13:35: TS2339: Property 'CTLR' does not exist on type");
   assertEquals(rest, [
-    "wrong.ts:3:16: bar0: registers.DOORBELL: can't be reached; it is beyond the region's size",
-    "wrong.ts:3:16: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at " +
+    "wrong.ts:7:18: bar0: registers.DOORBELL: can't be reached; it is beyond the region's size",
+    "wrong.ts:7:18: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at " +
     "0x0 to 0xf",
   ]);
 });
@@ -109,7 +109,18 @@ const WRONG: [what: string, source: string, expected: string[]][] = [
   [
     "capabilities that do not fit",
     GOOD.replace("[cap.msix", "[cap.vendor(new Uint8Array(197)), cap.msix"),
-    ["x.ts:3:16: Cannot make the device good: There is no room for the capability vendor-spec"],
+    ["x.ts:5:51: Cannot make the device good: There is no room for the capability vendor-spec"],
+  ],
+  [
+    "BARs and capabilities that do not fit, each with its place",
+    GOOD.replace("vectors: 1,", "vectors: 2000,").replace(
+      "return { regions: { bar0 } }",
+      "const bar5 = memory({ size: 16, is64Bit: true });\n    return { regions: { bar0, bar5 } }",
+    ).replace("create()", "create({ memory })"),
+    [
+      "x.ts:5:51: Cannot make the device good: MSI-X does not fit bar0 of 8192 bytes: its table",
+      "x.ts:13:18: Cannot make the device good: Cannot declare BAR5 with 64 bits: 0 to 4 are",
+    ],
   ],
   [
     "a map with mistakes",

@@ -2,6 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { cap } from "../../../lib/define/capabilities.ts";
 import { buildConfig, declareBars, type PciSpec } from "../../../lib/define/pci.ts";
 import type { DeviceRegion } from "../../../lib/define/device_region.ts";
+import { Attempts } from "../../../lib/define/mistakes.ts";
 import { callbacks } from "../../../lib/define/callbacks.ts";
 import { configSpaceText, parseConfigSpace } from "../../../lib/pci/mod.ts";
 import type { ConfigRegion } from "../../../lib/server/config.ts";
@@ -10,7 +11,9 @@ const IDS = { vendor: 0x1234, device: 0x5678 };
 
 function build(spec: Partial<PciSpec> = {}, bars: (DeviceRegion | undefined)[] = []): ConfigRegion {
   const built = buildConfig({ ...IDS, ...spec });
-  declareBars(built, bars);
+  const attempts = new Attempts();
+  declareBars(built, bars, attempts);
+  attempts.throwAny("Cannot declare the BARs");
   return built.config;
 }
 
