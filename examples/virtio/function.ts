@@ -9,6 +9,7 @@
 
 import {
   cap,
+  ConnectionError,
   type DeviceContext,
   DeviceError,
   type DeviceRegion,
@@ -66,7 +67,14 @@ const CONFIG_INTERRUPT = 2;
 const VERSION_1 = 1;
 const ACCESS_PLATFORM = 2;
 
+const ENXIO = 6;
 const ECANCELED = 125;
+
+/** Tells if the whole device is reset, or the client is gone: that is no fault of the driver. */
+function isEnded(error: unknown): boolean {
+  return error instanceof ConnectionError ||
+    (error instanceof DeviceError && [ENXIO, ECANCELED].includes(error.errno));
+}
 
 /**
  * A vendor-specific capability that says where a structure is.
@@ -117,7 +125,8 @@ export function virtioFunction(
 ) {
   const offered = [features, VERSION_1 | ACCESS_PLATFORM];
   const queue = new Virtqueue(dma);
-  const common = registers(MAP, { size: 0x4000 });
+  // An eventfd of NOTIFY stands for 0, which is the queue.
+  const common = registers(MAP, { size: 0x4000, ioeventfds: ["NOTIFY"] });
   const { regs } = common;
   let accepted = [0, 0]; // of the features
   let isBusy = false;
@@ -167,8 +176,9 @@ export function virtioFunction(
         if (isWanted) interrupt(QUEUE_INTERRUPT, regs.QUEUE_VECTOR.value);
       }
     } catch (error) {
+      if (isEnded(error)) return;
+      fail(error as Error);
       if (!(error instanceof QueueError || error instanceof DeviceError)) throw error;
-      if (!(error instanceof DeviceError && error.errno === ECANCELED)) fail(error);
     } finally {
       isBusy = false;
       if (isLeaving) reset();

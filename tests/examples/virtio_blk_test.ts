@@ -1,9 +1,12 @@
 /** `examples/virtio_blk.ts`, driven by a client, and by one that keeps no rule. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { virtioFunction, virtioPci } from "../../examples/virtio/function.ts";
+import { sizeOf } from "../../examples/virtio/queue.ts";
 import virtioBlk from "../../examples/virtio_blk.ts";
 import { testDevice, type TestDeviceOptions } from "../../lib/testing/mod.ts";
 import { parseConfigSpace } from "../../lib/pci/mod.ts";
+import { defineDevice, registers } from "../../mod.ts";
 import { testFds } from "../_fds.ts";
 import { until } from "../_until.ts";
 import {
@@ -482,6 +485,67 @@ testFds("a reset of the whole device ends what virtio_blk.ts is doing", async ()
   await test.client.pci.enable();
   await driver.setUp();
   assertEquals(await request(driver, Request.FLUSH), [OK, 1]);
+});
+
+testFds("a client that goes in the midst of it is no fault of its driver", async () => {
+  const test = await testDisk();
+  const driver = await VirtioDriver.start(test, { share: "message" });
+  begin(driver, Request.IN);
+  driver.chain([[HEADER, 16], [DATA, 2 << 20, WRITE], [RESULT, 1, WRITE]]);
+  for (let i = 0; i < 64; i++) driver.offer(0);
+  await driver.notify();
+  await test[Symbol.asyncDispose]();
+  assertEquals([test.log, test.errors], [[], []]);
+});
+
+testFds("virtio_blk.ts is told of buffers by an eventfd, too", async () => {
+  await using test = await testDisk();
+  const driver = await VirtioDriver.start(test);
+  using parts = await test.client.regionIoFds(4);
+  assertEquals(parts.entries.map(({ offset, size }) => [Number(offset), Number(size)]), [
+    [AT.NOTIFY, 2],
+  ]);
+  begin(driver, Request.FLUSH);
+  driver.chain([[HEADER, 16], [RESULT, 1, WRITE]]);
+  driver.offer(0);
+  parts.kick(parts.entries[0]!);
+  await until(() => driver.used === 1, "the buffer's return");
+});
+
+testFds("another kind of device is made of the same parts, also one that fails", async () => {
+  const source = defineDevice({
+    name: "virtio_rng",
+    pci: virtioPci(4, 0xff0000, 0x10),
+    create(context) {
+      const config = registers({ registers: [{ name: "NONE", offset: 0, width: 4 }] });
+      const virtio = virtioFunction(context, {
+        features: 0,
+        config,
+        async serve({ writable }) {
+          if (sizeOf(writable) > 64) throw new TypeError("a mistake of its author");
+          for (const { at, length } of writable) {
+            await context.dma.copyFrom(at, crypto.getRandomValues(new Uint8Array(length)));
+          }
+          return sizeOf(writable);
+        },
+      });
+      return { regions: { bar4: virtio.bar4 }, reset: virtio.reset };
+    },
+  });
+  await using test = await testDevice(source);
+  const driver = await VirtioDriver.start(test);
+  driver.chain([[DATA, 60, WRITE], [DATA + 100, 4, WRITE]]);
+  assertEquals(await driver.use(0), { id: 0, written: 64 });
+  assert(driver.map.bytes.subarray(DATA, DATA + 60).some((byte) => byte !== 0));
+  driver.chain([[DATA, 65, WRITE]]);
+  driver.offer(0);
+  await driver.notify();
+  await driver.interrupted(0);
+  assertEquals(await driver.status(), UP | NEEDS_RESET);
+  assertMatch(String(test.errors.pop()!.error), /a mistake of its author/);
+  await driver.setUp();
+  driver.chain([[DATA, 1, WRITE]]);
+  assertEquals(await driver.use(0), { id: 0, written: 1 });
 });
 
 testFds("virtio_blk.ts goes on elsewhere, with its disk and where the rings are", async () => {
