@@ -213,6 +213,8 @@ function qemuArguments(options: GuestOptions, directory: string, initrd: string)
 interface PendingScript {
   readonly number: number;
   readonly script: string;
+  /** The script ends by the next boot. */
+  readonly isReboot: boolean;
   resolve(result: ScriptResult): void;
   reject(error: Error): void;
 }
@@ -314,16 +316,19 @@ export class Guest implements AsyncDisposable {
    *
    * @throws {GuestError} If it doesn't end in time; or the guest reboots or ends.
    */
-  async run(script: string, options: { timeoutMs?: number } = {}): Promise<ScriptResult> {
+  run(script: string, options: { timeoutMs?: number } = {}): Promise<ScriptResult> {
+    return this.#perform(script, options.timeoutMs ?? SCRIPT_TIMEOUT_MS, false);
+  }
+
+  async #perform(script: string, ms: number, isReboot: boolean): Promise<ScriptResult> {
     if (this.#hasEnded) throw this.#error("QEMU has ended");
     if (this.#pending) throw new GuestError("Another script of this guest is running");
     const number = ++this.#scripts;
     const { promise, resolve, reject } = Promise.withResolvers<ScriptResult>();
-    this.#pending = { number, script, resolve, reject };
+    this.#pending = { number, script, isReboot, resolve, reject };
     this.#agentText = "";
     try {
       await this.#send(number, script);
-      const ms = options.timeoutMs ?? SCRIPT_TIMEOUT_MS;
       return await this.#within(ms, promise, `a script does not end:\n${script}`);
     } finally {
       this.#pending = undefined;
@@ -381,7 +386,7 @@ export class Guest implements AsyncDisposable {
    */
   async reboot(by: "kernel" | "reset" = "kernel"): Promise<void> {
     if (by === "reset") await this.qmp("system_reset");
-    else await this.#send(0, "reboot -f");
+    else await this.#perform("reboot -f", BOOT_TIMEOUT_MS, true);
     await this.booted();
   }
 
@@ -450,7 +455,8 @@ export class Guest implements AsyncDisposable {
       const output = this.#agentText.slice(0, match.index);
       this.#agentText = this.#agentText.slice(match.index! + match[0].length);
       if (match[1] !== undefined) {
-        this.#pending?.reject(this.#error("The guest has booted again during a script"));
+        if (this.#pending?.isReboot) this.#pending.resolve({ status: 0, output: "" });
+        else this.#pending?.reject(this.#error("The guest has booted again during a script"));
         this.#bootAt(this.#bootsSeen++).resolve();
       } else if (Number(match[2]) === this.#pending?.number) {
         this.#pending.resolve({ status: Number(match[3]), output: output.replaceAll(RECORD, "") });
