@@ -154,6 +154,8 @@ class Names {
   readonly #findings: Findings;
   readonly #what: string;
   readonly #taken: Set<string>;
+  /** The last number that was put behind a name. */
+  readonly #numbers = new Map<string, number>();
 
   /**
    * @param what has these names, for notes
@@ -167,9 +169,12 @@ class Names {
 
   take(wanted: string, at: number): string {
     const word = identifier(wanted);
+    const stem = word.slice(0, MAX_NAME - 7); // a map has less than a million registers
     let name = word;
-    for (let i = 2; this.#taken.has(name.toLowerCase()); i++) {
-      name = `${word.slice(0, MAX_NAME - 6)}_${i}`;
+    while (this.#taken.has(name.toLowerCase())) {
+      const number = (this.#numbers.get(stem.toLowerCase()) ?? 1) + 1;
+      this.#numbers.set(stem.toLowerCase(), number);
+      name = `${stem}_${number}`;
     }
     this.#taken.add(name.toLowerCase());
     if (name !== wanted) this.#findings.note(at, `The ${this.#what} ${wanted} is called ${name}`);

@@ -17,6 +17,8 @@ export const MAX_XML_SIZE = 64 << 20;
 export const MAX_ELEMENTS = 3_000_000;
 /** Elements in one another: register files in register files, and their fields. */
 export const MAX_DEPTH = 64;
+/** Attributes of an element. */
+const MAX_ATTRIBUTES = 100;
 
 /** Bytes that are read at a time. */
 const CHUNK = 64 << 10;
@@ -114,6 +116,7 @@ interface Sax {
 interface SaxParser {
   readonly position: number;
   readonly startTagPosition: number;
+  comment: string;
   write(text: string): void;
   close(): void;
   onopentagstart(tag: { readonly name: string }): void;
@@ -202,6 +205,7 @@ class XmlReader {
     }
     this.#length += text.length;
     this.#parser.write(text);
+    this.#parser.comment = ""; // of a long one, nothing is wanted
   }
 
   /** UTF-8, unless the first bytes say something else. */
@@ -249,6 +253,8 @@ class XmlReader {
     const element = this.#open.at(-1);
     if (this.#skipped > 0 || element === undefined) return;
     (element.attributes ??= new Map()).set(localName(name), value);
+    if (element.attributes.size <= MAX_ATTRIBUTES) return;
+    this.#refuse(element.at, `<${element.name}> has more than ${MAX_ATTRIBUTES} attributes`);
   }
 
   #text(text: string): void {

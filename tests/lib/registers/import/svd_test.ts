@@ -130,6 +130,25 @@ Deno.test("names of a peripheral's registers are prefixed as it says", async () 
   assertEquals((await importText(text)).map.registers.map(({ name }) => name), ["A_R"]);
 });
 
+Deno.test("registers of the same name are numbered", async () => {
+  const register = (name: string, at: number) =>
+    `<register><name>${name}</name><addressOffset>${4 * at}</addressOffset></register>`;
+  const names = ["R", "r", "R_2", "R", "R-2", "é", "9", "x".repeat(80), "x".repeat(80)];
+  const made = await importText(svd(names.map(register).join("")));
+  assertEquals(made.map.registers.map(({ name }) => name), [
+    "R",
+    "r_2",
+    "R_2_2",
+    "R_3",
+    "R_2_3",
+    "_",
+    "_9",
+    "x".repeat(63),
+    "x".repeat(57) + "_2",
+  ]);
+  assertEquals(notesOf(made).length, 8);
+});
+
 Deno.test("numbers have units and bases, sizes come from around", async () => {
   const { map } = await importText(svd(
     "<register><name>A</name><addressOffset>#100</addressOffset></register>" +

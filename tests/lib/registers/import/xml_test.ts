@@ -73,6 +73,13 @@ Deno.test("XML: elements in one another are bounded", async () => {
   assertEquals(await mistakesOf(deep), ["1:198 There are more than 64 elements in one another"]);
 });
 
+Deno.test("XML: attributes of an element are bounded", async () => {
+  const many = Array.from({ length: 1000 }, (_, i) => `a${i}=""`).join(" ");
+  assertEquals(await mistakesOf(`<device ${many}/>`), [
+    "1:1 <device> has more than 100 attributes",
+  ]);
+});
+
 Deno.test("XML: a file that is too large is refused before it is read", async () => {
   const path = await Deno.makeTempFile();
   try {
