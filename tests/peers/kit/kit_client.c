@@ -2,7 +2,8 @@
  * kit_client SOCKET
  *
  * Drives a device of the kit step by step: what its server offers, a DMA_MAP that waits for the device's work in flight, DMA by
- * message though the memory is shared, a DMA_UNMAP that the device refuses, and masks. Prints a line for each step.
+ * message though the memory is shared, a DMA_UNMAP that the device refuses, a shadow ioeventfd, an ioregionfd, and masks. Prints
+ * a line for each step.
  */
 #include "../hostile/wire.h"
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <sys/mman.h>
 
 enum { DMA_MAP = 2, DMA_UNMAP = 3, REGION_READ = 9, DMA_READ = 11, DMA_WRITE = 12, RESET = 13 };
-enum { CTRL = 0, SUM = 4, ADDRESS = 8, READ_IT = 1, BE_BUSY = 2, SIZE = 4096, BASE = 0x100000 };
+enum { CTRL = 0, SUM = 4, ADDRESS = 8, BELL = 12, READ_IT = 1, BE_BUSY = 2, SIZE = 4096, BASE = 0x100000 };
 
 struct header { uint16_t id, command; uint32_t size, flags, error; };
 struct message { struct header header; unsigned char payload[4096]; };
@@ -76,6 +77,54 @@ static uint32_t unmap(int fd, uint64_t address) {
   return request(fd, DMA_UNMAP, &unmap, sizeof unmap);
 }
 
+/* A sub-region of GET_IO_FDS, and a command of an ioregionfd, as the specification and KVM's patches have them. */
+struct part { uint64_t offset, size; uint32_t fd_index, type, flags, shadow_fd_index; uint64_t shadow_offset; };
+struct access { uint32_t info, padding; uint64_t user_data, offset, data; };
+
+/* Asks for the one part of a region, whose descriptors come along. */
+static struct part io_fds(int fd, uint32_t region, int *fds, size_t count) {
+  const uint32_t request[4] = {4096, 0, region, 0};
+  struct { struct header header; uint32_t argsz, flags, index, count; struct part part; } reply;
+  char control[CMSG_SPACE(4 * sizeof(int))];
+  struct iovec part = {&reply, sizeof reply};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  struct pollfd ready = {fd, POLLIN, 0};
+  ask(fd, GET_IO_FDS, request, sizeof request, -1);
+  if (poll(&ready, 1, PATIENCE_MS) != 1) fail("HUNG: no descriptors");
+  if (recvmsg(fd, &message, 0) != sizeof reply || reply.count != 1) fail("not one part");
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  if (rights == NULL || rights->cmsg_len != CMSG_LEN(count * sizeof(int))) fail("other descriptors");
+  memcpy(fds, CMSG_DATA(rights), count * sizeof(int));
+  return reply.part;
+}
+
+/* As KVM does when a guest writes a register: the value into memory, then a signal. */
+static void ring(int fd, uint32_t value) {
+  int fds[2];
+  struct part part = io_fds(fd, 0, fds, 2);
+  if (part.type != 2 || part.offset != BELL || part.size != 4) fail("no shadow ioeventfd");
+  char *shadow = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[part.shadow_fd_index], 0);
+  if (shadow == MAP_FAILED) fail("no shadow memory");
+  memcpy(shadow + part.shadow_offset, &value, sizeof value);
+  eventfd_write(fds[part.fd_index], 1);
+  for (int i = 0; get32(fd, BELL) != value; i++) {
+    if (i == PATIENCE_MS) fail("HUNG: the bell was not heard");
+    usleep(1000);
+  }
+  printf("BELL %#x by a shadow ioeventfd\n", value);
+}
+
+/* As KVM does when a guest accesses the part: a command, then the response. */
+static uint64_t exchange(int socket, uint32_t info, uint64_t offset, uint64_t data) {
+  const struct access access = {info, 0, 7, offset, data};
+  uint64_t response[4];
+  struct pollfd ready = {socket, POLLIN, 0};
+  if (write(socket, &access, sizeof access) != sizeof access) fail("cannot access");
+  if (poll(&ready, 1, PATIENCE_MS) != 1) fail("HUNG: no response");
+  if (read(socket, response, sizeof response) != sizeof response) fail("not a response");
+  return response[0];
+}
+
 int main(int argc, char **argv) {
   static const char proposal[] =
     "\0\0\2\0{\"capabilities\":{\"max_msg_fds\":8,\"write_multiple\":true,\"twin_socket\":{\"supported\":true}}}";
@@ -113,6 +162,13 @@ int main(int argc, char **argv) {
   printf("DMA_UNMAP refused: %s\n", refused == EBUSY ? "EBUSY" : "otherwise");
   put32(fd, CTRL, 0);
   printf("DMA_UNMAP answered %d\n", unmap(fd, BASE));
+
+  ring(fd, 0xcafe);
+  int socket;
+  struct part part = io_fds(fd, 1, &socket, 1);
+  if (part.type != 1 || part.size != 16) fail("no ioregionfd");
+  exchange(socket, 0x61, 4, 0x1234); /* a write of 4 bytes, with a response */
+  printf("ioregionfd read %#x\n", (unsigned)exchange(socket, 0x60, 4, 0));
 
   const uint32_t mask[5] = {20, 1 | 8, 2, 1, 1}, unmask[5] = {20, 1 | 16, 2, 1, 1};
   if (request(fd, SET_IRQS, mask, sizeof mask) != 0) fail("no mask");
