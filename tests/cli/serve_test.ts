@@ -249,7 +249,7 @@ Deno.test("serve serves several devices of the user's own, and tells of each by 
     for (
       const pattern of [
         /^gadget: made with {"count":3}$/m,
-        /^Serving plain at .*plain\.sock\n {2}Regions: bar0 8 B rw-\n {2}Interrupts: intx 1$/m,
+        /^Serving plain at .*plain\.sock\n {2}Regions: region 0 8 B rw-\n {2}Interrupts: irq 0 1$/m,
         /^ {2}Fault: REGION_READ:error=EBUSY@2$/m,
         /^Serving demo at .*\n {2}PCI 1234:0de5, class 0880 \(System peripheral\), revision 0x1$/m,
         /^Ready; Ctrl-C stops it$/m,
@@ -311,7 +311,7 @@ Deno.test("serve --json writes an object a line", async () => {
     assertEquals(ready.devices[0].socket, served.path);
     assertEquals(ready.devices[0].faults, ["DEVICE_RESET:drop", "REGION_READ:garbage@9"]);
     assertEquals(ready.devices[0].regions, [
-      { index: 0, name: "bar0", size: 8, flags: 3, flag_names: ["read", "write"] },
+      { index: 0, name: "region 0", size: 8, flags: 3, flag_names: ["read", "write"] },
     ]);
     const device = "plain";
     assertEquals(fault, {

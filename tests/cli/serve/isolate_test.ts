@@ -94,7 +94,7 @@ Deno.test("serve --isolate reports what happens as serve does, by name", async (
   assertEquals(served.texts.stdout, "of the device\n");
   for (
     const pattern of [
-      /^Serving odd at .*\/odd\.sock\n {2}Regions: bar0 8 B rw-\n/m,
+      /^Serving odd at .*\/odd\.sock\n {2}Regions: region 0 8 B rw-\n/m,
       /^Serving demo at .*\/demo\.sock\n.*\n.*\n.*\n {2}Fault: REGION_READ:error=EIO@1$/m,
       /^Serving demo-2 at .*\/c\.sock\n/m,
       /^The faults that come at random repeat with --seed=7$/m,
