@@ -1,6 +1,7 @@
 /**
- * A client in C drives what a device of the kit has for its clients: quiesce, DMA by message,
- * offers, descriptors for parts of regions, masks and resets. Its own order of messages shows that a DMA_MAP waits.
+ * A client in C drives what a device of the kit has for its clients. These are quiesce, DMA by
+ * message, offers, descriptors for parts of regions, masks and resets. The client's own order of
+ * messages shows that a DMA_MAP waits.
  */
 
 import { assertEquals } from "@std/assert";
