@@ -23,7 +23,7 @@ const LONG_READS_MINOR = 1;
 const CONFIG_BLOCK = 256;
 /** Extended capabilities begin here. */
 const EXTENDED_START = 256;
-/** No capability is decoded further than this from its beginning. */
+/** Capabilities are decoded no further than this from their beginning, but for those of lists. */
 const CAPABILITY_REACH = 64;
 /** Config reads in flight together. */
 const CONFIG_PIPELINE = 64;
@@ -156,17 +156,42 @@ function* usedParts(config: Uint8Array): Generator<readonly [start: number, end:
   let at = EXTENDED_START;
   while (at >= EXTENDED_START && at + 4 <= length && !followed.has(at)) {
     followed.add(at);
-    for (const byte of [at, at + CAPABILITY_REACH - 1]) {
-      const block = Math.floor(byte / CONFIG_BLOCK);
+    let end = at + CAPABILITY_REACH;
+    for (let block = Math.floor(at / CONFIG_BLOCK); block * CONFIG_BLOCK < end; block++) {
       const start = block * CONFIG_BLOCK;
-      if (read.has(block) || start >= length) continue;
-      read.add(block);
-      yield [start, Math.min(length, start + CONFIG_BLOCK)];
+      if (start >= length) break;
+      if (!read.has(block)) {
+        read.add(block);
+        yield [start, Math.min(length, start + CONFIG_BLOCK)];
+      }
+      // Its words, which say how long its list is, may be in the next block.
+      if (at + 8 <= start + CONFIG_BLOCK && at + 8 <= length) end = at + reachOf(view, at);
     }
     const header = view.getUint32(at, true);
     if (header === 0 || header === 0xffff_ffff) return;
     at = (header >>> 20) & ~3;
   }
+}
+
+/** Bytes of a capability that are decoded: of one with a list its words tell. */
+function reachOf(view: DataView, at: number): number {
+  const id = view.getUint16(at, true);
+  const list = LISTS[id]?.(view.getUint32(at + 4, true)) ?? 0;
+  return Math.max(CAPABILITY_REACH, list);
+}
+
+/** Bytes of extended capabilities with lists, by their id and second word. */
+const LISTS: Readonly<Record<number, (word: number) => number>> = {
+  0x02: virtualChannels,
+  0x05: (word) => 0x10 + 0x10 * (word >>> 8 & 0xff), // links of a root complex
+  0x08: virtualChannels,
+  0x09: virtualChannels,
+  0x23: (word) => word >>> 20, // of a vendor, which says its length
+  0x30: () => Infinity, // streams of encryption, whose words say the length of each
+};
+
+function virtualChannels(word: number): number {
+  return 0x10 + 0x0c * ((word & 7) + 1);
 }
 
 /**
