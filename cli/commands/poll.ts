@@ -161,7 +161,7 @@ export async function run(
       `(${Math.floor(elapsedMs / 1000)} s)`,
   );
   const from = performance.now();
-  const value = await awaitCondition(connection.device, target, { width, condition }, {
+  const value = await awaitCondition(connection.device, target, { address, width, condition }, {
     timeoutMs,
     intervalMs,
     signal: context.signal,

@@ -14,7 +14,7 @@ import { type ComparisonName, Condition } from "./condition.ts";
 import type { Place, PlaceParser } from "./map.ts";
 import { DEFAULT_WIDTH, type Target } from "./target.ts";
 import { unmet } from "./unmet.ts";
-import { parseMaskedValue } from "./value.ts";
+import { formatValue, parseMaskedValue } from "./value.ts";
 
 /** A register, and the condition that it is waited for to meet. */
 export interface Awaited {
@@ -84,7 +84,7 @@ export interface LookOptions {
 export async function awaitCondition(
   device: Device,
   { region, offset }: Target,
-  { width, condition }: Pick<Awaited, "width" | "condition">,
+  { address, width, condition }: Omit<Awaited, "timeoutMs">,
   { timeoutMs, intervalMs = DEFAULT_INTERVAL_MS, signal, via, onLook }: LookOptions,
 ): Promise<number | bigint> {
   let last: bigint | undefined;
@@ -103,6 +103,9 @@ export async function awaitCondition(
   } catch (error) {
     if (!(error instanceof TimeoutError) || last === undefined) throw error;
     const { standstillText } = await import("../../lib/client/diagnose/diagnose.ts");
-    throw unmet(error.message, await standstillText(device, last, width));
+    const fields = address.named?.lines(last).map((line) => line.trim()) ?? [];
+    const sentence = `${address.text} did not become ${condition.text(width)} within ` +
+      `${timeoutMs} ms; its last value was ${[formatValue(last, width), ...fields].join(" ")}`;
+    throw unmet(sentence, await standstillText(device, last, width));
   }
 }

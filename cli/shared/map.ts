@@ -67,7 +67,7 @@ export async function placeParser(
   self: CommandUnknownOpts,
   names: readonly string[] | undefined,
 ): Promise<PlaceParser> {
-  if (names === undefined) return parseAddress;
+  if (names === undefined) return parseUnmapped;
   const registers = await import("../../lib/registers/mod.ts");
   const maps = (await loadMaps(context, self, names)).map(({ map }) => map);
   return (text) => {
@@ -135,6 +135,16 @@ export async function loadMap(
     }
     for (const problem of error.problems) err.write(`${printable(problemText(problem))}\n`);
     throw error;
+  }
+}
+
+/** An address where there is no map. What looks like a name may be one of a map. */
+function parseUnmapped(text: string): Address {
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    if (!(error instanceof Error) || !/^[A-Za-z_]\w*([.[][\w.[\]]*)?$/.test(text)) throw error;
+    throw new SyntaxError(`${error.message}; a name of a register map needs --map`);
   }
 }
 

@@ -68,8 +68,9 @@ export function parseAddress(text: string): Address {
   const [, name, instance, offsetText, widthText] = match;
   const place = parseBase(name!, instance);
   if (place === undefined) {
+    const where = name === text ? "" : ` in "${text}"`;
     throw new SyntaxError(
-      `"${name}" in "${text}" is no region, capability or register; write ${FORM}`,
+      `"${name}"${where} is no region, capability or register; write ${FORM}`,
     );
   }
   const offset = offsetText === undefined ? 0 : parseOffset(text, offsetText, place.isOfSetpci);

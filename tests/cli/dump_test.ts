@@ -276,8 +276,9 @@ Deno.test("dump returns 2 when the usage is wrong", async (t) => {
     [["dump", "bar0+4", "-o", "x"], invalid("bar0+4")],
     [
       ["dump", "VENDOR", "-o", "x"],
-      `Cannot use 'VENDOR' as region: "VENDOR" in "VENDOR" is no region, capability or register; ` +
-      "write REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w",
+      `Cannot use 'VENDOR' as region: "VENDOR" is no region, capability or register; ` +
+      "write REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w; " +
+      "a name of a register map needs --map",
     ],
     [["dump", "bar0+x..8", "-o", "x"], invalid("bar0+x..8")],
     [["dump", "bar0.l+4..8", "-o", "x"], invalid("bar0.l+4..8")],

@@ -125,12 +125,13 @@ Deno.test("read --format raw writes the bytes and nothing else", async () => {
 Deno.test("read returns 2 and sends nothing when the usage is wrong", async (t) => {
   const form =
     "write REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w";
+  const needsMap = "; a name of a register map needs --map";
   const invalid = (text: string) => `Cannot use '${text}' as address:`;
   await assertFailures(t, "/nonexistent/socket", 2, [
     [["read"], "Missing required argument 'address'"],
     [
       ["read", "bar9"],
-      `${invalid("bar9")} "bar9" in "bar9" is no region, capability or register; ${form}`,
+      `${invalid("bar9")} "bar9" is no region, capability or register; ${form}${needsMap}`,
     ],
     [["read", "bar0", "bar0+"], `${invalid("bar0+")} "bar0+" is no address; ${form}`],
     [
