@@ -38,6 +38,8 @@ export interface ShellSettings {
 
 /** Words that are no steps. */
 const SHELL_WORDS = ["help", "save", "show", "clear", "forget", "quit"] as const;
+/** `save --force FILE`, and `save FILE --force` as options stand in other places. */
+const FORCE = /^--force(?:\s+|$)|\s+--force$/;
 const WITH_ARGUMENT: ReadonlySet<string> = new Set(["help", "save"]);
 
 /** The interval at which the prompt looks for interrupts, in milliseconds. */
@@ -235,7 +237,8 @@ class Shell {
   }
 
   async #save(words: string): Promise<void> {
-    const [, force, file = ""] = /^(--force\s+)?(.*)$/s.exec(words)!;
+    const file = words.replace(FORCE, "");
+    const force = file !== words;
     if (file === "") throw new SyntaxError("Write save FILE, as save bringup.yaml");
     if (this.done.length === 0) throw new RangeError("There is nothing to save: no step was done");
     const { basename, dirname, extname, isAbsolute, relative } = await import("node:path");
@@ -246,7 +249,7 @@ class Shell {
       /[/.]/.test(map) ? `./${relative(dirname(file), map)}` : map
     );
     const text = sessionYaml({ title, include, raws: this.done, nameOf });
-    await Deno.writeTextFile(file, text, { createNew: force === undefined }).catch((error) => {
+    await Deno.writeTextFile(file, text, { createNew: !force }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) {
         throw fileError(`write ${file}`, error, true);
       }

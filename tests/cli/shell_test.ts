@@ -171,10 +171,12 @@ Deno.test("vfu shell writes over no file", async () => {
 Deno.test("vfu shell save --force replaces a file", async () => {
   await using folder = temporaryFolder();
   const file = `${folder.path}/x.yaml`;
-  Deno.writeTextFileSync(file, "mine");
-  const { code } = await shell(["read bar0", `save --force ${file}`]);
-  assertEquals(code, 0);
-  assertStringIncludes(Deno.readTextFileSync(file), "steps:");
+  for (const line of [`save --force ${file}`, `save ${file} --force`]) {
+    Deno.writeTextFileSync(file, "mine");
+    const { code } = await shell(["read bar0", line]);
+    assertEquals(code, 0);
+    assertStringIncludes(Deno.readTextFileSync(file), "steps:");
+  }
 });
 
 Deno.test("vfu shell is wrong usage without a device", async () => {

@@ -9,7 +9,7 @@ import type { Path } from "../../yaml/document.ts";
 import { type Definitions, meant } from "./definitions.ts";
 import { parseFlow, plainValue, unquote } from "./flow.ts";
 import type { Source, Step, StepWord } from "../model.ts";
-import { parsePlace } from "./place.ts";
+import { parsePlace, placeWords } from "./place.ts";
 import type { Reading } from "./reading.ts";
 import { parseStepAt } from "./steps.ts";
 import { type Argument, COMMON_ARGUMENTS, type KindName } from "./arguments.ts";
@@ -56,7 +56,9 @@ export function parseLine(
   definitions: Definitions,
 ): { raw: RawStep; steps: readonly Step[] } {
   const tokens = tokenizeLine(text);
-  const raw = isPlace(tokens, definitions) ? { read: tokens[0]!.text } : rawStep(tokens);
+  const raw = isPlace(tokens, definitions)
+    ? { read: tokens[0]!.text }
+    : rawStep(tokens, definitions);
   return { raw, steps: parseStep(raw, definitions, text) };
 }
 
@@ -179,7 +181,7 @@ function endOfQuote(text: string, start: number): number {
   return text.length + 2;
 }
 
-function rawStep(tokens: readonly LineToken[]): RawStep {
+function rawStep(tokens: readonly LineToken[], definitions: Definitions): RawStep {
   const [first] = tokens;
   if (first === undefined) throw new SyntaxError("The line is empty");
   const word = wordAt(tokens);
@@ -190,15 +192,21 @@ function rawStep(tokens: readonly LineToken[]): RawStep {
   }
   const written = assigned(tokens);
   if (written === undefined) {
-    const [two, three] = [2, 3].map((n) => tokens.slice(0, n).map((each) => each.text).join(" "));
-    const hint = meant(
-      first.text,
-      STEP_WORDS,
-      meant(two!, STEP_WORDS, meant(three!, STEP_WORDS, `there are ${STEP_WORDS.join(", ")}`)),
-    );
-    throw new SyntaxError(`"${first.text}" is no step; ${hint}`);
+    throw new SyntaxError(`"${first.text}" is no step; ${stepHint(tokens, definitions)}`);
   }
   return withArguments("write", new TokenReader(written));
+}
+
+/** The word or the place that a line was probably meant to begin with, else all words. */
+function stepHint(tokens: readonly LineToken[], definitions: Definitions): string {
+  const [one, two, three] = [1, 2, 3].map((n) =>
+    tokens.slice(0, n).map((each) => each.text).join(" ")
+  );
+  const ending = STEP_WORDS.filter((word) => word.split(" ").slice(1).includes(one!));
+  if (ending.length > 0) return `did you mean ${ending.map((word) => `"${word}"`).join(" or ")}?`;
+  const all = `there are ${STEP_WORDS.join(", ")}`;
+  const later = meant(two!, STEP_WORDS, meant(three!, STEP_WORDS, all));
+  return meant(one!, [...STEP_WORDS, ...placeWords(definitions)], later);
 }
 
 /** Words of which the first, `PLACE=VALUE`, is cut into two; undefined if it has another form. */

@@ -180,17 +180,21 @@ function addressPlace(
 }
 
 function unknownBase(name: string, definitions: Definitions): RangeError {
-  const { maps, buffers } = definitions;
-  const words = [
+  const hint = meant(name, placeWords(definitions), HOW);
+  return missingName(
+    definitions,
+    `"${name}" is no region, capability, register or buffer; ${hint}`,
+  );
+}
+
+/** The names that a place may begin with. */
+export function placeWords({ maps, buffers }: Definitions): string[] {
+  return [
     ...buffers.keys(),
     ...BASE_NAMES,
     ...maps.map((map) => map.name),
     ...maps.flatMap((map) => map.registers.map((register) => register.name)),
   ];
-  return missingName(
-    definitions,
-    `"${name}" is no region, capability, register or buffer; ${meant(name, words, HOW)}`,
-  );
 }
 
 function isAddress(text: string): boolean {

@@ -63,6 +63,9 @@ Deno.test("parseLine() says what is wrong, and what to write", () => {
   const cases: [line: string, message: string][] = [
     ["", "The line is empty"],
     ["raed CC", '"raed" is no step; did you mean "read"?'],
+    ["fill buffer u32 7", '"fill" is no step; did you mean "dma fill"?'],
+    ["enable msix", '"enable" is no step; did you mean "irq enable" or "pci enable"?'],
+    ["CAPP", '"CAPP" is no step; did you mean "CAP"?'],
     ["irq wiat msix", '"irq" is no step; did you mean "irq wait"?'],
     ["read", '"read" is the last word; write its value after it'],
     ["write CC", '"value" is missing here'],
