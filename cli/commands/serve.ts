@@ -318,10 +318,13 @@ async function serveAll(
       ...(unmodelled && { onAccess: unmodelled.of(each.name) }),
       ...(state !== undefined && {
         beforeClose: (isIdle) =>
-          keep(state, server.device, isIdle, context).catch((error) => {
-            isUnsaved = true;
-            report.log(each.name, `The state is not saved: ${thrownText(error)}`);
-          }),
+          keep(state, server.device, isIdle, context).then(
+            () => report.log(each.name, `State saved in ${state}`),
+            (error) => {
+              isUnsaved = true;
+              report.log(each.name, `The state is not saved: ${thrownText(error)}`);
+            },
+          ),
       }),
     });
     stack.use(server);

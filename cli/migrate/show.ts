@@ -47,7 +47,7 @@ async function showFile(
   }
   out.write(
     `Device    ${identityText(identity)}\n` +
-      `State     ${size} bytes (${humanSize(BigInt(size))})\n` +
+      `State     ${size} bytes${size < 1024 ? "" : ` (${humanSize(BigInt(size))})`}\n` +
       `Checksum  ${hex(crc, 8)} (valid)\n`,
   );
 }

@@ -76,7 +76,7 @@ async function check(
   { device, option = [] }: DeviceArguments,
 ): Promise<CheckJson> {
   const { mistakes, isLoaded } = await checkDefinition(device, option);
-  const types = isModule(device) ? await checkTypes(await urlOf(device), signal) : NO_TYPES;
+  const types = await typesOf(device, signal);
   // A module that does not load has no types either: one of the two says so.
   const isKnown = ({ place }: TypeMistake) =>
     !isLoaded &&
@@ -93,6 +93,22 @@ async function check(
       ...mistakes,
     ],
   };
+}
+
+/** Checks the types of a module. There are none where loading it says that there is no file. */
+async function typesOf(device: string, signal: AbortSignal): Promise<TypesChecked> {
+  if (!isModule(device)) return NO_TYPES;
+  const url = await urlOf(device);
+  return isMissing(url) ? NO_TYPES : await checkTypes(url, signal);
+}
+
+function isMissing(url: URL): boolean {
+  try {
+    Deno.statSync(url);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
+  }
 }
 
 /** Loads the module, makes its device and closes that. */

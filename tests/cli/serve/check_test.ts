@@ -203,6 +203,16 @@ Deno.test("serve --check has JavaScript's types checked where it asks for that",
   assertStringIncludes(asking.out, `${file}:13:35: TS2339: Property 'CTLR' does not exist`);
 });
 
+Deno.test("serve --check says once that there is no file, and of no types", async () => {
+  await using folder = temporaryFolder();
+  const { code, out } = await runHere(["serve", "--check", `${folder.path}/none.ts`]);
+  assertEquals(code, 1);
+  assertEquals(
+    out.replaceAll(folder.path, ""),
+    "Cannot load /none.ts: there is no such file\n/none.ts: 1 mistake\n",
+  );
+});
+
 Deno.test("serve --check is wrong usage for a device or an option that there is not", async () => {
   for (const args of [["dmo"], ["demo", "--option", "a=1"], ["demo", "--options"]]) {
     assertEquals((await runHere(["serve", "--check", ...args])).code, 2);

@@ -64,6 +64,14 @@ Deno.test("serve --state refuses a state that is not the device's, before it lis
   assertStringIncludes(none.err, "Cannot keep the state of stateless: the device does not migrate");
 });
 
+Deno.test("serve --state says that it saved the state", async () => {
+  await using folder = temporaryFolder();
+  const state = `${folder.path}/state`;
+  await using server = await startServe("demo", "--state", state);
+  assertEquals(await server.end(), 0);
+  assertStringIncludes(server.stderr(), `State saved in ${state}\n`);
+});
+
 Deno.test("serve --state fails if the state can't be saved at the end", async () => {
   await using folder = temporaryFolder();
   const inner = `${folder.path}/inner`;
