@@ -84,7 +84,7 @@ While it is served:
 
 \`\`\`sh
 vfu probe NAME.sock
-vfu read NAME.sock --map registers.yaml bar0+0
+vfu regs NAME.sock --map registers.yaml
 \`\`\`
 
 A virtual machine of QEMU 10.1 or later has the device with this option, and memory that is shared:
