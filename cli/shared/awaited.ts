@@ -7,7 +7,7 @@
 import type { Device } from "../../lib/client/device.ts";
 import type { Width } from "../../lib/client/info.ts";
 import type { Via } from "../../lib/client/region_options.ts";
-import { TimeoutError } from "../../lib/base/errors.ts";
+import { UnmetError } from "../../lib/client/register_plans.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { parseAddress } from "../../lib/client/address.ts";
 import { type ComparisonName, Condition } from "./condition.ts";
@@ -101,7 +101,7 @@ export async function awaitCondition(
       ...(via && { via }),
     });
   } catch (error) {
-    if (!(error instanceof TimeoutError) || last === undefined) throw error;
+    if (!(error instanceof UnmetError) || last === undefined) throw error;
     const { standstillText } = await import("../../lib/client/diagnose/diagnose.ts");
     const fields = address.named?.lines(last).map((line) => line.trim()) ?? [];
     const sentence = `${address.text} did not become ${condition.text(width)} within ` +

@@ -25,6 +25,9 @@ export type RegisterStep =
 /** Work on a register. A step that reads comes to the value, others to undefined. */
 export type RegisterPlan = Plan<RegisterStep, number | bigint | undefined, number | bigint>;
 
+/** A register was not as wanted in time, though the server answered each read. */
+export class UnmetError extends TimeoutError {}
+
 const READ = { kind: "read" } as const;
 
 /** Changes the bits of a register that `mask` selects. Returns what was written. */
@@ -43,7 +46,7 @@ export function* modifyPlan(
  * Reads a register until its value is as wanted. Returns that value.
  *
  * @param place is called for the error alone, "bar0 at 0x10"
- * @throws {TimeoutError} if that does not happen in time; its message has the last value
+ * @throws {UnmetError} if that does not happen in time; its message has the last value
  */
 export function* pollPlan(
   width: Width,
@@ -57,7 +60,7 @@ export function* pollPlan(
     if (predicate(value)) return value;
     const remaining = deadline - monotonicMs();
     if (remaining <= 0) {
-      throw new TimeoutError(
+      throw new UnmetError(
         `${place()} did not become as wanted within ${timeoutMs} ms; its last value was ${
           hex(value, width * 2)
         }`,

@@ -196,7 +196,10 @@ Deno.test("waits stand in order with writes, and say why they ended", async () =
     ...[...memory, "--write", "bar0+8=1", "--wait", "bar0+8==2 for 20ms", "--write", "bar0+8=2"],
   );
   assertEquals([late.code, late.out], [1, ""]);
-  assertMatch(late.err, /^vfu: bar0\+8 did not become 0x00000002 within 20 ms; its last value was 0x00000001\n/);
+  assertMatch(
+    late.err,
+    /^vfu: bar0\+8 did not become 0x00000002 within 20 ms; its last value was 0x00000001\n/,
+  );
   const inOrder = await onDemo(
     ...[...memory, "--write", "bar0+8=1", "--wait", "bar0+8==1", "--write", "bar0+8=2"],
     ...["--wait", "bar0+8!=1"],

@@ -1,5 +1,11 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { awaitCondition } from "../../cli/shared/awaited.ts";
+import { Condition } from "../../cli/shared/condition.ts";
 import { Interrupted } from "../../cli/shared/context.ts";
+import { TimeoutError } from "../../lib/base/errors.ts";
+import { parseAddress } from "../../lib/client/address.ts";
+import type { Device } from "../../lib/client/device.ts";
+import type { Region } from "../../lib/client/region.ts";
 import { DemoDevice } from "../../lib/devices/demo_device.ts";
 import { Server } from "../../lib/server/server.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
@@ -70,6 +76,41 @@ Deno.test("poll says in a second line why the value may not have come", async ()
   assertMatch(blank!, /^ {2}why: BARs 0, 2 and 4 have no address .*; memory decoding is off/);
   const enabled = await poll(STATUS, "--equals", "2", "--pci-enable");
   assertEquals(enabled.length, 2);
+});
+
+Deno.test("poll names what was wanted as the user did, and the fields that it found", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  using _server = Server.listen(path, new DemoDevice());
+  const args = ["DMA_STATUS.DONE", "--map", "demo", "--equals", "1", "--for", "20ms"];
+  const { err } = await runHere(["poll", path, ...args]);
+  assertEquals(
+    err.split("\n")[0],
+    "vfu: DMA_STATUS.DONE did not become 0x00000001 under the mask 0x00000001 within 20 ms; " +
+      "its last value was 0x00000000 DONE=0",
+  );
+});
+
+Deno.test("a server that no longer answers is told as that, and asked nothing more", async () => {
+  const region = {
+    pollAsync(_offset: number, _width: number, isThere: (value: number) => boolean) {
+      isThere(0);
+      return Promise.reject(new TimeoutError("the server did not answer"));
+    },
+  };
+  const condition = new Condition("equals", [{ value: 1n }]);
+  const address = parseAddress("bar0");
+  await assertRejects(
+    () =>
+      awaitCondition(
+        {} as Device, // of which nothing may be asked
+        { text: "bar0", region: region as unknown as Region, offset: 0 },
+        { address, width: 4, condition },
+        { timeoutMs: 20, signal: new AbortController().signal },
+      ),
+    TimeoutError,
+    "the server did not answer",
+  );
 });
 
 Deno.test("poll lives on by message when the server makes the file of the region shorter", async () => {
@@ -143,7 +184,10 @@ Deno.test("poll waits for another value, for a greater one, for one of several",
   assertEquals((await poll("--one-of", "0,4:0xff,0xaa000006")).out, "0xaa000004\n");
   const { code, err } = await poll("--one-of", "1,2", "--for", "20ms");
   assertEquals(code, 1);
-  assertMatch(err, /^vfu: bar0 did not become 0x00000001 or 0x00000002 within 20 ms; its last value was 0xaa/);
+  assertMatch(
+    err,
+    /^vfu: bar0 did not become 0x00000001 or 0x00000002 within 20 ms; its last value was 0xaa/,
+  );
 });
 
 Deno.test("poll --json has the value, the reads, and the time", async () => {
