@@ -8,7 +8,8 @@ import type { HeardMessage } from "../../lib/record/conversation.ts";
 import type { Access } from "../../lib/record/decode.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
 import { decodeRegister } from "../../lib/registers/decode.ts";
-import { littleEndian, type RegisterLocator } from "../../lib/registers/locate.ts";
+import { littleEndian } from "../../lib/base/little_endian.ts";
+import type { RegisterLocator } from "../../lib/registers/locate.ts";
 import { errnoName } from "../../lib/text/errno.ts";
 import { regionName } from "../../lib/wire/region.ts";
 

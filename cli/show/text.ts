@@ -12,7 +12,8 @@ import type {
   RecordedGarbage,
   RecordedMessage,
 } from "../../lib/record/event.ts";
-import { littleEndian, locatedWords, type RegisterLocator } from "../../lib/registers/locate.ts";
+import { littleEndian } from "../../lib/base/little_endian.ts";
+import { locatedWords, type RegisterLocator } from "../../lib/registers/locate.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { describeMessage } from "../../lib/wire/describe.ts";
 import { irqName } from "../../lib/wire/irq.ts";

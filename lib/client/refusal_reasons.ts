@@ -6,6 +6,7 @@
 
 import { EINVAL } from "../../ffi/errno.ts";
 import { ConnectionError, RemoteError } from "../base/errors.ts";
+import { littleEndian } from "../base/little_endian.ts";
 import { drive, driveAsync } from "../base/plan.ts";
 import type { Negotiated, RegionInfo, WaitOptions } from "./info.ts";
 import { type KnownOfRegion, type Look, lookIntoRefusal } from "./refusal.ts";
@@ -136,7 +137,9 @@ export class RefusalReasons {
     if (!this.#isThere(region)) return undefined;
     try {
       await this.#device.regionInfo(region, { timeoutMs: LOOK_TIMEOUT_MS });
-      return littleEndian(await this.#device.region(region).readAsync(offset, count, LOOKING));
+      return littleEndian(
+        (await this.#device.region(region).readAsync(offset, count, LOOKING)).subarray(0, 8),
+      );
     } catch (error) {
       return refusedLook(error);
     }
@@ -145,7 +148,7 @@ export class RefusalReasons {
   #lookSync({ region, offset, count }: Look): bigint | undefined {
     if (!this.#isThere(region)) return undefined;
     try {
-      return littleEndian(this.#device.region(region).read(offset, count, LOOKING));
+      return littleEndian(this.#device.region(region).read(offset, count, LOOKING).subarray(0, 8));
     } catch (error) {
       return refusedLook(error);
     }
@@ -169,8 +172,4 @@ function notLookedInto(refusal: RemoteError, error: unknown): RemoteError {
   return error instanceof ConnectionError
     ? refusal.because(`to look for the reason was not possible: ${error.message}`)
     : refusal;
-}
-
-function littleEndian(bytes: Uint8Array): bigint {
-  return bytes.subarray(0, 8).reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
 }

@@ -8,7 +8,8 @@ import { Command } from "../wire/command.ts";
 import { PciIrq } from "../wire/irq.ts";
 import { PciRegion } from "../wire/region.ts";
 import { errnoCode } from "../../ffi/errno.ts";
-import { littleEndian, RegisterLocator } from "../registers/locate.ts";
+import { littleEndian } from "../base/little_endian.ts";
+import { RegisterLocator } from "../registers/locate.ts";
 import type { Register, RegisterMap } from "../registers/map.ts";
 import { decodeField } from "../registers/decode.ts";
 import {

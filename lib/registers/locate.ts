@@ -4,6 +4,7 @@
  * @module
  */
 
+import { littleEndian } from "../base/little_endian.ts";
 import { type AddressBase, parseAddress } from "../client/address.ts";
 import { type CapabilityLists, findCapability } from "../pci/names.ts";
 import { PciRegion } from "../wire/region.ts";
@@ -120,9 +121,4 @@ export function locatedWords(located: LocatedRegister, data: Uint8Array): string
   return located.isWhole && data.length === located.register.width
     ? fieldWords(located.register, littleEndian(data))
     : [];
-}
-
-/** The number in little-endian bytes. */
-export function littleEndian(bytes: Uint8Array): bigint {
-  return bytes.reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
 }

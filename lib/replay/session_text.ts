@@ -6,7 +6,8 @@
 
 import { errnoName } from "../../ffi/errno.ts";
 import { accessesOf } from "../record/decode.ts";
-import { littleEndian, type RegisterLocator } from "../registers/locate.ts";
+import { littleEndian } from "../base/little_endian.ts";
+import type { RegisterLocator } from "../registers/locate.ts";
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 import { DmaMapFlags } from "../wire/dma.ts";

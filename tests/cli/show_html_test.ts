@@ -5,7 +5,7 @@ import { pageProgram } from "../../cli/show/html/document.ts";
 import { FieldReader } from "../../cli/show/html/fields.ts";
 import { MAX_PAGE_EVENTS } from "../../cli/show/html/report.ts";
 import { decodeMessage } from "../../lib/record/decode.ts";
-import { littleEndian } from "../../lib/registers/locate.ts";
+import { littleEndian } from "../../lib/base/little_endian.ts";
 import { encodeMessage, HEADER_SIZE } from "../../lib/wire/header.ts";
 import { messages } from "../../lib/wire/messages.ts";
 import { regionName } from "../../lib/wire/region.ts";

@@ -7,7 +7,8 @@
 import type { HeardMessage } from "../../../lib/record/conversation.ts";
 import type { Access } from "../../../lib/record/decode.ts";
 import type { RecordedEvent } from "../../../lib/record/event.ts";
-import { littleEndian, locatedWords, type RegisterLocator } from "../../../lib/registers/locate.ts";
+import { littleEndian } from "../../../lib/base/little_endian.ts";
+import { locatedWords, type RegisterLocator } from "../../../lib/registers/locate.ts";
 import { errnoName, MAX_ERRNO } from "../../../lib/text/errno.ts";
 import { hex } from "../../../lib/text/hex.ts";
 import { Command } from "../../../lib/wire/command.ts";

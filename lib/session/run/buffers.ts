@@ -4,6 +4,7 @@
  * @module
  */
 
+import { littleEndian } from "../../base/little_endian.ts";
 import type { WaitOptions } from "../../client/info.ts";
 import type { DmaSpace } from "../../client/dma.ts";
 import type { DmaMap } from "../../client/dma_map.ts";
@@ -138,7 +139,7 @@ export class SessionMemory {
   writeNumber(iova: bigint, width: Width, value: bigint): void {
     const bytes = this.view(iova, width);
     const unsigned = BigInt.asUintN(width * 8, value);
-    if (bytes.byteOffset % width !== 0) return bytes.set(littleEndian(unsigned, width));
+    if (bytes.byteOffset % width !== 0) return bytes.set(littleEndianBytes(unsigned, width));
     const { buffer, byteOffset } = bytes;
     if (width === 1) bytes[0] = Number(unsigned);
     else if (width === 2) new Uint16Array(buffer, byteOffset, 1)[0] = Number(unsigned);
@@ -166,7 +167,7 @@ export async function bytesOf(data: Data, scope: Scope): Promise<Uint8Array<Arra
       const { width, numbers } = data;
       const bytes = new Uint8Array(width * numbers.length);
       for (const [i, each] of numbers.entries()) {
-        bytes.set(littleEndian(fitting(evaluate(each, scope), width), width), i * width);
+        bytes.set(littleEndianBytes(fitting(evaluate(each, scope), width), width), i * width);
       }
       return bytes;
     }
@@ -203,15 +204,13 @@ export function fitting(value: bigint, width: Width): bigint {
 function numberAt(bytes: Uint8Array<ArrayBuffer>, width: Width): number | bigint {
   const { buffer, byteOffset } = bytes;
   if (width === 1) return bytes[0]!;
-  if (byteOffset % width !== 0) {
-    return bytes.reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
-  }
+  if (byteOffset % width !== 0) return littleEndian(bytes);
   if (width === 2) return new Uint16Array(buffer, byteOffset, 1)[0]!;
   if (width === 4) return new Uint32Array(buffer, byteOffset, 1)[0]!;
   return new BigUint64Array(buffer, byteOffset, 1)[0]!;
 }
 
-function littleEndian(value: bigint, width: Width): Uint8Array<ArrayBuffer> {
+function littleEndianBytes(value: bigint, width: Width): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(width);
   for (let i = 0; i < width; i++) bytes[i] = Number(value >> BigInt(8 * i) & 0xffn);
   return bytes;
