@@ -98,6 +98,33 @@ export function bitsText({ high, low }: Pick<RegisterField, "high" | "low">): st
   return high === low ? String(low) : `${high}:${low}`;
 }
 
+/** Bytes of a region that a register has; of an array, those of one of its registers. */
+export interface RegisterExtent {
+  readonly register: Register;
+  /** The first byte. */
+  readonly start: number;
+  /** The byte behind the last one. */
+  readonly end: number;
+}
+
+/** The bytes of a register, or of each of an array. */
+export function extentsOf(register: Register): RegisterExtent[] {
+  const { offset, width, array } = register;
+  return Array.from({ length: array?.count ?? 1 }, (_, i) => {
+    const start = offset + i * (array?.stride ?? width);
+    return { register, start, end: start + width };
+  });
+}
+
+/** Code units of a name. */
+export const MAX_NAME = 64;
+
+/** Makes a name of letters, digits and _, as maps and registers have them. */
+export function identifier(text: string): string {
+  const word = text.replaceAll(/\W+/g, "_").slice(0, MAX_NAME - 1);
+  return /^[A-Za-z_]/.test(word) ? word : `_${word}`;
+}
+
 /** Reads `7:4` or `3`. The order of the two is not looked at, nor that the register has them. */
 export function readBits(value: unknown): { high: number; low: number } | undefined {
   const match = /^(\d{1,4})(?::(\d{1,4}))?$/.exec(String(value));

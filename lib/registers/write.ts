@@ -5,7 +5,7 @@
  */
 
 import { hex } from "../text/hex.ts";
-import { bitsText, type Register, type RegisterField, type RegisterMap } from "./map.ts";
+import { bitsText, extentsOf, type Register, type RegisterField, type RegisterMap } from "./map.ts";
 
 /**
  * Writes a map as the text of a file. Registers that overlap say so, as a file has to.
@@ -116,13 +116,6 @@ function escaped(line: string): string {
   });
 }
 
-/** Bytes of a register. */
-interface Extent {
-  readonly register: Register;
-  readonly start: number;
-  readonly end: number;
-}
-
 /**
  * Finds the name that each register has to give as what it overlaps. Of registers that overlap,
  * directly or over others, that is the first in the map: those that name it may overlap each other.
@@ -154,12 +147,4 @@ function overlapsOf(registers: readonly Register[]): Map<Register, string> {
     for (const each of rest) found.set(each, first!.name);
   }
   return found;
-}
-
-function extentsOf(register: Register): Extent[] {
-  const { offset, width, array } = register;
-  return Array.from({ length: array?.count ?? 1 }, (_, i) => {
-    const start = offset + i * (array?.stride ?? width);
-    return { register, start, end: start + width };
-  });
 }

@@ -4,7 +4,10 @@
  * @module
  */
 
+import { nearest } from "../../text/nearest.ts";
 import type { RegisterAccess } from "../map.ts";
+import type { Findings } from "./findings.ts";
+import { wordsOf, type XmlElement } from "./xml.ts";
 
 /** The words of a register or field; undefined where the file says nothing. */
 export interface AccessWords {
@@ -35,7 +38,7 @@ const ACCESS: ReadonlyMap<string, RegisterAccess> = new Map([
 ]);
 
 /** The words for access. */
-export const ACCESS_WORDS: readonly string[] = [...ACCESS.keys()];
+const ACCESS_WORDS: readonly string[] = [...ACCESS.keys()];
 
 /** Effects of a write that leave the written value. */
 const PLAIN_WRITES: ReadonlySet<string | undefined> = new Set([undefined, "modify"]);
@@ -55,4 +58,30 @@ export function accessOf({ access: word = "read-write", write, read }: AccessWor
   if (write === "oneToClear") return { access: "w1c", readChanges, unsaid: undefined };
   if (write === "oneToSet") return { access: "w1s", readChanges, unsaid: undefined };
   return { access, readChanges, unsaid: write };
+}
+
+/** Reads the word of an `<access>`. One that is none is a mistake, but for those to be noted. */
+export function readAccess(
+  element: XmlElement | undefined,
+  findings: Findings,
+  unsaid?: string,
+): string | undefined {
+  const word = wordsOf(element);
+  if (element === undefined || word === undefined || ACCESS.has(word)) return word;
+  if (word === unsaid) {
+    findings.note(element.at, `A map can't say "${word}"; it is read and written`);
+    return word;
+  }
+  const meant = nearest(word, ACCESS_WORDS);
+  findings.mistake(
+    element.at,
+    `"${word}" is no access`,
+    meant === undefined ? `write ${ACCESS_WORDS.join(", ")}` : `did you mean "${meant}"?`,
+  );
+  return word;
+}
+
+/** Notes an effect of writes that a map can't say. */
+export function noteUnsaid(at: number, name: string, word: string, findings: Findings): void {
+  findings.note(at, `The map can't say "${word}" of ${name}: it is read and written`);
 }

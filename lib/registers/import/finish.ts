@@ -9,15 +9,21 @@ import type { Width } from "../../client/info.ts";
 import { hex } from "../../text/hex.ts";
 import { plural } from "../../text/plural.ts";
 import { REGION_NAMES } from "../check.ts";
-import { bitsText, type Register, type RegisterField, type RegisterMap } from "../map.ts";
+import {
+  bitsText,
+  extentsOf,
+  identifier,
+  MAX_NAME,
+  type Register,
+  type RegisterField,
+  type RegisterMap,
+} from "../map.ts";
 import type { Findings } from "./findings.ts";
 import { type FlatRegister, flatten } from "./flatten.ts";
 import type { HardwareField, HardwareMember } from "./hardware.ts";
 
 /** Code units of a description: manuals say the rest. */
 const MAX_DESCRIPTION = 500;
-/** Code units of a name. */
-const MAX_NAME = 64;
 
 /** The place of registers in a device. */
 export interface Placement {
@@ -182,25 +188,15 @@ class Names {
   }
 }
 
-/** A name of letters, digits and _. */
-export function identifier(text: string): string {
-  const word = text.replaceAll(/\W+/g, "_").slice(0, MAX_NAME - 1);
-  return /^[A-Za-z_]/.test(word) ? word : `_${word}`;
-}
-
 function shortened(text: string): string {
   return text.length > MAX_DESCRIPTION ? `${text.slice(0, MAX_DESCRIPTION).trimEnd()}…` : text;
 }
 
 /** Notes each register that overlaps one ahead of it, unless that is what the file wants. */
 function noteOverlaps(made: readonly Made[], findings: Findings): void {
-  const extents = made.flatMap((each) => {
-    const { offset, width, array } = each.register;
-    return Array.from({ length: array?.count ?? 1 }, (_, i) => {
-      const start = offset + i * (array?.stride ?? width);
-      return { each, start, end: start + width };
-    });
-  }).sort((a, b) => a.start - b.start);
+  const extents = made.flatMap((each) =>
+    extentsOf(each.register).map(({ start, end }) => ({ each, start, end }))
+  ).sort((a, b) => a.start - b.start);
   const told = new Set<Made>();
   let last = extents[0];
   for (const extent of extents) {

@@ -5,11 +5,11 @@
  */
 
 import type { Problem } from "../../yaml/problem.ts";
-import type { RegisterMap } from "../map.ts";
+import { identifier, type RegisterMap } from "../map.ts";
 import { parseMap } from "../parse.ts";
 import { registerMapText } from "../write.ts";
 import { Findings } from "./findings.ts";
-import { finishImport, identifier, type Placement } from "./finish.ts";
+import { finishImport, type Placement } from "./finish.ts";
 import type { HardwareFile, Peripheral } from "./hardware.ts";
 import { readIpXact } from "./ipxact.ts";
 import { readSvd } from "./svd.ts";

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { nearest } from "../../text/nearest.ts";
 import { MAX_COUNT } from "../check.ts";
-import { ACCESS_WORDS, accessOf, type AccessWords } from "./access.ts";
+import { accessOf, type AccessWords, noteUnsaid, readAccess } from "./access.ts";
 import { evaluate, Parameters } from "./expression.ts";
 import type { Findings } from "./findings.ts";
 import type {
@@ -195,12 +194,7 @@ class IpXactReader {
     }
     const own = this.#accessWords(element);
     const right = accessOf({ ...own, access: own.access ?? around.access });
-    if (right.unsaid !== undefined) {
-      this.#findings.note(
-        element.at,
-        `The map can't say "${right.unsaid}" of ${name}: it is read and written`,
-      );
-    }
+    if (right.unsaid !== undefined) noteUnsaid(element.at, name, right.unsaid, this.#findings);
     const isOwn = own.access !== undefined || own.write !== undefined || own.read !== undefined;
     const field = {
       description: textOf(element, "description") ?? textOf(element, "displayName"),
@@ -263,22 +257,8 @@ class IpXactReader {
   #accessWords(element: XmlElement): AccessWords {
     const policy = child(child(element, "accessPolicies") ?? element, "accessPolicy") ??
       child(child(element, "fieldAccessPolicies") ?? element, "fieldAccessPolicy") ?? element;
-    const access = child(policy, "access");
-    const word = wordsOf(access);
-    if (access !== undefined && word !== undefined && !ACCESS_WORDS.includes(word)) {
-      const meant = nearest(word, ACCESS_WORDS);
-      if (word === "no-access") {
-        this.#findings.note(access.at, 'A map can\'t say "no-access"; it is read and written');
-      } else {
-        this.#findings.mistake(
-          access.at,
-          `"${word}" is no access`,
-          meant === undefined ? `write ${ACCESS_WORDS.join(", ")}` : `did you mean "${meant}"?`,
-        );
-      }
-    }
     return {
-      access: word,
+      access: readAccess(child(policy, "access"), this.#findings, "no-access"),
       write: textOf(policy, "modifiedWriteValue"),
       read: textOf(policy, "readAction"),
     };

@@ -7,10 +7,9 @@
  * @module
  */
 
-import { nearest } from "../../text/nearest.ts";
 import { plural } from "../../text/plural.ts";
 import { MAX_COUNT } from "../check.ts";
-import { ACCESS_WORDS, accessOf, type AccessWords } from "./access.ts";
+import { accessOf, type AccessWords, noteUnsaid, readAccess } from "./access.ts";
 import type { Findings } from "./findings.ts";
 import type {
   HardwareField,
@@ -142,7 +141,9 @@ class SvdReader {
     const own = accessOf(words);
     const fields = childrenOf(child(element, "fields"), "field")
       .flatMap((each) => this.#fields(each, scopes, words));
-    if (own.unsaid !== undefined) this.#noteUnsaid(element, own.unsaid);
+    if (own.unsaid !== undefined) {
+      noteUnsaid(element.at, this.#nameOf(element), own.unsaid, this.#findings);
+    }
     return {
       kind: "register",
       description: textOf(element, "description") ?? textOf(element, "displayName"),
@@ -172,7 +173,9 @@ class SvdReader {
       write: own.write ?? write,
       read: own.read ?? read,
     });
-    if (own.write !== undefined && right.unsaid !== undefined) this.#noteUnsaid(from, own.write);
+    if (own.write !== undefined && right.unsaid !== undefined) {
+      noteUnsaid(from.at, this.#nameOf(from), own.write, this.#findings);
+    }
     const isOwn = own.access !== undefined || own.write !== undefined || own.read !== undefined;
     const field = {
       description: textOf(element, "description"),
@@ -302,29 +305,11 @@ class SvdReader {
   }
 
   #accessWords(element: XmlElement): AccessWords {
-    const access = child(element, "access");
-    const word = wordsOf(access);
-    if (access !== undefined && word !== undefined && !ACCESS_WORDS.includes(word)) {
-      const meant = nearest(word, ACCESS_WORDS);
-      this.#findings.mistake(
-        access.at,
-        `"${word}" is no access`,
-        meant === undefined ? `write ${ACCESS_WORDS.join(", ")}` : `did you mean "${meant}"?`,
-      );
-    }
     return {
-      access: word,
+      access: readAccess(child(element, "access"), this.#findings),
       write: textOf(element, "modifiedWriteValues"),
       read: textOf(element, "readAction"),
     };
-  }
-
-  #noteUnsaid(element: XmlElement, word: string): void {
-    const name = this.#nameOf(element);
-    this.#findings.note(
-      element.at,
-      `The map can't say "${word}" of ${name}: it is read and written`,
-    );
   }
 
   #nameOf(element: XmlElement): string {
