@@ -315,7 +315,7 @@ async function serveAll(
     const server: Server = start(each, {
       ...await serverOptions(context, each, made.length > 1, options, report, seed),
       ...(activity && { activity }),
-      ...(unmodelled && { onAccess: unmodelled.of(each.name) }),
+      ...(unmodelled && { onAccess: unmodelled.of(each.name, each.device) }),
       ...(state !== undefined && {
         beforeClose: (isIdle) =>
           keep(state, server.device, isIdle, context).then(

@@ -16,8 +16,8 @@ import {
 import type { RegionSizes } from "../../lib/pci/bar.ts";
 import { PCI_IDS_PATHS, PciIds } from "../../lib/pci/pci_ids.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
-import { irqName } from "../../lib/wire/irq.ts";
-import { PciRegion, regionName } from "../../lib/wire/region.ts";
+import { irqNameOf } from "../../lib/wire/irq.ts";
+import { PciRegion, regionNameOf } from "../../lib/wire/region.ts";
 
 /** The server's reply to one question: an answer, or a refusal. */
 export type Answer<T> = { readonly value: T } | { readonly refusal: RemoteError };
@@ -98,10 +98,10 @@ async function askAll(
   const info = await device.info();
   const isPci = (info.flags & DeviceFlags.PCI) !== 0;
   const [regions, irqs] = await Promise.all([
-    askEach(info.numRegions, isPci ? regionName : (index) => `region ${index}`, (index) => {
+    askEach(info.numRegions, (index) => regionNameOf(index, isPci), (index) => {
       return device.regionInfo(index);
     }),
-    askEach(info.numIrqs, isPci ? irqName : (index) => `irq ${index}`, (index) => {
+    askEach(info.numIrqs, (index) => irqNameOf(index, isPci), (index) => {
       return device.irqInfo(index);
     }),
   ]);

@@ -8,8 +8,8 @@ import { classNames } from "../../lib/pci/class.ts";
 import type { ServedDevice, ServedRegion } from "../../lib/server/served_device.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { hex, hexDigits } from "../../lib/text/hex.ts";
-import { irqName } from "../../lib/wire/irq.ts";
-import { PciRegion, RegionFlags, regionName } from "../../lib/wire/region.ts";
+import { irqNameOf } from "../../lib/wire/irq.ts";
+import { PciRegion, RegionFlags, regionNameOf } from "../../lib/wire/region.ts";
 import { accessText, flagNames } from "../probe/flags.ts";
 import { humanSize } from "../shared/size.ts";
 
@@ -40,14 +40,14 @@ export async function describeDevice(device: ServedDevice): Promise<DeviceJson> 
   const regions = [...device.regions.entries()].flatMap(([index, region]) =>
     region === undefined ? [] : [{
       index,
-      name: isPci ? regionName(index) : `region ${index}`,
+      name: regionNameOf(index, isPci),
       size: region.size,
       flags: region.flags,
       flag_names: flagNames(region.flags, RegionFlags),
     }]
   );
   const irqs = [...device.irqs.entries()].filter(([, { count }]) => count > 0)
-    .map(([index, { count }]) => ({ index, name: isPci ? irqName(index) : `irq ${index}`, count }));
+    .map(([index, { count }]) => ({ index, name: irqNameOf(index, isPci), count }));
   const pci = isPci ? await readPci(device.regions[PciRegion.CONFIG]) : null;
   return { flag_names: flagNames(device.flags, DeviceFlags), pci, regions, irqs };
 }

@@ -4,10 +4,11 @@
  * @module
  */
 
+import { littleEndian } from "../../lib/base/little_endian.ts";
 import type { UnmodelledReport } from "../../lib/define/unmodelled.ts";
 import { hex, jsonInteger } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
-import { regionName } from "../../lib/wire/region.ts";
+import { regionNameOf } from "../../lib/wire/region.ts";
 
 /** The event of `vfu serve --json` about accesses that a device does not model. */
 export interface UnmodelledJson {
@@ -45,25 +46,27 @@ export interface UnmodelledJson {
 
 /** The report as an event. */
 export function unmodelledJson(device: string, report: UnmodelledReport): UnmodelledJson {
-  const { places, reserved, polls, others } = report;
+  const { isPci, places, reserved, polls, others } = report;
+  // As addresses have it: bar0, region3
+  const nameOf = (region: number) => regionNameOf(region, isPci).replace(" ", "");
   return {
     event: "unmodelled",
     device,
     places: places.map(({ written, region, ...rest }) => ({
-      region: regionName(region),
+      region: nameOf(region),
       ...rest,
-      written: written === undefined ? null : jsonInteger(valueOf(written)),
+      written: written === undefined ? null : jsonInteger(littleEndian(written)),
     })),
     reserved: reserved.map(({ region, bits, ...rest }) => ({
-      region: regionName(region),
+      region: nameOf(region),
       ...rest,
       bits: jsonInteger(bits),
     })),
     polls: polls.map(({ region, register = null, value, ...rest }) => ({
-      region: regionName(region),
+      region: nameOf(region),
       ...rest,
       register,
-      value: jsonInteger(valueOf(value)),
+      value: jsonInteger(littleEndian(value)),
     })),
     others,
   };
@@ -95,8 +98,4 @@ export function unmodelledLines(event: UnmodelledJson): string[] {
   ];
   if (lines.length === 0) return [`Clients used nothing of ${device} that it does not model`];
   return [`Clients used of ${device} what it does not model:`, ...lines.map((line) => `  ${line}`)];
-}
-
-function valueOf(bytes: Uint8Array): bigint {
-  return bytes.reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
 }

@@ -5,7 +5,8 @@
  */
 
 import { Unmodelled, type UnmodelledReport } from "../../lib/define/unmodelled.ts";
-import type { ServedAccess } from "../../lib/server/served_device.ts";
+import type { ServedAccess, ServedDevice } from "../../lib/server/served_device.ts";
+import { DeviceFlags } from "../../lib/wire/device.ts";
 
 /** Collects the accesses of some devices, and tells them at the end and on SIGUSR1. */
 export class UnmodelledWatch implements Disposable {
@@ -24,9 +25,9 @@ export class UnmodelledWatch implements Disposable {
   }
 
   /** Returns what a server tells its accesses to. */
-  of(device: string): (access: ServedAccess) => void {
-    const unmodelled = new Unmodelled();
-    this.#all.set(device, unmodelled);
+  of(name: string, { flags }: ServedDevice): (access: ServedAccess) => void {
+    const unmodelled = new Unmodelled((flags & DeviceFlags.PCI) !== 0);
+    this.#all.set(name, unmodelled);
     return (access) => unmodelled.saw(access);
   }
 

@@ -29,8 +29,8 @@ import { Command } from "../wire/command.ts";
 import { DeviceFlags, DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "../wire/io_fds.ts";
 import { type CommandOf, messageOf } from "../wire/messages.ts";
-import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName } from "../wire/irq.ts";
-import { PciRegion, regionIndex, regionName } from "../wire/region.ts";
+import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName, irqNameOf } from "../wire/irq.ts";
+import { PciRegion, regionIndex, regionName, regionNameOf } from "../wire/region.ts";
 import type {
   DeviceInfo,
   IrqId,
@@ -180,7 +180,7 @@ export class Device implements Disposable, AsyncDisposable {
       open = new Region(this.#regionInfoSync(index), {
         proxy: this.proxy,
         negotiated: this.negotiated,
-        ...(!this.mayBePci && { name: `region ${index}` }),
+        name: regionNameOf(index, this.mayBePci),
         explain: (known, error) => this.#reasons.explain(known, error),
         explainAsync: (known, error) => this.#reasons.explainAsync(known, error),
         ...(index === PciRegion.CONFIG && { onWrite: () => this.#pci?.forget() }),
@@ -227,7 +227,7 @@ export class Device implements Disposable, AsyncDisposable {
     const info = await this.irqInfo(index, options);
     let open = this.#irqIndexes.get(index);
     if (open === undefined) {
-      const name = this.mayBePci ? irqName(index) : `irq ${index}`;
+      const name = irqNameOf(index, this.mayBePci);
       this.#irqIndexes.set(index, open = new IrqIndex(info, this.proxy, name));
     }
     return open;

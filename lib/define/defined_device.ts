@@ -186,6 +186,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     const migration = this.#makeMigration(spec.name, pci);
     if (migration !== undefined) this.migration = migration;
     this.succession = new DeviceSuccession({
+      isPci,
       config: built.config,
       interrupts: this.#irq.contents,
       regions: this.#byIndex,

@@ -4,13 +4,11 @@
  * @module
  */
 
-import type { Register, RegisterMap } from "../registers/map.ts";
+import { identifier, type Register, type RegisterMap } from "../registers/map.ts";
 import type { ServedDevice } from "../server/served_device.ts";
-import { PciRegion, regionName } from "../wire/region.ts";
+import { DeviceFlags } from "../wire/device.ts";
+import { regionNameOf } from "../wire/region.ts";
 import { hasReview } from "./review.ts";
-
-/** The regions that have a name; others are known by their index. */
-const NAMED: ReadonlySet<number> = new Set(Object.values(PciRegion));
 
 /** A register, and the name under which no other one is. */
 interface Placed {
@@ -30,13 +28,14 @@ export function exportedMap(
   name: string,
   title?: string,
 ): RegisterMap | undefined {
+  const isPci = (device.flags & DeviceFlags.PCI) !== 0;
   const placed = [...device.regions.entries()].flatMap(([index, region]): Placed[] => {
-    const where = NAMED.has(index) ? regionName(index) : String(index);
+    const where = regionNameOf(index, isPci).replace(" ", ""); // as addresses have it
     const parts = hasReview(region) ? region.review().parts : [];
     return parts.flatMap(({ register, offset }) =>
       register === undefined ? [] : [{
         register: { ...register, region: where, offset },
-        fullName: `${regionName(index).replace(" ", "").toUpperCase()}_${register.name}`,
+        fullName: `${where.toUpperCase()}_${register.name}`,
       }]
     );
   });
@@ -51,10 +50,4 @@ export function exportedMap(
         : { ...register, name: fullName }
     ),
   };
-}
-
-/** A name as maps have it. */
-function identifier(text: string): string {
-  const word = text.replaceAll(/\W/g, "_").slice(0, 63);
-  return /^[A-Za-z_]/.test(word) ? word : `_${word}`;
 }

@@ -6,7 +6,7 @@
 
 import type { ServedDevice, ServedRegion } from "../server/served_device.ts";
 import { DeviceFlags } from "../wire/device.ts";
-import { regionName } from "../wire/region.ts";
+import { regionNameOf } from "../wire/region.ts";
 import type { DeviceRegion } from "./device_region.ts";
 
 /**
@@ -22,7 +22,7 @@ export function reviewDevice(device: ServedDevice): string[] {
 export function reviewRegions(device: ServedDevice): { text: string; region: ServedRegion }[] {
   return [...device.regions.entries()].flatMap(([index, region]) => {
     const { unreachable = [] } = hasReview(region) ? region.review() : {};
-    const name = (device.flags & DeviceFlags.PCI) !== 0 ? regionName(index) : `region ${index}`;
+    const name = regionNameOf(index, (device.flags & DeviceFlags.PCI) !== 0);
     return unreachable.map((each) => ({ text: `${name}: ${each}`, region: region! }));
   });
 }

@@ -9,13 +9,15 @@
 import { hex } from "../text/hex.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import type { ServedDevice, ServedSuccession } from "../server/served_device.ts";
-import { regionName } from "../wire/region.ts";
+import { regionNameOf } from "../wire/region.ts";
 import type { DeviceRegion } from "./device_region.ts";
 import { decodePlain, encodePlain } from "./plain_data.ts";
 import type { StateHooks } from "./state.ts";
 
 /** The parts of a device that its succession works on. */
 export interface SuccessionParts {
+  /** True if the device is on the PCI bus, where regions have names. */
+  readonly isPci: boolean;
   /** Its configuration space. */
   readonly config: ConfigRegion;
   /** Bytes of its interrupts that are state. */
@@ -72,7 +74,7 @@ export class DeviceSuccession implements ServedSuccession {
   }
 
   async #take(old: SuccessionParts): Promise<readonly string[]> {
-    const { config, regions, state } = this.#parts;
+    const { isPci, config, regions, state } = this.#parts;
     if (!config.mayBecome(old.config.bytes)) {
       throw new Error("what is read-only in its configuration space differs");
     }
@@ -82,7 +84,7 @@ export class DeviceSuccession implements ServedSuccession {
     carryAll("the interrupts", old.interrupts, this.#parts.interrupts);
     for (const [index, region] of old.regions.entries()) {
       if (region === undefined) continue;
-      lost.push(...carry(regionName(index), region, regions[index], old.state));
+      lost.push(...carry(regionNameOf(index, isPci), region, regions[index], old.state));
     }
     const [kept, own] = [old.state || undefined, state || undefined];
     if (kept !== undefined && own !== undefined) {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { littleEndian } from "../base/little_endian.ts";
 import type { ServedAccess, ServedRegion } from "../server/served_device.ts";
 import { ConfigRegion } from "../server/config.ts";
 import { fieldMask } from "../registers/map.ts";
@@ -64,6 +65,8 @@ export interface SpinningPoll {
 
 /** The accesses of a client that a device does not model. */
 export interface UnmodelledReport {
+  /** True if the device is on the PCI bus, where regions have names. */
+  readonly isPci: boolean;
   /** Bytes of no register, by region and offset. */
   readonly places: readonly UnmodelledPlace[];
   /** Reserved bits that were changed. */
@@ -99,11 +102,17 @@ interface Run extends SpinningPoll {
  * ```
  */
 export class Unmodelled {
+  readonly #isPci: boolean;
   readonly #reviews = new WeakMap<ServedRegion, RegionReview>();
   readonly #places = new Map<string, UnmodelledPlace>();
   readonly #reserved = new Map<string, ReservedBits>();
   readonly #runs = new Map<string, Run>();
   #others = 0;
+
+  /** @param isPci whether the device is on the PCI bus */
+  constructor(isPci = true) {
+    this.#isPci = isPci;
+  }
 
   /** Takes notice of an access that was done. */
   saw(access: ServedAccess): void {
@@ -135,6 +144,7 @@ export class Unmodelled {
       return count < SPINNING ? [] : [{ ...run, value: now >= spun ? last : run.value, count }];
     });
     return {
+      isPci: this.#isPci,
       places: byPlace(this.#places.values()),
       reserved: byPlace(this.#reserved.values()),
       polls: byPlace(polls),
@@ -186,7 +196,7 @@ export class Unmodelled {
     const shift = BigInt(8 * (at - start));
     const written = ((1n << BigInt(8 * bytes.length)) - 1n) << shift;
     const reserved = BigInt.asUintN(8 * width, ~known) & written;
-    const bits = ((valueOf(bytes) << shift) ^ (register.reset ?? 0n)) & reserved;
+    const bits = ((littleEndian(bytes) << shift) ^ (register.reset ?? 0n)) & reserved;
     if (bits === 0n) return;
     const entry = this.#entry(this.#reserved, `${index} ${start} ${path}`, () => ({
       region: index,
@@ -269,8 +279,4 @@ function nextPart(review: RegionReview, at: number, end: number): number {
   let next = at + 1;
   while (next < end && partAt(review, next) === undefined) next++;
   return next;
-}
-
-function valueOf(bytes: Uint8Array): bigint {
-  return bytes.reduceRight((value, byte) => value << 8n | BigInt(byte), 0n);
 }

@@ -6,9 +6,10 @@
  */
 
 import { HEADER, HEADER_NORMAL } from "../pci/registers.ts";
+import { DeviceFlags } from "../wire/device.ts";
 import { deviceStateName } from "../wire/feature.ts";
-import { irqName } from "../wire/irq.ts";
-import { encodeRegionInfo, PciRegion, RegionFlags, regionName } from "../wire/region.ts";
+import { irqNameOf } from "../wire/irq.ts";
+import { encodeRegionInfo, PciRegion, RegionFlags, regionNameOf } from "../wire/region.ts";
 import { ConfigRegion } from "./config.ts";
 import { MigrationMachine } from "./migration.ts";
 import { type QuietContext, whenQuiet, within } from "./quiet.ts";
@@ -31,6 +32,7 @@ export interface Succession {
  */
 export function shapeChanges(old: ServedDevice, next: ServedDevice): string[] {
   const changes: string[] = [];
+  const isPci = (old.flags & DeviceFlags.PCI) !== 0;
   const compare = <T>(what: string, before: T, now: T) => {
     if (before !== now) changes.push(`${what} is ${now}, was ${before}`);
   };
@@ -42,12 +44,13 @@ export function shapeChanges(old: ServedDevice, next: ServedDevice): string[] {
   }
   for (const [index, before] of old.regions.entries()) {
     const change = regionChange(before, next.regions[index]);
-    if (change !== undefined) changes.push(`${regionName(index)} ${change}`);
+    if (change !== undefined) changes.push(`${regionNameOf(index, isPci)} ${change}`);
   }
   for (const [index, { count, flags }] of old.irqs.entries()) {
     const { count: vectors = 0, flags: now = 0 } = next.irqs[index] ?? {};
-    compare(`the number of vectors of ${irqName(index)}`, count, vectors);
-    if (count === vectors) compare(`the flags of ${irqName(index)}`, flags, now);
+    const name = irqNameOf(index, isPci);
+    compare(`the number of vectors of ${name}`, count, vectors);
+    if (count === vectors) compare(`the flags of ${name}`, flags, now);
   }
   const [before, now] = [old, next].map(({ regions }) => regions[PciRegion.CONFIG]);
   if (before instanceof ConfigRegion && now instanceof ConfigRegion) {

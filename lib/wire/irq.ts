@@ -48,6 +48,11 @@ export function irqName(index: number): string {
   return IRQ_NAMES[index] ?? `irq ${index}`;
 }
 
+/** The same of a device that may not be on the PCI bus: its indexes have numbers alone. */
+export function irqNameOf(index: number, isPci: boolean): string {
+  return isPci ? irqName(index) : `irq ${index}`;
+}
+
 /** Vectors of an IRQ index as people write them: `msix[0]`, `msix[0-3]`. */
 export function vectorsName(name: string, start: number, count = 1): string {
   return `${name}[${count === 1 ? start : `${start}-${start + count - 1}`}]`;

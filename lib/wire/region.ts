@@ -56,6 +56,11 @@ export function regionName(index: number): string {
   return REGION_NAMES[index] ?? `region ${index}`;
 }
 
+/** The same of a device that may not be on the PCI bus: its regions have numbers alone. */
+export function regionNameOf(index: number, isPci: boolean): string {
+  return isPci ? regionName(index) : `region ${index}`;
+}
+
 /**
  * The region index that has this name, in lower case: one of a PCI device, or "region3" of any.
  * Undefined if none has.

@@ -10,7 +10,11 @@ import {
   RemoteError,
 } from "../../../mod.ts";
 import { testDevice } from "../../../lib/testing/mod.ts";
+import { exportedMap } from "../../../lib/define/exported_map.ts";
 import { reviewDevice } from "../../../lib/define/review.ts";
+import { Unmodelled } from "../../../lib/define/unmodelled.ts";
+import { shapeChanges } from "../../../lib/server/succession.ts";
+import { unmodelledJson } from "../../../cli/serve/unmodelled.ts";
 import { testFds } from "../../_fds.ts";
 import { runThere } from "../../cli/_cli.ts";
 import { serveDefined } from "./_served.ts";
@@ -186,4 +190,30 @@ testFds("a refused access of it is not explained by a BAR", async () => {
   const { message } = read;
   assert(message.startsWith("Cannot read 2 bytes of region 0 at 0x0: "), message);
   assert(message.includes("name the width, region0.l"), message);
+});
+
+Deno.test("maps, reports and comparisons of it have its regions by index", () => {
+  const device = watchdog.create();
+  const other = defineDevice({
+    name: "other",
+    pci: false,
+    create: () => ({
+      regions: [registers({ registers: [{ name: "A", offset: 0, width: 4 }] }, { size: 256 })],
+    }),
+  }).create();
+  try {
+    const exported = exportedMap(device, "watchdog")!;
+    assertEquals([...new Set(exported.registers.map(({ region }) => region))], ["region0"]);
+    const unmodelled = new Unmodelled(false);
+    const [region] = device.regions;
+    const read = { index: 0, offset: 0x80, bytes: new Uint8Array(4), isWrite: false };
+    unmodelled.saw({ ...read, region: region! });
+    assertEquals(unmodelledJson("watchdog", unmodelled.report()).places[0]?.region, "region0");
+    const changes = shapeChanges(device, other).join("; ");
+    assert(changes.includes("region 0 has 256 bytes"), changes);
+    assert(changes.includes("irq 0 is 0") && !/bar|intx/.test(changes), changes);
+  } finally {
+    device.close?.();
+    other.close?.();
+  }
 });
