@@ -10,10 +10,8 @@ import { argument } from "../shared/argument.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { jsonText } from "../shared/json.ts";
-import { loadMap } from "../shared/map.ts";
+import { loadMap, MAP_NAMES } from "../shared/map.ts";
 import { tableLines } from "../shared/table.ts";
-
-const FILE = "demo, nvme, pci, a file of YAML, or a device's module";
 
 /** The command's subcommands. */
 export function command(context: Context): CommandUnknownOpts {
@@ -73,7 +71,7 @@ function checkCommand(context: Context) {
         "are twice, registers and fields that overlap or do not fit, unknown keys. Returns 1 if " +
         "there is one.",
     )
-    .argument("<name|file...>", FILE)
+    .argument("<name|file...>", MAP_NAMES)
     .option("--json", "write a JSON object for each map")
     .addHelpText(
       "after",
@@ -96,7 +94,7 @@ function docCommand(context: Context) {
       "Writes a register map as tables for people, in Markdown or as one page of HTML: offsets, " +
         "names, widths, access, reset values, and fields with their values.",
     )
-    .argument("<name|file>", FILE)
+    .argument("<name|file>", MAP_NAMES)
     .option("--html", "write HTML, a page that loads nothing")
     .option("-o, --output <file>", "where to (default: standard output)")
     .addOption(new Option("--json", "write the map as a JSON object").conflicts("html"))

@@ -166,32 +166,11 @@ function readAll(
   while (true) {
     const [behind, [next, ...further]] = readSegment(self, rest);
     const merged = merge(self, device, own, behind);
-    const {
-      seed,
-      readyFd,
-      isolate,
-      isolated,
-      options: isList,
-      check,
-      watch,
-      unmodelled,
-      json,
-      verbose,
-      ...its
-    } = merged;
-    devices.push({ device, ...its });
-    const common = {
-      seed,
-      readyFd,
-      isolate,
-      isolated,
-      options: isList,
-      check,
-      watch,
-      unmodelled,
-      json,
-      verbose,
-    };
+    const { socketPath, fd, option, fault, state, exportMap, offer, ...common } = merged;
+    devices.push({
+      device,
+      ...defined({ socketPath, fd, option, fault, state, exportMap, offer }),
+    });
     Object.assign(options, defined(common));
     if (options.options && options.check) {
       self.error("error: option '--check' cannot be used with option '--options'");

@@ -342,6 +342,7 @@ export const EXTENDED_LAYOUTS: Readonly<Record<number, CapabilityLayout>> = {
     register("RTR1", 0x04, 4, field("Reset", 0, 12), field("DLUp", 12, 12), flag("Valid", 31)),
     register("RTR2", 0x08, 4, field("FLR", 0, 12), field("D3hotToD0", 12, 12)),
   ],
+  0x23: designated,
   0x25: [
     register("DLFCap", 0x04, 4, flag("ScaledFlow", 0), flag("Exchange", 31)),
     register("DLFSta", 0x08, 4, flag("ScaledFlow", 0), flag("Valid", 31)),
@@ -383,7 +384,6 @@ export const EXTENDED_LAYOUTS: Readonly<Record<number, CapabilityLayout>> = {
       flagsFrom(8, "TxPrecodeOn TxPrecodeReq NoEqualizationNeededRecv"),
     ),
   ],
-  0x23: designated,
   0x2e: [
     register("DOECap", 0x04, 4, flag("IntSup", 0), field("IntMsgNum", 1, 11)),
     register("DOECtl", 0x08, 4, flag("IntEn", 1)),

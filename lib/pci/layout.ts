@@ -75,7 +75,7 @@ export function flag(name: string, low: number): FieldLayout {
   return { name, low, width: 1, form: "flag" };
 }
 
-/** One-bit fields in a row, from bit `low` up; an empty name leaves a bit out. */
+/** One-bit fields in a row, from bit `low` up; the name "_" leaves a bit out. */
 export function flagsFrom(low: number, names: string): FieldLayout[] {
   return names.split(" ").map((name, i) => flag(name, low + i)).filter(({ name }) => name !== "_");
 }
