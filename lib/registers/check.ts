@@ -6,7 +6,7 @@
  */
 
 import type { FieldDraft, MapDraft, RegisterDraft } from "./build.ts";
-import type { Path, Report, YamlDocument } from "../yaml/document.ts";
+import { MAX_PROBLEMS, type Path, type Report, type YamlDocument } from "../yaml/document.ts";
 import { bitsText } from "./map.ts";
 import { nearest } from "../text/nearest.ts";
 import { hex } from "../text/hex.ts";
@@ -16,6 +16,9 @@ import { plural } from "../text/plural.ts";
 export const MAX_COUNT = 65_536;
 /** Registers of a map, each of an array counted. */
 export const MAX_REGISTERS = 4 * MAX_COUNT;
+
+/** Registers, each of an array counted, that may share a byte. */
+const MAX_SHARING = 1000;
 
 /** Names of regions. */
 export const REGION_NAMES = [
@@ -36,13 +39,19 @@ export function checkMap(
   document: Pick<YamlDocument, "at" | "keyAt">,
   report: Report,
 ): void {
+  let mistakes = 0;
   const complain: Complain = (path, message, hint) => {
+    mistakes++;
     // The values of an enumeration are keys.
     const at = path.at(-2) === "enum" ? document.keyAt(path) : document.at(path);
     report(at, message, hint);
   };
   checkNames(map.registers, "register", complain);
-  for (const register of map.registers) checkRegister(register, map, complain);
+  const names = new Set(map.registers.flatMap(({ name }) => name === undefined ? [] : [name]));
+  for (const register of map.registers) {
+    if (mistakes > MAX_PROBLEMS) return; // no more are listed
+    checkRegister(register, names, complain);
+  }
   checkOverlaps(map.registers, complain);
 }
 
@@ -64,7 +73,11 @@ function checkNames(
   }
 }
 
-function checkRegister(register: RegisterDraft, map: MapDraft, complain: Complain): void {
+function checkRegister(
+  register: RegisterDraft,
+  names: ReadonlySet<string>,
+  complain: Complain,
+): void {
   const { path, name, offset, width, reset, fields } = register;
   if (name !== undefined && REGION_NAMES.includes(name.toLowerCase())) {
     complain([...path, "name"], `"${name}" is the name of a region`, "give it another name");
@@ -82,7 +95,7 @@ function checkRegister(register: RegisterDraft, map: MapDraft, complain: Complai
     complain([...path, "reset"], `${hex(reset)} does not fit ${width * 8n} bits`);
   }
   checkArray(register, complain);
-  checkOverlapsName(register, map, complain);
+  checkOverlapsName(register, names, complain);
   checkNames(fields, "field", complain);
   for (const field of fields) checkField(field, width, complain);
   checkFieldOverlaps(fields, complain);
@@ -111,15 +124,12 @@ function checkArray({ path, width, count, stride }: RegisterDraft, complain: Com
 
 function checkOverlapsName(
   { path, name, overlaps }: RegisterDraft,
-  { registers }: MapDraft,
+  names: ReadonlySet<string>,
   complain: Complain,
 ): void {
-  if (overlaps === undefined) return;
-  const names = registers.flatMap((each) =>
-    each.name === undefined || each.name === name ? [] : [each.name]
-  );
-  if (names.includes(overlaps)) return;
-  const meant = nearest(overlaps, names);
+  if (overlaps === undefined || overlaps !== name && names.has(overlaps)) return;
+  const others = [...names].filter((each) => each !== name);
+  const meant = nearest(overlaps, others);
   complain(
     [...path, "overlaps"],
     `There is no other register ${overlaps}`,
@@ -288,9 +298,15 @@ function checkExtents(extents: Extent[], complain: Complain): void {
   const told = new Set<RegisterDraft>();
   // No register is wider than 8 bytes, so that those which reach into one are few and near.
   for (const [i, extent] of extents.entries()) {
+    let sharing = 0;
     for (let j = i - 1; j >= 0 && extents[j]!.start > extent.start - 8; j--) {
       const other = extents[j]!;
-      if (other.end <= extent.start || mayOverlap(extent.register, other.register)) continue;
+      if (other.end <= extent.start) continue;
+      if (++sharing > MAX_SHARING) {
+        const { name, path } = extent.register;
+        return complain(path, `${name} is at the place of more than ${MAX_SHARING} others`);
+      }
+      if (mayOverlap(extent.register, other.register)) continue;
       const [first, second] = inOrder(other, extent);
       if (told.has(second.register)) break;
       told.add(second.register);

@@ -9,10 +9,16 @@ import { MAX_REGISTERS } from "../check.ts";
 
 /** Mistakes that are listed; a file with more is not what it is taken for. */
 const MAX_MISTAKES = 100;
+/** Parts of a map: registers, fields, values. As text, no map can have as many. */
+const MAX_PARTS = 4 * MAX_REGISTERS;
+/** Elements that are looked at again, for what others take from them. */
+const MAX_STEPS = 20_000_000;
 /** Notes that are kept. */
 const MAX_NOTES = 1000;
 /** Code units of a message, which may have a word of the file in it. */
 const MAX_MESSAGE = 240;
+/** Code units of a name: a map has 63 of them. */
+const MAX_NAME = 200;
 
 /** The end of an import that was told to do more than a map can hold. */
 class TooMuch extends Error {}
@@ -24,7 +30,8 @@ export class Findings {
   readonly #mistakes: Problem[] = [];
   readonly #notes: Problem[] = [];
   readonly #told = new Set<string>();
-  #budget = 2 * MAX_REGISTERS;
+  #parts = MAX_PARTS;
+  #steps = MAX_STEPS;
 
   /**
    * @param file as messages call it
@@ -40,9 +47,14 @@ export class Findings {
     return sorted(this.#notes);
   }
 
-  /** Notes a mistake: without a map for it, there is none at all. */
+  /**
+   * Notes a mistake: without a map for it, there is none at all.
+   *
+   * @throws {TooMuch} if there are more than are listed
+   */
   mistake(at: number, message: string, hint?: string): void {
-    if (this.#mistakes.length < MAX_MISTAKES) this.#add(this.#mistakes, at, message, hint);
+    this.#add(this.#mistakes, at, message, hint);
+    if (this.#mistakes.length >= MAX_MISTAKES) throw new TooMuch();
   }
 
   /** Notes what is in the map in another way than in the file, or is left out. */
@@ -51,14 +63,34 @@ export class Findings {
   }
 
   /**
-   * Counts one more part of the map: a register, or a group of them.
+   * Counts parts of the map: a register or a group of them, a field, a value.
    *
    * @throws {TooMuch} if there are too many: a few lines of a file can mean millions
    */
-  count(at: number): void {
-    if (this.#budget-- > 0) return;
-    this.mistake(at, `There are more than ${MAX_REGISTERS} registers; choose a part of the file`);
+  count(at: number, count = 1): void {
+    this.#parts -= count;
+    if (this.#parts >= 0) return;
+    this.mistake(at, "There are more registers, fields and values than a map can hold");
     throw new TooMuch();
+  }
+
+  /**
+   * Counts elements that are looked at once more, for what another element takes from them.
+   *
+   * @throws {TooMuch} if there are so many that it would take minutes
+   */
+  look(at: number, count: number): void {
+    this.#steps -= count;
+    if (this.#steps >= 0) return;
+    this.mistake(at, "Too much of the file is derived from elements that have too much in them");
+    throw new TooMuch();
+  }
+
+  /** A name, if it is no longer than names are: what is in it has it ahead of its own. */
+  name(at: number, name: string): string {
+    if (name.length <= MAX_NAME) return name;
+    this.mistake(at, `The name ${name.slice(0, 20)}... is longer than ${MAX_NAME} letters`);
+    return name.slice(0, MAX_NAME);
   }
 
   /**
@@ -79,10 +111,10 @@ export class Findings {
 
   #add(list: Problem[], at: number, message: string, hint?: string): void {
     // What several registers are derived from is looked at for each
-    const key = `${at} ${message}`;
+    const short = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message;
+    const key = `${at} ${short}`;
     if (this.#told.has(key)) return;
     this.#told.add(key);
-    const short = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message;
     const problem = { file: this.#file, ...this.#positionOf(at), message: short };
     list.push(hint === undefined ? problem : { ...problem, hint });
   }

@@ -110,6 +110,7 @@ function finishFields(
   const owners: string[] = [];
   return fields.flatMap((field) => {
     const { name, description, low, access, at } = field;
+    findings.count(at, 1 + field.values.length); // of each register that has the field
     const high = low + field.width - 1;
     const leaveOut = (reason: string) => {
       findings.note(at, `The field ${name} of ${of} is left out: ${reason}`);

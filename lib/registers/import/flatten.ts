@@ -93,6 +93,7 @@ function addRegister(
   if (repeat === undefined) {
     found.push({ ...one, name: full, offset });
   } else if (isArray(repeat, width)) {
+    findings.count(register.at, repeat.count);
     const array = { count: repeat.count, stride: Number(repeat.stride) };
     found.push({ ...one, name: full.replace(/_?%s/, ""), offset, array });
   } else {

@@ -5,7 +5,8 @@
  */
 
 import type { Problem } from "../../yaml/problem.ts";
-import { identifier, type RegisterMap } from "../map.ts";
+import { MAX_FILE_SIZE } from "../../yaml/text.ts";
+import { identifier, type Register, type RegisterMap } from "../map.ts";
 import { parseMap } from "../parse.ts";
 import { registerMapText } from "../write.ts";
 import { Findings } from "./findings.ts";
@@ -61,16 +62,34 @@ export async function readImports(path: string, options?: ReadOptions): Promise<
       const map = findings.run(() =>
         finishImport(peripheral.members(), { name, title, place }, findings)
       );
-      const { format } = file;
-      const text = registerMapText(map, `${peripheral.name} of ${file.name}, from ${format}`);
-      // What is written is what --map will read, which is bounded.
-      const { problems: [problem] = [] } = parseMap(text, path);
-      if (problem !== undefined) {
-        const { message } = problem;
-        const reason = `The map of ${peripheral.name} could not be read: ${message}`;
-        findings.run(() => findings.mistake(peripheral.at, reason));
-      }
+      const text = findings.run(() => {
+        // What is written is what --map will read, which is bounded.
+        const refuse = (reason: string) => {
+          const message = `The map of ${peripheral.name} could not be read: ${reason}`;
+          findings.mistake(peripheral.at, message);
+          return "";
+        };
+        const tooLarge = `it is larger than ${MAX_FILE_SIZE >> 20} MiB`;
+        if (leastSize(map) > MAX_FILE_SIZE) return refuse(tooLarge);
+        const remark = `${peripheral.name} of ${file.name}, from ${file.format}`;
+        const text = registerMapText(map, remark);
+        if (new TextEncoder().encode(text).length > MAX_FILE_SIZE) return refuse(tooLarge);
+        const { problems: [problem] = [] } = parseMap(text, path);
+        return problem === undefined ? text : refuse(problem.message);
+      });
       return { map, text, notes: findings.notes };
     },
   };
+}
+
+/** The size of a map's names and descriptions: as text it has more. */
+function leastSize({ registers }: RegisterMap): number {
+  const sizeOf = ({ name, description = "" }: Pick<Register, "name" | "description">) =>
+    name.length + description.length;
+  return registers.reduce((sum, register) =>
+    register.fields.reduce(
+      (sum, field) =>
+        [...field.enum.values()].reduce((sum, name) => sum + name.length, sum + sizeOf(field)),
+      sum + sizeOf(register),
+    ), 0);
 }

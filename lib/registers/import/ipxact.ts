@@ -288,8 +288,9 @@ class IpXactReader {
 
   #nameOf(element: XmlElement): string {
     const name = textOf(element, "name");
-    if (name === undefined) this.#findings.mistake(element.at, `<${element.name}> has no <name>`);
-    return name ?? "";
+    if (name !== undefined) return this.#findings.name(element.at, name);
+    this.#findings.mistake(element.at, `<${element.name}> has no <name>`);
+    return "";
   }
 
   /** An address as bytes; a missing one is a mistake. */

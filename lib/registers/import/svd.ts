@@ -70,7 +70,6 @@ class SvdReader {
         (derived ? textOf(this.#derivations.resolve(element, []), "description") : undefined);
       const members = () => this.#membersOf(element);
       const repeat = this.#repeatOf(element);
-      for (let i = 1; i < (repeat?.count ?? 1); i++) this.#findings.count(at);
       return namesOf(name, repeat).map((name) => ({ name, description, at, members }));
     });
   }
@@ -81,10 +80,9 @@ class SvdReader {
     const first = { size: 32n, access: undefined, reset: undefined, mask: undefined };
     const inherited = this.#inherit(peripheral, this.#inherit(this.#root, first));
     const registers = child(peripheral, "registers");
-    const [before, behind] = [
-      textOf(peripheral, "prependToName"),
-      textOf(peripheral, "appendToName"),
-    ];
+    const [before, behind] = ["prependToName", "appendToName"].map((each) =>
+      this.#findings.name(element.at, textOf(peripheral, each) ?? "")
+    );
     const members = this.#members(registers?.children ?? [], [peripheral], inherited);
     if (members.length === 0) {
       this.#findings.mistake(
@@ -92,8 +90,8 @@ class SvdReader {
         `The peripheral ${this.#nameOf(element)} has no registers`,
       );
     }
-    if (before === undefined && behind === undefined) return members;
-    return members.map((each) => ({ ...each, name: `${before ?? ""}${each.name}${behind ?? ""}` }));
+    if (before === "" && behind === "") return members;
+    return members.map((each) => ({ ...each, name: `${before}${each.name}${behind}` }));
   }
 
   /** The members of a peripheral or cluster. */
@@ -177,6 +175,7 @@ class SvdReader {
       noteUnsaid(from.at, this.#nameOf(from), own.write, this.#findings);
     }
     const isOwn = own.access !== undefined || own.write !== undefined || own.read !== undefined;
+    this.#findings.look(at, scopes[0]!.children.length);
     const field = {
       description: textOf(element, "description"),
       width: bits.width,
@@ -237,7 +236,10 @@ class SvdReader {
     const isWritten = (list: XmlElement) => textOf(list, "usage") === "write";
     const sorted = lists.toSorted((a, b) => Number(isWritten(a)) - Number(isWritten(b)));
     return sorted.flatMap((list) =>
-      childrenOf(list, "enumeratedValue").flatMap((each) => this.#value(each))
+      childrenOf(list, "enumeratedValue").flatMap((each) => {
+        this.#findings.count(each.at);
+        return this.#value(each);
+      })
     );
   }
 
@@ -271,6 +273,7 @@ class SvdReader {
       this.#findings.mistake(dim.at, `${name} has <dim>, but no %s in its name`);
       return undefined;
     }
+    this.#findings.count(dim.at, Number(count));
     const labels = this.#labelsOf(element, Number(count));
     const isArray = name.includes("[%s]") && labels.every((each, i) => each === String(i));
     return { count: Number(count), stride, labels: isArray ? undefined : labels };
@@ -314,8 +317,9 @@ class SvdReader {
 
   #nameOf(element: XmlElement): string {
     const name = textOf(element, "name");
-    if (name === undefined) this.#findings.mistake(element.at, `<${element.name}> has no <name>`);
-    return name ?? "";
+    if (name !== undefined) return this.#findings.name(element.at, name);
+    this.#findings.mistake(element.at, `<${element.name}> has no <name>`);
+    return "";
   }
 
   /** A name whose index, if it has one, is `%s` alone. */

@@ -79,10 +79,12 @@ export class Derivations {
     for (const [i, scope] of all.entries()) {
       const base = this.#follow(scope, path.split("."), element.name, scopes.slice(i));
       if (base === undefined || base.element === element) continue;
-      return merged(this.resolve(base.element, base.scopes), element);
+      const from = this.resolve(base.element, base.scopes);
+      this.#findings.look(element.at, sizeOf(from) + sizeOf(element));
+      return merged(from, element);
     }
     const prefix = `${element.name} `;
-    const names = all.flatMap((each) => [...this.#namesIn(each).keys()].slice(0, MAX_HINTS))
+    const names = all.flatMap((each) => [...this.#namesIn(each).keys().take(MAX_HINTS)])
       .flatMap((key) => key.startsWith(prefix) ? [key.slice(prefix.length)] : []);
     const meant = nearest(path, names);
     this.#findings.mistake(
@@ -137,6 +139,12 @@ export class Derivations {
 /** A name as others call it: `CH` for `CH[%s]`. */
 function plainName(name: string): string {
   return name.replace("[%s]", "").replace("%s", "");
+}
+
+/** Elements in an element, and in its lists. */
+function sizeOf({ children }: XmlElement): number {
+  const lists = children.filter(({ name }) => LISTS.has(name));
+  return lists.reduce((sum, list) => sum + list.children.length, children.length);
 }
 
 /** An element with what it lacks taken from another. */

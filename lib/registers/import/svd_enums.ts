@@ -18,6 +18,7 @@ const LISTS: ReadonlySet<string> = new Set(["registers", "fields"]);
 export class EnumeratedValues {
   readonly #peripherals: readonly XmlElement[];
   readonly #indexes = new Map<XmlElement, ReadonlyMap<string, XmlElement>>();
+  #everywhere: ReadonlyMap<string, XmlElement> | undefined;
 
   /** @param device the outermost element */
   constructor(device: XmlElement) {
@@ -34,14 +35,27 @@ export class EnumeratedValues {
     const own = this.#indexOf(peripheral);
     const near = own.get(`${register}/${path}`) ?? own.get(path);
     if (near !== undefined) return near;
-    const [name, ...rest] = path.split(".");
-    const named = this.#peripherals.find((each) => textOf(each, "name") === name);
-    const there = named && this.#indexOf(named).get(rest.join("."));
-    if (there !== undefined) return there;
+    this.#everywhere ??= this.#all();
+    return this.#everywhere.get(`/${path}`) ?? this.#everywhere.get(path);
+  }
+
+  /** The values of all peripherals: by their paths, and behind "/" and their peripheral. */
+  #all(): ReadonlyMap<string, XmlElement> {
+    const all = new Map<string, XmlElement>();
+    const add = (key: string, element: XmlElement) => {
+      if (!all.has(key)) all.set(key, element);
+    };
+    const names = new Set<string | undefined>();
     for (const each of this.#peripherals) {
-      const found = this.#indexOf(each).get(path);
-      if (found !== undefined) return found;
+      const name = textOf(each, "name");
+      const isFirst = !names.has(name);
+      names.add(name);
+      for (const [path, element] of this.#indexOf(each)) {
+        add(path, element);
+        if (isFirst) add(`/${name}.${path}`, element);
+      }
     }
+    return all;
   }
 
   /** The values of a peripheral by the ends of their paths, alone and behind their register. */

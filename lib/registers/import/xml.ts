@@ -34,7 +34,7 @@ export interface XmlElement {
   readonly name: string;
   /** The offset of its tag in the text. */
   readonly at: number;
-  /** Its text; empty if it has elements in it. */
+  /** Its text as words with single spaces between; empty if it has elements in it. */
   readonly text: string;
   /** Attributes by name, without namespaces; undefined if there are none. */
   readonly attributes: ReadonlyMap<string, string> | undefined;
@@ -96,10 +96,9 @@ export function childrenOf(element: XmlElement | undefined, name: string): XmlEl
   return element?.children.filter((each) => each.name === name) ?? [];
 }
 
-/** The text of an element as words with single spaces between; undefined if there is none. */
+/** The text of an element; undefined if there is none. */
 export function wordsOf(element: XmlElement | undefined): string | undefined {
-  const text = element?.text.trim().replaceAll(/\s+/g, " ");
-  return text === "" ? undefined : text;
+  return element?.text || undefined;
 }
 
 /** The words of the first element of a name. */
@@ -263,8 +262,9 @@ class XmlReader {
   }
 
   #end(): void {
-    if (this.#skipped > 0) this.#skipped--;
-    else this.#open.pop();
+    if (this.#skipped > 0) return void this.#skipped--;
+    const element = this.#open.pop()!;
+    element.text = element.text.trim().replaceAll(/\s+/g, " "); // once: many may be derived from it
   }
 
   /** The same text for each of a million names. */

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   FileProblems,
   loadRegisterMap,
@@ -167,4 +167,21 @@ Deno.test("parseRegisterMap() lists 100 mistakes and says that there are more", 
   const found = await mistakes(text);
   assertEquals(found.length, 101);
   assertEquals(found.at(-1), "103:5: There are more mistakes, which are not listed");
+});
+
+Deno.test("parseRegisterMap() compares a thousand registers at a place, not more", async () => {
+  const list = (count: number, overlaps: (i: number) => string) =>
+    Array.from(
+      { length: count },
+      (_, i) => `- {name: R${i}, offset: 0, width: 4, count: 20, overlaps: ${overlaps(i)}}`,
+    );
+  const text = (lines: string[]) =>
+    ["name: m", "registers:", "- {name: F, offset: 0, width: 4}", ...lines].join("\n");
+  const other = "- {name: X, offset: 0, width: 4}";
+  assertEquals(await mistakes(text(list(900, () => "F"))), []);
+  assertMatch((await mistakes(text([...list(900, () => "F"), other])))[0]!, /X overlaps/);
+  const [crowd] = await mistakes(text([...list(9000, () => "F"), other]));
+  assertMatch(crowd!, /R1000 is at the place of more than 1000 others/);
+  const wrong = await mistakes(text(list(9000, (i) => `Q${i}`)));
+  assertEquals(wrong.length, 101);
 });
