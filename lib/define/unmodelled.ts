@@ -274,9 +274,12 @@ function partAt({ parts, ranges = [] }: RegionReview, at: number): Found | undef
   return range && { start: range.offset, end: range.offset + range.size };
 }
 
-/** The start of the next part behind `at`, at most `end`. */
-function nextPart(review: RegionReview, at: number, end: number): number {
-  let next = at + 1;
-  while (next < end && partAt(review, next) === undefined) next++;
-  return next;
+/** The start of the next part or range behind `at`, which is in none; at most `end`. */
+function nextPart({ parts, ranges = [] }: RegionReview, at: number, end: number): number {
+  const starts = parts.map(({ offset, count, stride }) => {
+    const index = at < offset ? 0 : Math.floor((at - offset) / stride) + 1;
+    return index < count ? offset + index * stride : end;
+  });
+  return [...starts, ...ranges.map(({ offset }) => offset)]
+    .reduce((next, start) => start > at && start < next ? start : next, end);
 }
