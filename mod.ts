@@ -177,16 +177,13 @@ export { RegisterRegion, registers, type RegistersOptions } from "./lib/define/r
 export type { EarlierState, StateHooks, StateStream } from "./lib/define/state.ts";
 export type { DeviceTimer, DeviceTimers } from "./lib/define/timers.ts";
 export { type BarOptions, ConfigRegion } from "./lib/server/config.ts";
+export type { DeviceDma, DmaAccessOptions, DmaRange, DmaWindow } from "./lib/server/device_dma.ts";
 export {
   type AdoptableMemory,
   type DeviceBus,
-  type DeviceDma,
   DeviceError,
   type DeviceIrqs,
-  type DmaAccessOptions,
   DmaError,
-  type DmaRange,
-  type DmaWindow,
   type ErrorReport,
   type MigrationSink,
   type QuietReason,

@@ -6,7 +6,7 @@
  */
 
 import type { ServedDevice } from "../../lib/server/served_device.ts";
-import { within } from "../../lib/server/quiet.ts";
+import { within } from "../../lib/base/wait.ts";
 import type { Server } from "../../lib/server/server.ts";
 import type { Succession } from "../../lib/server/succession.ts";
 import { FileWatch } from "./file_watch.ts";

@@ -14,3 +14,14 @@ export interface WaitOptions {
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal;
 }
+
+/** Settled as a promise, or rejected after so many milliseconds with what `late` makes. */
+export async function within<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
+  const { promise: over, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(late()), ms);
+  try {
+    return await Promise.race([promise, over]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

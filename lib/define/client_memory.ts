@@ -6,13 +6,8 @@
 
 import { ECANCELED, ENXIO, EPERM } from "../../ffi/errno.ts";
 import { DMA_PIECE, MAX_DMA_ACCESS } from "../base/limits.ts";
-import {
-  type DeviceDma,
-  DeviceError,
-  type DmaAccessOptions,
-  type DmaRange,
-  type DmaWindow,
-} from "../server/served_device.ts";
+import type { DeviceDma, DmaAccessOptions, DmaRange, DmaWindow } from "../server/device_dma.ts";
+import { DeviceError } from "../server/served_device.ts";
 import { bytesOf } from "../server/dma_window.ts";
 import { turn } from "../base/turn.ts";
 

@@ -5,10 +5,9 @@
  */
 
 import { COMMAND, HEADER } from "../pci/registers.ts";
+import type { DeviceDma, DmaRange } from "../server/device_dma.ts";
 import type {
   DeviceBus,
-  DeviceDma,
-  DmaRange,
   ErrorReport,
   QuietReason,
   ResetReason,

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { DeviceDma, DmaRange, QuietReason, ResetReason } from "../server/served_device.ts";
+import type { DeviceDma, DmaRange } from "../server/device_dma.ts";
+import type { QuietReason, ResetReason } from "../server/served_device.ts";
 import type { InterruptSpec } from "./index_interrupts.ts";
 import type { Interrupts } from "./interrupts.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";

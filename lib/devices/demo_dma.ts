@@ -7,7 +7,8 @@
 import { EIO, ETIMEDOUT } from "../../ffi/errno.ts";
 import { RemoteError, TimeoutError } from "../base/errors.ts";
 import { nextTurn } from "../base/turn.ts";
-import { type DeviceDma, DeviceError } from "../server/served_device.ts";
+import type { DeviceDma } from "../server/device_dma.ts";
+import { DeviceError } from "../server/served_device.ts";
 
 /** Bytes that are copied at once; then others have their turn. */
 const CHUNK_SIZE = 1 << 20;

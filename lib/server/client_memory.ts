@@ -14,14 +14,8 @@ import type { VfioProxy } from "../transport/proxy.ts";
 import { DmaMapFlags, type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { DmaLoggingReportData, DmaLoggingStartData } from "../wire/feature.ts";
 import type { Capabilities } from "../wire/version.ts";
-import {
-  type DeviceDma,
-  DeviceError,
-  type DmaAccessOptions,
-  DmaError,
-  type DmaRange,
-  type DmaWindow,
-} from "./served_device.ts";
+import type { DeviceDma, DmaAccessOptions, DmaRange, DmaWindow } from "./device_dma.ts";
+import { DeviceError, DmaError } from "./served_device.ts";
 import { DirtyLog } from "./dirty_log.ts";
 import { DmaMap } from "./dma_map.ts";
 import { bytesOf, type MapWindow, PageViews } from "./dma_window.ts";

@@ -10,6 +10,7 @@
 import { EINVAL, EIO, ETIMEDOUT } from "../../ffi/errno.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
+import { within } from "../base/wait.ts";
 import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../base/errors.ts";
 import {
   DEFAULT_TIMEOUT_MS,
@@ -34,12 +35,8 @@ import {
   VERSION_NUMBERS_SIZE,
 } from "../wire/version.ts";
 import { type Activity, Doing, during } from "./activity.ts";
-import {
-  DeviceError,
-  type DmaRange,
-  type ServedAccess,
-  type ServedDevice,
-} from "./served_device.ts";
+import type { DmaRange } from "./device_dma.ts";
+import { DeviceError, type ServedAccess, type ServedDevice } from "./served_device.ts";
 import { ClientMemory, CutMapError, type DmaOptions } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
 import type { Offer } from "./offer.ts";
@@ -48,7 +45,6 @@ import { AnswerBuffer, type ClientSession, handlerOf } from "./handlers.ts";
 import { callHook, reportLater } from "./device_hooks.ts";
 import { ClientIrqs } from "./client_irqs.ts";
 import { MigrationMachine, RefusedState } from "./migration.ts";
-import { within } from "./quiet.ts";
 import { exchange, shapeChanges } from "./succession.ts";
 
 /** Reports of a connection to its server, and the connection's settings. */

@@ -11,7 +11,8 @@ import { MAX_DMA_MAP_SIZE } from "../base/limits.ts";
 import { DmaMapFlags, type DmaMapRequest } from "../wire/dma.ts";
 import { type ClientFile, examineFile } from "./client_file.ts";
 import { MapWindow, type WindowSurroundings } from "./dma_window.ts";
-import { DeviceError, DmaError, type DmaRange } from "./served_device.ts";
+import type { DmaRange } from "./device_dma.ts";
+import { DeviceError, DmaError } from "./served_device.ts";
 import type { FileMaps } from "./file_maps.ts";
 import { hex } from "../text/hex.ts";
 

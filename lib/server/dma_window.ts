@@ -12,7 +12,8 @@ import { DEFAULT_PGSIZES, DMA_VIEW_SLOTS } from "../base/limits.ts";
 import { hex } from "../text/hex.ts";
 import { DmaMapFlags } from "../wire/dma.ts";
 import type { DirtyLog } from "./dirty_log.ts";
-import { DmaError, type DmaWindow } from "./served_device.ts";
+import type { DmaWindow } from "./device_dma.ts";
+import { DmaError } from "./served_device.ts";
 
 /** The longest copy by a loop, in elements: it costs less than a view does. */
 const LOOP_LENGTH = 32;

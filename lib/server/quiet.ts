@@ -4,6 +4,7 @@
  * @module
  */
 
+import { within } from "../base/wait.ts";
 import { ETIMEDOUT } from "../../ffi/errno.ts";
 import {
   DeviceError,
@@ -39,15 +40,4 @@ export function whenQuiet<T>(
     report(new Error(`${text}: the client's request was refused`), "quiesce");
     return new DeviceError(ETIMEDOUT, text);
   }).then(act);
-}
-
-/** Settled as a promise, or rejected after so many milliseconds with what `late` makes. */
-export async function within<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
-  const { promise: over, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(late()), ms);
-  try {
-    return await Promise.race([promise, over]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { within } from "../base/wait.ts";
 import { HEADER, HEADER_NORMAL } from "../pci/registers.ts";
 import { DeviceFlags } from "../wire/device.ts";
 import { deviceStateName } from "../wire/feature.ts";
@@ -12,7 +13,7 @@ import { irqNameOf } from "../wire/irq.ts";
 import { encodeRegionInfo, PciRegion, RegionFlags, regionNameOf } from "../wire/region.ts";
 import { ConfigRegion } from "./config.ts";
 import { MigrationMachine } from "./migration.ts";
-import { type QuietContext, whenQuiet, within } from "./quiet.ts";
+import { type QuietContext, whenQuiet } from "./quiet.ts";
 import type { MigrationSink, ServedDevice, ServedIoFd, ServedRegion } from "./served_device.ts";
 
 /** The way in which a new version took the place of the old one. */

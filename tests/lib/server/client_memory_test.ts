@@ -30,7 +30,8 @@ import {
   RemoteError,
   TimeoutError,
 } from "../../../lib/base/errors.ts";
-import { type DeviceDma, DeviceError, DmaError } from "../../../lib/server/served_device.ts";
+import type { DeviceDma } from "../../../lib/server/device_dma.ts";
+import { DeviceError, DmaError } from "../../../lib/server/served_device.ts";
 import { DmaMap } from "../../../lib/server/dma_map.ts";
 import { FileMaps } from "../../../lib/server/file_maps.ts";
 import {

@@ -11,7 +11,8 @@ import {
   Feature,
   FeatureFlags,
 } from "../../../lib/wire/feature.ts";
-import { DeviceError, DmaError, type DmaWindow } from "../../../lib/server/served_device.ts";
+import type { DmaWindow } from "../../../lib/server/device_dma.ts";
+import { DeviceError, DmaError } from "../../../lib/server/served_device.ts";
 import { testFds } from "../../_fds.ts";
 import { until } from "../../_until.ts";
 import { type Served, serveNegotiated } from "./_client.ts";

@@ -2,9 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import { EACCES, EBUSY, EIO, ETIMEDOUT } from "../../../ffi/errno.ts";
 import { countOpenFds } from "../../../ffi/fd.ts";
 import { testFds } from "../../_fds.ts";
+import type { DmaRange } from "../../../lib/server/device_dma.ts";
 import {
   DeviceError,
-  type DmaRange,
   type QuietReason,
   type ServedDevice,
 } from "../../../lib/server/served_device.ts";
