@@ -9,18 +9,9 @@ import virtioBlk from "../../examples/virtio_blk.ts";
 import { type DeviceDefinition, RemoteError } from "../../mod.ts";
 import { testFds } from "../_fds.ts";
 import { serveDefined } from "../lib/define/_served.ts";
+import { generator } from "./_generator.ts";
 
 const ACCESSES = 4000;
-
-/** Numbers that are the same each time (xorshift). */
-function generator(seed: number): (below: number) => number {
-  return (below) => {
-    seed ^= seed << 13;
-    seed ^= seed >>> 17;
-    seed ^= seed << 5;
-    return (seed >>> 0) % below;
-  };
-}
 
 for (const definition of [gpio, timer, dmaEngine, nvme, virtioBlk] as DeviceDefinition[]) {
   testFds(`${definition.name} outlives a client that does anything`, async () => {
