@@ -5,6 +5,7 @@ import dmaEngine from "../../examples/dma_engine.ts";
 import gpio from "../../examples/gpio.ts";
 import nvme from "../../examples/nvme.ts";
 import timer from "../../examples/timer.ts";
+import uart from "../../examples/uart.ts";
 import virtioBlk from "../../examples/virtio_blk.ts";
 import { type DeviceDefinition, RemoteError } from "../../mod.ts";
 import { testFds } from "../_fds.ts";
@@ -13,7 +14,7 @@ import { generator } from "./_generator.ts";
 
 const ACCESSES = 4000;
 
-for (const definition of [gpio, timer, dmaEngine, nvme, virtioBlk] as DeviceDefinition[]) {
+for (const definition of [gpio, timer, dmaEngine, nvme, uart, virtioBlk] as DeviceDefinition[]) {
   testFds(`${definition.name} outlives a client that does anything`, async () => {
     await using pair = await serveDefined(definition.create());
     const { device, errors } = pair;
