@@ -134,11 +134,18 @@ export async function showDifferences(
     out.write(`${jsonText({ a: first, b: second, differences }, 2)}\n`);
   } else {
     const lines = differences.map(({ path, a, b }) =>
-      printable(`${path}: ${a ?? "absent"} -> ${b ?? "absent"}`)
+      printable(`${path}: ${factText(a)} -> ${factText(b)}`)
     );
     if (lines.length > 0) out.write(`${lines.join("\n")}\n`);
   }
   if (differences.length > 0) throw new Reported(1);
+}
+
+/** A fact for a person; a number in both bases, as ids and sizes are known by either. */
+function factText(fact: string | null): string {
+  if (fact === null) return "absent";
+  if (fact === "") return "none";
+  return /^\d{2,}$/.test(fact) ? `${fact} (${hex(BigInt(fact))})` : fact;
 }
 
 /** Facts by their paths, as "regions.bar0.size". */

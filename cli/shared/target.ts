@@ -89,7 +89,7 @@ export function parseRegion(text: string): RegionRange {
   if (match === null || !isRange) {
     throw new SyntaxError(
       `"${text}" is no region; write bar0 to bar5, rom, config, vga or an index, ` +
-        "then .b, .w, .l or .q if the width of accesses matters",
+        "then .b, .w, .l or .q if the width of accesses matters, or a range, as bar0+0x100..0x200",
     );
   }
   if (end !== undefined && end <= start) {

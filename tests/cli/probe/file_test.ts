@@ -112,7 +112,7 @@ testFds("probe --diff shows in what two devices differ, or a device and a file",
   const [a, b, saved] = ["a.sock", "b.sock", "saved"].map((name) => `${folder.path}/${name}`);
   using _a = Server.listen(a!, new DemoDevice());
   using _b = Server.listen(b!, new DemoDevice(), { maxDataXferSize: 4096 });
-  const limit = "capabilities.agreed.max_data_xfer_size: 1048576 -> 4096";
+  const limit = "capabilities.agreed.max_data_xfer_size: 1048576 (0x100000) -> 4096 (0x1000)";
   const differ = await runHere(["probe", "--diff", a!, b!]);
   assertEquals(differ.code, 1);
   assertEquals(differ.out.split("\n").includes(limit), true, differ.out);
@@ -120,6 +120,8 @@ testFds("probe --diff shows in what two devices differ, or a device and a file",
   Deno.writeTextFileSync(saved!, (await runHere(["probe", a!, "--json"])).out);
   assertEquals(await runHere(["probe", "--diff", saved!, a!]), { code: 0, out: "", err: "" });
   await runHere(["write", a!, "COMMAND=6"]);
+  const { out } = await runHere(["probe", "--diff", saved!, a!]);
+  assertStringIncludes(out, "pci.space.command.set: none -> MEMORY MASTER\n");
   const changed = await runHere(["probe", "--diff", saved!, a!, "--json"]);
   assertEquals(JSON.parse(changed.out).differences, [
     { path: "pci.space.command.value", a: "0", b: "6" },
