@@ -6,6 +6,8 @@
 
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { printable } from "../shared/printable.ts";
 
 /** The place where lines come from. */
 export interface LineInput extends Disposable {
@@ -27,6 +29,8 @@ export interface TerminalOptions {
   expand(line: string): string;
   /** Ctrl-C was pressed: nothing is typed then, as something is under way. */
   onInterrupt(): void;
+  /** The terminal; by default that of the process. */
+  readonly streams?: { readonly input: Readable; readonly output: Writable };
 }
 
 const HISTORY_SIZE = 1000;
@@ -34,16 +38,21 @@ const HISTORY_SIZE = 1000;
 /** Lines that are typed at a terminal, with history and completion. */
 export class TerminalInput implements LineInput {
   readonly #interface: Interface;
+  readonly #output: Writable;
   readonly #waiting: ((line: string | undefined) => void)[] = [];
+  /** Lines that came while another one was done: typed ahead, or pasted. */
+  readonly #ahead: string[] = [];
   #prompt = "> ";
   #isTyping = false;
   #isOver = false;
   readonly typed: string[] = [];
 
-  constructor({ complete, expand, history, onInterrupt }: TerminalOptions) {
+  constructor({ complete, expand, history, onInterrupt, streams }: TerminalOptions) {
+    const { input, output } = streams ?? { input: process.stdin, output: process.stdout };
+    this.#output = output;
     this.#interface = createInterface({
-      input: process.stdin,
-      output: process.stdout,
+      input,
+      output,
       terminal: true,
       history: [...history],
       historySize: HISTORY_SIZE,
@@ -57,18 +66,22 @@ export class TerminalInput implements LineInput {
     this.#interface.on("history", (lines: string[]) => lines[0] = expand(lines[0] ?? ""));
     this.#interface.on("line", (line: string) => {
       if (line.trim() !== "") this.typed.push(expand(line));
-      this.#give(line);
+      if (this.#waiting.length > 0) this.#give(line);
+      else this.#ahead.push(line);
     });
     this.#interface.on("close", () => {
       this.#isOver = true;
       // What comes next does not stand behind the prompt
-      if (this.#isTyping) process.stdout.write("\n");
+      if (this.#isTyping) output.write("\n");
       this.#give(undefined);
     });
     this.#interface.on("SIGINT", () => {
-      if (!this.#isTyping) return onInterrupt();
+      if (!this.#isTyping) {
+        this.#ahead.length = 0;
+        return onInterrupt();
+      }
       // Takes back what was typed, as a shell does.
-      process.stdout.write("^C\n");
+      output.write("^C\n");
       this.#interface.write(null, { ctrl: true, name: "e" });
       this.#interface.write(null, { ctrl: true, name: "u" });
       this.#interface.prompt();
@@ -76,6 +89,11 @@ export class TerminalInput implements LineInput {
   }
 
   next(): Promise<string | undefined> {
+    const ahead = this.#ahead.shift();
+    if (ahead !== undefined) {
+      this.#output.write(`${this.#prompt}${printable(ahead)}\n`);
+      return Promise.resolve(ahead);
+    }
     if (this.#isOver) return Promise.resolve(undefined);
     this.#isTyping = true;
     this.#interface.setPrompt(this.#prompt);

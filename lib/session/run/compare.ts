@@ -94,7 +94,8 @@ function isNumber(text: string): boolean {
 function seenText(seen: SeenValue): string {
   const { field, register, value, width } = seen;
   if (field !== undefined) {
-    return `${fieldText(field, value)} (bits ${bitsText(field)} of ${valueText(value, width)})`;
+    const bits = `${field.low === field.high ? "bit" : "bits"} ${bitsText(field)}`;
+    return `${fieldText(field, value)} (${bits} of ${valueText(value, width)})`;
   }
   const fields = register === undefined ? [] : fieldWords(register, value);
   return [valueText(value, width), ...fields].join(" ");
