@@ -94,6 +94,7 @@ export class FileWatch implements Disposable {
 
 function contentOf(file: string): string | undefined {
   try {
+    if (!Deno.statSync(file).isFile) return undefined; // a pipe would hold the thread
     return Deno.readTextFileSync(file);
   } catch {
     return undefined;
