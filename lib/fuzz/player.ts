@@ -224,7 +224,8 @@ class Play {
     this.#note(message);
     let numbers: readonly number[] = this.#options.descriptors.numbers(fds, this.#socket.fd);
     let at = 0;
-    for (const end of [...cuts, bytes.length]) {
+    for (const cut of [...cuts, bytes.length]) {
+      const end = Math.min(cut, bytes.length); // a message may have been cut short after its pieces
       if (end <= at) continue;
       if (at > 0) await sleep(PAUSE_MS, this.#options.signal);
       await this.#send(new IoBuffer(bytes.slice(at, end)), end - at, numbers);
