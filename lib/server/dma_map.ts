@@ -195,7 +195,7 @@ export class DmaMap {
   }
 
   /**
-   * Unmaps it. Views have length 0 then; what was asked of the client is given up.
+   * Unmaps it. Views have length 0 then; nothing more is asked of the client.
    *
    * @param cause why; default that the client has unmapped it
    */

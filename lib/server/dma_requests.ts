@@ -64,12 +64,18 @@ export class DmaRequests {
     this.#headView = new DataView(this.#head.buffer);
   }
 
-  /** Fills `into` from `address` on. Aborted with the signal's reason. */
+  /**
+   * Fills `into` from `address` on.
+   *
+   * @param signal aborted when the memory is unmapped. What was not sent by then fails with its
+   *   reason. A request that was sent ends by its answer: firmware maps memory anew while a device
+   *   reads it, and the client answers all the same
+   */
   read(address: bigint, into: Uint8Array, signal: AbortSignal): Promise<void> {
     return this.#access(Command.DMA_READ, address, into, signal);
   }
 
-  /** Writes `data` from `address` on. Aborted with the signal's reason. */
+  /** Writes `data` from `address` on. As `read`. */
   write(address: bigint, data: Uint8Array, signal: AbortSignal): Promise<void> {
     return this.#access(Command.DMA_WRITE, address, data, signal);
   }
@@ -117,8 +123,9 @@ export class DmaRequests {
     const turn = this.#quota.enter(size);
     if (turn !== undefined) await turn;
     try {
+      signal.throwIfAborted();
       checkWhole(chunk);
-      const options = this.#requestOptions(chunk, signal);
+      const options = this.#requestOptions(chunk);
       const reply = await this.#proxy.request(chunk.command, this.#setHead(chunk), options);
       this.#takeReply(chunk, reply);
     } finally {
@@ -134,7 +141,7 @@ export class DmaRequests {
   ): void {
     for (const chunk of this.#chunks(command, address, bytes)) {
       signal.throwIfAborted(); // the client's requests are served in between
-      const options = this.#requestOptions(chunk, signal);
+      const options = this.#requestOptions(chunk);
       const reply = this.#proxy.requestSync(chunk.command, this.#setHead(chunk), options);
       this.#takeReply(chunk, reply);
     }
@@ -158,12 +165,12 @@ export class DmaRequests {
     return this.#head;
   }
 
-  #requestOptions(chunk: Chunk, signal: AbortSignal): AsyncRequestOptions {
+  #requestOptions(chunk: Chunk): AsyncRequestOptions {
     const { command, address, bytes, count } = chunk;
     const { timeoutMs } = this.#options;
     return command === Command.DMA_READ
-      ? { timeoutMs, doing: () => describeAccess("read", address, count), into: bytes, signal }
-      : { timeoutMs, doing: () => describeAccess("write", address, count), data: bytes, signal };
+      ? { timeoutMs, doing: () => describeAccess("read", address, count), into: bytes }
+      : { timeoutMs, doing: () => describeAccess("write", address, count), data: bytes };
   }
 
   #takeReply(chunk: Chunk, reply: Message): void {
