@@ -253,7 +253,7 @@ export class ClientMemory implements DeviceDma {
   ): Promise<unknown> | undefined {
     return all(
       asks(options) ? pieces : pieces.filter((piece) => !copyOut(piece, into)),
-      (each) => this.#requests.read(each.address, partOf(into, each), each.map.closed),
+      (each) => this.#requests.read(each.address, partOf(into, each), each.map),
     );
   }
 
@@ -266,7 +266,7 @@ export class ClientMemory implements DeviceDma {
     try {
       await all(
         rest,
-        (each) => this.#requests.write(each.address, partOf(data, each), each.map.closed),
+        (each) => this.#requests.write(each.address, partOf(data, each), each.map),
       );
     } finally {
       // Again: it arrives at a time of the client's, who may have had a report since it was sent.
@@ -284,7 +284,7 @@ export class ClientMemory implements DeviceDma {
     const into = new Uint8Array(length);
     const rest = asks(options) ? pieces : pieces.filter((piece) => !copyOut(piece, into));
     for (const each of rest) {
-      this.#requests.readSync(each.address, partOf(into, each), each.map.closed);
+      this.#requests.readSync(each.address, partOf(into, each), each.map);
     }
     return into;
   }
@@ -297,7 +297,7 @@ export class ClientMemory implements DeviceDma {
     if (rest.length === 0) return;
     try {
       for (const each of rest) {
-        this.#requests.writeSync(each.address, partOf(data, each), each.map.closed);
+        this.#requests.writeSync(each.address, partOf(data, each), each.map);
       }
     } finally {
       // Again: the client may have had a report meanwhile.

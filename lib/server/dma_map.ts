@@ -41,7 +41,6 @@ export class DmaMap {
   readonly #offset: bigint; // in the file
   readonly #source: Source | undefined;
   readonly #mapping: Mapping | undefined; // of the source, at hand without a step between
-  #closed: AbortController | undefined; // once a caller waits for it
   #isClosed = false;
   #cause: Error | undefined; // why it is closed, if not by the client's unmap
   #window: MapWindow | undefined; // once a device wants one
@@ -185,13 +184,9 @@ export class DmaMap {
     }
   }
 
-  /** Aborted when it is closed. */
-  get closed(): AbortSignal {
-    if (this.#closed === undefined) {
-      this.#closed = new AbortController();
-      if (this.#isClosed) this.#closed.abort(this.#cause ?? this.#unmapped());
-    }
-    return this.#closed.signal;
+  /** @throws {Error} the reason why it is closed, if it is */
+  assertOpen(): void {
+    if (this.#isClosed) throw this.#cause ?? this.#unmapped();
   }
 
   /**
@@ -203,8 +198,6 @@ export class DmaMap {
     this.#source?.close();
     this.#isClosed = true;
     this.#cause = cause;
-    // The error is made only if a caller waits: making it costs ten times as much as the rest.
-    this.#closed?.abort(cause ?? this.#unmapped());
   }
 
   #unmapped(): DmaError {

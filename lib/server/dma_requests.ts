@@ -21,6 +21,7 @@ import {
   DmaReadRequest32,
 } from "../wire/access.ts";
 import { Command } from "../wire/command.ts";
+import type { DmaMap } from "./dma_map.ts";
 import { Quota } from "./dma_quota.ts";
 import { hex } from "../text/hex.ts";
 
@@ -35,6 +36,9 @@ export interface DmaRequestsOptions {
   /** The time that it may take to answer, in milliseconds. */
   timeoutMs: number;
 }
+
+/** A map that may be closed. */
+type OpenMap = Pick<DmaMap, "assertOpen">;
 
 /** One message's part of an access: the bytes at `address`, to be filled or written. */
 interface Chunk {
@@ -67,27 +71,27 @@ export class DmaRequests {
   /**
    * Fills `into` from `address` on.
    *
-   * @param signal aborted when the memory is unmapped. What was not sent by then fails with its
-   *   reason. A request that was sent ends by its answer: firmware maps memory anew while a device
-   *   reads it, and the client answers all the same
+   * @param map the map of the memory. What was not sent when that is closed fails. A request that
+   *   was sent ends by its answer: firmware maps memory anew while a device reads it, and the
+   *   client answers all the same
    */
-  read(address: bigint, into: Uint8Array, signal: AbortSignal): Promise<void> {
-    return this.#access(Command.DMA_READ, address, into, signal);
+  read(address: bigint, into: Uint8Array, map: OpenMap): Promise<void> {
+    return this.#access(Command.DMA_READ, address, into, map);
   }
 
   /** Writes `data` from `address` on. As `read`. */
-  write(address: bigint, data: Uint8Array, signal: AbortSignal): Promise<void> {
-    return this.#access(Command.DMA_WRITE, address, data, signal);
+  write(address: bigint, data: Uint8Array, map: OpenMap): Promise<void> {
+    return this.#access(Command.DMA_WRITE, address, data, map);
   }
 
   /** As `read`, blocking. */
-  readSync(address: bigint, into: Uint8Array, signal: AbortSignal): void {
-    this.#oneByOne(Command.DMA_READ, address, into, signal);
+  readSync(address: bigint, into: Uint8Array, map: OpenMap): void {
+    this.#oneByOne(Command.DMA_READ, address, into, map);
   }
 
   /** As `write`, blocking. */
-  writeSync(address: bigint, data: Uint8Array, signal: AbortSignal): void {
-    this.#oneByOne(Command.DMA_WRITE, address, data, signal);
+  writeSync(address: bigint, data: Uint8Array, map: OpenMap): void {
+    this.#oneByOne(Command.DMA_WRITE, address, data, map);
   }
 
   /**
@@ -98,12 +102,12 @@ export class DmaRequests {
     command: Chunk["command"],
     address: bigint,
     bytes: Uint8Array,
-    signal: AbortSignal,
+    map: OpenMap,
   ): Promise<void> {
     if (bytes.length > this.#options.chunkSize) {
-      return this.#pipeline(command, address, bytes, signal);
+      return this.#pipeline(command, address, bytes, map);
     }
-    return this.#transfer({ command, address, bytes, count: bytes.length }, signal);
+    return this.#transfer({ command, address, bytes, count: bytes.length }, map);
   }
 
   /** Several messages at a time; each that is answered makes room for the next. */
@@ -111,19 +115,19 @@ export class DmaRequests {
     command: Chunk["command"],
     address: bigint,
     bytes: Uint8Array,
-    signal: AbortSignal,
+    map: OpenMap,
   ): Promise<void> {
     const lanes = Math.min(DMA_PIPELINE, Math.ceil(bytes.length / this.#options.chunkSize));
     const chunks = this.#chunks(command, address, bytes);
-    return inLanes(lanes, chunks, (chunk) => this.#transfer(chunk, signal));
+    return inLanes(lanes, chunks, (chunk) => this.#transfer(chunk, map));
   }
 
-  async #transfer(chunk: Chunk, signal: AbortSignal): Promise<void> {
+  async #transfer(chunk: Chunk, map: OpenMap): Promise<void> {
     const size = chunk.count;
     const turn = this.#quota.enter(size);
     if (turn !== undefined) await turn;
     try {
-      signal.throwIfAborted();
+      map.assertOpen();
       checkWhole(chunk);
       const options = this.#requestOptions(chunk);
       const reply = await this.#proxy.request(chunk.command, this.#setHead(chunk), options);
@@ -137,10 +141,10 @@ export class DmaRequests {
     command: Chunk["command"],
     address: bigint,
     bytes: Uint8Array,
-    signal: AbortSignal,
+    map: OpenMap,
   ): void {
     for (const chunk of this.#chunks(command, address, bytes)) {
-      signal.throwIfAborted(); // the client's requests are served in between
+      map.assertOpen(); // the client's requests are served in between
       const options = this.#requestOptions(chunk);
       const reply = this.#proxy.requestSync(chunk.command, this.#setHead(chunk), options);
       this.#takeReply(chunk, reply);
