@@ -1,6 +1,6 @@
 /**
  * `examples/virtio_blk.ts` under an unmodified Linux, whose `virtio_pci` and `virtio_blk` bind it.
- * The disk has MSI-X, and in one test an IOMMU before it. Its driver is taken off and put on again.
+ * The disk has MSI-X, its pin, or an IOMMU before it. Its driver is taken off and put on again.
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -102,6 +102,16 @@ guestTest("virtio: a disk in a file, with MSI-X, ext4, and its driver put on aga
   } finally {
     await Deno.remove(file);
   }
+});
+
+guestTest("virtio: a disk with its pin, and all memory by message", async () => {
+  await using served = await serveDisk("size=8M");
+  await using guest = await bootOn(served, { memory: "plain", kernelArguments: ["pci=nomsi"] });
+  assertStringIncludes(await guest.sh(`lspci -vv -s ${guest.address()}`), "MSI-X: Enable-");
+  const before = await interrupts(guest, "virtio0");
+  await writeAndRead(guest, 4);
+  assert(await interrupts(guest, "virtio0") >= before + 4);
+  await assertQuiet(guest, served);
 });
 
 guestTest("virtio: a disk behind an IOMMU", async () => {
