@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Bar } from "./bar.ts";
+import { kindText, placeText } from "./bar_text.ts";
 import type { Capability, CapabilityFields } from "./capability.ts";
 import type { ExpressCapability, ExpressLink, ExpressSlot } from "./express.ts";
 import type {
@@ -455,21 +455,15 @@ function describeSriov(fields: SriovCapability): Description {
         `stride ${fields.vfStride},`,
         `device ID ${hexDigits(fields.vfDeviceId, 4)}`,
       ]],
-      ...fields.vfBars.map((bar): Row => [`VF BAR ${bar.index}`, barWords(bar)]),
+      ...fields.vfBars.map((
+        bar,
+      ): Row => [`VF BAR ${bar.index}`, [`${kindText(bar)},`, placeText(bar)]]),
       ["Page sizes", [
         `supported ${hexDigits(fields.supportedPageSizes, 8)},`,
         `system ${hexDigits(fields.systemPageSize, 8)}`,
       ]],
     ],
   };
-}
-
-/** Kind and address, as of the BARs in the header. */
-function barWords(bar: Bar): string[] {
-  const kind = bar.space === "io"
-    ? "I/O ports"
-    : `memory, ${bar.type}, ${bar.prefetchable ? "prefetchable" : "non-prefetchable"}`;
-  return [`${kind},`, bar.address === 0n ? "unassigned" : `at ${hexDigits(bar.address, 8)}`];
 }
 
 function rebarRows({ resizable }: ResizableBarCapability): Row[] {

@@ -5,6 +5,7 @@
  */
 
 import type { Bar, RomBar } from "./bar.ts";
+import { kindText, placeText, sizeText } from "./bar_text.ts";
 import { capabilityText } from "./capability_text.ts";
 import { classNames } from "./class.ts";
 import type { BridgeHeader, BridgeWindow, CardbusHeader } from "./bridge.ts";
@@ -185,11 +186,8 @@ function windowText({ base, limit, widthBits, enabled }: BridgeWindow): string {
 }
 
 function barLines(bar: Bar): string[] {
-  const kind = bar.space === "io"
-    ? "I/O ports"
-    : `memory, ${bar.type}, ${bar.prefetchable ? "prefetchable" : "non-prefetchable"}`;
   return [
-    ...row(`BAR ${bar.index}`, words(`${kind}, ${placeText(bar)}`)),
+    ...row(`BAR ${bar.index}`, words(`${kindText(bar)}, ${placeText(bar)}`)),
     ...bar.notes.flatMap((note) =>
       wrap(" ".repeat(VALUE_COLUMN), words(`! ${note}`), VALUE_COLUMN)
     ),
@@ -198,20 +196,4 @@ function barLines(bar: Bar): string[] {
 
 function romText(rom: RomBar): string {
   return `${placeText(rom)}, ${rom.enabled ? "enabled" : "disabled"}`;
-}
-
-function placeText({ address, size }: { address: bigint; size?: bigint }): string {
-  const place = address === 0n ? "unassigned" : `at ${hexDigits(address, 8)}`;
-  return size === undefined ? place : `${place} [${sizeText(size)}]`;
-}
-
-/** A size in the largest unit that divides it. */
-function sizeText(bytes: bigint): string {
-  const units = ["", "K", "M", "G", "T", "P", "E"];
-  let unit = 0;
-  while (bytes !== 0n && bytes % 1024n === 0n && unit + 1 < units.length) {
-    bytes /= 1024n;
-    unit++;
-  }
-  return `size=${bytes}${units[unit]}`;
 }
