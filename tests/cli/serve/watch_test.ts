@@ -163,12 +163,15 @@ Deno.test("serve --watch survives a module that never loads, and a storm of chan
   await served.write(module({ top: "await new Promise(() => {}); setInterval(() => {}, 1e6);" }));
   await served.said("It has not loaded within 10 s");
   assertEquals(await served.value(), 1);
+  const startMs = performance.now();
   for (let i = 0; i < 150; i++) {
     await served.inPlace(module({ value: String(i) }));
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   await until(async () => await served.value() === 149);
-  assert(served.reloads() < 50, `${served.reloads()} reloads`);
+  // A machine that writes slowly leaves 50 ms between two changes, after which each counts.
+  const most = Math.max(50, (performance.now() - startMs) / 50);
+  assert(served.reloads() < most, `${served.reloads()} reloads`);
 });
 
 Deno.test("serve --watch --isolate reloads in the device's process", async () => {

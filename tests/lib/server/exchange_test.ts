@@ -70,6 +70,16 @@ function version(
   }).create();
 }
 
+/** A hook `stop` that waits at a gate; `stopped` is settled when it does. */
+function slowStop() {
+  const [called, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const stop = () => {
+    called.resolve();
+    return gate.promise;
+  };
+  return { stop, stopped: called.promise, gate };
+}
+
 /** A server with a client that has seen all of the device. */
 async function serve(device = version(), options: ServerOptions = {}) {
   const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
@@ -166,11 +176,11 @@ testFds("a new version hears which interrupts its client has masked", async () =
 });
 
 testFds("requests that come meanwhile wait, and are the new version's", async () => {
-  const gate = Promise.withResolvers<void>();
-  await using served = await serve(version({ parts: { stop: () => gate.promise } }));
+  const { stop, stopped, gate } = slowStop();
+  await using served = await serve(version({ parts: { stop } }));
   const { client } = served;
   const exchanged = served.exchange(() => version({ add: 100 }));
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await stopped;
   const written = client.region("bar0").write32Async(0, 1);
   const value = client.region("bar0").read32Async(0);
   gate.resolve();
@@ -274,10 +284,10 @@ testFds("a device that does not stand still goes on as it was", async () => {
 
 testFds("a client that leaves in the middle is told to the version that stays", async () => {
   const [old, next]: string[][] = [[], []];
-  const gate = Promise.withResolvers<void>();
-  await using served = await serve(version({ heard: old!, parts: { stop: () => gate.promise } }));
+  const { stop, stopped, gate } = slowStop();
+  await using served = await serve(version({ heard: old!, parts: { stop } }));
   const exchanged = served.exchange(() => version({ heard: next! }));
-  await new Promise((resolve) => setTimeout(resolve, 10));
+  await stopped;
   served.client.close();
   await until(() => old!.includes("disconnected"));
   gate.resolve();
@@ -300,12 +310,13 @@ testFds(
     assertEquals(served.done, []);
     served.client.close();
     const heard: string[] = [];
-    const made = Promise.withResolvers<void>();
+    const [making, made] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const exchanged = served.server.exchange(async () => {
+      making.resolve();
       await made.promise;
       return version({ heard });
     });
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await making.promise;
     served.server.close();
     await served.server.closed;
     made.resolve();
