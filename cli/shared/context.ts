@@ -129,10 +129,11 @@ function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr, name: str
   return {
     isTerminal,
     get columns() {
-      return isTerminal ? Deno.consoleSize().columns : DEFAULT_COLUMNS;
+      // A terminal whose size is not set, as a serial one, says 0.
+      return isTerminal ? Deno.consoleSize().columns || DEFAULT_COLUMNS : DEFAULT_COLUMNS;
     },
     get rows() {
-      return isTerminal ? Deno.consoleSize().rows : undefined;
+      return isTerminal ? Deno.consoleSize().rows || undefined : undefined;
     },
     // Deno.noColor is NO_COLOR, and takes no permission.
     style: chooseStyle({ isTerminal, noColour: Deno.noColor, env: permittedEnv }),

@@ -10,9 +10,6 @@ import { fileError } from "../../lib/text/file_error.ts";
 const MAX_LINES = 1000;
 /** Bytes at the end of the file that are read. */
 const MAX_BYTES = 1 << 20;
-/** The user alone may read what was typed. */
-const MODE = 0o600;
-
 /** A file with lines of other times. */
 export interface HistoryFile {
   /** Its path. */
@@ -54,9 +51,9 @@ function permittedFolder(variable: string): string | undefined {
  */
 export function readHistory({ path }: HistoryFile): string[] {
   try {
+    const { isFile, size } = Deno.statSync(path);
+    if (!isFile) return []; // a device or a pipe has no other times, and to open a pipe may wait
     using file = Deno.openSync(path);
-    const { isFile, size } = file.statSync();
-    if (!isFile) return []; // a device or a pipe has no other times
     const from = file.seekSync(Math.max(0, size - MAX_BYTES), Deno.SeekMode.Start);
     const bytes = new Uint8Array(Math.min(size, MAX_BYTES));
     let length = 0;
@@ -78,7 +75,7 @@ export function readHistory({ path }: HistoryFile): string[] {
  * Adds the lines of this time. What another shell has added meanwhile stays. Of lines that are the
  * same the last one is kept, and of all the last thousand.
  *
- * @throws {Error} if the file can't be written
+ * @throws {Error} if the file can't be written; it is then as it was
  */
 export function addHistory(file: HistoryFile, typed: readonly string[]): void {
   if (typed.length === 0) return;
@@ -86,11 +83,49 @@ export function addHistory(file: HistoryFile, typed: readonly string[]): void {
   const all = [...readHistory(file), ...typed].reverse();
   const kept = [...new Set(all)].slice(0, MAX_LINES).reverse();
   try {
-    if (!isNamed) {
-      Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
-    }
-    Deno.writeTextFileSync(path, kept.map((line) => `${line}\n`).join(""), { mode: MODE });
+    if (!isNamed) Deno.mkdirSync(folderOf(path), { recursive: true, mode: 0o700 });
+    replaceFile(path, kept.map((line) => `${line}\n`).join(""));
   } catch (error) {
     throw fileError(`write the history ${path}`, error, true);
   }
+}
+
+/**
+ * Puts a whole new file in the place of a file. So a full disk, or another shell that ends at the
+ * same time, never leaves a part of it. A temporary file is one that the user alone may read.
+ */
+function replaceFile(path: string, text: string): void {
+  const target = targetOf(path);
+  if (target === undefined) return;
+  const temporary = Deno.makeTempFileSync({ dir: folderOf(target), prefix: ".history-" });
+  try {
+    Deno.writeTextFileSync(temporary, text);
+    Deno.renameSync(temporary, target);
+  } catch (error) {
+    Deno.removeSync(temporary);
+    throw error;
+  }
+}
+
+/**
+ * The file that a path names, through links; or the path itself if there is nothing yet. Undefined
+ * for a device, as /dev/null, which keeps nothing.
+ */
+function targetOf(path: string): string | undefined {
+  try {
+    Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return path;
+    throw error;
+  }
+  const target = Deno.realPathSync(path); // throws for a link to nothing
+  const { isFile, isCharDevice } = Deno.statSync(target);
+  if (isCharDevice) return undefined;
+  if (!isFile) throw new TypeError("It is no file; name one");
+  return target;
+}
+
+function folderOf(path: string): string {
+  const end = path.lastIndexOf("/");
+  return end < 0 ? "." : path.slice(0, end + 1);
 }

@@ -5,7 +5,6 @@
  */
 
 import type { Device } from "../../lib/client/device.ts";
-import { fileError } from "../../lib/text/file_error.ts";
 import { wrap } from "../../lib/text/wrap.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import { InteractiveSession, type RawStep } from "../../lib/session/run/interactive.ts";
@@ -14,6 +13,7 @@ import { sessionYaml } from "../../lib/session/file/save.ts";
 import { WORDS } from "../../lib/session/file/words.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { type Context, onAbort } from "../shared/context.ts";
+import { openDestination } from "../shared/destination.ts";
 import { failureLines } from "../shared/failure.ts";
 import { jsonReporter } from "../run/json.ts";
 import { printable } from "../shared/printable.ts";
@@ -240,6 +240,9 @@ class Shell {
     const file = words.replace(FORCE, "");
     const force = file !== words;
     if (file === "") throw new SyntaxError("Write save FILE, as save bringup.yaml");
+    if (file.startsWith("-")) {
+      throw new SyntaxError(`${file} is no option; write save --force FILE, or save ./${file}`);
+    }
     if (this.done.length === 0) throw new RangeError("There is nothing to save: no step was done");
     const { basename, dirname, extname, isAbsolute, relative } = await import("node:path");
     const title = basename(file, extname(file));
@@ -249,14 +252,14 @@ class Shell {
       /[/.]/.test(map) ? `./${relative(dirname(file), map)}` : map
     );
     const text = sessionYaml({ title, include, raws: this.done, nameOf });
-    await Deno.writeTextFile(file, text, { createNew: !force }).catch((error) => {
-      if (!(error instanceof Deno.errors.AlreadyExists)) {
-        throw fileError(`write ${file}`, error, true);
-      }
+    if (!force && isThere(file)) {
       throw new RangeError(
         `There is a file ${file} already; give another name, or save --force ${file}`,
       );
-    });
+    }
+    using destination = openDestination(file, this.#context.out);
+    destination.write(new TextEncoder().encode(text));
+    destination.finish();
     const count = plural(this.done.length, "step");
     const name = printable(file);
     this.#context.out.write(`${count} in ${name}; vfu run ${name} SOCKET does them again\n`);
@@ -293,6 +296,16 @@ class Shell {
       : [`vfu: ${words.join(" ")}`];
     const lines = [first.replace("vfu:", err.style.red("vfu:")), ...rest];
     err.write(lines.map((line) => `${line}\n`).join(""));
+  }
+}
+
+/** Reports whether a path names something, also a link to nothing. */
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false; // making the file says why, if that can't be done
   }
 }
 

@@ -179,6 +179,24 @@ Deno.test("vfu shell save --force replaces a file", async () => {
   }
 });
 
+Deno.test("vfu shell save takes no option for a file, and waits for no pipe", async () => {
+  await using folder = temporaryFolder();
+  const pipe = `${folder.path}/pipe`;
+  await new Deno.Command("mkfifo", { args: [pipe] }).output();
+  for (
+    const [words, message] of [
+      ["--force", "Write save FILE"],
+      ["--forc x", "--forc x is no option"],
+      [`--force ${pipe}`, "no process reads this pipe"],
+      [`--force ${folder.path}`, "it is a folder"],
+    ] as const
+  ) {
+    const { code, err } = await shell(["reset", `save ${words}`]);
+    assertEquals(code, 1, words);
+    assertStringIncludes(err, message);
+  }
+});
+
 Deno.test("vfu shell is wrong usage without a device", async () => {
   const { code, err } = await runHere(["shell"]);
   assertEquals(code, 2);
