@@ -11,6 +11,7 @@ import { PCI_IDS_PATHS, PciIds } from "../../lib/pci/pci_ids.ts";
 import type { Output } from "../shared/context.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
+import { humanSize } from "../shared/size.ts";
 import { isReadable, type PciView, pciView } from "./collect.ts";
 import { readInteger } from "../../lib/text/integer.ts";
 import { type PciJson, pciViewJson } from "./json.ts";
@@ -56,12 +57,13 @@ export async function readSaved(path: string): Promise<SavedFunction[]> {
 /**
  * Reads the bytes of a file.
  *
+ * @param most the bytes that it may have
  * @throws {Error} if it is too large
  */
-export async function readBytes(path: string): Promise<Uint8Array> {
+export async function readBytes(path: string, most = MAX_FILE_SIZE): Promise<Uint8Array> {
   const { size } = await Deno.stat(path);
-  if (size > MAX_FILE_SIZE) {
-    throw new Error(`Cannot decode ${path}: it has more than ${MAX_FILE_SIZE >> 20} MiB`);
+  if (size > most) {
+    throw new Error(`Cannot decode ${path}: it has more than ${humanSize(BigInt(most))}`);
   }
   return await Deno.readFile(path);
 }

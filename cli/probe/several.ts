@@ -156,15 +156,24 @@ async function factsOf(
 ): Promise<Map<string, string>> {
   const object = isSavedFile(socket)
     ? await savedFacts(socket)
-    : probeObject(socket, await probeAt(context, socket, options));
+    : plain(probeObject(socket, await probeAt(context, socket, options)));
   const facts = new Map<string, string>();
-  // As text and back: integers are the same in both then.
-  flatten(JSON.parse(jsonText(object)), "", facts);
+  try {
+    flatten(object, "", facts);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new Error(`Cannot decode ${socket}: ${error.message}`, { cause: error });
+  }
   return facts;
 }
 
+/** An object as text and back: integers are the same as in a file then. */
+function plain(object: object): unknown {
+  return JSON.parse(jsonText(object));
+}
+
 /** A saved probe is compared as a whole, another file by its first function. */
-async function savedFacts(path: string): Promise<object> {
+async function savedFacts(path: string): Promise<unknown> {
   const bytes = await readBytes(path);
   const saved = await decodeSaved(path, bytes);
   const text = new TextDecoder().decode(bytes);
@@ -173,19 +182,25 @@ async function savedFacts(path: string): Promise<object> {
     if ("regions" in json) return json;
   }
   const { functions } = savedObject(path, saved);
-  return { pci: functions[0]?.pci ?? null };
+  return plain({ pci: functions[0]?.pci ?? null });
 }
 
+/** Objects and lists in one another. Those of a probe are seven. */
+const MAX_DEPTH = 100;
 /** Keys that say nothing of the device. */
 const LEFT_OUT: ReadonlySet<string> = new Set(["socket", "file", "pci.config"]);
 
-function flatten(value: unknown, path: string, facts: Map<string, string>): void {
+/** @throws {SyntaxError} if a file has objects in objects without an end */
+function flatten(value: unknown, path: string, facts: Map<string, string>, depth = 0): void {
   if (LEFT_OUT.has(path)) return;
+  if (depth > MAX_DEPTH) throw new SyntaxError("its JSON is no probe: it goes too deep");
   if (Array.isArray(value)) {
     if (value.every((each) => typeof each !== "object")) facts.set(path, value.join(" "));
-    else value.forEach((each, i) => flatten(each, joined(path, keyOf(each, i)), facts));
+    else value.forEach((each, i) => flatten(each, joined(path, keyOf(each, i)), facts, depth + 1));
   } else if (typeof value === "object" && value !== null) {
-    for (const [key, each] of Object.entries(value)) flatten(each, joined(path, key), facts);
+    for (const [key, each] of Object.entries(value)) {
+      flatten(each, joined(path, key), facts, depth + 1);
+    }
   } else {
     facts.set(path, String(value));
   }

@@ -4,7 +4,13 @@
  * @module
  */
 
-import { parseVpd, type Vpd, type VpdField, type VpdResource } from "../../lib/pci/vpd.ts";
+import {
+  MAX_VPD_SIZE,
+  parseVpd,
+  type Vpd,
+  type VpdField,
+  type VpdResource,
+} from "../../lib/pci/vpd.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import type { Context, Output } from "../shared/context.ts";
@@ -33,7 +39,9 @@ export async function showVpd(
   path: string,
   options: VpdOptions,
 ): Promise<void> {
-  const bytes = isSavedFile(path) ? await readBytes(path) : await vpdOf(context, path, options);
+  const bytes = isSavedFile(path)
+    ? await readBytes(path, MAX_VPD_SIZE)
+    : await vpdOf(context, path, options);
   const vpd = parseVpd(bytes);
   context.out.write(options.json ? vpdJson(path, bytes, vpd) : vpdText(vpd, context.out));
 }

@@ -19,20 +19,26 @@ const FLAG = 0x8000;
 const WORD = 4;
 /** The time that hardware has for one: some milliseconds; an emulated device has none. */
 const TRANSFER_TIMEOUT_MS = 500;
+/** The time that all of them have together: a device may use up that of each one. */
+const TOTAL_TIMEOUT_MS = 60_000;
 
 /**
  * Reads Vital Product Data up to its end tag, at most 32 KiB. Only the address register is written:
  * with the flag clear it asks for four bytes. The device sets the flag when they are there.
  *
  * @param offset of the capability in `config`
- * @throws {TimeoutError} if the device does not set the flag within half a second
+ * @param totalMs the time that all of it may take
+ * @throws {TimeoutError} if the device does not set the flag within half a second, or all of it
+ *   takes more than a minute
  * @throws {RemoteError} if the device refuses
  */
 export async function readVpd(
   config: Region,
   offset: number,
   options: WaitOptions = {},
+  totalMs = TOTAL_TIMEOUT_MS,
 ): Promise<Uint8Array> {
+  const startMs = performance.now();
   const bytes = new Uint8Array(MAX_VPD_SIZE);
   const extent = new VpdExtent();
   let at = 0;
@@ -40,8 +46,16 @@ export async function readVpd(
     const word = await readWord(config, offset, at, options);
     new DataView(bytes.buffer).setUint32(at, word, true);
     at += WORD;
+    if (performance.now() - startMs < totalMs) continue;
+    if (at < extent.needed(bytes.subarray(0, at))) throw tooSlow(at, totalMs);
   }
   return bytes.slice(0, at);
+}
+
+function tooSlow(count: number, totalMs: number): TimeoutError {
+  return new TimeoutError(
+    `Cannot read the VPD: the device gave ${count} bytes, and no end tag, within ${totalMs} ms`,
+  );
 }
 
 async function readWord(

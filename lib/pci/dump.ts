@@ -10,6 +10,8 @@ import { hexDigits } from "../text/hex.ts";
 const ROW_SIZE = 16;
 /** The largest configuration space. */
 const MAX_CONFIG_SIZE = 4096;
+/** Functions of a dump: those of a large machine. Each one takes memory for its whole space. */
+const MAX_FUNCTIONS = 10_000;
 
 /** Options of {@linkcode lspciDump}. */
 export interface LspciDumpOptions {
@@ -76,7 +78,8 @@ export function lspciDump(config: Uint8Array, options: LspciDumpOptions = {}): s
  * Reads the functions of a dump that `lspci -x`, `-xxx` or `-xxxx` wrote, with or without the text
  * of `-v`. Lines that are neither a slot nor bytes are passed over; bytes that are left out are 0.
  *
- * @throws {SyntaxError} if there are bytes before the first slot, or past 4096
+ * @throws {SyntaxError} if there are bytes before the first slot, or past 4096, or more than 10,000
+ *   functions
  */
 export function parseLspciDump(text: string): LspciDumpEntry[] {
   const entries: { slot: string; description: string; bytes: number[] }[] = [];
@@ -97,6 +100,11 @@ export function parseLspciDump(text: string): LspciDumpEntry[] {
     }
     const slot = line.split(" ", 1)[0]!;
     if (SLOT.test(slot)) {
+      if (entries.length === MAX_FUNCTIONS) {
+        throw new SyntaxError(
+          `Line ${index + 1} begins one of more than ${MAX_FUNCTIONS} functions`,
+        );
+      }
       entries.push({ slot, description: line.slice(slot.length).trim(), bytes: [] });
     }
   }

@@ -215,3 +215,16 @@ testFds("probe --summary and --diff take files", async () => {
   assertEquals(differ.code, 1);
   assertMatch(differ.err, /Cannot decode .*broken: /);
 });
+
+testFds("probe --diff refuses JSON that goes too deep", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/deep.json`;
+  const [open, close] = ["[", "]"].map((bracket) => bracket.repeat(100_000));
+  const pci = { config: NVME.toHex() };
+  Deno.writeTextFileSync(path, `{"pci":${JSON.stringify(pci)},"regions":${open}${close}}`);
+  const { code, err } = await runHere(["probe", "--diff", path, path]);
+  assertEquals([code, err], [
+    1,
+    `vfu: Cannot decode ${path}: its JSON is no probe: it goes too deep\n`,
+  ]);
+});

@@ -1,8 +1,11 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { TimeoutError } from "../../../lib/base/errors.ts";
+import { connect } from "../../../lib/client/connect.ts";
+import { readVpd } from "../../../lib/client/vpd.ts";
 import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { Server } from "../../../lib/server/server.ts";
 import type { ServedDevice, ServedRegion } from "../../../lib/server/served_device.ts";
-import { RegionFlags } from "../../../lib/wire/region.ts";
+import { PciRegion, RegionFlags } from "../../../lib/wire/region.ts";
 import { testFds } from "../../_fds.ts";
 import { ConfigImage } from "../../lib/pci/_images.ts";
 import { boardVpd } from "../../lib/pci/_vpd.ts";
@@ -73,6 +76,10 @@ testFds("probe --vpd decodes a file", async () => {
   assertEquals(code, 0);
   assertMatch(out, /identifier +E\\u001bample Adapter/);
   assertMatch(out, /RV +Checksum +wrong, 2 bytes reserved/);
+  // A VPD address reaches 32 KiB.
+  Deno.truncateSync(path, 0x8001);
+  const { err } = await runHere(["probe", path, "--vpd"]);
+  assertEquals(err, `vfu: Cannot decode ${path}: it has more than 32 KiB\n`);
 });
 
 testFds("probe --vpd ends with endless data, empty memory, and no answer", async () => {
@@ -96,4 +103,22 @@ testFds("probe --vpd ends with endless data, empty memory, and no answer", async
   assertMatch(silent.err, /did not set the flag of its address register within 500 ms/);
   const without = await probe(new DemoDevice());
   assertMatch(without.err, /the device has no VPD capability/);
+});
+
+testFds("readVpd() ends with a device that takes too long for all of it", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/board.sock`;
+  const endless = new Board(new Uint8Array(0x8000).fill(0x08));
+  using _server = Server.listen(path, endless);
+  using device = await connect(path);
+  await device.regionInfo(PciRegion.CONFIG);
+  const reading = readVpd(device.region("config"), VPD, {}, 0);
+  await assertRejects(() => reading, TimeoutError, "gave 4 bytes, and no end tag, within 0 ms");
+  // What is whole by then is no failure.
+  const whole = new Board(Uint8Array.of(0x78));
+  const other = `${folder.path}/whole.sock`;
+  using _other = Server.listen(other, whole);
+  using short = await connect(other);
+  await short.regionInfo(PciRegion.CONFIG);
+  assertEquals((await readVpd(short.region("config"), VPD, {}, 0)).length, 4);
 });

@@ -49,3 +49,9 @@ Deno.test("parseLspciDump() refuses bytes without a slot and past the end", () =
   assertThrows(() => parseLspciDump("00:00.0 x\n1000: 01"), SyntaxError, "Line 2");
   assertThrows(() => parseLspciDump("00:00.0 x\nffffffffffff: 01"), SyntaxError, "Line 2");
 });
+
+Deno.test("parseLspciDump() takes the functions of a large machine, and no million of them", () => {
+  const many = "00:00.0 x\nff0: 01\n".repeat(10_000);
+  assertEquals(parseLspciDump(many).length, 10_000);
+  assertThrows(() => parseLspciDump(`${many}00:00.0 x`), SyntaxError, "Line 20001");
+});
