@@ -6,7 +6,8 @@ while [ -L "$self" ]; do
   target=$(readlink "$self")
   case $target in /*) self=$target ;; *) self=${self%/*}/$target ;; esac
 done
-here=$(cd "${self%/*}/.." && pwd -P) || exit 1
+# With CDPATH set, cd looks elsewhere, and prints where it went.
+here=$(CDPATH='' cd "${self%/*}/.." && pwd -P) || exit 1
 
 # As node finds a package: in the node_modules of each folder above. The program of npm's deno is
 # beside the package that has it for this machine; the package itself may have a copy.

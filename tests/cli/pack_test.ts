@@ -205,3 +205,29 @@ Deno.test("the package has the permissions of deno task vfu, and the documents a
   const file = new URL("../../docs/getting-started.md", import.meta.url);
   assertStringIncludes(await Deno.readTextFile(file), `${words} dist/vfu.js`);
 });
+
+Deno.test("the launcher finds its own folder, whatever CDPATH and the path are", async () => {
+  await using folder = temporaryFolder();
+  const launcher = await Deno.readTextFile(new URL("../../cli/installed/vfu.sh", import.meta.url));
+  const root = `${folder.path}/a [b] c`;
+  for (const each of [root, `${folder.path}/other/a [b] c`]) {
+    await Deno.mkdir(`${each}/bin`, { recursive: true });
+    await Deno.mkdir(`${each}/node_modules/deno`, { recursive: true });
+    await Deno.writeTextFile(`${each}/bin/vfu`, launcher, { mode: 0o755 });
+    await Deno.writeTextFile(`${each}/node_modules/deno/deno`, '#!/bin/sh\nprintf "%s\\n" "$@"', {
+      mode: 0o755,
+    });
+  }
+  await Deno.symlink("a [b] c/bin/vfu", `${folder.path}/link`);
+  const env = { PATH: "/usr/bin:/bin", CDPATH: `${folder.path}/other` };
+  for (const path of ["a [b] c/bin/vfu", "./a [b] c/bin/vfu", "./link"]) {
+    const { out, err } = await run(
+      "/bin/sh",
+      ["-c", 'exec "$0" "$@"', path, "x y"],
+      folder.path,
+      env,
+    );
+    const lines = out.trimEnd().split("\n");
+    assertEquals([lines.at(-2), lines.at(-1), err], [`${root}/dist/vfu.js`, "x y", ""], path);
+  }
+});
