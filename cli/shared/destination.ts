@@ -197,11 +197,14 @@ class Stream implements Destination {
  * removed.
  */
 class PartialFile implements Destination {
+  /** Those of this process, by device and inode. */
+  static readonly unfinished = new Set<string>();
   readonly where: string;
   written = 0;
   readonly #path: string;
   readonly #partialPath: string;
   readonly #file: Deno.FsFile;
+  readonly #inode: string;
   #isFinished = false;
 
   /** @throws {Error} if it can't be made */
@@ -210,6 +213,8 @@ class PartialFile implements Destination {
     this.#partialPath = `${path}.partial`;
     this.where = `are in ${this.#partialPath}`;
     this.#file = makeFile(this.#partialPath);
+    this.#inode = inodeOf(this.#file.statSync());
+    PartialFile.unfinished.add(this.#inode);
   }
 
   write(bytes: Uint8Array): void {
@@ -227,8 +232,13 @@ class PartialFile implements Destination {
 
   [Symbol.dispose](): void {
     this.#file.close();
+    PartialFile.unfinished.delete(this.#inode);
     if (this.written === 0 && !this.#isFinished) Deno.removeSync(this.#partialPath);
   }
+}
+
+function inodeOf({ dev, ino }: Deno.FileInfo): string {
+  return `${dev} ${ino}`;
 }
 
 /** Writes all bytes, and yields how many each call of the system has taken. */
@@ -255,14 +265,20 @@ function makeFile(path: string): Deno.FsFile {
   } catch (cause) {
     if (!(cause instanceof Deno.errors.AlreadyExists)) throw fileError(`make ${path}`, cause, true);
   }
+  let isOurs: boolean;
   try {
-    const isLeftOver = Deno.lstatSync(path).isFile;
-    if (isLeftOver) {
+    const info = Deno.lstatSync(path);
+    isOurs = PartialFile.unfinished.has(inodeOf(info));
+    if (info.isFile && !isOurs) {
       Deno.removeSync(path);
       return Deno.openSync(path, { write: true, createNew: true });
     }
   } catch (cause) {
     throw fileError(`make ${path}`, cause, true);
   }
-  throw new Error(`Cannot make ${path}: what is there is no regular file; remove it`);
+  throw new Error(
+    isOurs
+      ? `Cannot write ${path.replace(/\.partial$/, "")} twice: name another file`
+      : `Cannot make ${path}: what is there is no regular file; remove it`,
+  );
 }

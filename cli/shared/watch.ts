@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sleep } from "../../lib/base/sleep.ts";
 import type { Context, Output } from "./context.ts";
 
 /** Things that are watched. */
@@ -49,16 +50,6 @@ export async function watch<T>(
     }
     wasScreen = fits;
     before = now;
-    await pause(intervalMs, signal);
+    await sleep(intervalMs, signal);
   }
-}
-
-/** Waits, less if the signal comes. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", () => resolve(), { once: true });
-  await promise;
-  clearTimeout(timer);
-  signal.throwIfAborted();
 }

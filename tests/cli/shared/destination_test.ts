@@ -71,6 +71,19 @@ Deno.test("openDestination() takes the place of what an earlier command left unf
     assertEquals(Deno.readTextFileSync(`${folder}/out`), "new");
   }));
 
+Deno.test("openDestination() refuses a file that is being written, and a finished one not", () =>
+  inFolder((folder) => {
+    const path = `${folder}/out`;
+    using first = openDestination(path, NO_OUTPUT);
+    for (const same of [path, `${folder}/./out`]) {
+      assertThrows(() => openDestination(same, NO_OUTPUT), Error, "twice: name another file");
+    }
+    first.write(BYTES);
+    first.finish();
+    writeTo(path);
+    assertEquals(Deno.readTextFileSync(path), "new");
+  }));
+
 Deno.test("openDestination() writes into a pipe, which stays one", () =>
   inFolder(async (folder) => {
     const path = `${folder}/pipe`;
