@@ -197,7 +197,7 @@ class Stream implements Destination {
  * removed.
  */
 class PartialFile implements Destination {
-  /** Those of this process, by device and inode. */
+  /** Partial files of this process, by device and inode. */
   static readonly unfinished = new Set<string>();
   readonly where: string;
   written = 0;
