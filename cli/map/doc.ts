@@ -6,6 +6,7 @@
 
 import { bitsText, type Register, type RegisterMap } from "../../lib/registers/mod.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { printable } from "../shared/printable.ts";
 import { escape } from "../shared/xml.ts";
 import { textHash } from "../shared/hash.ts";
 
@@ -96,11 +97,16 @@ function fieldRows({ fields }: Register): Row[] {
   ]);
 }
 
+/** The width up to which a column is filled with spaces: a cell may hold thousands of values. */
+const MAX_WIDTH = 300;
+
 /** Rows whose columns are as wide as their widest cells, but the last one. */
 function markdownTable(head: Row, rows: readonly Row[]): string[] {
   const cells = [head, ...rows.map((row) => row.map(plain))];
   const widths = head.map((_, at) =>
-    at === head.length - 1 ? 0 : Math.max(...cells.map((row) => row[at]!.length))
+    at === head.length - 1
+      ? 0
+      : Math.min(cells.reduce((width, row) => Math.max(width, row[at]!.length), 0), MAX_WIDTH)
   );
   const line = (row: Row) => `| ${row.map((cell, at) => cell.padEnd(widths[at]!)).join(" | ")} |`;
   const rule = head.map((name, at) => "-".repeat(Math.max(widths[at]!, name.length)));
@@ -108,10 +114,10 @@ function markdownTable(head: Row, rows: readonly Row[]): string[] {
   return [first!, line(rule), ...others];
 }
 
-/** Text that means nothing else in Markdown. */
+/** Text that means nothing else in Markdown, nor to a terminal. */
 function plain(text: string): string {
   const marks = /[\\`*{}<>#|~&]|\[(?=[^\]]*\]\()|(?<!\w)_|_(?!\w)/g;
-  return text.replaceAll(marks, "\\$&").replaceAll(/\s+/g, " ");
+  return printable(text.replaceAll(marks, "\\$&").replaceAll(/\s+/g, " "));
 }
 
 function anchorOf({ region, name, fields }: Register): string | undefined {

@@ -222,6 +222,29 @@ registers:
   ]);
 });
 
+Deno.test("map doc writes nothing that a terminal obeys, and no miles of spaces", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/m.yaml`;
+  const values = Array.from({ length: 1000 }, (_, i) => `${i}: "V${i}"`).join(", ");
+  await Deno.writeTextFile(
+    file,
+    `name: m
+title: "a\\u001b[31mb"
+registers:
+  - name: A
+    offset: 0
+    width: 4
+    fields:
+      - { name: F, bits: "15:0", enum: { ${values} } }
+      - { name: G, bits: 16, description: "\\u202e" }
+`,
+  );
+  const { out } = await runHere(["map", "doc", file]);
+  assertStringIncludes(out, "a\\u001b[31mb\n");
+  const row = out.split("\n").find((line) => line.startsWith("| 16 "))!;
+  assertEquals([row.length, row.endsWith("| \\u202e |")], [337, true]);
+});
+
 Deno.test("map doc --html is one page that loads and runs nothing", async () => {
   await using folder = temporaryFolder();
   const file = `${folder.path}/m.yaml`;
