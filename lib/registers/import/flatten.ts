@@ -92,6 +92,8 @@ function addRegister(
   const one = { register, width, isAlternative, array: undefined };
   if (repeat === undefined) {
     found.push({ ...one, name: full, offset });
+  } else if (width === 0) { // too wide for a map: that is told once for all of them
+    found.push({ ...one, name: full.replace(/_?%s/, ""), offset });
   } else if (isArray(repeat, width)) {
     findings.count(register.at, repeat.count);
     const array = { count: repeat.count, stride: Number(repeat.stride) };

@@ -1,7 +1,7 @@
 /** A few lines of a file, or many, that would be too much work or too much memory. */
 
 import { assertEquals } from "@std/assert";
-import { importText, mistakesOf, registerOf, svd } from "./_import.ts";
+import { importText, mistakesOf, notesOf, registerOf, svd } from "./_import.ts";
 
 function register(name: string, more = "", attributes = ""): string {
   return `<register ${attributes}><name>${name}</name><addressOffset>0</addressOffset>${more}` +
@@ -102,4 +102,13 @@ Deno.test("a map that is larger than --map reads is refused", async () => {
 Deno.test("text of an element is without the spaces of its lines", async () => {
   const { map } = await importText(svd(register(" A\n", "<description> a \n\t b </description>")));
   assertEquals(map.registers.map(({ name, description }) => [name, description]), [["A", "a b"]]);
+});
+
+Deno.test("of an array of registers that are too wide there is one note", async () => {
+  const repeat = "<dim>60000</dim><dimIncrement>16</dimIncrement><size>128</size>";
+  const made = await importText(svd(register("A[%s]", repeat) + register("B")));
+  assertEquals(made.map.registers.map(({ name }) => name), ["B"]);
+  assertEquals(notesOf(made).map((each) => each.replace(/^\S+ /, "")), [
+    "A is left out: it has 128 bits, and a map has 64 at most",
+  ]);
 });
