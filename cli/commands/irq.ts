@@ -290,7 +290,7 @@ async function showAll(
     // When the time is over, what has come by then is shown once more.
     if (isOver || !await comes(irqs, Math.max(0, timeoutMs), signal)) {
       if (count === undefined) return sum > 0n ? undefined : await saySilence(err, device, irqs);
-      const message = `${sum} of ${count} interrupts of ${irqs.name} came in time`;
+      const message = `${sum} of ${count} interrupts of ${enabledName(irqs)} came in time`;
       throw unmet(message, await silenceOf(device, irqs));
     }
     isOver = timeoutMs <= 0;
@@ -321,7 +321,10 @@ async function saySilence(
   irqs: IrqIndex,
 ): Promise<void> {
   if (!isTerminal) return;
-  const lines = unmetLines(`No interrupt of ${irqs.name} came`, await silenceOf(device, irqs));
+  const lines = unmetLines(
+    `No interrupt of ${enabledName(irqs)} came`,
+    await silenceOf(device, irqs),
+  );
   write(style.dim(lines.join("\n")) + "\n");
 }
 
@@ -342,10 +345,16 @@ async function comes(irqs: IrqIndex, timeoutMs: number, signal: AbortSignal): Pr
   }
 }
 
-function sayWaiting({ isTerminal, style, write }: Output, { name, enabled }: IrqIndex): void {
+/** The vectors that are waited for, as `msix[0-3]`. */
+function enabledName({ name, enabled }: IrqIndex): string {
+  const [first, last] = [enabled[0], enabled.at(-1)];
+  if (first === undefined || last === undefined) return name; // the connection has ended
+  return vectorsName(name, first, last - first + 1);
+}
+
+function sayWaiting({ isTerminal, style, write }: Output, irqs: IrqIndex): void {
   if (!isTerminal) return;
-  const vectors = vectorsName(name, enabled[0]!, enabled.at(-1)! - enabled[0]! + 1);
-  write(style.dim(`Waiting for ${vectors}; Ctrl-C disables them`) + "\n");
+  write(style.dim(`Waiting for ${enabledName(irqs)}; Ctrl-C disables them`) + "\n");
 }
 
 function interruptLine(

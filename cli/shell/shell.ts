@@ -262,7 +262,8 @@ class Shell {
     destination.finish();
     const count = plural(this.done.length, "step");
     const name = printable(file);
-    this.#context.out.write(`${count} in ${name}; vfu run ${name} SOCKET does them again\n`);
+    const word = /^[\w./+-]+$/.test(file) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+    this.#context.out.write(`${count} in ${name}; vfu run ${word} SOCKET does them again\n`);
   }
 
   /** Variables, buffers and interrupts. */

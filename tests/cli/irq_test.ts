@@ -85,7 +85,7 @@ Deno.test("irq unmasks INTx after each, which fires again while its level is up"
 Deno.test("irq ends when the time is over, with 1 if more were to come", async () => {
   assertEquals(await irq("msix", "--for", "50ms"), { code: 0, out: "", err: "" });
   const { code, err } = await irq("msix", "--trigger", "0", "--count", "2", "--for", "50ms");
-  assertEquals([code, err], [1, "vfu: 1 of 2 interrupts of msix came in time\n"]);
+  assertEquals([code, err], [1, "vfu: 1 of 2 interrupts of msix[0-3] came in time\n"]);
   // What came while the options were done counts, however little time there was.
   const masks = Array.from({ length: 50 }, () => ["--mask", "1"]).flat();
   const soon = await irq("msix", "--trigger", "0", ...masks, "--count", "1", "--for", "1ms");
@@ -99,8 +99,9 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
     return err;
   };
   const off =
-    "vfu: 0 of 1 interrupts of msix came in time\n  why: MSI-X is off (CAP_MSIX+2.w is 0x0003)" +
-    ": set its bit 15; vectors 0 to 3 are masked in the MSI-X table (bar4+0xc): clear bit 0; " +
+    "vfu: 0 of 1 interrupts of msix[0-3] came in time\n  why: MSI-X is off (CAP_MSIX+2.w " +
+    "is 0x0003): set its bit 15; vectors 0 to 3 are masked in the MSI-X table (bar4+0xc): " +
+    "clear bit 0; " +
     "bus master is off in COMMAND (0x0000), without which there is no DMA and no MSI: enable the " +
     "device (--pci-enable, device.pci.enable(), or pci enable in a session); if the " +
     "device ignores these registers, it did not fire\n";
@@ -108,11 +109,12 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
   const masked = await none("msix", "--vectors", "0", "--mask", "0", "--trigger", "0");
   assertStringIncludes(
     masked,
-    "in time\n  why: vector 0 is masked by this client: unmask; MSI-X is off",
+    "interrupts of msix[0] came in time\n  why: vector 0 is masked by this client: unmask; " +
+      "MSI-X is off",
   );
   assertEquals(
     await none("intx"),
-    "vfu: 0 of 1 interrupts of intx came in time\n  why: nothing is off, masked or pending " +
+    "vfu: 0 of 1 interrupts of intx[0] came in time\n  why: nothing is off, masked or pending " +
       "that would hold it back: the device did not fire\n",
   );
   // Without a count a person is told that none came.
@@ -120,7 +122,7 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
   assertEquals(code, 0);
   assertStringIncludes(
     err,
-    "\nNo interrupt of msix came\n  why: MSI-X is off (CAP_MSIX+2.w is 0x0003)",
+    "\nNo interrupt of msix[0-3] came\n  why: MSI-X is off (CAP_MSIX+2.w is 0x0003)",
   );
   // A device that is at its place: without fault of the registers nothing is blamed on them.
   const on = ["--write", "CAP_MSIX+2.w=0x8000:0x8000", "--pci-enable", "--vectors", "0"];

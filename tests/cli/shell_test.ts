@@ -197,6 +197,12 @@ Deno.test("vfu shell save takes no option for a file, and waits for no pipe", as
   }
 });
 
+Deno.test("vfu shell quotes the name of a file where a shell would take it apart", async () => {
+  await using folder = temporaryFolder();
+  const { out } = await shell(["read bar0", `save ${folder.path}/it's mine.yaml`]);
+  assertStringIncludes(out, `vfu run '${folder.path}/it'\\''s mine.yaml' SOCKET`);
+});
+
 Deno.test("vfu shell is wrong usage without a device", async () => {
   const { code, err } = await runHere(["shell"]);
   assertEquals(code, 2);
