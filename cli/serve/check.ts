@@ -13,11 +13,12 @@ import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import type { DeviceArguments } from "./arguments.ts";
-import { ModuleError, type Place, placeOf, placeText } from "./blame.ts";
+import { blamed, ModuleError, type Place, placeOf, placeText } from "./blame.ts";
 import { describeDevice } from "./describe.ts";
 import { isModule, loadDevice, urlOf } from "./load.ts";
 import { type ChosenOption, makeDevice } from "./make.ts";
 import { checkTypes, type TypeMistake, type TypesChecked } from "./types.ts";
+import { catchStrays } from "./unhandled_errors.ts";
 import { UsageError } from "./usage.ts";
 import { plural } from "../../lib/text/plural.ts";
 
@@ -75,8 +76,10 @@ async function check(
   { signal }: Context,
   { device, option = [] }: DeviceArguments,
 ): Promise<CheckJson> {
+  const strays: unknown[] = [];
+  const catching = catchStrays((error) => strays.push(error));
   const { mistakes, isLoaded } = await checkDefinition(device, option);
-  const types = await typesOf(device, signal);
+  const types = await typesOf(device, signal).finally(() => catching[Symbol.asyncDispose]());
   // A module that does not load has no types either: one of the two says so.
   const isKnown = ({ place }: TypeMistake) =>
     !isLoaded &&
@@ -91,6 +94,9 @@ async function check(
     mistakes: [
       ...ofTypes.map(({ place, message, details }) => mistake(place, message, details)),
       ...mistakes,
+      ...strays.flatMap((error) =>
+        mistakesOf(blamed("Something that no hook waits for has failed", error))
+      ),
     ],
   };
 }

@@ -156,6 +156,15 @@ Deno.test("serve --check reports once what both the loader and the checker find"
   assertEquals(result.checked.map(({ mistakes }) => mistakes.length), [1, 1]);
 });
 
+Deno.test("serve --check reports what fails that no hook waits for", async () => {
+  const stray = `${GOOD}Promise.reject(new Error("stray"));\n`;
+  const found = await check({ "stray.ts": stray, "good.ts": GOOD }, { hasTypes: false });
+  assertEquals(found.code, 1);
+  assertEquals(lines(found), [
+    "stray.ts:16:16: Something that no hook waits for has failed: stray",
+  ]);
+});
+
 Deno.test("serve --check says for people what was found, and how many", async () => {
   await using folder = temporaryFolder();
   const file = `${folder.path}/x.ts`;
