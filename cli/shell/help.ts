@@ -46,6 +46,8 @@ function allWords({ columns, style }: Output): string[] {
 }
 
 function oneWord(name: string, { columns, style }: Output): string[] {
+  const ofShell = SHELL_HELP.filter(([form]) => form.split(/[ ,]+/).includes(name));
+  if (ofShell.length > 0) return tableLines(ofShell, { columns, indent: 0 });
   const word = Object.entries(WORDS).find(([each]) => each === name)?.[1];
   if (word === undefined) {
     const meant = nearest(name, Object.keys(WORDS));

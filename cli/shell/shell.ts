@@ -12,7 +12,7 @@ import { completions, parseLine } from "../../lib/session/file/line.ts";
 import { sessionYaml } from "../../lib/session/file/save.ts";
 import { WORDS } from "../../lib/session/file/words.ts";
 import { hex } from "../../lib/text/hex.ts";
-import { type Context, onAbort } from "../shared/context.ts";
+import { type Context, onAbort, type Output } from "../shared/context.ts";
 import { openDestination } from "../shared/destination.ts";
 import { failureLines } from "../shared/failure.ts";
 import { jsonReporter } from "../run/json.ts";
@@ -96,6 +96,8 @@ class Shell {
   readonly #session: InteractiveSession;
   readonly #maps: readonly string[];
   readonly #reporter: Reporter;
+  /** The output for what is no step. With --json all lines of standard output are JSON. */
+  readonly #words: Output;
   readonly #counts: InterruptCounts;
   /** Steps that were done, for `save`. */
   readonly done: RawStep[] = [];
@@ -115,6 +117,7 @@ class Shell {
     this.#reporter = isJson
       ? jsonReporter(context.out)
       : textReporter(context.out, { isTyped: true });
+    this.#words = isJson ? context.err : context.out;
     this.#counts = new InterruptCounts(session.live.interrupts);
   }
 
@@ -190,17 +193,17 @@ class Shell {
     const line = this.expand(typed);
     if (line === undefined) throw new RangeError("There is no line before, which !! would repeat");
     if (line !== typed) {
-      this.#context.out.write(`${this.#context.out.style.dim(printable(line))}\n`);
+      this.#words.write(`${this.#words.style.dim(printable(line))}\n`);
     }
     const [, word = "", rest = ""] = /^\s*(\S*)\s*(.*?)\s*$/s.exec(line) ?? [];
     if (word === "" || word.startsWith("#")) return true;
-    this.last = line;
+    this.last = line.trimEnd(); // of a script that was written elsewhere it may end with CR
     switch (word) {
       case "quit":
       case "exit":
         return false;
       case "help":
-        this.#context.out.write(helpText(rest, this.#context.out));
+        this.#words.write(helpText(rest, this.#words));
         return true;
       case "save":
         await this.#save(rest);
@@ -263,7 +266,7 @@ class Shell {
     const count = plural(this.done.length, "step");
     const name = printable(file);
     const word = /^[\w./+-]+$/.test(file) ? name : `'${name.replaceAll("'", "'\\''")}'`;
-    this.#context.out.write(`${count} in ${name}; vfu run ${word} SOCKET does them again\n`);
+    this.#words.write(`${count} in ${name}; vfu run ${word} SOCKET does them again\n`);
   }
 
   /** Variables, buffers and interrupts. */
@@ -281,7 +284,7 @@ class Shell {
         })
       ),
     ];
-    this.#context.out.write(
+    this.#words.write(
       lines.length === 0
         ? "No variables, buffers and interrupts yet\n"
         : lines.map((line) => `${line}\n`).join(""),

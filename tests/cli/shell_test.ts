@@ -203,6 +203,19 @@ Deno.test("vfu shell quotes the name of a file where a shell would take it apart
   assertStringIncludes(out, `vfu run '${folder.path}/it'\\''s mine.yaml' SOCKET`);
 });
 
+Deno.test("vfu shell --json writes JSON alone, and words to standard error", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/x.yaml`;
+  const lines = ["read bar0.l\r", "!!\r", "show", "help save", `save ${file}`];
+  const { code, out, err } = await shell(lines, "--json");
+  assertEquals(code, 0);
+  assertEquals(out.trimEnd().split("\n").map((line) => JSON.parse(line).text), [
+    "read bar0.l",
+    "read bar0.l",
+  ]);
+  assertMatch(err, /^read bar0\.l\nNo variables.*\nsave \[--force\] FILE [^]*\n2 steps in .*\n$/);
+});
+
 Deno.test("vfu shell is wrong usage without a device", async () => {
   const { code, err } = await runHere(["shell"]);
   assertEquals(code, 2);
