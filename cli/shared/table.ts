@@ -29,7 +29,7 @@ export function tableLines(rows: readonly (readonly Cell[])[], options: TableOpt
   const last = (rows[0]?.length ?? 0) - 1;
   const widths = Array.from(
     { length: last },
-    (_, at) => Math.max(...rows.map((row) => textOf(row[at]!).length)),
+    (_, at) => rows.reduce((most, row) => Math.max(most, textOf(row[at]!).length), 0),
   );
   const start = options.indent + widths.reduce((sum, width) => sum + width + GAP, 0);
   const lastWidth = Math.max(MIN_LAST_WIDTH, options.columns - start);

@@ -41,6 +41,11 @@ Deno.test("tableLines() keeps the last column readable when the screen is narrow
   assertEquals(line, "a".repeat(40) + "  some words to read");
 });
 
+Deno.test("tableLines() takes more rows than a function may have arguments", () => {
+  const rows = Array.from({ length: 200_000 }, (_, i) => [String(i), "x"]);
+  assertEquals(tableLines(rows, { columns: 80, indent: 0 }).at(-1), "199999  x");
+});
+
 Deno.test("wrapWords() keeps a word whole that is longer than a line", () => {
   assertEquals(wrapWords("a bcdefgh i", 4), ["a", "bcdefgh", "i"]);
   assertEquals(wrapWords("", 4), [""]);
