@@ -7,20 +7,30 @@ const ROOT = new URL("../../../", import.meta.url).pathname;
 
 Deno.test("a history that can't be written stays as it was", async () => {
   await using folder = temporaryFolder();
-  const path = `${folder.path}/history`;
+  const place = `${folder.path}/state`;
+  Deno.mkdirSync(place);
+  const path = `${place}/history`;
   const before = Array.from({ length: 900 }, (_, i) => `line ${i}\n`).join("");
   Deno.writeTextFileSync(path, before);
-  // The disk is full after 1 KiB.
-  const script = `import { addHistory } from "${ROOT}cli/shell/history.ts";
-    addHistory({ path: "${path}", isNamed: true }, ["new"]);`;
+  const script = `${folder.path}/add.ts`;
+  Deno.writeTextFileSync(
+    script,
+    `import { addHistory } from "${ROOT}cli/shell/history.ts";
+    addHistory({ path: "${path}", isNamed: true }, ["new"]);`,
+  );
+  // A full disk: no file has more than 1 KiB. Deno's caches are not to be the ones of others.
   const { code, stderr } = await new Deno.Command("sh", {
-    args: ["-c", 'trap "" XFSZ; ulimit -f 2; exec "$0" "$@"', DENO, "eval", script],
-    env: { NO_COLOR: "1" },
+    args: [
+      ...["-c", 'trap "" XFSZ; ulimit -f 2; exec "$0" "$@"', DENO, "run", "-A"],
+      ...["--no-code-cache", "--no-config", script],
+    ],
+    env: { NO_COLOR: "1", DENO_DIR: `${folder.path}/deno` },
   }).output();
   assertEquals(code, 1);
-  assert(new TextDecoder().decode(stderr).includes(`Cannot write the history ${path}`));
+  const text = new TextDecoder().decode(stderr);
+  assert(text.includes(`Cannot write the history ${path}`), text);
   assertEquals(Deno.readTextFileSync(path), before);
-  assertEquals([...Deno.readDirSync(folder.path)].length, 1);
+  assertEquals([...Deno.readDirSync(place)].length, 1);
 });
 
 Deno.test("a history may be a link, but no folder and no pipe, and its user alone reads it", async () => {
