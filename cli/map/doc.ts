@@ -41,9 +41,9 @@ export function markdownDocument(map: RegisterMap): string {
 /** Writes a map as one page of HTML, with its style, that loads nothing and runs nothing. */
 export async function htmlDocument(map: RegisterMap): Promise<string> {
   const policy = `default-src 'none'; style-src '${await textHash(STYLE)}'; base-uri 'none'`;
-  const title = escape(map.title === undefined ? map.name : `${map.name}: ${map.title}`);
+  const title = htmlText(map.title === undefined ? map.name : `${map.name}: ${map.title}`);
   const sections = sectionsOf(map).map(({ region, registers }) =>
-    `<h2>${escape(region)}</h2>
+    `<h2>${htmlText(region)}</h2>
 ${htmlTable(REGISTER_HEAD, registers.map(registerRow), registers.map(anchorOf))}
 ${registers.filter(({ fields }) => fields.length > 0).map(htmlFields).join("\n")}`
   );
@@ -120,8 +120,13 @@ function plain(text: string): string {
   return printable(text.replaceAll(marks, "\\$&").replaceAll(/\s+/g, " "));
 }
 
+/** Text of a stranger in HTML, where nothing turns the direction of writing. */
+function htmlText(text: string): string {
+  return escape(printable(text.replaceAll(/\s+/g, " ")));
+}
+
 function anchorOf({ region, name, fields }: Register): string | undefined {
-  return fields.length === 0 ? undefined : escape(`${region}-${name}`);
+  return fields.length === 0 ? undefined : htmlText(`${region}-${name}`);
 }
 
 /** @param links the anchors to which the second cells lead */
@@ -133,7 +138,7 @@ function htmlTable(
   const cell = (text: string, at: number, row: number) => {
     const link = at === 1 ? links[row] : undefined;
     return `<td>${
-      link === undefined ? escape(text) : `<a href="#${link}">${escape(text)}</a>`
+      link === undefined ? htmlText(text) : `<a href="#${link}">${htmlText(text)}</a>`
     }</td>`;
   };
   const body = rows.map((row, i) =>
@@ -149,9 +154,9 @@ ${body.join("\n")}
 
 function htmlFields(register: Register): string {
   const { name, offset, description } = register;
-  const about = description === undefined ? "" : `\n<p>${escape(description)}</p>`;
+  const about = description === undefined ? "" : `\n<p>${htmlText(description)}</p>`;
   return `<section id="${anchorOf(register)}">
-<h3>${escape(name)} <small>${hex(offset)}</small></h3>${about}
+<h3>${htmlText(name)} <small>${hex(offset)}</small></h3>${about}
 ${htmlTable(FIELD_HEAD, fieldRows(register))}
 </section>`;
 }

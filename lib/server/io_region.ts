@@ -73,7 +73,7 @@ export type DoIoRegion = (command: IoRegionCommand) => Promise<bigint>;
 
 /**
  * Takes commands from a socket, one at a time, and answers them. A client that sends no command, or
- * takes no responses, is not listened to any more.
+ * takes no responses, finds the end of the stream, and is not listened to any more.
  */
 export class IoRegionSocket implements Disposable {
   /** The client's end. */
@@ -103,12 +103,12 @@ export class IoRegionSocket implements Disposable {
     const came = this.#socket.receive(this.#command, this.#length, left);
     closeAll(this.#socket.receivedFds);
     if (came === -EAGAIN || came === -EINTR) return;
-    if (came <= 0) return this.#stop();
+    if (came <= 0) return this.#end();
     this.#length += came;
     if (this.#length < MESSAGE_SIZE) return;
     this.#length = 0;
     const command = decodeIoRegionCommand(this.#command.bytes);
-    if (command === undefined) return this.#stop();
+    if (command === undefined) return this.#end();
     // The next command waits in the socket, so that nothing piles up here.
     this.#stop();
     this.#answer(command);
@@ -119,9 +119,14 @@ export class IoRegionSocket implements Disposable {
     if (!this.#socket.isOpen) return;
     if (command.wantsResponse) {
       this.#response.view.setBigUint64(0, command.isWrite ? 0n : value, true);
-      if (this.#socket.send(this.#response, 0, MESSAGE_SIZE) !== MESSAGE_SIZE) return;
+      if (this.#socket.send(this.#response, 0, MESSAGE_SIZE) !== MESSAGE_SIZE) return this.#end();
     }
     this.#listen();
+  }
+
+  #end(): void {
+    this.#stop();
+    this.#socket.shutdown();
   }
 
   #stop(): void {

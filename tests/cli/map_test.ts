@@ -253,7 +253,11 @@ Deno.test("map doc --html is one page that loads and runs nothing", async () => 
     `name: m
 title: "</title><script>alert(1)</script>"
 registers:
-  - { name: A, offset: 0, width: 4, description: "<img src=x>", fields: [{ name: F, bits: 0 }] }
+  - name: A
+    offset: 0
+    width: 4
+    description: "<img src=x>\\u202e\\n\\u009b"
+    fields: [{ name: F, bits: 0 }]
 `,
   );
   const page = `${folder.path}/m.html`;
@@ -262,6 +266,7 @@ registers:
   assert(html.startsWith("<!DOCTYPE html>"));
   assertEquals(html.match(/<(script|img|link|iframe)\b|\bon\w+=|https?:/g), null);
   assertStringIncludes(html, "m: &lt;/title&gt;&lt;script&gt;");
+  assertStringIncludes(html, "&lt;img src=x&gt;\\u202e \\u009b");
   assertStringIncludes(html, '<a href="#bar0-A">A</a>');
   assertStringIncludes(html, '<section id="bar0-A">');
   const [, style = ""] = /<style>(.*)<\/style>/s.exec(html) ?? [];

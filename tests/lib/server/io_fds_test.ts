@@ -485,9 +485,10 @@ testFds("an ioregionfd that says nonsense, or brings descriptors, harms nobody",
   region.socket.send(new IoBuffer(bytes), 0, 32, [event.fd]);
   assertEquals(await region.answer(), BigInt(served.device.bar0.bytes[0x108]!));
   assertEquals(countOpenFds(), before + 1);
-  region.send(ioregion(0xf, 8n)); // no such command: the server listens no more
-  region.send(ioregion(W32, 8n));
-  await sleep(20);
+  // No such command: the server listens no more, and the client finds the end.
+  region.send(new Uint8Array([...ioregion(0xf, 8n), ...ioregion(W32, 8n)]));
+  const buffer = new IoBuffer(32);
+  await until(() => region.socket.receive(buffer, 0, 32) === 0, "the end");
   assertEquals(served.writes, []);
   assertEquals((await ask(served.peer, Command.REGION_READ, access(0n, 0, 4))).errno, 0);
 });
