@@ -80,6 +80,9 @@ deno task session    # runs session.yaml
 deno task serve      # serves the device at NAME.sock, until Ctrl-C
 \`\`\`
 
+With \`deno task serve --watch\` a change of \`NAME.ts\` is served at once. The client stays
+connected, and the device keeps its state.
+
 While it is served:
 
 \`\`\`sh
