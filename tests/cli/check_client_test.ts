@@ -47,10 +47,9 @@ const CLIENTS = [
 ] as const;
 
 Deno.test("vfu check-client: our own clients keep each rule, and each rule is tried", async () => {
-  const tried = new Set<string>();
-  for (const [command, groups] of CLIENTS) {
-    for (const id of await keepsEach(command, groups)) tried.add(id);
-  }
+  // All at once: nearly all of the time is the start of the clients' processes.
+  const ids = await Promise.all(CLIENTS.map(([command, groups]) => keepsEach(command, groups)));
+  const tried = new Set(ids.flat());
   assertEquals(CLIENT_CHECKS.map(({ id }) => id).filter((id) => !tried.has(id)), []);
 });
 
