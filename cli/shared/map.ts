@@ -59,7 +59,7 @@ export function mapOption(
 type Registers = typeof import("../../lib/registers/mod.ts");
 
 /**
- * Loads maps, with which addresses are then read. What is wrong with a file is told on standard
+ * Loads maps, with which addresses are then read. Mistakes in a file are told on standard
  * error.
  */
 export async function placeParser(
@@ -114,7 +114,7 @@ async function loadDeviceMap(device: string): Promise<RegisterMap> {
 
 /**
  * Loads a map: one of vfu's by its name, a file of YAML, or the registers of a device's module.
- * What is wrong with a file is told on standard error.
+ * Mistakes in a file are told on standard error.
  */
 export async function loadMap(
   { err }: Pick<Context, "err">,
