@@ -9,16 +9,8 @@ import type { CameMessage } from "./raw_peer.ts";
 import { Deviation } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
 import { u32At, u64At } from "./pack.ts";
-import {
-  type Ask,
-  deviceInfo,
-  feature,
-  irqInfo,
-  read,
-  regionInfo,
-  type Trial,
-  write,
-} from "./trial.ts";
+import { type Ask, deviceInfo, feature, irqInfo, read, regionInfo, write } from "./requests.ts";
+import type { Trial } from "./trial.ts";
 
 /** Indexes that are asked for, whatever number the server names. */
 const MAX_INDEXES = 64;

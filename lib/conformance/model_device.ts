@@ -12,7 +12,7 @@ import type { Answer } from "./client_check.ts";
 import { capabilitiesOf } from "./learn.ts";
 import { join, pack, u32At, u64At } from "./pack.ts";
 import type { CameMessage } from "./raw_peer.ts";
-import { versionPayload } from "./trial.ts";
+import { versionPayload } from "./requests.ts";
 
 const EINVAL = 22;
 /** Largest transfer that the device agrees to. */

@@ -5,7 +5,6 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
-import { describeErrno } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { createMemfd } from "../../ffi/memory.ts";
@@ -16,33 +15,17 @@ import { Command, commandName } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
-import { join, pack } from "./pack.ts";
+import { join } from "./pack.ts";
 import { type CameMessage, type Note, RawPeer, type RawPeerOptions } from "./raw_peer.ts";
-
-/** The capabilities that we propose unless a check proposes others. */
-export const OUR_CAPABILITIES = {
-  max_msg_fds: 16,
-  max_data_xfer_size: 1048576,
-  max_dma_maps: 65535,
-  pgsizes: 4096,
-  write_multiple: true,
-} as const;
+import {
+  type Ask,
+  capabilitiesText,
+  deviceInfo,
+  OUR_CAPABILITIES,
+  versionPayload,
+} from "./requests.ts";
 
 const ENDS_WITH_CLIENT = "the server ends when its client has left";
-
-/** A request to send. */
-export interface Ask {
-  /** A number of Command. */
-  readonly command: number;
-  /** The bytes behind the header. */
-  readonly payload?: Uint8Array;
-  /** Descriptors that go with it. */
-  readonly fds?: readonly OwnedFd[];
-  /** Bits of the header's flags; default 0, a command. */
-  readonly flags?: number;
-  /** Its message id; a fresh one if it is left out. */
-  readonly id?: number;
-}
 
 /** A request of the server for memory of the client. */
 export interface DmaAsked {
@@ -74,17 +57,6 @@ export interface TrialOptions {
 
 /** Requests of the server that are answered ahead of one reply. */
 const MAX_ASKED = 4096;
-
-/** The payload of a VERSION. */
-export function versionPayload(major: number, minor: number, json?: string): Uint8Array {
-  const text = json === undefined ? [] : [new TextEncoder().encode(json), new Uint8Array(1)];
-  return join(pack("u16 u16", major, minor), ...text);
-}
-
-/** The JSON of a VERSION with these capabilities. */
-export function capabilitiesText(capabilities: object = OUR_CAPABILITIES): string {
-  return JSON.stringify({ capabilities });
-}
 
 /** One try of a check. */
 export class Trial implements AsyncDisposable {
@@ -505,121 +477,4 @@ export class Trial implements AsyncDisposable {
     await peer.send(encodeMessage({ messageId, command, flags: MessageFlags.REPLY }, answer));
     return true;
   }
-}
-
-// ---- Requests
-
-/** DEVICE_GET_INFO. */
-export function deviceInfo(argsz = 16): Ask {
-  return { command: Command.DEVICE_GET_INFO, payload: pack("u32 u32 u32 u32", argsz, 0, 0, 0) };
-}
-
-/** DEVICE_GET_REGION_INFO. */
-export function regionInfo(index: number, argsz = 32): Ask {
-  const payload = pack("u32 u32 u32 u32 u64 u64", argsz, 0, index, 0, 0, 0);
-  return { command: Command.DEVICE_GET_REGION_INFO, payload };
-}
-
-/** DEVICE_GET_REGION_IO_FDS. */
-export function ioFds(index: number, argsz = 16, flags = 0, count = 0): Ask {
-  const payload = pack("u32 u32 u32 u32", argsz, flags, index, count);
-  return { command: Command.DEVICE_GET_REGION_IO_FDS, payload };
-}
-
-/** DEVICE_GET_IRQ_INFO. */
-export function irqInfo(index: number, argsz = 16): Ask {
-  const payload = pack("u32 u32 u32 u32", argsz, 0, index, 0);
-  return { command: Command.DEVICE_GET_IRQ_INFO, payload };
-}
-
-/** DEVICE_SET_IRQS. */
-export function setIrqs(
-  index: number,
-  flags: number,
-  start: number,
-  count: number,
-  data: Uint8Array = new Uint8Array(),
-  fds: readonly OwnedFd[] = [],
-): Ask {
-  const argsz = 20 + data.length;
-  const payload = join(pack("u32 u32 u32 u32 u32", argsz, flags, index, start, count), data);
-  return { command: Command.DEVICE_SET_IRQS, payload, fds };
-}
-
-/** REGION_READ. */
-export function read(region: number, offset: bigint | number, count: number): Ask {
-  return { command: Command.REGION_READ, payload: pack("u64 u32 u32", offset, region, count) };
-}
-
-/** REGION_WRITE. */
-export function write(
-  region: number,
-  offset: bigint | number,
-  data: Uint8Array,
-  count = data.length,
-): Ask {
-  const payload = join(pack("u64 u32 u32", offset, region, count), data);
-  return { command: Command.REGION_WRITE, payload };
-}
-
-/** REGION_WRITE_MULTI. */
-export function writeMulti(
-  writes: readonly { region: number; offset: bigint; data: Uint8Array; count?: number }[],
-  count: number | bigint = writes.length,
-): Ask {
-  const parts = writes.map(({ region, offset, data, count = data.length }) => {
-    const padded = new Uint8Array(8);
-    padded.set(data.subarray(0, 8));
-    return join(pack("u64 u32 u32", offset, region, count), padded);
-  });
-  return { command: Command.REGION_WRITE_MULTI, payload: join(pack("u64", count), ...parts) };
-}
-
-/** DMA_MAP. */
-export function dmaMap(
-  address: bigint,
-  size: bigint,
-  { flags = 3, offset = 0n, fds = [], argsz = 32 }: {
-    flags?: number;
-    offset?: bigint;
-    fds?: readonly OwnedFd[];
-    argsz?: number;
-  } = {},
-): Ask {
-  const payload = pack("u32 u32 u64 u64 u64", argsz, flags, offset, address, size);
-  return { command: Command.DMA_MAP, payload, fds };
-}
-
-/** DMA_UNMAP. */
-export function dmaUnmap(address: bigint, size: bigint, flags = 0, argsz = 24): Ask {
-  return {
-    command: Command.DMA_UNMAP,
-    payload: pack("u32 u32 u64 u64", argsz, flags, address, size),
-  };
-}
-
-/** DEVICE_RESET. */
-export function reset(): Ask {
-  return { command: Command.DEVICE_RESET };
-}
-
-/** DEVICE_FEATURE. */
-export function feature(flags: number, data: Uint8Array = new Uint8Array(), argsz?: number): Ask {
-  const payload = join(pack("u32 u32", argsz ?? 8 + data.length, flags), data);
-  return { command: Command.DEVICE_FEATURE, payload };
-}
-
-/** MIG_DATA_READ. */
-export function migRead(size: number, argsz = 8 + size): Ask {
-  return { command: Command.MIG_DATA_READ, payload: pack("u32 u32", argsz, size) };
-}
-
-/** MIG_DATA_WRITE. */
-export function migWrite(data: Uint8Array, size = data.length, argsz = 8 + size): Ask {
-  return { command: Command.MIG_DATA_WRITE, payload: join(pack("u32 u32", argsz, size), data) };
-}
-
-/** The error number of a reply as text. */
-export function errnoOf(reply: CameMessage): string {
-  return reply.error === 0 ? "no errno" : describeErrno(reply.error);
 }

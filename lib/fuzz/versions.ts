@@ -7,7 +7,7 @@
 import type { Random } from "../base/random.ts";
 import type { Facts } from "../conformance/facts.ts";
 import { join, pack } from "../conformance/pack.ts";
-import { capabilitiesText, versionPayload } from "../conformance/trial.ts";
+import { capabilitiesText, versionPayload } from "../conformance/requests.ts";
 
 /** The payload that a server takes. */
 export function rightVersion({ major, minor }: Facts): Uint8Array {

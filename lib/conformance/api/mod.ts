@@ -71,7 +71,6 @@ export { type ServerEnd, Unreachable } from "../target.ts";
 export {
   type Ask,
   deviceInfo,
-  type DmaAsked,
   dmaMap,
   dmaUnmap,
   feature,
@@ -83,11 +82,10 @@ export {
   regionInfo,
   reset,
   setIrqs,
-  Trial,
-  type TrialOptions,
   write,
   writeMulti,
-} from "../trial.ts";
+} from "../requests.ts";
+export { type DmaAsked, Trial, type TrialOptions } from "../trial.ts";
 export type { EventFd } from "../../../ffi/event.ts";
 export type { FileAccess, FileKind, FileStat, FileSystem, OwnedFd } from "../../../ffi/fd.ts";
 export type { IoBuffer } from "../../../ffi/buffer.ts";

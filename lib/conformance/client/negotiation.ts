@@ -12,7 +12,7 @@ import { Deviation, NotApplicable } from "../deviation.ts";
 import { capabilitiesOf } from "../learn.ts";
 import { MODEL_CAPABILITIES, versionWith } from "../model_device.ts";
 import { join, pack, u32At } from "../pack.ts";
-import { versionPayload } from "../trial.ts";
+import { versionPayload } from "../requests.ts";
 
 const SECTION = "VFIO_USER_VERSION";
 const TWIN = "Twin sockets";

@@ -11,10 +11,10 @@ import {
   dmaUnmap,
   read,
   setIrqs,
-  type Trial,
   versionPayload,
   write,
-} from "../trial.ts";
+} from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "Connection Initiation";
 const END = "Socket Disconnection Behavior";

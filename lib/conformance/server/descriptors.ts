@@ -12,8 +12,8 @@ import {
   read,
   regionInfo,
   setIrqs,
-  type Trial,
-} from "../trial.ts";
+} from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "Header";
 const SOCKETS = "Connection Initiation";

@@ -3,7 +3,8 @@
 import { OwnedFd } from "../../../ffi/fd.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import { u64At } from "../pack.ts";
-import { dmaMap, dmaUnmap, type Trial } from "../trial.ts";
+import { dmaMap, dmaUnmap } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const MAP = "VFIO_USER_DMA_MAP";
 const UNMAP = "VFIO_USER_DMA_UNMAP";

@@ -11,7 +11,8 @@ import { encodeMessage, MessageFlags } from "../../wire/header.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { pack, u32At } from "../pack.ts";
 import type { CameMessage } from "../raw_peer.ts";
-import { dmaMap, dmaUnmap, OUR_CAPABILITIES, read, reset, type Trial, write } from "../trial.ts";
+import { dmaMap, dmaUnmap, OUR_CAPABILITIES, read, reset, write } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const READ = "VFIO_USER_DMA_READ";
 const WRITE = "VFIO_USER_DMA_WRITE";

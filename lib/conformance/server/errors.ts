@@ -13,8 +13,8 @@ import {
   regionInfo,
   setIrqs,
   write,
-} from "../trial.ts";
-import { dmaMap, dmaUnmap } from "../trial.ts";
+} from "../requests.ts";
+import { dmaMap, dmaUnmap } from "../requests.ts";
 import type { Facts } from "../facts.ts";
 
 const SECTION = "Header";

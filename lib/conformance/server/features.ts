@@ -3,7 +3,7 @@
 import { Feature, FeatureFlags } from "../../wire/feature.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { u32At, u64At } from "../pack.ts";
-import { feature } from "../trial.ts";
+import { feature } from "../requests.ts";
 
 const SECTION = "VFIO_USER_DEVICE_FEATURE";
 const { GET, SET, PROBE } = FeatureFlags;

@@ -4,16 +4,8 @@ import { Command } from "../../wire/command.ts";
 import { encodeMessage, HEADER_SIZE, HeaderLayout, MessageFlags } from "../../wire/header.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { join, pack } from "../pack.ts";
-import {
-  type Ask,
-  deviceInfo,
-  irqInfo,
-  read,
-  regionInfo,
-  reset,
-  type Trial,
-  write,
-} from "../trial.ts";
+import { type Ask, deviceInfo, irqInfo, read, regionInfo, reset, write } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "Header";
 const MAY_END = { mayEnd: true } as const;

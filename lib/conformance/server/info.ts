@@ -4,7 +4,8 @@ import { RegionCapabilityId, RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, group } from "../check.ts";
 import type { FoundRegion } from "../facts.ts";
 import { u32At, u64At } from "../pack.ts";
-import { deviceInfo, irqInfo, regionInfo, type Trial } from "../trial.ts";
+import { deviceInfo, irqInfo, regionInfo } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const DEVICE = "VFIO_USER_DEVICE_GET_INFO";
 const REGION = "VFIO_USER_DEVICE_GET_REGION_INFO";

@@ -2,7 +2,8 @@
 
 import { type CheckGroup, group } from "../check.ts";
 import { u32At, u64At } from "../pack.ts";
-import { ioFds, type Trial } from "../trial.ts";
+import { ioFds } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_DEVICE_GET_REGION_IO_FDS";
 const HEAD = 16;

@@ -6,7 +6,8 @@ import { Command } from "../../wire/command.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import type { FoundIrq } from "../facts.ts";
 import { pack } from "../pack.ts";
-import { setIrqs, type Trial } from "../trial.ts";
+import { setIrqs } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_DEVICE_SET_IRQS";
 const RISKY = { isDestructive: true } as const;

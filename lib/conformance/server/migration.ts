@@ -5,7 +5,8 @@ import { MessageFlags } from "../../wire/header.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import { NotApplicable } from "../deviation.ts";
 import { join, pack, u32At, u64At } from "../pack.ts";
-import { dmaMap, dmaUnmap, feature, migRead, migWrite, read, reset, type Trial } from "../trial.ts";
+import { dmaMap, dmaUnmap, feature, migRead, migWrite, read, reset } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const STATE = "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE";
 const READ = "VFIO_USER_MIG_DATA_READ";

@@ -5,7 +5,8 @@ import { MessageFlags } from "../../wire/header.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import { capabilitiesOf } from "../learn.ts";
 import { join, pack, u32At } from "../pack.ts";
-import { capabilitiesText, OUR_CAPABILITIES, type Trial, versionPayload } from "../trial.ts";
+import { capabilitiesText, OUR_CAPABILITIES, versionPayload } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_VERSION";
 const RAW = { isRaw: true } as const;

@@ -4,7 +4,8 @@ import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_DATA_XFER_SIZE } from "../../base/limit
 import { RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import { pack, u32At, u64At } from "../pack.ts";
-import { read, type Trial } from "../trial.ts";
+import { read } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_REGION_READ";
 const RISKY = { isDestructive: true } as const;

@@ -3,7 +3,8 @@
 import { RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { pack, u32At, u64At } from "../pack.ts";
-import { OUR_CAPABILITIES, read, type Trial, write, writeMulti } from "../trial.ts";
+import { OUR_CAPABILITIES, read, write, writeMulti } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 import { limitOf } from "./region_read.ts";
 
 const SECTION = "VFIO_USER_REGION_WRITE";

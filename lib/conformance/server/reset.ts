@@ -1,7 +1,8 @@
 /** Checks of DEVICE_RESET. @module */
 
 import { type CheckGroup, group } from "../check.ts";
-import { dmaMap, dmaUnmap, read, reset, type Trial } from "../trial.ts";
+import { dmaMap, dmaUnmap, read, reset } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_DEVICE_RESET";
 

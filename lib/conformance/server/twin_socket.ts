@@ -4,7 +4,8 @@ import { UnixSocket } from "../../../ffi/socket.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { capabilitiesOf } from "../learn.ts";
 import type { CameMessage } from "../raw_peer.ts";
-import { deviceInfo, dmaMap, dmaUnmap, OUR_CAPABILITIES, type Trial } from "../trial.ts";
+import { deviceInfo, dmaMap, dmaUnmap, OUR_CAPABILITIES } from "../requests.ts";
+import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_VERSION";
 const RAW = { isRaw: true } as const;

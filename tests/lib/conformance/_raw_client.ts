@@ -15,7 +15,7 @@ import { type CameMessage, RawPeer } from "../../../lib/conformance/raw_peer.ts"
 import { whenReady } from "../../../lib/conformance/ready.ts";
 import type { ClientProcess } from "../../../lib/conformance/run_client.ts";
 import type { ServerEnd } from "../../../lib/conformance/target.ts";
-import { OUR_CAPABILITIES, versionPayload } from "../../../lib/conformance/trial.ts";
+import { OUR_CAPABILITIES, versionPayload } from "../../../lib/conformance/requests.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 

@@ -6,7 +6,7 @@ import { idle } from "../../../ffi/poller.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { checkClient, type ClientProcess, pack } from "../../../lib/conformance/api/mod.ts";
 import type { ServerEnd } from "../../../lib/conformance/target.ts";
-import { versionPayload } from "../../../lib/conformance/trial.ts";
+import { versionPayload } from "../../../lib/conformance/requests.ts";
 import { VfioProxy } from "../../../lib/transport/proxy.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { testFds } from "../../_fds.ts";

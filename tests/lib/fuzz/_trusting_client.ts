@@ -10,7 +10,7 @@ import { join, pack, u32At, u64At } from "../../../lib/conformance/pack.ts";
 import { type CameMessage, RawPeer } from "../../../lib/conformance/raw_peer.ts";
 import type { ClientProcess } from "../../../lib/conformance/run_client.ts";
 import type { ServerEnd } from "../../../lib/conformance/target.ts";
-import { OUR_CAPABILITIES, versionPayload } from "../../../lib/conformance/trial.ts";
+import { OUR_CAPABILITIES, versionPayload } from "../../../lib/conformance/requests.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage, MessageFlags } from "../../../lib/wire/header.ts";
 import { PATIENCE_MS } from "../../_until.ts";
