@@ -6,10 +6,9 @@
  */
 
 import { IoBuffer } from "../../ffi/buffer.ts";
-import { EAGAIN, EINTR, ETOOMANYREFS } from "../../ffi/errno.ts";
-import { POLLOUT, PollSet } from "../../ffi/event.ts";
+import { EAGAIN, EINTR } from "../../ffi/errno.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
-import { MAX_FDS_PER_MESSAGE, type UnixSocket } from "../../ffi/socket.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 import {
   HEADER_SIZE,
   MAX_HELD_BACK,
@@ -20,8 +19,10 @@ import {
 } from "../base/limits.ts";
 import { RECEIVE_SIZE } from "../transport/receiver.ts";
 import { HeaderLayout, MessageFlags } from "../wire/header.ts";
-import { type DescriptorFacts, factsOf } from "./descriptor.ts";
+import type { DescriptorFacts } from "./descriptor.ts";
+import { FdQueue } from "./fd_queue.ts";
 import type { Passage } from "./passage.ts";
+import { NO_FDS, SendQueue } from "./send_queue.ts";
 
 const { messageId: ID_AT, command: COMMAND_AT, size: SIZE_AT, flags: FLAGS_AT } =
   HeaderLayout.offsets;
@@ -38,7 +39,6 @@ const MAX_SPARE = (1 << 20) + (8 << 10);
 /** The number of times that the rest of a piece waits for room, a tenth of a millisecond each. */
 const PATIENT_SENDS = 16;
 
-const NO_FDS: readonly OwnedFd[] = Object.freeze([]);
 const NO_DESCRIPTORS: readonly DescriptorFacts[] = Object.freeze([]);
 
 /** Reasons for the end of a direction. */
@@ -78,22 +78,6 @@ export interface RelayHooks {
   onLostFds(reason: string): void;
 }
 
-/** Bytes that the receiver did not take yet, in memory of their own. */
-interface Chunk {
-  readonly buffer: IoBuffer;
-  start: number;
-  readonly end: number;
-  fds: readonly OwnedFd[];
-}
-
-/** Descriptors that came with one receive. */
-interface ReceivedFds {
-  readonly fds: readonly OwnedFd[];
-  readonly descriptors: readonly DescriptorFacts[];
-  /** The position in the buffer after the byte that they came with. */
-  end: number;
-}
-
 /** A whole command that waits for its turn. */
 interface HeldBack {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -122,7 +106,8 @@ interface Large {
  */
 export class Relay {
   readonly #from: UnixSocket;
-  readonly #to: UnixSocket;
+  readonly #to: SendQueue;
+  readonly #fds: FdQueue;
   readonly #hooks: RelayHooks;
   readonly #streamsLarge: boolean;
 
@@ -132,16 +117,10 @@ export class Relay {
   #passed = 0; // bytes of that message that were passed on all the same
   #large: Large | undefined;
   #spare: IoBuffer | undefined;
-  #fds: ReceivedFds[] = []; // of messages that are not whole
-  #descriptors: DescriptorFacts[] = []; // of the message that is being passed on
-  #isOverfull = false; // it came with more than a message can carry
   #serial = 0;
   readonly #ends: number[] = []; // of the messages of a batch
-  #backlog: Chunk[] = [];
   #held: HeldBack[] = [];
   #heldSize = 0; // bytes
-  #isCrowded = false;
-  #room: PollSet | undefined; // the receiver's socket, for writing
   #ended: RelayEnd | undefined;
 
   /**
@@ -150,19 +129,20 @@ export class Relay {
    */
   constructor(from: UnixSocket, to: UnixSocket, streamsLarge: boolean, hooks: RelayHooks) {
     this.#from = from;
-    this.#to = to;
+    this.#to = new SendQueue(to, (errno) => this.#ended ??= { kind: "gone", errno });
+    this.#fds = new FdQueue((reason) => hooks.onLostFds(reason));
     this.#streamsLarge = streamsLarge;
     this.#hooks = hooks;
   }
 
   /** True while the receiver does not take what came: nothing is read meanwhile. */
   get isBlocked(): boolean {
-    return this.#backlog.length > 0 || this.#hasUnsentPart;
+    return !this.#to.isEmpty || this.#hasUnsentPart;
   }
 
   /** True if what waits has descriptors, and the kernel passes no more of them for now. */
   get isCrowded(): boolean {
-    return this.#isCrowded;
+    return this.#to.isCrowded;
   }
 
   /** True while commands, or the beginning of one, may wait for `resume`. */
@@ -172,7 +152,7 @@ export class Relay {
 
   /** True between two messages, with nothing left to send. */
   get isAtBoundary(): boolean {
-    return this.#large === undefined && this.#passed === 0 && this.#backlog.length === 0;
+    return this.#large === undefined && this.#passed === 0 && this.#to.isEmpty;
   }
 
   /** True if a large message has come in part. */
@@ -226,14 +206,13 @@ export class Relay {
     const { receivedFds, fdsLost } = this.#from;
     if (receivedFds.length > 0) {
       this.#from.receivedFds = [];
-      const descriptors = receivedFds.map(factsOf);
-      this.#fds.push({ fds: receivedFds, descriptors, end: this.#end });
+      this.#fds.add(receivedFds, this.#end);
     }
     if (fdsLost) this.#hooks.onLostFds("too many are open here");
     if (count > 0) {
       if (large === undefined) this.#cut();
       else this.#goOn(large);
-      if (receivedFds.length > 0) this.#limitFds();
+      if (receivedFds.length > 0) this.#fds.limit();
       return true;
     }
     if (count === -EAGAIN || count === -EINTR) return false;
@@ -256,7 +235,7 @@ export class Relay {
   hurry(): void {
     const patienceMs = this.patienceMs;
     if (patienceMs === undefined) return;
-    if (patienceMs === RECORD_WHOLE_PATIENCE_MS) this.#withholdFds();
+    if (patienceMs === RECORD_WHOLE_PATIENCE_MS) this.#fds.withhold();
     const large = this.#large;
     if (large !== undefined) {
       large.streams = true;
@@ -265,13 +244,7 @@ export class Relay {
     }
     const from = this.#start + this.#passed;
     this.#passed = this.#end - this.#start;
-    this.#send(this.#small, from, this.#end, this.#claimFds(Infinity));
-  }
-
-  /** Closes the descriptors of a message that can't be altered, as it does not become whole. */
-  #withholdFds(): void {
-    closeAll(this.#claimFds(Infinity));
-    for (const facts of this.#descriptors) facts.fate = "withheld";
+    this.#to.send(this.#small, from, this.#end, this.#fds.claim(Infinity));
   }
 
   /**
@@ -280,7 +253,7 @@ export class Relay {
    * Contract: `isAtBoundary` holds.
    */
   inject(message: Uint8Array<ArrayBuffer>): void {
-    this.#send(new IoBuffer(message), 0, message.length, NO_FDS);
+    this.#to.send(new IoBuffer(message), 0, message.length, NO_FDS);
   }
 
   /**
@@ -289,18 +262,7 @@ export class Relay {
    * @returns true if nothing is left
    */
   flush(): boolean {
-    while (this.#backlog.length > 0) {
-      const chunk = this.#backlog[0]!;
-      const count = this.#sendOnce(chunk.buffer, chunk.start, chunk.end, chunk.fds);
-      if (count < 0) return false;
-      if (count > 0) {
-        closeAll(chunk.fds);
-        chunk.fds = NO_FDS;
-      }
-      chunk.start += count;
-      if (chunk.start < chunk.end) return false;
-      this.#backlog.shift();
-    }
+    if (!this.#to.flush()) return false;
     const large = this.#large;
     if (large === undefined || !this.#hasUnsentPart) return true;
     this.#goOn(large);
@@ -309,11 +271,9 @@ export class Relay {
 
   /** Closes the descriptors that were not passed on. */
   close(): void {
-    for (const { fds } of this.#fds) closeAll(fds);
-    for (const { fds } of this.#backlog) closeAll(fds);
+    this.#fds.close();
+    this.#to.close();
     for (const { fds } of this.#held) closeAll(fds);
-    this.#fds = [];
-    this.#backlog = [];
     this.#held = [];
   }
 
@@ -327,7 +287,7 @@ export class Relay {
 
   #moveToFront(): void {
     this.#small.bytes.copyWithin(0, this.#start, this.#end);
-    for (const came of this.#fds) came.end -= this.#start;
+    this.#fds.shift(this.#start);
     this.#end -= this.#start;
     this.#start = 0;
   }
@@ -374,7 +334,7 @@ export class Relay {
       }
       const command = view.getUint16(start + COMMAND_AT, true);
       if (
-        this.#fds.length === 0 && this.#passed === 0 && !this.#hooks.isInspected(command, isReply)
+        this.#fds.isEmpty && this.#passed === 0 && !this.#hooks.isInspected(command, isReply)
       ) {
         this.#start = end;
         this.#serial++;
@@ -387,7 +347,7 @@ export class Relay {
       }
       this.#sendBatch(run);
       if (this.#passed > 0) this.#passRest(bytes.subarray(start, end), start + this.#passed, end);
-      else this.#passMessage(this.#small, start, end, this.#claimFds(end));
+      else this.#passMessage(this.#small, start, end, this.#fds.claim(end));
       run = this.#start = end;
       this.#serial++;
     }
@@ -417,8 +377,8 @@ export class Relay {
 
   /** Keeps a whole command, whose descriptors came up to `end`, until `resume`. */
   #holdBack(bytes: Uint8Array<ArrayBuffer>, end: number): void {
-    const fds = this.#claimFds(end);
-    this.#held.push({ bytes, fds, descriptors: this.#takeDescriptors() });
+    const fds = this.#fds.claim(end);
+    this.#held.push({ bytes, fds, descriptors: this.#fds.takeFacts() });
     this.#heldSize += bytes.length;
     if (this.#heldSize <= MAX_HELD_BACK) return;
     this.#hooks.onOverrun?.();
@@ -433,16 +393,15 @@ export class Relay {
   #passHeld(): void {
     const { bytes, fds, descriptors } = this.#held.shift()!;
     this.#heldSize -= bytes.length;
-    const before = this.#takeDescriptors(); // of a message that has come in part
-    this.#descriptors = descriptors;
+    const before = this.#fds.swapFacts(descriptors); // of a message that has come in part
     this.#passMessage(new IoBuffer(bytes), 0, bytes.length, fds);
-    this.#descriptors = before;
+    this.#fds.swapFacts(before);
   }
 
   /** Sends whole messages that are passed on as they came, then reports them. */
   #sendBatch(start: number): void {
     if (this.#ends.length === 0) return;
-    this.#send(this.#small, start, this.#start, NO_FDS);
+    this.#to.send(this.#small, start, this.#start, NO_FDS);
     let at = start;
     for (const end of this.#ends) {
       this.#hooks.onMessage(this.#small.bytes.subarray(at, end), NO_DESCRIPTORS, undefined);
@@ -457,16 +416,16 @@ export class Relay {
     const command = buffer.view.getUint16(start + COMMAND_AT, true);
     const isReply = isReplyAt(buffer.view, start);
     if (!this.#hooks.isInspected(command, isReply)) {
-      this.#send(buffer, start, end, fds);
-      return this.#hooks.onMessage(message, this.#takeDescriptors(), undefined);
+      this.#to.send(buffer, start, end, fds);
+      return this.#hooks.onMessage(message, this.#fds.takeFacts(), undefined);
     }
     const passage = this.#inspect(message, command, isReply, fds);
     const out = passage.fds.filter((fd) => fd !== undefined);
     if (passage.isOurs) return closeAll(out);
-    if (passage.replacement === undefined) this.#send(buffer, start, end, out);
+    if (passage.replacement === undefined) this.#to.send(buffer, start, end, out);
     else {
       const { replacement } = passage;
-      this.#send(new IoBuffer(replacement), 0, replacement.length, out);
+      this.#to.send(new IoBuffer(replacement), 0, replacement.length, out);
     }
     this.#hooks.onMessage(message, passage.descriptors, passage);
   }
@@ -484,7 +443,7 @@ export class Relay {
       command,
       isReply,
       fds,
-      descriptors: this.#takeDescriptors(),
+      descriptors: this.#fds.takeFacts(),
       replacement: undefined,
       comment: undefined,
       isPassed,
@@ -497,8 +456,8 @@ export class Relay {
   /** Passes on the rest of a message whose beginning was passed on already. */
   #passRest(message: Uint8Array<ArrayBuffer>, from: number, end: number): void {
     this.#passed = 0;
-    const fds = this.#claimFds(end);
-    if (from < end) this.#send(this.#small, from, end, fds);
+    const fds = this.#fds.claim(end);
+    if (from < end) this.#to.send(this.#small, from, end, fds);
     else closeAll(fds); // there is no byte left that could carry them
     this.#reportPassed(message);
   }
@@ -510,9 +469,9 @@ export class Relay {
   #passGarbage(size: number): void {
     const from = this.#start + this.#passed;
     const bytes = this.#small.bytes.subarray(this.#start, this.#end);
-    if (from < this.#end) this.#send(this.#small, from, this.#end, this.#claimFds(Infinity));
+    if (from < this.#end) this.#to.send(this.#small, from, this.#end, this.#fds.claim(Infinity));
     const reason = `a header says ${size} bytes`;
-    this.#hooks.onGarbage(bytes, this.#takeDescriptors(), reason);
+    this.#hooks.onGarbage(bytes, this.#fds.takeFacts(), reason);
     this.#start = this.#end = this.#passed = 0;
   }
 
@@ -542,7 +501,7 @@ export class Relay {
       }
       if (this.#isSpecial(buffer.view, 0)) {
         this.#endLarge(large);
-        return this.#passMessage(buffer, 0, size, this.#claimFds(Infinity));
+        return this.#passMessage(buffer, 0, size, this.#fds.claim(Infinity));
       }
     }
     if (!large.streams && !isWhole) return;
@@ -560,32 +519,23 @@ export class Relay {
     const isReply = isReplyAt(view, 0);
     const isInspected = this.#hooks.isInspected(command, isReply);
     const passage = isInspected ? this.#inspect(bytes, command, isReply, [], true) : undefined;
-    const descriptors = passage?.descriptors ?? this.#takeDescriptors();
+    const descriptors = passage?.descriptors ?? this.#fds.takeFacts();
     this.#hooks.onMessage(bytes, descriptors, undefined);
   }
 
   #sendPart(large: Large): void {
     const { buffer, passed, end } = large;
-    if (passed === end || this.#backlog.length > 0) return;
-    const fds = this.#claimFds(Infinity);
-    const count = this.#sendOnce(buffer, passed, end, fds);
+    if (passed === end || !this.#to.isEmpty) return;
+    const fds = this.#fds.claim(Infinity);
+    const count = this.#to.sendOnce(buffer, passed, end, fds);
     if (count > 0) large.passed += count;
     // A receiver that reads makes room at once, and spares a trip through the event loop.
     for (let i = 0; i < PATIENT_SENDS && count > 0 && large.passed < end; i++) {
-      if (!this.#hasRoomSoon()) break;
-      large.passed += Math.max(0, this.#sendOnce(buffer, large.passed, end, NO_FDS));
+      if (!this.#to.hasRoomSoon()) break;
+      large.passed += Math.max(0, this.#to.sendOnce(buffer, large.passed, end, NO_FDS));
     }
-    if (count > 0 || this.#ended !== undefined) closeAll(fds);
-    else if (fds.length > 0) this.#fds.push({ fds, descriptors: NO_DESCRIPTORS, end: 0 });
-  }
-
-  /** Waits for a moment, blocking, until the receiver takes more. */
-  #hasRoomSoon(): boolean {
-    if (this.#room === undefined) {
-      this.#room = new PollSet();
-      this.#room.add(this.#to.fd, POLLOUT);
-    }
-    return this.#ended === undefined && this.#room.waitBriefly() > 0;
+    if (count > 0 || this.#to.isGone) closeAll(fds);
+    else this.#fds.putBack(fds);
   }
 
   #endLarge({ buffer }: Large): void {
@@ -605,76 +555,6 @@ export class Relay {
     return this.#hooks.needsWhole(command, isReplyAt(view, at), messageId);
   }
 
-  /** Takes the descriptors of the message that ends at `end`: as many as a message carries. */
-  #claimFds(end: number): OwnedFd[] {
-    const claimed: OwnedFd[] = [];
-    while (this.#fds.length > 0 && this.#fds[0]!.end <= end) {
-      const { fds, descriptors } = this.#fds.shift()!;
-      // Those that a receiver did not take at first were counted already.
-      const isCounted = descriptors.length === 0;
-      const room = isCounted ? fds.length : MAX_FDS_PER_MESSAGE - this.#descriptors.length;
-      this.#discardFds(fds.slice(room));
-      claimed.push(...fds.slice(0, room));
-      this.#descriptors.push(...descriptors.slice(0, room));
-    }
-    return claimed;
-  }
-
-  /** Holds no more descriptors than one message carries: what is left is all of one. */
-  #limitFds(): void {
-    let room = MAX_FDS_PER_MESSAGE;
-    this.#fds = this.#fds.flatMap((came) => {
-      const fds = came.fds.slice(0, room);
-      this.#discardFds(came.fds.slice(room));
-      room -= fds.length;
-      if (fds.length === 0) return [];
-      return [{ ...came, fds, descriptors: came.descriptors.slice(0, fds.length) }];
-    });
-  }
-
-  #discardFds(fds: readonly OwnedFd[]): void {
-    if (fds.length === 0) return;
-    closeAll(fds);
-    if (this.#isOverfull) return;
-    this.#isOverfull = true;
-    this.#hooks.onLostFds(`a message carries ${MAX_FDS_PER_MESSAGE} at most`);
-  }
-
-  /** Takes the facts of the descriptors that were claimed since the last message. */
-  #takeDescriptors(): DescriptorFacts[] {
-    const descriptors = this.#descriptors;
-    this.#descriptors = [];
-    this.#isOverfull = false;
-    return descriptors;
-  }
-
-  /** Sends, and keeps what the receiver does not take. Descriptors are closed when they went. */
-  #send(buffer: IoBuffer, start: number, end: number, fds: readonly OwnedFd[]): void {
-    let sent = this.#backlog.length > 0 ? 0 : this.#sendOnce(buffer, start, end, fds);
-    if (sent === end - start || this.#ended !== undefined) return closeAll(fds);
-    sent = Math.max(sent, 0);
-    if (sent > 0) closeAll(fds);
-    const rest = buffer.bytes.slice(start + sent, end);
-    this.#backlog.push({
-      buffer: new IoBuffer(rest),
-      start: 0,
-      end: rest.length,
-      fds: sent > 0 ? NO_FDS : fds,
-    });
-  }
-
-  /** @returns how many bytes went; below 0: the receiver took none */
-  #sendOnce(buffer: IoBuffer, start: number, end: number, fds: readonly OwnedFd[]): number {
-    const numbers = fds.length === 0 ? undefined : fds.map(({ fd }) => fd);
-    let count: number;
-    do count = this.#to.send(buffer, start, end - start, numbers); while (count === -EINTR);
-    // The receiver has to take some of the descriptors first.
-    this.#isCrowded = count === -ETOOMANYREFS;
-    if (this.#isCrowded) return -EAGAIN;
-    if (count < 0 && count !== -EAGAIN) this.#ended ??= { kind: "gone", errno: -count };
-    return count;
-  }
-
   /** The sender has ended: what was held back, and is left of its last message, is passed on. */
   #finish(errno: number): void {
     if (!this.#isMidway) this.#passAllHeld();
@@ -690,14 +570,19 @@ export class Relay {
     const passed = large?.passed ?? this.#passed;
     const rest = (large?.buffer ?? this.#small).bytes.slice(at, at + came);
     if (passed < came) {
-      this.#send(new IoBuffer(rest.subarray(passed)), 0, came - passed, this.#claimFds(Infinity));
+      this.#to.send(
+        new IoBuffer(rest.subarray(passed)),
+        0,
+        came - passed,
+        this.#fds.claim(Infinity),
+      );
     }
     this.#large = undefined;
     this.#start = this.#end = this.#passed = 0;
     this.#ended = errno === 0 ? { kind: "cut", came, size } : { kind: "lost", errno };
     const of = size === undefined ? `a header's ${HEADER_SIZE}` : size;
     const reason = `the connection ended after ${came} of ${of} bytes`;
-    this.#hooks.onGarbage(rest, this.#takeDescriptors(), reason);
+    this.#hooks.onGarbage(rest, this.#fds.takeFacts(), reason);
   }
 }
 
