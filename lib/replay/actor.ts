@@ -5,8 +5,6 @@
  */
 
 import { EINVAL, ENOSPC } from "../../ffi/errno.ts";
-import { EventFd } from "../../ffi/event.ts";
-import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { HEADER_SIZE, MAX_MSG_FDS, MESSAGE_OVERHEAD } from "../base/limits.ts";
 import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
@@ -18,10 +16,11 @@ import { DmaAccessLayout, RegionAccessLayout, RegionWriteMultiReply } from "../w
 import { DeviceInfoReply } from "../wire/device.ts";
 import type { DmaMapRequest } from "../wire/dma.ts";
 import { encodeMessage } from "../wire/header.ts";
-import { IrqInfoReply, IrqSetFlags } from "../wire/irq.ts";
+import { IrqInfoReply } from "../wire/irq.ts";
 import { encodeRegionInfo, RegionFlags } from "../wire/region.ts";
 import { decodeVersion, encodeVersion, limitsOf, PROTOCOL_VERSION } from "../wire/version.ts";
 import { sameBytes } from "./compare.ts";
+import { EffectQueue } from "./effect_queue.ts";
 import { KnownMemory, PageBudget } from "./memory.ts";
 import {
   causesOf,
@@ -35,9 +34,9 @@ import {
   type ServerPart,
 } from "./part.ts";
 import type { DmaStep, RequestStep } from "./script.ts";
-import { MAX_SIGNALS } from "./signals.ts";
 import type { Moment } from "./relocation.ts";
 import { ToldByClient } from "./told.ts";
+import { Vectors } from "./vectors.ts";
 
 /** Scenes that a client may leave out before one that it takes up exactly. */
 const MAX_JUMP = 16;
@@ -47,8 +46,6 @@ const MAX_INEXACT_JUMP = 4;
 const DEFAULT_COUNT = 9;
 /** The same at most. */
 const MAX_COUNT = 64;
-/** Vectors that have descriptors at most; MSI-X has no more. */
-const MAX_VECTORS = 2048;
 
 /** A request that the recording does not have there. */
 export interface Deviation {
@@ -95,14 +92,6 @@ export interface ActorOptions {
   readonly onEnd: (cause: Error | undefined) => void;
 }
 
-/** An effect that waits for its time. */
-interface Queued {
-  readonly effect: Effect;
-  /** Ends the wait. */
-  readonly release: () => void;
-  readonly released: Promise<void>;
-}
-
 /** The effects of a scene that were done. */
 interface Progress {
   /** The moment in which the client began the scene. */
@@ -118,14 +107,11 @@ export class Actor implements Disposable {
   readonly #proxy: VfioProxy;
   readonly #contents = new Map<number, KnownMemory>();
   readonly #budget = new PageBudget();
-  readonly #eventfds = new Map<string, EventFd>();
-  /** Signals for vectors that have no descriptor yet. */
-  readonly #waiting = new Map<string, bigint>();
+  readonly #vectors = new Vectors();
   readonly #used = new Set<Scene>();
   /** Reads that were answered, of the present scene. */
   readonly #readsDone = new Map<string, number>();
-  readonly #queue: Queued[] = [];
-  #last: Promise<void> = Promise.resolve(); // of all effects so far
+  readonly #effects = new EffectQueue();
   #at = 0;
   #hasDeviated = false;
   #isNegotiated = false;
@@ -145,7 +131,7 @@ export class Actor implements Disposable {
       timeoutMs: options.timeoutMs,
       handler: (request) => this.#serve(request),
       onClose: (cause) => {
-        this.#release();
+        this.#effects.release();
         options.onEnd(cause);
       },
     });
@@ -161,9 +147,8 @@ export class Actor implements Disposable {
   /** Ends the connection. */
   [Symbol.dispose](): void {
     this.#proxy.close();
-    this.#release();
-    for (const event of this.#eventfds.values()) event[Symbol.dispose]();
-    this.#eventfds.clear();
+    this.#effects.release();
+    this.#vectors[Symbol.dispose]();
   }
 
   #serve(request: IncomingRequest): void | Promise<void> {
@@ -280,7 +265,7 @@ export class Actor implements Disposable {
       this.#readsDone.set(key, done + 1);
       answer(request, read.answer);
       this.#learn(read);
-      if (done < recorded.length) this.#releaseAfter(read);
+      if (done < recorded.length) this.#effects.releaseAfter(read);
       return;
     }
     if (!this.#part.places.has(key) && !this.#isCovered(access)) {
@@ -317,12 +302,11 @@ export class Actor implements Disposable {
 
   /** Answers a request that may change the device, and does what the recorded server did then. */
   async #cause(request: IncomingRequest, bytes: Uint8Array): Promise<void> {
-    const { command, fdCount } = request;
+    const { command } = request;
     const name = commandName(command);
     const { payload } = decodeMessage(bytes)!;
-    if (command === Command.DEVICE_SET_IRQS && !this.#setIrqs(request, bytes, fdCount)) {
-      return request.fail(ENOSPC);
-    }
+    const isIrqSet = payload?.name === "DEVICE_SET_IRQS" && payload.side === "request";
+    if (isIrqSet && !this.#vectors.set(request, payload.value)) return request.fail(ENOSPC);
     let reply: PartAnswer | undefined;
     const accesses = accessesOf(payload);
     if (accesses.some(({ region }) => !this.#hasRegion(region!))) return request.fail(EINVAL);
@@ -399,7 +383,7 @@ export class Actor implements Disposable {
    */
   async #enter(at: number, moment: Moment = START): Promise<void> {
     const { scenes } = this.#part;
-    this.#release();
+    this.#effects.release();
     const scene = scenes[at]!;
     this.#used.add(scene);
     if (at > this.#at) {
@@ -417,39 +401,16 @@ export class Actor implements Disposable {
     let before: Promise<void> | undefined;
     const progress = { moment, hasOmitted: false };
     for (const effect of scene.effects) {
-      const done = this.#schedule(effect, progress);
+      const done = this.#effects.add(effect, async () => {
+        if (this.#proxy.state === "CONNECTED") await this.#do(effect, progress);
+      });
       if (effect.isBeforeReply) before = done;
     }
     await before;
   }
 
-  /** Has an effect happen behind those before it, when it is time. */
-  #schedule(effect: Effect, progress: Progress): Promise<void> {
-    const { promise: released, resolve } = Promise.withResolvers<void>();
-    if (effect.afterRead === undefined) resolve();
-    const timer = effect.afterRead && setTimeout(resolve, Number(effect.delayNs / 1_000_000n) + 1);
-    const queued: Queued = { effect, released, release: resolve };
-    this.#queue.push(queued);
-    return this.#last = this.#last.then(async () => {
-      await released;
-      clearTimeout(timer);
-      this.#queue.splice(this.#queue.indexOf(queued), 1);
-      if (this.#proxy.state === "CONNECTED") await this.#do(effect, progress);
-    });
-  }
-
-  /** Releases what waits for a read. */
-  #releaseAfter(read: PartRead): void {
-    for (const { effect, release } of this.#queue) if (effect.afterRead === read) release();
-  }
-
-  /** Releases all that waits. */
-  #release(): void {
-    for (const { release } of this.#queue) release();
-  }
-
   async #do(effect: Effect, progress: Progress): Promise<void> {
-    if (effect.kind === "interrupt") return this.#signal(effect);
+    if (effect.kind === "interrupt") return this.#vectors.signal(effect);
     const { step } = effect;
     const { asked, answer } = step;
     const [access] = accessesOf(asked.payload);
@@ -483,49 +444,6 @@ export class Actor implements Disposable {
       progress.hasOmitted = true;
       if (recorded !== undefined) this.#told.skipRead(recorded);
     }
-  }
-
-  #signal({ irq, vector, count }: { irq: number; vector: number; count: bigint }): void {
-    const key = `${irq} ${vector}`;
-    const event = this.#eventfds.get(key);
-    if (event === undefined) {
-      this.#waiting.set(key, (this.#waiting.get(key) ?? 0n) + count);
-      return;
-    }
-    try {
-      event.signal(count < MAX_SIGNALS ? count : MAX_SIGNALS);
-    } catch { /* the client passed what is no eventfd */ }
-  }
-
-  /** Takes eventfds of vectors; false if there are too many. */
-  #setIrqs(request: IncomingRequest, bytes: Uint8Array, fdCount: number): boolean {
-    const { payload } = decodeMessage(bytes)!;
-    if (payload?.name !== "DEVICE_SET_IRQS" || payload.side !== "request") return true;
-    const { flags, index, start, count } = payload.value;
-    if ((flags & IrqSetFlags.ACTION_MASK_BITS) !== IrqSetFlags.ACTION_TRIGGER) return true;
-    const data = flags & IrqSetFlags.DATA_MASK;
-    const isAll = data === IrqSetFlags.DATA_NONE && count === 0;
-    if (!isAll && data !== IrqSetFlags.DATA_EVENTFD) return true;
-    for (const [key, event] of this.#eventfds) {
-      const [irq, vector] = key.split(" ").map(Number) as [number, number];
-      if (irq !== index || (!isAll && (vector < start || vector >= start + count))) continue;
-      event[Symbol.dispose]();
-      this.#eventfds.delete(key);
-    }
-    const fds: OwnedFd[] = fdCount === 0 ? [] : request.takeFds();
-    for (const [i, fd] of fds.entries()) {
-      if (this.#eventfds.size >= MAX_VECTORS || i >= count) {
-        closeAll(fds.slice(i));
-        return i >= count;
-      }
-      const vector = start + i;
-      const key = `${index} ${vector}`;
-      this.#eventfds.set(key, new EventFd(fd));
-      const waiting = this.#waiting.get(key);
-      this.#waiting.delete(key);
-      if (waiting !== undefined) this.#signal({ irq: index, vector, count: waiting });
-    }
-    return true;
   }
 
   /** Reports where the client leaves the recorded path, once. */

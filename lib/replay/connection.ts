@@ -4,8 +4,6 @@
  * @module
  */
 
-import { monotonicMs } from "../../ffi/clock.ts";
-import { EFAULT, EINVAL } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
@@ -17,47 +15,25 @@ import {
   MAX_REGION_INFO_SIZE,
   MESSAGE_OVERHEAD,
 } from "../base/limits.ts";
-import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
+import { decodeMessage } from "../record/decode.ts";
 import type { RecordedDescriptor, RecordedEnd, RecordedInterrupt } from "../record/event.ts";
-import type { IncomingRequest } from "../transport/incoming.ts";
 import type { Message } from "../transport/message.ts";
 import { type ProxyOptions, VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { irqName, IrqSetFlags } from "../wire/irq.ts";
-import { type IgnoredRange, isSameMessage } from "./compare.ts";
-import type { Difference, PlayCounts } from "./difference.ts";
-import { KnownMemory, MAX_PAGES, MemoryFiles } from "./memory.ts";
+import { isSameMessage } from "./compare.ts";
+import { DmaAnswers } from "./dma_answers.ts";
+import { MemoryFiles } from "./memory.ts";
+import { Patience } from "./patience.ts";
+import type { PlayHost } from "./play_host.ts";
 import { readPlace } from "./polls.ts";
-import type { DmaStep, ReplyStep, RequestStep, Script, ScriptStep } from "./script.ts";
+import { type Outcome, Reread } from "./reread.ts";
+import type { DmaStep, ReplyStep, RequestStep, ScriptStep } from "./script.ts";
 import { MAX_SIGNALS, Signals } from "./signals.ts";
 
-/** The interval in milliseconds at which a register is read again that does not have its value. */
-const AGAIN_MS = 2;
-/** Registers that are remembered as different, which then get no more time. */
-const MAX_FAILED = 4096;
 /** Descriptors of region parts that are kept. */
 const MAX_KICKS = 1024;
-
-/** The parts of a play that a connection uses. */
-export interface PlayHost {
-  readonly script: Script;
-  readonly counts: PlayCounts;
-  readonly timeoutMs: number;
-  readonly ignore: readonly IgnoredRange[];
-  readonly signal: AbortSignal | undefined;
-  /** Tells if the recording polls a place, and a value may be an earlier or later one there. */
-  mayDiffer(place: string, expected: Uint8Array, found: Uint8Array): Promise<boolean>;
-  /** Reports a remark, once. */
-  note(text: string): void;
-  /** Reports a difference, at the step that is played unless it names another one. */
-  differ(difference: Omit<Difference, "before" | "step"> & { step?: ScriptStep }): void;
-}
-
-/** The end of a request. */
-type Outcome =
-  | { readonly kind: "reply"; readonly bytes: Uint8Array }
-  | { readonly kind: "none"; readonly error: Error };
 
 /** A connection to the server, and what the client has there. */
 export class PlayedConnection implements Disposable {
@@ -66,16 +42,12 @@ export class PlayedConnection implements Disposable {
   readonly #host: PlayHost;
   readonly #proxy: VfioProxy;
   readonly #proxyOptions: ProxyOptions;
-  readonly #memory = new KnownMemory();
   readonly #files = new MemoryFiles();
   readonly #signals: Signals;
   readonly #outcomes = new Map<RequestStep, Promise<Outcome>>();
   readonly #kicks: { region: number; offset: bigint; event: EventFd }[] = [];
-  /** Places of registers that got their time and had another value all the same. */
-  readonly #failed = new Set<string>();
-  #onChange: (() => void) | undefined;
-  /** Waits in a row in which nothing came. */
-  #missed = 0;
+  readonly #patience: Patience;
+  readonly #reread: Reread;
   #isLost = false;
   #isOver = false;
 
@@ -83,21 +55,31 @@ export class PlayedConnection implements Disposable {
   constructor(number: number, socket: UnixSocket, host: PlayHost) {
     this.number = number;
     this.#host = host;
+    this.#patience = new Patience(host.timeoutMs, host.signal);
+    this.#reread = new Reread(host, {
+      repeat: (step) => this.#send(step, step.bytes.subarray(HEADER_SIZE), []),
+      change: (ms) => this.#patience.change(ms),
+    });
+    const dma = new DmaAnswers(host, {
+      number,
+      maxMessageSize: () => this.#proxy.limits.maxMessageSize,
+      onAnswered: () => this.#patience.wake(),
+    });
     this.#proxyOptions = {
       role: "client",
       timeoutMs: host.timeoutMs,
-      handler: (request) => this.#serve(request),
+      handler: (request) => dma.answer(request),
     };
     this.#proxy = new VfioProxy(socket, {
       ...this.#proxyOptions,
       onClose: (cause) => {
         this.#proxy.twin?.close(cause);
-        this.#wake();
+        this.#patience.wake();
       },
     });
     this.#proxy.peerMaxFds = MAX_MSG_FDS;
     this.#proxy.serving = true;
-    this.#signals = new Signals(() => this.#wake());
+    this.#signals = new Signals(() => this.#patience.wake());
   }
 
   /** True once the recorded client has left. */
@@ -189,11 +171,11 @@ export class PlayedConnection implements Disposable {
         ...(signal && { signal }),
       });
       this.#takeReplyFds(command, reply);
-      return { kind: "reply", bytes: bytesOf(command, reply.payload) };
+      return { kind: "reply", bytes: replyOf(command, reply.payload) };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof RemoteError) {
-        return { kind: "reply", bytes: bytesOf(command, undefined, error.errno) };
+        return { kind: "reply", bytes: replyOf(command, undefined, error.errno) };
       }
       if (error instanceof Error) return { kind: "none", error };
       throw error;
@@ -243,7 +225,7 @@ export class PlayedConnection implements Disposable {
     const fds = reply.takeFds();
     try {
       if (fds.length === 0) return;
-      const payload = decodeMessage(bytesOf(command, reply.payload))?.payload;
+      const payload = decodeMessage(replyOf(command, reply.payload))?.payload;
       if (payload?.name === "VERSION" && payload.side === "reply") {
         const fd = fds[payload.value.capabilities.twinSocket?.fdIndex ?? -1];
         if (fd !== undefined) this.#useTwin(fd);
@@ -295,7 +277,7 @@ export class PlayedConnection implements Disposable {
       found.kind === "reply" && isSameMessage(reply, event.bytes, found.bytes, this.#host.ignore);
     if (isSame(outcome)) return;
     if (readPlace(to.sent.payload) !== undefined) {
-      const settled = await this.#readAgain(step, outcome, isSame);
+      const settled = await this.#reread.settle(step, outcome, isSame);
       if (settled === undefined) return;
       outcome = settled;
       if (outcome.kind === "none") return this.#noReply(step, outcome.error);
@@ -322,85 +304,10 @@ export class PlayedConnection implements Disposable {
     if (!isLate) this.#isLost = true;
   }
 
-  /**
-   * Reads a register again that has another value than the recorded one: a device may be slower, or
-   * faster. This is for registers alone that the recording polls, and for bits that change there by
-   * themselves. The values of a loop may come earlier; a loop goes on as long as the timeout. An
-   * error, or a malformed reply, is final: a read that fails is a difference.
-   *
-   * @returns undefined if a value came that the recording has here, else the last outcome
-   */
-  async #readAgain(
-    step: ReplyStep,
-    first: Outcome,
-    isSame: (outcome: Outcome) => boolean,
-  ): Promise<Outcome | undefined> {
-    const { to, reply } = step;
-    const place = readPlace(to.sent.payload)!;
-    const run = await this.#restOfRun(step, place);
-    let outcome = first;
-    const isSettled = () => {
-      if (isSame(outcome)) return true;
-      const at = run.findIndex(({ reply, event }) =>
-        outcome.kind === "reply" &&
-        isSameMessage(reply, event.bytes, outcome.bytes, this.#host.ignore)
-      );
-      if (at < 0) return false;
-      for (const each of run.slice(0, at + 1)) each.to.isSkipped = true;
-      return true;
-    };
-    if (isSettled()) return undefined;
-    const expected = reply.payload?.name === "REGION_READ" && reply.payload.side === "reply"
-      ? reply.payload.value.data
-      : undefined;
-    const mayChange = async () => {
-      const found = valueOf(to, outcome);
-      return expected?.length === found?.length && expected !== undefined &&
-        await this.#host.mayDiffer(place, expected, this.#withoutIgnored(to, expected, found!));
-    };
-    if (this.#failed.has(place) || !await mayChange()) return outcome;
-    const deadline = monotonicMs() + this.#host.timeoutMs;
-    while (monotonicMs() < deadline) {
-      await this.#changed(AGAIN_MS);
-      outcome = await this.#send(to, to.bytes.subarray(HEADER_SIZE), []);
-      if (isSettled()) return undefined;
-      if (!await mayChange()) return outcome;
-    }
-    if (this.#failed.size < MAX_FAILED) this.#failed.add(place);
-    return outcome;
-  }
-
-  /** The value that came, with the recorded bytes in place of those that are ignored. */
-  #withoutIgnored({ sent }: RequestStep, expected: Uint8Array, found: Uint8Array): Uint8Array {
-    const [access] = accessesOf(sent.payload);
-    const start = Number(access!.offset);
-    const ranges = this.#host.ignore.filter(({ region }) => region === access!.region);
-    return found.map((byte, i) =>
-      ranges.some(({ start: from, end }) => start + i >= from && start + i < end)
-        ? expected[i]!
-        : byte
-    );
-  }
-
-  /** The replies of the same read that follow, up to a request that is another one. */
-  async #restOfRun(step: ReplyStep, place: string): Promise<ReplyStep[]> {
-    const { script } = this.#host;
-    await script.readUntil((each) =>
-      each.kind === "request" && readPlace(each.sent.payload) !== place
-    );
-    const run: ReplyStep[] = [];
-    for (const each of script.ahead) {
-      if (each.event.connection !== step.event.connection) break;
-      if (each.kind === "request" && readPlace(each.sent.payload) !== place) break;
-      if (each.kind === "reply" && readPlace(each.to.sent.payload) === place) run.push(each);
-    }
-    return run;
-  }
-
   /** Waits for a DMA that the recording has here, unless it came before. */
   async #awaitDma(step: DmaStep): Promise<void> {
     if (step.isDone) return;
-    const waitMs = this.#waitMs;
+    const waitMs = this.#patience.limitMs;
     if (await this.#until(() => step.isDone)) return;
     this.#host.script.closeDma(step);
     this.#host.differ({
@@ -422,7 +329,7 @@ export class PlayedConnection implements Disposable {
       this.#noteSignals(count);
       return this.#signals.signal(event);
     }
-    const waitMs = this.#waitMs;
+    const waitMs = this.#patience.limitMs;
     const came = await this.#until(() => this.#signals.pending(irq, vector) >= count);
     const found = this.#signals.pending(irq, vector);
     this.#signals.take(irq, vector, count);
@@ -460,140 +367,9 @@ export class PlayedConnection implements Disposable {
     return this.#proxy.state === "CONNECTED";
   }
 
-  /** Answers a request of the server as the recorded client did. */
-  async #serve(request: IncomingRequest): Promise<void> {
-    const { command } = request;
-    const bytes = bytesOf(command, request.payload.slice(), undefined, true);
-    const decoded = decodeMessage(bytes);
-    const [access] = accessesOf(decoded?.payload);
-    if (decoded === undefined || access?.space !== "memory") {
-      this.#host.differ({
-        kind: "other dma",
-        found: bytes,
-        text: `the server asks what a client does not answer`,
-      });
-      return request.fail(EINVAL);
-    }
-    const step = await this.#takeExpected(access, bytes);
-    this.#host.counts.dma++;
-    if (step === undefined) {
-      const [next] = this.#host.script.expectedDma;
-      this.#host.differ({
-        kind: "other dma",
-        found: bytes,
-        ...(next && { expected: next.event.bytes }),
-        text: "the recording does not have this access",
-      });
-      this.#answerAsKnown(request, access);
-      return this.#wake();
-    }
-    if (!isSameMessage(step.asked, step.event.bytes, bytes)) {
-      this.#host.differ({
-        kind: "dma",
-        step,
-        expected: step.event.bytes,
-        found: bytes,
-        text: "the device writes other data",
-      });
-    }
-    if (access.data !== undefined) this.#memory.write(access.offset, access.data);
-    while (step.answer === undefined && await this.#host.script.readMore());
-    const { answer } = step;
-    if (answer === undefined) this.#answerAsKnown(request, access);
-    else if (answer.errno !== 0) request.fail(answer.errno);
-    else {
-      if (access.action === "read") this.#memory.write(access.offset, answer.payload.subarray(16));
-      request.reply(answer.payload);
-    }
-    this.#wake();
-  }
-
-  /**
-   * Takes the access in the recording that this one is: the first with the same data, else the
-   * first. Two requests of the server never take the same one.
-   */
-  async #takeExpected(access: Access, bytes: Uint8Array): Promise<DmaStep | undefined> {
-    const { script } = this.#host;
-    const isThere = ({ asked, event }: DmaStep) => {
-      const [other] = accessesOf(asked.payload);
-      return event.connection === this.number && other?.action === access.action &&
-        other.offset === access.offset && other.count === access.count;
-    };
-    const isExact = (step: DmaStep) =>
-      isThere(step) && isSameMessage(step.asked, step.event.bytes, bytes);
-    let found: DmaStep | undefined;
-    for (let seen = -1; found === undefined;) {
-      for (const step of script.expectedDma) {
-        if (step.event.index <= seen) continue;
-        seen = step.event.index;
-        if (!isExact(step)) continue;
-        found = step;
-        break;
-      }
-      if (found === undefined && !await script.readMore()) {
-        found = script.expectedDma.find(isThere);
-        break;
-      }
-    }
-    if (found !== undefined) script.closeDma(found);
-    return found;
-  }
-
-  #answerAsKnown(request: IncomingRequest, { action, offset, count, data }: Access): void {
-    const head = request.payload.subarray(0, 16);
-    if (action === "write") {
-      this.#memory.write(offset, data!);
-      return request.reply(head);
-    }
-    if (count > BigInt(this.#proxy.limits.maxMessageSize - MESSAGE_OVERHEAD)) {
-      return request.fail(EFAULT);
-    }
-    if (this.#memory.hasForgotten) {
-      this.#host.note(
-        `The device accessed more than ${MAX_PAGES} pages of memory: ` +
-          "where the recording has no contents, it may find zeros in place of older ones",
-      );
-    }
-    request.reply(head, this.#memory.read(offset, Number(count)));
-  }
-
   /** Waits until something is so; false after the time for it, or if the connection ends. */
-  async #until(isSo: () => boolean): Promise<boolean> {
-    const deadline = monotonicMs() + this.#waitMs;
-    while (!isSo()) {
-      this.#host.signal?.throwIfAborted();
-      const left = deadline - monotonicMs();
-      if (left <= 0 || !this.#isConnected) break;
-      await this.#changed(left);
-    }
-    const has = isSo();
-    this.#missed = has ? 0 : this.#missed + 1;
-    return has;
-  }
-
-  /** The time for what the device does by itself: less once something did not come. */
-  get #waitMs(): number {
-    return this.#missed === 0 ? this.#host.timeoutMs : Math.ceil(this.#host.timeoutMs / 10);
-  }
-
-  /** Waits until anything happens, for so long at most. */
-  #changed(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const { signal } = this.#host;
-      const finish = () => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", finish);
-        this.#onChange = undefined;
-        resolve();
-      };
-      const timer = setTimeout(finish, ms);
-      signal?.addEventListener("abort", finish);
-      this.#onChange = finish;
-    });
-  }
-
-  #wake(): void {
-    this.#onChange?.();
+  #until(isSo: () => boolean): Promise<boolean> {
+    return this.#patience.until(isSo, () => this.#isConnected);
   }
 
   #lose(error: unknown): void {
@@ -624,29 +400,12 @@ function isIntercepted({ fate }: RecordedDescriptor): boolean {
   return fate === "replaced";
 }
 
-/** A message of a peer, with a header of ours. */
-function bytesOf(
-  command: number,
-  payload: Uint8Array | undefined,
-  errno?: number,
-  isRequest = false,
-): Uint8Array {
-  const { COMMAND, REPLY, ERROR } = MessageFlags;
-  const flags = isRequest ? COMMAND : REPLY | (errno === undefined ? 0 : ERROR);
+/** A reply of the server, with a header of ours. */
+function replyOf(command: number, payload: Uint8Array | undefined, errno?: number): Uint8Array {
+  const flags = MessageFlags.REPLY | (errno === undefined ? 0 : MessageFlags.ERROR);
   return encodeMessage({ messageId: 0, command, flags, error: errno ?? 0 }, payload);
 }
 
 function lowerFirst(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1);
-}
-
-/** The data that a request reads; undefined if it failed, or its reply is malformed. */
-function valueOf({ sent }: RequestStep, outcome: Outcome): Uint8Array | undefined {
-  if (outcome.kind !== "reply") return undefined;
-  const [asked, found] = [sent.payload, decodeMessage(outcome.bytes)?.payload];
-  if (asked?.name !== "REGION_READ" || asked.side !== "request") return undefined;
-  if (found?.name !== "REGION_READ" || found.side !== "reply") return undefined;
-  const isRange = found.value.region === asked.value.region &&
-    found.value.offset === asked.value.offset && found.value.data.length === asked.value.count;
-  return isRange ? found.value.data : undefined;
 }
