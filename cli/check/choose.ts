@@ -7,6 +7,8 @@
 import type { Rule } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import { fileError } from "../../lib/text/file_error.ts";
+import type { Output } from "../shared/context.ts";
+import { openDestination } from "../shared/destination.ts";
 import { printable } from "../shared/printable.ts";
 
 /** Fields by which checks are chosen. */
@@ -74,12 +76,11 @@ export function readKnown(path: string, checks: readonly Rule[]): ReadonlySet<st
  *
  * @throws {Error} if it can't be written
  */
-export function writeKnown(path: string, results: readonly CheckResult[]): void {
+export function writeKnown(path: string, results: readonly CheckResult[], out: Output): void {
   const lines = results.filter(({ verdict }) => verdict === "failed")
     .map(({ check, came = "" }) => `${check.id}  # ${printable(came)}\n`);
-  try {
-    Deno.writeTextFileSync(path, `# Known deviations, for vfu check --expect\n${lines.join("")}`);
-  } catch (cause) {
-    throw fileError(`write the known deviations ${path}`, cause, true);
-  }
+  using destination = openDestination(path, out);
+  const text = `# Known deviations, for vfu check --expect\n${lines.join("")}`;
+  destination.write(new TextEncoder().encode(text));
+  destination.finish();
 }

@@ -8,6 +8,7 @@ import type { Rule } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import type { Context } from "../shared/context.ts";
 import { Reported } from "../shared/failure.ts";
+import { assertReplaceable } from "../shared/force.ts";
 import { bar, Progress } from "../shared/progress.ts";
 import { readKnown, writeKnown } from "./choose.ts";
 import {
@@ -28,6 +29,8 @@ export interface ReportOptions {
   expect?: string | undefined;
   /** Write the deviations of this run into such a file. */
   saveExpect?: string | undefined;
+  /** Replace that file if it is there. */
+  force?: true | undefined;
   verbose?: true | undefined;
   json?: true | undefined;
   tap?: true | undefined;
@@ -59,6 +62,7 @@ export async function runReported(
   { name, rules, total, saysItself, results: begin }: ReportedRun,
   options: ReportOptions,
 ): Promise<void> {
+  if (options.saveExpect !== undefined) assertReplaceable(options.saveExpect, options.force);
   const known = options.expect === undefined ? undefined : readKnown(options.expect, rules);
   const reporters = reportersOf(context, name, options);
   const results: Judged[] = [];
@@ -82,7 +86,7 @@ export async function runReported(
     throw error;
   }
   finish();
-  if (options.saveExpect !== undefined) writeKnown(options.saveExpect, results);
+  if (options.saveExpect !== undefined) writeKnown(options.saveExpect, results, context.out);
   if (results.some(isFailure)) throw new Reported(1);
 }
 

@@ -18,6 +18,7 @@ import { type ReportOptions, runReported } from "../check/reported.ts";
 import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
+import { forceOption } from "../shared/force.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 
 /** A person needs a while to start a VMM once more, and is not to wait for ever unawares. */
@@ -63,6 +64,7 @@ export function command(context: Context) {
     .option("--strict", "fail on rules that a client SHOULD keep, too")
     .option("--expect <file>", "a file of known deviations, an id a line: only changes fail")
     .option("--save-expect <file>", "write the deviations of this run into such a file")
+    .addOption(forceOption())
     .option("--list", "list the checks, and do nothing")
     .option("--explain <id>", "print the rules of these checks with their sections")
     .option("--json", "write a line of JSON a check")

@@ -16,6 +16,7 @@ import { type ReportOptions, runReported } from "../check/reported.ts";
 import { timeoutOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
+import { forceOption } from "../shared/force.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 
 /** Options of {@linkcode run}. */
@@ -62,6 +63,7 @@ export function command(context: Context) {
     .option("--strict", "fail on rules that a server SHOULD keep, too")
     .option("--expect <file>", "a file of known deviations, an id a line: only changes fail")
     .option("--save-expect <file>", "write the deviations of this run into such a file")
+    .addOption(forceOption())
     .option("--list", "list the checks, and do nothing")
     .option("--explain <id>", "print the rules of these checks with their sections")
     .option("--json", "write a line of JSON a check")

@@ -9,6 +9,7 @@ import { parsePlacement } from "../map/placement.ts";
 import { argument } from "../shared/argument.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
+import { forceOption } from "../shared/force.ts";
 import { jsonText } from "../shared/json.ts";
 import { loadMap, MAP_NAMES } from "../shared/map.ts";
 import { tableLines } from "../shared/table.ts";
@@ -47,6 +48,7 @@ function importCommand(context: Context) {
         .argParser(argument(parseName)),
     )
     .option("-o, --output <file>", "where to (default: standard output)")
+    .addOption(forceOption())
     .option("--list", "list the peripherals, and import nothing")
     .option("--json", "write what was imported as a JSON object")
     .addHelpText(

@@ -10,6 +10,7 @@ import { argument } from "../shared/argument.ts";
 import { timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
+import { forceOption } from "../shared/force.ts";
 import { maxSizeOption } from "../shared/max_size.ts";
 import { humanSize, parseSize } from "../shared/size.ts";
 
@@ -40,6 +41,7 @@ function saveCommand(context: Context) {
     )
     .argument("<socket>", "path of the server's socket")
     .requiredOption("-o, --output <file>", "where to; - is standard output")
+    .addOption(forceOption())
     .option("--pre-copy", "begin while the device runs, and stop it for the rest only")
     .option("--keep-stopped", "leave the device stopped")
     .addOption(chunkSizeOption("ask for so many bytes at once (default: what was agreed on)"))

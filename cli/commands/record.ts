@@ -26,6 +26,7 @@ import { type Context, onAbort, type Output, untilAbort } from "../shared/contex
 import { checkSpawn } from "../shared/spawn.ts";
 import { Reported } from "../shared/failure.ts";
 import { parseFd } from "../shared/fd.ts";
+import { assertReplaceable, forceOption } from "../shared/force.ts";
 import { jsonText } from "../shared/json.ts";
 import { loadMaps, mapOption } from "../shared/map.ts";
 import { printable } from "../shared/printable.ts";
@@ -107,7 +108,7 @@ export function command(context: Context) {
     .addOption(
       new Option("-o, --output <file>", "the recording, a pcapng file"),
     )
-    .option("--force", "replace a file that is there; without it, none with contents is")
+    .addOption(forceOption())
     .addOption(
       new Option("--intercept <kinds>", `make visible: ${KINDS.join(", ")}, all; with commas`)
         .argParser(argument(parseKinds)),
@@ -165,7 +166,7 @@ export function command(context: Context) {
 /** Records until the context's signal, or until the only client has left. */
 export async function run(context: Context, options: RecordOptions): Promise<void> {
   const { signal } = context;
-  assertReplaceable(options.output, options.force ?? false);
+  assertReplaceable(options.output, options.force);
   if (context.ownsProcess) ignoreFileSizeSignal(); // the recording may be at its limit
   const outputs = patientOutputs(context);
   const { err, out } = outputs;
@@ -258,26 +259,6 @@ async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(
     () => true,
     (error) => !(error instanceof Deno.errors.NotFound),
-  );
-}
-
-/**
- * Refuses a regular file that has contents: an earlier recording may be all that is left of a bug.
- *
- * @throws {Error} if the path names such a file
- */
-function assertReplaceable(path: string, isForced: boolean): void {
-  if (isForced) return;
-  let size: number;
-  try {
-    const info = Deno.statSync(path);
-    size = info.isFile ? info.size : 0;
-  } catch {
-    return; // nothing is there, or the writer says why it can't be written
-  }
-  if (size === 0) return;
-  throw new Error(
-    `Cannot write ${path}: it exists already; name another file, or replace it with --force`,
   );
 }
 

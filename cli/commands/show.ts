@@ -15,6 +15,7 @@ import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { assertNotInput, openDestination } from "../shared/destination.ts";
+import { assertReplaceable, forceOption } from "../shared/force.ts";
 import { jsonPieces, jsonText } from "../shared/json.ts";
 import { loadMaps, mapOption, orUsage } from "../shared/map.ts";
 import { Progress, spinner, transferText } from "../shared/progress.ts";
@@ -83,6 +84,7 @@ export function command(context: Context) {
       new Option("--session <file>", "write a session file, which vfu run does on a device")
         .conflicts(["stats", "json", "follow", "chromeTrace", "html", "filter"]),
     )
+    .addOption(forceOption())
     .addOption(
       new Option("--dissector", "write Wireshark's dissector of vfio-user, a script in Lua")
         .conflicts(["stats", "json", "follow", "chromeTrace", "html", "session", "filter", "map"]),
@@ -111,9 +113,10 @@ export function command(context: Context) {
         ? []
         : (await loadMaps(context, self, names)).map(({ map }) => map);
       const locator = maps.length === 0 ? undefined : new RegisterLocator(maps);
-      if (options.session !== undefined) {
+      if (session !== undefined) {
+        assertReplaceable(session, options.force);
         const { writeSession } = await import("../show/session.ts");
-        return await writeSession(context, file, options.session, {
+        return await writeSession(context, file, session, {
           locator,
           include: names ?? [],
         });

@@ -17,6 +17,7 @@ import { nearest } from "../../lib/text/nearest.ts";
 import { plural } from "../../lib/text/plural.ts";
 import type { Context } from "../shared/context.ts";
 import { assertNotInput } from "../shared/destination.ts";
+import { assertReplaceable } from "../shared/force.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, transferText } from "../shared/progress.ts";
@@ -36,6 +37,8 @@ export interface ImportOptions {
   name?: string | undefined;
   /** The file for the map. */
   output?: string | undefined;
+  /** Replace a file that is there. */
+  force?: true | undefined;
   /** List the peripherals. */
   list?: true | undefined;
   /** Write JSON. */
@@ -78,9 +81,11 @@ export async function run(
   options: ImportOptions,
   self: CommandUnknownOpts,
 ): Promise<void> {
-  assertNotInput(self, { output: options.output }, [file]);
+  const { output, force, list: isList } = options;
+  assertNotInput(self, { output }, [file]);
+  if (output !== undefined && !isList) assertReplaceable(output, force);
   const imports = await tellProblems(context, () => read(context, file));
-  if (options.list) return list(context, file, imports, options);
+  if (isList) return list(context, file, imports, options);
   const peripheral = choose(file, imports, options.peripheral, self);
   const { region, name } = options;
   const made = await tellProblems(context, () => imports.make(peripheral, region, name));

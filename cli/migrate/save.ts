@@ -8,6 +8,7 @@ import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import type { Context } from "../shared/context.ts";
 import { openDestination } from "../shared/destination.ts";
 import { Unfinished } from "../shared/failure.ts";
+import { assertReplaceable } from "../shared/force.ts";
 import { Grace } from "../shared/cleanup_grace.ts";
 import { DEFAULT_MAX_SIZE, tooLarge } from "../shared/max_size.ts";
 import { Progress, spinner } from "../shared/progress.ts";
@@ -20,6 +21,8 @@ import { jsonText } from "../shared/json.ts";
 export interface SaveOptions extends ConnectionOptions {
   /** The file, or "-". */
   output: string;
+  /** Replace a file that is there. */
+  force?: true | undefined;
   /** Begin while the device runs. */
   preCopy?: true | undefined;
   /** Leave it stopped. */
@@ -37,6 +40,7 @@ export async function save(context: Context, socket: string, options: SaveOption
   const { err } = context;
   const { output, preCopy = false, keepStopped, chunkSize, json, verbose } = options;
   const { maxSize = DEFAULT_MAX_SIZE } = options;
+  assertReplaceable(output, options.force);
   using destination = openDestination(output, context.out);
   using grace = new Grace(context.signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);

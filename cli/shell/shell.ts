@@ -14,6 +14,7 @@ import { WORDS } from "../../lib/session/file/words.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { type Context, onAbort, type Output } from "../shared/context.ts";
 import { openDestination } from "../shared/destination.ts";
+import { assertReplaceable } from "../shared/force.ts";
 import { failureLines } from "../shared/failure.ts";
 import { jsonReporter } from "../run/json.ts";
 import { printable } from "../shared/printable.ts";
@@ -255,11 +256,7 @@ class Shell {
       /[/.]/.test(map) ? `./${relative(dirname(file), map)}` : map
     );
     const text = sessionYaml({ title, include, raws: this.done, nameOf });
-    if (!force && isThere(file)) {
-      throw new RangeError(
-        `There is a file ${file} already; give another name, or save --force ${file}`,
-      );
-    }
+    assertReplaceable(file, force, `save --force ${file}`);
     using destination = openDestination(file, this.#context.out);
     destination.write(new TextEncoder().encode(text));
     destination.finish();
@@ -300,16 +297,6 @@ class Shell {
       : [`vfu: ${words.join(" ")}`];
     const lines = [first.replace("vfu:", err.style.red("vfu:")), ...rest];
     err.write(lines.map((line) => `${line}\n`).join(""));
-  }
-}
-
-/** Reports whether a path names something, also a link to nothing. */
-function isThere(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false; // making the file says why, if that can't be done
   }
 }
 

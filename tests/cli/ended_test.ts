@@ -44,7 +44,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ["load", "SOCKET", "bar2", "FOLDER/data", "--via", "message"],
   ["dma", "SOCKET", "--map", "1M:64K", "--write", "bar0+8=1", "--pci-enable"],
   ["irq", "SOCKET", "msix", "--trigger", "1", "--count", "1"],
-  ["migrate", "save", "SOCKET", "-o", "FOLDER/state"],
+  ["migrate", "save", "SOCKET", "-o", "FOLDER/state", "--force"],
   ["migrate", "restore", "SOCKET", "FOLDER/saved"],
   ["migrate", "show", "SOCKET"],
   ["migrate", "state", "SOCKET", "STOP"],

@@ -202,7 +202,7 @@ Deno.test("a device of libvfio-user that an earlier client was saving is saved, 
     const { code, err } = await migrate("restore", path, file);
     assertEquals([code, model.migrationState], [1, 3]);
     assertStringIncludes(err, "(state STOP_COPY); set it to RUNNING");
-    await works(["migrate", "save", path, "-o", file]);
+    await works(["migrate", "save", path, "-o", file, "--force"]);
     await works(["migrate", "state", path], "STOP\n");
     assertMatch((await migrate("show", file)).out, /^Device {4}1b36:1234/);
   }));
@@ -225,7 +225,7 @@ Deno.test("migrate moves so many bytes at once as --chunk-size says", () =>
     model.largestRead = 64; // as libvfio-user's gpio
     const refused = await migrate("save", model.path, "-o", file);
     assertEquals(refused.code, 1);
-    await works(["migrate", "save", model.path, "-o", file, "--chunk-size", "64"]);
+    await works(["migrate", "save", model.path, "-o", file, "--force", "--chunk-size", "64"]);
     model.state = new Uint8Array();
     model.commands.length = 0;
     await works(["migrate", "restore", model.path, file, "--chunk-size", "100"]);
@@ -237,7 +237,7 @@ Deno.test("migrate moves so many bytes at once as --chunk-size says", () =>
       assertEquals(code, 2);
       assertStringIncludes(err, "don't fit a message: from 1 to 64 MiB are possible");
     }
-    const large = await migrate("save", model.path, "-o", file, "--chunk-size", "2M");
+    const large = await migrate("save", model.path, "-o", file, "--force", "--chunk-size", "2M");
     assertEquals(large.code, 1);
     assertStringIncludes(large.err, "Cannot move 2097152 bytes at once");
   }));
@@ -473,7 +473,7 @@ Deno.test("migrate save sets the device back when its file must not grow, and sa
   await using folder = temporaryFolder();
   const file = `${folder.path}/device.state`;
   const permissions = ["--allow-ffi", "--allow-read", "--allow-write"];
-  const saving = ["migrate", "save", demo.path, "-o", file];
+  const saving = ["migrate", "save", demo.path, "-o", file, "--force"];
   assertEquals((await runThere(saving, { permissions })).code, 0); // Deno's caches have all now
   assertEquals(await runThere(saving, { permissions, fileBlocks: 40 }), {
     code: 1,

@@ -164,7 +164,10 @@ Deno.test("vfu shell writes over no file", async () => {
   await Deno.writeTextFile(file, "mine");
   const { code, err } = await shell(["reset", `save ${file}`]);
   assertEquals(code, 1);
-  assertStringIncludes(err, "already; give another name");
+  assertStringIncludes(
+    err,
+    "it exists already; name another file, or replace it with save --force",
+  );
   assertEquals(await Deno.readTextFile(file), "mine");
 });
 

@@ -49,7 +49,7 @@ Deno.test("serve --state refuses a state that is not the device's, before it lis
   assertStringIncludes(foreign.err, `Cannot use ${state}: it is no state`);
   assertEquals(await Deno.readTextFile(state), "something else");
   await using gpio = await startServe("examples/gpio.ts");
-  await runHere(["migrate", "save", gpio.path, "-o", state]);
+  await runHere(["migrate", "save", gpio.path, "-o", state, "--force"]);
   const other = await serve("demo");
   assertEquals(other.code, 1);
   assertMatch(other.err, /Cannot restore [^:]+: it is of 494f:0dc8, .*; demo is 1234:0de5/);
