@@ -1,7 +1,7 @@
 import type { Race } from "./_racing_listener.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../ffi/buffer.ts";
-import { EAGAIN, ECONNRESET, EPIPE, SystemError } from "../../ffi/errno.ts";
+import { EAGAIN, ECONNRESET, EINTR, EPIPE, SystemError } from "../../ffi/errno.ts";
 import { EventFd, POLLIN, PollSet } from "../../ffi/event.ts";
 import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
@@ -25,10 +25,14 @@ function bytesOf(text: string): IoBuffer {
   return new IoBuffer(new TextEncoder().encode(text));
 }
 
-/** Receives once; returns the text and the number of descriptors that came. */
+/**
+ * Receives once; returns the text and the number of descriptors that came. A process that is
+ * stopped meanwhile and goes on (Ctrl-Z) is interrupted, and waits again.
+ */
 function receiveText(socket: UnixSocket, timeoutMs = 0): [string | number, number] {
   const buffer = new IoBuffer(1 << 16);
-  const count = socket.receive(buffer, 0, buffer.length, timeoutMs);
+  let count: number;
+  do count = socket.receive(buffer, 0, buffer.length, timeoutMs); while (count === -EINTR);
   const came = socket.receivedFds.length;
   closeAll(socket.receivedFds);
   return [count < 0 ? count : new TextDecoder().decode(buffer.bytes.subarray(0, count)), came];
@@ -319,7 +323,7 @@ testFds("receive() that blocks returns as soon as another process sends, or is g
       import { UnixSocket } from "ffi/socket.ts";
       const socket = UnixSocket.connect(${JSON.stringify(`${directory}/s`)});
       const buffer = new IoBuffer(4);
-      socket.receive(buffer, 0, 4, ${PATIENCE_MS}); // the go
+      while (socket.receive(buffer, 0, 4, ${PATIENCE_MS}) === -${EINTR}); // the go
       await new Promise((resolve) => setTimeout(resolve, 20));
       socket.send(buffer, 0, 4);
       await new Promise((resolve) => setTimeout(resolve, 20));
