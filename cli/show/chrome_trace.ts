@@ -6,7 +6,7 @@
 
 import type { Asked, HeardMessage } from "../../lib/record/conversation.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
-import { irqName } from "../../lib/wire/irq.ts";
+import { irqName, vectorsName } from "../../lib/wire/irq.ts";
 import { describeMessage } from "../../lib/wire/describe.ts";
 import type { Destination } from "../shared/destination.ts";
 import { jsonText } from "../shared/json.ts";
@@ -57,7 +57,7 @@ export class ChromeTrace {
         else if (heard?.decoded?.noReply) this.#moment(event, "connection", "no reply", heard);
         return;
       case "interrupt":
-        return this.#moment(event, "interrupts", `${irqName(event.irq)}[${event.vector}]`);
+        return this.#moment(event, "interrupts", vectorsName(irqName(event.irq), event.vector));
       case "ioeventfd":
         return this.#moment(event, "doorbells", `region ${event.region}+${event.offset}`);
       case "garbage":

@@ -16,7 +16,7 @@ import { littleEndian } from "../../lib/base/little_endian.ts";
 import { locatedWords, type RegisterLocator } from "../../lib/registers/locate.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { describeMessage } from "../../lib/wire/describe.ts";
-import { irqName } from "../../lib/wire/irq.ts";
+import { irqName, vectorsName } from "../../lib/wire/irq.ts";
 import { regionName } from "../../lib/wire/region.ts";
 import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
@@ -93,7 +93,7 @@ export class EventText {
       case "interrupt": {
         const arrow = event.action === "trigger" ? style.green("<~") : style.cyan("~>");
         const times = event.count === 1n ? "" : `, ${event.count} times`;
-        return `${arrow} ${irqName(event.irq)}[${event.vector}] ${event.action}${times}`;
+        return `${arrow} ${vectorsName(irqName(event.irq), event.vector)} ${event.action}${times}`;
       }
       case "ioeventfd": {
         const times = event.count === 1n ? "" : `, ${event.count} times`;

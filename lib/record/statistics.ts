@@ -6,7 +6,7 @@
  */
 
 import { describeErrno } from "../../ffi/errno.ts";
-import { irqName } from "../wire/irq.ts";
+import { irqName, vectorsName } from "../wire/irq.ts";
 import type { Conversation, HeardMessage } from "./conversation.ts";
 import type { RecordedEvent, RecordedMessage } from "./event.ts";
 import { TimeHistogram } from "./histogram.ts";
@@ -102,7 +102,7 @@ export class RecordingStatistics {
     this.events.set(event.kind, (this.events.get(event.kind) ?? 0) + 1);
     if ("bytes" in event && event.passedOn !== undefined) this.altered++;
     if (event.kind === "interrupt" && event.action === "trigger") {
-      this.#interrupt(`${irqName(event.irq)}[${event.vector}]`, event.count);
+      this.#interrupt(vectorsName(irqName(event.irq), event.vector), event.count);
     }
     if (heard?.decoded === undefined) return;
     this.#message(heard, heard.decoded);

@@ -21,7 +21,7 @@ import type { Message } from "../transport/message.ts";
 import { type ProxyOptions, VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
-import { irqName, IrqSetFlags } from "../wire/irq.ts";
+import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
 import { isSameMessage } from "./compare.ts";
 import { DmaAnswers } from "./dma_answers.ts";
 import { MemoryFiles } from "./memory.ts";
@@ -126,7 +126,7 @@ export class PlayedConnection implements Disposable {
       const times = count === 1n ? "once" : `${count} times`;
       this.#host.differ({
         kind: "other interrupt",
-        text: `${irqName(irq)}[${vector}] came ${times} more than in the recording`,
+        text: `${vectorsName(irqName(irq), vector)} came ${times} more than in the recording`,
       });
     }
   }
@@ -341,7 +341,7 @@ export class PlayedConnection implements Disposable {
       kind: this.#isConnected ? "no interrupt" : "connection",
       step,
       text: this.#isConnected
-        ? `${irqName(irq)}[${vector}] came ${found} of ${count} times within ${waitMs} ms`
+        ? `${vectorsName(irqName(irq), vector)} came ${found} of ${count} times within ${waitMs} ms`
         : lowerFirst(this.#proxy.cause?.message ?? "the server left"),
     });
     this.#isLost ||= !this.#isConnected;

@@ -11,7 +11,7 @@ import type { RegisterLocator } from "../registers/locate.ts";
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 import { DmaMapFlags } from "../wire/dma.ts";
-import { irqName, IrqSetFlags } from "../wire/irq.ts";
+import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
 import { regionIndex, regionName } from "../wire/region.ts";
 import { KnownMemory } from "./memory.ts";
 import {
@@ -277,7 +277,7 @@ class SessionWriter {
         const key = `${irq} ${vector}`;
         if (this.#enabled.has(key)) continue;
         this.#enabled.add(key);
-        this.#add(`- irq enable: ${irqName(irq)}[${vector}]${comment}`);
+        this.#add(`- irq enable: ${vectorsName(irqName(irq), vector)}${comment}`);
       }
       return;
     }
@@ -287,7 +287,7 @@ class SessionWriter {
         const [own, vector] = key.split(" ").map(Number) as [number, number];
         if (own !== irq || (!isAll && (vector < start || vector >= start + count))) continue;
         this.#enabled.delete(key);
-        this.#add(`- irq disable: ${irqName(irq)}[${vector}]${comment}`);
+        this.#add(`- irq disable: ${vectorsName(irqName(irq), vector)}${comment}`);
       }
       return;
     }
@@ -303,12 +303,11 @@ class SessionWriter {
         `# Not expressed: event ${event}, DEVICE_SET_IRQS with flags ${hex(flags)}.`,
       );
     }
-    const vectors = count === 1 ? `${start}` : `${start}-${start + count - 1}`;
-    this.#add(`- irq ${word}: ${irqName(irq)}[${vectors}]${comment}`);
+    this.#add(`- irq ${word}: ${vectorsName(irqName(irq), start, count)}${comment}`);
   }
 
   #interrupt(irq: number, vector: number, count: bigint): void {
-    const name = `${irqName(irq)}[${vector}]`;
+    const name = vectorsName(irqName(irq), vector);
     if (!this.#enabled.has(`${irq} ${vector}`)) {
       return this.#add(`# Not expressed: an interrupt of ${name}, which is not enabled.`);
     }

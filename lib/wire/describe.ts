@@ -23,7 +23,7 @@ import {
   MigrationFlags,
 } from "./feature.ts";
 import { type Header, HEADER_SIZE, HeaderLayout, MessageFlags } from "./header.ts";
-import { IrqFlags, irqName, IrqSetFlags } from "./irq.ts";
+import { IrqFlags, irqName, IrqSetFlags, vectorsName } from "./irq.ts";
 import { type MessageCodecs, messageOf, type Messages } from "./messages.ts";
 import { type RegionCapability, RegionFlags, regionName } from "./region.ts";
 import type { MigData } from "./migration.ts";
@@ -179,8 +179,12 @@ const DESCRIBERS: Describers = {
       words(`${irqName(index)} ${plural(count, "vector")}`, [flagNames(flags, IrqFlags)]),
   },
   DEVICE_SET_IRQS: {
-    request: ({ flags, index, start, count, data }) =>
-      `${irqName(index)} start ${start} count ${count} ${irqSetText(flags)}${hexAfterColon(data)}`,
+    request: ({ flags, index, start, count, data }) => {
+      const vectors = count === 0
+        ? `${irqName(index)} start ${start} count 0` // with "none": all of them, switched off
+        : vectorsName(irqName(index), start, count);
+      return `${vectors} ${irqSetText(flags)}${hexAfterColon(data)}`;
+    },
     reply: nothing,
   },
   REGION_READ: { request: regionAccessText, reply: regionDataText },

@@ -53,9 +53,9 @@ export function irqNameOf(index: number, isPci: boolean): string {
   return isPci ? irqName(index) : `irq ${index}`;
 }
 
-/** Vectors of an IRQ index as people write them: `msix[0]`, `msix[0-3]`. */
+/** Vectors of an IRQ index as people write them: `msix[0]`, `msix[0-3]`, `irq7[0]`. */
 export function vectorsName(name: string, start: number, count = 1): string {
-  return `${name}[${count === 1 ? start : `${start}-${start + count - 1}`}]`;
+  return `${name.replace(" ", "")}[${count === 1 ? start : `${start}-${start + count - 1}`}]`;
 }
 
 /**

@@ -14,7 +14,7 @@ import { hex } from "../../../lib/text/hex.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { describeMessage } from "../../../lib/wire/describe.ts";
 import { HeaderLayout, MessageFlags } from "../../../lib/wire/header.ts";
-import { irqName, PciIrq } from "../../../lib/wire/irq.ts";
+import { irqName, PciIrq, vectorsName } from "../../../lib/wire/irq.ts";
 import type { PayloadForm } from "../../../lib/wire/codec.ts";
 import type { StructForm } from "../../../lib/wire/layout.ts";
 import { type MessageCodecs, messages } from "../../../lib/wire/messages.ts";
@@ -255,7 +255,7 @@ export class HtmlReport {
         const times = event.count === 1n ? "" : `, ${event.count} times`;
         return {
           lane: LANES.indexOf("interrupts"),
-          place: this.#text(`${irqName(event.irq)}[${event.vector}]`),
+          place: this.#text(vectorsName(irqName(event.irq), event.vector)),
           value: this.#text(`${event.action}${times}`),
         };
       }

@@ -82,7 +82,21 @@ const LINES: [Uint8Array, string][] = [
       count: 2,
       data: hex("01 00"),
     }),
-    "DEVICE_SET_IRQS request msix start 0 count 2 bool trigger: 01 00",
+    "DEVICE_SET_IRQS request msix[0-1] bool trigger: 01 00",
+  ],
+  [
+    request("DEVICE_SET_IRQS", {
+      ...{ argsz: 20, flags: 0x21, index: 7, start: 3, count: 1 },
+      data: new Uint8Array(),
+    }),
+    "DEVICE_SET_IRQS request irq7[3] none trigger",
+  ],
+  [
+    request("DEVICE_SET_IRQS", {
+      ...{ argsz: 20, flags: 0x21, index: 0, start: 0, count: 0 },
+      data: new Uint8Array(),
+    }),
+    "DEVICE_SET_IRQS request intx start 0 count 0 none trigger",
   ],
   [
     request("REGION_READ", { offset: 0x1cn, region: 0, count: 4 }),
