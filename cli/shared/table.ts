@@ -6,8 +6,13 @@
 
 import type { Paint } from "./style.ts";
 
-/** A cell: text, and its appearance if it has one. */
-export type Cell = string | { readonly text: string; readonly paint: Paint };
+/** A cell: text, its appearance if it has one, and whether it stays on one line. */
+export type Cell = string | {
+  readonly text: string;
+  readonly paint?: Paint;
+  /** True of a line that is copied: a command. */
+  readonly isWhole?: true;
+};
 
 /** The layout of a table. */
 export interface TableOptions {
@@ -38,7 +43,7 @@ export function tableLines(rows: readonly (readonly Cell[])[], options: TableOpt
       const isRight = options.right?.includes(at) ?? false;
       return padded(row[at]!, width, isRight) + " ".repeat(GAP);
     });
-    return wrapWords(textOf(row[last]!), lastWidth).map((line, at) => {
+    return linesOf(row[last]!, lastWidth).map((line, at) => {
       const before = at === 0 ? " ".repeat(options.indent) + head.join("") : " ".repeat(start);
       return (before + (line && painted(row[last]!, line))).trimEnd();
     });
@@ -60,12 +65,17 @@ export function wrapWords(text: string, width: number): string[] {
   return [...lines, line];
 }
 
+function linesOf(cell: Cell, width: number): string[] {
+  const isWhole = typeof cell !== "string" && cell.isWhole === true;
+  return isWhole ? [cell.text] : wrapWords(textOf(cell), width);
+}
+
 function textOf(cell: Cell): string {
   return typeof cell === "string" ? cell : cell.text;
 }
 
 function painted(cell: Cell, text: string): string {
-  return typeof cell === "string" ? text : cell.paint(text);
+  return typeof cell === "string" || cell.paint === undefined ? text : cell.paint(text);
 }
 
 /** Spaces are not painted: an underline or a background would show. */

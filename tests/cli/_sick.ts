@@ -2,10 +2,15 @@
  * A PCI device in good health, as messages, and what makes it sick.
  */
 
-import { DeviceFeatureReply, DeviceFeatureRequest, DeviceState } from "../../lib/wire/feature.ts";
+import {
+  DeviceFeatureReply,
+  DeviceFeatureRequest,
+  DeviceState,
+  FeatureFlags,
+} from "../../lib/wire/feature.ts";
 import { DeviceStateData, Feature } from "../../lib/wire/feature.ts";
 import { Command } from "../../lib/wire/command.ts";
-import { RegionReadRequest } from "../../lib/wire/access.ts";
+import { RegionReadRequest, RegionWriteReply, RegionWriteRequest } from "../../lib/wire/access.ts";
 import { IrqFlags, IrqInfoReply } from "../../lib/wire/irq.ts";
 import { RegionFlags, type RegionInfoReply } from "../../lib/wire/region.ts";
 import { RegionInfoReply as RegionInfoCodec } from "../../lib/wire/region.ts";
@@ -77,8 +82,9 @@ export class Patient {
       case Command.VERSION:
         return request.reply(encodeVersion({ major: 0, minor: this.minor, capabilities: {} }));
       case Command.DEVICE_FEATURE: {
-        const { flags } = DeviceFeatureRequest.decode(request.payload);
+        const { flags, data: given } = DeviceFeatureRequest.decode(request.payload);
         if ((flags & 0xffff) !== Feature.MIG_DEVICE_STATE) return request.fail(95);
+        if ((flags & FeatureFlags.SET) !== 0) this.state = DeviceStateData.decode(given).state;
         const data = DeviceStateData.encode({ state: this.state, dataFd: 0 });
         return request.reply(
           DeviceFeatureReply.encode({ argsz: 8 + data.length, flags, data }),
@@ -112,6 +118,15 @@ export class Patient {
         const { buffer } = region === 0 ? this.bar0 : this.config;
         return replyRead(request, new Uint8Array(buffer, at, count));
       }
+      case Command.REGION_WRITE: {
+        const { region, offset, data } = RegionWriteRequest.decode(request.payload);
+        const { buffer } = region === 0 ? this.bar0 : this.config;
+        new Uint8Array(buffer).set(data, Number(offset));
+        const done = { offset, region, count: data.length };
+        return request.reply(RegionWriteReply.encode(done));
+      }
+      case Command.DEVICE_RESET:
+        return request.reply(new Uint8Array());
       default:
         return "default";
     }

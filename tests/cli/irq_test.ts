@@ -100,7 +100,7 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
   };
   const off =
     "vfu: 0 of 1 interrupts of msix[0-3] came in time\n  why: MSI-X is off (CAP_MSIX+2.w " +
-    "is 0x0003): set its bit 15; vectors 0 to 3 are masked in the MSI-X table (bar4+0xc): " +
+    "is 0x0003): set its bit 15; msix[0-3] are masked in the MSI-X table (bar4+0xc): " +
     "clear bit 0; " +
     "bus master is off in COMMAND (0x0000), without which there is no DMA and no MSI: enable the " +
     "device (--pci-enable, device.pci.enable(), or pci enable in a session); if the " +
@@ -109,7 +109,7 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
   const masked = await none("msix", "--vectors", "0", "--mask", "0", "--trigger", "0");
   assertStringIncludes(
     masked,
-    "interrupts of msix[0] came in time\n  why: vector 0 is masked by this client: unmask; " +
+    "interrupts of msix[0] came in time\n  why: msix[0] is masked by this client: unmask; " +
       "MSI-X is off",
   );
   assertEquals(

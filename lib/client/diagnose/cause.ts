@@ -21,6 +21,11 @@ export interface Clue {
   readonly evidence: string;
   /** The step with which the user mends it. */
   readonly remedy?: string;
+  /**
+   * A line of vfu that mends it or shows it, as "write SOCKET COMMAND=0:0x400". SOCKET stands for
+   * the path of the server's socket.
+   */
+  readonly command?: string;
 }
 
 /** A cause that was found. */
@@ -40,6 +45,9 @@ export interface Cause {
   /** Looks for it. Reads that fail are no sign. */
   find(look: Examination): Promise<Clue[]>;
 }
+
+/** The line that does what firmware does: addresses for BARs, decoding, bus master. */
+export const ENABLE = "doctor SOCKET --pci-enable";
 
 /** A clue in one line: "MSI-X is off (CAP_MSIX+2.w is 0x0003): set its bit 15". */
 export function clueText({ evidence, remedy }: Clue): string {

@@ -21,6 +21,7 @@ export const DEVICE_CAUSES: readonly Cause[] = [
         evidence: `the device is stopped for a migration (state ${state})`,
         remedy: "set it to RUNNING (vfu migrate state SOCKET RUNNING, or " +
           "device.migration.setState), or restart its server",
+        command: "migrate state SOCKET RUNNING",
       }];
     },
   },
@@ -33,6 +34,7 @@ export const DEVICE_CAUSES: readonly Cause[] = [
       return [{
         evidence: "no function answers: the ids in the configuration space are 0xffffffff",
         remedy: "reset the device or restart its server",
+        command: "reset SOCKET",
       }];
     },
   },

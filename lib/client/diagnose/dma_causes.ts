@@ -6,7 +6,7 @@
 
 import { COMMAND } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
-import type { Cause } from "./cause.ts";
+import { type Cause, ENABLE } from "./cause.ts";
 
 const PM_STATE_AT = 4;
 const PM_STATES = ["D0", "D1", "D2", "D3hot"] as const;
@@ -24,6 +24,7 @@ export const DMA_CAUSES: readonly Cause[] = [
         evidence: `bus master is off in COMMAND (${hex(command, 4)}), ` +
           "without which there is no DMA and no MSI",
         remedy: "enable the device (--pci-enable, device.pci.enable(), or pci enable in a session)",
+        command: ENABLE,
       }];
     },
   },
@@ -40,6 +41,7 @@ export const DMA_CAUSES: readonly Cause[] = [
       return [{
         evidence: `the device is in ${state} (CAP_PM+4.w)`,
         remedy: "write 0 to its low 2 bits",
+        command: "write SOCKET CAP_PM+4.w=0:3",
       }];
     },
   },

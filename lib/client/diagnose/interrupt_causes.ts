@@ -14,7 +14,7 @@ import {
 } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
 import { plural } from "../../text/plural.ts";
-import { IrqFlags, irqName, PciIrq } from "../../wire/irq.ts";
+import { IrqFlags, irqName, PciIrq, vectorsName } from "../../wire/irq.ts";
 import { PciRegion, regionName } from "../../wire/region.ts";
 import type { Cause, Clue } from "./cause.ts";
 import type { Examination } from "./examination.ts";
@@ -34,7 +34,7 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       const { masked } = irqs;
       const ours = chosen(look).filter((vector) => masked.includes(vector));
       if (ours.length === 0) return none();
-      return one(`${vectorsText(ours)} masked by this client`, "unmask");
+      return one(`${vectorsText(irqs.name, ours)} masked by this client`, "unmask");
     },
   },
   {
@@ -57,7 +57,11 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       const command = await look.command();
       if (command === undefined || (command & COMMAND.INTX_DISABLE) === 0) return [];
       if (!await usesPin(look)) return [];
-      return await one(`INTx is disabled in COMMAND (${hex(command, 4)})`, "clear its bit 10");
+      return await one(
+        `INTx is disabled in COMMAND (${hex(command, 4)})`,
+        "clear its bit 10",
+        `write SOCKET COMMAND=0:${hex(COMMAND.INTX_DISABLE)}`,
+      );
     },
   },
   {
@@ -67,7 +71,11 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
     async find(look) {
       if (await look.command() === undefined || !await usesPin(look)) return [];
       if (await look.config(HEADER.INTERRUPT_PIN, 1) !== 0) return [];
-      return await one("the device has no interrupt pin (INTERRUPT_PIN is 0)");
+      return await one(
+        "the device has no interrupt pin (INTERRUPT_PIN is 0)",
+        undefined,
+        "read SOCKET INTERRUPT_PIN",
+      );
     },
   },
   {
@@ -89,7 +97,11 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       if (await look.command() === undefined || !await usesPin(look)) return [];
       const status = await look.config(HEADER.STATUS, 2);
       if (status === undefined || (status & STATUS.INTERRUPT) === 0) return [];
-      return await one(`the device asserts INTx (bit 3 of STATUS, ${hex(status, 4)})`);
+      return await one(
+        `the device asserts INTx (bit 3 of STATUS, ${hex(status, 4)})`,
+        undefined,
+        "read SOCKET STATUS",
+      );
     },
   },
   {
@@ -100,7 +112,11 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       const state = await msix(look);
       if (state === undefined || state.isOn) return [];
       if (look.irqs === undefined && (await msi(look))?.isOn) return [];
-      return await one(`MSI-X is off (CAP_MSIX+2.w is ${hex(state.control, 4)})`, "set its bit 15");
+      return await one(
+        `MSI-X is off (CAP_MSIX+2.w is ${hex(state.control, 4)})`,
+        "set its bit 15",
+        setBit("CAP_MSIX", MSIX_CONTROL.ENABLE),
+      );
     },
   },
   {
@@ -114,6 +130,7 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       return await one(
         `all of MSI-X is masked (CAP_MSIX+2.w is ${hex(control, 4)})`,
         "clear its bit 14",
+        `write SOCKET CAP_MSIX+2.w=0:${hex(MSIX_CONTROL.FUNCTION_MASK)}`,
       );
     },
   },
@@ -159,7 +176,11 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       const state = await msi(look);
       if (state === undefined || state.isOn) return [];
       if (look.irqs === undefined && (await msix(look))?.isOn) return [];
-      return await one(`MSI is off (CAP_MSI+2.w is ${hex(state.control, 4)})`, "set its bit 0");
+      return await one(
+        `MSI is off (CAP_MSI+2.w is ${hex(state.control, 4)})`,
+        "set its bit 0",
+        setBit("CAP_MSI", MSI_CONTROL.ENABLE),
+      );
     },
   },
   {
@@ -173,7 +194,12 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       const masked = look.vectors(state.count).filter(isSetIn(mask));
       if (masked.length === 0) return [];
       const place = `config+${hex(state.maskAt)}.l`;
-      return await one(`${vectorsText(masked)} masked (${place} is ${hex(mask, 8)})`);
+      const bits = masked.reduce((all, vector) => all | 1 << vector, 0) >>> 0;
+      return await one(
+        `${vectorsText("msi", masked)} masked (${place} is ${hex(mask, 8)})`,
+        `clear ${masked.length === 1 ? "its bit" : "their bits"}`,
+        `write SOCKET ${place}=0:${hex(bits)}`,
+      );
     },
   },
   {
@@ -184,7 +210,8 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
       const state = await msi(look);
       if (state === undefined || state.maskAt === undefined) return [];
       const pending = await look.config(state.maskAt + 4, 4) ?? 0;
-      return await pendingClue(look.vectors(state.count).filter(isSetIn(pending)));
+      const place = `config+${hex(state.maskAt + 4)}.l`;
+      return await pendingClue("msi", look.vectors(state.count).filter(isSetIn(pending)), place);
     },
   },
   countCause("msix", PciIrq.MSIX, "CAP_MSIX", msix),
@@ -206,6 +233,7 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
           evidence: `${irqName(index)} has ${plural(info.count, "vector")} ` +
             `and not the flag EVENTFD (flags ${hex(info.flags)})`,
           remedy: "the server's reply to IRQ_INFO has to have it",
+          command: "probe SOCKET",
         });
       }
       return clues;
@@ -217,8 +245,17 @@ function none(): Promise<Clue[]> {
   return Promise.resolve([]);
 }
 
-function one(evidence: string, remedy?: string): Promise<Clue[]> {
-  return Promise.resolve([{ evidence, ...(remedy !== undefined && { remedy }) }]);
+function one(evidence: string, remedy?: string, command?: string): Promise<Clue[]> {
+  return Promise.resolve([{
+    evidence,
+    ...(remedy !== undefined && { remedy }),
+    ...(command !== undefined && { command }),
+  }]);
+}
+
+/** The line that sets a bit in the control register of a capability. */
+function setBit(capability: string, bit: number): string {
+  return `write SOCKET ${capability}+2.w=${hex(bit)}:${hex(bit)}`;
 }
 
 /** The vectors that the client waits for, all of them. */
@@ -293,6 +330,7 @@ function countCause(
           hex(state.control, 4)
         }), and the IRQ index ${name} has ${info.count}`,
         "the server has to say the same in both",
+        "probe SOCKET",
       );
     },
   };
@@ -333,6 +371,7 @@ async function outside(
     `the MSI-X ${what} ${what.endsWith("s") ? "are" : "is"} ${where} ` +
       `(CAP_MSIX+${at}.l is ${hex(register, 8)})`,
     "the capability or the size of the region is wrong",
+    `read SOCKET CAP_MSIX+${at}.l`,
   );
 }
 
@@ -348,8 +387,12 @@ async function tableClues(look: Examination, { at, count }: MessageState): Promi
   }
   const [first] = masked;
   if (first === undefined) return [];
-  const where = `${regionName(bar)}+${hex(controlAt(first))}`;
-  return await one(`${vectorsText(masked)} masked in the MSI-X table (${where})`, "clear bit 0");
+  const where = (vector: number) => `${regionName(bar)}+${hex(controlAt(vector))}`;
+  return await one(
+    `${vectorsText("msix", masked)} masked in the MSI-X table (${where(first)})`,
+    "clear bit 0",
+    `write SOCKET ${masked.map((vector) => `${where(vector)}.l=0:1`).join(" ")}`,
+  );
 }
 
 async function pbaClues(look: Examination, { at, count }: MessageState): Promise<Clue[]> {
@@ -363,19 +406,31 @@ async function pbaClues(look: Examination, { at, count }: MessageState): Promise
     if (!words.has(wordAt)) words.set(wordAt, await look.read(bar, wordAt, 4));
     if (((words.get(wordAt) ?? 0) >>> (vector & 31) & 1) !== 0) pending.push(vector);
   }
-  return await pendingClue(pending);
+  const [first] = pending;
+  const wordAt = offset + ((first ?? 0) >> 5) * 4;
+  return await pendingClue("msix", pending, `${regionName(bar)}+${hex(wordAt)}.l`);
 }
 
-function pendingClue(pending: readonly number[]): Promise<Clue[]> {
+function pendingClue(name: string, pending: readonly number[], place: string): Promise<Clue[]> {
   if (pending.length === 0) return none();
-  return one(`${vectorsText(pending)} pending`, "the device has fired, and holds it back");
+  return one(
+    `${vectorsText(name, pending)} pending`,
+    "the device has fired, and holds it back",
+    `read SOCKET ${place}`,
+  );
 }
 
-/** "vector 3 is", "vectors 0 to 3 are", "vectors 0, 2 and 3 are". */
-function vectorsText(vectors: readonly number[]): string {
-  const [first, last] = [vectors[0]!, vectors.at(-1)!];
-  if (vectors.length === 1) return `vector ${first} is`;
-  const isRow = vectors.length > 2 && last - first === vectors.length - 1;
-  const list = isRow ? `${first} to ${last}` : `${vectors.slice(0, -1).join(", ")} and ${last}`;
-  return `vectors ${list} are`;
+/** "msix[3] is", "msix[0-3] are", "msix[0] and msix[2-3] are". */
+function vectorsText(name: string, vectors: readonly number[]): string {
+  const ranges: { start: number; count: number }[] = [];
+  for (const vector of vectors) {
+    const last = ranges.at(-1);
+    if (last !== undefined && vector === last.start + last.count) last.count++;
+    else ranges.push({ start: vector, count: 1 });
+  }
+  const names = ranges.map(({ start, count }) => vectorsName(name, start, count));
+  const list = names.length === 1
+    ? names[0]!
+    : `${names.slice(0, -1).join(", ")} and ${names.at(-1)!}`;
+  return `${list} ${vectors.length === 1 ? "is" : "are"}`;
 }

@@ -11,10 +11,12 @@ import { COMMAND } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
 import { PciRegion, RegionFlags, regionName } from "../../wire/region.ts";
 import type { RegionInfo, Width } from "../info.ts";
-import { type Cause, type Clue, STOPPED } from "./cause.ts";
+import { type Cause, type Clue, ENABLE, STOPPED } from "./cause.ts";
 import type { BarState, Examination, HarmlessRead } from "./examination.ts";
 
 const REGISTERS = ["registers"] as const;
+/** The letters of widths in a place, as "bar0+0x14.l". */
+const WIDTH_LETTERS = { 1: "b", 2: "w", 4: "l", 8: "q" } as const;
 /** Widths that are tried, until the device answers one of them. */
 const WIDTHS: readonly Width[] = [4, 1, 2, 8];
 
@@ -31,13 +33,15 @@ export const REGISTER_CAUSES: readonly Cause[] = [
         evidence: `${barsText(without)} ${without.length === 1 ? "has" : "have"} no address ` +
           `(${barText(bars.find(({ index }) => index === without[0])!)})`,
         remedy: "assign one (--pci-enable)",
+        command: ENABLE,
       }];
       return [
         ...clues,
         ...bars.filter(isProbed).map(({ index, low }) => ({
           evidence: `BAR ${index} holds the answer to a size probe, not an address ` +
             `(config+${hex(0x10 + index * 4)}.l is ${hex(low, 8)})`,
-          remedy: "write the address anew",
+          remedy: "write the address anew; 0, and --pci-enable assigns one",
+          command: `write SOCKET BASE_ADDRESS_${index}=0`,
         })),
       ];
     },
@@ -56,6 +60,7 @@ export const REGISTER_CAUSES: readonly Cause[] = [
         evidence: `${regionName(index)} has ${size} bytes and allows no access ` +
           `(flags ${hex(flags)})`,
         remedy: "the server's reply to REGION_INFO is wrong",
+        command: "probe SOCKET",
       }));
     },
   },
@@ -102,6 +107,7 @@ function decodeCause(
           barsText(bars)
         } ${bars.length === 1 ? "needs" : "need"}`,
         remedy: `set its bit ${bit} (--pci-enable)`,
+        command: ENABLE,
       }];
     },
   };
@@ -158,6 +164,7 @@ async function flagClues(look: Examination, { index, flags, size }: RegionInfo):
       evidence: `${regionName(index)} is not to be read (flags ${hex(flags)}), ` +
         `and a read of ${readText(place)} is answered`,
       remedy: "the server's reply to REGION_INFO has to have the flag READ",
+      command: readCommand(index, place),
     }];
   }
   if (refusal === undefined || !claims) return [];
@@ -166,6 +173,7 @@ async function flagClues(look: Examination, { index, flags, size }: RegionInfo):
     evidence: `${regionName(index)} is to be read (flags ${hex(flags)}), ` +
       `and a read of ${readText(place)} is refused with ${error.code || "no errno"}`,
     remedy: "the server has to answer it, or to leave out the flag READ",
+    command: readCommand(index, place),
   }];
 }
 
@@ -196,6 +204,10 @@ function readText({ offset, width }: HarmlessRead): string {
   return `${width} bytes at ${hex(offset)}`;
 }
 
+function readCommand(region: number, { offset, width }: HarmlessRead): string {
+  return `read SOCKET ${regionName(region)}+${hex(offset)}.${WIDTH_LETTERS[width]}`;
+}
+
 /** Clues about a region that says that it can be mapped. */
 function mapClues({ index, flags, size, offset, fds, capabilities }: RegionInfo): Clue[] {
   if ((flags & RegionFlags.MMAP) === 0) return [];
@@ -204,6 +216,7 @@ function mapClues({ index, flags, size, offset, fds, capabilities }: RegionInfo)
     return [{
       evidence: `${name} is to be mapped (flags ${hex(flags)}), and no file descriptor came`,
       remedy: "accesses go by message; the server has to pass the file",
+      command: "probe SOCKET --verbose",
     }];
   }
   const parts = capabilities.flatMap((capability) =>
@@ -224,6 +237,7 @@ function mapClues({ index, flags, size, offset, fds, capabilities }: RegionInfo)
       evidence: `${name} is to be mapped to ${hex(offset + end)} of a file that ends at ` +
         hex(fileSize),
       remedy: "accesses go by message; the server has to make the file as long as the region",
+      command: "probe SOCKET --verbose",
     }];
   }
   return [];

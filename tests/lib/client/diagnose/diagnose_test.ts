@@ -88,15 +88,15 @@ const CASES: readonly [irq: IrqId, vectors: number[], registers: Registers, reas
     "msix",
     [0, 1, 2],
     { table: [1, 1, 1] },
-    ["vectors 0 to 2 are masked in the MSI-X table (bar0+0x80c): clear bit 0"],
+    ["msix[0-2] are masked in the MSI-X table (bar0+0x80c): clear bit 0"],
   ],
   [
     "msix",
     [0, 1, 2, 3],
     { table: [0, 1, 0, 1], pba: 8 },
     [
-      "vectors 1 and 3 are masked in the MSI-X table (bar0+0x81c): clear bit 0",
-      "vector 3 is pending: the device has fired, and holds it back",
+      "msix[1] and msix[3] are masked in the MSI-X table (bar0+0x81c): clear bit 0",
+      "msix[3] is pending: the device has fired, and holds it back",
     ],
   ],
   ["msix", [0], { command: 0 }, [BUS_MASTER]],
@@ -112,8 +112,8 @@ const CASES: readonly [irq: IrqId, vectors: number[], registers: Registers, reas
     [0, 1, 2],
     { msiMask: 5, msiPending: 4 },
     [
-      "vectors 0 and 2 are masked (config+0x70.l is 0x00000005)",
-      "vector 2 is pending: the device has fired, and holds it back",
+      "msi[0] and msi[2] are masked (config+0x70.l is 0x00000005): clear their bits",
+      "msi[2] is pending: the device has fired, and holds it back",
     ],
   ],
   [
@@ -152,9 +152,9 @@ testFds(
     await msix.enable({ count: 3 });
     await msix.setBool("mask", 0, [true, false, true]);
     const masked = async () => (await interruptReasons(device, msix))[0];
-    assertEquals(await masked(), "vectors 0 and 2 are masked by this client: unmask");
+    assertEquals(await masked(), "msix[0] and msix[2] are masked by this client: unmask");
     await msix.unmask(0);
-    assertEquals(await masked(), "vector 2 is masked by this client: unmask");
+    assertEquals(await masked(), "msix[2] is masked by this client: unmask");
     await msix.unmask(2);
     assertEquals(await masked(), "MSI-X is off (CAP_MSIX+2.w is 0x0003): set its bit 15");
     const intx = await device.irqs("intx");
