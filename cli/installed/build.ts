@@ -9,14 +9,13 @@
 import { SUBCOMMANDS } from "../subcommands.ts";
 import { programVersion } from "../version.ts";
 import { ROOT, runBundler } from "./deno.ts";
+import { writeMaps } from "./maps.ts";
 import { writeLicences } from "./npm_packages.ts";
 import { writeCompletions, writeManual } from "./shell_files.ts";
 import { task } from "./task.ts";
 import { needsSources } from "./vfu.ts";
 
 const ENTRY = "vfu.js";
-/** Folders of data, which stand beside the code that reads them. */
-const DATA: Readonly<Record<string, string>> = { "lib/registers/maps": "maps" };
 /** The place in the entry where the path of the sources belongs. */
 const SOURCES_PLACE = "vfu:sources";
 /** The place in version.ts where the commit belongs. */
@@ -42,9 +41,7 @@ export async function build(
   });
   try {
     await bundle(fresh, main);
-    for (const [from, to] of Object.entries(DATA)) {
-      await copy(new URL(from, ROOT), `${fresh}/${to}`);
-    }
+    await writeMaps(`${fresh}/maps`);
     await writeCompletions(`${fresh}/completions`);
     await writeManual(`${fresh}/man`);
     await writeLicences(`${fresh}/licences`);
@@ -146,14 +143,6 @@ function pathFrom(folder: string, file: string): string {
   while (shared < from.length && from[shared] === to[shared]) shared++;
   return [...from.slice(shared).map(() => ".."), ...to.slice(shared)].map(encodeURIComponent)
     .join("/");
-}
-
-/** Copies the files of a folder. */
-async function copy(from: URL, to: string): Promise<void> {
-  await Deno.mkdir(to);
-  for await (const { name } of Deno.readDir(from)) {
-    await Deno.copyFile(new URL(`${from.href}/${name}`), `${to}/${name}`);
-  }
 }
 
 if (import.meta.main) {

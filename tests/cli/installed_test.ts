@@ -6,6 +6,7 @@ import { bundleOf, needsSources } from "../../cli/installed/vfu.ts";
 import { SUBCOMMANDS } from "../../cli/subcommands.ts";
 import { DENO } from "../_deno.ts";
 import { DemoDevice } from "../../lib/devices/demo_device.ts";
+import { SHIPPED_MAPS } from "../../lib/registers/load.ts";
 import { Server } from "../../lib/server/server.ts";
 import { writeRecording } from "../lib/record/_events.ts";
 import { Talk } from "../lib/record/_talk.ts";
@@ -100,6 +101,7 @@ Deno.test("the bundle does what the sources do", async (test) => {
     for (const register of ["demo.ID", "pci.COMMAND", "nvme.CAP"]) {
       await same("read", "demo.sock", "--map", register.split(".")[0]!, register);
     }
+    for (const map of SHIPPED_MAPS) await same("map", "doc", map, "--json");
     await same("write", "demo.sock", "bar0+8", "1");
     await same("read", "demo.sock", "--map", "nosuch", "bar0");
     await same("run", "--check", `${ROOT}examples/sessions/nvme.yaml`);
