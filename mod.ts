@@ -380,6 +380,7 @@ export {
 } from "./ffi/fd.ts";
 export { EventFd } from "./ffi/event.ts";
 export { SystemError } from "./ffi/errno.ts";
-export { type SocketFile, UnixListener, UnixSocket } from "./ffi/socket.ts";
+export { type SocketFile, UnixListener } from "./ffi/listener.ts";
+export { UnixSocket } from "./ffi/socket.ts";
 export { IoBuffer } from "./ffi/buffer.ts";
 export { createMemfd, Mapping } from "./ffi/memory.ts";

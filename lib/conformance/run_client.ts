@@ -6,7 +6,8 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import { POLLIN } from "../../ffi/event.ts";
-import { UnixListener, type UnixSocket } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 import { sleep } from "../base/sleep.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { ANY, type ClientCheck } from "./client_check.ts";

@@ -7,7 +7,8 @@
 import { EBUSY, EINVAL, EIO, ENOTCONN, ENOTSUP, EPERM, SystemError } from "../../ffi/errno.ts";
 import { POLLIN } from "../../ffi/event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
-import { UnixListener, type UnixSocket } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError, ProtocolError } from "../base/errors.ts";
 import { HEADER_SIZE, MAX_SIDE_CLIENTS, MESSAGE_OVERHEAD, SIDE_MAX_DATA } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";

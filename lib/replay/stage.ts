@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import type { UnixListener } from "../../ffi/listener.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 import { Acceptor } from "../transport/acceptor.ts";
 import { listenAt } from "../transport/endpoint.ts";
 import { Actor, type ActorCounts, type Deviation, type Omission } from "./actor.ts";

@@ -6,7 +6,7 @@
 
 import { OwnedFd, statPath } from "../../ffi/fd.ts";
 import { setInherited } from "../../ffi/process.ts";
-import type { SocketFile } from "../../ffi/socket.ts";
+import type { SocketFile } from "../../ffi/listener.ts";
 
 export {
   commandLine,
@@ -15,7 +15,7 @@ export {
   ignoreFileSizeSignal,
   setInherited,
 } from "../../ffi/process.ts";
-export { removeDeadSocketFile, removeSocketFile, type SocketFile } from "../../ffi/socket.ts";
+export { removeDeadSocketFile, removeSocketFile, type SocketFile } from "../../ffi/listener.ts";
 
 /**
  * The file of the socket at a path, as it is now.

@@ -6,7 +6,8 @@
 
 import { Acceptor } from "../transport/acceptor.ts";
 import { adoptSocket, listenAt } from "../transport/endpoint.ts";
-import type { SocketFile, UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import type { SocketFile, UnixListener } from "../../ffi/listener.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 import { CLOSE_GRACE_MS, QUIESCE_TIMEOUT_MS } from "../base/limits.ts";
 import type { Trace } from "../transport/message.ts";

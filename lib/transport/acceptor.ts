@@ -6,7 +6,8 @@
 
 import { POLLIN } from "../../ffi/event.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
-import type { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import type { UnixListener } from "../../ffi/listener.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 
 /** The milliseconds until accepting is tried again when this process has no descriptor left. */
 const RETRY_MS = 100;

@@ -5,7 +5,8 @@
  */
 
 import { describeErrno, SystemError } from "../../ffi/errno.ts";
-import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
+import { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
 
 const HINTS: Readonly<Record<string, string>> = {

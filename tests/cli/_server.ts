@@ -4,7 +4,7 @@
 
 import { POLLIN } from "../../ffi/event.ts";
 import { watch } from "../../ffi/poller.ts";
-import { UnixListener } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
 import { DecodeError } from "../../lib/base/errors.ts";
 import type { IncomingRequest } from "../../lib/transport/incoming.ts";
 import { VfioProxy } from "../../lib/transport/proxy.ts";

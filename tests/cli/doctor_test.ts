@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createMemfd } from "../../ffi/memory.ts";
-import { UnixListener } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
 import { countUse } from "../../lib/client/diagnose/connection_causes.ts";
 import { CAUSES } from "../../lib/client/diagnose/causes.ts";
 import { connect } from "../../lib/client/connect.ts";

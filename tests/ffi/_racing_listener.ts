@@ -5,7 +5,8 @@
  * how many listened in each round.
  */
 
-import { UnixListener, UnixSocket } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
+import { UnixSocket } from "../../ffi/socket.ts";
 
 /** The data that a thread is given. */
 export interface Race {

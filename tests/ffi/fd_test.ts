@@ -3,7 +3,7 @@ import { SystemError } from "../../ffi/errno.ts";
 import { closeAll, countOpenFds, OwnedFd, statPath } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
 import { createMemfd, TMPFS } from "../../ffi/memory.ts";
-import { UnixListener } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
 import { testFds } from "../_fds.ts";
 import { runJson } from "./_subprocess.ts";
 

@@ -5,12 +5,9 @@ import { EAGAIN, ECONNRESET, EINTR, EPIPE, SystemError } from "../../ffi/errno.t
 import { EventFd, POLLIN, PollSet } from "../../ffi/event.ts";
 import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
-import {
-  MAX_FDS_PER_MESSAGE,
-  MAX_SOCKET_PATH,
-  UnixListener,
-  UnixSocket,
-} from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
+import { MAX_FDS_PER_MESSAGE, UnixSocket } from "../../ffi/socket.ts";
+import { MAX_SOCKET_PATH } from "../../ffi/unix.ts";
 import { IS_EMULATED } from "../_deno.ts";
 import { testFds } from "../_fds.ts";
 import { runJson } from "./_subprocess.ts";
@@ -502,7 +499,8 @@ Deno.test("connect() and listen() without the right to are EACCES", async () => 
   await inDirectory(async (directory) => {
     const result = await runJson(`
       import { libc } from "ffi/libc.ts";
-      import { UnixListener, UnixSocket } from "ffi/socket.ts";
+      import { UnixListener } from "ffi/listener.ts";
+      import { UnixSocket } from "ffi/socket.ts";
       const directory = ${JSON.stringify(directory)};
       Deno.chmodSync(directory, 0o755);
       const listener = UnixListener.listen(directory + "/s");
@@ -672,7 +670,8 @@ Deno.test("accept() throws when the process has too many open, and the connectio
     const [message, accepted] = await runJson(
       `
       import { OwnedFd } from "ffi/fd.ts";
-      import { UnixListener, UnixSocket } from "ffi/socket.ts";
+      import { UnixListener } from "ffi/listener.ts";
+      import { UnixSocket } from "ffi/socket.ts";
       const path = ${JSON.stringify(`${directory}/s`)};
       using listener = UnixListener.listen(path);
       using client = UnixSocket.connect(path);
@@ -695,7 +694,8 @@ Deno.test("listening and connecting need no permission but --allow-ffi", async (
   await inDirectory(async (directory) => {
     const result = await runJson(
       `
-      import { UnixListener, UnixSocket } from "ffi/socket.ts";
+      import { UnixListener } from "ffi/listener.ts";
+      import { UnixSocket } from "ffi/socket.ts";
       const path = ${JSON.stringify(`${directory}/s`)};
       const listener = UnixListener.listen(path);
       using client = UnixSocket.connect(path);

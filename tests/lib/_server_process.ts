@@ -11,7 +11,8 @@
 
 import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import { EventFd } from "../../ffi/event.ts";
-import { UnixListener, type UnixSocket } from "../../ffi/socket.ts";
+import { UnixListener } from "../../ffi/listener.ts";
+import type { UnixSocket } from "../../ffi/socket.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { DmaMapRequest, DmaUnmapRequest } from "../../lib/wire/dma.ts";
 import { IrqInfoReply, IrqInfoRequest, IrqSetFlags, SetIrqsRequest } from "../../lib/wire/irq.ts";

@@ -4,7 +4,8 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { libc } from "../../../ffi/libc.ts";
-import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
+import { UnixListener } from "../../../ffi/listener.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client/connect.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { childrenIds, connectSoon, device, Served, spawnVfu } from "./_served.ts";

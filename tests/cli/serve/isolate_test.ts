@@ -325,7 +325,7 @@ Deno.test("serve --isolate hands each descriptor to its device alone", async () 
   // bash connects two descriptors to a server of the test's and hands them over; 5 is for READY=1.
   const root = new URL("../../../", import.meta.url).pathname;
   const script = `
-import { UnixListener } from "${root}ffi/socket.ts";
+import { UnixListener } from "${root}ffi/listener.ts";
 import { connect } from "${root}lib/client/connect.ts";
 import { UnixSocket } from "${root}ffi/socket.ts";
 import { setInherited } from "${root}ffi/process.ts";

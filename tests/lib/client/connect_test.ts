@@ -12,7 +12,8 @@ import { EAGAIN, EPIPE } from "../../../ffi/errno.ts";
 import { countOpenFds, OwnedFd } from "../../../ffi/fd.ts";
 import { EventFd } from "../../../ffi/event.ts";
 import { idle } from "../../../ffi/poller.ts";
-import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
+import { UnixListener } from "../../../ffi/listener.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect, type ConnectOptions } from "../../../lib/client/connect.ts";
 import type { Device } from "../../../lib/client/device.ts";
 import {

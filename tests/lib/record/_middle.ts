@@ -4,7 +4,8 @@
  * @module
  */
 
-import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
+import { UnixListener } from "../../../ffi/listener.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
 import type { NewEvent } from "../../../lib/record/event.ts";
 import { ListeningServer, Recorder, type RecorderOptions } from "../../../lib/record/recorder.ts";
 import { Command } from "../../../lib/wire/command.ts";

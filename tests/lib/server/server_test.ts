@@ -7,7 +7,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { EventFd } from "../../../ffi/event.ts";
-import { UnixListener, UnixSocket } from "../../../ffi/socket.ts";
+import { UnixListener } from "../../../ffi/listener.ts";
+import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client/connect.ts";
 import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/base/errors.ts";
 import { doingName } from "../../../lib/server/activity.ts";
