@@ -59,6 +59,7 @@ export class ConnectedMemory implements DeviceDma {
 
   /** As {@linkcode DeviceDma.readInto}. */
   async readInto(iova: bigint, into: Uint8Array, options?: DmaAccessOptions): Promise<void> {
+    into = bytesOf(into);
     let at = 0;
     for (; isLong(into.length - at); at += DMA_PIECE) {
       await turn();
@@ -76,6 +77,7 @@ export class ConnectedMemory implements DeviceDma {
 
   /** As {@linkcode DeviceDma.write}. */
   async write(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): Promise<void> {
+    data = bytesOf(data);
     let at = 0;
     for (; isLong(data.length - at); at += DMA_PIECE) {
       await turn();

@@ -243,7 +243,8 @@ export class ClientMemory implements DeviceDma {
 
   /** As {@linkcode DeviceDma.readInto}. */
   async readInto(iova: bigint, into: Uint8Array, options?: DmaAccessOptions): Promise<void> {
-    await this.#readPieces(this.#pieces("read", iova, into.length), into, options);
+    const bytes = bytesOf(into);
+    await this.#readPieces(this.#pieces("read", iova, bytes.length), bytes, options);
   }
 
   #readPieces(
@@ -259,6 +260,7 @@ export class ClientMemory implements DeviceDma {
 
   /** As {@linkcode DeviceDma.write}. */
   async write(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): Promise<void> {
+    data = bytesOf(data);
     const pieces = this.#pieces("write", iova, data.length);
     const rest = asks(options) ? pieces : pieces.filter((piece) => !copyIn(piece, data));
     this.#written.log?.mark(iova, data.length);
@@ -291,6 +293,7 @@ export class ClientMemory implements DeviceDma {
 
   /** As {@linkcode DeviceDma.writeSync}. */
   writeSync(iova: bigint, data: Uint8Array, options?: DmaAccessOptions): void {
+    data = bytesOf(data);
     const pieces = this.#pieces("write", iova, data.length);
     const rest = asks(options) ? pieces : pieces.filter((piece) => !copyIn(piece, data));
     this.#written.log?.mark(iova, data.length);

@@ -69,7 +69,7 @@ export class MapWindow implements DmaWindow {
   readonly iova: bigint;
   /** True if the access of its owner is allowed now; throws otherwise. */
   readonly check: (() => void) | undefined;
-  readonly #start: number; // the first IOVA; NaN if numbers do not hold those of the window
+  readonly #start: number; // the first IOVA; NaN if numbers do not hold all of the window
   readonly #firstPage: number;
   readonly #end: bigint;
   readonly #rights: number;
@@ -107,10 +107,11 @@ export class MapWindow implements DmaWindow {
     return this.#u8.length;
   }
 
-  /** Tells if it has so many bytes from an address on. */
+  /** Tells if it has an address, and so many bytes from there on. */
   holds(iova: number | bigint, length: number): boolean {
     const at = this.#offset(iova);
-    return at >= 0 && at + length <= this.#u8.length && Number.isInteger(at);
+    const end = this.#u8.length; // 0 of a dead window, which has no address
+    return at >= 0 && at < end && at + length <= end && Number.isInteger(at);
   }
 
   /** As {@linkcode DmaWindow.getUint8}. */
@@ -174,7 +175,9 @@ export class MapWindow implements DmaWindow {
   copyTo(iova: number | bigint, into: Uint8Array | Uint32Array): void {
     const at = this.#at(iova, into.byteLength, READ);
     const isWords = into instanceof Uint32Array;
-    if (isWords && (at & 3) !== 0) return this.copyTo(iova, bytesOf(into));
+    if (isWords ? (at & 3) !== 0 : into.length !== into.byteLength) {
+      return this.copyTo(iova, bytesOf(into));
+    }
     const memory = isWords ? this.#u32 : this.#u8;
     const first = isWords ? at / 4 : at;
     const { length } = into;
@@ -187,7 +190,9 @@ export class MapWindow implements DmaWindow {
   copyFrom(iova: number | bigint, data: Uint8Array | Uint32Array): void {
     const at = this.#at(iova, data.byteLength, WRITE);
     const isWords = data instanceof Uint32Array;
-    if (isWords && (at & 3) !== 0) return this.copyFrom(iova, bytesOf(data));
+    if (isWords ? (at & 3) !== 0 : data.length !== data.byteLength) {
+      return this.copyFrom(iova, bytesOf(data));
+    }
     const memory = isWords ? this.#u32 : this.#u8;
     const first = isWords ? at / 4 : at;
     const { length } = data;
@@ -202,14 +207,20 @@ export class MapWindow implements DmaWindow {
 
   /** Bytes from the start of the window; NaN or a fraction for what is no address. */
   #offset(iova: number | bigint): number {
-    return typeof iova === "number" ? iova - this.#start : Number(iova - this.iova);
+    if (typeof iova === "bigint") return Number(iova - this.iova);
+    const isExact = Number.isNaN(this.#start) && Number.isSafeInteger(iova);
+    return isExact ? Number(BigInt(iova) - this.iova) : iova - this.#start;
   }
 
   #at(iova: number | bigint, length: number, right: number): number {
     const at = typeof iova === "number" ? iova - this.#start : Number(iova - this.iova);
     // The memory of a dead window has length 0.
     const isInside = at >= 0 && at + length <= this.#u8.length && Number.isInteger(at);
-    if (!isInside || (this.#rights & right) === 0) throw this.#failure(iova, length, right);
+    if (!isInside || (this.#rights & right) === 0) {
+      const other = this.#offset(iova); // of a number in a window that goes beyond 2^53
+      if (Number.isNaN(at) && !Number.isNaN(other)) return this.#at(BigInt(iova), length, right);
+      throw this.#failure(iova, length, right);
+    }
     this.check?.();
     return at;
   }
@@ -255,8 +266,20 @@ function isShort(bytes: Uint8Array | Uint32Array, memory: Uint8Array | Uint32Arr
   return bytes.length <= LOOP_LENGTH && bytes.buffer !== memory.buffer;
 }
 
-/** The bytes of an array. */
-export function bytesOf(array: Uint8Array | Uint32Array): Uint8Array {
+/**
+ * The bytes of an array, which a device written without types may have taken for another one.
+ *
+ * @throws {TypeError} if it has no bytes
+ */
+export function bytesOf(array: ArrayBufferView): Uint8Array {
+  if (array instanceof Uint8Array) return array;
+  if (!ArrayBuffer.isView(array)) {
+    const kind = Object.prototype.toString.call(array).slice("[object ".length, -1);
+    const article = /^[AEIOU]/.test(kind) ? "an" : "a";
+    throw new TypeError(
+      `Cannot access the client's memory: the bytes are ${article} ${kind}, not a Uint8Array`,
+    );
+  }
   const { buffer, byteOffset, byteLength } = array;
   return new Uint8Array(buffer, byteOffset, byteLength);
 }

@@ -1,6 +1,12 @@
 /** Windows: synchronous access to shared memory, against a model, and after all that ends them. */
 
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import { EACCES, EFAULT, EIO } from "../../../ffi/errno.ts";
 import { libc } from "../../../ffi/libc.ts";
@@ -273,6 +279,69 @@ testFds("a window refuses whatever is no address of it", async () => {
   }
   for (const iova of [-1, -1n, 1n << 64n, 0]) assertEquals(dma.window(iova, 1), undefined);
 });
+
+testFds("numbers reach what they can of a window that goes beyond 2^53", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(2 * PAGE);
+  const last = 2 ** 53 - PAGE; // the last page that numbers reach
+  await map(served.peer, { address: BigInt(last), size: BigInt(2 * PAGE) }, [file.fd]);
+  const dma = dmaOf(served);
+  const window = dma.window(last, 4)!;
+  window.setUint32(last + 8, 7);
+  window.copyFrom(last + 12, new Uint32Array([8]));
+  const into = new Uint8Array(2);
+  assertEquals(dma.copyTo(last + 12, into), undefined);
+  assertEquals([window.getUint32(BigInt(last) + 8n), file.bytes[8], into[0]], [7, 7, 8]);
+  // What is rounded is another address, perhaps.
+  assertEquals(assertThrows(() => window.getUint32(2 ** 53), DmaError).errno, EFAULT);
+  window.setUint32(2n ** 53n, 9);
+  assertEquals(file.bytes[PAGE], 9);
+});
+
+testFds("a window that is asked for no bytes is alive", async () => {
+  using served = await serveNegotiated();
+  using file = new ClientFile(PAGE);
+  const dma = dmaOf(served);
+  await map(served.peer, { address: BASE }, [file.fd]);
+  assertEquals(dma.window(BASE, 0)?.length, PAGE);
+  assertEquals(dma.window(START + PAGE, 0), undefined, "an address behind it is not of it");
+  await unmap(served.peer, BASE, 4096n);
+  assertEquals(dma.window(BASE, 0), undefined);
+  await map(served.peer, { address: BASE }, [file.fd]);
+  assertEquals(dma.window(BASE, 0)?.length, PAGE);
+});
+
+testFds(
+  "an array of other elements than declared is its bytes, whichever way they go",
+  async () => {
+    using served = await serveNegotiated();
+    using file = new ClientFile(PAGE);
+    await map(served.peer, { address: BASE }, [file.fd]);
+    const dma = dmaOf(served);
+    // As of a device that is written without types.
+    const words = Uint16Array.of(0x0201, 0x0403) as unknown as Uint8Array;
+    const ways: readonly ((data: Uint8Array) => unknown)[] = [
+      (data) => dma.window(BASE, 4)!.copyFrom(BASE, data),
+      (data) => dma.copyFrom(BASE, data),
+      (data) => dma.write(BASE, data),
+      (data) => dma.writeSync(BASE, data),
+    ];
+    for (const way of ways) {
+      file.bytes.fill(0);
+      await way(words);
+      assertEquals([...file.bytes.slice(0, 5)], [1, 2, 3, 4, 0], `${way}`);
+      const wrong = new ArrayBuffer(4) as unknown as Uint8Array;
+      const error = await Promise.try(way, wrong).catch((error) => error);
+      assertInstanceOf(error, TypeError, `${way}`);
+      assertStringIncludes(error.message, "an ArrayBuffer, not a Uint8Array");
+    }
+    const into = new Uint16Array(2);
+    dma.window(BASE, 4)!.copyTo(BASE, into as unknown as Uint8Array);
+    assertEquals([...into], [0x0201, 0x0403]);
+    await dma.readInto(BASE + 1n, into as unknown as Uint8Array);
+    assertEquals([...into], [0x0302, 0x04]);
+  },
+);
 
 testFds("memory that is not mapped here has no window, and cannot fault", async () => {
   using served = await serveNegotiated({ requireSealed: true });
