@@ -538,20 +538,22 @@ static int copy(size_t size) {
 
 /* ---- Pinning */
 
-static _Noreturn void pin(char **command) {
+/* To the last CPU of those that this process may use; "apart" from what is there, to the first. */
+static _Noreturn void pin(char **command, int is_apart) {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) < 0) fail("sched_getaffinity");
-  int last = CPU_SETSIZE - 1;
-  while (!CPU_ISSET(last, &set)) last--;
+  int cpu = is_apart ? 0 : CPU_SETSIZE - 1;
+  while (!CPU_ISSET(cpu, &set)) cpu += is_apart ? 1 : -1;
   CPU_ZERO(&set);
-  CPU_SET(last, &set);
+  CPU_SET(cpu, &set);
   if (sched_setaffinity(0, sizeof set, &set) < 0) fail("sched_setaffinity");
   execvp(command[0], command);
   fail(command[0]);
 }
 
 int main(int argc, char **argv) {
-  if (argc >= 3 && strcmp(argv[1], "pin") == 0) pin(argv + 2);
+  if (argc >= 3 && strcmp(argv[1], "pin") == 0) pin(argv + 2, 0);
+  if (argc >= 3 && strcmp(argv[1], "apart") == 0) pin(argv + 2, 1);
   if (argc == 3 && strcmp(argv[1], "copy") == 0) return copy((size_t)atol(argv[2]) << 20);
   if (argc == 3 && strcmp(argv[1], "server") == 0) run_server(argv[2]);
   if (argc == 4 || argc == 5) {
@@ -567,5 +569,5 @@ int main(int argc, char **argv) {
       return 0;
     }
   }
-  give_up("usage: server PATH | copy MIB | MODE PATH N [ARGUMENT] | pin COMMAND...");
+  give_up("usage: server PATH | copy MIB | MODE PATH N [ARGUMENT] | pin|apart COMMAND...");
 }

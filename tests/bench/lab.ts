@@ -76,6 +76,44 @@ export class Lab implements AsyncDisposable {
     ]);
   }
 
+  /**
+   * A mode of baseline.c with one of the demo devices that a `vfu serve` has, on another CPU. The
+   * note has the time to its start, and its memory.
+   */
+  async servedBesides(devices: number, mode: string, ...args: number[]): Promise<Meter> {
+    const path = `${this.dir}/${this.#servers.size}.sock`;
+    const paths = Array.from({ length: devices }, (_, i) => i === 0 ? path : `${path}${i}`);
+    const words = paths.flatMap((each) => ["demo", `--socket-path=${each}`]);
+    const start = performance.now();
+    const child = this.#spawn(
+      [...this.#pinned, ...deno(MAIN), "serve", "--json", ...words],
+      "null",
+    );
+    this.#servers.set(path, child.pid);
+    const { value } = await linesOf(child).read();
+    if (value === undefined) throw new Error("`vfu serve` did not start");
+    const started = Math.round(performance.now() - start);
+    const meter = this.#meterApart(mode, path, args);
+    return async () => {
+      const ns = await meter();
+      const status = await Deno.readTextFile(`/proc/${child.pid}/status`);
+      const mib = Math.round(Number(/VmRSS:\s*(\d+)/.exec(status)![1]) / 1024);
+      this.#note = `ready after ${started} ms, ${mib} MiB resident`;
+      return ns;
+    };
+  }
+
+  /** A mode of baseline.c with its own server on another CPU. */
+  async baselineBesides(mode: string, ...args: number[]): Promise<Meter> {
+    return this.#meterApart(mode, await this.#serveC(), args);
+  }
+
+  /** A mode of baseline.c on another CPU than what is pinned. */
+  #meterApart(mode: string, path: string, args: readonly number[]): Meter {
+    const { baseline } = this.#programs!;
+    return this.#meter([baseline, "apart", baseline, mode, path, ...args.map(String)]);
+  }
+
   /** A mode of baseline.c with its own server, through a recorder on the same CPU. */
   async recorded(mode: string, ...args: number[]): Promise<Meter> {
     const command = [...this.#pinned, ...script("recorder"), await this.#serveC()];

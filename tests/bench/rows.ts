@@ -61,6 +61,7 @@ export const rows: readonly Row[] = [
   servedToC("Server: 1 MiB DMA read by message", 1.3, "dma-read", [105, MIB]),
   servedToC("Server: 1 MiB DMA write by message", 1.3, "dma-write", [105, MIB]),
   servedToC("Server: interrupt", undefined, "interrupt", [2_100]),
+  ...[1, 10, 100].map(servedBesides),
   nvme("nvme.ts: 4 KiB read, polled", 3, "read", 2_100, 1),
   nvme("nvme.ts: 4 KiB read, 32 in flight", 2.5, "read", 4_200, 32),
   nvme("nvme.ts: 4 KiB write, 32 in flight", 2.5, "write", 4_200, 32),
@@ -139,6 +140,20 @@ function servedToC(name: string, aim: number | undefined, mode: string, args: nu
     theirs: (lab) => lab.baseline(mode, ...args),
     needsC: true,
     ...(aim !== undefined && { aim }),
+  };
+}
+
+/**
+ * A read of one of the devices that a `vfu serve` has, against a server in C. The client has
+ * another CPU than the server, as in use; a wake-up of that CPU is most of the time.
+ */
+function servedBesides(devices: number): Row {
+  return {
+    name: `vfu serve, ${devices} demo: 4-byte read`,
+    rounds: 11,
+    ours: (lab) => lab.servedBesides(devices, "read4", 4_200),
+    theirs: (lab) => lab.baselineBesides("read4", 4_200),
+    needsC: true,
   };
 }
 
