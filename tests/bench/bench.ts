@@ -105,7 +105,8 @@ function readLine(args: string[]): Line {
       compare: { type: "string" },
     },
   });
-  const [pattern = ""] = positionals;
+  const [pattern = "", ...others] = positionals;
+  if (others.length > 0) throw new TypeError(`One pattern is possible, not ${positionals.length}`);
   const matching = rows.filter(({ name }) => new RegExp(pattern).test(name));
   const texts = values.row?.map((text) => text.toLowerCase());
   const chosen = texts === undefined

@@ -83,6 +83,7 @@ export function compare(before: Report, now: Report): Change[] {
 
 /** Writes changes as a table of 80 columns. */
 export function changesText(changes: readonly Change[]): string {
+  if (changes.length === 0) return "The file to compare with has none of these rows";
   const percent = (part: number) => `${(100 * part).toFixed(1)} %`;
   const signed = (part: number) => `${part < 0 ? "" : "+"}${percent(part)}`;
   const line = (name: string, ...columns: string[]) =>
@@ -105,8 +106,12 @@ export function changesText(changes: readonly Change[]): string {
  */
 export function parseReport(text: string): Report {
   const report = JSON.parse(text);
-  const isRow = (row: Result) => typeof row?.name === "string" && typeof row.ns === "number";
-  if (!Array.isArray(report?.rows) || !report.rows.every(isRow)) {
+  const isTime = (value: unknown) => typeof value === "number" && value > 0;
+  const isRow = ({ name, ns, ratio, noise }: Partial<Result>) =>
+    typeof name === "string" && isTime(ns) && (ratio === undefined || isTime(ratio)) &&
+    (noise === undefined || (typeof noise === "number" && noise >= 0));
+  const hasRow = (row: unknown) => typeof row === "object" && row !== null && isRow(row);
+  if (!Array.isArray(report?.rows) || !report.rows.every(hasRow)) {
     throw new SyntaxError("it has no rows of the benchmark; write one with --json");
   }
   return report;

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { DENO } from "../_deno.ts";
+import { until } from "../_until.ts";
 import { changesText, compare, noiseOf, parseReport, type Report } from "./compare.ts";
 
 const BENCH = new URL("./bench.ts", import.meta.url).pathname;
@@ -56,7 +57,20 @@ Deno.test("compare() takes ratios where both have them, and tells changes from n
 
 Deno.test("parseReport() refuses what the benchmark did not write", () => {
   assertThrows(() => parseReport("no JSON"), SyntaxError);
-  for (const text of ["{}", "null", '{"rows": [{}]}']) {
+  const row = (fields: object) => JSON.stringify({ rows: [{ name: "a", ns: 1, ...fields }] });
+  assertEquals(parseReport(row({ ratio: 2, noise: 0 })).rows.length, 1);
+  for (
+    const text of [
+      "{}",
+      "null",
+      '{"rows": [{}]}',
+      '{"rows": [null]}',
+      row({ ns: 0 }),
+      row({ ns: null }),
+      row({ ratio: "2" }),
+      row({ noise: null }),
+    ]
+  ) {
     assertThrows(() => parseReport(text), SyntaxError, "it has no rows");
   }
 });
@@ -94,4 +108,36 @@ Deno.test("bench says what is wrong with its line", async () => {
   assertEquals(missing.code, 2);
   assertStringIncludes(missing.err, "bench: Cannot compare with /nosuch.json: No such file");
   assertEquals((await bench("--nosuch")).code, 2);
+  const two = await bench("encode", "decode");
+  assertEquals([two.code, two.err], [2, "bench: One pattern is possible, not 2\n"]);
+});
+
+Deno.test("changesText() says so when there is nothing to compare", () => {
+  const rows = [{ name: "a", ns: 1 }];
+  const changes = compare({ hasBaseline: true, rows: [] }, { hasBaseline: true, rows });
+  assertEquals(changesText(changes), "The file to compare with has none of these rows");
+});
+
+Deno.test("bench that is called off leaves nothing, also in the middle of a build", async () => {
+  const place = await Deno.makeTempDir({ prefix: "vfu-test-" });
+  try {
+    const names = () => [...Deno.readDirSync(place)].map(({ name }) => name);
+    const child = new Deno.Command(DENO, {
+      args: ["run", "--quiet", "--frozen", "--allow-all", BENCH, "--row", "read`, installed"],
+      env: { TMPDIR: place },
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    const ended = child.output();
+    let isOver = false;
+    ended.then(() => isOver = true);
+    const builds = () => names().some((name) => name.startsWith("vfu-build-"));
+    await until(() => isOver || builds(), "a build");
+    child.kill("SIGINT");
+    const { code, stderr } = await ended;
+    const text = new TextDecoder().decode(stderr);
+    assertEquals([code, text, names()], [1, "bench: Called off by SIGINT\n", []]);
+  } finally {
+    await Deno.remove(place, { recursive: true });
+  }
 });

@@ -26,6 +26,7 @@ export class Lab implements AsyncDisposable {
   readonly #servers = new Map<string, number>(); // process ids by path
   #note: string | undefined;
   #built: Promise<void> | undefined;
+  #isClosed = false;
 
   private constructor(dir: string, programs: Record<Program, string> | undefined) {
     this.dir = dir;
@@ -217,7 +218,9 @@ export class Lab implements AsyncDisposable {
 
   /** Ends every process and removes the directory. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
     await this.clear();
+    await this.#built?.catch(() => {}); // it has folders of its own
     await Deno.remove(this.dir, { recursive: true });
   }
 
@@ -265,6 +268,8 @@ export class Lab implements AsyncDisposable {
   }
 
   #spawn([program, ...args]: string[], stdin: "null" | "piped"): Deno.ChildProcess {
+    // A row that is called off goes on to its next process.
+    if (this.#isClosed) throw new Error("The lab is closed");
     const child = new Deno.Command(program!, { args, stdin, stdout: "piped" }).spawn();
     this.#children.add(child);
     child.status.finally(() => this.#children.delete(child));
