@@ -16,6 +16,8 @@ import { task } from "./task.ts";
 import { needsSources } from "./vfu.ts";
 
 const ENTRY = "vfu.js";
+/** The folders of a build. */
+const FOLDERS: ReadonlySet<string> = new Set(["completions", "licences", "man", "maps"]);
 /** The place in the entry where the path of the sources belongs. */
 const SOURCES_PLACE = "vfu:sources";
 /** The place in version.ts where the commit belongs. */
@@ -54,11 +56,13 @@ export async function build(
   }
 }
 
-/** A folder that is not there, is empty, or has an earlier build. */
+/** A folder that is not there, is empty, or has an earlier build and nothing else. */
 async function assertReplaceable(folder: string): Promise<void> {
   try {
-    const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
-    if (names.length === 0 || names.includes(ENTRY)) return;
+    const entries = await Array.fromAsync(Deno.readDir(folder));
+    const isBuilt = entries.some(({ name }) => name === ENTRY) &&
+      entries.every(({ name, isFile }) => isFile ? name.endsWith(".js") : FOLDERS.has(name));
+    if (entries.length === 0 || isBuilt) return;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return;
     throw error;

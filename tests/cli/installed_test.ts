@@ -233,6 +233,12 @@ Deno.test("the bundle does what the sources do", async (test) => {
     let refusal = "";
     await build(folder).catch((error) => refusal = error.message);
     assertStringIncludes(refusal, "it has other files");
+    // As of a user's folder of programs, into which the entry was put.
+    await Deno.writeTextFile(`${dist}/notes.txt`, "mine");
+    refusal = "";
+    await build(dist).catch((error) => refusal = error.message);
+    assertStringIncludes(refusal, "it has other files");
+    assertEquals(await Deno.readTextFile(`${dist}/notes.txt`), "mine");
   });
 });
 
