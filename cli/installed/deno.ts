@@ -7,6 +7,9 @@
 /** The folder of vfu's sources. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 
+/** Ends the programs that run, and the work that they are part of. */
+export const calledOff = new AbortController();
+
 /** The end of a program. */
 export interface Ended {
   /** Its exit code. */
@@ -17,7 +20,11 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a program to its end, whatever that is. */
+/**
+ * Runs a program to its end, whatever that is.
+ *
+ * @throws the reason of {@linkcode calledOff}
+ */
 export async function runToEnd(
   program: string,
   args: readonly string[],
@@ -28,7 +35,9 @@ export async function runToEnd(
     ...(options.cwd !== undefined && { cwd: options.cwd }),
     env: { NO_COLOR: "1", ...options.env },
     stdin: "null",
+    signal: calledOff.signal,
   }).output();
+  calledOff.signal.throwIfAborted();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }

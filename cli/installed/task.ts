@@ -5,15 +5,28 @@
  */
 
 import { thrownText } from "../../lib/base/thrown.ts";
+import { calledOff } from "./deno.ts";
 
-/** Does a task, writes the text that it returns, or fails with its error as a line. */
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+
+/**
+ * Does a task, writes the text that it returns, or fails with its error as a line. A signal ends
+ * the programs that the task runs; the task then takes its files with it.
+ */
 export async function task(work: () => Promise<string>): Promise<void> {
+  let code = 1;
+  for (const [name, number] of Object.entries(SIGNALS)) {
+    Deno.addSignalListener(name as keyof typeof SIGNALS, () => {
+      code = 128 + number;
+      calledOff.abort(new Error(`Called off by ${name}`));
+    });
+  }
   const say = (stream: typeof Deno.stdout, text: string) =>
     stream.writeSync(new TextEncoder().encode(`${text}\n`));
   try {
     say(Deno.stdout, await work());
   } catch (error) {
     say(Deno.stderr, thrownText(error));
-    Deno.exit(1);
+    Deno.exit(code);
   }
 }

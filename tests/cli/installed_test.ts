@@ -242,6 +242,28 @@ Deno.test("the bundle does what the sources do", async (test) => {
   });
 });
 
+Deno.test("a build that is interrupted leaves nothing", async () => {
+  await using place = temporaryFolder();
+  const names = () => [...Deno.readDirSync(place.path)].map(({ name }) => name);
+  const child = new Deno.Command(DENO, {
+    args: ["run", "--frozen", "-A", `${ROOT}cli/installed/build.ts`, `${place.path}/dist`],
+    env: { TMPDIR: place.path },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const ended = child.output();
+  let isOver = false;
+  ended.then(() => isOver = true);
+  const builds = () => names().some((name) => name.startsWith(".vfu-build-"));
+  await until(() => isOver || builds(), "a build");
+  child.kill("SIGINT");
+  const { code, stdout, stderr } = await ended;
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  assertEquals([code, text(stdout), text(stderr)], [130, "", "Called off by SIGINT\n"]);
+  assertEquals(names(), ["dist"]); // which is empty, to be replaced
+});
+
 Deno.test("needsSources() and bundleOf() find what runs a line", () => {
   for (
     const line of [
