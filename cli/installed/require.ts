@@ -59,5 +59,8 @@ function require(name: string): object {
   return PROVIDED[short] ?? lazy(() => real().getBuiltinModule(name));
 }
 
-Object.defineProperty(globalThis, "process", { value: process, writable: true });
-Object.assign(globalThis, { require });
+/** Makes `require` and `process` global, before a bundle is loaded. */
+export function provideRequire(): void {
+  Object.defineProperty(globalThis, "process", { value: process, writable: true });
+  Object.assign(globalThis, { require });
+}

@@ -1,6 +1,6 @@
 /**
  * The program of an installed `vfu`, as far as it is read at every start. `deno task build` makes a
- * bundle of it, and beside it one of each subcommand, with all that it needs in one file.
+ * bundle of it, and beside it one of each subcommand, with all that it needs.
  *
  * Lines that load a module of the user's run from the sources. Such a module imports `@vfu/vfu`
  * from there, and its classes have to be those of the server. So do pages of recordings, whose
@@ -9,11 +9,13 @@
  * @module
  */
 
+import { provideRequire } from "./require.ts";
+
 /** The path from the bundle to main.ts, and the names of the other bundles. The build sets both. */
 const [SOURCES, ...BUNDLES] = "vfu:sources".split(",");
 
 /** The bundle of lines that call no subcommand. */
-const REST = "rest";
+export const REST = "rest";
 
 /** The exports of a bundle, and of the sources. */
 interface Program {
@@ -40,6 +42,7 @@ async function run(args: readonly string[]): Promise<number> {
   const url = new URL(file, import.meta.url).href;
   let program: Program;
   try {
+    if (isBundled) provideRequire();
     program = await import(url);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
