@@ -246,6 +246,7 @@ export async function run(
   using grace = new Grace(context.signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { device } = connection;
+  await device.info(); // which has the names of interrupts
   const irqs = await device.irqs(id);
   await findAll(device, options.actions.filter((action) => !isVectorAction(action)));
   grace.begin();

@@ -107,6 +107,7 @@ export async function select(
   chosen: readonly Chosen[],
   { all = false }: { all?: boolean | undefined } = {},
 ): Promise<Selection> {
+  await device.info(); // which has the names of regions
   const entries: Entry[] = [];
   const leftOut: LeftOut[] = [];
   for (const { map, register, text } of chosen) {

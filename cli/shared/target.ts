@@ -62,7 +62,7 @@ export function parseRegionOrRegister(text: string, place: PlaceParser): RegionR
   try {
     return parseRegion(text);
   } catch (error) {
-    if (/^(?:bar[0-5]|rom|config|vga|\d+)\b(?!.*\.[bwlq]$)/i.test(text)) throw error;
+    if (/^(?:bar[0-5]|rom|config|vga|(?:region)?\d+)\b(?!.*\.[bwlq]$)/i.test(text)) throw error;
     const { named: _, ...address } = place(text);
     if (address.width === undefined) throw error;
     return { ...address, size: address.width };
@@ -77,7 +77,7 @@ export function parseRegionOrRegister(text: string, place: PlaceParser): RegionR
  * @throws {RangeError} if the range ends before it begins
  */
 export function parseRegion(text: string): RegionRange {
-  const form = /^(bar[0-5]|rom|config|vga|\d+)((?:\+(\w+))?\.\.(\w+)?)?(\.[bwlq])?$/i;
+  const form = /^(bar[0-5]|rom|config|vga|(?:region)?\d+)((?:\+(\w+))?\.\.(\w+)?)?(\.[bwlq])?$/i;
   const match = form.exec(text);
   const [, name, range, startText, endText, width = ""] = match ?? [];
   const bounds = range === undefined ? [0n, undefined] : [
@@ -111,6 +111,8 @@ export function parseRegion(text: string): RegionRange {
  */
 export async function findTarget(device: Device, address: Address): Promise<Target> {
   const { region, offset } = await resolveAddress(device, address);
+  // Whoever writes a number may mean a device that is not on the PCI bus: it says so itself.
+  if (/^(region)?\d/i.test(address.text)) await device.info();
   await device.regionInfo(region); // so that opening it does not block
   return { text: address.text, region: device.region(region), offset };
 }

@@ -29,8 +29,8 @@ import { Command } from "../wire/command.ts";
 import { DeviceFlags, DeviceInfoReply, DeviceInfoRequest } from "../wire/device.ts";
 import { RegionIoFdsReply, RegionIoFdsRequest } from "../wire/io_fds.ts";
 import { type CommandOf, messageOf } from "../wire/messages.ts";
-import { irqIndex, IrqInfoReply, IrqInfoRequest, irqName, irqNameOf } from "../wire/irq.ts";
-import { PciRegion, regionIndex, regionName, regionNameOf } from "../wire/region.ts";
+import { irqIndex, IrqInfoReply, IrqInfoRequest, irqNameOf } from "../wire/irq.ts";
+import { PciRegion, regionIndex, regionNameOf } from "../wire/region.ts";
 import type {
   DeviceInfo,
   IrqId,
@@ -87,7 +87,7 @@ export class Device implements Disposable, AsyncDisposable {
     this.proxy = proxy;
     this.negotiated = negotiated;
     this.#replies = new Replies(proxy);
-    this.#regions = new RegionInfos(this.#replies);
+    this.#regions = new RegionInfos(this.#replies, (index) => this.regionName(index));
     this.#config = new ConfigReader({
       negotiated,
       read: (at, ...rest) => this.readRegion(PciRegion.CONFIG, BigInt(at), ...rest),
@@ -163,6 +163,24 @@ export class Device implements Disposable, AsyncDisposable {
   }
 
   /**
+   * The name of a region, as far as the device is known: "bar0", or "region 0" off the PCI bus.
+   *
+   * @ignore for lib/client/diagnose/ and sessions
+   */
+  regionName(index: number): string {
+    return regionNameOf(index, this.mayBePci);
+  }
+
+  /**
+   * The name of an IRQ index, as far as the device is known: "msix", or "irq 2" off the PCI bus.
+   *
+   * @ignore for lib/client/diagnose/ and sessions
+   */
+  irqName(index: number): string {
+    return irqNameOf(index, this.mayBePci);
+  }
+
+  /**
    * A region by its name or index, for reading and writing. The same object each time.
    *
    * If its info was not asked for yet, this blocks until the reply is there. `await
@@ -180,7 +198,7 @@ export class Device implements Disposable, AsyncDisposable {
       open = new Region(this.#regionInfoSync(index), {
         proxy: this.proxy,
         negotiated: this.negotiated,
-        name: regionNameOf(index, this.mayBePci),
+        name: this.regionName(index),
         explain: (known, error) => this.#reasons.explain(known, error),
         explainAsync: (known, error) => this.#reasons.explainAsync(known, error),
         ...(index === PciRegion.CONFIG && { onWrite: () => this.#pci?.forget() }),
@@ -227,7 +245,7 @@ export class Device implements Disposable, AsyncDisposable {
     const info = await this.irqInfo(index, options);
     let open = this.#irqIndexes.get(index);
     if (open === undefined) {
-      const name = irqNameOf(index, this.mayBePci);
+      const name = this.irqName(index);
       this.#irqIndexes.set(index, open = new IrqIndex(info, this.proxy, name));
     }
     return open;
@@ -271,7 +289,7 @@ export class Device implements Disposable, AsyncDisposable {
       IrqInfoRequest.encode({ argsz: INFO_SIZE, index }),
       {
         ...options,
-        doing: `get the info of ${irqName(index)}`,
+        doing: `get the info of ${this.irqName(index)}`,
       },
     );
     const info = this.#replies.decode(IrqInfoReply, reply);
@@ -305,7 +323,7 @@ export class Device implements Disposable, AsyncDisposable {
     }
     const data = await this.#readSome(index, offset, count, options);
     if (data.length === count) return data;
-    const doing = readText(index, offset, count);
+    const doing = readText(this.regionName(index), offset, count);
     throw this.#replies.broken(`answered ${data.length} bytes to a request to ${doing}`);
   }
 
@@ -316,7 +334,7 @@ export class Device implements Disposable, AsyncDisposable {
     count: number,
     options: WaitOptions,
   ): Promise<Uint8Array> {
-    const doing = readText(index, offset, count);
+    const doing = readText(this.regionName(index), offset, count);
     const payload = RegionReadRequest.encode({ offset, region: index, count });
     const reply = await this.#request(Command.REGION_READ, payload, { ...options, doing });
     const { data, region, offset: at } = this.#replies.decode(RegionReadReply, reply);
@@ -325,7 +343,7 @@ export class Device implements Disposable, AsyncDisposable {
     }
     if (region !== index || at !== offset) {
       throw this.#replies.broken(
-        `answered for ${regionName(region)} at ${hex(at)} to a request to ${doing}`,
+        `answered for ${this.regionName(region)} at ${hex(at)} to a request to ${doing}`,
       );
     }
     return data;
@@ -342,7 +360,7 @@ export class Device implements Disposable, AsyncDisposable {
    */
   async regionIoFds(index: number, options: WaitOptions = {}): Promise<RegionIoFds> {
     const plan = this.#replies.askWithRoom({
-      what: `the I/O descriptors of ${regionName(index)}`,
+      what: `the I/O descriptors of ${this.regionName(index)}`,
       index,
       room: INFO_SIZE,
       encode: (argsz) => RegionIoFdsRequest.encode({ argsz, flags: 0, index, count: 0 }),
@@ -442,6 +460,6 @@ export class Device implements Disposable, AsyncDisposable {
 }
 
 /** A read in words, for errors. */
-function readText(region: number, offset: bigint, count: number): string {
-  return `read ${count} bytes of ${regionName(region)} at ${hex(offset)}`;
+function readText(region: string, offset: bigint, count: number): string {
+  return `read ${count} bytes of ${region} at ${hex(offset)}`;
 }

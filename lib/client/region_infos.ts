@@ -14,7 +14,6 @@ import {
   RegionFlags,
   RegionInfoReply,
   RegionInfoRequest,
-  regionName,
 } from "../wire/region.ts";
 import type { RegionInfo } from "./info.ts";
 import type { PlannedRequest, Replies } from "./replies.ts";
@@ -25,18 +24,24 @@ const REGION_INFO_SIZE = 32;
 /** The regions of one device as far as they are known. Each is asked for once. */
 export class RegionInfos {
   readonly #replies: Replies;
+  readonly #nameOf: (index: number) => string;
   readonly #known = new Map<number, RegionInfo>();
   #isClosed = false;
 
-  /** Learns from replies that pass these checks. */
-  constructor(replies: Replies) {
+  /**
+   * Learns from replies that pass these checks.
+   *
+   * @param nameOf the name of a region, as far as the device is known
+   */
+  constructor(replies: Replies, nameOf: (index: number) => string) {
     this.#replies = replies;
+    this.#nameOf = nameOf;
   }
 
   /** Asks for the facts about a region, unless they are known. */
   *ask(index: number): Plan<PlannedRequest, Message, RegionInfo> {
     return this.#known.get(index) ?? (yield* this.#replies.askWithRoom({
-      what: `the info of ${regionName(index)}`,
+      what: `the info of ${this.#nameOf(index)}`,
       index,
       room: REGION_INFO_SIZE,
       encode: (argsz) => RegionInfoRequest.encode({ argsz, index }),
@@ -55,7 +60,7 @@ export class RegionInfos {
   /** Remembers what a region is, and those of the descriptors that are of use. */
   #keep(info: RegionInfoReply, fds: OwnedFd[]): RegionInfo {
     const { index, flags, size, offset, capabilities } = info;
-    const name = regionName(index);
+    const name = this.#nameOf(index);
     if (fds.length > 0 && (flags & RegionFlags.MMAP) === 0) {
       throw this.#replies.broken(
         `passed ${plural(fds.length, "file descriptor")} with ${name}, which can't be mapped`,

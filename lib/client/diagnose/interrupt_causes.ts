@@ -14,7 +14,7 @@ import {
 } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
 import { plural } from "../../text/plural.ts";
-import { IrqFlags, irqName, PciIrq, vectorsName } from "../../wire/irq.ts";
+import { IrqFlags, PciIrq, vectorsName } from "../../wire/irq.ts";
 import { PciRegion, regionName } from "../../wire/region.ts";
 import type { Cause, Clue } from "./cause.ts";
 import type { Examination } from "./examination.ts";
@@ -230,7 +230,7 @@ export const INTERRUPT_CAUSES: readonly Cause[] = [
         if (info === undefined || info.count === 0) continue;
         if ((info.flags & IrqFlags.EVENTFD) !== 0) continue;
         clues.push({
-          evidence: `${irqName(index)} has ${plural(info.count, "vector")} ` +
+          evidence: `${look.device.irqName(index)} has ${plural(info.count, "vector")} ` +
             `and not the flag EVENTFD (flags ${hex(info.flags)})`,
           remedy: "the server's reply to IRQ_INFO has to have it",
           command: "probe SOCKET",

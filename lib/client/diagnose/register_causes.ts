@@ -9,7 +9,7 @@ import { SystemError } from "../../../ffi/errno.ts";
 import type { OwnedFd } from "../../../ffi/fd.ts";
 import { COMMAND } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
-import { PciRegion, RegionFlags, regionName } from "../../wire/region.ts";
+import { PciRegion, RegionFlags } from "../../wire/region.ts";
 import type { RegionInfo, Width } from "../info.ts";
 import { type Cause, type Clue, ENABLE, STOPPED } from "./cause.ts";
 import type { BarState, Examination, HarmlessRead } from "./examination.ts";
@@ -57,7 +57,7 @@ export const REGISTER_CAUSES: readonly Cause[] = [
         !allowsAccess(info) && info.index !== PciRegion.CONFIG // libvfio-user's has no flags
       );
       return regions.map(({ index, size, flags }) => ({
-        evidence: `${regionName(index)} has ${size} bytes and allows no access ` +
+        evidence: `${look.device.regionName(index)} has ${size} bytes and allows no access ` +
           `(flags ${hex(flags)})`,
         remedy: "the server's reply to REGION_INFO is wrong",
         command: "probe SOCKET",
@@ -82,7 +82,7 @@ export const REGISTER_CAUSES: readonly Cause[] = [
     title: "a region is to be mapped, and can't be",
     subjects: REGISTERS,
     async find(look) {
-      return (await regionsOf(look)).flatMap(mapClues);
+      return (await regionsOf(look)).flatMap((info) => mapClues(look, info));
     },
   },
 ];
@@ -151,6 +151,7 @@ async function flagClues(look: Examination, { index, flags, size }: RegionInfo):
   const { places, isDecisive } = await placesToRead(look, index, size);
   const claims = (flags & RegionFlags.READ) !== 0;
   if (claims && !isDecisive) return [];
+  const name = look.device.regionName(index);
   let refusal: { place: HarmlessRead; error: RemoteError } | undefined;
   for (const place of places) {
     const tried = await look.tryRead(index, place.offset, place.width);
@@ -161,19 +162,19 @@ async function flagClues(look: Examination, { index, flags, size }: RegionInfo):
     }
     if (claims) return [];
     return [{
-      evidence: `${regionName(index)} is not to be read (flags ${hex(flags)}), ` +
+      evidence: `${name} is not to be read (flags ${hex(flags)}), ` +
         `and a read of ${readText(place)} is answered`,
       remedy: "the server's reply to REGION_INFO has to have the flag READ",
-      command: readCommand(index, place),
+      command: readCommand(name, place),
     }];
   }
   if (refusal === undefined || !claims) return [];
   const { place, error } = refusal;
   return [{
-    evidence: `${regionName(index)} is to be read (flags ${hex(flags)}), ` +
+    evidence: `${name} is to be read (flags ${hex(flags)}), ` +
       `and a read of ${readText(place)} is refused with ${error.code || "no errno"}`,
     remedy: "the server has to answer it, or to leave out the flag READ",
-    command: readCommand(index, place),
+    command: readCommand(name, place),
   }];
 }
 
@@ -204,14 +205,17 @@ function readText({ offset, width }: HarmlessRead): string {
   return `${width} bytes at ${hex(offset)}`;
 }
 
-function readCommand(region: number, { offset, width }: HarmlessRead): string {
-  return `read SOCKET ${regionName(region)}+${hex(offset)}.${WIDTH_LETTERS[width]}`;
+function readCommand(region: string, { offset, width }: HarmlessRead): string {
+  return `read SOCKET ${region.replace(" ", "")}+${hex(offset)}.${WIDTH_LETTERS[width]}`;
 }
 
 /** Clues about a region that says that it can be mapped. */
-function mapClues({ index, flags, size, offset, fds, capabilities }: RegionInfo): Clue[] {
+function mapClues(
+  { device }: Examination,
+  { index, flags, size, offset, fds, capabilities }: RegionInfo,
+): Clue[] {
   if ((flags & RegionFlags.MMAP) === 0) return [];
-  const name = regionName(index);
+  const name = device.regionName(index);
   if (fds.length === 0) {
     return [{
       evidence: `${name} is to be mapped (flags ${hex(flags)}), and no file descriptor came`,

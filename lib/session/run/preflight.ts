@@ -12,7 +12,7 @@ import type { WaitOptions } from "../../client/info.ts";
 import { RemoteError } from "../../base/errors.ts";
 import type { Problem } from "../../yaml/problem.ts";
 import { hex } from "../../text/hex.ts";
-import { irqName, vectorsName } from "../../wire/irq.ts";
+import { vectorsName } from "../../wire/irq.ts";
 import { constantOf } from "../file/definitions.ts";
 import type { Extent, Word } from "../file/word.ts";
 import { WORDS } from "../file/words.ts";
@@ -28,7 +28,6 @@ import type {
 } from "../model.ts";
 import { findTarget } from "./target.ts";
 import { SessionMemory } from "./buffers.ts";
-import { regionName } from "../../wire/region.ts";
 
 /**
  * Finds everything in a session that is not there: regions, capabilities and vectors of the device,
@@ -81,6 +80,7 @@ class Fit {
 
   /** Checks one session, without those that it calls. */
   async check(session: Session): Promise<void> {
+    await this.#device.info(this.#options); // which has the names of regions and interrupts
     for (const buffer of session.buffers) await this.#checkFiles(buffer);
     for (const irq of session.interrupts) {
       await this.#checkIrq(irq, irq.source ?? { file: session.file, line: 1, column: 1 });
@@ -124,12 +124,16 @@ class Fit {
   async #checkIrq({ index, text, first, last }: IrqSelection, source: Source): Promise<void> {
     const { numIrqs } = await this.#device.info(this.#options);
     const count = index < numIrqs ? (await this.#device.irqInfo(index, this.#options)).count : 0;
-    if (count === 0) return this.#report(source, `The device has no vectors of ${irqName(index)}`);
+    if (count === 0) {
+      return this.#report(source, `The device has no vectors of ${this.#device.irqName(index)}`);
+    }
     const end = [first, last].flatMap((each) => each?.kind === "number" ? [each.value] : []).at(-1);
     if (end !== undefined && end >= BigInt(count)) {
       this.#report(
         source,
-        `${text} is not there: the device has ${vectorsName(irqName(index), 0, count)}`,
+        `${text} is not there: the device has ${
+          vectorsName(this.#device.irqName(index), 0, count)
+        }`,
       );
     }
   }
@@ -147,7 +151,7 @@ class Fit {
         this.#options,
       );
       const { size, index } = region!.info;
-      const name = regionName(index);
+      const name = this.#device.regionName(index);
       const end = BigInt(offset) + (length ?? BigInt(width));
       if (size === 0n) return `${place.text} is not there: the device has no ${name}`;
       if (end > size) {

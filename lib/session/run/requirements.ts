@@ -8,8 +8,7 @@ import type { Device } from "../../client/device.ts";
 import type { WaitOptions } from "../../client/info.ts";
 import { DeviceFlags } from "../../wire/device.ts";
 import { hex } from "../../text/hex.ts";
-import { irqName } from "../../wire/irq.ts";
-import { PciRegion, RegionFlags, regionName } from "../../wire/region.ts";
+import { PciRegion, RegionFlags } from "../../wire/region.ts";
 import type { Requirements } from "../model.ts";
 import { HEADER, HEADER_NORMAL } from "../../pci/registers.ts";
 
@@ -59,7 +58,7 @@ export async function lacks(
     found.push(...await identityLacks(requires, device, options));
   }
   for (const { index, size, flags: rights } of requires.regions) {
-    const what = regionName(index);
+    const what = device.regionName(index);
     const info = index < numRegions ? await device.regionInfo(index, options) : undefined;
     if ((info?.size ?? 0n) < size) {
       found.push({ what, expected: `${hex(size)} bytes at least`, found: hex(info?.size ?? 0n) });
@@ -72,7 +71,11 @@ export async function lacks(
   for (const { index, count } of requires.irqs) {
     const has = index < numIrqs ? (await device.irqInfo(index, options)).count : 0;
     if (has >= count) continue;
-    found.push({ what: irqName(index), expected: `${count} vectors at least`, found: String(has) });
+    found.push({
+      what: device.irqName(index),
+      expected: `${count} vectors at least`,
+      found: String(has),
+    });
   }
   return found;
 }
