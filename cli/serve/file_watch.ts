@@ -1,94 +1,100 @@
 /**
  * Files whose changes are to be heard of, however an editor writes them.
  *
+ * The files are looked at, again and again. The runtime's own watch of a folder falls silent when a
+ * named pipe is made there. The next such watch then holds the thread for ever.
+ *
  * @module
  */
 
-import { thrownText } from "../../lib/base/thrown.ts";
-
-/** The time without another change after which a change counts, in milliseconds. */
-const QUIET_MS = 50;
+/** The time between two looks, in milliseconds. A change counts once a look finds no other. */
+const LOOK_MS = 100;
 /** A change counts after so long, though others follow, in milliseconds. */
-const MAX_QUIET_MS = 500;
+const MAX_UNREST_MS = 500;
 
-/**
- * Watches the folders of some files: an editor may write a file in place, or put another one in its
- * place. A change is one of the contents.
- */
+/** A file as it was at the last look. */
+interface Known {
+  /** Its place on the disk, size and time of change; empty if there is no such file. */
+  stamp: string;
+  /** Its text; undefined if there is no such file. */
+  content: string | undefined;
+}
+
+/** Watches files: a change is one of the contents, whether or not another file took the place. */
 export class FileWatch implements Disposable {
   readonly #changed: () => void;
-  readonly #folders = new Map<string, Deno.FsWatcher>();
-  readonly #contents = new Map<string, string | undefined>(); // undefined: there is no such file
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #first = 0; // when the first of several changes came
-  #isOpen = true;
-
-  /** @param changed called when a file has changed, a moment later */
-  constructor(changed: () => void) {
-    this.#changed = changed;
-  }
+  readonly #files: () => Iterable<string>;
+  readonly #known = new Map<string, Known>();
+  readonly #timer: ReturnType<typeof setInterval>;
+  #unrestSince: number | undefined;
 
   /**
-   * Watches further files. What they hold now is known from here on.
+   * Watches files. What they hold now is known from here on.
    *
-   * @throws {Error} if a folder can't be watched: the message says what to do
+   * @param files the files, which may become more
+   * @param changed called when a file has changed, a moment later
    */
-  add(files: Iterable<string>): void {
-    for (const file of files) {
-      if (this.#contents.has(file) || !this.#isOpen) continue;
-      this.#contents.set(file, contentOf(file));
-      this.#watch(file.slice(0, file.lastIndexOf("/")) || "/");
+  constructor(files: () => Iterable<string>, changed: () => void) {
+    this.#files = files;
+    this.#changed = changed;
+    this.learn();
+    this.#timer = setInterval(() => this.#tick(), LOOK_MS);
+  }
+
+  /** Takes notice of files that have come to be watched. */
+  learn(): void {
+    for (const file of this.#files()) {
+      if (this.#known.has(file)) continue;
+      this.#known.set(file, { stamp: stampOf(file), content: contentOf(file) });
     }
   }
 
   /** Takes notice of what the files hold. Returns true if one has changed. */
   look(): boolean {
     let hasChanged = false;
-    for (const [file, before] of this.#contents) {
-      const now = contentOf(file);
-      this.#contents.set(file, now);
-      hasChanged ||= now !== before;
+    for (const [file, known] of this.#known) {
+      const { content } = known;
+      known.content = contentOf(file);
+      hasChanged ||= known.content !== content;
     }
     return hasChanged;
   }
 
   /** Watches nothing any more. */
   [Symbol.dispose](): void {
-    this.#isOpen = false;
-    clearTimeout(this.#timer);
-    for (const watcher of this.#folders.values()) watcher.close();
-    this.#folders.clear();
+    clearInterval(this.#timer);
   }
 
-  #watch(folder: string): void {
-    if (this.#folders.has(folder)) return;
-    try {
-      const watcher = Deno.watchFs(folder, { recursive: false });
-      this.#folders.set(folder, watcher);
-      void this.#listen(watcher);
-    } catch (cause) {
-      if (cause instanceof Deno.errors.NotFound) return; // as the import has said
-      const remedy = cause instanceof Deno.errors.NotCapable ? "; run deno with --allow-read" : "";
-      throw new Error(`Cannot watch ${folder}: ${thrownText(cause)}${remedy}`, { cause });
-    }
-  }
-
-  async #listen(watcher: Deno.FsWatcher): Promise<void> {
-    for await (const { kind, paths } of watcher) {
-      const isOurs = paths.length === 0 || paths.some((path) => this.#contents.has(path));
-      if (kind !== "access" && isOurs) this.#note();
-    }
-  }
-
-  #note(): void {
+  #tick(): void {
+    this.learn();
     const now = performance.now();
-    if (this.#timer === undefined) this.#first = now;
-    clearTimeout(this.#timer);
-    const wait = Math.max(0, Math.min(QUIET_MS, this.#first + MAX_QUIET_MS - now));
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      if (this.look()) this.#changed();
-    }, wait);
+    if (this.#isMoving()) {
+      this.#unrestSince ??= now;
+      if (now - this.#unrestSince < MAX_UNREST_MS) return;
+    }
+    if (this.#unrestSince === undefined) return;
+    this.#unrestSince = undefined;
+    if (this.look()) this.#changed();
+  }
+
+  /** Reports whether a file is another one than at the last tick. */
+  #isMoving(): boolean {
+    let isMoving = false;
+    for (const [file, known] of this.#known) {
+      const stamp = stampOf(file);
+      isMoving ||= stamp !== known.stamp;
+      known.stamp = stamp;
+    }
+    return isMoving;
+  }
+}
+
+function stampOf(file: string): string {
+  try {
+    const { dev, ino, size, mtime } = Deno.statSync(file);
+    return `${dev} ${ino} ${size} ${mtime?.getTime()}`;
+  } catch {
+    return "";
   }
 }
 

@@ -3,12 +3,15 @@
  * they import.
  *
  * A version is a number in the query of a module's URL, which the runtime takes for another module.
- * A hook of the loader passes the number on to what the module imports.
+ * A hook of the loader passes the number on to what the module imports. A register map that a
+ * version loads is one of its files: the stack of the call has the number.
  *
  * @module
  */
 
 import type { registerHooks as RegisterHooks } from "node:module";
+import { resolve } from "node:path";
+import { onRead } from "../../lib/yaml/text.ts";
 import { isOwn } from "./blame.ts";
 
 const QUERY = /[?&]vfu=(\d+)/;
@@ -17,6 +20,7 @@ const QUERY = /[?&]vfu=(\d+)/;
 export class ModuleVersions implements Disposable {
   readonly #files = new Map<string, Set<string>>(); // by number
   readonly #hooks: { deregister(): void };
+  readonly #reads: Disposable;
   #last = 0;
 
   private constructor(registerHooks: typeof RegisterHooks) {
@@ -34,6 +38,10 @@ export class ModuleVersions implements Disposable {
         return { ...found, url: url.href };
       },
     });
+    this.#reads = onRead((path) => {
+      const version = QUERY.exec(new Error().stack ?? "")?.[1];
+      if (version !== undefined) this.#files.get(version)?.add(resolve(path));
+    });
   }
 
   /** From here on the loader passes versions on. */
@@ -45,7 +53,7 @@ export class ModuleVersions implements Disposable {
   /**
    * Returns the URL by which a module is imported anew.
    *
-   * @param files is given the paths of the module and of what it imports
+   * @param files is given the paths of the module, of what it imports, and of its register maps
    */
   next(url: URL, files: Set<string>): URL {
     const version = String(++this.#last);
@@ -57,6 +65,7 @@ export class ModuleVersions implements Disposable {
   /** Has no further import be of a version. */
   [Symbol.dispose](): void {
     this.#hooks.deregister();
+    this.#reads[Symbol.dispose]();
   }
 }
 

@@ -53,26 +53,23 @@ export class Reloader implements Disposable {
     };
   }
 
-  /**
-   * Begins to watch.
-   *
-   * @throws {Error} if the module's folder can't be watched
-   */
+  /** Begins to watch. */
   watch(watched: Watched): void {
     let isBusy = false;
     let isDue = false;
-    const watch = new FileWatch(async () => {
+    const files = () => this.#files.get(watched.device)!;
+    const watch = new FileWatch(files, async () => {
       isDue = true;
       if (isBusy) return;
       isBusy = true;
       while (isDue) {
         isDue = false;
-        await this.#reload(watched, watch);
+        await this.#reload(watched);
+        watch.learn();
       }
       isBusy = false;
     });
     this.#watches.push(watch);
-    watch.add(this.#files.get(watched.device)!);
   }
 
   /** Watches no longer. */
@@ -81,7 +78,7 @@ export class Reloader implements Disposable {
     this.#versions[Symbol.dispose]();
   }
 
-  async #reload(watched: Watched, watch: FileWatch): Promise<void> {
+  async #reload(watched: Watched): Promise<void> {
     const { device, server } = watched;
     const inTime = <T>(work: () => Promise<T>, doing: string) =>
       watched.step(() => within(work(), LOAD_MS, () => late(doing)));
@@ -102,19 +99,10 @@ export class Reloader implements Disposable {
       await server.exchange(make, watched.tell);
     } catch (failed) {
       watched.tell({ failed });
-    } finally {
-      tryToAdd(watch, this.#files.get(device)!);
     }
   }
 }
 
 function late(doing: string): Error {
   return new Error(`It has not ${doing} within ${LOAD_MS / 1000} s`);
-}
-
-/** A folder that can't be watched is no reason to end: the others are. */
-function tryToAdd(watch: FileWatch, files: Iterable<string>): void {
-  try {
-    watch.add(files);
-  } catch { /* the module's own folder is watched */ }
 }

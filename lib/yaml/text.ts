@@ -9,6 +9,19 @@ import { FileProblems, type Problem } from "./problem.ts";
 /** Bytes of a file. The map of registers of a large device has a tenth of that. */
 export const MAX_FILE_SIZE = 4 << 20;
 
+const listeners = new Set<(path: string) => void>();
+
+/**
+ * Hears of each file before it is read, in the stack of who reads it: so files can be watched that
+ * a module reads.
+ *
+ * @returns what ends it
+ */
+export function onRead(listener: (path: string) => void): Disposable {
+  listeners.add(listener);
+  return { [Symbol.dispose]: () => void listeners.delete(listener) };
+}
+
 /**
  * All of a file, unless it is too large: endless ones, as /dev/zero, have no size to go by.
  *
@@ -16,6 +29,8 @@ export const MAX_FILE_SIZE = 4 << 20;
  * @throws {FileProblems} if it is larger than {@linkcode MAX_FILE_SIZE}, or not UTF-8
  */
 export async function readText(path: string | URL, name: string): Promise<string> {
+  // A URL is that of a file of vfu.
+  if (typeof path === "string") { for (const listener of listeners) listener(path); }
   using file = await Deno.open(path);
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   const chunk = new Uint8Array(64 << 10);

@@ -87,6 +87,33 @@ Deno.test("serve --watch reloads a device under its client, also for what it imp
   assertEquals([...Deno.readDirSync(served.server.folder)].map(({ name }) => name), []);
 });
 
+Deno.test("serve --watch reloads a device for its register map, and beside a pipe", async () => {
+  await using served = await serve();
+  const map = (reset: number) =>
+    `name: odd\nregisters: [{ name: VALUE, offset: 0, width: 4, reset: ${reset} }]\n`;
+  await served.write(map(5), "map.yaml");
+  await served.write(`
+import { defineDevice, loadRegisterMap, registers } from "@vfu/vfu";
+const map = await loadRegisterMap(import.meta.dirname + "/map.yaml");
+export default defineDevice({
+  name: "odd",
+  pci: { vendor: 0x1234, device: 1 },
+  create() {
+    const bar0 = registers(map, { size: 16 });
+    return { regions: { bar0: bar0.on({ VALUE: { read: () => Number(map.registers[0].reset) } }) } };
+  },
+});
+`);
+  await until(async () => await served.value() === 5);
+  await new Deno.Command("mkfifo", { args: [`${served.folder}/pipe`] }).output();
+  await served.write(map(6), "map.yaml");
+  await until(async () => await served.value() === 6);
+  await served.inPlace("name: [", "map.yaml");
+  await served.said("Not reloaded, the old version is served on");
+  await served.write(map(7), "map.yaml");
+  await until(async () => await served.value() === 7);
+});
+
 Deno.test("serve --watch keeps the old device where the new one has a mistake", async () => {
   await using served = await serve();
   const { folder } = served;
