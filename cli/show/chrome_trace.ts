@@ -93,7 +93,7 @@ export class ChromeTrace {
       cat: decoded?.type === "error" ? "error" : "request",
       ph: "X",
       ts: this.#micros(timeNs),
-      dur: Number(latencyNs) / 1000,
+      dur: Math.max(0, Number(latencyNs) / 1000), // clocks may go back
       pid: connection,
       tid,
       args: { request: request.index, reply: event.index, says: describeMessage(event.bytes) },

@@ -189,8 +189,9 @@ export function descriptorText({ kind, size, seals, fate }: RecordedDescriptor):
   return `${kind}${bytes}${sealed}${FATES[fate]}`;
 }
 
-/** A time with three digits and its unit. */
+/** A time with three digits and its unit; below zero where a clock went back. */
 export function timeText(ns: number): string {
+  if (ns < 0) return `-${timeText(-ns)}`;
   const [value, unit] = ns < 1e3
     ? [ns, "ns"]
     : ns < 1e6

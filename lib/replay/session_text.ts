@@ -4,15 +4,15 @@
  * @module
  */
 
-import { errnoName } from "../../ffi/errno.ts";
 import { accessesOf } from "../record/decode.ts";
 import { littleEndian } from "../base/little_endian.ts";
 import type { RegisterLocator } from "../registers/locate.ts";
+import { errnoText, MAX_ERRNO } from "../text/errno.ts";
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 import { DmaMapFlags } from "../wire/dma.ts";
-import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
-import { regionIndex, regionName } from "../wire/region.ts";
+import { irqName, IrqSetFlags, PciIrq, vectorsName } from "../wire/irq.ts";
+import { PciRegion, regionIndex, regionName } from "../wire/region.ts";
 import { KnownMemory } from "./memory.ts";
 import {
   type Effect,
@@ -22,6 +22,7 @@ import {
   type Scene,
   type ServerPart,
 } from "./part.ts";
+import { type Range, TouchedRanges } from "./touched.ts";
 
 /** Characters of a session file: less than a session may have. */
 const MAX_TEXT = 3 << 20;
@@ -34,6 +35,14 @@ const MAX_BUFFER = 1n << 36n;
 /** Bytes of memory that a step has. */
 const MAX_DATA = 4096;
 const PAGE = 4096n;
+/** The end of offsets and addresses. */
+const SPACE_END = 1n << 64n;
+/** The end of configuration space. */
+const CONFIG_END = 4096n;
+/** The largest number of a region or an IRQ index that a session has. */
+const MAX_INDEX = 999_999_999;
+/** The largest vector. */
+const MAX_VECTOR = 0xffff_ffff;
 
 const WIDTHS: Readonly<Record<number, string>> = { 1: ".b", 2: ".w", 4: ".l", 8: ".q" };
 
@@ -45,12 +54,6 @@ export interface SessionTextOptions {
   readonly locator?: RegisterLocator | undefined;
   /** The maps of these names, as a session includes them. */
   readonly include?: readonly string[];
-}
-
-/** A range of memory. */
-interface Range {
-  start: bigint;
-  end: bigint;
 }
 
 /**
@@ -186,6 +189,7 @@ class SessionWriter {
       const [access] = accessesOf(each.step.asked.payload);
       if (access?.data === undefined || access.data.length === 0) continue;
       const range = { start: access.offset, end: access.offset + access.count };
+      if (!this.#isMemory(range, each.step.event.index)) continue;
       const length = Math.min(access.data.length, MAX_DATA);
       before.set(range, this.#memory.read(access.offset, length));
       this.#memory.write(access.offset, access.data);
@@ -197,29 +201,31 @@ class SessionWriter {
 
   /** Puts into memory what the device is about to read there. */
   #puts(effects: readonly Effect[]): void {
-    const put: Range[] = [];
-    const written: Range[] = [];
+    const touched = new TouchedRanges();
     for (const effect of effects) {
+      if (this.#isFull) break;
       if (effect.kind !== "dma") continue;
       const { asked, answer, event } = effect.step;
       const [access] = accessesOf(asked.payload);
       if (access === undefined || answer === undefined || answer.errno !== 0) continue;
-      const range = { start: access.offset, end: access.offset + access.count };
-      if (access.action === "write") {
-        written.push(range);
+      const isWrite = access.action === "write";
+      const data = isWrite ? access.data! : answer.payload.subarray(HEAD_SIZE);
+      const range = { start: access.offset, end: access.offset + BigInt(data.length) };
+      if (isWrite) {
+        touched.add(range);
         continue;
       }
-      const data = answer.payload.subarray(HEAD_SIZE);
+      if (!this.#isMemory(range, event.index)) continue;
       const known = this.#memory.read(access.offset, data.length);
       if (data.every((byte, i) => byte === known[i])) continue;
-      if ([...put, ...written].some((each) => overlaps(each, range))) {
+      if (touched.overlaps(range)) {
         this.#add(
           `# Not expressed: event ${event.index} reads ${plural(data.length, "byte")} at ` +
             `${hex(access.offset)} again, which changed in between.`,
         );
         continue;
       }
-      put.push(range);
+      touched.add(range);
       this.#memory.write(access.offset, data);
       for (let at = 0; at < data.length && !this.#isFull; at += MAX_DATA) {
         this.#add(
@@ -230,6 +236,13 @@ class SessionWriter {
     }
   }
 
+  /** True if a range is within all addresses; else says that it is not. */
+  #isMemory({ start, end }: Range, event: number): boolean {
+    if (end <= SPACE_END) return true;
+    this.#add(`# Not expressed: event ${event} accesses memory at ${hex(start)} and beyond 2^64.`);
+    return false;
+  }
+
   /** The step that a scene begins with. */
   #cause({ step, write, answer }: Scene): void {
     const { sent, event } = step!;
@@ -238,7 +251,7 @@ class SessionWriter {
     if (write !== undefined) {
       const { region, offset, data } = write;
       const place = this.#place(region, offset, data.length, "ro");
-      if (place === undefined) {
+      if (place === undefined || error === undefined) {
         this.#add(
           `# Not expressed: event ${event.index} writes ${plural(data.length, "byte")} at ` +
             `${regionName(region)}+${hex(offset)}.`,
@@ -271,13 +284,16 @@ class SessionWriter {
     const data = flags & IrqSetFlags.DATA_MASK;
     const comment = `  # event ${event}`;
     const isTrigger = action === IrqSetFlags.ACTION_TRIGGER;
+    const refused = () =>
+      this.#add(`# Not expressed: event ${event}, DEVICE_SET_IRQS with flags ${hex(flags)}.`);
     const end = Math.min(start + descriptors, start + 4096);
     if (isTrigger && data === IrqSetFlags.DATA_EVENTFD && descriptors > 0) {
+      if (vectorsText(irq, start, end - start) === undefined) return refused();
       for (let vector = start; vector < end; vector++) {
         const key = `${irq} ${vector}`;
         if (this.#enabled.has(key)) continue;
         this.#enabled.add(key);
-        this.#add(`- irq enable: ${vectorsName(irqName(irq), vector)}${comment}`);
+        this.#add(`- irq enable: ${vectorsText(irq, vector)}${comment}`);
       }
       return;
     }
@@ -287,7 +303,7 @@ class SessionWriter {
         const [own, vector] = key.split(" ").map(Number) as [number, number];
         if (own !== irq || (!isAll && (vector < start || vector >= start + count))) continue;
         this.#enabled.delete(key);
-        this.#add(`- irq disable: ${vectorsName(irqName(irq), vector)}${comment}`);
+        this.#add(`- irq disable: ${vectorsText(irq, vector)}${comment}`);
       }
       return;
     }
@@ -298,20 +314,23 @@ class SessionWriter {
       : action === IrqSetFlags.ACTION_UNMASK
       ? "unmask"
       : undefined;
-    if (word === undefined || data !== IrqSetFlags.DATA_NONE || count === 0) {
-      return this.#add(
-        `# Not expressed: event ${event}, DEVICE_SET_IRQS with flags ${hex(flags)}.`,
-      );
+    const vectors = count === 0 ? undefined : vectorsText(irq, start, count);
+    if (word === undefined || data !== IrqSetFlags.DATA_NONE || vectors === undefined) {
+      return refused();
     }
-    this.#add(`- irq ${word}: ${vectorsName(irqName(irq), start, count)}${comment}`);
+    this.#add(`- irq ${word}: ${vectors}${comment}`);
   }
 
   #interrupt(irq: number, vector: number, count: bigint): void {
-    const name = vectorsName(irqName(irq), vector);
+    if (count === 0n) return;
     if (!this.#enabled.has(`${irq} ${vector}`)) {
+      const name = vectorsName(irqName(irq), vector);
       return this.#add(`# Not expressed: an interrupt of ${name}, which is not enabled.`);
     }
-    this.#add(`- irq wait: ${name}`, ...(count === 1n ? [] : [`  count: ${count}`]));
+    this.#add(
+      `- irq wait: ${vectorsText(irq, vector)}`,
+      ...(count === 1n ? [] : [`  count: ${count}`]),
+    );
   }
 
   /** Reads of one place: the value that they come to in the end. */
@@ -329,6 +348,12 @@ class SessionWriter {
       );
     }
     const error = errorLines(last);
+    if (error === undefined) {
+      return this.#add(
+        `# Not expressed: a read at ${regionName(region)}+${hex(offset)} fails with errno ` +
+          `${last.errno}.`,
+      );
+    }
     if (error.length > 0) return this.#add(`- read: ${place}`, ...error);
     const values = answers.map(({ payload }) => littleEndian(payload.subarray(HEAD_SIZE)));
     const value = hex(values.at(-1)!, count * 2);
@@ -346,10 +371,14 @@ class SessionWriter {
     before: ReadonlyMap<Range, Uint8Array>,
     hasCome: boolean,
   ): void {
-    const ranges = written.filter((each, i) =>
-      !written.slice(i + 1).some(({ start, end }) => start === each.start && end === each.end)
-    );
-    for (const range of ranges) {
+    const latest = new Map<string, Range>(); // each where it was written last
+    for (const range of written) {
+      const key = `${range.start} ${range.end}`;
+      latest.delete(key);
+      latest.set(key, range);
+    }
+    for (const range of latest.values()) {
+      if (this.#isFull) break;
       const { start, end } = range;
       const length = Number(end - start > BigInt(MAX_DATA) ? BigInt(MAX_DATA) : end - start);
       const data = this.#memory.read(start, length);
@@ -366,7 +395,10 @@ class SessionWriter {
     }
   }
 
-  /** A place as a session names it; undefined for a width that no register has. */
+  /**
+   * A place as a session names it; undefined for a width that no register has, and for what no
+   * region has.
+   */
   #place(
     region: number,
     offset: bigint,
@@ -374,7 +406,9 @@ class SessionWriter {
     forbidden: "ro" | "wo",
   ): string | undefined {
     const width = WIDTHS[count];
-    if (width === undefined) return undefined;
+    const end = region === PciRegion.CONFIG ? CONFIG_END : SPACE_END;
+    const isInside = region <= MAX_INDEX && offset + BigInt(count) <= end;
+    if (width === undefined || !isInside) return undefined;
     const located = this.#options.locator?.at(region, offset, count);
     const isNamed = located?.isWhole && located.register.access !== forbidden &&
       regionIndex(located.register.region) !== undefined;
@@ -383,17 +417,20 @@ class SessionWriter {
   }
 }
 
-function errorLines(answer: PartAnswer | undefined): string[] {
+/** The expectation of an error, if there was one; undefined for a number that no error has. */
+function errorLines(answer: PartAnswer | undefined): string[] | undefined {
   if (answer === undefined || answer.errno === 0) return [];
-  return [`  expect error: ${errnoName(answer.errno)}`];
+  return answer.errno <= MAX_ERRNO ? [`  expect error: ${errnoText(answer.errno)}`] : undefined;
+}
+
+/** Vectors as a session names them, as "msix[0-3]"; undefined for numbers that none have. */
+function vectorsText(irq: number, first: number, count = 1): string | undefined {
+  if (irq > MAX_INDEX || first + count - 1 > MAX_VECTOR) return undefined;
+  return vectorsName(irq <= PciIrq.REQ ? irqName(irq) : String(irq), first, count);
 }
 
 function isSamePlace(a: PartRead, b: PartRead): boolean {
   return a.region === b.region && a.offset === b.offset && a.count === b.count;
-}
-
-function overlaps(a: Range, b: Range): boolean {
-  return a.start < b.end && b.start < a.end;
 }
 
 /** The last aligned 4 bytes that differ; undefined if there are none. */
@@ -417,12 +454,19 @@ function rangesOf({ scenes, maps }: ServerPart): Range[] {
   const mapped = maps.filter(({ flags }) => (flags & DmaMapFlags.READ) !== 0)
     .map(({ address, size }) => pagesOf(address, size));
   const ranges = merged(accessed.length > 0 ? accessed : mapped);
-  while (ranges.length > MAX_BUFFERS) {
-    const gaps = ranges.slice(1).map(({ start }, i) => start - ranges[i]!.end);
-    const at = gaps.reduce((best, gap, i) => gap < gaps[best]! ? i : best, 0);
-    ranges.splice(at, 2, { start: ranges[at]!.start, end: ranges[at + 1]!.end });
-  }
-  return ranges.filter(({ start, end }) => end - start <= MAX_BUFFER);
+  return fewer(ranges).filter(({ end, start }) => end - start <= MAX_BUFFER && end <= SPACE_END);
+}
+
+/** As many ranges as a session has buffers: those with the smallest gaps between become one. */
+function fewer(ranges: readonly Range[]): Range[] {
+  const gaps = ranges.slice(1).map(({ start }, i) => ({ at: i + 1, size: start - ranges[i]!.end }));
+  const widest = gaps.sort((a, b) => a.size > b.size ? -1 : a.size < b.size ? 1 : a.at - b.at);
+  const starts = [0, ...widest.slice(0, MAX_BUFFERS - 1).map(({ at }) => at).sort((a, b) => a - b)];
+  if (ranges.length === 0) return [];
+  return starts.map((at, i) => ({
+    start: ranges[at]!.start,
+    end: ranges[(starts[i + 1] ?? ranges.length) - 1]!.end,
+  }));
 }
 
 function merged(ranges: readonly Range[]): Range[] {

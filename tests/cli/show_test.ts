@@ -154,6 +154,18 @@ Deno.test("vfu show --chrome-trace writes spans that do not overlap in a lane", 
   assertEquals(moments.map(({ name }: { name: string }) => name), ["msix[0]"]);
 });
 
+Deno.test("a clock that goes back makes times below zero, and no span of a trace", async () => {
+  const talk = new Talk();
+  const id = talk.ask("DEVICE_RESET", undefined);
+  talk.pass(-3_000_000n);
+  talk.answer("DEVICE_RESET", id, undefined);
+  assertStringIncludes((await shown(talk)).out, " ms <- #1 DEVICE_RESET reply  -3.00 ms\n");
+  using trace = temporaryFile();
+  assertEquals((await shown(talk, "--chrome-trace", trace.path)).code, 0);
+  const { traceEvents } = JSON.parse(Deno.readTextFileSync(trace.path));
+  assertEquals(traceEvents.find(({ ph }: { ph: string }) => ph === "X").dur, 0);
+});
+
 Deno.test("vfu show reports damage after what is whole, and a cut end", async () => {
   using file = temporaryFile();
   writeRecording(file.path, [...nvmeTalk().events]);
