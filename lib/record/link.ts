@@ -75,6 +75,7 @@ interface Way {
 /** Passes on what two sockets say. It owns both. */
 export class Link {
   readonly #hooks: LinkHooks;
+  readonly #drainMs: number;
   readonly #toServer: Way;
   readonly #toClient: Way;
   readonly #guesses = new Guesses<Link>();
@@ -83,9 +84,19 @@ export class Link {
   #halfOpen: Watch | undefined;
   #isClosed = false;
 
-  /** Takes over two connected sockets, and passes on from now on. */
-  constructor(client: UnixSocket, server: UnixSocket, hooks: LinkHooks) {
+  /**
+   * Takes over two connected sockets, and passes on from now on.
+   *
+   * @param drainMs the time in milliseconds that a side has for what the other one left
+   */
+  constructor(
+    client: UnixSocket,
+    server: UnixSocket,
+    hooks: LinkHooks,
+    drainMs: number = RECORD_DRAIN_MS,
+  ) {
     this.#hooks = hooks;
+    this.#drainMs = drainMs;
     for (const socket of [client, server]) socket.setSendBuffer(SERVE_SEND_BUFFER);
     this.#toServer = way(client, server, "client", "server", hooks.toServer);
     this.#toClient = way(server, client, "server", "client", hooks.toClient);
@@ -176,7 +187,7 @@ export class Link {
     else {
       // The sender is gone, and the receiver has not taken what was left for long.
       if (monotonicMs() >= way.drainBy) return this.#end();
-      if (way.from.isHungUp()) drain(way);
+      if (way.from.isHungUp()) this.#drain(way);
       if (way.events === CROWDED) relay.flush();
     }
     this.#update(way);
@@ -195,7 +206,7 @@ export class Link {
     const entry = way.watch;
     if (entry === undefined) return;
     if (isBlocked) {
-      if (ended !== undefined) drain(way);
+      if (ended !== undefined) this.#drain(way);
       if (entry.deadline !== Infinity) return;
       const waitMs = events === CROWDED ? CROWDED_MS : HALF_OPEN_MS;
       entry.deadline = Math.min(monotonicMs() + waitMs, way.drainBy);
@@ -213,6 +224,11 @@ export class Link {
     way.awaited = serial;
     way.patienceMs = patienceMs;
     entry.deadline = monotonicMs() + patienceMs;
+  }
+
+  /** Begins the time that the receiver has to take what is left. */
+  #drain(way: Way): void {
+    if (way.drainBy === Infinity) way.drainBy = monotonicMs() + this.#drainMs;
   }
 
   #rewatch(way: Way, events: number): void {
@@ -292,11 +308,6 @@ function way(
     drainBy: Infinity,
     isFinished: false,
   };
-}
-
-/** The receiver has so long to take what is left. */
-function drain(way: Way): void {
-  if (way.drainBy === Infinity) way.drainBy = monotonicMs() + RECORD_DRAIN_MS;
 }
 
 function describeEnd({ sender, receiver }: Way, ended: RelayEnd): LinkEnd {
