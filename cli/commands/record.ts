@@ -122,15 +122,15 @@ export function command(context: Context) {
     .action(async (given, self) => {
       const { listen, listenFd, connect, connectFd, spawn, map: names, ...options } = given;
       const { output } = options;
-      const from = listen ?? listenFd;
-      const hasServer = connect !== undefined || connectFd !== undefined || spawn !== undefined;
-      if (from === undefined || output === undefined || !hasServer) {
+      const from = listen || listenFd;
+      const hasServer = Boolean(connect) || connectFd !== undefined || spawn !== undefined;
+      if (from === undefined || !output || !hasServer) {
         const missing = [
           ...(from === undefined ? ["one of '--listen <path>' and '--listen-fd <number>'"] : []),
           ...(hasServer
             ? []
             : ["one of '--connect <path>', '--connect-fd <number>' and '--spawn <command>'"]),
-          ...(output === undefined ? ["'-o <file>'"] : []),
+          ...(output ? [] : ["'-o <file>'"]),
         ];
         return self.error(
           `error: ${missing.join("; ")} ${missing.length === 1 ? "is" : "are"} needed`,
@@ -210,6 +210,7 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
     },
   });
   using _listener = onAbort(signal, () => recorder.close());
+  if (server instanceof ListeningServer) await assertOthers(server.name, { listen, side });
   if (signal.aborted) return;
   tell(
     { event: "ready", listen, server: server.name, file: output, intercept, side: side ?? null },
@@ -260,6 +261,32 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     (error) => !(error instanceof Deno.errors.NotFound),
   );
+}
+
+/**
+ * Refuses a server's path that leads to a socket of the recorder: it would be its own client, again
+ * and again.
+ *
+ * @throws {Error} if the paths name the same socket, however they are spelled
+ */
+async function assertOthers(
+  connect: string,
+  own: { readonly listen: string | number; readonly side: string | undefined },
+): Promise<void> {
+  const theirs = await socketAt(connect);
+  if (theirs === undefined) return;
+  for (const [option, path] of Object.entries(own)) {
+    if (typeof path === "string" && await socketAt(path) === theirs) {
+      throw new Error(
+        `Cannot connect to ${connect}: it is the socket of --${option}; name another`,
+      );
+    }
+  }
+}
+
+/** The identity of the file at a path; undefined if none can be seen there. */
+async function socketAt(path: string): Promise<string | undefined> {
+  return await Deno.stat(path).then(({ dev, ino }) => `${dev}:${ino}`, () => undefined);
 }
 
 /** Shows events as `vfu show` does. */

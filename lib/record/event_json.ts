@@ -23,25 +23,23 @@ type Json = null | boolean | number | string | readonly Json[] | { readonly [key
 
 /** A value as JSON and back. */
 interface Form<T> {
-  /** The value as JSON. */
+  /** The value as JSON; throws {@linkcode FormError} if that could not be read again. */
   write(value: T): Json;
   /** The value of JSON; throws {@linkcode FormError} if it has none. */
   read(json: unknown): T;
 }
 
-/** JSON that is not of the form that it should be. */
+/** JSON, or a value for it, that is not of the form that it should be. */
 export class FormError extends Error {
   override readonly name = "FormError";
 }
 
 function plain<T extends Json>(what: string, fits: (json: unknown) => json is T): Form<T> {
-  return {
-    write: (value) => value,
-    read(json) {
-      if (fits(json)) return json;
-      throw new FormError(`is not ${what}`);
-    },
+  const checked = (json: unknown): T => {
+    if (fits(json)) return json;
+    throw new FormError(`is not ${what}`);
   };
+  return { write: checked, read: checked };
 }
 
 const text = plain("a text", (json): json is string => typeof json === "string");
@@ -53,7 +51,10 @@ const u32 = plain(
 );
 
 const u64: Form<bigint> = {
-  write: (value) => String(value),
+  write(value) {
+    if (value >= 0n && value < 1n << 64n) return String(value);
+    throw new FormError("is not an integer of 64 bits");
+  },
   read(json) {
     if (typeof json === "string" && /^\d{1,20}$/.test(json) && BigInt(json) < 1n << 64n) {
       return BigInt(json);
@@ -91,20 +92,27 @@ function struct<T extends object>(forms: { readonly [K in keyof T]-?: Form<T[K]>
   const entries = Object.entries(forms) as [keyof T & string, Form<unknown>][];
   return {
     write: (value) =>
-      Object.fromEntries(entries.map(([key, form]) => [key, form.write(value[key])])),
+      Object.fromEntries(
+        entries.map(([key, form]) => [key, named(key, () => form.write(value[key]))]),
+      ),
     read(json) {
       if (typeof json !== "object" || json === null) throw new FormError("is not an object");
       return Object.fromEntries(entries.map(([key, form]) => {
         if (!Object.hasOwn(json, key)) throw new FormError(`has no "${key}"`);
-        try {
-          return [key, form.read((json as Record<string, unknown>)[key])];
-        } catch (error) {
-          if (!(error instanceof FormError)) throw error;
-          throw new FormError(`has a "${key}" that ${error.message}`);
-        }
+        return [key, named(key, () => form.read((json as Record<string, unknown>)[key]))];
       })) as T;
     },
   };
+}
+
+/** Names the key in the error of a value. */
+function named<T>(key: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    throw new FormError(`has a "${key}" that ${error.message}`);
+  }
 }
 
 const Descriptor = struct<RecordedDescriptor>({

@@ -55,6 +55,9 @@ const MAP_OFFSET_AT = PAYLOAD + 8;
 /** Places in the payload of DEVICE_SET_IRQS, after the header. */
 const SET_IRQS_SIZE = PAYLOAD + 20;
 
+/** The largest number of a vector. */
+const MAX_VECTOR = 0xffff_ffff;
+
 /** Places in the payload of DEVICE_GET_REGION_INFO, after the header. */
 const INFO_SIZE = PAYLOAD + 32;
 const INFO_FLAGS_AT = PAYLOAD + 4;
@@ -146,6 +149,10 @@ export class Interceptor implements Disposable {
     const refused: string[] = [];
     for (const i of fds.keys()) {
       const vector = start + i;
+      if (vector > MAX_VECTOR) {
+        refused.push(`vector ${vector} is not seen: there is none`);
+        break;
+      }
       const onSignal = (count: bigint) => this.#hooks.onInterrupt({ irq, vector, action, count });
       const reason = this.#tap(passage, i, use, onSignal, (tap) => taps.set(vector, tap));
       if (reason !== undefined) refused.push(`vector ${vector} is not seen: ${reason}`);

@@ -78,8 +78,21 @@ export function interfaceOf(
   return { connection: Number(match[1]), socket: match[2] as RecordedSocket };
 }
 
-/** An event as a packet of the interface with a number. */
+/**
+ * An event as a packet of the interface with a number.
+ *
+ * @throws {RangeError} if it has a number that would not be read again
+ */
 export function packetOf(event: NewEvent, interfaceId: number): PacketBlock {
+  try {
+    return packetBlock(event, interfaceId);
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    throw new RangeError(`Cannot record an event: it ${error.message}`);
+  }
+}
+
+function packetBlock(event: NewEvent, interfaceId: number): PacketBlock {
   const { timeNs, comment } = event;
   const options = comment === undefined ? [] : [commentOption(comment)];
   if (event.kind !== "message" && event.kind !== "garbage") {

@@ -26,7 +26,7 @@ export interface ServerSource {
   /**
    * Connects to the server.
    *
-   * @param signal aborted when the recorder ends
+   * @param signal aborted when the recorder ends, or the client has left
    * @returns the descriptor of a connected UNIX stream socket, which the recorder takes over
    */
   connect(signal: AbortSignal): Promise<number>;
@@ -58,7 +58,7 @@ export interface RecorderOptions {
   readonly onRefuse?: (text: string) => void;
 }
 
-/** The time in milliseconds until a full listen queue is tried again. */
+/** The interval in milliseconds at which a full queue, and a client that waits, are looked at. */
 const CONNECT_RETRY_MS = 20;
 
 /** A server that listens at a path. It is not connected to before a client has come. */
@@ -251,9 +251,17 @@ export class Recorder implements Disposable {
     const { server, sink, onConnect, onDisconnect, onError } = this.#options;
     const number = this.#count++;
     let socket: UnixSocket;
+    const left = new AbortController();
+    const looking = setInterval(() => {
+      if (!client.isHungUp()) return;
+      clearInterval(looking);
+      left.abort(new ConnectionError("The client left before the server was there"));
+    }, CONNECT_RETRY_MS);
     try {
-      socket = adoptSocket(await server.connect(this.#ended.signal));
+      const signal = AbortSignal.any([this.#ended.signal, left.signal]);
+      socket = adoptSocket(await server.connect(signal));
     } catch (error) {
+      clearInterval(looking);
       client.close();
       if (this.#ended.signal.aborted) return;
       const text = thrownText(error);
@@ -261,6 +269,7 @@ export class Recorder implements Disposable {
       onError?.(asError(error));
       return this.#accept();
     }
+    clearInterval(looking);
     if (this.#ended.signal.aborted) {
       client.close();
       socket.close();

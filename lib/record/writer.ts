@@ -115,7 +115,8 @@ export class RecordingWriter implements Disposable {
    * Adds an event. Its bytes may be used again when this returns.
    *
    * @returns false if it was discarded: the file can't be written, or its reader has stalled
-   * @throws {RangeError} if its time is none of 64 bits, or its message is far too large
+   * @throws {RangeError} if its time or another number has too many bits, or its message is far too
+   * large
    */
   write(event: NewEvent): boolean {
     if (this.#failure !== undefined || this.#isClosed) {

@@ -11,7 +11,7 @@ import { errnoText, MAX_ERRNO } from "../text/errno.ts";
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 import { DmaMapFlags } from "../wire/dma.ts";
-import { irqName, IrqSetFlags, PciIrq, vectorsName } from "../wire/irq.ts";
+import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
 import { PciRegion, regionIndex, regionName } from "../wire/region.ts";
 import { KnownMemory } from "./memory.ts";
 import {
@@ -426,7 +426,7 @@ function errorLines(answer: PartAnswer | undefined): string[] | undefined {
 /** Vectors as a session names them, as "msix[0-3]"; undefined for numbers that none have. */
 function vectorsText(irq: number, first: number, count = 1): string | undefined {
   if (irq > MAX_INDEX || first + count - 1 > MAX_VECTOR) return undefined;
-  return vectorsName(irq <= PciIrq.REQ ? irqName(irq) : String(irq), first, count);
+  return vectorsName(irqName(irq), first, count);
 }
 
 function isSamePlace(a: PartRead, b: PartRead): boolean {

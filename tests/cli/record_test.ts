@@ -165,6 +165,8 @@ Deno.test("record: wrong usage ends with 2, what can't be had with 1", async () 
     [["--listen", "a", "-o", "x"], "One of '--connect <path>'"],
     [["--connect", "a", "-o", "x"], "One of '--listen <path>'"],
     [["--listen", "a", "--spawn", "true", "-o", "x"], "has no {socket}"],
+    [["--listen", "a", "--connect", "", "-o", "x"], "One of '--connect <path>'"],
+    [["--listen", "a", "--connect", "b", "-o", ""], "'-o <file>' is needed"],
     [["--listen", "a", "--connect", "a", "-o", "x"], "name the same socket"],
     [["--listen", "a", "--connect", "b", "-o", "x", "--side-writes"], "needs '--side <path>'"],
     [["--listen", "a", "--connect", "b", "-o", "x", "--intercept", "foo"], '"foo" is none of mmap'],
@@ -178,6 +180,15 @@ Deno.test("record: wrong usage ends with 2, what can't be had with 1", async () 
   const there = ["--connect", `${folder}/b`];
   const nowhere = await runHere(["record", "--listen", `${folder}/a`, ...there, "-o", folder]);
   assertEquals(nowhere.code, 1);
+  const listen = `${folder}/a`;
+  const itself = ["--listen", listen, "--connect", `${folder}/./a`, "-o", `${folder}/y`];
+  const own = await runHere(["record", ...itself]);
+  const reason = "it is the socket of --listen; name another";
+  assertEquals(own, {
+    code: 1,
+    out: "",
+    err: `vfu: Cannot connect to ${folder}/./a: ${reason}\n`,
+  });
   const far = ["--listen", `${folder}/none/a`, ...there, "-o", `${folder}/x`];
   const { code, err } = await runHere(["record", ...far]);
   assertEquals(code, 1);

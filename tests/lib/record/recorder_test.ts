@@ -20,7 +20,7 @@ import { RawPeer } from "../../_raw_peer.ts";
 import { until } from "../../_until.ts";
 import type { NewEvent } from "../../../lib/record/event.ts";
 import { Link, type LinkEnd } from "../../../lib/record/link.ts";
-import { ConnectedServer, Recorder } from "../../../lib/record/recorder.ts";
+import { ConnectedServer, Recorder, type ServerSource } from "../../../lib/record/recorder.ts";
 import { beInTheMiddle, ofKind, shakeHands } from "./_middle.ts";
 
 /** A DEVICE_SET_IRQS for one vector, with an eventfd. */
@@ -285,6 +285,48 @@ testFds("a client that leaves a server that does not read is not waited for", as
   mine.close();
   await until(() => ends.length === 1);
   theirs.close();
+});
+
+Deno.test("a client that leaves before its server is there does not keep the next one", async () => {
+  const folder = Deno.makeTempDirSync();
+  const errors: string[] = [];
+  let asked = 0;
+  const server: ServerSource = {
+    name: "slow",
+    connect(signal) {
+      asked++;
+      return new Promise((_, reject) =>
+        signal.addEventListener("abort", () => reject(signal.reason))
+      );
+    },
+  };
+  const listen = `${folder}/listen.sock`;
+  const onError = ({ message }: Error) => errors.push(message);
+  using _recorder = Recorder.start({ listen, server, sink() {}, onError });
+  using first = new RawPeer(UnixSocket.connect(listen)!);
+  await until(() => asked === 1);
+  first.close();
+  using second = new RawPeer(UnixSocket.connect(listen)!);
+  await until(() => asked === 2);
+  assertEquals(errors, ["The client left before the server was there"]);
+  second.close();
+  Deno.removeSync(folder, { recursive: true });
+});
+
+testFds("a vector that can't be is passed on, and not seen", async () => {
+  await using middle = await beInTheMiddle({ intercept: ["irq"] });
+  const { client, server, events } = middle;
+  using event = new EventFd();
+  const request = { argsz: 20, flags: IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_TRIGGER };
+  const vectors = { index: 2, start: 0xffff_ffff, count: 2, data: new Uint8Array() };
+  const payload = SetIrqsRequest.encode({ ...request, ...vectors });
+  client.command(1, Command.DEVICE_SET_IRQS, payload, [event.handle, event.handle]);
+  const { fds } = await server.expect(Command.DEVICE_SET_IRQS);
+  assertEquals(fds.length, 2);
+  const { comment, descriptors } = ofKind(events, "message")[0]!;
+  assertStringIncludes(comment!, "vector 4294967296 is not seen: there is none");
+  assertEquals(descriptors.map(({ fate }) => fate), ["replaced", "passed"]);
+  closeAll(fds);
 });
 
 testFds(

@@ -156,6 +156,16 @@ Deno.test("what can't be a file, a time or a message is refused with a sentence"
   using writer = RecordingWriter.create(file.path);
   const event = plainMessage(new Uint8Array(), { timeNs: -1n });
   assertThrows(() => writer.write(event), RangeError, "0 to 2^64-1");
+  const base = { timeNs: 1n, connection: 0, socket: "main" } as const;
+  const interrupt = { kind: "interrupt", ...base, irq: 2, count: 1n, action: "trigger" } as const;
+  for (
+    const [fields, reason] of [
+      [{ vector: 2 ** 32 }, 'it has a "vector" that is not an integer of 32 bits'],
+      [{ vector: 0, count: 1n << 64n }, 'it has a "count" that is not an integer of 64 bits'],
+    ] as const
+  ) {
+    assertThrows(() => writer.write({ ...interrupt, ...fields }), RangeError, reason);
+  }
   const large = plainMessage(new Uint8Array(70 << 20));
   assertThrows(() => writer.write(large), RangeError, "the limit is");
 });

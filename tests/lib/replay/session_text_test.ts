@@ -67,8 +67,8 @@ Deno.test("interrupts have numbers beyond the indexes of PCI, and comments beyon
   setIrqs(talk, ACTION_MASK | DATA_NONE, 2, 2 ** 32 - 1, 2);
   setIrqs(talk, ACTION_TRIGGER | DATA_EVENTFD, 2 ** 31, 0, 1);
   assertEquals(await stepsOf(talk), [
-    "- irq enable: 8[1]  # event 0",
-    "- irq mask: 8[0-3]  # event 2",
+    "- irq enable: irq8[1]  # event 0",
+    "- irq mask: irq8[0-3]  # event 2",
     "# Not expressed: event 4, DEVICE_SET_IRQS with flags 0x9.",
     "# Not expressed: event 6, DEVICE_SET_IRQS with flags 0x24.",
   ]);
