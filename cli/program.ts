@@ -7,6 +7,7 @@
  */
 
 import type { CommanderError, CommandUnknownOpts } from "@commander-js/extra-typings";
+import { nearest } from "../lib/text/nearest.ts";
 import { type Context, Interrupted, type Output } from "./shared/context.ts";
 import { failureLines, Reported, Unfinished } from "./shared/failure.ts";
 import { plainProbe } from "./probe/fast_path.ts";
@@ -99,7 +100,6 @@ async function buildProgram(
   }
   // Commander's own `help` shows the whole list for a name that it does not know.
   if (first === "help" && called !== undefined && !isKnown) {
-    const { nearest } = await import("../lib/text/nearest.ts");
     const meant = nearest(called, SUBCOMMANDS.map(({ name }) => name));
     const hint = meant === undefined ? "; vfu help lists them" : ` (Did you mean ${meant}?)`;
     program.error(`error: unknown command '${called}'${hint}`);

@@ -5,6 +5,7 @@
  */
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { loadRegisterMap, SHIPPED_MAPS } from "../../lib/registers/load.ts";
 import { parsePlacement } from "../map/placement.ts";
 import { argument } from "../shared/argument.ts";
 import type { Context } from "../shared/context.ts";
@@ -134,7 +135,6 @@ function listCommand(context: Context) {
       examples("vfu map list", "vfu map list --json", "vfu map list --json > maps.json"),
     )
     .action(async ({ json }) => {
-      const { loadRegisterMap, SHIPPED_MAPS } = await import("../../lib/registers/mod.ts");
       const maps = await Promise.all(SHIPPED_MAPS.map(loadRegisterMap));
       const all = maps.map(({ name, title = null, registers }) => {
         return { name, title, registers: registers.length };

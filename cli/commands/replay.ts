@@ -9,7 +9,7 @@ import { readRecording } from "../../lib/record/reader.ts";
 import { ListeningServer, type ServerSource } from "../../lib/record/recorder.ts";
 import { SOCKET_PLACE, SpawnedServer } from "../../lib/record/spawned_server.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
-import type { RegisterMap } from "../../lib/registers/mod.ts";
+import type { RegisterMap } from "../../lib/registers/map.ts";
 import type { IgnoredRange } from "../../lib/replay/compare.ts";
 import { DEFAULT_MAX_DIFFERENCES, playToServer } from "../../lib/replay/player.ts";
 import { adoptSocket } from "../../lib/transport/endpoint.ts";

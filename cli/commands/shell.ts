@@ -11,8 +11,8 @@ import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { Grace } from "../shared/cleanup_grace.ts";
 import { loadMaps, mapOption } from "../shared/map.ts";
-import { assertServes, deviceOption, serveHere } from "../run/serve_here.ts";
-import type { ChosenOption } from "../serve/make.ts";
+import { assertServes, deviceOption } from "../run/serve_option.ts";
+import type { ChosenOption } from "../serve/chosen_option.ts";
 
 /** Options of {@linkcode run}. */
 export interface ShellOptions {
@@ -71,7 +71,11 @@ export function command(context: Context) {
       }
       assertServes(self, options);
       const maps = await loadMaps(context, self, options.map ?? []);
-      const target = socket ?? await serveHere(context, self, options.serve!, options.option);
+      let target: string | number | undefined = socket;
+      if (target === undefined) {
+        const { serveHere } = await import("../run/serve_here.ts");
+        target = await serveHere(context, self, options.serve!, options.option);
+      }
       using grace = new Grace(context.signal);
       using connection = await connectTo({ ...context, signal: grace.signal }, target, options);
       grace.begin();

@@ -5,7 +5,7 @@
  */
 
 import type { HarmlessRead } from "../../lib/client/diagnose/examination.ts";
-import { isChangedByRead, type RegisterMap } from "../../lib/registers/mod.ts";
+import { isChangedByRead, type RegisterMap } from "../../lib/registers/map.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 
 /** Registers of a region that are enough. */

@@ -6,12 +6,9 @@
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { thrownText } from "../../lib/base/thrown.ts";
-import {
-  FileProblems,
-  loadRegisterMap,
-  problemText,
-  type RegisterMap,
-} from "../../lib/registers/mod.ts";
+import { loadRegisterMap } from "../../lib/registers/load.ts";
+import type { RegisterMap } from "../../lib/registers/map.ts";
+import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
 import { fileError } from "../../lib/text/file_error.ts";
 import { plural } from "../../lib/text/plural.ts";
 import type { Context } from "../shared/context.ts";

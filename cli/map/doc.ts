@@ -4,7 +4,7 @@
  * @module
  */
 
-import { bitsText, type Register, type RegisterMap } from "../../lib/registers/mod.ts";
+import { bitsText, type Register, type RegisterMap } from "../../lib/registers/map.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { printable } from "../shared/printable.ts";
 import { escape } from "../shared/xml.ts";

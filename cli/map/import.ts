@@ -12,7 +12,7 @@ import {
   type Placement,
   readImports,
 } from "../../lib/registers/import/import.ts";
-import { problemText } from "../../lib/registers/mod.ts";
+import { problemText } from "../../lib/yaml/problem.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { plural } from "../../lib/text/plural.ts";
 import type { Context } from "../shared/context.ts";

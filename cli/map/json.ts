@@ -4,7 +4,7 @@
  * @module
  */
 
-import { bitsText, type RegisterField, type RegisterMap } from "../../lib/registers/mod.ts";
+import { bitsText, type RegisterField, type RegisterMap } from "../../lib/registers/map.ts";
 import { jsonInteger } from "../../lib/text/hex.ts";
 
 /** A map. Integers above 2^53 - 1 are text, as "0x8000000000000000". Later versions add keys. */

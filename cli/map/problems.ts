@@ -4,7 +4,7 @@
  * @module
  */
 
-import { FileProblems, problemText } from "../../lib/registers/mod.ts";
+import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
 import type { Context } from "../shared/context.ts";
 import { printable } from "../shared/printable.ts";
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { lspciDump } from "../../lib/pci/dump.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import type { Context } from "../shared/context.ts";
 import { isSavedFile, probeDevice } from "./collect.ts";
@@ -33,11 +34,13 @@ export async function run(
     const { showVpd } = await import("./vpd.ts");
     return await showVpd(context, socket, options);
   }
-  if (isSavedFile(socket)) return await showSaved(context, socket, options);
+  if (isSavedFile(socket)) {
+    const { showSaved } = await import("./saved.ts");
+    return await showSaved(context, socket, options);
+  }
   using connection = await connectTo(context, socket, options);
   const { device } = connection;
   if (lspci) {
-    const { lspciDump } = await import("../../lib/pci/dump.ts");
     const config = await device.readConfigSpace();
     return out.write(lspciDump(config, { description: `vfio-user device at ${socket}` }));
   }
@@ -49,27 +52,4 @@ export async function run(
   out.write(
     "probeJson" in form ? form.probeJson(socket, probe) : form.probeText(socket, probe, out),
   );
-}
-
-/** Decodes what is saved in a file. */
-async function showSaved(
-  { out }: Context,
-  path: string,
-  { json, lspci }: ProbeOptions,
-): Promise<void> {
-  const { decodeSaved, isRom, readBytes, savedJson, savedText } = await import("./file.ts");
-  const bytes = await readBytes(path);
-  if (isRom(bytes) && !lspci) {
-    const { romJson, romText } = await import("./rom.ts");
-    return out.write(json ? romJson(path, bytes) : romText(bytes, out));
-  }
-  const saved = await decodeSaved(path, bytes);
-  if (lspci) {
-    const { lspciDump } = await import("../../lib/pci/dump.ts");
-    for (const { slot, view } of saved) {
-      out.write(lspciDump(view.config, { ...(slot !== undefined && { slot }) }));
-    }
-    return;
-  }
-  out.write(json ? savedJson(path, saved) : savedText(saved, out));
 }

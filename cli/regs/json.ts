@@ -4,7 +4,7 @@
  * @module
  */
 
-import { decodeRegister } from "../../lib/registers/mod.ts";
+import { decodeRegister } from "../../lib/registers/decode.ts";
 import { jsonInteger } from "../../lib/text/hex.ts";
 import { readInteger } from "../../lib/text/integer.ts";
 import { jsonText } from "../shared/json.ts";

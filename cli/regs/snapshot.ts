@@ -6,8 +6,8 @@
 
 import type { Device } from "../../lib/client/device.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
-import { isChangedByRead, type Register, type RegisterMap } from "../../lib/registers/mod.ts";
-import { lookupRegister } from "../../lib/registers/mod.ts";
+import { lookupRegister } from "../../lib/registers/lookup.ts";
+import { isChangedByRead, type Register, type RegisterMap } from "../../lib/registers/map.ts";
 import { findTarget, type Target } from "../shared/target.ts";
 
 /** Registers of an array that are shown. */

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { fieldMask, fieldText, type Register } from "../../lib/registers/mod.ts";
+import { fieldText } from "../../lib/registers/decode.ts";
+import { fieldMask, type Register } from "../../lib/registers/map.ts";
 import { hex } from "../../lib/text/hex.ts";
 import type { Output } from "../shared/context.ts";
 import { printable } from "../shared/printable.ts";

@@ -5,31 +5,17 @@
  */
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
-import { Option } from "@commander-js/extra-typings";
-import { argumentList } from "../shared/argument.ts";
+import { embed } from "../../lib/server/embedded.ts";
+import type { ChosenOption } from "../serve/chosen_option.ts";
+import { guardOf } from "../serve/guard.ts";
+import { isModule, loadDevice } from "../serve/load.ts";
+import { makeDevice } from "../serve/make.ts";
+import { reportTo, tellText } from "../serve/report.ts";
+import { UsageError } from "../serve/usage.ts";
 import type { Context } from "../shared/context.ts";
-import { type ChosenOption, parseOption } from "../serve/make.ts";
-
-/** `--option`, for commands that serve a device themselves. */
-export function deviceOption() {
-  return new Option("--option <name=value>", "choose an option of the --serve device; repeatable")
-    .argParser(argumentList(parseOption));
-}
 
 /** After a signal a device that holds the thread has so long to let go of it. */
 const GRACE_MS = 1500;
-
-/** Ends the command with wrong usage if options are chosen of a device that it does not serve. */
-export function assertServes(
-  self: CommandUnknownOpts,
-  { serve, option }: {
-    readonly serve?: string | undefined;
-    readonly option?: readonly ChosenOption[] | undefined;
-  },
-): void {
-  if (option === undefined || serve !== undefined) return;
-  self.error("error: '--option' is an option of a device, which '--serve <device>' names");
-}
 
 /**
  * Serves a device to one client: what `vfu serve` takes.
@@ -43,22 +29,6 @@ export async function serveHere(
   name: string,
   chosen: readonly ChosenOption[] = [],
 ): Promise<number> {
-  const [
-    { embed },
-    { guardOf },
-    { isModule, loadDevice },
-    { makeDevice },
-    { reportTo, tellText },
-    { UsageError },
-  ] = await Promise
-    .all([
-      import("../../lib/server/embedded.ts"),
-      import("../serve/guard.ts"),
-      import("../serve/load.ts"),
-      import("../serve/make.ts"),
-      import("../serve/report.ts"),
-      import("../serve/usage.ts"),
-    ]);
   const report = reportTo(tellText(context, false, false));
   // The device's code runs in the thread that would hear Ctrl-C.
   const guard = guardOf(context, { json: false, graceMs: GRACE_MS, onlyIfHeld: true });

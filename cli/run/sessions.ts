@@ -6,10 +6,11 @@
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { fileReason } from "../../lib/text/file_error.ts";
-import type { loadSession } from "../../lib/session/file/load.ts";
+import { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
+import { nearest } from "../../lib/text/nearest.ts";
 import { readSignedSize } from "../../lib/text/size.ts";
-import type { Problem } from "../../lib/yaml/problem.ts";
+import { FileProblems, type Problem, problemText } from "../../lib/yaml/problem.ts";
 import { type Context, onAbort } from "../shared/context.ts";
 import { printable } from "../shared/printable.ts";
 import { findStep } from "./selection.ts";
@@ -57,17 +58,13 @@ export async function loadAll(
   files: readonly string[],
   { set = [], check, json }: LoadAllOptions,
 ): Promise<Session[]> {
-  const [{ loadSession }, { FileProblems, problemText }] = await Promise.all([
-    import("../../lib/session/file/load.ts"),
-    import("../../lib/yaml/problem.ts"),
-  ]);
   const sessions: Session[] = [];
   const wrong: string[] = [];
   let problemCount = 0;
   for (const file of files) {
     let problems: readonly Problem[] = [];
     try {
-      const session = await unlessAborted(loadWith(loadSession, file, set), signal);
+      const session = await unlessAborted(loadWith(file, set), signal);
       sessions.push(session);
       if (check && !json) {
         const count = plural(session.steps.length, "step");
@@ -89,7 +86,7 @@ export async function loadAll(
     const count = plural(problemCount, "mistake");
     self.error(`error: there ${problemCount === 1 ? "is" : "are"} ${count} in ${wrong.join(", ")}`);
   }
-  await refuseUnknownSettings(self, sessions, set);
+  refuseUnknownSettings(self, sessions, set);
   return sessions;
 }
 
@@ -104,25 +101,20 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
 }
 
 /** Loads a file, with those settings that it has variables for. */
-async function loadWith(
-  load: typeof loadSession,
-  file: string,
-  settings: readonly Setting[],
-): Promise<Session> {
-  const session = await load(file);
+async function loadWith(file: string, settings: readonly Setting[]): Promise<Session> {
+  const session = await loadSession(file);
   const own = settings.filter(([name]) => session.variables.some((each) => each.name === name));
-  return own.length === 0 ? session : await load(file, { set: Object.fromEntries(own) });
+  return own.length === 0 ? session : await loadSession(file, { set: Object.fromEntries(own) });
 }
 
-async function refuseUnknownSettings(
+function refuseUnknownSettings(
   self: CommandUnknownOpts,
   sessions: readonly Session[],
   set: readonly Setting[],
-): Promise<void> {
+): void {
   const names = sessions.flatMap(({ variables }) => variables.map(({ name }) => name));
   for (const [name] of set) {
     if (names.includes(name)) continue;
-    const { nearest } = await import("../../lib/text/nearest.ts");
     const meant = nearest(name, names);
     self.error(
       `error: option '--set <name=value>': there is no variable ${name}` +

@@ -16,7 +16,7 @@ import { parseValue } from "../shared/value.ts";
 import { verboseOption } from "../shared/connection_options.ts";
 import { parseFault } from "./fault.ts";
 import { type ChosenOffer, parseOffer } from "./offer.ts";
-import { type ChosenOption, parseOption } from "./make.ts";
+import { type ChosenOption, parseOption } from "./chosen_option.ts";
 
 /** A device, and what is wanted of it. */
 export interface DeviceArguments {

@@ -10,25 +10,9 @@ import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { originOf } from "../../lib/define/origin.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { blamed } from "./blame.ts";
+import type { ChosenOption } from "./chosen_option.ts";
 import { isDefinition, isServedDevice, type Loaded, notDevice } from "./load.ts";
 import { UsageError } from "./usage.ts";
-
-/** An option of the device: `name=value`. */
-export interface ChosenOption {
-  readonly name: string;
-  readonly value: string;
-}
-
-/**
- * Reads `name=value`.
- *
- * @throws {SyntaxError} if there is no `=`
- */
-export function parseOption(text: string): ChosenOption {
-  const at = text.indexOf("=");
-  if (at < 1) throw new SyntaxError(`"${text}" is no option of a device; write it as name=value`);
-  return { name: text.slice(0, at), value: text.slice(at + 1) };
-}
 
 /**
  * Makes the device.

@@ -7,9 +7,12 @@
 import { type ConfigReader, MAX_CONFIG_SIZE } from "./config_reader.ts";
 import type { DeviceInfo, RegionInfo, WaitOptions } from "./info.ts";
 import type { ConfigSpace } from "../pci/config_space.ts";
-import type { CapabilityPlace } from "../pci/walk.ts";
+import { capabilityKey } from "../pci/names.ts";
+import { ConfigView } from "../pci/view.ts";
+import { type CapabilityPlace, walkCapabilities, walkExtendedCapabilities } from "../pci/walk.ts";
 import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../pci/registers.ts";
 import type { Region } from "./region.ts";
+import { readVpd } from "./vpd.ts";
 import { PciRegion } from "../wire/region.ts";
 
 /** Bytes that every configuration space has. */
@@ -154,7 +157,6 @@ export class PciFunction {
     instance = 0,
     options: WaitOptions = {},
   ): Promise<number | undefined> {
-    const { capabilityKey } = await import("../pci/names.ts");
     const key = capabilityKey(name);
     if (key === undefined) return undefined;
     const list = key.extended ? "extended" : "standard";
@@ -179,7 +181,6 @@ export class PciFunction {
   async vpd(options: WaitOptions = {}): Promise<Uint8Array | undefined> {
     const offset = await this.capability("CAP_VPD", 0, options);
     if (offset === undefined) return undefined;
-    const { readVpd } = await import("./vpd.ts");
     return await readVpd(this.config, offset, options);
   }
 
@@ -193,8 +194,6 @@ export class PciFunction {
   }
 
   async #walk(list: CapabilityList, options: WaitOptions): Promise<readonly CapabilityPlace[]> {
-    const { walkCapabilities, walkExtendedCapabilities } = await import("../pci/walk.ts");
-    const { ConfigView } = await import("../pci/view.ts");
     await this.#device.regionInfo(PciRegion.CONFIG, options); // so that opening it does not block
     const { size } = this.config;
     if (size < CONFIG_HEADER_SIZE) return [];

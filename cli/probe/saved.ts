@@ -1,0 +1,38 @@
+/**
+ * `vfu probe FILE`: a configuration space or an expansion ROM that is saved.
+ *
+ * @module
+ */
+
+import { lspciDump } from "../../lib/pci/dump.ts";
+import type { Context } from "../shared/context.ts";
+import { decodeSaved, isRom, readBytes, savedJson, savedText } from "./file.ts";
+import { romJson, romText } from "./rom.ts";
+
+/** Options of {@linkcode showSaved}, those of the command. */
+export interface SavedOptions {
+  /** Write JSON. */
+  readonly json?: true | undefined;
+  /** Write a dump for `lspci -F`. */
+  readonly lspci?: true | undefined;
+}
+
+/** Decodes what is saved in a file. */
+export async function showSaved(
+  { out }: Context,
+  path: string,
+  { json, lspci }: SavedOptions,
+): Promise<void> {
+  const bytes = await readBytes(path);
+  if (isRom(bytes) && !lspci) {
+    return out.write(json ? romJson(path, bytes) : romText(bytes, out));
+  }
+  const saved = await decodeSaved(path, bytes);
+  if (lspci) {
+    for (const { slot, view } of saved) {
+      out.write(lspciDump(view.config, { ...(slot !== undefined && { slot }) }));
+    }
+    return;
+  }
+  out.write(json ? savedJson(path, saved) : savedText(saved, out));
+}
