@@ -256,7 +256,7 @@ export {
   StateWriter,
 } from "./lib/server/state_stream.ts";
 export { type Activity, Doing, doingName } from "./lib/server/activity.ts";
-export type { RefusedRequest } from "./lib/server/connection.ts";
+export type { RefusedRequest } from "./lib/server/refusals.ts";
 export { Server, type ServerOptions } from "./lib/server/server.ts";
 export type { Succession } from "./lib/server/succession.ts";
 export type { ServerOffer } from "./lib/server/offer.ts";

@@ -25,7 +25,7 @@ export interface Watched {
   step<T>(work: () => Promise<T>): Promise<T>;
   /** Makes the device of a loaded module. */
   make(loaded: Loaded): Promise<ServedDevice>;
-  /** Hears of the exchange; or why there is none, with the error. */
+  /** Hears of the replacement; or why there is none, with the error. */
   tell(done: Succession | { readonly failed: unknown }): void;
 }
 
@@ -96,7 +96,7 @@ export class Reloader implements Disposable {
         made.add(next);
         return next;
       };
-      await server.exchange(make, watched.tell);
+      await server.replaceDevice(make, watched.tell);
     } catch (failed) {
       watched.tell({ failed });
     }

@@ -6,7 +6,7 @@
 
 import type { FaultEvent } from "../../lib/server/faults.ts";
 import { errnoName } from "../../lib/text/errno.ts";
-import type { RefusedRequest } from "../../lib/server/connection.ts";
+import type { RefusedRequest } from "../../lib/server/refusals.ts";
 import type { UnmodelledReport } from "../../lib/define/unmodelled.ts";
 import type { Succession } from "../../lib/server/succession.ts";
 import { DeviceError } from "../../lib/server/served_device.ts";

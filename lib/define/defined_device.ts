@@ -96,7 +96,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
   readonly resetsWithClient: boolean;
   /** The hooks of its migration, if it migrates. */
   readonly migration?: ServedMigration;
-  /** The hooks of its exchange for a new version. */
+  /** The hooks of its replacement by a new version. */
   readonly succession: DeviceSuccession;
   readonly #parts: DeviceParts;
   readonly #resources: DisposableStack;

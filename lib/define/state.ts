@@ -115,7 +115,7 @@ const FIRST_BYTES = 1;
 /** The least that is saved while the device works: less is as soon saved when it stands still. */
 const PRE_COPY_SIZE = 64 << 10;
 
-/** The bytes that are exchanged at a time. */
+/** The bytes that are swapped at a time. */
 const SWAP_SIZE = 64 << 10;
 
 /** The migration of a device. */
@@ -218,16 +218,16 @@ export class DeviceMigration implements ServedMigration {
       );
     }
     const old = this.#save();
-    const exchange = () => {
+    const swapContents = () => {
       for (const [i, bytes] of contents.entries()) swap(bytes, reader.section(FIRST_BYTES + i));
     };
     const dropHeld = this.#parts.heldTasks(); // what was begun with the state that goes
-    exchange();
+    swapContents();
     try {
       await state?.restore(plain);
       dropHeld();
     } catch (error) {
-      exchange();
+      swapContents();
       await state?.restore(old);
       throw error;
     }

@@ -38,7 +38,7 @@ export interface SuccessionParts {
   start(): void;
 }
 
-/** The exchange of a defined device for a new version of it. */
+/** The replacement of a defined device by a new version of it. */
 export class DeviceSuccession implements ServedSuccession {
   readonly #parts: SuccessionParts;
 

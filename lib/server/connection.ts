@@ -7,11 +7,11 @@
  * @module
  */
 
-import { EINVAL, EIO, ETIMEDOUT } from "../../ffi/errno.ts";
+import { EINVAL } from "../../ffi/errno.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { within } from "../base/wait.ts";
-import { ConnectionError, ProtocolError, RemoteError, TimeoutError } from "../base/errors.ts";
+import { ProtocolError } from "../base/errors.ts";
 import {
   DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
@@ -37,15 +37,17 @@ import {
 import { type Activity, Doing, during } from "./activity.ts";
 import type { DmaRange } from "./device_dma.ts";
 import { DeviceError, type ServedAccess, type ServedDevice } from "./served_device.ts";
-import { ClientMemory, CutMapError, type DmaOptions } from "./client_memory.ts";
+import { ClientMemory, type DmaOptions } from "./client_memory.ts";
 import type { Faults } from "./faults.ts";
 import type { Offer } from "./offer.ts";
 import { ClientIoFds, type IoFdPlace } from "./io_fds.ts";
 import { AnswerBuffer, type ClientSession, handlerOf } from "./handlers.ts";
 import { callHook, reportLater } from "./device_hooks.ts";
 import { ClientIrqs } from "./client_irqs.ts";
-import { MigrationMachine, RefusedState } from "./migration.ts";
-import { exchange, shapeChanges } from "./succession.ts";
+import { MigrationMachine } from "./migration.ts";
+import { errnoOf, isExpected, Refusals, type RefusedRequest } from "./refusals.ts";
+import { RunningHooks } from "./running_hooks.ts";
+import { handOver, shapeChanges } from "./succession.ts";
 
 /** Reports of a connection to its server, and the connection's settings. */
 export interface ConnectionOptions extends DmaOptions {
@@ -74,16 +76,6 @@ export interface ConnectionOptions extends DmaOptions {
   onClose: (cause: Error | undefined) => void;
 }
 
-/** A request that was answered with an error. */
-export interface RefusedRequest {
-  /** Its command's number. */
-  readonly command: number;
-  /** The error number of the answer. */
-  readonly errno: number;
-  /** Why: what the client did wrong, or what the device's hook threw. */
-  readonly error: unknown;
-}
-
 /** One connected client. */
 export class ServerConnection {
   readonly #proxy: VfioProxy;
@@ -91,14 +83,10 @@ export class ServerConnection {
   readonly #options: ConnectionOptions;
   readonly #handshake: ReturnType<typeof setTimeout>;
   #migration: MigrationMachine | undefined; // if the device migrates
-  readonly #running = new Set<Promise<unknown>>(); // device hooks that take their time
-  #isClosing = false; // whether the server wants its end
+  readonly #running: RunningHooks;
+  readonly #refusals = new Refusals();
   #isReleased = false; // whether the client is gone
-  #exchanged: Promise<unknown> | undefined; // while the device is being exchanged
-  // while the client is gone, and a hook is not done
-  #stuck: ReturnType<typeof setTimeout> | undefined;
-  #refused: RefusedState | undefined; // the last that was reported
-  #hasCutMap = false; // whether an unmap of a part of a map was reported
+  #replacing: Promise<void> | undefined; // while the device is being replaced
   #session: ClientSession | undefined; // once the client has sent its VERSION
   #twin: VfioProxy | undefined; // for the server's own commands, if the client wants that
 
@@ -107,6 +95,15 @@ export class ServerConnection {
     this.#device = device;
     this.#options = options;
     this.#migration = MigrationMachine.of(device);
+    this.#running = new RunningHooks(() =>
+      options.onError(
+        new Error(
+          `A hook that the client has called still runs, ${HOOK_PATIENCE_MS} ms after it left: ` +
+            "no other client is served before it ends",
+        ),
+        "disconnect",
+      )
+    );
     socket.setSendBuffer(SERVE_SEND_BUFFER);
     // A client that says nothing keeps others waiting: it gets as long as a request does.
     const { handshakeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
@@ -142,8 +139,8 @@ export class ServerConnection {
         clearTimeout(this.#handshake);
         this.#release(cause);
         // The next client does not get a device that is still busy with this one's request.
-        if (this.#running.size === 0) options.onClose(cause);
-        else this.#afterHooks(() => options.onClose(cause));
+        if (this.#running.isIdle) options.onClose(cause);
+        else this.#running.after(() => options.onClose(cause));
       },
     });
     this.#proxy.serving = true;
@@ -151,65 +148,42 @@ export class ServerConnection {
 
   /** Ends the connection. The server that does it sees itself how long hooks take. */
   close(): void {
-    this.#isClosing = true;
-    clearTimeout(this.#stuck);
+    this.#running.close();
     this.#proxy.close();
   }
 
   /**
-   * Calls `act` once the hooks that the client has called have ended. If that takes long, the delay
-   * is reported: no other client is served meanwhile.
-   */
-  #afterHooks(act: () => void): void {
-    const tell = () =>
-      this.#options.onError(
-        new Error(
-          `A hook that the client has called still runs, ${HOOK_PATIENCE_MS} ms after it left: ` +
-            "no other client is served before it ends",
-        ),
-        "disconnect",
-      );
-    if (!this.#isClosing) this.#stuck = setTimeout(tell, HOOK_PATIENCE_MS);
-    Promise.all(this.#running).then(() => {
-      clearTimeout(this.#stuck);
-      act();
-    });
-  }
-
-  /**
-   * Exchanges the device for a new version of it, between two requests. Those that come meanwhile
+   * Replaces the device by a new version of it, between two requests. Those that come meanwhile
    * wait. The client notices nothing: its memory and its descriptors stay as they are. The old
    * version hears that its client is gone, and is the caller's.
    *
    * @returns what of the state was lost, in words
-   * @throws {Error} if the client could not go on with it, or as `exchange` of `succession.ts`: the
+   * @throws {Error} if the client could not go on with it, or as `handOver` of `succession.ts`: the
    *   device is the old one then
    */
-  async exchange(next: ServedDevice): Promise<readonly string[]> {
+  async replaceDevice(next: ServedDevice): Promise<readonly string[]> {
     const changes = shapeChanges(this.#device, next);
     if (changes.length > 0) {
       throw new Error(`the client knows the device as it was: ${changes.join("; ")}`);
     }
-    const done = Promise.withResolvers<void>();
-    const before = [...this.#running];
-    this.#exchanged = done.promise;
-    this.#running.add(done.promise);
+    const before = this.#running.ended();
+    const hold = this.#running.hold();
+    this.#replacing = hold.released;
     try {
       const { quiesceTimeoutMs: limit = QUIESCE_TIMEOUT_MS } = this.#options;
       const late = () => new Error(`a request of the client is under way for ${limit} ms`);
-      await within(Promise.all(before), limit, late);
-      return await this.#exchange(next, limit);
+      await within(before, limit, late);
+      return await this.#replaceDevice(next, limit);
     } finally {
-      this.#exchanged = undefined;
-      this.#running.delete(done.promise);
-      done.resolve();
+      this.#replacing = undefined;
+      hold.release();
     }
   }
 
-  async #exchange(next: ServedDevice, quiesceTimeoutMs: number): Promise<readonly string[]> {
+  async #replaceDevice(next: ServedDevice, quiesceTimeoutMs: number): Promise<readonly string[]> {
     const old = this.#device;
     let disconnect = () => {};
-    const lost = await exchange({
+    const lost = await handOver({
       old,
       next,
       quiesceTimeoutMs,
@@ -224,7 +198,7 @@ export class ServerConnection {
     const session = this.#session;
     if (session === undefined) return lost;
     this.#session = { ...session, device: next, migration: this.#migration };
-    session.ioFds.exchange(old.regions, next.regions);
+    session.ioFds.rebind(old.regions, next.regions);
     session.irqs.repeatMasks();
     // If the client left while the new version was started, the old one has heard so already.
     if (this.#isReleased) disconnect();
@@ -264,8 +238,8 @@ export class ServerConnection {
 
   /** Serves a request. Descriptors that its handler does not take are closed after it. */
   #handle(request: IncomingRequest): void | Promise<void> {
-    if (this.#exchanged !== undefined) {
-      return this.#track(this.#exchanged.then(() => {
+    if (this.#replacing !== undefined) {
+      return this.#running.track(this.#replacing.then(() => {
         if (!this.#isReleased) return this.#handle(request);
       }));
     }
@@ -273,16 +247,11 @@ export class ServerConnection {
       if (this.#session === undefined) return this.#negotiate(request);
       const result = this.#callHandler(request, this.#session);
       if (result instanceof Promise) {
-        return this.#track(result.catch((error) => this.#refuse(request, error)));
+        return this.#running.track(result.catch((error) => this.#refuse(request, error)));
       }
     } catch (error) {
       this.#refuse(request, error);
     }
-  }
-
-  #track<T>(running: Promise<T>): Promise<T> {
-    this.#running.add(running);
-    return running.finally(() => this.#running.delete(running));
   }
 
   /** Lets go of all that was the client's, and tells the device. */
@@ -294,12 +263,12 @@ export class ServerConnection {
     session.ioFds.close();
     session.irqs.close();
     this.#disconnect(this.#device, session.memory.close());
-    if (this.#device.resetsWithClient) this.#track(this.#resetAfterClient());
+    if (this.#device.resetsWithClient) this.#running.track(this.#resetAfterClient());
   }
 
   /** Resets a device that does not outlive its client, once the client's requests have ended. */
   async #resetAfterClient(): Promise<void> {
-    await Promise.all(this.#running);
+    await this.#running.ended();
     const reset = () =>
       during(this.#options.activity, Doing.DISCONNECT, () => this.#device.reset("disconnected"));
     try {
@@ -325,26 +294,13 @@ export class ServerConnection {
       this.#options.onRefuse?.({ command: request.command, errno, error });
       request.fail(errno);
     }
-    if (this.#isReported(error)) this.#options.onError(error, commandName(request.command));
+    if (this.#refusals.isReported(error)) {
+      this.#options.onError(error, commandName(request.command));
+    }
     // The first VERSION decides: without one there is nothing to talk about.
     if (this.#session === undefined) {
       this.#proxy.close(asError(error));
     }
-  }
-
-  /** Some refusals are reported once, though an errno has been answered: it does not say enough. */
-  #isReported(error: unknown): boolean {
-    if (error instanceof RefusedState) { // the same error is thrown for all that follows
-      const isNew = error !== this.#refused;
-      this.#refused = error;
-      return isNew;
-    }
-    if (error instanceof CutMapError) {
-      const isFirst = !this.#hasCutMap;
-      this.#hasCutMap = true;
-      return isFirst;
-    }
-    return !isExpected(error);
   }
 
   #negotiate(request: IncomingRequest): void {
@@ -488,22 +444,8 @@ export class ServerConnection {
         return false;
       }
     };
-    return this.#track(
-      this.#running.size === 0 ? access() : Promise.all(this.#running).then(access),
+    return this.#running.track(
+      this.#running.isIdle ? access() : this.#running.ended().then(access),
     );
   }
-}
-
-/** Recognizes errors that the client caused or the device intended, which need no report. */
-function isExpected(error: unknown): boolean {
-  return EXPECTED.some((type) => error instanceof type);
-}
-
-const EXPECTED = [DeviceError, ProtocolError, RemoteError, TimeoutError, ConnectionError];
-
-function errnoOf(error: unknown): number {
-  if (error instanceof DeviceError) return error.errno;
-  if (error instanceof RemoteError) return error.errno || EIO;
-  if (error instanceof TimeoutError) return ETIMEDOUT;
-  return error instanceof ProtocolError ? EINVAL : EIO;
 }

@@ -26,7 +26,7 @@ const HEAD_SIZE = 16;
 /** Bytes of a value in shadow memory. */
 const SHADOW_SIZE = 8;
 
-/** The region that descriptors stand for: another one, once the device was exchanged. */
+/** The region that descriptors stand for: another one, once the device was replaced. */
 export interface IoFdPlace {
   readonly region: ServedRegion;
 }
@@ -102,7 +102,7 @@ export class ClientIoFds {
   }
 
   /** From here on the descriptors stand for the same parts of other regions, of the same shapes. */
-  exchange(
+  rebind(
     old: readonly (ServedRegion | undefined)[],
     next: readonly (ServedRegion | undefined)[],
   ): void {

@@ -135,7 +135,7 @@ export interface ServedRegion {
   /** Files that a client may map: with flag MMAP. The device keeps the descriptors. */
   readonly fds?: readonly OwnedFd[];
   /**
-   * The memory in `fds`. Without it a device whose memory may be mapped is exchanged for no new
+   * The memory in `fds`. Without it a device whose memory may be mapped is replaced by no new
    * version while a client is connected.
    */
   readonly memory?: AdoptableMemory;
@@ -287,7 +287,7 @@ export interface ServedMigration {
   resume(): MigrationSink;
 }
 
-/** Hooks of a device that is exchanged for a new version of it while it is served. */
+/** Hooks of a device that is replaced by a new version of it while it is served. */
 export interface ServedSuccession {
   /** As `ServedMigration.stop`. */
   stop(): void | Promise<void>;
@@ -356,8 +356,8 @@ export interface ServedDevice {
   /** Saves and restores the state of the device, if it can migrate. */
   readonly migration?: ServedMigration;
   /**
-   * Hands the state of the device on to a new version of it in this process, for `Server.exchange`.
-   * Default: as `migration` does.
+   * Hands the state of the device on to a new version of it in this process, for
+   * `Server.replaceDevice`. Default: as `migration` does.
    */
   readonly succession?: ServedSuccession;
   /**

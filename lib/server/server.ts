@@ -13,9 +13,10 @@ import { CLOSE_GRACE_MS, QUIESCE_TIMEOUT_MS } from "../base/limits.ts";
 import type { Trace } from "../transport/message.ts";
 import { type PeerProcess, peerProcess } from "../transport/peer_process.ts";
 import { type Activity, Doing, during } from "./activity.ts";
-import { type RefusedRequest, ServerConnection } from "./connection.ts";
+import { ServerConnection } from "./connection.ts";
+import type { RefusedRequest } from "./refusals.ts";
 import type { ErrorReport, ServedAccess, ServedDevice } from "./served_device.ts";
-import { exchange, type Succession } from "./succession.ts";
+import { handOver, type Succession } from "./succession.ts";
 import type { DmaOptions } from "./client_memory.ts";
 import { type FaultOptions, Faults } from "./faults.ts";
 import { Offer, type ServerOffer } from "./offer.ts";
@@ -92,8 +93,8 @@ export class Server implements Disposable {
   #connection: ServerConnection | undefined;
   #isOpen = true;
   #isFinished = false;
-  #exchanging: Promise<void> | undefined; // ends when no exchange is under way
-  #postponed: Exchange | undefined; // until the client has gone
+  #replacing: Promise<void> | undefined; // ends when no replacement is under way
+  #postponed: Replacement | undefined; // until the client has gone
 
   private constructor(
     listener: UnixListener | undefined,
@@ -153,7 +154,7 @@ export class Server implements Disposable {
     return this.#listener?.isOpen ? this.#listener.file : undefined;
   }
 
-  /** The device that is served, which {@linkcode exchange} changes. */
+  /** The device that is served, which {@linkcode replaceDevice} changes. */
   get device(): ServedDevice {
     return this.#device;
   }
@@ -185,14 +186,14 @@ export class Server implements Disposable {
   }
 
   /**
-   * Exchanges the device for a new version of it, which takes over the state. A client that is
+   * Replaces the device by a new version of it, which takes over the state. A client that is
    * connected goes on with the new version, and its next requests wait meanwhile. If it can't,
    * because what it knows of the device has changed or the state can't be taken, the client keeps
    * the old version. Then the next client finds the new one. Without a client a device whose state
    * can't be taken begins afresh. The server closes the version that goes.
    *
    * @param make makes the new version, once more if the first can't be used
-   * @param tell called when the device was exchanged, or that was put off
+   * @param tell called when the device was replaced, or that was put off
    * @returns settled when that is decided; rejected with what `make` throws: nothing has changed
    *
    * @example
@@ -202,24 +203,23 @@ export class Server implements Disposable {
    *
    * const path = Deno.makeTempDirSync() + "/demo.sock";
    * using server = Server.listen(path, new DemoDevice());
-   * await server.exchange(() => new DemoDevice(), ({ when }) => console.assert(when === "now"));
+   * const next = () => new DemoDevice();
+   * await server.replaceDevice(next, ({ when }) => console.assert(when === "now"));
    * ```
    */
-  exchange(
+  replaceDevice(
     make: () => ServedDevice | Promise<ServedDevice>,
     tell: (done: Succession) => void = () => {},
   ): Promise<void> {
-    const result = (this.#exchanging ?? Promise.resolve()).then(() =>
-      this.#exchange({ make, tell })
-    );
+    const result = (this.#replacing ?? Promise.resolve()).then(() => this.#replace({ make, tell }));
     const settled = result.catch(() => {}).then(() => {
-      if (this.#exchanging === settled) this.#exchanging = undefined;
+      if (this.#replacing === settled) this.#replacing = undefined;
     });
-    this.#exchanging = settled;
+    this.#replacing = settled;
     return result;
   }
 
-  async #exchange({ make, tell }: Exchange): Promise<void> {
+  async #replace({ make, tell }: Replacement): Promise<void> {
     if (!this.#isOpen) return;
     let next = await make();
     if (!this.#isOpen) return this.#close(next);
@@ -230,14 +230,14 @@ export class Server implements Disposable {
     try {
       this.#tellErrors(next);
       lost = connection === undefined
-        ? await this.#exchangeIdle(next)
-        : await connection.exchange(next);
+        ? await this.#replaceIdle(next)
+        : await connection.replaceDevice(next);
     } catch (error) {
       this.#close(next);
       if (connection !== undefined) {
         this.#postponed = { make, tell };
         if (this.#connection === undefined && this.#isOpen) {
-          return await this.#exchange({ make, tell });
+          return await this.#replace({ make, tell });
         }
         return tell({ when: "next client", reason: error, lost });
       }
@@ -252,10 +252,10 @@ export class Server implements Disposable {
     tell({ when: "now", reason, lost });
   }
 
-  #exchangeIdle(next: ServedDevice): Promise<readonly string[]> {
+  #replaceIdle(next: ServedDevice): Promise<readonly string[]> {
     const { quiesceTimeoutMs = QUIESCE_TIMEOUT_MS, onError } = this.#options;
     const report: ErrorReport = (error, doing) => onError?.(error, doing);
-    return exchange({ old: this.#device, next, quiesceTimeoutMs, report });
+    return handOver({ old: this.#device, next, quiesceTimeoutMs, report });
   }
 
   /** Has a device tell what goes wrong besides requests. */
@@ -298,10 +298,10 @@ export class Server implements Disposable {
     else this.close();
   }
 
-  /** Serves a client, once no exchange of the device is under way. */
+  /** Serves a client, once no replacement of the device is under way. */
   #connect(socket: UnixSocket): void {
-    if (this.#exchanging === undefined) return this.#serve(socket);
-    this.#exchanging.then(() => this.#isOpen ? this.#connect(socket) : socket.close());
+    if (this.#replacing === undefined) return this.#serve(socket);
+    this.#replacing.then(() => this.#isOpen ? this.#connect(socket) : socket.close());
   }
 
   #serve(socket: UnixSocket): void {
@@ -319,7 +319,7 @@ export class Server implements Disposable {
         if (!this.#isOpen) return this.#finish();
         const { make, tell } = this.#postponed ?? {};
         if (make !== undefined) {
-          this.exchange(make, tell).catch((error) => onError?.(error, "exchange"));
+          this.replaceDevice(make, tell).catch((error) => onError?.(error, "replace"));
         }
         this.#accept();
       },
@@ -329,7 +329,7 @@ export class Server implements Disposable {
 }
 
 /** The making of a new version of the device. */
-interface Exchange {
+interface Replacement {
   readonly make: () => ServedDevice | Promise<ServedDevice>;
   readonly tell: (done: Succession) => void;
 }

@@ -110,8 +110,8 @@ function placeInConfig(at: number): string {
     : "capability list";
 }
 
-/** The two versions, and those who take part in the exchange. */
-export interface ExchangeContext extends Omit<QuietContext, "device"> {
+/** The two versions, and those who take part in the succession. */
+export interface HandOverContext extends Omit<QuietContext, "device"> {
   readonly old: ServedDevice;
   readonly next: ServedDevice;
   /**
@@ -130,7 +130,7 @@ export interface ExchangeContext extends Omit<QuietContext, "device"> {
  * @throws {Error} if the state can't be handed on, or one of them takes too long; what their hooks
  *   throw
  */
-export async function exchange(context: ExchangeContext): Promise<readonly string[]> {
+export async function handOver(context: HandOverContext): Promise<readonly string[]> {
   const { old, next, quiesceTimeoutMs: limit } = context;
   const machine = MigrationMachine.of(old);
   if (machine?.isWorking === false) {

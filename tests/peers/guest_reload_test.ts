@@ -1,5 +1,5 @@
 /**
- * `vfu serve --watch` under a guest. Drivers go on while their devices are exchanged for new
+ * `vfu serve --watch` under a guest. Drivers go on while their devices are replaced by new
  * versions. The guest sees that these behave differently.
  */
 
@@ -21,7 +21,7 @@ async function serveCopy(name: string) {
   const count = () => server.stderr().match(/^Reloaded with its state$/gm)?.length ?? 0;
   return {
     server,
-    /** Edits the file, and waits until the device is exchanged. */
+    /** Edits the file, and waits until the device is replaced. */
     async edit(before: string, after: string) {
       assertStringIncludes(source, before);
       source = source.replace(before, after);
@@ -51,7 +51,7 @@ guestTest("drivers go on while their devices are reloaded", async () => {
     echo vfio-pci > /sys/bus/pci/devices/${guest.address(1)}/driver_override
     echo ${guest.address(1)} > /sys/bus/pci/drivers_probe`);
 
-  // Each driver holds its device open. The pin of the first is up when its device is exchanged, the
+  // Each driver holds its device open. The pin of the first is up when its device is replaced, the
   // timer of the second runs then, and goes on; it interrupts by MSI.
   const pins = "r1:2:0 r1:2:0 r1:2:0 irq:0:60000 wait:/tmp/go unmask irq:0:60000 r1:2:0 unmask " +
     "irq:0:50 r1:2:0 r1:2:0 irq:0:60000";

@@ -127,7 +127,7 @@ testFds("a new version of such a device takes the stream", async () => {
   await using pair = await serveDefined(one.served);
   one.COUNT.value = 9;
   const { promise, resolve } = Promise.withResolvers<unknown>();
-  await pair.server.exchange(() => other.served, resolve);
+  await pair.server.replaceDevice(() => other.served, resolve);
   assertEquals(await promise, { when: "now", reason: undefined, lost: [] });
   assertEquals(await pair.device.region("bar0").read32Async(0), 9);
 });

@@ -12,7 +12,7 @@ import { UnixSocket } from "../../../ffi/socket.ts";
 import { connect } from "../../../lib/client/connect.ts";
 import { ConnectionError, ProtocolError, TimeoutError } from "../../../lib/base/errors.ts";
 import { doingName } from "../../../lib/server/activity.ts";
-import type { RefusedRequest } from "../../../lib/server/connection.ts";
+import type { RefusedRequest } from "../../../lib/server/refusals.ts";
 import { Server, type ServerOptions } from "../../../lib/server/server.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { encodeMessage } from "../../../lib/wire/header.ts";

@@ -102,7 +102,8 @@ async function serve(device = version(), options: ServerOptions = {}) {
     open,
     done,
     errors,
-    exchange: (make: () => typeof device) => server.exchange(make, (each) => void done.push(each)),
+    replace: (make: () => typeof device) =>
+      server.replaceDevice(make, (each) => void done.push(each)),
     async [Symbol.asyncDispose]() {
       server.close();
       await server.closed;
@@ -126,7 +127,7 @@ testFds("a client goes on with a new version: memory, maps, interrupts and event
   bar0.write32(0x1ffc, 0x1234); // no message: the client's own mapping
 
   const [old, heard]: string[][] = [[], []];
-  await served.exchange(() => version({ add: 100, heard: heard! }));
+  await served.replace(() => version({ add: 100, heard: heard! }));
   assertEquals(served.done, [{ when: "now", reason: undefined, lost: [] }]);
   assertEquals(heard, ["connected", "mapped 65536"]);
   assertEquals(old, []);
@@ -154,7 +155,7 @@ testFds("the version that goes hears that the client is gone, and is closed", as
   const heard: string[] = [];
   await using served = await serve(version({ heard }));
   using map = await served.client.dma.mapAsync({ iova: 0x10000n, size: 4096 });
-  await served.exchange(() => version());
+  await served.replace(() => version());
   assertEquals(heard, ["connected", "mapped 65536", "unmapped 65536", "disconnected", "closed"]);
   assertEquals(map.size, 4096);
   served.client.close();
@@ -166,7 +167,7 @@ testFds("a new version hears which interrupts its client has masked", async () =
   const intx = await served.client.irqs("intx");
   await intx.enable();
   await intx.mask(0);
-  await served.exchange(() => version({ heard }));
+  await served.replace(() => version({ heard }));
   assertEquals(heard, ["connected", "masked 0 0 true"]);
   await served.client.region("bar0").write32Async(12, 1);
   assertEquals(intx.total(0), 0n);
@@ -179,12 +180,12 @@ testFds("requests that come meanwhile wait, and are the new version's", async ()
   const { stop, stopped, gate } = slowStop();
   await using served = await serve(version({ parts: { stop } }));
   const { client } = served;
-  const exchanged = served.exchange(() => version({ add: 100 }));
+  const replaced = served.replace(() => version({ add: 100 }));
   await stopped;
   const written = client.region("bar0").write32Async(0, 1);
   const value = client.region("bar0").read32Async(0);
   gate.resolve();
-  await exchanged;
+  await replaced;
   await written;
   assertEquals(await value, 101);
   client.close();
@@ -197,11 +198,11 @@ testFds(
     await using served = await serve();
     const bar0 = served.client.region("bar0");
     await bar0.write32Async(0, 1);
-    await served.exchange(() => version({ registers: MORE }));
+    await served.replace(() => version({ registers: MORE }));
     assertEquals([await bar0.read32Async(0), await bar0.read32Async(16)], [1, 7]);
-    await served.exchange(() => version());
+    await served.replace(() => version());
     assertEquals(served.done.map(({ lost }) => lost), [[], ["part 1 of bar0 from 0x10 on"]]);
-    await served.exchange(() => version({ parts: { state: false } }));
+    await served.replace(() => version({ parts: { state: false } }));
     assertMatch(thrownText(served.done[2]!.reason), /it does not migrate any more/);
     served.client.close();
   },
@@ -216,7 +217,7 @@ for (
 ) {
   testFds(`another shape is for the next client: ${what}`, async () => {
     await using served = await serve();
-    await served.exchange(() => version({ ...changed as Version, add: 100 }));
+    await served.replace(() => version({ ...changed as Version, add: 100 }));
     assertEquals([served.done.length, served.done[0]!.when], [1, "next client"]);
     assertMatch(thrownText(served.done[0]!.reason), expected);
     const bar0 = served.client.region("bar0");
@@ -243,7 +244,7 @@ testFds("a version that can't take the state leaves the old one as it was", asyn
     return version({ add: 100, parts: { state: { save: () => 0, restore } } });
   };
   bar0.write32(0x1000, 42);
-  await served.exchange(make);
+  await served.replace(make);
   assertMatch(thrownText(served.done[0]!.reason), /not such a state/);
   assertEquals(await bar0.read32Async(4), 1);
   assertEquals([await bar0.read32Async(0), bar0.read32(0x1000)], [1, 42]);
@@ -262,11 +263,11 @@ testFds("another version of the state is told, or taken if it is described", asy
     ...earlier,
   });
   await using served = await serve();
-  await served.exchange(() => version({ parts: { state: state() } }));
+  await served.replace(() => version({ parts: { state: state() } }));
   assertMatch(thrownText(served.done[0]!.reason), /its state is of version 1, .* state\.earlier/);
   const sections = { 0: 4, 1: 256, 2: 0x2000, 3: 16 };
   const earlier = [{ version: 1, sections: { ...sections, 0: 1 }, regions: { config: 1 } }];
-  await served.exchange(() => version({ add: 100, parts: { state: state({ earlier }) } }));
+  await served.replace(() => version({ add: 100, parts: { state: state({ earlier }) } }));
   assertEquals(served.done[1], { when: "now", reason: undefined, lost: [] });
   served.client.close();
 });
@@ -276,7 +277,7 @@ testFds("a device that does not stand still goes on as it was", async () => {
   await using served = await serve(version({ parts: { stop: () => never } }), {
     quiesceTimeoutMs: 30,
   });
-  await served.exchange(() => version());
+  await served.replace(() => version());
   assertMatch(thrownText(served.done[0]!.reason), /stopping the old version took more than 30 ms/);
   assertEquals(await served.client.region("bar0").read32Async(4), 1);
   served.client.close();
@@ -286,12 +287,12 @@ testFds("a client that leaves in the middle is told to the version that stays", 
   const [old, next]: string[][] = [[], []];
   const { stop, stopped, gate } = slowStop();
   await using served = await serve(version({ heard: old!, parts: { stop } }));
-  const exchanged = served.exchange(() => version({ heard: next! }));
+  const replaced = served.replace(() => version({ heard: next! }));
   await stopped;
   served.client.close();
   await until(() => old!.includes("disconnected"));
   gate.resolve();
-  await exchanged;
+  await replaced;
   await until(() => old!.includes("closed"));
   using again = await served.open();
   assertEquals(await again.region("bar0").read32Async(4), 1);
@@ -306,12 +307,12 @@ testFds(
     const make = () => {
       throw new Error("a mistake");
     };
-    await assertRejects(() => served.exchange(make), Error, "a mistake");
+    await assertRejects(() => served.replace(make), Error, "a mistake");
     assertEquals(served.done, []);
     served.client.close();
     const heard: string[] = [];
     const [making, made] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const exchanged = served.server.exchange(async () => {
+    const replaced = served.server.replaceDevice(async () => {
       making.resolve();
       await made.promise;
       return version({ heard });
@@ -320,7 +321,7 @@ testFds(
     served.server.close();
     await served.server.closed;
     made.resolve();
-    await exchanged;
+    await replaced;
     assertEquals(heard, ["closed"]);
   },
 );
@@ -333,7 +334,7 @@ testFds("devices by hand hand their state on as they migrate, or not at all", as
   using client = await connect(server.path!, PATIENT);
   await client.info();
   const next = new MigratingDevice();
-  await server.exchange(() => next, (each) => void done.push(each));
+  await server.replaceDevice(() => next, (each) => void done.push(each));
   assertEquals(done, [{ when: "now", reason: undefined, lost: [] }]);
   assertEquals([first.closes, next.bus !== undefined], [1, true]);
   assertEquals(server.device, next);
@@ -341,19 +342,19 @@ testFds("devices by hand hand their state on as they migrate, or not at all", as
   using plain = Server.listen(`${folder}/p.sock`, new TestDevice());
   using other = await connect(plain.path!, PATIENT);
   await other.info();
-  await plain.exchange(() => new TestDevice(), (each) => void done.push(each));
+  await plain.replaceDevice(() => new TestDevice(), (each) => void done.push(each));
   assertEquals(done[1]!.when, "next client");
   assertMatch(thrownText(done[1]!.reason), /no hooks by which it tells its state/);
   Deno.removeSync(folder, { recursive: true });
 });
 
 testFds(
-  "a device that is not on the PCI bus is exchanged, with the levels of its pins",
+  "a device that is not on the PCI bus is replaced, with the levels of its pins",
   async () => {
     await using served = await serve(watchdog.create() as ReturnType<typeof version>);
     const { client } = served;
     await client.region("region0").write32Async(8, 1); // up
-    await served.exchange(() => watchdog.create() as ReturnType<typeof version>);
+    await served.replace(() => watchdog.create() as ReturnType<typeof version>);
     assertEquals(served.done, [{ when: "now", reason: undefined, lost: [] }]);
     const pin = await client.irqs(0);
     await pin.enable(); // fires, for it is up
@@ -366,7 +367,7 @@ testFds("a client that migrates the device keeps it", async () => {
   await using served = await serve();
   const { client } = served;
   await MigrationMachine.of(served.server.device)!.setState(DeviceState.STOP);
-  await served.exchange(() => version());
+  await served.replace(() => version());
   assertMatch(thrownText(served.done[0]!.reason), /migration state STOP/);
   assert(served.done[0]!.when === "next client");
   client.close();
