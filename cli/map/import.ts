@@ -88,12 +88,14 @@ export async function run(
   if (isList) return list(context, file, imports, options);
   const peripheral = choose(file, imports, options.peripheral, self);
   const { region, name } = options;
-  const made = await tellProblems(context, () => imports.make(peripheral, region, name));
+  const { hold = (work) => work() } = context;
+  const make = () => hold(() => imports.make(peripheral, region, name));
+  const made = await tellProblems(context, make);
   report(context, file, imports, peripheral, made, options);
 }
 
 /** Reads a file, with a line of progress if that takes long. */
-async function read({ err, signal }: Context, file: string): Promise<Imports> {
+async function read({ err, signal, hold }: Context, file: string): Promise<Imports> {
   openFile(file, `read ${file}`).close(); // a pipe would be waited for, deaf to Ctrl-C
   let [done, total] = [0, 0];
   using _progress = new Progress(
@@ -101,7 +103,7 @@ async function read({ err, signal }: Context, file: string): Promise<Imports> {
     (elapsedMs) => transferText({ done, total, elapsedMs }, err.columns),
   );
   const onProgress = (...state: [number, number]) => [done, total] = state;
-  return await readImports(file, { signal, onProgress });
+  return await readImports(file, { signal, onProgress, hold });
 }
 
 /** The peripheral that is meant. Which one is wrong usage unless it is clear. */

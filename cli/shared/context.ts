@@ -40,6 +40,11 @@ export interface Context {
   readonly ownsProcess?: boolean;
   /** True if the end of the terminal (SIGHUP) aborts the signal, too: not under nohup. */
   readonly hangsUp?: boolean;
+  /**
+   * Does work that holds the thread, and that has nothing to clean up. A signal ends the process at
+   * once meanwhile: nothing could hear of an abort. If it is left out, the work is done as it is.
+   */
+  readonly hold?: <T>(work: () => T) => T;
 }
 
 /** The end that a signal asked for. */
@@ -96,6 +101,15 @@ export function processContext(): Context {
     get hangsUp() {
       return (ends ??= hearSignals()).hangsUp;
     },
+    hold(work) {
+      const listeners = ends?.listeners.filter((each) => each.isOn) ?? [];
+      for (const each of listeners) each.turn(false);
+      try {
+        return work();
+      } finally {
+        for (const each of listeners) each.turn(true);
+      }
+    },
   };
 }
 
@@ -103,17 +117,17 @@ export function processContext(): Context {
 interface Ends {
   readonly signal: AbortSignal;
   readonly hangsUp: boolean;
+  readonly listeners: readonly SignalListener[];
 }
 
 function hearSignals(): Ends {
   const ignored = ignoresHangup(); // asked before any signal is listened for
   const hangsUp = ignored === false;
   const controller = new AbortController();
-  abortAt(controller, "SIGINT");
-  abortAt(controller, "SIGTERM");
-  if (hangsUp) abortAt(controller, "SIGHUP");
+  const names = ["SIGINT", "SIGTERM", ...(hangsUp ? ["SIGHUP"] as const : [])] as const;
+  const listeners = names.map((name) => new SignalListener(controller, name));
   if (ignored) Deno.addSignalListener("SIGHUP", () => {}); // Deno would end the process
-  return { signal: controller.signal, hangsUp };
+  return { signal: controller.signal, hangsUp, listeners };
 }
 
 function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr, name: string): Output {
@@ -163,10 +177,25 @@ function permittedEnv(variable: string): string | undefined {
 /**
  * The first signal asks for an end; a second one finds Deno's own handling, and ends the process.
  */
-function abortAt(controller: AbortController, signal: keyof typeof SIGNALS): void {
-  const onSignal = () => {
-    Deno.removeSignalListener(signal, onSignal);
-    controller.abort(new Interrupted(signal));
-  };
-  Deno.addSignalListener(signal, onSignal);
+class SignalListener {
+  /** True while it listens. */
+  isOn = false;
+  readonly #signal: keyof typeof SIGNALS;
+  readonly #listener: () => void;
+
+  constructor(controller: AbortController, signal: keyof typeof SIGNALS) {
+    this.#signal = signal;
+    this.#listener = () => {
+      this.turn(false);
+      controller.abort(new Interrupted(signal));
+    };
+    this.turn(true);
+  }
+
+  /** Begins to listen, or ends that. */
+  turn(isOn: boolean): void {
+    this.isOn = isOn;
+    if (isOn) Deno.addSignalListener(this.#signal, this.#listener);
+    else Deno.removeSignalListener(this.#signal, this.#listener);
+  }
 }

@@ -43,10 +43,11 @@ export interface Imports extends HardwareFile {
  *
  * @throws {FileProblems} if there are mistakes in it; it has them with line and column
  */
-export async function readImports(path: string, options?: ReadOptions): Promise<Imports> {
+export async function readImports(path: string, options: ReadOptions = {}): Promise<Imports> {
   const { root, positionOf } = await readXml(path, options);
   const findings = new Findings(path, positionOf);
-  const file = findings.run((): HardwareFile | undefined => {
+  const { hold = (work) => work() } = options;
+  const readRoot = (): HardwareFile | undefined => {
     if (root.name === "device") return readSvd(root, findings);
     if (root.name === "component") return readIpXact(root, findings);
     findings.mistake(
@@ -54,7 +55,8 @@ export async function readImports(path: string, options?: ReadOptions): Promise<
       `The file begins with <${root.name}>`,
       "CMSIS-SVD begins with <device>, IP-XACT with <component>",
     );
-  })!;
+  };
+  const file = hold(() => findings.run(readRoot))!;
   return {
     ...file,
     make(peripheral, place, name = identifier(peripheral.name.toLowerCase())) {

@@ -56,6 +56,8 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
   /** Is told now and then how many bytes of how many are read. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Does what holds the thread once all is read; some seconds at worst. */
+  readonly hold?: (<T>(work: () => T) => T) | undefined;
 }
 
 /**
