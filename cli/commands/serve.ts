@@ -15,12 +15,12 @@ import { thrownText } from "../../lib/base/thrown.ts";
 import { tellReady } from "../../lib/server/ready.ts";
 import { Server, type ServerOptions } from "../../lib/server/server.ts";
 import type { Trace } from "../../lib/transport/message.ts";
-import { type Context, onAbort, untilAbort } from "../shared/context.ts";
+import { type Context, onAbort } from "../shared/context.ts";
 import { printable } from "../shared/printable.ts";
 import { type CommonOptions, type DeviceArguments, serveCommand } from "../serve/arguments.ts";
 import { describeDevice } from "../serve/describe.ts";
 import { isRandom, ruleText } from "../serve/fault.ts";
-import { type Guard, guardOf } from "../serve/guard.ts";
+import { type Guard, guardOf, settingUp } from "../serve/guard.ts";
 import { eventLine } from "../serve/guard_lines.ts";
 import { isModule, loadDevice, type Loaded } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
@@ -239,24 +239,6 @@ async function loadAll(
     loaded.push(await settingUp(guard, i, Doing.LOAD, load));
   }
   return loaded;
-}
-
-/**
- * Does a step of the start for a device, until the signal comes. Only one is under way at a time.
- */
-async function settingUp<T>(
-  guard: Guard,
-  index: number,
-  doing: number,
-  work: () => Promise<T>,
-): Promise<T> {
-  const activity = guard.activity(index);
-  const before = activity?.enter(doing) ?? 0;
-  try {
-    return await untilAbort(guard.context.signal, work());
-  } finally {
-    activity?.leave(before);
-  }
 }
 
 async function make(

@@ -50,14 +50,15 @@ type Checked =
  * @throws {Reported} if one has mistakes, after they were told
  */
 export async function run(
-  { out }: Context,
+  context: Context,
   files: readonly string[],
   isJson: boolean,
   self: CommandUnknownOpts,
 ): Promise<void> {
+  const { out } = context;
   let hasMistakes = false;
   for (const file of files) {
-    const checked = await check(file, self);
+    const checked = await check(context, file, self);
     hasMistakes ||= "mistakes" in checked;
     if (isJson) out.write(`${jsonText(checkJson(file, checked))}\n`);
     else out.write(checkLines(file, checked).map((line) => `${printable(line)}\n`).join(""));
@@ -65,8 +66,8 @@ export async function run(
   if (hasMistakes) throw new Reported(1);
 }
 
-async function check(file: string, self: CommandUnknownOpts): Promise<Checked> {
-  if (isDeviceModule(file)) return await checkDevice(file);
+async function check(context: Context, file: string, self: CommandUnknownOpts): Promise<Checked> {
+  if (isDeviceModule(file)) return await checkDevice(context, file);
   try {
     return { map: await loadRegisterMap(file) };
   } catch (error) {
@@ -82,10 +83,10 @@ async function check(file: string, self: CommandUnknownOpts): Promise<Checked> {
 }
 
 /** The registers of a device, whose mistakes have their place in the message. */
-async function checkDevice(file: string): Promise<Checked> {
+async function checkDevice({ err }: Context, file: string): Promise<Checked> {
   const { deviceMap } = await import("./device_map.ts");
   try {
-    return { map: await deviceMap(file) };
+    return { map: await deviceMap(file, err) };
   } catch (error) {
     const details = error instanceof Detailed ? error.details : [];
     const lines = [thrownText(error), ...details.map((each) => `  ${each}`)];

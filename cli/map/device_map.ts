@@ -6,7 +6,10 @@
 
 import { exportedMap } from "../../lib/define/exported_map.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
+import { Doing, doingName } from "../../lib/server/activity.ts";
 import type { ServedDevice } from "../../lib/server/served_device.ts";
+import type { Output } from "../shared/context.ts";
+import { reportExit } from "../serve/exit_report.ts";
 import { isDefinition, loadDevice, type Loaded } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
 
@@ -14,10 +17,17 @@ import { makeDevice } from "../serve/make.ts";
  * Loads a module, makes its device with the options' defaults, and takes the map of its registers.
  *
  * @param device path of the module
+ * @param err hears if it ends the process
  * @throws {Error} if it defines no device, or one without registers
  */
-export async function deviceMap(device: string): Promise<RegisterMap> {
+export async function deviceMap(
+  device: string,
+  err: Pick<Output, "write">,
+): Promise<RegisterMap> {
+  let doing = Doing.LOAD as number;
+  using _report = reportExit(err, device, () => doingName(doing));
   const loaded = await loadDevice(device);
+  doing = Doing.CREATE;
   const made = await makeDevice(loaded, [], {});
   try {
     return mapOf(device, loaded, made);

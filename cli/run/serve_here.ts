@@ -5,9 +5,10 @@
  */
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { Doing } from "../../lib/server/activity.ts";
 import { embed } from "../../lib/server/embedded.ts";
 import type { ChosenOption } from "../serve/chosen_option.ts";
-import { guardOf } from "../serve/guard.ts";
+import { guardOf, settingUp } from "../serve/guard.ts";
 import { isModule, loadDevice } from "../serve/load.ts";
 import { makeDevice } from "../serve/make.ts";
 import { reportTo, tellText } from "../serve/report.ts";
@@ -35,10 +36,10 @@ export async function serveHere(
   guard.name([name]);
   if (isModule(name)) await guard.start();
   try {
-    const loaded = await loadDevice(name);
-    const device = await makeDevice(loaded, chosen, {
-      log: (line) => report.log(loaded.name, line),
-    });
+    const loaded = await settingUp(guard, 0, Doing.LOAD, () => loadDevice(name));
+    const log = (line: string) => report.log(loaded.name, line);
+    const making = () => makeDevice(loaded, chosen, { log });
+    const device = await settingUp(guard, 0, Doing.CREATE, making);
     const activity = guard.activity(0);
     return embed(device, {
       ...(activity && { activity }),

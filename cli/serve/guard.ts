@@ -6,7 +6,8 @@
 
 import { ignoreFileSizeSignal, type SocketFile } from "../../lib/server/process.ts";
 import { type Activity, doingName } from "../../lib/server/activity.ts";
-import type { Context, Output } from "../shared/context.ts";
+import { type Context, type Output, untilAbort } from "../shared/context.ts";
+import { tellExit } from "./exit_report.ts";
 import { lostLine } from "./guard_lines.ts";
 import {
   type GuardAnswer,
@@ -15,7 +16,6 @@ import {
   Word,
   WORD_COUNT,
 } from "./guard_words.ts";
-import { printable } from "../shared/printable.ts";
 import { countLines, MAX_WAITING, PatientWriter } from "./patient_writer.ts";
 
 /** The time that the end waits for what is to be written. */
@@ -66,6 +66,24 @@ export function guardOf(context: Context, options: GuardOptions): Guard {
     activity: () => undefined,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
+}
+
+/**
+ * Does a step of the start for a device, until the signal comes. Only one is under way at a time.
+ */
+export async function settingUp<T>(
+  guard: Guard,
+  index: number,
+  doing: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  const activity = guard.activity(index);
+  const before = activity?.enter(doing) ?? 0;
+  try {
+    return await untilAbort(guard.context.signal, work());
+  } finally {
+    activity?.leave(before);
+  }
 }
 
 /** A guard with a thread of its own, which takes 12 ms to start. Before, nothing is slower. */
@@ -160,9 +178,8 @@ class ThreadGuard implements Guard {
     const [only, ...others] = this.#devices;
     const known = this.#devices[(activity >>> 16) - 1];
     const who = known ?? (others.length === 0 ? only : undefined) ?? "a device";
-    const when = known === undefined ? "" : ` at ${doingName(activity & 0xffff)}`;
-    const { write } = this.context.err;
-    write(`vfu: ${printable(who)} ended the process${when}, with code ${Deno.exitCode}\n`);
+    const doing = known === undefined ? "" : doingName(activity & 0xffff);
+    tellExit(this.context.err, who, doing);
     const words = [Word.OUT_WAITING, Word.ERR_WAITING];
     for (const end = performance.now() + FLUSH_MS; performance.now() < end;) {
       const word = words.find((each) => Atomics.load(this.#words, each) > 0);

@@ -22,7 +22,7 @@ import {
 } from "../../lib/registers/lookup.ts";
 import { fieldMask, type RegisterMap, sparedBits } from "../../lib/registers/map.ts";
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
-import type { Context } from "./context.ts";
+import type { Context, Output } from "./context.ts";
 import { printable } from "./printable.ts";
 import { type MaskedValue, parseMaskedValue } from "./value.ts";
 
@@ -103,7 +103,7 @@ export async function loadMaps(
 
 /** The exports of the module that makes maps of devices. */
 interface DeviceMaps {
-  deviceMap(device: string): Promise<RegisterMap>;
+  deviceMap(device: string, err: Output): Promise<RegisterMap>;
 }
 
 /** Tells whether a map is named by the path of a module that defines a device. */
@@ -116,10 +116,10 @@ export function isDeviceModule(name: string): boolean {
  * imports what `vfu serve` does. Deno would read all of that at every start. A bundler takes all
  * files that a template may name.
  */
-async function loadDeviceMap(device: string): Promise<RegisterMap> {
+async function loadDeviceMap(device: string, err: Output): Promise<RegisterMap> {
   const module = "../map/device_map.ts";
   const { deviceMap }: DeviceMaps = await import(module);
-  return await deviceMap(device);
+  return await deviceMap(device, err);
 }
 
 /**
@@ -131,7 +131,7 @@ export async function loadMap(
   self: CommandUnknownOpts,
   name: string,
 ): Promise<RegisterMap> {
-  if (isDeviceModule(name)) return await loadDeviceMap(name);
+  if (isDeviceModule(name)) return await loadDeviceMap(name, err);
   try {
     return await loadRegisterMap(name);
   } catch (error) {

@@ -284,6 +284,42 @@ for (const [source, line] of EXITS) {
   });
 }
 
+/** Command lines that load MODULE, and none of which serves it to others. */
+const LOADING = [
+  "serve MODULE --check",
+  "serve MODULE --export-map FOLDER/map.yaml",
+  "map check MODULE",
+  "map doc MODULE",
+  "regs FOLDER/none.sock --map MODULE",
+  "run FOLDER/run.yaml --serve MODULE",
+];
+for (const line of LOADING) {
+  Deno.test(`vfu ${line} says that a module ended it, and fails`, async () => {
+    const folder = Deno.makeTempDirSync({ prefix: "vfu-exit-" });
+    try {
+      Deno.writeTextFileSync(`${folder}/run.yaml`, "steps: [{ read: bar0.b }]");
+      const runs = [[{ top: "Deno.exit(0);" }, "load"], [{ create: "Deno.exit(0);" }, ""]] as const;
+      for (const [source, doing] of runs) {
+        Deno.writeTextFileSync(`${folder}/odd.ts`, device(source));
+        const args = line.replaceAll("MODULE", `${folder}/odd.ts`).replaceAll("FOLDER", folder);
+        const child = spawnVfu(...args.split(" "));
+        const [{ code }, err] = await Promise.all([
+          child.status,
+          new Response(child.stderr).text(),
+        ]);
+        assertEquals(code, 1);
+        const when = doing === "" ? "(load|create)" : doing; // a check does both
+        assertMatch(
+          err,
+          new RegExp(`^vfu: .*odd.* ended the process at ${when}, with code 1$`, "m"),
+        );
+      }
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  });
+}
+
 /** A thrown value without a text, both where a hook waits for the value and where none does. */
 const ODD = "throw Object.create(null);";
 for (

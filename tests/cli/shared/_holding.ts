@@ -6,18 +6,20 @@
 
 import { processContext } from "../../../cli/shared/context.ts";
 
+const say = (text: string) => Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
+
 const { signal, hold } = processContext();
 signal.throwIfAborted(); // signals are heard from here on
 if (Deno.args[0] === "once") hold!(() => {});
 else {
   hold!(() => {
-    console.log("holding");
+    say("holding");
     while (true);
   });
 }
-console.log("waiting");
+say("waiting");
 const timer = setInterval(() => {}, 1000);
 signal.addEventListener("abort", () => {
-  console.log(`heard ${signal.reason.message}`);
+  say(`heard ${signal.reason.message}`);
   clearInterval(timer);
 });
