@@ -5,6 +5,7 @@
  */
 
 import { IoBuffer } from "../../ffi/buffer.ts";
+import { EINTR } from "../../ffi/errno.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 
@@ -68,6 +69,7 @@ function read(fd: number, count: number): Came {
   let [bytes, sum] = [0, 0];
   while (bytes < count) {
     const came = socket.receive(buffer, 0, Math.min(buffer.length, count - bytes), 10_000);
+    if (came === -EINTR) continue; // the process was stopped, and goes on
     if (came <= 0) break;
     sum += sumOf(buffer.bytes.subarray(0, came), bytes);
     bytes += came;
