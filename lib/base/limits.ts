@@ -263,8 +263,10 @@ export const SAVE_PIPELINE = 3;
 export const MAX_SHORT_PRE_COPY = 1024;
 /** Bytes of one that are written at once, if the server reads whole messages. */
 export const RESTORE_CHUNK_SIZE = 1 << 20;
-/** Bytes of one in flight: 32 writes of 32 KiB. Two writes are, however long they are. */
+/** Bytes of one in flight. Two writes are, however long they are. */
 export const RESTORE_IN_FLIGHT = 1 << 20;
+/** Writes of one in flight, however short they are: each is to be answered in its time. */
+export const RESTORE_PIPELINE = 32;
 
 /**
  * Bytes of a frame of a state stream, header included. One MIG_DATA_READ returns as much, so that a

@@ -5,7 +5,7 @@
  */
 
 import { RemoteError } from "../../base/errors.ts";
-import { RESTORE_IN_FLIGHT } from "../../base/limits.ts";
+import { RESTORE_IN_FLIGHT, RESTORE_PIPELINE } from "../../base/limits.ts";
 import type { AfterMigration, MigrationStates, RestoreOptions } from "./options.ts";
 import { Recovery } from "./recovery.ts";
 import type { VfioProxy } from "../../transport/proxy.ts";
@@ -50,7 +50,8 @@ export class StateSink implements UnderlyingSink<Uint8Array> {
     return this.#recovery.guard(async () => {
       if (!this.#hasBegun) await this.#begin();
       const { chunkSize, onProgress } = this.#options;
-      const most = Math.max(2, Math.floor(RESTORE_IN_FLIGHT / chunkSize));
+      const inFlight = Math.max(2, Math.floor(RESTORE_IN_FLIGHT / chunkSize));
+      const most = Math.min(RESTORE_PIPELINE, inFlight);
       for (let at = 0; at < chunk.length; at += chunkSize) {
         if (this.#writes.length >= most) await this.#answered();
         this.#send(chunk.subarray(at, at + chunkSize));

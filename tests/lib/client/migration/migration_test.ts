@@ -23,6 +23,7 @@ import {
 } from "../../../../lib/wire/feature.ts";
 import { encodeVersion } from "../../../../lib/wire/version.ts";
 import { testFds } from "../../../_fds.ts";
+import { until } from "../../../_until.ts";
 import { LibvfioUser } from "../../_libvfio_user.ts";
 import { connectScripted } from "../../_scripted_server.ts";
 import { TestDevice, words } from "../../server/_client.ts";
@@ -540,6 +541,35 @@ testFds("restore() writes 1 MiB at once to servers that read whole messages", as
     if (sizes.at(-1) === 7) assertEquals(writes, [...sizes]);
     else assertEquals(writes.slice(0, -1), [...sizes]);
   }
+});
+
+testFds("restore() has few writes in flight, however short they are", async () => {
+  let [writes, answers] = [0, false];
+  const [device, server] = await connectScripted((peer, request) => {
+    if (request.command === Command.MIG_DATA_WRITE) {
+      writes++;
+      if (answers) peer.reply(request);
+      return;
+    }
+    if (request.command !== Command.DEVICE_FEATURE) return false;
+    const { flags, data } = DeviceFeatureRequest.decode(request.payload);
+    const state = (flags & FeatureFlags.GET) === 0 ? data : words(DeviceState.RUNNING, 0);
+    peer.reply(
+      request,
+      DeviceFeatureReply.encode({ argsz: 8 + state.length, flags, data: state }),
+    );
+  });
+  using _device = device;
+  using _server = server;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const restored = restore(device, new Uint8Array(10_000), { chunkSize: 1, signal });
+  await until(() => writes > 1, "writes");
+  await device.migration.state(); // its answer is behind all that was sent before
+  assertEquals(writes, 32);
+  answers = true; // the device is set back
+  controller.abort(new Error("enough"));
+  await assertRejects(() => restored);
 });
 
 testFds("save() closes the connection to a server whose sizes are impossible", async () => {
