@@ -76,6 +76,7 @@ let set: PollSet | undefined; // one for the thread: its memory is never freed
 let running: Promise<void> | undefined; // settled when `run` ends
 let changed = true; // whether the set is not what is watched
 let polling = false; // whether it is inside poll, with a set that is then fixed
+let glances: Glances | undefined; // at the same, while it is
 
 /**
  * Calls `onReady` on the event loop whenever `fd` is ready, until the Watch is closed. Keeps the
@@ -113,10 +114,52 @@ export async function idle(): Promise<void> {
   while (running !== undefined) await running;
 }
 
+/**
+ * Calls back whatever is ready now, without waiting. A thread that is always busy has to: the
+ * runtime hears of the end of a poll in its pool only now and then, after 61 turns of a busy event
+ * loop at the latest.
+ */
+export function glance(): void {
+  if (!polling) return; // the poll itself looks next
+  glances ??= new Glances();
+  glances.look();
+}
+
 /** The set is not what is watched any more. */
 function change(): void {
   changed = true;
+  if (glances !== undefined) glances.isFilled = false;
   if (polling) wakeEvent!.signal();
+}
+
+/** Looks of the thread itself, while the pool has the set. */
+class Glances {
+  readonly #set = new PollSet();
+  readonly #polled: Watch[] = [];
+  /** True if its set is what is watched. */
+  isFilled = false;
+  /** True if something was ready, or late, since the poll began: what that finds is out of date. */
+  hasActed = false;
+
+  look(): void {
+    if (!this.isFilled) this.#fill();
+    const ready = this.#set.waitBriefly(0n);
+    const now = monotonicMs();
+    for (const [i, entry] of this.#polled.entries()) {
+      const revents = ready === 0 ? 0 : this.#set.revents(i);
+      if (!watches.has(entry) || (revents === 0 && entry.deadline > now)) continue;
+      this.hasActed = true;
+      if (revents !== 0) call(entry, revents);
+      if (entry.deadline <= now) expire(entry);
+    }
+  }
+
+  #fill(): void {
+    this.isFilled = true;
+    this.#set.clear();
+    this.#polled.length = 0;
+    fillWith(this.#set, this.#polled);
+  }
 }
 
 async function run(event: EventFd): Promise<void> {
@@ -151,6 +194,10 @@ async function run(event: EventFd): Promise<void> {
         ready = await set.waitAsync(earliestDeadline() - monotonicMs());
         polling = false;
         turnStart = monotonicMs();
+        if (glances?.hasActed) {
+          glances.hasActed = false;
+          continue;
+        }
       }
       // EINTR, or ENOMEM: its errno is out of reach, and poll has no other failure
       if (ready < 0) continue;
@@ -191,6 +238,10 @@ function fill(set: PollSet, polled: Watch[], event: EventFd): void {
   set.clear();
   set.add(event.fd, POLLIN);
   polled.length = 0;
+  fillWith(set, polled);
+}
+
+function fillWith(set: PollSet, polled: Watch[]): void {
   for (const entry of watches) {
     // Poll reports a hangup even where no event was asked for.
     set.add(entry.events === 0 ? -1 : entry.fd, entry.events);

@@ -9,6 +9,7 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
+import { glance } from "../../ffi/poller.ts";
 import { TURN_MS } from "./limits.ts";
 
 let begun: number | undefined; // when the first loop of this turn of the event loop asked
@@ -50,12 +51,13 @@ export function turn(now: number = monotonicMs()): Promise<void> | undefined {
 
 /**
  * Returns a promise that is settled in the next turn of the event loop, after all that is ready
- * now.
+ * now, descriptors that are watched included.
  */
 export function nextTurn(): Promise<void> {
   return next ??= new Promise((resolve) =>
     setImmediate(() => {
       begun = next = undefined;
+      glance();
       resolve();
     })
   );

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { IoBuffer } from "../../ffi/buffer.ts";
 import { monotonicMs } from "../../ffi/clock.ts";
 import { EventFd, POLLIN, POLLOUT, PollSet } from "../../ffi/event.ts";
-import { idle, type Watch, watch } from "../../ffi/poller.ts";
+import { glance, idle, type Watch, watch } from "../../ffi/poller.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { testFds } from "../_fds.ts";
 import { run, runJson } from "./_subprocess.ts";
@@ -28,6 +28,37 @@ testFds("watch() calls back when the descriptor is ready, and as often as it is"
   await sleep(5);
   assertEquals(counts, [2n, 3n]);
 });
+
+testFds(
+  "glance() calls back what is ready, or late, ahead of the poll; that sees nothing twice",
+  async () => {
+    using first = new EventFd();
+    using second = new EventFd();
+    const seen: (bigint | string)[] = [];
+    using watching = watch(first.fd, POLLIN, (revents) => {
+      seen.push(revents === 0 ? "late" : first.take());
+    });
+    glance(); // nothing is polled yet
+    await sleep(5);
+    first.signal(2n);
+    glance();
+    glance();
+    assertEquals(seen, [2n]);
+    using _other = watch(second.fd, POLLIN, () => seen.push(second.take()));
+    second.signal(3n);
+    glance();
+    watching.deadline = monotonicMs() + 1;
+    glance();
+    for (const start = monotonicMs(); monotonicMs() < start + 2;);
+    glance();
+    glance();
+    assertEquals(seen, [2n, 3n, "late"]);
+    first.signal(4n);
+    await until(() => seen.length > 3);
+    await sleep(5);
+    assertEquals(seen, [2n, 3n, "late", 4n]);
+  },
+);
 
 testFds("watch() reports what is ready already, and the peer's close", async () => {
   const [a, b] = UnixSocket.pair();

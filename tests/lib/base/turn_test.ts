@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
+import { EventFd, POLLIN } from "../../../ffi/event.ts";
+import { watch } from "../../../ffi/poller.ts";
 import { nextTurn, turn } from "../../../lib/base/turn.ts";
+import { testFds } from "../../_fds.ts";
 import { until } from "../../_until.ts";
-import "../../_fds.ts"; // opens libc
 
 /** Waits for the clock, without giving up the turn. */
 function work(ms: number): void {
@@ -26,6 +28,19 @@ Deno.test("turn() returns nothing while the time lasts, and then waits for all t
   assertEquals(turn(), over); // all loops wait for the same turn
   await over;
   assertEquals([log, turn()], [["another"], undefined]);
+});
+
+testFds("in each turn of a thread that is always busy, descriptors are heard", async () => {
+  using event = new EventFd();
+  const heard: bigint[] = [];
+  using _watch = watch(event.fd, POLLIN, () => heard.push(event.take()));
+  await new Promise((resolve) => setTimeout(resolve, 5)); // the poll is under way
+  for (let i = 1; i <= 20; i++) {
+    event.signal();
+    work(1);
+    await nextTurn();
+    assertEquals(heard.length, i);
+  }
 });
 
 Deno.test("a turn that ends by itself begins the time anew", async () => {
