@@ -115,9 +115,8 @@ export async function idle(): Promise<void> {
 }
 
 /**
- * Calls back whatever is ready now, without waiting. A thread that is always busy has to: the
- * runtime hears of the end of a poll in its pool only now and then, after 61 turns of a busy event
- * loop at the latest.
+ * Calls back whatever is ready now, without waiting. A thread that is always busy has to. In an
+ * event loop that is never idle, the runtime hears of its pool once in up to 61 turns.
  */
 export function glance(): void {
   if (!polling) return; // the poll itself looks next
