@@ -175,7 +175,7 @@ export interface IrqTarget {
  * @throws {SyntaxError} if it is neither
  * @throws {RangeError} if the last vector comes before the first
  */
-export function parseIrqTarget(text: string): IrqTarget {
+function parseIrqTarget(text: string): IrqTarget {
   const [, name, vectors] = /^([^[]*)\[([^\]]*)\]$/.exec(text) ?? [];
   if (vectors === undefined) return { id: parseIrq(text) };
   return { id: parseIrq(name!), vectors: parseVectors(vectors) };
@@ -209,7 +209,7 @@ export interface VectorTarget {
  *
  * @throws {SyntaxError} if it is neither
  */
-export function parseVectorTarget(text: string): VectorTarget {
+function parseVectorTarget(text: string): VectorTarget {
   const [, name, vector] = /^([^[]*)\[([^\]-]*)\]$/.exec(text) ?? [];
   if (vector === undefined) return { vector: parseVector(text) };
   return { id: parseIrq(name!), vector: parseVector(vector) };

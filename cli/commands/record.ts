@@ -315,7 +315,7 @@ function liveLines(
  *
  * @throws {RangeError} if one is unknown
  */
-export function parseKinds(text: string): Interception[] {
+function parseKinds(text: string): Interception[] {
   return text.split(",").flatMap((word) => {
     const kind = word.trim();
     if (kind === "all") return KINDS;

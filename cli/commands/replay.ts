@@ -170,7 +170,7 @@ export function command(context: Context) {
  *
  * @throws {RangeError} if it is none
  */
-export function parseClient(text: string): number {
+function parseClient(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new RangeError("It is a number from 0.");
   return Number(text);
 }

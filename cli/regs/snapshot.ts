@@ -42,14 +42,6 @@ export interface Selection {
 /** The outcome of a read: a value, or why there is none. */
 export type Seen = { readonly value: bigint } | { readonly refusal: string };
 
-/** The registers to choose. */
-export interface SelectOptions {
-  /** Names, as "CSTS" or "nvme.CSTS"; all of the maps if there are none. */
-  readonly names: readonly string[];
-  /** True to read registers that a read changes. */
-  readonly all?: boolean | undefined;
-}
-
 /** Registers by name. */
 export interface Chosen {
   readonly map: RegisterMap;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { joined } from "../../lib/base/joined.ts";
+
 /** The place where a log goes. */
 export interface LogStream {
   /** Writes some of the bytes, and says how many; as `Deno.stdout.write`, off this thread. */
@@ -130,7 +132,8 @@ export class PatientWriter {
 
   /** Writes all of it, or says why not, and counts what is lost. */
   async #writeBatch(batch: readonly Entry[]): Promise<Error | undefined> {
-    let rest = joined(this.#isCut ? [NEW_LINE, ...batch] : batch);
+    const entries = this.#isCut ? [NEW_LINE, ...batch] : batch;
+    let rest: Uint8Array = joined(entries.map(({ bytes }) => bytes));
     let left = rest.length;
     while (left > 0) {
       try {
@@ -164,16 +167,6 @@ const NEW_LINE: Entry = { bytes: new Uint8Array([LINE_FEED]), lines: 0, units: 0
 
 function encode(text: string): Uint8Array {
   return new TextEncoder().encode(text);
-}
-
-function joined(entries: readonly Entry[]): Uint8Array {
-  const whole = new Uint8Array(entries.reduce((sum, { bytes }) => sum + bytes.length, 0));
-  let at = 0;
-  for (const { bytes } of entries) {
-    whole.set(bytes, at);
-    at += bytes.length;
-  }
-  return whole;
 }
 
 /** The number of lines that a text has. */

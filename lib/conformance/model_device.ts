@@ -16,7 +16,7 @@ import { versionPayload } from "./requests.ts";
 
 const EINVAL = 22;
 /** Largest transfer that the device agrees to. */
-export const MAX_TRANSFER = 1 << 20;
+const MAX_TRANSFER = 1 << 20;
 /** The size of the shared region, bar2. */
 export const SHARED_SIZE = 0x10000;
 /** Parts of bar2 that can be mapped: an offset and a size each. */

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { joined } from "../base/joined.ts";
+
 const WIDTHS = { u8: 1, u16: 2, u32: 4, u64: 8 } as const;
 
 /**
@@ -24,13 +26,7 @@ export function pack(form: string, ...values: (number | bigint)[]): Uint8Array {
 
 /** Pieces as one array of bytes. */
 export function join(...parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
+  return joined(parts);
 }
 
 /** Reads 32 bits at a place; 0 behind the end. */

@@ -5,6 +5,7 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
+import { joined } from "../base/joined.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import { DeviceError } from "../server/served_device.ts";
 
@@ -33,13 +34,7 @@ export class KeptState implements BusState {
 
   /** As {@linkcode BusState.save}. */
   save(): Uint8Array<ArrayBuffer> {
-    const state = new Uint8Array(this.#contents.reduce((sum, { length }) => sum + length, 0));
-    let at = 0;
-    for (const bytes of this.#contents) {
-      state.set(bytes, at);
-      at += bytes.length;
-    }
-    return state;
+    return joined(this.#contents);
   }
 
   /** As {@linkcode BusState.restore}. */

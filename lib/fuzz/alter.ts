@@ -177,9 +177,6 @@ const RARITY = 8;
 /** Alterations of fields beside those. */
 const FIELD_WEIGHT = 260;
 
-/** The number of ways to alter a message, those of a field counted once for each field. */
-export const ALTERATION_COUNT: number = ALTERATIONS.length;
-
 /**
  * Alters a message once.
  *

@@ -110,7 +110,7 @@ function structFields({ fields }: StructForm, at: number, prefix: string): Field
 }
 
 /** Reads the low 32 bits of a field. */
-export function readField(bytes: Uint8Array, { at, width }: FieldPlace): number {
+function readField(bytes: Uint8Array, { at, width }: FieldPlace): number {
   let value = 0;
   for (let i = Math.min(width, 4) - 1; i >= 0; i--) value = value * 256 + bytes[at + i]!;
   return value;

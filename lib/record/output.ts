@@ -9,6 +9,7 @@ import { ENXIO, SystemError } from "../../ffi/errno.ts";
 import { POLLOUT } from "../../ffi/event.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
+import { joined } from "../base/joined.ts";
 import { RECORDING_WAITING } from "../base/limits.ts";
 import { fileError } from "../text/file_error.ts";
 import { wholeBlocks } from "./pcapng.ts";
@@ -253,14 +254,4 @@ class PipeOutput implements Output {
     this.#watch = undefined;
     this.#drained?.resolve();
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

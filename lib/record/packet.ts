@@ -8,6 +8,7 @@
  * @module
  */
 
+import { joined } from "../base/joined.ts";
 import { RECORDING_BUFFER } from "../base/limits.ts";
 import {
   type BareKind,
@@ -246,14 +247,4 @@ function readPacketOptions(block: Block, at: number): PacketOptions {
     }
   }
   return found;
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

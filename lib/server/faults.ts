@@ -7,6 +7,7 @@
 
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { MAX_ERRNO } from "../text/errno.ts";
+import { joined } from "../base/joined.ts";
 import { MAX_DELAY_MS, OFFERED_MAX_DATA_XFER_SIZE } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import { Random } from "../base/random.ts";
@@ -220,7 +221,7 @@ class FaultyRequest implements IncomingRequest {
   }
 
   reply(payload?: Uint8Array, data?: Uint8Array, fds?: readonly OwnedFd[]): void {
-    const whole = joined(payload, data);
+    const whole = joined([payload, data].filter((part) => part !== undefined));
     if (this.command === Command.VERSION) this.#keepOpen(fds);
     const { kind } = this.#fault;
     const { size } = this.#fault as { size?: number };
@@ -256,13 +257,6 @@ class FaultyRequest implements IncomingRequest {
     this.#request.replyInPart(size, payload);
     if (this.#fault.kind === "close") this.#connection.close();
   }
-}
-
-function joined(a: Uint8Array = new Uint8Array(), b: Uint8Array = new Uint8Array()): Uint8Array {
-  const whole = new Uint8Array(a.length + b.length);
-  whole.set(a);
-  whole.set(b, a.length);
-  return whole;
 }
 
 /**

@@ -11,6 +11,7 @@ import { POLLOUT, PollSet } from "../../ffi/event.ts";
 import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
+import { joined } from "../base/joined.ts";
 import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "../base/limits.ts";
 import { HeaderLayout } from "../wire/header.ts";
 import type { Trace } from "./message.ts";
@@ -111,7 +112,7 @@ export class Sender {
     const inBatch = headSize + (data.length < COPY_LIMIT ? data.length : 0);
     if (inBatch > BATCH_SIZE) {
       // Only we build long payloads, as VERSION or capabilities; the data part is for bulk.
-      return this.write(messageId, command, flags, error, EMPTY, join(payload, data), fds);
+      return this.write(messageId, command, flags, error, EMPTY, joined([payload, data]), fds);
     }
     const { view, bytes } = this.#batch;
     const start = this.#batchEnd;
@@ -124,7 +125,7 @@ export class Sender {
     if (data.length > 0 && data.length < COPY_LIMIT) bytes.set(data, start + headSize);
     if (this.trace !== undefined) {
       const head = bytes.subarray(start, start + inBatch);
-      this.trace("sent", inBatch === size ? head : join(head, data), fds?.length ?? 0);
+      this.trace("sent", inBatch === size ? head : joined([head, data]), fds?.length ?? 0);
     }
     this.#batchEnd = start + inBatch;
     if (inBatch < size) this.#sendBatch(fds, data);
@@ -252,13 +253,6 @@ export class Sender {
     this.#backlogBytes = 0;
     this.#batchEnd = 0;
   }
-}
-
-function join(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const joined = new Uint8Array(a.length + b.length);
-  joined.set(a);
-  joined.set(b, a.length);
-  return joined;
 }
 
 function duplicateFd(fd: number): OwnedFd {

@@ -28,7 +28,7 @@ export const MAX_DEPTH = 64;
 /** Words, marks and stretches of white space. The parser reads some 600,000 in a second. */
 export const MAX_TOKENS = 500_000;
 /** Characters of one of them. A number of millions of digits takes seconds to read. */
-export const MAX_TOKEN_LENGTH = 64 << 10;
+const MAX_TOKEN_LENGTH = 64 << 10;
 /** Mistakes that are listed; a file with more is not what it is taken for. */
 export const MAX_PROBLEMS = 100;
 /** Code units of a message, which may have a word of the file in it. */

@@ -6,7 +6,7 @@
 
 import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../../wire/header.ts";
 import type { DescriptorName } from "../descriptors.ts";
-import { type Label, labelOf } from "../label.ts";
+import type { Label } from "../label.ts";
 
 /** Equal bytes between two that differ, up to which both are one patch. */
 const MAX_GAP = 8;
@@ -118,9 +118,4 @@ export function leavesWaiting(bytes: Uint8Array, right: Uint8Array, timing: Timi
 /** A key that two occasions share if they are the same. */
 export function occasionKey({ command, nth }: Occasion): string {
   return `${command} ${nth}`;
-}
-
-/** The plain label of a command, for what is not altered. */
-export function plainLabel(command: number): Label {
-  return labelOf(command);
 }

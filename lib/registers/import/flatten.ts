@@ -114,6 +114,6 @@ function isArray({ count, stride }: Repeat, width: number): boolean {
 }
 
 /** The bytes of an access that has room for so many bits; 0 if there is none. */
-export function widthOf(bits: number): number {
+function widthOf(bits: number): number {
   return [1, 2, 4, 8].find((width) => width * 8 >= bits) ?? 0;
 }
