@@ -9,11 +9,16 @@ import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { MAX_PENDING } from "../base/limits.ts";
 import { Command } from "../wire/command.ts";
-import { DmaMapFlags } from "../wire/dma.ts";
+import { DmaMapFlags, DmaMapLayout } from "../wire/dma.ts";
 import { HEADER_SIZE, HeaderLayout, MessageFlags } from "../wire/header.ts";
 import { IoFdType, RegionIoFdsReply } from "../wire/io_fds.ts";
-import { IrqSetFlags } from "../wire/irq.ts";
-import { parseRegionCapabilities, RegionFlags, RegionInfoReply } from "../wire/region.ts";
+import { IrqSetFlags, SetIrqsLayout } from "../wire/irq.ts";
+import {
+  parseRegionCapabilities,
+  RegionFlags,
+  RegionInfoLayout,
+  RegionInfoReply,
+} from "../wire/region.ts";
 import type { RecordedInterrupt, RecordedIoeventfd } from "./event.ts";
 import { alterable, hasFlag, type Passage, remark } from "./passage.ts";
 import { type Tap, Taps, type TapUse } from "./tap.ts";
@@ -47,20 +52,17 @@ export interface InterceptorHooks {
 const PAYLOAD = HEADER_SIZE;
 const { messageId: ID_AT } = HeaderLayout.offsets;
 
-/** Places in the payload of DMA_MAP, after the header. */
-const MAP_SIZE = PAYLOAD + 32;
-const MAP_FLAGS_AT = PAYLOAD + 4;
-const MAP_OFFSET_AT = PAYLOAD + 8;
-
-/** Places in the payload of DEVICE_SET_IRQS, after the header. */
-const SET_IRQS_SIZE = PAYLOAD + 20;
-
 /** The largest number of a vector. */
 const MAX_VECTOR = 0xffff_ffff;
 
-/** Places in the payload of DEVICE_GET_REGION_INFO, after the header. */
-const INFO_SIZE = PAYLOAD + 32;
-const INFO_FLAGS_AT = PAYLOAD + 4;
+/** Places in a DMA_MAP, its header included. */
+const MAP_SIZE = PAYLOAD + DmaMapLayout.size;
+const MAP_FLAGS_AT = PAYLOAD + DmaMapLayout.offsets.flags;
+const MAP_OFFSET_AT = PAYLOAD + DmaMapLayout.offsets.offset;
+
+/** Places in the reply to DEVICE_GET_REGION_INFO, its header included. */
+const INFO_SIZE = PAYLOAD + RegionInfoLayout.size;
+const INFO_FLAGS_AT = PAYLOAD + RegionInfoLayout.offsets.flags;
 
 /** Capabilities of a region that are about its mapping. */
 export const MAPPABLE: ReadonlySet<string> = new Set([
@@ -135,10 +137,8 @@ export class Interceptor implements Disposable {
   /** Has interrupts signal the recorder. */
   #setIrqs(passage: Passage): void {
     const { bytes, view, fds } = passage;
-    if (bytes.length < SET_IRQS_SIZE) return;
-    const [flags, irq, start, count] = [4, 8, 12, 16].map((at) =>
-      view.getUint32(PAYLOAD + at, true)
-    ) as [number, number, number, number];
+    if (bytes.length < PAYLOAD + SetIrqsLayout.size) return;
+    const { flags, index: irq, start, count } = SetIrqsLayout.decode(bytes.subarray(PAYLOAD));
     const action = ACTIONS.get(flags & IrqSetFlags.ACTION_MASK_BITS);
     if (action === undefined) return;
     const data = flags & IrqSetFlags.DATA_MASK;

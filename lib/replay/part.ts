@@ -7,6 +7,7 @@
 import { EIO } from "../../ffi/errno.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
 import { accessesOf, type DecodedPayload } from "../record/decode.ts";
+import { RegionAccessLayout } from "../wire/access.ts";
 import { type DmaMapRequest, type DmaUnmap, DmaUnmapFlags } from "../wire/dma.ts";
 import type { IrqInfoReply } from "../wire/irq.ts";
 import { PciRegion, type RegionInfoReply } from "../wire/region.ts";
@@ -30,7 +31,7 @@ const MAX_UNMAPPED = 1024;
 const MAX_STRUCTURE = 256;
 
 /** Bytes of region, offset and count ahead of the data of an access. */
-export const HEAD_SIZE = 16;
+export const HEAD_SIZE = RegionAccessLayout.size;
 
 /** An answer: a payload, or an errno that is not 0. */
 export interface PartAnswer {

@@ -13,7 +13,7 @@ import {
   encodeWithData,
   payloadForm,
 } from "./codec.ts";
-import { layout, u32, u64 } from "./layout.ts";
+import { type Layout, layout, u32, u64 } from "./layout.ts";
 
 /** Flags of a {@linkcode DmaMapRequest}. */
 export const DmaMapFlags = {
@@ -63,6 +63,15 @@ export interface DmaUnmap {
   bitmap?: Uint8Array;
 }
 
+/** The fields of a DMA_MAP request. */
+export const DmaMapLayout: Layout<DmaMapRequest> = layout("DMA_MAP request", 32, {
+  argsz: u32(0),
+  flags: u32(4, DmaMapFlags),
+  offset: u64(8),
+  address: u64(16),
+  size: u64(24),
+});
+
 /**
  * DMA_MAP request, 32 bytes. The memory itself is a file descriptor beside it, if the server may
  * map it.
@@ -81,15 +90,7 @@ export interface DmaUnmap {
  * console.assert(payload.length === 32 && payload[18] === 0x10);
  * ```
  */
-export const DmaMapRequest: Codec<DmaMapRequest> = argszRequest(
-  layout("DMA_MAP request", 32, {
-    argsz: u32(0),
-    flags: u32(4, DmaMapFlags),
-    offset: u64(8),
-    address: u64(16),
-    size: u64(24),
-  }),
-);
+export const DmaMapRequest: Codec<DmaMapRequest> = argszRequest(DmaMapLayout);
 
 /** DMA_MAP reply: no payload. */
 export const DmaMapReply: Codec<void> = emptyReply("DMA_MAP reply");

@@ -15,7 +15,7 @@ import {
   encodeWithData,
   payloadForm,
 } from "./codec.ts";
-import { layout, u32 } from "./layout.ts";
+import { type Layout, layout, u32 } from "./layout.ts";
 import { hex } from "../text/hex.ts";
 
 /** IRQ indexes of a PCI device. */
@@ -166,13 +166,18 @@ export interface SetIrqsRequest {
   data: Uint8Array;
 }
 
-const SetIrqsLayout = layout("DEVICE_SET_IRQS request", 20, {
-  argsz: u32(0),
-  flags: u32(4, IrqSetFlags),
-  index: u32(8),
-  start: u32(12),
-  count: u32(16),
-});
+/** The fields of a DEVICE_SET_IRQS request ahead of its data. */
+export const SetIrqsLayout: Layout<Omit<SetIrqsRequest, "data">> = layout(
+  "DEVICE_SET_IRQS request",
+  20,
+  {
+    argsz: u32(0),
+    flags: u32(4, IrqSetFlags),
+    index: u32(8),
+    start: u32(12),
+    count: u32(16),
+  },
+);
 
 /**
  * DEVICE_SET_IRQS request. Decoding refuses anything but one DATA flag and one ACTION flag, and

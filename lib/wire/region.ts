@@ -14,7 +14,7 @@ import {
   type PayloadTail,
   type PayloadVariants,
 } from "./codec.ts";
-import { layout, type StructForm, u16, u32, u64 } from "./layout.ts";
+import { type Layout, layout, type StructForm, u16, u32, u64 } from "./layout.ts";
 import { hex } from "../text/hex.ts";
 
 /** Region indexes of a PCI device; those from 9 on are device-specific. */
@@ -154,7 +154,10 @@ export const RegionInfoRequest: Codec<RegionInfoRequest> = argszRequest(
   layout("DEVICE_GET_REGION_INFO request", 32, { argsz: u32(0), index: u32(8) }),
 );
 
-const InfoLayout = layout("DEVICE_GET_REGION_INFO reply", 32, {
+/** The fields of a DEVICE_GET_REGION_INFO reply ahead of its capabilities. */
+export const RegionInfoLayout: Layout<
+  Omit<RegionInfoReply, "capabilities"> & { capOffset: number }
+> = layout("DEVICE_GET_REGION_INFO reply", 32, {
   argsz: u32(0),
   flags: u32(4, RegionFlags),
   index: u32(8),
@@ -220,8 +223,8 @@ function areasOf(form: StructForm): PayloadTail {
  * ```
  */
 export const RegionInfoReply: Codec<RegionInfoReply> = {
-  name: InfoLayout.name,
-  form: payloadForm(InfoLayout, {
+  name: RegionInfoLayout.name,
+  form: payloadForm(RegionInfoLayout, {
     kind: "chain",
     name: "capabilities",
     start: "capOffset",
@@ -233,16 +236,16 @@ export const RegionInfoReply: Codec<RegionInfoReply> = {
   encode(value) {
     const bytes = new Uint8Array(regionInfoSize(value.capabilities));
     const some = value.capabilities.length > 0;
-    InfoLayout.write({
+    RegionInfoLayout.write({
       ...value,
       flags: withFlag(value.flags, RegionFlags.CAPS, some),
-      capOffset: some ? InfoLayout.size : 0,
+      capOffset: some ? RegionInfoLayout.size : 0,
     }, bytes);
     writeCapabilities(value.capabilities, bytes);
     return bytes;
   },
   decode(payload) {
-    const { capOffset: _, ...info } = InfoLayout.decode(payload);
+    const { capOffset: _, ...info } = RegionInfoLayout.decode(payload);
     return { ...info, capabilities: parseRegionCapabilities(payload) };
   },
 };
@@ -278,7 +281,7 @@ export function encodeRegionInfo(
 
 /** Bytes of a DEVICE_GET_REGION_INFO reply with these capabilities. */
 export function regionInfoSize(capabilities: readonly RegionCapability[]): number {
-  return capabilities.reduce((size, each) => size + capabilitySize(each), InfoLayout.size);
+  return capabilities.reduce((size, each) => size + capabilitySize(each), RegionInfoLayout.size);
 }
 
 /**
@@ -292,7 +295,7 @@ export function regionInfoSize(capabilities: readonly RegionCapability[]): numbe
  * area is not in the region
  */
 export function parseRegionCapabilities(payload: Uint8Array): RegionCapability[] {
-  const { argsz, flags, capOffset, size } = InfoLayout.decode(payload);
+  const { argsz, flags, capOffset, size } = RegionInfoLayout.decode(payload);
   if (payload.length > MAX_REGION_INFO_SIZE) {
     throw failure(`${payload.length} bytes came, the limit is ${MAX_REGION_INFO_SIZE}`);
   }
@@ -317,7 +320,7 @@ function walkChain(
   const seen = new Set<number>();
   let at = capOffset;
   do {
-    if (at < InfoLayout.size) {
+    if (at < RegionInfoLayout.size) {
       throw failure(`a capability is at offset ${at}, inside the fixed part`);
     }
     if (at > payload.length - CapabilityHeader.size) {
@@ -405,7 +408,7 @@ function capabilitySize(capability: RegionCapability): number {
 
 /** Writes the chain, which starts right after the fixed part. */
 function writeCapabilities(capabilities: readonly RegionCapability[], into: Uint8Array): void {
-  let at = InfoLayout.size;
+  let at = RegionInfoLayout.size;
   for (const [i, capability] of capabilities.entries()) {
     const end = at + capabilitySize(capability);
     const next = i + 1 < capabilities.length ? end : 0;
@@ -461,5 +464,5 @@ function withFlag(flags: number, flag: number, set: boolean): number {
 }
 
 function failure(reason: string): ProtocolError {
-  return new DecodeError(InfoLayout.name, reason);
+  return new DecodeError(RegionInfoLayout.name, reason);
 }
