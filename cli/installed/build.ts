@@ -11,7 +11,7 @@ import { SUBCOMMANDS } from "../subcommands.ts";
 import { programVersion } from "../version.ts";
 import { ROOT, runBundler } from "./deno.ts";
 import { writeMaps } from "./maps.ts";
-import { writeLicences } from "./npm_packages.ts";
+import { writeImports, writeLicences } from "./npm_packages.ts";
 import { writeCompletions, writeManual } from "./shell_files.ts";
 import { task } from "./task.ts";
 import { needsSources, REST } from "./vfu.ts";
@@ -82,10 +82,13 @@ async function bundle(folder: string, main: string): Promise<void> {
   const names = SUBCOMMANDS.map(({ name }) => name).filter((name) => !needsSources([name]));
   const entries = await Deno.makeTempDir({ prefix: "vfu-build-" });
   try {
+    const imports = `${entries}/imports.json`;
+    await writeImports(imports);
+    const options = ["--minify", "--code-splitting", "--import-map", imports, "--outdir", folder];
     await inLanes(BUNDLERS, [...names, REST], async (name) => {
       const path = `${entries}/${name}.ts`;
       await Deno.writeTextFile(path, entryOf(name));
-      await runBundler(["--minify", "--code-splitting", "--outdir", folder, path]);
+      await runBundler([...options, path]);
     });
   } finally {
     await Deno.remove(entries, { recursive: true });

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { pathToFileURL } from "node:url";
+import manifest from "../../deno.json" with { type: "json" };
 import { ROOT, run, runBundler } from "./deno.ts";
 
 /** An npm package in Deno's cache. */
@@ -24,6 +26,8 @@ interface Imported {
   readonly file: string;
   /** The file of its types, in its own folder; undefined if it has none. */
   readonly types?: string;
+  /** The file of its ES modules, in its own folder, if its name leads to CommonJS. */
+  readonly modules?: string;
   /** Loads it: its exports have to be named one by one. CommonJS may have a default alone. */
   readonly load: () => Promise<object>;
 }
@@ -43,7 +47,13 @@ const IMPORTED: readonly Imported[] = [
   },
   { name: "sax", file: "sax", load: () => import("sax") },
   { name: "valibot", file: "valibot", types: "dist/index.d.mts", load: () => import("valibot") },
-  { name: "yaml", file: "yaml", types: "dist/index.d.ts", load: () => import("yaml") },
+  {
+    name: "yaml",
+    file: "yaml",
+    types: "dist/index.d.ts",
+    modules: "browser/index.js",
+    load: () => import("yaml"),
+  },
 ];
 
 /** Writes the licence of each package that is bundled, and ours, into a new folder. */
@@ -92,6 +102,24 @@ export async function writeModules(folder: string): Promise<Record<string, strin
     await copyTypes(localPath, `${folder}/${file}`);
   }
   return Object.fromEntries(IMPORTED.map(({ name, file }) => [name, `${file}.js`]));
+}
+
+/**
+ * Writes an import map for bundles: that of the sources, but with ES modules where a package has
+ * them. CommonJS is functions in a bundle, of which Deno's cache has no code.
+ */
+export async function writeImports(path: string): Promise<void> {
+  const imports: Record<string, string> = {};
+  for (const [name, target] of Object.entries(manifest.imports)) {
+    imports[name] = target.startsWith("./") ? new URL(target, ROOT).href : target;
+  }
+  const all = Object.values(await cached());
+  for (const { name, modules } of IMPORTED) {
+    if (modules === undefined) continue;
+    const { localPath } = all.find((each) => each.name === name)!;
+    imports[name] = pathToFileURL(`${localPath}/${modules}`).href;
+  }
+  await Deno.writeTextFile(path, JSON.stringify({ imports }));
 }
 
 /** The packages that the sources import, and those that these need. */
