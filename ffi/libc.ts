@@ -214,10 +214,41 @@ let opened: Libc | undefined;
  * @throws {Error} on a system that is not 64-bit Linux
  */
 export function libc(): Libc {
-  return opened ??= open();
+  return opened ??= open((name) => {
+    const symbols = load(name);
+    return Object.assign(symbols, { errno: errnoAt(symbols.__errno_location()) });
+  });
 }
 
-function open(): Libc {
+/**
+ * Asks sigaction(2) how a signal is handled. A program may need nothing else of the library: unless
+ * all is open, this function is opened alone, and closed again.
+ *
+ * @param old receives the answer
+ * @returns 0, or the errno
+ * @throws as {@linkcode libc}
+ */
+export function askSigaction(signal: number, old: BigUint64Array<ArrayBuffer>): number {
+  const { sigaction, __errno_location } = SYMBOLS;
+  const few = opened === undefined
+    ? open((name) => Deno.dlopen(name, { sigaction, __errno_location }))
+    : undefined;
+  try {
+    const c = few?.symbols ?? opened!;
+    const errno = errnoAt(c.__errno_location());
+    return c.sigaction(signal, null, old) < 0 ? errno[0]! : 0;
+  } finally {
+    few?.close();
+  }
+}
+
+/** A window on the errno of this thread. */
+function errnoAt(location: Deno.PointerValue): Int32Array {
+  return new Int32Array(Deno.UnsafePointerView.getArrayBuffer(location!, 4));
+}
+
+/** Opens the library with `load`, by the first of its names that there is. */
+function open<T>(load: (name: string) => T): T {
   const { os, arch } = Deno.build;
   if (os !== "linux" || (arch !== "x86_64" && arch !== "aarch64")) {
     throw new Error(
@@ -227,10 +258,7 @@ function open(): Libc {
   let firstError: unknown;
   for (const name of LIBRARY_NAMES) {
     try {
-      const symbols = load(name);
-      const location = symbols.__errno_location()!;
-      const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(location, 4));
-      return Object.assign(symbols, { errno });
+      return load(name);
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) {
         throw new Deno.errors.NotCapable(

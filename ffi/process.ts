@@ -5,8 +5,9 @@
  */
 
 import { IoBuffer } from "./buffer.ts";
+import { SystemError } from "./errno.ts";
 import { OwnedFd } from "./fd.ts";
-import { check, libc } from "./libc.ts";
+import { askSigaction, check, libc } from "./libc.ts";
 
 const PR_SET_PDEATHSIG = 1;
 const F_SETFD = 2;
@@ -38,7 +39,8 @@ export function exitNow(code: number): never {
  */
 export function ignoresSignal(signal: number): boolean {
   const old = new BigUint64Array(SIGACTION_ROOM / 8);
-  check("Cannot look at a signal", "sigaction", libc().sigaction(signal, null, old));
+  const errno = askSigaction(signal, old);
+  if (errno !== 0) throw new SystemError("sigaction", errno, "Cannot look at a signal");
   return old[0] === SIG_IGN;
 }
 
