@@ -32,7 +32,7 @@ export function command(context: Context): CommandUnknownOpts {
   return new Command("completion")
     .description(
       "Writes a script that completes subcommands, options, and values that are known without a " +
-        "device: regions, capabilities, maps, faults, checks, paths.",
+        "device: regions, capabilities, maps, registers behind --map, faults, checks, paths.",
     )
     .addArgument(new Argument("<shell>", "the shell").choices(SHELLS))
     .addHelpText("after", MORE_HELP)

@@ -5,7 +5,6 @@
  */
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import { loadRegisterMap, SHIPPED_MAPS } from "../../lib/registers/load.ts";
 import { parsePlacement } from "../map/placement.ts";
 import { argument } from "../shared/argument.ts";
 import type { Context } from "../shared/context.ts";
@@ -13,7 +12,6 @@ import { examples } from "../shared/examples.ts";
 import { forceOption } from "../shared/force.ts";
 import { jsonText } from "../shared/json.ts";
 import { loadMap, MAP_NAMES } from "../shared/map.ts";
-import { tableLines } from "../shared/table.ts";
 
 /** The command's subcommands. */
 export function command(context: Context): CommandUnknownOpts {
@@ -127,27 +125,29 @@ function docCommand(context: Context) {
 
 function listCommand(context: Context) {
   return new Command("list")
-    .summary("list the maps that come with vfu")
-    .description("Lists the register maps that come with vfu, which --map takes by their names.")
-    .option("--json", "write one JSON object")
+    .summary("list the maps that come with vfu, or the registers of a map")
+    .description(
+      "Lists the register maps that come with vfu, which --map takes by their names; or the " +
+        "registers of a map, with places and fields.",
+    )
+    .argument("[name|file]", MAP_NAMES)
+    .addOption(
+      new Option("--names", "list the names of registers and fields alone, as places take them"),
+    )
+    .addOption(new Option("--json", "write one JSON object").conflicts("names"))
     .addHelpText(
       "after",
-      examples("vfu map list", "vfu map list --json", "vfu map list --json > maps.json"),
+      examples("vfu map list", "vfu map list nvme", "vfu map list uart.yaml --names"),
     )
-    .action(async ({ json }) => {
-      const maps = await Promise.all(SHIPPED_MAPS.map(loadRegisterMap));
-      const all = maps.map(({ name, title = null, registers }) => {
-        return { name, title, registers: registers.length };
-      });
-      const { out } = context;
-      if (json) return out.write(`${jsonText({ maps: all }, 2)}\n`);
-      const rows = all.map(({ name, title, registers }) => [name, String(registers), title ?? ""]);
-      const lines = tableLines([["MAP", "REGISTERS", "TITLE"], ...rows], {
-        columns: out.columns,
-        indent: 0,
-        right: [1],
-      });
-      out.write(`${lines.join("\n")}\n`);
+    .action(async (file, { json = false, names }, self) => {
+      const { listMaps, listNames, listRegisters } = await import("../map/list.ts");
+      if (file === undefined) {
+        if (names) self.error("error: '--names' needs the name of a map, or its file");
+        return await listMaps(context, json);
+      }
+      const map = await loadMap(context, self, file);
+      if (names) listNames(context, map);
+      else listRegisters(context, map, json);
     });
 }
 

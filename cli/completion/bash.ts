@@ -11,17 +11,30 @@ import { allCommands, type CommandWords } from "./words.ts";
  * The part that knows nothing of `vfu`. Bash splits a line at `=` and `:` as well, so the words are
  * read off the line itself. The part ahead of the last such sign is taken off the answers.
  */
-const ENGINE = `_vfu() {
+const ENGINE =
+  `# Names of the registers of a map, or of their fields behind a register's name and a dot. A module
+# is not run for that.
+_vfu_registers() {
+  local map=\${1/#'~/'/"$HOME/"} name
+  [[ $map == [0-9]* || $map =~ \\.[cm]?[jt]sx?$ ]] && return
+  while IFS= read -r name; do
+    [[ $name == *.* && $2 != *.* ]] || echo "$name$3"
+  done < <("\${COMP_WORDS[0]:-vfu}" map list --names -- "$map" 2>/dev/null)
+}
+
+_vfu() {
   local line=\${COMP_LINE:0:COMP_POINT} cur prev="" path="" word position=0
-  local options commands taking words files list=()
-  local -a given
+  local options commands taking words files registers list=()
+  local -a given maps
   read -ra given <<<"$line"
   [[ $line == *[[:space:]] ]] && given+=("")
   cur=\${given[-1]}
   unset 'given[-1]'
   _vfu_command ""
   for word in "\${given[@]:1}"; do
-    if [[ -n $prev ]]; then prev=""
+    if [[ $prev == --map ]]; then maps+=("$word") prev=""
+    elif [[ -n $prev ]]; then prev=""
+    elif [[ $word == --map=* ]]; then maps+=("\${word#*=}")
     elif [[ $word == -* ]]; then [[ $taking == *" $word "* ]] && prev=$word
     elif [[ $commands == *" $word "* ]]; then
       path+=\${path:+ }$word
@@ -36,9 +49,12 @@ const ENGINE = `_vfu() {
     cur=\${cur#*=}
   fi
   if [[ -n $prev ]]; then _vfu_value "$path" "$prev"
-  elif [[ $cur == -* ]]; then words=$options files=""
-  elif [[ -n $commands ]]; then words=$commands files=""
+  elif [[ $cur == -* ]]; then words=$options files="" registers=""
+  elif [[ -n $commands ]]; then words=$commands files="" registers=""
   else _vfu_value "$path" "$position"
+  fi
+  if [[ -n $registers ]]; then
+    for word in "\${maps[@]}"; do words+=" $(_vfu_registers "$word" "$cur" "\${registers#.}")"; done
   fi
   set -f
   for word in $words; do [[ $word == "$cur"* ]] && list+=("$word"); done
@@ -73,7 +89,7 @@ ${commands.join("")}  esac
 }
 
 _vfu_value() {
-  words="" files=""
+  words="" files="" registers=""
   case "$1 $2" in
 ${values.join("")}  esac
 }
@@ -101,11 +117,16 @@ function valueCases(command: CommandWords): string[] {
   return [...ofOptions, ...ofArguments].filter((text) => text !== "");
 }
 
-function valueCase(patterns: readonly string[], { words, hasFiles }: Offered): string {
-  if (words.length === 0 && !hasFiles) return "";
-  return `    ${patterns.join(" | ")}) words=${quote(words.join(" "))} files=${
-    hasFiles ? "1" : '""'
-  } ;;\n`;
+function valueCase(
+  patterns: readonly string[],
+  { words, hasFiles, registerEnd }: Offered,
+): string {
+  const sets = [
+    ...(words.length === 0 ? [] : [`words=${quote(words.join(" "))}`]),
+    ...(hasFiles ? ["files=1"] : []),
+    ...(registerEnd === undefined ? [] : [`registers=.${registerEnd}`]),
+  ];
+  return sets.length === 0 ? "" : `    ${patterns.join(" | ")}) ${sets.join(" ")} ;;\n`;
 }
 
 /** Words with a space around each, for a search by pattern. */

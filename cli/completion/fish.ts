@@ -26,6 +26,28 @@ function __vfu_at
     test "$path" = "$argv[1]"
 end
 
+# Names of the registers of the maps on the line, or of their fields behind a register's name and a
+# dot. A module is not run for that.
+function __vfu_registers
+    set -l words (commandline -opc)
+    set -l cur (commandline -ct)
+    for at in (seq (count $words))
+        set -l map
+        switch $words[$at]
+            case --map
+                set map $words[(math $at + 1)]
+            case '--map=*'
+                set map (string replace -- --map= '' $words[$at])
+        end
+        if test -z "$map"; or string match -qr -- '^[0-9]|\\.[cm]?[jt]sx?$' $map
+            continue
+        end
+        set -l names (vfu map list --names -- (string replace -r '^~/' "$HOME/" -- $map) 2>/dev/null)
+        string match -q -- '*.*' "$cur"; or set names (string match -v -- '*.*' $names)
+        string join \\n -- $names$argv[1]
+    end
+end
+
 complete -c vfu -f
 ${all.map(commandLines).join("\n")}`;
 }
@@ -44,13 +66,17 @@ function commandLines(command: CommandWords): string {
   }
   for (const value of command.values) {
     const offer = offered(command, value);
-    if (offer.words.length > 0 || offer.hasFiles) lines.push(`${at} ${values(offer)}`);
+    if (offer.words.length > 0 || offer.hasFiles || offer.registerEnd !== undefined) {
+      lines.push(`${at} ${values(offer)}`);
+    }
   }
   return lines.map((line) => `${line}\n`).join("");
 }
 
-function values({ words, hasFiles }: Offered): string {
-  const own = words.length === 0 ? [] : [`-a ${quote(words.join(" "))}`];
+function values({ words, hasFiles, registerEnd }: Offered): string {
+  const registers = registerEnd === undefined ? "" : ` (__vfu_registers ${quote(registerEnd)})`;
+  const list = `${words.join(" ")}${registers}`.trimStart();
+  const own = list === "" ? [] : [`-a ${quote(list)}`];
   return [...own, hasFiles ? "-F" : "-f"].join(" ");
 }
 

@@ -24,6 +24,8 @@ export interface Offered {
   readonly words: readonly string[];
   /** True if paths of files are offered, too. */
   readonly hasFiles: boolean;
+  /** Text behind the names of registers of the maps on the line; undefined if none are offered. */
+  readonly registerEnd?: "" | "=";
 }
 
 const NOTHING: Offered = { words: [], hasFiles: false };
@@ -33,6 +35,7 @@ const REGIONS = Object.keys(PciRegion).map((name) => name.toLowerCase());
 const CAPABILITIES = [CAPABILITY_NAMES, EXTENDED_CAPABILITY_NAMES]
   .flatMap((names) => Object.values(names).flatMap(({ setpciName }) => setpciName ?? []));
 const PLACES = [...REGIONS, ...CAPABILITIES].map((name) => `${name}+`);
+const PLACE: Offered = { ...words(PLACES), registerEnd: "" };
 const DEVICES: Offered = { words: BUILTIN_DEVICES, hasFiles: true };
 const CHECKS = [...SERVER_CHECKS, ...CLIENT_CHECKS].map(({ id }) => id);
 
@@ -55,12 +58,12 @@ const VALUES: Readonly<Record<string, Offered>> = {
   "name|file": { words: SHIPPED_MAPS, hasFiles: true },
   "device": DEVICES,
   "more": DEVICES,
-  "region": words(REGIONS),
+  "region": { ...words(REGIONS), registerEnd: "" },
   "index": words(Object.keys(PciIrq).map((name) => name.toLowerCase())),
-  "address": words(PLACES),
-  "address=value": words(PLACES),
-  "condition": words(PLACES),
-  "place": words(PLACES),
+  "address": PLACE,
+  "address=value": { ...PLACE, registerEnd: "=" },
+  "condition": PLACE,
+  "place": PLACE,
   "command:fault": words(FAULTS),
   "--offer name=value": words(OFFER_NAMES.map((name) => `${name}=`)),
   "kinds": words([...Object.keys(INTERCEPTIONS), "all"]),
@@ -73,7 +76,7 @@ const VALUES: Readonly<Record<string, Offered>> = {
   "name": NOTHING,
   "number": NOTHING,
   "range": NOTHING,
-  "register": NOTHING,
+  "register": { ...NOTHING, registerEnd: "" },
   "range=content": NOTHING,
   "size": NOTHING,
   "step": NOTHING,

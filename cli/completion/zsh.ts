@@ -23,6 +23,26 @@ _vfu_words() {
   ((\${#closed})) && compadd -a closed
 }
 
+# Names of the registers of the maps on the line, or of their fields behind a register's name and a
+# dot. A module is not run for that.
+_vfu_registers() {
+  local map name
+  local -i at
+  local -a list
+  for ((at = 1; at < CURRENT; at++)); do
+    case $words[at] in
+      --map) map=$words[at+1] ;;
+      --map=*) map=\${words[at]#--map=} ;;
+      *) continue ;;
+    esac
+    [[ $map == [0-9]* || $map == *.(c|m|)[jt]s(x|) ]] && continue
+    for name in \${(f)"$(vfu map list --names -- \${map/#\\~\\//$HOME/} 2>/dev/null)"}; do
+      [[ $name == *.* && $PREFIX != *.* ]] || list+=("$name$1")
+    done
+  done
+  ((\${#list})) && _vfu_words $list
+}
+
 ${allCommands(program).map(commandFunction).join("\n")}
 if [[ \${funcstack[1]} == _vfu ]]; then _vfu "$@"; else compdef _vfu vfu; fi
 `;
@@ -79,10 +99,16 @@ ${[...specs, ...values].map((each) => `    ${each}`).join(" \\\n")}
 }
 
 /** The action of `_arguments` for a value. */
-function action({ words, hasFiles }: Offered): string {
-  if (words.length === 0) return hasFiles ? "_files" : " ";
-  const own = `_vfu_words ${words.map((word) => `"${escapeColons(word)}"`).join(" ")}`;
-  return hasFiles ? `{${own}; _files}` : `{${own}}`;
+function action({ words, hasFiles, registerEnd }: Offered): string {
+  const parts = [
+    ...(words.length === 0
+      ? []
+      : [`_vfu_words ${words.map((word) => `"${escapeColons(word)}"`).join(" ")}`]),
+    ...(registerEnd === undefined ? [] : [`_vfu_registers "${registerEnd}"`]),
+    ...(hasFiles ? ["_files"] : []),
+  ];
+  if (parts.length === 0) return " ";
+  return parts.length === 1 && hasFiles ? "_files" : `{${parts.join("; ")}}`;
 }
 
 function functionOf(path: readonly string[]): string {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { assertGolden, runHere, temporaryFolder } from "./_cli.ts";
+import { writeMap } from "./_completion.ts";
 
 /** Lines that a person types, and the words that bash offers. */
 const LINES: [line: string, words: string[]][] = [
@@ -24,12 +25,21 @@ const LINES: [line: string, words: string[]][] = [
   ["vfu read f", ["file.sock", "folder"]],
   ["vfu serve d", ["demo"]],
   ["vfu nonsense --", ["--version", "--help"]],
+  ["vfu read --map nvme s.sock CS", ["CSTS"]],
+  ["vfu read s.sock --map=./own.yaml S", ["SCRATCH", "SLOTS[0]"]],
+  ["vfu regs s.sock --map nvme --map ./own.yaml CS", ["CSTS"]],
+  ["vfu regs s.sock --map nvme --map ./own.yaml SL", ["SLOTS[0]"]],
+  ["vfu write s.sock --map ./own.yaml SCRATCH.", ["SCRATCH.LOW=", "SCRATCH.HIGH="]],
+  ["vfu poll s.sock --map ./none.yaml S", []],
+  ["vfu read s.sock --map ./odd.ts S", []],
+  ["vfu dma s.sock --map 1M:64K --map demo --write SCRATCH", ["SCRATCH="]],
 ];
 
 Deno.test("bash completes commands, options, and values", async () => {
   await using folder = temporaryFolder();
   await Deno.writeTextFile(`${folder.path}/file.sock`, "");
   await Deno.mkdir(`${folder.path}/folder`);
+  await writeMap(folder.path);
   const { out: completion } = await runHere(["completion", "bash"]);
   const script = `${completion}
 for line; do
@@ -40,8 +50,10 @@ done`;
   const { stdout, stderr, code } = await new Deno.Command("bash", {
     args: ["--norc", "-c", script, "bash", ...LINES.map(([line]) => line)],
     cwd: folder.path,
+    env: { PATH: `${folder.path}/.bin:${Deno.env.get("PATH")}` },
   }).output();
   assertEquals([new TextDecoder().decode(stderr), code], ["", 0]);
+  assert(![...Deno.readDirSync(folder.path)].some(({ name }) => name === "was-run"));
   const lines = new TextDecoder().decode(stdout).trimEnd().split("\n");
   assertEquals(
     lines.map((text, i) => [LINES[i]![0], text.split(" ").filter(Boolean).toSorted()]),

@@ -300,6 +300,31 @@ Deno.test("map doc --json has all of a map, also of a device's module", async ()
   assertStringIncludes(await refused("doc", "nvme", "--json", "--html"), "cannot be used with");
 });
 
+Deno.test("map list lists the registers of a map, and their names alone", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/own.yaml`;
+  Deno.writeTextFileSync(
+    file,
+    "name: own\nregisters:\n" +
+      "- name: ID\n  offset: 4\n  width: 2\n" +
+      "  fields: [{ name: A, bits: 0 }, { name: B, bits: 1 }]\n" +
+      "- { name: SLOT, region: CAP_MSIX, offset: 8, width: 4, count: 4 }\n",
+  );
+  const { out } = await runHere(["map", "list", file]);
+  const rows = out.trimEnd().split("\n").map((line) => line.split(/ {2,}/));
+  assertEquals(rows, [
+    ["REGISTER", "PLACE", "FIELDS"],
+    ["ID", "bar0+0x4.w", "A B"],
+    ["SLOT[0-3]", "CAP_MSIX+0x8.l"],
+  ]);
+  const names = await runHere(["map", "list", file, "--names"]);
+  assertEquals(names.out, "ID\nID.A\nID.B\nSLOT[0]\n");
+  const json = JSON.parse((await runHere(["map", "list", file, "--json"])).out);
+  assertEquals(json.registers.length, 2);
+  assertStringIncludes(await refused("list", "--names"), "'--names' needs the name of a map");
+  assertStringIncludes(await refused("list", "nvm"), 'did you mean "nvme"');
+});
+
 Deno.test("map list names the maps that come with vfu", async () => {
   const { out } = await runHere(["map", "list"]);
   assertEquals(out.split("\n")[0], "MAP   REGISTERS  TITLE");

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { runHere, temporaryFolder } from "../cli/_cli.ts";
+import { writeMap } from "../cli/_completion.ts";
 
 /** Lines that a person types, and the lines that zsh makes of them at the Tab key. */
 const ZSH_LINES: [typed: string, completed: string][] = [
@@ -16,6 +17,9 @@ const ZSH_LINES: [typed: string, completed: string][] = [
   ["vfu migrate state s RUN", "vfu migrate state s RUNNING "],
   ["vfu serve --offer max_m", "vfu serve --offer max_msg_fds="],
   ["vfu serve demo --fault REGION_READ:de", "vfu serve demo --fault REGION_READ:delay "],
+  ["vfu read --map nvme s CS", "vfu read --map nvme s CSTS "],
+  ["vfu read --map=./own.yaml s SC", "vfu read --map=./own.yaml s SCRATCH "],
+  ["vfu write s --map ./own.yaml SCRATCH.L", "vfu write s --map ./own.yaml SCRATCH.LOW="],
 ];
 
 /** Lines that a person types, and the words that fish offers. */
@@ -30,10 +34,15 @@ const FISH_LINES: [typed: string, words: string[]][] = [
   ["vfu migrate s", ["save", "show", "state"]],
   ["vfu serve --offer max_m", ["max_msg_fds="]],
   ["vfu serve demo --fault REGION_READ:de", ["REGION_READ:delay"]],
+  ["vfu read --map nvme s CS", ["CSTS"]],
+  ["vfu read --map=./own.yaml s SCRA", ["SCRATCH"]],
+  ["vfu write s --map ./own.yaml SCRATCH.L", ["SCRATCH.LOW="]],
 ];
 
+/** Runs a shell in a folder that has a `vfu`. */
 async function output(command: string, args: string[], cwd: string): Promise<string> {
-  const { stdout, stderr, code } = await new Deno.Command(command, { args, cwd }).output();
+  const env = { PATH: `${cwd}/.bin:${Deno.env.get("PATH")}` };
+  const { stdout, stderr, code } = await new Deno.Command(command, { args, cwd, env }).output();
   assertEquals([new TextDecoder().decode(stderr), code], ["", 0]);
   return new TextDecoder().decode(stdout);
 }
@@ -44,6 +53,7 @@ Deno.test("zsh completes commands, options, values and paths", async () => {
   await Deno.mkdir(`${path}/folder`);
   await Deno.writeTextFile(`${path}/folder/file.sock`, "");
   await Deno.mkdir(`${path}/functions`);
+  await writeMap(path);
   await Deno.writeTextFile(`${path}/functions/_vfu`, (await runHere(["completion", "zsh"])).out);
   // Control-X shows the line as it is, and empties it.
   const script = `
@@ -71,6 +81,7 @@ Deno.test("zsh completes commands, options, values and paths", async () => {
 Deno.test("fish completes commands, options and values", async () => {
   await using folder = temporaryFolder();
   const file = `${folder.path}/vfu.fish`;
+  await writeMap(folder.path);
   await Deno.writeTextFile(file, (await runHere(["completion", "fish"])).out);
   const script = `source ${file}; for line in $argv; complete -C $line; echo; end`;
   const lines = FISH_LINES.map(([line]) => line);
