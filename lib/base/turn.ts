@@ -14,6 +14,7 @@ import { TURN_MS } from "./limits.ts";
 
 let begun: number | undefined; // when the first loop of this turn of the event loop asked
 let next: Promise<void> | undefined; // settled in the next turn, once a loop waits for it
+let heardMs = -Infinity; // when a loop last looked at descriptors
 
 function begin(): void {
   begun = undefined;
@@ -57,8 +58,23 @@ export function nextTurn(): Promise<void> {
   return next ??= new Promise((resolve) =>
     setImmediate(() => {
       begun = next = undefined;
-      glance();
+      look(monotonicMs());
       resolve();
     })
   );
+}
+
+/**
+ * Looks at the descriptors that are watched, unless that was done in this millisecond. Loops that
+ * go on in each turn of the event loop call it, if not `turn`. The runtime alone hears of
+ * descriptors once in up to 61 turns.
+ */
+export function hear(): void {
+  const now = monotonicMs();
+  if (now - heardMs >= TURN_MS) look(now);
+}
+
+function look(now: number): void {
+  heardMs = now;
+  glance();
 }

@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type DevicePoll, Polls } from "../../../lib/define/polls.ts";
 import { DeviceTasks } from "../../../lib/define/tasks.ts";
+import { EventFd, POLLIN } from "../../../ffi/event.ts";
+import { watch } from "../../../ffi/poller.ts";
 import { nextTurn } from "../../../lib/base/turn.ts";
-import "../../_fds.ts"; // opens libc
+import { testFds } from "../../_fds.ts"; // opens libc
 import { PATIENCE_MS, until } from "../../_until.ts";
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -89,6 +91,34 @@ Deno.test("a poll that found work looks on in the same turn; with a spin of 0 it
     most = Math.max(most, await looksInOneTurn(1));
   }
   assert(most >= 10, `${most}`);
+});
+
+testFds("polls that spin have descriptors heard in between, however many they are", async () => {
+  const { polls } = make();
+  using event = new EventFd();
+  let [looks, signalled, most, heard] = [0, -1, 0, 0];
+  using _watch = watch(event.fd, POLLIN, () => {
+    event.take();
+    most = Math.max(most, looks - signalled);
+    signalled = -1;
+    heard++;
+  });
+  await sleep(5); // the poll of descriptors is under way
+  const all = Array.from({ length: 20 }, () => {
+    let hasWork = true;
+    return polls.make(() => {
+      for (const start = performance.now(); performance.now() - start < 0.2;);
+      if (++looks % 50 === 0 && signalled < 0) {
+        signalled = looks;
+        event.signal();
+      }
+      return hasWork && !(hasWork = false);
+    }, { spinMs: PATIENCE_MS });
+  });
+  for (const poll of all) poll.start();
+  await until(() => heard >= 20, "signals");
+  for (const poll of all) poll.stop();
+  assert(most <= 40, `${most} looks before the signal was heard`); // of two turns
 });
 
 Deno.test("a poll with idleMs Infinity looks when it is woken, and once more if that comes meanwhile", async () => {
