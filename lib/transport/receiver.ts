@@ -194,9 +194,11 @@ export class Receiver {
     const { view } = this.#large ?? this.#small;
     const start = isLarge ? 0 : this.#start;
     const came = isLarge ? this.#largeEnd : this.#end - start;
-    const type = came < HEADER_SIZE ? MessageFlags.REPLY : view.getUint32(start + FLAGS_AT, true);
-    // A reply, or a message that is received as one, is not answered.
-    if ((type & MessageFlags.TYPE_MASK) !== MessageFlags.REPLY && this.#placed === undefined) {
+    const flags = came < HEADER_SIZE ? MessageFlags.REPLY : view.getUint32(start + FLAGS_AT, true);
+    const isReply = (flags & MessageFlags.TYPE_MASK) === MessageFlags.REPLY;
+    const isPosted = (flags & MessageFlags.NO_REPLY) !== 0;
+    // Not answered are replies, messages that are received as one, and what wants no reply.
+    if (!isReply && !isPosted && this.#placed === undefined) {
       this.#rejected = {
         messageId: view.getUint16(start + ID_AT, true),
         command: view.getUint16(start + COMMAND_AT, true),

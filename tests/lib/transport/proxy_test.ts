@@ -338,6 +338,20 @@ testFds("a server tells the client of an impossible header, then closes", async 
   peer.close();
 });
 
+testFds(
+  "a server says nothing to an impossible header that wants no reply, and closes",
+  async () => {
+    const [peer, socket] = RawPeer.pair();
+    const closed = Promise.withResolvers<Error | undefined>();
+    const proxy = new VfioProxy(socket, { role: "server", onClose: closed.resolve });
+    proxy.serving = true;
+    peer.send(bytes(7, 0, 13, 0, 3, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0));
+    assertInstanceOf(await closed.promise, ProtocolError);
+    assertEquals(await peer.receive(), undefined);
+    peer.close();
+  },
+);
+
 testFds("an orphaned proxy without pending requests does not keep the process alive", async () => {
   const code = `
     import { UnixSocket } from "${import.meta.resolve("../../../ffi/socket.ts")}";
