@@ -120,6 +120,8 @@ const SYMBOLS = {
     parameters: ["usize", "usize", "usize", "usize", "pointer", "pointer"],
     result: "i32",
   },
+  // ssize_t getdents64(int fd, void *dirp, size_t count)
+  getdents64: { name: "syscall", parameters: ["usize", "i32", "buffer", "usize"], result: "i32" },
   // pid_t gettid(void)
   gettid: { name: "syscall", parameters: ["usize"], result: "i32" },
   // int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
@@ -187,6 +189,7 @@ const SELDOM = [
   "prctl",
   "sigaction",
   "io_setup",
+  "getdents64",
   "gettid",
   "timer_create",
   "readlink",

@@ -54,6 +54,9 @@ export const statx = {
  */
 export const statfs = { SIZE: 120, type: 0, bsize: 8, blocks: 16, bavail: 32 } as const;
 
+/** `struct linux_dirent64`: u64 ino, i64 off, u16 reclen, u8 type, then the name. */
+export const dirent64 = { reclen: 16 } as const;
+
 /** `struct rlimit`: u64 cur, u64 max. */
 export const rlimit = { SIZE: 16, cur: 0, max: 8 } as const;
 

@@ -12,6 +12,7 @@ export type SystemCalls = Readonly<
     | "io_setup"
     | "io_submit"
     | "io_getevents"
+    | "getdents64"
     | "gettid"
     | "timer_create"
     | "timer_settime",
@@ -27,6 +28,7 @@ export const SYSTEM_CALLS: Readonly<Record<typeof Deno.build.arch, SystemCalls>>
     io_setup: 206n,
     io_submit: 209n,
     io_getevents: 208n,
+    getdents64: 217n,
     gettid: 186n,
     timer_create: 222n,
     timer_settime: 223n,
@@ -37,6 +39,7 @@ export const SYSTEM_CALLS: Readonly<Record<typeof Deno.build.arch, SystemCalls>>
     io_setup: 0n,
     io_submit: 2n,
     io_getevents: 4n,
+    getdents64: 61n,
     gettid: 178n,
     timer_create: 107n,
     timer_settime: 110n,

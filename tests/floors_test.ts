@@ -90,6 +90,13 @@ Deno.test("only ffi/ calls Deno.dlopen or sees a pointer", () => {
   assertEquals(outside, []);
 });
 
+Deno.test("only ffi/ opens a file of another process, for which Deno wants --allow-all", () => {
+  const outside = sources("lib", "cli").filter((path) =>
+    /Deno\.\w+\(\s*`\/proc\/\$/.test(Deno.readTextFileSync(new URL(path, ROOT)))
+  );
+  assertEquals(outside, []);
+});
+
 Deno.test("nothing imports from JSR", () => {
   const all = sources("ffi", "lib", "cli", "tests", "examples");
   assertEquals(all.flatMap((path) => imports(path).filter((each) => each.startsWith("jsr:"))), []);

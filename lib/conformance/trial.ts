@@ -5,9 +5,11 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
+import { SystemError } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { createMemfd } from "../../ffi/memory.ts";
+import { countDescriptors } from "../../ffi/process_facts.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { sleep } from "../base/sleep.ts";
 import { hex } from "../text/hex.ts";
@@ -418,9 +420,10 @@ export class Trial implements AsyncDisposable {
   serverFds(): number {
     const process = this.needed(this.#options.process, "the server's process is not known");
     try {
-      return [...Deno.readDirSync(`/proc/${process}/fd`)].length;
-    } catch {
-      throw new NotApplicable("the server's descriptors can't be counted");
+      return countDescriptors(process);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      throw new NotApplicable(`the server's descriptors can't be counted: ${error.code}`);
     }
   }
 

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { SystemError } from "../../ffi/errno.ts";
+import { countDescriptors, processMemory } from "../../ffi/process_facts.ts";
 import type { Observation } from "./finding.ts";
 
 /** Samples that have to grow, one after the other. */
@@ -24,11 +26,10 @@ export interface Sample {
 /** Asks the kernel about a process; undefined if it does not tell. */
 export function sampleOf(process: number): Sample | undefined {
   try {
-    const descriptors = [...Deno.readDirSync(`/proc/${process}/fd`)].length;
-    const status = Deno.readTextFileSync(`/proc/${process}/status`);
-    const kib = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1];
-    return { descriptors, resident: Number(kib ?? 0) * 1024 };
-  } catch {
+    const descriptors = countDescriptors(process);
+    return { descriptors, resident: processMemory(process)?.resident ?? 0 };
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
     return undefined; // it has just ended, or is another user's
   }
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { SystemError } from "../../ffi/errno.ts";
+import { processMemory } from "../../ffi/process_facts.ts";
 import { type ServerEnd, type Target, Unreachable } from "../conformance/target.ts";
 import { sleep } from "../base/sleep.ts";
 import { describeMessage } from "../wire/describe.ts";
@@ -190,9 +192,10 @@ export class Subject implements Disposable {
 /** Reports whether a process has no memory any more: it is gone, or its parent has not looked. */
 function hasEnded(process: number): boolean {
   try {
-    return !/^VmRSS/m.test(Deno.readTextFileSync(`/proc/${process}/status`));
-  } catch {
-    return true;
+    return processMemory(process) === undefined;
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return false; // the kernel does not tell
   }
 }
 

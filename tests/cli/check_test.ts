@@ -7,7 +7,7 @@ import { Server } from "../../lib/server/server.ts";
 import { DENO } from "../_deno.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { until } from "../_until.ts";
-import { assertGolden, runHere, spawn, temporaryFolder } from "./_cli.ts";
+import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
 import { serveOddly } from "./_server.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -30,6 +30,15 @@ for (const device of ["demo", `${ROOT}examples/nvme.ts`]) {
     assert(lines.at(-1).passed > 100);
   });
 }
+
+Deno.test("vfu check counts a server's descriptors with the permissions of an installation", async () => {
+  const { code, out } = await runThere(
+    ["check", "--json", ...PATIENT, "--only", "descriptors/1", "--spawn", serve("demo")],
+    { permissions: ["--allow-ffi", "--allow-read", "--allow-write", "--allow-run"] },
+  );
+  const [check] = out.trim().split("\n").map((line) => JSON.parse(line));
+  assertEquals([code, check.outcome], [0, "passed"], out);
+});
 
 Deno.test("vfu check --list shows each check, and --explain its rule", async () => {
   const { code, out } = await runHere(["check", "--list", "--json"]);

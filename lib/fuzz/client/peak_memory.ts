@@ -4,6 +4,9 @@
  * @module
  */
 
+import { SystemError } from "../../../ffi/errno.ts";
+import { type ProcessMemory, processMemory } from "../../../ffi/process_facts.ts";
+
 /** Time between two looks, in milliseconds. */
 const LOOK_MS = 50;
 /** Growth over a run with a plain device that is no chance, in bytes. */
@@ -39,14 +42,14 @@ export class PeakMemory implements Disposable {
   }
 
   #look(): void {
-    let kib: string | undefined;
+    let memory: ProcessMemory | undefined;
     try {
-      kib = /^VmHWM:\s+(\d+) kB$/m.exec(Deno.readTextFileSync(`/proc/${this.#process}/status`))
-        ?.[1];
-    } catch {
-      return; // it has just ended
+      memory = processMemory(this.#process!);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error; // else the kernel does not tell
     }
-    this.peak = Math.max(this.peak, Number(kib ?? 0) * 1024);
+    if (memory === undefined) return; // it has just ended
+    this.peak = Math.max(this.peak, memory.peak);
     if (this.isTooMuch || this.#usual === undefined) return;
     if (this.peak <= this.#usual + MAX_GROWTH) return;
     this.isTooMuch = true;
