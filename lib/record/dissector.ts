@@ -244,6 +244,7 @@ local damaged = ProtoExpert.new("vfio_user.damaged", "The size is not that of th
 vfio_user.experts = { failed, damaged }
 
 local interface_field = Field.new("frame.interface_id")
+local direction_field = Field.new("frame.packet_flags_direction")
 local has_section, section_field = pcall(Field.new, "frame.section_number")
 
 local pending, request_of, reply_of
@@ -375,20 +376,52 @@ function add_payload(form, payload, tree)
   return values
 end
 
-local function place(values)
-  local text = ""
+local function hex(value)
+  if type(value) == "number" then return string.format("0x%x", value) end
+  return "0x" .. value:tohex():gsub("^0+(%x)", "%1")
+end
+
+local function plural(count, what)
+  local number = tostring(count)
+  return " " .. number .. " " .. what .. (number == "1" and "" or "s")
+end
+
+local index_names = {
+  DEVICE_GET_REGION_INFO = region_names,
+  DEVICE_GET_REGION_IO_FDS = region_names,
+  DEVICE_GET_IRQ_INFO = irq_names,
+  DEVICE_SET_IRQS = irq_names,
+}
+
+-- The place of a message, and how much of it, in short.
+local function place(command, values)
+  local names = index_names[command]
   if values.region and values.offset then
     local name = region_names[values.region] or ("region " .. values.region)
-    text = " " .. name .. "+0x" .. values.offset:tohex():gsub("^0+(%x)", "%1")
+    return " " .. name .. "+" .. hex(values.offset) .. plural(values.count or 0, "byte")
   elseif values.address then
-    text = " iova 0x" .. values.address:tohex():gsub("^0+(%x)", "%1")
+    local size = values.size and " size " .. hex(values.size) or plural(values.count or 0, "byte")
+    return " iova " .. hex(values.address) .. size
+  elseif names and values.index then
+    local text = " " .. (names[values.index] or tostring(values.index))
+    if names == irq_names and values.count then return text .. plural(values.count, "vector") end
+    return values.size and text .. " size " .. hex(values.size) or text
   end
-  if values.count then text = text .. " " .. tostring(values.count) .. " bytes" end
-  return text
+  return ""
+end
+
+-- A recording has no addresses: the columns say who sent a message.
+local function add_direction(pinfo)
+  local direction = number_of(direction_field)
+  if direction == "" then return end
+  local is_to_client = direction == "1"
+  pinfo.cols.src = is_to_client and "server" or "client"
+  pinfo.cols.dst = is_to_client and "client" or "server"
 end
 
 function vfio_user.dissector(buffer, pinfo, root)
   pinfo.cols.protocol = "vfio-user"
+  add_direction(pinfo)
   local tree = root:add(vfio_user, buffer())
   if buffer:len() < HEADER_SIZE then
     pinfo.cols.info = "truncated header"
@@ -424,7 +457,7 @@ function vfio_user.dissector(buffer, pinfo, root)
     tree:add_proto_expert_info(failed)
     info = info .. " " .. (errno_names[header.error] or header.error)
   elseif form and buffer:len() > HEADER_SIZE then
-    info = info .. place(add_payload(form, buffer(HEADER_SIZE):tvb(), tree))
+    info = info .. place(name, add_payload(form, buffer(HEADER_SIZE):tvb(), tree))
   end
   pinfo.cols.info = info
   return buffer:len()

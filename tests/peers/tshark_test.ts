@@ -297,6 +297,35 @@ Deno.test("tshark names flags, and takes features and capabilities apart", async
   }
 });
 
+Deno.test("tshark's columns say who sent a message, its place, and how much of it", async () => {
+  using file = temporaryFile();
+  const talk = new Talk();
+  const argsz = 32;
+  const region = { argsz, index: 7, flags: 3, size: 4096n, offset: 0n, capabilities: [] };
+  const irqs = talk.ask("DEVICE_GET_IRQ_INFO", { argsz, index: 2 });
+  talk.answer("DEVICE_GET_IRQ_INFO", irqs, { argsz, flags: 1, index: 2, count: 5 });
+  talk.answer(
+    "DEVICE_GET_REGION_INFO",
+    talk.ask("DEVICE_GET_REGION_INFO", { argsz, index: 7 }),
+    region,
+  );
+  talk.ask("DMA_MAP", { argsz, flags: 3, offset: 0n, address: 0x1000n, size: 0x2000n });
+  talk.ask("DMA_READ", { address: 0x1000n, count: 1n });
+  talk.ask("REGION_READ", { region: 0, offset: 8n, count: 4 });
+  writeRecording(file.path, talk.events);
+  const columns = ["%s", "%d", "%i"].map((each, i) => `"${i}","${each}"`).join(",");
+  const out = await tshark(file.path, "-o", `gui.column.format:${columns}`);
+  assertEquals(out.trim().split("\n").map((line) => line.trim().split(/\s+/).join(" ")), [
+    "client → server #1 DEVICE_GET_IRQ_INFO request msix",
+    "server → client #1 DEVICE_GET_IRQ_INFO reply msix 5 vectors",
+    "client → server #2 DEVICE_GET_REGION_INFO request config",
+    "server → client #2 DEVICE_GET_REGION_INFO reply config size 0x1000",
+    "client → server #3 DMA_MAP request iova 0x1000 size 0x2000",
+    "server → client #4 DMA_READ request iova 0x1000 1 byte",
+    "client → server #5 REGION_READ request bar0+0x8 4 bytes",
+  ]);
+});
+
 Deno.test("tshark pairs requests whose ids a recorder has changed, or that it answers", async () => {
   using file = temporaryFile();
   const talk = new Talk();
