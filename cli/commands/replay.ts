@@ -179,12 +179,16 @@ function parseClient(text: string): number {
 export async function run(context: Context, file: string, options: ReplayOptions): Promise<void> {
   const { signal, err } = context;
   const { server, timing = false, ignore, differences, client, timeout } = options;
-  const reporters = makeReporters(context, { ...options, file, server: server.name });
+  const all = makeReporters(context, { ...options, file, server: server.name });
   const recording = readRecording(file, { signal });
-  using _progress = new Progress(err, (elapsedMs) => {
-    const total = Math.max(recording.size, recording.bytesRead);
-    return transferText({ done: recording.bytesRead, total, elapsedMs }, err.columns);
-  });
+  let progress: Progress | undefined; // from when the server listens, which may take long
+  using stack = new DisposableStack();
+  stack.defer(() => progress?.[Symbol.dispose]());
+  /** The reporters, above a line of progress. */
+  const reporters = () => {
+    progress?.clear();
+    return all;
+  };
   const isFile = await Deno.stat(file).then((stat) => stat.isFile, () => false);
   let connections = 0;
   let result;
@@ -192,7 +196,12 @@ export async function run(context: Context, file: string, options: ReplayOptions
     result = await playToServer(recording, {
       async connect() {
         if (connections++ > 0) server.disconnected?.();
-        return adoptSocket(await server.connect(signal));
+        const socket = await server.connect(signal);
+        progress ??= new Progress(err, (elapsedMs) => {
+          const total = Math.max(recording.size, recording.bytesRead);
+          return transferText({ done: recording.bytesRead, total, elapsedMs }, err.columns);
+        });
+        return adoptSocket(socket);
       },
       ...(isFile && { reopen: () => readRecording(file, { signal }) }),
       timeoutMs: timeout,
@@ -201,20 +210,20 @@ export async function run(context: Context, file: string, options: ReplayOptions
       maxDifferences: differences,
       signal,
       ...(client !== undefined && { client }),
-      onStart: (startNs) => reporters.forEach((reporter) => reporter.start(startNs)),
-      onDifference: (each) => reporters.forEach((reporter) => reporter.difference(each)),
-      onNote: (text) => reporters.forEach((reporter) => reporter.note(text)),
-      onStep: (step) => reporters.forEach((reporter) => reporter.step(step)),
+      onStart: (startNs) => all.forEach((reporter) => reporter.start(startNs)),
+      onDifference: (each) => reporters().forEach((reporter) => reporter.difference(each)),
+      onNote: (text) => reporters().forEach((reporter) => reporter.note(text)),
+      onStep: (step) => all.forEach((reporter) => reporter.step(step)),
     });
   } catch (error) {
-    for (const reporter of reporters) await reporter.abort(error);
+    for (const reporter of reporters()) await reporter.abort(error);
     throw error;
   }
   if (result.events === 0 && result.differences === 0) {
     const error = new Error(`Cannot replay ${file}: ${result.ended}`);
-    for (const reporter of reporters) await reporter.abort(error);
+    for (const reporter of reporters()) await reporter.abort(error);
     throw error;
   }
-  for (const reporter of reporters) await reporter.finish(result, recording);
+  for (const reporter of reporters()) await reporter.finish(result, recording);
   if (result.differences > 0) throw new Reported(1);
 }

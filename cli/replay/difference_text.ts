@@ -4,6 +4,7 @@
  * @module
  */
 
+import { stripVTControlCharacters } from "node:util";
 import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
 import { sameBytes } from "../../lib/replay/compare.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
@@ -78,7 +79,8 @@ export class DifferenceText {
   /** Leaves out bytes of a line that has too many, but for the first. */
   #fit(line: string): string {
     return line.replace(BYTES, (all, bytes: string, more: string | undefined, at: number) => {
-      const room = Math.floor((this.#columns - at - "bytes:".length - 2) / 3);
+      const column = stripVTControlCharacters(line.slice(0, at)).length;
+      const room = Math.floor((this.#columns - column - "bytes:".length - 2) / 3);
       const most = Math.max(1, room);
       const count = bytes.length / 3;
       if (count <= 8 || count <= (more === undefined ? room + 1 : most)) return all;

@@ -64,7 +64,8 @@ export class EventText {
   /** The time at the start of a line. */
   time(timeNs: bigint): string {
     const ms = Number(timeNs - this.#startNs) / 1e6;
-    return this.#style.dim(`${ms.toFixed(3).padStart(11)} ms `);
+    const text = ms.toFixed(3);
+    return `${" ".repeat(Math.max(0, 11 - text.length))}${this.#style.dim(`${text} ms`)} `;
   }
 
   /** An access in short, as "CSTS" or "bar0+0x1c". */

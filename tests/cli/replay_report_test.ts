@@ -1,9 +1,10 @@
 /** Reports of `vfu replay`, of differences made by hand. */
 
+import { stripVTControlCharacters } from "node:util";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DifferenceText } from "../../cli/replay/difference_text.ts";
 import { makeReporters } from "../../cli/replay/report.ts";
-import { PLAIN } from "../../cli/shared/style.ts";
+import { COLOURED, PLAIN } from "../../cli/shared/style.ts";
 import { EventText } from "../../cli/show/text.ts";
 import type { NewEvent, RecordedEvent } from "../../lib/record/event.ts";
 import type { Recording } from "../../lib/record/reader.ts";
@@ -46,6 +47,10 @@ Deno.test("a difference fits 80 columns, with what differs in view", async () =>
   const difference = await farDifference();
   const text = new DifferenceText(new EventText(PLAIN, undefined));
   const lines = text.lines(difference);
+  assertEquals(lines[0], "event 12 at 1000.108 ms: the device writes other data");
+  // Colours change nothing else.
+  const coloured = new DifferenceText(new EventText(COLOURED, undefined)).lines(difference);
+  assertEquals(coloured.map(stripVTControlCharacters), lines);
   for (const line of lines) assert(line.length <= 80, line);
   assertEquals(lines.filter((line) => line.startsWith("  before ")).length, 2);
   const [expected, found] = ["  expected ", "  found "].map((start) =>
