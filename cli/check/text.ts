@@ -18,7 +18,15 @@ const SIGNS: Readonly<Record<Outcome, string>> = {
   skipped: "-",
 };
 
-/** Writes a heading a group, a line a check, and a summary by group. */
+const SUFFIXES: Partial<Readonly<Record<Outcome, string>>> = {
+  mended: " (kept now; remove it from the known deviations)",
+  known: " (known)",
+};
+
+/** The outcomes that a reader looks for at the end, among hundreds of others. */
+const TO_LOOK_AT: readonly Outcome[] = ["failed", "mended", "warned"];
+
+/** Writes a heading a group, a line a check, a summary by group, and what to look at. */
 export function textReporter({ out }: Context, isVerbose: boolean): CheckReporter {
   const { style } = out;
   const paints: Readonly<Record<Outcome, (text: string) => string>> = {
@@ -30,25 +38,23 @@ export function textReporter({ out }: Context, isVerbose: boolean): CheckReporte
     skipped: style.dim,
   };
   const results: Judged[] = [];
+  /** The sign, the id and the rule of a check. */
+  const writeRule = ({ check, outcome }: Judged) => {
+    const [first, ...others] = folded(
+      `${check.rule}${SUFFIXES[outcome] ?? ""}`,
+      out.columns - check.id.length - 6,
+    );
+    out.write(`  ${paints[outcome](`${SIGNS[outcome]} ${check.id}`)}  ${first}\n`);
+    for (const each of others) out.write(`${" ".repeat(check.id.length + 6)}${each}\n`);
+  };
   return {
     result(result) {
-      const { check, group, outcome } = result;
+      const { group, outcome } = result;
       if (results.at(-1)?.group !== group) {
         out.write(`${results.length > 0 ? "\n" : ""}${style.bold(group.title)}\n`);
       }
       results.push(result);
-      const { [outcome]: paint } = paints;
-      const suffix = outcome === "mended"
-        ? " (kept now; remove it from the known deviations)"
-        : outcome === "known"
-        ? " (known)"
-        : "";
-      const [first, ...others] = folded(
-        `${check.rule}${suffix}`,
-        out.columns - check.id.length - 6,
-      );
-      out.write(`  ${paint(`${SIGNS[outcome]} ${check.id}`)}  ${first}\n`);
-      for (const each of others) out.write(`${" ".repeat(check.id.length + 6)}${each}\n`);
+      writeRule(result);
       const isTold = isVerbose || outcome === "failed" || outcome === "warned";
       if (!isTold && outcome !== "skipped") return;
       const lines = outcome === "skipped"
@@ -80,6 +86,11 @@ export function textReporter({ out }: Context, isVerbose: boolean): CheckReporte
           right: [1, 2, 3, 4, 5],
         });
         for (const line of lines) out.write(`${line}\n`);
+      }
+      const toLookAt = results.filter(({ outcome }) => TO_LOOK_AT.includes(outcome));
+      if (toLookAt.length > 0 && results.length > toLookAt.length) {
+        out.write(`\n${style.bold("To look at")}\n`);
+        toLookAt.forEach(writeRule);
       }
       const { passed, failed, warned, known, mended, skipped } = tally;
       const parts = [

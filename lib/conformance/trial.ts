@@ -12,9 +12,10 @@ import { createMemfd } from "../../ffi/memory.ts";
 import { countDescriptors } from "../../ffi/process_facts.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { sleep } from "../base/sleep.ts";
-import { hex } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
+import { IrqFlags } from "../wire/irq.ts";
 import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
 import { join } from "./pack.ts";
@@ -378,7 +379,12 @@ export class Trial implements AsyncDisposable {
     const irq = [...first, ...irqs].find((each) =>
       each !== undefined && each.count >= least && (each.flags & flag) === flag
     );
-    return this.needed(irq, `no IRQ index has ${least} vectors and the flags ${hex(flag)}`);
+    const isAble = { "signalled by eventfd": IrqFlags.EVENTFD, masked: IrqFlags.MASKABLE };
+    const able = Object.entries(isAble).filter(([, bit]) => (flag & bit) !== 0).map(([word]) =>
+      word
+    );
+    const which = able.length === 0 ? "" : ` that can be ${able.join(" and ")}`;
+    return this.needed(irq, `no IRQ index has ${plural(least, "vector")}${which}`);
   }
 
   /** Ends the check as not applicable unless the device migrates. */
