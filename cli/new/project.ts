@@ -34,10 +34,11 @@ export function projectFiles(name: string, template: TemplateName): Record<strin
     [`${name}_test.ts`]: test,
     "README.md": README,
   };
+  // The path of this folder may have any words.
+  const option = qemuOption(`${name}/${name}.sock`);
+  const fill = (text: string) => text.replaceAll("NAME", name).replace("QEMU_OPTION", () => option);
   return {
-    ...Object.fromEntries(
-      Object.entries(files).map(([file, text]) => [file, text.replaceAll("NAME", name)]),
-    ),
+    ...Object.fromEntries(Object.entries(files).map(([file, text]) => [file, fill(text)])),
     "deno.json": `${jsonText(config(name), 2)}\n`,
   };
 }
@@ -93,6 +94,6 @@ vfu regs NAME.sock --map registers.yaml
 A virtual machine of QEMU 10.1 or later has the device with this option, and memory that is shared:
 
 \`\`\`sh
-${qemuOption("NAME.sock")}
+QEMU_OPTION
 \`\`\`
 `;

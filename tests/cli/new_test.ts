@@ -50,6 +50,8 @@ Deno.test("vfu new makes a folder, and replaces none", async () => {
     const { files } = JSON.parse(out);
     assertEquals(files.length, 6);
     assert(files.every((file: string) => Deno.statSync(`${path}/${file}`).isFile));
+    const readme = Deno.readTextFileSync(`${path}/README.md`);
+    assertStringIncludes(readme, `"path":"${Deno.cwd()}/my_device/my_device.sock"`);
     const again = await runHere(["new", "my_device"]);
     assertEquals(again.code, 1);
     assertEquals(
