@@ -20,6 +20,8 @@ import { Lab } from "./lab.ts";
 import { type Row, rows } from "./rows.ts";
 import { median } from "./stopwatch.ts";
 
+const USAGE = "deno task bench [--json] [--row NAME]... [--compare FILE] [PATTERN]; " +
+  "docs/performance.md says more";
 /** Beyond this something hangs. */
 const LIMIT_MS = 600_000;
 /**
@@ -103,8 +105,10 @@ function readLine(args: string[]): Line {
       json: { type: "boolean" },
       row: { type: "string", multiple: true },
       compare: { type: "string" },
+      help: { type: "boolean" },
     },
   });
+  if (values.help === true) throw new TypeError(USAGE);
   const [pattern = "", ...others] = positionals;
   if (others.length > 0) throw new TypeError(`One pattern is possible, not ${positionals.length}`);
   const matching = rows.filter(({ name }) => new RegExp(pattern).test(name));

@@ -87,7 +87,7 @@ export function changesText(changes: readonly Change[]): string {
   const percent = (part: number) => `${(100 * part).toFixed(1)} %`;
   const signed = (part: number) => `${part < 0 ? "" : "+"}${percent(part)}`;
   const line = (name: string, ...columns: string[]) =>
-    (name.padEnd(38) + columns.map((column) => column.padStart(10)).join("")).trimEnd();
+    (name.padEnd(37) + columns.map((column) => column.padStart(9)).join("")).trimEnd();
   return [
     line("", "before", "now", "change", "noise"),
     ...changes.map(({ name, of, before, now, change, noise, verdict }) => {
