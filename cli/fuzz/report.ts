@@ -192,11 +192,13 @@ function coverageLines(
 }
 
 function summaryText(progress: FuzzProgress): string {
-  const { messages, connections, findings, repeats, elapsedMs, rate } = progress;
+  const { messages, connections, findings, repeats, elapsedMs, minimisedMs, rate } = progress;
+  const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+  const shorter = minimisedMs < 100 ? "" : ` (${seconds(minimisedMs)} of it for shorter cases)`;
   const parts = [
     plural(messages, "message"),
     plural(connections, "connection"),
-    `${(elapsedMs / 1000).toFixed(1)} s`,
+    seconds(elapsedMs) + shorter,
     `${Math.round(rate)} messages/s`,
     plural(findings, "finding"),
   ];

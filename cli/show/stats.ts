@@ -39,7 +39,7 @@ const KINDS = {
   interrupt: "interrupt",
   ioeventfd: "ioeventfd",
   open: "connection",
-  end: "disconnection",
+  end: "closed socket",
   note: "note",
 } as const;
 

@@ -75,7 +75,7 @@ export class RemoteError extends Error {
 
 /** The meaning of ENOTCONN, which the side socket of a recorder answers, and hardly a device. */
 const NOT_CONNECTED =
-  "at the side socket of vfu record, no client is connected to the recorder yet";
+  "at the side socket of vfu record, no client is connected to the recorder now";
 
 /** A wait ended before what was waited for came. */
 export class TimeoutError extends Error {

@@ -84,6 +84,11 @@ export class FuzzProgress {
     return monotonicMs() - this.#startMs;
   }
 
+  /** Milliseconds of these in which cases are made shorter. */
+  get minimisedMs(): number {
+    return this.#minimisedMs;
+  }
+
   /** Messages a second, without the time in which cases are made shorter. */
   get rate(): number {
     return this.messages / Math.max(1, this.elapsedMs - this.#minimisedMs) * 1000;

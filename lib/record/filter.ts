@@ -53,7 +53,7 @@ function numbered(words: readonly string[], word: string | undefined): number | 
 
 /** The fields of an expression, each with what it means. */
 const FIELDS: Readonly<Record<string, readonly [what: string, read: Read]>> = {
-  kind: ["message, garbage, interrupt, ...", ({ event }) => numbered(NUMBERED.kind, event.kind)],
+  kind: [NUMBERED.kind.join(", "), ({ event }) => numbered(NUMBERED.kind, event.kind)],
   command: ["REGION_READ, ... or a number", ({ heard }) => heard?.decoded?.header.command],
   type: [
     "request, reply, error_reply",
@@ -80,7 +80,7 @@ const FIELDS: Readonly<Record<string, readonly [what: string, read: Read]>> = {
         : undefined,
   ],
   address: [
-    "address in the client's memory",
+    "of DMA, in the client's memory",
     ({ access }) => access?.space === "memory" ? access.offset : undefined,
   ],
   count: ["bytes of an access", ({ access }) => access?.count],
@@ -219,6 +219,13 @@ function withWords(expression: Expression): Expression {
   return { ...expression, left, right };
 }
 
+/** Words that lines about events have, each with the name of its field. */
+const OTHER_WORDS: Readonly<Record<string, string>> = {
+  iova: "address",
+  bytes: "count",
+  client: "connection",
+};
+
 function checkName(name: string, part: string | undefined, maps: readonly RegisterMap[]): void {
   const plain = part === undefined && (Object.hasOwn(FIELDS, name) || constant(name) !== undefined);
   if (plain) return;
@@ -238,7 +245,7 @@ function checkName(name: string, part: string | undefined, maps: readonly Regist
     ? register.fields.map((field) => field.name)
     : known;
   const unknown = part !== undefined && register !== undefined ? part : name;
-  const meant = nearest(unknown, words);
+  const meant = OTHER_WORDS[unknown.toLowerCase()] ?? nearest(unknown, words);
   const hint = meant === undefined
     ? `; fields are ${Object.keys(FIELDS).join(", ")}`
     : `; did you mean ${meant}?`;

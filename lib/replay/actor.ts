@@ -318,7 +318,7 @@ export class Actor implements Disposable {
       if (access?.data !== undefined) this.#memory(access.region!).write(access.offset, data);
       if (at === undefined) {
         if (write !== undefined) this.#told.write(write, undefined);
-        this.#deviate(bytes, "the recording does not have this here");
+        this.#deviate(bytes, "the recording does not have this request here");
         continue;
       }
       const scene = this.#part.scenes[at]!;

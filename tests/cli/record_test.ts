@@ -29,7 +29,7 @@ Deno.test("record: clients one after another, the side socket, and a whole file"
   }
   const side = await vfu("read", record.side, "bar0+8.l");
   assertEquals(side.code, 1);
-  assertStringIncludes(side.err, "no client is connected to the recorder yet");
+  assertStringIncludes(side.err, "no client is connected to the recorder now");
   const { code, events } = await record.finish();
   assertEquals(code, 0);
   assertEquals(events.filter(({ kind }) => kind === "end").length, 4); // with those of the twin

@@ -112,6 +112,7 @@ Deno.test("a register compares as its value, and alone is true of each access", 
 Deno.test("a name that is unknown is refused with the nearest", () => {
   const cases: [text: string, message: string][] = [
     ["comand == 1", "did you mean command?"],
+    ["iova == 0x1000", "did you mean address?"], // as lines about events call it
     ["command == REGION_WRIT", "did you mean REGION_WRITE?"],
     ["region == bra0", "did you mean bar0?"],
     ["CSTS == 1", "fields are kind, command, "],
