@@ -1,5 +1,5 @@
 /**
- * File descriptors that are owned: closed exactly once, by the one who holds them.
+ * File descriptors that are owned: closed exactly once, by their owner.
  *
  * @module
  */

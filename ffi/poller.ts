@@ -124,7 +124,7 @@ export function glance(): void {
   glances.look();
 }
 
-/** The set is not what is watched any more. */
+/** Marks the sets as outdated: something else is watched now. */
 function change(): void {
   changed = true;
   if (glances !== undefined) glances.isFilled = false;
@@ -135,7 +135,7 @@ function change(): void {
 class Glances {
   readonly #set = new PollSet();
   readonly #polled: Watch[] = [];
-  /** True if its set is what is watched. */
+  /** True if its set has all that is watched now. */
   isFilled = false;
   /** True if something was ready, or late, since the poll began: what that finds is out of date. */
   hasActed = false;

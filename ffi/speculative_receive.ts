@@ -24,7 +24,7 @@ const MAX_PAUSE = 1 << 14;
 
 /** Something that can be guessed about. */
 export interface Guessable {
-  /** Does what is to be done, if there is something; returns whether there was. */
+  /** Receives, and handles what came; returns whether something did. */
   readonly guess: (() => boolean) | undefined;
 }
 

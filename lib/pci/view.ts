@@ -39,7 +39,7 @@ export class ConfigView {
     return (this.u16(offset) | this.u16(offset + 2) << 16) >>> 0;
   }
 
-  /** So many bytes at `offset`, unsigned. */
+  /** The unsigned value of `width` bytes at `offset`. */
   uint(offset: number, width: 1 | 2 | 4): number {
     return width === 1 ? this.u8(offset) : width === 2 ? this.u16(offset) : this.u32(offset);
   }

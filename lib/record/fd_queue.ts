@@ -45,7 +45,7 @@ export class FdQueue {
     if (fds.length > 0) this.#received.push({ fds, descriptors: NO_FACTS, end: 0 });
   }
 
-  /** Holds no more descriptors than one message carries: what is left is all of one. */
+  /** Closes descriptors beyond those that one message carries: all that wait belong to one. */
   limit(): void {
     let room = MAX_FDS_PER_MESSAGE;
     this.#received = this.#received.flatMap((came) => {
@@ -57,7 +57,7 @@ export class FdQueue {
     });
   }
 
-  /** The bytes of the buffer were moved to the front by `count`. */
+  /** Moves positions as the bytes of the buffer: to the front by `count`. */
   shift(count: number): void {
     for (const came of this.#received) came.end -= count;
   }

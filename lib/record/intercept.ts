@@ -167,7 +167,7 @@ export class Interceptor implements Disposable {
     else this.#pending.push(set);
   }
 
-  /** The server has answered: the descriptors of before are signalled no more, or still. */
+  /** The server has answered: it now signals the new descriptors, or still the old ones. */
   #irqsSet(passage: Passage): void {
     const messageId = passage.view.getUint16(ID_AT, true);
     const at = this.#pending.findIndex((set) => set.messageId === messageId);

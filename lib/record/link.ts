@@ -67,7 +67,7 @@ interface Way {
   /** The message that the deadline of `watch` is for, and how long the message may take. */
   awaited: number;
   patienceMs: number | undefined;
-  /** The time by which the receiver is to take what is left of a sender that is gone. */
+  /** The deadline by which the receiver takes the last bytes of a sender that is gone. */
   drainBy: number;
   isFinished: boolean;
 }

@@ -10,7 +10,7 @@ import type { DescriptorFacts } from "./descriptor.ts";
 
 const { flags: FLAGS_AT } = HeaderLayout.offsets;
 
-/** A whole message that is about to be passed on, for the one who may alter it. */
+/** A whole message that is about to be passed on, and may be altered. */
 export interface Passage {
   /** The message as it came: a view that holds during the call. */
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -21,8 +21,8 @@ export interface Passage {
   /** True for a reply. */
   readonly isReply: boolean;
   /**
-   * Descriptors to pass on, none in the place of one that is withheld. Who takes one out owns it.
-   * All are closed when they were passed on.
+   * Descriptors to pass on; undefined in the place of one that is withheld. Code that takes one
+   * out owns it. The rest are closed after they were passed on.
    */
   readonly fds: (OwnedFd | undefined)[];
   /** Facts of those that came, each with what the receiver gets. */
@@ -48,7 +48,7 @@ export function alterable(passage: Passage): DataView<ArrayBuffer> {
   return new DataView(buffer, byteOffset, length);
 }
 
-/** Adds an alteration, in words, to those of before. */
+/** Adds the words for an alteration to those of earlier ones. */
 export function remark(passage: Passage, text: string): void {
   passage.comment = passage.comment === undefined ? text : `${passage.comment}; ${text}`;
 }

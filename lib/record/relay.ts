@@ -64,7 +64,7 @@ export interface RelayHooks {
   isHeld?: (() => boolean) | undefined;
   /** Tells whether a reply with this message id is awaited; without it each one is. */
   isAwaited?: ((messageId: number) => boolean) | undefined;
-  /** Commands that were held back are passed on all the same, as they are too many. */
+  /** Too many commands were held back: all are passed on. */
   onOverrun?: (() => void) | undefined;
   /** A message was passed on; `bytes` is a view that holds during the call. */
   onMessage(
@@ -114,7 +114,7 @@ export class Relay {
   readonly #small = new IoBuffer(RECEIVE_SIZE);
   #start = 0; // of the first message that is not passed on whole
   #end = 0;
-  #passed = 0; // bytes of that message that were passed on all the same
+  #passed = 0; // bytes of that message that were passed on before it was whole
   #large: Large | undefined;
   #spare: IoBuffer | undefined;
   #serial = 0;

@@ -107,7 +107,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
     });
   }
 
-  /** A server that serves one client ends by itself: it gets a moment for it. */
+  /** Waits for a moment, as a server for one client ends by itself. */
   async #waitForEnd(until: number, signal?: AbortSignal): Promise<void> {
     while (this.#command !== undefined && this.#status === undefined && monotonicMs() < until) {
       await sleep(RETRY_MS, signal);

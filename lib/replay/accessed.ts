@@ -42,7 +42,7 @@ export class AccessedMemory {
   #last = { scene: {} as unknown, action: "", end: -1n };
   #isFull = false;
 
-  /** True if there was more than is kept: then an address may be of what is not. */
+  /** True if there were too many accesses: an address may belong to one that was left out. */
   get isFull(): boolean {
     return this.#isFull;
   }

@@ -11,13 +11,13 @@ const MAX_SIZES = 16;
 /** Commands that may have no answer yet. */
 const MAX_OPEN = 256;
 
-/** A place of a number in answers, and those in commands of one size that it may repeat. */
+/** The places in commands of one size whose number a place in answers may repeat. */
 interface Echo {
   /** A bit for each number of the command. */
   from: bigint;
-  /** A number other than 0 that was repeated; undefined for none. */
+  /** The number that was repeated, if it is not 0. */
   seen: number | undefined;
-  /** True once there was another one. */
+  /** True once another number was repeated. */
   isVaried: boolean;
 }
 

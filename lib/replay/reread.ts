@@ -34,7 +34,7 @@ export interface RereadConnection {
 export class Reread {
   readonly #host: PlayHost;
   readonly #connection: RereadConnection;
-  /** Places of registers that got their time and had another value all the same. */
+  /** Places of registers that had another value until the timeout: they get no more time. */
   readonly #failed = new Set<string>();
 
   /** Begins with no register that failed. */

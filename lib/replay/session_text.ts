@@ -137,7 +137,7 @@ class SessionWriter {
     return this.#length > MAX_TEXT || this.#lines.length > MAX_LINES;
   }
 
-  /** Names what is in the recording, and in no step. */
+  /** Names the parts of the recording for which there is no step. */
   #leftOut(): string[] {
     const { otherClients, kicks } = this.#part;
     return [

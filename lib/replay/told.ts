@@ -18,7 +18,7 @@ import { type Moment, Relocation } from "./relocation.ts";
 /** The Command register of configuration space, and its bit Bus Master Enable. */
 const COMMAND_OFFSET = 4n;
 const BUS_MASTER = 4;
-/** Behind it are capabilities. */
+/** The end of the header of configuration space: capabilities follow. */
 const HEADER_END = 0x40n;
 
 /** A register: what the recorded client wrote there last, and what the present one did. */
@@ -213,7 +213,7 @@ export class ToldByClient {
     this.#echoes.clear();
   }
 
-  /** Notes whether a register has its value. */
+  /** Notes whether a register has the value of the recording. */
   #note(place: string, isSame: boolean): void {
     if (isSame) this.#differing.delete(place);
     else this.#differing.add(place);
@@ -234,7 +234,7 @@ export class ToldByClient {
     return true;
   }
 
-  /** Tells if a register tells another address for one that is told elsewhere. */
+  /** Tells if another register maps the same recorded address to another one of the client. */
   #hasConflict(names: ReadonlyMap<bigint, bigint>, place: string): boolean {
     if (names.size === 0) return false;
     return this.#namedBy.entries().some(([other, its]) =>

@@ -46,7 +46,7 @@ class Vector {
     return this.#trigger !== undefined;
   }
 
-  /** Sets what is signalled; without one the vector is disabled. */
+  /** Sets the event to signal; undefined disables the vector. */
   setTrigger(event: PeerEvent | undefined): void {
     this.#trigger?.[Symbol.dispose]();
     this.#trigger = event;

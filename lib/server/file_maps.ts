@@ -97,5 +97,5 @@ export class FileMaps {
   }
 }
 
-/** The errors of a mapping that is too large: for the kernel, or for a budget. */
+/** The errors of a mapping for which the kernel, or a budget, has no room. */
 const NO_ROOM = [ENOMEM, ENOSPC];

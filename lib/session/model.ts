@@ -118,7 +118,7 @@ export interface Place {
   readonly base: PlaceBase;
   /** Bytes from there. */
   readonly offset: Expression;
-  /** Bytes of an access, if it says. */
+  /** Bytes of an access, if the place has a width. */
   readonly width?: Width;
   /** The register, if a map names it. */
   readonly register?: Register;
@@ -191,7 +191,7 @@ export interface Condition {
   readonly bytes?: Uint8Array<ArrayBuffer>;
   /** The bytes at the place, in UTF-8. */
   readonly textAt?: Template;
-  /** The bytes at the place are those at another, so many. */
+  /** Another place that has the same bytes, and how many are compared. */
   readonly sameAs?: { readonly place: Place; readonly length: Expression };
 }
 
@@ -223,7 +223,7 @@ export interface ReadStep extends StepCommon {
   readonly word: "read";
   /** The place of the access. */
   readonly place: Place;
-  /** So many values of the place's width one by one; bytes together if that has none. */
+  /** The number of values, read one by one; of bytes, read together, if the place has no width. */
   readonly count?: Expression;
   /** The variable that gets the value, which then knows the register. */
   readonly into?: string;
@@ -360,7 +360,7 @@ export interface IrqWaitStep extends StepCommon {
   readonly word: "irq wait";
   /** The selected vectors. */
   readonly irq: IrqSelection;
-  /** So many; default 1. */
+  /** The number of interrupts; default 1. */
   readonly count?: Expression;
 }
 
@@ -370,7 +370,7 @@ export interface IrqExpectNoneStep extends StepCommon {
   readonly word: "irq expect none";
   /** The selected vectors. */
   readonly irq: IrqSelection;
-  /** So long, in milliseconds; default 100. */
+  /** The time in which none may come, in milliseconds; default 100. */
   readonly forMs?: number;
 }
 

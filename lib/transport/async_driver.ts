@@ -339,7 +339,7 @@ export class AsyncDriver implements Driver {
     this.update();
   }
 
-  /** Ends a connection whose client passed a socket in what is not received. */
+  /** Ends a connection whose unread bytes carry a socket of the peer. */
   #searchSockets(): void {
     const { stream, peer, inbox } = this.#dispatcher;
     try {

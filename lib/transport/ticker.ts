@@ -18,7 +18,7 @@ export class Ticker {
     this.#keepsAlive = keepsAlive;
   }
 
-  /** Starts or stops; what is so already stays. */
+  /** Starts or stops the timer, unless it is as wanted already. */
   set isOn(on: boolean) {
     if (on === (this.#timer !== undefined)) return;
     if (on) {

@@ -61,11 +61,11 @@ export type SingleStep = Exclude<Step, RepeatStep | CallStep>;
 type StepWait = Pick<Step, "timeoutMs" | "expectError" | "allowError">;
 
 const NOTHING: Outcome = {};
-/** Between two looks of a poll, unless it says. */
+/** The default interval between two reads of a poll, in milliseconds. */
 const POLL_EVERY_MS = 1;
-/** The time that no interrupt has to come, unless it says. */
+/** The default time in which `irq expect none` expects none, in milliseconds. */
 const EXPECT_NONE_MS = 100;
-/** Bytes of a read that are shown or compared. */
+/** The most bytes of a read that are shown or compared. */
 const MAX_READ = 1 << 24;
 
 /** A device with the memory, interrupts and variables that steps use. */
@@ -117,8 +117,8 @@ export class LiveSession implements AsyncDisposable {
   }
 
   /**
-   * Does one step. `name`, `when`, `expect error`, `allow error` and `continue on failure` are the
-   * runner's business.
+   * Does one step. The runner heeds `name`, `when`, `expect error`, `allow error` and
+   * `continue on failure`.
    *
    * @returns the visible outcome; a promise only where waiting is needed
    * @throws {StepFailure} if what came of it is not as it has to be
