@@ -40,6 +40,7 @@ export class Judge {
   readonly #pending: Pending[] = [];
   #first = 0;
   #open = 0;
+  readonly #commands = new Set<string>(); // of answers, by id and command
   readonly #onOutcome: OnOutcome;
 
   constructor(onOutcome: OnOutcome) {
@@ -66,6 +67,13 @@ export class Judge {
     }
   }
 
+  /** Allows a reply to an answer of ours that has the type of a command. */
+  answered(bytes: Uint8Array): void {
+    const { messageId, command, flags } = HeaderLayout.decode(bytes);
+    const isCommand = (flags & MessageFlags.TYPE_MASK) === MessageFlags.COMMAND;
+    if (isCommand) this.#commands.add(`${messageId} ${command}`);
+  }
+
   /**
    * Takes a reply.
    *
@@ -77,6 +85,7 @@ export class Judge {
     const command = view.getUint16(COMMAND_AT, true);
     const found = this.#find(id, command);
     if (found === undefined) {
+      if (this.#commands.delete(`${id} ${command}`)) return undefined;
       const other = this.#pending.find((each, at) =>
         at >= this.#first && each.id === id && !each.isAnswered && each.message.reply === "one"
       );

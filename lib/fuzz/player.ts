@@ -390,6 +390,7 @@ class Play {
     for (let next; (next = owed.shift()) !== undefined;) {
       for (const bytes of answersTo(next.name, next.request)) {
         this.#options.onMessage?.("us", bytes);
+        this.#judge.answered(bytes);
         await this.#send(new IoBuffer(Uint8Array.from(bytes)), bytes.length, []);
       }
     }
