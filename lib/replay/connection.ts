@@ -4,6 +4,7 @@
  * @module
  */
 
+import { SystemError } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import { closeAll, type OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
@@ -16,12 +17,19 @@ import {
   MESSAGE_OVERHEAD,
 } from "../base/limits.ts";
 import { decodeMessage } from "../record/decode.ts";
-import type { RecordedDescriptor, RecordedEnd, RecordedInterrupt } from "../record/event.ts";
+import type {
+  RecordedDescriptor,
+  RecordedEnd,
+  RecordedInterrupt,
+  RecordedIoeventfd,
+} from "../record/event.ts";
+import { hex } from "../text/hex.ts";
 import type { Message } from "../transport/message.ts";
 import { type ProxyOptions, VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
+import { regionName } from "../wire/region.ts";
 import { isSameMessage } from "./compare.ts";
 import { DmaAnswers } from "./dma_answers.ts";
 import { MemoryFiles } from "./memory.ts";
@@ -103,14 +111,8 @@ export class PlayedConnection implements Disposable {
         return await this.#awaitDma(step);
       case "interrupt":
         return await this.#interrupt(step, step.event);
-      case "kick": {
-        const { region, offset, count } = step.event;
-        const most = count < MAX_SIGNALS ? count : MAX_SIGNALS;
-        this.#noteSignals(count);
-        this.#kicks.find((each) => each.region === region && each.offset === offset)
-          ?.event.signal(most);
-        return;
-      }
+      case "kick":
+        return this.#kick(step.event);
       case "end":
         return await this.#end(step.event);
       case "nothing":
@@ -345,6 +347,21 @@ export class PlayedConnection implements Disposable {
         : lowerFirst(this.#proxy.cause?.message ?? "the server left"),
     });
     this.#isLost ||= !this.#isConnected;
+  }
+
+  /** Signals the server's descriptor for a part of a region. */
+  #kick({ region, offset, count }: RecordedIoeventfd): void {
+    const most = count < MAX_SIGNALS ? count : MAX_SIGNALS;
+    this.#noteSignals(count);
+    const kick = this.#kicks.find((each) => each.region === region && each.offset === offset);
+    try {
+      kick?.event.signal(most);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      const place = `${regionName(region)}+${hex(offset)}`;
+      const text = `the server's descriptor for ${place} fails: ${lowerFirst(error.message)}`;
+      this.#host.differ({ kind: "reply", text });
+    }
   }
 
   #noteSignals(count: bigint): void {

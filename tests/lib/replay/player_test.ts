@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { SystemError } from "../../../ffi/errno.ts";
+import { createMemfd } from "../../../ffi/memory.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { HEAD_SIZE, learnPart } from "../../../lib/replay/part.ts";
 import type { Difference } from "../../../lib/replay/difference.ts";
@@ -11,6 +12,7 @@ import type { IncomingRequest } from "../../../lib/transport/incoming.ts";
 import { VfioProxy } from "../../../lib/transport/proxy.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { RegionAccessLayout } from "../../../lib/wire/access.ts";
+import { IoFdType, RegionIoFdsReply } from "../../../lib/wire/io_fds.ts";
 import { encodeVersion } from "../../../lib/wire/version.ts";
 import { testFds } from "../../_fds.ts";
 import { anyEvent } from "../record/_events.ts";
@@ -280,6 +282,43 @@ testFds("the play of a recording whose server died goes as far as it goes", asyn
   assertEquals(found, []);
   assertEquals(notes.length, 1);
 });
+
+testFds(
+  "a descriptor of a region that is no eventfd is a difference, and the play goes on",
+  async () => {
+    const recorded = talk();
+    const argsz = 56;
+    const part = {
+      offset: 0x20n,
+      size: 4n,
+      fdIndex: 0,
+      type: IoFdType.IOEVENTFD,
+      flags: 0,
+      shadowFdIndex: 0,
+      data: 0n,
+      shadowOffset: 0n,
+    };
+    const reply = { argsz, flags: 0, index: 0, count: 1, subRegions: [part] };
+    const id = recorded.ask("DEVICE_GET_REGION_IO_FDS", { argsz, flags: 0, index: 0, count: 0 });
+    recorded.answer("DEVICE_GET_REGION_IO_FDS", id, reply);
+    recorded.add({ kind: "ioeventfd", region: 0, offset: 0x20n, size: 4, count: 1n });
+    recorded.read(8n, 1);
+    using memfd = createMemfd("no eventfd", 4096);
+    const { found, replies } = await play(recorded.events, {
+      read: () => 1,
+      handle(request) {
+        if (request.command !== Command.DEVICE_GET_REGION_IO_FDS) return false;
+        request.reply(RegionIoFdsReply.encode(reply), undefined, [memfd]);
+        return true;
+      },
+    });
+    assertEquals(found.map(({ text }) => text), [
+      "the server's descriptor for bar0+0x20 fails: cannot signal what is no eventfd: " +
+      "EINVAL (Invalid argument)",
+    ]);
+    assertEquals(replies, 3);
+  },
+);
 
 testFds("damage in a recording is reported after all ahead of it was played", async () => {
   const recorded = talk();
