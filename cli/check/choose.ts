@@ -79,7 +79,7 @@ export function readKnown(path: string, checks: readonly Rule[]): ReadonlySet<st
 export function writeKnown(path: string, results: readonly CheckResult[], out: Output): void {
   const lines = results.filter(({ verdict }) => verdict === "failed")
     .map(({ check, came = "" }) => `${check.id}  # ${printable(came)}\n`);
-  using destination = openDestination(path, out);
+  using destination = openDestination(path, out, false);
   const text = `# Known deviations, for vfu check --expect\n${lines.join("")}`;
   destination.write(new TextEncoder().encode(text));
   destination.finish();

@@ -234,7 +234,7 @@ function statisticsView({ out }: Context, { locator, json }: ShowOptions): View 
 }
 
 function traceView({ out }: Context, { locator }: ShowOptions, path: string): View {
-  const destination = openDestination(path, out);
+  const destination = openDestination(path, out, false);
   const trace = new ChromeTrace(destination, new EventText(out.style, locator));
   return {
     conversation: new Conversation(),
@@ -252,7 +252,7 @@ async function htmlView(
   target: string,
 ): Promise<View> {
   const { HtmlReport } = await import("../show/html/report.ts");
-  const destination = openDestination(target, out);
+  const destination = openDestination(target, out, false);
   const file = path.slice(path.lastIndexOf("/") + 1);
   const report = new HtmlReport(destination, target, { file, filter: filterText }, locator);
   return {

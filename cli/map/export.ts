@@ -59,7 +59,7 @@ export async function exportMaps(
 /** Writes a file that appears when it is whole, or standard output for "-". */
 export function writeText({ out }: Pick<Context, "out">, path: string, text: string): void {
   if (path === "-") return out.write(text);
-  using destination = openDestination(path, out);
+  using destination = openDestination(path, out, false);
   destination.write(new TextEncoder().encode(text));
   destination.finish();
 }

@@ -27,9 +27,11 @@ export interface Destination extends Disposable {
  * A regular file is replaced once the new one is whole. A character device or a pipe takes the
  * bytes as they come and stays what it is. A symbolic link stands for the file that it names.
  *
+ * @param keepsPart leaves what has come in FILE.partial if not all does. Where a part is of no use,
+ *   false
  * @throws {Error} if the path names a folder, a block device or a socket, or cannot be written
  */
-export function openDestination(path: string, out: Output): Destination {
+export function openDestination(path: string, out: Output, keepsPart = true): Destination {
   if (path === "-") return new StandardOutput(out);
   const info = infoOf(path);
   if (info?.isCharDevice) return new Stream(path);
@@ -43,7 +45,7 @@ export function openDestination(path: string, out: Output): Destination {
   }
   const kind = info === undefined ? undefined : kindOf(info);
   if (kind !== undefined) throw new Error(`Cannot write ${path}: it is a ${kind}; name a file`);
-  return new PartialFile(targetOf(path));
+  return new PartialFile(targetOf(path), keepsPart);
 }
 
 /**
@@ -193,8 +195,8 @@ class Stream implements Destination {
 }
 
 /**
- * A file that has `.partial` after its name until it is finished. One that nothing came into is
- * removed.
+ * A file that has `.partial` after its name until it is finished. One that nothing came into, or
+ * whose part is of no use, is removed.
  */
 class PartialFile implements Destination {
   /** Partial files of this process, by device and inode. */
@@ -205,11 +207,13 @@ class PartialFile implements Destination {
   readonly #partialPath: string;
   readonly #file: Deno.FsFile;
   readonly #inode: string;
+  readonly #keepsPart: boolean;
   #isFinished = false;
 
   /** @throws {Error} if it can't be made */
-  constructor(path: string) {
+  constructor(path: string, keepsPart: boolean) {
     this.#path = path;
+    this.#keepsPart = keepsPart;
     this.#partialPath = `${path}.partial`;
     this.where = `are in ${this.#partialPath}`;
     this.#file = makeFile(this.#partialPath);
@@ -233,7 +237,8 @@ class PartialFile implements Destination {
   [Symbol.dispose](): void {
     this.#file.close();
     PartialFile.unfinished.delete(this.#inode);
-    if (this.written === 0 && !this.#isFinished) Deno.removeSync(this.#partialPath);
+    const isUseless = this.written === 0 || !this.#keepsPart;
+    if (isUseless && !this.#isFinished) Deno.removeSync(this.#partialPath);
   }
 }
 

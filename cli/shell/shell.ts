@@ -257,7 +257,7 @@ class Shell {
     );
     const text = sessionYaml({ title, include, raws: this.done, nameOf });
     assertReplaceable(file, force, `save --force ${file}`);
-    using destination = openDestination(file, this.#context.out);
+    using destination = openDestination(file, this.#context.out, false);
     destination.write(new TextEncoder().encode(text));
     destination.finish();
     const count = plural(this.done.length, "step");

@@ -30,7 +30,7 @@ export async function writeSession(
   const events = readRecording(recording, { signal });
   const part = await learnPart(events);
   if (events.cut !== undefined) warnOfCut(err);
-  using destination = openDestination(path, out);
+  using destination = openDestination(path, out, false);
   const title = `As recorded in ${recording.replace(/^.*\//, "")}`;
   destination.write(
     new TextEncoder().encode(sessionText(part, { title, locator, include: include.map(included) })),

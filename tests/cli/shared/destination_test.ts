@@ -71,6 +71,15 @@ Deno.test("openDestination() takes the place of what an earlier command left unf
     assertEquals(Deno.readTextFileSync(`${folder}/out`), "new");
   }));
 
+Deno.test("openDestination() keeps a part of use, and no other", () =>
+  inFolder((folder) => {
+    for (const keepsPart of [true, false]) {
+      using destination = openDestination(`${folder}/${keepsPart}`, NO_OUTPUT, keepsPart);
+      destination.write(BYTES);
+    }
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["true.partial"]);
+  }));
+
 Deno.test("openDestination() refuses a file that is being written, and a finished one not", () =>
   inFolder((folder) => {
     const path = `${folder}/out`;
