@@ -227,8 +227,8 @@ export async function run(context: Context, options: RecordOptions): Promise<voi
   const { events, discarded } = writer;
   tell(
     { event: "recorded", file: output, events, discarded, connections: recorder.connections },
-    `${events} events of ${recorder.connections} ` +
-      `${recorder.connections === 1 ? "client" : "clients"} are in ${output}` +
+    `${plural(events, "event")} of ${plural(recorder.connections, "client")} ` +
+      `${events === 1 ? "is" : "are"} in ${output}` +
       (discarded === 0 ? "" : `; ${discarded} are not`),
   );
   await outputs.drain();

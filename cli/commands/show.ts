@@ -12,6 +12,7 @@ import { type EventFilter, FILTER_FIELDS, parseFilter } from "../../lib/record/f
 import { readRecording, type Recording, type RecordingCut } from "../../lib/record/reader.ts";
 import { RecordingStatistics } from "../../lib/record/statistics.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
+import { plural } from "../../lib/text/plural.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { assertNotInput, openDestination } from "../shared/destination.ts";
@@ -157,6 +158,13 @@ export async function run(context: Context, path: string, options: ShowOptions):
   const problem = recording.cut && cutText(path, recording.cut);
   await view.finish(problem);
   if (isEmpty && options.filter) err.write(`${err.style.yellow("vfu:")} No events match\n`);
+  const { skipped } = recording;
+  if (skipped > 0) {
+    err.write(
+      `${err.style.yellow("vfu:")} ${plural(skipped, "packet")} of other programs, or of later ` +
+        `versions, ${skipped === 1 ? "is" : "are"} left out\n`,
+    );
+  }
   if (problem !== undefined) err.write(`${err.style.yellow("vfu:")} ${problem}\n`);
 }
 

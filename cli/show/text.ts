@@ -25,6 +25,9 @@ import type { Style } from "../shared/style.ts";
 /** Names of the accesses of one message that are shown; a REGION_WRITE_MULTI may have many. */
 const MAX_NAMED = 4;
 
+/** Characters of a text that are shown; only a file that lies has more. `--json` has all. */
+const MAX_TEXT = 2000;
+
 /** Makes lines of events. */
 export class EventText {
   readonly #style: Style;
@@ -44,7 +47,7 @@ export class EventText {
 
   /** The line of an event, without its end; a second one says what the receiver got instead. */
   line(event: RecordedEvent, heard: HeardMessage | undefined): string {
-    const comment = event.comment === undefined ? "" : `  # ${printable(event.comment)}`;
+    const comment = event.comment === undefined ? "" : `  # ${shown(event.comment)}`;
     return this.time(event.timeNs) + this.#what(event, heard) + this.#style.dim(comment);
   }
 
@@ -104,15 +107,15 @@ export class EventText {
         return `${style.cyan("~>")} ${place} ioeventfd${size}${times}`;
       }
       case "open": {
-        const who = [event.client ?? "a client", event.server ?? "a server"].map(printable);
+        const who = [event.client ?? "a client", event.server ?? "a server"].map(shown);
         return `-- client ${event.connection} ${event.socket}: ${who.join(" to ")}`;
       }
       case "end":
         return `-- client ${event.connection} ${event.socket}: the ${event.side} ${
           ENDS[event.reason]
-        }${hasCause(event) ? `: ${printable(event.text)}` : ""}`;
+        }${hasCause(event) ? `: ${shown(event.text)}` : ""}`;
       case "note":
-        return `-- ${printable(event.text)}`;
+        return `-- ${shown(event.text)}`;
     }
   }
 
@@ -167,6 +170,10 @@ export class EventText {
     const got = `\n${" ".repeat(15)}passed on as ${describeMessage(passedOn)}`;
     return this.#style.yellow(got);
   }
+}
+
+function shown(text: string): string {
+  return text.length <= MAX_TEXT ? printable(text) : `${printable(text.slice(0, MAX_TEXT))} …`;
 }
 
 const ENDS = {

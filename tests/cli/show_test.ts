@@ -3,6 +3,7 @@ import { progressText } from "../../cli/commands/show.ts";
 import { RecordingWriter } from "../../lib/record/writer.ts";
 import { encodeMessage } from "../../lib/wire/header.ts";
 import { plainMessage, temporaryFile, writeRecording } from "../lib/record/_events.ts";
+import { block, interfaceBlock, join, section, TAGS } from "../lib/record/_hand.ts";
 import { Talk } from "../lib/record/_talk.ts";
 import { assertGolden, runHere, runThere, spawn, temporaryFolder } from "./_cli.ts";
 
@@ -152,6 +153,26 @@ Deno.test("vfu show --chrome-trace writes spans that do not overlap in a lane", 
   );
   const moments = traceEvents.filter(({ ph }: { ph: string }) => ph === "i");
   assertEquals(moments.map(({ name }: { name: string }) => name), ["msix[0]"]);
+});
+
+Deno.test("a text without end is cut in a line, and whole in JSON", async () => {
+  const talk = new Talk();
+  talk.add({ kind: "note", text: "n".repeat(50_000), comment: "c".repeat(50_000) });
+  const { out } = await shown(talk);
+  assertEquals(out, `      0.000 ms -- ${"n".repeat(2000)} …  # ${"c".repeat(2000)} …\n`);
+  const json = JSON.parse((await shown(talk, "--json")).out);
+  assertEquals([json.text.length, json.comment.length], [50_000, 50_000]);
+});
+
+Deno.test("packets of other programs are counted", async () => {
+  using file = temporaryFile();
+  const simple = block(3, [[TAGS.length, 4], TAGS]);
+  Deno.writeFileSync(file.path, join(section(), interfaceBlock(252), simple, simple));
+  assertEquals(await runHere(["show", file.path]), {
+    code: 0,
+    out: "",
+    err: "vfu: 2 packets of other programs, or of later versions, are left out\n",
+  });
 });
 
 Deno.test("a clock that goes back makes times below zero, and no span of a trace", async () => {
