@@ -5,7 +5,7 @@
  * @module
  */
 
-/** A result that is there, or comes. */
+/** A result, or the promise of one. */
 export type Late<T> = T | Promise<T>;
 
 /**

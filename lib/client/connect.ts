@@ -47,7 +47,7 @@ export interface ConnectOptions {
    * their own. Default 5000.
    */
   timeoutMs?: number;
-  /** Calls the connecting off. */
+  /** Cancels the connecting, with its reason. */
   signal?: AbortSignal;
   /** Sees every message. */
   trace?: Trace;

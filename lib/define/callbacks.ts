@@ -26,7 +26,7 @@ export interface CallbackOptions extends BarKind {
   readonly write?: (offset: number, data: Uint8Array) => void | Promise<void>;
   /** Parts that a client may access through file descriptors. */
   readonly ioFds?: readonly ServedIoFd[];
-  /** Puts back what a reset puts back. */
+  /** Called when the device is reset: restores what the region holds then. */
   readonly reset?: () => void | Promise<void>;
 }
 

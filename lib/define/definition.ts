@@ -16,7 +16,7 @@ export interface DeviceHost {
   clock?: DeviceClock;
 }
 
-/** A kind of device: of it as many devices can be made as are wanted. */
+/** A kind of device, of which any number of devices can be made. */
 export interface DeviceDefinition<O extends DeviceOptions = DeviceOptions> {
   /** Its name: a word, as "gpio". */
   readonly name: string;

@@ -63,7 +63,7 @@ export interface RegionReview {
   readonly parts: readonly RegionPart[];
   /** Bytes that have no names, but that the region answers by itself. Default none. */
   readonly ranges?: readonly RegionRange[];
-  /** A sentence for each that none does, with its path. */
+  /** Contents that no access reaches: a sentence for each, with its path. */
   readonly unreachable: readonly string[];
 }
 
@@ -86,7 +86,7 @@ export interface DeviceRegion extends ServedRegion {
   readonly contents?: readonly Uint8Array[];
   /** The contents by name, for `vfu serve --check`. */
   review?(): RegionReview;
-  /** Puts back what a reset puts back. The reset waits for the promise, if there is one. */
+  /** Restores what the region holds after a reset, which waits for a promise. */
   reset?(): void | Promise<void>;
   /** Frees what it holds. */
   close?(): void;

@@ -37,8 +37,8 @@ export interface InterruptPin {
 }
 
 /**
- * The interrupts of a device. Who masks them is `interruptMasking` of its `pci`. A device that is
- * not on the PCI bus has `at` and `pin` alone.
+ * The interrupts of a device. `interruptMasking` of its `pci` says which side masks them. A device
+ * that is not on the PCI bus has `at` and `pin` alone.
  */
 export interface Interrupts {
   /** The INTx pin. */

@@ -24,7 +24,7 @@ export interface OverlayPart {
   readonly size?: number;
   /** The region on top. */
   readonly region: DeviceRegion;
-  /** By which messages call it, as "the mailbox". */
+  /** The name of the part in messages, as "the mailbox". */
   readonly name?: string;
   /**
    * Tells if accesses are the part's now, as those of a bank that a register selects. Default: they

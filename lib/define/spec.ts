@@ -66,7 +66,7 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
    * Errors that the task throws are reported to the server.
    */
   readonly run: (task: () => Promise<void>) => void;
-  /** Tells whoever runs the device. */
+  /** Logs a line for the user who serves the device. */
   readonly log: (line: string) => void;
   /** Aborted when the device is closed. */
   readonly signal: AbortSignal;
@@ -132,8 +132,8 @@ export interface DeviceParts {
    */
   quiesce?(reason: QuietReason): void | Promise<void>;
   /**
-   * The device is to stand still for its migration: work of its own that neither `run` nor timers
-   * nor polls know. When the hook is done, the device does no DMA and raises no interrupts.
+   * Stops, for a migration, work of the device that neither `run` nor timers nor polls know. When
+   * the hook is done, the device does no DMA and raises no interrupts.
    */
   stop?(): void | Promise<void>;
   /** The device goes on, perhaps in a state that was restored. */

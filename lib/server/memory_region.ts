@@ -65,7 +65,7 @@ export class MemoryRegion implements ServedRegion, Disposable {
     this.capabilities = areas ? [{ kind: "sparse_mmap", version: 1, areas: [...areas] }] : [];
   }
 
-  /** Itself. */
+  /** The region itself, whose memory a new version of the device may adopt. */
   get memory(): AdoptableMemory {
     return this;
   }

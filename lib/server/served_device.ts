@@ -34,7 +34,7 @@ export class DeviceError extends Error {
 }
 
 /**
- * An access to the client's memory that cannot be. EFAULT: nothing is mapped there, or not any
+ * A failed access to the client's memory. EFAULT: nothing is mapped there, or not any
  * more. EACCES: the client does not allow the access.
  */
 export class DmaError extends DeviceError {
@@ -213,7 +213,7 @@ export interface DeviceIrqs {
 }
 
 /**
- * Takes what a device failed with that no client asked for.
+ * Takes an error of a device that belongs to no request of a client.
  *
  * @param doing what it was doing, in a word or two
  */
@@ -246,7 +246,7 @@ export interface MigrationSink {
    * @throws to refuse: `abort` is called, and the device keeps the state that it had
    */
   commit(): void | Promise<void>;
-  /** It will not be completed: forgets what has come. */
+  /** Discards what has come: the stream will not be completed. */
   abort(): void;
 }
 
@@ -281,9 +281,9 @@ export interface ServedMigration {
    *   least. Then `stopCopy` yields only the rest; else all of the state
    */
   stopCopy(continues: boolean): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
-  /** Saving has ended, to the end or early: nothing that was kept for it is of use any more. */
+  /** Saving has ended, complete or early: frees what was kept for it. */
   saveEnded?(): void;
-  /** A state will come. */
+  /** Begins to take a state. */
   resume(): MigrationSink;
 }
 
@@ -361,7 +361,7 @@ export interface ServedDevice {
    */
   readonly succession?: ServedSuccession;
   /**
-   * A server has taken it: what goes wrong besides requests can be told to `report` from here on.
+   * A server has taken the device, which may `report` errors that belong to no request from now on.
    *
    * @param activity hears when the thread enters and leaves what the device does by itself
    */

@@ -48,7 +48,7 @@ export interface RequestOptions {
   doing?: string | (() => string);
 }
 
-/** The same for an asynchronous request, which can be called off. */
+/** Options of an asynchronous request, which can be cancelled. */
 export interface AsyncRequestOptions extends RequestOptions {
   /** Ends the wait with the signal's reason. */
   signal?: AbortSignal;

@@ -48,7 +48,7 @@ export class Findings {
   }
 
   /**
-   * Notes a mistake: without a map for it, there is none at all.
+   * Notes a mistake, which ends the import without a map.
    *
    * @throws {TooMuch} if there are more than are listed
    */
@@ -57,7 +57,7 @@ export class Findings {
     if (this.#mistakes.length >= MAX_MISTAKES) throw new TooMuch();
   }
 
-  /** Notes what is in the map in another way than in the file, or is left out. */
+  /** Notes a part of the file that the map lacks, or has in another form. */
   note(at: number, message: string): void {
     if (this.#notes.length < MAX_NOTES) this.#add(this.#notes, at, message);
   }
@@ -86,7 +86,7 @@ export class Findings {
     throw new TooMuch();
   }
 
-  /** A name, if it is no longer than names are: what is in it has it ahead of its own. */
+  /** Checks the length of a name, with which the names of its parts begin. */
   name(at: number, name: string): string {
     if (name.length <= MAX_NAME) return name;
     this.mistake(at, `The name ${name.slice(0, 20)}... is longer than ${MAX_NAME} letters`);

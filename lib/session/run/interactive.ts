@@ -180,7 +180,7 @@ export class InteractiveSession implements AsyncDisposable {
     return meantValue(seen!);
   }
 
-  /** Reads so many bytes, or values if the place has a width. */
+  /** Reads a number of bytes, or of values if the place has a width. */
   async readBytes(place: string, count: number, options: StepOptions = {}): Promise<Uint8Array> {
     const { dump } = await this.do({ read: place, count: BigInt(count), ...common(options) });
     return dump!.bytes;
@@ -265,7 +265,7 @@ export class InteractiveSession implements AsyncDisposable {
     await this.do({ "dma put": place, ...dataArguments(data) });
   }
 
-  /** Repeats data over so many bytes of memory; by default to the end of the buffer. */
+  /** Repeats data over a number of bytes of memory; by default to the end of the buffer. */
   async fill(place: string, data: DataInput, length?: number): Promise<void> {
     await this.do({
       "dma fill": place,

@@ -17,14 +17,14 @@ import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./step
 export interface RunOptions extends LiveOptions {
   /**
    * The index, among the steps of the session, of the first step that is done.
-   * Buffers and interrupts are set up all the same.
+   * Buffers and interrupts are set up in any case.
    */
   from?: number;
   /** The last step that is done. */
   until?: number;
   /** Receives each step as it begins, and the number of the step. */
   onStep?: (step: Step, number: string) => void;
-  /** Given what steps are done with, before the first: to look at it when one has failed. */
+  /** Receives the live session ahead of the first step: to look at it when a step has failed. */
   onBegin?: (live: LiveSession) => void;
   /** The time that taking back what was set up may take, in milliseconds a request. */
   closeTimeoutMs?: number;

@@ -35,7 +35,7 @@ export interface Outcome {
   readonly message?: string;
 }
 
-/** A step did what it should, but what came of it is not as it has to be. */
+/** The failure of a step whose outcome is not the expected one. */
 export class StepFailure extends Error {
   /** The name of the class. */
   override readonly name = "StepFailure";
