@@ -112,6 +112,7 @@ export { cap } from "./lib/define/capabilities.ts";
 export { DefinitionError } from "./lib/define/mistakes.ts";
 export type {
   BytesCapabilityOptions,
+  CapabilityHooks,
   CapabilityMakers,
   CapabilityPlace,
   DeviceCapability,

@@ -32,6 +32,21 @@ export interface DeviceCapability {
   declare(config: ConfigRegion, at: number): void;
 }
 
+/** Hooks of accesses of a client to a capability. */
+export interface CapabilityHooks {
+  /** Bytes from the capability's start to those that are meant; default 0. */
+  readonly offset?: number;
+  /** Bytes that are meant; default all that follow. */
+  readonly size?: number;
+  /**
+   * The client is about to read some of them: sets what it is to find. If that takes its time, the
+   * client waits.
+   */
+  readonly read?: () => void | Promise<void>;
+  /** The client has written to some of them, as far as they are writable. */
+  readonly write?: () => void | Promise<void>;
+}
+
 /** The places of the table and the pending bits of MSI-X. */
 export interface MsixPlace {
   /** The number of vectors: 1 to 2048. */

@@ -27,7 +27,7 @@ import { type BusState, KeptState } from "./bus_state.ts";
 import { DeviceInterrupts, type Interrupts, type ServedInterrupts } from "./interrupts.ts";
 import { MsixTable } from "./msix.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
-import { buildConfig, type BuiltConfig, declareBars, type PciSpec } from "./pci.ts";
+import { buildConfig, type BuiltConfig, declareBars, openCapability, type PciSpec } from "./pci.ts";
 import {
   assertFunction,
   Attempts,
@@ -158,6 +158,7 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
         new KeptState(built.config, [...this.#irq.contents, ...table?.contents ?? []]),
         BUS_NAMES,
       ),
+      capability: (declared, hooks) => openCapability(built, declared, hooks),
       turn: () => this.#dma.turn(),
       run: (task) => {
         assertFunction("Cannot run a background task", task);

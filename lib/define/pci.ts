@@ -7,9 +7,9 @@
 import { COMMAND, HEADER, HEADER_NORMAL, STATUS } from "../pci/registers.ts";
 import { ConfigRegion } from "../server/config.ts";
 import { PciRegion } from "../wire/region.ts";
-import type { DeviceCapability } from "./capability.ts";
+import type { CapabilityHooks, DeviceCapability } from "./capability.ts";
 import type { DeviceRegion } from "./device_region.ts";
-import { Attempts } from "./mistakes.ts";
+import { Attempts, checkOptions, type Forms, FUNCTION, NUMBER } from "./mistakes.ts";
 import { hex } from "../text/hex.ts";
 
 /** The declaration of a PCI device. */
@@ -86,6 +86,38 @@ export function buildConfig(spec: PciSpec, doing = "Cannot make the device"): Bu
     linkAll(config, capabilities.filter((each) => each.list === list), placeOf);
   }
   return { config, placeOf };
+}
+
+const HOOKS: Forms<CapabilityHooks> = {
+  offset: NUMBER,
+  size: NUMBER,
+  read: FUNCTION,
+  write: FUNCTION,
+};
+
+/** As `DeviceContext.capability`. */
+export function openCapability(
+  { config, placeOf }: BuiltConfig,
+  declared: DeviceCapability,
+  hooks: CapabilityHooks = {},
+): Uint8Array {
+  checkOptions("Cannot open a capability", "hooks", hooks, HOOKS);
+  const at = placeOf.get(declared);
+  if (at === undefined) {
+    throw new RangeError("Cannot open a capability: it is none of those in pci.capabilities");
+  }
+  const { offset = 0, size = declared.size - offset, read, write } = hooks;
+  if (!(offset >= 0 && size > 0 && offset + size <= declared.size)) {
+    throw new RangeError(
+      `Cannot open ${size} bytes at ${offset} of a capability: it has ${declared.size} bytes`,
+    );
+  }
+  if (read !== undefined) {
+    config.onRead(at + offset, size, read);
+    for (let i = 0; i < size; i++) config.change(at + offset + i, 0xff);
+  }
+  if (write !== undefined) config.onWrite(at + offset, size, write);
+  return config.bytes.subarray(at, at + declared.size);
 }
 
 function declareHeader(config: ConfigRegion, spec: PciSpec, attempts: Attempts): void {

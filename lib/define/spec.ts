@@ -6,6 +6,7 @@
 
 import type { DeviceDma, DmaRange } from "../server/device_dma.ts";
 import type { QuietReason, ResetReason } from "../server/served_device.ts";
+import type { CapabilityHooks, DeviceCapability } from "./capability.ts";
 import type { InterruptSpec } from "./index_interrupts.ts";
 import type { Interrupts } from "./interrupts.ts";
 import type { DeviceOptions, OptionValues } from "./option.ts";
@@ -42,6 +43,14 @@ export interface DeviceContext<O extends DeviceOptions = DeviceOptions> {
   readonly isBusMaster: () => boolean;
   /** The state that the kit keeps, for a device that migrates in a form of its own. */
   readonly bus: BusState;
+  /**
+   * The bytes of a capability that the device declares, as they are in configuration space: from
+   * its id on. With hooks the device hears of the client's accesses. A reset puts back what was
+   * declared.
+   *
+   * @throws {RangeError} if the device does not declare it, or has no such bytes
+   */
+  readonly capability: (declared: DeviceCapability, hooks?: CapabilityHooks) => Uint8Array;
   /** Its timers. A reset ends them. */
   readonly timers: DeviceTimers;
   /**

@@ -31,11 +31,11 @@ export function leastBarSize({ io = false }: Pick<BarOptions, "io">): number {
   return io ? MIN_BAR_SIZE.io : MIN_BAR_SIZE.memory;
 }
 
-/** Called when a client has written to registers. */
+/** Called when a client has written to registers, or is about to read them. */
 interface Watcher {
   readonly at: number;
   readonly end: number;
-  readonly written: () => void | Promise<void>;
+  readonly call: () => void | Promise<void>;
 }
 
 /**
@@ -68,7 +68,8 @@ export class ConfigRegion implements ServedRegion {
   readonly #clearable: Uint8Array;
   readonly #changing: Uint8Array; // bits that the device itself changes
   readonly #initial: Uint8Array;
-  readonly #watchers: Watcher[] = [];
+  readonly #readers: Watcher[] = [];
+  readonly #writers: Watcher[] = [];
   #lastCapability = 0;
 
   /**
@@ -156,7 +157,15 @@ export class ConfigRegion implements ServedRegion {
    * the call returns a promise, the client is answered when the promise is settled.
    */
   onWrite(at: number, size: number, written: () => void | Promise<void>): void {
-    this.#watchers.push({ at, end: at + size, written });
+    this.#writers.push({ at, end: at + size, call: written });
+  }
+
+  /**
+   * Calls `reading` before each read of a client that reaches any of `size` bytes from `at` on. If
+   * the call returns a promise, the bytes are read when the promise is settled.
+   */
+  onRead(at: number, size: number, reading: () => void | Promise<void>): void {
+    this.#readers.push({ at, end: at + size, call: reading });
   }
 
   /** The 16 bits at an offset, as they are now. */
@@ -222,8 +231,11 @@ export class ConfigRegion implements ServedRegion {
   }
 
   /** Copies out of the space. */
-  read(offset: number, into: Uint8Array): void {
-    into.set(this.bytes.subarray(offset, offset + into.length));
+  read(offset: number, into: Uint8Array): void | Promise<void> {
+    const end = offset + into.length;
+    const copy = () => into.set(this.bytes.subarray(offset, end));
+    const late = callInOrder(reachedOf(this.#readers, offset, end));
+    return late === undefined ? copy() : late.then(copy);
   }
 
   /** Changes the bits that are writable, clears those that are clearable. */
@@ -234,9 +246,7 @@ export class ConfigRegion implements ServedRegion {
       const changed = (this.bytes[at]! & ~mask) | (value & mask);
       this.bytes[at] = changed & ~(value & this.#clearable[at]!);
     }
-    const end = offset + data.length;
-    const reached = this.#watchers.filter((each) => each.at < end && offset < each.end);
-    if (reached.length > 0) return callInOrder(reached);
+    return callInOrder(reachedOf(this.#writers, offset, offset + data.length));
   }
 
   /** Puts every register back to what it was declared with. */
@@ -245,9 +255,13 @@ export class ConfigRegion implements ServedRegion {
   }
 }
 
+function reachedOf(watchers: readonly Watcher[], offset: number, end: number): Watcher[] {
+  return watchers.filter((each) => each.at < end && offset < each.end);
+}
+
 function callInOrder(watchers: readonly Watcher[]): void | Promise<void> {
-  for (const [i, { written }] of watchers.entries()) {
-    const result = written();
+  for (const [i, { call }] of watchers.entries()) {
+    const result = call();
     if (result instanceof Promise) return result.then(() => callInOrder(watchers.slice(i + 1)));
   }
 }

@@ -51,11 +51,43 @@ testFds("virtio_blk.ts shows its structures as virtio's capabilities", async () 
       ["NOTIFY_CFG", 4, 0x3000, 4, 4],
       ["ISR_CFG", 4, 0x1000, 1, undefined],
       ["DEVICE_CFG", 4, 0x2000, 0x10, undefined],
+      ["PCI_CFG", 0, 0, 0, undefined],
     ],
   );
   const bar4 = test.client.region("bar4");
   assertEquals(await bar4.read64Async(AT.CONFIG), BigInt(BLOCKS));
   assertEquals(await bar4.read32Async(AT.CONFIG + 12), 254);
+});
+
+testFds("virtio_blk.ts is reached through the window in its configuration space", async () => {
+  await using test = await testDisk();
+  const { client } = test;
+  const space = parseConfigSpace(await client.readConfigSpace());
+  const window = space.capabilities.find((each) =>
+    "virtio" in each && each.virtio?.cfgTypeName === "PCI_CFG"
+  )!.offset;
+  const config = client.region("config");
+  const place = async (bar: number, at: number, length: number) => {
+    await config.write8Async(window + 4, bar);
+    await config.write32Async(window + 8, at);
+    await config.write32Async(window + 12, length);
+  };
+  const bar4 = client.region("bar4");
+  await place(4, AT.STATUS, 1);
+  await config.write8Async(window + 16, 3);
+  assertEquals(await bar4.read8Async(AT.STATUS), 3);
+  await config.write32Async(window + 16, 0);
+  assertEquals(await config.read32Async(window + 16), 0);
+  assertEquals(await bar4.read8Async(AT.STATUS), 0);
+  await place(4, AT.CONFIG, 4);
+  assertEquals(await config.read32Async(window + 16), BLOCKS);
+  // What can't be one access to the BAR is none.
+  for (const odd of [[1, AT.STATUS, 1], [4, AT.STATUS, 3], [4, 2, 4], [4, 0x4000, 1], [4, 0, 0]]) {
+    await place(...odd as [number, number, number]);
+    await config.write32Async(window + 16, 0x0f0f0f0f);
+    assertEquals(await config.read32Async(window + 16), 0x0f0f0f0f);
+    assertEquals(await bar4.read8Async(AT.STATUS), 0);
+  }
 });
 
 testFds("virtio_blk.ts agrees on features that it has, with VERSION_1", async () => {
