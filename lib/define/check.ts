@@ -147,6 +147,7 @@ const STATE_HOOKS: Forms<StateHooks> = {
     accepts: (value) => Array.isArray(value) && value.every((each) => each instanceof Uint8Array),
     what: "a list of Uint8Arrays",
   },
+  inPlace: BOOLEAN,
   earlier: LIST,
   save: needed(FUNCTION),
   restore: needed(FUNCTION),

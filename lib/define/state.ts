@@ -33,6 +33,13 @@ export interface StateHooks {
    * Bytes that migrate besides those of regions, as a disk in memory. Their lengths never change.
    */
   readonly bytes?: readonly Uint8Array[];
+  /**
+   * Has memory of 64 KiB or more, of regions and `bytes`, take a state as it comes. A device with
+   * much memory needs that once then, not twice. A state that is refused or ends early, or a
+   * `restore` that throws, leaves the device in ERROR until a reset. Default false: the device
+   * keeps the state that it had.
+   */
+  readonly inPlace?: boolean;
   /** Forms of earlier versions of the device in which a state may still come. Default none. */
   readonly earlier?: readonly EarlierState[];
   /**
@@ -182,14 +189,18 @@ export class DeviceMigration implements ServedMigration {
     yield* writer.finish();
   }
 
-  /** A state comes: it is kept until all of it has. */
+  /** A state comes: it is kept until all of it has, unless memory takes it as it comes. */
   resume(): MigrationSink {
-    const { identity, contents } = this.#parts;
+    const { identity, contents, state } = this.#parts;
+    const inPlace = state?.inPlace === true ? this.#large : undefined;
     const sections = new Map<number, SectionForm>([
       [PLAIN, { size: MAX_PLAIN_STATE, mayBeShorter: true }],
-      ...contents.map(({ length }, i) => [FIRST_BYTES + i, { size: length }] as const),
+      ...contents.map(({ length }, i) => {
+        const into = inPlace?.get(FIRST_BYTES + i);
+        return [FIRST_BYTES + i, { size: length, ...(into && { into }) }] as const;
+      }),
     ]);
-    const earlier = (this.#parts.state?.earlier ?? []).map((each) => earlierForm(identity, each));
+    const earlier = (state?.earlier ?? []).map((each) => earlierForm(identity, each));
     const reader = new StateReader(identity, sections, earlier);
     return {
       write: (data) => reader.write(data),
@@ -199,6 +210,9 @@ export class DeviceMigration implements ServedMigration {
         return earlier === undefined ? this.#take(reader) : this.#takeEarlier(reader, earlier);
       },
       abort: () => {},
+      get hasChanged() {
+        return reader.hasChanged;
+      },
     };
   }
 
@@ -219,7 +233,10 @@ export class DeviceMigration implements ServedMigration {
     }
     const old = this.#save();
     const swapContents = () => {
-      for (const [i, bytes] of contents.entries()) swap(bytes, reader.section(FIRST_BYTES + i));
+      for (const [i, bytes] of contents.entries()) {
+        const other = reader.section(FIRST_BYTES + i);
+        if (other.buffer !== bytes.buffer) swap(bytes, other); // else it is there already
+      }
     };
     const dropHeld = this.#parts.heldTasks(); // what was begun with the state that goes
     swapContents();

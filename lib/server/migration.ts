@@ -104,13 +104,18 @@ export function migrationPath(from: number, to: number): number[] | undefined {
  * the reason.
  */
 export class RefusedState extends DeviceError {
+  /** True if parts of the state had changed the device already. */
+  readonly hasChanged: boolean;
+
   /** @param cause what the device threw */
-  constructor(cause: unknown) {
+  constructor(cause: unknown, hasChanged: boolean) {
     const reason = thrownText(cause);
     super(
       cause instanceof DeviceError ? cause.errno : EIO,
-      `The state that the client restores was refused, and the device is as it was: ${reason}`,
+      "The state that the client restores was refused, and the device " +
+        (hasChanged ? "has changed: it is in ERROR until a reset" : "is as it was") + `: ${reason}`,
     );
+    this.hasChanged = hasChanged;
     this.cause = cause;
   }
 }
@@ -226,7 +231,10 @@ export class MigrationMachine {
     this.#refusal = undefined;
   }
 
-  /** The device takes on what has come, if anything has. If it refuses, another stream may come. */
+  /**
+   * The device takes on what has come, if anything has. If it refuses, another stream may come,
+   * unless this one has changed the device.
+   */
   async #commit(): Promise<void> {
     const sink = this.#sink;
     try {
@@ -235,16 +243,18 @@ export class MigrationMachine {
       else sink?.abort();
     } catch (error) {
       const refusal = error instanceof RefusedState ? error : this.#refuse(error);
-      this.#beginResuming();
+      if (refusal.hasChanged) this.#state = ERROR;
+      else this.#beginResuming();
       throw refusal;
     }
     this.#sink = undefined;
   }
 
   #refuse(error: unknown): RefusedState {
+    const hasChanged = this.#sink?.hasChanged ?? false;
     this.#sink?.abort();
     this.#sink = undefined;
-    return new RefusedState(error);
+    return new RefusedState(error, hasChanged);
   }
 
   async #endSaving(): Promise<void> {
@@ -298,8 +308,12 @@ export class MigrationMachine {
     }
   }
 
-  /** Forgets what has come of a state, in RESUMING: the device keeps the state that it had. */
+  /**
+   * Forgets what has come of a state, in RESUMING: the device keeps the state that it had, or is in
+   * ERROR if it has changed.
+   */
   forget(): void {
+    if (this.#sink?.hasChanged ?? this.#refusal?.hasChanged) this.#state = ERROR;
     this.#sink?.abort();
     this.#sink = this.#refusal = undefined;
     this.#hasCome = false;

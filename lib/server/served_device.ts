@@ -248,6 +248,11 @@ export interface MigrationSink {
   commit(): void | Promise<void>;
   /** Discards what has come: the stream will not be completed. */
   abort(): void;
+  /**
+   * True if what has come has changed the device, which then has no state to keep. A stream that is
+   * refused or ends early leaves the device in ERROR. Default false.
+   */
+  readonly hasChanged?: boolean;
 }
 
 /**

@@ -46,7 +46,8 @@ export async function* saveState(device: ServedDevice): AsyncGenerator<Uint8Arra
 
 /**
  * Restores a state, of which chunks may be of any length. The device works afterwards, in the state
- * that it had if this throws. A device that can neither stop nor start is in ERROR.
+ * that it had if this throws. A device that can neither stop nor start, or that a part of the state
+ * has changed, is in ERROR.
  *
  * @throws {RangeError} as `saveState`
  * @throws {DeviceError} if the device refuses the state

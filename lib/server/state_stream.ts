@@ -180,7 +180,8 @@ export interface SectionForm {
   readonly mayBeShorter?: boolean;
   /**
    * Memory that takes the bytes as they come, `size` of them; default memory of the reader. Nothing
-   * is held then, but a state that is refused, or that ends early, has changed the memory.
+   * is held then, but a state that is refused, or that ends early, has changed the memory. A
+   * `MigrationSink` tells so by the reader's `hasChanged`.
    */
   readonly into?: Uint8Array;
 }
@@ -229,6 +230,11 @@ export class StateReader {
   /** The form of the state: 0 for the device's own, then the earlier ones. 0 until it has begun. */
   get form(): number {
     return this.#form;
+  }
+
+  /** True if something has come for memory of a section's own (`into`), which has changed then. */
+  get hasChanged(): boolean {
+    return [...this.#sections.values()].some((section) => section.hasChanged);
   }
 
   /** Takes the next bytes. */
@@ -359,6 +365,7 @@ function emptySections(forms: ReadonlyMap<number, SectionForm>): Map<number, Sec
 class Section {
   readonly size: number;
   readonly #mayBeShorter: boolean;
+  readonly #hasOwn: boolean; // whether its memory is not the reader's
   #bytes: Uint8Array | undefined; // the reader's is found when the first byte comes
   #spans: { start: number; end: number }[] = []; // what has come, by offset, with gaps between them
 
@@ -368,7 +375,12 @@ class Section {
     }
     this.size = size;
     this.#mayBeShorter = mayBeShorter;
+    this.#hasOwn = into !== undefined;
     this.#bytes = into;
+  }
+
+  get hasChanged(): boolean {
+    return this.#hasOwn && this.#spans.length > 0;
   }
 
   get isWhole(): boolean {

@@ -38,6 +38,9 @@ function memoryDevice(size: number): ServedDevice {
           write: (data) => reader.write(data),
           commit: () => reader.finish(),
           abort: () => {},
+          get hasChanged() {
+            return reader.hasChanged;
+          },
         };
       },
     },

@@ -16,7 +16,7 @@ import { until } from "../../_until.ts";
 const SIZE = 3 << 20;
 
 /** A device with one of each kind of state. */
-function makeDevice(name = "state", version?: number) {
+function makeDevice(name = "state", version?: number, inPlace?: boolean) {
   const bar0 = registers({
     registers: [
       { name: "A", offset: 0, width: 4 },
@@ -46,6 +46,7 @@ function makeDevice(name = "state", version?: number) {
         connected: () => irq.intx.set(irq.intx.isUp),
         state: {
           ...(version !== undefined && { version }),
+          ...(inPlace !== undefined && { inPlace }),
           bytes: [disk],
           save: (): PlainData => ({ queue: hidden.queue, left: hidden.timer?.leftMs ?? -1 }),
           restore(state) {
@@ -173,6 +174,70 @@ testFds("a device that refuses its part keeps what it had", async () => {
   await assertRejects(() => restore(to, chunks));
   assertEquals(await stateOf(other, to), before);
 });
+
+testFds(
+  "memory that is restored in place takes a state as it comes, and holds it once",
+  async () => {
+    const [one, other] = [makeDevice(), makeDevice("state", undefined, true)];
+    await using from = await serveDefined(one.served);
+    await using to = await serveDefined(other.served);
+    await fill(one, from);
+    const before = await stateOf(one, from);
+    const writer = to.device.migration.restore().getWriter();
+    for (const chunk of await save(from)) await writer.write(chunk);
+    // The memory has all of it, but the device has not taken it on.
+    await until(() => other.bar2.bytes.every((byte, i) => byte === one.bar2.bytes[i]));
+    await until(() => other.disk.every((byte) => byte === 0x5a));
+    assertEquals([other.bar0.regs.A.value, other.hidden.queue], [0, []]);
+    await writer.close();
+    assertEquals(await stateOf(other, to), before);
+    assertEquals(await to.device.migration.state(), "RUNNING");
+  },
+);
+
+testFds(
+  "a device with memory in place that does not get all of a state is to be reset",
+  async () => {
+    const [one, other] = [makeDevice(), makeDevice("state", undefined, true)];
+    await using from = await serveDefined(one.served);
+    await using to = await serveDefined(other.served);
+    const { device, errors } = to;
+    await fill(one, from);
+    const chunks = await save(from);
+    const broken: readonly [() => Promise<void>, what: string][] = [
+      [() => restore(to, chunks.slice(0, -1)), "cut off"],
+      [() => restore(to, [...chunks, new Uint8Array([1])]), "with something behind it"],
+      [async () => {
+        const writer = device.migration.restore().getWriter();
+        writer.closed.catch(() => {});
+        for (const chunk of chunks) await writer.write(chunk);
+        await writer.abort(new Error("enough"));
+        throw new Error("enough");
+      }, "aborted"],
+      [async () => {
+        other.hidden.refuses = true;
+        await restore(to, chunks).finally(() => other.hidden.refuses = false);
+      }, "refused by the device"],
+    ];
+    for (const [act, what] of broken) {
+      other.bar0.regs.A.value = 77;
+      await assertRejects(act);
+      assertEquals(await device.migration.state(), "ERROR", what);
+      assertEquals(other.bar0.regs.A.value, 77, what);
+      await device.reset();
+      assertEquals(await device.migration.state(), "RUNNING", what);
+    }
+    assertEquals(errors.length, 4);
+    assert(errors.every((error) => /has changed: it is in ERROR until a reset/.test(`${error}`)));
+    // What is refused at its beginning has changed nothing.
+    await using stranger = await serveDefined(makeDevice("another").served);
+    const others = await save(stranger);
+    await assertRejects(() => restore(to, others), RemoteError);
+    assertEquals(await device.migration.state(), "RUNNING");
+    await restore(to, chunks);
+    assertEquals(await stateOf(other, to), await stateOf(one, from));
+  },
+);
 
 testFds("a device that can't say its state is not saved, and goes on", () => {
   const one = makeDevice();
