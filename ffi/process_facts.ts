@@ -45,6 +45,16 @@ export function countDescriptors(process: number): number {
 }
 
 /**
+ * The number of mappings that a process has of memfds with a name.
+ *
+ * @throws {SystemError} as {@linkcode countDescriptors}
+ */
+export function countMemfdMappings(process: number, name: string): number {
+  const lines = readWhole(`/proc/${process}/maps`).split("\n");
+  return lines.filter((line) => line.includes(`/memfd:${name}`)).length;
+}
+
+/**
  * The memory of a process.
  *
  * @returns undefined if it has none any more: it is gone, or its parent has not looked

@@ -7,8 +7,7 @@
 import type { Rule } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import { fileError } from "../../lib/text/file_error.ts";
-import type { Output } from "../shared/context.ts";
-import { openDestination } from "../shared/destination.ts";
+import type { Destination } from "../shared/destination.ts";
 import { printable } from "../shared/printable.ts";
 
 /** Fields by which checks are chosen. */
@@ -76,10 +75,9 @@ export function readKnown(path: string, checks: readonly Rule[]): ReadonlySet<st
  *
  * @throws {Error} if it can't be written
  */
-export function writeKnown(path: string, results: readonly CheckResult[], out: Output): void {
+export function writeKnown(destination: Destination, results: readonly CheckResult[]): void {
   const lines = results.filter(({ verdict }) => verdict === "failed")
     .map(({ check, came = "" }) => `${check.id}  # ${printable(came)}\n`);
-  using destination = openDestination(path, out, false);
   const text = `# Known deviations, for vfu check --expect\n${lines.join("")}`;
   destination.write(new TextEncoder().encode(text));
   destination.finish();

@@ -7,6 +7,7 @@
 import { fileError } from "../../lib/text/file_error.ts";
 import type { Output } from "../shared/context.ts";
 import { jsonText } from "../shared/json.ts";
+import { printable } from "../shared/printable.ts";
 import { tapText } from "../run/tap.ts";
 import { attributesText, escape, seconds } from "../shared/xml.ts";
 import { type CheckReporter, details, type Judged, resultJson, tallyOf } from "./report.ts";
@@ -111,7 +112,7 @@ function testcase(result: Judged): string {
   if (outcome === "passed") return `${open}/>\n`;
   const message = outcome === "mended"
     ? "A known deviation is gone"
-    : reason ?? `Expected ${expected}; came ${came}`;
+    : printable(reason ?? `Expected ${expected}; came ${came}`);
   if (!isFailure(result)) {
     return `${open}><skipped${
       attributesText({ message: `${outcome}: ${message}` })
@@ -121,7 +122,8 @@ function testcase(result: Judged): string {
   return `${open}><failure${attributesText({ message })}>${escape(text)}</failure></testcase>\n`;
 }
 
-function testsuiteOfError({ message }: Error): string {
+function testsuiteOfError(error: Error): string {
+  const message = printable(error.message);
   const attributes = { name: "the run", tests: 1, failures: 0, errors: 1, skipped: 0 };
   return `  <testsuite${attributesText(attributes)}>\n    <testcase${
     attributesText({ name: "the run", classname: "the run" })
@@ -142,7 +144,7 @@ export function markdownReporter({ write }: Output, server: string): CheckReport
         write(`| ${group.title} ${columns(each)}`);
       }
       write(`| **all** ${columns(tally)}`);
-      if (error !== undefined) write(`\nThe run ended early: ${cell(error.message)}\n`);
+      if (error !== undefined) write(`\nThe run ended early: ${code(error.message)}\n`);
       for (const result of results) {
         if (result.outcome === "passed" || result.outcome === "skipped") continue;
         const { check, outcome } = result;
@@ -158,13 +160,10 @@ function columns({ passed, failed, mended, warned, known, skipped }: ReturnType<
 }
 
 /** Text in which nothing is Markdown: a fence longer than any run of backticks in it. */
-function code(text: string): string {
+function code(value: string): string {
+  const text = printable(value);
   const longest = Math.max(0, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
   const fence = "`".repeat(longest + 1);
   const space = text.startsWith("`") || text.endsWith("`") ? " " : "";
-  return `${fence}${space}${cell(text)}${space}${fence}`;
-}
-
-function cell(text: string): string {
-  return text.replaceAll("\n", " ");
+  return `${fence}${space}${text.replaceAll("\n", " ")}${space}${fence}`;
 }

@@ -7,11 +7,11 @@
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { Rule, RuleGroup } from "../../lib/conformance/check.ts";
 import type { Context } from "../shared/context.ts";
-import { type Choice, fitNothing } from "./choose.ts";
+import { type Choice, chooser, fitNothing } from "./choose.ts";
 import { explain, list } from "./rules.ts";
 
 /**
- * Answers `--explain` and `--list`, and refuses a choice that fits no check.
+ * Answers `--explain` and `--list`, and refuses a choice that fits no check, or leaves none.
  *
  * @returns true if nothing is left to be done
  */
@@ -28,6 +28,9 @@ export function answersRules(
   const checks: readonly Rule[] = groups.flatMap((group) => group.checks);
   const [nothing] = fitNothing(checks, options);
   if (nothing !== undefined) self.error(`error: no check fits '${nothing}'; --list shows all`);
+  if (options.explain === undefined && !checks.some(chooser(options))) {
+    self.error("error: --only, --skip and --level leave no check; --list shows all");
+  }
   if (options.explain !== undefined) explain(context, self, groups, options.explain, options);
   else if (options.list) list(context, groups, options);
   else return false;

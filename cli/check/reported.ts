@@ -8,6 +8,7 @@ import type { Rule } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import type { Context } from "../shared/context.ts";
 import { Reported } from "../shared/failure.ts";
+import { openDestination } from "../shared/destination.ts";
 import { assertReplaceable } from "../shared/force.ts";
 import { bar, Progress } from "../shared/progress.ts";
 import { readKnown, writeKnown } from "./choose.ts";
@@ -64,6 +65,9 @@ export async function runReported(
 ): Promise<void> {
   if (options.saveExpect !== undefined) assertReplaceable(options.saveExpect, options.force);
   const known = options.expect === undefined ? undefined : readKnown(options.expect, rules);
+  using saved = options.saveExpect === undefined
+    ? undefined
+    : openDestination(options.saveExpect, context.out, false); // ahead of a long run
   const reporters = reportersOf(context, name, options);
   const results: Judged[] = [];
   const startMs = performance.now();
@@ -86,7 +90,7 @@ export async function runReported(
     throw error;
   }
   finish();
-  if (options.saveExpect !== undefined) writeKnown(options.saveExpect, results, context.out);
+  if (saved !== undefined) writeKnown(saved, results);
   if (results.some(isFailure)) throw new Reported(1);
 }
 
@@ -114,9 +118,9 @@ function reportersOf(
   return junit === undefined ? [main] : [main, junitReporter(junit, name)];
 }
 
-/** Weighs a result. Of known deviations only a change matters. */
+/** Weighs a result. Of known deviations only a change matters. A crash fails at any level. */
 function outcomeOf(
-  { verdict, check }: CheckResult,
+  { verdict, check, end }: CheckResult,
   known: ReadonlySet<string> | undefined,
   isStrict: boolean,
 ): Outcome {
@@ -124,5 +128,6 @@ function outcomeOf(
   if (verdict === "passed") return isKnown ? "mended" : "passed";
   if (verdict !== "failed") return "skipped";
   if (isKnown) return "known";
-  return isStrict || check.level === "MUST" || known !== undefined ? "failed" : "warned";
+  const isGrave = check.level === "MUST" || end?.signal !== undefined;
+  return isStrict || isGrave || known !== undefined ? "failed" : "warned";
 }

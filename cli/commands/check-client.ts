@@ -46,7 +46,8 @@ export function command(context: Context) {
         "check. With --spawn a client is started for each, and its exit code and last words " +
         "count; without it, connect the client again until all checks are done: standard error " +
         "says which check waits for it. A client that is silent for --timeout asks no more.\n\n" +
-        "Exit code 0: each rule is kept that a client MUST keep; 1: one is not; 2: wrong usage.",
+        "Exit code 0: each rule is kept that a client MUST keep, and no check ended it by a " +
+        "signal; 1: not so; 2: wrong usage.",
     )
     .option("--socket-path <path>", "serve the device here")
     .option("--spawn <command>", `a command that is a client of ${SOCKET_PLACE}, as vfu probe is`)

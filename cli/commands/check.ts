@@ -43,7 +43,8 @@ export function command(context: Context) {
         "and of one that it does not keep what was sent, what was expected, and what came. With " +
         "--spawn the server is started as often as needed, and a crash is reported with its " +
         "signal; without it, checks that may break a server are left out.\n\nExit code 0: each " +
-        "rule is kept that a server MUST keep; 1: one is not; 2: wrong usage.",
+        "rule is kept that a server MUST keep, and no check ended it by a signal; 1: not so; 2: " +
+        "wrong usage.",
     )
     .argument("[socket]", "path of the server's socket")
     .option("--spawn <command>", `a command that serves the device at ${SOCKET_PLACE}`)

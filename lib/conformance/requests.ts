@@ -29,6 +29,8 @@ export interface Ask {
   readonly flags?: number;
   /** Its message id; a fresh one if it is left out. */
   readonly id?: number;
+  /** True to send more data or descriptors than the server takes. */
+  readonly isBeyond?: boolean;
 }
 
 /** The payload of a VERSION. */

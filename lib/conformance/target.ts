@@ -20,6 +20,8 @@ const RETRY_MS = 5;
 const QUEUE_MS = 5000;
 /** The time that a server for one client may take to end after it, in milliseconds. */
 const LEAVE_MS = 2000;
+/** The same of one that has not ended before: a crash takes a moment to be seen. */
+const LINGER_MS = 100;
 /** Characters of its output that are kept: the last ones. A sanitizer's report takes 10,000. */
 const MAX_WORDS = 32_000;
 /** The longest of its last lines. */
@@ -54,8 +56,8 @@ export interface Target extends AsyncDisposable {
   /** Takes the end of the server, if it has ended in a way that no server should. */
   takeCrash(): ServerEnd | undefined;
   /**
-   * Reports whether the last connection went to a server for one client, which had served that
-   * client before and has ended since. Such a connection says nothing.
+   * Reports whether the last connection went to a server that had served its one client before.
+   * That server has ended since, or listens no more. Such a connection says nothing.
    */
   wasSpent(signal: AbortSignal): Promise<boolean>;
   /**
@@ -136,9 +138,13 @@ export class SpawnedTarget implements Target {
   readonly #folder: string;
   #count = 0;
   #run: Run | undefined;
+  /** The one before. */
+  #ended: Run | undefined;
   #crash: ServerEnd | undefined;
   /** True once a server has ended by itself after its client had left. */
   #isForOne = false;
+  /** True of a server that goes on when it has served its client, and takes no other. */
+  #lingers = false;
   /** The server of the last connection, if another client came before that. */
   #reused: Run | undefined;
 
@@ -158,7 +164,7 @@ export class SpawnedTarget implements Target {
 
   async connect(signal: AbortSignal): Promise<UnixSocket> {
     const deadline = monotonicMs() + START_MS;
-    let run = this.#alive() ?? this.#start();
+    let run = this.#alive() ?? await this.#next(signal);
     let isOld = run.hasServed;
     let refusedMs: number | undefined;
     while (true) {
@@ -177,9 +183,9 @@ export class SpawnedTarget implements Target {
           );
         }
         this.#alive();
-        run = this.#start();
+        run = await this.#next(signal);
         isOld = false;
-      } else if (isOld && monotonicMs() > refusedMs + LEAVE_MS) {
+      } else if (isOld && monotonicMs() > refusedMs + (this.#lingers ? LINGER_MS : LEAVE_MS)) {
         await this.restart(); // it lives, and takes no client any more
         run = this.#start();
         isOld = false;
@@ -207,16 +213,25 @@ export class SpawnedTarget implements Target {
   async wasSpent(signal: AbortSignal): Promise<boolean> {
     const run = this.#reused;
     if (run === undefined) return false;
-    const deadline = monotonicMs() + LEAVE_MS;
-    while (run.end === undefined && monotonicMs() < deadline) await sleep(RETRY_MS, signal);
-    return run.end !== undefined && !isCrash(run.end);
+    await this.#endOf(run, this.#lingers ? LINGER_MS : LEAVE_MS, signal);
+    if (run.end !== undefined) return !isCrash(run.end);
+    using socket = tryConnect(run.socket);
+    if (socket !== undefined) return false;
+    this.#lingers = true;
+    if (run === this.#run) await this.restart();
+    return true;
   }
 
   async left(signal: AbortSignal, isSuspect = false): Promise<void> {
     const run = this.#run;
     if (run === undefined) return;
-    const patience = this.#isForOne || isSuspect ? LEAVE_MS : 0;
-    const deadline = monotonicMs() + patience;
+    if (this.#lingers) await this.#endOf(run, LINGER_MS, signal);
+    else if (this.#isForOne || isSuspect) await this.#endOf(run, LEAVE_MS, signal);
+    if (this.#lingers && run.end === undefined) await this.restart();
+  }
+
+  async #endOf(run: Run, patienceMs: number, signal: AbortSignal): Promise<void> {
+    const deadline = monotonicMs() + patienceMs;
     while (run.end === undefined && monotonicMs() < deadline) await sleep(RETRY_MS, signal);
   }
 
@@ -225,6 +240,7 @@ export class SpawnedTarget implements Target {
     if (run === undefined) return;
     this.#alive();
     this.#run = undefined;
+    this.#ended = run;
     await run.stop();
   }
 
@@ -244,8 +260,34 @@ export class SpawnedTarget implements Target {
     if (isCrash(end)) this.#crash ??= end;
     else this.#isForOne = true;
     this.#run?.sweep();
+    this.#ended = this.#run;
     this.#run = undefined;
     return undefined;
+  }
+
+  /**
+   * Starts the server anew.
+   *
+   * @throws {Unreachable} if the one before goes on without its command: each would be left behind
+   */
+  async #next(signal: AbortSignal): Promise<Run> {
+    const before = this.#ended;
+    this.#ended = undefined;
+    const deadline = monotonicMs() + LINGER_MS;
+    while (before !== undefined) {
+      using socket = tryConnect(before.socket);
+      if (socket === undefined) break;
+      if (monotonicMs() > deadline) {
+        const process = socket.peerProcess();
+        throw new Unreachable(
+          `Cannot start the server anew: "${this.name}" has ended, and a server that it left ` +
+            `behind goes on${process === undefined ? "" : ` as process ${process}`}; have the ` +
+            "command stay in the foreground",
+        );
+      }
+      await sleep(RETRY_MS, signal);
+    }
+    return this.#start();
   }
 
   #start(): Run {

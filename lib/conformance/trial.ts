@@ -9,7 +9,7 @@ import { SystemError } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/event.ts";
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { createMemfd } from "../../ffi/memory.ts";
-import { countDescriptors } from "../../ffi/process_facts.ts";
+import { countDescriptors, countMemfdMappings } from "../../ffi/process_facts.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { sleep } from "../base/sleep.ts";
 import { plural } from "../text/plural.ts";
@@ -18,7 +18,8 @@ import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { IrqFlags } from "../wire/irq.ts";
 import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
-import { join } from "./pack.ts";
+import { beyond, limitsOf, tooLarge } from "./limits.ts";
+import { join, u64At } from "./pack.ts";
 import { type CameMessage, type Note, RawPeer, type RawPeerOptions } from "./raw_peer.ts";
 import {
   type Ask,
@@ -58,6 +59,9 @@ export interface TrialOptions {
   readonly wasSpent: () => Promise<boolean>;
 }
 
+/** The name of memory that is shared with the server, as /proc shows it. */
+const MEMORY_NAME = "vfu-check";
+
 /** Requests of the server that are answered ahead of one reply. */
 const MAX_ASKED = 4096;
 
@@ -80,6 +84,8 @@ export class Trial implements AsyncDisposable {
   readonly #memory: { address: bigint; bytes: Uint8Array }[] = [];
   /** Requests of the server for memory, in order. */
   readonly asked: DmaAsked[] = [];
+  /** Addresses of the maps that the server has taken. */
+  readonly #maps = new Set<bigint>();
 
   /** Begins one; the run of checks does that. */
   constructor(options: TrialOptions) {
@@ -180,9 +186,15 @@ export class Trial implements AsyncDisposable {
     return this.#nextId++ & 0xffff;
   }
 
-  /** Sends a request and returns its message id. */
+  /**
+   * Sends a request and returns its message id.
+   *
+   * @throws {NotApplicable} if the server takes less data, or fewer descriptors
+   */
   async send(ask: Ask, peer: RawPeer = this.peer): Promise<number> {
-    const { command, payload, fds, flags = 0, id = this.freshId() } = ask;
+    const { command, payload, fds, flags = 0, id = this.freshId(), isBeyond = false } = ask;
+    const reason = isBeyond ? undefined : tooLarge(ask, limitsOf(this.facts));
+    if (reason !== undefined) throw new NotApplicable(reason);
     await peer.send(encodeMessage({ messageId: id, command, flags }, payload), fds);
     return id;
   }
@@ -227,7 +239,16 @@ export class Trial implements AsyncDisposable {
 
   /** Sends a request and returns its reply, of an error or not. */
   async ask(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
-    return await this.reply(ask, await this.send(ask, peer), peer);
+    const reply = await this.reply(ask, await this.send(ask, peer), peer);
+    this.#noteMap(ask, reply);
+    return reply;
+  }
+
+  /** Counts the maps that the server has taken. */
+  #noteMap({ command, payload = new Uint8Array() }: Ask, { flags }: CameMessage): void {
+    if ((flags & MessageFlags.ERROR) !== 0) return;
+    if (command === Command.DMA_MAP) this.#maps.add(u64At(payload, 16));
+    if (command === Command.DMA_UNMAP) this.#maps.delete(u64At(payload, 8));
   }
 
   // ---- Expectations
@@ -237,10 +258,21 @@ export class Trial implements AsyncDisposable {
     if (!holds) throw new Deviation(expected, typeof came === "string" ? came : came.text);
   }
 
-  /** Asks, and expects the reply to be none of an error. */
+  /**
+   * Asks, and expects the reply to be none of an error.
+   *
+   * @throws {NotApplicable} if it is one, and the server had said that it takes less
+   */
   async accepts(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
-    const reply = await this.ask(ask, peer);
+    return this.accepted(ask, await this.ask(ask, peer));
+  }
+
+  /** Expects the reply to a request to be none of an error. As {@linkcode Trial.accepts}. */
+  accepted(ask: Ask, reply: CameMessage): CameMessage {
     const isError = (reply.flags & MessageFlags.ERROR) !== 0;
+    const reason = isError ? beyond(ask, limitsOf(this.facts), this.#maps.size) : undefined;
+    if (reason !== undefined) throw new NotApplicable(reason);
+    this.#noteMap(ask, reply);
     this.expect(!isError, `${commandName(ask.command)} to succeed`, reply);
     return reply;
   }
@@ -379,7 +411,11 @@ export class Trial implements AsyncDisposable {
     const irq = [...first, ...irqs].find((each) =>
       each !== undefined && each.count >= least && (each.flags & flag) === flag
     );
-    const isAble = { "signalled by eventfd": IrqFlags.EVENTFD, masked: IrqFlags.MASKABLE };
+    const isAble = {
+      "signalled by eventfd": IrqFlags.EVENTFD,
+      masked: IrqFlags.MASKABLE,
+      "masked by its own signal": IrqFlags.AUTOMASKED,
+    };
     const able = Object.entries(isAble).filter(([, bit]) => (flag & bit) !== 0).map(([word]) =>
       word
     );
@@ -402,7 +438,7 @@ export class Trial implements AsyncDisposable {
 
   /** New memory as a file. */
   memory(size: number): OwnedFd {
-    return this.keep(createMemfd("vfu-check", size));
+    return this.keep(createMemfd(MEMORY_NAME, size));
   }
 
   /** A new eventfd. */
@@ -440,6 +476,27 @@ export class Trial implements AsyncDisposable {
       () => (now = this.serverFds()) <= before,
       `${before} descriptors open in the server, as before`,
       () => `${now} descriptors`,
+    );
+  }
+
+  /** The number of mappings that the server has of memory of ours. */
+  serverMappings(): number {
+    const process = this.needed(this.#options.process, "the server's process is not known");
+    try {
+      return countMemfdMappings(process, MEMORY_NAME);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      throw new NotApplicable(`the server's mappings can't be read: ${error.code}`);
+    }
+  }
+
+  /** Expects the server to have as many mappings of our memory as it had before, or fewer. */
+  async noMappingsLeft(before: number): Promise<void> {
+    let now = before;
+    await this.until(
+      () => (now = this.serverMappings()) <= before,
+      `${before} mappings of the client's memory in the server, as before`,
+      () => `${now} mappings`,
     );
   }
 

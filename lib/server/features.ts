@@ -85,9 +85,10 @@ export async function answerFeature(
     if (changed !== undefined) answer.set(changed, HEAD_SIZE);
     return answer;
   }
+  // The server's limit is for bitmaps: the others are a few bytes.
   const maxSize = Math.min(argsz, context.offer.maxDataXferSize) - HEAD_SIZE;
   const got = getFeature(index, request, maxSize, context);
-  checkRoom(maxSize + HEAD_SIZE, HEAD_SIZE + got.length);
+  checkRoom(argsz, HEAD_SIZE + got.length);
   return DeviceFeatureReply.encode({ argsz: HEAD_SIZE + got.length, flags, data: got });
 }
 

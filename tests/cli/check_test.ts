@@ -66,11 +66,23 @@ Deno.test("vfu check: wrong usage ends with 2", async () => {
       ["/tmp/x.sock", "--spawn", "x {socket}"],
       ["--spawn", "x"],
       ["--only", "nonsense", "/tmp/x.sock"],
+      ["--only", "framing/1", "--skip", "framing", "/tmp/x.sock"],
+      ["--only", "reset", "--level", "MAY", "/tmp/x.sock"],
       ["--explain", "server/none/1"],
       ["--fresh", "/tmp/x.sock"],
     ]
   ) {
     assertEquals((await runHere(["check", ...args])).code, 2, args.join(" "));
+  }
+});
+
+Deno.test("vfu check: a file that can't be written is reported ahead of the run", async () => {
+  const path = "/tmp/vfu-no-such-folder/known";
+  for (const option of ["--save-expect", "--junit"]) {
+    const { code, out, err } = await runHere(["check", "/tmp/vfu-no-such.sock", option, path]);
+    assertEquals([code, out], [1, ""]);
+    assertStringIncludes(err, path);
+    assertStringIncludes(err, "No such file or directory; make its folder");
   }
 });
 
@@ -82,6 +94,56 @@ Deno.test("vfu check: a server that can't be reached, or started, is reported", 
   assertEquals(ended.code, 1);
   assertStringIncludes(ended.err, "ended with code 3");
   assertStringIncludes(ended.err, "sorry");
+});
+
+Deno.test("vfu check: a server that listens no more, and stays, is one for one client", async () => {
+  const spawn = `${DENO} run -A ${ROOT}tests/cli/_one_shot.ts {socket} stay`;
+  const only = ["1", "2", "3", "4", "6"].flatMap((n) => ["--only", `negotiation/${n}`]);
+  const { code, out } = await runHere(["check", ...only, ...PATIENT, "--spawn", spawn]);
+  assertStringIncludes(out, "5 passed, 0 failed");
+  assertEquals(code, 0);
+});
+
+Deno.test("vfu check: a signal that ends a server fails a check of any level", async () => {
+  const command = `${DENO} run -A ${ROOT}tests/cli/_crashing_server.ts {socket} ${Command.DMA_MAP}`;
+  const own = ["--only", "dma/13", "--json", "--spawn", command];
+  const { code, out } = await runHere(["check", ...own, ...PATIENT]);
+  const [result] = out.split("\n").map((line) => line && JSON.parse(line));
+  assertEquals([code, result.outcome, result.server_end.signal], [1, "failed", "SIGKILL"]);
+});
+
+Deno.test("vfu check: a command that leaves its server behind is refused", async () => {
+  await using folder = temporaryFolder();
+  const pidFile = `${folder.path}/pid`;
+  const server = `echo $$ > ${pidFile}; exec ${serve("demo")}`;
+  const spawn = `setsid sh -c '${server}' & until test -S {socket}; do sleep 0.01; done`;
+  const { code, err } = await runHere([
+    "check",
+    "--only",
+    "framing/1",
+    ...PATIENT,
+    "--spawn",
+    spawn,
+  ]);
+  const pid = Number(Deno.readTextFileSync(pidFile));
+  Deno.kill(pid, "SIGKILL");
+  assertEquals(code, 1);
+  assertStringIncludes(err, `goes on as process ${pid}; have the command stay in the foreground`);
+});
+
+Deno.test("vfu check: no report of a run that ended early obeys the server's words", async () => {
+  await using folder = temporaryFolder();
+  const junit = `${folder.path}/j.xml`;
+  const spawn = "sh -c 'printf \"\\033[31m<b>|_*x*_\" >&2; exit 3' {socket}";
+  for (const form of ["--markdown", "--tap", "--json"]) {
+    const { code, out } = await runHere(["check", form, "--junit", junit, "--spawn", spawn]);
+    assertEquals(code, 1);
+    for (const text of [out, Deno.readTextFileSync(junit)]) {
+      assert(!text.includes("\x1b"), text);
+      assertStringIncludes(text, "u001b[31m");
+    }
+    if (form === "--markdown") assertStringIncludes(out, "The run ended early: `Cannot start");
+  }
 });
 
 Deno.test("vfu check of a socket leaves out what may break the server, unless told", async () => {

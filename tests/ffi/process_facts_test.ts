@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { SystemError } from "../../ffi/errno.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
-import { countDescriptors, processMemory } from "../../ffi/process_facts.ts";
+import { createMemfd, Mapping } from "../../ffi/memory.ts";
+import { countDescriptors, countMemfdMappings, processMemory } from "../../ffi/process_facts.ts";
 import { testFds } from "../_fds.ts";
 import { until } from "../_until.ts";
 import { runJson } from "./_subprocess.ts";
@@ -18,6 +19,19 @@ testFds("countDescriptors() counts what a process has open, in more than one par
   }
   assertEquals(countDescriptors(Deno.pid), before);
   assertThrows(() => countDescriptors(NO_PROCESS), SystemError, "No such file");
+});
+
+testFds("countMemfdMappings() counts mappings of memfds with the name", () => {
+  const count = () => countMemfdMappings(Deno.pid, "vfu-facts");
+  using one = createMemfd("vfu-facts", 8192);
+  using other = createMemfd("vfu-other", 8192);
+  {
+    using _here = Mapping.create(one, { length: 4096 });
+    using _there = Mapping.create(other, { length: 4096 });
+    assertEquals(count(), 1);
+  }
+  assertEquals(count(), 0);
+  assertThrows(() => countMemfdMappings(NO_PROCESS, "x"), SystemError, "No such file");
 });
 
 testFds("processMemory() knows a process until it ends, looked after or not", async () => {

@@ -4,11 +4,13 @@ import { Command } from "../../wire/command.ts";
 import { encodeMessage } from "../../wire/header.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { join } from "../pack.ts";
+import type { RawPeer } from "../raw_peer.ts";
 import {
   capabilitiesText,
   deviceInfo,
   dmaMap,
   dmaUnmap,
+  ioFds,
   read,
   setIrqs,
   versionPayload,
@@ -37,6 +39,16 @@ function requestBytes(messageId: number): Uint8Array {
 async function next(t: Trial): Promise<void> {
   t.peer[Symbol.dispose]();
   await t.nextClient();
+}
+
+/** Expects the server to close what a client has brought, or was given, when that client leaves. */
+async function endsWithClient(t: Trial, bring: (peer: RawPeer) => Promise<void>): Promise<void> {
+  await t.nextClient(t.peer);
+  const before = t.serverFds();
+  await bring(t.connections.at(-1)!);
+  t.connections.at(-1)![Symbol.dispose]();
+  await t.nextClient();
+  await t.noFdsLeft(before);
 }
 
 /** The checks of connections. */
@@ -97,15 +109,9 @@ export const connection: CheckGroup = group("connection", "Connections", [
     t.expect(count === 0n, "no signal for the client that has gone", `${count} signals`);
   }, MAY_END],
   [12, "MUST", END, "Descriptors end with their client.", async (t) => {
-    await t.nextClient(t.peer);
-    const before = t.serverFds();
-    await t.accepts(
-      dmaMap(0x4000_0000n, 0x10000n, { fds: [t.memory(0x10000)] }),
-      t.connections.at(-1)!,
-    );
-    t.connections.at(-1)![Symbol.dispose]();
-    await t.nextClient();
-    await t.noFdsLeft(before);
+    await endsWithClient(t, async (peer) => {
+      await t.accepts(dmaMap(0x4000_0000n, 0x10000n, { fds: [t.memory(0x10000)] }), peer);
+    });
   }, MAY_END],
   [13, "SHOULD", END, "The device keeps its state when a client leaves.", async (t) => {
     const { region, offset } = t.scratch();
@@ -161,4 +167,24 @@ export const connection: CheckGroup = group("connection", "Connections", [
     },
     RAW,
   ],
+  [18, "MUST", END, "Eventfds end with their client.", async (t) => {
+    const irq = t.irq(1);
+    await endsWithClient(t, async (peer) => {
+      const ask = setIrqs(irq.index, 0x24, 0, 1, undefined, [t.event().handle]);
+      await t.accepts(ask, peer);
+    });
+  }, MAY_END],
+  [19, "MUST", END, "Descriptors for parts of regions end with their client.", async (t) => {
+    await endsWithClient(t, async (peer) => {
+      for (const region of t.facts.regions) {
+        if (region !== undefined) await t.ask(ioFds(region.index, 4096), peer);
+      }
+    });
+  }, MAY_END],
+  [20, "SHOULD", END, "Memory that was shared ends with its client.", async (t) => {
+    const before = t.serverMappings();
+    await t.accepts(dmaMap(0x4000_0000n, 0x10000n, { fds: [t.memory(0x10000)] }));
+    await next(t);
+    await t.noMappingsLeft(before);
+  }, MAY_END],
 ]);

@@ -7,22 +7,28 @@
 
 import { UnixSocket } from "../../../ffi/socket.ts";
 import { Command } from "../../wire/command.ts";
+import { Feature, FeatureFlags } from "../../wire/feature.ts";
 import { encodeMessage, MessageFlags } from "../../wire/header.ts";
 import { type CheckGroup, group } from "../check.ts";
-import { pack, u32At } from "../pack.ts";
+import { pack, u32At, u64At } from "../pack.ts";
 import type { CameMessage } from "../raw_peer.ts";
-import { dmaMap, dmaUnmap, OUR_CAPABILITIES, read, reset, write } from "../requests.ts";
+import { dmaMap, dmaUnmap, feature, OUR_CAPABILITIES, read, reset, write } from "../requests.ts";
 import type { Trial } from "../trial.ts";
 
 const READ = "VFIO_USER_DMA_READ";
 const WRITE = "VFIO_USER_DMA_WRITE";
 const END = "Socket Disconnection Behavior";
 const TWIN = "VFIO_USER_VERSION";
+const LOGGING = "VFIO_DEVICE_FEATURE_DMA_LOGGING";
+const { GET, SET } = FeatureFlags;
 const RISKY = { isDestructive: true, mayEnd: true } as const;
 
 const SOURCE = 0x4100_0000n;
 const TARGET = 0x4200_0000n;
 const SIZE = 0x4000;
+const PAGE = 0x1000n;
+/** Bytes that tell where they are from. */
+const COUNTED = Uint8Array.from({ length: 256 }, (_, i) => i);
 
 /** A device that copies memory of the client. */
 interface Engine {
@@ -102,6 +108,11 @@ async function answerWith(
 ): Promise<void> {
   const flags = MessageFlags.REPLY;
   await t.peer.send(encodeMessage({ messageId: id, command, flags }, payload));
+}
+
+/** Reports whether bytes hold 64 of the counted ones, those from 100 on, at 200. */
+function isPart(bytes: Uint8Array): boolean {
+  return bytes.every((byte, i) => byte === (i >= 200 && i < 264 ? i - 100 : 0));
 }
 
 /** The checks of requests of the server. */
@@ -271,4 +282,46 @@ export const dmaMessages: CheckGroup = group("dma_messages", "Requests of the se
     },
     { isRaw: true },
   ],
+  [18, "MUST", READ, "Memory by message is read and written where it is named.", async (t) => {
+    const known = await engine(t);
+    const source = await byMessage(t, SOURCE);
+    const target = await byMessage(t, TARGET);
+    source.set(COUNTED);
+    await known.start(t, SOURCE + 100n, TARGET + 200n, 64);
+    const end = await ended(t, known);
+    t.expect(end === "done" && isPart(target), "64 bytes of 100 at 200", `${end}, others`);
+  }],
+  [19, "MUST", READ, "Memory with a descriptor is read from its offset on.", async (t) => {
+    const known = await engine(t);
+    const [source, target] = [t.memory(2 * SIZE), t.memory(2 * SIZE)];
+    source.writeAt(COUNTED, BigInt(SIZE));
+    const offset = BigInt(SIZE);
+    await t.accepts(dmaMap(SOURCE, BigInt(SIZE), { fds: [source], offset }));
+    await t.accepts(dmaMap(TARGET, BigInt(SIZE), { fds: [target], offset }));
+    await known.start(t, SOURCE + 100n, TARGET + 200n, 64);
+    const end = await ended(t, known);
+    const bytes = new Uint8Array(SIZE);
+    target.readAt(bytes, offset);
+    t.expect(end === "done" && isPart(bytes), "64 bytes of 100 at 200", `${end}, others`);
+  }],
+  [20, "MUST", LOGGING, "Memory that the device has written is reported, once.", async (t) => {
+    t.need(t.facts.logs, "the device does not log what it writes");
+    const known = await engine(t);
+    await t.accepts(dmaMap(SOURCE, BigInt(SIZE), { fds: [t.memory(SIZE)] }));
+    await t.accepts(dmaMap(TARGET, BigInt(SIZE), { fds: [t.memory(SIZE)] }));
+    t.atEnd(async () => void await t.ask(feature(SET | Feature.DMA_LOGGING_STOP)));
+    const range = pack("u64 u32 u32 u64 u64", PAGE, 1, 0, TARGET, SIZE);
+    await t.accepts(feature(SET | Feature.DMA_LOGGING_START, range));
+    await known.start(t, SOURCE, TARGET + PAGE, 64);
+    await ended(t, known);
+    const ask = feature(
+      GET | Feature.DMA_LOGGING_REPORT,
+      pack("u64 u64 u64", TARGET, SIZE, PAGE),
+      4096,
+    );
+    for (const wanted of [2n, 0n]) {
+      const { payload, text } = await t.accepts(ask);
+      t.expect(u64At(payload, 32) === wanted, `the bits ${wanted}`, text);
+    }
+  }],
 ]);

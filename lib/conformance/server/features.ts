@@ -96,4 +96,9 @@ export const features: CheckGroup = group("features", "Device features", [
     await t.refuses(feature(GET | (1 << 20) | MIGRATION, NOTHING, 4096));
     await t.inStep();
   }],
+  [15, "SHOULD", SECTION, "argsz of the reply to GET is that of the whole answer.", async (t) => {
+    t.needMigration();
+    const { payload, text } = await t.accepts(feature(GET | MIGRATION, NOTHING, 4096));
+    t.expect(u32At(payload, 0) === payload.length, `argsz ${payload.length}`, text);
+  }],
 ]);

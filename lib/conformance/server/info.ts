@@ -4,20 +4,27 @@ import { RegionCapabilityId, RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, group } from "../check.ts";
 import type { FoundRegion } from "../facts.ts";
 import { u32At, u64At } from "../pack.ts";
-import { deviceInfo, irqInfo, regionInfo } from "../requests.ts";
+import { deviceInfo, irqInfo, OUR_CAPABILITIES, regionInfo } from "../requests.ts";
 import type { Trial } from "../trial.ts";
 
 const DEVICE = "VFIO_USER_DEVICE_GET_INFO";
 const REGION = "VFIO_USER_DEVICE_GET_REGION_INFO";
 const IRQ = "VFIO_USER_DEVICE_GET_IRQ_INFO";
+const VERSION = "VFIO_USER_VERSION";
 /** The size of a region's struct, where capabilities begin. */
 const HEAD = 32;
+/** Bytes of an answer for which room is made at most. */
+const MAX_ARGSZ = 1 << 16;
 /** Capabilities of one region that are followed. */
 const MAX_CHAIN = 64;
 
 /** Regions of which facts came. */
 function regions(t: Trial): FoundRegion[] {
   return t.facts.regions.filter((region) => region !== undefined);
+}
+
+function needIrqs(t: Trial): void {
+  t.need(t.facts.numIrqs > 0, "the device has no interrupts");
 }
 
 /** Regions with capabilities. */
@@ -261,6 +268,29 @@ export const info: CheckGroup = group("info", "Device, regions, interrupts", [
     t.expect(isRight, "256 or 4096 bytes and READ", `${region?.size} bytes`);
     await Promise.resolve();
   }],
+  [30, "SHOULD", DEVICE, "Flags of the device that are reserved are 0.", async (t) => {
+    const reply = await t.accepts(deviceInfo());
+    t.expect((u32At(reply.payload, 4) & ~3) === 0, "RESET and PCI alone", reply);
+  }],
+  [
+    31,
+    "MUST",
+    DEVICE,
+    "Asked with the argsz that was named, the whole answer comes.",
+    async (t) => {
+      const argsz = u32At((await t.accepts(deviceInfo())).payload, 0);
+      t.need(argsz <= MAX_ARGSZ, "argsz is far too large");
+      const { payload, text } = await t.accepts(deviceInfo(argsz));
+      t.expect(payload.length >= argsz, `${argsz} bytes`, `${payload.length} bytes: ${text}`);
+    },
+  ],
+  [32, "MUST", VERSION, "A client that takes no descriptors is sent none.", async (t) => {
+    await t.negotiate(t.peer, { ...OUR_CAPABILITIES, max_msg_fds: 0 });
+    for (const { index, argsz } of regions(t)) {
+      const reply = await t.ask(regionInfo(index, Math.min(argsz, MAX_ARGSZ)));
+      t.expect(reply.fds.length === 0, "no descriptor", reply);
+    }
+  }, { isRaw: true }],
   [40, "MUST", IRQ, "Each index below the number of IRQ indexes is answered.", async (t) => {
     for (let i = 0; i < Math.min(t.facts.numIrqs, 64); i++) await t.accepts(irqInfo(i));
   }],
@@ -283,10 +313,12 @@ export const info: CheckGroup = group("info", "Device, regions, interrupts", [
     await t.inStep();
   }],
   [45, "MUST", IRQ, "The reply has 16 bytes of payload.", async (t) => {
+    needIrqs(t);
     const { payload, text } = await t.accepts(irqInfo(0));
     t.expect(payload.length >= 16, "16 bytes", text);
   }],
   [46, "MUST", IRQ, "An argsz with more room than needed is legal.", async (t) => {
+    needIrqs(t);
     await t.accepts(irqInfo(0, 4096));
   }],
   [47, "SHOULD", IRQ, "An index with vectors signals them by eventfd.", async (t) => {
@@ -305,9 +337,25 @@ export const info: CheckGroup = group("info", "Device, regions, interrupts", [
   }],
   [49, "MUST", IRQ, "A PCI device has one INTx at most, and 2048 MSI-X vectors.", async (t) => {
     t.need(t.facts.isPci, "the device is no PCI device");
-    const [intx, msi, msix] = t.facts.irqs.map(({ count }) => count);
+    const [intx, msi, msix] = [0, 1, 2].map((index) =>
+      t.facts.irqs.find((each) => each.index === index)?.count
+    );
     const isRight = (intx ?? 0) <= 1 && (msi ?? 0) <= 32 && (msix ?? 0) <= 2048;
     t.expect(isRight, "1, 32 and 2048 at most", `${intx}, ${msi} and ${msix}`);
     await Promise.resolve();
+  }],
+  [50, "SHOULD", IRQ, "Flags of an index that are reserved are 0.", async (t) => {
+    for (const { index } of t.facts.irqs) {
+      const reply = await t.accepts(irqInfo(index));
+      t.expect((u32At(reply.payload, 4) & ~0xf) === 0, "flags below 16", reply);
+    }
+  }],
+  [51, "MUST", IRQ, "argsz of the reply is that of the whole answer.", async (t) => {
+    needIrqs(t);
+    const argsz = u32At((await t.accepts(irqInfo(0))).payload, 0);
+    t.need(argsz <= MAX_ARGSZ, "argsz is far too large");
+    const { payload, text } = await t.accepts(irqInfo(0, Math.max(16, argsz)));
+    const isRight = argsz >= 16 && payload.length >= argsz;
+    t.expect(isRight, "argsz of 16 or more, and so many bytes", `argsz ${argsz}: ${text}`);
   }],
 ]);

@@ -2,7 +2,8 @@
 
 import { type CheckGroup, group } from "../check.ts";
 import { u32At, u64At } from "../pack.ts";
-import { ioFds } from "../requests.ts";
+import type { CameMessage } from "../raw_peer.ts";
+import { ioFds, OUR_CAPABILITIES } from "../requests.ts";
 import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_DEVICE_GET_REGION_IO_FDS";
@@ -22,16 +23,24 @@ async function answering(t: Trial): Promise<number[]> {
   return found;
 }
 
+/** An answer with sub-regions. */
+interface Full {
+  readonly index: number;
+  /** The room that the answer takes. */
+  readonly argsz: number;
+  readonly reply: CameMessage;
+}
+
 /** Answers with sub-regions. */
-async function full(t: Trial) {
-  const found = [];
+async function full(t: Trial): Promise<[Full, ...Full[]]> {
+  const found: Full[] = [];
   for (const index of await answering(t)) {
     const argsz = u32At((await t.accepts(ioFds(index))).payload, 0);
     if (argsz <= HEAD || argsz > 1 << 16) continue;
     found.push({ index, argsz, reply: await t.accepts(ioFds(index, argsz)) });
   }
-  t.need(found.length > 0, "no region has a descriptor of its own");
-  return found;
+  const [first, ...others] = found;
+  return [t.needed(first, "no region has a descriptor of its own"), ...others];
 }
 
 /** The checks of descriptors for parts of regions. */
@@ -103,4 +112,22 @@ export const ioFdsChecks: CheckGroup = group("io_fds", "Descriptors for parts of
   [11, "MUST", SECTION, "An argsz of 4 GiB less one byte does no harm.", async (t) => {
     await t.survives(ioFds(0, 0xffff_ffff));
   }],
+  [12, "MUST", SECTION, "Many askings leak no descriptor.", async (t) => {
+    const [{ index, argsz }] = await full(t);
+    const before = t.serverFds();
+    for (let i = 0; i < 8; i++) await t.accepts(ioFds(index, argsz));
+    await t.noFdsLeft(before);
+  }],
+  [13, "MUST", SECTION, "argsz of the reply is that of the whole answer.", async (t) => {
+    for (const { reply: { payload, text } } of await full(t)) {
+      t.expect(u32At(payload, 0) === payload.length, `argsz ${payload.length}`, text);
+    }
+  }],
+  [14, "MUST", SECTION, "A client that takes no descriptors is sent none.", async (t) => {
+    await t.negotiate(t.peer, { ...OUR_CAPABILITIES, max_msg_fds: 0 });
+    for (const index of await answering(t)) {
+      const reply = await t.ask(ioFds(index, 4096));
+      t.expect(reply.fds.length === 0, "no descriptor", reply);
+    }
+  }, { isRaw: true }],
 ]);

@@ -5,6 +5,7 @@ import { IrqFlags, IrqSetFlags } from "../../wire/irq.ts";
 import { Command } from "../../wire/command.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import type { FoundIrq } from "../facts.ts";
+import { limitsOf } from "../limits.ts";
 import { pack } from "../pack.ts";
 import { setIrqs } from "../requests.ts";
 import type { Trial } from "../trial.ts";
@@ -13,7 +14,7 @@ const SECTION = "VFIO_USER_DEVICE_SET_IRQS";
 const RISKY = { isDestructive: true } as const;
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD } = IrqSetFlags;
 const { ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
-const { EVENTFD, MASKABLE } = IrqFlags;
+const { EVENTFD, MASKABLE, AUTOMASKED } = IrqFlags;
 
 /** Gives eventfds to vectors; they are taken back afterwards. */
 async function enable(t: Trial, { index }: FoundIrq, start = 0, count = 1): Promise<EventFd[]> {
@@ -125,7 +126,8 @@ export const irqs: CheckGroup = group("irqs", "Interrupts", [
     SECTION,
     `${name} is refused.`,
     async (t) => {
-      await t.refuses(setIrqs(t.irq().index, flags, 0, 1, new Uint8Array([1])));
+      const data = new Uint8Array((flags & DATA_BOOL) === 0 ? 0 : 1);
+      await t.refuses(setIrqs(t.irq().index, flags, 0, 1, data));
       await t.inStep();
     },
   ]),
@@ -180,9 +182,7 @@ export const irqs: CheckGroup = group("irqs", "Interrupts", [
     "All vectors of an index are set up at once, up to max_msg_fds.",
     async (t) => {
       const irq = t.irq(EVENTFD);
-      const limit = t.facts.capabilities["max_msg_fds"];
-      const most = typeof limit === "number" && Number.isInteger(limit) ? limit : 1;
-      t.need(most > 0, "the server takes no descriptors");
+      const most = Math.max(1, limitsOf(t.facts).fds);
       await enable(t, irq, 0, Math.min(irq.count, most, 64));
     },
   ],
@@ -266,5 +266,67 @@ export const irqs: CheckGroup = group("irqs", "Interrupts", [
       await t.survives(setIrqs(irq.index, DATA_NONE | ACTION_TRIGGER, 0, 1));
       isQuiet(t, event!);
     }
+  }],
+  [43, "MUST", SECTION, "A boolean that is false masks nothing.", async (t) => {
+    const irq = t.irq(EVENTFD | MASKABLE);
+    const [event] = await enable(t, irq);
+    await t.accepts(setIrqs(irq.index, DATA_BOOL | ACTION_MASK, 0, 1, new Uint8Array([0])));
+    await fire(t, irq);
+    await comes(t, event!);
+  }],
+  [44, "SHOULD", SECTION, "A vector that is set up anew is not masked.", async (t) => {
+    const irq = t.irq(EVENTFD | MASKABLE);
+    await enable(t, irq);
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_TRIGGER, 0, 0));
+    const [event] = await enable(t, irq);
+    await fire(t, irq);
+    await comes(t, event!);
+  }],
+  [45, "MUST", SECTION, "A teardown disables each vector of its index.", async (t) => {
+    const irq = t.irq(EVENTFD, 2);
+    const last = Math.min(irq.count, 64) - 1;
+    const [event] = await enable(t, irq, last);
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_TRIGGER, 0, 0));
+    await t.survives(setIrqs(irq.index, DATA_NONE | ACTION_TRIGGER, last, 1));
+    isQuiet(t, event!);
+  }],
+  [46, "SHOULD", SECTION, "What was fired while masked is signalled once.", async (t) => {
+    const irq = t.irq(EVENTFD | MASKABLE);
+    const [event] = await enable(t, irq);
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
+    await fire(t, irq);
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
+    await comes(t, event!);
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
+    isQuiet(t, event!);
+  }],
+  [
+    47,
+    "MAY",
+    SECTION,
+    "An index that masks itself signals once until it is unmasked.",
+    async (t) => {
+      const irq = t.irq(EVENTFD | AUTOMASKED);
+      const [event] = await enable(t, irq);
+      await fire(t, irq);
+      await comes(t, event!);
+      await t.ask(setIrqs(irq.index, DATA_NONE | ACTION_TRIGGER, 0, 1));
+      isQuiet(t, event!);
+      await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
+      await comes(t, event!);
+    },
+  ],
+  [48, "MAY", SECTION, "An eventfd that unmasks does so when it is signalled.", async (t) => {
+    const irq = t.irq(EVENTFD | MASKABLE);
+    const [event] = await enable(t, irq);
+    const [unmask, flags] = [t.event(), DATA_EVENTFD | ACTION_UNMASK];
+    await t.accepts(setIrqs(irq.index, flags, 0, 1, undefined, [unmask.handle]));
+    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
+    await fire(t, irq);
+    isQuiet(t, event!);
+    unmask.signal();
+    await comes(t, event!);
   }],
 ]);

@@ -4,6 +4,7 @@ import { DeviceState, deviceStateName, Feature, FeatureFlags } from "../../wire/
 import { MessageFlags } from "../../wire/header.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import { NotApplicable } from "../deviation.ts";
+import { limitsOf } from "../limits.ts";
 import { join, pack, u32At, u64At } from "../pack.ts";
 import { dmaMap, dmaUnmap, feature, migRead, migWrite, read, reset } from "../requests.ts";
 import type { Trial } from "../trial.ts";
@@ -20,23 +21,30 @@ const HAS_PRE_COPY = 4n;
 const CHUNK = 1 << 17;
 /** The most of a state that is read, in bytes: larger devices have other tests. */
 const MOST = 8 << 20;
+/** The reads that this may take, of a server with a small limit. */
+const MOST_READS = 4096;
 
 /** SET of a state. */
 function to(state: number) {
   return feature(SET | Feature.MIG_DEVICE_STATE, pack("u32 u32", state, 0));
 }
 
-/** Begins: the device migrates, and is set back afterwards. */
-function begin(t: Trial, state?: number): void {
+/** Begins: the device migrates, runs, and is set back afterwards. */
+async function begin(t: Trial, state?: number): Promise<void> {
   t.needMigration();
   const isKnown = state !== PRE_COPY || (t.facts.migration! & HAS_PRE_COPY) !== 0n;
   t.need(isKnown, "the device does not know PRE_COPY");
-  t.atEnd(async () => {
-    for (const state of [STOP, RUNNING]) {
-      const reply = await t.ask(to(state));
-      if ((reply.flags & MessageFlags.ERROR) !== 0) await t.ask(reset());
-    }
-  });
+  t.atEnd(() => setBack(t));
+  // The state outlives a connection that a check before has broken.
+  if (await stateOf(t) !== RUNNING) await setBack(t);
+}
+
+/** Takes the device to RUNNING. */
+async function setBack(t: Trial): Promise<void> {
+  for (const state of [STOP, RUNNING]) {
+    const reply = await t.ask(to(state));
+    if ((reply.flags & MessageFlags.ERROR) !== 0) await t.ask(reset());
+  }
 }
 
 /** The state that the device says it is in. */
@@ -56,7 +64,8 @@ async function go(t: Trial, ...states: number[]): Promise<void> {
 }
 
 /** Reads a state to its end. */
-async function save(t: Trial, chunk = CHUNK): Promise<Uint8Array> {
+async function save(t: Trial, most = CHUNK): Promise<Uint8Array> {
+  const chunk = Math.min(most, limitsOf(t.facts).data);
   const parts: Uint8Array[] = [];
   for (let size = 0; size < MOST;) {
     const { payload, text } = await t.accepts(migRead(chunk));
@@ -64,9 +73,18 @@ async function save(t: Trial, chunk = CHUNK): Promise<Uint8Array> {
     t.expect(length === payload.length - 8 && length <= chunk, `${chunk} bytes at most`, text);
     if (length === 0) return join(...parts);
     parts.push(payload.slice(8));
+    t.need(parts.length < MOST_READS, `the state takes more than ${MOST_READS} reads`);
     size += length;
   }
   throw new NotApplicable(`the state has more than ${MOST} bytes`);
+}
+
+/** Writes a state in pieces that the server takes. */
+async function restore(t: Trial, state: Uint8Array): Promise<void> {
+  const chunk = Math.min(CHUNK, limitsOf(t.facts).data);
+  for (let at = 0; at < state.length; at += chunk) {
+    await t.accepts(migWrite(state.subarray(at, at + chunk)));
+  }
 }
 
 /** The states of a saved device, from RUNNING. */
@@ -130,7 +148,7 @@ function report(iova = PAGES_AT, length = PAGES_SIZE, pageSize = 4096n, argsz = 
 /** The checks of migration. */
 export const migration: CheckGroup = group("migration", "Migration", [
   [1, "MUST", STATE, "A device begins in RUNNING.", async (t) => {
-    begin(t);
+    t.needMigration();
     await isIn(t, RUNNING);
   }],
   ...WAYS.map((way, i): CheckRow => [
@@ -139,7 +157,7 @@ export const migration: CheckGroup = group("migration", "Migration", [
     STATE,
     `The device goes from RUNNING to ${names(way)}.`,
     async (t) => {
-      begin(t, way[0]);
+      await begin(t, way[0]);
       for (const state of way) {
         await go(t, state);
         await isIn(t, state);
@@ -147,12 +165,12 @@ export const migration: CheckGroup = group("migration", "Migration", [
     },
   ]),
   [14, "MUST", STATE, "The reply to SET repeats the request.", async (t) => {
-    begin(t);
+    await begin(t);
     const { payload, text } = await t.accepts(to(STOP));
     t.expect(payload.length === 16 && u32At(payload, 8) === STOP, "16 bytes with STOP", text);
   }],
   [15, "MUST", STATE, "A state that the device is in can be set again.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, RUNNING, RUNNING, STOP, STOP);
     await isIn(t, STOP);
   }],
@@ -165,35 +183,35 @@ export const migration: CheckGroup = group("migration", "Migration", [
     STATE,
     `${name} can't be set.`,
     async (t) => {
-      begin(t, before[0]);
+      await begin(t, before[0]);
       await go(t, ...before);
       await t.refuses(to(state));
     },
   ]),
   [20, "MUST", STATE, "A state that is refused leaves the device where it was.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, STOP);
     await t.refuses(to(99));
     await isIn(t, STOP);
   }],
   [21, "MUST", STATE, "PRE_COPY is refused by a device that does not know it.", async (t) => {
-    begin(t);
+    await begin(t);
     t.need((t.facts.migration! & HAS_PRE_COPY) === 0n, "the device knows PRE_COPY");
     await t.refuses(to(PRE_COPY));
   }],
   [22, "MUST", STATE, "Data of SET that end early are refused.", async (t) => {
-    begin(t);
+    await begin(t);
     await t.refuses(feature(SET | Feature.MIG_DEVICE_STATE, pack("u16", STOP), 16));
     await isIn(t, RUNNING);
   }],
   [23, "SHOULD", STATE, "Configuration space can be read in STOP.", async (t) => {
-    begin(t);
+    await begin(t);
     const { index } = t.config();
     await go(t, STOP);
     await t.accepts(read(index, 0, 4));
   }],
   [24, "SHOULD", STATE, "A device that ran again is the same.", async (t) => {
-    begin(t);
+    await begin(t);
     const { index } = t.config();
     const before = (await t.accepts(read(index, 0, 4))).payload.slice(16);
     await saved(t);
@@ -203,24 +221,24 @@ export const migration: CheckGroup = group("migration", "Migration", [
     t.expect(isSame, "the same vendor and device id", after);
   }],
   [30, "MUST", READ, "A state has an end: a read of 0 bytes.", async (t) => {
-    begin(t);
+    await begin(t);
     await saved(t);
   }],
   [31, "SHOULD", READ, "Behind the end there are no more bytes.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, STOP, STOP_COPY);
     await save(t);
     const { payload, text } = await t.accepts(migRead(CHUNK));
     t.expect(u32At(payload, 4) === 0, "0 bytes", text);
   }],
   [32, "SHOULD", READ, "A stopped device has the same state twice.", async (t) => {
-    begin(t);
+    await begin(t);
     const [first, second] = [await saved(t), await saved(t)];
     const isSame = first.length === second.length && first.every((b, i) => b === second[i]);
     t.expect(isSame, `${first.length} bytes as before`, `${second.length} other bytes`);
   }],
   [33, "MUST", READ, "The state does not depend on the size of the reads.", async (t) => {
-    begin(t);
+    await begin(t);
     const whole = await saved(t);
     t.need(whole.length < 1 << 18, "the state is too large for small reads");
     await go(t, STOP_COPY);
@@ -228,76 +246,72 @@ export const migration: CheckGroup = group("migration", "Migration", [
     t.expect(pieces.length === whole.length, `${whole.length} bytes`, `${pieces.length} bytes`);
   }],
   [34, "MUST", READ, "In RUNNING no state is read.", async (t) => {
-    begin(t);
+    await begin(t);
     await t.refuses(migRead(CHUNK));
     await isIn(t, RUNNING);
   }],
   [35, "MUST", READ, "In RESUMING no state is read.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, RESUMING);
     await t.refuses(migRead(CHUNK));
   }],
   [36, "MUST", READ, "An argsz without room for the bytes is refused.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, STOP_COPY);
     await t.refuses(migRead(CHUNK, 8));
   }],
   [37, "MUST", READ, "A size of 4 GiB less one byte is refused.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, STOP_COPY);
     await t.refuses(migRead(0xffff_ffff, 0xffff_ffff));
   }, RISKY],
   [38, "MUST", READ, "In PRE_COPY a state is read.", async (t) => {
-    begin(t, PRE_COPY);
+    await begin(t, PRE_COPY);
     await go(t, PRE_COPY);
     await t.accepts(migRead(CHUNK));
   }],
   [40, "MUST", WRITE, "A saved state is restored.", async (t) => {
-    begin(t);
+    await begin(t);
     const state = await saved(t);
     await go(t, RESUMING);
-    for (let at = 0; at < state.length; at += CHUNK) {
-      await t.accepts(migWrite(state.subarray(at, at + CHUNK)));
-    }
+    await restore(t, state);
     await go(t, STOP, RUNNING);
     await isIn(t, RUNNING);
   }],
   [41, "MUST", WRITE, "A restored device has the state that it was given.", async (t) => {
-    begin(t);
+    await begin(t);
     const state = await saved(t);
     await go(t, RESUMING);
-    for (let at = 0; at < state.length; at += CHUNK) {
-      await t.accepts(migWrite(state.subarray(at, at + CHUNK)));
-    }
+    await restore(t, state);
     await go(t, STOP);
     await go(t, STOP_COPY);
     const after = await save(t);
     t.expect(after.length === state.length, `${state.length} bytes`, `${after.length} bytes`);
   }],
   [42, "MUST", WRITE, "The reply has no payload.", async (t) => {
-    begin(t);
+    await begin(t);
     const state = await saved(t);
     await go(t, RESUMING);
     const reply = await t.accepts(migWrite(state.subarray(0, CHUNK)));
     t.expect(reply.payload.length === 0, "no payload", reply);
   }],
   [43, "MUST", WRITE, "In RUNNING no state is written.", async (t) => {
-    begin(t);
+    await begin(t);
     await t.refuses(migWrite(new Uint8Array(16)));
     await isIn(t, RUNNING);
   }],
   [44, "MUST", WRITE, "In STOP_COPY no state is written.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, STOP_COPY);
     await t.refuses(migWrite(new Uint8Array(16)));
   }],
   [45, "MUST", WRITE, "A size above the bytes that came is refused.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, RESUMING);
     await t.refuses(migWrite(new Uint8Array(16), 4096));
   }, RISKY],
   [46, "SHOULD", WRITE, "A state that is cut does not run.", async (t) => {
-    begin(t);
+    await begin(t);
     const state = await saved(t);
     t.need(state.length > 1, "the state is too short to be cut");
     await go(t, RESUMING);
@@ -307,19 +321,26 @@ export const migration: CheckGroup = group("migration", "Migration", [
     t.expect(isRefused, "an error reply to STOP", reply);
   }, RISKY],
   [47, "MUST", WRITE, "Bytes that are no state are survived.", async (t) => {
-    begin(t);
+    await begin(t);
     await go(t, RESUMING);
     await t.ask(migWrite(new Uint8Array(CHUNK).fill(0x5a)));
     await t.ask(to(STOP));
     await stateOf(t);
   }, RISKY],
   [48, "SHOULD", STATE, "A reset leads back to RUNNING from PRE_COPY, or keeps it.", async (t) => {
-    begin(t, PRE_COPY);
+    await begin(t, PRE_COPY);
     t.need(t.facts.canReset, "the device can't be reset");
     await go(t, PRE_COPY);
     await t.ask(reset());
     const now = await stateOf(t);
     t.expect(now === RUNNING || now === PRE_COPY, "RUNNING or PRE_COPY", deviceStateName(now));
+  }],
+  [49, "MUST", STATE, "A reset that succeeds in RESUMING leads to RUNNING.", async (t) => {
+    await begin(t);
+    await go(t, RESUMING);
+    const { flags } = await t.ask(reset());
+    t.need((flags & MessageFlags.ERROR) === 0, "the device is not reset in RESUMING");
+    await isIn(t, RUNNING);
   }],
   [60, "MUST", LOGGING, "A log is begun and ended.", async (t) => {
     await log(t);
@@ -378,6 +399,18 @@ export const migration: CheckGroup = group("migration", "Migration", [
     await t.accepts(start());
     await t.accepts(feature(SET | Feature.DMA_LOGGING_STOP));
     await t.refuses(report());
+    await t.inStep();
+  }],
+  [70, "SHOULD", LOGGING, "A report of memory that is not logged is refused.", async (t) => {
+    await log(t);
+    await t.accepts(start());
+    await t.refuses(report(PAGES_AT + PAGES_SIZE));
+    await t.inStep();
+  }],
+  [71, "SHOULD", LOGGING, "Another log beside one that is on is refused.", async (t) => {
+    await log(t);
+    await t.accepts(start());
+    await t.refuses(start(4096n, [[PAGES_AT, PAGES_SIZE / 2n]]));
     await t.inStep();
   }],
 ]);

@@ -228,8 +228,8 @@ export const negotiation: CheckGroup = group("negotiation", "Negotiation", [
     27,
     "SHOULD",
     SECTION,
-    "max_dma_maps of the reply is a number above 0.",
-    async (t) => await number(t, "max_dma_maps", (n) => n > 0, "a whole number above 0"),
+    "max_dma_maps of the reply is a number that is possible.",
+    async (t) => await number(t, "max_dma_maps", (n) => n >= 0, "a whole number"),
   ],
   [
     28,

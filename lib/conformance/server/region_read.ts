@@ -1,11 +1,10 @@
 /** Checks of REGION_READ. @module */
 
-import { DEFAULT_MAX_DATA_XFER_SIZE, MAX_DATA_XFER_SIZE } from "../../base/limits.ts";
 import { RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
+import { limitsOf } from "../limits.ts";
 import { pack, u32At, u64At } from "../pack.ts";
 import { read } from "../requests.ts";
-import type { Trial } from "../trial.ts";
 
 const SECTION = "VFIO_USER_REGION_READ";
 const RISKY = { isDestructive: true } as const;
@@ -14,13 +13,6 @@ const HEAD = 16;
 
 /** Widths of accesses that a careless server does not expect, at the start of a region. */
 const ODD_WIDTHS = [3, 5, 7, 11, 63] as const;
-
-/** The most data that the server takes in a message. */
-export function limitOf(t: Trial): number {
-  const limit = t.facts.capabilities["max_data_xfer_size"];
-  const isSane = typeof limit === "number" && Number.isInteger(limit) && limit > 0;
-  return isSane && limit <= MAX_DATA_XFER_SIZE ? limit : DEFAULT_MAX_DATA_XFER_SIZE;
-}
 
 /** The checks of reads. */
 export const regionRead: CheckGroup = group("region_read", "Region reads", [
@@ -91,7 +83,7 @@ export const regionRead: CheckGroup = group("region_read", "Region reads", [
     await t.inStep();
   }],
   [12, "MUST", SECTION, "A count above max_data_xfer_size is refused.", async (t) => {
-    await t.refuses(read(t.readable().index, 0, limitOf(t) + 1));
+    await t.refuses(read(t.readable().index, 0, limitsOf(t.facts).data + 1));
     await t.inStep();
   }, RISKY],
   [13, "MUST", SECTION, "A count of 4 GiB less one byte is refused.", async (t) => {

@@ -2,10 +2,10 @@
 
 import { RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, group } from "../check.ts";
+import { limitsOf } from "../limits.ts";
 import { pack, u32At, u64At } from "../pack.ts";
 import { OUR_CAPABILITIES, read, write, writeMulti } from "../requests.ts";
 import type { Trial } from "../trial.ts";
-import { limitOf } from "./region_read.ts";
 
 const SECTION = "VFIO_USER_REGION_WRITE";
 const MULTI = "VFIO_USER_REGION_WRITE_MULTI";
@@ -138,14 +138,15 @@ export const regionWrite: CheckGroup = group("region_write", "Region writes", [
     SECTION,
     "A refused write of max_data_xfer_size leaves the stream in step.",
     async (t) => {
-      await t.refuses(write(t.facts.numRegions, 0, new Uint8Array(limitOf(t))));
+      await t.refuses(write(t.facts.numRegions, 0, new Uint8Array(limitsOf(t.facts).data)));
       await t.inStep();
     },
     RISKY,
   ],
   [15, "SHOULD", SECTION, "A write above max_data_xfer_size is refused.", async (t) => {
-    const data = new Uint8Array(limitOf(t) + 4096);
-    await t.orEnded(async () => void await t.refuses(write(writable(t).index, 0, data)));
+    const data = new Uint8Array(limitsOf(t.facts).data + 4096);
+    const ask = { ...write(writable(t).index, 0, data), isBeyond: true };
+    await t.orEnded(async () => void await t.refuses(ask));
   }, { isDestructive: true, mayEnd: true }],
   [16, "MUST", SECTION, "A write of 3 bytes is answered, if by an error.", async (t) => {
     const { region, offset, before } = await scratch(t);

@@ -98,6 +98,21 @@ const MUTANTS: readonly Mutant[] = [
     request: (m) => m.command === INFO && m.payload.set([16], 0),
   },
   {
+    name: "a flag of the device does not exist",
+    check: "info/30",
+    reply: of(INFO, (_, view) => view.setUint32(4, view.getUint32(4, true) | 0x100, true)),
+  },
+  {
+    name: "argsz names more bytes than there are",
+    check: "info/31",
+    reply: of(INFO, (_, view) => view.setUint32(0, 20, true)),
+  },
+  {
+    name: "a client that takes no descriptors is sent some",
+    check: "info/32",
+    request: (m) => m.command === VERSION && json(m, '"max_msg_fds":0', '"max_msg_fds":8'),
+  },
+  {
     name: "each region is bar0",
     check: "info/10",
     reply: of(REGION, (_, view) => view.setUint32(8, 0, true)),
@@ -131,6 +146,16 @@ const MUTANTS: readonly Mutant[] = [
     name: "each IRQ index is intx",
     check: "info/41",
     reply: of(IRQ, (_, view) => view.setUint32(8, 0, true)),
+  },
+  {
+    name: "a flag of an IRQ index does not exist",
+    check: "info/50",
+    reply: of(IRQ, (_, view) => view.setUint32(4, view.getUint32(4, true) | 0x10, true)),
+  },
+  {
+    name: "argsz of an IRQ index is 0",
+    check: "info/51",
+    reply: of(IRQ, (_, view) => view.setUint32(0, 0, true)),
   },
   {
     name: "the last byte of a read is missing",
@@ -184,7 +209,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: "overlaps are accepted",
     check: "dma/10",
-    reply: (m) => m.command === MAP && (m.flags &= ~0x20, m.error = 0),
+    reply: (m) => m.command === MAP && m.error === 17 && (m.flags &= ~0x20, m.error = 0),
   },
   {
     name: "the reply to a map has a payload",
@@ -210,6 +235,24 @@ const MUTANTS: readonly Mutant[] = [
     name: "a false boolean fires",
     check: "irqs/5",
     request: (m) => m.command === SET_IRQS && m.payload[4] === 0x22 && m.payload.set([0x21], 4),
+  },
+  {
+    name: "a false boolean masks",
+    check: "irqs/43",
+    request: (m) => m.command === SET_IRQS && m.payload[4] === 0x0a && m.payload.set([1], 20),
+  },
+  {
+    name: "a teardown is for the first vector alone",
+    check: "irqs/45",
+    request: (m) => {
+      const isTeardown = m.command === SET_IRQS && m.payload[4] === 0x21 && m.payload[16] === 0;
+      if (isTeardown) m.payload.set([0x24], 4), m.payload.set([1], 16);
+    },
+  },
+  {
+    name: "an eventfd that unmasks masks",
+    check: "irqs/48",
+    request: (m) => m.command === SET_IRQS && m.payload[4] === 0x14 && m.payload.set([0x0c], 4),
   },
   {
     name: "an interrupt never comes",

@@ -45,6 +45,26 @@ testFds("descriptors that a peer sends are kept within the limit of the process"
   assert(countOpenFds() <= before + limit + 3);
 });
 
+testFds("a client that sets up more vectors than this process keeps is taken on", async () => {
+  const [ours, theirs] = UnixSocket.pair();
+  using _theirs = theirs;
+  using event = new EventFd();
+  const { signal } = new AbortController();
+  using peer = new RawPeer(ours, {
+    ...{ timeoutMs: () => PATIENCE_MS, signal, notes: [] },
+    from: "client",
+  });
+  const bytes = encodeMessage({ messageId: 1, command: 8 });
+  const message = new IoBuffer(Uint8Array.from(bytes));
+  const limit = keptDescriptors.limit >> 1;
+  let kept = 0;
+  for (let i = 0; i <= limit; i += 253) {
+    theirs.send(message, 0, message.length, Array(253).fill(event.fd));
+    kept += (await peer.receive())!.fds.length;
+  }
+  assert(kept > limit - 253 && kept <= limit, `${kept} of ${limit}`);
+});
+
 /** Sends a message again and again, each time that something came, until the peer leaves. */
 async function repeat(socket: UnixSocket, bytes: Uint8Array, signal: AbortSignal) {
   using _socket = socket;
