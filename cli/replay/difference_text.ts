@@ -6,7 +6,7 @@
 
 import { stripVTControlCharacters } from "node:util";
 import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
-import { sameBytes } from "../../lib/replay/compare.ts";
+import { sameBytes } from "../../lib/base/bytes.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
 import type { Difference } from "../../lib/replay/difference.ts";
 import type { ScriptStep } from "../../lib/replay/script.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { joined } from "../../lib/base/joined.ts";
+import { joined } from "../../lib/base/bytes.ts";
 
 /** The place where a log goes. */
 export interface LogStream {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { joined } from "../base/joined.ts";
+import { joined } from "../base/bytes.ts";
 
 const WIDTHS = { u8: 1, u16: 2, u32: 4, u64: 8 } as const;
 

@@ -5,7 +5,7 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
-import { joined } from "../base/joined.ts";
+import { joined } from "../base/bytes.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import { DeviceError } from "../server/served_device.ts";
 

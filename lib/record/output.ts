@@ -9,7 +9,7 @@ import { ENXIO, SystemError } from "../../ffi/errno.ts";
 import { POLLOUT } from "../../ffi/event.ts";
 import { OwnedFd } from "../../ffi/fd.ts";
 import { type Watch, watch } from "../../ffi/poller.ts";
-import { joined } from "../base/joined.ts";
+import { joined } from "../base/bytes.ts";
 import { RECORDING_WAITING } from "../base/limits.ts";
 import { fileError } from "../text/file_error.ts";
 import { wholeBlocks } from "./pcapng.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { joined } from "../base/joined.ts";
+import { joined } from "../base/bytes.ts";
 import { RECORDING_BUFFER } from "../base/limits.ts";
 import {
   type BareKind,

@@ -6,6 +6,7 @@
 
 import { EINVAL, ENOSPC } from "../../ffi/errno.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
+import { sameBytes } from "../base/bytes.ts";
 import { HEADER_SIZE, MAX_MSG_FDS, MESSAGE_OVERHEAD } from "../base/limits.ts";
 import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
 import { MAPPABLE } from "../record/intercept.ts";
@@ -19,7 +20,6 @@ import { encodeMessage } from "../wire/header.ts";
 import { IrqInfoReply } from "../wire/irq.ts";
 import { encodeRegionInfo, RegionFlags } from "../wire/region.ts";
 import { decodeVersion, encodeVersion, limitsOf, PROTOCOL_VERSION } from "../wire/version.ts";
-import { sameBytes } from "./compare.ts";
 import { EffectQueue } from "./effect_queue.ts";
 import { KnownMemory, PageBudget } from "./memory.ts";
 import {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sameBytes } from "../base/bytes.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
 import { type DecodedMessage, decodeMessage } from "../record/decode.ts";
 
@@ -79,9 +80,4 @@ function sameValue(expected: unknown, found: unknown, own: ReadonlySet<string>):
   return [...names].every((name) =>
     own.has(name) || sameValue(a[name], b[name], NESTED_OWN_FIELDS)
   );
-}
-
-/** Compares bytes. */
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -5,19 +5,17 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
+import { sameBytes } from "../base/bytes.ts";
+import { COMMAND, HEADER } from "../pci/registers.ts";
 import type { DmaMapRequest, DmaUnmap } from "../wire/dma.ts";
 import { PciRegion, regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
 import type { AccessedRange } from "./accessed.ts";
-import { sameBytes } from "./compare.ts";
 import { Echoes } from "./echoes.ts";
 import { type Knowledge, type PartWrite, placeOf } from "./known.ts";
 import { LiveMaps } from "./live_maps.ts";
 import { type Moment, Relocation } from "./relocation.ts";
 
-/** The Command register of configuration space, and its bit Bus Master Enable. */
-const COMMAND_OFFSET = 4n;
-const BUS_MASTER = 4;
 /** The end of the header of configuration space: capabilities follow. */
 const HEADER_END = 0x40n;
 
@@ -276,8 +274,8 @@ export class ToldByClient {
   /** Takes a write to configuration space; false if it is to another region. */
   #command(side: Side, { region, offset, data }: PartWrite): boolean {
     if (region !== PciRegion.CONFIG) return false;
-    const command = data[Number(COMMAND_OFFSET - offset)];
-    if (command !== undefined) this.#isMaster[side] = (command & BUS_MASTER) !== 0;
+    const command = data[HEADER.COMMAND - Number(offset)];
+    if (command !== undefined) this.#isMaster[side] = (command & COMMAND.MASTER) !== 0;
     return true;
   }
 }

@@ -7,7 +7,7 @@
 
 import type { OwnedFd } from "../../ffi/fd.ts";
 import { MAX_ERRNO } from "../text/errno.ts";
-import { joined } from "../base/joined.ts";
+import { joined } from "../base/bytes.ts";
 import { MAX_DELAY_MS, OFFERED_MAX_DATA_XFER_SIZE } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import { Random } from "../base/random.ts";

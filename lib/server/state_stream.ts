@@ -23,6 +23,7 @@
  */
 
 import { EINVAL } from "../../ffi/errno.ts";
+import { sameBytes } from "../base/bytes.ts";
 import { crc32 } from "../base/crc32.ts";
 import { MAX_STATE_FRAME, MAX_STATE_NAME, MAX_STATE_SPANS } from "../base/limits.ts";
 import { layout, u16, u32, u64 } from "../wire/layout.ts";
@@ -326,9 +327,7 @@ export class StateReader {
   }
 
   #checkIdentity(payload: Uint8Array): void {
-    const form = this.#identities.findIndex((identity) =>
-      payload.length === identity.length && payload.every((byte, i) => byte === identity[i])
-    );
+    const form = this.#identities.findIndex((identity) => sameBytes(payload, identity));
     if (form < 0) {
       const own = this.#identities[0]!;
       throw refusal(`it is of another device: of ${describe(payload)}, not ${describe(own)}`);

@@ -11,7 +11,7 @@ import { POLLOUT, PollSet } from "../../ffi/event.ts";
 import { closeAll, OwnedFd } from "../../ffi/fd.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError } from "../base/errors.ts";
-import { joined } from "../base/joined.ts";
+import { joined } from "../base/bytes.ts";
 import { HEADER_SIZE, MAX_QUEUED_BYTES, WRITE_CHUNK_SIZE } from "../base/limits.ts";
 import { HeaderLayout } from "../wire/header.ts";
 import type { Trace } from "./message.ts";

@@ -1,5 +1,5 @@
 /**
- * Bytes of several pieces.
+ * Bytes that are joined, or compared.
  *
  * @module
  */
@@ -13,4 +13,9 @@ export function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
     at += part.length;
   }
   return whole;
+}
+
+/** Compares few bytes; for many, `isSameMemory` is faster. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
