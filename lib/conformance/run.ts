@@ -1,6 +1,12 @@
 /**
  * Does checks, one after the other, and says how each ended.
  *
+ * The way of a check: the `Target` connects, starting its server first if need be. `learn` has
+ * asked that server for its offers once before. A `Trial` negotiates, unless the check is raw, and
+ * is handed to the check's function. That sends requests and states expectations; one that is not
+ * met throws a `Deviation`. Then the trial undoes what was set up. It asks for the device's info to
+ * see whether the connection is still in step. If it isn't, a new one tells if the server lives.
+ *
  * @module
  */
 

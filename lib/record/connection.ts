@@ -1,6 +1,14 @@
 /**
  * One client's connection through a recorder: its main socket, its twin, and what is altered.
  *
+ * The way of a DMA_READ that a server sends: the poll wakes the `Link`, which has the `Relay` of
+ * the direction to the client receive. The relay cuts the message out. The hooks made here say
+ * whether it has to be inspected. If so, it is a `Passage` for `SideRequests`, `CommandGate` and
+ * `Interceptor`, which may alter or keep it. The relay sends it by its `SendQueue`, and reports it.
+ * From here it goes as an event to `sink`, which is a `RecordingWriter` or a line of `-v`. The
+ * reply of the client takes the same way through the other relay. With a twin socket both pass
+ * through the twin's `Link`, where nothing is inspected.
+ *
  * @module
  */
 
