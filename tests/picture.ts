@@ -1,6 +1,6 @@
 /**
  * The picture of a terminal in README.md: `deno task picture` runs `vfu probe` and draws what it
- * writes, with its colours.
+ * writes, with its colours. It draws that of docs/recording.md as well.
  *
  * @module
  */
@@ -8,6 +8,7 @@
 import { DemoDevice } from "../lib/devices/demo_device.ts";
 import { Server } from "../lib/server/server.ts";
 import { runThere, temporaryFolder } from "./cli/_cli.ts";
+import { drawTimeline, TIMELINE_PICTURE } from "./timeline_picture.ts";
 
 /** The file with the picture. */
 export const PICTURE = new URL("../docs/probe.svg", import.meta.url);
@@ -95,4 +96,7 @@ function escaped(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
-if (import.meta.main) Deno.writeTextFileSync(PICTURE, draw(await screen()));
+if (import.meta.main) {
+  Deno.writeTextFileSync(PICTURE, draw(await screen()));
+  Deno.writeTextFileSync(TIMELINE_PICTURE, await drawTimeline());
+}

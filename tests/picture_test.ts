@@ -1,7 +1,8 @@
-/** The picture in README.md shows what `vfu probe` writes today. */
+/** The pictures of the documents show what vfu writes and draws today. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { draw, PICTURE, screen } from "./picture.ts";
+import { drawTimeline, TIMELINE_PICTURE } from "./timeline_picture.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -11,6 +12,19 @@ Deno.test("docs/probe.svg is what deno task picture draws, and README.md shows i
   assert(picture.length < 40_000, `${picture.length} bytes`);
   assertMatch(picture, /class="bold">Regions</);
   assertStringIncludes(await Deno.readTextFile(new URL("README.md", ROOT)), "(docs/probe.svg)");
+});
+
+Deno.test("docs/timeline.svg is what the page of a recording draws today", async () => {
+  const picture = await Deno.readTextFile(TIMELINE_PICTURE);
+  assertEquals(picture, await drawTimeline(), "run deno task picture, and look at it");
+  assert(picture.length < 40_000, `${picture.length} bytes`);
+  for (const lane of ["device DMA", "interrupts", "bar0"]) {
+    assertStringIncludes(picture, `>${lane}</text>`);
+  }
+  assertStringIncludes(
+    await Deno.readTextFile(new URL("docs/recording.md", ROOT)),
+    "(timeline.svg)",
+  );
 });
 
 Deno.test("draw() keeps the text, and escapes it", () => {
