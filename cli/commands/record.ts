@@ -137,6 +137,15 @@ export function command(context: Context) {
         );
       }
       checkSpawn(self, spawn);
+      const isStandardOutput = output === "-";
+      const others = options.json
+        ? "--json"
+        : spawn !== undefined
+        ? "--spawn <command>"
+        : undefined;
+      if (isStandardOutput && others !== undefined) {
+        self.error(`error: '${others}' writes to standard output, as does '-o -'; name a file`);
+      }
       if (options.sideWrites && options.side === undefined) {
         self.error("error: '--side-writes' needs '--side <path>'");
       }
@@ -154,7 +163,7 @@ export function command(context: Context) {
         : new ConnectedServer(connectFd!);
       await run(context, {
         ...options,
-        output,
+        output: isStandardOutput ? "/dev/stdout" : output,
         listen: from,
         server,
         intercept: options.intercept ?? [],

@@ -89,6 +89,32 @@ Deno.test("record: a full disk is reported once, and the two sides go on talking
   Deno.removeSync(folder, { recursive: true });
 });
 
+Deno.test("record: writes to standard output in the place of a file that is called -", async () => {
+  await using demo = await startDemo();
+  await using folder = temporaryFolder();
+  const [listen, file] = [`${folder.path}/a.sock`, `${folder.path}/x.pcapng`];
+  const line = 'exec "$0" run -A "$@" > "$OUT"';
+  const child = new Deno.Command("sh", {
+    args: ["-c", line, DENO, CLI, "record", "--listen", listen, "--connect", demo.path, "-o", "-"],
+    cwd: folder.path,
+    env: { OUT: file },
+    stdin: "null",
+    stderr: "piped",
+  }).spawn();
+  let text = "";
+  const reading = (async () => {
+    for await (const piece of child.stderr.pipeThrough(new TextDecoderStream())) text += piece;
+  })();
+  await until(() => text.includes("Recording "));
+  assertEquals((await vfu("read", listen, "bar0.l")).code, 0);
+  child.kill("SIGINT");
+  assertEquals((await child.status).code, 0);
+  await reading;
+  const events = await Array.fromAsync(readRecording(file));
+  assertEquals(events.at(-1)!.kind, "end");
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["x.pcapng"]);
+});
+
 Deno.test("record: a pipe whose reader stops holds up neither side, and says what it lacks", async () => {
   await using demo = await startDemo();
   using pipe = temporaryPipe();
@@ -166,6 +192,11 @@ Deno.test("record: wrong usage ends with 2, what can't be had with 1", async () 
     [["--connect", "a", "-o", "x"], "One of '--listen <path>'"],
     [["--listen", "a", "--spawn", "true", "-o", "x"], "has no {socket}"],
     [["--listen", "a", "--connect", "", "-o", "x"], "One of '--connect <path>'"],
+    [
+      ["--listen", "a", "--connect", "b", "-o", "-", "--json"],
+      "'--json' writes to standard output",
+    ],
+    [["--listen", "a", "--spawn", "b {socket}", "-o", "-"], "'--spawn <command>' writes to stand"],
     [["--listen", "a", "--connect", "b", "-o", ""], "'-o <file>' is needed"],
     [["--listen", "a", "--connect", "a", "-o", "x"], "name the same socket"],
     [["--listen", "a", "--connect", "b", "-o", "x", "--side-writes"], "needs '--side <path>'"],
