@@ -4,6 +4,7 @@
  * @module
  */
 
+import { callAfter } from "../base/timer.ts";
 import type { Effect, PartRead } from "./part.ts";
 
 /** An effect that waits for its time. */
@@ -22,12 +23,12 @@ export class EffectQueue {
   add(effect: Effect, act: () => Promise<void>): Promise<void> {
     const { promise: released, resolve } = Promise.withResolvers<void>();
     if (effect.afterRead === undefined) resolve();
-    const timer = effect.afterRead && setTimeout(resolve, Number(effect.delayNs / 1_000_000n) + 1);
+    const cancel = effect.afterRead && callAfter(Number(effect.delayNs / 1_000_000n) + 1, resolve);
     const queued: Queued = { effect, release: resolve };
     this.#waiting.push(queued);
     return this.#last = this.#last.then(async () => {
       await released;
-      clearTimeout(timer);
+      cancel?.();
       this.#waiting.splice(this.#waiting.indexOf(queued), 1);
       await act();
     });
