@@ -19,7 +19,7 @@ import { IrqFlags } from "../wire/irq.ts";
 import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
 import { beyond, limitsOf, tooLarge } from "./limits.ts";
-import { join, u64At } from "./pack.ts";
+import { u64At } from "./pack.ts";
 import { type CameMessage, type Note, RawPeer, type RawPeerOptions } from "./raw_peer.ts";
 import {
   type Ask,
@@ -28,18 +28,10 @@ import {
   OUR_CAPABILITIES,
   versionPayload,
 } from "./requests.ts";
+import { type DmaAsked, ServedMemory } from "./served_memory.ts";
 
+const REFUSED_OR_ENDED = "an error reply, or the end of the connection";
 const ENDS_WITH_CLIENT = "the server ends when its client has left";
-
-/** A request of the server for memory of the client. */
-export interface DmaAsked {
-  /** DMA_READ or DMA_WRITE. */
-  readonly command: number;
-  /** The address by which the server knows the memory. */
-  readonly address: bigint;
-  /** Bytes. */
-  readonly count: bigint;
-}
 
 /** The means of a check. */
 export interface TrialOptions {
@@ -80,10 +72,7 @@ export class Trial implements AsyncDisposable {
   readonly #closing: Disposable[] = [];
   readonly #undo: (() => Promise<void>)[] = [];
   #nextId = 0x100;
-  /** Memory that the server may ask for by message. */
-  readonly #memory: { address: bigint; bytes: Uint8Array }[] = [];
-  /** Requests of the server for memory, in order. */
-  readonly asked: DmaAsked[] = [];
+  readonly #memory = new ServedMemory();
   /** Addresses of the maps that the server has taken. */
   readonly #maps = new Set<bigint>();
 
@@ -93,6 +82,11 @@ export class Trial implements AsyncDisposable {
     this.facts = options.facts;
     this.signal = options.signal;
     this.timeoutMs = options.timeoutMs;
+  }
+
+  /** Requests of the server for memory, in order. */
+  get asked(): DmaAsked[] {
+    return this.#memory.asked;
   }
 
   /** The connection that the check was given. */
@@ -245,8 +239,8 @@ export class Trial implements AsyncDisposable {
   }
 
   /** Counts the maps that the server has taken. */
-  #noteMap({ command, payload = new Uint8Array() }: Ask, { flags }: CameMessage): void {
-    if ((flags & MessageFlags.ERROR) !== 0) return;
+  #noteMap({ command, payload = new Uint8Array() }: Ask, reply: CameMessage): void {
+    if (isError(reply)) return;
     if (command === Command.DMA_MAP) this.#maps.add(u64At(payload, 16));
     if (command === Command.DMA_UNMAP) this.#maps.delete(u64At(payload, 8));
   }
@@ -269,19 +263,17 @@ export class Trial implements AsyncDisposable {
 
   /** Expects the reply to a request to be none of an error. As {@linkcode Trial.accepts}. */
   accepted(ask: Ask, reply: CameMessage): CameMessage {
-    const isError = (reply.flags & MessageFlags.ERROR) !== 0;
-    const reason = isError ? beyond(ask, limitsOf(this.facts), this.#maps.size) : undefined;
+    const reason = isError(reply) ? beyond(ask, limitsOf(this.facts), this.#maps.size) : undefined;
     if (reason !== undefined) throw new NotApplicable(reason);
     this.#noteMap(ask, reply);
-    this.expect(!isError, `${commandName(ask.command)} to succeed`, reply);
+    this.expect(!isError(reply), `${commandName(ask.command)} to succeed`, reply);
     return reply;
   }
 
   /** Asks, and expects an error reply. */
   async refuses(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
     const reply = await this.ask(ask, peer);
-    const isError = (reply.flags & MessageFlags.ERROR) !== 0;
-    this.expect(isError, `an error reply to ${commandName(ask.command)}`, reply);
+    this.expect(isError(reply), `an error reply to ${commandName(ask.command)}`, reply);
     return reply;
   }
 
@@ -294,11 +286,7 @@ export class Trial implements AsyncDisposable {
 
   /** Expects an error reply, or the end of the connection. */
   async refusesOrCloses(ask: Ask, peer: RawPeer = this.peer): Promise<void> {
-    try {
-      await this.refuses(ask, peer);
-    } catch (error) {
-      if (!(error instanceof ConnectionEnded)) throw error;
-    }
+    await this.orEnded(async () => void await this.refuses(ask, peer));
   }
 
   /** Accepts any reply, and the end of the connection. */
@@ -317,14 +305,8 @@ export class Trial implements AsyncDisposable {
 
   /** Expects an error reply to what was sent, whatever its id, or the end of the connection. */
   async refusedOrEnded(why: string, peer: RawPeer = this.peer): Promise<void> {
-    await this.orEnded(async () => {
-      const reply = await this.receive(
-        `an error reply, or the end of the connection: ${why}`,
-        peer,
-      );
-      const isError = (reply.flags & MessageFlags.ERROR) !== 0;
-      this.expect(isError, `an error reply, or the end of the connection: ${why}`, reply);
-    });
+    const expected = `${REFUSED_OR_ENDED}: ${why}`;
+    await this.orEnded(() => this.#receiveError(expected, peer));
   }
 
   /**
@@ -334,10 +316,13 @@ export class Trial implements AsyncDisposable {
   async neverSucceeds(peer: RawPeer = this.peer): Promise<void> {
     await this.orEnded(async () => {
       await this.send(deviceInfo(), peer);
-      const reply = await this.receive("an error reply, or the end of the connection", peer);
-      const isError = (reply.flags & MessageFlags.ERROR) !== 0;
-      this.expect(isError, "an error reply, or the end of the connection", reply);
+      await this.#receiveError(REFUSED_OR_ENDED, peer);
     });
+  }
+
+  async #receiveError(expected: string, peer: RawPeer): Promise<void> {
+    const reply = await this.receive(expected, peer);
+    this.expect(isError(reply), expected, reply);
   }
 
   /** Expects the connection to end; error replies may come before. */
@@ -354,8 +339,7 @@ export class Trial implements AsyncDisposable {
         throw error;
       }
       if (message === undefined) return;
-      const isError = (message.flags & MessageFlags.ERROR) !== 0;
-      this.expect(isError, `the end of the connection: ${why}`, message);
+      this.expect(isError(message), `the end of the connection: ${why}`, message);
     }
   }
 
@@ -453,7 +437,7 @@ export class Trial implements AsyncDisposable {
 
   /** Serves an address by message: the server may ask for its bytes. */
   serve(address: bigint, bytes: Uint8Array): void {
-    this.#memory.push({ address, bytes });
+    this.#memory.add(address, bytes);
   }
 
   // ---- The server's process
@@ -520,27 +504,13 @@ export class Trial implements AsyncDisposable {
 
   /** Answers a request of the server; false for one that no server sends. */
   async answer(message: CameMessage, peer: RawPeer = this.peer): Promise<boolean> {
-    const { command, messageId, payload } = message;
-    if (command !== Command.DMA_READ && command !== Command.DMA_WRITE) return false;
-    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
-    const isWhole = payload.length >= 16;
-    const address = isWhole ? view.getBigUint64(0, true) : 0n;
-    const count = isWhole ? view.getBigUint64(8, true) : 0n;
-    this.asked.push({ command, address, count });
-    const found = this.#memory.find((each) =>
-      address >= each.address && address + count <= each.address + BigInt(each.bytes.length)
-    );
-    if (!isWhole || found === undefined) {
-      const flags = MessageFlags.REPLY | MessageFlags.ERROR;
-      await peer.send(encodeMessage({ messageId, command, flags, error: 22 }));
-      return true;
-    }
-    const at = Number(address - found.address);
-    const head = payload.subarray(0, 16);
-    const data = found.bytes.subarray(at, at + Number(count));
-    if (command === Command.DMA_WRITE) data.set(payload.subarray(16, 16 + data.length));
-    const answer = command === Command.DMA_READ ? join(head, data) : head;
-    await peer.send(encodeMessage({ messageId, command, flags: MessageFlags.REPLY }, answer));
+    const answer = this.#memory.answer(message);
+    if (answer === undefined) return false;
+    await peer.send(answer);
     return true;
   }
+}
+
+function isError({ flags }: CameMessage): boolean {
+  return (flags & MessageFlags.ERROR) !== 0;
 }

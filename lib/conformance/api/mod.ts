@@ -85,7 +85,8 @@ export {
   write,
   writeMulti,
 } from "../requests.ts";
-export { type DmaAsked, Trial, type TrialOptions } from "../trial.ts";
+export type { DmaAsked } from "../served_memory.ts";
+export { Trial, type TrialOptions } from "../trial.ts";
 export type { EventFd } from "../../../ffi/event.ts";
 export type { FileAccess, FileKind, FileStat, FileSystem, OwnedFd } from "../../../ffi/fd.ts";
 export type { IoBuffer } from "../../../ffi/buffer.ts";
