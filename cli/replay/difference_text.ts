@@ -4,7 +4,6 @@
  * @module
  */
 
-import { stripVTControlCharacters } from "node:util";
 import { accessesOf, decodeMessage } from "../../lib/record/decode.ts";
 import { sameBytes } from "../../lib/base/bytes.ts";
 import type { RecordedEvent } from "../../lib/record/event.ts";
@@ -12,6 +11,7 @@ import type { Difference } from "../../lib/replay/difference.ts";
 import type { ScriptStep } from "../../lib/replay/script.ts";
 import { HEADER_SIZE } from "../../lib/wire/header.ts";
 import { printable } from "../shared/printable.ts";
+import { withoutColours } from "../shared/style.ts";
 import type { EventText } from "../show/text.ts";
 
 /** Steps before a difference that are shown. */
@@ -79,7 +79,7 @@ export class DifferenceText {
   /** Leaves out bytes of a line that has too many, but for the first. */
   #fit(line: string): string {
     return line.replace(BYTES, (all, bytes: string, more: string | undefined, at: number) => {
-      const column = stripVTControlCharacters(line.slice(0, at)).length;
+      const column = withoutColours(line.slice(0, at)).length;
       const room = Math.floor((this.#columns - column - "bytes:".length - 2) / 3);
       const most = Math.max(1, room);
       const count = bytes.length / 3;

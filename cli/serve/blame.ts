@@ -9,6 +9,7 @@ import { originOf } from "../../lib/define/origin.ts";
 import { causesOf, thrownFrames, thrownName, thrownText } from "../../lib/base/thrown.ts";
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
 import { Detailed } from "../shared/failure.ts";
+import { withoutColours } from "../shared/style.ts";
 
 /** A place in a file. */
 export interface Place {
@@ -52,10 +53,6 @@ export class ModuleError extends Detailed {
 /** The folder of vfu. */
 const ROOT = new URL("../../", import.meta.url).href;
 
-/** Colours of the runtime's messages. */
-// deno-lint-ignore no-control-regex -- that is what they begin with
-const COLOUR = /\x1b\[[\d;]*m/g;
-
 /** A line of a stack: "    at name (URL:LINE:COLUMN)". */
 const FRAME = /^ +at (?:.*\(|async )?([a-z][a-z+]*:.*?):(\d+):(\d+)\)?$/;
 
@@ -67,7 +64,7 @@ const VERSION = /[?&]vfu=\d+/g;
 
 /** Says what an error is about. */
 export function blame(error: unknown): Blame {
-  const text = thrownText(error).replaceAll(COLOUR, "").replaceAll(VERSION, "").trimEnd();
+  const text = withoutColours(thrownText(error)).replaceAll(VERSION, "").trimEnd();
   const end = END.exec(text);
   const all = framesOf(error);
   const own = all.filter(isUsers);
@@ -140,7 +137,7 @@ function saying(error: unknown, text: string): Pick<Blame, "message" | "details"
 
 /** The lines of the stack that follow the message. */
 function framesOf(error: unknown): string[] {
-  return thrownFrames(error).map((line) => line.replaceAll(COLOUR, "").replaceAll(VERSION, ""));
+  return thrownFrames(error).map((line) => withoutColours(line).replaceAll(VERSION, ""));
 }
 
 /** Tells whether a line of a stack is in neither vfu nor the runtime. */

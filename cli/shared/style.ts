@@ -58,3 +58,11 @@ export function chooseStyle({ isTerminal, noColour, env }: ColourFacts): Style {
   if (force !== undefined && force !== "") return force === "0" ? PLAIN : COLOURED;
   return isTerminal && !noColour && env("TERM") !== "dumb" ? COLOURED : PLAIN;
 }
+
+// deno-lint-ignore no-control-regex -- that is what they begin with
+const COLOUR = /\x1b\[[\d;]*m/g;
+
+/** Text without the colours and the like that it has for a terminal. */
+export function withoutColours(text: string): string {
+  return text.replaceAll(COLOUR, "");
+}
