@@ -12,6 +12,7 @@ import type { UnixSocket } from "../../ffi/socket.ts";
 import { ConnectionError, ProtocolError } from "../base/errors.ts";
 import { HEADER_SIZE, MAX_SIDE_CLIENTS, MESSAGE_OVERHEAD, SIDE_MAX_DATA } from "../base/limits.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
+import { limitHandshake } from "../transport/handshake.ts";
 import { VfioProxy } from "../transport/proxy.ts";
 import { RegionReadRequest, RegionWriteRequest } from "../wire/access.ts";
 import { Command, commandName } from "../wire/command.ts";
@@ -28,6 +29,8 @@ export interface SideOptions {
   readonly current: () => RecordedConnection | undefined;
   /** Hears why a request was refused. */
   readonly onRefuse: (text: string) => void;
+  /** The time that a client has to send its VERSION. In milliseconds; default 5000. */
+  readonly handshakeTimeoutMs?: number;
 }
 
 const READING: ReadonlySet<number> = new Set([
@@ -94,11 +97,19 @@ export class SideSocket implements Disposable {
   }
 
   #serve(socket: UnixSocket): void {
+    const hasSpoken = limitHandshake(
+      (cause) => proxy.close(cause),
+      this.#options.handshakeTimeoutMs,
+    );
     const client = new SideClient(this.#options);
     const proxy: VfioProxy = new VfioProxy(socket, {
       role: "server",
-      handler: (request) => client.serve(request, proxy),
+      handler: (request) => {
+        hasSpoken();
+        return client.serve(request, proxy);
+      },
       onClose: () => {
+        hasSpoken();
         this.#clients.delete(proxy);
         this.#accept();
       },

@@ -10,6 +10,7 @@ import { sameBytes } from "../base/bytes.ts";
 import { HEADER_SIZE, MAX_MSG_FDS, MESSAGE_OVERHEAD } from "../base/limits.ts";
 import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
 import { MAPPABLE } from "../record/intercept.ts";
+import { limitHandshake } from "../transport/handshake.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import { VfioProxy } from "../transport/proxy.ts";
 import { Command, commandName } from "../wire/command.ts";
@@ -84,6 +85,8 @@ export interface ActorOptions {
   readonly part: ServerPart;
   /** The time in milliseconds for the client's answers. */
   readonly timeoutMs: number;
+  /** The time that the client has to send its VERSION. In milliseconds; default 5000. */
+  readonly handshakeTimeoutMs?: number;
   /** Called once, where the client leaves the recorded path. */
   readonly onDeviation?: ((deviation: Deviation) => void) | undefined;
   /** Called once, for the first DMA that is left out. */
@@ -126,11 +129,19 @@ export class Actor implements Disposable {
     for (const [region, memory] of this.#part.contents) {
       this.#contents.set(region, memory.copy(this.#budget));
     }
+    const hasSpoken = limitHandshake(
+      (cause) => this.#proxy.close(cause),
+      options.handshakeTimeoutMs,
+    );
     this.#proxy = new VfioProxy(socket, {
       role: "server",
       timeoutMs: options.timeoutMs,
-      handler: (request) => this.#serve(request),
+      handler: (request) => {
+        hasSpoken();
+        return this.#serve(request);
+      },
       onClose: (cause) => {
+        hasSpoken();
         this.#effects.release();
         options.onEnd(cause);
       },

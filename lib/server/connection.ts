@@ -13,13 +13,13 @@ import { UnixSocket } from "../../ffi/socket.ts";
 import { within } from "../base/wait.ts";
 import { ProtocolError } from "../base/errors.ts";
 import {
-  DEFAULT_TIMEOUT_MS,
   HEADER_SIZE,
   HOOK_PATIENCE_MS,
   MESSAGE_OVERHEAD,
   QUIESCE_TIMEOUT_MS,
   SERVE_SEND_BUFFER,
 } from "../base/limits.ts";
+import { limitHandshake } from "../transport/handshake.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
 import { VfioProxy } from "../transport/proxy.ts";
 import type { Trace } from "../transport/message.ts";
@@ -81,7 +81,7 @@ export class ServerConnection {
   readonly #proxy: VfioProxy;
   #device: ServedDevice;
   readonly #options: ConnectionOptions;
-  readonly #handshake: ReturnType<typeof setTimeout>;
+  readonly #hasSpoken: () => void;
   #migration: MigrationMachine | undefined; // if the device migrates
   readonly #running: RunningHooks;
   readonly #refusals = new Refusals();
@@ -105,13 +105,10 @@ export class ServerConnection {
       )
     );
     socket.setSendBuffer(SERVE_SEND_BUFFER);
-    // A client that says nothing keeps others waiting: it gets as long as a request does.
-    const { handshakeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
-    this.#handshake = setTimeout(() => {
-      this.#proxy.close(
-        new ProtocolError(`The client sent no VERSION within ${handshakeTimeoutMs} ms`),
-      );
-    }, handshakeTimeoutMs);
+    this.#hasSpoken = limitHandshake(
+      (cause) => this.#proxy.close(cause),
+      options.handshakeTimeoutMs,
+    );
     const { faults, activity } = options;
     const handle = activity === undefined
       ? (request: IncomingRequest) => this.#handle(request)
@@ -136,7 +133,7 @@ export class ServerConnection {
       ...(options.trace && { trace: options.trace }),
       onClose: (cause) => {
         ended.abort();
-        clearTimeout(this.#handshake);
+        this.#hasSpoken();
         this.#release(cause);
         // The next client does not get a device that is still busy with this one's request.
         if (this.#running.isIdle) options.onClose(cause);
@@ -315,7 +312,7 @@ export class ServerConnection {
         `The client proposes version ${major}.${minor}, which we do not speak`,
       );
     }
-    clearTimeout(this.#handshake);
+    this.#hasSpoken();
     const { offer } = this.#options;
     this.#proxy.limits = {
       maxFds: offer.takenFds,

@@ -7,6 +7,8 @@ import { UnixSocket } from "../../../ffi/socket.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { RegionReadReply, RegionReadRequest } from "../../../lib/wire/access.ts";
 import { DeviceInfoReply } from "../../../lib/wire/device.ts";
+import { MAX_SIDE_CLIENTS } from "../../../lib/base/limits.ts";
+import { SideSocket } from "../../../lib/record/side.ts";
 import { MessageFlags } from "../../../lib/wire/header.ts";
 import { RegionInfoReply, RegionInfoRequest } from "../../../lib/wire/region.ts";
 import { testFds } from "../../_fds.ts";
@@ -157,6 +159,26 @@ testFds("a client of this library reads registers at the side", async () => {
   }
   recorder.close();
   await serving;
+});
+
+testFds("clients that say nothing leave the side to others", async () => {
+  const folder = Deno.makeTempDirSync();
+  const path = `${folder}/side.sock`;
+  const options = { allowsWrites: false, current: () => undefined, onRefuse() {} };
+  const side = SideSocket.listen(path, { ...options, handshakeTimeoutMs: 20 });
+  const silent = Array.from(
+    { length: MAX_SIDE_CLIENTS },
+    () => new RawPeer(UnixSocket.connect(path)!),
+  );
+  // Each is closed, and one that speaks is answered.
+  for (const peer of silent) assertEquals(await peer.receive(), undefined);
+  using peer = new RawPeer(UnixSocket.connect(path)!);
+  peer.command(1, Command.VERSION, new Uint8Array(4));
+  const { flags } = await peer.expect(Command.VERSION);
+  assertEquals(flags, MessageFlags.REPLY | MessageFlags.ERROR);
+  for (const each of silent) each.close();
+  side[Symbol.dispose]();
+  Deno.removeSync(folder, { recursive: true });
 });
 
 testFds("garbage, floods and deaths at the side are the side's alone", async () => {

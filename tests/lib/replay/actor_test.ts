@@ -127,6 +127,16 @@ class Client implements Disposable {
   }
 }
 
+testFds("a client that says nothing does not keep a mock", async () => {
+  const [ours, theirs] = UnixSocket.pair();
+  using _ours = ours;
+  const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+  const part = await learnPart(numbered(talk().events));
+  const options = { timeoutMs: 60_000, handshakeTimeoutMs: 1, onDeviation() {}, onOmission() {} };
+  using _actor = new Actor(theirs, { ...options, part, onEnd: resolve });
+  assertEquals((await promise)?.message, "The client sent no VERSION within 1 ms");
+});
+
 testFds("a client may poll more often or less often than the recorded one", async () => {
   const recorded = talk();
   recorded.write(0x14n, 1);
