@@ -24,6 +24,9 @@ Deno.test("loadRegisterMap() loads the maps of vfu", async () => {
   for (const name of SHIPPED_MAPS) {
     const map = await loadRegisterMap(name);
     assertEquals([map.name, map.registers.length >= 18], [name, true]);
+    // They are not checked when they are loaded.
+    const file = new URL(`../../../lib/registers/maps/${name}.yaml`, import.meta.url);
+    assertEquals(await parseRegisterMap(await Deno.readTextFile(file), name), { map });
   }
 });
 
