@@ -28,4 +28,6 @@ find_deno || {
 }
 
 export DENO_NO_UPDATE_CHECK=1
-exec "$deno" run --config="$here/src/deno.json" PERMISSIONS "$here/dist/vfu.js" "$@"
+# Deno keeps code of functions that were compiled with their module, so let all be.
+exec "$deno" run --v8-flags=--no-lazy --config="$here/src/deno.json" \
+  PERMISSIONS "$here/dist/vfu.js" "$@"

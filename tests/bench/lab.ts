@@ -11,6 +11,9 @@ import { build } from "../../cli/installed/build.ts";
 const HERE = import.meta.dirname!;
 const MAIN = `${HERE}/../../cli/main.ts`;
 
+/** What `vfu` is installed with. */
+const INSTALLED_FLAGS = ["--v8-flags=--no-lazy"];
+
 /** The C programs that are compiled, from sources of their names. */
 type Program = "baseline" | "nvme";
 
@@ -189,7 +192,11 @@ export class Lab implements AsyncDisposable {
   async vfu(isInstalled: boolean, ...args: string[]): Promise<Meter> {
     const path = args.includes("SOCKET") ? await this.#serve(script("demo_server")) : "";
     const program = isInstalled ? await this.#installed() : MAIN;
-    const command = [...deno(program), ...args.map((arg) => arg === "SOCKET" ? path : arg)];
+    const flags = isInstalled ? INSTALLED_FLAGS : [];
+    const command = [
+      ...deno(program, flags),
+      ...args.map((arg) => arg === "SOCKET" ? path : arg),
+    ];
     return () => this.#timeProcess(command);
   }
 
@@ -314,6 +321,6 @@ function script(name: string): string[] {
   return deno(`${HERE}/${name}.ts`);
 }
 
-function deno(file: string): string[] {
-  return [Deno.execPath(), "run", "--quiet", "--allow-all", file];
+function deno(file: string, flags: readonly string[] = []): string[] {
+  return [Deno.execPath(), "run", "--quiet", "--allow-all", ...flags, file];
 }

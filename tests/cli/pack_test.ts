@@ -202,8 +202,13 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
 Deno.test("the package has the permissions of deno task vfu, and the documents as well", async () => {
   const words = permissions().join(" ");
   assertStringIncludes(words, "--allow-ffi --allow-read");
-  const file = new URL("../../docs/getting-started.md", import.meta.url);
-  assertStringIncludes(await Deno.readTextFile(file), `${words} dist/vfu.js`);
+  const [document, launcher] = await Promise.all(
+    ["docs/getting-started.md", "cli/installed/vfu.sh"].map((path) =>
+      Deno.readTextFile(new URL(`../../${path}`, import.meta.url))
+    ),
+  );
+  assertStringIncludes(document!, `--v8-flags=--no-lazy ${words} dist/vfu.js`);
+  assertStringIncludes(launcher!, "--v8-flags=--no-lazy ");
 });
 
 Deno.test("the launcher finds its own folder, whatever CDPATH and the path are", async () => {
