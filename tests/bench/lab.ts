@@ -11,7 +11,7 @@ import { build } from "../../cli/installed/build.ts";
 const HERE = import.meta.dirname!;
 const MAIN = `${HERE}/../../cli/main.ts`;
 
-/** What `vfu` is installed with. */
+/** Options of Deno with which `vfu` is installed. */
 const INSTALLED_FLAGS = ["--v8-flags=--no-lazy"];
 
 /** The C programs that are compiled, from sources of their names. */
