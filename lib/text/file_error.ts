@@ -32,10 +32,15 @@ export function fileReason(cause: unknown, creates = false): string {
   const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
   const text = errnoText(errnoCode(code) ?? 0);
   // What Deno throws for a missing permission has no code, and says what to do.
-  if (text === undefined) return cause.message;
+  if (text === undefined) return cause.message.replace(ALL_ACCESS, OTHER_FILE);
   const remedy = creates ? CREATING[code] ?? REMEDIES[code] : REMEDIES[code];
   return remedy === undefined ? text : `${text}; ${remedy}`;
 }
+
+/** Deno's remedy for files such as /dev/stdout. An installed `vfu` has no such flag. */
+const ALL_ACCESS = /, run again with the --allow-all flag$/;
+const OTHER_FILE =
+  "; Deno keeps it from programs: name another file, or a pipe, as >(cat) or <(cat) of a shell";
 
 const REMEDIES: Readonly<Record<string, string>> = {
   ENOENT: "check the path",

@@ -27,6 +27,16 @@ Deno.test("each file of cli/commands is a subcommand, and the README shows it", 
   );
 });
 
+Deno.test("a file that Deno keeps from programs gets a remedy that a user of vfu has", async () => {
+  const permissions = ["--allow-ffi", "--allow-read", "--allow-write"];
+  assertEquals(await runThere(["show", "/dev/stdin"], { permissions }), {
+    code: 1,
+    out: "",
+    err: 'vfu: Cannot read /dev/stdin: Requires all access to "/dev/stdin"; Deno keeps it from ' +
+      "programs: name another file, or a pipe, as >(cat) or <(cat) of a shell\n",
+  });
+});
+
 Deno.test("main() shows the help of a subcommand in either way", async () => {
   const { code, out, err } = await runHere(["probe", "--help"]);
   assertEquals([code, err], [0, ""]);
