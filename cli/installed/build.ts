@@ -16,6 +16,11 @@ import { writeCompletions, writeManual } from "./shell_files.ts";
 import { task } from "./task.ts";
 import { needsSources, REST } from "./vfu.ts";
 
+/**
+ * Options of the bundler. Not --minify: that of Deno 2.9 puts the value of a `using` into the one
+ * place that uses it, and then nothing disposes of it. Starts take as long without it.
+ */
+export const BUNDLING: readonly string[] = ["--code-splitting"];
 /** Bundlers that run at a time. */
 const BUNDLERS = 4;
 const ENTRY = "vfu.js";
@@ -84,7 +89,7 @@ async function bundle(folder: string, main: string): Promise<void> {
   try {
     const imports = `${entries}/imports.json`;
     await writeImports(imports);
-    const options = ["--minify", "--code-splitting", "--import-map", imports, "--outdir", folder];
+    const options = [...BUNDLING, "--import-map", imports, "--outdir", folder];
     await inLanes(BUNDLERS, [...names, REST], async (name) => {
       const path = `${entries}/${name}.ts`;
       await Deno.writeTextFile(path, entryOf(name));
@@ -93,12 +98,7 @@ async function bundle(folder: string, main: string): Promise<void> {
   } finally {
     await Deno.remove(entries, { recursive: true });
   }
-  await runBundler([
-    "--minify",
-    "--outdir",
-    folder,
-    new URL("cli/installed/vfu.ts", ROOT).pathname,
-  ]);
+  await runBundler(["--outdir", folder, new URL("cli/installed/vfu.ts", ROOT).pathname]);
   for await (const { name } of Deno.readDir(folder)) {
     await useOwnRequire(`${folder}/${name}`);
     await setCommit(`${folder}/${name}`);
