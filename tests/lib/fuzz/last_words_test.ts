@@ -39,6 +39,16 @@ const OUTPUTS: readonly (readonly [name: string, text: string, output: string])[
     "*** stack smashing detected ***: terminated\n",
   ],
   [
+    "heap corruption",
+    "free(): double free detected in tcache 2",
+    "free slots: 3\nfree(): double free detected in tcache 2\n",
+  ],
+  [
+    "heap corruption",
+    "corrupted size vs. prev_size",
+    "corrupted size vs. prev_size\n",
+  ],
+  [
     "exception",
     "ValueError: no",
     'Traceback (most recent call last):\n  File "x"\nValueError: no\n',
@@ -50,10 +60,13 @@ Deno.test("reports of each form are recognised, and nothing where there is none"
     const report = reportIn(output);
     assertEquals([report?.name, report?.text], [name, text]);
   }
-  assertEquals(
-    reportIn("listening on /tmp/x.sock\nmsg0x1: cmd 5 failed: Invalid argument\n"),
-    undefined,
-  );
+  for (
+    const output of [
+      "listening on /tmp/x.sock\nmsg0x1: cmd 5 failed: Invalid argument\n",
+      "*** client connected ***\nfree slots: 3\nmalloc arena: 5 MB\n",
+      "vfu_run_ctx: returned 0\nread(): 4 bytes\n",
+    ]
+  ) assertEquals(reportIn(output), undefined, output);
 });
 
 Deno.test("words without addresses and process ids are the same in each run", () => {
