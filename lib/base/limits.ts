@@ -65,6 +65,10 @@ export const GATE_PATIENCE_MS = 2000;
 
 /** Bytes of a client's commands that a recorder holds back; more are passed on at once. */
 export const MAX_HELD_BACK = 8 << 20;
+/** The same, commands: an array of many more takes long to be emptied from the front. */
+export const MAX_HELD_COMMANDS = 16_384;
+/** The same, descriptors: a process often has 1024. */
+export const MAX_HELD_FDS = 512;
 
 /** Clients of a recorder's side socket; more wait in its queue. Each has one request in flight. */
 export const MAX_SIDE_CLIENTS = 8;

@@ -12,6 +12,8 @@ import type { UnixSocket } from "../../ffi/socket.ts";
 import {
   HEADER_SIZE,
   MAX_HELD_BACK,
+  MAX_HELD_COMMANDS,
+  MAX_HELD_FDS,
   MAX_RECORDED_MESSAGE,
   RECORD_PATIENCE_MS,
   RECORD_WHOLE_PATIENCE_MS,
@@ -121,6 +123,7 @@ export class Relay {
   readonly #ends: number[] = []; // of the messages of a batch
   #held: HeldBack[] = [];
   #heldSize = 0; // bytes
+  #heldFds = 0;
   #ended: RelayEnd | undefined;
 
   /**
@@ -380,7 +383,9 @@ export class Relay {
     const fds = this.#fds.claim(end);
     this.#held.push({ bytes, fds, descriptors: this.#fds.takeFacts() });
     this.#heldSize += bytes.length;
-    if (this.#heldSize <= MAX_HELD_BACK) return;
+    this.#heldFds += fds.length;
+    const isFew = this.#held.length <= MAX_HELD_COMMANDS && this.#heldFds <= MAX_HELD_FDS;
+    if (isFew && this.#heldSize <= MAX_HELD_BACK) return;
     this.#hooks.onOverrun?.();
     this.#passAllHeld();
   }
@@ -393,6 +398,7 @@ export class Relay {
   #passHeld(): void {
     const { bytes, fds, descriptors } = this.#held.shift()!;
     this.#heldSize -= bytes.length;
+    this.#heldFds -= fds.length;
     const before = this.#fds.swapFacts(descriptors); // of a message that has come in part
     this.#passMessage(new IoBuffer(bytes), 0, bytes.length, fds);
     this.#fds.swapFacts(before);

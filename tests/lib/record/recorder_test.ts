@@ -21,6 +21,7 @@ import { until } from "../../_until.ts";
 import type { NewEvent } from "../../../lib/record/event.ts";
 import { Link, type LinkEnd } from "../../../lib/record/link.ts";
 import { ConnectedServer, Recorder, type ServerSource } from "../../../lib/record/recorder.ts";
+import { join } from "./_hand.ts";
 import { beInTheMiddle, ofKind, shakeHands } from "./_middle.ts";
 
 /** A DEVICE_SET_IRQS for one vector, with an eventfd. */
@@ -801,6 +802,28 @@ testFds("a command that is never answered, or the end, lets the others go on", a
   assertEquals((await server.receive())!.messageId, 30);
   assertEquals((await server.receive())!.messageId, 31);
   assertEquals(await server.receive(), undefined);
+});
+
+testFds("few commands are held back, and few descriptors", async () => {
+  const reset = (messageId: number) => encodeMessage({ messageId, command: Command.DEVICE_RESET });
+  const overrun = "more commands wait for the server than are held back: all go on";
+  for (const [fds, most] of [[0, 16_384], [64, 512 / 64]] as const) {
+    await using middle = await beInTheMiddle({ intercept: ["dma"] });
+    const { client, server, events } = middle;
+    using event = new EventFd();
+    const all = Array.from({ length: most + 50 }, (_, id) => reset(id));
+    const sending = (async () => {
+      if (fds === 0) return await sendAll(client, join(...all));
+      for (const each of all) await sendAll(client, each, Array(fds).fill(event.fd));
+    })();
+    await until(() => ofKind(events, "note").some(({ text }) => text === overrun));
+    for (let id = 0; id < most; id++) {
+      const message = (await server.receive())!;
+      assertEquals([message.messageId, message.fds.length], [id, fds]);
+      closeAll(message.fds);
+    }
+    await sending; // those behind wait again
+  }
 });
 
 testFds("an id whose posted command was never answered is the client's own again", async () => {
