@@ -17,6 +17,7 @@ import {
   registers,
 } from "../../mod.ts";
 import { type Chain, MAX_SIZE, QueueError, Virtqueue } from "./queue.ts";
+import { openWindow, WINDOW } from "./window.ts";
 
 /** The structures, each at its place in BAR 4: QEMU has them there, too. */
 const COMMON = { type: 1, at: 0x0000, size: 0x38 } as const;
@@ -24,18 +25,8 @@ const ISR = { type: 3, at: 0x1000, size: 1 } as const;
 const DEVICE = { type: 4, at: 0x2000 } as const;
 const NOTIFY = { type: 2, at: 0x3000, size: 4 } as const;
 
-/** The BAR of all structures, and their room there. */
+/** The BAR of all structures. */
 const BAR = 4;
-const BAR_SIZE = 0x4000;
-
-/**
- * A window to a BAR, in configuration space, for firmware that reaches no BAR. The driver writes
- * which BAR, where and how many bytes. An access to the data is one to the BAR then.
- */
-const WINDOW = { type: 5, bar: 4, offset: 8, length: 12, data: 16, dataSize: 4 } as const;
-const WINDOW_CAPABILITY = cap.vendor([WINDOW.type, ...new Uint8Array(16)], {
-  writable: [0, 0xff, 0, 0, 0, ...new Uint8Array(12).fill(0xff)],
-});
 
 /** Vectors: Linux takes one for changes of the configuration, and one for the queue. */
 const VECTORS = 2;
@@ -110,7 +101,7 @@ export function virtioPci(type: number, deviceClass: number, configSize: number)
       ...[COMMON, NOTIFY, ISR, { ...DEVICE, size: configSize }].map(structure),
       cap.pm(),
       cap.express(),
-      WINDOW_CAPABILITY,
+      WINDOW,
     ],
   };
 }
@@ -132,13 +123,14 @@ export interface VirtioKind {
 
 /** The registers of a virtio device, for BAR 4, and hooks for the definition of the device. */
 export function virtioFunction(
-  { irq, dma, run, turn, log, capability }: DeviceContext,
+  context: DeviceContext,
   { features, config, serve }: VirtioKind,
 ) {
+  const { irq, dma, run, turn, log } = context;
   const offered = [features, VERSION_1 | ACCESS_PLATFORM];
   const queue = new Virtqueue(dma);
   // An eventfd of NOTIFY stands for 0, which is the queue.
-  const common = registers(MAP, { size: BAR_SIZE, ioeventfds: ["NOTIFY"] });
+  const common = registers(MAP, { size: 0x4000, ioeventfds: ["NOTIFY"] });
   const { regs } = common;
   let accepted = [0, 0]; // of the features
   let isBusy = false;
@@ -284,22 +276,7 @@ export function virtioFunction(
 
   const bar4 = overlay(common, [{ offset: DEVICE.at, region: config }]);
 
-  const window = capability(WINDOW_CAPABILITY, {
-    offset: WINDOW.data,
-    size: WINDOW.dataSize,
-    read: () => passOn("read"),
-    write: () => passOn("write"),
-  });
-
-  /** Does the access to BAR 4 that the window stands for, if there can be such a one. */
-  function passOn(access: "read" | "write"): void | Promise<void> {
-    const view = new DataView(window.buffer, window.byteOffset, window.length);
-    const [at, length] = [view.getUint32(WINDOW.offset, true), view.getUint32(WINDOW.length, true)];
-    const isPossible = window[WINDOW.bar] === BAR && [1, 2, 4].includes(length) &&
-      at % length === 0 && at + length <= BAR_SIZE;
-    if (isPossible) return bar4[access](at, window.subarray(WINDOW.data, WINDOW.data + length));
-  }
-
+  openWindow(context, BAR, bar4);
   return {
     bar4,
     reset,
