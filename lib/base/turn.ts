@@ -65,13 +65,23 @@ export function nextTurn(): Promise<void> {
 }
 
 /**
- * Looks at the descriptors that are watched, unless that was done in this millisecond. Loops that
- * go on in each turn of the event loop call it, if not `turn`. The runtime alone hears of
- * descriptors once in up to 61 turns.
+ * Calls in the next turn of the event loop. Descriptors that are watched come first, once in a
+ * millisecond. If the event loop is never idle, the runtime alone hears of them once in up to 61
+ * turns.
+ *
+ * @returns cancels the call
  */
-export function hear(): void {
-  const now = monotonicMs();
-  if (now - heardMs >= TURN_MS) look(now);
+export function soon(call: () => void): () => void {
+  let isCancelled = false;
+  const id = setImmediate(() => {
+    const now = monotonicMs();
+    if (now - heardMs >= TURN_MS) look(now);
+    if (!isCancelled) call(); // by what was heard
+  });
+  return () => {
+    isCancelled = true;
+    clearImmediate(id);
+  };
 }
 
 function look(now: number): void {

@@ -5,6 +5,7 @@
  */
 
 import { monotonicMs } from "../../ffi/clock.ts";
+import { soon } from "../base/turn.ts";
 
 /** A function that a clock calls. Its promise is settled when what it began has ended. */
 export type ClockCall = () => Promise<void> | void;
@@ -26,8 +27,5 @@ export const MACHINE_CLOCK: DeviceClock = {
     const id = setTimeout(call, ms);
     return () => clearTimeout(id);
   },
-  soon(call) {
-    const id = setImmediate(call);
-    return () => clearImmediate(id);
-  },
+  soon: (call) => soon(() => void call()),
 };

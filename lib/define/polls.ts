@@ -6,7 +6,7 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import { POLL_GLANCE_MS, POLL_IDLE_MS, POLL_SPIN_MS } from "../base/limits.ts";
-import { hear, turn } from "../base/turn.ts";
+import { soon, turn } from "../base/turn.ts";
 import { sealClass } from "./sealed.ts";
 import type { DeviceTasks } from "./tasks.ts";
 
@@ -236,12 +236,7 @@ class Poll implements DevicePoll {
   }
 
   #lookSoon(): void {
-    const id = setImmediate(() => {
-      hear();
-      if (this.#wait === wait) this.#begin(); // what was heard may have ended or begun it
-    });
-    const wait = () => clearImmediate(id);
-    this.#wait = wait;
+    this.#wait = soon(() => this.#begin());
   }
 
   #stopWaiting(): void {

@@ -3,7 +3,9 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DeviceTasks } from "../../../lib/define/tasks.ts";
 import { Timers } from "../../../lib/define/timers.ts";
 import { ConnectionError } from "../../../lib/base/errors.ts";
-import "../../_fds.ts"; // opens libc
+import { EventFd, POLLIN } from "../../../ffi/event.ts";
+import { watch } from "../../../ffi/poller.ts";
+import { testFds } from "../../_fds.ts"; // opens libc
 import { until } from "../../_until.ts";
 
 function make() {
@@ -25,6 +27,28 @@ Deno.test("after() calls once, every() again and again, and clear() ends them", 
   const before = often;
   await new Promise((resolve) => setTimeout(resolve, 10));
   assertEquals([often, second.isActive], [before, false]);
+});
+
+testFds("a timer that is always late has descriptors heard in between", async () => {
+  const { timers } = make();
+  using event = new EventFd();
+  let [calls, signalled, most, heard] = [0, -1, 0, 0];
+  using _watch = watch(event.fd, POLLIN, () => {
+    event.take();
+    most = Math.max(most, calls - signalled);
+    signalled = -1;
+    heard++;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 5)); // the poll is under way
+  timers.every(1, () => {
+    for (const start = performance.now(); performance.now() - start < 2;);
+    if (++calls % 20 !== 0 || signalled >= 0) return;
+    signalled = calls;
+    event.signal();
+  });
+  await until(() => heard >= 20, "signals");
+  timers.clear();
+  assert(most <= 2, `${most} calls before the signal was heard`);
 });
 
 Deno.test("every() keeps its beat, though each timer of the runtime is late", () => {
