@@ -250,6 +250,7 @@ export class SpawnedTarget implements Target {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.restart();
+    await this.#ended?.close();
     await Deno.remove(this.#folder, { recursive: true }).catch(() => {});
   }
 
@@ -287,6 +288,7 @@ export class SpawnedTarget implements Target {
       }
       await sleep(RETRY_MS, signal);
     }
+    await before?.close();
     return this.#start();
   }
 
@@ -302,6 +304,8 @@ export class Run {
   end: ServerEnd | undefined;
   readonly #command: ShellCommand;
   readonly #over: Promise<void>;
+  readonly #outputs: ReadableStreamDefaultReader<Uint8Array>[];
+  readonly #reading: Promise<unknown>;
   #words = "";
   #wordsLength = 0;
   #isStopped = false;
@@ -309,13 +313,14 @@ export class Run {
   constructor(command: string, readonly socket: string) {
     this.#command = new ShellCommand(command, { output: "piped", deathSignal: "KILL" });
     const { stdout, stderr, status } = this.#command.process;
-    const reading = [stdout, stderr].map((stream) => this.#listen(stream));
+    this.#outputs = [stdout, stderr].map((stream) => stream.getReader());
+    this.#reading = Promise.all(this.#outputs.map((output) => this.#listen(output)));
     this.#over = status.then(async ({ code, signal }) => {
       if (this.#isStopped) this.sweep();
       // A process that it left behind may hold its output open.
       const enough = new AbortController();
       const patience = sleep(LEAVE_MS, enough.signal).catch(() => {});
-      await Promise.race([Promise.all(reading), patience]);
+      await Promise.race([this.#reading, patience]);
       enough.abort();
       const output = this.#words;
       const lines = output.slice(-8 * MAX_LINE).split("\n").map((line) => line.trimEnd());
@@ -344,6 +349,13 @@ export class Run {
     }
     this.sweep();
     await this.#over;
+    await this.close();
+  }
+
+  /** Closes its output, which a process that it left behind may hold open. */
+  async close(): Promise<void> {
+    await Promise.all(this.#outputs.map((output) => output.cancel().catch(() => {})));
+    await this.#reading;
   }
 
   /** Ends the processes that it left behind. */
@@ -351,10 +363,12 @@ export class Run {
     this.#command.signal("SIGKILL");
   }
 
-  async #listen(stream: ReadableStream<Uint8Array>): Promise<void> {
+  async #listen(output: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
     const decoder = new TextDecoder();
     try {
-      for await (const bytes of stream) {
+      for (;;) {
+        const { value: bytes, done } = await output.read();
+        if (done) return;
         const text = decoder.decode(bytes, { stream: true });
         this.#words = (this.#words + text).slice(-MAX_WORDS);
         this.#wordsLength += text.length;
