@@ -41,8 +41,10 @@ Deno.test("all JSON of the command line is written by jsonText()", () => {
   };
   look(cli);
   // The probe's goes through printable(); a page's is packed, and read by the page alone; the
-  // version and the package have vfu's own words only.
+  // version, and what is installed, have vfu's own words only.
   const allowed = [
+    "installed/maps.ts",
+    "installed/npm_packages.ts",
     "installed/package.ts",
     "probe/text.ts",
     "program.ts",
