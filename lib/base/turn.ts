@@ -14,7 +14,7 @@ import { TURN_MS } from "./limits.ts";
 
 let begun: number | undefined; // when the first loop of this turn of the event loop asked
 let next: Promise<void> | undefined; // settled in the next turn, once a loop waits for it
-let heardMs = -Infinity; // when a loop last looked at descriptors
+let heardMs = -Infinity; // when `soon` last looked at descriptors
 
 function begin(): void {
   begun = undefined;
@@ -58,7 +58,7 @@ export function nextTurn(): Promise<void> {
   return next ??= new Promise((resolve) =>
     setImmediate(() => {
       begun = next = undefined;
-      look(monotonicMs());
+      glance();
       resolve();
     })
   );
@@ -75,16 +75,14 @@ export function soon(call: () => void): () => void {
   let isCancelled = false;
   const id = setImmediate(() => {
     const now = monotonicMs();
-    if (now - heardMs >= TURN_MS) look(now);
+    if (now - heardMs >= TURN_MS) {
+      heardMs = now;
+      glance();
+    }
     if (!isCancelled) call(); // by what was heard
   });
   return () => {
     isCancelled = true;
     clearImmediate(id);
   };
-}
-
-function look(now: number): void {
-  heardMs = now;
-  glance();
 }

@@ -1,8 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { monotonicMs } from "../../../ffi/clock.ts";
 import { blocks, pipeline } from "../../../cli/shared/pipeline.ts";
-
-monotonicMs(); // opens libc, which stays open: not in a test, which would be told off for it
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
