@@ -7,21 +7,7 @@
 import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { type Address, parseAddress } from "../../lib/client/address.ts";
 import { fileError } from "../../lib/text/file_error.ts";
-import {
-  type DecodedField,
-  decodeField,
-  decodeRegister,
-  fieldLines,
-  fieldText,
-} from "../../lib/registers/decode.ts";
-import { loadRegisterMap } from "../../lib/registers/load.ts";
-import {
-  lookupRegister,
-  parseFieldValue,
-  type RegisterAddress,
-} from "../../lib/registers/lookup.ts";
-import { fieldMask, type RegisterMap, sparedBits } from "../../lib/registers/map.ts";
-import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
+import type { DecodedField, RegisterAddress, RegisterMap } from "../../lib/registers/mod.ts";
 import type { Context, Output } from "./context.ts";
 import { printable } from "./printable.ts";
 import { type MaskedValue, parseMaskedValue } from "./value.ts";
@@ -69,6 +55,9 @@ export function mapOption(
   ).argParser((name: string, previous: string[] | undefined) => [...previous ?? [], name]);
 }
 
+/** The modules of maps. They are loaded when there is a map, and not before. */
+type Registers = typeof import("../../lib/registers/mod.ts");
+
 /**
  * Loads maps, with which addresses are then read. Mistakes in a file are told on standard
  * error.
@@ -79,11 +68,12 @@ export async function placeParser(
   names: readonly string[] | undefined,
 ): Promise<PlaceParser> {
   if (names === undefined) return parseUnmapped;
+  const registers = await import("../../lib/registers/mod.ts");
   const maps = (await loadMaps(context, self, names)).map(({ map }) => map);
   return (text) => {
     try {
-      const address = lookupRegister(maps, text);
-      return { ...address, named: describe(address) };
+      const address = registers.lookupRegister(maps, text);
+      return { ...address, named: describe(address, registers) };
     } catch (error) {
       return parseOther(text, error);
     }
@@ -132,6 +122,7 @@ export async function loadMap(
   name: string,
 ): Promise<RegisterMap> {
   if (isDeviceModule(name)) return await loadDeviceMap(name, err);
+  const { FileProblems, loadRegisterMap, problemText } = await import("../../lib/registers/mod.ts");
   try {
     return await loadRegisterMap(name);
   } catch (error) {
@@ -166,7 +157,16 @@ function parseOther(text: string, error: unknown): Address {
   }
 }
 
-function describe({ register, field }: RegisterAddress): Named {
+function describe({ register, field }: RegisterAddress, registers: Registers): Named {
+  const {
+    decodeField,
+    decodeRegister,
+    fieldLines,
+    fieldMask,
+    fieldText,
+    parseFieldValue,
+    sparedBits,
+  } = registers;
   if (field === undefined) {
     return {
       spared: 0n,

@@ -1,5 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { blocks, pipeline } from "../../../cli/shared/pipeline.ts";
+import { libc } from "../../../ffi/libc.ts";
+
+libc(); // opened once for all tests, which then leave nothing open
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
