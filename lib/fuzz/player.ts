@@ -11,7 +11,7 @@ import { POLLIN, POLLOUT } from "../../ffi/event.ts";
 import { closeAll } from "../../ffi/fd.ts";
 import { watch } from "../../ffi/poller.ts";
 import type { UnixSocket } from "../../ffi/socket.ts";
-import { nextTurn } from "../base/turn.ts";
+import { sleep } from "../base/sleep.ts";
 import { DmaAccessLayout } from "../wire/access.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { DeviceInfoRequest } from "../wire/device.ts";
@@ -31,7 +31,7 @@ const MAX_MESSAGE = 16 << 20;
 const MAX_RECEIVED = 512 << 20;
 /** Requests of the peer that are answered on one connection. */
 const MAX_REQUESTS = 4096;
-/** The longest pause between pieces of a message, in milliseconds. */
+/** The pause between pieces of a message, in milliseconds. */
 const PAUSE_MS = 1;
 
 /** Bytes of address and count. */
@@ -227,18 +227,11 @@ class Play {
     for (const cut of [...cuts, bytes.length]) {
       const end = Math.min(cut, bytes.length); // a message may have been cut short after its pieces
       if (end <= at) continue;
-      if (at > 0) await this.#pause();
+      if (at > 0) await sleep(PAUSE_MS, this.#options.signal);
       await this.#send(new IoBuffer(bytes.slice(at, end)), end - at, numbers);
       numbers = [];
       at = end;
     }
-  }
-
-  /** Lets the peer receive what was sent, so that what follows comes to it on its own. */
-  async #pause(): Promise<void> {
-    const deadline = monotonicMs() + PAUSE_MS;
-    while (!this.#socket.isDrained() && monotonicMs() < deadline) await nextTurn();
-    this.#options.signal.throwIfAborted();
   }
 
   #note(message: FuzzMessage): void {
