@@ -7,6 +7,8 @@
 import type { Rule } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import { fileError } from "../../lib/text/file_error.ts";
+import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
+import { readText } from "../../lib/yaml/text.ts";
 import type { Destination } from "../shared/destination.ts";
 import { printable } from "../shared/printable.ts";
 
@@ -48,11 +50,15 @@ export function fitNothing(checks: readonly Rule[], { only, skip }: Choice): str
  *
  * @throws {Error} if it can't be read, or has an id that no check has
  */
-export function readKnown(path: string, checks: readonly Rule[]): ReadonlySet<string> {
+export async function readKnown(
+  path: string,
+  checks: readonly Rule[],
+): Promise<ReadonlySet<string>> {
   let text: string;
   try {
-    text = Deno.readTextFileSync(path);
+    text = await readText(path, path);
   } catch (cause) {
+    if (cause instanceof FileProblems) throw new Error(cause.problems.map(problemText).join("\n"));
     throw fileError(`read the known deviations ${path}`, cause);
   }
   const ids = new Set(checks.map(({ id }) => id));

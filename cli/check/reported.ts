@@ -64,7 +64,7 @@ export async function runReported(
   options: ReportOptions,
 ): Promise<void> {
   if (options.saveExpect !== undefined) assertReplaceable(options.saveExpect, options.force);
-  const known = options.expect === undefined ? undefined : readKnown(options.expect, rules);
+  const known = options.expect === undefined ? undefined : await readKnown(options.expect, rules);
   using saved = options.saveExpect === undefined
     ? undefined
     : openDestination(options.saveExpect, context.out, false); // ahead of a long run

@@ -254,6 +254,9 @@ Deno.test("vfu check --expect: only changes fail", async () => {
   const typo = await expect(["server/rest/1"]);
   assertEquals(typo.code, 1);
   assertStringIncludes(typo.err, "known:3: there is no check server/rest/1");
+  const endless = await runHere(["check", ...BROKEN, "--expect", "/dev/zero"]);
+  assertEquals(endless.code, 1);
+  assertStringIncludes(endless.err, "/dev/zero:1:1: The file is larger than 4 MiB");
 });
 
 Deno.test("vfu check: Ctrl-C ends the server, and its folder goes", async () => {

@@ -3,6 +3,7 @@
 import { RegionCapabilityId, RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, group } from "../check.ts";
 import type { FoundRegion } from "../facts.ts";
+import { sameBytes } from "../../base/bytes.ts";
 import { u32At, u64At } from "../pack.ts";
 import { deviceInfo, irqInfo, OUR_CAPABILITIES, regionInfo } from "../requests.ts";
 import type { Trial } from "../trial.ts";
@@ -90,7 +91,7 @@ export const info: CheckGroup = group("info", "Device, regions, interrupts", [
   }],
   [5, "MUST", DEVICE, "Asked again, the answer is the same.", async (t) => {
     const [a, b] = [await t.accepts(deviceInfo()), await t.accepts(deviceInfo())];
-    t.expect(a.payload.every((byte, i) => byte === b.payload[i]), "the same answer", b);
+    t.expect(sameBytes(a.payload, b.payload), "the same answer", b);
   }],
   [6, "SHOULD", DEVICE, "A device has at least one region.", async (t) => {
     const reply = await t.accepts(deviceInfo());

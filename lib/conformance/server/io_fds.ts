@@ -1,6 +1,7 @@
 /** Checks of DEVICE_GET_REGION_IO_FDS. @module */
 
 import { type CheckGroup, group } from "../check.ts";
+import { sameBytes } from "../../base/bytes.ts";
 import { u32At, u64At } from "../pack.ts";
 import type { CameMessage } from "../raw_peer.ts";
 import { ioFds, OUR_CAPABILITIES } from "../requests.ts";
@@ -94,7 +95,7 @@ export const ioFdsChecks: CheckGroup = group("io_fds", "Descriptors for parts of
   [8, "SHOULD", SECTION, "Asked again, the answer is the same.", async (t) => {
     for (const { index, argsz, reply } of await full(t)) {
       const again = await t.accepts(ioFds(index, argsz));
-      const isSame = again.payload.every((byte, i) => byte === reply.payload[i]) &&
+      const isSame = sameBytes(again.payload, reply.payload) &&
         again.fds.length === reply.fds.length;
       t.expect(isSame, "the same answer", again);
     }

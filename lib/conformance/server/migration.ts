@@ -5,6 +5,7 @@ import { MessageFlags } from "../../wire/header.ts";
 import { type CheckGroup, type CheckRow, group } from "../check.ts";
 import { NotApplicable } from "../deviation.ts";
 import { limitsOf } from "../limits.ts";
+import { sameBytes } from "../../base/bytes.ts";
 import { join, pack, u32At, u64At } from "../pack.ts";
 import { dmaMap, dmaUnmap, feature, migRead, migWrite, read, reset } from "../requests.ts";
 import type { Trial } from "../trial.ts";
@@ -217,7 +218,7 @@ export const migration: CheckGroup = group("migration", "Migration", [
     await saved(t);
     await go(t, RUNNING);
     const after = await t.accepts(read(index, 0, 4));
-    const isSame = after.payload.subarray(16).every((byte, i) => byte === before[i]);
+    const isSame = sameBytes(after.payload.subarray(16), before);
     t.expect(isSame, "the same vendor and device id", after);
   }],
   [30, "MUST", READ, "A state has an end: a read of 0 bytes.", async (t) => {

@@ -3,6 +3,7 @@
 import { RegionFlags } from "../../wire/region.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { limitsOf } from "../limits.ts";
+import { sameBytes } from "../../base/bytes.ts";
 import { pack, u32At, u64At } from "../pack.ts";
 import { OUR_CAPABILITIES, read, write, writeMulti } from "../requests.ts";
 import type { Trial } from "../trial.ts";
@@ -159,7 +160,7 @@ export const regionWrite: CheckGroup = group("region_write", "Region writes", [
     const before = (await t.accepts(read(index, 0, 4))).payload.slice(HEAD);
     await t.survives(write(index, 0, new Uint8Array([~before[0]! & 0xff, ~before[1]! & 0xff])));
     const reply = await t.accepts(read(index, 0, 4));
-    const isSame = reply.payload.subarray(HEAD).every((byte, i) => byte === before[i]);
+    const isSame = sameBytes(reply.payload.subarray(HEAD), before);
     t.expect(isSame, "the vendor id as before", reply);
   }, RISKY],
   [18, "MUST", SECTION, "Writes under way are done in order.", async (t) => {

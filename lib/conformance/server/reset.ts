@@ -1,5 +1,6 @@
 /** Checks of DEVICE_RESET. @module */
 
+import { sameBytes } from "../../base/bytes.ts";
 import { type CheckGroup, group } from "../check.ts";
 import { dmaMap, dmaUnmap, read, reset } from "../requests.ts";
 import type { Trial } from "../trial.ts";
@@ -32,7 +33,7 @@ export const resetChecks: CheckGroup = group("reset", "Reset", [
     const before = (await t.accepts(read(index, 0, 4))).payload.slice(16);
     await t.accepts(reset());
     const after = await t.accepts(read(index, 0, 4));
-    const isSame = after.payload.subarray(16).every((byte, i) => byte === before[i]);
+    const isSame = sameBytes(after.payload.subarray(16), before);
     t.expect(isSame, "the same vendor and device id", after);
   }],
   [5, "MUST", SECTION, "Three resets under way are answered, in order.", async (t) => {
