@@ -7,14 +7,12 @@
 import { loadRegisterMap, SHIPPED_MAPS } from "../../lib/registers/load.ts";
 import type { Register, RegisterMap } from "../../lib/registers/map.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { WIDTH_LETTERS } from "../../lib/text/width.ts";
 import type { Context } from "../shared/context.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import { tableLines } from "../shared/table.ts";
 import { mapJson } from "./json.ts";
-
-/** Letters of widths, as places have them. */
-const WIDTHS = { 1: "b", 2: "w", 4: "l", 8: "q" } as const;
 
 /** Lists the maps that come with vfu. */
 export async function listMaps({ out }: Context, isJson: boolean): Promise<void> {
@@ -37,7 +35,7 @@ export function listRegisters({ out }: Context, map: RegisterMap, isJson: boolea
   if (isJson) return out.write(`${jsonText(mapJson(map), 2)}\n`);
   const rows = map.registers.map((register) => [
     nameOf(register),
-    `${register.region}+${hex(register.offset)}.${WIDTHS[register.width]}`,
+    `${register.region}+${hex(register.offset)}.${WIDTH_LETTERS[register.width]}`,
     register.fields.map(({ name }) => name).join(" "),
   ]);
   const lines = tableLines([["REGISTER", "PLACE", "FIELDS"], ...rows], {

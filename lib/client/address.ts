@@ -7,6 +7,7 @@
 import type { Device } from "./device.ts";
 import type { WaitOptions } from "./info.ts";
 import { readSize } from "../text/size.ts";
+import { widthOfLetter } from "../text/width.ts";
 import { capabilityKey, findRegister } from "../pci/names.ts";
 import type { Width } from "./info.ts";
 import { PciRegion, regionIndex } from "../wire/region.ts";
@@ -37,8 +38,6 @@ export interface ResolvedAddress {
   /** Bytes from the region's start. */
   readonly offset: number;
 }
-
-const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };
 
 const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w";
 
@@ -77,7 +76,7 @@ export function parseAddress(text: string): Address {
   if (!Number.isSafeInteger(offset)) {
     throw new SyntaxError(`The offset of "${text}" is beyond 2^53`);
   }
-  const width = widthText === undefined ? undefined : WIDTHS[widthText.toLowerCase()];
+  const width = widthText === undefined ? undefined : widthOfLetter(widthText);
   const chosen = width ?? place.width;
   return {
     text,

@@ -14,6 +14,7 @@ import type { Plan } from "../base/plan.ts";
 import { BAR_BITS, COMMAND, HEADER, HEADER_NORMAL } from "../pci/registers.ts";
 import type { Width } from "./info.ts";
 import { hex } from "../text/hex.ts";
+import { WIDTH_LETTERS } from "../text/width.ts";
 import { PciRegion, regionName } from "../wire/region.ts";
 import { plural } from "../text/plural.ts";
 
@@ -49,7 +50,6 @@ const VAGUE: ReadonlySet<number> = new Set([0, EINVAL, ENXIO, E2BIG, ERANGE, EMS
 /** Widths of registers, the most usual first. */
 const WIDTHS: readonly Width[] = [4, 8, 2, 1];
 const NARROW = WIDTHS.filter((width) => width <= 4);
-const LETTERS: Readonly<Record<Width, string>> = { 1: "b", 2: "w", 4: "l", 8: "q" };
 
 /**
  * Finds the reason why an access was refused. Of a read, other widths are tried at the same place:
@@ -105,7 +105,7 @@ function* sayWidth(
 ): LookInto {
   const isTransient = (yield { region, offset, count }) !== undefined;
   if (isTransient) return "the same read is answered now: try again";
-  const address = addressOf(name, offset, LETTERS[width]);
+  const address = addressOf(name, offset, WIDTH_LETTERS[width]);
   return count > 8
     ? `reads of ${
       plural(width, "byte")

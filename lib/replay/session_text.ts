@@ -10,6 +10,7 @@ import type { RegisterLocator } from "../registers/locate.ts";
 import { errnoText, MAX_ERRNO } from "../text/errno.ts";
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
+import { WIDTH_LETTERS } from "../text/width.ts";
 import { DmaMapFlags } from "../wire/dma.ts";
 import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
 import { PciRegion, regionIndex, regionName } from "../wire/region.ts";
@@ -43,8 +44,6 @@ const CONFIG_END = 4096n;
 const MAX_INDEX = 999_999_999;
 /** The largest vector. */
 const MAX_VECTOR = 0xffff_ffff;
-
-const WIDTHS: Readonly<Record<number, string>> = { 1: ".b", 2: ".w", 4: ".l", 8: ".q" };
 
 /** Options of {@linkcode sessionText}. */
 export interface SessionTextOptions {
@@ -405,7 +404,7 @@ class SessionWriter {
     count: number,
     forbidden: "ro" | "wo",
   ): string | undefined {
-    const width = WIDTHS[count];
+    const { [count]: width }: Readonly<Record<number, string>> = WIDTH_LETTERS;
     const end = region === PciRegion.CONFIG ? CONFIG_END : SPACE_END;
     const isInside = region <= MAX_INDEX && offset + BigInt(count) <= end;
     if (width === undefined || !isInside) return undefined;
@@ -413,7 +412,7 @@ class SessionWriter {
     const isNamed = located?.isWhole && located.register.access !== forbidden &&
       regionIndex(located.register.region) !== undefined;
     if (isNamed) return `"${located.map.name}.${located.name}"`;
-    return `"${region <= 8 ? regionName(region) : region}+${hex(offset)}${width}"`;
+    return `"${region <= 8 ? regionName(region) : region}+${hex(offset)}.${width}"`;
   }
 }
 

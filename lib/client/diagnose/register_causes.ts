@@ -9,14 +9,13 @@ import { SystemError } from "../../../ffi/errno.ts";
 import type { OwnedFd } from "../../../ffi/fd.ts";
 import { COMMAND } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
+import { WIDTH_LETTERS } from "../../text/width.ts";
 import { PciRegion, RegionFlags } from "../../wire/region.ts";
 import type { RegionInfo, Width } from "../info.ts";
 import { type Cause, type Clue, ENABLE, STOPPED } from "./cause.ts";
 import type { BarState, Examination, HarmlessRead } from "./examination.ts";
 
 const REGISTERS = ["registers"] as const;
-/** The letters of widths in a place, as "bar0+0x14.l". */
-const WIDTH_LETTERS = { 1: "b", 2: "w", 4: "l", 8: "q" } as const;
 /** Widths that are tried, until the device answers one of them. */
 const WIDTHS: readonly Width[] = [4, 1, 2, 8];
 

@@ -11,13 +11,13 @@ import { lookupRegister, UnknownNameError } from "../../registers/lookup.ts";
 import type { Register } from "../../registers/map.ts";
 import type { Width } from "../../client/info.ts";
 import { hex } from "../../text/hex.ts";
+import { widthOfLetter } from "../../text/width.ts";
 import { PciRegion, regionIndex } from "../../wire/region.ts";
 import { BASE_NAMES, constantIn, type Definitions, meant, missingName } from "./definitions.ts";
 import { binary, number } from "../expression.ts";
 import { Marked, TERM } from "./interpolation.ts";
 import type { Expression, Place, PlaceBase } from "../model.ts";
 
-const WIDTHS: Readonly<Record<string, Width>> = { b: 1, w: 2, l: 4, q: 8 };
 /** Bytes of configuration space. */
 const CONFIG_SIZE = 4096n;
 
@@ -81,7 +81,7 @@ function memoryBase(
 ): Place | undefined {
   // The width of a buffer without an offset looks like a part of its name.
   const [name, letter = suffix, more] = head.split(".");
-  const width = letter === undefined ? undefined : WIDTHS[letter.toLowerCase()];
+  const width = letter === undefined ? undefined : widthOfLetter(letter);
   const base: PlaceBase | undefined = definitions.buffers.has(name!)
     ? { kind: "buffer", name: name! }
     : name === "dma"
@@ -169,7 +169,7 @@ function addressPlace(
   // An offset that follows a register of a map counts from the register.
   const address = addressOf(`${head}${ending}`) ??
     (maps.length > 0 && terms !== "" && index === undefined
-      ? { ...lookupRegister(maps, `${head}${tail}`), width: WIDTHS[suffix?.toLowerCase() ?? ""] }
+      ? { ...lookupRegister(maps, `${head}${tail}`), width: widthOfLetter(suffix ?? "") }
       : undefined);
   if (address === undefined || index !== undefined) {
     throw unknownBase(/^\w+$/.test(head!) ? head! : text, definitions);
