@@ -40,6 +40,17 @@ function isQuiet(t: Trial, event: EventFd): void {
   t.expect(count === 0n, "no signal", `the eventfd signalled, ${count} times`);
 }
 
+/** Has the server fire a vector that is masked, and expects the signal once it is unmasked. */
+async function fireMasked(t: Trial): Promise<{ readonly irq: FoundIrq; readonly event: EventFd }> {
+  const irq = t.irq(EVENTFD | MASKABLE);
+  const [event] = await enable(t, irq);
+  await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
+  await fire(t, irq);
+  await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
+  await comes(t, event!);
+  return { irq, event: event! };
+}
+
 /** Flags that mean nothing, or several things at once. */
 const WRONG_FLAGS: readonly (readonly [name: string, flags: number])[] = [
   ["No flag at all", 0],
@@ -199,12 +210,7 @@ export const irqs: CheckGroup = group("irqs", "Interrupts", [
     await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
   }],
   [34, "SHOULD", SECTION, "What was fired while masked is signalled when unmasked.", async (t) => {
-    const irq = t.irq(EVENTFD | MASKABLE);
-    const [event] = await enable(t, irq);
-    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
-    await fire(t, irq);
-    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
-    await comes(t, event!);
+    await fireMasked(t);
   }],
   [35, "MUST", SECTION, "An unmasked vector signals again.", async (t) => {
     const irq = t.irq(EVENTFD | MASKABLE);
@@ -292,15 +298,10 @@ export const irqs: CheckGroup = group("irqs", "Interrupts", [
     isQuiet(t, event!);
   }],
   [46, "SHOULD", SECTION, "What was fired while masked is signalled once.", async (t) => {
-    const irq = t.irq(EVENTFD | MASKABLE);
-    const [event] = await enable(t, irq);
-    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
-    await fire(t, irq);
-    await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
-    await comes(t, event!);
+    const { irq, event } = await fireMasked(t);
     await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_MASK, 0, 1));
     await t.accepts(setIrqs(irq.index, DATA_NONE | ACTION_UNMASK, 0, 1));
-    isQuiet(t, event!);
+    isQuiet(t, event);
   }],
   [
     47,
