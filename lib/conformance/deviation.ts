@@ -20,6 +20,9 @@ export class Deviation extends Error {
   }
 }
 
+/** The peer has done what the rule says to refuse. */
+export class NotRefused extends Deviation {}
+
 /** The peer has closed the connection. */
 export class ConnectionEnded extends Deviation {}
 

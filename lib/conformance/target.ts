@@ -56,8 +56,8 @@ export interface Target extends AsyncDisposable {
   /** Takes the end of the server, if it has ended in a way that no server should. */
   takeCrash(): ServerEnd | undefined;
   /**
-   * Reports whether the last connection went to a server that had served its one client before.
-   * That server has ended since, or listens no more. Such a connection says nothing.
+   * Reports whether the last connection went to a server that had served its one client before,
+   * and has ended since or listens no more. A check learns nothing from such a connection.
    */
   wasSpent(signal: AbortSignal): Promise<boolean>;
   /**

@@ -16,7 +16,7 @@ import { plural } from "../text/plural.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { IrqFlags } from "../wire/irq.ts";
-import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
+import { ConnectionEnded, Deviation, NotApplicable, NotRefused, Silence } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
 import { beyond, limitsOf, tooLarge } from "./limits.ts";
 import { u64At } from "./pack.ts";
@@ -195,7 +195,7 @@ export class Trial implements AsyncDisposable {
 
   /** Waits for a reply to a request; the server's own requests before it are answered. */
   async reply(
-    ask: Pick<Ask, "command">,
+    ask: Pick<Ask, "command" | "payload">,
     id: number,
     peer: RawPeer = this.peer,
   ): Promise<CameMessage> {
@@ -211,6 +211,7 @@ export class Trial implements AsyncDisposable {
       const isReply = type === MessageFlags.REPLY && message.messageId === id &&
         message.command === ask.command;
       if (!isReply) throw new Deviation(expected, message.text);
+      this.#noteMap(ask, message);
       return message;
     }
   }
@@ -233,13 +234,14 @@ export class Trial implements AsyncDisposable {
 
   /** Sends a request and returns its reply, of an error or not. */
   async ask(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
-    const reply = await this.reply(ask, await this.send(ask, peer), peer);
-    this.#noteMap(ask, reply);
-    return reply;
+    return await this.reply(ask, await this.send(ask, peer), peer);
   }
 
   /** Counts the maps that the server has taken. */
-  #noteMap({ command, payload = new Uint8Array() }: Ask, reply: CameMessage): void {
+  #noteMap(
+    { command, payload = new Uint8Array() }: Pick<Ask, "command" | "payload">,
+    reply: CameMessage,
+  ): void {
     if (isError(reply)) return;
     if (command === Command.DMA_MAP) this.#maps.add(u64At(payload, 16));
     if (command === Command.DMA_UNMAP) this.#maps.delete(u64At(payload, 8));
@@ -250,6 +252,11 @@ export class Trial implements AsyncDisposable {
   /** Throws unless something holds. */
   expect(holds: boolean, expected: string, came: string | CameMessage): void {
     if (!holds) throw new Deviation(expected, typeof came === "string" ? came : came.text);
+  }
+
+  /** Throws unless a request was refused, as it has to be. */
+  expectRefusal(isRefused: boolean, expected: string, { text }: CameMessage): void {
+    if (!isRefused) throw new NotRefused(expected, text);
   }
 
   /**
@@ -265,7 +272,6 @@ export class Trial implements AsyncDisposable {
   accepted(ask: Ask, reply: CameMessage): CameMessage {
     const reason = isError(reply) ? beyond(ask, limitsOf(this.facts), this.#maps.size) : undefined;
     if (reason !== undefined) throw new NotApplicable(reason);
-    this.#noteMap(ask, reply);
     this.expect(!isError(reply), `${commandName(ask.command)} to succeed`, reply);
     return reply;
   }
@@ -273,7 +279,7 @@ export class Trial implements AsyncDisposable {
   /** Asks, and expects an error reply. */
   async refuses(ask: Ask, peer: RawPeer = this.peer): Promise<CameMessage> {
     const reply = await this.ask(ask, peer);
-    this.expect(isError(reply), `an error reply to ${commandName(ask.command)}`, reply);
+    this.expectRefusal(isError(reply), `an error reply to ${commandName(ask.command)}`, reply);
     return reply;
   }
 
@@ -322,7 +328,7 @@ export class Trial implements AsyncDisposable {
 
   async #receiveError(expected: string, peer: RawPeer): Promise<void> {
     const reply = await this.receive(expected, peer);
-    this.expect(isError(reply), expected, reply);
+    this.expectRefusal(isError(reply), expected, reply);
   }
 
   /** Expects the connection to end; error replies may come before. */
@@ -444,43 +450,47 @@ export class Trial implements AsyncDisposable {
 
   /** The number of descriptors that the server has open. */
   serverFds(): number {
-    const process = this.needed(this.#options.process, "the server's process is not known");
-    try {
-      return countDescriptors(process);
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      throw new NotApplicable(`the server's descriptors can't be counted: ${error.code}`);
-    }
+    return this.#countInServer("descriptors can't be counted", countDescriptors);
   }
 
   /** Expects the server to have as many descriptors open as it had before, or fewer. */
   async noFdsLeft(before: number): Promise<void> {
-    let now = before;
-    await this.until(
-      () => (now = this.serverFds()) <= before,
-      `${before} descriptors open in the server, as before`,
-      () => `${now} descriptors`,
-    );
+    await this.#noMoreThan(before, () => this.serverFds(), "descriptors", " open in the server");
   }
 
   /** The number of mappings that the server has of memory of ours. */
   serverMappings(): number {
-    const process = this.needed(this.#options.process, "the server's process is not known");
-    try {
-      return countMemfdMappings(process, MEMORY_NAME);
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      throw new NotApplicable(`the server's mappings can't be read: ${error.code}`);
-    }
+    const count = (process: number) => countMemfdMappings(process, MEMORY_NAME);
+    return this.#countInServer("mappings can't be read", count);
   }
 
   /** Expects the server to have as many mappings of our memory as it had before, or fewer. */
   async noMappingsLeft(before: number): Promise<void> {
+    const where = " of the client's memory in the server";
+    await this.#noMoreThan(before, () => this.serverMappings(), "mappings", where);
+  }
+
+  #countInServer(failure: string, count: (process: number) => number): number {
+    const process = this.needed(this.#options.process, "the server's process is not known");
+    try {
+      return count(process);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      throw new NotApplicable(`the server's ${failure}: ${error.code}`);
+    }
+  }
+
+  async #noMoreThan(
+    before: number,
+    count: () => number,
+    what: string,
+    where: string,
+  ): Promise<void> {
     let now = before;
     await this.until(
-      () => (now = this.serverMappings()) <= before,
-      `${before} mappings of the client's memory in the server, as before`,
-      () => `${now} mappings`,
+      () => (now = count()) <= before,
+      `${before} ${what}${where}, as before`,
+      () => `${now} ${what}`,
     );
   }
 

@@ -235,8 +235,11 @@ export const migration: CheckGroup = group("migration", "Migration", [
   [32, "SHOULD", READ, "A stopped device has the same state twice.", async (t) => {
     await begin(t);
     const [first, second] = [await saved(t), await saved(t)];
-    const isSame = first.length === second.length && first.every((b, i) => b === second[i]);
-    t.expect(isSame, `${first.length} bytes as before`, `${second.length} other bytes`);
+    t.expect(
+      sameBytes(first, second),
+      `${first.length} bytes as before`,
+      `${second.length} other bytes`,
+    );
   }],
   [33, "MUST", READ, "The state does not depend on the size of the reads.", async (t) => {
     await begin(t);
