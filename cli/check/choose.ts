@@ -7,7 +7,7 @@
 import type { Rule } from "../../lib/conformance/check.ts";
 import type { CheckResult } from "../../lib/conformance/run.ts";
 import { fileError } from "../../lib/text/file_error.ts";
-import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
+import { FileProblems } from "../../lib/yaml/problem.ts";
 import { readText } from "../../lib/yaml/text.ts";
 import type { Destination } from "../shared/destination.ts";
 import { printable } from "../shared/printable.ts";
@@ -48,6 +48,7 @@ export function fitNothing(checks: readonly Rule[], { only, skip }: Choice): str
 /**
  * Reads a file of known deviations: an id a line, then what the author likes. `#` begins a comment.
  *
+ * @throws {FileProblems} if it is no text, or endless
  * @throws {Error} if it can't be read, or has an id that no check has
  */
 export async function readKnown(
@@ -58,7 +59,7 @@ export async function readKnown(
   try {
     text = await readText(path, path);
   } catch (cause) {
-    if (cause instanceof FileProblems) throw new Error(cause.problems.map(problemText).join("\n"));
+    if (cause instanceof FileProblems) throw cause;
     throw fileError(`read the known deviations ${path}`, cause);
   }
   const ids = new Set(checks.map(({ id }) => id));

@@ -9,6 +9,7 @@ import type { CheckResult } from "../../lib/conformance/run.ts";
 import type { Context } from "../shared/context.ts";
 import { Reported } from "../shared/failure.ts";
 import { openDestination } from "../shared/destination.ts";
+import { tellProblems } from "../shared/problems.ts";
 import { assertReplaceable } from "../shared/force.ts";
 import { bar, Progress } from "../shared/progress.ts";
 import { readKnown, writeKnown } from "./choose.ts";
@@ -64,7 +65,10 @@ export async function runReported(
   options: ReportOptions,
 ): Promise<void> {
   if (options.saveExpect !== undefined) assertReplaceable(options.saveExpect, options.force);
-  const known = options.expect === undefined ? undefined : await readKnown(options.expect, rules);
+  const { expect } = options;
+  const known = expect === undefined
+    ? undefined
+    : await tellProblems(context, () => readKnown(expect, rules));
   using saved = options.saveExpect === undefined
     ? undefined
     : openDestination(options.saveExpect, context.out, false); // ahead of a long run

@@ -25,7 +25,7 @@ import { openFile } from "../shared/source.ts";
 import { tableLines } from "../shared/table.ts";
 import { writeText } from "./export.ts";
 import { fieldCount } from "./json.ts";
-import { tellProblems } from "./problems.ts";
+import { tellProblems } from "../shared/problems.ts";
 
 /** Options of {@linkcode run}. */
 export interface ImportOptions {

@@ -5,8 +5,8 @@
  */
 
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
-import type { Context } from "../shared/context.ts";
-import { printable } from "../shared/printable.ts";
+import type { Context } from "./context.ts";
+import { printable } from "./printable.ts";
 
 /** Does work on a file. Its mistakes are told on standard error before they end the command. */
 export async function tellProblems<T>(
