@@ -5,9 +5,8 @@
  */
 
 import { thrownText } from "../../lib/base/thrown.ts";
+import { Interrupted } from "../shared/context.ts";
 import { calledOff } from "./deno.ts";
-
-const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /**
  * Does a task, writes the text that it returns, or fails with its error as a line. A signal ends
@@ -15,9 +14,9 @@ const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
  */
 export async function task(work: () => Promise<string>): Promise<void> {
   let code = 1;
-  for (const [name, number] of Object.entries(SIGNALS)) {
-    Deno.addSignalListener(name as keyof typeof SIGNALS, () => {
-      code = 128 + number;
+  for (const name of ["SIGHUP", "SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(name, () => {
+      code = new Interrupted(name).exitCode;
       calledOff.abort(new Error(`Called off by ${name}`));
     });
   }
