@@ -9,7 +9,7 @@ import type { PageCanvas, PageContext2d, PageWindow } from "../cli/show/html/dom
 import { unpackReport } from "../cli/show/html/data.ts";
 import { Model } from "../cli/show/html/model.ts";
 import { STYLE } from "../cli/show/html/style.ts";
-import { type Colours, Timeline } from "../cli/show/html/timeline.ts";
+import { type Colours, coloursBy, Timeline } from "../cli/show/html/timeline.ts";
 import { runHere, temporaryFolder } from "./cli/_cli.ts";
 import { writeGolden } from "./lib/record/_golden.ts";
 
@@ -78,17 +78,7 @@ function canvasOf(context: SvgContext, clientHeight = 0) {
 /** The colours of the page in the dark. */
 function colours(): Colours {
   const [, dark] = /data-theme="dark"\] \{([^}]*)\}/.exec(STYLE)!;
-  const of = (name: string) => new RegExp(`--${name}: (#\\w+);`).exec(dark!)![1]!;
-  return {
-    ground: of("ground"),
-    stripe: of("stripe"),
-    text: of("text"),
-    dim: of("dim"),
-    item: of("item"),
-    accent: of("accent"),
-    error: of("error"),
-    label: of("label"),
-  };
+  return coloursBy((name) => new RegExp(`--${name}: (#\\w+);`).exec(dark!)![1]!);
 }
 
 /** The data in the page of the recording of QEMU's nvme. */

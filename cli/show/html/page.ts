@@ -18,7 +18,7 @@ import type {
 } from "./dom.ts";
 import { MessageList } from "./list.ts";
 import { Model } from "./model.ts";
-import { type Colours, Timeline } from "./timeline.ts";
+import { type Colours, coloursBy, Timeline } from "./timeline.ts";
 
 /** The page. */
 export class Page {
@@ -260,17 +260,7 @@ export class Page {
 
   #readColours(): Colours {
     const style = this.#window.getComputedStyle(this.#window.document.documentElement as never);
-    const of = (name: string) => style.getPropertyValue(`--${name}`).trim();
-    return {
-      ground: of("ground"),
-      stripe: of("stripe"),
-      text: of("text"),
-      dim: of("dim"),
-      item: of("item"),
-      accent: of("accent"),
-      error: of("error"),
-      label: of("label"),
-    };
+    return coloursBy((name) => style.getPropertyValue(`--${name}`).trim());
   }
 }
 

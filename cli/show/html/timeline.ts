@@ -31,6 +31,20 @@ export interface Colours {
   readonly label: string;
 }
 
+/** Finds the colours by their names in the style of the page. */
+export function coloursBy(of: (name: string) => string): Colours {
+  return {
+    ground: of("ground"),
+    stripe: of("stripe"),
+    text: of("text"),
+    dim: of("dim"),
+    item: of("item"),
+    accent: of("accent"),
+    error: of("error"),
+    label: of("label"),
+  };
+}
+
 /** A part of a canvas in which items are drawn, and the time that its width stands for. */
 interface Band {
   readonly context: PageContext2d;
