@@ -8,6 +8,7 @@ import { EFAULT, EINVAL } from "../../ffi/errno.ts";
 import { MESSAGE_OVERHEAD } from "../base/limits.ts";
 import { type Access, accessesOf, decodeMessage } from "../record/decode.ts";
 import type { IncomingRequest } from "../transport/incoming.ts";
+import { DmaAccessLayout } from "../wire/access.ts";
 import { encodeMessage } from "../wire/header.ts";
 import { isSameMessage } from "./compare.ts";
 import { KnownMemory, MAX_PAGES } from "./memory.ts";
@@ -78,7 +79,9 @@ export class DmaAnswers {
     if (answer === undefined) this.#answerAsKnown(request, access);
     else if (answer.errno !== 0) request.fail(answer.errno);
     else {
-      if (access.action === "read") this.#memory.write(access.offset, answer.payload.subarray(16));
+      if (access.action === "read") {
+        this.#memory.write(access.offset, answer.payload.subarray(DmaAccessLayout.size));
+      }
       request.reply(answer.payload);
     }
     this.#connection.onAnswered();
@@ -116,7 +119,7 @@ export class DmaAnswers {
   }
 
   #answerAsKnown(request: IncomingRequest, { action, offset, count, data }: Access): void {
-    const head = request.payload.subarray(0, 16);
+    const head = request.payload.subarray(0, DmaAccessLayout.size);
     if (action === "write") {
       this.#memory.write(offset, data!);
       return request.reply(head);

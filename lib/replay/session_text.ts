@@ -5,6 +5,7 @@
  */
 
 import { accessesOf } from "../record/decode.ts";
+import { sameBytes } from "../base/bytes.ts";
 import { littleEndian } from "../base/little_endian.ts";
 import type { RegisterLocator } from "../registers/locate.ts";
 import { errnoText, MAX_ERRNO } from "../text/errno.ts";
@@ -216,7 +217,7 @@ class SessionWriter {
       }
       if (!this.#isMemory(range, event.index)) continue;
       const known = this.#memory.read(access.offset, data.length);
-      if (data.every((byte, i) => byte === known[i])) continue;
+      if (sameBytes(data, known)) continue;
       if (touched.overlaps(range)) {
         this.#add(
           `# Not expressed: event ${event.index} reads ${plural(data.length, "byte")} at ` +
