@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { DENO } from "../_deno.ts";
-import { until } from "../_until.ts";
+import { interrupted } from "../_interrupted.ts";
 import { changesText, compare, noiseOf, parseReport, type Report } from "./compare.ts";
 
 const BENCH = new URL("./bench.ts", import.meta.url).pathname;
@@ -122,21 +122,12 @@ Deno.test("bench that is called off leaves nothing, also in the middle of a buil
   const place = await Deno.makeTempDir({ prefix: "vfu-test-" });
   try {
     const names = () => [...Deno.readDirSync(place)].map(({ name }) => name);
-    const child = new Deno.Command(DENO, {
-      args: ["run", "--quiet", "--frozen", "--allow-all", BENCH, "--row", "read`, installed"],
-      env: { TMPDIR: place },
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
-    const ended = child.output();
-    let isOver = false;
-    ended.then(() => isOver = true);
-    const builds = () => names().some((name) => name.startsWith("vfu-build-"));
-    await until(() => isOver || builds(), "a build");
-    child.kill("SIGINT");
-    const { code, stderr } = await ended;
-    const text = new TextDecoder().decode(stderr);
-    assertEquals([code, text, names()], [1, "bench: Called off by SIGINT\n", []]);
+    const { code, err } = await interrupted(
+      ["run", "--quiet", "--frozen", "--allow-all", BENCH, "--row", "read`, installed"],
+      { TMPDIR: place },
+      () => names().some((name) => name.startsWith("vfu-build-")),
+    );
+    assertEquals([code, err, names()], [1, "bench: Called off by SIGINT\n", []]);
   } finally {
     await Deno.remove(place, { recursive: true });
   }

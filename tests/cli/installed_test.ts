@@ -11,6 +11,7 @@ import { SHIPPED_MAPS } from "../../lib/registers/load.ts";
 import { Server } from "../../lib/server/server.ts";
 import { writeRecording } from "../lib/record/_events.ts";
 import { Talk } from "../lib/record/_talk.ts";
+import { interrupted } from "../_interrupted.ts";
 import { until } from "../_until.ts";
 import { runHere, temporaryFolder } from "./_cli.ts";
 
@@ -280,22 +281,12 @@ Deno.test("a bundle disposes of what `using` holds, where it is used but once", 
 Deno.test("a build that is interrupted leaves nothing", async () => {
   await using place = temporaryFolder();
   const names = () => [...Deno.readDirSync(place.path)].map(({ name }) => name);
-  const child = new Deno.Command(DENO, {
-    args: ["run", "--frozen", "-A", `${ROOT}cli/installed/build.ts`, `${place.path}/dist`],
-    env: { TMPDIR: place.path },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const ended = child.output();
-  let isOver = false;
-  ended.then(() => isOver = true);
-  const builds = () => names().some((name) => name.startsWith(".vfu-build-"));
-  await until(() => isOver || builds(), "a build");
-  child.kill("SIGINT");
-  const { code, stdout, stderr } = await ended;
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  assertEquals([code, text(stdout), text(stderr)], [130, "", "Called off by SIGINT\n"]);
+  const { code, out, err } = await interrupted(
+    ["run", "--frozen", "-A", `${ROOT}cli/installed/build.ts`, `${place.path}/dist`],
+    { TMPDIR: place.path },
+    () => names().some((name) => name.startsWith(".vfu-build-")),
+  );
+  assertEquals([code, out, err], [130, "", "Called off by SIGINT\n"]);
   assertEquals(names(), ["dist"]); // which is empty, to be replaced
 });
 
