@@ -49,7 +49,9 @@ export interface Output {
 export function openOutput(path: string, hooks: OutputHooks): Output {
   try {
     if (!mayBlock(path)) {
-      const file = Deno.openSync(path, { write: true, create: true, truncate: true });
+      const file = path === STANDARD_OUTPUT
+        ? Deno.stdout
+        : Deno.openSync(path, { write: true, create: true, truncate: true });
       return new FileOutput(file, hooks);
     }
     return new PipeOutput(OwnedFd.openOutlet(path), hooks);
@@ -62,9 +64,18 @@ export function openOutput(path: string, hooks: OutputHooks): Output {
   }
 }
 
+/** A path of which Deno tells a program nothing, and opens nothing, without all permissions. */
+const STANDARD_OUTPUT = "/dev/stdout";
+const O_PATH = 0o10000000;
+
 /** Finds out whether writing to what is at a path can wait for a reader. */
 function mayBlock(path: string): boolean {
   try {
+    if (path === STANDARD_OUTPUT) {
+      using file = OwnedFd.open(path, O_PATH);
+      const { kind } = file.stat();
+      return kind === "pipe" || kind === "character device";
+    }
     const { isFifo, isCharDevice } = Deno.statSync(path);
     return isFifo || isCharDevice === true;
   } catch {
@@ -72,16 +83,19 @@ function mayBlock(path: string): boolean {
   }
 }
 
+/** The parts of a file that an output uses; standard output can't be cut. */
+type OpenFile = Pick<Deno.FsFile, "writeSync" | "close"> & Partial<Deno.FsFile>;
+
 /** A file on a disk. */
 class FileOutput implements Output {
   readonly isWaiting = false;
-  readonly #file: Deno.FsFile;
+  readonly #file: OpenFile;
   readonly #hooks: OutputHooks;
   /** Bytes in the file, all of whole blocks. */
   #written = 0;
   #hasFailed = false;
 
-  constructor(file: Deno.FsFile, hooks: OutputHooks) {
+  constructor(file: OpenFile, hooks: OutputHooks) {
     this.#file = file;
     this.#hooks = hooks;
   }
@@ -119,7 +133,7 @@ class FileOutput implements Output {
     const { size, packets } = wholeBlocks(done);
     this.#hasFailed = true;
     try {
-      this.#file.truncateSync(this.#written + size);
+      this.#file.truncateSync?.(this.#written + size);
     } catch { /* a block device has no end to set */ }
     this.#hooks.onFailure(cause, events - packets);
   }
