@@ -20,7 +20,7 @@ import { MARKUP } from "./markup.ts";
 import { Lane, lowerBound, Model } from "./model.ts";
 import { Page, startPage } from "./page.ts";
 import { STYLE } from "./style.ts";
-import { Timeline } from "./timeline.ts";
+import { coloursBy, Timeline } from "./timeline.ts";
 
 /** All that the page runs. */
 const PROGRAM: readonly ((...args: never[]) => unknown)[] | readonly { readonly name: string }[] = [
@@ -33,6 +33,7 @@ const PROGRAM: readonly ((...args: never[]) => unknown)[] | readonly { readonly 
   Lane,
   Model,
   FieldReader,
+  coloursBy,
   Timeline,
   MessageList,
   Details,
