@@ -269,7 +269,8 @@ export class ServerConnection {
     const reset = () =>
       during(this.#options.activity, Doing.DISCONNECT, () => this.#device.reset("disconnected"));
     try {
-      await (this.#migration?.isWorking === false ? this.#migration.reset(reset) : reset());
+      const migration = this.#migration?.isWorking === false ? this.#migration : undefined;
+      await (migration?.reset(reset, false) ?? reset());
     } catch (error) {
       this.#options.onError(error, "reset");
     }

@@ -322,16 +322,18 @@ export class MigrationMachine {
   /**
    * Resets the device. In PRE_COPY the state and the stream go on; any other state becomes RUNNING.
    * A device that fails to reset is in ERROR.
+   *
+   * @param keepsPreCopy false if PRE_COPY becomes RUNNING too: the client that asked for it is gone
    */
-  async reset(reset: () => void | Promise<void>): Promise<void> {
+  async reset(reset: () => void | Promise<void>, keepsPreCopy = true): Promise<void> {
     const from = this.#state;
-    if (from === PRE_COPY) return await this.#orError(reset);
+    if (from === PRE_COPY && keepsPreCopy) return await this.#orError(reset);
     await this.#endSaving();
     this.#sink?.abort();
     this.#sink = undefined;
     await this.#orError(async () => {
       await reset();
-      if (from === RESUMING || from === ERROR) await this.#hooks.start?.();
+      if (from !== RUNNING && from !== PRE_COPY) await this.#hooks.start?.(); // it stood still
     });
     this.#state = RUNNING;
   }

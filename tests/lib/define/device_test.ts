@@ -622,3 +622,34 @@ testFds("a reset says what it is for", async () => {
     assertEquals(pair.errors, []);
   }
 });
+
+testFds("a device that starts anew for each client works, whatever the last one left", async () => {
+  const calls: string[] = [];
+  const bar0 = registers({ registers: [{ name: "GO", offset: 0, width: 4 }] });
+  const bar2 = memory({ size: 0x1_0000 }); // so much that there is PRE_COPY
+  const definition = defineDevice({
+    name: "anew",
+    pci: { vendor: 1, device: 1 },
+    resetsWithClient: true,
+    create({ run }) {
+      bar0.on({ GO: { write: () => run(() => Promise.resolve(void calls.push("task"))) } });
+      return { regions: { bar0, bar2 }, reset: (reason) => void calls.push(reason) };
+    },
+  });
+  await using pair = await serveDefined(definition.create());
+  pair.device.close();
+  for (const state of ["STOP", "STOP_COPY", "PRE_COPY", "RESUMING"] as const) {
+    {
+      using client = await connect(pair.path);
+      await client.migration.setState(state);
+    }
+    calls.length = 0;
+    using next = await connect(pair.path);
+    await next.regionInfo(0);
+    assertEquals(await next.migration.state(), "RUNNING", state);
+    await next.region("bar0").write32Async(0, 1);
+    await until(() => calls.includes("task"), `work after ${state}`);
+    await next.migration.setState("STOP_COPY"); // of which nothing is under way any more
+    assertEquals(pair.errors, []);
+  }
+});
