@@ -55,7 +55,7 @@ export interface DevicePoll {
 /** The polls of one device. */
 export class Polls {
   readonly #tasks: DeviceTasks;
-  readonly #all = new Set<Poll>();
+  readonly #started = new Set<Poll>();
   #isStopped = false;
   #isConnected = false;
   #isClosed = false;
@@ -77,8 +77,9 @@ export class Polls {
     const poll: Poll = new Poll(look, { spinMs, idleMs }, {
       run: (work) => this.#tasks.run("poll", work),
       mayLook: () => this.#isConnected && !this.#isStopped && !this.#isClosed,
+      started: () => this.#started.add(poll),
+      stopped: () => this.#started.delete(poll), // a device may make one for each piece of work
     });
-    this.#all.add(poll);
     return poll;
   }
 
@@ -102,7 +103,7 @@ export class Polls {
 
   /** Stops all of them. */
   clear(): void {
-    for (const each of this.#all) each.stop();
+    for (const each of this.#started) each.stop();
   }
 
   /** Stops all of them for good. */
@@ -112,13 +113,15 @@ export class Polls {
   }
 
   #refresh(): void {
-    for (const each of this.#all) each.refresh();
+    for (const each of this.#started) each.refresh();
   }
 }
 
 interface PollHooks {
   readonly run: (work: () => void | Promise<void>) => Promise<void> | undefined;
   readonly mayLook: () => boolean;
+  readonly started: () => void;
+  readonly stopped: () => void;
 }
 
 class Poll implements DevicePoll {
@@ -152,11 +155,13 @@ class Poll implements DevicePoll {
   start(): void {
     if (this.#isActive) return;
     this.#isActive = true;
+    this.#hooks.started();
     this.refresh();
   }
 
   stop(): void {
     this.#isActive = false;
+    this.#hooks.stopped();
     this.#stopWaiting();
   }
 

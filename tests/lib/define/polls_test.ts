@@ -212,3 +212,21 @@ Deno.test("polls refuse times that there are not", () => {
     assertThrows(() => polls.make(() => false, options), RangeError, "Cannot make a poll");
   }
 });
+
+Deno.test("a poll that has stopped is kept by nothing: a device may make one for each command", async () => {
+  const { polls } = make();
+  const makeOne = (isStarted: boolean) => {
+    const poll = polls.make(() => false);
+    if (isStarted) {
+      poll.start();
+      poll.stop();
+    }
+    return new WeakRef(poll);
+  };
+  const made = [makeOne(false), makeOne(true)];
+  const isGone = () => {
+    new Uint8Array(64 << 20); // has the garbage be collected
+    return made.every((each) => each.deref() === undefined);
+  };
+  await until(isGone, "the end of the polls");
+});
