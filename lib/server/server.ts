@@ -94,6 +94,7 @@ export class Server implements Disposable {
   #isOpen = true;
   #isFinished = false;
   #replacing: Promise<void> | undefined; // ends when no replacement is under way
+  #handingOver: Promise<readonly string[]> | undefined; // while one device's state goes to another
   #postponed: Replacement | undefined; // until the client has gone
 
   private constructor(
@@ -180,9 +181,11 @@ export class Server implements Disposable {
     this.#isOpen = false;
     this.stopListening();
     this.#connection?.close();
-    if (this.#connection === undefined) return this.#finish();
+    const isBusy = this.#connection !== undefined || this.#handingOver !== undefined;
+    if (!isBusy) return this.#finish();
     const { closeTimeoutMs = CLOSE_GRACE_MS } = this.#options;
     this.#grace = setTimeout(() => this.#finish(), closeTimeoutMs);
+    if (this.#connection === undefined) this.#finishQuietly();
   }
 
   /**
@@ -229,11 +232,12 @@ export class Server implements Disposable {
     let lost: readonly string[] = [];
     try {
       this.#tellErrors(next);
-      lost = connection === undefined
-        ? await this.#replaceIdle(next)
-        : await connection.replaceDevice(next);
+      const handing = connection?.replaceDevice(next) ?? this.#replaceIdle(next);
+      this.#handingOver = handing.finally(() => void (this.#handingOver = undefined));
+      lost = await this.#handingOver;
     } catch (error) {
       this.#close(next);
+      if (!this.#isOpen) return;
       if (connection !== undefined) {
         this.#postponed = { make, tell };
         if (this.#connection === undefined && this.#isOpen) {
@@ -270,6 +274,12 @@ export class Server implements Disposable {
       () => during(activity, Doing.CLOSE, () => device.close?.()),
       (error) => onError?.(error, "close"),
     );
+  }
+
+  /** Ends the server once the device, or its new version, is in the hands of no other. */
+  #finishQuietly(): void {
+    if (this.#handingOver === undefined) return this.#finish();
+    this.#handingOver.catch(() => {}).then(() => this.#finish());
   }
 
   /** Ends the server: no client uses the device any more, or closing took too long. */
@@ -316,7 +326,7 @@ export class Server implements Disposable {
         this.#connection = undefined;
         const hasLeft = cause instanceof ConnectionError && cause.kind === "left";
         onDisconnect?.(hasLeft ? undefined : cause);
-        if (!this.#isOpen) return this.#finish();
+        if (!this.#isOpen) return this.#finishQuietly();
         const { make, tell } = this.#postponed ?? {};
         if (make !== undefined) {
           this.replaceDevice(make, tell).catch((error) => onError?.(error, "replace"));

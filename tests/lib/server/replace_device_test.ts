@@ -326,6 +326,33 @@ testFds(
   },
 );
 
+testFds("a server that closes while state is handed on waits for that", async () => {
+  for (const isRefused of [false, true]) {
+    const { stop, stopped, gate } = slowStop();
+    const [old, next] = [[] as string[], [] as string[]];
+    const tell = (heard: string[]) => ({
+      start: () => void heard.push("start"),
+      close: () => void heard.push("close"),
+    });
+    const left = Promise.withResolvers<void>();
+    await using served = await serve(version({ parts: { ...tell(old), stop } }), {
+      onDisconnect: () => left.resolve(),
+    });
+    const { server } = served;
+    served.client.close();
+    await left.promise;
+    const make = () => version({ parts: tell(next), pci: { device: isRefused ? 7 : 0x5678 } });
+    const replaced = served.replace(make);
+    await stopped;
+    server.close();
+    gate.resolve();
+    await server.closed;
+    await replaced;
+    assertEquals(old, isRefused ? ["start", "close"] : ["close"]);
+    assertEquals(next, isRefused ? ["close"] : ["start", "close"]);
+  }
+});
+
 testFds("devices by hand hand their state on as they migrate, or not at all", async () => {
   const folder = Deno.makeTempDirSync({ prefix: "vfu-test-" });
   const done: Succession[] = [];
