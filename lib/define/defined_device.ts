@@ -205,13 +205,18 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
     this.#tasks.activity = activity;
   }
 
-  /** Its interrupts and its DMA go to this client now. */
+  /** Its interrupts and its DMA go to this client now, unless the device's hook refuses it. */
   connected({ dma, irqs }: DeviceBus): void {
     this.#dma.connect(dma);
     this.#irq.connect(irqs);
     this.#polls.isConnected = true;
-    // a promise, if the hook is asynchronous: its failure is reported
-    return this.#parts.connected?.();
+    try {
+      // a promise, if the hook is asynchronous: its failure is reported
+      return this.#parts.connected?.();
+    } catch (error) {
+      this.#disconnect();
+      throw error;
+    }
   }
 
   /** As `ServedDevice.mapped`. */
@@ -231,10 +236,14 @@ export class DefinedDevice<O extends DeviceOptions> implements ServedDevice {
 
   /** They go nowhere. */
   disconnected(): void {
+    this.#disconnect();
+    return this.#parts.disconnected?.();
+  }
+
+  #disconnect(): void {
     this.#dma.disconnect();
     this.#irq.disconnect();
     this.#polls.isConnected = false;
-    return this.#parts.disconnected?.();
   }
 
   /**

@@ -653,3 +653,26 @@ testFds("a device that starts anew for each client works, whatever the last one 
     assertEquals(pair.errors, []);
   }
 });
+
+testFds("a client that a device refuses is not connected to it", async () => {
+  let context: DeviceContext | undefined;
+  let mayConnect = true;
+  const definition = defineDevice({
+    name: "refuses",
+    pci: { vendor: 1, device: 1, needsBusMaster: false },
+    create(given) {
+      context = given;
+      return {
+        regions: { bar0: registers(MAP) },
+        connected() {
+          if (!mayConnect) throw new DeviceError(16, "busy");
+        },
+      };
+    },
+  });
+  await using pair = await serveDefined(definition.create());
+  pair.device.close();
+  mayConnect = false;
+  await assertRejects(() => connect(pair.path), RemoteError, "EBUSY");
+  await assertRejects(() => context!.dma.read(0n, 1), DeviceError, "no client is connected");
+});
