@@ -20,6 +20,8 @@ export interface Observation {
   readonly label?: Label;
   /** True if nothing that comes later on the connection can be judged. */
   readonly isFinal?: boolean;
+  /** True if it was made by waiting in vain, which a slow peer looks like. */
+  readonly isSilence?: true;
   /** The end of the peer's process, of a crash. */
   readonly end?: ServerEnd;
 }

@@ -265,7 +265,7 @@ class Play {
       }
       if (this.#drain()) deadline = monotonicMs() + this.#options.timeoutMs();
       if (!await this.#wait(POLLIN | POLLOUT, deadline)) {
-        this.#lose({ kind: "hang", text: "the peer reads no more" });
+        this.#lose({ kind: "hang", text: "the peer reads no more", isSilence: true });
       }
     }
   }
@@ -289,10 +289,12 @@ class Play {
       const [first] = this.#judge.unanswered();
       if (first === PROBE || !this.#hasProbe || this.#judge.open > 1) {
         const label = first === PROBE ? undefined : first?.label;
-        this.#lose({ kind: "hang", text: "the peer answers no more", ...(label && { label }) });
+        const text = "the peer answers no more";
+        this.#lose({ kind: "hang", text, isSilence: true, ...(label && { label }) });
       }
       const text = "a request stays without a reply, while a later one has its own";
-      this.#lose({ kind: "wrong reply", text, ...(first && { label: first.label }) });
+      const label = first && { label: first.label };
+      this.#lose({ kind: "wrong reply", text, isSilence: true, ...label });
     }
   }
 

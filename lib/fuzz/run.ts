@@ -16,7 +16,7 @@ import { Generator } from "./generator.ts";
 import type { Label } from "./label.ts";
 import { Leaks, type Sample, sampleOf } from "./leaks.ts";
 import { type FuzzCase, type FuzzConnection, type FuzzMessage, sizeOf } from "./message.ts";
-import { minimise, type MinimiseLimits } from "./minimise.ts";
+import { minimise, type MinimiseLimits, withWaits } from "./minimise.ts";
 import { linesOf, type Seen, shows, Subject, UNREACHABLE } from "./subject.ts";
 import type { CaseConversation } from "./case_file.ts";
 import { quiet, recovery } from "./quiet.ts";
@@ -35,7 +35,7 @@ const SAMPLE_PAUSE_MS = 10;
 const MAX_REPEATS = 3;
 /** Findings after which a fuzzer has told enough. */
 const MAX_FINDINGS = 1000;
-/** The longest wait for an answer while a case is made shorter, in milliseconds. */
+/** The longest wait for an answer that is known not to come, in milliseconds. */
 const SHORT_TIMEOUT_MS = 1000;
 /** Connections that an alteration ended, after which it is made once in so many tries. */
 const CLOSES = 2;
@@ -279,10 +279,9 @@ class FuzzRun implements Disposable {
       .filter((steps, at, all) => at === 0 || steps.length > all[at - 1]!.length);
     const messagesBefore = sizeOf(candidates[0]!);
     let conversations: readonly CaseConversation[] = [];
-    const timeoutMs = this.#shortTimeoutMs;
     // To start a server takes long: what it answers wrongly is tried without that first.
     let isFresh = observation.kind !== "wrong reply";
-    const fails = async (steps: FuzzCase) => {
+    const fails = async (steps: FuzzCase, timeoutMs: number) => {
       if (observation.kind === "leak") return await this.#leaksAgain(steps);
       // A server that ends with its client is fresh each time.
       if (!isFresh && !this.#target.servesOne) {
@@ -300,10 +299,19 @@ class FuzzRun implements Disposable {
       const { plays, timeMs } = this.#options.minimise;
       const share = observation.kind === "wrong reply" ? 1 / 4 : 1;
       const limits = { plays: plays * share, timeMs: timeMs * share };
-      let result = await minimise(candidates, fails, limits);
+      const wholeMs = this.#options.timeoutMs;
+      const shorter = () =>
+        withWaits(
+          observation,
+          { shortMs: this.#shortTimeoutMs, wholeMs },
+          limits,
+          (waitMs, limits) => minimise(candidates, (steps) => fails(steps, waitMs), limits),
+          ({ steps }) => fails(steps, wholeMs),
+        );
+      let result = await shorter();
       if (!result.isRepeatable && !isFresh && this.#target.isSpawned) {
         isFresh = true;
-        result = await minimise(candidates, fails, limits);
+        result = await shorter();
       }
       this.#history.length = 0;
       this.#leaks.reset();
@@ -341,7 +349,7 @@ class FuzzRun implements Disposable {
   /** Reports whether a new process has more descriptors with each time that a case is played. */
   async #leaksAgain(steps: FuzzCase): Promise<boolean> {
     const play = async (isFresh: boolean) => {
-      await this.#subject.playCase(steps, { isFresh, timeoutMs: this.#shortTimeoutMs });
+      await this.#subject.playCase(steps, { isFresh });
       return (await this.#sample())?.sample.descriptors;
     };
     await play(true);

@@ -99,7 +99,7 @@ Deno.test("vfu fuzz --client: Ctrl-C tells what was done, and ends the client", 
   await using folder = temporaryFolder();
   const { code, out } = await runHere([
     ...["fuzz", "--client", "--spawn", TRUSTING, "--socket-path", `${folder.path}/s`],
-    ...["-o", `${folder.path}/f`],
+    ...["-o", `${folder.path}/f`, ...PATIENT],
   ], { endWhen: ({ out }) => out.includes("Seed") });
   assertEquals(code, 130);
   assertStringIncludes(out, "ended early");

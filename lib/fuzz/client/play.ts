@@ -395,14 +395,20 @@ class Served implements Disposable {
   }
 }
 
-const HANG: Observation = { kind: "hang", text: "the client neither asks nor ends" };
+const HANG: Observation = {
+  kind: "hang",
+  text: "the client neither asks nor ends",
+  isSilence: true,
+};
 const HANG_AFTER_END: Observation = {
   kind: "hang",
   text: "the client does not end after the server has closed the connection",
+  isSilence: true,
 };
 const HANG_AFTER_LEAVING: Observation = {
   kind: "hang",
   text: "the client does not end after it has closed the connection",
+  isSilence: true,
 };
 const TOO_MUCH_MEMORY: Observation = {
   kind: "leak",

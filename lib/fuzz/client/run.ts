@@ -14,7 +14,7 @@ import {
   signatureOf,
 } from "../finding.ts";
 import { type Label, labelOf, labelText } from "../label.ts";
-import type { MinimiseLimits } from "../minimise.ts";
+import { type MinimiseLimits, withWaits } from "../minimise.ts";
 import type { FuzzProgress } from "../run.ts";
 import type { Change } from "./change.ts";
 import { Deviser, fixedPlan, PLAIN_PLAN } from "./deviser.ts";
@@ -25,7 +25,7 @@ import { type ClientPlayed, ClientSubject, type ClientSubjectOptions, type Said 
 const MAX_REPEATS = 8;
 /** Findings after which a fuzzer has told enough. */
 const MAX_FINDINGS = 1000;
-/** The longest silence while a case is made shorter, in milliseconds. */
+/** The longest wait for a client that is known to stay silent, in milliseconds. */
 const SHORT_TIMEOUT_MS = 2000;
 
 /** Settings of {@linkcode fuzzClient}. */
@@ -171,16 +171,21 @@ class ClientFuzzRun {
     const { minimise, timeoutMs, signal } = this.#options;
     const all = made.map(({ change }) => change);
     let said = conversation;
-    const wait = Math.min(timeoutMs, SHORT_TIMEOUT_MS);
-    const fails = async (changes: readonly Change[]) => {
-      const again = await this.#subject.play(fixedPlan(changes), wait);
+    const fails = async (changes: readonly Change[], waitMs: number) => {
+      const again = await this.#subject.play(fixedPlan(changes), waitMs);
       if (!again.observations.some((each) => signatureOf(each) === signature)) return false;
       said = again.conversation;
       return true;
     };
     let result = { changes: all as readonly Change[], isRepeatable: false, plays: 0 };
     try {
-      result = await minimiseChanges(all, fails, minimise);
+      result = await withWaits(
+        observation,
+        { shortMs: SHORT_TIMEOUT_MS, wholeMs: timeoutMs },
+        minimise,
+        (waitMs, limits) => minimiseChanges(all, (changes) => fails(changes, waitMs), limits),
+        ({ changes }) => fails(changes, timeoutMs),
+      );
     } catch (error) {
       // Ctrl-C, or a client that can't be started any more: what was found is told all the same.
       if (!signal.aborted && !(error instanceof Unreachable)) throw error;
