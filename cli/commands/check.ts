@@ -5,10 +5,10 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
+import { SOCKET_PLACE } from "../../lib/base/shell_command.ts";
 import { checkServer } from "../../lib/conformance/api/conformance.ts";
 import { planOf } from "../../lib/conformance/run.ts";
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../lib/conformance/server/groups.ts";
-import { SOCKET_PLACE } from "../../lib/conformance/target.ts";
 import { argumentList } from "../shared/argument.ts";
 import { type Choice, chooser } from "../check/choose.ts";
 import { answersRules } from "../check/options.ts";

@@ -6,13 +6,9 @@
 
 import { Command, Option } from "@commander-js/extra-typings";
 import { NO_FACTS } from "../../lib/conformance/facts.ts";
+import { SOCKET_PLACE } from "../../lib/base/shell_command.ts";
 import { learnFacts } from "../../lib/conformance/run.ts";
-import {
-  ListeningTarget,
-  SOCKET_PLACE,
-  SpawnedTarget,
-  type Target,
-} from "../../lib/conformance/target.ts";
+import { ListeningTarget, SpawnedTarget, type Target } from "../../lib/conformance/target.ts";
 import { readCase, writeCase } from "../../lib/fuzz/case_file.ts";
 import { Corpus } from "../../lib/fuzz/corpus.ts";
 import { labelText } from "../../lib/fuzz/label.ts";
@@ -33,7 +29,7 @@ import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, spinner } from "../shared/progress.ts";
-import { shellWord } from "../shared/shell_word.ts";
+import { shellWord } from "../../lib/text/shell_word.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 
 /** Plays that make one case shorter, at most. */

@@ -16,10 +16,11 @@ import {
   type RecorderOptions,
   type ServerSource,
 } from "../../lib/record/recorder.ts";
-import { SOCKET_PLACE, SpawnedServer } from "../../lib/record/spawned_server.ts";
+import { SpawnedServer } from "../../lib/record/spawned_server.ts";
 import { RecordingWriter } from "../../lib/record/writer.ts";
 import { ignoreFileSizeSignal } from "../../lib/server/process.ts";
 import { plural } from "../../lib/text/plural.ts";
+import { SOCKET_PLACE } from "../../lib/base/shell_command.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import { argument } from "../shared/argument.ts";
 import { type Context, onAbort, type Output, untilAbort } from "../shared/context.ts";

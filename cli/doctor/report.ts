@@ -10,7 +10,7 @@ import { plural } from "../../lib/text/plural.ts";
 import type { Output } from "../shared/context.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
-import { shellWord } from "../shared/shell_word.ts";
+import { shellWord } from "../../lib/text/shell_word.ts";
 import { type Cell, tableLines, wrapWords } from "../shared/table.ts";
 import type { Report } from "./examine.ts";
 

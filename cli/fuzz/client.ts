@@ -4,7 +4,7 @@
  * @module
  */
 
-import { SOCKET_PLACE } from "../../lib/conformance/target.ts";
+import { withSocket } from "../../lib/base/shell_command.ts";
 import { Run } from "../../lib/conformance/target.ts";
 import { readChanges, writeChanges } from "../../lib/fuzz/client/case_file.ts";
 import { fixedPlan } from "../../lib/fuzz/client/deviser.ts";
@@ -17,7 +17,7 @@ import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, spinner } from "../shared/progress.ts";
-import { shellWord } from "../shared/shell_word.ts";
+import { shellWord } from "../../lib/text/shell_word.ts";
 import { FindingStore } from "./finding_store.ts";
 import { conversationLines, jsonReporter, observationJson, textReporter } from "./report.ts";
 
@@ -65,7 +65,7 @@ function subjectOptions(
   { signal }: Context,
   { spawn, timeout }: Pick<ClientFuzzCommandOptions, "spawn" | "timeout">,
 ): ClientSubjectOptions {
-  const start = (socket: string) => new Run(spawn.replaceAll(SOCKET_PLACE, socket), socket);
+  const start = (socket: string) => new Run(withSocket(spawn, socket), socket);
   return { path, start, timeoutMs: timeout, signal };
 }
 

@@ -10,7 +10,7 @@ import type { ScriptStep } from "../../lib/replay/script.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
-import { shellWord } from "../shared/shell_word.ts";
+import { shellWord } from "../../lib/text/shell_word.ts";
 
 /** Events ahead of the first difference that are worth a look. */
 const EVENTS_AHEAD = 10;

@@ -5,7 +5,7 @@
  */
 
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
-import { SOCKET_PLACE } from "../../lib/record/spawned_server.ts";
+import { SOCKET_PLACE } from "../../lib/base/shell_command.ts";
 
 /** Ends the command as wrong usage if the argument of `--spawn` names no socket. */
 export function checkSpawn(self: CommandUnknownOpts, spawn: string | undefined): void {

@@ -4,16 +4,37 @@
  * @module
  */
 
+import { shellWord } from "../text/shell_word.ts";
+
+/** Stands for the path of the socket in a command line. */
+export const SOCKET_PLACE = "{socket}";
+
 /** Has the kernel end the command with this process, where the kernel can be asked to. */
 const START = 'setpriv --pdeathsig "$1" true 2>/dev/null && ' +
   'exec setpriv --pdeathsig "$1" sh -c "$2"; exec sh -c "$2"';
 
 /** Parts of a command line in which no character is special to it. */
 const QUOTED = /'[^']*'|"(?:[^"\\]|\\.)*"|\\./gs;
+/** The same parts, and places of the socket outside of them. */
+const PARTS = new RegExp(`${QUOTED.source}|${SOCKET_PLACE}`, "gs");
 /** A command line that is more than one program: `cd build && ./server`. */
 const SEVERAL = /[;&|(){}\n]/;
 /** A command line that begins with variables: `ASAN_OPTIONS=... ./server`. */
 const VARIABLES = /^\s*[A-Za-z_]\w*=/;
+
+/**
+ * Puts the path of a socket into a command line at {@linkcode SOCKET_PLACE}. The shell takes it as
+ * it is, whatever characters it has: a word of its own, or a part of a quoted one.
+ */
+export function withSocket(line: string, path: string): string {
+  return line.replace(PARTS, (part) => {
+    if (part === SOCKET_PLACE) return shellWord(path);
+    if (part.startsWith("'")) {
+      return part.replaceAll(SOCKET_PLACE, () => path.replaceAll("'", `'\\''`));
+    }
+    return part.replaceAll(SOCKET_PLACE, () => path.replaceAll(/[$`"\\]/g, "\\$&"));
+  });
+}
 
 /** Settings of a {@linkcode ShellCommand}. */
 export interface ShellOptions {

@@ -7,11 +7,8 @@
 import { monotonicMs } from "../../ffi/clock.ts";
 import { SystemError } from "../../ffi/errno.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
-import { ShellCommand } from "../base/shell_command.ts";
+import { ShellCommand, SOCKET_PLACE, withSocket } from "../base/shell_command.ts";
 import { sleep } from "../base/sleep.ts";
-
-/** Stands for the path of the socket in a command. */
-export const SOCKET_PLACE = "{socket}";
 
 /** The time that a server may take until it listens, in milliseconds. */
 const START_MS = 30_000;
@@ -294,7 +291,7 @@ export class SpawnedTarget implements Target {
 
   #start(): Run {
     const socket = `${this.#folder}/${++this.#count}.sock`;
-    return this.#run = new Run(this.name.replaceAll(SOCKET_PLACE, socket), socket);
+    return this.#run = new Run(withSocket(this.name, socket), socket);
   }
 }
 

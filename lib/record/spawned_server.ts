@@ -7,12 +7,9 @@
 import { monotonicMs } from "../../ffi/clock.ts";
 import { SystemError } from "../../ffi/errno.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
-import { ShellCommand } from "../base/shell_command.ts";
+import { ShellCommand, SOCKET_PLACE, withSocket } from "../base/shell_command.ts";
 import { sleep } from "../base/sleep.ts";
 import type { ServerSource } from "./recorder.ts";
-
-/** Stands for the path of the socket in a command. */
-export const SOCKET_PLACE = "{socket}";
 
 /** The time in milliseconds that a server may take until it listens. */
 const START_MS = 30_000;
@@ -97,7 +94,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
   async #start(): Promise<void> {
     await Deno.remove(this.#socket).catch(() => {}); // of the one before
     this.#command?.signal("SIGKILL"); // what it left behind
-    const line = this.name.replaceAll(SOCKET_PLACE, this.#socket);
+    const line = withSocket(this.name, this.#socket);
     const command = new ShellCommand(line, { output: "inherit", deathSignal: "TERM" });
     this.#command = command;
     this.#status = undefined;

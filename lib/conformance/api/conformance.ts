@@ -10,7 +10,8 @@ import type { ClientCheck } from "../client_check.ts";
 import { type CheckResult, planOf, runChecks } from "../run.ts";
 import { type ClientProcess, runClientChecks } from "../run_client.ts";
 import { SERVER_GROUPS } from "../server/groups.ts";
-import { ListeningTarget, Run, SOCKET_PLACE, SpawnedTarget } from "../target.ts";
+import { withSocket } from "../../base/shell_command.ts";
+import { ListeningTarget, Run, SpawnedTarget } from "../target.ts";
 
 const TIMEOUT_MS = 5000;
 
@@ -117,7 +118,7 @@ export async function* checkClient(options: CheckClientOptions): AsyncGenerator<
   const run = start ??
     (spawn === undefined
       ? undefined
-      : (socket: string) => new Run(spawn.replaceAll(SOCKET_PLACE, socket), socket));
+      : (socket: string) => new Run(withSocket(spawn, socket), socket));
   yield* runClientChecks(planOf(groups, chooses), {
     path,
     timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
