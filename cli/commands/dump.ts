@@ -8,6 +8,7 @@ import { Command } from "@commander-js/extra-typings";
 import type { Region } from "../../lib/client/region.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { placeText } from "../../lib/wire/region.ts";
 import { type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
@@ -166,7 +167,7 @@ async function reportRefused(
   const { refused } = readable;
   for (const { start, end, error } of refused.slice(0, MAX_LISTED)) {
     const size = humanSize(BigInt(end - start));
-    err.write(`${name}+${hex(start)}..${hex(end)} (${size}) was refused: ${error.reason}\n`);
+    err.write(`${placeText(name, start)}..${hex(end)} (${size}) was refused: ${error.reason}\n`);
   }
   if (refused.length > MAX_LISTED) {
     err.write(`and ${refused.length - MAX_LISTED} more ranges\n`);

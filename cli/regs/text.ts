@@ -7,6 +7,7 @@
 import { fieldText } from "../../lib/registers/decode.ts";
 import { fieldMask, type Register } from "../../lib/registers/map.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { placeText } from "../../lib/wire/region.ts";
 import type { Output } from "../shared/context.ts";
 import { printable } from "../shared/printable.ts";
 import { type Cell, tableLines, wrapWords } from "../shared/table.ts";
@@ -37,7 +38,7 @@ export function registerText(
 ): string[] {
   const { name, register, target } = entry;
   const isChanged = before !== undefined && seenText(entry, seen) !== seenText(entry, before);
-  const place = `${target.region.name}+${hex(target.offset)}`;
+  const place = placeText(target.region.name, target.offset);
   const heading = [isChanged ? `${name}${MARK}` : name, place, seenText(entry, seen)].join("  ");
   const painted = isChanged ? style.yellow(heading) : style.bold(heading);
   const description = printable(register.description ?? "");

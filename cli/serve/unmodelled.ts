@@ -8,7 +8,7 @@ import { littleEndian } from "../../lib/base/little_endian.ts";
 import type { UnmodelledReport } from "../../lib/define/unmodelled.ts";
 import { hex, jsonInteger } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
-import { regionNameOf } from "../../lib/wire/region.ts";
+import { placeText, regionNameOf } from "../../lib/wire/region.ts";
 
 /** The event of `vfu serve --json` about accesses that a device does not model. */
 export interface UnmodelledJson {
@@ -75,7 +75,7 @@ export function unmodelledJson(device: string, report: UnmodelledReport): Unmode
 /** The event as lines for people. */
 export function unmodelledLines(event: UnmodelledJson): string[] {
   const { device, places, reserved, polls, others } = event;
-  const at = ({ region, offset }: { region: string; offset: number }) => `${region}+${hex(offset)}`;
+  const at = ({ region, offset }: { region: string; offset: number }) => placeText(region, offset);
   const lines = [
     ...places.map((each) => {
       const counts = [

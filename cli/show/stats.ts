@@ -8,9 +8,8 @@ import type { Conversation } from "../../lib/record/conversation.ts";
 import type { TimeHistogram } from "../../lib/record/histogram.ts";
 import type { HiddenTraffic, RecordingStatistics } from "../../lib/record/statistics.ts";
 import type { RegisterLocator } from "../../lib/registers/locate.ts";
-import { hex } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
-import { regionName } from "../../lib/wire/region.ts";
+import { placeText, regionName } from "../../lib/wire/region.ts";
 import type { Output } from "../shared/context.ts";
 import { bar } from "../shared/progress.ts";
 import { humanSize } from "../shared/size.ts";
@@ -99,7 +98,7 @@ export function statisticsText(
     "Registers used most",
     statistics.hottest().slice(0, HOTTEST).map(({ region, offset, width, reads, writes }) => [
       locator?.at(region, offset, width)?.name ?? "",
-      `${regionName(region)}+${hex(offset)}`,
+      placeText(region, offset),
       `${reads} read`,
       `${writes} written`,
     ]).map((row) => locator === undefined ? row.slice(1) : row),

@@ -17,7 +17,7 @@ import { locatedWords, type RegisterLocator } from "../../lib/registers/locate.t
 import { hex } from "../../lib/text/hex.ts";
 import { describeMessage } from "../../lib/wire/describe.ts";
 import { irqName, vectorsName } from "../../lib/wire/irq.ts";
-import { regionName } from "../../lib/wire/region.ts";
+import { placeText } from "../../lib/wire/region.ts";
 import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
 import type { Style } from "../shared/style.ts";
@@ -74,7 +74,7 @@ export class EventText {
   /** An access in short, as "CSTS" or "bar0+0x1c". */
   place({ region, offset, count }: Access): string {
     if (region === undefined) return `iova ${hex(offset)}`;
-    return this.#locator?.at(region, offset, count)?.name ?? `${regionName(region)}+${hex(offset)}`;
+    return this.#locator?.at(region, offset, count)?.name ?? placeText(region, offset);
   }
 
   /** The meaning of the data of an access, as "RDY=1 CFS=0", a number, or bytes. */

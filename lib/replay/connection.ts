@@ -23,13 +23,12 @@ import type {
   RecordedInterrupt,
   RecordedIoeventfd,
 } from "../record/event.ts";
-import { hex } from "../text/hex.ts";
 import type { Message } from "../transport/message.ts";
 import { type ProxyOptions, VfioProxy } from "../transport/proxy.ts";
 import { Command } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
-import { regionName } from "../wire/region.ts";
+import { placeText } from "../wire/region.ts";
 import { isSameMessage } from "./compare.ts";
 import { DmaAnswers } from "./dma_answers.ts";
 import { MemoryFiles } from "./memory.ts";
@@ -358,7 +357,7 @@ export class PlayedConnection implements Disposable {
       kick?.event.signal(most);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      const place = `${regionName(region)}+${hex(offset)}`;
+      const place = placeText(region, offset);
       const text = `the server's descriptor for ${place} fails: ${lowerFirst(error.message)}`;
       this.#host.differ({ kind: "reply", text });
     }

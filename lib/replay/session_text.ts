@@ -14,7 +14,7 @@ import { plural } from "../text/plural.ts";
 import { WIDTH_LETTERS } from "../text/width.ts";
 import { DmaMapFlags } from "../wire/dma.ts";
 import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
-import { PciRegion, regionIndex, regionName } from "../wire/region.ts";
+import { PciRegion, placeText, regionIndex, regionName } from "../wire/region.ts";
 import { KnownMemory } from "./memory.ts";
 import {
   type Effect,
@@ -254,7 +254,7 @@ class SessionWriter {
       if (place === undefined || error === undefined) {
         this.#add(
           `# Not expressed: event ${event.index} writes ${plural(data.length, "byte")} at ` +
-            `${regionName(region)}+${hex(offset)}.`,
+            `${placeText(region, offset)}.`,
         );
         return;
       }
@@ -343,14 +343,13 @@ class SessionWriter {
     const place = this.#place(region, offset, count, "wo");
     if (place === undefined) {
       return this.#add(
-        `# Not expressed: a read of ${plural(count, "byte")} at ${regionName(region)}+` +
-          `${hex(offset)}.`,
+        `# Not expressed: a read of ${plural(count, "byte")} at ${placeText(region, offset)}.`,
       );
     }
     const error = errorLines(last);
     if (error === undefined) {
       return this.#add(
-        `# Not expressed: a read at ${regionName(region)}+${hex(offset)} fails with errno ` +
+        `# Not expressed: a read at ${placeText(region, offset)} fails with errno ` +
           `${last.errno}.`,
       );
     }

@@ -8,8 +8,7 @@ import { EINVAL } from "../../ffi/errno.ts";
 import { sameBytes } from "../base/bytes.ts";
 import { COMMAND, HEADER } from "../pci/registers.ts";
 import type { DmaMapRequest, DmaUnmap } from "../wire/dma.ts";
-import { PciRegion, regionName } from "../wire/region.ts";
-import { hex } from "../text/hex.ts";
+import { PciRegion, placeText } from "../wire/region.ts";
 import type { AccessedRange } from "./accessed.ts";
 import { Echoes } from "./echoes.ts";
 import { type Knowledge, type PartWrite, placeOf } from "./known.ts";
@@ -291,5 +290,5 @@ function wordOf(data: Uint8Array): bigint {
 
 function nameOf(place: string): string {
   const [, region, offset] = /^(\d+)\+(\d+)\./.exec(place)!;
-  return `${regionName(Number(region))}+${hex(BigInt(offset!))}`;
+  return placeText(Number(region), BigInt(offset!));
 }

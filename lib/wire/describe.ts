@@ -25,7 +25,7 @@ import {
 import { type Header, HEADER_SIZE, HeaderLayout, MessageFlags } from "./header.ts";
 import { IrqFlags, irqName, IrqSetFlags, vectorsName } from "./irq.ts";
 import { type MessageCodecs, messageOf, type Messages } from "./messages.ts";
-import { type RegionCapability, RegionFlags, regionName } from "./region.ts";
+import { placeText, type RegionCapability, RegionFlags, regionName } from "./region.ts";
 import type { MigData } from "./migration.ts";
 import { hex, hexDigits } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
@@ -221,7 +221,7 @@ function unmapText({ flags, address, size, bitmap }: DmaUnmap): string {
 }
 
 function regionAccessText({ offset, region, count }: RegionAccess): string {
-  return `${regionName(region)}+${hex(offset)} ${plural(count, "byte")}`;
+  return `${placeText(region, offset)} ${plural(count, "byte")}`;
 }
 
 function regionDataText({ offset, region, data }: RegionData): string {

@@ -62,13 +62,23 @@ export function regionNameOf(index: number, isPci: boolean): string {
 }
 
 /**
+ * A place in a region, as addresses have it: "bar0+0x1c", "region9+0x0".
+ *
+ * @param region the index of a PCI device's region, or the name of any
+ */
+export function placeText(region: number | string, offset: number | bigint): string {
+  const name = typeof region === "number" ? regionName(region) : region;
+  return `${name.replace(" ", "")}+${hex(offset)}`;
+}
+
+/**
  * The region index that has this name, in lower case: one of a PCI device, or "region3" of any.
  * Undefined if none has.
  */
 export function regionIndex(name: string): number | undefined {
   const index = REGION_NAMES.indexOf(name);
   if (index >= 0) return index;
-  const number = /^region(\d{1,9})$/.exec(name)?.[1];
+  const number = /^region(\d{1,10})$/.exec(name)?.[1];
   return number === undefined ? undefined : Number(number);
 }
 

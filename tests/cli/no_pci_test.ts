@@ -33,7 +33,7 @@ testFds("no command names a bar or msix of a device that is not on the PCI bus",
   Deno.writeTextFileSync(session, SESSION);
   Deno.writeTextFileSync(`${folder.path}/fits.yaml`, SESSION.replace(/requires.*\n/, ""));
   const LINES: readonly [line: string, ...texts: string[]][] = [
-    [`regs ${path} --map ${map}`, "region 0+0x0", "region 0+0x100  outside the region"],
+    [`regs ${path} --map ${map}`, "region0+0x0", "region0+0x100  outside the region"],
     [`read ${path} region0+0x100`, "4 bytes of region 0 at 0x100: it has 0x20 bytes"],
     [`read ${path} 7`, "the info of region 7: the server answered EINVAL"],
     [`dump ${path} region3 -o ${folder.path}/out`],

@@ -18,7 +18,7 @@ import { irqName, PciIrq, vectorsName } from "../../../lib/wire/irq.ts";
 import type { PayloadForm } from "../../../lib/wire/codec.ts";
 import type { StructForm } from "../../../lib/wire/layout.ts";
 import { type MessageCodecs, messages } from "../../../lib/wire/messages.ts";
-import { PciRegion, regionName } from "../../../lib/wire/region.ts";
+import { PciRegion, placeText, regionName } from "../../../lib/wire/region.ts";
 import type { Destination } from "../../shared/destination.ts";
 import { printable } from "../../shared/printable.ts";
 import { humanSize } from "../../shared/size.ts";
@@ -328,7 +328,7 @@ export class HtmlReport {
   /** An access, as "CSTS  bar0+0x1c". */
   #place({ region, offset, count }: Pick<Access, "region" | "offset" | "count">): string {
     if (region === undefined) return `iova ${hex(offset)}`;
-    const plain = `${regionName(region)}+${hex(offset)}`;
+    const plain = placeText(region, offset);
     const name = this.#locator?.at(region, offset, count)?.name;
     return name === undefined ? plain : `${name}  ${plain}`;
   }

@@ -15,7 +15,7 @@ import {
 import { hex } from "../../text/hex.ts";
 import { plural } from "../../text/plural.ts";
 import { IrqFlags, PciIrq, vectorsName } from "../../wire/irq.ts";
-import { PciRegion, regionName } from "../../wire/region.ts";
+import { PciRegion, placeText } from "../../wire/region.ts";
 import type { Cause, Clue } from "./cause.ts";
 import type { Examination } from "./examination.ts";
 
@@ -387,7 +387,7 @@ async function tableClues(look: Examination, { at, count }: MessageState): Promi
   }
   const [first] = masked;
   if (first === undefined) return [];
-  const where = (vector: number) => `${regionName(bar)}+${hex(controlAt(vector))}`;
+  const where = (vector: number) => placeText(bar, controlAt(vector));
   return await one(
     `${vectorsText("msix", masked)} masked in the MSI-X table (${where(first)})`,
     "clear bit 0",
@@ -408,7 +408,7 @@ async function pbaClues(look: Examination, { at, count }: MessageState): Promise
   }
   const [first] = pending;
   const wordAt = offset + ((first ?? 0) >> 5) * 4;
-  return await pendingClue("msix", pending, `${regionName(bar)}+${hex(wordAt)}.l`);
+  return await pendingClue("msix", pending, `${placeText(bar, wordAt)}.l`);
 }
 
 function pendingClue(name: string, pending: readonly number[], place: string): Promise<Clue[]> {

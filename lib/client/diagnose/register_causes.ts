@@ -10,7 +10,7 @@ import type { OwnedFd } from "../../../ffi/fd.ts";
 import { COMMAND } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
 import { WIDTH_LETTERS } from "../../text/width.ts";
-import { PciRegion, RegionFlags } from "../../wire/region.ts";
+import { PciRegion, placeText, RegionFlags } from "../../wire/region.ts";
 import type { RegionInfo, Width } from "../info.ts";
 import { type Cause, type Clue, ENABLE, STOPPED } from "./cause.ts";
 import type { BarState, Examination, HarmlessRead } from "./examination.ts";
@@ -205,7 +205,7 @@ function readText({ offset, width }: HarmlessRead): string {
 }
 
 function readCommand(region: string, { offset, width }: HarmlessRead): string {
-  return `read SOCKET ${region.replace(" ", "")}+${hex(offset)}.${WIDTH_LETTERS[width]}`;
+  return `read SOCKET ${placeText(region, offset)}.${WIDTH_LETTERS[width]}`;
 }
 
 /** Clues about a region that says that it can be mapped. */

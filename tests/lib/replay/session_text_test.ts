@@ -55,8 +55,8 @@ Deno.test("accesses that no region has become comments", async () => {
     "# Not expressed: event 2 writes 4 bytes at config+0xffd.",
     "# Not expressed: a read of 4 bytes at bar0+0xfffffffffffffffe.",
     "# Not expressed: event 6 writes 4 bytes at bar0+0xfffffffffffffffe.",
-    "# Not expressed: a read of 4 bytes at region 2147483648+0x0.",
-    "# Not expressed: event 10 writes 4 bytes at region 2147483648+0x0.",
+    "# Not expressed: a read of 4 bytes at region2147483648+0x0.",
+    "# Not expressed: event 10 writes 4 bytes at region2147483648+0x0.",
   ]);
 });
 

@@ -108,7 +108,7 @@ const LINES: [Uint8Array, string][] = [
   ],
   [
     request("REGION_WRITE", { offset: 0n, region: 9, data: LONG }),
-    "REGION_WRITE request region 9+0x0 4096 bytes: " + "ab ".repeat(16) + "…",
+    "REGION_WRITE request region9+0x0 4096 bytes: " + "ab ".repeat(16) + "…",
   ],
   [
     request("DMA_READ", { address: 0x1000n, count: 1n }),
