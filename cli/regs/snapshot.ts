@@ -47,6 +47,8 @@ export interface Chosen {
   readonly map: RegisterMap;
   readonly register: Register;
   readonly text: string;
+  /** True for the elements of an array that are too many to be shown. */
+  readonly isBeyond?: boolean;
 }
 
 /**
@@ -89,8 +91,15 @@ function arrayOf(
 function elements(map: RegisterMap, register: Register): Chosen[] {
   const text = `${map.name}.${register.name}`;
   if (register.array === undefined) return [{ map, register, text }];
-  const count = Math.min(register.array.count, MAX_ELEMENTS);
-  return Array.from({ length: count }, (_, i) => ({ map, register, text: `${text}[${i}]` }));
+  const { count } = register.array;
+  const shown = Array.from(
+    { length: Math.min(count, MAX_ELEMENTS) },
+    (_, i): Chosen => ({ map, register, text: `${text}[${i}]` }),
+  );
+  if (count === shown.length) return shown;
+  const last = count - 1;
+  const range = last === MAX_ELEMENTS ? `${last}` : `${MAX_ELEMENTS}-${last}`;
+  return [...shown, { map, register, text: `${text}[${range}]`, isBeyond: true }];
 }
 
 /** Finds the places of registers, and leaves out those that are not to be read. */
@@ -102,13 +111,17 @@ export async function select(
   await device.info(); // which has the names of regions
   const entries: Entry[] = [];
   const leftOut: LeftOut[] = [];
-  for (const { map, register, text } of chosen) {
+  for (const { map, register, text, isBeyond } of chosen) {
     const reason = reasonNotToRead(register, all);
     if (reason !== undefined) {
       // Of an array once.
       if (!/\[(?!0\])/.test(text)) {
         leftOut.push({ name: `${map.name}.${register.name}`, reason });
       }
+      continue;
+    }
+    if (isBeyond) {
+      leftOut.push({ name: text, reason: `after ${MAX_ELEMENTS} of an array` });
       continue;
     }
     try {
