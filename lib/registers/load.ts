@@ -8,6 +8,7 @@
 
 import { draftMap, finishMap } from "./build.ts";
 import type { RegisterMap } from "./map.ts";
+import { STANDARD_INPUT } from "../base/input.ts";
 import { nearest } from "../text/nearest.ts";
 import { FileProblems } from "../yaml/problem.ts";
 import { readText } from "../yaml/text.ts";
@@ -21,7 +22,7 @@ export const SHIPPED_MAPS = ["demo", "nvme", "pci"] as const;
 
 /**
  * Loads a map of registers: one of {@linkcode SHIPPED_MAPS} by its name, or a file, whose name has
- * a `/` or ends in `.yaml` or `.yml`. It takes `--allow-read`.
+ * a `/` or ends in `.yaml` or `.yml`. The file "-" is standard input. It takes `--allow-read`.
  *
  * @throws {RangeError} if it is neither
  * @throws {FileProblems} if there are mistakes in the file; it has all of them, each with line and
@@ -38,8 +39,8 @@ export const SHIPPED_MAPS = ["demo", "nvme", "pci"] as const;
  */
 export async function loadRegisterMap(nameOrFile: string): Promise<RegisterMap> {
   const place = locate(nameOrFile);
+  if (place instanceof URL) return finishMap(draftMap(await shippedValue(place, nameOrFile)));
   const text = await readText(place, nameOrFile);
-  if (place instanceof URL) return finishMap(draftMap(await shippedValue(text)));
   const { map, problems } = await parseRegisterMap(text, nameOrFile);
   if (map === undefined) throw new FileProblems(nameOrFile, problems);
   return map;
@@ -72,8 +73,14 @@ export async function parseRegisterMap(text: string, file: string): Promise<Pars
 /**
  * Reads the value of a map of vfu, which tests have checked. A build has written it as JSON: YAML
  * takes ten times as long.
+ *
+ * @throws {Error} if it is not there
  */
-async function shippedValue(text: string): Promise<unknown> {
+async function shippedValue(place: URL, name: string): Promise<unknown> {
+  const text = await readText(place, name).catch((cause) => {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new Error("it is a file of vfu, and is not there; install vfu again", { cause });
+  });
   if (text.startsWith("{")) return JSON.parse(text);
   const { parseYaml } = await import("../yaml/document.ts");
   return parseYaml(text, () => {})?.value;
@@ -81,7 +88,7 @@ async function shippedValue(text: string): Promise<unknown> {
 
 /** The URL of a map of vfu, or the path of another. */
 function locate(nameOrFile: string): string | URL {
-  if (/\/|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
+  if (nameOrFile === STANDARD_INPUT || /\/|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
   const name = SHIPPED_MAPS.find((each) => each === nameOrFile);
   if (name !== undefined) return new URL(`./maps/${name}.yaml`, import.meta.url);
   const meant = nearest(nameOrFile, SHIPPED_MAPS);

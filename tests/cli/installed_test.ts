@@ -245,6 +245,16 @@ Deno.test("the bundle does what the sources do", async (test) => {
     assertEquals(await text("licences/vfu.txt"), await Deno.readTextFile(`${ROOT}LICENSE`));
   });
 
+  await test.step("a map that is missing is named, and not the session", async () => {
+    await Deno.remove(`${dist}/maps/nvme.yaml`);
+    await Deno.writeTextFile(`${folder}/s.yaml`, "include: nvme\nsteps:\n- read: CSTS\n");
+    const why = "it is a file of vfu, and is not there; install vfu again\n";
+    const session = await run("run", "--check", "s.yaml");
+    assertStringIncludes(session.err, `s.yaml:1:10: Cannot read the map "nvme": ${why}`);
+    const list = await run("map", "list", "nvme");
+    assertEquals(list, { code: 1, out: "", err: `vfu: Cannot read the map nvme: ${why}` });
+  });
+
   await test.step("a second build takes the place of the first, and of nothing else", async () => {
     await Deno.writeTextFile(`${dist}/old.js`, "");
     await build(dist);

@@ -200,7 +200,12 @@ export class SessionFiles {
     chain: readonly string[],
   ): Promise<Included | undefined> {
     if ((SHIPPED_MAPS as readonly string[]).includes(target)) {
-      return { kind: "map", map: await loadRegisterMap(target), from: file, path };
+      try {
+        return { kind: "map", map: await loadRegisterMap(target), from: file, path };
+      } catch (error) {
+        file.report(path, `Cannot read the map "${target}": ${fileReason(error)}`);
+        return undefined;
+      }
     }
     if (!/\/|\.(ya?ml|json)$/.test(target)) {
       const otherwise = `there are ${
