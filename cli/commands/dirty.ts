@@ -28,7 +28,7 @@ import {
 } from "../shared/connection_options.ts";
 import { type Context, onAbort } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
-import { fillMemory, openFill } from "../dma/fill.ts";
+import { fillMemory, openFills } from "../dma/fill.ts";
 import { mapAll, mapsOf, memoryOption, unmapAll } from "../dma/maps.ts";
 import { assertMapped, type FillArgument, type MapArgument, parseFill } from "../dma/range.ts";
 import { isPowerOfTwo } from "../../lib/base/page_log.ts";
@@ -91,7 +91,10 @@ export function command(context: Context) {
         .argParser(argument(parsePageSize)),
     )
     .addOption(
-      new Option("--fill <range=content>", "IOVA:SIZE=BYTE or =FILE; repeatable")
+      new Option(
+        "--fill <range=content>",
+        "IOVA:SIZE=BYTE or =FILE, - for standard input; repeatable",
+      )
         .argParser(argumentList(parseFill)),
     )
     .addOption(writeOption(given))
@@ -128,7 +131,7 @@ function parsePageSize(text: string): number {
 export async function run(context: Context, socket: string, options: DirtyOptions): Promise<void> {
   const { map: maps, pageSize: wanted, fill = [] } = options;
   using resources = new DisposableStack();
-  const fills = fill.map((fill) => openFill(fill, resources));
+  const fills = await openFills(fill, resources, context.signal);
   using grace = new Grace(context.signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);
   const { device } = connection;

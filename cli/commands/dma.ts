@@ -28,7 +28,7 @@ import { type Context, onAbort, type Output } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { type Destination, openDestination } from "../shared/destination.ts";
 import { Snapshots } from "../dma/memory_watch.ts";
-import { fillMemory, openFill } from "../dma/fill.ts";
+import { fillMemory, openFills } from "../dma/fill.ts";
 import { mapAll, mapsOf, memoryOption, unmapAll } from "../dma/maps.ts";
 import { DmaSigns, type Silence } from "../dma/silence.ts";
 import {
@@ -96,7 +96,10 @@ export function command(context: Context) {
     .argument("<socket>", "path of the server's socket")
     .addOption(memoryOption())
     .addOption(
-      new Option("--fill <range=content>", "IOVA:SIZE=BYTE or =FILE; repeatable")
+      new Option(
+        "--fill <range=content>",
+        "IOVA:SIZE=BYTE or =FILE, - for standard input; repeatable",
+      )
         .argParser(argumentList(parseFill)),
     )
     .addOption(writeOption(given))
@@ -131,7 +134,7 @@ export function command(context: Context) {
 /** Gives the device behind `socket` memory. */
 export async function run(context: Context, socket: string, options: DmaOptions): Promise<void> {
   using resources = new DisposableStack();
-  const fills = (options.fill ?? []).map((fill) => openFill(fill, resources));
+  const fills = await openFills(options.fill ?? [], resources, context.signal);
   const dumps = (options.dump ?? []).map((dump) => openDump(dump, context.out, resources));
   using grace = new Grace(context.signal);
   using connection = await connectTo({ ...context, signal: grace.signal }, socket, options);

@@ -43,7 +43,7 @@ export function command(context: Context) {
     )
     .argument("<socket>", "path of the server's socket")
     .argument("<region>", `bar0 to bar5, rom, config, vga or an index; ${RANGE_HELP}`)
-    .argument("<file>", "what to write")
+    .argument("<file>", "what to write; - is standard input")
     .addOption(mapOption("take MAP.REGISTER or REGISTER too"))
     .addOption(viaOption())
     .addOption(pciEnableOption())
@@ -74,7 +74,7 @@ export async function run(
   options: LoadOptions,
 ): Promise<void> {
   const { err } = context;
-  using file = openFile(path, `load ${path}`);
+  using file = await openFile(path, `load ${path}`, context.signal);
   const { size: total } = file.statSync();
   using connection = await connectTo(context, socket, options);
   const { region, start, end } = await findRange(connection.device, address);

@@ -71,7 +71,7 @@ function restoreCommand(context: Context) {
         "off, damaged or of another device is refused before the device is touched.",
     )
     .argument("<socket>", "path of the server's socket")
-    .argument("<file>", "what vfu migrate save has written")
+    .argument("<file>", "what vfu migrate save has written; - is standard input")
     .option("--keep-stopped", "leave the device stopped")
     .addOption(chunkSizeOption("write so many bytes at once (default: 32K)"))
     .option("--json", "write what was restored as a JSON object")

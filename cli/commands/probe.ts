@@ -20,7 +20,10 @@ export function command(context: Context) {
         "device: the output of lspci -x or -xxxx, the bytes of a space, a saved --json, or an " +
         "expansion ROM.",
     )
-    .argument("<socket|file>", "path of the server's socket, or a file with a saved space")
+    .argument(
+      "<socket|file>",
+      "path of the server's socket, or a file with a saved space, - for standard input",
+    )
     .argument("[socket...]", "more of them, for --summary and --diff")
     .addOption(new Option("--json", "write one JSON object").conflicts("lspci"))
     .addOption(new Option("--summary", "show a line a device").conflicts(["lspci", "diff"]))

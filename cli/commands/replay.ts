@@ -7,7 +7,8 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { readRecording } from "../../lib/record/reader.ts";
 import { ListeningServer, type ServerSource } from "../../lib/record/recorder.ts";
-import { SOCKET_PLACE, SpawnedServer } from "../../lib/record/spawned_server.ts";
+import { SpawnedServer } from "../../lib/record/spawned_server.ts";
+import { SOCKET_PLACE } from "../../lib/base/shell_command.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import type { IgnoredRange } from "../../lib/replay/compare.ts";
@@ -88,7 +89,7 @@ export function command(context: Context) {
         "interrupts with the recorded ones: a regression test of a device, made by starting a " +
         "VM once.",
     )
-    .argument("<file>", "the recording")
+    .argument("<file>", "the recording; - is standard input")
     .argument("[socket]", "the server's socket")
     .addOption(
       new Option("--spawn <command>", `start the server; ${SOCKET_PLACE} stands for its socket`),

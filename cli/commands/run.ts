@@ -26,7 +26,10 @@ export function command(context: Context) {
         "is wrong, and nothing was done.",
     )
     .usage("[options] <file...> <socket>")
-    .argument("<file...>", "session files, then the path of the server's socket")
+    .argument(
+      "<file...>",
+      "session files, - for standard input, then the path of the server's socket",
+    )
     .option("--serve <device>", "run on demo, or on a device of a module, in place of a socket's")
     .addOption(deviceOption())
     .addOption(

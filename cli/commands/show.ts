@@ -66,7 +66,7 @@ export function command(context: Context) {
       "Shows a recording of vfu record: a line an event, as -v shows messages. Loops that read " +
         "the same are one line.",
     )
-    .argument("[file]", "the recording, a pcapng file")
+    .argument("[file]", "the recording, a pcapng file; - is standard input")
     .addOption(mapOption("name registers, and show their fields"))
     .addOption(new Option("--filter <expression>", "only events for which this is true"))
     .addOption(new Option("--no-fold", "show each read of a loop"))

@@ -14,11 +14,26 @@ export interface Fill extends FillArgument {
   readonly file: Deno.FsFile | undefined;
 }
 
-/** Opens what a fill takes its bytes from, if that is a file, which must have enough of them. */
-export function openFill(fill: FillArgument, resources: DisposableStack): Fill {
+/** Opens what each fill takes its bytes from, if that is a file. */
+export async function openFills(
+  fills: readonly FillArgument[],
+  resources: DisposableStack,
+  signal: AbortSignal,
+): Promise<Fill[]> {
+  const opened: Fill[] = [];
+  for (const fill of fills) opened.push(await openFill(fill, resources, signal));
+  return opened;
+}
+
+/** Opens what a fill takes its bytes from: a file must have enough of them. */
+async function openFill(
+  fill: FillArgument,
+  resources: DisposableStack,
+  signal: AbortSignal,
+): Promise<Fill> {
   const { source, size } = fill;
   if (typeof source === "number") return { ...fill, file: undefined };
-  const file = resources.use(openFile(source, `fill with ${source}`));
+  const file = resources.use(await openFile(source, `fill with ${source}`, signal));
   const info = file.statSync();
   if (info.size < size) {
     throw new RangeError(

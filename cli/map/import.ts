@@ -15,10 +15,11 @@ import {
 import { problemText } from "../../lib/yaml/problem.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { plural } from "../../lib/text/plural.ts";
-import type { Context } from "../shared/context.ts";
+import { type Context, untilAbort } from "../shared/context.ts";
 import { assertNotInput } from "../shared/destination.ts";
 import { assertReplaceable } from "../shared/force.ts";
 import { jsonText } from "../shared/json.ts";
+import { STANDARD_INPUT } from "../../lib/base/input.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, transferText } from "../shared/progress.ts";
 import { openFile } from "../shared/source.ts";
@@ -96,14 +97,15 @@ export async function run(
 
 /** Reads a file, with a line of progress if that takes long. */
 async function read({ err, signal, hold }: Context, file: string): Promise<Imports> {
-  openFile(file, `read ${file}`).close(); // a pipe would be waited for, deaf to Ctrl-C
+  // A pipe would be waited for, deaf to Ctrl-C.
+  if (file !== STANDARD_INPUT) (await openFile(file, `read ${file}`, signal)).close();
   let [done, total] = [0, 0];
   using _progress = new Progress(
     err,
     (elapsedMs) => transferText({ done, total, elapsedMs }, err.columns),
   );
   const onProgress = (...state: [number, number]) => [done, total] = state;
-  return await readImports(file, { signal, onProgress, hold });
+  return await untilAbort(signal, readImports(file, { signal, onProgress, hold }));
 }
 
 /** The peripheral that is meant. Which one is wrong usage unless it is clear. */

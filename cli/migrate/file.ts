@@ -111,7 +111,7 @@ export class StateFile implements Disposable {
    * names it
    */
   static async open(path: string, signal: AbortSignal): Promise<StateFile> {
-    const file = openFile(path, `use ${path}`);
+    const file = await openFile(path, `use ${path}`, signal);
     try {
       const info = readInfo(file, path);
       const opened = new StateFile(file, path, info);

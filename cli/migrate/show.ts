@@ -13,6 +13,7 @@ import { StateFile } from "./file.ts";
 import { identityText } from "./identity.ts";
 import { savedJson } from "./save.ts";
 import { jsonText } from "../shared/json.ts";
+import { STANDARD_INPUT } from "../../lib/base/input.ts";
 import { hex } from "../../lib/text/hex.ts";
 
 /** Options of {@linkcode show} and {@linkcode setState}. */
@@ -27,9 +28,12 @@ export async function show(context: Context, path: string, options: ShowOptions)
   else await showDevice(context, path, options);
 }
 
+/** Reports whether a path is none of a server, but of what may hold a state. */
 function isFile(path: string): boolean {
+  if (path === STANDARD_INPUT) return true;
   try {
-    return Deno.statSync(path).isFile;
+    const { isFile, isFifo } = Deno.statSync(path);
+    return isFile || isFifo === true;
   } catch {
     return false; // the connection says what is wrong
   }

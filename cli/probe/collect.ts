@@ -6,6 +6,7 @@
 
 import type { Device } from "../../lib/client/device.ts";
 import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/client/info.ts";
+import { STANDARD_INPUT } from "../../lib/base/input.ts";
 import { RemoteError } from "../../lib/base/errors.ts";
 import type { RegionIoFd } from "../../lib/client/io_fds.ts";
 import {
@@ -198,11 +199,13 @@ export function isReadable(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
-/** Reports whether a path is a file in which something is saved, not a socket. */
+/** Reports whether a path is a file or a pipe of what was saved, and not a socket. */
 export function isSavedFile(path: string): boolean {
+  if (path === STANDARD_INPUT) return true;
   if (!isReadable(path)) return false;
   try {
-    return Deno.statSync(path).isFile;
+    const { isFile, isFifo } = Deno.statSync(path);
+    return isFile || isFifo === true;
   } catch {
     return false; // connecting says why
   }

@@ -4,11 +4,13 @@
  * @module
  */
 
+import { openInput } from "../../lib/base/input.ts";
 import { isSlot, parseLspciDump } from "../../lib/pci/dump.ts";
 import { CONFIG_HEADER_SIZE } from "../../lib/pci/config_space.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";
 import { PCI_IDS_PATHS, PciIds } from "../../lib/pci/pci_ids.ts";
-import type { Output } from "../shared/context.ts";
+import { fileError } from "../../lib/text/file_error.ts";
+import { type Output, untilAbort } from "../shared/context.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
@@ -20,6 +22,8 @@ import { type PciJson, pciViewJson } from "./json.ts";
 const MAX_FILE_SIZE = 64 << 20;
 /** Bytes of the largest configuration space. */
 const MAX_CONFIG_SIZE = 4096;
+/** Bytes that are read at a time. */
+const CHUNK = 64 << 10;
 
 /** A function in a file. */
 export interface SavedFunction {
@@ -50,22 +54,41 @@ export interface FileJson {
  *
  * @throws {Error} if there are none in it, or it is too large
  */
-export async function readSaved(path: string): Promise<SavedFunction[]> {
-  return await decodeSaved(path, await readBytes(path));
+export async function readSaved(path: string, signal: AbortSignal): Promise<SavedFunction[]> {
+  return await decodeSaved(path, await readBytes(path, signal));
 }
 
 /**
- * Reads the bytes of a file.
+ * Reads the bytes of a file, a pipe or standard input.
  *
  * @param most the bytes that it may have
- * @throws {Error} if it is too large
+ * @throws {Error} if it is too large, or can't be read; the message names it
  */
-export async function readBytes(path: string, most = MAX_FILE_SIZE): Promise<Uint8Array> {
-  const { size } = await Deno.stat(path);
-  if (size > most) {
-    throw new Error(`Cannot decode ${path}: it has more than ${humanSize(BigInt(most))}`);
+export async function readBytes(
+  path: string,
+  signal: AbortSignal,
+  most = MAX_FILE_SIZE,
+): Promise<Uint8Array> {
+  const bytes = await untilAbort(signal, readSome(path, most + 1)).catch((cause) => {
+    signal.throwIfAborted();
+    throw fileError(`read ${path}`, cause);
+  });
+  if (bytes.length <= most) return bytes;
+  throw new Error(`Cannot decode ${path}: it has more than ${humanSize(BigInt(most))}`);
+}
+
+/** The first bytes of what may have no end. */
+async function readSome(path: string, most: number): Promise<Uint8Array> {
+  using file = await openInput(path);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const chunk = new Uint8Array(CHUNK);
+  for (let left = most; left > 0;) {
+    const count = await file.read(chunk.subarray(0, left));
+    if (count === null) break;
+    chunks.push(chunk.slice(0, count));
+    left -= count;
   }
-  return await Deno.readFile(path);
+  return await new Blob(chunks).bytes();
 }
 
 /** Reports whether bytes are those of an expansion ROM. */

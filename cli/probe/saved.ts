@@ -19,11 +19,11 @@ export interface SavedOptions {
 
 /** Decodes what is saved in a file. */
 export async function showSaved(
-  { out }: Context,
+  { out, signal }: Context,
   path: string,
   { json, lspci }: SavedOptions,
 ): Promise<void> {
-  const bytes = await readBytes(path);
+  const bytes = await readBytes(path, signal);
   if (isRom(bytes) && !lspci) {
     return out.write(json ? romJson(path, bytes) : romText(bytes, out));
   }

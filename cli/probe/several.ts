@@ -43,7 +43,7 @@ export async function summarize(
   const summaries = await Promise.all(sockets.map(async (socket): Promise<Summary> => {
     try {
       return isSavedFile(socket)
-        ? { socket, saved: await readSaved(socket) }
+        ? { socket, saved: await readSaved(socket, signal) }
         : { socket, probe: await probeAt(context, socket, options) };
     } catch (error) {
       signal.throwIfAborted();
@@ -155,7 +155,7 @@ async function factsOf(
   options: ProbeOptions,
 ): Promise<Map<string, string>> {
   const object = isSavedFile(socket)
-    ? await savedFacts(socket)
+    ? await savedFacts(socket, context.signal)
     : plain(probeObject(socket, await probeAt(context, socket, options)));
   const facts = new Map<string, string>();
   try {
@@ -173,8 +173,8 @@ function plain(object: object): unknown {
 }
 
 /** A saved probe is compared as a whole, another file by its first function. */
-async function savedFacts(path: string): Promise<unknown> {
-  const bytes = await readBytes(path);
+async function savedFacts(path: string, signal: AbortSignal): Promise<unknown> {
+  const bytes = await readBytes(path, signal);
   const saved = await decodeSaved(path, bytes);
   const text = new TextDecoder().decode(bytes);
   if (text.trimStart().startsWith("{")) {

@@ -40,7 +40,7 @@ export async function showVpd(
   options: VpdOptions,
 ): Promise<void> {
   const bytes = isSavedFile(path)
-    ? await readBytes(path, MAX_VPD_SIZE)
+    ? await readBytes(path, context.signal, MAX_VPD_SIZE)
     : await vpdOf(context, path, options);
   const vpd = parseVpd(bytes);
   context.out.write(options.json ? vpdJson(path, bytes, vpd) : vpdText(vpd, context.out));

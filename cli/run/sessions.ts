@@ -10,6 +10,7 @@ import { loadSession } from "../../lib/session/file/load.ts";
 import type { Session } from "../../lib/session/model.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { readSignedSize } from "../../lib/text/size.ts";
+import { readText } from "../../lib/yaml/text.ts";
 import { FileProblems, type Problem, problemText } from "../../lib/yaml/problem.ts";
 import { type Context, onAbort } from "../shared/context.ts";
 import { printable } from "../shared/printable.ts";
@@ -102,9 +103,18 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
 
 /** Loads a file, with those settings that it has variables for. */
 async function loadWith(file: string, settings: readonly Setting[]): Promise<Session> {
-  const session = await loadSession(file);
+  const texts = new Map<string, string>(); // a pipe can't be read again
+  const options = {
+    async readText(path: string) {
+      const text = texts.get(path) ?? await readText(path, path);
+      texts.set(path, text);
+      return text;
+    },
+  };
+  const session = await loadSession(file, options);
   const own = settings.filter(([name]) => session.variables.some((each) => each.name === name));
-  return own.length === 0 ? session : await loadSession(file, { set: Object.fromEntries(own) });
+  if (own.length === 0) return session;
+  return await loadSession(file, { ...options, set: Object.fromEntries(own) });
 }
 
 function refuseUnknownSettings(

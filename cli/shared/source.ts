@@ -4,24 +4,77 @@
  * @module
  */
 
+import { STANDARD_INPUT } from "../../lib/base/input.ts";
 import { fileError } from "../../lib/text/file_error.ts";
+import { untilAbort } from "./context.ts";
+import { humanSize } from "./size.ts";
+
+/** Bytes that are taken of standard input: it may have no end. */
+const MAX_INPUT = 1 << 30;
+const CHUNK = 1 << 20;
 
 /**
- * Opens a regular file for reading. Any other is refused before it is opened: to open a pipe waits
- * for a writer, deaf to Ctrl-C.
+ * Opens a regular file for reading, or standard input at "-". Any other is refused before it is
+ * opened: to open a pipe waits for a writer, deaf to Ctrl-C.
  *
  * @param doing what the file is wanted for, as "load FILE"
+ * @param signal ends the wait for standard input
  * @throws {Error} if that can't be done; the message names the file
  */
-export function openFile(path: string, doing: string): Deno.FsFile {
-  let isFile: boolean;
+export async function openFile(
+  path: string,
+  doing: string,
+  signal: AbortSignal,
+): Promise<Deno.FsFile> {
+  if (path === STANDARD_INPUT) return await keepInput(doing, signal);
+  let isPipe: boolean;
   try {
-    ({ isFile } = Deno.statSync(path));
+    const { isFile, isFifo } = Deno.statSync(path);
     if (isFile) return Deno.openSync(path);
+    isPipe = isFifo === true;
   } catch (cause) {
     throw fileError(`open ${path}`, cause);
   }
-  throw new TypeError(`Cannot ${doing}: it is not a file`);
+  const remedy = isPipe ? "; - reads standard input" : "";
+  throw new TypeError(`Cannot ${doing}: it is not a file${remedy}`);
+}
+
+/** Copies standard input into a file without a name, which has a size and can be read twice. */
+async function keepInput(doing: string, signal: AbortSignal): Promise<Deno.FsFile> {
+  const file = unnamedFile(doing);
+  try {
+    const chunk = new Uint8Array(CHUNK);
+    let size = 0;
+    for (let count; (count = await untilAbort(signal, Deno.stdin.read(chunk))) !== null;) {
+      size += count;
+      if (size > MAX_INPUT) {
+        const most = humanSize(BigInt(MAX_INPUT));
+        throw new RangeError(`standard input has more than ${most}; name a file`);
+      }
+      for (let rest = chunk.subarray(0, count); rest.length > 0;) {
+        rest = rest.subarray(file.writeSync(rest));
+      }
+    }
+    file.seekSync(0, Deno.SeekMode.Start);
+    return file;
+  } catch (cause) {
+    file.close();
+    signal.throwIfAborted();
+    throw fileError(doing, cause);
+  }
+}
+
+function unnamedFile(doing: string): Deno.FsFile {
+  try {
+    const path = Deno.makeTempFileSync({ prefix: "vfu-input-" });
+    try {
+      return Deno.openSync(path, { read: true, write: true });
+    } finally {
+      Deno.removeSync(path);
+    }
+  } catch (cause) {
+    throw fileError(`${doing}: standard input is kept in a temporary file`, cause, true);
+  }
 }
 
 /**

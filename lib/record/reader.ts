@@ -10,6 +10,7 @@ import {
   RECORDING_BUFFER,
   RECORDING_FLUSH_MS,
 } from "../base/limits.ts";
+import { type InputFile, openInput } from "../base/input.ts";
 import { sleep } from "../base/sleep.ts";
 import { fileError } from "../text/file_error.ts";
 import type { RecordedEvent, RecordedSocket } from "./event.ts";
@@ -164,8 +165,8 @@ class FileRecording implements Recording {
     }
   }
 
-  async #open(interrupt: Interrupt): Promise<Deno.FsFile> {
-    const opening = Deno.open(this.path);
+  async #open(interrupt: Interrupt): Promise<InputFile> {
+    const opening = openInput(this.path);
     let file;
     try {
       file = await interrupt.or(opening);
@@ -180,9 +181,9 @@ class FileRecording implements Recording {
       throw fileError(`read ${this.path}`, cause);
     }
     try {
-      const { isFile, isDirectory, size } = await file.stat();
-      if (isDirectory) throw Object.assign(new Error(), { code: "EISDIR" });
-      if (isFile) this.size = size;
+      const info = await file.stat?.();
+      if (info?.isDirectory) throw Object.assign(new Error(), { code: "EISDIR" });
+      if (info?.isFile) this.size = info.size;
       return file;
     } catch (cause) {
       file.close();
@@ -190,7 +191,7 @@ class FileRecording implements Recording {
     }
   }
 
-  async #read(file: Deno.FsFile, into: Uint8Array): Promise<number | null> {
+  async #read(file: InputFile, into: Uint8Array): Promise<number | null> {
     try {
       return await file.read(into);
     } catch (cause) {
@@ -205,15 +206,15 @@ class FileRecording implements Recording {
    * @param held bytes of that block
    * @returns true if there was such a part
    */
-  async #isShorter(file: Deno.FsFile, held: number): Promise<boolean> {
-    const { isFile, size } = await file.stat();
-    if (!isFile || size >= this.bytesRead + held) return false;
-    if (size < this.bytesRead) {
+  async #isShorter(file: InputFile, held: number): Promise<boolean> {
+    const info = await file.stat?.();
+    if (!info?.isFile || info.size >= this.bytesRead + held) return false;
+    if (info.size < this.bytesRead) {
       const message =
         "it was made shorter while it was read; another recording may have begun in it";
-      throw new RecordingError(this.path, { offset: size, message });
+      throw new RecordingError(this.path, { offset: info.size, message });
     }
-    await file.seek(this.bytesRead, Deno.SeekMode.Start);
+    await file.seek?.(this.bytesRead, Deno.SeekMode.Start);
     return true;
   }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { openInput } from "../base/input.ts";
 import { FileProblems, type Problem } from "./problem.ts";
 
 /** Bytes of a file. The map of registers of a large device has a tenth of that. */
@@ -31,7 +32,7 @@ export function onRead(listener: (path: string) => void): Disposable {
 export async function readText(path: string | URL, name: string): Promise<string> {
   // A URL is that of a file of vfu.
   if (typeof path === "string") { for (const listener of listeners) listener(path); }
-  using file = await Deno.open(path);
+  using file = await openInput(path);
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   const chunk = new Uint8Array(64 << 10);
   let size = 0;

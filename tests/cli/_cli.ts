@@ -85,6 +85,8 @@ export interface SpawnOptions {
    * Deno's permissions; default those that the documentation asks for, with nothing else to read.
    */
   permissions?: string[];
+  /** The content of standard input, which is empty otherwise. */
+  input?: Uint8Array | string;
 }
 
 /** Starts a command line as a process of its own. */
@@ -98,7 +100,7 @@ export function spawn(args: string[], options: SpawnOptions = {}): Deno.ChildPro
     : ["sh", "-c", `ulimit -f ${fileBlocks}; exec "$0" "$@"`, DENO, ...run, "--no-code-cache"];
   return new Deno.Command(line[0]!, {
     args: [...line.slice(1), `${ROOT}cli/main.ts`, ...args],
-    stdin: "null",
+    stdin: options.input === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",
     env: { NO_COLOR: "", FORCE_COLOR: "", ...options.env },
@@ -108,7 +110,15 @@ export function spawn(args: string[], options: SpawnOptions = {}): Deno.ChildPro
 
 /** Runs a command line as a process of its own. */
 export async function runThere(args: string[], options: SpawnOptions = {}): Promise<Outcome> {
-  const { code, stdout, stderr } = await spawn(args, options).output();
+  const child = spawn(args, options);
+  const { input } = options;
+  if (input !== undefined) {
+    const writer = child.stdin.getWriter();
+    const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
+    // What is not read breaks the pipe.
+    writer.write(new Uint8Array(bytes)).then(() => writer.close()).catch(() => {});
+  }
+  const { code, stdout, stderr } = await child.output();
   const decoder = new TextDecoder();
   return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
 }

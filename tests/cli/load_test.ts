@@ -169,7 +169,8 @@ Deno.test("commands that read a file refuse a pipe that no process writes, and d
     [["dma", nowhere, "--map", "1M:4K", "--fill", `1M:4K=${pipe}`], "fill with"],
   ];
   for (const [args, doing] of cases) {
-    const expected = { code: 1, out: "", err: `vfu: Cannot ${doing} ${pipe}: it is not a file\n` };
+    const err = `vfu: Cannot ${doing} ${pipe}: it is not a file; - reads standard input\n`;
+    const expected = { code: 1, out: "", err };
     assertEquals(await runHere(args), expected);
   }
 });

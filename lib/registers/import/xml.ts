@@ -8,6 +8,7 @@
  * @module
  */
 
+import { openInput } from "../../base/input.ts";
 import { nextTurn } from "../../base/turn.ts";
 import { FileProblems, type Position } from "../../yaml/problem.ts";
 
@@ -69,8 +70,8 @@ export async function readXml(
   path: string,
   { signal, onProgress }: ReadOptions = {},
 ): Promise<XmlDocument> {
-  using file = await Deno.open(path);
-  const { size } = await file.stat();
+  using file = await openInput(path);
+  const { size } = await file.stat?.() ?? { size: 0 };
   const reader = await XmlReader.make(path);
   if (size > MAX_XML_SIZE) reader.refuseSize();
   const chunk = new Uint8Array(CHUNK);
