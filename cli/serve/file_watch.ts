@@ -7,6 +7,8 @@
  * @module
  */
 
+import { sameBytes } from "../../lib/base/bytes.ts";
+
 /** The time between two looks, in milliseconds. A change counts once a look finds no other. */
 const LOOK_MS = 100;
 /** A change counts after so long, though others follow, in milliseconds. */
@@ -16,8 +18,8 @@ const MAX_UNREST_MS = 500;
 interface Known {
   /** Its place on the disk, size and time of change; empty if there is no such file. */
   stamp: string;
-  /** Its text; undefined if there is no such file. */
-  content: string | undefined;
+  /** Its bytes, as of a picture that a module imports; undefined if there is no such file. */
+  content: Uint8Array | undefined;
 }
 
 /** Watches files: a change is one of the contents, whether or not another file took the place. */
@@ -55,7 +57,7 @@ export class FileWatch implements Disposable {
     for (const [file, known] of this.#known) {
       const { content } = known;
       known.content = contentOf(file);
-      hasChanged ||= known.content !== content;
+      hasChanged ||= !isSame(known.content, content);
     }
     return hasChanged;
   }
@@ -98,10 +100,14 @@ function stampOf(file: string): string {
   }
 }
 
-function contentOf(file: string): string | undefined {
+function isSame(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameBytes(a, b);
+}
+
+function contentOf(file: string): Uint8Array | undefined {
   try {
     if (!Deno.statSync(file).isFile) return undefined; // a pipe would hold the thread
-    return Deno.readTextFileSync(file);
+    return Deno.readFileSync(file);
   } catch {
     return undefined;
   }

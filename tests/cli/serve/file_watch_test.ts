@@ -42,3 +42,15 @@ Deno.test("FileWatch hears of changes beside a pipe, and of files that come to b
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("FileWatch tells files apart that are no text", async () => {
+  const path = await Deno.makeTempFile({ prefix: "vfu-watch-" });
+  try {
+    await Deno.writeFile(path, new Uint8Array([0x80]));
+    using watch = new FileWatch(() => [path], () => {});
+    await Deno.writeFile(path, new Uint8Array([0x81]));
+    assertEquals([watch.look(), watch.look()], [true, false]);
+  } finally {
+    await Deno.remove(path);
+  }
+});

@@ -79,9 +79,14 @@ Deno.test("serve --watch reloads a device under its client, also for what it imp
   await served.write("export const VALUE = 2;", "value.ts");
   await until(() => served.reloads() === 2);
   assertEquals([await served.value(), await served.count()], [12, 4]);
-  await served.inPlace(module({ value: "VALUE + 20" }));
+  await served.inPlace("30", "value.txt");
+  const top = 'import text from "./value.txt" with { type: "text" };';
+  await served.inPlace(module({ top, value: "Number(text)" }));
   await until(() => served.reloads() === 3);
-  assertEquals([await served.value(), await served.count()], [22, 5]);
+  assertEquals([await served.value(), await served.count()], [30, 5]);
+  await served.inPlace("31", "value.txt");
+  await until(() => served.reloads() === 4);
+  assertEquals([await served.value(), await served.count()], [31, 6]);
   served.client.close();
   assertEquals(await served.server.end(), 0);
   assertEquals([...Deno.readDirSync(served.server.folder)].map(({ name }) => name), []);
