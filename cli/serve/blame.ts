@@ -9,6 +9,7 @@ import { originOf } from "../../lib/define/origin.ts";
 import { causesOf, thrownFrames, thrownName, thrownText } from "../../lib/base/thrown.ts";
 import { FileProblems, problemText } from "../../lib/yaml/problem.ts";
 import { Detailed } from "../shared/failure.ts";
+import { pathOf } from "../shared/file_url.ts";
 import { withoutColours } from "../shared/style.ts";
 
 /** A place in a file. */
@@ -153,5 +154,5 @@ export function isOwn(url: string): boolean {
 }
 
 function fileOf(url: string): string {
-  return url.startsWith("file://") ? decodeURI(url.slice("file://".length)) : url;
+  return url.startsWith("file://") ? pathOf(url) : url;
 }

@@ -7,6 +7,7 @@
 import type { DeviceDefinition } from "../../lib/define/definition.ts";
 import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { nearest } from "../../lib/text/nearest.ts";
+import { pathOf } from "../shared/file_url.ts";
 import { blamed, ModuleError } from "./blame.ts";
 import { UsageError } from "./usage.ts";
 
@@ -143,7 +144,7 @@ function explain(message: string): string {
 function defaultExport(device: string, url: URL, module: Record<string, unknown>): Source {
   const source = module["default"];
   const refuse = (code: RegExp, reason: string): never => {
-    const place = { file: decodeURI(url.pathname), ...positionOf(url, code) };
+    const place = { file: pathOf(url.pathname), ...positionOf(url, code) };
     throw new ModuleError(place, `Cannot serve ${device}: ${reason}`);
   };
   if (source === undefined) {

@@ -12,6 +12,7 @@
 import type { registerHooks as RegisterHooks } from "node:module";
 import { resolve } from "node:path";
 import { onRead } from "../../lib/yaml/text.ts";
+import { pathOf } from "../shared/file_url.ts";
 import { isOwn } from "./blame.ts";
 
 const QUERY = /[?&]vfu=(\d+)/;
@@ -32,7 +33,7 @@ export class ModuleVersions implements Disposable {
         const files = version === undefined ? undefined : this.#files.get(version);
         if (files === undefined || !isUsers(found.url)) return found;
         const url = new URL(found.url);
-        files.add(decodeURIComponent(url.pathname));
+        files.add(pathOf(url.pathname));
         if (own !== undefined) return found;
         url.search += `${url.search === "" ? "?" : "&"}vfu=${version}`;
         return { ...found, url: url.href };
@@ -58,7 +59,7 @@ export class ModuleVersions implements Disposable {
   next(url: URL, files: Set<string>): URL {
     const version = String(++this.#last);
     this.#files.set(version, files);
-    files.add(decodeURIComponent(url.pathname));
+    files.add(pathOf(url.pathname));
     return new URL(`${url.href}${url.search === "" ? "?" : "&"}vfu=${version}`);
   }
 

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { pathOf } from "../shared/file_url.ts";
+import { shellWord } from "../shared/shell_word.ts";
 import { blame, type Place } from "./blame.ts";
 
 /** A mistake that the checker found. */
@@ -44,7 +46,7 @@ export async function checkTypes(url: URL, signal: AbortSignal): Promise<TypesCh
     return { isChecked: false, reason };
   }
   const args = checkerArguments(url);
-  const byHand = `by hand: deno ${args.join(" ")}`;
+  const byHand = `by hand: deno ${args.map(shellWord).join(" ")}`;
   if (Deno.build.standalone) return { isChecked: false, reason: `this is no Deno; ${byHand}` };
   const program = await startable(Deno.execPath(), "deno");
   if (program === undefined) {
@@ -85,16 +87,19 @@ async function startable(...programs: readonly string[]): Promise<string | undef
   }
 }
 
-/** The lock file of vfu says nothing of what a module imports. */
-function checkerArguments({ href, protocol, pathname }: URL): string[] {
+/**
+ * The lock file of vfu says nothing of what a module imports. A path would be taken for a pattern:
+ * where `?` or `[` is in it, nothing is checked.
+ */
+function checkerArguments({ href }: URL): string[] {
   const isHere = ROOT.protocol === "file:";
-  const config = isHere ? [`--config=${decodeURI(new URL("deno.json", ROOT).pathname)}`] : [];
+  const config = isHere ? [`--config=${pathOf(new URL("deno.json", ROOT).pathname)}`] : [];
   return [
     "check",
     "--quiet",
     "--no-lock",
     ...config,
-    protocol === "file:" ? decodeURI(pathname) : href,
+    href,
   ];
 }
 
@@ -103,7 +108,7 @@ function readMistake(text: string): TypeMistake {
   const lines = text.split("\n");
   const end = lines.findIndex((line) => AT.test(line));
   const said = end < 0 ? lines : lines.slice(0, end);
-  const isMarked = /^\s*~+\s*$/.test(said.at(-1) ?? "");
+  const isMarked = /^\s*(?:~+|\^)\s*$/.test(said.at(-1) ?? "");
   const [first = "", ...details] = isMarked ? said.slice(0, -2) : said;
   return {
     place: end < 0 ? undefined : placeIn(lines[end]!),

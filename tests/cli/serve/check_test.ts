@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { blame } from "../../../cli/serve/blame.ts";
 import type { CheckJson } from "../../../cli/serve/check.ts";
 import { runHere, runThere, temporaryFolder } from "../_cli.ts";
@@ -18,6 +18,7 @@ async function check(
 ): Promise<Checked> {
   await using folder = temporaryFolder();
   const files = Object.entries(sources).map(([name, source]) => {
+    Deno.mkdirSync(`${folder.path}/${name}`.replace(/[^/]*$/, ""), { recursive: true });
     Deno.writeTextFileSync(`${folder.path}/${name}`, source);
     return `${folder.path}/${name}`;
   });
@@ -81,6 +82,15 @@ Deno.test("serve --check reports types and what no access reaches, each with its
     "wrong.ts:7:18: bar0: registers.CTRL: can't be reached; BAR0's MSI-X table is on top, at " +
     "0x0 to 0xf",
   ]);
+});
+
+Deno.test("serve --check takes a module whatever its path: nothing in that is a pattern or code", async () => {
+  const top = 'const x: number = "a";\nif (x) throw new Error("no");';
+  const result = await check({ "c# 5%/[1]?%41%.ts": top + GOOD });
+  assertEquals(result.code, 1);
+  const [types = "", thrown = ""] = lines(result);
+  assertStringIncludes(types, "c# 5%/[1]?%41%.ts:1:7: TS2322: Type 'string' is not assignable");
+  assertMatch(thrown, /^c# 5%\/\[1\]\?(%41|A)%\.ts:2:14: Cannot load .*: no$/);
 });
 
 /** Modules that can't be loaded or made, and what is said. None of it is said twice. */
