@@ -5,7 +5,9 @@
  */
 
 import manifest from "../../deno.json" with { type: "json" };
+import { pathOf } from "../shared/file_url.ts";
 import { jsonText } from "../shared/json.ts";
+import { shellWord } from "../../lib/text/shell_word.ts";
 import { qemuOption } from "../serve/qemu.ts";
 import { type TemplateName, TEMPLATES } from "./templates.ts";
 
@@ -14,6 +16,8 @@ const ROOT = new URL("../../", import.meta.url);
 
 /** A word that can be the name of a device, a file and a register map. */
 const NAME = /^[a-z][a-z0-9_]*$/;
+/** Words that are no names in YAML. */
+const OTHERS: ReadonlySet<string> = new Set(["true", "false", "null"]);
 
 /**
  * Makes the text of each file of a project, by its name.
@@ -25,6 +29,9 @@ export function projectFiles(name: string, template: TemplateName): Record<strin
     throw new SyntaxError(
       `"${name}" is no name for a device; it takes small letters, digits and _, as my_uart`,
     );
+  }
+  if (OTHERS.has(name)) {
+    throw new SyntaxError(`"${name}" is no name in a register map; choose another word`);
   }
   const { device, registers, session, test } = TEMPLATES[template];
   const files = {
@@ -43,6 +50,11 @@ export function projectFiles(name: string, template: TemplateName): Record<strin
   };
 }
 
+/** A file of vfu, as a word of a command. */
+function ownFile(path: string): string {
+  return shellWord(pathOf(new URL(path, ROOT).pathname));
+}
+
 /** The configuration for Deno and editors: the place of `@vfu/vfu`, and what that imports. */
 function config(name: string) {
   const { exports, imports, name: self } = manifest;
@@ -55,8 +67,7 @@ function config(name: string) {
     value.startsWith("./") ? new URL(value, ROOT).href : value,
   ]);
   const allowed = "--allow-ffi --allow-read --allow-write";
-  const vfu = `deno run ${allowed} --config=${new URL("deno.json", ROOT).pathname} ` +
-    new URL("cli/main.ts", ROOT).pathname;
+  const vfu = `deno run ${allowed} --config=${ownFile("deno.json")} ${ownFile("cli/main.ts")}`;
   return {
     tasks: {
       serve: `${vfu} serve ./${name}.ts --socket-path=${name}.sock`,

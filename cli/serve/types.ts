@@ -5,7 +5,7 @@
  */
 
 import { pathOf } from "../shared/file_url.ts";
-import { shellWord } from "../shared/shell_word.ts";
+import { shellWord } from "../../lib/text/shell_word.ts";
 import { blame, type Place } from "./blame.ts";
 
 /** A mistake that the checker found. */

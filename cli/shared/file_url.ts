@@ -8,8 +8,8 @@
 const ENCODED = /(?:%[\da-f]{2})+/gi;
 
 /**
- * The path of a file, from its URL or the path in that. A place in an error may have some characters
- * as they are: what does not decode stays.
+ * The path of a file, from its URL or the path in that. A place in an error may have characters as
+ * they are: what does not decode stays.
  *
  * @example
  * ```ts

@@ -42,6 +42,9 @@ Deno.test("vfu new makes a folder, and replaces none", async () => {
   const refused = await runHere(["new", path]);
   assertEquals(refused.code, 2);
   assertStringIncludes(refused.err, "is no name for a device; it takes small letters");
+  const word = await runHere(["new", "true"]); // which YAML takes for something else
+  assertEquals(word.code, 2);
+  assertStringIncludes(word.err, '"true" is no name in a register map; choose another word');
   const before = Deno.cwd();
   Deno.chdir(folder.path);
   try {
