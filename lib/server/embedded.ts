@@ -4,6 +4,7 @@
  * @module
  */
 
+import { OwnedFd } from "../../ffi/fd.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import type { ServedDevice } from "./served_device.ts";
 import { Server, type ServerOptions } from "./server.ts";
@@ -20,6 +21,8 @@ export interface Embedded {
  * Serves a device to one client. Both run in the same thread: the client has to use the
  * asynchronous calls.
  *
+ * @throws {RangeError} as {@linkcode Server.serve}
+ *
  * @example
  * ```ts
  * import { connect } from "../client/connect.ts";
@@ -32,5 +35,12 @@ export interface Embedded {
  */
 export function embed(device: ServedDevice, options: ServerOptions = {}): Embedded {
   const [ours, theirs] = UnixSocket.pair();
-  return { server: Server.serve(ours.release(), device, options), fd: theirs.release() };
+  const fd = ours.release();
+  try {
+    return { server: Server.serve(fd, device, options), fd: theirs.release() };
+  } catch (error) {
+    new OwnedFd(fd).close();
+    theirs.close();
+    throw error;
+  }
 }

@@ -9,7 +9,7 @@ import type { Device } from "../client/device.ts";
 import type { IrqIndex } from "../client/irq.ts";
 import type { DeviceDefinition } from "../define/definition.ts";
 import type { DeviceOptions, OptionValues } from "../define/option.ts";
-import { embed } from "../server/embedded.ts";
+import { embed, type Embedded } from "../server/embedded.ts";
 import type { ServedDevice } from "../server/served_device.ts";
 import type { ServerOptions } from "../server/server.ts";
 import { describeMessage } from "../wire/describe.ts";
@@ -124,12 +124,17 @@ export class TestDevice implements AsyncDisposable {
     this.client.close();
     await this.#closed;
     if (this.errors.length === 0) return;
-    const texts = this.errors.map(({ error, doing }) => `${doing}: ${error}`);
-    throw new AggregateError(
-      this.errors.map(({ error }) => error),
-      `The device failed: ${texts.join("; ")}; take errors that the test expects out of 'errors'`,
-    );
+    throw failed(this.errors, "take errors that the test expects out of 'errors'");
   }
+}
+
+/** An error with all that a device has reported. */
+function failed(errors: readonly ReportedError[], hint: string): AggregateError {
+  const texts = errors.map(({ error, doing }) => `${doing}: ${error}`);
+  return new AggregateError(
+    errors.map(({ error }) => error),
+    `The device failed: ${texts.join("; ")}; ${hint}`,
+  );
 }
 
 /**
@@ -137,6 +142,7 @@ export class TestDevice implements AsyncDisposable {
  * and its interrupts are set up, as a driver finds them.
  *
  * @throws as `DeviceDefinition.create` and `connect`
+ * @throws {AggregateError} if the device fails meanwhile
  */
 export async function testDevice<O extends DeviceOptions>(
   definition: DeviceDefinition<O>,
@@ -147,7 +153,7 @@ export async function testDevice<O extends DeviceOptions>(
   const log: string[] = [];
   const messages: string[] = [];
   const device = definition.create(options, { log: (line) => log.push(line), clock });
-  const embedded = embed(device, {
+  const embedded = serve(device, {
     ...server,
     onError: (error, doing) => errors.push({ error, doing }),
     trace: (direction, bytes, fds) => {
@@ -156,8 +162,9 @@ export async function testDevice<O extends DeviceOptions>(
       messages.push(`${arrow} ${text}`);
     },
   });
-  const client = await connect(embedded.fd);
+  let client: Device | undefined;
   try {
+    client = await connect(embedded.fd);
     const { numRegions } = await client.info();
     // A call that has to ask would block the thread of the device.
     for (let index = 0; index < numRegions; index++) await client.regionInfo(index);
@@ -166,7 +173,18 @@ export async function testDevice<O extends DeviceOptions>(
     const parts = { client, device, irq, errors, log };
     return new TestDevice(parts, clock, messages, embedded.server.closed);
   } catch (error) {
-    client.close();
+    client?.close();
+    await embedded.server.closed;
+    throw errors.length > 0 ? failed(errors, String(error)) : error;
+  }
+}
+
+/** Serves the device, which is closed if that can't be. */
+function serve(device: ServedDevice, options: ServerOptions): Embedded {
+  try {
+    return embed(device, options);
+  } catch (error) {
+    device.close?.();
     throw error;
   }
 }

@@ -6,6 +6,9 @@
 
 import type { ClockCall, DeviceClock } from "../define/device_clock.ts";
 
+/** Calls at one moment, after which time is not going on. */
+const MAX_AT_ONCE = 100_000;
+
 /** A call that is to come. */
 interface Due {
   readonly atMs: number;
@@ -54,14 +57,25 @@ export class VirtualClock implements DeviceClock {
    * call that is asynchronous is awaited before the next one is made.
    *
    * @param ms in milliseconds, 0 or more
-   * @throws {RangeError} if it is less
+   * @throws {RangeError} if it is less, or without end
+   * @throws {Error} if calls of one moment go on to set others for that moment
    */
   async advance(ms: number): Promise<void> {
-    if (!(ms >= 0)) throw new RangeError(`Cannot set the clock forward by ${ms} ms`);
+    if (!(ms >= 0 && ms < Infinity)) {
+      throw new RangeError(`Cannot set the clock forward by ${ms} ms`);
+    }
     const end = this.#nowMs + ms;
+    let count = 0; // of calls at this moment
     for (let next; (next = this.#earliest()) !== undefined && next.atMs <= end;) {
       this.#due.delete(next);
+      count = next.atMs > this.#nowMs ? 1 : count + 1;
       this.#nowMs = Math.max(this.#nowMs, next.atMs);
+      if (count > MAX_AT_ONCE) {
+        throw new Error(
+          `${MAX_AT_ONCE} timers were due at ${this.#nowMs} ms, and each set another: ` +
+            "have one wait for more than 0 ms",
+        );
+      }
       await next.call();
     }
     this.#nowMs = end;

@@ -95,6 +95,24 @@ testFds("errors of a device fail the test, unless it takes them", async () => {
   assertEquals(test.errors.splice(0).length, 1);
 });
 
+testFds("a test that can't begin says why, and closes the device", async () => {
+  const closed: string[] = [];
+  const refusing = (connected: () => void) =>
+    defineDevice({
+      name: "refusing",
+      pci: { vendor: 0x1234, device: 1 },
+      create: () => ({ regions: {}, connected, close: () => void closed.push("closed") }),
+    });
+  const refused = refusing(() => {
+    throw new Error("not today");
+  });
+  await assertRejects(() => testDevice(refused), AggregateError, "VERSION: Error: not today");
+  const server = { maxDataXferSize: -1 };
+  await assertRejects(() => testDevice(refusing(() => {}), { server }), RangeError);
+  await assertRejects(() => testDevice(refusing(() => {}), { interrupts: 99 }));
+  assertEquals(closed.length, 3);
+});
+
 Deno.test("a virtual clock calls in order, each at its time, also what calls set", async () => {
   const clock = new VirtualClock();
   const calls: [string, number][] = [];
@@ -113,5 +131,14 @@ Deno.test("a virtual clock calls in order, each at its time, also what calls set
   clock.soon(() => void note("e"));
   await clock.advance(0);
   assertEquals(calls.at(-1), ["e", 20]);
-  assert(await assertRejects(() => clock.advance(-1), RangeError));
+  for (const ms of [-1, Infinity, NaN]) {
+    assert(await assertRejects(() => clock.advance(ms), RangeError));
+  }
+});
+
+Deno.test("a virtual clock whose time does not go on says so", async () => {
+  const clock = new VirtualClock();
+  const again = () => void clock.after(0, again);
+  clock.after(7, again);
+  await assertRejects(() => clock.advance(10), Error, "100000 timers were due at 7 ms");
 });
