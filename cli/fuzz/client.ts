@@ -5,6 +5,7 @@
  */
 
 import { withSocket } from "../../lib/base/shell_command.ts";
+import { socketFolder } from "../../lib/base/temporary.ts";
 import { Run } from "../../lib/conformance/target.ts";
 import { readChanges, writeChanges } from "../../lib/fuzz/client/case_file.ts";
 import { fixedPlan } from "../../lib/fuzz/client/deviser.ts";
@@ -51,7 +52,7 @@ class Place implements Disposable {
   readonly #folder: string | undefined;
 
   constructor(path: string | undefined) {
-    this.#folder = path === undefined ? Deno.makeTempDirSync({ prefix: "vfu-fuzz-" }) : undefined;
+    this.#folder = path === undefined ? socketFolder("vfu-fuzz-") : undefined;
     this.path = path ?? `${this.#folder}/client.sock`;
   }
 

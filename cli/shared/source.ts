@@ -5,6 +5,7 @@
  */
 
 import { STANDARD_INPUT } from "../../lib/base/input.ts";
+import { unnamedFile } from "../../lib/base/temporary.ts";
 import { fileError } from "../../lib/text/file_error.ts";
 import { untilAbort } from "./context.ts";
 import { humanSize } from "./size.ts";
@@ -41,7 +42,7 @@ export async function openFile(
 
 /** Copies standard input into a file without a name, which has a size and can be read twice. */
 async function keepInput(doing: string, signal: AbortSignal): Promise<Deno.FsFile> {
-  const file = unnamedFile(doing);
+  const file = unnamedFile("vfu-input-");
   try {
     const chunk = new Uint8Array(CHUNK);
     let size = 0;
@@ -61,19 +62,6 @@ async function keepInput(doing: string, signal: AbortSignal): Promise<Deno.FsFil
     file.close();
     signal.throwIfAborted();
     throw fileError(doing, cause);
-  }
-}
-
-function unnamedFile(doing: string): Deno.FsFile {
-  try {
-    const path = Deno.makeTempFileSync({ prefix: "vfu-input-" });
-    try {
-      return Deno.openSync(path, { read: true, write: true });
-    } finally {
-      Deno.removeSync(path);
-    }
-  } catch (cause) {
-    throw fileError(`${doing}: standard input is kept in a temporary file`, cause, true);
   }
 }
 

@@ -9,6 +9,7 @@ import { SystemError } from "../../ffi/errno.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ShellCommand, SOCKET_PLACE, withSocket } from "../base/shell_command.ts";
 import { sleep } from "../base/sleep.ts";
+import { socketFolder } from "../base/temporary.ts";
 
 /** The time that a server may take until it listens, in milliseconds. */
 const START_MS = 30_000;
@@ -148,7 +149,7 @@ export class SpawnedTarget implements Target {
   /** @param command the command, in which `{socket}` stands for the path of the socket */
   constructor(command: string) {
     this.name = command;
-    this.#folder = Deno.makeTempDirSync({ prefix: "vfu-check-" });
+    this.#folder = socketFolder("vfu-check-");
   }
 
   get process(): number | undefined {

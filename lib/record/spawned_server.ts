@@ -9,6 +9,7 @@ import { SystemError } from "../../ffi/errno.ts";
 import { UnixSocket } from "../../ffi/socket.ts";
 import { ShellCommand, SOCKET_PLACE, withSocket } from "../base/shell_command.ts";
 import { sleep } from "../base/sleep.ts";
+import { socketFolder } from "../base/temporary.ts";
 import type { ServerSource } from "./recorder.ts";
 
 /** The time in milliseconds that a server may take until it listens. */
@@ -38,7 +39,7 @@ export class SpawnedServer implements ServerSource, AsyncDisposable {
 
   /** @param command the command, in which `{socket}` stands for the path of the socket */
   constructor(command: string) {
-    this.#folder = Deno.makeTempDirSync({ prefix: "vfu-record-" });
+    this.#folder = socketFolder("vfu-record-");
     this.#socket = `${this.#folder}/server.sock`;
     this.name = command;
   }
