@@ -62,7 +62,7 @@ export function command(context: Context) {
       examples(
         "vfu shell dev.sock",
         "vfu shell --serve demo --map demo",
-        "vfu shell dev.sock < steps.yaml",
+        "vfu shell dev.sock < steps.txt",
       ),
     )
     .action(async (socket, options, self) => {

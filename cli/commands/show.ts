@@ -119,7 +119,7 @@ export function command(context: Context) {
         const { writeSession } = await import("../show/session.ts");
         return await writeSession(context, file, session, {
           locator,
-          include: names ?? [],
+          maps: names ?? [],
         });
       }
       const filter = text === undefined ? undefined : orUsage(

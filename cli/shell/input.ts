@@ -7,6 +7,7 @@
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import { fileError } from "../../lib/text/file_error.ts";
 import { printable } from "../shared/printable.ts";
 
 /** The place where lines come from. */
@@ -145,9 +146,18 @@ export class PipeInput implements LineInput {
   }
 }
 
+/** @throws {Error} if it can't be read, as a folder */
+async function* textsOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+  try {
+    yield* stream.pipeThrough(new TextDecoderStream());
+  } catch (cause) {
+    throw fileError("read standard input", cause);
+  }
+}
+
 async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
   let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+  for await (const text of textsOf(stream)) {
     const lines = (rest + text).split("\n");
     rest = lines.pop()!;
     yield* lines;

@@ -17,6 +17,8 @@ import { openDestination } from "../shared/destination.ts";
 import { assertReplaceable } from "../shared/force.ts";
 import { failureLines } from "../shared/failure.ts";
 import { jsonReporter } from "../run/json.ts";
+import { shellWord } from "../../lib/text/shell_word.ts";
+import { sessionMaps } from "../shared/session_maps.ts";
 import { printable } from "../shared/printable.ts";
 import type { Progress } from "../shared/progress.ts";
 import type { Reporter } from "../run/reporter.ts";
@@ -241,8 +243,9 @@ class Shell {
   }
 
   async #save(words: string): Promise<void> {
-    const file = words.replace(FORCE, "");
-    const force = file !== words;
+    const given = words.replace(FORCE, "");
+    const force = given !== words;
+    const file = given.replace(/^(["'])(.*)\1$/s, "$2"); // as texts of steps have quotes
     if (file === "") throw new SyntaxError("Write save FILE, as save bringup.yaml");
     if (file.startsWith("-")) {
       throw new SyntaxError(`${file} is no option; write save --force FILE, or save ./${file}`);
@@ -252,8 +255,9 @@ class Shell {
     const title = basename(file, extname(file));
     // A session's files are relative to its own folder.
     const nameOf = (name: string) => isAbsolute(name) ? name : `./${relative(dirname(file), name)}`;
-    const include = this.#maps.map((map) =>
-      /[/.]/.test(map) ? `./${relative(dirname(file), map)}` : map
+    const { include, notes } = sessionMaps(
+      this.#maps,
+      (map) => `./${relative(dirname(file), map)}`,
     );
     const text = sessionYaml({ title, include, raws: this.done, nameOf });
     assertReplaceable(file, force, `save --force ${file}`);
@@ -262,8 +266,10 @@ class Shell {
     destination.finish();
     const count = plural(this.done.length, "step");
     const name = printable(file);
-    const word = /^[\w./+-]+$/.test(file) ? name : `'${name.replaceAll("'", "'\\''")}'`;
-    this.#words.write(`${count} in ${name}; vfu run ${word} SOCKET does them again\n`);
+    this.#words.write(
+      `${count} in ${name}; vfu run ${printable(shellWord(file))} SOCKET does them again\n`,
+    );
+    for (const note of notes) this.#words.write(`${note}\n`);
   }
 
   /** Variables, buffers and interrupts. */

@@ -11,13 +11,14 @@ import { sessionText } from "../../lib/replay/session_text.ts";
 import { warnOfCut } from "./cut.ts";
 import type { Context } from "../shared/context.ts";
 import { openDestination } from "../shared/destination.ts";
+import { sessionMaps } from "../shared/session_maps.ts";
 
 /** Options of {@linkcode writeSession}. */
 export interface WriteSessionOptions {
   /** Names registers. */
   readonly locator: RegisterLocator | undefined;
-  /** The names of the maps. */
-  readonly include: readonly string[];
+  /** The maps as the user named them. */
+  readonly maps: readonly string[];
 }
 
 /** Writes the session of the first client of a recording into a file; `-` is standard output. */
@@ -25,20 +26,16 @@ export async function writeSession(
   { out, err, signal }: Context,
   recording: string,
   path: string,
-  { locator, include }: WriteSessionOptions,
+  { locator, maps }: WriteSessionOptions,
 ): Promise<void> {
   const events = readRecording(recording, { signal });
   const part = await learnPart(events);
   if (events.cut !== undefined) warnOfCut(err);
+  // The session may be in another folder.
+  const { include, notes } = sessionMaps(maps, (map) => Deno.realPathSync(map));
   using destination = openDestination(path, out, false);
   const title = `As recorded in ${recording.replace(/^.*\//, "")}`;
-  destination.write(
-    new TextEncoder().encode(sessionText(part, { title, locator, include: include.map(included) })),
-  );
+  destination.write(new TextEncoder().encode(sessionText(part, { title, locator, include })));
   destination.finish();
-}
-
-/** The name of a map for a session, which may be in another folder. */
-function included(map: string): string {
-  return /[./]/.test(map) ? Deno.realPathSync(map) : map;
+  for (const note of notes) err.write(`${note}\n`);
 }

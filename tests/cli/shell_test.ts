@@ -5,7 +5,7 @@ import { InterruptCounts, promptText } from "../../cli/shell/prompt.ts";
 import { SessionInterrupts } from "../../lib/session/run/interrupts.ts";
 import { startDemo } from "../_demo_process.ts";
 import { onDevice } from "../lib/session/_run.ts";
-import { assertGolden, type Outcome, runHere, temporaryFolder } from "./_cli.ts";
+import { assertGolden, type Outcome, runHere, runThere, temporaryFolder } from "./_cli.ts";
 import { DENO } from "../_deno.ts";
 
 const demo = await startDemo();
@@ -204,6 +204,41 @@ Deno.test("vfu shell quotes the name of a file where a shell would take it apart
   await using folder = temporaryFolder();
   const { out } = await shell(["read bar0", `save ${folder.path}/it's mine.yaml`]);
   assertStringIncludes(out, `vfu run '${folder.path}/it'\\''s mine.yaml' SOCKET`);
+});
+
+Deno.test("vfu shell says that standard input is a folder", async () => {
+  const vfu = `"$0" run --no-prompt --frozen --config="$1deno.json" --allow-ffi --allow-read`;
+  const { code, stderr } = await new Deno.Command("sh", {
+    args: ["-c", `${vfu} "$1cli/main.ts" shell "$2" < /`, DENO, ROOT, demo.path],
+    env: { NO_COLOR: "1" },
+  }).output();
+  const err = "vfu: Cannot read standard input: Is a directory; name a file\n";
+  assertEquals([code, new TextDecoder().decode(stderr)], [1, err]);
+});
+
+Deno.test("vfu shell save takes the name of a file in quotes, as steps do", async () => {
+  await using folder = temporaryFolder();
+  const { code, err } = await shell(["read bar0", `save "${folder.path}/a b.yaml"`]);
+  assertEquals([code, err], [0, ""]);
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["a b.yaml"]);
+});
+
+Deno.test("a session with the names of a device's module runs once its map is exported", async () => {
+  await using folder = temporaryFolder();
+  const module = `${folder.path}/timer.ts`;
+  const example = await Deno.readTextFile(`${ROOT}examples/timer.ts`);
+  await Deno.writeTextFile(module, example.replace("../mod.ts", `${ROOT}mod.ts`));
+  const file = `${folder.path}/typed.yaml`;
+  const map = `${folder.path}/timer.yaml`;
+  const device = ["--serve", module];
+  const lines = `read PERIOD\nsave ${file}\n`;
+  const options = { input: lines, permissions: ["-A"], cwd: folder.path };
+  const { code, out, err } = await runThere(["shell", ...device, "--map", module], options);
+  assertEquals([code, err], [0, ""]);
+  assertStringIncludes(out, `It includes ${map}, which vfu serve ${module} --export-map ${map} `);
+  assertEquals((await runHere(["serve", module, "--export-map", map])).code, 0);
+  const session = await runThere(["run", file, ...device], { permissions: ["-A"] });
+  assertEquals([session.code, session.err], [0, ""]);
 });
 
 Deno.test("vfu shell --json writes JSON alone, and words to standard error", async () => {

@@ -5,6 +5,7 @@
  */
 
 import { fileReason } from "../../text/file_error.ts";
+import { shellWord } from "../../text/shell_word.ts";
 import { loadRegisterMap, SHIPPED_MAPS } from "../../registers/load.ts";
 import type { RegisterMap } from "../../registers/map.ts";
 import { readMap } from "../../registers/parse.ts";
@@ -101,6 +102,10 @@ export class SessionFiles {
   /** Reads a session's own text, and all files that it includes and calls. */
   async open(text: string, name: string): Promise<SessionFile | undefined> {
     const file = this.#parse(text, name);
+    if (file !== undefined && isMap(file)) {
+      file.report([], "The file is a map of registers", "name it in the include of a session");
+      return undefined;
+    }
     this.#texts.set(resolvePath("", name), file);
     if (file !== undefined) await this.#visit(file, [resolvePath("", name)]);
     return file;
@@ -212,6 +217,14 @@ export class SessionFiles {
         SHIPPED_MAPS.join(" and ")
       }, and files, with a / or .yaml in their names`;
       file.report(path, `There is no map "${target}"`, meant(target, SHIPPED_MAPS, otherwise));
+      return undefined;
+    }
+    if (/\.[cm]?[jt]sx?$/.test(target)) {
+      file.report(
+        path,
+        `"${target}" is a device's module`,
+        `include its map, which vfu serve ${shellWord(target)} --export-map FILE writes`,
+      );
       return undefined;
     }
     const key = resolvePath(file.folder, target);

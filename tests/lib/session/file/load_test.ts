@@ -315,6 +315,13 @@ Deno.test("parseSession() tells of mistakes in YAML", async () => {
     ["", ["f.yaml:1:1: The file is empty, not a session: a mapping with steps"]],
     ["steps: [reset]\nsteps: [reset]", ['f.yaml:2:1: "steps" is there already']],
     ["{}", ['f.yaml:1:1: "steps" is missing here']],
+    ["name: t\nregisters: [{ name: A, offset: 0, width: 4, reset: 1 }]", [
+      "f.yaml:1:1: The file is a map of registers; name it in the include of a session",
+    ]],
+    ["include: ./a b.ts\nsteps: [reset]", [
+      'f.yaml:1:10: "./a b.ts" is a device\'s module; include its map, which vfu serve ' +
+      "'./a b.ts' --export-map FILE writes",
+    ]],
     ["step: [reset]", ['f.yaml:1:1: "step" is no key here; did you mean "steps"?']],
     // One mistake, and not one for each word that follows it.
     ["variables: { a: 1, b: ${a}, c: 2, d: 3 }\nsteps: [reset]", [
