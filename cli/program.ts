@@ -98,6 +98,7 @@ async function buildProgram(
     program.addCommand(subcommand.summary(summary));
     inherit(subcommand, program);
   }
+  if (first === "help" && called === "help") program.help(); // it would be an error
   // Commander's own `help` shows the whole list for a name that it does not know.
   if (first === "help" && called !== undefined && !isKnown) {
     const meant = nearest(called, SUBCOMMANDS.map(({ name }) => name));

@@ -135,7 +135,17 @@ function textOf(bytes: Uint8Array): string | undefined {
   return isText && bytes.length > 0 ? new TextDecoder().decode(bytes) : undefined;
 }
 
+/** Files of other commands by the bytes at their start, and the commands that show them. */
+const OTHER_FILES = [
+  ["0a0d0d0a", "it is a recording; vfu show shows it"],
+  ["7666752d6d69670a", "it is a saved state; vfu migrate show shows it"],
+] as const;
+
 function rawSpace(bytes: Uint8Array): Uint8Array {
+  const start = bytes.subarray(0, 8).toHex();
+  for (const [magic, what] of OTHER_FILES) {
+    if (start.startsWith(magic)) throw new SyntaxError(what);
+  }
   if (bytes.length >= CONFIG_HEADER_SIZE && bytes.length <= MAX_CONFIG_SIZE) return bytes;
   throw new SyntaxError(
     `it is not a socket, and no saved configuration space: it has ${bytes.length} bytes, ` +
@@ -155,12 +165,21 @@ function spacesOfJson(json: unknown): SavedSpace[] {
     const slot = keyOf(part, "slot");
     return [{
       slot: typeof slot === "string" && isSlot(slot) ? slot : undefined,
-      config: rawSpace(Uint8Array.fromHex(config)),
+      config: rawSpace(bytesOf(config)),
       sizes: sizesOf(listOf(part, "regions") ?? []),
     }];
   });
   if (spaces.length === 0) throw new SyntaxError('its JSON has no "pci.config"');
   return spaces;
+}
+
+/** @throws {SyntaxError} if the text is not hexadecimal */
+function bytesOf(config: string): Uint8Array {
+  try {
+    return Uint8Array.fromHex(config);
+  } catch {
+    throw new SyntaxError('the "pci.config" of its JSON is not in hexadecimal digits');
+  }
 }
 
 function sizesOf(regions: readonly unknown[]): Map<number, bigint> {

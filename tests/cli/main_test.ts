@@ -143,6 +143,7 @@ Deno.test("vfu colours a pipe when FORCE_COLOR says so and it may look", async (
 Deno.test("help of a command that there is not names the nearest, and returns 2", async () => {
   const { code, out, err } = await runHere(["help", "prob"]);
   assertEquals([code, out, err], [2, "", "vfu: Unknown command 'prob' (Did you mean probe?)\n"]);
+  assertEquals(await runHere(["help", "help"]), await runHere(["--help"]));
   const other = await runHere(["help", "xyzzy"]);
   assertEquals([other.code, other.err], [2, "vfu: Unknown command 'xyzzy'; vfu help lists them\n"]);
 });

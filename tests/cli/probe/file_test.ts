@@ -64,14 +64,16 @@ testFds("probe says what is wrong with a file", async () => {
     ["hello\n", /no output of lspci -x/],
     ["{", /Cannot decode/],
     ["{}", /no "pci\.config"/],
-    ['{"pci":{"config":"zz"}}', /Cannot decode/],
+    ['{"pci":{"config":"zz"}}', /"pci\.config" of its JSON is not in hexadecimal digits/],
     ["00:01.0 x\n", /no output of lspci -x/],
     ["00: 12\n", /no slot came before/],
     ["[]", /no "pci\.config"/],
     ["null", /no JSON of vfu probe/],
     ['{"functions":3}', /no "pci\.config"/],
     ['{"pci":{"error":{"errno":22}}}', /no "pci\.config"/],
-    ['{"pci":{"config":"abc"}}', /Cannot decode .*: Input string/],
+    ['{"pci":{"config":"abc"}}', /Cannot decode .*: the "pci\.config" of its JSON is not/],
+    [Uint8Array.fromHex(`0a0d0d0a${"00".repeat(96)}`), /it is a recording; vfu show shows it/],
+    [Uint8Array.fromHex(`7666752d6d69670a${"00".repeat(96)}`), /it is a saved state; vfu migrate/],
     [`{"pci":{"config":"${"00".repeat(5000)}"}}`, /it has 5000 bytes/],
   ];
   for (const [content, why] of cases) {
