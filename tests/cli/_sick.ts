@@ -28,8 +28,8 @@ export class Patient {
   readonly bar0 = new DataView(new ArrayBuffer(0x1000));
   /** Flags of bar0. */
   flags: number = RegionFlags.READ | RegionFlags.WRITE;
-  /** Flags and vectors of INTx, MSI and MSI-X. */
-  irqs: { flags: number; count: number }[] = [
+  /** Flags and vectors of INTx, MSI and MSI-X, or the errno in place of them. */
+  irqs: { flags: number; count: number; refusal?: number }[] = [
     { flags: IrqFlags.EVENTFD | IrqFlags.AUTOMASKED | IrqFlags.MASKABLE, count: 1 },
     { flags: IrqFlags.EVENTFD, count: 4 },
     { flags: IrqFlags.EVENTFD | IrqFlags.NORESIZE, count: 4 },
@@ -107,7 +107,8 @@ export class Patient {
       }
       case Command.DEVICE_GET_IRQ_INFO: {
         const index = indexOf(request);
-        const { flags, count } = this.irqs[index] ?? { flags: 0, count: 0 };
+        const { flags, count, refusal } = this.irqs[index] ?? { flags: 0, count: 0 };
+        if (refusal !== undefined) return request.fail(refusal);
         return request.reply(IrqInfoReply.encode({ argsz: 16, flags, index, count }));
       }
       case Command.REGION_READ: {
@@ -195,8 +196,12 @@ export const SICK: Readonly<Record<string, readonly Sickness[]>> = {
   "msix-count": [
     (patient) => patient.irqs[2]!.count = 3,
     (patient) => patient.irqs[2]!.count = 0,
+    (patient) => patient.irqs[2]!.refusal = 5,
   ],
-  "msi-count": [(patient) => patient.irqs[1]!.count = 1],
+  "msi-count": [
+    (patient) => patient.irqs[1]!.count = 1,
+    (patient) => patient.irqs[1]!.refusal = 22,
+  ],
   "no-eventfd": [(patient) => patient.irqs[2]!.flags = IrqFlags.NORESIZE],
   "bus-master-off": [({ config }) => config.setUint16(0x04, 0x0002, true)],
   asleep: [({ config }) => config.setUint16(0x44, 3, true)],

@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createMemfd } from "../../ffi/memory.ts";
 import { UnixListener } from "../../ffi/listener.ts";
+import { parseFault } from "../../cli/serve/fault.ts";
 import { countUse } from "../../lib/client/diagnose/connection_causes.ts";
 import { CAUSES } from "../../lib/client/diagnose/causes.ts";
 import { connect } from "../../lib/client/connect.ts";
+import { diagnose } from "../../lib/client/diagnose/diagnose.ts";
 import { DemoDevice } from "../../lib/devices/demo_device.ts";
+import { embed } from "../../lib/server/embedded.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Command } from "../../lib/wire/command.ts";
 import { RegionFlags } from "../../lib/wire/region.ts";
@@ -205,6 +208,43 @@ testFds("doctor ends with a device that falls silent in the middle", async () =>
     ({ command }) => command === Command.VERSION ? "default" : "silence",
   );
   assertEquals(await named(path, "--timeout", "50ms"), [1, ["no-answer"]]);
+});
+
+testFds("doctor shows what came in place of an answer", async () => {
+  for (
+    const [fault, cause, evidence] of [
+      ["garbage", "other-protocol", /The server says that it read \d+ of 4 bytes of config/],
+      ["close=20", "no-answer", /in the middle of a message: 20 of 36 bytes came/],
+    ] as const
+  ) {
+    await using folder = temporaryFolder();
+    const path = `${folder.path}/demo.sock`;
+    const faults = { rules: [parseFault(`REGION_READ:${fault}`)], seed: 1 };
+    using _server = Server.listen(path, new DemoDevice(), { faults });
+    const { out } = await runHere(["doctor", path, "--json"]);
+    const found = JSON.parse(out).found as { cause: string; evidence: string }[];
+    assertEquals(found.map((each) => each.cause), [cause]);
+    assertMatch(found[0]!.evidence, evidence);
+  }
+});
+
+testFds("a diagnosis says which question had no answer, or that all took too long", async () => {
+  const rules = [parseFault("REGION_READ:drop")];
+  using device = await connect(embed(new DemoDevice(), { faults: { rules, seed: 1 } }).fd);
+  const late = await diagnose(device, { budgetMs: 0 });
+  assertEquals(late.map(({ evidence }) => evidence), [
+    "the answers to all questions took longer than 0 ms together",
+  ]);
+  const [silent] = await diagnose(device, { budgetMs: 100 });
+  assertMatch(silent!.evidence, /^Cannot .*: the server did not answer within \d+ ms/);
+});
+
+testFds("doctor --pci-enable says that the device refuses to be enabled", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/demo.sock`;
+  const faults = { rules: [parseFault("REGION_WRITE:error=EPERM")], seed: 1 };
+  using _server = Server.listen(path, new DemoDevice(), { faults });
+  assertEquals(await named(path, "--pci-enable"), [1, ["enable-refused"]]);
 });
 
 Deno.test("doctor returns 2 when the usage is wrong", async () => {

@@ -24,6 +24,7 @@ export const CONNECTION_CAUSES = {
   "no-server": "no server listens at the path",
   "no-answer": "the server does not answer",
   "other-protocol": "the server speaks another protocol, or another version of this one",
+  "enable-refused": "the server refuses what --pci-enable writes",
 } as const;
 
 /** The states of /proc/net/unix of connections: accepted, and not yet. */
@@ -90,6 +91,8 @@ export function connectionFinding(
 }
 
 function causeOf(error: Error): keyof typeof CONNECTION_CAUSES {
+  // Nothing else accesses a region before there is a connection to look at.
+  if (error instanceof RemoteError && error.access !== undefined) return "enable-refused";
   if (error instanceof TimeoutError) return "no-answer";
   if (!(error instanceof ConnectionError)) return "other-protocol";
   return error.kind === "refused" ? "no-server" : "no-answer";

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ConnectionError, ProtocolError, TimeoutError } from "../../base/errors.ts";
 import { irqName } from "../../wire/irq.ts";
 import type { Device } from "../device.ts";
 import type { IrqIndex } from "../irq.ts";
@@ -45,15 +46,28 @@ export async function diagnose(
     if (subjects !== undefined && !cause.subjects.some((each) => subjects.includes(each))) continue;
     for (const clue of await cause.find(look)) found.push({ cause: cause.id, ...clue });
   }
-  if (subjects === undefined && look.isOver) found.push(UNFINISHED);
+  if (subjects === undefined && look.isOver) found.push(unfinished(look));
   return found;
 }
 
-const UNFINISHED: Finding = {
-  cause: "no-answer",
-  evidence: "the device did not answer every question in time, or its connection ended",
-  remedy: "look again with a longer --timeout, or restart its server",
-};
+/** The reason why not all was looked at. */
+function unfinished({ failure, budgetMs }: Examination): Finding {
+  if (failure instanceof ProtocolError) {
+    return {
+      cause: "other-protocol",
+      evidence: failure.message,
+      remedy: "the server has to answer as the specification says (vfu check)",
+      command: "doctor SOCKET --verbose",
+    };
+  }
+  const evidence = failure instanceof TimeoutError || failure instanceof ConnectionError
+    ? failure.message
+    : `the answers to all questions took longer than ${budgetMs} ms together`;
+  const remedy = failure instanceof ConnectionError
+    ? "restart its server, and see with --verbose after which message it ends"
+    : "look again with a longer --timeout, or restart its server";
+  return { cause: "no-answer", evidence, remedy };
+}
 
 /**
  * Finds reasons why a device does not access the memory that it was given.

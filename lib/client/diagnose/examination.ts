@@ -67,6 +67,7 @@ export class Examination {
   readonly options: ExaminationOptions;
   readonly #deadline: number;
   readonly #known = new Map<string, Promise<unknown>>();
+  #failure: unknown;
   #isOver = false;
 
   /** Reads of `device` within the time from now on. */
@@ -74,12 +75,22 @@ export class Examination {
     this.device = device;
     this.irqs = options.irqs;
     this.options = options;
-    this.#deadline = monotonicMs() + (options.budgetMs ?? BUDGET_MS);
+    this.#deadline = monotonicMs() + this.budgetMs;
   }
 
   /** True if the device did not answer in time, or the connection ended. */
   get isOver(): boolean {
     return this.#isOver || this.device.state !== "CONNECTED" || monotonicMs() >= this.#deadline;
+  }
+
+  /** The failure that ended the reads; undefined if they took too long together, or go on. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** The time for all reads together, in milliseconds. */
+  get budgetMs(): number {
+    return this.options.budgetMs ?? BUDGET_MS;
   }
 
   /** The facts about the device. */
@@ -95,6 +106,19 @@ export class Examination {
   /** The facts about an IRQ index. */
   irqInfo(index: number): Promise<IrqInfo | undefined> {
     return this.#once(`irq ${index}`, (wait) => this.device.irqInfo(index, wait));
+  }
+
+  /** The server's refusal to tell about an IRQ index; undefined if it tells. */
+  async irqRefusal(index: number): Promise<RemoteError | undefined> {
+    return await this.#once(`refusal of irq ${index}`, async (wait) => {
+      try {
+        await this.device.irqInfo(index, wait);
+      } catch (error) {
+        if (error instanceof RemoteError) return error;
+        throw error;
+      }
+      return undefined;
+    });
   }
 
   /** COMMAND; undefined if the device is no PCI device, or does not answer. */
@@ -229,7 +253,10 @@ export class Examination {
     } catch (error) {
       const isRefused = error instanceof RemoteError || error instanceof RangeError ||
         error instanceof TypeError;
-      if (!isRefused) this.#isOver = true;
+      if (!isRefused) {
+        this.#isOver = true;
+        this.#failure = error;
+      }
       return undefined;
     }
   }

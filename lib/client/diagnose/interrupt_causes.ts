@@ -321,14 +321,26 @@ function countCause(
     subjects: [name],
     async find(look) {
       const state = await stateOf(look);
+      if (state === undefined) return [];
+      const claim = `${capability} has ${plural(state.count, "vector")} (${capability}+2.w is ${
+        hex(state.control, 4)
+      })`;
       const info = await look.irqInfo(index);
-      if (state === undefined || info === undefined || info.count === state.count) return [];
+      if (info === undefined) {
+        const refusal = await look.irqRefusal(index);
+        if (refusal === undefined) return [];
+        return await one(
+          `${claim}, and the server refuses to tell of the IRQ index ${name} with ` +
+            (refusal.code || "no errno"),
+          "the server has to answer IRQ_INFO of it",
+          "probe SOCKET",
+        );
+      }
+      if (info.count === state.count) return [];
       const both = Math.min(state.count, info.count);
       if (look.irqs !== undefined && chosen(look).every((vector) => vector < both)) return [];
       return await one(
-        `${capability} has ${plural(state.count, "vector")} (${capability}+2.w is ${
-          hex(state.control, 4)
-        }), and the IRQ index ${name} has ${info.count}`,
+        `${claim}, and the IRQ index ${name} has ${info.count}`,
         "the server has to say the same in both",
         "probe SOCKET",
       );
