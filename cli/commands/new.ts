@@ -11,13 +11,13 @@ import { type TemplateName, TEMPLATES } from "../new/templates.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { jsonText } from "../shared/json.ts";
+import { wrapWords } from "../shared/table.ts";
 
 const NAMES = Object.keys(TEMPLATES) as TemplateName[];
 
 const MORE_HELP = `
 Templates:
-${NAMES.map((name) => `  ${name.padEnd(10)} ${TEMPLATES[name].summary}`).join("\n")}
-`;
+${NAMES.map((name) => `  ${name.padEnd(10)} ${TEMPLATES[name].summary}`).join("\n")}`;
 
 /** The command's arguments and options. */
 export function command(context: Context): CommandUnknownOpts {
@@ -65,7 +65,8 @@ export function command(context: Context): CommandUnknownOpts {
       const { out } = context;
       if (json) out.write(`${jsonText({ folder: name, template, files: Object.keys(files) })}\n`);
       else {
-        out.write(`Made ${name}, with ${Object.keys(files).join(", ")}\n`);
+        const made = `Made ${name}, with ${Object.keys(files).join(", ")}`;
+        out.write(`${wrapWords(made, out.columns).join("\n")}\n`);
         out.write(`Go on with: cd ${name}; deno task test; deno task serve\n`);
       }
     });

@@ -8,7 +8,7 @@ import manifest from "../../deno.json" with { type: "json" };
 import { pathOf } from "../shared/file_url.ts";
 import { jsonText } from "../shared/json.ts";
 import { shellWord } from "../../lib/text/shell_word.ts";
-import { qemuOption } from "../serve/qemu.ts";
+import { qemuLines } from "../serve/qemu.ts";
 import { type TemplateName, TEMPLATES } from "./templates.ts";
 
 /** The folder of vfu's sources. */
@@ -42,8 +42,9 @@ export function projectFiles(name: string, template: TemplateName): Record<strin
     "README.md": README,
   };
   // The path of this folder may have any words.
-  const option = qemuOption(`${name}/${name}.sock`);
-  const fill = (text: string) => text.replaceAll("NAME", name).replace("QEMU_OPTION", () => option);
+  const options = qemuLines([`${name}/${name}.sock`]).join("\n  ");
+  const fill = (text: string) =>
+    text.replaceAll("NAME", name).replace("QEMU_OPTIONS", () => options);
   return {
     ...Object.fromEntries(Object.entries(files).map(([file, text]) => [file, fill(text)])),
     "deno.json": `${jsonText(config(name), 2)}\n`,
@@ -102,9 +103,9 @@ vfu probe NAME.sock
 vfu regs NAME.sock --map registers.yaml
 \`\`\`
 
-A virtual machine of QEMU 10.1 or later has the device with this option, and memory that is shared:
+A virtual machine of QEMU 10.1 or later has the device with these options:
 
 \`\`\`sh
-QEMU_OPTION
+QEMU_OPTIONS
 \`\`\`
 `;

@@ -17,6 +17,10 @@ export interface ChosenOption {
  */
 export function parseOption(text: string): ChosenOption {
   const at = text.indexOf("=");
-  if (at < 1) throw new SyntaxError(`"${text}" is no option of a device; write it as name=value`);
+  if (at < 1) {
+    throw new SyntaxError(
+      `"${text}" is no option of a device; write it as name=value (--options lists them)`,
+    );
+  }
   return { name: text.slice(0, at), value: text.slice(at + 1) };
 }

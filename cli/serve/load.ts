@@ -90,8 +90,9 @@ function unknownName(device: string): string {
   const meant = nearest(device, Object.keys(BUILT_IN));
   const hint = meant === undefined ? "write" : `did you mean "${meant}"? Write`;
   const known = Object.keys(BUILT_IN).join(", ");
+  const example = /^\w+$/.test(device) ? device : "device";
   return `there is no device "${device}"; ${hint} ${known}, or the path of a module, ` +
-    `as ./${device}.ts`;
+    `as ./${example}.ts`;
 }
 
 /** Relative to the folder of this process. */

@@ -13,8 +13,16 @@ export function qemuOption(socket: string): string {
 }
 
 /** QEMU's options that share a guest's memory, without which each DMA access is a message. */
-export const QEMU_MEMORY =
-  "-machine q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=1G,share=on";
+export const QEMU_MEMORY = [
+  "-machine q35,memory-backend=mem",
+  "-object memory-backend-memfd,id=mem,size=1G,share=on",
+];
+
+/** QEMU's options for devices at sockets: lines that a shell takes as one. */
+export function qemuLines(sockets: readonly string[]): string[] {
+  const options = [...QEMU_MEMORY, ...sockets.map(qemuOption)];
+  return options.map((option, i) => i < options.length - 1 ? `${option} \\` : option);
+}
 
 /** The path from the root, as far as the folder of this process may be known. */
 function absolute(path: string): string {

@@ -20,7 +20,7 @@ import { type DeviceJson, deviceLines } from "./describe.ts";
 import { faultText } from "./fault.ts";
 import { eventLine, type HoldJson, holdText, type LostJson, lostText } from "./guard_lines.ts";
 import type { Style } from "../shared/style.ts";
-import { QEMU_MEMORY, qemuOption } from "./qemu.ts";
+import { qemuLines } from "./qemu.ts";
 import { type UnmodelledJson, unmodelledJson, unmodelledLines } from "./unmodelled.ts";
 
 /** A device that is served, and where. */
@@ -254,16 +254,17 @@ function readyLines(
     ]),
     ...(seed === undefined ? [] : [`The faults that come at random repeat with --seed=${seed}`]),
     "Ready; Ctrl-C stops it",
-    ...(isTerminal ? qemuLines(devices).map((line) => style.dim(line)) : []),
+    ...(isTerminal ? attachLines(devices).map((line) => style.dim(line)) : []),
   ];
 }
 
 /** Writes QEMU's options that attach it to the devices. */
-function qemuLines(devices: readonly ServedJson[]): string[] {
-  const options = devices.flatMap(({ socket, pci }) =>
-    socket === null || pci === null ? [] : [`  ${qemuOption(socket)}`]
+function attachLines(devices: readonly ServedJson[]): string[] {
+  const sockets = devices.flatMap(({ socket, pci }) =>
+    socket === null || pci === null ? [] : [socket]
   );
-  return options.length === 0 ? [] : [`QEMU: ${QEMU_MEMORY}`, ...options];
+  if (sockets.length === 0) return [];
+  return qemuLines(sockets).map((line, i) => i === 0 ? `QEMU: ${line}` : `  ${line}`);
 }
 
 /** The reason of a refusal as a line for `-v`, ahead of its answer. */

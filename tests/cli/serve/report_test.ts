@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Context, Output } from "../../../cli/shared/context.ts";
 import { describeDevice } from "../../../cli/serve/describe.ts";
-import { QEMU_MEMORY, qemuOption } from "../../../cli/serve/qemu.ts";
+import { qemuLines, qemuOption } from "../../../cli/serve/qemu.ts";
 import { refusalLine, reportTo, tellText } from "../../../cli/serve/report.ts";
 import { PLAIN } from "../../../cli/shared/style.ts";
 import { libc } from "../../../ffi/libc.ts";
@@ -36,12 +36,12 @@ Deno.test("serve shows on a terminal how QEMU attaches, below its ready line", a
   assertEquals(
     text.split("Ready; Ctrl-C stops it\n")[1],
     [
-      `QEMU: ${QEMU_MEMORY}`,
+      "QEMU: -machine q35,memory-backend=mem \\",
+      "  -object memory-backend-memfd,id=mem,size=1G,share=on \\",
       `  -device '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"/run/demo.sock"}}'`,
       "",
     ].join("\n"),
   );
-  assertMatch(QEMU_MEMORY, /share=on/);
   assertMatch(await readyText(false, "/run/demo.sock"), /Ready; Ctrl-C stops it\n$/);
   assertMatch(await readyText(true, null), /Ready; Ctrl-C stops it\n$/);
 });
@@ -61,6 +61,16 @@ Deno.test("qemuOption() is one word for a shell, with a path from the root", asy
     });
     assertEquals(/[\p{Cc}\p{Cf}]/u.test(qemuOption(path)), false);
   }
+});
+
+Deno.test("qemuLines() are one line for a shell", async () => {
+  const lines = qemuLines(["/a.sock", "/b.sock"]).join("\n");
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", `echo ${lines}`] }).output();
+  const text = new TextDecoder().decode(stdout);
+  assertMatch(
+    text,
+    /^-machine .* -object .*,share=on -device \{.*a\.sock.*\} -device .*b\.sock.*\}\n$/,
+  );
 });
 
 Deno.test("refusalLine() says why, on a line", () => {
