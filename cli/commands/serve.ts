@@ -87,7 +87,7 @@ Watching:
   device refuses the state, the next client gets it.
 
 Modelling:
-  --unmodelled reports at the end, and on SIGUSR1, what clients used of a device
+  --unmodelled reports at the end, and on SIGUSR2, what clients used of a device
   that it does not model: bytes of no register, reserved bits that were changed,
   and polls that read the same value a thousand times or more, and gave up.
 

@@ -74,10 +74,10 @@ export async function serveIsolated(
   if (family.failure !== undefined) throw family.failure;
 }
 
-/** Passes SIGUSR1 on, which would end this process. */
+/** Passes SIGUSR2 on, which would end this process. */
 function onAsked(ask: () => void): Disposable {
-  Deno.addSignalListener("SIGUSR1", ask);
-  return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGUSR1", ask) };
+  Deno.addSignalListener("SIGUSR2", ask);
+  return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGUSR2", ask) };
 }
 
 /**
@@ -145,7 +145,7 @@ class Family {
 
   /** Asks all processes for a report. */
   ask(): void {
-    for (const child of this.#children) child.kill("SIGUSR1");
+    for (const child of this.#children) child.kill("SIGUSR2");
   }
 
   /** Ends all processes, in time. */

@@ -8,7 +8,10 @@ import { Unmodelled, type UnmodelledReport } from "../../lib/define/unmodelled.t
 import type { ServedAccess, ServedDevice } from "../../lib/server/served_device.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 
-/** Collects the accesses of some devices, and tells them at the end and on SIGUSR1. */
+/**
+ * Collects the accesses of some devices, and tells them at the end and on SIGUSR2. At SIGUSR1 Deno
+ * opens a port for debuggers, to which any user of the machine may connect.
+ */
 export class UnmodelledWatch implements Disposable {
   readonly #all = new Map<string, Unmodelled>();
   readonly #tell: (device: string, report: UnmodelledReport) => void;
@@ -16,12 +19,12 @@ export class UnmodelledWatch implements Disposable {
 
   /**
    * @param tell is given the report of each device
-   * @param hearsSignal whether SIGUSR1 is this process's
+   * @param hearsSignal whether SIGUSR2 is this process's
    */
   constructor(tell: (device: string, report: UnmodelledReport) => void, hearsSignal: boolean) {
     this.#tell = tell;
     this.#hearsSignal = hearsSignal;
-    if (hearsSignal) Deno.addSignalListener("SIGUSR1", this.report);
+    if (hearsSignal) Deno.addSignalListener("SIGUSR2", this.report);
   }
 
   /** Returns what a server tells its accesses to. */
@@ -43,6 +46,6 @@ export class UnmodelledWatch implements Disposable {
 
   /** Hears no signal any more. */
   [Symbol.dispose](): void {
-    if (this.#hearsSignal) Deno.removeSignalListener("SIGUSR1", this.report);
+    if (this.#hearsSignal) Deno.removeSignalListener("SIGUSR2", this.report);
   }
 }

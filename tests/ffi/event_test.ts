@@ -201,14 +201,14 @@ Deno.test("a signal ends PollSet.wait() and UnixSocket.receive() early", async (
     import { UnixSocket } from "ffi/socket.ts";
     let signals = 0;
     const listener = () => signals++;
-    Deno.addSignalListener("SIGUSR1", listener);
+    Deno.addSignalListener("SIGUSR2", listener);
     const [a, b] = UnixSocket.pair();
     const set = new PollSet();
     set.add(a.fd, POLLIN);
     const signalled = async (wait) => {
       const heard = signals;
       // Again and again: the first may come before the wait.
-      const script = "while sleep 0.1; do kill -USR1 $PPID; done";
+      const script = "while sleep 0.1; do kill -USR2 $PPID; done";
       const child = new Deno.Command("sh", { args: ["-c", script] }).spawn();
       const start = performance.now();
       const result = wait();
@@ -220,7 +220,7 @@ Deno.test("a signal ends PollSet.wait() and UnixSocket.receive() early", async (
     };
     const polled = await signalled(() => set.wait(60_000));
     const received = await signalled(() => a.receive(new IoBuffer(8), 0, 8, 60_000));
-    Deno.removeSignalListener("SIGUSR1", listener);
+    Deno.removeSignalListener("SIGUSR2", listener);
     console.log(JSON.stringify([...polled, ...received]));
   `) as number[];
   assertEquals([ready, errno], [0, -4]);

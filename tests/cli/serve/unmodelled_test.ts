@@ -60,15 +60,16 @@ const REPORT = `Clients used of odd what it does not model:
 `;
 
 for (const isolate of [[], ["--isolate"]]) {
-  Deno.test(`serve ${isolate.join()} --unmodelled reports on SIGUSR1, and at the end`, async () => {
+  Deno.test(`serve ${isolate.join()} --unmodelled reports on SIGUSR2, and at the end`, async () => {
     await using served = await serve("--unmodelled", ...isolate);
     const { server } = served;
-    Deno.kill(server.pid, "SIGUSR1");
+    Deno.kill(server.pid, "SIGUSR2");
     await until(() => server.stderr().includes(REPORT), "the report");
     await served.client.region("bar0").read8Async(0x30, PATIENT);
     assertEquals(await server.end(), 0);
     const [, , again] = server.stderr().split("Clients used of odd");
     assertStringIncludes(again!, "bar0+0x30: no register; 1 byte read 1 time\n");
+    assertEquals(server.stderr().includes("Debugger"), false); // Deno's answer to SIGUSR1
   });
 }
 
@@ -78,7 +79,7 @@ Deno.test("serve --unmodelled --json tells the same, and forgets it with the dev
   const reports = () =>
     server.stdout().split("\n").filter((line) => line.includes('"unmodelled"'))
       .map((line) => JSON.parse(line));
-  Deno.kill(server.pid, "SIGUSR1");
+  Deno.kill(server.pid, "SIGUSR2");
   await until(() => reports().length === 1);
   const at = { region: "bar0", size: 4 };
   assertEquals(reports()[0], {
