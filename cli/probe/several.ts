@@ -133,12 +133,41 @@ export async function showDifferences(
   if (options.json) {
     out.write(`${jsonText({ a: first, b: second, differences }, 2)}\n`);
   } else {
-    const lines = differences.map(({ path, a, b }) =>
-      printable(`${path}: ${factText(a)} -> ${factText(b)}`)
-    );
+    const lines = differenceLines(differences, a, b);
     if (lines.length > 0) out.write(`${lines.join("\n")}\n`);
   }
   if (differences.length > 0) throw new Reported(1);
+}
+
+/** A fact in which two devices differ; null where one does not have it. */
+interface Difference {
+  readonly path: string;
+  readonly a: string | null;
+  readonly b: string | null;
+}
+
+/** The differences for a person: what only one device has is a line, whatever is in it. */
+function differenceLines(differences: readonly Difference[], a: Facts, b: Facts): string[] {
+  const [inA, inB] = [partsOf(a), partsOf(b)];
+  const paths = new Set(differences.map(({ path }) => path));
+  const lines = differences.flatMap((each) => {
+    if (paths.has(`${each.path.replace(/\.flags$/, "")}.flag_names`)) return []; // says the same
+    const missing = ancestors(each.path).find((part) => inA.has(part) !== inB.has(part));
+    if (missing === undefined) return `${each.path}: ${factText(each.a)} -> ${factText(each.b)}`;
+    return `${missing}: ${inA.has(missing) ? "there -> absent" : "absent -> there"}`;
+  });
+  return [...new Set(lines)].map(printable);
+}
+
+/** The paths of all objects and lists that have facts. */
+function partsOf(facts: Facts): ReadonlySet<string> {
+  return new Set([...facts.keys()].flatMap(ancestors));
+}
+
+/** The objects around a fact, the outermost first. */
+function ancestors(path: string): string[] {
+  const keys = path.split(".");
+  return keys.slice(1).map((_, i) => keys.slice(0, i + 1).join("."));
 }
 
 /** A fact for a person; a number in both bases, as ids and sizes are known by either. */
@@ -149,11 +178,13 @@ function factText(fact: string | null): string {
 }
 
 /** Facts by their paths, as "regions.bar0.size". */
+type Facts = ReadonlyMap<string, string>;
+
 async function factsOf(
   context: Context,
   socket: string,
   options: ProbeOptions,
-): Promise<Map<string, string>> {
+): Promise<Facts> {
   const object = isSavedFile(socket)
     ? await savedFacts(socket, context.signal)
     : plain(probeObject(socket, await probeAt(context, socket, options)));
@@ -206,12 +237,12 @@ function flatten(value: unknown, path: string, facts: Map<string, string>, depth
   }
 }
 
-/** The name of an element where it has one, or its place; an index of its own otherwise. */
-function keyOf(value: unknown, index: number): string {
-  const { name, offset } = (value ?? {}) as { name?: unknown; offset?: unknown };
-  if (typeof name !== "string") return String(index);
-  // Capabilities may be there several times.
-  return typeof offset === "number" ? `${name}@${hex(offset)}` : name;
+/** The name of an element where it has one, or else its own index, or its place. */
+function keyOf(value: unknown, place: number): string {
+  const { name, index, offset } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof name !== "string") return String(typeof index === "number" ? index : place);
+  // Capabilities may be there several times; the offset of a region is that of its file.
+  return typeof index !== "number" && typeof offset === "number" ? `${name}@${hex(offset)}` : name;
 }
 
 function joined(path: string, key: string): string {

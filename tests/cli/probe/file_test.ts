@@ -131,6 +131,30 @@ testFds("probe --diff shows in what two devices differ, or a device and a file",
   ]);
 });
 
+testFds("probe --diff has a line for what only one device has", async () => {
+  await using folder = temporaryFolder();
+  const [a, b] = ["a.json", "b.json"].map((name) => `${folder.path}/${name}`);
+  const socket = `${folder.path}/demo.sock`;
+  using _server = Server.listen(socket, new DemoDevice());
+  const probe = JSON.parse((await runHere(["probe", socket, "--json"])).out);
+  Deno.writeTextFileSync(a!, JSON.stringify(probe));
+  const { space } = probe.pci;
+  const isMsix = ({ name }: { name: string }) => name === "MSI-X";
+  space.capabilities = space.capabilities.filter((each: { name: string }) => !isMsix(each));
+  space.bars = space.bars.filter(({ index }: { index: number }) => index !== 0);
+  probe.regions[2].offset = 0x1000; // of its file: the region is the same
+  probe.regions[4].flags = 1;
+  probe.regions[4].flag_names = ["read"];
+  Deno.writeTextFileSync(b!, JSON.stringify(probe));
+  const { code, out } = await runHere(["probe", "--diff", a!, b!]);
+  assertEquals([code, out.trimEnd().split("\n")], [1, [
+    "regions.bar2.offset: 0 -> 4096 (0x1000)",
+    "regions.bar4.flag_names: read write -> read",
+    "pci.space.bars.0: there -> absent",
+    "pci.space.capabilities.MSI-X@0x50: there -> absent",
+  ]]);
+});
+
 Deno.test("probe returns 2 for forms that do not go together", async () => {
   for (
     const args of [
