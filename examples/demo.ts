@@ -17,6 +17,9 @@ try {
   console.log(`$ vfu serve demo --socket-path=${path} &`);
   console.log(`$ vfu probe ${path}`);
   exitCode = await main(["probe", path]);
+  console.log(
+    '\nThat was the demo device, which is gone again. "Try it" in README.md installs vfu.',
+  );
 } finally {
   server.close();
   Deno.removeSync(folder, { recursive: true });

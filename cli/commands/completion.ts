@@ -23,7 +23,8 @@ const SHELLS = Object.keys(SCRIPTS) as (keyof typeof SCRIPTS)[];
 
 const MORE_HELP = `
 Where it goes:
-  bash   ~/.local/share/bash-completion/completions/vfu
+  bash   ~/.local/share/bash-completion/completions/vfu, for new shells,
+         with the package bash-completion; else the line below in ~/.bashrc
   zsh    _vfu, in one of the folders of $fpath
   fish   ~/.config/fish/completions/vfu.fish`;
 

@@ -9,12 +9,11 @@ import { SERVER_CHECKS } from "../../lib/conformance/server/groups.ts";
 import { CLIENT_CHECKS } from "../../lib/conformance/client/groups.ts";
 import { INTERCEPTIONS } from "../../lib/record/intercept.ts";
 import { CAPABILITY_NAMES, EXTENDED_CAPABILITY_NAMES } from "../../lib/pci/names.ts";
-import { Command } from "../../lib/wire/command.ts";
 import { PciIrq } from "../../lib/wire/irq.ts";
 import { PciRegion } from "../../lib/wire/region.ts";
 import { SHIPPED_MAPS } from "../../lib/registers/load.ts";
 import { BUILTIN_DEVICES } from "../serve/load.ts";
-import { FAULT_KINDS } from "../serve/fault.ts";
+import { FAULT_KINDS, FAULTY_COMMANDS } from "../serve/fault.ts";
 import { OFFER_NAMES } from "../serve/offer.ts";
 import type { CommandWords, ValueWords } from "./words.ts";
 
@@ -39,7 +38,7 @@ const PLACE: Offered = { ...words(PLACES), registerEnd: "" };
 const DEVICES: Offered = { words: BUILTIN_DEVICES, hasFiles: true };
 const CHECKS = [...SERVER_CHECKS, ...CLIENT_CHECKS].map(({ id }) => id);
 
-const FAULTS = ["*", ...Object.keys(Command)].flatMap((command) =>
+const FAULTS = FAULTY_COMMANDS.flatMap((command) =>
   FAULT_KINDS.map((kind) => `${command}:${kind}`)
 );
 

@@ -12,6 +12,7 @@ import type { Context } from "../shared/context.ts";
 import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
+import { Progress, spinner } from "../shared/progress.ts";
 import type { DeviceArguments } from "./arguments.ts";
 import { blamed, ModuleError, type Place, placeOf, placeText } from "./blame.ts";
 import { describeDevice } from "./describe.ts";
@@ -65,12 +66,24 @@ export async function checkAll(
 ): Promise<void> {
   let hasMistakes = false;
   for (const [i, each] of wanted.entries()) {
-    const checked = await stepOf(i)(() => check(context, each));
+    const checked = await stepOf(i)(async () => {
+      using _progress = progressOf(context, each);
+      return await check(context, each);
+    });
     hasMistakes ||= checked.mistakes.length > 0;
     if (isJson) context.out.write(`${jsonText(checked)}\n`);
     else writeText(context, checked);
   }
   if (hasMistakes) throw new Reported(1);
+}
+
+/** The first check of types takes long: it reads all of vfu's. */
+function progressOf({ err }: Context, { device }: DeviceArguments): Progress {
+  return new Progress(
+    err,
+    (elapsedMs) =>
+      `${spinner(elapsedMs)} Checking ${printable(device)} (${Math.floor(elapsedMs / 1000)} s)`,
+  );
 }
 
 async function check(

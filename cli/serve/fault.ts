@@ -38,6 +38,12 @@ const KINDS: Readonly<Record<Fault["kind"], (value: string | undefined) => Fault
 /** The faults, as they are written behind a command. */
 export const FAULT_KINDS: readonly string[] = Object.keys(KINDS);
 
+/** The commands that servers answer, and `*` for any: those with faults. */
+export const FAULTY_COMMANDS: readonly string[] = [
+  "*",
+  ...Object.keys(Command).filter((name) => name !== "DMA_READ" && name !== "DMA_WRITE"),
+];
+
 /**
  * Reads a fault: `COMMAND:FAULT[=VALUE]`, and `@N` for the Nth of these requests only, `/N` for
  * every Nth, `%P` for P of a hundred, at random. The command is the name of the specification, or
@@ -100,13 +106,10 @@ export function ruleText({ command, fault, when }: FaultRule): string {
 }
 
 function parseCommand(name: string): number {
-  const names = Object.entries(Command);
-  const found = names.find(([each]) => each === name.toUpperCase());
+  const found = Object.entries(Command).find(([each]) => each === name.toUpperCase());
   if (found !== undefined) return found[1];
   if (/^\d+$/.test(name)) return Number(name);
-  const isServers = (code: number) => code === Command.DMA_READ || code === Command.DMA_WRITE;
-  const possible = names.filter(([, code]) => !isServers(code)).map(([each]) => each);
-  throw new SyntaxError(unknown("command", name, ["*", ...possible]));
+  throw new SyntaxError(unknown("command", name, FAULTY_COMMANDS));
 }
 
 function parseTiming(sign: string, count: string): FaultTiming {

@@ -1,5 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { faultText, isRandom, parseFault, ruleText } from "../../../cli/serve/fault.ts";
+import {
+  faultText,
+  FAULTY_COMMANDS,
+  isRandom,
+  parseFault,
+  ruleText,
+} from "../../../cli/serve/fault.ts";
 import type { FaultRule } from "../../../lib/server/faults.ts";
 import { Command } from "../../../lib/wire/command.ts";
 
@@ -62,6 +68,13 @@ for (const [text, message] of BAD) {
 Deno.test("isRandom() tells which faults a seed is for", () => {
   const random = GOOD.filter(([, rule]) => isRandom(rule)).map(([text]) => text);
   assertEquals(random, ["*:delay=50ms%10", "*:garbage", "*:garbage=0x10@1", "*:close=20%0.5"]);
+});
+
+Deno.test("the commands that are offered for a fault are those that can have one", () => {
+  for (const command of FAULTY_COMMANDS) parseFault(`${command}:drop`);
+  const left = Object.keys(Command).filter((name) => !FAULTY_COMMANDS.includes(name));
+  assertEquals(left, ["DMA_READ", "DMA_WRITE"]);
+  for (const command of left) assertThrows(() => parseFault(`${command}:drop`), RangeError);
 });
 
 Deno.test("faultText() names an errno", () => {
