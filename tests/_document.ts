@@ -85,7 +85,12 @@ export function joinedLines(lines: readonly string[]): string[] {
 /** Finds the commands of a `console` block. */
 export function commandsOf(block: Block): ShownCommand[] {
   const commands: { command: string; output: string[] }[] = [];
-  for (const line of joinedLines(block.lines)) {
+  // Output may end in a backslash, too.
+  const text = block.lines.join("\n").replaceAll(
+    /^\$ (?:.*\\\n)+.*$/gm,
+    (command) => joinedLines(command.split("\n")).join(""),
+  );
+  for (const line of text.split("\n")) {
     if (line.startsWith("$ ")) commands.push({ command: line.slice(2), output: [] });
     else if (commands.length === 0) throw new Error(`line ${block.line}: output of no command`);
     else commands.at(-1)!.output.push(line);
