@@ -142,6 +142,7 @@ export async function handOver(context: HandOverContext): Promise<readonly strin
   }
   const inTime = <T>(work: T | Promise<T>, doing: string) =>
     within(Promise.resolve(work), limit, () => new Error(`${doing} took more than ${limit} ms`));
+  const goOn = async () => await inTime(from.start?.(), "having the old version go on");
   try {
     await whenQuiet({ ...context, device: old }, "stop", () => {});
     await inTime(from.stop?.(), "stopping the old version");
@@ -162,8 +163,8 @@ export async function handOver(context: HandOverContext): Promise<readonly strin
     }
     return lost;
   } catch (error) {
-    await from.start?.();
-    throw error;
+    await goOn().catch((failure) => context.report(failure, "replace"));
+    throw error; // the first one says why
   }
 }
 

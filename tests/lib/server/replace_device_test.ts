@@ -375,6 +375,22 @@ testFds("devices by hand hand their state on as they migrate, or not at all", as
   Deno.removeSync(folder, { recursive: true });
 });
 
+testFds("a device that can't go on holds nobody up", async () => {
+  const old = new MigratingDevice();
+  const next = new MigratingDevice();
+  next.faults.add("resume");
+  await using served = await serve(old as never, { quiesceTimeoutMs: 20 });
+  for (const start of [() => new Promise<void>(() => {}), () => Promise.reject(new Error("no"))]) {
+    Object.assign(old.migration, { start });
+    await served.replace(() => next as never);
+    assertMatch(thrownText(served.done.at(-1)!.reason), /The test has resume fail/);
+    await served.client.info(PATIENT); // is answered
+  }
+  const errors = served.errors.map((each) => (each as Error).message);
+  assertEquals(errors, ["having the old version go on took more than 20 ms", "no"]);
+  served.client.close();
+});
+
 testFds(
   "a device that is not on the PCI bus is replaced, with the levels of its pins",
   async () => {
