@@ -211,7 +211,7 @@ async function run(
   try {
     const made: Made[] = [];
     for (const [i, each] of loaded.entries()) {
-      const making = () => make(each, wanted[i]!, report, unserved, context.signal);
+      const making = () => make(each, wanted[i]!, report, unserved, context);
       made.push(await settingUp(guard, i, Doing.CREATE, making));
     }
     await serveAll(guard, made, options, report, seed, unserved, reloader);
@@ -246,7 +246,7 @@ async function make(
   wanted: DeviceArguments,
   report: Report,
   unserved: Set<ServedDevice>,
-  signal: AbortSignal,
+  context: Context,
 ): Promise<Made> {
   const { name } = loaded;
   const log = (line: string) => report.log(name, line);
@@ -260,7 +260,7 @@ async function make(
   unserved.add(device);
   if (wanted.state !== undefined) {
     const { restoreFrom } = await import("../serve/state_file.ts");
-    const isThere = await restoreFrom(wanted.state, name, device, signal);
+    const isThere = await restoreFrom(wanted.state, name, device, context);
     log(isThere ? `State restored from ${wanted.state}` : `No state yet in ${wanted.state}`);
   }
   for (const mistake of reviewDevice(device)) report.log(name, `Mistake: ${mistake}`);

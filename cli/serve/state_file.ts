@@ -22,18 +22,24 @@ const IDENTITY_SIZE = 0x30;
  *
  * @returns true if there was
  * @throws {Error} if the file can't be used, is of another device, or the device refuses it
+ * @throws {Error} if the file could not be written at the end
  */
 export async function restoreFrom(
   path: string,
   name: string,
   device: ServedDevice,
-  signal: AbortSignal,
+  { out, signal }: Context,
 ): Promise<boolean> {
   if (!hasState(device)) {
     throw new Error(`Cannot keep the state of ${name}: the device does not migrate`);
   }
-  if (!await exists(path)) return false;
+  const tryWriting = () => openDestination(path, out)[Symbol.dispose](); // not only at the end
+  if (!await exists(path)) {
+    tryWriting();
+    return false;
+  }
   using file = await StateFile.open(path, signal);
+  tryWriting();
   const found = await identityOf(device);
   if (!isSameDevice(file.info.identity, found)) {
     throw new Error(

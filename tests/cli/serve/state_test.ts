@@ -72,6 +72,15 @@ Deno.test("serve --state says that it saved the state", async () => {
   assertStringIncludes(server.stderr(), `State saved in ${state}\n`);
 });
 
+Deno.test("serve --state says at the start where the state could not be saved", async () => {
+  await using folder = temporaryFolder();
+  const state = `${folder.path}/none/state`;
+  const socket = `${folder.path}/s.sock`;
+  const { code, err } = await runHere(["serve", "demo", "--socket-path", socket, "--state", state]);
+  assertEquals(code, 1);
+  assertStringIncludes(err, `Cannot make ${state}.partial: No such file or directory; make its`);
+});
+
 Deno.test("serve --state fails if the state can't be saved at the end", async () => {
   await using folder = temporaryFolder();
   const inner = `${folder.path}/inner`;
