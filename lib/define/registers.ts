@@ -126,7 +126,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   readonly #view: DataView;
   readonly #initial: Uint8Array;
   readonly #slots: readonly RegisterSlot[];
-  readonly #slotAt: Uint16Array; // by byte: the index of the slot, plus 1
+  readonly #slotAt: Uint16Array | Uint32Array; // by byte: the index of the slot, plus 1
   // by offset and width: registers that others hide
   readonly #exact = new Map<string, RegisterSlot>();
   readonly #scratch = new DataView(new ArrayBuffer(8));
@@ -146,9 +146,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
     const map = resolveRegisterMap(source);
     const all = registersOf(map.registers, options);
     this.#map = map.name;
-    this.#leftOut = namesIn(map.registers, options).filter((name) =>
-      !all.some((each) => each.name === name)
-    );
+    const names = new Set(all.map(({ name }) => name));
+    this.#leftOut = namesIn(map.registers, options).filter((name) => !names.has(name));
     this.#isForMany = isLoaded(source);
     const end = Math.max(1, ...all.map(endOf));
     if (end > MAX_REGISTER_SPACE) {
@@ -166,7 +165,8 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
     this.#view = new DataView(this.#bytes.buffer);
     this.#initial = new Uint8Array(end + extra);
     this.contents = [this.#bytes];
-    this.#slotAt = new Uint16Array(end);
+    const Marks = this.#slots.length < 2 ** 16 ? Uint16Array : Uint32Array;
+    this.#slotAt = new Marks(end);
     const initial = new DataView(this.#initial.buffer);
     for (const [i, slot] of this.#slots.entries()) this.#place(slot, i + 1, initial);
     this.reset();

@@ -9,8 +9,9 @@ import { littleEndian } from "../base/little_endian.ts";
 import type { ServedAccess, ServedRegion } from "../server/served_device.ts";
 import { ConfigRegion } from "../server/config.ts";
 import { fieldMask } from "../registers/map.ts";
-import type { RegionPart, RegionReview } from "./device_region.ts";
+import type { RegionPart } from "./device_region.ts";
 import { hasReview } from "./review.ts";
+import { ReviewIndex } from "./review_index.ts";
 
 /** Equal reads of a place after which they are a poll that spins. */
 const SPINNING = 1000;
@@ -103,7 +104,7 @@ interface Run extends SpinningPoll {
  */
 export class Unmodelled {
   readonly #isPci: boolean;
-  readonly #reviews = new WeakMap<ServedRegion, RegionReview>();
+  readonly #reviews = new WeakMap<ServedRegion, ReviewIndex>();
   readonly #places = new Map<string, UnmodelledPlace>();
   readonly #reserved = new Map<string, ReservedBits>();
   readonly #runs = new Map<string, Run>();
@@ -120,9 +121,9 @@ export class Unmodelled {
     if (region instanceof ConfigRegion || bytes.length === 0) return;
     const review = this.#reviewOf(region);
     for (let at = 0; review !== undefined && at < bytes.length;) {
-      const part = partAt(review, offset + at);
+      const part = review.at(offset + at);
       const end = part === undefined
-        ? nextPart(review, offset + at, bytes.length + offset)
+        ? review.nextFrom(offset + at, bytes.length + offset)
         : part.end;
       const piece = bytes.subarray(at, Math.min(bytes.length, end - offset));
       if (part === undefined) this.#note(access, offset + at, piece);
@@ -158,10 +159,12 @@ export class Unmodelled {
     this.#others = 0;
   }
 
-  #reviewOf(region: ServedRegion): RegionReview | undefined {
+  #reviewOf(region: ServedRegion): ReviewIndex | undefined {
     if (!hasReview(region)) return undefined;
     let review = this.#reviews.get(region);
-    if (review === undefined) this.#reviews.set(region, review = region.review());
+    if (review === undefined) {
+      this.#reviews.set(region, review = new ReviewIndex(region.review()));
+    }
     return review;
   }
 
@@ -212,14 +215,14 @@ export class Unmodelled {
 
   #noteRead(
     { index, offset, bytes }: ServedAccess,
-    review: RegionReview | undefined,
+    review: ReviewIndex | undefined,
   ): void {
     if (bytes.length > 8) return; // nothing that is polled
     const run = this.#entry(this.#runs, `${index} ${offset} ${bytes.length}`, () => ({
       region: index,
       offset,
       size: bytes.length,
-      register: review && partAt(review, offset)?.part?.path,
+      register: review?.at(offset)?.part?.path,
       value: bytes.slice(),
       count: 0,
       spun: 0,
@@ -254,32 +257,4 @@ export class Unmodelled {
     entries.set(key, entry = make());
     return entry;
   }
-}
-
-/** A part of a region, or of an array of them; or a range that the region answers by itself. */
-interface Found {
-  readonly part?: RegionPart;
-  readonly start: number;
-  readonly end: number;
-}
-
-function partAt({ parts, ranges = [] }: RegionReview, at: number): Found | undefined {
-  for (const part of parts) {
-    const index = part.count === 1 ? 0 : Math.floor((at - part.offset) / part.stride);
-    const start = part.offset + index * part.stride;
-    if (index < 0 || index >= part.count || at < start || at >= start + part.width) continue;
-    return { part, start, end: start + part.width };
-  }
-  const range = ranges.find(({ offset, size }) => at >= offset && at < offset + size);
-  return range && { start: range.offset, end: range.offset + range.size };
-}
-
-/** The start of the next part or range behind `at`, which is in none; at most `end`. */
-function nextPart({ parts, ranges = [] }: RegionReview, at: number, end: number): number {
-  const starts = parts.map(({ offset, count, stride }) => {
-    const index = at < offset ? 0 : Math.floor((at - offset) / stride) + 1;
-    return index < count ? offset + index * stride : end;
-  });
-  return [...starts, ...ranges.map(({ offset }) => offset)]
-    .reduce((next, start) => start > at && start < next ? start : next, end);
 }

@@ -484,3 +484,17 @@ Deno.test("accessWidth refuses accesses of other widths, and those between regis
   assertEquals([region.regs.A.value, region.regs.HALF.value], [7, 5]);
   assertThrows(() => registers(map, { accessWidth: 3 as never }), DefinitionError, "1, 2, 4 or 8");
 });
+
+Deno.test("a region may have more registers than 16 bits count", () => {
+  const count = 2 ** 16 + 1;
+  const all = Array.from({ length: count }, (_, i) => ({
+    name: `R${i}`,
+    offset: i,
+    width: 1 as const,
+  }));
+  const region = registers({ registers: all });
+  region.write(count - 1, new Uint8Array([7]));
+  const into = new Uint8Array(2);
+  region.read(count - 2, into);
+  assertEquals([...into], [0, 7]);
+});
