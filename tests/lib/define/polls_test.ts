@@ -213,20 +213,28 @@ Deno.test("polls refuse times that there are not", () => {
   }
 });
 
-Deno.test("a poll that has stopped is kept by nothing: a device may make one for each command", async () => {
+Deno.test("a poll is known only while it is started: a device may make one for each command", () => {
   const { polls } = make();
-  const makeOne = (isStarted: boolean) => {
+  let stops = 0;
+  /** Makes a poll, and counts what stops it from then on. */
+  const makeOne = (use: (poll: DevicePoll) => void) => {
     const poll = polls.make(() => false);
-    if (isStarted) {
-      poll.start();
-      poll.stop();
-    }
-    return new WeakRef(poll);
+    use(poll);
+    const stop = () => {
+      stops++;
+      Object.getPrototypeOf(poll).stop.call(poll);
+    };
+    Object.defineProperty(poll, "stop", { value: stop });
   };
-  const made = [makeOne(false), makeOne(true)];
-  const isGone = () => {
-    new Uint8Array(64 << 20); // has the garbage be collected
-    return made.every((each) => each.deref() === undefined);
-  };
-  await until(isGone, "the end of the polls");
+  makeOne(() => {});
+  makeOne((poll) => {
+    poll.start();
+    poll.stop();
+  });
+  polls.clear();
+  assertEquals(stops, 0);
+  makeOne((poll) => poll.start());
+  polls.clear();
+  polls.clear();
+  assertEquals(stops, 1);
 });
