@@ -5,13 +5,14 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
+import type { HarmlessRead } from "../../lib/client/diagnose/examination.ts";
 import type { ConnectionOptions } from "../shared/connect.ts";
 import { pciEnableOption, timeoutOption, verboseOption } from "../shared/connection_options.ts";
 import type { Context } from "../shared/context.ts";
 import { examples } from "../shared/examples.ts";
 import { loadMaps, mapOption } from "../shared/map.ts";
 import { Reported } from "../shared/failure.ts";
-import { examine, type Report } from "../doctor/examine.ts";
+import { examine } from "../doctor/examine.ts";
 import { doctorJson, doctorText } from "../doctor/report.ts";
 import { harmlessReads } from "../doctor/harmless.ts";
 
@@ -63,7 +64,7 @@ export async function run(
   context: Context,
   socket: string,
   options: DoctorOptions,
-  harmless: Report["harmless"],
+  harmless: readonly HarmlessRead[],
 ): Promise<void> {
   const report = await examine(context, socket, { ...options, harmless });
   context.out.write(options.json ? doctorJson(report) : doctorText(report, context.out));

@@ -27,8 +27,6 @@ export interface Report {
   readonly isConnected: boolean;
   /** The causes that were found. */
   readonly found: readonly Finding[];
-  /** Registers that a read does not change. */
-  readonly harmless: readonly HarmlessRead[];
 }
 
 /** Examines the device behind `socket`. */
@@ -45,7 +43,7 @@ export async function examine(
     context.signal.throwIfAborted();
     const finding = connectionFinding(error, before);
     if (finding === undefined) throw error;
-    return { socket, isConnected: false, found: [finding], harmless };
+    return { socket, isConnected: false, found: [finding] };
   }
   using _ = connection;
   const found = await diagnose(connection.device, {
@@ -54,5 +52,5 @@ export async function examine(
     harmless,
   });
   context.signal.throwIfAborted();
-  return { socket, isConnected: true, found, harmless };
+  return { socket, isConnected: true, found };
 }

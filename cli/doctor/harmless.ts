@@ -4,9 +4,9 @@
  * @module
  */
 
+import { parseAddress } from "../../lib/client/address.ts";
 import type { HarmlessRead } from "../../lib/client/diagnose/examination.ts";
 import { isChangedByRead, type RegisterMap } from "../../lib/registers/map.ts";
-import { PciRegion } from "../../lib/wire/region.ts";
 
 /** Registers of a region that are enough. */
 const MAX_READS = 8;
@@ -15,7 +15,7 @@ const MAX_READS = 8;
 export function harmlessReads({ registers }: RegisterMap): HarmlessRead[] {
   const counts = new Map<number, number>();
   return registers.flatMap((register) => {
-    const region = regionIndex(register.region);
+    const region = indexOf(register.region);
     if (region === undefined || register.access === "wo" || isChangedByRead(register)) return [];
     const count = counts.get(region) ?? 0;
     if (count === MAX_READS) return [];
@@ -24,7 +24,8 @@ export function harmlessReads({ registers }: RegisterMap): HarmlessRead[] {
   });
 }
 
-function regionIndex(name: string): number | undefined {
-  if (/^\d+$/.test(name)) return Number(name);
-  return (PciRegion as Readonly<Record<string, number>>)[name.toUpperCase()];
+/** The index of a region; undefined for a capability, whose place the device alone knows. */
+function indexOf(region: string): number | undefined {
+  const { base } = parseAddress(region);
+  return base.kind === "region" ? base.index : undefined;
 }
