@@ -5,6 +5,7 @@
  */
 
 import { classNames } from "../../lib/pci/class.ts";
+import { HEADER } from "../../lib/pci/registers.ts";
 import type { ServedDevice, ServedRegion } from "../../lib/server/served_device.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { hex, hexDigits } from "../../lib/text/hex.ts";
@@ -80,9 +81,9 @@ async function readPci(config: ServedRegion | undefined): Promise<PciJson | null
   await config.read(0, bytes);
   const view = new DataView(bytes.buffer);
   return {
-    vendor_id: view.getUint16(0, true),
-    device_id: view.getUint16(2, true),
-    class_code: view.getUint32(8, true) >>> 8,
-    revision: view.getUint8(8),
+    vendor_id: view.getUint16(HEADER.VENDOR_ID, true),
+    device_id: view.getUint16(HEADER.DEVICE_ID, true),
+    class_code: view.getUint32(HEADER.CLASS_REVISION, true) >>> 8,
+    revision: view.getUint8(HEADER.CLASS_REVISION),
   };
 }

@@ -90,9 +90,9 @@ async function identityOf({ regions }: ServedDevice): Promise<DeviceIdentity> {
   const view = new DataView(bytes.buffer);
   return {
     vendor: view.getUint16(HEADER.VENDOR_ID, true),
-    device: view.getUint16(HEADER.VENDOR_ID + 2, true),
+    device: view.getUint16(HEADER.DEVICE_ID, true),
     subsystemVendor: view.getUint16(HEADER_NORMAL.SUBSYSTEM_VENDOR_ID, true),
-    subsystem: view.getUint16(HEADER_NORMAL.SUBSYSTEM_VENDOR_ID + 2, true),
+    subsystem: view.getUint16(HEADER_NORMAL.SUBSYSTEM_ID, true),
     revision: bytes[HEADER.CLASS_REVISION]!,
   };
 }

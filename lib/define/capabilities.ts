@@ -4,6 +4,7 @@
  * @module
  */
 
+import { MSI_CONTROL, MSIX_CONTROL, MSIX_ENTRY } from "../pci/registers.ts";
 import type { ConfigRegion } from "../server/config.ts";
 import type {
   BytesCapabilityOptions,
@@ -99,7 +100,7 @@ export const cap: CapabilityMakers = {
     }
     const data = is64Bit ? 12 : 8;
     const size = masking ? data + 12 : data + 2;
-    const control = log2 << 1 | (is64Bit ? 0x80 : 0) | (masking ? 0x100 : 0);
+    const control = log2 << 1 | (is64Bit ? MSI_CONTROL.ADDRESS_64 : 0) | (masking ? 0x100 : 0);
     return kept({
       ...standard(0x05, "MSI", size, place, (config, at) => {
         config.set16(at + 2, control, 0x0071); // enable; how many vectors are enabled
@@ -123,7 +124,7 @@ export const cap: CapabilityMakers = {
     if (!Number.isInteger(bar) || bar < 0 || bar > 5) {
       throw new RangeError(`MSI-X can't be in BAR${bar}: there are BAR0 to BAR5`);
     }
-    const end = table + vectors * 16;
+    const end = table + vectors * MSIX_ENTRY.SIZE;
     const bits = pba ?? Math.ceil(end / PBA_ALIGNMENT) * PBA_ALIGNMENT;
     if (table % 8 !== 0 || bits % 8 !== 0 || table < 0 || bits < 0) {
       throw new RangeError(`MSI-X's table and pending bits begin at multiples of 8`);
@@ -133,7 +134,7 @@ export const cap: CapabilityMakers = {
     }
     return kept({
       ...standard(0x11, "MSI-X", 12, place, (config, at) => {
-        config.set16(at + 2, vectors - 1, 0xc000); // enable and function mask
+        config.set16(at + 2, vectors - 1, MSIX_CONTROL.ENABLE | MSIX_CONTROL.FUNCTION_MASK);
         config.set32(at + 4, table | bar);
         config.set32(at + 8, bits | bar);
       }),

@@ -6,8 +6,17 @@
  */
 
 import { readInteger } from "../text/integer.ts";
-import { nearest } from "../text/nearest.ts";
-import { ANY, checkOptions, type Forms, LIST, needed, NUMBER, TEXT } from "./mistakes.ts";
+import {
+  alternatives,
+  ANY,
+  checkOptions,
+  type Forms,
+  LIST,
+  needed,
+  NUMBER,
+  shown,
+  TEXT,
+} from "./mistakes.ts";
 import { readSize } from "../text/size.ts";
 
 /** One option of a device. Made by {@linkcode option}. */
@@ -192,20 +201,18 @@ interface Parts<T> extends OptionDescription {
 }
 
 function make<T>({ kind, description, form, read, accepts, ...rest }: Parts<T>): DeviceOption<T> {
-  const check = (value: unknown, shown: string) => {
-    if (!accepts(value)) throw new RangeError(`${shown} is not ${form}`);
+  const check = (value: unknown, name: string) => {
+    if (!accepts(value)) throw new RangeError(`${name} is not ${form}`);
     return value as T;
   };
-  const quoted = (text: string) =>
-    JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
   if (rest.default !== undefined) check(rest.default, `The default ${String(rest.default)}`);
   return {
     kind,
     description,
     form,
     default: rest.default as T,
-    parse: (text) => check(read(text), quoted(text)),
-    check: (value) => check(value, typeof value === "string" ? quoted(value) : String(value)),
+    parse: (text) => check(read(text), shown(text)),
+    check: (value) => check(value, shown(value)),
   };
 }
 
@@ -237,9 +244,7 @@ export function optionValues<O extends DeviceOptions>(
 
 function unknownOption(name: string, options: DeviceOptions): string {
   const names = Object.keys(options);
-  const meant = nearest(name, names);
-  if (meant !== undefined) return `There is no option "${name}"; did you mean "${meant}"?`;
-  const others = names.length === 0 ? "the device has none" : `there are ${names.join(", ")}`;
+  const others = names.length === 0 ? "the device has none" : alternatives(name, names);
   return `There is no option "${name}"; ${others}`;
 }
 
