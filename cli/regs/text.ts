@@ -5,7 +5,7 @@
  */
 
 import { fieldText } from "../../lib/registers/decode.ts";
-import { fieldMask, type Register } from "../../lib/registers/map.ts";
+import { bitsText, fieldMask, type Register } from "../../lib/registers/map.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { placeText } from "../../lib/wire/region.ts";
 import type { Output } from "../shared/context.ts";
@@ -63,9 +63,13 @@ function fieldRows(
   const rows = register.fields.map((field): Cell[] => {
     const isChanged = old !== undefined && ((old ^ value) & fieldMask(field)) !== 0n;
     const name = isChanged ? { text: `${field.name}${MARK}`, paint } : field.name;
-    const bits = field.high === field.low ? String(field.low) : `${field.high}:${field.low}`;
     const text = printable(fieldText(field, value));
-    return [name, bits, isChanged ? { text, paint } : text, printable(field.description ?? "")];
+    return [
+      name,
+      bitsText(field),
+      isChanged ? { text, paint } : text,
+      printable(field.description ?? ""),
+    ];
   });
   const known = register.fields.reduce((mask, field) => mask | fieldMask(field), 0n);
   const rest = value & ~known;

@@ -58,26 +58,13 @@ export class Lab implements AsyncDisposable {
 
   /** A mode of baseline.c. */
   async baseline(mode: string, ...args: number[]): Promise<Meter> {
-    const path = await this.#serveC();
-    return this.#meter([
-      ...this.#pinned,
-      this.#programs!.baseline,
-      mode,
-      path,
-      ...args.map(String),
-    ]);
+    return this.#meterBeside(mode, await this.#serveC(), args);
   }
 
   /** A mode of baseline.c with a TypeScript device in place of its own server, on the same CPU. */
   async served(mode: string, ...args: number[]): Promise<Meter> {
     const path = await this.#serve([...this.#pinned, ...script("device_server")]);
-    return this.#meter([
-      ...this.#pinned,
-      this.#programs!.baseline,
-      mode,
-      path,
-      ...args.map(String),
-    ]);
+    return this.#meterBeside(mode, path, args);
   }
 
   /**
@@ -112,6 +99,12 @@ export class Lab implements AsyncDisposable {
     return this.#meterApart(mode, await this.#serveC(), args);
   }
 
+  /** A mode of baseline.c on the CPU of what is pinned. */
+  #meterBeside(mode: string, path: string, args: readonly number[]): Meter {
+    const { baseline } = this.#programs!;
+    return this.#meter([...this.#pinned, baseline, mode, path, ...args.map(String)]);
+  }
+
   /** A mode of baseline.c on another CPU than what is pinned. */
   #meterApart(mode: string, path: string, args: readonly number[]): Meter {
     const { baseline } = this.#programs!;
@@ -121,14 +114,7 @@ export class Lab implements AsyncDisposable {
   /** A mode of baseline.c with its own server, through a recorder on the same CPU. */
   async recorded(mode: string, ...args: number[]): Promise<Meter> {
     const command = [...this.#pinned, ...script("recorder"), await this.#serveC()];
-    const path = await this.#serve(command);
-    return this.#meter([
-      ...this.#pinned,
-      this.#programs!.baseline,
-      mode,
-      path,
-      ...args.map(String),
-    ]);
+    return this.#meterBeside(mode, await this.#serve(command), args);
   }
 
   /** The same mode of client.ts, on the same CPU, with a server of the same kind. */

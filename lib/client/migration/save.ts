@@ -16,7 +16,7 @@ import { Command } from "../../wire/command.ts";
 import { MigDataReadReply, MigDataReadRequest, MigDataReplyLayout } from "../../wire/migration.ts";
 
 /** Bytes ahead of the data of a reply. */
-const HEAD_SIZE = 8;
+const HEAD_SIZE = MigDataReplyLayout.size;
 
 /** Result of a read. */
 interface Chunk {
