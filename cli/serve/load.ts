@@ -34,7 +34,7 @@ export const BUILTIN_DEVICES: readonly string[] = Object.keys(BUILT_IN);
 
 const FORMS = "export default defineDevice({...}), a ServedDevice, or a function that returns one";
 
-/** Gives the URL by which a module is imported. */
+/** Returns the URL by which a module is imported. */
 export type Versions = (url: URL) => URL;
 
 /**

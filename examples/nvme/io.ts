@@ -76,7 +76,7 @@ async function manageDataset(command: Command, controller: Controller): Promise<
   return 0;
 }
 
-/** Finds the blocks of a command on the disk, in bytes, and checks them against its size. */
+/** Finds the blocks of a command on the disk, in bytes. That they are there was checked. */
 function place(command: Command): [at: number, length: number] {
   return [command.firstBlock * BLOCK, command.blockCount * BLOCK];
 }

@@ -32,8 +32,8 @@ export interface DeviceDefinition<O extends DeviceOptions = DeviceOptions> {
    *
    * @param values for options; what is left out has its default
    * @throws {RangeError} if there is no such option, or a value is not possible
-   * @throws {TypeError} if the parts of the device make none; also any error of the device's own
-   *   `create`. Memory that was made is freed
+   * @throws {DefinitionError} if the parts of the device make none; also any error of the device's
+   *   own `create`. Memory that was made is freed
    */
   create(values?: Partial<OptionValues<O>>, host?: DeviceHost): ServedDevice;
 }

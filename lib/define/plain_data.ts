@@ -7,7 +7,7 @@
 import { isPlain } from "./mistakes.ts";
 import { isSealedObject } from "./sealed.ts";
 
-/** Plain data: what a device gives of its state. */
+/** Plain data: the form in which a device returns its state. */
 export type PlainData =
   | null
   | undefined
@@ -44,7 +44,7 @@ export function encodePlain(value: PlainData): Uint8Array {
 }
 
 /**
- * Decodes what `encodePlain` gave.
+ * Decodes what `encodePlain` returned.
  *
  * @throws {SyntaxError} if it is something else
  */

@@ -67,7 +67,7 @@ export class PageViews {
 export class MapWindow implements DmaWindow {
   /** As {@linkcode DmaWindow.iova}. */
   readonly iova: bigint;
-  /** True if the access of its owner is allowed now; throws otherwise. */
+  /** Refuses an access that its owner may not do now, by throwing; undefined: it may do all. */
   readonly check: (() => void) | undefined;
   readonly #start: number; // the first IOVA; NaN if numbers do not hold all of the window
   readonly #firstPage: number;
