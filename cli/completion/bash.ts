@@ -4,6 +4,7 @@
  * @module
  */
 
+import { shellQuoted } from "../../lib/text/shell_word.ts";
 import { type Offered, offered } from "./values.ts";
 import { allCommands, type CommandWords } from "./words.ts";
 
@@ -77,7 +78,7 @@ export function bashScript(program: CommandWords): string {
     const flags = command.options.flatMap((option) => option.flags);
     const taking = command.options.filter(({ value }) => value).flatMap((option) => option.flags);
     const below = command.commands.map(({ path }) => path.at(-1)!);
-    return `    ${quote(command.path.join(" "))})\n` +
+    return `    ${shellQuoted(command.path.join(" "))})\n` +
       `      options=${list(flags)} taking=${list(taking)} commands=${list(below)} ;;\n`;
   });
   const values = all.flatMap((command) => valueCases(command));
@@ -103,14 +104,14 @@ function valueCases(command: CommandWords): string[] {
   const ofOptions = command.options.flatMap(({ flags, value }) =>
     value === undefined ? [] : [
       valueCase(
-        flags.map((flag) => quote(`${path} ${flag}`)),
+        flags.map((flag) => shellQuoted(`${path} ${flag}`)),
         offered(command, value, flags.at(-1)),
       ),
     ]
   );
   const ofArguments = command.values.map((value, i) =>
     valueCase(
-      [value.isVariadic ? `${quote(path)}\\ [0-9]*` : quote(`${path} ${i}`)],
+      [value.isVariadic ? `${shellQuoted(path)}\\ [0-9]*` : shellQuoted(`${path} ${i}`)],
       offered(command, value),
     )
   );
@@ -122,7 +123,7 @@ function valueCase(
   { words, hasFiles, registerEnd }: Offered,
 ): string {
   const sets = [
-    ...(words.length === 0 ? [] : [`words=${quote(words.join(" "))}`]),
+    ...(words.length === 0 ? [] : [`words=${shellQuoted(words.join(" "))}`]),
     ...(hasFiles ? ["files=1"] : []),
     ...(registerEnd === undefined ? [] : [`registers=.${registerEnd}`]),
   ];
@@ -131,9 +132,5 @@ function valueCase(
 
 /** Words with a space around each, for a search by pattern. */
 function list(words: readonly string[]): string {
-  return quote(words.length === 0 ? "" : ` ${words.join(" ")} `);
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
+  return shellQuoted(words.length === 0 ? "" : ` ${words.join(" ")} `);
 }

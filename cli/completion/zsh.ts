@@ -4,6 +4,7 @@
  * @module
  */
 
+import { shellQuoted } from "../../lib/text/shell_word.ts";
 import { type Offered, offered } from "./values.ts";
 import { allCommands, type CommandWords } from "./words.ts";
 
@@ -58,13 +59,13 @@ function commandFunction(command: CommandWords): string {
       value !== undefined && flag.startsWith("--") ? `${flag}=` : flag
     );
     const [first] = names;
-    const spec = quote(`${told}${taken}`);
+    const spec = shellQuoted(`${told}${taken}`);
     return names.length === 1 ? `'*'${first}${spec}` : `'*'{${names.join(",")}}${spec}`;
   });
   const name = functionOf(command.path);
   if (command.commands.length > 0) {
     const list = command.commands.map(({ path, summary }) =>
-      quote(`${path.at(-1)}:${escapeColons(summary)}`)
+      shellQuoted(`${path.at(-1)}:${escapeColons(summary)}`)
     );
     const cases = command.commands.map(({ path }) =>
       `        ${path.at(-1)}) ${functionOf(path)} ;;\n`
@@ -85,7 +86,7 @@ ${cases.join("")}      esac ;;
 `;
   }
   const values = command.values.map((value, i) =>
-    quote(
+    shellQuoted(
       `${value.isVariadic ? "*" : i + 1}:${escapeColons(value.name)}:${
         action(offered(command, value))
       }`,
@@ -121,8 +122,4 @@ function escapeDescription(text: string): string {
 
 function escapeColons(text: string): string {
   return text.replaceAll(/[\\:]/g, "\\$&");
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -5,11 +5,12 @@
  */
 
 import { jsonText } from "../shared/json.ts";
+import { shellQuoted } from "../../lib/text/shell_word.ts";
 
 /** QEMU's options for a device at a socket, quoted for a shell. */
 export function qemuOption(socket: string): string {
   const device = { driver: "vfio-user-pci", socket: { type: "unix", path: absolute(socket) } };
-  return `-device '${jsonText(device).replaceAll("'", "'\\''")}'`;
+  return `-device ${shellQuoted(jsonText(device))}`;
 }
 
 /** QEMU's options that share a guest's memory, without which each DMA access is a message. */

@@ -6,7 +6,10 @@
 
 /** Makes a word that a shell takes as one, and a program as no option. */
 export function shellWord(text: string): string {
-  return /^[\w./:=@%+,-]+$/.test(text) && !text.startsWith("-")
-    ? text
-    : `'${text.replaceAll("'", `'\\''`)}'`;
+  return /^[\w./:=@%+,-]+$/.test(text) && !text.startsWith("-") ? text : shellQuoted(text);
+}
+
+/** Quotes a text for a shell of POSIX, bash or zsh. */
+export function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
