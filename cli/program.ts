@@ -13,7 +13,7 @@ import { failureLines, Reported, Unfinished } from "./shared/failure.ts";
 import { plainProbe } from "./probe/fast_path.ts";
 import { printable } from "./shared/printable.ts";
 import { COLOURED, PLAIN } from "./shared/style.ts";
-import { type Parts, SUBCOMMANDS } from "./subcommands.ts";
+import { describeProgram, type Parts, SUBCOMMANDS } from "./subcommands.ts";
 import { programVersion, versionLine } from "./version.ts";
 
 /**
@@ -64,12 +64,9 @@ async function buildProgram(
   parts: Parts,
 ): Promise<CommandUnknownOpts> {
   const { Command, CommanderError } = await import("@commander-js/extra-typings");
-  const program: CommandUnknownOpts = new Command("vfu")
-    .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
-    .option("-V, --version", "show version, commit and Deno; takes --json")
+  const program = describeProgram(new Command("vfu"))
     .helpOption("-h, --help", "show this help")
     .helpCommand("help [command]", "show the help of a command")
-    .enablePositionalOptions()
     .exitOverride()
     .showSuggestionAfterError()
     .configureHelp({ styleTitle: COLOURED.bold })

@@ -52,6 +52,14 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   { name: "man", summary: "write a manual page" },
 ];
 
+/** Adds the parts of the program that its help, its completions and its manual pages show. */
+export function describeProgram(program: CommandUnknownOpts): CommandUnknownOpts {
+  return program
+    .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
+    .option("-V, --version", "show version, commit and Deno; takes --json")
+    .enablePositionalOptions();
+}
+
 /** The parts of the program that are loaded when they are needed, and not before. */
 export interface Parts {
   /** Loads the module of a subcommand. */

@@ -6,15 +6,12 @@
 
 import { Argument, Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { Context } from "../shared/context.ts";
-import { loadSubcommand, SUBCOMMANDS } from "../subcommands.ts";
+import { describeProgram, loadSubcommand, SUBCOMMANDS } from "../subcommands.ts";
 import { type CommandWords, wordsOf } from "./words.ts";
 
 /** Defines the program with all that it is made of. */
 export async function wholeProgram(context: Context): Promise<CommandUnknownOpts> {
-  const program: CommandUnknownOpts = new Command("vfu")
-    .description("A toolkit for vfio-user: emulated PCI devices behind UNIX sockets.")
-    .option("-V, --version", "show version, commit and Deno; takes --json")
-    .enablePositionalOptions();
+  const program = describeProgram(new Command("vfu"));
   for (const { name, summary } of SUBCOMMANDS) {
     const { command } = await loadSubcommand(name);
     program.addCommand(command(context).summary(summary));
