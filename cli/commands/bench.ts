@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "@commander-js/extra-typings";
-import type { Address } from "../../lib/client/address.ts";
+import { type Address, DEFAULT_WIDTH } from "../../lib/client/address.ts";
 import type { Width } from "../../lib/client/info.ts";
 import { argument } from "../shared/argument.ts";
 import {
@@ -32,7 +32,7 @@ import { mapOption, parseArguments, placeParser } from "../shared/map.ts";
 import { printable } from "../shared/printable.ts";
 import { Progress, spinner } from "../shared/progress.ts";
 import { tableLines } from "../shared/table.ts";
-import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, type Target } from "../shared/target.ts";
+import { ADDRESS_HELP, findTarget, type Target } from "../shared/target.ts";
 import { parseCount } from "../shared/value.ts";
 import { jsonText } from "../shared/json.ts";
 import { plural } from "../../lib/text/plural.ts";

@@ -5,6 +5,7 @@
  */
 
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { DEFAULT_WIDTH } from "../../lib/client/address.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { argument } from "../shared/argument.ts";
 import { awaitCondition, DEFAULT_INTERVAL_MS, DEFAULT_WAIT_MS } from "../shared/awaited.ts";
@@ -20,7 +21,7 @@ import { examples } from "../shared/examples.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
 import { mapOption, orUsage, parseArguments, type Place, placeParser } from "../shared/map.ts";
 import { Progress, spinner } from "../shared/progress.ts";
-import { ADDRESS_HELP, DEFAULT_WIDTH, findTarget, viaOption } from "../shared/target.ts";
+import { ADDRESS_HELP, findTarget, viaOption } from "../shared/target.ts";
 import { bytesOf } from "../shared/hexdump.ts";
 import { jsonText } from "../shared/json.ts";
 import { type ComparisonName, Condition } from "../shared/condition.ts";

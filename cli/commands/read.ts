@@ -38,11 +38,9 @@ export function command(context: Context) {
   return new Command("read")
     .description(
       "Reads registers or memory, in the order of the addresses, over one connection. One " +
-        "address " +
-        "gives the value alone, several give lines of ADDRESS: VALUE. With --count it is a " +
-        "dump: of " +
-        "values that are read one by one if the address has a width, as bar0+0.l; else of bytes " +
-        `that are read together.\n\n${ADDRESS_HELP}`,
+        "address gives the value alone, several give lines of ADDRESS: VALUE. With --count it is " +
+        "a dump: of values that are read one by one if the address has a width, as bar0+0.l; " +
+        `else of bytes that are read together.\n\n${ADDRESS_HELP}`,
     )
     .argument("<socket>", "path of the server's socket")
     .argument("<address...>", "what to read")

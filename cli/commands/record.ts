@@ -24,6 +24,7 @@ import { SOCKET_PLACE } from "../../lib/base/shell_command.ts";
 import { RegisterLocator } from "../../lib/registers/locate.ts";
 import { argument } from "../shared/argument.ts";
 import { type Context, onAbort, type Output, untilAbort } from "../shared/context.ts";
+import { exists } from "../shared/exists.ts";
 import { checkSpawn } from "../shared/spawn.ts";
 import { Reported } from "../shared/failure.ts";
 import { parseFd } from "../shared/fd.ts";
@@ -264,13 +265,6 @@ async function pipeReader(path: string, signal: AbortSignal): Promise<Disposable
     if (signal.aborted) throw error;
     return undefined; // the writer fails in the same way, and says so
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(
-    () => true,
-    (error) => !(error instanceof Deno.errors.NotFound),
-  );
 }
 
 /**

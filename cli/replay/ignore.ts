@@ -7,8 +7,8 @@
 import { lookupRegister, UnknownNameError } from "../../lib/registers/lookup.ts";
 import type { RegisterMap } from "../../lib/registers/map.ts";
 import type { IgnoredRange } from "../../lib/replay/compare.ts";
-import { DEFAULT_WIDTH, parseRegion } from "../shared/target.ts";
-import { type Address, parseAddress } from "../../lib/client/address.ts";
+import { parseRegion } from "../shared/target.ts";
+import { type Address, DEFAULT_WIDTH, parseAddress } from "../../lib/client/address.ts";
 
 /**
  * Reads a place: "bar0+0x10", "bar0+0x10.q", "bar0+0x100..0x200", "bar2", or a register that a map

@@ -9,6 +9,7 @@ import { originOf } from "../../lib/define/origin.ts";
 import { reviewRegions } from "../../lib/define/review.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
 import type { Context } from "../shared/context.ts";
+import { exists } from "../shared/exists.ts";
 import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
 import { printable } from "../shared/printable.ts";
@@ -119,16 +120,7 @@ async function check(
 async function typesOf(device: string, signal: AbortSignal): Promise<TypesChecked> {
   if (!isModule(device)) return NO_TYPES;
   const url = await urlOf(device);
-  return isMissing(url) ? NO_TYPES : await checkTypes(url, signal);
-}
-
-function isMissing(url: URL): boolean {
-  try {
-    Deno.statSync(url);
-    return false;
-  } catch (error) {
-    return error instanceof Deno.errors.NotFound;
-  }
+  return await exists(url) ? await checkTypes(url, signal) : NO_TYPES;
 }
 
 /** Loads the module, makes its device and closes that. */

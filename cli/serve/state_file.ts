@@ -13,6 +13,7 @@ import { StateFile, StateFileWriter } from "../migrate/file.ts";
 import { type DeviceIdentity, identityText, isSameDevice } from "../migrate/identity.ts";
 import type { Context } from "../shared/context.ts";
 import { openDestination } from "../shared/destination.ts";
+import { exists } from "../shared/exists.ts";
 
 /** Bytes of configuration space that say what a device is. */
 const IDENTITY_SIZE = 0x30;
@@ -95,14 +96,4 @@ async function identityOf({ regions }: ServedDevice): Promise<DeviceIdentity> {
     subsystem: view.getUint16(HEADER_NORMAL.SUBSYSTEM_ID, true),
     revision: bytes[HEADER.CLASS_REVISION]!,
   };
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    return true; // opening it says why it can't be used
-  }
 }

@@ -5,11 +5,11 @@
  */
 
 import type { Device } from "../../lib/client/device.ts";
-import { parseAddress } from "../../lib/client/address.ts";
+import { DEFAULT_WIDTH, parseAddress } from "../../lib/client/address.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import type { Width } from "../../lib/client/info.ts";
 import type { Place, PlaceParser } from "./map.ts";
-import { DEFAULT_WIDTH, findTarget, type Target } from "./target.ts";
+import { findTarget, type Target } from "./target.ts";
 import {
   checkFits,
   formatMasked,

@@ -9,10 +9,10 @@ import type { Width } from "../../lib/client/info.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import { UnmetError } from "../../lib/client/register_plans.ts";
 import { parseDuration } from "../../lib/text/duration.ts";
-import { parseAddress } from "../../lib/client/address.ts";
+import { DEFAULT_WIDTH, parseAddress } from "../../lib/client/address.ts";
 import { type ComparisonName, Condition } from "./condition.ts";
 import type { Place, PlaceParser } from "./map.ts";
-import { DEFAULT_WIDTH, type Target } from "./target.ts";
+import type { Target } from "./target.ts";
 import { unmet } from "./unmet.ts";
 import { formatValue, parseMaskedValue } from "./value.ts";
 

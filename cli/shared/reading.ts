@@ -4,13 +4,14 @@
  * @module
  */
 
+import { DEFAULT_WIDTH } from "../../lib/client/address.ts";
 import type { Region } from "../../lib/client/region.ts";
 import type { Via } from "../../lib/client/region_options.ts";
 import type { Width } from "../../lib/client/info.ts";
 import { bytesOf, hexdumpLines, valuesOf } from "./hexdump.ts";
-import { DEFAULT_WIDTH, type Target } from "./target.ts";
+import { assertAligned, type Target } from "./target.ts";
 import { type Base, formatValue } from "./value.ts";
-import { hex, jsonInteger } from "../../lib/text/hex.ts";
+import { jsonInteger } from "../../lib/text/hex.ts";
 
 /** Values that were read. */
 export interface Reading extends Target {
@@ -71,12 +72,7 @@ export async function takeReading(
     const bytes = bytesOf(await region.readWidthAsync(offset, one, options), one);
     return { ...target, kind: "value", width: one, bytes, via: viaOf(region, offset, one, via) };
   }
-  if (width !== undefined && offset % width !== 0) {
-    throw new RangeError(
-      `Cannot access ${width} bytes of ${region.name} at ${hex(offset)}: ` +
-        `the offset is not a multiple of ${width}`,
-    );
-  }
+  if (width !== undefined) assertAligned(region, offset, width);
   const unit = width ?? 1;
   const length = count * unit;
   // A piece a value: registers mind the width of an access.

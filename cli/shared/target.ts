@@ -23,9 +23,6 @@ export interface Target {
   readonly offset: number;
 }
 
-/** Bytes of a register whose address does not say: most are that wide. */
-export const DEFAULT_WIDTH: Width = 4;
-
 /** The form of an address, for help texts. */
 export const ADDRESS_HELP =
   "An address is REGION+OFFSET.WIDTH, as bar0+0x1c.l. The region is bar0 to bar5, rom, config, " +
@@ -138,12 +135,16 @@ export async function findRange(device: Device, address: RegionRange): Promise<R
   const { region, offset: start } = await findTarget(device, address);
   const { size, width = 1 } = address;
   const end = address.end ?? (size === undefined ? region.size : start + size);
-  if (start % width !== 0) {
-    throw new RangeError(
-      `Cannot access ${width} bytes of ${region.name} at ${hex(start)}: ` +
-        `the offset is not a multiple of ${width}`,
-    );
-  }
+  assertAligned(region, start, width);
   region.via(start, Math.max(0, end - start)); // throws if it is absent, or not all there
   return { region, start, end };
+}
+
+/** @throws {RangeError} if an offset is no multiple of the width of its accesses */
+export function assertAligned(region: Region, offset: number, width: Width): void {
+  if (offset % width === 0) return;
+  throw new RangeError(
+    `Cannot access ${width} bytes of ${region.name} at ${hex(offset)}: ` +
+      `the offset is not a multiple of ${width}`,
+  );
 }

@@ -39,6 +39,9 @@ export interface ResolvedAddress {
   readonly offset: number;
 }
 
+/** Bytes of a register whose address does not say: most are that wide. */
+export const DEFAULT_WIDTH: Width = 4;
+
 const FORM = "REGION+OFFSET[.b|.w|.l|.q], as bar0+0x1c.l, config+4.w, CAP_PM+4.w or COMMAND.w";
 
 /**

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { DEFAULT_WIDTH } from "../../client/address.ts";
 import type { Device } from "../../client/device.ts";
 import type { WaitOptions } from "../../client/info.ts";
 import { fileError } from "../../text/file_error.ts";
@@ -31,14 +32,7 @@ import type {
   WriteStep,
 } from "../model.ts";
 import { isSilence, type Outcome, type SeenValue, StepFailure } from "./step_result.ts";
-import {
-  DEFAULT_WIDTH,
-  findTarget,
-  offsetOf,
-  readTarget,
-  type Target,
-  writeTarget,
-} from "./target.ts";
+import { findTarget, offsetOf, readTarget, type Target, writeTarget } from "./target.ts";
 import { render } from "../template.ts";
 import { Variables } from "./variables.ts";
 

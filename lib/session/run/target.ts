@@ -4,7 +4,7 @@
  * @module
  */
 
-import { resolveAddress } from "../../client/address.ts";
+import { DEFAULT_WIDTH, resolveAddress } from "../../client/address.ts";
 import type { Device } from "../../client/device.ts";
 import type { WaitOptions } from "../../client/info.ts";
 import { sparedBits } from "../../registers/map.ts";
@@ -13,9 +13,6 @@ import type { Width } from "../../client/info.ts";
 import { evaluate, type Scope } from "../expression.ts";
 import { fitting, type SessionMemory } from "./buffers.ts";
 import type { Place } from "../model.ts";
-
-/** Bytes of a register whose place does not say: most are that wide. */
-export const DEFAULT_WIDTH: Width = 4;
 
 /** A place, found. */
 export interface Target {

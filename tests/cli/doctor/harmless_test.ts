@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { harmlessReads } from "../../../cli/doctor/harmless.ts";
 import { parseRegisterMap } from "../../../lib/registers/load.ts";
 
-/** What may be read of a map with a register in each of these regions. */
+/** The regions that are read of a map with a register in each of these. */
 async function regionsOf(...regions: string[]): Promise<number[]> {
   const registers = regions.map((region, i) =>
     `  - { name: R${i}, region: ${region}, offset: 0, width: 4 }`
