@@ -24,6 +24,8 @@ export interface Rule {
   readonly mayEnd?: boolean;
   /** True if a careless peer may end or hang; left out unless the server is a spare one. */
   readonly isDestructive?: boolean;
+  /** True if the device has to copy memory, in a way that a person has to say. */
+  readonly needsCopy?: boolean;
 }
 
 /** Rules about one subject. */
@@ -48,7 +50,7 @@ export interface Check extends Rule {
 export type CheckGroup = RuleGroup<Check>;
 
 /** Properties of a check that most do not have. */
-export type CheckTraits = Pick<Check, "isRaw" | "mayEnd" | "isDestructive">;
+export type CheckTraits = Pick<Check, "isRaw" | "mayEnd" | "isDestructive" | "needsCopy">;
 
 /** The fields of a check, in the order in which they are written down. */
 export type CheckRow = readonly [

@@ -34,3 +34,9 @@ export class NotApplicable extends Error {
   /** "NotApplicable". */
   override readonly name = "NotApplicable";
 }
+
+/** The device does not copy memory by the steps that were given for that. */
+export class NoCopy extends Error {
+  /** "NoCopy". */
+  override readonly name = "NoCopy";
+}

@@ -11,8 +11,10 @@
  */
 
 import type { UnixSocket } from "../../ffi/socket.ts";
+import type { Session } from "../session/model.ts";
 import type { Check, CheckGroup, Rule, RuleGroup } from "./check.ts";
-import { ConnectionEnded, Deviation, NotApplicable, Silence } from "./deviation.ts";
+import type { Copying } from "./copying.ts";
+import { ConnectionEnded, Deviation, NoCopy, NotApplicable, Silence } from "./deviation.ts";
 import { type Facts, NO_FACTS } from "./facts.ts";
 import { learn } from "./learn.ts";
 import type { Note } from "./raw_peer.ts";
@@ -59,6 +61,8 @@ export interface RunOptions {
   readonly isDestructive: boolean;
   /** Start the server anew for each check. */
   readonly isFresh: boolean;
+  /** The steps by which the device copies memory; of the demo device they are known. */
+  readonly copy?: Session | undefined;
 }
 
 /** A group and its chosen checks. */
@@ -82,6 +86,7 @@ export function planOf<Each extends Rule>(
  * @throws {Unreachable} if the server can't be started or reached. Also if it does not answer
  *   VERSION or DEVICE_GET_INFO, or what is asked behind these so wrongly that no check applies.
  *   Also if it serves no client any more and can't be started anew
+ * @throws {NoCopy} if the device does not copy by the steps of `copy`
  */
 export async function* runChecks(
   target: Target,
@@ -89,6 +94,8 @@ export async function* runChecks(
   options: RunOptions,
 ): AsyncGenerator<CheckResult> {
   const { facts, problem } = await tryToLearn(target, options);
+  const isCopyNeeded = plans.some(({ checks }) => checks.some(({ needsCopy }) => needsCopy));
+  const copying = isCopyNeeded ? await learnCopying(target, facts, options) : undefined;
   let [tried, untried] = [0, 0];
   for (const { group, checks } of plans) {
     await target.restart();
@@ -99,7 +106,7 @@ export async function* runChecks(
         yield { check, group, verdict: "left out", reason, messages: [], timeMs: 0 };
         continue;
       }
-      const result = await runCheck(target, group, check, facts, options);
+      const result = await runCheck(target, group, check, { ...options, facts, copying });
       if (result.verdict === "not applicable") untried++;
       else tried++;
       yield result;
@@ -154,16 +161,53 @@ async function tryToLearn(
   }
 }
 
+/** Has the device copy, each time with a server that is fresh if it can be. */
+async function learnCopying(
+  target: Target,
+  facts: Facts,
+  options: RunOptions,
+): Promise<Copying | undefined> {
+  const { copy } = options;
+  if (copy === undefined && !facts.isPci) return undefined; // the demo device is no such one
+  const { rehearse } = await import("./rehearsal.ts");
+  try {
+    return await rehearse(copy, async (act) => {
+      await target.restart();
+      await using trial = new Trial(trialOptions(target, facts, options));
+      await trial.connect();
+      await trial.negotiate();
+      const result = await act(trial);
+      options.signal.throwIfAborted();
+      await trial.undo();
+      return result;
+    });
+  } catch (error) {
+    if (!(error instanceof Deviation || error instanceof NoCopy)) throw error;
+    if (copy === undefined) return undefined;
+    const end = await crashOf(target, options);
+    const reason = error instanceof NoCopy
+      ? error.message
+      : `Cannot have the device copy by ${copy.file}: ${error.message}`;
+    const words = end === undefined ? "" : `; the server ${endText(end)}${wordsText(end)}`;
+    throw new NoCopy(`${reason}${words}`, { cause: error });
+  }
+}
+
+/** Options of a run, and what the run has learnt. */
+interface Known extends RunOptions {
+  readonly facts: Facts;
+  readonly copying: Copying | undefined;
+}
+
 /** Does a check; once more if it met a server that was ending after the client before. */
 async function runCheck(
   target: Target,
   group: CheckGroup,
   check: Check,
-  facts: Facts,
-  options: RunOptions,
+  known: Known,
 ): Promise<CheckResult> {
-  return await tryCheck(target, group, check, facts, options, true) ??
-    (await tryCheck(target, group, check, facts, options, false))!;
+  return await tryCheck(target, group, check, known, true) ??
+    (await tryCheck(target, group, check, known, false))!;
 }
 
 /** Does a check. Returns undefined, if it `mayRepeat`, where the server was a spent one. */
@@ -171,15 +215,14 @@ async function tryCheck(
   target: Target,
   group: CheckGroup,
   check: Check,
-  facts: Facts,
-  options: RunOptions,
+  { facts, copying, ...options }: Known,
   mayRepeat: boolean,
 ): Promise<CheckResult | undefined> {
   const startMs = performance.now();
   let deviation: Deviation | undefined;
   let reason: string | undefined;
   let usable: Usable = "no";
-  const trial = new Trial(trialOptions(target, facts, options));
+  const trial = new Trial(trialOptions(target, facts, options, copying));
   try {
     await open(trial, check);
     try {
@@ -289,13 +332,14 @@ async function crashOf(target: Target, { signal }: RunOptions): Promise<ServerEn
   return target.takeCrash();
 }
 
-function trialOptions(target: Target, facts: Facts, options: RunOptions) {
+function trialOptions(target: Target, facts: Facts, options: RunOptions, copying?: Copying) {
   const { timeoutMs, signal } = options;
   return {
     connect: (): Promise<UnixSocket> => target.connect(signal),
     tryConnect: () => target.tryConnect(),
     wasSpent: () => target.wasSpent(signal),
     facts,
+    copying,
     timeoutMs,
     signal,
     get process() {

@@ -16,6 +16,7 @@ import { plural } from "../text/plural.ts";
 import { Command, commandName } from "../wire/command.ts";
 import { encodeMessage, MessageFlags } from "../wire/header.ts";
 import { IrqFlags } from "../wire/irq.ts";
+import type { Copying } from "./copying.ts";
 import { ConnectionEnded, Deviation, NotApplicable, NotRefused, Silence } from "./deviation.ts";
 import type { Facts, FoundIrq, FoundRegion } from "./facts.ts";
 import { beyond, limitsOf, tooLarge } from "./limits.ts";
@@ -49,6 +50,8 @@ export interface TrialOptions {
   readonly process: number | undefined;
   /** As of the target: the last connection went to a server that was ending. */
   readonly wasSpent: () => Promise<boolean>;
+  /** The way in which the device is made to copy memory, if one is known. */
+  readonly copying?: Copying | undefined;
 }
 
 /** The name of memory that is shared with the server, as /proc shows it. */
@@ -73,6 +76,8 @@ export class Trial implements AsyncDisposable {
   readonly #undo: (() => Promise<void>)[] = [];
   #nextId = 0x100;
   readonly #memory = new ServedMemory();
+  /** Message ids of requests whose replies no longer matter. */
+  readonly #abandoned = new Set<number>();
   /** Addresses of the maps that the server has taken. */
   readonly #maps = new Set<bigint>();
 
@@ -208,12 +213,18 @@ export class Trial implements AsyncDisposable {
         if (++asked < MAX_ASKED) continue;
         throw new Deviation(expected, `${asked} requests of the server in place of the reply`);
       }
+      if (type === MessageFlags.REPLY && this.#abandoned.delete(message.messageId)) continue;
       const isReply = type === MessageFlags.REPLY && message.messageId === id &&
         message.command === ask.command;
       if (!isReply) throw new Deviation(expected, message.text);
       this.#noteMap(ask, message);
       return message;
     }
+  }
+
+  /** Ignores the reply to a request that was sent, whenever it comes. */
+  abandon(id: number): void {
+    this.#abandoned.add(id);
   }
 
   /** Waits for any message. */
@@ -411,6 +422,12 @@ export class Trial implements AsyncDisposable {
     );
     const which = able.length === 0 ? "" : ` that can be ${able.join(" and ")}`;
     return this.needed(irq, `no IRQ index has ${plural(least, "vector")}${which}`);
+  }
+
+  /** The way in which the device is made to copy memory. */
+  copying(): Copying {
+    const reason = "how the device is made to copy is not known; --copy FILE says it";
+    return this.needed(this.#options.copying, reason);
   }
 
   /** Ends the check as not applicable unless the device migrates. */

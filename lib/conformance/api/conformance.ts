@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Session } from "../../session/model.ts";
 import type { Check, Rule, RuleGroup } from "../check.ts";
 import { CLIENT_GROUPS } from "../client/groups.ts";
 import type { ClientCheck } from "../client_check.ts";
@@ -37,6 +38,11 @@ export interface CheckServerOptions extends ConformanceOptions<Check> {
   readonly isFresh?: boolean;
   /** True to do what may break a server that can't be started anew. */
   readonly isDestructive?: boolean;
+  /**
+   * Steps by which the device copies `length` bytes from the IOVA `source` to `destination`: the
+   * variables of the session. Checks of DMA need them; those of the demo device are known.
+   */
+  readonly copy?: Session;
 }
 
 /** Settings of {@linkcode checkClient}. */
@@ -58,6 +64,8 @@ export interface CheckClientOptions extends ConformanceOptions<ClientCheck> {
  *
  * @throws {TypeError} unless there is either a path or a command
  * @throws {Unreachable} if the server can't be started or reached, or serves no client any more
+ * @throws {RangeError} if `copy` lacks one of its variables
+ * @throws {NoCopy} if the device does not copy by the steps of `copy`
  *
  * @example
  * ```ts
@@ -77,12 +85,17 @@ export async function* checkServer(options: CheckServerOptions): AsyncGenerator<
   if ((path === undefined) === (spawn === undefined)) {
     throw new TypeError("Name either the path of a server, or a command that serves");
   }
+  if (options.copy !== undefined) {
+    const { copySessionOf } = await import("../copy_session.ts");
+    copySessionOf(options.copy);
+  }
   await using target = spawn === undefined ? new ListeningTarget(path!) : new SpawnedTarget(spawn);
   yield* runChecks(target, planOf(groups, chooses), {
     timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
     signal: options.signal ?? new AbortController().signal,
     isDestructive: options.isDestructive ?? false,
     isFresh: options.isFresh ?? false,
+    copy: options.copy,
   });
 }
 

@@ -55,7 +55,16 @@ export {
 } from "../client_check.ts";
 export type { ClientMap, ClientVector } from "../client_state.ts";
 export { CLIENT_CHECKS, CLIENT_GROUPS } from "../client/groups.ts";
-export { ConnectionEnded, Deviation, NotApplicable, NotRefused, Silence } from "../deviation.ts";
+export { type Copied, copy, type CopyEnd, firstAsked } from "../copy.ts";
+export type { Copying, CopySession } from "../copying.ts";
+export {
+  ConnectionEnded,
+  Deviation,
+  NoCopy,
+  NotApplicable,
+  NotRefused,
+  Silence,
+} from "../deviation.ts";
 export type { Facts, FoundIrq, FoundRegion } from "../facts.ts";
 export { join, pack, u32At, u64At } from "../pack.ts";
 export {

@@ -1,83 +1,76 @@
 /**
- * Checks of DMA_READ and DMA_WRITE, which the server sends. A device does so where a client knows
- * how to start its copy engine: {@linkcode ENGINES} lists those that are known.
+ * Checks of memory that the device copies: DMA_READ and DMA_WRITE, which the server sends, and
+ * memory that is shared. A description says how the device is made to copy.
  *
  * @module
  */
 
+import type { OwnedFd } from "../../../ffi/fd.ts";
 import { UnixSocket } from "../../../ffi/socket.ts";
+import { hex } from "../../text/hex.ts";
+import { plural } from "../../text/plural.ts";
 import { Command } from "../../wire/command.ts";
 import { Feature, FeatureFlags } from "../../wire/feature.ts";
 import { encodeMessage, MessageFlags } from "../../wire/header.ts";
-import { type CheckGroup, group } from "../check.ts";
-import { pack, u32At, u64At } from "../pack.ts";
+import { type CheckGroup, type CheckRow, group } from "../check.ts";
+import { copy, type CopyEnd, firstAsked } from "../copy.ts";
+import { DESTINATION, LEAST_COPIED, MOST_COPIED, SOURCE } from "../copying.ts";
+import { pack, u64At } from "../pack.ts";
 import type { CameMessage } from "../raw_peer.ts";
-import { dmaMap, dmaUnmap, feature, OUR_CAPABILITIES, read, reset, write } from "../requests.ts";
+import { dmaMap, dmaUnmap, feature, OUR_CAPABILITIES, read, reset } from "../requests.ts";
 import type { Trial } from "../trial.ts";
 
 const READ = "VFIO_USER_DMA_READ";
 const WRITE = "VFIO_USER_DMA_WRITE";
+const MAP = "VFIO_USER_DMA_MAP";
+const UNMAP = "VFIO_USER_DMA_UNMAP";
 const END = "Socket Disconnection Behavior";
 const TWIN = "VFIO_USER_VERSION";
 const LOGGING = "VFIO_DEVICE_FEATURE_DMA_LOGGING";
 const { GET, SET } = FeatureFlags;
 const RISKY = { isDestructive: true, mayEnd: true } as const;
 
-const SOURCE = 0x4100_0000n;
-const TARGET = 0x4200_0000n;
-const SIZE = 0x4000;
+const SIZE = MOST_COPIED;
 const PAGE = 0x1000n;
 /** Bytes that tell where they are from. */
 const COUNTED = Uint8Array.from({ length: 256 }, (_, i) => i);
 
-/** A device that copies memory of the client. */
-interface Engine {
-  /** Vendor and device id. */
-  readonly id: readonly [vendor: number, device: number];
-  /** Starts to copy. */
-  readonly start: (t: Trial, source: bigint, target: bigint, length: number) => Promise<void>;
-  /** The state of the last copy. */
-  readonly state: (t: Trial) => Promise<"busy" | "done" | "failed">;
-}
+/** The most bytes that the device copies at once, and no more than {@linkcode SIZE}. */
+const most = (t: Trial): number => t.copying().most;
 
-const register = (at: number, value: bigint | number) => write(0, at, pack("u32", value));
-
-/** The devices whose copy engine is known. */
-const ENGINES: readonly Engine[] = [
-  { // the demo device of vfu
-    id: [0x1234, 0x0de5],
-    async start(t, source, target, length) {
-      await t.accepts(register(0x40, source & 0xffff_ffffn));
-      await t.accepts(register(0x44, source >> 32n));
-      await t.accepts(register(0x48, target & 0xffff_ffffn));
-      await t.accepts(register(0x4c, target >> 32n));
-      await t.accepts(register(0x50, length));
-      await t.send({ ...register(0x60, 1), flags: MessageFlags.NO_REPLY });
-    },
-    async state(t) {
-      const status = u32At((await t.accepts(read(0, 0x58, 4))).payload, 16);
-      return status === 1 ? "done" : status === 2 ? "failed" : "busy";
-    },
-  },
-];
-
-/** Switches the device on, and finds its engine. */
-async function engine(t: Trial): Promise<Engine> {
-  const { index } = t.config();
-  const ids = (await t.accepts(read(index, 0, 4))).payload;
-  const [vendor, device] = [u32At(ids, 16) & 0xffff, u32At(ids, 16) >>> 16];
-  const found = ENGINES.find(({ id }) => id[0] === vendor && id[1] === device);
-  const known = t.needed(found, "how the device is made to copy is not known");
+/** Has the device copy, and waits for the end. */
+async function copied(
+  t: Trial,
+  length: number,
+  { source = SOURCE, destination = DESTINATION } = {},
+): Promise<CopyEnd> {
   t.atEnd(async () => void await t.ask(reset()));
-  await t.accepts(write(index, 4, pack("u16", 6))); // memory and bus master
-  return known;
+  return await copy(t, t.copying(), { source, destination, length });
 }
 
-/** Waits for the end of a copy; requests of the server are answered meanwhile. */
-async function ended(t: Trial, { state }: Engine): Promise<"done" | "failed"> {
-  let now: "busy" | "done" | "failed" = "busy";
-  await t.until(async () => (now = await state(t)) !== "busy", "an end of the copy", () => now);
-  return now as "done" | "failed";
+/** Ends the check as not applicable if the server asks for no memory: rule 1 is about that. */
+function needAsking(t: Trial): void {
+  t.need(t.copying().asks, "the server asks for no memory by message");
+}
+
+/** A file of zeros that the server has, where the device copies from or to. */
+async function shared(t: Trial, address: bigint, fill = 0, flags = 3): Promise<OwnedFd> {
+  const file = t.memory(SIZE);
+  file.writeAt(new Uint8Array(SIZE).fill(fill), 0n);
+  await t.accepts(dmaMap(address, BigInt(SIZE), { flags, fds: [file] }));
+  return file;
+}
+
+function bytesOf(file: OwnedFd, offset = 0): Uint8Array {
+  const bytes = new Uint8Array(SIZE);
+  file.readAt(bytes, BigInt(offset));
+  return bytes;
+}
+
+/** The first of so many bytes that is another; in words. */
+function otherThan(bytes: Uint8Array, value: number, length: number): string | undefined {
+  const at = bytes.findIndex((byte, i) => byte !== (i < length ? value : 0));
+  return at < 0 ? undefined : `${hex(bytes[at]!, 2)} at byte ${at} of ${length}`;
 }
 
 /** Memory that the server asks for by message. */
@@ -89,12 +82,13 @@ async function byMessage(t: Trial, address: bigint, fill = 0, flags = 3): Promis
 }
 
 /** Starts a copy from memory by message, and waits for the first request. */
-async function firstAsked(t: Trial): Promise<CameMessage> {
-  const known = await engine(t);
+async function firstRead(t: Trial, peer = t.peer): Promise<CameMessage> {
+  needAsking(t);
   await t.accepts(dmaMap(SOURCE, BigInt(SIZE)));
-  await byMessage(t, TARGET);
-  await known.start(t, SOURCE, TARGET, 64);
-  const message = await t.receive("a DMA_READ");
+  await byMessage(t, DESTINATION);
+  t.atEnd(async () => void await t.ask(reset()));
+  const about = { source: SOURCE, destination: DESTINATION, length: LEAST_COPIED };
+  const message = await firstAsked(t, t.copying(), about, peer);
   t.expect(message.command === Command.DMA_READ, "a DMA_READ", message);
   return message;
 }
@@ -115,107 +109,96 @@ function isPart(bytes: Uint8Array): boolean {
   return bytes.every((byte, i) => byte === (i >= 200 && i < 264 ? i - 100 : 0));
 }
 
-/** The checks of requests of the server. */
-export const dmaMessages: CheckGroup = group("dma_messages", "Requests of the server for memory", [
+/** A copy within two maps, which begins in the middle of them. */
+const PART = { source: SOURCE + 100n, destination: DESTINATION + 200n } as const;
+
+const ROWS: readonly CheckRow[] = [
   [1, "MUST", READ, "Memory without a descriptor is read and written by message.", async (t) => {
-    const known = await engine(t);
+    const length = most(t);
     await byMessage(t, SOURCE, 0xa7);
-    const target = await byMessage(t, TARGET);
-    await known.start(t, SOURCE, TARGET, SIZE);
-    const end = await ended(t, known);
-    t.expect(end === "done", "a copy that is done", end);
-    t.expect(target.every((byte) => byte === 0xa7), "the bytes of the source", "others");
+    const destination = await byMessage(t, DESTINATION);
+    expectCopied(t, await copied(t, length), destination, 0xa7, length);
   }],
   [2, "MUST", READ, "Memory with a descriptor is read and written as well.", async (t) => {
-    const known = await engine(t);
-    const [source, target] = [t.memory(SIZE), t.memory(SIZE)];
-    source.writeAt(new Uint8Array(SIZE).fill(0x5d), 0n);
-    await t.accepts(dmaMap(SOURCE, BigInt(SIZE), { fds: [source] }));
-    await t.accepts(dmaMap(TARGET, BigInt(SIZE), { fds: [target] }));
-    await known.start(t, SOURCE, TARGET, SIZE);
-    const end = await ended(t, known);
-    const bytes = new Uint8Array(SIZE);
-    target.readAt(bytes, 0n);
-    t.expect(end === "done", "a copy that is done", end);
-    t.expect(bytes.every((byte) => byte === 0x5d), "the bytes of the source", "others");
+    const length = most(t);
+    await shared(t, SOURCE, 0x5d);
+    const destination = await shared(t, DESTINATION);
+    expectCopied(t, await copied(t, length), bytesOf(destination), 0x5d, length);
   }],
   [3, "MUST", READ, "The server asks within the maps that it was given.", async (t) => {
-    const known = await engine(t);
+    needAsking(t);
     await byMessage(t, SOURCE);
-    await byMessage(t, TARGET);
-    await known.start(t, SOURCE + 100n, TARGET + 200n, SIZE - 300);
-    await ended(t, known);
+    await byMessage(t, DESTINATION);
+    await copied(t, Math.min(most(t), SIZE - 300), PART);
     t.need(t.asked.length > 0, "the server asks for nothing");
     for (const { address, count } of t.asked) {
-      const isIn = [SOURCE, TARGET].some((at) =>
+      const isIn = [SOURCE, DESTINATION].some((at) =>
         address >= at && address + count <= at + BigInt(SIZE)
       );
       t.expect(isIn, "an address in a map", `${address}+${count}`);
     }
   }],
   [4, "MUST", READ, "No request is for more than the client's max_data_xfer_size.", async (t) => {
+    needAsking(t);
+    const length = most(t);
+    t.need(length > 1024, "the device copies 1024 bytes at most at once");
     await t.negotiate(t.peer, { ...OUR_CAPABILITIES, max_data_xfer_size: 1024 });
-    const known = await engine(t);
     await byMessage(t, SOURCE, 0x11);
-    const target = await byMessage(t, TARGET);
-    await known.start(t, SOURCE, TARGET, SIZE);
-    const end = await ended(t, known);
-    const most = t.asked.find(({ count }) => count > 1024n);
-    t.expect(most === undefined, "1024 bytes at most", `${most?.count} bytes`);
-    t.expect(end === "done" && target.every((byte) => byte === 0x11), "all bytes", end);
+    const destination = await byMessage(t, DESTINATION);
+    const end = await copied(t, length);
+    const large = t.asked.find(({ count }) => count > 1024n);
+    t.expect(large === undefined, "1024 bytes at most", `${large?.count} bytes`);
+    expectCopied(t, end, destination, 0x11, length);
   }, { isRaw: true }],
   [5, "MUST", READ, "Memory that is not mapped is not asked for.", async (t) => {
-    const known = await engine(t);
-    await known.start(t, SOURCE, TARGET, 64);
-    const end = await ended(t, known);
-    const came = `${end}, after ${t.asked.length} requests`;
-    t.expect(end === "failed" && t.asked.length === 0, "a copy that failed, and no request", came);
+    needAsking(t);
+    const { text } = await copied(t, LEAST_COPIED);
+    const came = `${plural(t.asked.length, "request")}; the copy: ${text}`;
+    t.expect(t.asked.length === 0, "no request", came);
   }],
   [6, "MUST", READ, "Memory that the device may only write is not read.", async (t) => {
-    const known = await engine(t);
+    needAsking(t);
     await byMessage(t, SOURCE, 1, 2);
-    await byMessage(t, TARGET);
-    await known.start(t, SOURCE, TARGET, 64);
-    await ended(t, known);
+    await byMessage(t, DESTINATION);
+    await copied(t, LEAST_COPIED);
     const found = t.asked.some(({ command }) => command === Command.DMA_READ);
     t.expect(!found, "no DMA_READ", "a DMA_READ");
   }],
   [7, "MUST", WRITE, "Memory that the device may only read is not written.", async (t) => {
-    const known = await engine(t);
+    needAsking(t);
     await byMessage(t, SOURCE, 1);
-    await byMessage(t, TARGET, 0, 1);
-    await known.start(t, SOURCE, TARGET, 64);
-    await ended(t, known);
+    await byMessage(t, DESTINATION, 0, 1);
+    await copied(t, LEAST_COPIED);
     const found = t.asked.some(({ command }) => command === Command.DMA_WRITE);
     t.expect(!found, "no DMA_WRITE", "a DMA_WRITE");
   }],
   [8, "MUST", READ, "An error reply of the client fails the copy, and nothing else.", async (t) => {
-    const known = await engine(t);
+    needAsking(t);
     await t.accepts(dmaMap(SOURCE, BigInt(SIZE))); // which no bytes are served for
-    await byMessage(t, TARGET);
-    await known.start(t, SOURCE, TARGET, 64);
-    const end = await ended(t, known);
-    t.expect(end === "failed", "a copy that failed", end);
+    const destination = await byMessage(t, DESTINATION);
+    const { isDone, text } = await copied(t, LEAST_COPIED);
+    // A device without an error to show may end as if it had copied; it has nothing to write.
+    const isSame = destination.every((byte) => byte === 0);
+    t.expect(!isDone || isSame, "a copy that failed", `${text}, and other bytes`);
     await t.inStep();
   }],
   [9, "MUST", READ, "A request has 16 bytes, and is typed as a command.", async (t) => {
-    const message = await firstAsked(t);
+    const message = await firstRead(t);
     const isRight = message.payload.length === 16 && (message.flags & 0xf) === 0;
     t.expect(isRight, "16 bytes, type 0", message);
     await t.answer(message);
   }],
   [10, "MUST", READ, "Memory that was unmapped is not asked for.", async (t) => {
-    const known = await engine(t);
+    needAsking(t);
     await byMessage(t, SOURCE);
-    await byMessage(t, TARGET);
+    await byMessage(t, DESTINATION);
     await t.accepts(dmaUnmap(SOURCE, BigInt(SIZE)));
-    await known.start(t, SOURCE, TARGET, 64);
-    await ended(t, known);
-    const found = t.asked.some(({ address }) => address < TARGET);
+    await copied(t, LEAST_COPIED);
+    const found = t.asked.some(({ address }) => address < DESTINATION);
     t.expect(!found, "no request for it", "a request for it");
   }],
   [11, "MUST", READ, "An unmap while the server waits for that memory is answered.", async (t) => {
-    const message = await firstAsked(t);
+    const message = await firstRead(t);
     const unmap = dmaUnmap(SOURCE, BigInt(SIZE));
     const id = await t.send(unmap);
     await t.answer(message); // with an error: no bytes are served there
@@ -229,7 +212,7 @@ export const dmaMessages: CheckGroup = group("dma_messages", "Requests of the se
     READ,
     "Other requests are answered while the server waits for memory.",
     async (t) => {
-      const message = await firstAsked(t);
+      const message = await firstRead(t);
       const ask = read(t.readable().index, 0, 4);
       const id = await t.send(ask);
       await t.answer(message);
@@ -238,23 +221,23 @@ export const dmaMessages: CheckGroup = group("dma_messages", "Requests of the se
     },
   ],
   [13, "MUST", READ, "A reply with fewer bytes than asked for stops no server.", async (t) => {
-    const message = await firstAsked(t);
+    const message = await firstRead(t);
     await answerWith(t, message, message.payload.slice(0, 16));
     await t.orEnded(async () => void await t.inStep());
   }, RISKY],
   [14, "MUST", READ, "A reply with more bytes than asked for stops no server.", async (t) => {
-    const message = await firstAsked(t);
+    const message = await firstRead(t);
     const payload = new Uint8Array(16 + 4096);
     payload.set(message.payload.subarray(0, 16));
     await answerWith(t, message, payload);
     await t.orEnded(async () => void await t.inStep());
   }, RISKY],
   [15, "MUST", READ, "A reply without a payload stops no server.", async (t) => {
-    await answerWith(t, await firstAsked(t), new Uint8Array());
+    await answerWith(t, await firstRead(t), new Uint8Array());
     await t.orEnded(async () => void await t.inStep());
   }, RISKY],
   [16, "MUST", END, "A client that leaves while the server waits stops no server.", async (t) => {
-    await firstAsked(t);
+    await firstRead(t);
     t.peer[Symbol.dispose]();
     await t.nextClient();
   }, RISKY],
@@ -264,18 +247,13 @@ export const dmaMessages: CheckGroup = group("dma_messages", "Requests of the se
     TWIN,
     "With a twin socket the server asks there, and not on the main one.",
     async (t) => {
+      needAsking(t);
       const capabilities = { ...OUR_CAPABILITIES, twin_socket: { supported: true } };
       const reply = await t.negotiate(t.peer, capabilities);
       t.need(reply.fds.length > 0, "the server has no twin socket");
       const twin = t.adopt(UnixSocket.adopt(reply.fds[0]!.duplicate().release()));
-      const known = await engine(t);
       t.serve(SOURCE, new Uint8Array(SIZE));
-      await t.accepts(dmaMap(SOURCE, BigInt(SIZE)));
-      await byMessage(t, TARGET);
-      await known.start(t, SOURCE, TARGET, 64);
-      const message = await t.receive("a DMA_READ on the twin socket", twin);
-      t.expect(message.command === Command.DMA_READ, "a DMA_READ on the twin socket", message);
-      await t.answer(message, twin);
+      await t.answer(await firstRead(t, twin), twin);
       const next = await t.receive("a DMA_WRITE on the twin socket", twin);
       await t.answer(next, twin);
       await t.inStep();
@@ -283,40 +261,35 @@ export const dmaMessages: CheckGroup = group("dma_messages", "Requests of the se
     { isRaw: true },
   ],
   [18, "MUST", READ, "Memory by message is read and written where it is named.", async (t) => {
-    const known = await engine(t);
+    needAsking(t);
     const source = await byMessage(t, SOURCE);
-    const target = await byMessage(t, TARGET);
+    const destination = await byMessage(t, DESTINATION);
     source.set(COUNTED);
-    await known.start(t, SOURCE + 100n, TARGET + 200n, 64);
-    const end = await ended(t, known);
-    t.expect(end === "done" && isPart(target), "64 bytes of 100 at 200", `${end}, others`);
+    const { isDone, text } = await copied(t, LEAST_COPIED, PART);
+    t.expect(isDone && isPart(destination), "64 bytes of 100 at 200", `${text}, others`);
   }],
   [19, "MUST", READ, "Memory with a descriptor is read from its offset on.", async (t) => {
-    const known = await engine(t);
-    const [source, target] = [t.memory(2 * SIZE), t.memory(2 * SIZE)];
+    const [source, destination] = [t.memory(2 * SIZE), t.memory(2 * SIZE)];
     source.writeAt(COUNTED, BigInt(SIZE));
     const offset = BigInt(SIZE);
     await t.accepts(dmaMap(SOURCE, BigInt(SIZE), { fds: [source], offset }));
-    await t.accepts(dmaMap(TARGET, BigInt(SIZE), { fds: [target], offset }));
-    await known.start(t, SOURCE + 100n, TARGET + 200n, 64);
-    const end = await ended(t, known);
-    const bytes = new Uint8Array(SIZE);
-    target.readAt(bytes, offset);
-    t.expect(end === "done" && isPart(bytes), "64 bytes of 100 at 200", `${end}, others`);
+    await t.accepts(dmaMap(DESTINATION, BigInt(SIZE), { fds: [destination], offset }));
+    const { isDone, text } = await copied(t, LEAST_COPIED, PART);
+    const isRight = isPart(bytesOf(destination, SIZE)) &&
+      bytesOf(destination).every((byte) => byte === 0);
+    t.expect(isDone && isRight, "64 bytes of 100 at 200", `${text}, others`);
   }],
   [20, "MUST", LOGGING, "Memory that the device has written is reported, once.", async (t) => {
     t.need(t.facts.logs, "the device does not log what it writes");
-    const known = await engine(t);
-    await t.accepts(dmaMap(SOURCE, BigInt(SIZE), { fds: [t.memory(SIZE)] }));
-    await t.accepts(dmaMap(TARGET, BigInt(SIZE), { fds: [t.memory(SIZE)] }));
+    await shared(t, SOURCE);
+    await shared(t, DESTINATION);
     t.atEnd(async () => void await t.ask(feature(SET | Feature.DMA_LOGGING_STOP)));
-    const range = pack("u64 u32 u32 u64 u64", PAGE, 1, 0, TARGET, SIZE);
+    const range = pack("u64 u32 u32 u64 u64", PAGE, 1, 0, DESTINATION, SIZE);
     await t.accepts(feature(SET | Feature.DMA_LOGGING_START, range));
-    await known.start(t, SOURCE, TARGET + PAGE, 64);
-    await ended(t, known);
+    await copied(t, LEAST_COPIED, { destination: DESTINATION + PAGE });
     const ask = feature(
       GET | Feature.DMA_LOGGING_REPORT,
-      pack("u64 u64 u64", TARGET, SIZE, PAGE),
+      pack("u64 u64 u64", DESTINATION, SIZE, PAGE),
       4096,
     );
     for (const wanted of [2n, 0n]) {
@@ -324,4 +297,66 @@ export const dmaMessages: CheckGroup = group("dma_messages", "Requests of the se
       t.expect(u64At(payload, 32) === wanted, `the bits ${wanted}`, text);
     }
   }],
-]);
+  [21, "MUST", UNMAP, "Shared memory that was unmapped is not written.", async (t) => {
+    const source = await shared(t, SOURCE, 0x31);
+    const destination = await shared(t, DESTINATION);
+    expectCopied(t, await copied(t, LEAST_COPIED), bytesOf(destination), 0x31, LEAST_COPIED);
+    await t.accepts(dmaUnmap(DESTINATION, BigInt(SIZE)));
+    source.writeAt(new Uint8Array(SIZE).fill(0x32), 0n);
+    await copied(t, LEAST_COPIED);
+    const other = otherThan(bytesOf(destination), 0x31, LEAST_COPIED);
+    t.expect(other === undefined, "the bytes of before the unmap", other ?? "");
+  }, { isDestructive: true }],
+  [22, "MUST", UNMAP, "Shared memory that was unmapped is not read.", async (t) => {
+    const source = await shared(t, SOURCE, 0x31);
+    const destination = await shared(t, DESTINATION);
+    expectCopied(t, await copied(t, LEAST_COPIED), bytesOf(destination), 0x31, LEAST_COPIED);
+    await t.accepts(dmaUnmap(SOURCE, BigInt(SIZE)));
+    source.writeAt(new Uint8Array(SIZE).fill(0x32), 0n);
+    await copied(t, LEAST_COPIED);
+    const isRead = bytesOf(destination).includes(0x32);
+    t.expect(!isRead, "no byte of after the unmap", "bytes of memory that was unmapped");
+  }, { isDestructive: true }],
+  [23, "MUST", MAP, "Shared memory that the device may only read is not written.", async (t) => {
+    await shared(t, SOURCE, 0x31);
+    const destination = await shared(t, DESTINATION, 0, 1);
+    const { text } = await copied(t, LEAST_COPIED);
+    const isSame = bytesOf(destination).every((byte) => byte === 0);
+    t.expect(isSame, "the bytes of before", `other bytes; the copy: ${text}`);
+  }, { isDestructive: true }],
+  [24, "MUST", MAP, "Shared memory that the device may only write is not read.", async (t) => {
+    await shared(t, SOURCE, 0x31, 2);
+    const destination = await shared(t, DESTINATION);
+    const { text } = await copied(t, LEAST_COPIED);
+    const isRead = bytesOf(destination).includes(0x31);
+    t.expect(!isRead, "no byte of it", `its bytes; the copy: ${text}`);
+  }, { isDestructive: true }],
+];
+
+/** Expects a copy that is done, with so many bytes of a value, and nothing behind them. */
+function expectCopied(
+  t: Trial,
+  { isDone, text }: CopyEnd,
+  bytes: Uint8Array,
+  value: number,
+  length: number,
+): void {
+  t.expect(isDone, "a copy that is done", text);
+  const other = otherThan(bytes, value, length);
+  const expected = `${plural(length, "byte")} of ${hex(value, 2)}, and no more`;
+  t.expect(other === undefined, expected, other ?? "");
+}
+
+/** The checks of requests of the server. */
+export const dmaMessages: CheckGroup = group(
+  "dma_messages",
+  "Requests of the server for memory",
+  ROWS.map(([number, level, section, rule, test, traits]): CheckRow => [
+    ...[number, level, section, rule] as const,
+    async (t) => {
+      t.copying(); // not applicable without one
+      await test(t);
+    },
+    { ...traits, needsCopy: true },
+  ]),
+);

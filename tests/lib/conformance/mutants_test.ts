@@ -5,6 +5,7 @@ import { libc } from "../../../ffi/libc.ts";
 import { idle } from "../../../ffi/poller.ts";
 import { type CheckResult, planOf, runChecks } from "../../../lib/conformance/run.ts";
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../../lib/conformance/server/groups.ts";
+import { pack } from "../../../lib/conformance/pack.ts";
 import { Command } from "../../../lib/wire/command.ts";
 import { testFds } from "../../_fds.ts";
 import { type Altered, type Mutant, MutantTarget } from "./_mutant.ts";
@@ -39,6 +40,11 @@ const {
   DEVICE_RESET: RESET,
 } = Command;
 const NOTHING = new Uint8Array();
+/** True of a write to a register of the demo device. */
+const isRegister = ({ command, payload }: Altered, at: number) =>
+  command === WRITE && payload[0] === at && payload[1] === 0 && payload[8] === 0;
+/** True of a write of the length of a copy. */
+const isLength = (m: Altered) => isRegister(m, 0x50);
 
 const MUTANTS: readonly Mutant[] = [
   { name: "ids count up", check: "framing/1", reply: (m) => m.messageId ^= 1 },
@@ -294,6 +300,53 @@ const MUTANTS: readonly Mutant[] = [
     name: "memory is read in the wrong place",
     check: "dma_messages/1",
     reply: (m) => m.command === Command.DMA_READ && m.payload.set([8], 1),
+  },
+  {
+    name: "a copy is a byte short",
+    check: "dma_messages/2",
+    request: (m) => isLength(m) && m.payload[16]!--,
+  },
+  {
+    name: "a copy goes on for a byte",
+    check: "dma_messages/19",
+    request: (m) => isLength(m) && m.payload[16]!++,
+  },
+  {
+    name: "a copy is written outside",
+    check: "dma_messages/18",
+    request: (m) => isRegister(m, 0x48) && (m.payload[17]! ^= 0x10),
+  },
+  ...["dma_messages/10", "dma_messages/21", "dma_messages/22"].map((check): Mutant => {
+    const unmaps = new Set<number>();
+    return {
+      name: `an unmap takes nothing away, in ${check}`,
+      check,
+      request(m) {
+        if (m.command !== UNMAP) return;
+        unmaps.add(m.messageId);
+        m.command = INFO; // which changes nothing
+        m.payload = pack("u32 u32 u32 u32", 16, 0, 0, 0);
+        m.size = 32;
+      },
+      reply(m) {
+        if (unmaps.delete(m.messageId)) [m.command, m.payload] = [UNMAP, new Uint8Array(24)];
+      },
+    };
+  }),
+  {
+    name: "shared memory to be read is written",
+    check: "dma_messages/23",
+    request: (m) => m.command === MAP && (m.payload[4]! |= 3),
+  },
+  {
+    name: "shared memory to be written is read",
+    check: "dma_messages/24",
+    request: (m) => m.command === MAP && (m.payload[4]! |= 3),
+  },
+  {
+    name: "memory by message that may be read is written",
+    check: "dma_messages/7",
+    request: (m) => m.command === MAP && (m.payload[4]! |= 3),
   },
   {
     name: "fd_index is none",
