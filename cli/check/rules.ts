@@ -55,6 +55,7 @@ export function explain(
     const notes = [
       ...(check.mayEnd ? [`The ${peer} may close the connection.`] : []),
       ...(check.isDestructive ? [`A careless ${peer} may end or hang.`] : []),
+      ...(check.needsCopy ? ["The device has to copy memory: --copy says how."] : []),
     ];
     out.write(
       `${i === 0 ? "" : "\n"}${out.style.bold(check.id)}  ${group.title}\n` +
@@ -65,7 +66,7 @@ export function explain(
 }
 
 function ruleJson(
-  { id, level, section, rule, mayEnd, isDestructive }: Rule,
+  { id, level, section, rule, mayEnd, isDestructive, needsCopy }: Rule,
   { title }: RuleGroup,
 ) {
   return {
@@ -76,5 +77,6 @@ function ruleJson(
     rule,
     may_end_connection: mayEnd ?? false,
     destructive: isDestructive ?? false,
+    needs_copy: needsCopy ?? false,
   };
 }

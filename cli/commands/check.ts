@@ -7,9 +7,12 @@
 import { Command, Option } from "@commander-js/extra-typings";
 import { SOCKET_PLACE } from "../../lib/base/shell_command.ts";
 import { checkServer } from "../../lib/conformance/api/conformance.ts";
+import type { Rule } from "../../lib/conformance/check.ts";
 import { planOf } from "../../lib/conformance/run.ts";
 import { SERVER_CHECKS, SERVER_GROUPS } from "../../lib/conformance/server/groups.ts";
+import type { Session } from "../../lib/session/model.ts";
 import { argumentList } from "../shared/argument.ts";
+import { loadCopy } from "../check/copy.ts";
 import { type Choice, chooser } from "../check/choose.ts";
 import { answersRules } from "../check/options.ts";
 import { type ReportOptions, runReported } from "../check/reported.ts";
@@ -29,6 +32,8 @@ export interface CheckOptions extends Choice, ReportOptions {
   fresh?: true | undefined;
   /** Do what may break a server that can't be started anew. */
   destructive?: true | undefined;
+  /** A session by whose steps the device copies memory. */
+  copy?: string | undefined;
   /** List the checks in place of doing them. */
   list?: true | undefined;
   /** Print the rule of this check. */
@@ -50,6 +55,10 @@ export function command(context: Context) {
     .option("--spawn <command>", `a command that serves the device at ${SOCKET_PLACE}`)
     .option("--fresh", "with --spawn: start the server anew for each check")
     .option("--destructive", "do checks that may break the server at the socket, too")
+    .option(
+      "--copy <file>",
+      "a session whose steps have the device copy length bytes from source to destination",
+    )
     .addOption(
       new Option("--only <id>", "do these checks: an id, a group, or with *; repeatable")
         .argParser(argumentList(String)),
@@ -79,6 +88,7 @@ export function command(context: Context) {
         "vfu check dev.sock",
         "vfu check --spawn 'vfu serve demo --socket-path={socket}'",
         "vfu check dev.sock --only server/region_read --verbose",
+        "vfu check dev.sock --copy copy.yaml --only dma_messages",
         "vfu check --explain server/region_read/3",
       ),
     )
@@ -90,8 +100,20 @@ export function command(context: Context) {
       if (options.fresh && options.spawn === undefined) {
         self.error("error: --fresh needs --spawn");
       }
-      await run(context, socket, options);
+      if (options.copy !== undefined && !SERVER_CHECKS.some(needsCopy(options))) {
+        self.error("error: --copy is for checks of dma_messages, and none is chosen");
+      }
+      const copy = options.copy === undefined
+        ? undefined
+        : await loadCopy(context, self, options.copy);
+      await run(context, socket, options, copy);
     });
+}
+
+/** Chooses the checks for which the device has to copy. */
+function needsCopy(choice: Choice): (check: Rule) => boolean {
+  const chooses = chooser(choice);
+  return (check) => check.needsCopy === true && chooses(check);
 }
 
 /** Does the checks and reports them. */
@@ -99,6 +121,7 @@ export async function run(
   context: Context,
   socket: string | undefined,
   options: CheckOptions,
+  copy?: Session,
 ): Promise<void> {
   const { spawn, timeout: timeoutMs } = options;
   const chooses = chooser(options);
@@ -115,6 +138,7 @@ export async function run(
         signal: context.signal,
         isDestructive: options.destructive ?? false,
         isFresh: options.fresh ?? false,
+        ...(copy && { copy }),
       }),
   }, options);
 }

@@ -76,6 +76,69 @@ Deno.test("vfu check: wrong usage ends with 2", async () => {
   }
 });
 
+const COPY = `${ROOT}examples/sessions/dma_engine_copy.yaml`;
+
+Deno.test("vfu check --copy does the checks of DMA with a device that a session has copy", async () => {
+  const { code, out } = await runHere([
+    ...["check", "--json", "--only", "dma_messages", "--copy", COPY, ...PATIENT],
+    ...["--spawn", serve(`${ROOT}examples/dma_engine.ts`)],
+  ]);
+  const lines = out.trim().split("\n").map((line) => JSON.parse(line));
+  const summary = lines.pop();
+  assertEquals(lines.filter(({ verdict }) => verdict !== "passed"), []);
+  assertEquals([code, summary.passed], [0, SERVER_CHECKS.filter((c) => c.needsCopy).length]);
+});
+
+Deno.test("vfu check --copy: a session that does not copy is told once, in each report", async () => {
+  await using folder = temporaryFolder();
+  const path = `${folder.path}/s`;
+  using _server = Server.listen(path, new DemoDevice());
+  const words = `Cannot have the device copy by ${COPY}: device is 0x0de5, not 0x0de7`;
+  const junit = `${folder.path}/j.xml`;
+  for (const form of [["--json"], ["--tap"], ["--markdown"], ["--junit", junit]]) {
+    const own = ["check", path, "--copy", COPY, "--only", "dma_messages", ...PATIENT];
+    const { code, out, err } = await runHere([...own, ...form]);
+    assertEquals([code, err], [1, `vfu: ${words}\n`]);
+    if (form[0] !== "--junit") assertStringIncludes(out, "0x0de7");
+  }
+  assertStringIncludes(Deno.readTextFileSync(junit), "0x0de7");
+});
+
+Deno.test("vfu check --copy: a wrong session is wrong usage, ahead of the server", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/c.yaml`;
+  for (
+    const [text, words] of [
+      ["variables: { source: 0 }\nsteps: [{ log: '${sorce}' }]", `${file}:2:16: `],
+      ["variables: { source: 0 }\nsteps: [{ log: a }]", "no variables destination, length"],
+      ["variables: { source: 0, destination: 0, length: 8 }\nsteps: []", "has 8 for length"],
+    ] as const
+  ) {
+    Deno.writeTextFileSync(file, text);
+    const { code, err } = await runHere(["check", "/tmp/vfu-no-such.sock", "--copy", file]);
+    assertEquals(code, 2, err);
+    assertStringIncludes(err, words);
+  }
+  for (
+    const [args, words] of [
+      [["--copy", `${folder.path}/none`], "no such file"],
+      [["--copy", COPY, "--only", "region_read"], "--copy is for checks of dma_messages"],
+      [["--copy", COPY, "--skip", "dma_messages"], "--copy is for checks of dma_messages"],
+    ] as const
+  ) {
+    const { code, err } = await runHere(["check", "/tmp/vfu-no-such.sock", ...args]);
+    assertEquals(code, 2, err);
+    assertStringIncludes(err.toLowerCase(), words);
+  }
+});
+
+Deno.test("vfu check --list and --explain say which checks need --copy", async () => {
+  const { out } = await runHere(["check", "--list", "--json", "--only", "dma_messages/1"]);
+  assertEquals(JSON.parse(out)[0].needs_copy, true);
+  const told = await runHere(["check", "--explain", "dma_messages/22"]);
+  assertStringIncludes(told.out, "The device has to copy memory: --copy says how.");
+});
+
 Deno.test("vfu check: a file that can't be written is reported ahead of the run", async () => {
   const path = "/tmp/vfu-no-such-folder/known";
   for (const option of ["--save-expect", "--junit"]) {
