@@ -35,15 +35,33 @@ async function check(command: string, ...more: string[]): Promise<Map<string, Li
   return new Map(lines.map((line) => [line.id, line]));
 }
 
-Deno.test("QEMU's server aborts on accesses to config space of 3 bytes modulo 4", async () => {
-  const command = [
+/** The command of QEMU's server with edu. */
+const edu = () =>
+  [
     peerProgram("qemu-system-x86_64"),
     ...["-machine x-remote,vfio-user=on,auto-shutdown=on -accel tcg -m 16M"],
     ...["-nodefaults -no-user-config -display none -serial none -monitor none"],
     ...QEMU_DEVICES.edu.arguments,
     ...["-object x-vfio-user-server,id=vfu0,type=unix,path={socket},device=dev0"],
   ].join(" ");
-  const results = await check(command, "--only", "region_read");
+
+Deno.test("QEMU's server ends where edu writes memory that it may only read", async () => {
+  const session = new URL("../../examples/sessions/edu_copy.yaml", import.meta.url).pathname;
+  const results = await check(edu(), "--only", "dma_messages", "--copy", session);
+  const found = (verdict: string) =>
+    [...results.values()].filter((line) => line.verdict === verdict).map(({ id }) => id);
+  const ids = (...numbers: number[]) => numbers.map((number) => `server/dma_messages/${number}`);
+  assertEquals(found("passed"), ids(2, 19, 21, 22));
+  assertEquals(found("failed"), ids(1, 23, 24));
+  assertEquals(results.get(ids(1)[0]!)?.came, "0x00 at byte 0 of 4000");
+  const end = results.get(ids(23)[0]!)!;
+  assertEquals([end.usable, end.server_end?.signal], ["no", "SIGSEGV"]);
+  const listed = deviationsIn(INTEROP, "qemu-edu").filter((id) => results.has(id));
+  assertEquals(listed, ids(1, 23, 24), "docs/interop.md");
+});
+
+Deno.test("QEMU's server aborts on accesses to config space of 3 bytes modulo 4", async () => {
+  const results = await check(edu(), "--only", "region_read");
   for (const number of [21, 23, 24, 25]) { // 3, 7, 11 and 63 bytes
     const line = results.get(`server/region_read/${number}`)!;
     assertEquals([line.outcome, line.usable], ["failed", "no"], line.id);

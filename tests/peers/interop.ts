@@ -24,7 +24,8 @@ const ROOT = new URL("../../", import.meta.url);
 const RESULTS = `${peersCache()}/interop`;
 
 /** The time that a server may take for each answer: a run of a silent peer is short. */
-const timeoutOf = ({ program }: InteropPeer) => program === "vfu" ? "10s" : "500ms";
+const timeoutOf = ({ program, copy }: InteropPeer) =>
+  program === "vfu" ? "10s" : copy === undefined ? "500ms" : "2s"; // a copy takes a while
 
 /** The command that serves the device of a peer at `{socket}`. */
 function commandOf({ program, device }: InteropPeer, disk: string): string {
@@ -58,6 +59,7 @@ async function run(name: string, command: readonly string[]): Promise<void> {
 /** The arguments of `vfu` that check a server. */
 const checkServer = (peer: InteropPeer, disk: string) => [
   ...["check", "--timeout", timeoutOf(peer), "--spawn", commandOf(peer, disk)],
+  ...(peer.copy === undefined ? [] : ["--copy", `examples/sessions/${peer.copy}.yaml`]),
 ];
 
 /** The arguments of `vfu` that check a client. */

@@ -16,6 +16,8 @@ export interface InteropPeer {
   readonly program: PeerProgram | "vfu";
   /** The device, where the program has several. */
   readonly device?: string;
+  /** The session of `examples/sessions/` by which the device copies, if there is one. */
+  readonly copy?: string;
 }
 
 /** The columns, in order. Ours come first, and have no deviation. */
@@ -26,12 +28,14 @@ export const INTEROP_PEERS: readonly InteropPeer[] = [
     title: `vfu serving \`examples/${name}.ts\``,
     program: "vfu",
     device: `./examples/${name}.ts`,
+    ...(name === "dma_engine" && { copy: "dma_engine_copy" }),
   })),
   ...["edu", "nvme", "e1000e"].map((device): InteropPeer => ({
     name: `qemu-${device}`,
     title: `QEMU 7.2's server with ${device}`,
     program: "qemu-system-x86_64",
     device,
+    ...(device === "edu" && { copy: "edu_copy" }),
   })),
   {
     name: "sample-server",
@@ -181,6 +185,16 @@ export const EXPLANATIONS: readonly Explanation[] = [
   [LIBVFIO_USER, /dma\/1[89]$/, "libvfio-user does not compare a map with the size of its file."],
   [LIBVFIO_USER, /dma\/24$/, "libvfio-user does not check the number of descriptors of a map."],
   [LIBVFIO_USER, /dma\/48$/, "libvfio-user unmaps exact ranges only."],
+  [
+    /^qemu/,
+    /dma_messages\/1$/,
+    "QEMU's server maps memory that has a descriptor, and has no DMA_READ and DMA_WRITE.",
+  ],
+  [
+    /^qemu/,
+    /dma_messages\/2[34]$/,
+    "QEMU's devices ignore the rights of a map; the kernel ends a server that writes such memory.",
+  ],
   [LIBVFIO_USER, /irqs\/15$/, "libvfio-user ignores flags that it does not know."],
   [LIBVFIO_USER, /irqs\/36$/, "libvfio-user masks any index."],
   [
