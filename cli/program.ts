@@ -73,7 +73,7 @@ async function buildProgram(
     .configureOutput({
       writeOut: (text) => context.out.write(text),
       writeErr: (text) => context.err.write(text),
-      outputError: (text) => complain(context.err, [printable(usageLine(text))]),
+      outputError: (text) => complain(context.err, [printable(usageLine(text, program, args))]),
       getOutHelpWidth: () => context.out.columns,
       getErrHelpWidth: () => context.err.columns,
       getOutHasColors: () => context.out.style !== PLAIN,
@@ -140,11 +140,28 @@ const VALUE_SENTENCES: readonly (readonly [RegExp, string])[] = [
   [/^option '(?:-\w, )?([^\s,]+)[^']*' argument '(.*)' is invalid\. /s, "cannot use '$2' for $1: "],
 ];
 
+/** Commander's sentences about what is missing or unknown: the help has what there is. */
+const NEEDS_HELP = /^(missing required argument|required option|unknown option)[^(]*$/;
+
 /**
  * Turns commander's "error: unknown command 'prob'\n(Did you mean probe?)\n" into a line of ours.
  */
-function usageLine(text: string): string {
+function usageLine(text: string, program: CommandUnknownOpts, args: readonly string[]): string {
   let line = text.replace(/^error: /, "").trim().replaceAll("\n", " ");
   for (const [theirs, ours] of VALUE_SENTENCES) line = line.replace(theirs, ours);
+  if (NEEDS_HELP.test(line)) line += `; see ${commandName(program, args)} --help`;
   return line.charAt(0).toUpperCase() + line.slice(1);
+}
+
+/** The command that is called, as "vfu migrate save". */
+function commandName(program: CommandUnknownOpts, args: readonly string[]): string {
+  let command = program;
+  const names = [program.name()];
+  for (const arg of args) {
+    const next = command.commands.find((each) => each.name() === arg);
+    if (next === undefined) break;
+    names.push(arg);
+    command = next;
+  }
+  return names.join(" ");
 }

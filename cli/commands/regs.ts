@@ -77,7 +77,7 @@ export function command(context: Context) {
     )
     .action(async (socket, names, { diff, ...options }, self) => {
       const maps = (await loadMaps(context, self, options.map ?? [])).map(({ map }) => map);
-      const what = "command-argument value is invalid for argument 'register'.";
+      const what = `cannot use '${names.join(" ")}' as register:`;
       const chosen = orUsage(self, what, () => chooseRegisters(maps, names));
       const saved = diff === undefined ? undefined : await loadSaved(self, diff);
       await run(context, socket, chosen, { ...options, saved });

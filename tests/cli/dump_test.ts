@@ -272,7 +272,7 @@ Deno.test("dump returns 2 when the usage is wrong", async (t) => {
     "write bar0 to bar5, rom, config, vga or an index, then .b, .w, .l or .q if the width of " +
     "accesses matters, or a range, as bar0+0x100..0x200";
   await assertFailures(t, "/nonexistent/socket", 2, [
-    [["dump", "bar0"], "Required option '-o, --output <file>' not specified"],
+    [["dump", "bar0"], "Required option '-o, --output <file>' not specified; see vfu dump --help"],
     [["dump", "bar0+4", "-o", "x"], invalid("bar0+4")],
     [
       ["dump", "VENDOR", "-o", "x"],

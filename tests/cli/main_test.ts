@@ -56,7 +56,12 @@ Deno.test("main() returns 2 and writes one line when the usage is wrong", async 
     [["frobnicate"], "Unknown command 'frobnicate'"],
     [["frob\x1b[2J\u202e"], "Unknown command 'frob\\u001b[2J\\u202e'"],
     [["--verson"], "Unknown option '--verson' (Did you mean --version?)"],
-    [["probe"], "Missing required argument 'socket|file'"],
+    [["probe"], "Missing required argument 'socket|file'; see vfu probe --help"],
+    [
+      ["migrate", "save", "x"],
+      "Required option '-o, --output <file>' not specified; see vfu migrate save --help",
+    ],
+    [["reset", "--zzzzzz", "x"], "Unknown option '--zzzzzz'; see vfu reset --help"],
     [["probe", "--jsn", "x"], "Unknown option '--jsn' (Did you mean --json?)"],
     [["probe", "x", "y"], "Several devices are shown with '--summary' or '--diff' only"],
     [

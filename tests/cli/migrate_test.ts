@@ -454,8 +454,11 @@ Deno.test("migrate restore leaves the device as it was at Ctrl-C", async () => {
 
 Deno.test("migrate returns 2 when the usage is wrong", async () => {
   const CASES: [args: string[], line: string][] = [
-    [["save", "a.sock"], "Required option '-o, --output <file>' not specified"],
-    [["restore", "a.sock"], "Missing required argument 'file'"],
+    [
+      ["save", "a.sock"],
+      "Required option '-o, --output <file>' not specified; see vfu migrate save --help",
+    ],
+    [["restore", "a.sock"], "Missing required argument 'file'; see vfu migrate restore --help"],
     [
       ["state", "a.sock", "PAUSED"],
       "Cannot use 'PAUSED' as state: Allowed choices are " +

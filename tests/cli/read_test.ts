@@ -128,7 +128,7 @@ Deno.test("read returns 2 and sends nothing when the usage is wrong", async (t) 
   const needsMap = "; a name of a register map needs --map";
   const invalid = (text: string) => `Cannot use '${text}' as address:`;
   await assertFailures(t, "/nonexistent/socket", 2, [
-    [["read"], "Missing required argument 'address'"],
+    [["read"], "Missing required argument 'address'; see vfu read --help"],
     [
       ["read", "bar9"],
       `${invalid("bar9")} "bar9" is no region, capability or register; ${form}${needsMap}`,

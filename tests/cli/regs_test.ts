@@ -261,7 +261,7 @@ Deno.test("regs returns 2 when the usage is wrong, and 1 for a file that can't b
   Deno.writeTextFileSync(bad, "[]");
   const usage: [string[], RegExp][] = [
     [["x"], /Required option '--map/],
-    [["x", "--map", "nvme", "CSTZ"], /did you mean CSTS/],
+    [["x", "--map", "nvme", "CSTZ"], /^vfu: Cannot use 'CSTZ' as register: .*did you mean CSTS/],
     [["x", "--map", "nvme", "--watch", "1s", "--diff", "y"], /--diff .* cannot be used with/],
     [["x", "--map", "nvme", "--diff", bad], /no list "registers"/],
   ];

@@ -311,7 +311,10 @@ Deno.test("vfu show --dissector writes a script, and takes no file", async () =>
   const both = await runHere(["show", "a.pcapng", "--dissector"]);
   assertEquals([both.code, both.err], [2, "vfu: --dissector takes no file\n"]);
   const none = await runHere(["show"]);
-  assertEquals([none.code, none.err], [2, "vfu: Missing required argument 'file'\n"]);
+  assertEquals([none.code, none.err], [
+    2,
+    "vfu: Missing required argument 'file'; see vfu show --help\n",
+  ]);
 });
 
 Deno.test("no report replaces a file that is read, through links as well", async () => {

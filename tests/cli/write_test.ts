@@ -100,7 +100,7 @@ Deno.test("write returns 2 and sends nothing when the usage is wrong", async (t)
     ],
   ];
   await assertFailures(t, "/nonexistent/socket", 2, [
-    [["write"], "Missing required argument 'address=value'"],
+    [["write"], "Missing required argument 'address=value'; see vfu write --help"],
     ...cases.map(([text, why]) =>
       [["write", "bar0+8=1", text], `${invalid(text)} ${why}`] as [string[], string]
     ),
