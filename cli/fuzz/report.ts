@@ -188,7 +188,8 @@ function coverageLines(
     String(row.ways),
     row.errnos.slice(0, 8).join(" ") + (row.errnos.length > 8 ? " …" : ""),
   ]);
-  return tableLines([head, ...rows], { columns, indent: 2, right: [1, 2, 3, 4, 5, 6] });
+  const right = [1, 2, 3, 4, 5, 6];
+  return tableLines([head, ...rows], { columns, indent: 2, right, minLast: 6 });
 }
 
 function summaryText(progress: FuzzProgress): string {

@@ -22,11 +22,13 @@ export interface TableOptions {
   readonly indent: number;
   /** Indexes of the columns that are set flush right: numbers. */
   readonly right?: readonly number[];
+  /** The last column is not made narrower than this, however narrow the screen is; default 24. */
+  readonly minLast?: number;
 }
 
 /** Spaces between columns. */
 const GAP = 2;
-/** The last column is not made narrower than this, however narrow the screen is. */
+/** For words. */
 const MIN_LAST_WIDTH = 24;
 
 /** The rows as lines, without spaces at their ends. Every row has as many cells as the first. */
@@ -37,7 +39,7 @@ export function tableLines(rows: readonly (readonly Cell[])[], options: TableOpt
     (_, at) => rows.reduce((most, row) => Math.max(most, textOf(row[at]!).length), 0),
   );
   const start = options.indent + widths.reduce((sum, width) => sum + width + GAP, 0);
-  const lastWidth = Math.max(MIN_LAST_WIDTH, options.columns - start);
+  const lastWidth = Math.max(options.minLast ?? MIN_LAST_WIDTH, options.columns - start);
   return rows.flatMap((row) => {
     const head = widths.map((width, at) => {
       const isRight = options.right?.includes(at) ?? false;

@@ -17,6 +17,15 @@ Deno.test("tableLines() aligns columns, numbers to the right, and leaves no spac
   );
 });
 
+Deno.test("tableLines() keeps the last column as wide as words need, or as numbers do", () => {
+  const rows = [["0123456789", "22 95 110"]];
+  assertEquals(tableLines(rows, { columns: 18, indent: 0 }), ["0123456789  22 95 110"]);
+  assertEquals(tableLines(rows, { columns: 18, indent: 0, minLast: 6 }), [
+    "0123456789  22 95",
+    "            110",
+  ]);
+});
+
 Deno.test("tableLines() counts the columns of painted cells as they show", () => {
   assertEquals(
     tableLines([[{ text: "ab", paint: bold }, "x"], ["abcd", { text: "y", paint: bold }]], {
