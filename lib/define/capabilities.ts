@@ -16,7 +16,17 @@ import type {
   MsixOptions,
   PmOptions,
 } from "./capability.ts";
-import { BOOLEAN, checkOptions, type Form, type Forms, needed, NUMBER, whole } from "./mistakes.ts";
+import {
+  BOOLEAN,
+  checkOptions,
+  DefinitionError,
+  type Form,
+  type Forms,
+  needed,
+  NUMBER,
+  shown,
+  whole,
+} from "./mistakes.ts";
 import { keepOrigin } from "./origin.ts";
 import { hex } from "../text/hex.ts";
 
@@ -181,6 +191,11 @@ export const cap: CapabilityMakers = {
   },
 
   serialNumber(value) {
+    if (typeof value !== "bigint") {
+      throw new DefinitionError("Cannot make a capability", [
+        `cap.serialNumber: ${shown(value)}, not a bigint, as 0x1234n`,
+      ]);
+    }
     return extended(0x03, "serial number", 12, { version: 1 }, (config, at) => {
       config.set32(at + 4, Number(BigInt.asUintN(32, value)));
       config.set32(at + 8, Number(BigInt.asUintN(32, value >> 32n)));

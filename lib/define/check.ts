@@ -28,7 +28,13 @@ import {
 import { type InterruptSpec, MAX_VECTORS } from "./index_interrupts.ts";
 import type { DeviceOption, DeviceOptions } from "./option.ts";
 import type { PciSpec } from "./pci.ts";
-import { type DeviceRegion, REGION_INDEX, type RegionName } from "./device_region.ts";
+import {
+  type DeviceRegion,
+  isRegion,
+  REGION,
+  REGION_INDEX,
+  type RegionName,
+} from "./device_region.ts";
 import type { EarlierState, StateHooks, StateStream } from "./state.ts";
 
 /** The regions that a device may have. */
@@ -104,11 +110,6 @@ const PARTS: Forms<DeviceParts> = {
   start: FUNCTION,
   close: FUNCTION,
   state: STATE,
-};
-
-const REGION: Form = {
-  accepts: isRegion,
-  what: "a region; registers, memory, callbacks and overlay make them",
 };
 
 const REGIONS: Forms<DeviceRegions> = {
@@ -317,11 +318,6 @@ function collectPci(pci: Record<string, unknown>, mistakes: Mistakes): void {
       seen.add(each.name);
     }
   }
-}
-
-function isRegion(value: unknown): value is DeviceRegion {
-  return isObject(value) && isObject(value["bar"]) && typeof value["size"] === "number" &&
-    typeof value["read"] === "function" && typeof value["write"] === "function";
 }
 
 function isOption(value: unknown): value is DeviceOption {

@@ -9,7 +9,7 @@ import type { Register } from "../registers/map.ts";
 import { leastBarSize } from "../server/config.ts";
 import type { ServedRegion } from "../server/served_device.ts";
 import { PciRegion } from "../wire/region.ts";
-import { BOOLEAN, type Forms } from "./mistakes.ts";
+import { BOOLEAN, type Form, type Forms, isObject } from "./mistakes.ts";
 import { keepOrigin } from "./origin.ts";
 import { sealClass } from "./sealed.ts";
 
@@ -92,6 +92,18 @@ export interface DeviceRegion extends ServedRegion {
   close?(): void;
 }
 
+/** A form of regions. */
+export const REGION: Form = {
+  accepts: isRegion,
+  what: "a region; registers, memory, callbacks and overlay make them",
+};
+
+/** Tells whether it is a region. */
+export function isRegion(value: unknown): value is DeviceRegion {
+  return isObject(value) && isObject(value["bar"]) && typeof value["size"] === "number" &&
+    typeof value["read"] === "function" && typeof value["write"] === "function";
+}
+
 /** Members that a region may lack. They are undefined, ahead of the refusal of unknown names. */
 const LACKING: Readonly<
   Record<Exclude<keyof DeviceRegion, "flags" | "size" | "bar" | "read" | "write">, undefined>
@@ -108,8 +120,8 @@ const LACKING: Readonly<
   close: undefined,
 };
 
-const REGION = { ...LACKING };
-sealClass(REGION, { path: "region" });
+const SEALED = { ...LACKING };
+sealClass(SEALED, { path: "region" });
 
 /**
  * Has a region, or the objects of a class of regions, refuse names that there are not.
@@ -118,7 +130,7 @@ sealClass(REGION, { path: "region" });
  */
 export function sealRegion<T extends DeviceRegion>(region: T): T {
   keepOrigin(region);
-  return Object.setPrototypeOf(region, REGION);
+  return Object.setPrototypeOf(region, SEALED);
 }
 
 /**

@@ -82,7 +82,7 @@ export class DeviceMemoryRegion implements DeviceRegion, Disposable {
     const isMappable = mappable === true || (mappable !== false && mappable.length > 0);
     this.size = regionSize(options.size, PAGE_SIZE);
     this.bar = barKind(options);
-    const areas = typeof mappable === "boolean" ? undefined : mappable.map(sparseArea);
+    const areas = typeof mappable === "boolean" ? undefined : Array.from(mappable, sparseArea);
     this.memory = new MemoryRegion("vfu-memory", this.size, areas);
     this.#written = options.written;
     this.bytes = this.memory.bytes;

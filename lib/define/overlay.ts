@@ -6,13 +6,24 @@
 
 import {
   type DeviceRegion,
+  isRegion,
+  REGION,
   type RegionPart,
   type RegionRange,
   type RegionReview,
   resetAll,
   sealRegion,
 } from "./device_region.ts";
-import { type Forms, FUNCTION, Mistakes, needed, NUMBER, OBJECT, TEXT } from "./mistakes.ts";
+import {
+  type Forms,
+  FUNCTION,
+  isObject,
+  Mistakes,
+  needed,
+  NUMBER,
+  shown,
+  TEXT,
+} from "./mistakes.ts";
 import { RegionFlags } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
 
@@ -37,7 +48,7 @@ export interface OverlayPart {
 const OVERLAY_PART: Forms<OverlayPart> = {
   offset: needed(NUMBER),
   size: NUMBER,
-  region: needed(OBJECT),
+  region: needed(REGION),
   name: TEXT,
   when: FUNCTION,
 };
@@ -65,7 +76,14 @@ const OVERLAY_PART: Forms<OverlayPart> = {
  */
 export function overlay(below: DeviceRegion, parts: readonly OverlayPart[]): DeviceRegion {
   const mistakes = new Mistakes();
-  for (const [i, part] of parts.entries()) mistakes.check(`parts[${i}]`, part, OVERLAY_PART);
+  if (!isRegion(below)) mistakes.add("the region below", `${shown(below)}, not ${REGION.what}`);
+  if (!Array.isArray(parts)) mistakes.add("parts", `${shown(parts)}, not a list`);
+  else {
+    for (const [i, part] of parts.entries()) {
+      if (isObject(part)) mistakes.check(`parts[${i}]`, part, OVERLAY_PART);
+      else mistakes.add(`parts[${i}]`, `${shown(part)}, not { offset: 0, region: registers(...) }`);
+    }
+  }
   mistakes.throwAny("Cannot make an overlay");
   const layers = parts.map(({ offset, region, size = region.size, name = "a region", when }) => ({
     region,

@@ -231,7 +231,7 @@ function checkMeaning(name: string, draft: MapDraft, mistakes: Mistakes): void {
 /** The same value with bigint for each whole number, as files of YAML have them. */
 function withBigInts(value: unknown): unknown {
   if (Number.isSafeInteger(value)) return BigInt(value as number);
-  if (Array.isArray(value)) return value.map(withBigInts);
+  if (Array.isArray(value)) return Array.from(value, withBigInts); // also what is left out
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, withBigInts(each)]));
 }

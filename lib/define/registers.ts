@@ -388,6 +388,7 @@ export class RegisterRegion<M extends RegisterSource = RegisterSource> implement
   #slot(name: string, path: string, mistakes: Mistakes): RegisterSlot | undefined {
     const slot = this.#slots.find((each) => each.register.name === name);
     if (slot !== undefined) return slot;
+    if (typeof name !== "string") return void mistakes.add(path, `${shown(name)}, not a name`);
     const names = this.#slots.map((each) => each.register.name);
     const hint = this.#leftOut.includes(name)
       ? "it is beyond the region's size"

@@ -119,6 +119,26 @@ Deno.test("what makes regions, capabilities and options refuses what it does not
       () => overlay(region, any([{ ofset: 0, region }])),
       'parts[0].ofset: unknown; did you mean "of',
     ],
+    [
+      () => overlay(region, any([{ offset: 0, region: {} }])),
+      "parts[0].region: an object, not a r",
+    ],
+    [() => overlay(region, any([undefined])), "parts[0]: undefined, not { offset: 0, region: "],
+    [() => overlay(region, any({ offset: 0 })), "parts: an object, not a list"],
+    [() => overlay(any(undefined), []), "the region below: undefined, not a region; registers,"],
+    [
+      () => memory(any({ size: 4096, mappable: new Array(1) })), // as [,]
+      "memory.mappable[0]: undefined, not an object",
+    ],
+    [
+      () => registers(any({ registers: new Array(1) })),
+      "registers[0]: undefined, not an object wi",
+    ],
+    [
+      () => registers({ registers: [] }, any({ ioeventfds: [5] })),
+      "ioeventfds[0]: 5, not a name",
+    ],
+    [() => cap.serialNumber(any(5)), "cap.serialNumber: 5, not a bigint, as 0x1234n"],
     [() => cap.msi(any({ vector: 4 })), 'cap.msi.vector: unknown; did you mean "vectors"?'],
     [() => cap.pm(any({ noSoftreset: 4 })), 'cap.pm.noSoftreset: unknown; did you mean "noSoftRes'],
     [() => cap.msix(any({ vectors: 4 })), "cap.msix.bar: missing; it takes a number"],
