@@ -183,6 +183,8 @@ function qemuArguments(options: GuestOptions, directory: string, initrd: string)
   // The kernel's check counts the timer's interrupts, of which a guest on a busy host misses some.
   // Its watchdogs take a host that is busy for 20 s for a CPU of the guest that hangs.
   const timers = ["no_timer_check", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1"];
+  // The clock of a guest on a busy host is unstable: the kernel warns of it if no other is named.
+  timers.push("trace_clock=global");
   const machine = ["console=ttyS0", "quiet", "panic=1", ...timers];
   const kernel = [...machine, ...options.kernelArguments ?? []];
   if (iommu) kernel.push("intel_iommu=on", "iommu.strict=1");
