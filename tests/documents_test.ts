@@ -108,6 +108,12 @@ for (const document of [...USER_DOCUMENTS, ...DOCUMENTS].filter((each) => each !
   });
 }
 
+Deno.test("CONTRIBUTING.md has each task", () => {
+  const text = textOf("CONTRIBUTING.md");
+  const missing = Object.keys(manifest.tasks).filter((name) => !text.includes(`deno task ${name}`));
+  assertEquals(missing, []);
+});
+
 /** Phrases that hide the actor, or have a better word (CONTRIBUTING.md); quoted ones are named. */
 const BANNED = /(?<!")\b(?:(?:no|some)body|(?:told|tells?) of|gives? back|as it is to be)\b/i;
 

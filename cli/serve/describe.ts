@@ -19,7 +19,7 @@ export interface DeviceJson {
   /** Names of its flags. */
   flag_names: string[];
   /** The ids in its configuration space; null for no PCI device. */
-  pci: PciJson | null;
+  pci: PciIdsJson | null;
   /** The regions that it has. */
   regions: { index: number; name: string; size: number; flags: number; flag_names: string[] }[];
   /** The IRQ indexes of which it has vectors. */
@@ -27,7 +27,7 @@ export interface DeviceJson {
 }
 
 /** Who made it, and what it is. */
-export interface PciJson {
+export interface PciIdsJson {
   vendor_id: number;
   device_id: number;
   /** 24 bits: base class, subclass, programming interface. */
@@ -75,7 +75,7 @@ export function deviceLines({ pci, regions, irqs }: DeviceJson): string[] {
   return lines;
 }
 
-async function readPci(config: ServedRegion | undefined): Promise<PciJson | null> {
+async function readPci(config: ServedRegion | undefined): Promise<PciIdsJson | null> {
   if (config === undefined || config.size < 16) return null;
   const bytes = new Uint8Array(16);
   await config.read(0, bytes);
