@@ -37,7 +37,7 @@ import {
 } from "../serve/report.ts";
 import type { Reloader, Watched } from "../serve/reload.ts";
 import type { UnmodelledWatch } from "../serve/unmodelled_watch.ts";
-import { catchStrays } from "../serve/unhandled_errors.ts";
+import { catchUnhandled } from "../serve/unhandled_errors.ts";
 import { uniqueNames } from "../serve/unique_names.ts";
 import { offerOf } from "../serve/offer.ts";
 import { UsageError } from "../serve/usage.ts";
@@ -189,7 +189,7 @@ async function run(
   const report = reportTo(tell);
   // The device of an error that no hook waits for is known only if there is one device.
   let owner = wanted.length === 1 ? wanted[0]!.device : "one of them";
-  await using _strays = catchStrays((error) =>
+  await using _unhandled = catchUnhandled((error) =>
     report.error(owner, "something that no hook waits for", error)
   );
   using reloader = options.watch && isServing ? await makeReloader() : undefined;

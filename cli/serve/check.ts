@@ -21,7 +21,7 @@ import { isModule, loadDevice, urlOf } from "./load.ts";
 import type { ChosenOption } from "./chosen_option.ts";
 import { makeDevice } from "./make.ts";
 import { checkTypes, type TypeMistake, type TypesChecked } from "./types.ts";
-import { catchStrays } from "./unhandled_errors.ts";
+import { catchUnhandled } from "./unhandled_errors.ts";
 import { UsageError } from "./usage.ts";
 import { plural } from "../../lib/text/plural.ts";
 
@@ -91,8 +91,8 @@ async function check(
   { signal }: Context,
   { device, option = [] }: DeviceArguments,
 ): Promise<CheckJson> {
-  const strays: unknown[] = [];
-  const catching = catchStrays((error) => strays.push(error));
+  const unhandled: unknown[] = [];
+  const catching = catchUnhandled((error) => unhandled.push(error));
   const { mistakes, isLoaded } = await checkDefinition(device, option);
   const types = await typesOf(device, signal).finally(() => catching[Symbol.asyncDispose]());
   // A module that does not load has no types either: one of the two says so.
@@ -109,7 +109,7 @@ async function check(
     mistakes: [
       ...ofTypes.map(({ place, message, details }) => mistake(place, message, details)),
       ...mistakes,
-      ...strays.flatMap((error) =>
+      ...unhandled.flatMap((error) =>
         mistakesOf(blamed("Something that no hook waits for has failed", error))
       ),
     ],

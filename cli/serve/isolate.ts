@@ -9,7 +9,7 @@
 
 import {
   commandLine,
-  handOver,
+  passDescriptor,
   removeDeadSocketFile,
   setInherited,
   type SocketFile,
@@ -242,7 +242,7 @@ class Child {
     const { fd } = wanted;
     const isolated: Isolated = { parent: Deno.pid, faults: wanted.fault ?? [], mark: this.#mark };
     const args = [...prefix, ...argumentsOf(wanted, options, seed, isolated)];
-    this.#process = fd === undefined ? spawn(args) : handOver(fd, () => spawn(args));
+    this.#process = fd === undefined ? spawn(args) : passDescriptor(fd, () => spawn(args));
     this.ended = this.#listen();
   }
 

@@ -7,12 +7,12 @@
 import { nextTurn } from "../../lib/base/turn.ts";
 
 /**
- * Has them told, where they would end the process and with it all devices, until it is disposed of.
+ * Reports them until it is disposed of. Without it they end the process, and with it all devices.
  * Disposing waits a turn of the event loop: the runtime reports what was thrown late.
  *
  * @param tell is given what was thrown
  */
-export function catchStrays(tell: (error: unknown) => void): AsyncDisposable {
+export function catchUnhandled(tell: (error: unknown) => void): AsyncDisposable {
   const onRejection = (event: PromiseRejectionEvent) => {
     event.preventDefault();
     tell(event.reason);

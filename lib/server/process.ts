@@ -31,7 +31,7 @@ export function socketFileAt(path: string): SocketFile {
  *
  * @throws {SystemError} EBADF if it is not open; and what `start` throws
  */
-export function handOver<T>(fd: number, start: () => T): T {
+export function passDescriptor<T>(fd: number, start: () => T): T {
   setInherited(fd, true);
   using _owned = new OwnedFd(fd);
   return start();
