@@ -182,6 +182,9 @@ async function learnCopying(
       return result;
     });
   } catch (error) {
+    // The first check reports a server that takes no second client.
+    const isGone = error instanceof Unreachable && !target.isSpawned;
+    if (copy === undefined && isGone) return undefined;
     if (!(error instanceof Deviation || error instanceof NoCopy)) throw error;
     if (copy === undefined) return undefined;
     const end = await crashOf(target, options);
