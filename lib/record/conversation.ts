@@ -6,7 +6,6 @@
  */
 
 import { MAX_PENDING } from "../base/limits.ts";
-import type { CapabilityLists } from "../pci/names.ts";
 import { type DmaMapRequest, DmaUnmapFlags } from "../wire/dma.ts";
 import { type IrqInfoReply, IrqSetFlags, type SetIrqsRequest } from "../wire/irq.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
@@ -20,7 +19,7 @@ import {
   type RecordedEvent,
   type RecordedMessage,
 } from "./event.ts";
-import { KnownConfig } from "./known_config.ts";
+import { type KnownCapabilities, KnownConfig } from "./known_config.ts";
 
 /** Clients whose state is kept. A recorder serves one after another; files may say otherwise. */
 const MAX_CONNECTIONS = 64;
@@ -78,7 +77,7 @@ export interface ConversationState {
   /** Vectors that signal an eventfd of the client's, by IRQ index, as far as the server agreed. */
   readonly vectors: ReadonlyMap<number, ReadonlySet<number>>;
   /** The capabilities in the configuration space, as far as it was read. */
-  readonly capabilities: CapabilityLists;
+  readonly capabilities: KnownCapabilities;
   /** Requests without a reply yet. */
   readonly unanswered: Iterable<Asked>;
 }
@@ -96,7 +95,7 @@ class State implements ConversationState {
     return this.pending.values();
   }
 
-  get capabilities(): CapabilityLists {
+  get capabilities(): KnownCapabilities {
     return this.config.capabilities;
   }
 }

@@ -11,11 +11,31 @@ import { walkCapabilities, walkExtendedCapabilities } from "../pci/walk.ts";
 /** Bytes of the largest configuration space. */
 const SIZE = 4096;
 
+/** MSI-X: its id, and the bytes of an entry of its table. */
+const MSIX = 0x11;
+const ENTRY_SIZE = 16;
+
+/** Capabilities, and what these say about the regions of the device. */
+export interface KnownCapabilities extends CapabilityLists {
+  /** MSI-X's table and pending bits, once the capability was read. */
+  readonly tables: readonly PlacedTable[];
+}
+
+/** A part of a region that a capability has for itself. */
+export interface PlacedTable {
+  /** The region index. */
+  readonly region: number;
+  /** Bytes from its start. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
 /** Collects what was read of a configuration space. */
 export class KnownConfig {
   readonly #bytes = new Uint8Array(SIZE);
   readonly #isKnown = new Uint8Array(SIZE);
-  #found: CapabilityLists | undefined;
+  #found: KnownCapabilities | undefined;
 
   /** Takes what a read has returned; bytes behind the space are ignored. */
   learn(offset: bigint, data: Uint8Array): void {
@@ -32,11 +52,26 @@ export class KnownConfig {
   }
 
   /** The lists of capabilities, each up to the first link that was not read. */
-  get capabilities(): CapabilityLists {
-    return this.#found ??= {
-      capabilities: this.#follow(walkCapabilities(SIZE)),
+  get capabilities(): KnownCapabilities {
+    if (this.#found !== undefined) return this.#found;
+    const capabilities = this.#follow(walkCapabilities(SIZE));
+    return this.#found = {
+      capabilities,
       extendedCapabilities: this.#follow(walkExtendedCapabilities(SIZE)),
+      tables: capabilities.flatMap(({ id, offset }) => id === MSIX ? this.#tablesAt(offset) : []),
     };
+  }
+
+  /** The table and the pending bits of MSI-X, whose capability begins there. */
+  #tablesAt(at: number): PlacedTable[] {
+    if (at + 12 > SIZE || this.#isKnown.subarray(at, at + 12).includes(0)) return [];
+    const view = new DataView(this.#bytes.buffer);
+    const vectors = (view.getUint16(at + 2, true) & 0x7ff) + 1;
+    const sizes = [vectors * ENTRY_SIZE, Math.ceil(vectors / 64) * 8];
+    return sizes.map((size, i) => {
+      const place = view.getUint32(at + 4 + 4 * i, true);
+      return { region: place & 7, offset: place - (place & 7), size };
+    });
   }
 
   /** Unknown bytes read as zeros, which end each list. */

@@ -77,6 +77,7 @@ export {
   type ConversationState,
   type HeardMessage,
 } from "./conversation.ts";
+export type { KnownCapabilities, PlacedTable } from "./known_config.ts";
 export {
   type Access,
   accessesOf,

@@ -35,11 +35,21 @@ interface CapabilitySpan extends Span {
   readonly base: AddressBase & { readonly kind: "capability" };
 }
 
+/** The places of a device's capabilities, and the parts of its regions that some of these take. */
+export interface PlacedCapabilities extends CapabilityLists {
+  /** As the table and the pending bits of MSI-X. No register is there. Default none. */
+  readonly tables?: readonly {
+    readonly region: number;
+    readonly offset: number;
+    readonly size: number;
+  }[];
+}
+
 /** Finds registers by region index and offset. */
 export class RegisterLocator {
   readonly #spans = new Map<number, Span[]>();
   readonly #inCapabilities: CapabilitySpan[] = [];
-  #capabilities: CapabilityLists | undefined;
+  #capabilities: PlacedCapabilities | undefined;
   /** The registers of the configuration space, once its capabilities are known. */
   #config: readonly Span[] | undefined;
 
@@ -66,7 +76,7 @@ export class RegisterLocator {
   }
 
   /** Takes the places of a device's capabilities. The same lists again cost nothing. */
-  placeCapabilities(lists: CapabilityLists): void {
+  placeCapabilities(lists: PlacedCapabilities): void {
     if (lists === this.#capabilities) return;
     this.#capabilities = lists;
     const placed = this.#inCapabilities.flatMap(({ base, map, register, start, end }) => {
@@ -78,7 +88,7 @@ export class RegisterLocator {
 
   /**
    * The register that holds the first byte of an access. Of several, one that begins there and has
-   * the width is taken first.
+   * the width is taken first. There is none where a capability has its table.
    *
    * @param region the region index
    * @param offset bytes from the start of the region
@@ -97,6 +107,10 @@ export class RegisterLocator {
    */
   at(region: number, offset: number | bigint, count: number | bigint): LocatedRegister | undefined {
     const at = Number(offset);
+    const isTable = this.#capabilities?.tables?.some((each) =>
+      each.region === region && at >= each.offset && at < each.offset + each.size
+    );
+    if (isTable) return undefined; // whatever a map has that is made for larger devices
     let best: LocatedRegister | undefined;
     const spans = region === PciRegion.CONFIG && this.#config || this.#spans.get(region);
     for (const { map, register, start, end } of spans ?? []) {

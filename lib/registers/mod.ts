@@ -51,7 +51,7 @@ export {
 export { registerMapJsonSchema } from "./json_schema.ts";
 export { loadRegisterMap, parseRegisterMap, SHIPPED_MAPS } from "./load.ts";
 export type { ParsedRegisterMap } from "./parsed.ts";
-export { type LocatedRegister, RegisterLocator } from "./locate.ts";
+export { type LocatedRegister, type PlacedCapabilities, RegisterLocator } from "./locate.ts";
 export { lookupRegister, parseFieldValue, type RegisterAddress } from "./lookup.ts";
 export {
   bitsText,

@@ -183,6 +183,16 @@ Deno.test("capabilities are found as far as the configuration space was read", (
   assertEquals(read(0x50, 2), [[1, 0x40], [0x11, 0x50], [0x10, 0x60]]);
   config[0x60 + 1] = 0x40;
   assertEquals(read(0x60, 2), [[1, 0x40], [0x11, 0x50], [0x10, 0x60]]); // back to the start
+  const tables = () => follow(talk.events).conversation.state(0)!.capabilities.tables;
+  assertEquals(tables(), []);
+  config.set([0x11, 0x60, 0x40, 0x00, 0x00, 0x20, 0x00, 0x00, 0x04, 0x10, 0x00, 0x00], 0x50);
+  read(0x50, 8);
+  assertEquals(tables(), []); // the place of the pending bits is not known yet
+  read(0x58, 4);
+  assertEquals(tables(), [ // of 65 vectors
+    { region: 0, offset: 0x2000, size: 0x410 },
+    { region: 4, offset: 0x1000, size: 16 },
+  ]);
   const extended = new Uint8Array(8);
   extended.set([0x01, 0x00, 0x01, 0x20]);
   const at = { region: 7, offset: 0x100n };
