@@ -25,6 +25,7 @@ import type { Guard } from "./guard.ts";
 import { isModule } from "./load.ts";
 import type { ServedJson, ServeJson, Tell } from "./report.ts";
 import { uniqueNames } from "./unique_names.ts";
+import { onReportAsked } from "./unmodelled_watch.ts";
 
 /** Events of a child. `loaded` follows the load of its module, which has the name. */
 export type ChildJson = ServeJson | { event: "loaded"; device: string };
@@ -58,7 +59,7 @@ export async function serveIsolated(
   try {
     for (const each of wanted) family.start(prefix, each, options, seed);
     using _listener = onAbort(signal, () => family.end());
-    using _asked = options.unmodelled ? onAsked(() => family.ask()) : undefined;
+    using _asked = options.unmodelled ? onReportAsked(() => family.ask()) : undefined;
     const devices = await family.ready;
     if (devices !== undefined) {
       if (readyFd !== undefined) tellReady(readyFd);
@@ -72,12 +73,6 @@ export async function serveIsolated(
   }
   if (family.wasForced && signal.aborted) throw signal.reason;
   if (family.failure !== undefined) throw family.failure;
-}
-
-/** Passes SIGUSR2 on, which would end this process. */
-function onAsked(ask: () => void): Disposable {
-  Deno.addSignalListener("SIGUSR2", ask);
-  return { [Symbol.dispose]: () => Deno.removeSignalListener("SIGUSR2", ask) };
 }
 
 /**
@@ -143,7 +138,7 @@ class Family {
     this.#children.push(child);
   }
 
-  /** Asks all processes for a report. */
+  /** Asks all processes for a report, by the signal at which Deno opens no port. */
   ask(): void {
     for (const child of this.#children) child.kill("SIGUSR2");
   }

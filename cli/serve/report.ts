@@ -59,7 +59,7 @@ export type ServeJson =
   | { event: "fault"; device: string; command: string; fault: string; count: number }
   /** The module has changed, under `--watch`. */
   | ReloadJson
-  /** At the end and on SIGUSR2, under `--unmodelled`. */
+  /** At the end and on SIGUSR2 or SIGUSR1, under `--unmodelled`. */
   | UnmodelledJson
   /** A line of the device itself. */
   | { event: "log"; device: string; line: string }

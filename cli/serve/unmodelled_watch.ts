@@ -9,22 +9,34 @@ import type { ServedAccess, ServedDevice } from "../../lib/server/served_device.
 import { DeviceFlags } from "../../lib/wire/device.ts";
 
 /**
- * Collects the accesses of some devices, and tells them at the end and on SIGUSR2. At SIGUSR1 Deno
- * opens a port for debuggers, to which any user of the machine may connect.
+ * Signals that ask for a report. Documents advise the second. At the first Deno also opens a port
+ * for debuggers, to which any user of the machine may connect.
  */
+const ASKING = ["SIGUSR1", "SIGUSR2"] as const;
+
+/** Calls a function at each signal that asks for a report, until disposed of. */
+export function onReportAsked(report: () => void): Disposable {
+  for (const signal of ASKING) Deno.addSignalListener(signal, report);
+  return {
+    [Symbol.dispose]() {
+      for (const signal of ASKING) Deno.removeSignalListener(signal, report);
+    },
+  };
+}
+
+/** Collects the accesses of some devices, and tells them at the end and when asked. */
 export class UnmodelledWatch implements Disposable {
   readonly #all = new Map<string, Unmodelled>();
   readonly #tell: (device: string, report: UnmodelledReport) => void;
-  readonly #hearsSignal: boolean;
+  readonly #asked: Disposable | undefined;
 
   /**
    * @param tell is given the report of each device
-   * @param hearsSignal whether SIGUSR2 is this process's
+   * @param hearsSignal whether signals are this process's
    */
   constructor(tell: (device: string, report: UnmodelledReport) => void, hearsSignal: boolean) {
     this.#tell = tell;
-    this.#hearsSignal = hearsSignal;
-    if (hearsSignal) Deno.addSignalListener("SIGUSR2", this.report);
+    if (hearsSignal) this.#asked = onReportAsked(this.report);
   }
 
   /** Returns what a server tells its accesses to. */
@@ -46,6 +58,6 @@ export class UnmodelledWatch implements Disposable {
 
   /** Hears no signal any more. */
   [Symbol.dispose](): void {
-    if (this.#hearsSignal) Deno.removeSignalListener("SIGUSR2", this.report);
+    this.#asked?.[Symbol.dispose]();
   }
 }

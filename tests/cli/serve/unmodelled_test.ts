@@ -73,6 +73,12 @@ for (const isolate of [[], ["--isolate"]]) {
   });
 }
 
+Deno.test("serve --unmodelled reports on SIGUSR1 too", async () => {
+  await using served = await serve("--unmodelled");
+  Deno.kill(served.server.pid, "SIGUSR1");
+  await until(() => served.server.stderr().includes(REPORT), "the report");
+});
+
 Deno.test("serve --unmodelled --json tells the same, and forgets it with the device", async () => {
   await using served = await serve("--unmodelled", "--json", "--watch");
   const { server } = served;
