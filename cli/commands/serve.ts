@@ -184,7 +184,7 @@ async function run(
     const { checkAll } = await import("../serve/check.ts");
     const doing = (i: number) => <T>(work: () => Promise<T>) =>
       settingUp(guard, i, Doing.LOAD, work);
-    return await checkAll(context, wanted, json, doing);
+    return await checkAll(context, wanted, json, doing, outer.err);
   }
   const report = reportTo(tell);
   // The device of an error that no hook waits for is known only if there is one device.

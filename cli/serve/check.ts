@@ -8,7 +8,7 @@ import { DefinitionError } from "../../lib/define/mistakes.ts";
 import { originOf } from "../../lib/define/origin.ts";
 import { reviewRegions } from "../../lib/define/review.ts";
 import { thrownText } from "../../lib/base/thrown.ts";
-import type { Context } from "../shared/context.ts";
+import type { Context, Output } from "../shared/context.ts";
 import { exists } from "../shared/exists.ts";
 import { Reported } from "../shared/failure.ts";
 import { jsonText } from "../shared/json.ts";
@@ -56,6 +56,7 @@ type Step = <T>(work: () => Promise<T>) => Promise<T>;
  * Checks devices: their types, and that they can be made.
  *
  * @param stepOf a device by its number
+ * @param screen shows that the work goes on; a log has whole lines
  * @throws {Reported} if something is wrong, after it was reported
  * @throws {UsageError} if a device or an option of the command line is not there
  */
@@ -64,11 +65,12 @@ export async function checkAll(
   wanted: readonly DeviceArguments[],
   isJson: boolean,
   stepOf: (index: number) => Step,
+  screen: Output,
 ): Promise<void> {
   let hasMistakes = false;
   for (const [i, each] of wanted.entries()) {
     const checked = await stepOf(i)(async () => {
-      using _progress = progressOf(context, each);
+      using _progress = progressOf(screen, each);
       return await check(context, each);
     });
     hasMistakes ||= checked.mistakes.length > 0;
@@ -79,9 +81,9 @@ export async function checkAll(
 }
 
 /** The first check of types takes long: it reads all of vfu's. */
-function progressOf({ err }: Context, { device }: DeviceArguments): Progress {
+function progressOf(screen: Output, { device }: DeviceArguments): Progress {
   return new Progress(
-    err,
+    screen,
     (elapsedMs) =>
       `${spinner(elapsedMs)} Checking ${printable(device)} (${Math.floor(elapsedMs / 1000)} s)`,
   );

@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { main } from "../../../cli/main.ts";
+import { PLAIN } from "../../../cli/shared/style.ts";
 import { blame } from "../../../cli/serve/blame.ts";
 import type { CheckJson } from "../../../cli/serve/check.ts";
 import { runHere, runThere, temporaryFolder } from "../_cli.ts";
@@ -206,6 +208,22 @@ Deno.test("serve --check without the permission to start the checker checks the 
   const { types_checked, mistakes } = JSON.parse(bad.out) as CheckJson;
   assertEquals([bad.code, types_checked, mistakes.length], [1, false, 1]);
   assertStringIncludes(mistakes[0]!.message, "MSI-X can't be in BAR7");
+});
+
+Deno.test("serve --check shows on a terminal that it is at work, on a line that goes away", async () => {
+  await using folder = temporaryFolder();
+  const file = `${folder.path}/slow.js`;
+  Deno.writeTextFileSync(file, `await new Promise((done) => setTimeout(done, 1500));\n${GOOD}`);
+  let [out, err] = ["", ""];
+  const screen = { columns: 500, style: PLAIN, writeBytes() {} };
+  const code = await main(["serve", "--check", file], {
+    out: { ...screen, isTerminal: false, write: (text) => void (out += text) },
+    err: { ...screen, isTerminal: true, write: (text) => void (err += text) },
+    signal: new AbortController().signal,
+  });
+  assertEquals([code, out], [0, `${file}: no mistakes in its definition\n`]);
+  assertMatch(err, /\r. Checking .*\(1 s\) *\r/);
+  assertMatch(err, /\r +\r[^\r]*$/);
 });
 
 Deno.test("serve --check has JavaScript's types checked where it asks for that", async () => {
