@@ -8,7 +8,6 @@ import { monotonicMs } from "../../ffi/clock.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
 import { rulesOf } from "./alter.ts";
 import { fieldsOf } from "./fields.ts";
-import type { Observation } from "./finding.ts";
 import type { FuzzCase, FuzzConnection, FuzzMessage } from "./message.ts";
 
 /** Limits of the work. */
@@ -60,29 +59,6 @@ export async function minimise(
   found = await plainer(found, work);
   found = await simpler(found, work);
   return { steps: found, isRepeatable: true, plays: work.plays };
-}
-
-/**
- * Makes a case shorter with waits that suit its observation. Plays wait as long as the user said,
- * because a peer that is slow for a moment shows nothing before. Plays that find a silence all wait
- * in vain, so those wait less. A slow peer looks the same then: the result has to show it with the
- * whole wait, or all is done again with that.
- *
- * @param work makes the case shorter, by plays that wait so many milliseconds
- * @param shows plays the result with the whole wait
- */
-export async function withWaits<Result extends { readonly isRepeatable: boolean }>(
-  { isSilence }: Pick<Observation, "isSilence">,
-  { shortMs, wholeMs }: { readonly shortMs: number; readonly wholeMs: number },
-  limits: MinimiseLimits,
-  work: (waitMs: number, limits: MinimiseLimits) => Promise<Result>,
-  shows: (result: Result) => Promise<boolean>,
-): Promise<Result> {
-  if (!isSilence || shortMs >= wholeMs) return await work(wholeMs, limits);
-  const deadline = monotonicMs() + limits.timeMs;
-  const result = await work(shortMs, limits);
-  if (result.isRepeatable && await shows(result)) return result;
-  return await work(wholeMs, { ...limits, timeMs: Math.max(0, deadline - monotonicMs()) });
 }
 
 /** Plays within the limits. What is not played any more counts as no failure. */

@@ -16,10 +16,11 @@ import { Generator } from "./generator.ts";
 import type { Label } from "./label.ts";
 import { Leaks, type Sample, sampleOf } from "./leaks.ts";
 import { type FuzzCase, type FuzzConnection, type FuzzMessage, sizeOf } from "./message.ts";
-import { minimise, type MinimiseLimits, withWaits } from "./minimise.ts";
+import { minimise, type MinimiseLimits } from "./minimise.ts";
 import { linesOf, type Seen, shows, Subject, UNREACHABLE } from "./subject.ts";
 import type { CaseConversation } from "./case_file.ts";
 import { quiet, recovery } from "./quiet.ts";
+import { Waits } from "./waits.ts";
 
 /** Connections since the start of a process that are remembered, and their messages. */
 const MAX_HISTORY = 32;
@@ -281,13 +282,16 @@ class FuzzRun implements Disposable {
     let conversations: readonly CaseConversation[] = [];
     // To start a server takes long: what it answers wrongly is tried without that first.
     let isFresh = observation.kind !== "wrong reply";
-    const fails = async (steps: FuzzCase, timeoutMs: number) => {
+    const waits = new Waits(SHORT_TIMEOUT_MS, this.#options.timeoutMs);
+    const fails = async (steps: FuzzCase) => {
       if (observation.kind === "leak") return await this.#leaksAgain(steps);
-      // A server that ends with its client is fresh each time.
-      if (!isFresh && !this.#target.servesOne) {
-        await this.#subject.play(recovery(this.#options.facts));
-      }
-      const seen = await this.#subject.playCase(steps, { isFresh, timeoutMs });
+      const seen = await waits.play(async (timeoutMs) => {
+        // A server that ends with its client is fresh each time.
+        if (!isFresh && !this.#target.servesOne) {
+          await this.#subject.play(recovery(this.#options.facts));
+        }
+        return await this.#subject.playCase(steps, { isFresh, timeoutMs });
+      });
       if (!shows(seen.observations, signature)) return false;
       conversations = seen.conversations;
       return true;
@@ -299,14 +303,12 @@ class FuzzRun implements Disposable {
       const { plays, timeMs } = this.#options.minimise;
       const share = observation.kind === "wrong reply" ? 1 / 4 : 1;
       const limits = { plays: plays * share, timeMs: timeMs * share };
-      const wholeMs = this.#options.timeoutMs;
       const shorter = () =>
-        withWaits(
+        waits.shorten(
           observation,
-          { shortMs: this.#shortTimeoutMs, wholeMs },
           limits,
-          (waitMs, limits) => minimise(candidates, (steps) => fails(steps, waitMs), limits),
-          ({ steps }) => fails(steps, wholeMs),
+          (limits) => minimise(candidates, fails, limits),
+          ({ steps }) => fails(steps),
         );
       let result = await shorter();
       if (!result.isRepeatable && !isFresh && this.#target.isSpawned) {

@@ -14,8 +14,9 @@ import {
   signatureOf,
 } from "../finding.ts";
 import { type Label, labelOf, labelText } from "../label.ts";
-import { type MinimiseLimits, withWaits } from "../minimise.ts";
+import type { MinimiseLimits } from "../minimise.ts";
 import type { FuzzProgress } from "../run.ts";
+import { Waits } from "../waits.ts";
 import type { Change } from "./change.ts";
 import { Deviser, fixedPlan, PLAIN_PLAN } from "./deviser.ts";
 import { minimiseChanges } from "./minimise.ts";
@@ -171,20 +172,20 @@ class ClientFuzzRun {
     const { minimise, timeoutMs, signal } = this.#options;
     const all = made.map(({ change }) => change);
     let said = conversation;
-    const fails = async (changes: readonly Change[], waitMs: number) => {
-      const again = await this.#subject.play(fixedPlan(changes), waitMs);
+    const waits = new Waits(SHORT_TIMEOUT_MS, timeoutMs);
+    const fails = async (changes: readonly Change[]) => {
+      const again = await waits.play((waitMs) => this.#subject.play(fixedPlan(changes), waitMs));
       if (!again.observations.some((each) => signatureOf(each) === signature)) return false;
       said = again.conversation;
       return true;
     };
     let result = { changes: all as readonly Change[], isRepeatable: false, plays: 0 };
     try {
-      result = await withWaits(
+      result = await waits.shorten(
         observation,
-        { shortMs: SHORT_TIMEOUT_MS, wholeMs: timeoutMs },
         minimise,
-        (waitMs, limits) => minimiseChanges(all, (changes) => fails(changes, waitMs), limits),
-        ({ changes }) => fails(changes, timeoutMs),
+        (limits) => minimiseChanges(all, fails, limits),
+        ({ changes }) => fails(changes),
       );
     } catch (error) {
       // Ctrl-C, or a client that can't be started any more: what was found is told all the same.
