@@ -7,7 +7,7 @@ import { peerProgram, QEMU_DEVICES } from "./peers.ts";
 /** A slow machine is no finding. */
 const PATIENT = ["--timeout", "10s"];
 /** Hangs come before what is looked for; each is awaited, and made shorter, again and again. */
-const BRISK = ["--timeout", "2s", "--minimise", "20s"];
+const BRISK = ["--timeout", "2s", "--minimise", "2m"];
 
 interface FindingLine {
   readonly kind: string;
