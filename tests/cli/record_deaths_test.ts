@@ -111,6 +111,7 @@ Deno.test("record: client and server killed at once leave a recorder for the nex
   using device = await connect(record.path, { timeoutMs: 60_000 });
   assertEquals(await device.region(0).read32Async(0), 0x6475_6676);
   device[Symbol.dispose]();
+  await until(async () => (await endsOf(record.file)).length === 2, "the second end");
   assertEquals((await record.finish()).code, 0);
   const ends = await endsOf(record.file);
   assertEquals([ends.length, ends.at(-1)], [2, "client left"]);
