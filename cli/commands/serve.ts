@@ -235,7 +235,8 @@ async function loadAll(
 ): Promise<Loaded[]> {
   const loaded: Loaded[] = [];
   for (const [i, { device }] of wanted.entries()) {
-    const load = () => loadDevice(device, reloader?.versions(device));
+    const versions = reloader?.versions(device);
+    const load = () => loadDevice(device, { versions, err: guard.context.err });
     loaded.push(await settingUp(guard, i, Doing.LOAD, load));
   }
   return loaded;

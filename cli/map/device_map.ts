@@ -26,7 +26,7 @@ export async function deviceMap(
 ): Promise<RegisterMap> {
   let doing = Doing.LOAD as number;
   using _report = reportExit(err, device, () => doingName(doing));
-  const loaded = await loadDevice(device);
+  const loaded = await loadDevice(device, { err });
   doing = Doing.CREATE;
   const made = await makeDevice(loaded, [], {});
   try {

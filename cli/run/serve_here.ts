@@ -36,7 +36,8 @@ export async function serveHere(
   guard.name([name]);
   if (isModule(name)) await guard.start();
   try {
-    const loaded = await settingUp(guard, 0, Doing.LOAD, () => loadDevice(name));
+    const load = () => loadDevice(name, { err: context.err });
+    const loaded = await settingUp(guard, 0, Doing.LOAD, load);
     const log = (line: string) => report.log(loaded.name, line);
     const making = () => makeDevice(loaded, chosen, { log });
     const device = await settingUp(guard, 0, Doing.CREATE, making);

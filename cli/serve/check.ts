@@ -90,12 +90,12 @@ function progressOf(screen: Output, { device }: DeviceArguments): Progress {
 }
 
 async function check(
-  { signal }: Context,
+  { signal, err }: Context,
   { device, option = [] }: DeviceArguments,
 ): Promise<CheckJson> {
   const unhandled: unknown[] = [];
   const catching = catchUnhandled((error) => unhandled.push(error));
-  const { mistakes, isLoaded } = await checkDefinition(device, option);
+  const { mistakes, isLoaded } = await checkDefinition(device, option, err);
   const types = await typesOf(device, signal).finally(() => catching[Symbol.asyncDispose]());
   // A module that does not load has no types either: one of the two says so.
   const isKnown = ({ place }: TypeMistake) =>
@@ -129,10 +129,11 @@ async function typesOf(device: string, signal: AbortSignal): Promise<TypesChecke
 async function checkDefinition(
   device: string,
   option: readonly ChosenOption[],
+  err: Output,
 ): Promise<{ mistakes: MistakeJson[]; isLoaded: boolean }> {
   let isLoaded = false;
   try {
-    const loaded = await loadDevice(device);
+    const loaded = await loadDevice(device, { err });
     isLoaded = true;
     const made = await makeDevice(loaded, option, {});
     try {

@@ -8,6 +8,8 @@ import type { DeviceDefinition } from "../../lib/define/definition.ts";
 import type { ServedDevice } from "../../lib/server/served_device.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { pathOf } from "../shared/file_url.ts";
+import type { Output } from "../shared/context.ts";
+import { printable } from "../shared/printable.ts";
 import { blamed, ModuleError } from "./blame.ts";
 import { UsageError } from "./usage.ts";
 
@@ -37,6 +39,17 @@ const FORMS = "export default defineDevice({...}), a ServedDevice, or a function
 /** Returns the URL by which a module is imported. */
 export type Versions = (url: URL) => URL;
 
+/** The time after which a module is late, in milliseconds: what it awaits may never come. */
+export const LOAD_MS = 10_000;
+
+/** The way in which a module is loaded. */
+export interface LoadOptions {
+  /** Default: the URL as it is. */
+  readonly versions?: Versions | undefined;
+  /** Hears that the module is late, which is waited for all the same. */
+  readonly err?: Pick<Output, "write">;
+}
+
 /**
  * Loads what is called `device`: the name of one that comes with vfu, or the path of a module.
  *
@@ -46,13 +59,17 @@ export type Versions = (url: URL) => URL;
  */
 export async function loadDevice(
   device: string,
-  versions: Versions = (url) => url,
+  { versions = (url) => url, err }: LoadOptions = {},
 ): Promise<Loaded> {
   if (Object.hasOwn(BUILT_IN, device)) return { name: device, source: await BUILT_IN[device]!() };
   if (!isModule(device)) throw new UsageError(unknownName(device));
   const url = await urlOf(device);
   const name = device.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const source = defaultExport(device, url, await importModule(device, url, versions(url)));
+  const late = `${device} is not loaded after ${LOAD_MS / 1000} s: it awaits something`;
+  const timer = setTimeout(() => err?.write(`${printable(late)}\n`), LOAD_MS);
+  const module = await importModule(device, url, versions(url))
+    .finally(() => clearTimeout(timer));
+  const source = defaultExport(device, url, module);
   return { name: isDefinition(source) ? source.name : name, source };
 }
 

@@ -7,6 +7,7 @@
 import type { DeviceDefinition, DeviceHost } from "../../lib/define/definition.ts";
 import type { DeviceOption, DeviceOptions } from "../../lib/define/option.ts";
 import type { ServedDevice } from "../../lib/server/served_device.ts";
+import { isObject } from "../../lib/define/mistakes.ts";
 import { originOf } from "../../lib/define/origin.ts";
 import { nearest } from "../../lib/text/nearest.ts";
 import { blamed } from "./blame.ts";
@@ -42,8 +43,25 @@ export async function makeDevice(
       }; defineDevice() makes a device that does`,
     );
   }
-  if (isServedDevice(device)) return device;
+  if (isServedDevice(device)) {
+    const lack = lackOf(device);
+    if (lack !== undefined) throw new Error(`Cannot serve ${name}: ${lack}`);
+    return device;
+  }
   throw new Error(`Cannot serve ${name}: its function returned ${notDevice(device)}`);
+}
+
+/** Says which part of a device that was made by hand is none. */
+function lackOf({ regions, irqs }: ServedDevice): string | undefined {
+  const has = (part: unknown, type: string, ...names: string[]) =>
+    isObject(part) && names.every((name) => typeof part[name] === type);
+  const region = regions.findIndex((each) =>
+    each !== undefined &&
+    !(has(each, "number", "flags", "size") && has(each, "function", "read", "write"))
+  );
+  if (region >= 0) return `its regions[${region}] is not { flags, size, read, write }`;
+  const irq = irqs.findIndex((each) => !has(each, "number", "flags", "count"));
+  return irq < 0 ? undefined : `its irqs[${irq}] is not { flags, count }`;
 }
 
 function create(

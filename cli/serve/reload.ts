@@ -10,11 +10,8 @@ import { within } from "../../lib/base/wait.ts";
 import type { Server } from "../../lib/server/server.ts";
 import type { Succession } from "../../lib/server/succession.ts";
 import { FileWatch } from "./file_watch.ts";
-import { loadDevice, type Loaded, type Versions } from "./load.ts";
+import { LOAD_MS, loadDevice, type Loaded, type Versions } from "./load.ts";
 import { ModuleVersions } from "./module_versions.ts";
-
-/** The time that a module may take to load, or to make its device, in milliseconds. */
-const LOAD_MS = 10_000;
 
 /** A device that is served, and what a new version of it takes. */
 export interface Watched {
@@ -83,7 +80,7 @@ export class Reloader implements Disposable {
     const inTime = <T>(work: () => Promise<T>, doing: string) =>
       watched.step(() => within(work(), LOAD_MS, () => late(doing)));
     try {
-      const load = () => loadDevice(device, this.versions(device));
+      const load = () => loadDevice(device, { versions: this.versions(device) });
       const loaded = await inTime(load, "loaded");
       const made = new Set<ServedDevice>();
       const make = async () => {
