@@ -254,7 +254,7 @@ function traceView({ out }: Context, { locator }: ShowOptions, path: string): Vi
 }
 
 async function htmlView(
-  { out }: Context,
+  { out, signal }: Context,
   path: string,
   { locator, filterText }: ShowOptions,
   target: string,
@@ -268,7 +268,7 @@ async function htmlView(
     start: (timeNs) => report.start(timeNs),
     add: (event, heard) => report.add(event, heard),
     finish: async (problem) => {
-      if (!report.isFull) await report.finish(problem);
+      if (!report.isFull) await report.finish(problem, signal);
     },
     [Symbol.dispose]: () => destination[Symbol.dispose](),
   };

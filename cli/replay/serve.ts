@@ -42,7 +42,7 @@ export async function serveReplay(
   { serve, client, once, timeout, locator, json }: ServeReplayOptions,
 ): Promise<void> {
   const recording = readRecording(file, { signal });
-  const part = await learnPart(recording, client);
+  const part = await learnPart(recording, { client, signal });
   if (recording.cut !== undefined) warnOfCut(err);
   const { style } = out;
   const text = new EventText(style, locator);

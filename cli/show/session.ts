@@ -29,13 +29,14 @@ export async function writeSession(
   { locator, maps }: WriteSessionOptions,
 ): Promise<void> {
   const events = readRecording(recording, { signal });
-  const part = await learnPart(events);
+  const part = await learnPart(events, { signal });
   if (events.cut !== undefined) warnOfCut(err);
   // The session may be in another folder.
   const { include, notes } = sessionMaps(maps, (map) => Deno.realPathSync(map));
-  using destination = openDestination(path, out, false);
   const title = `As recorded in ${recording.replace(/^.*\//, "")}`;
-  destination.write(new TextEncoder().encode(sessionText(part, { title, locator, include })));
+  const text = await sessionText(part, { title, locator, include, signal });
+  using destination = openDestination(path, out, false);
+  destination.write(new TextEncoder().encode(text));
   destination.finish();
   for (const note of notes) err.write(`${note}\n`);
 }

@@ -113,6 +113,11 @@ export const MAX_REGISTER_SPACE = 4 << 20;
  */
 export const TURN_MS = 1;
 /**
+ * Milliseconds after which such a turn lasts until the runtime has heard of signals, which takes it
+ * a millisecond or two. A person who presses Ctrl-C feels no wait as short as that.
+ */
+export const REST_MS = 50;
+/**
  * Bytes of the client's memory that a device copies before it looks at the clock: about a
  * millisecond.
  */

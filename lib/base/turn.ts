@@ -10,11 +10,14 @@
 
 import { monotonicMs } from "../../ffi/clock.ts";
 import { glance } from "../../ffi/poller.ts";
-import { TURN_MS } from "./limits.ts";
+import { REST_MS, TURN_MS } from "./limits.ts";
 
 let begun: number | undefined; // when the first loop of this turn of the event loop asked
 let next: Promise<void> | undefined; // settled in the next turn, once a loop waits for it
 let heardMs = -Infinity; // when `soon` last looked at descriptors
+// By performance.now(), which needs no permission, as commands without a socket have none:
+let turnedMs = -Infinity; // when `turnUnless` last waited
+let restedMs: number | undefined; // when a turn was last a rest
 
 function begin(): void {
   begun = undefined;
@@ -51,17 +54,37 @@ export function turn(now: number = monotonicMs()): Promise<void> | undefined {
 }
 
 /**
+ * Waits for the next turn once in a millisecond, in work that a signal ends.
+ *
+ * @throws the signal's reason, if it was aborted
+ */
+export async function turnUnless(signal: AbortSignal | undefined): Promise<void> {
+  if (performance.now() - turnedMs >= TURN_MS) {
+    await nextTurn();
+    turnedMs = performance.now();
+  }
+  signal?.throwIfAborted();
+}
+
+/**
  * Returns a promise that is settled in the next turn of the event loop, after all that is ready
- * now, descriptors that are watched included.
+ * now, descriptors that are watched included. Signals of the process are not: the runtime hears of
+ * them while it waits, or once in up to 61 turns. So one turn in a while is a rest of 1 to 2 ms.
  */
 export function nextTurn(): Promise<void> {
-  return next ??= new Promise((resolve) =>
-    setImmediate(() => {
+  return next ??= new Promise((resolve) => {
+    const now = performance.now();
+    restedMs ??= now;
+    const isRest = now - restedMs >= REST_MS;
+    const goOn = () => {
       begun = next = undefined;
+      if (isRest) restedMs = performance.now();
       glance();
       resolve();
-    })
-  );
+    };
+    if (isRest) setTimeout(goOn, 0);
+    else setImmediate(goOn);
+  });
 }
 
 /**

@@ -12,6 +12,7 @@ import {
 } from "../base/limits.ts";
 import { type InputFile, openInput } from "../base/input.ts";
 import { sleep } from "../base/sleep.ts";
+import { turnUnless } from "../base/turn.ts";
 import { fileError } from "../text/file_error.ts";
 import type { RecordedEvent, RecordedSocket } from "./event.ts";
 import { eventOf, interfaceOf } from "./packet.ts";
@@ -148,7 +149,7 @@ class FileRecording implements Recording {
         this.bytesRead += block.body.length + BLOCK_FRAME;
         if (event !== undefined) yield event;
       }
-      signal?.throwIfAborted();
+      await turnUnless(signal); // a read of a file may be done at once, each time
       [buffer, start, end] = withRoom({ buffer, start, end }, needed, reuse);
       const read = await interrupt.or(this.#read(file, buffer.subarray(end)));
       if (read !== null) end += read;

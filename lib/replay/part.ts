@@ -5,6 +5,7 @@
  */
 
 import { EIO } from "../../ffi/errno.ts";
+import { turnUnless } from "../base/turn.ts";
 import { HEADER_SIZE } from "../wire/header.ts";
 import { accessesOf, type DecodedPayload } from "../record/decode.ts";
 import { RegionAccessLayout } from "../wire/access.ts";
@@ -156,16 +157,23 @@ export function causesOf(
   return [{ key: name, data: new Uint8Array() }];
 }
 
+/** Options of {@linkcode learnPart}. */
+export interface LearnPartOptions {
+  /** The number of the client; the first that asks something if left out. */
+  readonly client?: number | undefined;
+  /** Ends the work. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Learns the part of the server from a recording.
  *
- * @param client the number of the client; the first that asks something if left out
  * @throws {RangeError} if the recording is too long for memory, or has no such client
- * @throws as the recording does when it is damaged
+ * @throws as the recording does when it is damaged; the signal's reason
  */
 export async function learnPart(
   events: AsyncIterable<RecordedEvent>,
-  client?: number,
+  { client, signal }: LearnPartOptions = {},
 ): Promise<ServerPart> {
   await using script = new Script(events, { client: client ?? "first" });
   const scenes: Scene[] = [sceneOf(undefined, { key: "", data: new Uint8Array() })];
@@ -271,6 +279,7 @@ export async function learnPart(
   }
   for (const { region, offset, answer } of inOrder.reverse()) {
     if (answer?.errno !== 0) continue;
+    await turnUnless(signal);
     const memory = contents.get(region) ?? new KnownMemory(budget);
     contents.set(region, memory);
     memory.write(offset, answer.payload.subarray(HEAD_SIZE));
@@ -287,7 +296,7 @@ export async function learnPart(
     contents,
     places,
     maps,
-    known: knowledgeOf(scenes, unmapped),
+    known: await knowledgeOf(scenes, unmapped, signal),
   };
 }
 
@@ -304,12 +313,17 @@ function unmappedRange({ flags, address, size }: DmaUnmap, scene: number): Unmap
     : { scene, from: address, end: address + size };
 }
 
-function knowledgeOf(scenes: readonly Scene[], unmapped: Knowledge["unmapped"]): Knowledge {
+async function knowledgeOf(
+  scenes: readonly Scene[],
+  unmapped: Knowledge["unmapped"],
+  signal: AbortSignal | undefined,
+): Promise<Knowledge> {
   const [accessed, echoes, written] = [new AccessedMemory(), new EchoPlaces(), new Set<string>()];
   const steps = scenes.flatMap(({ effects }) =>
     effects.flatMap((effect) => effect.kind === "dma" ? [effect.step] : [])
   );
   for (const scene of scenes) {
+    await turnUnless(signal);
     for (const effect of scene.effects) {
       if (effect.kind !== "dma") continue;
       const [access] = accessesOf(effect.step.asked.payload);
@@ -323,10 +337,12 @@ function knowledgeOf(scenes: readonly Scene[], unmapped: Knowledge["unmapped"]):
   }
   for (const { write } of scenes) {
     if (write === undefined || write.region === PciRegion.CONFIG) continue;
+    await turnUnless(signal);
     written.add(placeOf(write));
     accessed.see(placeOf(write), write.data);
   }
   for (const step of steps) {
+    await turnUnless(signal);
     const data = memoryRead(step);
     if (data !== undefined && data.length <= MAX_STRUCTURE) {
       accessed.see(`memory ${data.length}`, data);

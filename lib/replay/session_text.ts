@@ -7,12 +7,12 @@
 import { accessesOf } from "../record/decode.ts";
 import { sameBytes } from "../base/bytes.ts";
 import { littleEndian } from "../base/little_endian.ts";
+import { turnUnless } from "../base/turn.ts";
 import type { RegisterLocator } from "../registers/locate.ts";
 import { errnoText, MAX_ERRNO } from "../text/errno.ts";
 import { hex } from "../text/hex.ts";
 import { plural } from "../text/plural.ts";
 import { WIDTH_LETTERS } from "../text/width.ts";
-import { DmaMapFlags } from "../wire/dma.ts";
 import { irqName, IrqSetFlags, vectorsName } from "../wire/irq.ts";
 import { PciRegion, placeText, regionIndex, regionName } from "../wire/region.ts";
 import { KnownMemory } from "./memory.ts";
@@ -24,19 +24,15 @@ import {
   type Scene,
   type ServerPart,
 } from "./part.ts";
+import { buffersOf } from "./session_buffers.ts";
 import { type Range, TouchedRanges } from "./touched.ts";
 
 /** Characters of a session file: less than a session may have. */
 const MAX_TEXT = 3 << 20;
 /** Lines of a session file: YAML with more than 500,000 words and marks is refused. */
 const MAX_LINES = 20_000;
-/** Buffers in it: QEMU's server takes 16. */
-const MAX_BUFFERS = 16;
-/** Bytes of a buffer; its pages take memory only when they are used. */
-const MAX_BUFFER = 1n << 36n;
 /** Bytes of memory that a step has. */
 const MAX_DATA = 4096;
-const PAGE = 4096n;
 /** The end of offsets and addresses. */
 const SPACE_END = 1n << 64n;
 /** The end of configuration space. */
@@ -54,6 +50,8 @@ export interface SessionTextOptions {
   readonly locator?: RegisterLocator | undefined;
   /** The maps of these names, as a session includes them. */
   readonly include?: readonly string[];
+  /** Ends the work; the promise is then rejected with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -69,13 +67,14 @@ export interface SessionTextOptions {
  *
  * async function convert(recording: string, session: string): Promise<void> {
  *   const part = await learnPart(readRecording(recording));
- *   await Deno.writeTextFile(session, sessionText(part, { title: "As recorded" }));
+ *   await Deno.writeTextFile(session, await sessionText(part, { title: "As recorded" }));
  * }
  * console.assert(typeof convert === "function");
  * ```
  */
-export function sessionText(part: ServerPart, options: SessionTextOptions): string {
-  return new SessionWriter(part, options).text();
+export async function sessionText(part: ServerPart, options: SessionTextOptions): Promise<string> {
+  const ranges = await buffersOf(part, options.signal);
+  return await new SessionWriter(part, options, ranges).text();
 }
 
 class SessionWriter {
@@ -88,16 +87,17 @@ class SessionWriter {
   readonly #lines: string[] = [];
   #length = 0;
 
-  constructor(part: ServerPart, options: SessionTextOptions) {
+  constructor(part: ServerPart, options: SessionTextOptions, ranges: readonly Range[]) {
     this.#part = part;
     this.#options = options;
-    this.#ranges = rangesOf(part);
+    this.#ranges = ranges;
   }
 
-  text(): string {
-    const { title, include = [] } = this.#options;
+  async text(): Promise<string> {
+    const { title, include = [], signal } = this.#options;
     const { scenes } = this.#part;
     for (const [number, scene] of scenes.entries()) {
+      await turnUnless(signal);
       if (this.#isFull) {
         this.#lines.push(
           `  # The session ends here: ${plural(scenes.length - number, "request")} more that may ` +
@@ -438,52 +438,4 @@ function lastChange(before: Uint8Array, after: Uint8Array): number | undefined {
     if ([0, 1, 2, 3].some((i) => before[at + i] !== after[at + i])) return at;
   }
   return undefined;
-}
-
-/** The memory that a session needs: pages that the device accessed, else all that was mapped. */
-function rangesOf({ scenes, maps }: ServerPart): Range[] {
-  const accessed = scenes.flatMap(({ effects }) =>
-    effects.flatMap((effect) => {
-      if (effect.kind !== "dma" || effect.step.answer?.errno !== 0) return [];
-      const [access] = accessesOf(effect.step.asked.payload);
-      if (access === undefined || access.count === 0n) return [];
-      return [pagesOf(access.offset, access.count)];
-    })
-  );
-  const mapped = maps.filter(({ flags }) => (flags & DmaMapFlags.READ) !== 0)
-    .map(({ address, size }) => pagesOf(address, size));
-  const ranges = merged(accessed.length > 0 ? accessed : mapped);
-  return fewer(ranges).filter(({ end, start }) => end - start <= MAX_BUFFER && end <= SPACE_END);
-}
-
-/** As many ranges as a session has buffers: those with the smallest gaps between become one. */
-function fewer(ranges: readonly Range[]): Range[] {
-  const gaps = ranges.slice(1).map(({ start }, i) => ({ at: i + 1, size: start - ranges[i]!.end }));
-  const widest = gaps.sort((a, b) => a.size > b.size ? -1 : a.size < b.size ? 1 : a.at - b.at);
-  const starts = [0, ...widest.slice(0, MAX_BUFFERS - 1).map(({ at }) => at).sort((a, b) => a - b)];
-  if (ranges.length === 0) return [];
-  return starts.map((at, i) => ({
-    start: ranges[at]!.start,
-    end: ranges[(starts[i + 1] ?? ranges.length) - 1]!.end,
-  }));
-}
-
-function merged(ranges: readonly Range[]): Range[] {
-  const sorted = ranges.toSorted((a, b) => a.start < b.start ? -1 : a.start > b.start ? 1 : 0);
-  const result: Range[] = [];
-  for (const each of sorted) {
-    const last = result.at(-1);
-    if (last === undefined || last.end < each.start) result.push({ ...each });
-    else if (each.end > last.end) last.end = each.end;
-  }
-  return result;
-}
-
-/** The pages that hold a range. */
-function pagesOf(address: bigint, size: bigint): Range {
-  return { start: floor(address), end: floor(address + size + PAGE - 1n) };
-}
-
-function floor(address: bigint): bigint {
-  return address - address % PAGE;
 }

@@ -1,9 +1,17 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import fc from "fast-check";
 import { unpackReport } from "../../cli/show/html/data.ts";
 import { pageProgram } from "../../cli/show/html/document.ts";
 import { FieldReader } from "../../cli/show/html/fields.ts";
-import { MAX_PAGE_EVENTS } from "../../cli/show/html/report.ts";
+import { HtmlReport, MAX_PAGE_EVENTS } from "../../cli/show/html/report.ts";
+import type { Output } from "../../cli/shared/context.ts";
+import { openDestination } from "../../cli/shared/destination.ts";
 import { decodeMessage } from "../../lib/record/decode.ts";
 import { littleEndian } from "../../lib/base/little_endian.ts";
 import { encodeMessage, HEADER_SIZE } from "../../lib/wire/header.ts";
@@ -147,6 +155,18 @@ Deno.test("vfu show --html keeps to itself, and writes what came ahead of damage
   const folderAsTarget = await runHere(["show", recording, "--html", folder.path]);
   assertEquals(folderAsTarget.code, 1);
   assertStringIncludes(folderAsTarget.err, "it is a folder; name a file");
+});
+
+Deno.test("a signal ends the writing of a page, and leaves no file", async () => {
+  using folder = temporaryFolder();
+  const path = `${folder.path}/page.html`;
+  {
+    using destination = openDestination(path, {} as Output, false);
+    const report = new HtmlReport(destination, path, { file: "x", filter: undefined }, undefined);
+    const signal = AbortSignal.abort(new RangeError("stop"));
+    await assertRejects(() => report.finish(undefined, signal), RangeError, "stop");
+  }
+  assertEquals([...Deno.readDirSync(folder.path)], []);
 });
 
 Deno.test("vfu show without --html loads nothing of it", async () => {

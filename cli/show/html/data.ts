@@ -5,6 +5,7 @@
  * @module
  */
 
+import { turnUnless } from "../../../lib/base/turn.ts";
 import type { PayloadTail } from "../../../lib/wire/codec.ts";
 
 /** The columns, each with the type of its numbers. Those of 8 bytes come first, for alignment. */
@@ -152,8 +153,15 @@ export interface ReportData {
   readonly bytes: Uint8Array;
 }
 
-/** Packs the data of a report: compressed, in base64. */
-export async function packReport({ meta, columns, bytes }: ReportData): Promise<string> {
+/**
+ * Packs the data of a report: compressed, in base64, which comes in pieces.
+ *
+ * @throws the signal's reason, between pieces
+ */
+export async function* packReport(
+  { meta, columns, bytes }: ReportData,
+  signal: AbortSignal,
+): AsyncGenerator<string, void> {
   const head = new TextEncoder().encode(JSON.stringify(meta));
   const start = new Uint8Array(8);
   new DataView(start.buffer).setUint32(0, head.length, true);
@@ -164,7 +172,17 @@ export async function packReport({ meta, columns, bytes }: ReportData): Promise<
   }
   parts.push(bytes as Uint8Array<ArrayBuffer>);
   const packed = new Blob(parts).stream().pipeThrough(new CompressionStream("gzip"));
-  return new Uint8Array(await new Response(packed).arrayBuffer()).toBase64();
+  let rest = new Uint8Array(); // base64 is of 3 bytes each
+  for await (const piece of packed) {
+    await turnUnless(signal);
+    const whole = new Uint8Array(rest.length + piece.length);
+    whole.set(rest);
+    whole.set(piece, rest.length);
+    const end = whole.length - whole.length % 3;
+    yield whole.subarray(0, end).toBase64();
+    rest = whole.subarray(end);
+  }
+  yield rest.toBase64();
 }
 
 /**

@@ -145,18 +145,20 @@ export class HtmlReport {
    * Writes the page.
    *
    * @param problem why the recording is not whole
+   * @throws the signal's reason
    */
-  async finish(problem: string | undefined): Promise<void> {
+  async finish(problem: string | undefined, signal: AbortSignal): Promise<void> {
     const { head, tail } = await pageFrame();
     const columns = Object.fromEntries(
       COLUMN_NAMES.map((name) => [name, this.#columns[name]!.subarray(0, this.#rows)]),
     ) as unknown as Columns;
     this.#sortRegions();
     const bytes = this.#bytes.subarray(0, this.#byteLength);
-    const data = await packReport({ meta: this.#meta(problem), columns, bytes });
-    for (const part of [head, data, tail]) {
-      this.#destination.write(new TextEncoder().encode(part));
-    }
+    const write = (text: string) => this.#destination.write(new TextEncoder().encode(text));
+    write(head);
+    const data = packReport({ meta: this.#meta(problem), columns, bytes }, signal);
+    for await (const piece of data) write(piece);
+    write(tail);
     this.#destination.finish();
   }
 

@@ -77,3 +77,31 @@ Deno.test("loops that never wait share one turn with others, however many they a
   assert(ticks.immediates > 20, `${ticks.immediates}`);
   assert(ticks.timers > 1, `${ticks.timers}`);
 });
+
+Deno.test("a thread that is always busy hears signals within some turns", async () => {
+  let isHeard = false;
+  const hear = () => {
+    isHeard = true;
+  };
+  const turns: number[] = [];
+  Deno.addSignalListener("SIGUSR2", hear);
+  try {
+    for (let i = 0; i < 4; i++) {
+      for (let each = 0; each < 8; each++) {
+        work(10);
+        await nextTurn();
+      }
+      isHeard = false;
+      Deno.kill(Deno.pid, "SIGUSR2");
+      turns.push(0);
+      for (; !isHeard; turns[i]!++) {
+        work(10);
+        await nextTurn();
+      }
+    }
+  } finally {
+    Deno.removeSignalListener("SIGUSR2", hear);
+  }
+  // A rest comes after each 50 ms, here 5 turns or fewer. Without any it was 20, and up to 61.
+  assert(Math.max(...turns) <= 15, `${turns}`);
+});

@@ -41,7 +41,7 @@ export class Talk {
   /** A request; returns its id. */
   ask<K extends keyof Messages>(name: K, value: Values<K>[0], fields: Fields = {}, flags = 0) {
     const { command, request, sender } = messages[name] as MessageCodecs<unknown, unknown>;
-    const messageId = ++this.#id;
+    const messageId = this.#id = this.#id % 0xffff + 1;
     this.#message(
       encodeMessage({ messageId, command, flags }, request.encode(value)),
       sender === "client",

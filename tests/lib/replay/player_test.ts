@@ -348,7 +348,7 @@ testFds("events at random neither hang a play nor throw what is no error of thei
       await play(events, {}, { timeoutMs: 20, maxDifferences: 3 });
       try {
         const part = await learnPart(numbered(events));
-        assert(sessionText(part, { title: "random" }).startsWith("title:"));
+        assert((await sessionText(part, { title: "random" })).startsWith("title:"));
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;
       }
@@ -391,7 +391,7 @@ for (const name of ["edu", "nvme"] as const) {
           if (!(error instanceof RangeError || error instanceof SystemError)) throw error;
         }
         const part = await learnPart(numbered(events));
-        assert(sessionText(part, { title: "damaged" }).startsWith("title:"));
+        assert((await sessionText(part, { title: "damaged" })).startsWith("title:"));
       }),
       { numRuns: 40 },
     );

@@ -116,9 +116,13 @@ Deno.test("a client that is not there is refused with those that are", async () 
   const talk = new Talk();
   for (let connection = 0; connection < 10; connection++) read(talk, connection);
   await assertRejects(
-    () => learnPart(numbered(talk.events), 77),
+    () => learnPart(numbered(talk.events), { client: 77 }),
     RangeError,
     "no client 77; name another one: it has 0, 1, 2, 3, 4, 5, 6, 7 and 2 more",
   );
-  await assertRejects(() => learnPart(numbered([]), 0), RangeError, "it has none at all");
+  await assertRejects(
+    () => learnPart(numbered([]), { client: 0 }),
+    RangeError,
+    "it has none at all",
+  );
 });

@@ -1,6 +1,6 @@
 /** Sessions of recordings that say what no device does: they have to be sessions all the same. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import type { RecordedEvent } from "../../../lib/record/event.ts";
 import { learnPart } from "../../../lib/replay/part.ts";
 import { sessionText } from "../../../lib/replay/session_text.ts";
@@ -23,7 +23,7 @@ async function stepsOf({ events }: Talk): Promise<string[]> {
   async function* numbered(): AsyncGenerator<RecordedEvent> {
     for (const [index, event] of events.entries()) yield { ...event, index } as RecordedEvent;
   }
-  const text = sessionText(await learnPart(numbered()), { title: "Odd" });
+  const text = await sessionText(await learnPart(numbered()), { title: "Odd" });
   await loadSession("odd.yaml", { readText: () => Promise.resolve(text) });
   const lines = text.split("\n").filter((line) => /^ {2,}[-#]/.test(line));
   return lines.map((line) => line.trim());
@@ -105,8 +105,20 @@ Deno.test("memory in more places than a session has buffers keeps its widest gap
   async function* numbered(): AsyncGenerator<RecordedEvent> {
     for (const [index, event] of talk.events.entries()) yield { ...event, index } as RecordedEvent;
   }
-  const text = sessionText(await learnPart(numbered()), { title: "Many" });
+  const text = await sessionText(await learnPart(numbered()), { title: "Many" });
   const buffers = text.match(/^ {2}memory\d+: .*$/gm)!;
   assertEquals(buffers.length, 16);
   assertEquals(buffers.at(-1), "  memory15: { iova: 0x128000, size: 0x27000 }");
+});
+
+Deno.test("a signal ends the work on a session", async () => {
+  const talk = new Talk();
+  talk.write(0n, 1);
+  async function* numbered(): AsyncGenerator<RecordedEvent> {
+    for (const [index, event] of talk.events.entries()) yield { ...event, index } as RecordedEvent;
+  }
+  const part = await learnPart(numbered());
+  const signal = AbortSignal.abort(new RangeError("stop"));
+  await assertRejects(() => learnPart(numbered(), { signal }), RangeError, "stop");
+  await assertRejects(() => sessionText(part, { title: "Late", signal }), RangeError, "stop");
 });
