@@ -152,7 +152,8 @@ export async function run(context: Context, path: string, options: ShowOptions):
   } catch (error) {
     // What came before the damage, or before Ctrl-C ended a look at a growing file, is shown.
     const isGrowing = follow || recording.size === 0;
-    if (!signal.aborted || isGrowing) await view.finish(thrownText(error));
+    const isSome = recording.bytesRead > 0;
+    if (isSome && (!signal.aborted || isGrowing)) await view.finish(thrownText(error));
     throw error;
   }
   const problem = recording.cut && cutText(path, recording.cut);

@@ -366,3 +366,23 @@ Deno.test("vfu show has the value of a register without fields", async () => {
   const { out } = await shown(talk, "--map", "demo");
   assertStringIncludes(out, "  DMA_LENGTH=0x1000");
 });
+
+Deno.test("vfu show writes nothing of a file that it can't read, and keeps what was there", async () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const [none, target] = [`${folder}/none.pcapng`, `${folder}/old`];
+    Deno.writeTextFileSync(`${folder}/text.pcapng`, "a text, which is no recording");
+    Deno.writeTextFileSync(target, "old");
+    for (const file of [none, `${folder}/text.pcapng`, "/dev/null"]) {
+      for (const option of ["--html", "--chrome-trace", "--session"]) {
+        const { code, out } = await runHere(["show", file, option, target, "--force"]);
+        assertEquals([code, out, Deno.readTextFileSync(target)], [1, "", "old"], option);
+      }
+      const { code, out } = await runHere(["show", file, "--stats"]);
+      assertEquals([code, out], [1, ""], file);
+    }
+    assertEquals([...Deno.readDirSync(folder)].length, 2);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
