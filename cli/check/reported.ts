@@ -22,6 +22,7 @@ import {
 } from "./formats.ts";
 import { type CheckReporter, type Judged, type Outcome, tallyOf } from "./report.ts";
 import { textReporter } from "./text.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of reports and of their judgement. */
 export interface ReportOptions {
@@ -102,7 +103,7 @@ export async function runReported(
 function progress({ err }: Context, total: number, results: readonly Judged[]): Progress {
   return new Progress(err, () => {
     const share = results.length / Math.max(1, total);
-    return `${bar(share, 30).padEnd(30, "░")} ${results.length} of ${total} checks`;
+    return `${bar(share, 30).padEnd(30, "░")} ${results.length} of ${plural(total, "check")}`;
   });
 }
 

@@ -29,6 +29,7 @@ import {
   type RegionRange,
   viaOption,
 } from "../shared/target.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
 export interface DumpOptions extends ConnectionOptions {
@@ -137,7 +138,7 @@ export async function run(
   } catch (cause) {
     const { written, where } = destination;
     if (written === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
-    throw new Unfinished(cause, context.signal, `${written} of ${total} bytes ${where}`);
+    throw new Unfinished(cause, context.signal, `${written} of ${plural(total, "byte")} ${where}`);
   }
   if (options.json) {
     const refused = readable.refused.map(({ start, end, error }) => ({
@@ -170,13 +171,13 @@ async function reportRefused(
     err.write(`${placeText(name, start)}..${hex(end)} (${size}) was refused: ${error.reason}\n`);
   }
   if (refused.length > MAX_LISTED) {
-    err.write(`and ${refused.length - MAX_LISTED} more ranges\n`);
+    err.write(`and ${plural(refused.length - MAX_LISTED, "more range")}\n`);
   }
   const count = refused.reduce((sum, { start, end }) => sum + end - start, 0);
   const where = output === "-" ? "in what was written" : `in ${output}`;
   const { message } = await readable.explain();
   throw new Error(
-    `${count} bytes of ${name} were refused, and are ${hex(REFUSED_BYTE)} ${where}; ` +
+    `${plural(count, "byte")} of ${name} were refused, and are ${hex(REFUSED_BYTE)} ${where}; ` +
       `the first: ${message}`,
   );
 }

@@ -36,6 +36,7 @@ import { nextTurn } from "../../lib/base/turn.ts";
 import type { Style } from "../shared/style.ts";
 import { parseCount, parseValue } from "../shared/value.ts";
 import { readIndex } from "../../lib/text/integer.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** An action that follows once the vectors are enabled. */
 export type Action = VectorAction | RegisterAction;
@@ -291,7 +292,9 @@ async function showAll(
     // When the time is over, what has come by then is shown once more.
     if (isOver || !await comes(irqs, Math.max(0, timeoutMs), signal)) {
       if (count === undefined) return sum > 0n ? undefined : await saySilence(err, device, irqs);
-      const message = `${sum} of ${count} interrupts of ${enabledName(irqs)} came in time`;
+      const message = `${sum} of ${plural(count, "interrupt")} of ${
+        enabledName(irqs)
+      } came in time`;
       throw unmet(message, await silenceOf(device, irqs));
     }
     isOver = timeoutMs <= 0;

@@ -23,6 +23,7 @@ import {
   type RegionRange,
   viaOption,
 } from "../shared/target.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode run}. */
 export interface LoadOptions extends ConnectionOptions {
@@ -81,7 +82,9 @@ export async function run(
   const room = end - start;
   const name = room === region.size ? region.name : address.text;
   if (total > room) {
-    throw new RangeError(`Cannot load ${path}: it has ${total} bytes, ${name} has ${room}`);
+    throw new RangeError(
+      `Cannot load ${path}: it has ${plural(total, "byte")}, ${name} has ${room}`,
+    );
   }
   const bulk: BulkOptions = {
     ...(options.via && { via: options.via }),
@@ -99,7 +102,7 @@ export async function run(
   try {
     for await (const count of pipeline(blocks(total), write)) done += count;
   } catch (cause) {
-    throw new Unfinished(cause, context.signal, `${done} of ${total} bytes were written`);
+    throw new Unfinished(cause, context.signal, `${done} of ${plural(total, "byte")} were written`);
   }
   if (options.json) {
     const loaded = { region: region.name, offset: start, bytes: total, file: path };
@@ -108,6 +111,8 @@ export async function run(
     // Of a region with more than 2^53 bytes `end` is not the end.
     const last = address.end === undefined ? region.info.size : BigInt(end);
     const rest = last - BigInt(start + total);
-    err.write(`${path} has ${total} bytes; the other ${rest} of ${name} stay as they are\n`);
+    err.write(
+      `${path} has ${plural(total, "byte")}; the other ${rest} of ${name} stay as they are\n`,
+    );
   }
 }

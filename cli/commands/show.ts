@@ -170,7 +170,7 @@ export async function run(context: Context, path: string, options: ShowOptions):
 }
 
 function cutText(path: string, { bytes, offset }: RecordingCut): string {
-  return `${path} ends in the middle of an event: its last ${bytes} bytes, ` +
+  return `${path} ends in the middle of an event: its last ${plural(bytes, "byte")}, ` +
     `from byte ${offset} on, are left out`;
 }
 

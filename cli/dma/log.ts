@@ -9,6 +9,7 @@ import { RemoteError } from "../../lib/base/errors.ts";
 import { jsonText } from "../shared/json.ts";
 import type { Style } from "../shared/style.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Something that happened to memory. */
 export interface Entry {
@@ -99,7 +100,7 @@ export function entryLine(entry: Entry, style: Style): string {
 
 /** Says that so many ranges are not shown. */
 export function omittedLine(ranges: number, timeMs: number, style: Style): string {
-  return `${timeText(timeMs, style)}  ${style.green("changed")}  ${ranges} more ranges\n`;
+  return `${timeText(timeMs, style)}  ${style.green("changed")}  ${plural(ranges, "more range")}\n`;
 }
 
 /** An entry as a line of JSON. */

@@ -16,6 +16,7 @@ import { humanSize } from "../shared/size.ts";
 import { StateFileWriter } from "./file.ts";
 import { identify, identityJson, identityText, stateOf } from "./identity.ts";
 import { jsonText } from "../shared/json.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode save}. */
 export interface SaveOptions extends ConnectionOptions {
@@ -78,7 +79,7 @@ export async function save(context: Context, socket: string, options: SaveOption
   } catch (cause) {
     const { written, where } = destination;
     if (written === 0 || cause instanceof Deno.errors.BrokenPipe) throw cause;
-    throw new Unfinished(cause, context.signal, `${written} bytes ${where}`);
+    throw new Unfinished(cause, context.signal, `${plural(written, "byte")} ${where}`);
   }
   progress?.[Symbol.dispose]();
   const state = await migration.state();

@@ -26,6 +26,7 @@ import { type Cell, tableLines, wrapWords } from "../shared/table.ts";
 import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
 import { accessText, flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** The screen that it is shown on. */
 type Screen = Pick<Output, "columns" | "style">;
@@ -50,7 +51,9 @@ function summaryLines(
   bold: Style["bold"],
 ): string[] {
   const names = flagText(flags, DeviceFlags);
-  const counts = `${numRegions} region indexes, ${numIrqs} IRQ indexes`;
+  const counts = `${plural(numRegions, "region index", "region indexes")}, ${
+    plural(numIrqs, "IRQ index", "IRQ indexes")
+  }`;
   return [
     `${bold("Version")}  ${major}.${minor}`,
     `${bold("Device")}   ${names === "" ? "" : `${names}; `}${counts}`,
@@ -214,7 +217,9 @@ function regionCapabilityNotes(capability: RegionCapability): string[] {
       return ["MSI-X table mappable"];
     case "unknown":
       return [
-        `capability ${capability.id} v${capability.version}, ${capability.bytes.length} bytes`,
+        `capability ${capability.id} v${capability.version}, ${
+          plural(capability.bytes.length, "byte")
+        }`,
       ];
   }
 }
@@ -255,7 +260,7 @@ function pciLines(answer: Answer<PciView>, { columns, style }: Screen): string[]
   }
   const { config, space, names } = answer.value;
   return [
-    style.bold(`${heading}, ${config.length} bytes`),
+    style.bold(`${heading}, ${plural(config.length, "byte")}`),
     ...(space ? configSpaceText(space, names) : [style.yellow("  too short to have a header")]),
   ];
 }

@@ -19,6 +19,7 @@ import { printable } from "../shared/printable.ts";
 import { type Cell, tableLines } from "../shared/table.ts";
 import { isSavedFile } from "./collect.ts";
 import { readBytes } from "./file.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Options of {@linkcode showVpd}. */
 export interface VpdOptions extends ConnectionOptions {
@@ -68,7 +69,7 @@ function vpdText(vpd: Vpd, { columns, style }: Output): string {
     .map((text): Cell => ({ text, paint: style.dim }));
   const rows = vpd.resources.flatMap((resource) => rowsOf(resource, vpd));
   const lines = [
-    style.bold(`Vital Product Data, ${vpd.length} bytes`),
+    style.bold(`Vital Product Data, ${plural(vpd.length, "byte")}`),
     ...(rows.length === 0 ? [] : tableLines([heading, ...rows], { columns, indent: 2 })),
     ...vpd.notes.map((note) => `  ${note}`),
   ];
@@ -78,7 +79,7 @@ function vpdText(vpd: Vpd, { columns, style }: Output): string {
 function rowsOf(resource: VpdResource, vpd: Vpd): string[][] {
   const { kind, tag, length, text, fields } = resource;
   if (kind === "id") return [[HEADINGS.id, "", "", printable(text ?? "")]];
-  if (kind === "unknown") return [[`type ${hex(tag)}`, "", "", `${length} bytes`]];
+  if (kind === "unknown") return [[`type ${hex(tag)}`, "", "", plural(length, "byte")]];
   const rows = fields.map((field) => [
     printable(field.keyword),
     field.name ?? "",
@@ -90,9 +91,11 @@ function rowsOf(resource: VpdResource, vpd: Vpd): string[][] {
 
 function valueText({ keyword, bytes, text }: VpdField, { checksumGood }: Vpd): string {
   if (keyword === "RV" && checksumGood !== undefined) {
-    return `${checksumGood ? "good" : "wrong"}, ${Math.max(bytes.length - 1, 0)} bytes reserved`;
+    return `${checksumGood ? "good" : "wrong"}, ${
+      plural(Math.max(bytes.length - 1, 0), "byte")
+    } reserved`;
   }
-  if (keyword === "RW") return `${bytes.length} bytes`;
+  if (keyword === "RW") return plural(bytes.length, "byte");
   if (text !== undefined) return text;
   const shown = bytes.subarray(0, SHOWN_BYTES).toHex();
   return bytes.length > SHOWN_BYTES ? `${shown}…` : shown;

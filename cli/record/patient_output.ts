@@ -7,6 +7,7 @@
 import { sleep } from "../../lib/base/sleep.ts";
 import type { Context, Output } from "../shared/context.ts";
 import { PatientWriter } from "../serve/patient_writer.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** The time in milliseconds that the last lines get at the end. */
 const LAST_LINES_MS = 1000;
@@ -24,7 +25,7 @@ export interface PatientOutputs {
 /** Makes outputs that write behind, in a process of its own; others are as they were. */
 export function patientOutputs({ out, err, ownsProcess }: Context): PatientOutputs {
   if (!ownsProcess) return { out, err, drain: () => Promise.resolve() };
-  const notice = (lines: number) => `vfu: ${lines} lines are left out here\n`;
+  const notice = (lines: number) => `vfu: ${plural(lines, "line")} are left out here\n`;
   const outWriter = new PatientWriter(Deno.stdout, { notice });
   const errWriter = new PatientWriter(Deno.stderr, { notice });
   return {

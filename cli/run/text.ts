@@ -18,6 +18,7 @@ import { hexdumpLines } from "../shared/hexdump.ts";
 import { printable } from "../shared/printable.ts";
 import { evidenceLines, failureText, failureWhy } from "./failure_text.ts";
 import { isFirstRound, type Reporter, type Summary } from "./reporter.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Columns of what belongs to a step and stands under it. */
 const INDENT = 6;
@@ -122,7 +123,9 @@ function dumpLines(
     width,
     ...(columns !== undefined && { columns: columns - DUMP_INDENT }),
   });
-  if (bytes.length > MAX_SHOWN) lines.push(`… and ${bytes.length - MAX_SHOWN} bytes more`);
+  if (bytes.length > MAX_SHOWN) {
+    lines.push(`… and ${plural(bytes.length - MAX_SHOWN, "byte")} more`);
+  }
   return lines.map((line) => " ".repeat(DUMP_INDENT) + line);
 }
 

@@ -92,7 +92,7 @@ export function unmodelledLines(event: UnmodelledJson): string[] {
     ...polls.map((each) => {
       const what = each.register === null ? "" : `${each.register} `;
       const value = hex(BigInt(each.value));
-      return `${at(each)}: ${what}polled in vain, read ${each.count} times as ${value}`;
+      return `${at(each)}: ${what}polled in vain, read ${plural(each.count, "time")} as ${value}`;
     }),
     ...others === 0 ? [] : [`and ${plural(others, "access", "accesses")} of further places`],
   ];

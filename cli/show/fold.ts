@@ -7,6 +7,7 @@
 import type { HeardMessage } from "../../lib/record/conversation.ts";
 import type { Access } from "../../lib/record/decode.ts";
 import { type EventText, timeText } from "./text.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Reads in one round of a loop, at most. */
 const MAX_PERIOD = 4;
@@ -151,10 +152,10 @@ export class Folder {
     };
     if (pattern.length === 1) {
       const [place, value] = words(first!);
-      return [`${time}<> ${place} read ${rounds} times over ${over}${value}`];
+      return [`${time}<> ${place} read ${plural(rounds, "time")} over ${over}${value}`];
     }
     return [
-      `${time}<> ${pattern.length} reads, ${rounds} times over ${over}:`,
+      `${time}<> ${plural(pattern.length, "read")}, ${plural(rounds, "time")} over ${over}:`,
       ...pattern.map((unit) => `${" ".repeat(18)}${words(unit).join(" read")}`),
     ];
   }

@@ -21,6 +21,7 @@ import { placeText } from "../../lib/wire/region.ts";
 import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
 import type { Style } from "../shared/style.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** Names of the accesses of one message that are shown; a REGION_WRITE_MULTI may have many. */
 const MAX_NAMED = 4;
@@ -96,12 +97,12 @@ export class EventText {
         return `${this.#arrow(event)} ${style.red("garbage:")} ${this.#bytes(event)}`;
       case "interrupt": {
         const arrow = event.action === "trigger" ? style.green("<~") : style.cyan("~>");
-        const times = event.count === 1n ? "" : `, ${event.count} times`;
+        const times = event.count === 1n ? "" : `, ${plural(event.count, "time")}`;
         return `${arrow} ${vectorsName(irqName(event.irq), event.vector)} ${event.action}${times}`;
       }
       case "ioeventfd": {
-        const times = event.count === 1n ? "" : `, ${event.count} times`;
-        const size = event.size === 0 ? "" : ` ${event.size} bytes`;
+        const times = event.count === 1n ? "" : `, ${plural(event.count, "time")}`;
+        const size = event.size === 0 ? "" : ` ${plural(event.size, "byte")}`;
         const access = { region: event.region, offset: event.offset, count: BigInt(event.size) };
         const place = this.place({ space: "region", action: "write", ...access });
         return `${style.cyan("~>")} ${place} ioeventfd${size}${times}`;

@@ -41,6 +41,7 @@ import type {
   WaitOptions,
 } from "./info.ts";
 import { hex } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
 
 /** Options of reading the configuration space. */
 export interface ConfigSpaceOptions extends WaitOptions {
@@ -318,13 +319,15 @@ export class Device implements Disposable, AsyncDisposable {
     const { maxDataXferSize } = this.negotiated;
     if (!Number.isInteger(count) || count < 0 || count > maxDataXferSize) {
       throw new RangeError(
-        `Cannot read ${count} bytes with one message: at most ${maxDataXferSize} were agreed on`,
+        `Cannot read ${
+          plural(count, "byte")
+        } with one message: at most ${maxDataXferSize} were agreed on`,
       );
     }
     const data = await this.#readSome(index, offset, count, options);
     if (data.length === count) return data;
     const doing = readText(this.regionName(index), offset, count);
-    throw this.#replies.broken(`answered ${data.length} bytes to a request to ${doing}`);
+    throw this.#replies.broken(`answered ${plural(data.length, "byte")} to a request to ${doing}`);
   }
 
   /** Reads with one message that the server may answer with fewer bytes. */
@@ -339,7 +342,9 @@ export class Device implements Disposable, AsyncDisposable {
     const reply = await this.#request(Command.REGION_READ, payload, { ...options, doing });
     const { data, region, offset: at } = this.#replies.decode(RegionReadReply, reply);
     if (data.length > count) {
-      throw this.#replies.broken(`answered ${data.length} bytes to a request to ${doing}`);
+      throw this.#replies.broken(
+        `answered ${plural(data.length, "byte")} to a request to ${doing}`,
+      );
     }
     if (region !== index || at !== offset) {
       throw this.#replies.broken(
@@ -461,5 +466,5 @@ export class Device implements Disposable, AsyncDisposable {
 
 /** A read in words, for errors. */
 function readText(region: string, offset: bigint, count: number): string {
-  return `read ${count} bytes of ${region} at ${hex(offset)}`;
+  return `read ${plural(count, "byte")} of ${region} at ${hex(offset)}`;
 }

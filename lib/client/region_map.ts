@@ -13,6 +13,7 @@ import type { RegionInfo, Width } from "./info.ts";
 import type { AccessOptions, WriteOptions } from "./region_options.ts";
 import { hex } from "../text/hex.ts";
 import { PciRegion, RegionFlags } from "../wire/region.ts";
+import { plural } from "../text/plural.ts";
 
 /**
  * Bytes of one access to configuration space at most, aligned, as hardware does it. Every server
@@ -128,7 +129,7 @@ export class RegionMap {
     this.check(at, width, right);
     if (at % width !== 0) {
       throw new RangeError(
-        `Cannot access ${width} bytes of ${this.#name} at ${
+        `Cannot access ${plural(width, "byte")} of ${this.#name} at ${
           hex(at)
         }: the offset is not a multiple of ${width}`,
       );
@@ -148,7 +149,7 @@ export class RegionMap {
   byMessage(width: number): undefined {
     if (width <= this.#maxMessage) return undefined;
     throw new RangeError(
-      `Cannot access ${width} bytes of ${this.#name} at once: ` +
+      `Cannot access ${plural(width, "byte")} of ${this.#name} at once: ` +
         `a message carries ${this.#maxMessage} at most, as was agreed on (max_data_xfer_size)`,
     );
   }
@@ -221,7 +222,9 @@ export class RegionMap {
         ? "the device shares no memory for it"
         : "that is not in one mapped area");
     return new TypeError(
-      `Cannot access ${length} bytes of ${this.#name} at ${hex(at)} through the map: ${why}`,
+      `Cannot access ${plural(length, "byte")} of ${this.#name} at ${
+        hex(at)
+      } through the map: ${why}`,
     );
   }
 
@@ -254,7 +257,7 @@ export class RegionMap {
       at + length > this.#size
     ) {
       throw new RangeError(
-        `Cannot access ${length} bytes of ${this.#name} at ${hex(at)}: it has ${
+        `Cannot access ${plural(length, "byte")} of ${this.#name} at ${hex(at)}: it has ${
           hex(this.#size)
         } bytes`,
       );
@@ -285,7 +288,7 @@ export class RegionMap {
     chunkSize: number,
   ): Generator<Part> {
     if (!Number.isInteger(chunkSize) || chunkSize < 1) {
-      throw new RangeError(`A chunk of ${chunkSize} bytes is not possible`);
+      throw new RangeError(`A chunk of ${plural(chunkSize, "byte")} is not possible`);
     }
     const { length } = buffer;
     for (let done = 0; done < length;) {
@@ -325,7 +328,7 @@ export class RegionMap {
   /** Refuses a buffer that its owner has detached, by a transfer, or resized during the access. */
   checkWhole(kind: RegionAccess["kind"], buffer: Uint8Array, length: number): void {
     if (buffer.length === length) return;
-    const what = `${kind} ${length} bytes of ${this.#name}`;
+    const what = `${kind} ${plural(length, "byte")} of ${this.#name}`;
     throw new TypeError(`Cannot ${what}: their buffer was detached or resized meanwhile`);
   }
 

@@ -27,6 +27,7 @@ import {
 import { Command } from "../wire/command.ts";
 import { regionName } from "../wire/region.ts";
 import { hex } from "../text/hex.ts";
+import { plural } from "../text/plural.ts";
 
 const { offset: OFFSET_AT, region: REGION_AT, count: COUNT_AT } = RegionAccessLayout.offsets;
 const HEAD_SIZE = RegionAccessLayout.size;
@@ -178,7 +179,7 @@ export class RegionMessages {
         this.#encodeBatch(writes, first),
         {
           ...options,
-          doing: `write ${writes.length} values of ${this.#name}`,
+          doing: `write ${plural(writes.length, "value")} of ${this.#name}`,
         },
       );
       this.#checkBatch(reply, Math.min(MAX_MULTI, writes.length - first));
@@ -264,7 +265,9 @@ export class RegionMessages {
     if (!reply.isPlaced) return target.set(this.#takeData(reply, at, target.length));
     if (reply.payloadSize !== HEAD_SIZE) {
       throw this.#broken(
-        `answered ${reply.payloadSize + target.length} bytes to a read of ${target.length}`,
+        `answered ${
+          plural(reply.payloadSize + target.length, "byte")
+        } to a read of ${target.length}`,
       );
     }
     this.#checkEcho(reply, target.length, "read", at);
@@ -284,9 +287,9 @@ export class RegionMessages {
   #checkRead(reply: Message, at: number, count: number): void {
     if (reply.payloadSize !== HEAD_SIZE + count) {
       throw this.#broken(
-        `answered ${reply.payloadSize} bytes to a read of ${count} bytes of ${this.#name} at ${
-          hex(at)
-        }; ${HEAD_SIZE + count} belong there`,
+        `answered ${plural(reply.payloadSize, "byte")} to a read of ${
+          plural(count, "byte")
+        } of ${this.#name} at ${hex(at)}; ${HEAD_SIZE + count} belong there`,
       );
     }
     this.#checkEcho(reply, count, "read", at);
@@ -296,7 +299,9 @@ export class RegionMessages {
   #checkWritten(reply: Message, at: number, count: number): void {
     if (reply.payloadSize === 0) return;
     if (reply.payloadSize < HEAD_SIZE) {
-      throw this.#broken(`answered ${reply.payloadSize} bytes to a write of ${this.#name}`);
+      throw this.#broken(
+        `answered ${plural(reply.payloadSize, "byte")} to a write of ${this.#name}`,
+      );
     }
     this.#checkEcho(reply, count, "wrote", at);
   }
@@ -305,7 +310,7 @@ export class RegionMessages {
     const came = reply.uint32(COUNT_AT);
     if (came !== count) {
       throw this.#broken(
-        `says that it ${what} ${came} of ${count} bytes of ${this.#name} at ${hex(at)}`,
+        `says that it ${what} ${came} of ${plural(count, "byte")} of ${this.#name} at ${hex(at)}`,
       );
     }
     const [low, high] = [reply.uint32(OFFSET_AT), reply.uint32(OFFSET_AT + 4)];
@@ -380,14 +385,17 @@ export class RegionMessages {
       throw this.#broken(`says that it did ${count} writes of ${this.#name}, of ${wanted}`);
     }
     if (count < BigInt(wanted)) {
-      throw new RemoteError(`Only ${count} of ${wanted} values of ${this.#name} were written`, 0);
+      throw new RemoteError(
+        `Only ${count} of ${plural(wanted, "value")} of ${this.#name} were written`,
+        0,
+      );
     }
   }
 }
 
 /** An access in words, for errors. */
 function accessText({ kind, offset, count }: RegionAccess, name: string): string {
-  return `${kind} ${count} bytes of ${name} at ${hex(offset)}`;
+  return `${kind} ${plural(count, "byte")} of ${name} at ${hex(offset)}`;
 }
 
 function requestOptions(

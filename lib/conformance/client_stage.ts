@@ -21,6 +21,7 @@ import { ModelDevice, SHARED_SIZE, versionWith } from "./model_device.ts";
 import { u32At } from "./pack.ts";
 import { type CameMessage, type Note, RawPeer } from "./raw_peer.ts";
 import { whenReady } from "./ready.ts";
+import { plural } from "../text/plural.ts";
 
 const RETRY_MS = 5;
 /** Requests after which a client is held for one that asks for ever. */
@@ -314,7 +315,10 @@ export class Stage implements Disposable {
         // Behind a second request it has had an answer that was sent behind the command.
         const more = this.commands.length - before;
         if (more < 2) throw new LeftFirst("the client leaves before it answers");
-        throw new Deviation(expected, `the end of the connection, after ${more} more requests`);
+        throw new Deviation(
+          expected,
+          `the end of the connection, after ${plural(more, "more request")}`,
+        );
       }
       const isReply = (message.flags & MessageFlags.TYPE_MASK) === MessageFlags.REPLY;
       if (isReply) {

@@ -16,6 +16,7 @@ import { describeMessage } from "../wire/describe.ts";
 import { type Header, HEADER_SIZE, HeaderLayout } from "../wire/header.ts";
 import { ConnectionEnded, Deviation, Silence } from "./deviation.ts";
 import { whenReady } from "./ready.ts";
+import { plural } from "../text/plural.ts";
 
 /** Larger messages are never read: no peer has a reason to send one. */
 const MAX_MESSAGE = 80 << 20;
@@ -236,7 +237,7 @@ export class RawPeer implements Disposable {
     if (count > limit) {
       closeAll(fds);
       if (this.#from === "client") return; // that sets up as many vectors as it can
-      const text = `${count} open descriptors of the ${this.#from}`;
+      const text = `${plural(count, "open descriptor")} of the ${this.#from}`;
       this.#note(this.#from, text);
       throw new Deviation(`${limit} descriptors on a connection at most`, text);
     }

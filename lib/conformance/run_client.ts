@@ -17,6 +17,7 @@ import type { Note } from "./raw_peer.ts";
 import { whenReady } from "./ready.ts";
 import type { CheckResult, Plan } from "./run.ts";
 import { endText, type ServerEnd, Unreachable, wordsText } from "./target.ts";
+import { plural } from "../text/plural.ts";
 
 const RETRY_MS = 5;
 /** The time that a started client may take until it connects, in milliseconds. */
@@ -158,7 +159,9 @@ function judge(check: ClientCheck, is: Behaviour, plain: Behaviour): void {
         : "the client asks nothing after it: use --spawn",
     );
   }
-  if (!is.hasLeft || asked >= usual) fail(`${describe(is)}, after ${asked} more messages`);
+  if (!is.hasLeft || asked >= usual) {
+    fail(`${describe(is)}, after ${plural(asked, "more message")}`);
+  }
 }
 
 const EXPECTED = {

@@ -211,7 +211,10 @@ export class Trial implements AsyncDisposable {
       const type = message.flags & MessageFlags.TYPE_MASK;
       if (type === MessageFlags.COMMAND && await this.answer(message, peer)) {
         if (++asked < MAX_ASKED) continue;
-        throw new Deviation(expected, `${asked} requests of the server in place of the reply`);
+        throw new Deviation(
+          expected,
+          `${plural(asked, "request")} of the server in place of the reply`,
+        );
       }
       if (type === MessageFlags.REPLY && this.#abandoned.delete(message.messageId)) continue;
       const isReply = type === MessageFlags.REPLY && message.messageId === id &&

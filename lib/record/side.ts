@@ -20,6 +20,7 @@ import { decodeVersion, encodeVersion, subsetOf } from "../wire/version.ts";
 import type { RecordedConnection } from "./connection.ts";
 import { withholdMapping } from "./intercept.ts";
 import type { Passage } from "./passage.ts";
+import { plural } from "../text/plural.ts";
 
 /** The options of the side socket. */
 export interface SideOptions {
@@ -222,7 +223,7 @@ class SideClient {
       ? RegionReadRequest.decode(payload)
       : { count: RegionWriteRequest.decode(payload).data.length };
     if (count > SIDE_MAX_DATA) {
-      throw new Refused(EINVAL, `${count} bytes at once, ${SIDE_MAX_DATA} are allowed`);
+      throw new Refused(EINVAL, `${plural(count, "byte")} at once, ${SIDE_MAX_DATA} are allowed`);
     }
   }
 }

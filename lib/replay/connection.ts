@@ -38,6 +38,7 @@ import { readPlace } from "./polls.ts";
 import { type Outcome, Reread } from "./reread.ts";
 import type { DmaStep, ReplyStep, RequestStep, ScriptStep } from "./script.ts";
 import { MAX_SIGNALS, Signals } from "./signals.ts";
+import { plural } from "../text/plural.ts";
 
 /** Descriptors of region parts that are kept. */
 const MAX_KICKS = 1024;
@@ -124,7 +125,7 @@ export class PlayedConnection implements Disposable {
   async finish(): Promise<void> {
     await Promise.all(this.#outcomes.values());
     for (const { irq, vector, count } of this.#signals.takeSurplus()) {
-      const times = count === 1n ? "once" : `${count} times`;
+      const times = count === 1n ? "once" : plural(count, "time");
       this.#host.differ({
         kind: "other interrupt",
         text: `${vectorsName(irqName(irq), vector)} came ${times} more than in the recording`,
@@ -342,7 +343,9 @@ export class PlayedConnection implements Disposable {
       kind: this.#isConnected ? "no interrupt" : "connection",
       step,
       text: this.#isConnected
-        ? `${vectorsName(irqName(irq), vector)} came ${found} of ${count} times within ${waitMs} ms`
+        ? `${vectorsName(irqName(irq), vector)} came ${found} of ${
+          plural(count, "time")
+        } within ${waitMs} ms`
         : lowerFirst(this.#proxy.cause?.message ?? "the server left"),
     });
     this.#isLost ||= !this.#isConnected;
@@ -365,7 +368,7 @@ export class PlayedConnection implements Disposable {
 
   #noteSignals(count: bigint): void {
     if (count <= MAX_SIGNALS) return;
-    this.#host.note(`Of ${count} signals at once, ${MAX_SIGNALS} are played`);
+    this.#host.note(`Of ${plural(count, "signal")} at once, ${MAX_SIGNALS} are played`);
   }
 
   async #end({ side, socket, text }: RecordedEnd): Promise<void> {

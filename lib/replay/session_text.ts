@@ -389,7 +389,8 @@ class SessionWriter {
       }
       this.#add(`- expect: dma+${hex(start)}`, `  bytes: "${data.toHex()}"`);
       if (BigInt(length) < end - start) {
-        this.#add(`# Not expressed: ${end - start - BigInt(length)} bytes after these.`);
+        const rest = end - start - BigInt(length);
+        this.#add(`# Not expressed: ${plural(rest, "byte")} after these.`);
       }
     }
   }

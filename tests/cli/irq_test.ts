@@ -99,7 +99,7 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
     return err;
   };
   const off =
-    "vfu: 0 of 1 interrupts of msix[0-3] came in time\n  why: MSI-X is off (CAP_MSIX+2.w " +
+    "vfu: 0 of 1 interrupt of msix[0-3] came in time\n  why: MSI-X is off (CAP_MSIX+2.w " +
     "is 0x0003): set its bit 15; msix[0-3] are masked in the MSI-X table (bar4+0xc): " +
     "clear bit 0; " +
     "bus master is off in COMMAND (0x0000), without which there is no DMA and no MSI: enable the " +
@@ -109,12 +109,12 @@ Deno.test("irq says why none came: what is off, masked or pending", async () => 
   const masked = await none("msix", "--vectors", "0", "--mask", "0", "--trigger", "0");
   assertStringIncludes(
     masked,
-    "interrupts of msix[0] came in time\n  why: msix[0] is masked by this client: unmask; " +
+    "interrupt of msix[0] came in time\n  why: msix[0] is masked by this client: unmask; " +
       "MSI-X is off",
   );
   assertEquals(
     await none("intx"),
-    "vfu: 0 of 1 interrupts of intx[0] came in time\n  why: nothing is off, masked or pending " +
+    "vfu: 0 of 1 interrupt of intx[0] came in time\n  why: nothing is off, masked or pending " +
       "that would hold it back: the device did not fire\n",
   );
   // Without a count a person is told that none came.

@@ -386,3 +386,31 @@ Deno.test("vfu show writes nothing of a file that it can't read, and keeps what 
     Deno.removeSync(folder, { recursive: true });
   }
 });
+
+Deno.test("what is there once is told in the singular, by each view of a recording", async () => {
+  using file = temporaryFile();
+  const one = Uint8Array.of(7);
+  const talk = new Talk();
+  const place = { region: 0, offset: 1n };
+  talk.answer("REGION_READ", talk.ask("REGION_READ", { ...place, count: 1 }), {
+    ...place,
+    data: one,
+  });
+  talk.answer("REGION_WRITE", talk.ask("REGION_WRITE", { ...place, data: one }), {
+    ...place,
+    count: 1,
+  });
+  const address = 0x1000n;
+  talk.answer("DMA_READ", talk.ask("DMA_READ", { address, count: 1n }), { address, data: one });
+  talk.answer("DMA_WRITE", talk.ask("DMA_WRITE", { address, data: one }), { address, count: 1n });
+  talk.add({ kind: "interrupt", irq: 2, vector: 0, count: 1n, action: "trigger" });
+  talk.add({ kind: "ioeventfd", region: 0, offset: 1n, size: 1, count: 1n });
+  talk.add({ kind: "garbage", direction: "to-server", bytes: one, descriptors: [] });
+  for (const events of [talk.events, talk.events.slice(0, 1), talk.events.slice(-1)]) {
+    writeRecording(file.path, events);
+    for (const options of [[], ["--no-fold"], ["--stats"], ["--session", "-"]]) {
+      const { out, err } = await runHere(["show", file.path, ...options]);
+      assertEquals(`${out}${err}`.match(/(?<![\w.,^])1 [a-z]+s\b.*/g), null, options.join());
+    }
+  }
+});

@@ -118,14 +118,14 @@ Deno.test("write returns 1 and says why in one line when it can't be done", asyn
     [["write", "CAP_HT.w=1"], "Cannot find CAP_HT.w: the device has no capability CAP_HT"],
     [
       ["write", "bar0.b=1"],
-      "Cannot write 1 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument); the " +
+      "Cannot write 1 byte of bar0 at 0x0: the server answered EINVAL (Invalid argument); the " +
       "register may take another width only (.b, .w, .l or .q), or not this value; the BAR has " +
       "no address yet: if that is why, enable the device first (--pci-enable, " +
       "device.pci.enable(), or pci enable in a session)",
     ],
     [
       ["write", "--pci-enable", "bar0.b=1"],
-      "Cannot write 1 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument); the " +
+      "Cannot write 1 byte of bar0 at 0x0: the server answered EINVAL (Invalid argument); the " +
       "register may take another width only (.b, .w, .l or .q), or not this value; the BAR has " +
       "an address, and memory decoding is on",
     ],

@@ -125,6 +125,14 @@ browserTest("the page shows a message with its fields, registers and bytes", asy
   assertEquals([page.complaints, page.requests], [[], []]);
 });
 
+browserTest("the page of one event tells it in the singular", async () => {
+  const talk = new Talk();
+  talk.ask("REGION_READ", { region: 0, offset: 0n, count: 1 });
+  await using page = await opened(talk.events);
+  assertMatch(await page.evaluate(text("summary")), /^1 event over /);
+  assertEquals(await page.evaluate(text("count")), "1 event");
+});
+
 browserTest("the page shows descriptors, what was passed on, notes and ends", async () => {
   await using page = await opened(nvmeTalk().events);
   await page.evaluate(`document.getElementById("search").focus()`);

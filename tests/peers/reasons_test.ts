@@ -56,7 +56,7 @@ Deno.test("vfu irq says that MSI of QEMU's edu is off", async () => {
   assertEquals(code, 1);
   assertMatch(
     err,
-    /^vfu: 0 of 1 interrupts of msi\[0\] came in time\n {2}why: MSI is off \(CAP_MSI\+2\.w is 0x/,
+    /^vfu: 0 of 1 interrupt of msi\[0\] came in time\n {2}why: MSI is off \(CAP_MSI\+2\.w is 0x/,
   );
 });
 

@@ -6,7 +6,7 @@
 
 import { timeText } from "../text.ts";
 import type { PageDocument, PageElement, PageInput } from "./dom.ts";
-import { element, table } from "./element.ts";
+import { counted, element, table } from "./element.ts";
 import type { Model } from "./model.ts";
 
 /** The elements that charts go into. */
@@ -97,8 +97,8 @@ export class Charts {
   /** Numbers of a search never look like those of the whole recording. */
   #drawScopes(): void {
     const { hits, isSearching, length } = this.#model;
-    const [found, all] = [hits.length, length].map((count) => count.toLocaleString("en"));
-    const text = isSearching ? `of the ${found} found among ${all} events` : "";
+    const found = hits.length.toLocaleString("en");
+    const text = isSearching ? `of the ${found} found among ${counted(length, "event")}` : "";
     for (const scope of this.#parts.scopes) scope.textContent = text;
   }
 
@@ -150,14 +150,16 @@ export class Charts {
     plot.setAttribute("role", "img");
     plot.setAttribute(
       "aria-label",
-      `${total} replies, from ${timeText(2 ** (first / 2))} to ${timeText(2 ** ((last + 1) / 2))}`,
+      `${counted(total, "reply", "replies")}, from ${timeText(2 ** (first / 2))} to ${
+        timeText(2 ** ((last + 1) / 2))
+      }`,
     );
     const middle = (first + last + 1) / 2;
     const axis = [first, middle, last + 1].map((power) =>
       this.#make("span", "", timeText(2 ** (power / 2)))
     );
     this.#parts.latency.replaceChildren(
-      this.#make("p", "most", `${most} replies at most in a column`),
+      this.#make("p", "most", `${counted(most, "reply", "replies")} at most in a column`),
       plot,
       this.#make("div", "axis", ...axis),
     );

@@ -6,7 +6,7 @@
 
 import { timeText } from "../text.ts";
 import type { PageDocument, PageElement } from "./dom.ts";
-import { element, table } from "./element.ts";
+import { counted, element, table } from "./element.ts";
 import { FieldReader, type FoundField } from "./fields.ts";
 import type { Model } from "./model.ts";
 
@@ -162,7 +162,7 @@ export class Details {
       parts.push(this.#make("h4", "", "Fields"), made);
     }
     const kept = bytes.length < length ? `, the first ${bytes.length} are here` : "";
-    parts.push(this.#make("h4", "", `${length} bytes${kept}`), dump);
+    parts.push(this.#make("h4", "", `${counted(length, "byte")}${kept}`), dump);
     return parts;
   }
 

@@ -13,7 +13,7 @@ import { timeText } from "../text.ts";
 import { Charts } from "./charts.ts";
 import { unpackReport } from "./data.ts";
 import { Details } from "./details.ts";
-import { element, table } from "./element.ts";
+import { counted, element, table } from "./element.ts";
 import { FieldReader, mostEntries } from "./fields.ts";
 import { MessageList } from "./list.ts";
 import { MARKUP } from "./markup.ts";
@@ -26,6 +26,7 @@ import { coloursBy, Timeline } from "./timeline.ts";
 const PROGRAM: readonly ((...args: never[]) => unknown)[] | readonly { readonly name: string }[] = [
   timeText,
   unpackReport,
+  counted,
   element,
   table,
   mostEntries,

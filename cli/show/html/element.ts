@@ -48,3 +48,12 @@ export function table(
     element(document, "tbody", "", ...body),
   );
 }
+
+/**
+ * A number and its noun: "1 event", "2,000 events".
+ *
+ * @param many the noun for all numbers but 1
+ */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}

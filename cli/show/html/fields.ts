@@ -5,6 +5,7 @@
  */
 
 import type { ReportForm, ReportMeta, ReportStruct } from "./data.ts";
+import { counted } from "./element.ts";
 
 /** A field of a message. */
 export interface FoundField {
@@ -58,7 +59,7 @@ export class FieldReader {
           const size = tail.length === undefined
             ? rest
             : Math.min(rest, Number(values.get(tail.length) ?? 0n));
-          this.#add(tail.name, at, size, `${size} bytes`);
+          this.#add(tail.name, at, size, counted(size, "byte"));
         }
         return;
       case "text":

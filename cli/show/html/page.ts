@@ -19,6 +19,7 @@ import type {
 import { MessageList } from "./list.ts";
 import { Model } from "./model.ts";
 import { type Colours, coloursBy, Timeline } from "./timeline.ts";
+import { counted } from "./element.ts";
 
 /** The page. */
 export class Page {
@@ -100,10 +101,10 @@ export class Page {
     let left = 0;
     for (let row = 0; row < length; row++) left += columns.length[row]! - columns.kept[row]!;
     const notes = [
-      `${length.toLocaleString("en")} events over ${timeText(totalNs)}${when}`,
+      `${counted(length, "event")} over ${timeText(totalNs)}${when}`,
       ...(meta.filter === undefined ? [] : [`filter ${meta.filter}`]),
-      ...(left > 0 ? [`${left.toLocaleString("en")} bytes of long messages are left out`] : []),
-      ...(meta.omittedTexts > 0 ? [`${meta.omittedTexts} texts are left out`] : []),
+      ...(left > 0 ? [`left out: ${counted(left, "byte")} of long messages`] : []),
+      ...(meta.omittedTexts > 0 ? [`left out: ${counted(meta.omittedTexts, "text")}`] : []),
     ];
     this.#get("summary").textContent = notes.join("; ");
     this.#get("problem").textContent = meta.problem ?? "";
@@ -215,10 +216,9 @@ export class Page {
   #search(text: string): void {
     this.#model.search(text);
     const { hits, length } = this.#model;
-    const count = hits.length.toLocaleString("en");
     this.#get("count").textContent = this.#model.isSearching
-      ? `${count} of ${length.toLocaleString("en")}`
-      : `${count} events`;
+      ? `${hits.length.toLocaleString("en")} of ${length.toLocaleString("en")}`
+      : counted(hits.length, "event");
     this.#get("list").scrollTop = 0;
     this.#list.reveal(this.#selected);
     this.#timeline.draw();

@@ -36,6 +36,7 @@ import {
   type RowExtra,
 } from "./data.ts";
 import { pageFrame } from "./document.ts";
+import { plural } from "../../../lib/text/plural.ts";
 
 /** Events that a page takes: a browser works with these without delay. */
 export const MAX_PAGE_EVENTS = 500_000;
@@ -254,7 +255,7 @@ export class HtmlReport {
       case "garbage":
         return { ...this.#transfer(event, heard), value: this.#text(describeMessage(event.bytes)) };
       case "interrupt": {
-        const times = event.count === 1n ? "" : `, ${event.count} times`;
+        const times = event.count === 1n ? "" : `, ${plural(event.count, "time")}`;
         return {
           lane: LANES.indexOf("interrupts"),
           place: this.#text(vectorsName(irqName(event.irq), event.vector)),
@@ -263,12 +264,12 @@ export class HtmlReport {
       }
       case "ioeventfd": {
         const count = BigInt(event.size);
-        const times = event.count === 1n ? "" : `, ${event.count} times`;
+        const times = event.count === 1n ? "" : `, ${plural(event.count, "time")}`;
         return {
           lane: LANES.indexOf("doorbells"),
           regionLane: this.#regionLane(event.region),
           place: this.#text(this.#place({ region: event.region, offset: event.offset, count })),
-          value: this.#text(`${event.size === 0 ? "" : `${event.size} bytes`}${times}`),
+          value: this.#text(`${event.size === 0 ? "" : plural(event.size, "byte")}${times}`),
         };
       }
       case "open": {

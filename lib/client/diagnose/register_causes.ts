@@ -14,6 +14,7 @@ import { PciRegion, placeText, RegionFlags } from "../../wire/region.ts";
 import type { RegionInfo, Width } from "../info.ts";
 import { type Cause, type Clue, ENABLE, STOPPED } from "./cause.ts";
 import type { BarState, Examination, HarmlessRead } from "./examination.ts";
+import { plural } from "../../text/plural.ts";
 
 const REGISTERS = ["registers"] as const;
 /** Widths that are tried, until the device answers one of them. */
@@ -56,7 +57,8 @@ export const REGISTER_CAUSES: readonly Cause[] = [
         !allowsAccess(info) && info.index !== PciRegion.CONFIG // libvfio-user's has no flags
       );
       return regions.map(({ index, size, flags }) => ({
-        evidence: `${look.device.regionName(index)} has ${size} bytes and allows no access ` +
+        evidence:
+          `${look.device.regionName(index)} has ${plural(size, "byte")} and allows no access ` +
           `(flags ${hex(flags)})`,
         remedy: "the server's reply to REGION_INFO is wrong",
         command: "probe SOCKET",
@@ -201,7 +203,7 @@ async function placesToRead(
 }
 
 function readText({ offset, width }: HarmlessRead): string {
-  return `${width} bytes at ${hex(offset)}`;
+  return `${plural(width, "byte")} at ${hex(offset)}`;
 }
 
 function readCommand(region: string, { offset, width }: HarmlessRead): string {

@@ -9,6 +9,7 @@ import { limitsOf } from "../limits.ts";
 import { pack } from "../pack.ts";
 import { setIrqs } from "../requests.ts";
 import type { Trial } from "../trial.ts";
+import { plural } from "../../text/plural.ts";
 
 const SECTION = "VFIO_USER_DEVICE_SET_IRQS";
 const RISKY = { isDestructive: true } as const;
@@ -37,7 +38,7 @@ async function comes(t: Trial, event: EventFd): Promise<void> {
 /** Expects no signal from what was answered before. */
 function isQuiet(t: Trial, event: EventFd): void {
   const count = event.take();
-  t.expect(count === 0n, "no signal", `the eventfd signalled, ${count} times`);
+  t.expect(count === 0n, "no signal", `the eventfd signalled, ${plural(count, "time")}`);
 }
 
 /** Has the server fire a vector that is masked, and expects the signal once it is unmasked. */

@@ -17,6 +17,7 @@ import { BASE_NAMES, constantIn, type Definitions, meant, missingName } from "./
 import { binary, number } from "../expression.ts";
 import { Marked, TERM } from "./interpolation.ts";
 import type { Expression, Place, PlaceBase } from "../model.ts";
+import { plural } from "../../text/plural.ts";
 
 /** Bytes of configuration space. */
 const CONFIG_SIZE = 4096n;
@@ -256,7 +257,7 @@ export function checkExtent(
   const end = offset + BigInt(length);
   const [what, verb] = length === 1
     ? [`"${text}"`, "is"]
-    : [`${length} bytes at "${text}"`, "reach"];
+    : [`${plural(length, "byte")} at "${text}"`, "reach"];
   if (base.kind === "buffer") {
     const { size } = definitions.buffers.get(base.name)!;
     const limit = constantIn(size, definitions);

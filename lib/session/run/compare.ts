@@ -12,6 +12,7 @@ import { evaluate, type Scope } from "../expression.ts";
 import { fitting } from "./buffers.ts";
 import type { Condition, Value } from "../model.ts";
 import { type SeenValue, StepFailure } from "./step_result.ts";
+import { plural } from "../../text/plural.ts";
 
 /** A value that does not hold: what was expected of it, and what it is. */
 export interface Mismatch {
@@ -114,7 +115,7 @@ export function valueText(value: bigint, width: Width): string {
 /** Bytes for a person: all of few, or the beginning of many, and as text if they are that. */
 export function bytesText(bytes: Uint8Array): string {
   const shown = bytes.subarray(0, MAX_BYTES_SHOWN);
-  const rest = bytes.length > shown.length ? ` … (${bytes.length} bytes)` : "";
+  const rest = bytes.length > shown.length ? ` … (${plural(bytes.length, "byte")})` : "";
   const text = new TextDecoder().decode(shown);
   const words = shown.length > 0 && /^[\x20-\x7e]+$/.test(text) ? ` "${text}"` : "";
   return (shown.toHex().match(/../g) ?? []).join(" ") + rest + words;

@@ -35,6 +35,7 @@ import { isSilence, type Outcome, type SeenValue, StepFailure } from "./step_res
 import { findTarget, offsetOf, readTarget, type Target, writeTarget } from "./target.ts";
 import { render } from "../template.ts";
 import { Variables } from "./variables.ts";
+import { plural } from "../../text/plural.ts";
 
 /** Options of a session's access to its device. */
 export interface LiveOptions {
@@ -395,7 +396,7 @@ export class LiveSession implements AsyncDisposable {
     await Deno.writeFile(path, this.memory.view(iova, size)).catch((cause) => {
       throw fileError(`write ${path}`, cause, true);
     });
-    return { message: `${size} bytes into ${path}` };
+    return { message: `${plural(size, "byte")} into ${path}` };
   }
 
   async #iova(place: Place): Promise<bigint> {

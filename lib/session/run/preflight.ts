@@ -28,6 +28,7 @@ import type {
 } from "../model.ts";
 import { findTarget } from "./target.ts";
 import { SessionMemory } from "./buffers.ts";
+import { plural } from "../../text/plural.ts";
 
 /**
  * Finds everything in a session that is not there: regions, capabilities and vectors of the device,
@@ -156,12 +157,14 @@ class Fit {
       if (size === 0n) return `${place.text} is not there: the device has no ${name}`;
       if (end > size) {
         return `${place.text} ${
-          length === undefined ? "is" : `with ${length} bytes ends`
+          length === undefined ? "is" : `with ${plural(length, "byte")} ends`
         } outside ${name}, which has ${hex(size)} bytes`;
       }
       if (place.register !== undefined && Number(offset) % width !== 0) {
         const at = hex(BigInt(offset));
-        return `${place.text} is at ${at}, which is no multiple of its width, ${width} bytes`;
+        return `${place.text} is at ${at}, which is no multiple of its width, ${
+          plural(width, "byte")
+        }`;
       }
       return undefined;
     } catch (error) {

@@ -11,6 +11,7 @@ import { hex } from "../../text/hex.ts";
 import { PciRegion, RegionFlags } from "../../wire/region.ts";
 import type { Requirements } from "../model.ts";
 import { HEADER, HEADER_NORMAL } from "../../pci/registers.ts";
+import { plural } from "../../text/plural.ts";
 
 /** A requirement of a session that the device does not meet. */
 export interface Lack {
@@ -73,7 +74,7 @@ export async function lacks(
     if (has >= count) continue;
     found.push({
       what: device.irqName(index),
-      expected: `${count} vectors at least`,
+      expected: `${plural(count, "vector")} at least`,
       found: String(has),
     });
   }

@@ -12,6 +12,7 @@ import { nextTurn } from "../../base/turn.ts";
 import { type LiveOptions, LiveSession, type SingleStep } from "./executor.ts";
 import type { CallStep, RepeatStep, Session, Step } from "../model.ts";
 import { InnerFailure, type Outcome, StepFailure, type StepResult } from "./step_result.ts";
+import { plural } from "../../text/plural.ts";
 
 /** Options of a session's run. */
 export interface RunOptions extends LiveOptions {
@@ -237,7 +238,7 @@ class Run {
         checkTime(step, startMs);
       }
       if (failed === undefined) {
-        const message = step.word === "repeat" ? `${times} times` : `${done} steps`;
+        const message = step.word === "repeat" ? plural(times, "time") : plural(done, "step");
         ending = passed(step, { message }, startMs);
       }
     } catch (error) {

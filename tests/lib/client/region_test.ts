@@ -267,7 +267,7 @@ testFds(
       assertThrows(
         () => bar0.read8(0),
         RemoteError,
-        "Cannot read 1 bytes of bar0 at 0x0: the server answered EINVAL (Invalid argument)",
+        "Cannot read 1 byte of bar0 at 0x0: the server answered EINVAL (Invalid argument)",
       );
       await assertRejects(
         () => bar0.write16Async(0x8, 1),
