@@ -12,6 +12,7 @@ import type { Width } from "../../lib/client/info.ts";
 import type { PlaceParser } from "./map.ts";
 import { readSize } from "../../lib/text/size.ts";
 import { hex } from "../../lib/text/hex.ts";
+import { plural } from "../../lib/text/plural.ts";
 
 /** A place on a connected device. */
 export interface Target {
@@ -144,7 +145,7 @@ export async function findRange(device: Device, address: RegionRange): Promise<R
 export function assertAligned(region: Region, offset: number, width: Width): void {
   if (offset % width === 0) return;
   throw new RangeError(
-    `Cannot access ${width} bytes of ${region.name} at ${hex(offset)}: ` +
+    `Cannot access ${plural(width, "byte")} of ${region.name} at ${hex(offset)}: ` +
       `the offset is not a multiple of ${width}`,
   );
 }

@@ -125,6 +125,21 @@ browserTest("the page shows a message with its fields, registers and bytes", asy
   assertEquals([page.complaints, page.requests], [[], []]);
 });
 
+for (const width of [1280, 360]) {
+  browserTest(`the list of a page of ${width} pixels shows the values of registers`, async () => {
+    const talk = new Talk();
+    talk.read(0x1cn, 1);
+    talk.read(0x800n, 0x1234_5678);
+    await using page = await opened(talk.events, { size: { width, height: 800 } });
+    const value = (row: number) => `document.querySelector("#row-${row} .value")`;
+    const hasRoom = (row: number) =>
+      `(() => { const cell = ${value(row)}; return cell.scrollWidth <= cell.clientWidth && ` +
+      `cell.clientWidth > 0; })()`;
+    assertStringIncludes(await page.evaluate(`${value(3)}.textContent`), "0x12345678");
+    assert(await page.evaluate(hasRoom(3)));
+  });
+}
+
 browserTest("the page of one event tells it in the singular", async () => {
   const talk = new Talk();
   talk.ask("REGION_READ", { region: 0, offset: 0n, count: 1 });

@@ -120,21 +120,24 @@ kbd { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; border: 1px solid 
   #list { height: 460px; }
   #details { height: 500px; }
 }
+.row .name.wide ~ .place { display: none; }
+.row .name.wide ~ .value { grid-column: span 2; }
 @media (min-width: 1000px) and (max-width: 1399px) {
-  .row { grid-template-columns: 72px 16px 48px 152px minmax(100px, 4fr) minmax(80px, 3fr) 64px; }
+  main { grid-template-columns: minmax(0, 2fr) minmax(300px, 1fr); }
+  .row { grid-template-columns: 72px 16px 48px 176px minmax(0, 1fr) minmax(0, 1fr) 64px; }
   .row .type { display: none; }
 }
-@media (max-width: 1399px) {
-  .row .name.wide { grid-column: span 2; }
-  .row .name.wide ~ .place { display: none; }
-}
 @media (max-width: 999px) {
-  .row { grid-template-columns: 84px 16px 150px minmax(0, 1fr); }
-  .row .id, .row .type, .row .value, .row .latency { display: none; }
+  .row { grid-template-columns: 72px 16px 176px minmax(0, 1fr) minmax(0, 1fr); }
+  .row .id, .row .type, .row .latency { display: none; }
 }
 @media (max-width: 480px) {
   main, header { padding-left: 10px; padding-right: 10px; }
-  .row { gap: 6px; grid-template-columns: 76px 14px 118px minmax(0, 1fr); font-size: 11px; }
+  .row { gap: 6px; grid-template-columns: 12px 80px minmax(0, 1fr) minmax(0, 1fr);
+    font-size: 11px; }
+  .row .time { display: none; }
+  .row .name.wide { grid-column: span 2; }
+  .row .name.wide ~ .value { grid-column: auto; }
 }
 @media print {
   :root, :root[data-theme] {${LIGHT}}
