@@ -74,3 +74,37 @@ Deno.test("exportedMap() has nothing to say of a device without registers", () =
     device.close?.();
   }
 });
+
+Deno.test("exportedMap() has no name twice, and none that a map can't have", () => {
+  const long = "L".repeat(64);
+  const parts = (names: string[], size = 16) => {
+    const all = names.map((name, i) => ({ name, offset: 4 * i, width: 4 as const }));
+    return registers({ registers: all }, { size });
+  };
+  const device = defineDevice({
+    name: "banks",
+    pci,
+    create() {
+      const banks = [0x100, 0x200].map((offset) => ({ offset, region: parts(["X", long]) }));
+      const either = ["A", "B"].map((name) => ({
+        offset: 0x300,
+        region: parts([name, "SAME"]),
+        when: () => name === "A",
+      }));
+      const below = parts(["X", "BAR0_X_100"], 0x400);
+      return { regions: { bar0: overlay(below, [...banks, ...either]), bar2: parts([long]) } };
+    },
+  }).create();
+  try {
+    const names = exportedMap(device, "banks")!.registers.map(({ name }) => name);
+    const cut = (end: string) => `BAR0_${long}`.slice(0, 64 - end.length) + end;
+    assertEquals(names, [
+      ...["BAR0_X_0", "BAR0_X_100"],
+      ...["BAR0_X_100_2", cut(""), "BAR0_X_200", cut("_2")],
+      ...["A", "BAR0_SAME_304", "B", "BAR0_SAME_304_2"],
+      `BAR2_${long}`.slice(0, 64),
+    ]);
+  } finally {
+    device.close?.();
+  }
+});
