@@ -99,6 +99,7 @@ async function bundle(folder: string, main: string): Promise<void> {
     await Deno.remove(entries, { recursive: true });
   }
   await runBundler(["--outdir", folder, new URL("cli/installed/vfu.ts", ROOT).pathname]);
+  await removeUnused(folder, [...names.map((name) => `${name}.js`), `${REST}.js`, ENTRY]);
   for await (const { name } of Deno.readDir(folder)) {
     await useOwnRequire(`${folder}/${name}`);
     await setCommit(`${folder}/${name}`);
@@ -107,6 +108,20 @@ async function bundle(folder: string, main: string): Promise<void> {
   const set = text.replace(SOURCES_PLACE, [pathFrom(folder, main), ...names].join(","));
   if (set === text) throw new Error("Cannot bundle: the entry has no place for the path");
   await Deno.writeTextFile(`${folder}/${ENTRY}`, set);
+}
+
+/**
+ * Removes the files to which no entry leads: the bundler writes one for each dynamic import, also
+ * of functions that it then drops.
+ */
+async function removeUnused(folder: string, entries: readonly string[]): Promise<void> {
+  const files = await Array.fromAsync(Deno.readDir(folder), ({ name }) => name);
+  const used = new Set(entries);
+  for (const name of used) {
+    const text = await Deno.readTextFile(`${folder}/${name}`);
+    for (const other of files) if (text.includes(`"./${other}"`)) used.add(other);
+  }
+  for (const name of files) if (!used.has(name)) await Deno.remove(`${folder}/${name}`);
 }
 
 /** Returns the text of a module whose bundle has all of a subcommand, or of lines without one. */
