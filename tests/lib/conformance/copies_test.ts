@@ -162,7 +162,7 @@ const USELESS: readonly (readonly [text: string, reason: string])[] = [
   ],
   [
     `${NAMES}steps: [{ repeat: 2, steps: [{ read: bar0+8.b }] }]`,
-    "copy.yaml: step 1.1 (read bar0+8.b): Cannot read 1 bytes of bar0 at 0x8",
+    "copy.yaml: step 1.1 (read bar0+8.b): Cannot read 1 byte of bar0 at 0x8",
   ],
   [
     `${NAMES}buffers: { list: { iova: 0x8000000, size: 4K } }\nsteps: [{ log: a }]`,
