@@ -27,8 +27,9 @@ _vfu() {
   local line=\${COMP_LINE:0:COMP_POINT} cur prev="" path="" word position=0
   local options commands taking words files registers list=()
   local -a given maps
-  read -ra given <<<"$line"
-  [[ $line == *[[:space:]] ]] && given+=("")
+  # Without -r: a backslash ahead of a space keeps a word together.
+  read -a given <<<"$line"
+  [[ $line == *[[:space:]] && $line != *\\[[:space:]] ]] && given+=("")
   cur=\${given[-1]}
   unset 'given[-1]'
   _vfu_command ""

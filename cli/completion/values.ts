@@ -15,6 +15,7 @@ import { SHIPPED_MAPS } from "../../lib/registers/load.ts";
 import { BUILTIN_DEVICES } from "../serve/load.ts";
 import { FAULT_KINDS, FAULTY_COMMANDS } from "../serve/fault.ts";
 import { OFFER_NAMES } from "../serve/offer.ts";
+import { SUBCOMMANDS } from "../subcommands.ts";
 import type { CommandWords, ValueWords } from "./words.ts";
 
 /** The words that a shell offers for a value. */
@@ -44,7 +45,8 @@ const FAULTS = FAULTY_COMMANDS.flatMap((command) =>
 
 /**
  * The words for a value, by its name in the help. A name that stands for different things is there
- * with its option, as `--offer name=value`. A name without an entry fails a test.
+ * with its option, as `--offer name=value`, or its command, as `man command`. A name without an
+ * entry fails a test.
  */
 const VALUES: Readonly<Record<string, Offered>> = {
   "socket": FILES,
@@ -67,6 +69,7 @@ const VALUES: Readonly<Record<string, Offered>> = {
   "--offer name=value": words(OFFER_NAMES.map((name) => `${name}=`)),
   "kinds": words([...Object.keys(INTERCEPTIONS), "all"]),
   "id": words(CHECKS),
+  "man command": words(SUBCOMMANDS.map(({ name }) => name)),
   "command": NOTHING,
   "count": NOTHING,
   "duration": NOTHING,
@@ -93,7 +96,8 @@ const VALUES: Readonly<Record<string, Offered>> = {
  */
 export function offered(command: CommandWords, value: ValueWords, flag?: string): Offered {
   if (value.choices !== undefined) return words(value.choices);
-  const found = VALUES[`${flag} ${value.name}`] ?? VALUES[value.name];
+  const found = VALUES[`${flag ?? command.path.join(" ")} ${value.name}`] ??
+    VALUES[value.name];
   if (found !== undefined) return found;
   throw new RangeError(`Cannot complete <${value.name}> of vfu ${command.path.join(" ")}`);
 }

@@ -36,6 +36,7 @@ _vfu_registers() {
       --map=*) map=\${words[at]#--map=} ;;
       *) continue ;;
     esac
+    map=\${(Q)map}
     [[ $map == [0-9]* || $map == *.(c|m|)[jt]s(x|) ]] && continue
     for name in \${(f)"$(vfu map list --names -- \${map/#\\~\\//$HOME/} 2>/dev/null)"}; do
       [[ $name == *.* && $PREFIX != *.* ]] || list+=("$name$1")

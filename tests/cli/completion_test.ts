@@ -24,6 +24,11 @@ const LINES: [line: string, words: string[]][] = [
   ["vfu check --only server/reset/1", ["server/reset/1"]],
   ["vfu read f", ["file.sock", "folder"]],
   ["vfu serve d", ["demo"]],
+  ["vfu man migr", ["migrate"]],
+  ["vfu read two\\ wo", ["two", "words.sock"]],
+  ["vfu read two\\ words.sock conf", ["config+"]],
+  ["vfu read two\\ words.sock --map ./o\\wn.yaml SC", ["SCRATCH"]],
+  ["vfu migrate state two\\ words.sock PRE", ["PRE_COPY"]],
   ["vfu nonsense --", ["--version", "--help"]],
   ["vfu read --map nvme s.sock CS", ["CSTS"]],
   ["vfu read s.sock --map=./own.yaml S", ["SCRATCH", "SLOTS[0]"]],
@@ -38,6 +43,7 @@ const LINES: [line: string, words: string[]][] = [
 Deno.test("bash completes commands, options, and values", async () => {
   await using folder = temporaryFolder();
   await Deno.writeTextFile(`${folder.path}/file.sock`, "");
+  await Deno.writeTextFile(`${folder.path}/two words.sock`, "");
   await Deno.mkdir(`${folder.path}/folder`);
   await writeMap(folder.path);
   const { out: completion } = await runHere(["completion", "bash"]);

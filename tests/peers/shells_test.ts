@@ -20,6 +20,9 @@ const ZSH_LINES: [typed: string, completed: string][] = [
   ["vfu read --map nvme s CS", "vfu read --map nvme s CSTS "],
   ["vfu read --map=./own.yaml s SC", "vfu read --map=./own.yaml s SCRATCH "],
   ["vfu write s --map ./own.yaml SCRATCH.L", "vfu write s --map ./own.yaml SCRATCH.LOW="],
+  ["vfu read --map ./o\\wn.yaml s SC", "vfu read --map ./o\\wn.yaml s SCRATCH "],
+  ["vfu read --map './own.yaml' s SC", "vfu read --map './own.yaml' s SCRATCH "],
+  ["vfu man migr", "vfu man migrate "],
 ];
 
 /** Lines that a person types, and the words that fish offers. */
@@ -37,6 +40,8 @@ const FISH_LINES: [typed: string, words: string[]][] = [
   ["vfu read --map nvme s CS", ["CSTS"]],
   ["vfu read --map=./own.yaml s SCRA", ["SCRATCH"]],
   ["vfu write s --map ./own.yaml SCRATCH.L", ["SCRATCH.LOW="]],
+  ["vfu read --map './own.yaml' s SCRA", ["SCRATCH"]],
+  ["vfu man migr", ["migrate"]],
 ];
 
 /** Runs a shell in a folder that has a `vfu`. */
