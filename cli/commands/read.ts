@@ -122,6 +122,7 @@ async function watchAll(
   const { watch } = await import("../shared/watch.ts");
   const isSame = (a: NamedReading, b: NamedReading) => a.bytes.toHex() === b.bytes.toHex();
   return await watch<NamedReading[]>(context, intervalMs, {
+    isJson: format === "json",
     async look() {
       const readings: NamedReading[] = [];
       for (let i = 0; i < count; i++) readings.push(await take(i));

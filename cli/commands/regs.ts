@@ -140,6 +140,7 @@ async function watchAll(
 ): Promise<never> {
   const { entries } = selection;
   return await watch<Seen[]>(context, intervalMs, {
+    isJson: json === true,
     look: () => readAll(entries, context.signal),
     screen: (seen, before, out) =>
       json

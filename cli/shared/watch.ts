@@ -9,6 +9,8 @@ import type { Context, Output } from "./context.ts";
 
 /** Things that are watched. */
 export interface Watched<T> {
+  /** True for lines of JSON, which a terminal shows as another program takes them. */
+  readonly isJson: boolean;
   /** Looks once. */
   look(): Promise<T>;
   /** All of it in lines, with what differs from `before` marked. */
@@ -29,7 +31,7 @@ const CLEAR = "\x1b[H\x1b[2J\x1b[3J";
 export async function watch<T>(
   { out, signal }: Context,
   intervalMs: number,
-  { look, screen, changes }: Watched<T>,
+  { isJson, look, screen, changes }: Watched<T>,
 ): Promise<never> {
   const startMs = performance.now();
   let before: T | undefined;
@@ -38,7 +40,7 @@ export async function watch<T>(
     const now = await look();
     signal.throwIfAborted();
     const lines = screen(now, before, out);
-    const fits = out.isTerminal && lines.length < (out.rows ?? 0);
+    const fits = !isJson && out.isTerminal && lines.length < (out.rows ?? 0);
     if (fits) {
       out.write(`${CLEAR}${lines.join("\n")}\n`);
     } else if (before === undefined || wasScreen) {

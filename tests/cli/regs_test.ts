@@ -217,6 +217,15 @@ testFds("regs --watch writes the screen anew, with marks, where all has room", a
     return text.includes("->");
   });
   assertEquals(small.out.includes("\x1b[2J"), false);
+  // Of JSON, too.
+  server.bytes[20] = 0;
+  const json = await onTerminal([...line, "--json"], 25, (text) => {
+    server.bytes[20] = 1;
+    return text.includes("time_ms");
+  });
+  assertEquals(json.out.trimEnd().split("\n").map((text) => JSON.parse(text).name), [
+    ...["t.STATE", "t.ID", "t.STATE"],
+  ]);
 });
 
 testFds("read --watch shows values, and again those that change", async () => {

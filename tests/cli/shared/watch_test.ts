@@ -27,6 +27,7 @@ Deno.test("watch() leaves nothing behind at the signal for each look", async () 
   let looks = 0;
   const most: number[] = [];
   const watching = watch({ out, err: out, signal }, 1, {
+    isJson: false,
     look: () => {
       most.push(listeners);
       if (++looks === 5) controller.abort(new Error("enough"));
