@@ -28,6 +28,8 @@ find_deno || {
 }
 
 export DENO_NO_UPDATE_CHECK=1
+# Deno does without a place for compiled code, as a home that is read-only; a terminal would be told.
+export DENO_LOG="${DENO_LOG:-info,deno::cache=off}"
 # Deno keeps code of functions that were compiled with their module, so let all be.
 exec "$deno" run --v8-flags=--no-lazy --config="$here/src/deno.json" \
   PERMISSIONS "$here/dist/vfu.js" "$@"

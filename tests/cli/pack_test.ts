@@ -94,6 +94,13 @@ Deno.test("an npm package is installed by npm alone, and works without a registr
     });
   });
 
+  await test.step("a terminal is told nothing of a home that is read-only", async () => {
+    const line = ["-qec", `${bin.replace(" ", "\\ ")}/vfu map list`, "/dev/null"];
+    const there = await run("script", line, home, { ...env, PATH: PATH!, DENO_DIR: "/dev/null/x" });
+    assertEquals([there.code, there.err], [0, ""]);
+    assertMatch(there.out, /^MAP +REGISTERS/);
+  });
+
   await test.step("serve a module of the user's", async () => {
     await Deno.writeTextFile(`${home}/device.ts`, DEVICE);
     await serving(["./device.ts"], async (socket) => {
