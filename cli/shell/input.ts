@@ -26,8 +26,6 @@ export interface TerminalOptions {
   complete(line: string): { words: readonly string[]; part: string };
   /** Lines of another time, the last first. */
   history: readonly string[];
-  /** The line that is meant, where what was typed stands for another one. */
-  expand(line: string): string;
   /** Ctrl-C was pressed: nothing is typed then, as something is under way. */
   onInterrupt(): void;
   /** The terminal; by default that of the process. */
@@ -36,6 +34,18 @@ export interface TerminalOptions {
 
 const HISTORY_SIZE = 1000;
 
+/** Tells whether a line says nothing: it is empty, or a comment. */
+export function isRemark(line: string): boolean {
+  return /^\s*(#|$)/.test(line);
+}
+
+/** The line that `!!`, and what follows it, stands for; undefined if there is none. */
+export function expanded(line: string, last: string | undefined): string | undefined {
+  const [, rest] = /^\s*!!(?=\s|$)(.*)$/s.exec(line) ?? [];
+  if (rest === undefined) return line;
+  return last === undefined ? undefined : last + rest.trimEnd();
+}
+
 /** Lines that are typed at a terminal, with history and completion. */
 export class TerminalInput implements LineInput {
   readonly #interface: Interface;
@@ -43,12 +53,16 @@ export class TerminalInput implements LineInput {
   readonly #waiting: ((line: string | undefined) => void)[] = [];
   /** Lines that came while another one was done: typed ahead, or pasted. */
   readonly #ahead: string[] = [];
+  /** The line before the next one that is typed, which `!!` stands for. */
+  #last: string | undefined;
+  /** The same of the next one that is done. */
+  #lastDone: string | undefined;
   #prompt = "> ";
   #isTyping = false;
   #isOver = false;
   readonly typed: string[] = [];
 
-  constructor({ complete, expand, history, onInterrupt, streams }: TerminalOptions) {
+  constructor({ complete, history, onInterrupt, streams }: TerminalOptions) {
     const { input, output } = streams ?? { input: process.stdin, output: process.stdout };
     this.#output = output;
     this.#interface = createInterface({
@@ -64,9 +78,13 @@ export class TerminalInput implements LineInput {
       },
     });
     // What is typed again later is the line that was meant.
-    this.#interface.on("history", (lines: string[]) => lines[0] = expand(lines[0] ?? ""));
+    this.#last = this.#lastDone = history[0];
+    const meantBy = (line: string) => expanded(line, this.#last) ?? line;
+    this.#interface.on("history", (lines: string[]) => lines[0] = meantBy(lines[0] ?? ""));
     this.#interface.on("line", (line: string) => {
-      if (line.trim() !== "") this.typed.push(expand(line));
+      const meant = meantBy(line);
+      if (line.trim() !== "") this.typed.push(meant);
+      if (!isRemark(line)) this.#last = meant;
       if (this.#waiting.length > 0) this.#give(line);
       else this.#ahead.push(line);
     });
@@ -79,6 +97,7 @@ export class TerminalInput implements LineInput {
     this.#interface.on("SIGINT", () => {
       if (!this.#isTyping) {
         this.#ahead.length = 0;
+        this.#last = this.#lastDone;
         return onInterrupt();
       }
       // Takes back what was typed, as a shell does.
@@ -92,6 +111,7 @@ export class TerminalInput implements LineInput {
   next(): Promise<string | undefined> {
     const ahead = this.#ahead.shift();
     if (ahead !== undefined) {
+      this.#noteDone(ahead);
       this.#output.write(`${this.#prompt}${printable(ahead)}\n`);
       return Promise.resolve(ahead);
     }
@@ -110,8 +130,13 @@ export class TerminalInput implements LineInput {
     this.#interface.prompt(true);
   }
 
+  #noteDone(line: string): void {
+    if (!isRemark(line)) this.#lastDone = expanded(line, this.#lastDone) ?? line;
+  }
+
   #give(line: string | undefined): void {
     this.#isTyping = false;
+    if (line !== undefined) this.#noteDone(line);
     this.#waiting.shift()?.(line);
   }
 

@@ -26,7 +26,7 @@ import { watchStep } from "../run/report_session.ts";
 import { textReporter } from "../run/text.ts";
 import { helpText } from "./help.ts";
 import { addHistory, type HistoryFile, historyFile, readHistory } from "./history.ts";
-import { type LineInput, PipeInput, TerminalInput } from "./input.ts";
+import { expanded, isRemark, type LineInput, PipeInput, TerminalInput } from "./input.ts";
 import { InterruptCounts, promptText } from "./prompt.ts";
 import { plural } from "../../lib/text/plural.ts";
 
@@ -68,7 +68,6 @@ export async function runShell(
   using input = isTerminal
     ? new TerminalInput({
       history: lines.toReversed(),
-      expand: (line) => shell.expand(line) ?? line,
       complete: (line) => shell.complete(line),
       onInterrupt: () => shell.interrupt(),
     })
@@ -164,13 +163,6 @@ class Shell {
     }
   }
 
-  /** The line that `!!`, and what follows it, stands for; undefined if there is none. */
-  expand(line: string): string | undefined {
-    const [, rest] = /^\s*!!(?=\s|$)(.*)$/s.exec(line) ?? [];
-    if (rest === undefined) return line;
-    return this.last === undefined ? undefined : this.last + rest.trimEnd();
-  }
-
   /** Ends the step that is under way. */
   interrupt(): void {
     this.#running?.abort(new Error("Stopped by Ctrl-C"));
@@ -193,13 +185,13 @@ class Shell {
 
   /** Does what a line says; false if it ends the shell. */
   async #do(typed: string): Promise<boolean> {
-    const line = this.expand(typed);
+    const line = expanded(typed, this.last);
     if (line === undefined) throw new RangeError("There is no line before, which !! would repeat");
     if (line !== typed) {
       this.#words.write(`${this.#words.style.dim(printable(line))}\n`);
     }
+    if (isRemark(line)) return true;
     const [, word = "", rest = ""] = /^\s*(\S*)\s*(.*?)\s*$/s.exec(line) ?? [];
-    if (word === "" || word.startsWith("#")) return true;
     this.last = line.trimEnd(); // of a script that was written elsewhere it may end with CR
     switch (word) {
       case "quit":

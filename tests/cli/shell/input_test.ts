@@ -11,7 +11,6 @@ function terminal() {
   let interrupts = 0;
   const input = new TerminalInput({
     history: [],
-    expand: (line) => line,
     complete: () => ({ words: [], part: "" }),
     onInterrupt: () => void interrupts++,
     streams: { input: keyboard, output: screen },
@@ -32,6 +31,22 @@ Deno.test("lines that are pasted at once are all read, in order, and shown when 
   keyboard.write("four\n");
   assertEquals(await next, "four");
   assertEquals(input.typed, ["one", "two", "three", "four"]);
+});
+
+Deno.test("!! of lines that are pasted at once is the line before, in the history as well", async () => {
+  const { input, keyboard, interrupts } = terminal();
+  using _ = input;
+  const first = input.next();
+  keyboard.write("# none\n!!\none\n!! more\n  \n!!\n");
+  assertEquals(await first, "# none");
+  for (const line of ["!!", "one", "!! more", "  ", "!!"]) assertEquals(await input.next(), line);
+  assertEquals(input.typed, ["# none", "!!", "one", "one more", "one more"]);
+  keyboard.write("last\n\x03");
+  await until(() => interrupts() === 1, "the interrupt");
+  const next = input.next(); // "last" was not done
+  keyboard.write("!! again\n");
+  assertEquals(await next, "!! again");
+  assertEquals(input.typed.at(-1), "one more again");
 });
 
 Deno.test("lines before the end of the input are read, then the end", async () => {
