@@ -88,7 +88,7 @@ A device for vfio-user, written with vfu.
 - \`session.yaml\`: tries the device from outside; \`NAME_test.ts\`: tests it with a clock of its own.
 
 \`\`\`sh
-deno task test       # runs NAME_test.ts
+deno task test       # runs NAME_test.ts; the first time it checks the types of vfu, too
 deno task session    # runs session.yaml
 deno task serve      # serves the device at NAME.sock, until Ctrl-C
 \`\`\`

@@ -289,7 +289,8 @@ export class RegionMessages {
       throw this.#broken(
         `answered ${plural(reply.payloadSize, "byte")} to a read of ${
           plural(count, "byte")
-        } of ${this.#name} at ${hex(at)}; ${HEAD_SIZE + count} belong there`,
+        } of ${this.#name} at ${hex(at)}; ` +
+          `${HEAD_SIZE + count} belong there, ${HEAD_SIZE} of them ahead of the data`,
       );
     }
     this.#checkEcho(reply, count, "read", at);

@@ -217,7 +217,7 @@ Deno.test("read fails when the answer has fewer or more bytes than it asked for"
       err,
       `vfu: The server answered ${
         16 + length
-      } bytes to a read of 4 bytes of bar0 at 0x0; 20 belong there\n`,
+      } bytes to a read of 4 bytes of bar0 at 0x0; 20 belong there, 16 of them ahead of the data\n`,
     );
   }
 });
