@@ -54,6 +54,7 @@ const REPLACED: Readonly<Record<string, Writer>> = {
 
 /** Options that name what is read, what is added to, or what the next run goes on with. */
 const OTHERS: readonly string[] = [
+  "check --copy",
   "check --expect",
   "check-client --expect",
   "fuzz --again",
