@@ -128,7 +128,11 @@ export async function loadMap(
   } catch (error) {
     const { message } = error as Error;
     if (error instanceof RangeError) {
-      self.error(`error: option '--map <name|file>' argument '${name}' is invalid. ${message}`);
+      const isOption = self.options.some(({ long }) => long === "--map");
+      const what = isOption
+        ? `option '--map <name|file>' argument '${name}' is invalid.`
+        : `command-argument value '${name}' is invalid for argument 'name|file'.`;
+      self.error(`error: ${what} ${message}`);
     }
     if (!(error instanceof FileProblems)) {
       throw fileError(`read the map ${name}`, error);

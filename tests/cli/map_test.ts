@@ -331,3 +331,11 @@ Deno.test("map list names the maps that come with vfu", async () => {
   const { maps } = JSON.parse((await runHere(["map", "list", "--json"])).out);
   assertEquals(maps.map(({ name }: { name: string }) => name), [...SHIPPED_MAPS]);
 });
+
+Deno.test("map doc and list name their argument, not --map, for a map that there is not", async () => {
+  for (const command of ["doc", "list"]) {
+    const { code, err } = await runHere(["map", command, "nope"]);
+    assertEquals(code, 2);
+    assertMatch(err, /^vfu: Cannot use 'nope' as name\|file: There is no map "nope"/);
+  }
+});
