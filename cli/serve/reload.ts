@@ -84,7 +84,12 @@ export class Reloader implements Disposable {
       const loaded = await inTime(load, "loaded");
       const made = new Set<ServedDevice>();
       const make = async () => {
-        const next = await inTime(() => watched.make(loaded), "made its device");
+        let making: Promise<ServedDevice> | undefined;
+        const next = await inTime(() => making = watched.make(loaded), "made its device")
+          .catch((error) => {
+            making?.then((late) => late.close?.()).catch(() => {}); // its failure is told already
+            throw error;
+          });
         if (made.has(next) || next === server.device) {
           throw new Error(
             "Its module gives the same device twice; export a function that makes one",
