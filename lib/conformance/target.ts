@@ -272,7 +272,8 @@ export class SpawnedTarget implements Target {
   async #next(signal: AbortSignal): Promise<Run> {
     const before = this.#ended;
     this.#ended = undefined;
-    const deadline = monotonicMs() + LINGER_MS;
+    // What it left behind was killed, and has yet to end.
+    const deadline = monotonicMs() + LEAVE_MS;
     while (before !== undefined) {
       using socket = tryConnect(before.socket);
       if (socket === undefined) break;

@@ -254,7 +254,7 @@ Deno.test("vfu check fails if no check applies because of wrong answers", async 
     path,
     ({ command }) => command === Command.DEVICE_GET_REGION_INFO ? "silence" : "default",
   );
-  const args = ["check", path, "--only", "region_read/1", "--timeout", "200ms"];
+  const args = ["check", path, "--only", "region_read/1", "--timeout", "600ms"];
   const { code, out, err } = await runHere(args);
   assertEquals(code, 1);
   assertStringIncludes(out, "1 not tried, ended early");

@@ -278,7 +278,7 @@ testFds("the play of a recording whose server died goes as far as it goes", asyn
   recorded.read(8n, 1);
   recorded.ask("REGION_READ", { region: 0, offset: 8n, count: 4 });
   recorded.add({ kind: "end", side: "server", reason: "left", text: "the server left" });
-  const { found, notes } = await play(recorded.events, { read: () => 1 }, { timeoutMs: 500 });
+  const { found, notes } = await play(recorded.events, { read: () => 1 }, { timeoutMs: 2000 });
   assertEquals(found, []);
   assertEquals(notes.length, 1);
 });
