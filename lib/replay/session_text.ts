@@ -33,6 +33,8 @@ const MAX_TEXT = 3 << 20;
 const MAX_LINES = 20_000;
 /** Bytes of memory that a step has. */
 const MAX_DATA = 4096;
+/** Bytes on one line of the file. */
+const BYTES_A_LINE = 32;
 /** The end of offsets and addresses. */
 const SPACE_END = 1n << 64n;
 /** The end of configuration space. */
@@ -230,7 +232,7 @@ class SessionWriter {
       for (let at = 0; at < data.length && !this.#isFull; at += MAX_DATA) {
         this.#add(
           `- dma put: dma+${hex(access.offset + BigInt(at))}`,
-          `  bytes: "${data.subarray(at, at + MAX_DATA).toHex()}"`,
+          bytesLine(data.subarray(at, at + MAX_DATA)),
         );
       }
     }
@@ -387,7 +389,7 @@ class SessionWriter {
         const word = littleEndian(data.subarray(at, at + 4));
         this.#add(`- poll: { "dma+${hex(start + BigInt(at))}.l": ${hex(word, 8)} }`);
       }
-      this.#add(`- expect: dma+${hex(start)}`, `  bytes: "${data.toHex()}"`);
+      this.#add(`- expect: dma+${hex(start)}`, bytesLine(data));
       if (BigInt(length) < end - start) {
         const rest = end - start - BigInt(length);
         this.#add(`# Not expressed: ${plural(rest, "byte")} after these.`);
@@ -421,6 +423,16 @@ class SessionWriter {
 function errorLines(answer: PartAnswer | undefined): string[] | undefined {
   if (answer === undefined || answer.errno === 0) return [];
   return answer.errno <= MAX_ERRNO ? [`  expect error: ${errnoText(answer.errno)}`] : undefined;
+}
+
+/** The bytes of a step: where they are many, as a block, which YAML takes as one piece. */
+function bytesLine(data: Uint8Array): string {
+  if (data.length <= BYTES_A_LINE) return `  bytes: "${data.toHex()}"`;
+  let text = "  bytes: >-";
+  for (let at = 0; at < data.length; at += BYTES_A_LINE) {
+    text += `\n      ${data.subarray(at, at + BYTES_A_LINE).toHex()}`;
+  }
+  return text;
 }
 
 /** Vectors as a session names them, as "msix[0-3]"; undefined for numbers that none have. */

@@ -1,6 +1,7 @@
 /** Sessions of recordings that say what no device does: they have to be sessions all the same. */
 
-import { assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RecordedEvent } from "../../../lib/record/event.ts";
 import { learnPart } from "../../../lib/replay/part.ts";
 import { sessionText } from "../../../lib/replay/session_text.ts";
@@ -121,4 +122,38 @@ Deno.test("a signal ends the work on a session", async () => {
   const signal = AbortSignal.abort(new RangeError("stop"));
   await assertRejects(() => learnPart(numbered(), { signal }), RangeError, "stop");
   await assertRejects(() => sessionText(part, { title: "Late", signal }), RangeError, "stop");
+});
+
+Deno.test("memory of any length is the same bytes in the session, on lines that one can read", async () => {
+  const size = fc.uint8Array({ minLength: 1, maxLength: 5000 });
+  await fc.assert(
+    fc.asyncProperty(size, fc.boolean(), async (bytes, isWrite) => {
+      const data = bytes.map((each) => each | 1); // memory that is all zeros needs no step
+      const talk = new Talk();
+      const address = 0x1000n;
+      talk.write(0n, 1);
+      if (isWrite) {
+        const id = talk.ask("DMA_WRITE", { address, data });
+        talk.answer("DMA_WRITE", id, { address, count: BigInt(data.length) });
+      } else {
+        const id = talk.ask("DMA_READ", { address, count: BigInt(data.length) });
+        talk.answer("DMA_READ", id, { address, data });
+      }
+      async function* numbered(): AsyncGenerator<RecordedEvent> {
+        for (const [index, event] of talk.events.entries()) {
+          yield { ...event, index } as RecordedEvent;
+        }
+      }
+      const text = await sessionText(await learnPart(numbered()), { title: "Bytes" });
+      assert(text.split("\n").every((line) => line.length <= 80));
+      const { steps } = await loadSession("bytes.yaml", { readText: () => Promise.resolve(text) });
+      const found = steps.flatMap((step) => {
+        const { data } = step as { data?: { bytes?: Uint8Array } };
+        const { condition } = step as { condition?: { bytes?: Uint8Array } };
+        return [...data?.bytes ?? condition?.bytes ?? []];
+      });
+      assertEquals(found, [...data.subarray(0, isWrite ? 4096 : undefined)]);
+    }),
+    { numRuns: 60 },
+  );
 });
