@@ -57,18 +57,28 @@ const MAX_CLOSING = 8;
 
 const toClose: number[] = []; // descriptors whose turn has not come
 let closing = 0;
+let allClosed: PromiseWithResolvers<void> | undefined; // while any is being closed
 
 /** Closes a descriptor on another thread: however long that takes, this one goes on. */
 function closeElsewhere(fd: number): void {
   toClose.push(fd);
+  allClosed ??= Promise.withResolvers();
   while (closing < MAX_CLOSING && toClose.length > 0) {
     closing++;
     libc().closeNonblocking(toClose.shift()!).then(() => {
       closing--;
       const next = toClose.shift();
       if (next !== undefined) closeElsewhere(next);
+      if (closing > 0) return;
+      allClosed?.resolve();
+      allClosed = undefined;
     });
   }
+}
+
+/** Waits until other threads have closed what was given to them. */
+export async function closedElsewhere(): Promise<void> {
+  while (allClosed !== undefined) await allClosed.promise;
 }
 
 /**

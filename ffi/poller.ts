@@ -12,6 +12,7 @@
 import { lastingBytes } from "./buffer.ts";
 import { monotonicMs } from "./clock.ts";
 import { BRIEF_NS, EventFd, POLLIN, PollSet } from "./event.ts";
+import { closedElsewhere } from "./fd.ts";
 import { Guesses } from "./speculative_receive.ts";
 
 /** A descriptor that is being watched. */
@@ -107,11 +108,12 @@ export function watch(
 }
 
 /**
- * Settled when nothing is watched and the poll has ended: what a test waits for before it counts
- * descriptors.
+ * Settled when nothing is watched, the poll has ended, and other threads have closed what they were
+ * given. A test waits for that before it counts descriptors.
  */
 export async function idle(): Promise<void> {
   while (running !== undefined) await running;
+  await closedElsewhere();
 }
 
 /**

@@ -4,6 +4,7 @@ import { closeAll, countOpenFds, OwnedFd, statPath } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
 import { createMemfd, TMPFS } from "../../ffi/memory.ts";
 import { UnixListener } from "../../ffi/listener.ts";
+import { idle } from "../../ffi/poller.ts";
 import { testFds } from "../_fds.ts";
 import { runJson } from "./_subprocess.ts";
 
@@ -156,6 +157,19 @@ testFds("fileSystem() tells memfds, which nothing bounds, from files that may fi
   using file = OwnedFd.open(path);
   Deno.removeSync(path);
   assert(file.fileSystem().blocks > 0n);
+});
+
+testFds("idle() waits until other threads have closed a peer's descriptors", async () => {
+  for (let turn = 0; turn < 20; turn++) {
+    const files = Array.from(
+      { length: 20 },
+      () => OwnedFd.received(OwnedFd.open("/dev/null").release()),
+    );
+    const numbers = files.map(({ fd }) => fd);
+    closeAll(files);
+    await idle();
+    assert(numbers.every((fd) => libc().fcntl(fd, F_GETFD, 0) === -1));
+  }
 });
 
 testFds("closeAll() closes those that are still open", () => {
