@@ -4,12 +4,16 @@
  * @module
  */
 
+import { DEFAULT_TIMEOUT_MS } from "../../lib/base/limits.ts";
 import type { Finding } from "../../lib/client/diagnose/cause.ts";
 import { connectionFinding, socketUse } from "../../lib/client/diagnose/connection_causes.ts";
 import { diagnose } from "../../lib/client/diagnose/diagnose.ts";
 import type { HarmlessRead } from "../../lib/client/diagnose/examination.ts";
 import { type Connection, type ConnectionOptions, connectTo } from "../shared/connect.ts";
 import type { Context } from "../shared/context.ts";
+
+/** An examination takes the time of so many answers at most. Most servers answer in no time. */
+const ANSWERS = 60;
 
 /** Options of {@linkcode examine}. */
 export interface ExamineOptions extends ConnectionOptions {
@@ -35,6 +39,7 @@ export async function examine(
   socket: string,
   { read, harmless, ...options }: ExamineOptions,
 ): Promise<Report> {
+  const { timeout = DEFAULT_TIMEOUT_MS } = options;
   const before = socketUse(socket);
   let connection: Connection;
   try {
@@ -47,7 +52,8 @@ export async function examine(
   }
   using _ = connection;
   const found = await diagnose(connection.device, {
-    budgetMs: options.timeout,
+    answerMs: timeout,
+    budgetMs: ANSWERS * timeout,
     readBars: read,
     harmless,
   });

@@ -237,6 +237,8 @@ testFds("a diagnosis says which question had no answer, or that all took too lon
   ]);
   const [silent] = await diagnose(device, { budgetMs: 100 });
   assertMatch(silent!.evidence, /^Cannot .*: the server did not answer within \d+ ms/);
+  const [again] = await diagnose(device, { answerMs: 50 });
+  assertMatch(again!.evidence, /^Cannot .*: the server did not answer within 50 ms/);
 });
 
 testFds("doctor --pci-enable says that the device refuses to be enabled", async () => {

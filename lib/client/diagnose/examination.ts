@@ -32,6 +32,8 @@ export interface HarmlessRead {
 export interface ExaminationOptions {
   /** Limit of all reads together, in milliseconds; default 1000. */
   readonly budgetMs?: number;
+  /** Limit of each read, in milliseconds; default what is left for all. */
+  readonly answerMs?: number;
   /** The IRQ index of which an interrupt did not come. */
   readonly irqs?: IrqIndex;
   /** Its vectors; default those that are enabled. */
@@ -246,7 +248,8 @@ export class Examination {
    * time again.
    */
   async #attempt<T>(look: (wait: { timeoutMs: number }) => Promise<T>): Promise<T | undefined> {
-    const timeoutMs = this.#deadline - monotonicMs();
+    const leftMs = this.#deadline - monotonicMs();
+    const timeoutMs = Math.min(leftMs, this.options.answerMs ?? leftMs);
     if (this.#isOver || timeoutMs <= 0 || this.device.state !== "CONNECTED") return undefined;
     try {
       return await this.device.explaining(() => look({ timeoutMs }));
