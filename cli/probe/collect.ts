@@ -20,8 +20,19 @@ import { DeviceFlags } from "../../lib/wire/device.ts";
 import { irqNameOf } from "../../lib/wire/irq.ts";
 import { PciRegion, regionNameOf } from "../../lib/wire/region.ts";
 
+/** A refusal, as far as it is shown: a `RemoteError`, or one that was saved. */
+export type Refusal = Pick<RemoteError, "errno" | "code" | "message">;
+
 /** The server's reply to one question: an answer, or a refusal. */
-export type Answer<T> = { readonly value: T } | { readonly refusal: RemoteError };
+export type Answer<T> = { readonly value: T } | { readonly refusal: Refusal };
+
+/** A region as it is shown: its descriptors are counted. */
+export type RegionView = Omit<RegionInfo, "fds"> & { readonly fds: { readonly length: number } };
+
+/** A part of a region that a descriptor stands in for; `fd` is undefined if none came. */
+export type IoFdView =
+  & Pick<RegionIoFd, "offset" | "size" | "kind" | "flags" | "data">
+  & { readonly fd: unknown };
 
 /** The server's reply about a region or IRQ index. */
 export type Indexed<T> = Answer<T> & { readonly index: number; readonly name: string };
@@ -50,7 +61,7 @@ export interface Probe {
   /** The device's flags, and the numbers of its regions and IRQ indexes. */
   readonly info: DeviceInfo;
   /** Its regions, by index. */
-  readonly regions: readonly Indexed<RegionInfo>[];
+  readonly regions: readonly Indexed<RegionView>[];
   /** Its IRQ indexes. */
   readonly irqs: readonly Indexed<IrqInfo>[];
   /** Its PCI view; undefined if it is no PCI device or has no configuration space. */
@@ -59,7 +70,7 @@ export interface Probe {
    * The I/O descriptors of its regions, by region index; undefined if none were asked for, or none
    * came.
    */
-  readonly ioFds: ReadonlyMap<number, readonly RegionIoFd[]> | undefined;
+  readonly ioFds: ReadonlyMap<number, readonly IoFdView[]> | undefined;
 }
 
 /** The questions to ask. */

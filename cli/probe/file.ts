@@ -50,15 +50,6 @@ export interface FileJson {
 }
 
 /**
- * Reads the functions of a file.
- *
- * @throws {Error} if there are none in it, or it is too large
- */
-export async function readSaved(path: string, signal: AbortSignal): Promise<SavedFunction[]> {
-  return await decodeSaved(path, await readBytes(path, signal));
-}
-
-/**
  * Reads the bytes of a file, a pipe or standard input.
  *
  * @param most the bytes that it may have
@@ -94,6 +85,12 @@ async function readSome(path: string, most: number): Promise<Uint8Array> {
 /** Reports whether bytes are those of an expansion ROM. */
 export function isRom(bytes: Uint8Array): boolean {
   return bytes[0] === 0x55 && bytes[1] === 0xaa;
+}
+
+/** The text of a JSON object; undefined if the bytes are none at first sight. */
+export function objectText(bytes: Uint8Array): string | undefined {
+  const text = textOf(bytes);
+  return text !== undefined && /^\s*\{/.test(text) ? text : undefined;
 }
 
 /**

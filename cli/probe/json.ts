@@ -4,16 +4,14 @@
  * @module
  */
 
-import type { IrqInfo, Negotiated, RegionInfo } from "../../lib/client/info.ts";
-import type { RemoteError } from "../../lib/base/errors.ts";
-import type { RegionIoFd } from "../../lib/client/io_fds.ts";
+import type { IrqInfo, Negotiated } from "../../lib/client/info.ts";
 import { configSpaceJson } from "../../lib/pci/json.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
 import { type RegionCapability, RegionFlags } from "../../lib/wire/region.ts";
 import { capabilitiesJson, CAPABILITY_KEYS } from "../../lib/wire/version.ts";
 import { jsonText } from "../shared/json.ts";
-import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
+import type { Answer, Indexed, IoFdView, PciView, Probe, Refusal, RegionView } from "./collect.ts";
 import { flagNames, hasDatamatch } from "./flags.ts";
 
 /**
@@ -223,11 +221,11 @@ function indexedJson<T, J>(
   return { index, name, error: errorJson(answer.refusal) };
 }
 
-function errorJson({ errno, code, message }: RemoteError): ErrorJson {
+function errorJson({ errno, code, message }: Refusal): ErrorJson {
   return { errno, code, message };
 }
 
-function regionJson(region: RegionInfo, name: string): RegionJson {
+function regionJson(region: RegionView, name: string): RegionJson {
   return {
     index: region.index,
     name,
@@ -256,7 +254,7 @@ function regionCapabilityJson(capability: RegionCapability): RegionJson["capabil
   }
 }
 
-function ioFdJson(ioFd: RegionIoFd): IoFdJson {
+function ioFdJson(ioFd: IoFdView): IoFdJson {
   const { offset, size, kind, flags, data, fd } = ioFd;
   const datamatch = hasDatamatch(ioFd);
   return { offset, size, kind, flags, datamatch, data, has_fd: fd !== undefined };

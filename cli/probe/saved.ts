@@ -1,12 +1,12 @@
 /**
- * `vfu probe FILE`: a configuration space or an expansion ROM that is saved.
+ * `vfu probe FILE`: a probe, a configuration space or an expansion ROM that was saved.
  *
  * @module
  */
 
 import { lspciDump } from "../../lib/pci/dump.ts";
 import type { Context } from "../shared/context.ts";
-import { decodeSaved, isRom, readBytes, savedJson, savedText } from "./file.ts";
+import { decodeSaved, isRom, objectText, readBytes, savedJson, savedText } from "./file.ts";
 import { romJson, romText } from "./rom.ts";
 
 /** Options of {@linkcode showSaved}, those of the command. */
@@ -26,6 +26,15 @@ export async function showSaved(
   const bytes = await readBytes(path, signal);
   if (isRom(bytes) && !lspci) {
     return out.write(json ? romJson(path, bytes) : romText(bytes, out));
+  }
+  const text = json || lspci ? undefined : objectText(bytes);
+  if (text !== undefined) {
+    const { readSavedProbe } = await import("./saved_probe.ts");
+    const whole = await readSavedProbe(path, text);
+    if (whole !== undefined) {
+      const { probeText } = await import("./text.ts");
+      return out.write(probeText(`${whole.socket}, saved in ${path}`, whole.probe, out));
+    }
   }
   const saved = await decodeSaved(path, bytes);
   if (lspci) {

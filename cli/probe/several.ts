@@ -16,7 +16,7 @@ import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
 import { type Cell, tableLines } from "../shared/table.ts";
 import { isSavedFile, type Probe, probeDevice } from "./collect.ts";
-import { decodeSaved, readBytes, readSaved, type SavedFunction, savedObject } from "./file.ts";
+import { decodeSaved, objectText, readBytes, type SavedFunction, savedObject } from "./file.ts";
 import { probeObject } from "./json.ts";
 import type { ProbeOptions } from "./run.ts";
 
@@ -26,6 +26,7 @@ type Summary =
   & (
     | { readonly probe: Probe }
     | { readonly saved: readonly SavedFunction[] }
+    | { readonly saved: readonly SavedFunction[]; readonly probe: Probe } // all was saved
     | { readonly error: string }
   );
 
@@ -43,7 +44,7 @@ export async function summarize(
   const summaries = await Promise.all(sockets.map(async (socket): Promise<Summary> => {
     try {
       return isSavedFile(socket)
-        ? { socket, saved: await readSaved(socket, signal) }
+        ? await savedSummary(socket, signal)
         : { socket, probe: await probeAt(context, socket, options) };
     } catch (error) {
       signal.throwIfAborted();
@@ -52,10 +53,10 @@ export async function summarize(
   }));
   if (options.json) {
     const all = summaries.map((each) =>
-      "probe" in each
-        ? probeObject(each.socket, each.probe)
-        : "saved" in each
+      "saved" in each
         ? savedObject(each.socket, each.saved)
+        : "probe" in each
+        ? probeObject(each.socket, each.probe)
         : each
     );
     out.write(`${jsonText(all, 2)}\n`);
@@ -65,10 +66,10 @@ export async function summarize(
       .map((text): Cell => ({ text, paint: style.dim }));
     const rows = summaries.flatMap((each): Cell[][] => {
       const name = printable(each.socket);
-      if ("probe" in each) return [[name, ...probeCells(each.probe)]];
       if ("error" in each) {
         return [[name, "-", "-", { text: printable(each.error), paint: style.red }]];
       }
+      if ("probe" in each) return [[name, ...probeCells(each.probe)]];
       return each.saved.map(({ slot, view: { space } }) => [
         slot === undefined ? name : `${name} ${slot}`,
         "-",
@@ -79,6 +80,17 @@ export async function summarize(
     out.write(tableLines([heading, ...rows], { columns, indent: 0 }).join("\n") + "\n");
   }
   if (summaries.some((each) => "error" in each)) throw new Reported(1);
+}
+
+async function savedSummary(socket: string, signal: AbortSignal): Promise<Summary> {
+  const bytes = await readBytes(socket, signal);
+  const text = objectText(bytes);
+  if (text !== undefined) {
+    const { readSavedProbe } = await import("./saved_probe.ts");
+    const whole = await readSavedProbe(socket, text);
+    if (whole !== undefined) return { socket, saved: whole.functions, probe: whole.probe };
+  }
+  return { socket, saved: await decodeSaved(socket, bytes) };
 }
 
 async function probeAt(context: Context, socket: string, options: ProbeOptions): Promise<Probe> {

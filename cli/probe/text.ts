@@ -4,9 +4,7 @@
  * @module
  */
 
-import type { DeviceInfo, IrqInfo, Negotiated, RegionInfo } from "../../lib/client/info.ts";
-import type { RemoteError } from "../../lib/base/errors.ts";
-import type { RegionIoFd } from "../../lib/client/io_fds.ts";
+import type { DeviceInfo, IrqInfo, Negotiated } from "../../lib/client/info.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";
 import { DeviceFlags } from "../../lib/wire/device.ts";
 import { IrqFlags } from "../../lib/wire/irq.ts";
@@ -23,7 +21,7 @@ import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
 import type { Style } from "../shared/style.ts";
 import { type Cell, tableLines, wrapWords } from "../shared/table.ts";
-import type { Answer, Indexed, PciView, Probe } from "./collect.ts";
+import type { Answer, Indexed, IoFdView, PciView, Probe, Refusal, RegionView } from "./collect.ts";
 import { accessText, flagNames, hasDatamatch, unknownFlags } from "./flags.ts";
 import { hex } from "../../lib/text/hex.ts";
 import { plural } from "../../lib/text/plural.ts";
@@ -145,7 +143,7 @@ function pageSizesText(mask: bigint): string {
 // ---- Regions
 
 function regionLines(
-  regions: readonly Indexed<RegionInfo>[],
+  regions: readonly Indexed<RegionView>[],
   { columns, style }: Screen,
   ioFds: Probe["ioFds"],
 ): string[] {
@@ -169,9 +167,9 @@ function absentLines(absent: readonly { name: string }[], { columns, style }: Sc
 }
 
 function regionRows(
-  region: Indexed<RegionInfo>,
+  region: Indexed<RegionView>,
   style: Style,
-  ioFds: readonly RegionIoFd[],
+  ioFds: readonly IoFdView[],
 ): Cell[][] {
   const { index, name } = region;
   if ("refusal" in region) {
@@ -188,11 +186,11 @@ function regionRows(
   ];
 }
 
-function refusalCell({ code }: RemoteError, { yellow }: Style): Cell {
+function refusalCell({ code }: Refusal, { yellow }: Style): Cell {
   return { text: code === "" ? "refused, no errno" : `refused: ${code}`, paint: yellow };
 }
 
-function regionNotes({ flags, offset, fds, capabilities }: RegionInfo, { yellow }: Style): Cell[] {
+function regionNotes({ flags, offset, fds, capabilities }: RegionView, { yellow }: Style): Cell[] {
   const notes: Cell[] = [];
   if (flags & RegionFlags.MMAP) {
     notes.push(`mmap offset ${hex(offset)}`);
@@ -225,7 +223,7 @@ function regionCapabilityNotes(capability: RegionCapability): string[] {
 }
 
 /** As "ioeventfd 0x60+0x4, for 0x1 only". */
-function ioFdNote(ioFd: RegionIoFd, { yellow }: Style): Cell {
+function ioFdNote(ioFd: IoFdView, { yellow }: Style): Cell {
   const { kind, offset, size, data, fd } = ioFd;
   const place = `${kind} ${hex(offset)}+${hex(size)}`;
   if (fd === undefined) return { text: `${place}, no fd came`, paint: yellow };

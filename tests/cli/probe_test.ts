@@ -155,6 +155,30 @@ Deno.test("probe --json has an error in place of what is refused, and large inte
   assertEquals(pci.error.code, "EIO");
 });
 
+Deno.test("probe of what --json saved shows all of what odd devices said", async () => {
+  const noPci: Answer = (request) =>
+    request.command === Command.DEVICE_GET_INFO
+      ? request.reply(DeviceInfoReply.encode({ argsz: 16, flags: 0, numRegions: 8, numIrqs: 1 }))
+      : request.command === Command.DEVICE_GET_REGION_INFO
+      ? replyRegion(request, 256n)
+      : "default";
+  const capabilities = { pgsizes: 1n << 63n, extra: { "\x1b[2J": [1] }, twinSocket: { extra: {} } };
+  const limits: Answer = (request) =>
+    request.command === Command.VERSION
+      ? request.reply(encodeVersion({ major: 0, minor: 1, capabilities }))
+      : "default";
+  await using folder = temporaryFolder();
+  const saved = `${folder.path}/saved.json`;
+  for (const answer of [refusing, noPci, limits]) {
+    const live = (await probeOdd(answer)).out.split("\n");
+    Deno.writeTextFileSync(saved, (await probeOdd(answer, "--json")).out);
+    const { code, out, err } = await runHere(["probe", saved]);
+    assertEquals([code, err], [0, ""]);
+    assertEquals(out.split("\n").slice(1), live.slice(1));
+    assertStringIncludes(out, `saved in ${saved}`);
+  }
+});
+
 Deno.test("probe --lspci fails when the configuration space can't be read", async () => {
   const { code, out, err } = await probeOdd(refusing, "--lspci");
   assertEquals([code, out], [1, ""]);

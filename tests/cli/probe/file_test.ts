@@ -44,14 +44,46 @@ testFds("probe decodes each function of a dump of lspci -xxx", async () => {
   ]);
 });
 
-testFds("probe decodes what probe --json saved of a device", async () => {
+testFds("probe shows what probe --json saved of a device as it showed the device", async () => {
   await using folder = temporaryFolder();
   const [path, saved] = [`${folder.path}/demo.sock`, `${folder.path}/saved.json`];
   using _server = Server.listen(path, new DemoDevice());
-  Deno.writeTextFileSync(saved, (await runHere(["probe", path, "--json"])).out);
-  const { out } = await runHere(["probe", saved]);
-  assertMatch(out, /^PCI configuration space, 4096 bytes\n1234:0de5/);
-  assertStringIncludes(out, "BAR 0:       memory, 32-bit, non-prefetchable, unassigned [size=4K]");
+  const json = (await runHere(["probe", path, "--json"])).out;
+  Deno.writeTextFileSync(saved, json);
+  const live = await runHere(["probe", path]);
+  assertEquals(await runHere(["probe", saved]), {
+    ...live,
+    out: live.out.replace(path, `${path}, saved in ${saved}`),
+  });
+  const summary = async (of: string) => {
+    const { out } = await runHere(["probe", "--summary", of], { columns: 200 });
+    return out.replace(of, "").replaceAll(/ +/g, " ");
+  };
+  assertEquals(await summary(saved), await summary(path));
+  // Of a probe that is not whole, or has values that no probe has, the space is decoded.
+  const space = live.out.slice(live.out.indexOf("PCI configuration space"));
+  const change = fc.constantFrom<(probe: Record<string, unknown>) => void>(
+    (probe) => delete probe.capabilities,
+    (probe) => (probe.irqs = 5),
+    (probe) => (probe.version = { major: -1, minor: 0 }),
+    (probe) => (probe.regions as Record<string, unknown>[])[0]!.flags = 1e99,
+    (probe) => (probe.regions as Record<string, unknown>[])[0]!.capabilities = [{ kind: "none" }],
+    (probe) => (probe.capabilities as Record<string, unknown>).server = { max_msg_fds: "a" },
+    (probe) => (probe.device = null),
+    (probe) => (probe.socket = ["\x1b[31m"]),
+  );
+  await fc.assert(
+    fc.asyncProperty(change, async (change) => {
+      const probe = JSON.parse(json);
+      change(probe);
+      Deno.writeTextFileSync(saved, JSON.stringify(probe));
+      const { code, out, err } = await runHere(["probe", saved]);
+      assertEquals([code, err], [0, ""]);
+      assertEquals(out.split("\n")[0], space.split("\n")[0]);
+      assertEquals(out.includes("Regions"), false);
+    }),
+    { numRuns: 30 },
+  );
 });
 
 testFds("probe says what is wrong with a file", async () => {
