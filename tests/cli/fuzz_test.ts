@@ -83,7 +83,7 @@ Deno.test("vfu fuzz finds a server that answers no more", async () => {
     ({ command }) => command === Command.DEVICE_SET_IRQS ? "silence" : "default",
   );
   const { code, out } = await runHere([
-    ...["fuzz", path, "--seed", "1", "--messages", "200", "--json", "--timeout", "2s"],
+    ...["fuzz", path, "--seed", "1", "--messages", "200", "--json", "--timeout", "1s"],
     ...["--minimise", "5m", "-o", folder.path],
   ]);
   assertEquals(code, 1);
