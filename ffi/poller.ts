@@ -112,8 +112,10 @@ export function watch(
  * given. A test waits for that before it counts descriptors.
  */
 export async function idle(): Promise<void> {
-  while (running !== undefined) await running;
-  await closedElsewhere();
+  do {
+    await running;
+    await closedElsewhere(); // meanwhile something may be watched again
+  } while (running !== undefined);
 }
 
 /**

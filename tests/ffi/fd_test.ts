@@ -4,7 +4,8 @@ import { closeAll, countOpenFds, OwnedFd, statPath } from "../../ffi/fd.ts";
 import { libc } from "../../ffi/libc.ts";
 import { createMemfd, TMPFS } from "../../ffi/memory.ts";
 import { UnixListener } from "../../ffi/listener.ts";
-import { idle } from "../../ffi/poller.ts";
+import { EventFd, POLLIN } from "../../ffi/event.ts";
+import { idle, watch } from "../../ffi/poller.ts";
 import { testFds } from "../_fds.ts";
 import { runJson } from "./_subprocess.ts";
 
@@ -170,6 +171,20 @@ testFds("idle() waits until other threads have closed a peer's descriptors", asy
     await idle();
     assert(numbers.every((fd) => libc().fcntl(fd, F_GETFD, 0) === -1));
   }
+});
+
+testFds("idle() waits for what is watched while other threads close", async () => {
+  OwnedFd.received(OwnedFd.open("/dev/null").release()).close();
+  const waiting = idle();
+  using event = new EventFd();
+  let isWatched = true;
+  const entry = watch(event.fd, POLLIN, () => {
+    isWatched = false;
+    entry.close();
+  });
+  setTimeout(() => event.signal(), 50);
+  await waiting;
+  assertEquals(isWatched, false);
 });
 
 testFds("closeAll() closes those that are still open", () => {
