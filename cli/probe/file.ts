@@ -4,7 +4,7 @@
  * @module
  */
 
-import { openInput } from "../../lib/base/input.ts";
+import { readInput } from "../../lib/base/input.ts";
 import { isSlot, parseLspciDump } from "../../lib/pci/dump.ts";
 import { CONFIG_HEADER_SIZE } from "../../lib/pci/config_space.ts";
 import { configSpaceText } from "../../lib/pci/text.ts";
@@ -22,8 +22,6 @@ import { type PciJson, pciViewJson } from "./json.ts";
 const MAX_FILE_SIZE = 64 << 20;
 /** Bytes of the largest configuration space. */
 const MAX_CONFIG_SIZE = 4096;
-/** Bytes that are read at a time. */
-const CHUNK = 64 << 10;
 
 /** A function in a file. */
 export interface SavedFunction {
@@ -60,26 +58,12 @@ export async function readBytes(
   signal: AbortSignal,
   most = MAX_FILE_SIZE,
 ): Promise<Uint8Array> {
-  const bytes = await untilAbort(signal, readSome(path, most + 1)).catch((cause) => {
+  const bytes = await untilAbort(signal, readInput(path, most)).catch((cause) => {
     signal.throwIfAborted();
     throw fileError(`read ${path}`, cause);
   });
-  if (bytes.length <= most) return bytes;
+  if (bytes !== undefined) return bytes;
   throw new Error(`Cannot decode ${path}: it has more than ${humanSize(BigInt(most))}`);
-}
-
-/** The first bytes of what may have no end. */
-async function readSome(path: string, most: number): Promise<Uint8Array> {
-  using file = await openInput(path);
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  const chunk = new Uint8Array(CHUNK);
-  for (let left = most; left > 0;) {
-    const count = await file.read(chunk.subarray(0, left));
-    if (count === null) break;
-    chunks.push(chunk.slice(0, count));
-    left -= count;
-  }
-  return await new Blob(chunks).bytes();
 }
 
 /** Reports whether bytes are those of an expansion ROM. */

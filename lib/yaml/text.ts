@@ -4,7 +4,7 @@
  * @module
  */
 
-import { openInput } from "../base/input.ts";
+import { readInput } from "../base/input.ts";
 import { FileProblems, type Problem } from "./problem.ts";
 
 /** Bytes of a file. The map of registers of a large device has a tenth of that. */
@@ -32,16 +32,8 @@ export function onRead(listener: (path: string) => void): Disposable {
 export async function readText(path: string | URL, name: string): Promise<string> {
   // A URL is that of a file of vfu.
   if (typeof path === "string") { for (const listener of listeners) listener(path); }
-  using file = await openInput(path);
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  const chunk = new Uint8Array(64 << 10);
-  let size = 0;
-  for (let count; (count = await file.read(chunk)) !== null;) {
-    size += count;
-    if (size > MAX_FILE_SIZE) throw new FileProblems(name, [tooLarge(name)]);
-    chunks.push(chunk.slice(0, count));
-  }
-  const bytes = await new Blob(chunks).arrayBuffer();
+  const bytes = await readInput(path, MAX_FILE_SIZE);
+  if (bytes === undefined) throw new FileProblems(name, [tooLarge(name)]);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
