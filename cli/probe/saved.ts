@@ -8,6 +8,7 @@ import { lspciDump } from "../../lib/pci/dump.ts";
 import type { Context } from "../shared/context.ts";
 import { decodeSaved, isRom, objectText, readBytes, savedJson, savedText } from "./file.ts";
 import { romJson, romText } from "./rom.ts";
+import type { SavedProbe } from "./saved_probe.ts";
 
 /** Options of {@linkcode showSaved}, those of the command. */
 export interface SavedOptions {
@@ -15,6 +16,20 @@ export interface SavedOptions {
   readonly json?: true | undefined;
   /** Write a dump for `lspci -F`. */
   readonly lspci?: true | undefined;
+}
+
+/**
+ * Decodes a probe that `--json` saved whole.
+ *
+ * @returns undefined if there is no more in the bytes than configuration spaces
+ */
+export async function decodeProbe(
+  path: string,
+  bytes: Uint8Array,
+): Promise<SavedProbe | undefined> {
+  if (objectText(bytes) === undefined) return undefined;
+  const { readSavedProbe } = await import("./saved_probe.ts"); // it checks with a large library
+  return await readSavedProbe(path, bytes);
 }
 
 /** Decodes what is saved in a file. */
@@ -27,14 +42,10 @@ export async function showSaved(
   if (isRom(bytes) && !lspci) {
     return out.write(json ? romJson(path, bytes) : romText(bytes, out));
   }
-  const text = json || lspci ? undefined : objectText(bytes);
-  if (text !== undefined) {
-    const { readSavedProbe } = await import("./saved_probe.ts");
-    const whole = await readSavedProbe(path, text);
-    if (whole !== undefined) {
-      const { probeText } = await import("./text.ts");
-      return out.write(probeText(`${whole.socket}, saved in ${path}`, whole.probe, out));
-    }
+  const whole = json || lspci ? undefined : await decodeProbe(path, bytes);
+  if (whole !== undefined) {
+    const { probeText } = await import("./text.ts");
+    return out.write(probeText(`${whole.socket}, saved in ${path}`, whole.probe, out));
   }
   const saved = await decodeSaved(path, bytes);
   if (lspci) {

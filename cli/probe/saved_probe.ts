@@ -119,12 +119,15 @@ const savedProbe = v.object({
  * Reads the JSON that `vfu probe --json` wrote.
  *
  * @param path the file that has it
- * @param text all of the file
+ * @param bytes all of the file
  * @returns undefined if it is another JSON, or of another version
  * @throws {Error} if its configuration space can't be decoded
  */
-export async function readSavedProbe(path: string, text: string): Promise<SavedProbe | undefined> {
-  const { success, output } = v.safeParse(savedProbe, parsed(text));
+export async function readSavedProbe(
+  path: string,
+  bytes: Uint8Array,
+): Promise<SavedProbe | undefined> {
+  const { success, output } = v.safeParse(savedProbe, parsed(new TextDecoder().decode(bytes)));
   if (!success) return undefined;
   const { socket, version, capabilities, device, regions, irqs, pci } = output;
   const [client, server] = [saidBy(capabilities.client), saidBy(capabilities.server)];
@@ -133,9 +136,7 @@ export async function readSavedProbe(path: string, text: string): Promise<SavedP
   const ioFds = regions.flatMap((each) =>
     "error" in each || each.io_fds === undefined ? [] : [[each.index, each.io_fds] as const]
   );
-  const functions = pci !== null && "config" in pci
-    ? await decodeSaved(path, new TextEncoder().encode(text))
-    : [];
+  const functions = pci !== null && "config" in pci ? await decodeSaved(path, bytes) : [];
   const probe: Probe = {
     negotiated: { ...version, ...capabilities.agreed, client, server },
     info: { flags: device.flags, numRegions: device.num_regions, numIrqs: device.num_irqs },

@@ -16,9 +16,10 @@ import { printable } from "../shared/printable.ts";
 import { humanSize } from "../shared/size.ts";
 import { type Cell, tableLines } from "../shared/table.ts";
 import { isSavedFile, type Probe, probeDevice } from "./collect.ts";
-import { decodeSaved, objectText, readBytes, type SavedFunction, savedObject } from "./file.ts";
+import { decodeSaved, readBytes, type SavedFunction, savedObject } from "./file.ts";
 import { probeObject } from "./json.ts";
 import type { ProbeOptions } from "./run.ts";
+import { decodeProbe } from "./saved.ts";
 
 /** A device as a line, or the functions that a file holds, or why there is none. */
 type Summary =
@@ -84,12 +85,8 @@ export async function summarize(
 
 async function savedSummary(socket: string, signal: AbortSignal): Promise<Summary> {
   const bytes = await readBytes(socket, signal);
-  const text = objectText(bytes);
-  if (text !== undefined) {
-    const { readSavedProbe } = await import("./saved_probe.ts");
-    const whole = await readSavedProbe(socket, text);
-    if (whole !== undefined) return { socket, saved: whole.functions, probe: whole.probe };
-  }
+  const whole = await decodeProbe(socket, bytes);
+  if (whole !== undefined) return { socket, saved: whole.functions, probe: whole.probe };
   return { socket, saved: await decodeSaved(socket, bytes) };
 }
 
