@@ -120,6 +120,9 @@ export const MSI_CONTROL = { ENABLE: 0x0001, ADDRESS_64: 0x0080 } as const;
 /** Bits of the message control register of MSI-X. */
 export const MSIX_CONTROL = { FUNCTION_MASK: 0x4000, ENABLE: 0x8000 } as const;
 
+/** The size of the table of MSI-X in that register, less 1. */
+export const MSIX_SIZE_MASK = 0x07ff;
+
 /** An entry of the table of MSI-X: its size, and the register with its mask bit, in bytes. */
 export const MSIX_ENTRY = { SIZE: 16, CONTROL: 12 } as const;
 

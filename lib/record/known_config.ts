@@ -6,14 +6,14 @@
 
 import type { CapabilityLists } from "../pci/names.ts";
 import type { CapabilityPlace, CapabilityWalk } from "../pci/walk.ts";
+import { MSIX_ENTRY, MSIX_SIZE_MASK } from "../pci/registers.ts";
 import { walkCapabilities, walkExtendedCapabilities } from "../pci/walk.ts";
 
 /** Bytes of the largest configuration space. */
 const SIZE = 4096;
 
-/** MSI-X: its id, and the bytes of an entry of its table. */
+/** The id of MSI-X. */
 const MSIX = 0x11;
-const ENTRY_SIZE = 16;
 
 /** Capabilities, and what these say about the regions of the device. */
 export interface KnownCapabilities extends CapabilityLists {
@@ -66,8 +66,8 @@ export class KnownConfig {
   #tablesAt(at: number): PlacedTable[] {
     if (at + 12 > SIZE || this.#isKnown.subarray(at, at + 12).includes(0)) return [];
     const view = new DataView(this.#bytes.buffer);
-    const vectors = (view.getUint16(at + 2, true) & 0x7ff) + 1;
-    const sizes = [vectors * ENTRY_SIZE, Math.ceil(vectors / 64) * 8];
+    const vectors = (view.getUint16(at + 2, true) & MSIX_SIZE_MASK) + 1;
+    const sizes = [vectors * MSIX_ENTRY.SIZE, Math.ceil(vectors / 64) * 8];
     return sizes.map((size, i) => {
       const place = view.getUint32(at + 4 + 4 * i, true);
       return { region: place & 7, offset: place - (place & 7), size };

@@ -10,6 +10,7 @@ import {
   MSI_CONTROL,
   MSIX_CONTROL,
   MSIX_ENTRY,
+  MSIX_SIZE_MASK,
   STATUS,
 } from "../../pci/registers.ts";
 import { hex } from "../../text/hex.ts";
@@ -20,7 +21,6 @@ import type { Cause, Clue } from "./cause.ts";
 import type { Examination } from "./examination.ts";
 
 const MSI_MASKABLE = 0x100;
-const MSIX_SIZE_MASK = 0x7ff;
 
 /** The causes; those in this client first. */
 export const INTERRUPT_CAUSES: readonly Cause[] = [
