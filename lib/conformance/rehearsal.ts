@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Session } from "../session/model.ts";
 import { copy, type CopyEnd } from "./copy.ts";
 import { copySessionOf } from "./copy_session.ts";
 import { type Copying, type CopySession, DESTINATION, MOST_COPIED, SOURCE } from "./copying.ts";
@@ -25,10 +24,10 @@ const SIZE = MOST_COPIED;
  * @throws {NoCopy} if the device copies neither way by the description that is given
  */
 export async function rehearse(
-  given: Session | undefined,
+  given: CopySession | undefined,
   attempt: <T>(act: (t: Trial) => Promise<T>) => Promise<T>,
 ): Promise<Copying | undefined> {
-  const description = copySessionOf(given ?? await demoCopy());
+  const description = given ?? copySessionOf(await demoCopy());
   const shared = await attempt((t) => tryShared(t, description));
   if (shared.isStranger && given === undefined) return undefined;
   const byMessage = shared.isStranger
@@ -36,7 +35,7 @@ export async function rehearse(
     : await attempt((t) => tryByMessage(t, description));
   if (given !== undefined && !shared.hasMoved && !byMessage.hasMoved) {
     throw new NoCopy(
-      `Cannot have the device copy by ${given.file}: ${wordsOf(shared)}` +
+      `Cannot have the device copy by ${given.session.file}: ${wordsOf(shared)}` +
         (byMessage.text === shared.text ? "" : `; with memory by message: ${wordsOf(byMessage)}`),
     );
   }

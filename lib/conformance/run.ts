@@ -11,9 +11,8 @@
  */
 
 import type { UnixSocket } from "../../ffi/socket.ts";
-import type { Session } from "../session/model.ts";
 import type { Check, CheckGroup, Rule, RuleGroup } from "./check.ts";
-import type { Copying } from "./copying.ts";
+import type { Copying, CopySession } from "./copying.ts";
 import { ConnectionEnded, Deviation, NoCopy, NotApplicable, Silence } from "./deviation.ts";
 import { type Facts, NO_FACTS } from "./facts.ts";
 import { learn } from "./learn.ts";
@@ -62,7 +61,7 @@ export interface RunOptions {
   /** Start the server anew for each check. */
   readonly isFresh: boolean;
   /** The steps by which the device copies memory; of the demo device they are known. */
-  readonly copy?: Session | undefined;
+  readonly copy?: CopySession | undefined;
 }
 
 /** A group and its chosen checks. */
@@ -190,7 +189,7 @@ async function learnCopying(
     const end = await crashOf(target, options);
     const reason = error instanceof NoCopy
       ? error.message
-      : `Cannot have the device copy by ${copy.file}: ${error.message}`;
+      : `Cannot have the device copy by ${copy.session.file}: ${error.message}`;
     const words = end === undefined ? "" : `; the server ${endText(end)}${wordsText(end)}`;
     throw new NoCopy(`${reason}${words}`, { cause: error });
   }

@@ -7,6 +7,7 @@
 import type { Session } from "../../session/model.ts";
 import type { Check, Rule, RuleGroup } from "../check.ts";
 import { CLIENT_GROUPS } from "../client/groups.ts";
+import type { CopySession } from "../copying.ts";
 import type { ClientCheck } from "../client_check.ts";
 import { type CheckResult, planOf, runChecks } from "../run.ts";
 import { type ClientProcess, runClientChecks } from "../run_client.ts";
@@ -85,9 +86,10 @@ export async function* checkServer(options: CheckServerOptions): AsyncGenerator<
   if ((path === undefined) === (spawn === undefined)) {
     throw new TypeError("Name either the path of a server, or a command that serves");
   }
+  let copy: CopySession | undefined;
   if (options.copy !== undefined) {
     const { copySessionOf } = await import("../copy_session.ts");
-    copySessionOf(options.copy);
+    copy = copySessionOf(options.copy);
   }
   await using target = spawn === undefined ? new ListeningTarget(path!) : new SpawnedTarget(spawn);
   yield* runChecks(target, planOf(groups, chooses), {
@@ -95,7 +97,7 @@ export async function* checkServer(options: CheckServerOptions): AsyncGenerator<
     signal: options.signal ?? new AbortController().signal,
     isDestructive: options.isDestructive ?? false,
     isFresh: options.isFresh ?? false,
-    copy: options.copy,
+    copy,
   });
 }
 
