@@ -4,7 +4,7 @@ import { makeDevice } from "../../../cli/serve/make.ts";
 import { DemoDevice } from "../../../lib/devices/demo_device.ts";
 import { temporaryFolder } from "../_cli.ts";
 
-Deno.test("a module that awaits for long is told of, and waited for", async () => {
+Deno.test("a module that takes long to load is reported, and waited for", async () => {
   await using folder = temporaryFolder();
   const path = `${folder.path}/late.ts`;
   await Deno.writeTextFile(path, "await globalThis.gate;\nexport default () => {};");
